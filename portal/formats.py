@@ -1,0 +1,97 @@
+"""How numbers, money and moments are written: plain text, used by the tags, by exports and by mail.
+
+A missing value is None and is written as a dash by whoever shows it; these functions only take real values.
+Moments are shown in the active time zone (the person's, else UTC), and the zone is always named.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext as _
+
+MINUS = "\u2212"
+_SIGNS = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3"}
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def number_text(value: int | Decimal, *, signed: bool = False) -> str:
+    """412380 -> "412,380"; with ``signed`` "+412,380". The minus is a real minus sign."""
+    text = number_format(abs(value), use_l10n=True, force_grouping=True)
+    return _sign(value, signed) + text
+
+
+def money_text(amount: Decimal, currency: str, *, signed: bool = False) -> str:
+    """Decimal("-203") and "USD" -> "−$203.00". Never rounds below what it is given, always two places or more."""
+    exponent = amount.as_tuple().exponent
+    places = max(2, -exponent) if isinstance(exponent, int) else 2
+    digits = number_format(abs(amount), decimal_pos=places, use_l10n=True, force_grouping=True)
+    mark = _SIGNS.get(currency)
+    return _sign(amount, signed) + (f"{mark}{digits}" if mark else f"{currency}\u00a0{digits}")
+
+
+def _sign(value: int | Decimal, signed: bool) -> str:
+    if value < 0:
+        return MINUS
+    return "+" if signed and value > 0 else ""
+
+
+def percent_text(percent: int) -> str:
+    return _("%(n)s %%") % {"n": number_text(percent)}
+
+
+def ago_text(moment: datetime, *, now: datetime | None = None) -> str:
+    """"12 min ago", "3 h ago", "Yesterday", "18 Nov": as coarse as a glance needs."""
+    now = now or timezone.now()
+    seconds = int((now - moment).total_seconds())
+    if seconds < -5:
+        return _in_text(-seconds, moment)
+    if seconds < 5:
+        return _("just now")
+    if seconds < MINUTE:
+        return _("%(n)d s ago") % {"n": seconds}
+    if seconds < HOUR:
+        return _("%(n)d min ago") % {"n": seconds // MINUTE}
+    days = (_local(now).date() - _local(moment).date()).days
+    if seconds < DAY and days <= 1 and (days == 0 or seconds < 6 * HOUR):
+        return _("%(n)d h ago") % {"n": seconds // HOUR}
+    return _("Yesterday") if days == 1 else day_text(_local(moment).date(), today=_local(now).date())
+
+
+def _in_text(seconds: int, moment: datetime) -> str:
+    if seconds < MINUTE:
+        return _("in %(n)d s") % {"n": seconds}
+    if seconds < HOUR:
+        return _("in %(n)d min") % {"n": seconds // MINUTE}
+    if seconds < DAY:
+        return _("in %(n)d h") % {"n": seconds // HOUR}
+    return day_text(_local(moment).date())
+
+
+def moment_text(moment: datetime) -> str:
+    """"18 Nov 2026 14:21 UTC"."""
+    local = _local(moment)
+    return f"{date_format(local, 'j M Y H:i')} {zone_name(local)}"
+
+
+def clock_text(moment: datetime, *, seconds: bool = False) -> str:
+    """"14:21" or "14:21:40", in the active zone; say the zone once beside the list these stand in."""
+    return date_format(_local(moment), "H:i:s" if seconds else "H:i")
+
+
+def day_text(day: date, *, today: date | None = None) -> str:
+    """"18 Nov", with the year when it is not this one. A datetime is read in the active zone."""
+    if isinstance(day, datetime):
+        day = _local(day).date()
+    today = today or timezone.localdate()
+    return date_format(day, "j M" if day.year == today.year else "j M Y")
+
+
+def zone_name(local: datetime) -> str:
+    name = local.tzname() or "UTC"
+    return f"UTC{name}" if name[:1] in "+-" else name
+
+
+def _local(moment: datetime) -> datetime:
+    return timezone.localtime(moment)

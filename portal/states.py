@@ -1,0 +1,104 @@
+"""How every state looks and reads: the one place pages, filters, exports and the help page ask.
+
+The keys are the values stored in the database. ``qualifier`` and ``sentence`` may name the provider with
+``{provider}``; ``StateLook.said_by`` fills it in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+Text = str | Promise
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A state's words with the provider's name in them, ready for a template."""
+
+    word: str
+    qualifier: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateLook:
+    word: Text
+    icon: str
+    css: str
+    sentence: Text
+    qualifier: Text = ""
+    filled: bool = True
+
+    def said_by(self, provider: str | Promise) -> Said:
+        return Said(
+            word=str(self.word),
+            qualifier=str(self.qualifier).replace("{provider}", str(provider)),
+            sentence=str(self.sentence).replace("{provider}", str(provider)),
+        )
+
+
+ACCOUNT_STATES: Mapping[str, StateLook] = MappingProxyType({
+    "active": StateLook(_("Active"), "circle-check", "active", _("Can send."), filled=False),
+    "stopped_by_us": StateLook(
+        _("Suspended"), "player-pause", "suspended", _("We stopped it. We can lift it."), _("by us")
+    ),
+    "stopped_by_provider": StateLook(
+        _("Held"), "hand-stop", "held", _("{provider} stopped it. Only {provider} can release it."), _("by {provider}")
+    ),
+    "banned": StateLook(_("Banned"), "ban", "banned", _("{provider} ended it for good.")),
+    "pending": StateLook(_("Pending"), "clock-hour-4", "pending", _("Being created. Can't send yet.")),
+    "indeterminate": StateLook(
+        _("Indeterminate"), "circle-half-2", "indeterminate", _("{provider} gives no clear state.")
+    ),
+    "deleted": StateLook(_("Deleted"), "trash", "deleted", _("Gone at the provider. History kept here.")),
+    "unknown": StateLook(_("Unknown"), "help-circle", "unknown", _("We have not read it, or the reading is too old.")),
+})
+
+OPERATION_STATES: Mapping[str, StateLook] = MappingProxyType({
+    "queued": StateLook(_("Queued"), "clock", "queued", _("Waits for its turn. Can be cancelled."), filled=False),
+    "claimed": StateLook(
+        _("Starting"), "player-play", "claimed", _("Taken by a worker. Nothing sent yet."), filled=False
+    ),
+    "sending": StateLook(
+        _("Sending"), "loader-2", "sending", _("With the provider. Can't be cancelled."), filled=False
+    ),
+    "unknown": StateLook(
+        _("Outcome unknown"), "help-hexagon", "outcome", _("Sent, no answer. Never sent again without proof.")
+    ),
+    "needs_attention": StateLook(_("Needs attention"), "alert-triangle", "attention", _("A person must decide.")),
+    "succeeded": StateLook(_("Succeeded"), "check", "succeeded", _("Done and read back."), filled=False),
+    "failed": StateLook(_("Failed"), "x", "failed", _("The provider said no. Nothing changed."), filled=False),
+    "cancelled": StateLook(_("Cancelled"), "circle-minus", "cancelled", _("Stopped before sending."), filled=False),
+})
+
+
+def account_look(state: str) -> StateLook:
+    """The look of an account state; a word we do not know reads as unknown, never as healthy."""
+    return ACCOUNT_STATES.get(state, ACCOUNT_STATES["unknown"])
+
+
+def operation_look(state: str) -> StateLook:
+    """The look of an operation state. A word we do not know is a mistake in code, so it raises ``KeyError``."""
+    return OPERATION_STATES[state]
+
+
+def account_state_choices() -> list[tuple[str, str]]:
+    """(value, words) for filters, forms and exports, with the qualifier so the two kinds of stop stay apart."""
+    return [(key, _in_full(look, str(_("provider")))) for key, look in ACCOUNT_STATES.items()]
+
+
+def operation_state_choices() -> list[tuple[str, str]]:
+    return [(key, str(look.word)) for key, look in OPERATION_STATES.items()]
+
+
+def account_state_text(state: str, provider: str = "") -> str:
+    """The state as plain words, for CSV files and mail: "Held by SendGrid"."""
+    return _in_full(account_look(state), provider or str(_("provider")))
+
+
+def _in_full(look: StateLook, provider: str) -> str:
+    said = look.said_by(provider)
+    return f"{said.word} {said.qualifier}".strip()

@@ -1,0 +1,28 @@
+"""The geometry of a use bar: a track to 125 %, marks at 80 and 100, and what each part of the fill means."""
+
+from dataclasses import dataclass
+
+NEAR, FULL, TRACK = 80, 100, 125
+
+
+@dataclass(frozen=True, slots=True)
+class UseBar:
+    """``percent`` is rounded down, so 99.9 % never reads as full; ``level`` is quiet, near or over."""
+
+    percent: int
+    level: str
+    inside: float
+    over: float
+
+
+def use_bar_of(used: int, allowed: int) -> UseBar:
+    """The bar for a real reading. ``allowed`` must be above zero."""
+    percent = used * 100 // allowed
+    exact = used * 100 / allowed
+    level = "over" if used > allowed else "near" if percent >= NEAR else "quiet"
+    return UseBar(
+        percent=percent,
+        level=level,
+        inside=round(min(exact, FULL), 2),
+        over=round(min(max(exact - FULL, 0), TRACK - FULL), 2),
+    )

@@ -1,0 +1,185 @@
+"""Small components that stand in table rows: icon, states, numbers, moments, the use bar.
+
+A list draws hundreds of these, so they are built by ``format_html`` (which escapes) and not by a template each, and
+what depends only on a state is kept.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from portal import formats, states
+from portal.ui.bar import use_bar_of
+
+register = template.Library()
+
+
+@register.simple_tag
+def icon(name: str, size: int = 16) -> SafeString:
+    """A decorative icon of the sprite: the words beside it carry the meaning."""
+    return _icon(name, size)
+
+
+@lru_cache(maxsize=512)
+def _icon(name: str, size: int) -> SafeString:
+    return format_html(
+        '<svg class="pk-icon" width="{}" height="{}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
+        size, size, static("img/icons.svg"), name,
+    )  # fmt: skip
+
+
+@register.simple_tag
+def account_state(account: Any, header: bool = False, provider: str = "") -> SafeString:
+    """The state of an account (an object with ``state``, ``state_raw``, ``provider_label``) or a state's name."""
+    if isinstance(account, str):
+        return _account_state(account, provider, "", header, get_language() or "")
+    raw = getattr(account, "state_raw", "") or ""
+    name = provider or str(getattr(account, "provider_label", ""))
+    return _account_state(str(account.state), name, str(raw), header, get_language() or "")
+
+
+@lru_cache(maxsize=1024)
+def _account_state(state: str, provider: str, raw: str, header: bool, language: str) -> SafeString:
+    look = states.account_look(state)
+    said = look.said_by(provider or _("the provider"))
+    filled = look.filled or header
+    title = _("%(provider)s says: %(word)s") % {"provider": provider or _("The provider"), "word": raw} if raw else ""
+    chip = format_html(
+        '<span class="pk-state pk-s-{}{}"{}>{}<span>{}</span></span>',
+        look.css, " pk-fill" if filled else "", format_html(' title="{}"', title) if title else "",
+        _icon(look.icon, 14), said.word,
+    )  # fmt: skip
+    return format_html('{} <span class="pk-by">{}</span>', chip, said.qualifier) if said.qualifier else chip
+
+
+@register.simple_tag
+def operation_state(operation: Any) -> SafeString:
+    """The state of an operation (an object with ``state``) or a state's name."""
+    state = operation if isinstance(operation, str) else str(operation.state)
+    return _operation_state(state, get_language() or "")
+
+
+@lru_cache(maxsize=64)
+def _operation_state(state: str, language: str) -> SafeString:
+    look = states.operation_look(state)
+    return format_html(
+        '<span class="pk-state pk-o-{}{}">{}<span>{}</span></span>',
+        look.css, " pk-fill" if look.filled else "", _icon(look.icon, 14), look.word,
+    )  # fmt: skip
+
+
+@register.filter
+def initials(name: str | None) -> str:
+    """"Larkfield Outdoor" -> "LO", for the square beside a name."""
+    words = [word for word in (name or "").split() if word[0].isalnum()]
+    return "".join(word[0] for word in (words[0], words[-1]) if len(words) > 1).upper() or (words[0][:2] if words else "").upper()
+
+
+@register.simple_tag
+def missing(words: str = "") -> SafeString:
+    """The dash that stands for a value nobody has read. It is not zero, and a screen reader is told so."""
+    return format_html(
+        '<span class="pk-missing" aria-hidden="true">—</span><span class="pk-sr">{}</span>', words or _("not read")
+    )
+
+
+@register.simple_tag
+def number(value: int | Decimal | None, signed: bool = False) -> SafeString:
+    if value is None:
+        return missing()
+    return format_html('<span class="pk-num">{}</span>', formats.number_text(value, signed=signed))
+
+
+@register.simple_tag
+def money(amount: Decimal | None, currency: str, signed: bool = False) -> SafeString:
+    if amount is None:
+        return missing(_("not known"))
+    return format_html('<span class="pk-num">{}</span>', formats.money_text(amount, currency, signed=signed))
+
+
+@register.simple_tag
+def ago(moment: datetime | None) -> SafeString:
+    """How long ago, with the whole moment in the title."""
+    if moment is None:
+        return missing(_("never"))
+    return _time(moment, formats.ago_text(moment))
+
+
+@register.simple_tag
+def utc(moment: datetime | None) -> SafeString:
+    """The whole moment in the person's zone (UTC when none is set), the zone always named."""
+    return missing(_("never")) if moment is None else _time(moment, formats.moment_text(moment))
+
+
+@register.simple_tag
+def clock(moment: datetime | None, seconds: bool = False) -> SafeString:
+    """Only the time of day, for steps and timelines that name the day elsewhere."""
+    return missing(_("never")) if moment is None else _time(moment, formats.clock_text(moment, seconds=seconds))
+
+
+def _time(moment: datetime, words: str) -> SafeString:
+    title = formats.moment_text(moment)
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), title, words)
+
+
+@register.simple_tag
+def day(value: date | datetime | None) -> SafeString:
+    if value is None:
+        return missing(_("no date"))
+    return format_html('<time datetime="{}">{}</time>', value.isoformat(), formats.day_text(value))
+
+
+_MARKS = '<path class="pk-mark80" d="M80 0V10"/><path class="pk-mark100" d="M100 0V10"/></svg></span>'
+_BAR = '<svg class="pk-bar" viewBox="0 0 125 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+_TRACK = '<rect class="pk-track" y="3" width="125" height="4" rx="1.4" ry="2"/>'
+
+
+@register.simple_tag
+def use_bar(
+    used: int | None = None,
+    allowed: int | None = None,
+    as_of: datetime | None = None,
+    since: date | datetime | None = None,
+    words: str = "",
+    unlimited: bool = False,
+) -> SafeString:
+    """Use against what is allowed. ``used=None`` is a missing reading and never a bar of length zero.
+
+    ``since``: the last day that was read, shown with "No reading". ``words`` replaces "No reading" where there is
+    nothing to read ("Not created yet"). ``allowed=None`` is a limit nobody knows; ``unlimited`` says there is none.
+    """
+    if used is None:
+        return _no_reading(words, since)
+    title = format_html(' title="{}"', _("As of %(at)s") % {"at": formats.moment_text(as_of)}) if as_of else ""
+    if not allowed:
+        limit = _("no limit") if unlimited else _("limit not known") if allowed is None else _("of 0")
+        return format_html(
+            '<span class="pk-use"{}><span class="pk-use-text"><b>{}</b> <span>{}</span></span></span>',
+            title, formats.number_text(used), limit,
+        )  # fmt: skip
+    bar = use_bar_of(used, allowed)
+    over = format_html('<rect class="pk-over" x="100" y="3" width="{}" height="4"/>', bar.over) if bar.over else ""
+    return format_html(
+        '<span class="pk-use pk-use-{}"{}><span class="pk-use-text"><span><b>{}</b> {}</span> <em>{}</em></span>'
+        + _BAR.replace("<svg", '<span class="pk-bar-box"><svg', 1) + _TRACK
+        + '<rect class="pk-in" y="3" width="{}" height="4"/>{}' + _MARKS + "</span>",
+        bar.level, title, formats.number_text(used), _("of %(n)s") % {"n": formats.number_text(allowed)},
+        formats.percent_text(bar.percent), f"{bar.inside:.2f}", over,
+    )  # fmt: skip
+
+
+def _no_reading(words: str, since: date | datetime | None) -> SafeString:
+    when = _("since %(day)s") % {"day": formats.day_text(since)} if since else ""
+    return format_html(
+        '<span class="pk-use pk-use-none"><span class="pk-use-text"><span>{}</span> <em>{}</em></span>'
+        '<span class="pk-bar-box pk-hatched">' + _BAR + _MARKS + "</span>",
+        words or _("No reading"), when,
+    )  # fmt: skip

@@ -1,0 +1,72 @@
+"""Form components. They put the look on a form's widgets, so forms themselves know nothing about it."""
+
+from typing import Any
+
+from django import forms, template
+from django.forms.boundfield import BoundField
+
+register = template.Library()
+
+_TOGGLES = (forms.CheckboxInput,)
+_GROUPS = (forms.RadioSelect, forms.CheckboxSelectMultiple)
+
+
+def _kind(widget: forms.Widget) -> str:
+    if isinstance(widget, _GROUPS):
+        return "group"
+    if isinstance(widget, _TOGGLES):
+        return "toggle"
+    if isinstance(widget, forms.Textarea):
+        return "textarea"
+    return "select" if isinstance(widget, forms.Select) else "input"
+
+
+_CLASSES = {"group": "pk-tick", "toggle": "pk-tick", "textarea": "pk-input", "select": "pk-input pk-select"}
+
+
+def _attributes(bound: BoundField, kind: str, hint: str, extra: dict[str, str]) -> dict[str, str]:
+    own = str(bound.field.widget.attrs.get("class", ""))
+    attrs = {"class": f"{_CLASSES.get(kind, 'pk-input')} {own}".strip(), **extra}
+    described = [f"{bound.auto_id}_hint"] if hint else []
+    if bound.errors:
+        described.append(f"{bound.auto_id}_error")
+        attrs["aria-invalid"] = "true"
+    # A group carries its description on the fieldset; Django adds a reference of its own unless one is given.
+    if described and kind != "group":
+        attrs["aria-describedby"] = " ".join(described)
+    return attrs
+
+
+@register.inclusion_tag("components/_field.html")
+def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **extra: Any) -> dict[str, Any]:
+    """Label, control, hint and errors of one form field.
+
+    ``look``: for radio groups "chips" or "cards" (default: a plain list); for an input "wide", "short" or "stepper".
+    Further keywords become attributes of the control: ``autofocus="on"``, ``hx_get="..."`` (underscores become dashes).
+    """
+    kind = _kind(bound.field.widget)
+    hint = str(hint or bound.help_text or "")
+    attributes = _attributes(bound, kind, hint, {key.replace("_", "-"): str(value) for key, value in extra.items()})
+    described = " ".join(
+        [f"{bound.auto_id}_hint"] * bool(hint) + [f"{bound.auto_id}_error"] * bool(bound.errors)
+    )
+    if kind == "group":
+        bound.field.widget.attrs.update(attributes)
+    return {
+        "bound": bound,
+        "kind": kind,
+        "look": look,
+        "label": label or bound.label,
+        "hint": hint,
+        "described": described,
+        "optional": not bound.field.required and kind in {"input", "textarea", "select"},
+        "control": "" if kind == "group" else bound.as_widget(attrs=attributes),
+    }
+
+
+@register.inclusion_tag("components/_form_errors.html")
+def form_errors(form: forms.BaseForm) -> dict[str, Any]:
+    """The summary above a refused form; it takes the focus and links to each field."""
+    fields = [form[name] for name in form.errors if name in form.fields]
+    return {"form": form, "fields": [bound for bound in fields if not bound.is_hidden],
+            "general": form.non_field_errors() + [e for b in fields if b.is_hidden for e in b.errors]}
