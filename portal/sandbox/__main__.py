@@ -1,0 +1,5 @@
+import sys
+
+from portal.sandbox.cli import main
+
+sys.exit(main())

@@ -1,0 +1,204 @@
+"""The accounts in the store: making, finding and changing them, and what each has sent."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from portal.sandbox.clock import day_of
+from portal.sandbox.store import Store
+from portal.sandbox.usage import Cycle, CycleUse, History, Moment, Sending, cycle_at, cycle_use
+
+HELD = ("suspended", "banned", "indeterminate")
+Offering = dict[str, Any]
+
+
+def open_account(
+    store: Store,
+    *,
+    organisation: str,
+    region: str,
+    profile: Mapping[str, str],
+    offerings: list[Offering],
+    at: float,
+    test: bool = False,
+    anchor_day: int | None = None,
+) -> sqlite3.Row:
+    """Add an account; never deduplicated, whatever already exists under the same e-mail."""
+    rng = store.rng("account")
+    account_id = f"sg{rng.getrandbits(128):032x}"
+    user_id = rng.randrange(1_000_000, 10_000_000)
+    email = profile.get("email")
+    lag = store.switches["list_lag_seconds"], store.switches["create_lag_seconds"]
+    store.db.execute(
+        "INSERT INTO account (id, organisation, region, email, profile, username, user_id, test, state, offerings,"
+        " reputation, anchor_day, created_at, updated_at, listed_at, ready_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'activated', '[]', ?, ?, ?, ?, ?, ?)",
+        (
+            account_id,
+            organisation,
+            region,
+            email,
+            json.dumps(profile),
+            _free_username(store.db, organisation, email or account_id, account_id),
+            user_id,
+            test,
+            round(rng.uniform(92, 100), 1),
+            anchor_day or day_of(at).day,
+            at,
+            at,
+            at + lag[0],
+            at + lag[1],
+        ),
+    )
+    note(store.db, account_id, at, "state", "activated")
+    sending = store.switches["default_sending"]
+    if sending:
+        note(store.db, account_id, at, "sending", {"seed": user_id, **sending})
+    set_offerings(store.db, row_of(store.db, account_id), offerings, at)
+    return row_of(store.db, account_id)
+
+
+def row_of(db: sqlite3.Connection, account_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = db.execute("SELECT * FROM account WHERE id = ?", (account_id,)).fetchone()
+    if row is None:
+        raise LookupError(f"no account {account_id}")
+    return row
+
+
+def find(
+    db: sqlite3.Connection, account_id: str, *, organisation: str, region: str, now: float
+) -> sqlite3.Row | None:
+    """An account as the provider would see it now: not deleted, and not of the future (a late create)."""
+    row: sqlite3.Row | None = db.execute(
+        "SELECT * FROM account WHERE id = ? AND organisation = ? AND region = ? AND deleted_at IS NULL"
+        " AND created_at <= ?",
+        (account_id, organisation, region, now),
+    ).fetchone()
+    return row
+
+
+def set_offerings(db: sqlite3.Connection, account: sqlite3.Row, offerings: list[Offering], at: float) -> None:
+    """Replace the whole set. Addresses leave newest first; a free package takes the subusers and addresses away."""
+    entries = catalogue(db, account["organisation"])
+    package = next((entries.get(item["name"]) for item in offerings if item["type"] == "package"), None)
+    free = bool(package and package["free"])
+    wanted = 0 if account["test"] or free else _addresses(entries, offerings)
+    ips = json.loads(account["ips"])[:wanted]
+    while len(ips) < wanted:
+        ips.append(_address(account["seq"], len(ips), ips))
+    db.execute(
+        "UPDATE account SET offerings = ?, ips = ?, subusers = ?, updated_at = ? WHERE id = ?",
+        (json.dumps(offerings), json.dumps(ips), 0 if free else account["subusers"], at, account["id"]),
+    )
+    allotment = _entitlement(package, "email_sends_max_monthly")
+    note(db, account["id"], at, "plan", {"allotment": allotment, "free": free})
+
+
+def set_state(db: sqlite3.Connection, account_id: str, state: str, at: float) -> None:
+    db.execute("UPDATE account SET state = ?, updated_at = ? WHERE id = ?", (state, at, account_id))
+    note(db, account_id, at, "state", state)
+    if state == "banned":
+        db.execute("UPDATE account SET subusers = 0, ips = '[]' WHERE id = ?", (account_id,))
+
+
+def delete(db: sqlite3.Connection, account_id: str, at: float) -> None:
+    note(db, account_id, at, "state", "deleted")
+    db.execute(
+        "UPDATE account SET deleted_at = ?, offerings = '[]', ips = '[]', subusers = 0 WHERE id = ?",
+        (at, account_id),
+    )
+
+
+def note(db: sqlite3.Connection, account_id: str, at: float, kind: str, value: object) -> None:
+    db.execute(
+        "INSERT INTO history (account, at, kind, value) VALUES (?, ?, ?, ?)",
+        (account_id, at, kind, json.dumps(value)),
+    )
+
+
+def add_usage(db: sqlite3.Connection, account_id: str, at: float, requests: int) -> None:
+    db.execute("INSERT INTO usage_added (account, at, requests) VALUES (?, ?, ?)", (account_id, at, requests))
+
+
+def catalogue(db: sqlite3.Connection, organisation: str) -> dict[str, sqlite3.Row]:
+    """By name and in order, entries that are gone included: accounts may still hold them."""
+    rows = db.execute("SELECT * FROM catalogue WHERE organisation = ? ORDER BY position", (organisation,))
+    return {row["name"]: row for row in rows}
+
+
+def history_of(db: sqlite3.Connection, account: sqlite3.Row) -> History:
+    rows = db.execute(
+        "SELECT at, kind, value FROM history WHERE account = ? ORDER BY at, id", (account["id"],)
+    )
+    added = db.execute("SELECT at, requests FROM usage_added WHERE account = ? ORDER BY at", (account["id"],))
+    return History(
+        moments=_moments(rows),
+        added=[(row["at"], row["requests"]) for row in added],
+        anchor_day=account["anchor_day"],
+        test=bool(account["test"]),
+    )
+
+
+def current_cycle(account: sqlite3.Row, now: float) -> Cycle:
+    return cycle_at(account["anchor_day"], day_of(now))
+
+
+def current_use(db: sqlite3.Connection, account: sqlite3.Row, now: float) -> CycleUse:
+    return cycle_use(history_of(db, account), current_cycle(account, now), now)
+
+
+def is_free(db: sqlite3.Connection, account: sqlite3.Row) -> bool:
+    entry = package_of(db, account)
+    return entry is None or bool(entry["free"])
+
+
+def package_of(db: sqlite3.Connection, account: sqlite3.Row) -> sqlite3.Row | None:
+    entries = catalogue(db, account["organisation"])
+    offerings = json.loads(account["offerings"])
+    return next((entries.get(item["name"]) for item in offerings if item["type"] == "package"), None)
+
+
+def _moments(rows: Iterable[sqlite3.Row]) -> list[Moment]:
+    moments: list[Moment] = []
+    last = Moment(at=0)
+    for row in rows:
+        value = json.loads(row["value"])
+        active, allotment, free, sending = last.active, last.allotment, last.free, last.sending
+        if row["kind"] == "state":
+            active = value == "activated"
+        elif row["kind"] == "plan":
+            allotment, free = value["allotment"], value["free"]
+        else:
+            shape = tuple(value.get("weekday") or Sending().weekday)
+            sending = Sending(**{**value, "weekday": shape, "since": row["at"]})
+        last = Moment(row["at"], active, allotment, free, sending)
+        moments.append(last)
+    return moments
+
+
+def _addresses(entries: Mapping[str, sqlite3.Row], offerings: list[Offering]) -> int:
+    return sum(
+        _entitlement(entries.get(item["name"]), "ip_count") * item.get("quantity", 1) for item in offerings
+    )
+
+
+def _entitlement(entry: sqlite3.Row | None, name: str) -> int:
+    if entry is None or entry["entitlements"] is None:
+        return 0
+    return int(json.loads(entry["entitlements"]).get(name, 0))
+
+
+def _address(seq: int, index: int, taken: list[str]) -> str:
+    """An address from the range set aside for benchmarks, stable for an account and its place."""
+    number = seq * 64 + index
+    address = f"198.18.{number // 250 % 256}.{number % 250 + 1}"
+    return address if address not in taken else f"198.19.{number // 250 % 256}.{number % 250 + 1}"
+
+
+def _free_username(db: sqlite3.Connection, organisation: str, wanted: str, account_id: str) -> str:
+    """Usernames are unique where e-mails are not, so a second account of the same e-mail gets a tail."""
+    taken = db.execute(
+        "SELECT 1 FROM account WHERE organisation = ? AND username = ?", (organisation, wanted)
+    ).fetchone()
+    return f"{wanted}-{account_id[2:14]}" if taken else wanted

@@ -1,0 +1,147 @@
+"""From a request to a reply: which API, who asks, what quota, which fault, and a line in the log."""
+
+import re
+import sys
+import traceback
+from urllib.parse import parse_qsl, urlencode
+
+from portal.sandbox import admin, faults, login, sendgrid_behalf, sendgrid_partner, sendgrid_v2
+from portal.sandbox.limits import Limiter
+from portal.sandbox.start import Credentials, Start, begin
+from portal.sandbox.store import Store
+from portal.sandbox.wire import Api, Call, Reply, Request, Route, plain_error
+
+APIS = (sendgrid_partner.API, sendgrid_behalf.API, sendgrid_v2.API)
+SECRET_FIELDS = ("api_user", "api_key", "code")
+BODY_KEPT = 4_000
+
+
+class Application:
+    def __init__(self, store: Store, start: Start) -> None:
+        self.store = store
+        self.start = start
+        self.limiter = Limiter()
+        self.base_url = ""  # known once the port is
+        self.credentials: Credentials = begin(store, start)
+
+    def handle(self, request: Request) -> Reply:
+        try:
+            if request.path == "/_admin" or request.path.startswith("/_admin/"):
+                return admin.handle(
+                    self.store, request, admin_key=self.credentials.admin_key, reset=self.reset
+                )
+            if request.path.startswith("/_login/"):
+                return login.show(self.store, request)
+            return self._provider(request)
+        except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and we get the traceback
+            traceback.print_exc(file=sys.stderr)
+            return sendgrid_partner.error(500)
+
+    def reset(self) -> None:
+        with self.store.transaction():
+            self.store.wipe()
+        self.limiter.forget()
+        self.credentials = begin(self.store, self.start)
+
+    def _provider(self, request: Request) -> Reply:
+        with self.store.transaction():
+            now = self.store.clock.now()
+            call = Call(self.store, request, now, "", self.base_url, {})
+            reply, fault = self._answer(call)
+            self._finish(call, reply, fault, now)
+        return reply
+
+    def _answer(self, call: Call) -> tuple[Reply, str]:
+        api, route, allowed = self._route(call)
+        if api is None:
+            return sendgrid_partner.error(404), ""
+        if route is None:  # the edge says so before it looks at the key
+            reply = plain_error(405, f"{' and '.join(allowed)} method allowed only")
+            reply.headers["Allow"] = ", ".join(allowed)
+            return reply, ""
+        refusal = api.admit(call)
+        if refusal is not None:
+            return refusal, ""
+        quota = self.limiter.take(call.key, call.operation, rate=call.switch("rate_per_minute"), now=call.now)
+        if quota.exceeded:
+            reply = api.error(429)
+            reply.headers |= quota.headers()
+            return reply, ""
+        handler = route.handler
+        fault = faults.due(call, api, route)
+        reply = handler(call) if fault is None else faults.apply(fault, call, api, lambda: handler(call))
+        reply.headers = quota.headers() | reply.headers
+        return reply, fault.name if fault else ""
+
+    def _route(self, call: Call) -> tuple[Api | None, Route | None, list[str]]:
+        """The route, or the methods the path does take."""
+        allowed: list[str] = []
+        found: Api | None = None
+        for api in APIS:
+            for route in api.routes:
+                match = route.path.fullmatch(call.request.path)
+                if match is None:
+                    continue
+                found, call.ids = api, match.groupdict()
+                if route.method == call.request.method:
+                    call.operation = route.operation
+                    return api, route, []
+                allowed.append(route.method)
+        return found, None, allowed
+
+    def _finish(self, call: Call, reply: Reply, fault: str, now: float) -> None:
+        rate = call.switch("rate_per_minute")
+        reply.headers = self.limiter.untouched(rate=rate, now=now).headers() | reply.headers
+        account = call.account["id"] if call.account is not None else call.ids.get("account")
+        silent = reply.delivery in ("reset", "hang")
+        cursor = call.db.execute(
+            "INSERT INTO request_log (at, method, path, operation, organisation, region, key_label, account, body,"
+            " status, fault, leaked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                now,
+                call.request.method,
+                _masked_path(call.request),
+                call.operation,
+                call.organisation or None,
+                call.region or None,
+                call.key_label or None,
+                account,
+                _masked_body(call.request),
+                None if silent else reply.status,
+                fault or None,
+                _leaked(call),
+            ),
+        )
+        reply.headers["X-Request-Id"] = f"sandbox-{cursor.lastrowid}"
+        reply.wait_before += call.switch("latency_ms") / 1000
+
+
+def _masked_path(request: Request) -> str:
+    if not request.query:
+        return request.path
+    shown = {name: "***" if _is_secret(name, value) else value for name, value in request.query.items()}
+    return f"{request.path}?{urlencode(shown, safe='*:@,')}"
+
+
+def _masked_body(request: Request) -> str | None:
+    if not request.body:
+        return None
+    text = request.body[:BODY_KEPT].decode("utf-8", "replace")
+    if "form-urlencoded" in request.headers.get("content-type", ""):
+        fields = parse_qsl(text, keep_blank_values=True)
+        return urlencode(
+            [(name, "***" if _is_secret(name, value) else value) for name, value in fields], safe="*@"
+        )
+    return re.sub(r"SG\.[\w-]{8,}(?:\.[\w-]+)?", "***", text)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return name in SECRET_FIELDS or value.startswith("SG.")
+
+
+def _leaked(call: Call) -> bool:
+    """A credential in the URL, where every proxy on the way would have logged it."""
+    query = call.request.query
+    return any(name in query for name in sendgrid_v2.CREDENTIALS) or bool(
+        call.key and call.key in query.values()
+    )

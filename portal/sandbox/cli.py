@@ -1,0 +1,127 @@
+"""The command line, shared by `python -m portal.sandbox` and `manage.py sandbox`. Needs no Django."""
+
+import argparse
+import ipaddress
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from portal.sandbox.app import Application
+from portal.sandbox.faults import UnableToArm
+from portal.sandbox.server import SandboxServer
+from portal.sandbox.start import Start
+from portal.sandbox.store import Store
+
+GREETING = """\
+Postkeeper sandbox: a provider simulator. It sends no mail and costs no money.
+SendGrid base URL       {url}   (its EU region also at {url}/eu, the global one at {url}/global)
+SendGrid key            {key}
+SendGrid EU key         {eu_key}
+SendGrid v2 login       {username} / {password}   (refused until the switch v2_password_login is on)
+Admin key               {admin_key}   (header X-Sandbox-Admin, paths under /_admin/)
+Data                    {data}
+ready {url}"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, required=True, help="0 picks a free one")
+    parser.add_argument("--data", default=":memory:", help="SQLite file, or :memory: (the default)")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--allow-public", action="store_true", help="listen on an address other machines can reach"
+    )
+    parser.add_argument("--sendgrid-key", help="key of the global organisation")
+    parser.add_argument("--sendgrid-eu-key", help="key of the EU organisation")
+    parser.add_argument("--admin-key", help="key of the admin plane")
+    parser.add_argument("--latency-ms", type=_natural, help="wait before every answer")
+    parser.add_argument(
+        "--rate", type=_natural, help="requests per minute, key and operation; 0 for no limit"
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="[OPERATION/]NAME[:COUNT|:PROB]",
+        help="may be repeated",
+    )
+    parser.add_argument(
+        "--seed", type=int, help="makes ids, keys and chances repeatable; only in a new data file"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C; 0 is a clean end, 2 a wrong argument."""
+    if not options.allow_public and not _is_loopback(options.host):
+        return _refuse(f"{options.host} can be reached from outside: say --allow-public if that is meant")
+    store = Store(options.data, seed=options.seed)
+    start = Start(
+        sendgrid_key=options.sendgrid_key,
+        sendgrid_eu_key=options.sendgrid_eu_key,
+        admin_key=options.admin_key,
+        latency_ms=options.latency_ms,
+        rate=options.rate,
+        faults=tuple(options.fault),
+    )
+    try:
+        server = SandboxServer(options.host, options.port, app := Application(store, start))
+    except (UnableToArm, OSError) as error:
+        store.close()
+        return _refuse(str(error))
+    signal.signal(signal.SIGTERM, _stop)
+    _greet(app, options.data)
+    try:
+        server.serve_forever()
+    except (KeyboardInterrupt, SystemExit):
+        pass
+    finally:
+        server.server_close()
+        store.close()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="sandbox", description="The provider simulator.")
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def _greet(app: Application, data: str) -> None:
+    known = app.credentials
+    print(
+        GREETING.format(
+            url=app.base_url,
+            key=known.key,
+            eu_key=known.eu_key,
+            username=known.username,
+            password=known.password,
+            admin_key=known.admin_key,
+            data=data,
+        ),
+        flush=True,
+    )
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _refuse(sentence: str) -> int:
+    print(f"sandbox: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number

@@ -1,0 +1,61 @@
+"""The sandbox's one clock, which tests can move and freeze.
+
+Inside the sandbox a moment is a number: seconds since the epoch, UTC. Text appears only on the wire.
+"""
+
+import time
+from datetime import UTC, date, datetime, timedelta
+
+DAY = 86_400
+EPOCH = date(1970, 1, 1)
+
+
+class Clock:
+    def __init__(self, offset: float = 0.0, frozen_at: float | None = None) -> None:
+        # One tuple, so that a reader in another thread never sees half of a move.
+        self._setting: tuple[float, float | None] = (offset, frozen_at)
+
+    def now(self) -> float:
+        offset, frozen_at = self._setting
+        return time.time() + offset if frozen_at is None else frozen_at
+
+    def set(self, moment: float) -> None:
+        frozen = self._setting[1] is not None
+        self._setting = (self._setting[0], moment) if frozen else (moment - time.time(), None)
+
+    def advance(self, seconds: float) -> None:
+        self.set(self.now() + seconds)
+
+    def freeze(self) -> None:
+        self._setting = (self._setting[0], self.now())
+
+    def unfreeze(self) -> None:
+        """Tick again from the moment at which it stood still."""
+        self._setting = (self.now() - time.time(), None)
+
+    @property
+    def setting(self) -> tuple[float, float | None]:
+        return self._setting
+
+    @setting.setter
+    def setting(self, value: tuple[float, float | None]) -> None:
+        self._setting = value
+
+
+def iso(moment: float) -> str:
+    """RFC 3339 in whole seconds with Z, as the provider writes it."""
+    return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment_of(text: str) -> float:
+    """The reverse of `iso`; a bare date is its midnight, a time without a zone is UTC."""
+    parsed = datetime.fromisoformat(text)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def day_of(moment: float) -> date:
+    return EPOCH + timedelta(days=int(moment // DAY))
+
+
+def midnight(day: date) -> int:
+    return (day - EPOCH).days * DAY

@@ -1,0 +1,47 @@
+"""Who is asking: Bearer keys of a reseller organisation, each tied to a region."""
+
+import json
+import sqlite3
+
+from portal.sandbox.wire import Call, Reply, plain_error
+
+MALFORMED = "Permission denied, wrong credentials"
+UNKNOWN = "The provided authorization grant is invalid, expired, or revoked"
+
+
+def bearer_of(call: Call) -> str | None:
+    """The key in the Authorization header; None when it is missing or malformed."""
+    scheme, _, key = call.request.headers.get("authorization", "").partition(" ")
+    return key if scheme.lower() == "bearer" and key and " " not in key else None
+
+
+def key_row(call: Call, key: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = call.db.execute(
+        "SELECT * FROM api_key WHERE key = ? AND NOT revoked", (key,)
+    ).fetchone()
+    return row
+
+
+def enter(call: Call, row: sqlite3.Row) -> None:
+    """The key decides the organisation; the base prefix, when there is one, the region."""
+    call.key, call.key_label = row["key"], row["label"]
+    call.organisation = row["organisation"]
+    call.region = call.request.region or row["region"]
+
+
+def admit_bearer(call: Call) -> Reply | sqlite3.Row:
+    """The key's row, or the edge's refusal, which does not use the partner family's envelope."""
+    key = bearer_of(call)
+    if key is None:
+        return plain_error(401, MALFORMED, helpful=True)
+    row = key_row(call, key)
+    if row is None:
+        return plain_error(401, UNKNOWN, helpful=True)
+    enter(call, row)
+    if call.switch("require_accept") and "accept" not in call.request.headers:
+        return plain_error(406, "Accept header is required")
+    return row
+
+
+def lacks(row: sqlite3.Row, scope: str) -> bool:
+    return scope in json.loads(row["missing_scopes"])

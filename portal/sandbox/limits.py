@@ -1,0 +1,50 @@
+"""A request quota per key and operation, in fixed windows of the sandbox's clock.
+
+Kept in memory: a restart forgives, as a provider's does. `reset` is an epoch, not a duration.
+"""
+
+import threading
+from dataclasses import dataclass
+
+WINDOW = 60
+UNLIMITED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    limit: int
+    remaining: int
+    reset: int
+    exceeded: bool
+
+    def headers(self) -> dict[str, str]:
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(self.reset),
+        }
+
+
+class Limiter:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def take(self, key: str, operation: str, *, rate: int, now: float) -> Quota:
+        """Count one request; `rate` is requests per minute, 0 for no limit."""
+        window = int(now // WINDOW)
+        limit = rate or UNLIMITED
+        with self._lock:
+            known, used = self._counts.get((key, operation), (window, 0))
+            used = used + 1 if known == window else 1
+            self._counts[key, operation] = (window, used)
+        return Quota(limit, max(0, limit - used), (window + 1) * WINDOW, used > limit)
+
+    def untouched(self, *, rate: int, now: float) -> Quota:
+        """What a caller without a key is told."""
+        limit = rate or UNLIMITED
+        return Quota(limit, limit, (int(now // WINDOW) + 1) * WINDOW, exceeded=False)
+
+    def forget(self) -> None:
+        with self._lock:
+            self._counts.clear()

@@ -1,0 +1,34 @@
+"""The page a sign-in lands on: it honours a code once, within a minute of the sandbox's clock."""
+
+import re
+from html import escape
+
+from portal.sandbox.store import Store
+from portal.sandbox.wire import Reply, Request, html_reply
+
+LIFETIME = 60
+PATH = re.compile(r"/_login/(?P<account>[^/]+)")
+
+
+def show(store: Store, request: Request) -> Reply:
+    match = PATH.fullmatch(request.path)
+    now = store.clock.now()
+    with store.transaction() as db:
+        row = db.execute(
+            "SELECT sso_code.*, email, username FROM sso_code JOIN account ON account.id = account"
+            " WHERE code = ? AND account = ?",
+            (request.query.get("code", ""), match["account"] if match else ""),
+        ).fetchone()
+        if row is None:
+            return _refused("This code is not known.")
+        if row["used_at"] is not None:
+            return _refused("This code has been used already.")
+        if not 0 <= now - row["created_at"] <= LIFETIME:
+            return _refused("This code has expired: it is good for 60 seconds.")
+        db.execute("UPDATE sso_code SET used_at = ? WHERE code = ?", (now, row["code"]))
+    who = escape(row["email"] or row["username"])
+    return html_reply(200, f"Sandbox: signed in as {who}", f"<p>Account {escape(row['account'])}.</p>")
+
+
+def _refused(why: str) -> Reply:
+    return html_reply(410, "Sandbox: sign-in refused", f"<p>{why}</p>")

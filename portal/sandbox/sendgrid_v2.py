@@ -1,0 +1,153 @@
+"""SendGrid Web API v2, reseller family: the account overview, in JSON and XML."""
+
+import re
+import sqlite3
+from datetime import timedelta
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from portal.sandbox import accounts
+from portal.sandbox.clock import day_of
+from portal.sandbox.keys import bearer_of, enter, key_row
+from portal.sandbox.usage import use_by_day
+from portal.sandbox.wire import Api, Call, Reply, Route, html_reply, json_reply, too_many_requests
+
+WRONG = "Permission denied, wrong credentials"
+NO_PASSWORDS = "invalid authentication method"
+PROLOG = '<?xml version="1.0" encoding="ISO-8859-1"?>\n'
+XML = {"Content-Type": "text/xml; charset=ISO-8859-1"}
+CREDENTIALS = ("api_user", "api_key")
+
+
+def error(status: int) -> Reply:
+    return too_many_requests() if status == 429 else html_reply(status, f"{status}")
+
+
+def parameters(call: Call) -> dict[str, str]:
+    """v2 takes GET and POST alike, so a client that puts its key into the URL works, and is flagged in the log."""
+    form = parse_qsl(call.request.body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {**call.request.query, **dict(form)}
+
+
+def admit(call: Call) -> Reply | None:
+    if call.switch("v2_retired"):
+        return html_reply(call.switch("v2_retired"), "Gone", "<p>This API is no longer available.</p>")
+    given = parameters(call)
+    if "api_user" not in given and "api_key" not in given:
+        key = bearer_of(call) if call.switch("v2_bearer") else None
+    elif given.get("api_user") == "apikey":
+        key = given.get("api_key")
+    else:
+        return _admit_password(call, given)
+    row = key_row(call, key) if key else None
+    if row is None:
+        return problem(call, "e2", 401)
+    if not row["reseller"]:
+        return problem(call, "e1", 403, "Permission denied")
+    enter(call, row)
+    return None
+
+
+def overview(call: Call) -> Reply:
+    given = parameters(call)
+    if given.get("task") != "overview":
+        return problem(call, "e1", 400, "Missing or unknown task")
+    if not given.get("user"):
+        return problem(call, "e1", 400, "Missing user")
+    account = _customer(call, given["user"])
+    if account is None:
+        return problem(call, "e1", 400, "User does not exist")
+    call.account = account
+    values = _overview(call, account)
+    if _is_xml(call):
+        lines = "".join(f"      <{name}>{escape(str(value))}</{name}>\n" for name, value in values.items())
+        return _xml(200, f"<result>\n   <overview>\n{lines}   </overview>\n</result>\n")
+    return json_reply(200, values)
+
+
+def problem(call: Call, shape: str, status: int, text: str = WRONG) -> Reply:
+    """The error shapes seen of this family, e1 to e7; in XML there is one envelope for all of them."""
+    if shape == "e5":
+        return too_many_requests()
+    if shape == "e7":
+        return html_reply(status, "Internal Server Error")
+    if _is_xml(call):
+        body = f"<result>\n   <message>error</message>\n   <errors>\n      <error>{escape(text)}</error>\n   </errors>\n</result>\n"
+        return _xml(status, body)
+    bodies: dict[str, dict[str, object]] = {
+        "e1": {"message": "error", "errors": [text]},
+        "e2": {"error": {"code": 401, "message": text}},
+        "e3": {"error": text},
+        "e4": {"errors": [text], "message": "error"},
+        "e6": {"message": "error", "errors": [NO_PASSWORDS]},
+    }
+    return json_reply(status, bodies[shape])
+
+
+def _admit_password(call: Call, given: dict[str, str]) -> Reply | None:
+    if not call.switch("v2_password_login"):
+        return problem(call, "e6", 401, NO_PASSWORDS)
+    row = call.db.execute(
+        "SELECT * FROM organisation WHERE username = ? AND password = ?",
+        (given.get("api_user", ""), given.get("api_key", "")),
+    ).fetchone()
+    if row is None:
+        return (
+            problem(call, "e1", 400, "Bad username / password") if _is_xml(call) else problem(call, "e2", 401)
+        )
+    call.organisation, call.key, call.key_label = row["id"], row["username"], f"{row['id']} password"
+    call.region = call.request.region or ""
+    return None
+
+
+def _customer(call: Call, username: str) -> sqlite3.Row | None:
+    """By username only. A password login names no region, and then every region of the organisation counts."""
+    row: sqlite3.Row | None = call.db.execute(
+        "SELECT * FROM account WHERE organisation = ? AND username = ? AND deleted_at IS NULL AND created_at <= ?"
+        " AND (region = ? OR ? = '')",
+        (call.organisation, username, call.now, call.region, call.region),
+    ).fetchone()
+    return row
+
+
+def _overview(call: Call, account: sqlite3.Row) -> dict[str, str | int]:
+    history = accounts.history_of(call.db, account)
+    use = accounts.current_use(call.db, account, call.now)
+    today = day_of(call.now)
+    package = accounts.package_of(call.db, account)
+    values: dict[str, str | int] = {
+        "reputation": round(account["reputation"]),
+        # A counter of its own at the provider; ours is everything since the account began.
+        "requests": sum(use_by_day(history, day_of(account["created_at"]), today, call.now).values()),
+        "package": package["display_name"] if package is not None else "",
+        "credits_allowed": use.allowed,
+        "credits_used": use.used,
+        "credits_remain": use.remain,
+        "credits_overage": use.overage,
+    }
+    if call.switch("v2_typing") == "strings":
+        values = {name: value if name == "credits_remain" else str(value) for name, value in values.items()}
+    if call.switch("v2_billing_dates"):
+        values["billing_start_date"] = use.cycle.start.isoformat()
+        values["billing_end_date"] = (use.cycle.end - timedelta(days=1)).isoformat()
+        values["billing_process_date"] = use.cycle.end.isoformat()
+    values.pop(call.switch("v2_missing_field"), None)
+    return values
+
+
+def _is_xml(call: Call) -> bool:
+    return call.ids.get("format") == "xml"
+
+
+def _xml(status: int, body: str) -> Reply:
+    return Reply(status, (PROLOG + body).encode("iso-8859-1", "xmlcharrefreplace"), dict(XML))
+
+
+OVERVIEW = re.compile(r"/apiv2/reseller\.account\.(?P<format>json|xml)")
+
+API = Api(
+    name="v2",
+    routes=(Route("overview", "POST", OVERVIEW, overview), Route("overview", "GET", OVERVIEW, overview)),
+    admit=admit,
+    error=error,
+)

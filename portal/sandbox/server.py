@@ -1,0 +1,140 @@
+"""Real HTTP on the standard library: plain enough to reach down and reset, starve or never answer a connection."""
+
+import select
+import socket
+import socketserver
+import struct
+import time
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from portal.sandbox.app import Application
+from portal.sandbox.wire import Reply, Request, plain_error
+
+MAX_BODY = 1_000_000
+REGIONS = ("global", "eu")
+LONGEST_HANG = 600
+
+
+class SandboxServer(ThreadingHTTPServer):
+    daemon_threads = True
+    # Hanging answers must not hold up the end of the process.
+    block_on_close = False
+    request_queue_size = 256
+    allow_reuse_address = True
+
+    def __init__(self, host: str, port: int, app: Application) -> None:
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), Handler)
+        self.app = app
+        shown = f"[{host}]" if ":" in host else host
+        app.base_url = f"http://{shown}:{self.server_address[1]}"
+
+    def server_bind(self) -> None:
+        # Without HTTPServer's look-up of our own name, which can take seconds where DNS is slow.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is everyday life here."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: SandboxServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 120
+
+    def answer(self) -> None:
+        request = self._read()
+        if request is None:
+            return
+        reply = self.server.app.handle(request)
+        if reply.wait_before:
+            time.sleep(reply.wait_before)
+        if reply.delivery == "reset":
+            self._reset()
+        elif reply.delivery == "hang":
+            self._hang()
+        else:
+            self._send(reply)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """The request log is in the store, with secrets masked; nothing is written here."""
+
+    def _read(self) -> Request | None:
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdigit() or int(length) > MAX_BODY:
+            self.close_connection = True
+            self._send(plain_error(413, "request body is too large or has no length"))
+            return None
+        body = self.rfile.read(int(length))
+        target = urlsplit(self.path)
+        path, region = unquote(target.path), None
+        first, _, rest = path.lstrip("/").partition("/")
+        if first in REGIONS:
+            region, path = first, f"/{rest}"
+        return Request(
+            method=self.command,
+            path=path,
+            query=dict(parse_qsl(target.query, keep_blank_values=True)),
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=body,
+            region=region,
+        )
+
+    def _head(self, reply: Reply) -> bytes:
+        bare = reply.status in (204, 303) or reply.status < 200
+        headers = {
+            # The sandbox's own clock: a client that measures our rate windows against it stays right.
+            "Date": formatdate(self.server.app.store.clock.now(), usegmt=True),
+            "X-Sandbox": "1",
+            **reply.headers,
+        }
+        if reply.status != 204:
+            headers["Content-Length"] = str(len(reply.body))
+        if bare:
+            headers.pop("Content-Type", None)
+        if self.close_connection or reply.delivery != "plain":
+            headers["Connection"] = "close"
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        phrase = self.responses.get(reply.status, ("",))[0]
+        return "\r\n".join([f"HTTP/1.1 {reply.status} {phrase}", *lines, "", ""]).encode("latin-1", "replace")
+
+    def _send(self, reply: Reply) -> None:
+        body = b"" if self.command == "HEAD" or reply.status == 204 else reply.body
+        head = self._head(reply)
+        if reply.delivery == "truncated":
+            self.wfile.write(head + body[: len(body) // 2])
+            self.close_connection = True
+        elif reply.delivery == "drip":
+            self._drip(head, body, reply.drip_seconds)
+        else:
+            self.wfile.write(head + body)
+
+    def _drip(self, head: bytes, body: bytes, seconds: float) -> None:
+        self.close_connection = True
+        self.wfile.write(head)
+        for index in range(len(body)):
+            self.wfile.write(body[index : index + 1])
+            time.sleep(seconds)
+
+    def _reset(self) -> None:
+        """Lingering for no time makes close() send RST instead of FIN."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rfile.close()
+        self.connection.close()
+
+    def _hang(self) -> None:
+        """Say nothing until the client gives up."""
+        self.close_connection = True
+        deadline = time.monotonic() + LONGEST_HANG
+        while time.monotonic() < deadline:
+            readable, _, _ = select.select([self.connection], [], [], 5)
+            if readable and self.connection.recv(1, socket.MSG_PEEK) == b"":
+                return

@@ -1,0 +1,65 @@
+"""Everything about the sandbox that can be set while it runs, with its default and the values it may take."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class UnableToSwitch(ValueError):
+    """The name is not a switch, or the value is not one it takes."""
+
+
+# name -> (default, allowed values; a type means "anything of that type")
+SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type]] = {
+    "latency_ms": (0, int),
+    "rate_per_minute": (600, int),
+    "require_accept": (False, bool),
+    "put_on_held": ("403", ("403", "allowed")),
+    "deactivated": ("new", ("new", "old")),
+    "sso_inactive": ("403", ("403", "allowed")),
+    "list_bare": (False, bool),
+    "list_lag_seconds": (0, float),
+    "list_order": ("created", ("created", "reversed", "shuffled")),
+    "list_cursor": ("normal", ("normal", "missing", "stuck", "loop", "repeat")),
+    "create_lag_seconds": (0, float),
+    "create_lag_as": ("404", ("404", "indeterminate")),
+    "default_sending": (None, dict),
+    "credits": ("ok", ("ok", "403")),
+    "unknown_behalf": (404, (401, 403, 404)),
+    "v2_password_login": (False, bool),
+    "v2_bearer": (False, bool),
+    "v2_typing": ("strings", ("strings", "numbers")),
+    "v2_billing_dates": (True, bool),
+    "v2_missing_field": ("", str),
+    "v2_retired": (0, (0, 404, 410)),
+}
+
+
+class Switches:
+    def __init__(self, changed: Mapping[str, Any]) -> None:
+        self.changed = {name: value for name, value in changed.items() if name in SWITCHES}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.changed.get(name, SWITCHES[name][0])
+
+    def set(self, name: str, value: Any) -> None:
+        if name not in SWITCHES:
+            raise UnableToSwitch(f"no switch is called {name!r}")
+        default, allowed = SWITCHES[name]
+        if isinstance(allowed, tuple):
+            fits = value in allowed and type(value) is type(allowed[0])
+        elif allowed is float:
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        elif allowed is int:
+            fits = type(value) is int and value >= 0
+        else:
+            fits = type(value) is allowed or value == default
+        if not fits:
+            takes = allowed.__name__ if isinstance(allowed, type) else ", ".join(map(repr, allowed))
+            raise UnableToSwitch(f"{name} takes {takes}, not {value!r}")
+        self.changed[name] = value
+
+    def reset(self) -> None:
+        self.changed.clear()
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: self[name] for name in SWITCHES}
