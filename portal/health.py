@@ -1,0 +1,43 @@
+"""Two addresses for whoever watches the process: is it alive, and may it be given work."""
+
+from __future__ import annotations
+
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+
+class _Seen:
+    """Migrations do not come undone under a running process: once complete, they are not read again."""
+
+    complete = False
+
+
+def _plain(text: str, status: int = 200) -> HttpResponse:
+    return HttpResponse(text + "\n", status=status, content_type="text/plain; charset=utf-8")
+
+
+def _migrations_complete() -> bool:
+    if not _Seen.complete:
+        executor = MigrationExecutor(connection)
+        _Seen.complete = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return _Seen.complete
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers. Touches nothing else: a broken database is no reason to restart the web."""
+    return _plain("alive")
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """The database answers and holds every migration. The broker is not asked: pages work without it."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        complete = _migrations_complete()
+    except DatabaseError:
+        return _plain("database does not answer", 503)
+    return _plain("ready") if complete else _plain("migrations are missing", 503)

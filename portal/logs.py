@@ -1,0 +1,141 @@
+"""One line per event, structured, without secrets.
+
+Everything goes through the standard library's logging and one formatter: our own `structlog.get_logger(__name__)`,
+Django, Celery and gunicorn alike. A line carries what was bound for the request or the task (request_id,
+operation, ...): `structlog.contextvars.bind_contextvars(operation=...)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "[hidden]"
+
+_SECRET_KEY = re.compile(
+    r"authorization|api[_-]?(key|user)|secret|password|passwd|token|cookie|session_?key|csrf|sealed",
+    re.IGNORECASE,
+)
+_SECRET_VALUES = (
+    (re.compile(r"\baha-sk-[\w-]+"), MASK),
+    (re.compile(r"\bSG\.[\w-]{6,}(?:\.[\w-]+)?"), MASK),
+    (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    # One-time addresses: whoever has the path has the account.
+    (re.compile(r"(/invitation/|/password/reset/)(?!sent\b|done\b)[^\s\"']+"), rf"\1{MASK}"),
+    (re.compile(r"((?:password|secret|token|api[_-]?(?:key|user))=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
+    # The password in the address of a database or a broker.
+    (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
+)
+# Anything that could start a new line or drive a terminal.
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+
+
+def masked(text: str) -> str:
+    """`text` without values that look like secrets."""
+    for pattern, replacement in _SECRET_VALUES:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def one_line(text: str) -> str:
+    """`text` with line breaks and control characters written out, so that nobody can forge a line."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def _clean(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, bytes):
+        return masked(value.decode("utf-8", "replace"))
+    if depth > 5:
+        return "[deeper]"
+    if isinstance(value, Mapping):
+        return {str(name): _clean_named(str(name), held, depth + 1) for name, held in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_clean(item, depth + 1) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return masked(str(value))
+
+
+def _clean_named(name: str, value: Any, depth: int = 0) -> Any:
+    return MASK if value and _SECRET_KEY.search(name) else _clean(value, depth)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Processor, last before writing: mask by the name of a key and by the shape of a value, at any depth."""
+    return {name: _clean_named(name, value) for name, value in event.items()}
+
+
+def plain_lines(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Renderer for people: `time level logger event key=value`; a traceback follows indented behind a bar."""
+    trace = str(event.pop("exception", "") or "")
+    head = [str(event.pop(name, "-")) for name in ("timestamp", "level", "logger", "event")]
+    pairs = [f"{key}={value}" for key, value in sorted(event.items())]
+    lines = [one_line(" ".join([*head, *pairs]))]
+    lines += [f"    | {one_line(line)}" for line in trace.splitlines()]
+    return "\n".join(lines)
+
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+
+def _formatter(*, json_lines: bool) -> dict[str, Any]:
+    render: Processor = structlog.processors.JSONRenderer(sort_keys=True) if json_lines else plain_lines
+    return {
+        "()": "structlog.stdlib.ProcessorFormatter",
+        "foreign_pre_chain": _SHARED,
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            redact,
+            render,
+        ],
+    }
+
+
+def config(*, json_lines: bool, level: str) -> dict[str, Any]:
+    """The value of Django's LOGGING, used by gunicorn too: one handler to standard error, one formatter."""
+    passed_on = {"handlers": [], "propagate": True}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": _formatter(json_lines=json_lines)},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "django": passed_on,
+            "django.server": passed_on,
+            "gunicorn.error": passed_on,
+            # portal.middleware.request_id writes the one line of a request.
+            "gunicorn.access": {"handlers": [], "propagate": False},
+            "celery.app.trace": {"level": "WARNING"},  # one line per poke would drown the rest
+            "celery.beat": {"level": "WARNING"},
+            "urllib3": {"level": "INFO"},
+        },
+    }
+
+
+def configure() -> None:
+    """Make `structlog.get_logger()` write through the standard library's logging."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # so that tests can capture
+    )

@@ -1,0 +1,110 @@
+"""What every request gets: an id, a line in the log, strict headers, and the person's time zone."""
+
+from __future__ import annotations
+
+import time
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+
+log = structlog.get_logger(__name__)
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+PERMISSIONS_POLICY = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        "accelerometer", "browsing-topics", "camera", "display-capture", "geolocation", "gyroscope",
+        "magnetometer", "microphone", "midi", "payment", "usb",
+    )
+)  # fmt: skip
+_PROBES = frozenset({"healthz", "readyz"})
+
+
+def request_id(get_response: GetResponse) -> GetResponse:
+    """Give the request our own id (one sent by the client is not believed) and write one line at its end.
+
+    The line names the route and not the path: a path can hold a one-time token.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        request.request_id = uuid.uuid4().hex  # type: ignore[attr-defined]
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request.request_id)  # type: ignore[attr-defined]
+        started = time.perf_counter()
+        try:
+            response = get_response(request)
+            response["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
+            match = request.resolver_match
+            if match is None or match.view_name not in _PROBES:
+                log.info(
+                    "request",
+                    method=request.method,
+                    route=match.view_name if match else "-",
+                    status=response.status_code,
+                    ms=round((time.perf_counter() - started) * 1000),
+                )
+            return response
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+    return middleware
+
+
+def security_headers(get_response: GetResponse) -> GetResponse:
+    """Strict headers on everything but static files. No page is kept by a browser unless its view says so."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        response.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        response.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+        response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        response.setdefault("Cache-Control", "no-store")
+        patch_vary_headers(response, ["HX-Request"])
+        return response
+
+    return middleware
+
+
+def persons_zone(get_response: GetResponse) -> GetResponse:
+    """Templates speak in the signed-in person's time zone, everybody else's in UTC."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        name = getattr(request.user, "timezone", "") or "UTC"
+        try:
+            zone = zoneinfo.ZoneInfo(str(name))
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            zone = zoneinfo.ZoneInfo("UTC")
+        with timezone.override(zone):
+            return get_response(request)
+
+    return middleware
+
+
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """Context processor: what the base templates read besides `request`."""
+    return {
+        "product": "Postkeeper",
+        "demo": settings.DEMO,
+        "request_id": getattr(request, "request_id", ""),
+    }
