@@ -1,0 +1,86 @@
+"""The only room that speaks to providers. `client(config)` gives a `Provider`; see `base` for the rules it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import sendgrid
+from .base import (
+    AccountRef,
+    AccountState,
+    Capabilities,
+    CatalogEntry,
+    Check,
+    ConnectionConfig,
+    Identity,
+    Offering,
+    Profile,
+    Provider,
+    RemoteAccount,
+    SignIn,
+    StateReading,
+    Usage,
+    UsageSource,
+)
+from .errors import (
+    Evidence,
+    FieldError,
+    Forbidden,
+    NotFound,
+    NotSent,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unauthorized,
+    Unreadable,
+    Unsupported,
+)
+
+__all__ = [
+    "CAPABILITIES",
+    "AccountRef",
+    "AccountState",
+    "Capabilities",
+    "CatalogEntry",
+    "Check",
+    "ConnectionConfig",
+    "Evidence",
+    "FieldError",
+    "Forbidden",
+    "Identity",
+    "NotFound",
+    "NotSent",
+    "Offering",
+    "OutcomeUnknown",
+    "Profile",
+    "Provider",
+    "ProviderError",
+    "RateLimited",
+    "Rejected",
+    "RemoteAccount",
+    "SignIn",
+    "StateReading",
+    "Unauthorized",
+    "Unreadable",
+    "Unsupported",
+    "Usage",
+    "UsageSource",
+    "client",
+]
+
+CAPABILITIES: dict[str, Capabilities] = {sendgrid.CAPABILITIES.kind: sendgrid.CAPABILITIES}
+
+_CLIENTS: dict[str, Callable[..., Provider]] = {sendgrid.CAPABILITIES.kind: sendgrid.SendGrid}
+
+
+def client(config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None) -> Provider:
+    """A client for one connection. Costs nothing until it is used; safe to share between threads.
+
+    `on_exchange` is called once for each HTTP exchange, whatever became of it, before the method returns or raises;
+    calls held back before a connection was tried (pacing) are not exchanges. Raises `Unsupported` for an unknown kind
+    or a base URL that is not https.
+    """
+    if config.kind not in _CLIENTS:
+        raise Unsupported(f"There is no provider of kind {config.kind!r}.")
+    return _CLIENTS[config.kind](config, on_exchange=on_exchange)

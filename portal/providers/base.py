@@ -186,6 +186,7 @@ class ConnectionConfig:
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     total_timeout: float = 45.0
+    allow_private: bool = False  # development only: the base URL may be http and lead into a private network
 
 
 class Provider(Protocol):
@@ -193,9 +194,10 @@ class Provider(Protocol):
 
     capabilities: Capabilities
 
-    def list_accounts(self) -> Iterator[RemoteAccount]:
-        """Walk the complete account list. Raises `Unreadable` when the walk cannot be completed: an incomplete list
-        must never look like a complete one."""
+    def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
+        """Walk the complete account list, each account once. May wait up to `patience` seconds in all for the
+        provider's rate limit. Any page that fails raises (`Unreadable` where the list cannot be read to its end):
+        an incomplete list must never look like a complete one."""
         ...
 
     def catalog(self) -> list[CatalogEntry]: ...

@@ -1,0 +1,69 @@
+"""What a provider says when it refuses, whatever shape it says it in.
+
+Seen: `{"errors": [{"message", "field", "error_id"}]}` with field null, "" or missing; `{"message": "error", "errors":
+["text"]}`; `{"error": {"code", "message"}}`; `{"error": "text"}`; `{"message": "text"}`; and in XML
+`<result><message>error</message><errors><error>text</error></errors></result>`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import FieldError
+from .reading import NotReadable, mapping, read_json, read_xml, text
+
+_MOST = 50
+
+
+def complaints(body: bytes) -> tuple[FieldError, ...]:
+    """The complaints in an error body; empty when it is none that we can read (HTML, empty, a success)."""
+    try:
+        return in_json(read_json(body))
+    except NotReadable:
+        pass
+    try:
+        return in_xml(read_xml(body))
+    except NotReadable:
+        return ()
+
+
+def in_json(data: Any) -> tuple[FieldError, ...]:
+    found = mapping(data)
+    listed = found.get("errors")
+    entries = listed if isinstance(listed, list) else [listed]
+    entries = [*entries[:_MOST], found.get("error")]
+    read = tuple(error for entry in entries if (error := _one(entry)))
+    if read:
+        return read
+    message = text(found.get("message"))
+    return () if message in ("", "success") else (FieldError(message=message),)
+
+
+def _one(entry: Any) -> FieldError | None:
+    if isinstance(entry, str):
+        return FieldError(message=text(entry)) if text(entry) else None
+    found = mapping(entry)
+    message = text(found.get("message"))
+    if not message:
+        return None
+    code = found.get("error_id") or found.get("code")
+    code = str(code) if isinstance(code, int) and abs(code) < 10**9 else text(code, limit=50)
+    return FieldError(message=message, field=text(found.get("field"), limit=100), code=code)
+
+
+def in_xml(root: Any) -> tuple[FieldError, ...]:
+    if root.tag == "html":
+        return ()
+    texts = [text(element.text) for element in list(root.iter("error"))[:_MOST]]
+    read = tuple(FieldError(message=message) for message in texts if message)
+    if read:
+        return read
+    message = text(root.findtext("message"))
+    return () if message in ("", "success") else (FieldError(message=message),)
+
+
+def sentence(found: tuple[FieldError, ...]) -> str:
+    """One line for people: "Field must be a valid email (email); too many requests"."""
+    return "; ".join(
+        f"{e.message.rstrip('.')} ({e.field})" if e.field else e.message.rstrip(".") for e in found[:5]
+    )

@@ -1,0 +1,104 @@
+"""Tolerant readers for what a provider sends. Missing or odd is `None`, never zero and never an exception."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from xml.etree.ElementTree import ParseError
+
+from defusedxml.ElementTree import fromstring
+
+ABSURD = 10**12
+"""More e-mails than anybody sends in a period: a figure beyond it is damage, not usage."""
+
+_NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.0+)?|\d{1,15}(?:\.\d{1,9})?", re.ASCII)
+_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ].*)?", re.ASCII)
+
+
+class NotReadable(ValueError):
+    """The body is not JSON or XML at all."""
+
+
+def read_json(body: bytes) -> Any:
+    """Parsed JSON, every fractional number a Decimal."""
+    try:
+        return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+    except (ValueError, RecursionError, InvalidOperation):
+        raise NotReadable from None
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
+
+
+def read_xml(body: bytes) -> Any:
+    """Root element. Bytes go in, so that the prolog's encoding is honoured; DTDs and entities are refused."""
+    try:
+        return fromstring(body, forbid_dtd=True)
+    except (ParseError, ValueError, LookupError, RecursionError):
+        raise NotReadable from None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def text(value: Any, *, limit: int = 500) -> str:
+    """A clean string, "" for anything else. Halves of surrogates and NUL cannot be stored, so they go."""
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\x00", "").encode("utf-8", "replace").decode().strip()[:limit]
+
+
+def number(value: Any) -> Decimal | None:
+    """int, float or numeric text ("402118", " 1 234 "); never a bool, never negative, never absurd."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        value = value.strip()
+        if not _NUMBER.fullmatch(value):
+            return None
+        value = Decimal(re.sub(r"[ \u00a0\u202f]", "", value))
+    if isinstance(value, int | Decimal) and 0 <= value <= ABSURD:
+        return Decimal(value)
+    return None
+
+
+def whole(value: Any) -> int | None:
+    """A count. A fraction of an e-mail is damage, so it is None as well."""
+    found = number(value)
+    return int(found) if found is not None and found == found.to_integral_value() else None
+
+
+def percent(value: Any) -> Decimal | None:
+    found = number(value)
+    return found if found is not None and found <= 100 else None
+
+
+def day(value: Any) -> date | None:
+    """A date without zone, as it stands: it is shown and counted, never shifted."""
+    match = _DAY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        return None
+    year, month, of_month = (int(part) for part in match.groups())
+    if not 2000 <= year <= 2199:
+        return None
+    try:
+        return date(year, month, of_month)
+    except ValueError:
+        return None
+
+
+def moment(value: Any) -> datetime | None:
+    """An RFC 3339 time as aware UTC."""
+    if not isinstance(value, str) or day(value) is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

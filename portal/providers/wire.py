@@ -1,0 +1,189 @@
+"""The socket's side of one exchange: a deadline nothing can outlast, and proof of what was never sent.
+
+`requests` has a timeout per read, which a server that drips one byte a second never reaches. So every exchange has a
+watchdog: when the time is up it shuts the socket, wherever the reading code happens to stand (TLS, headers, body).
+The connections here also say whether a failure came before the first byte of the request, which is the one fact that
+makes repeating a change safe.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import create_connection
+
+LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
+
+
+class AddressRefused(OSError):
+    """The name leads to an address a provider cannot have (private, loopback, link-local, ...)."""
+
+
+class Exchange:
+    """One request and its answer, with `seconds` to live. Use as a context manager around all of it."""
+
+    def __init__(self, seconds: float, *, allow_private: bool) -> None:
+        self.deadline = time.monotonic() + seconds
+        self.allow_private = allow_private
+        self.unsent = False
+        self.expired = False
+        self._handle: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    @property
+    def remaining(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.001)
+
+    def hold(self, sock: socket.socket) -> None:
+        """Keep a second handle on the socket: TLS and http.client both take the first one out of our hands."""
+        with self._lock:
+            self._close_handle()
+            self._handle = socket.socket(fileno=os.dup(sock.fileno()))
+            if self.expired:
+                self._shut()
+
+    @property
+    def held(self) -> bool:
+        return self._handle is not None
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.expired = True
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._handle is not None:
+            with suppress(OSError):  # already gone, which is what we wanted
+                self._handle.shutdown(socket.SHUT_RDWR)
+
+    def _close_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def __enter__(self) -> Exchange:
+        self._token = _current.set(self)
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        _current.reset(self._token)
+        with self._lock:
+            self._close_handle()
+
+
+_current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+def _resolve(host: str, port: int, seconds: float) -> list[str]:
+    """Addresses of `host`. In a thread, because a resolver has its own, much longer, idea of patience."""
+    found: list[list[str] | Exception] = []
+
+    def look_up() -> None:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.append([str(answer[4][0]) for answer in answers])
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not found:
+        raise TimeoutError("the name was not resolved in time")
+    if isinstance(found[0], Exception):
+        raise OSError("the name was not resolved") from found[0]
+    return found[0]
+
+
+def may_connect(host: str, address: str, *, allow_private: bool) -> bool:
+    """Whether `address` is one `host` may lead to: public, or loopback where loopback itself was named."""
+    ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.sixtofour or ip.teredo:
+            return False
+        ip = ip.ipv4_mapped or ip
+    if host in LOOPBACK_NAMES:
+        return ip.is_loopback
+    if ip.is_multicast or ip.is_unspecified or ip.is_link_local:
+        return False
+    return ip.is_global or (allow_private and ip.is_private)
+
+
+def _open(host: str, port: int, connect_timeout: float, options: Any) -> socket.socket:
+    """Resolve once, check every address, and connect to what was checked (a second look-up could be rebound)."""
+    exchange = _current.get()
+    until = time.monotonic() + min(connect_timeout, exchange.remaining)
+    addresses = _resolve(host, port, until - time.monotonic())
+    if not all(may_connect(host, address, allow_private=exchange.allow_private) for address in addresses):
+        raise AddressRefused(f"{host} leads to an address that is not public")
+    failure: OSError = TimeoutError("no connection in time")
+    for address in addresses:
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            sock = create_connection((address, port), left, socket_options=options)
+        except OSError as error:
+            failure = error
+            continue
+        exchange.hold(sock)
+        return sock
+    raise failure
+
+
+class _Watched(HTTPConnection):
+    """Tells the current exchange which socket it uses and whether anything was sent."""
+
+    def _new_conn(self) -> socket.socket:
+        timeout = self.timeout if isinstance(self.timeout, int | float) else 5.0
+        return _open(self.host, int(self.port or 0), float(timeout), self.socket_options)
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except BaseException:
+            _current.get().unsent = True
+            raise
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        exchange = _current.get()
+        if not exchange.held:  # a kept-alive connection: connected during an earlier exchange
+            exchange.hold(self.sock)
+        super().send(data)
+
+
+class WatchedHTTP(_Watched):
+    pass
+
+
+class WatchedHTTPS(_Watched, HTTPSConnection):
+    """The order matters: `_Watched.connect` wraps the TLS handshake as well."""
+
+
+class WatchedHTTPPool(HTTPConnectionPool):
+    ConnectionCls = WatchedHTTP
+
+
+class WatchedHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = WatchedHTTPS
+
+
+POOLS = {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
