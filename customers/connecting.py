@@ -1,0 +1,161 @@
+"""Connections: add, verify, pause, resume, change the key. All audited; secrets go in and never come out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.clients import client_for
+from customers.models import Connection
+from portal import audit, providers
+from portal.access.models import User
+
+Paused = Connection.Paused
+
+
+class UnableToConnect(Exception):
+    """A refusal people read. `field` names the form field."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def check_base_url(base_url: str) -> str:
+    """The address, normalised. Only https to a known provider host; outside production also the sandbox on loopback."""
+    parts = urlsplit(base_url.strip().rstrip("/"))
+    plain = not parts.query and not parts.fragment and parts.username is None and parts.password is None
+    known = parts.scheme == "https" and parts.hostname in settings.PROVIDER_HOSTS and parts.port in (None, 443)
+    sandbox = (
+        not settings.PRODUCTION and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    )
+    if not plain or not (sandbox or (known and parts.path == "")):
+        hosts = ", ".join(settings.PROVIDER_HOSTS)
+        raise UnableToConnect(_("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url")
+    return parts.geturl()
+
+
+def add_connection(
+    *, actor: User | None, facts: dict[str, Any], api_key: str, v2_password: str = "", request: HttpRequest | None = None
+) -> Connection:
+    """Add one. `facts` are columns of Connection without secrets; the key is sealed before it is written."""
+    facts = facts | {"base_url": check_base_url(facts["base_url"])}
+    if not api_key:
+        raise UnableToConnect(_("The API key is missing."), field="api_key")
+    connection = Connection(**facts)
+    connection.seal("api_key_sealed", api_key)
+    connection.seal("v2_password_sealed", v2_password)
+    try:
+        with transaction.atomic():
+            connection.save(force_insert=True)
+            audit.record(actor=actor, verb="connection.created", obj=connection, after=facts, request=request)
+    except IntegrityError:
+        raise UnableToConnect(_("Another connection has this name."), field="name") from None
+    return connection
+
+
+def edit_connection(
+    *, actor: User, connection: Connection, facts: dict[str, Any], api_key: str = "", request: HttpRequest | None = None
+) -> None:
+    """Change settings. A new address needs the key again: a stored key must not be sent to a host it was not given for."""
+    if "base_url" in facts:
+        facts = facts | {"base_url": check_base_url(facts["base_url"])}
+        if facts["base_url"] != connection.base_url and not api_key:
+            raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
+    before = {name: getattr(connection, name) for name in facts}
+    changes = {name: value for name, value in facts.items() if before[name] != value}
+    if not changes and not api_key:
+        return
+    for name, value in changes.items():
+        setattr(connection, name, value)
+    columns = list(changes)
+    if api_key:
+        connection.seal("api_key_sealed", api_key)
+        columns += ["api_key_sealed", "api_key_last4"]
+    try:
+        with transaction.atomic():
+            connection.revision += 1
+            connection.save(update_fields=[*columns, "revision"])
+            audit.record(
+                actor=actor, verb="connection.edited", obj=connection, request=request,
+                before={name: before[name] for name in changes}, after=changes,
+            )
+    except IntegrityError:
+        raise UnableToConnect(_("Another connection has this name."), field="name") from None
+
+
+def replace_key(
+    *, actor: User, connection: Connection, api_key: str, v2_password: str | None = None,
+    request: HttpRequest | None = None,
+) -> None:
+    """A new key. A connection paused because the old one was refused goes on by itself."""
+    if not api_key:
+        raise UnableToConnect(_("The API key is missing."), field="api_key")
+    before = connection.api_key_last4
+    connection.seal("api_key_sealed", api_key)
+    columns = ["api_key_sealed", "api_key_last4", "revision"]
+    if v2_password is not None:
+        connection.seal("v2_password_sealed", v2_password)
+        columns.append("v2_password_sealed")
+    with transaction.atomic():
+        connection.revision += 1
+        connection.save(update_fields=columns)
+        audit.record(
+            actor=actor, verb="connection.key_replaced", obj=connection, request=request,
+            before={"ends_in": before}, after={"ends_in": connection.api_key_last4},
+        )
+        if connection.paused == Paused.BY_AUTH:
+            resume(actor=actor, connection=connection, request=request)
+
+
+def verify(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> None:
+    """Try what the credential can do, reads only, and keep what was found. Raises `vault.CannotOpen`."""
+    checks = client_for(connection, interactive=True).verify()
+    found = {check.name: check.ok for check in checks}
+    with transaction.atomic():
+        Connection.objects.filter(pk=connection.pk).update(
+            checks=[asdict(check) for check in checks], verified_at=now, probe_available=found.get("identity"),
+        )
+        audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
+    connection.refresh_from_db()
+
+
+def pause(*, actor: User, connection: Connection, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
+    """Stop sending anything on this connection. What is queued stays queued."""
+    _pause(connection.pk, Paused.BY_PERSON, reason, actor=actor, now=now, request=request)
+    connection.refresh_from_db()
+
+
+def pause_for_auth(*, connection_id: int, message: str, now: datetime) -> None:
+    """The provider refused the key: stop the connection once and say so; operations stay queued."""
+    _pause(connection_id, Paused.BY_AUTH, message, actor=None, now=now, request=None)
+
+
+def resume(*, actor: User, connection: Connection, request: HttpRequest | None = None) -> None:
+    with transaction.atomic():
+        changed = Connection.objects.filter(pk=connection.pk).exclude(paused="").update(
+            paused="", paused_reason="", paused_at=None
+        )
+        if changed:
+            audit.record(actor=actor, verb="connection.resumed", obj=connection, request=request)
+    connection.refresh_from_db()
+
+
+def _pause(
+    connection_id: int, kind: str, reason: str, *, actor: User | None, now: datetime, request: HttpRequest | None
+) -> None:
+    with transaction.atomic():
+        changed = Connection.objects.filter(pk=connection_id, paused="").update(
+            paused=kind, paused_reason=reason[:300], paused_at=now, revision=F("revision") + 1
+        )
+        if changed:
+            connection = Connection.objects.get(pk=connection_id)
+            audit.record(actor=actor, verb="connection.paused", obj=connection, reason=reason, request=request)

@@ -1,0 +1,40 @@
+"""Every few seconds: look at the table and poke whatever is due. Losing every message loses nothing but seconds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef, Q
+
+from customers import engine, observations
+from customers.models import Attempt, Operation
+from customers.poke import poke
+from customers.states import OperationKind, OperationState
+
+POKES_AT_ONCE = 200
+READS_AT_ONCE = 10
+
+
+def dispatch(*, now: datetime) -> int:
+    """Expire leases, then poke what is due. Returns how many operations were poked."""
+    engine.expire_leases(now=now)
+    due = due_operations(now=now)
+    for operation_id in due:
+        poke("customers.perform", operation_id)
+    for account_id in observations.accounts_to_read(now=now).values_list("pk", flat=True)[:READS_AT_ONCE]:
+        poke("customers.read_account", account_id)
+    return len(due)
+
+
+def due_operations(*, now: datetime) -> list[int]:
+    """Queued and due, or unknown and able to be settled by reading. An unknown create waits for a person, unless the
+    answer to our own attempt came in late."""
+    answered = Attempt.objects.filter(operation=OuterRef("pk"), outcome=Attempt.Outcome.APPLIED)
+    queued = Q(state=OperationState.QUEUED)
+    settles = Q(state=OperationState.UNKNOWN) & (Q(lease_until=None) | Q(lease_until__lte=now))
+    settles &= ~Q(kind=OperationKind.CREATE) | Exists(answered)
+    return list(
+        Operation.objects.filter(queued | settles, not_before__lte=now, connection__paused="")
+        .order_by("pk")
+        .values_list("pk", flat=True)[:POKES_AT_ONCE]
+    )

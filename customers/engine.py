@@ -1,0 +1,262 @@
+"""How an operation's row moves: claim, intent, conclusion, expiry. Every write carries the fence it was claimed under.
+
+There are no row locks here: a conditional UPDATE that must change one row serves SQLite and PostgreSQL alike.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Exists, F, OuterRef, Q
+
+from customers.models import Account, Attempt, Operation, Step
+from customers.states import FINAL, OPEN, OperationKind, OperationState, check_step
+from portal import audit
+from portal.providers import Evidence
+
+LEASE = timedelta(seconds=90)
+CLAIMS_BEFORE_A_PERSON = 3
+S = OperationState
+
+
+class LostLease(Exception):
+    """Somebody else holds the operation now; nothing was written."""
+
+
+def claim(operation_id: int, *, now: datetime) -> Operation | None:
+    """Take a due operation, or None: not due, paused, behind another one, or its lane is busy."""
+    earlier = Operation.objects.filter(account=OuterRef("account"), pk__lt=OuterRef("pk"), state__in=OPEN)
+    due = Operation.objects.filter(
+        ~Exists(earlier), pk=operation_id, state=S.QUEUED, not_before__lte=now, connection__paused=""
+    )
+    operation = due.select_related("account__customer", "connection", "requested_by").first()
+    if operation is None:
+        return None
+    try:
+        with transaction.atomic():
+            changed = due.filter(fence=operation.fence).update(
+                state=S.CLAIMED,
+                lane=_lane(operation),
+                fence=F("fence") + 1,
+                lease_until=now + LEASE,
+                claims=F("claims") + 1,
+            )
+            if changed != 1:
+                return None
+            operation.fence += 1
+            operation.claims += 1
+            _add_step(operation, S.CLAIMED, now=now)
+    except IntegrityError:  # operation_one_busy_per_lane: the lane's holder is still busy
+        return None
+    operation.state = S.CLAIMED
+    return operation
+
+
+def hold(operation_id: int, *, now: datetime) -> Operation | None:
+    """Take an unknown operation to look at what became of it. Raises the fence, changes no state."""
+    free = Operation.objects.filter(
+        Q(lease_until=None) | Q(lease_until__lte=now),
+        pk=operation_id, state=S.UNKNOWN, not_before__lte=now, connection__paused="",
+    )
+    operation = free.select_related("account__customer", "connection", "requested_by").first()
+    if operation is None:
+        return None
+    changed = free.filter(fence=operation.fence).update(
+        fence=F("fence") + 1, lease_until=now + LEASE, settles=F("settles") + 1
+    )
+    if changed != 1:
+        return None
+    operation.fence += 1
+    operation.settles += 1
+    return operation
+
+
+def rest(operation: Operation, *, until: datetime, summary: str) -> None:
+    """Give an unknown operation back until a time, still unknown."""
+    Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=S.UNKNOWN).update(
+        lease_until=None, not_before=until, summary=summary[:500]
+    )
+
+
+def move(
+    operation: Operation, after: OperationState, *, now: datetime, summary: str = "", by: Any = None, **fields: Any
+) -> None:
+    """One step of the state table. Raises `LostLease` when the row is no longer as it was, `IllegalStep` off the table.
+
+    A final step clears the lease and, where the operation came to nothing, gives the account its last desire back.
+    """
+    check_step(operation.state, after)
+    fields |= {"state": after, "summary": summary[:500]}
+    if after in FINAL:
+        fields |= {"finished_at": now, "lease_until": None}
+    elif after not in (S.CLAIMED, S.SENDING):
+        fields |= {"lease_until": None}
+    if after == S.QUEUED:
+        fields |= {"claims": 0, "tries": F("tries") + 1}
+    if after == S.UNKNOWN:
+        fields |= {"unknown_at": now}
+    with transaction.atomic():
+        mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
+        if mine.update(**fields) != 1:
+            raise LostLease(operation.code)
+        _add_step(operation, after, now=now, by=by, note=summary)
+        if after in (S.FAILED, S.CANCELLED):
+            _restore_desire(operation, now=now)
+        if after in (S.SUCCEEDED, S.FAILED, S.UNKNOWN, S.NEEDS_ATTENTION):
+            audit.record(
+                actor=by, verb=f"operation.{after}", obj=operation,
+                customer=operation.account.customer, account=operation.account, reason=summary,
+            )
+    operation.state = after
+    operation.refresh_from_db(fields=["claims", "tries", "sends", "finished_at", "unknown_at", "summary"])
+
+
+def take_over(operation: Operation) -> None:
+    """A person takes the decision: raise the fence so that no worker's late answer can move the row any more."""
+    changed = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence).update(
+        fence=F("fence") + 1
+    )
+    if changed != 1:
+        raise LostLease(operation.code)
+    operation.fence += 1
+
+
+def intend(operation: Operation, *, call: str, request: str, now: datetime) -> Attempt:
+    """Commit the intent to send. If this raises, nothing may be sent."""
+    with transaction.atomic():
+        move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0)
+        return Attempt.objects.create(
+            operation=operation, n=operation.sends, fence=operation.fence, call=call, request=request, intended_at=now
+        )
+
+
+def conclude(
+    operation: Operation,
+    attempt: Attempt,
+    outcome: str,
+    after: OperationState,
+    *,
+    evidence: Evidence,
+    now: datetime,
+    summary: str = "",
+    result: dict[str, Any] | None = None,
+    account: dict[str, Any] | None = None,
+    **fields: Any,
+) -> bool:
+    """Write what came of a send and move the operation, in one transaction. False when the lease was lost meanwhile:
+    then the answer is kept on the attempt alone, and whoever holds the operation finds it there."""
+    answer = {
+        "outcome": outcome,
+        "status": evidence.status,
+        "provider_request_id": evidence.request_id[:120],
+        "duration_ms": evidence.duration_ms,
+        "response": evidence.response_body,
+        "message": summary[:500],
+        "result": result or {},
+        "answered_at": now,
+    }
+    if evidence.request_body:
+        answer["request"] = evidence.request_body
+    unanswered = Attempt.objects.filter(pk=attempt.pk, outcome="")
+    try:
+        with transaction.atomic():
+            unanswered.update(**answer)
+            if result:
+                fields["result"] = result
+            move(operation, after, now=now, summary=summary, **fields)
+            if account:
+                Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
+    except LostLease:
+        unanswered.update(**answer)
+        return False
+    return True
+
+
+def succeed(
+    operation: Operation, *, now: datetime, summary: str, account: dict[str, Any], result: dict[str, Any], by: Any = None
+) -> None:
+    """Conclude without a send of this moment: it was so already, was read back, or a person linked it."""
+    fields: dict[str, Any] = {"result": result} if result else {}
+    with transaction.atomic():
+        move(operation, S.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
+        if account:
+            Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
+
+
+def expire_leases(*, now: datetime) -> int:
+    """Rows whose worker did not come back: nothing sent -> queued again; perhaps sent -> unknown. Returns how many."""
+    lost = 0
+    expired = Operation.objects.filter(state__in=(S.CLAIMED, S.SENDING), lease_until__lt=now)
+    for operation in expired.select_related("account__customer", "connection")[:500]:
+        try:
+            take_over(operation)
+            if operation.state == S.SENDING:
+                move(operation, S.UNKNOWN, now=now, summary="The worker ended before an answer was recorded.",
+                     error_kind="unknown", not_before=now)
+            elif operation.claims >= CLAIMS_BEFORE_A_PERSON:
+                move(operation, S.NEEDS_ATTENTION, now=now, error_kind="poison",
+                     summary="Three workers ended while preparing this. Nothing was sent.")
+            else:
+                claims = operation.claims
+                move(operation, S.QUEUED, now=now, not_before=now,
+                     summary="The worker ended before anything was sent.")
+                Operation.objects.filter(pk=operation.pk, state=S.QUEUED).update(claims=claims)
+            lost += 1
+        except LostLease:
+            continue
+    return lost
+
+
+def over_create_budget(operation: Operation, *, now: datetime) -> bool:
+    """The brake on runaway creates: sends of the last hour on this connection against its budget."""
+    sent = Attempt.objects.filter(
+        operation__connection=operation.connection, operation__kind=OperationKind.CREATE,
+        intended_at__gt=now - timedelta(hours=1),
+    ).aggregate(n=Count("pk"))["n"]
+    return bool(sent >= operation.connection.creates_per_hour)
+
+
+def backoff(tries: int, *, now: datetime) -> datetime:
+    """Full jitter up to five minutes, never less than a second."""
+    return now + timedelta(seconds=max(1.0, random.uniform(0, min(300.0, 2.0 ** min(tries + 1, 9)))))  # noqa: S311 jitter
+
+
+def _lane(operation: Operation) -> str:
+    """Creates at a provider without idempotency keys go one at a time, unless identity can be proved afterwards."""
+    exclusive = not operation.connection.capabilities.idempotent_create and operation.connection.probe_available is not True
+    if operation.kind == OperationKind.CREATE and exclusive:
+        return f"create:{operation.connection_id}"
+    return f"account:{operation.account_id}"
+
+
+def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None, note: str = "") -> None:
+    Step.objects.create(
+        operation=operation, n=operation.steps.count() + 1, before=operation.state, after=after, at=now, by=by,
+        note=note[:500],
+    )
+
+
+STATE_KINDS = (OperationKind.SUSPEND, OperationKind.UNSUSPEND, OperationKind.DELETE)
+
+
+def _restore_desire(operation: Operation, *, now: datetime) -> None:
+    """Back to the last value that succeeded, unless a later operation changed the account's desire."""
+    if operation.kind == OperationKind.CREATE:
+        return  # nothing was there before
+    kinds = STATE_KINDS if operation.kind in STATE_KINDS else (OperationKind.CREATE, OperationKind.OFFERINGS)
+    newer = (
+        Operation.objects.filter(
+            account=operation.account_id, kind__in=kinds, state=S.SUCCEEDED, finished_at__gt=operation.created_at
+        )
+        .order_by("-finished_at")
+        .first()
+    )
+    desire = newer.payload["desire"] if newer else operation.before
+    Account.objects.filter(pk=operation.account_id, version=operation.version).update(
+        **desire, version=F("version") + 1, changed_at=now
+    )
+
+

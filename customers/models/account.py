@@ -1,0 +1,111 @@
+"""A customer's account at one connection: what we want, what the provider said, and when it said so.
+
+Nothing outside `customers.operations`, `customers.provisioning` and `customers.observations` writes these rows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from customers.models.connection import Connection
+from customers.models.customer import Customer
+from portal import providers
+
+
+class AccountState(models.TextChoices):
+    PENDING = "pending", _("Pending")
+    ACTIVE = "active", _("Active")
+    STOPPED_BY_US = "stopped_by_us", _("Suspended by us")
+    STOPPED_BY_PROVIDER = "stopped_by_provider", _("Held by the provider")
+    BANNED = "banned", _("Banned")
+    INDETERMINATE = "indeterminate", _("Indeterminate")
+    DELETED = "deleted", _("Deleted")
+    UNKNOWN = "unknown", _("Unknown")
+
+
+class Account(models.Model):
+    class Desired(models.TextChoices):
+        ACTIVE = "active", _("Active")
+        STOPPED = "stopped_by_us", _("Suspended by us")
+        DELETED = "deleted", _("Deleted")
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="accounts")
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="accounts")
+    provider_id = models.CharField(max_length=100, null=True, blank=True)
+    v2_username = models.CharField(max_length=120, default="", blank=True)
+    email = models.EmailField(max_length=254, help_text=_("The e-mail the account was created with."))
+    is_test = models.BooleanField(default=False)
+    # What we want. `version` rises with every change of it.
+    desired_state = models.CharField(max_length=20, choices=Desired.choices, default=Desired.ACTIVE)
+    desired_offerings = models.JSONField(default=list)
+    version = models.PositiveIntegerField(default=1)
+    # What the provider said, in our word and in its own.
+    state = models.CharField(max_length=20, choices=AccountState.choices, default=AccountState.PENDING)
+    state_raw = models.CharField(max_length=60, default="", blank=True)
+    state_read_at = models.DateTimeField(null=True, blank=True)
+    offerings = models.JSONField(null=True, default=None)
+    offerings_read_at = models.DateTimeField(null=True, blank=True)
+    # The package's name as read (or, before the first reading, as asked for): for lists and filters.
+    package = models.CharField(max_length=200, default="", blank=True)
+    # Use in the current cycle, written by billing through `customers.observations.observe_usage`. None = not read.
+    usage_used = models.BigIntegerField(null=True, blank=True)
+    usage_allowed = models.BigIntegerField(null=True, blank=True)
+    usage_overage = models.BigIntegerField(null=True, blank=True)
+    usage_start_on = models.DateField(null=True, blank=True)
+    usage_end_on = models.DateField(null=True, blank=True)
+    usage_read_at = models.DateTimeField(null=True, blank=True)
+    usage_missing_since = models.DateTimeField(null=True, blank=True)
+    # When the provider was last asked, with or without an answer: keeps a failing account from being asked all the time.
+    read_tried_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField()
+    changed_what = models.CharField(max_length=120, default="", blank=True)
+
+    class Meta:
+        ordering = ("-changed_at", "-id")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("connection", "provider_id"),
+                condition=Q(provider_id__isnull=False),
+                name="account_unique_at_connection",
+            ),
+            models.CheckConstraint(
+                condition=~Q(provider_id=""), name="account_provider_id_not_blank"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("-changed_at", "-id"), name="account_changed"),
+            models.Index(fields=("state",), name="account_state"),
+            models.Index(fields=("connection", "package"), name="account_package"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer} at {self.connection}"
+
+    @property
+    def ref(self) -> providers.AccountRef:
+        return providers.AccountRef(id=self.provider_id or "", username=self.v2_username)
+
+    @property
+    def provider_label(self) -> str:
+        return self.connection.provider_label
+
+    @property
+    def wanted_offerings(self) -> list[providers.Offering]:
+        return as_offerings(self.desired_offerings)
+
+
+def as_offerings(rows: list[dict[str, Any]]) -> list[providers.Offering]:
+    return [providers.Offering(row["name"], row["type"], int(row["quantity"])) for row in rows]
+
+
+def as_rows(offerings: list[providers.Offering]) -> list[dict[str, Any]]:
+    """The stored form of an offering list: packages first, then by name, so that equal lists are equal rows."""
+    ordered = sorted(offerings, key=lambda each: (each.type != "package", each.name))
+    return [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in ordered]

@@ -1,0 +1,111 @@
+"""A connection is one reseller credential at one provider, with the catalogue it may sell from."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils.translation import gettext_lazy as _
+
+from portal import providers, vault
+
+CATALOGUE_AGE = timedelta(hours=24)
+
+
+class Connection(models.Model):
+    class UsageSource(models.TextChoices):
+        CREDITS = "credits", _("Credits on behalf of the account")
+        OVERVIEW_JSON = "overview_json", _("v2 account overview, JSON")
+        OVERVIEW_XML = "overview_xml", _("v2 account overview, XML")
+
+    class V2Auth(models.TextChoices):
+        KEY_IN_FORM = "key_in_form", _("API key in the form")
+        HEADER = "header", _("API key in the header")
+        PASSWORD = "password", _("User name and password")
+
+    class Paused(models.TextChoices):
+        NO = "", _("Not paused")
+        BY_PERSON = "person", _("Paused by a person")
+        BY_AUTH = "auth", _("The provider refused the key")
+
+    # Sealed columns and the name each is bound to; the rotation command walks this.
+    SEALED_FIELDS: ClassVar[dict[str, str]] = {"api_key_sealed": "api_key", "v2_password_sealed": "v2_password"}
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=80)
+    kind = models.CharField(max_length=20)
+    region = models.CharField(max_length=20, default="global")
+    base_url = models.URLField(max_length=200)
+    api_key_sealed = models.TextField(default="", blank=True)
+    api_key_last4 = models.CharField(max_length=4, default="", blank=True)
+    v2_auth = models.CharField(max_length=20, choices=V2Auth.choices, default=V2Auth.KEY_IN_FORM)
+    v2_username = models.CharField(max_length=120, default="", blank=True)
+    v2_password_sealed = models.TextField(default="", blank=True)
+    usage_source = models.CharField(max_length=20, choices=UsageSource.choices, default=UsageSource.CREDITS)
+    requests_per_minute = models.PositiveIntegerField(default=600)
+    creates_per_hour = models.PositiveIntegerField(default=50)
+    test_accounts_only = models.BooleanField(default=False)
+    # What the last check found; None = never tried. Without the identity probe creates go one at a time.
+    probe_available = models.BooleanField(null=True, default=None)
+    checks = models.JSONField(default=list, blank=True)
+    verified_at = models.DateTimeField(null=True, blank=True)
+    paused = models.CharField(max_length=10, choices=Paused.choices, default=Paused.NO, blank=True)
+    paused_reason = models.CharField(max_length=300, default="", blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    catalogue_read_at = models.DateTimeField(null=True, blank=True)
+    last_answer_at = models.DateTimeField(null=True, blank=True)
+    # Rises with every change of credential or address, so that cached clients are thrown away.
+    revision = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [models.UniqueConstraint(Lower("name"), name="connection_name_unique")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def context_of(self, column: str) -> str:
+        """What a sealed column is bound to, so that a value copied to another row does not open."""
+        return f"customers.connection:{self.public_id}:{self.SEALED_FIELDS[column]}"
+
+    def seal(self, column: str, secret: str) -> None:
+        setattr(self, column, vault.seal(secret, context=self.context_of(column)))
+        if column == "api_key_sealed":
+            self.api_key_last4 = secret[-4:] if len(secret) >= 12 else ""
+
+    def open(self, column: str) -> str:
+        return vault.open_sealed(getattr(self, column), context=self.context_of(column))
+
+    @property
+    def capabilities(self) -> providers.Capabilities:
+        return providers.CAPABILITIES[self.kind]
+
+    @property
+    def provider_label(self) -> str:
+        return self.capabilities.label
+
+    def catalogue_is_old(self, *, now: datetime) -> bool:
+        return self.catalogue_read_at is None or now - self.catalogue_read_at > CATALOGUE_AGE
+
+
+class Offering(models.Model):
+    """A catalogue entry of a connection. Never deleted: an account may hold what is no longer sold (`gone_at`)."""
+
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="catalogue")
+    name = models.CharField(max_length=200)
+    type = models.CharField(max_length=20)
+    entitlements = models.JSONField(default=dict)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    gone_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("type", "name")
+        constraints = [models.UniqueConstraint(fields=("connection", "name"), name="offering_unique_in_connection")]
+
+    def __str__(self) -> str:
+        return self.name

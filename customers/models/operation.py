@@ -1,0 +1,180 @@
+"""An operation is one thing asked of a provider. Its row is the queue, the outbox and the truth."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from customers.models.account import Account
+from customers.models.connection import Connection
+from customers.states import BUSY, FINAL, OperationKind, OperationState
+
+
+class OperationQuerySet(models.QuerySet["Operation"]):
+    def busy(self) -> OperationQuerySet:
+        return self.filter(state__in=BUSY)
+
+    def open(self) -> OperationQuerySet:
+        return self.exclude(state__in=FINAL)
+
+
+class Operation(models.Model):
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    kind = models.CharField(max_length=20, choices=OperationKind.choices)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="operations")
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="operations")
+    # What is to be sent, complete at the time of asking; never rebuilt from the account afterwards.
+    payload = models.JSONField(default=dict)
+    # The value of the account's desire that this operation replaces; it comes back when the operation comes to nothing.
+    before = models.JSONField(default=dict)
+    # The account's version that asking for this produced: a later change of desire is not undone by this one's failure.
+    version = models.PositiveIntegerField()
+    reason = models.TextField(default="", blank=True)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="operations")
+    client_token = models.CharField(max_length=64)
+    follows = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="followers")
+    retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="retries")
+
+    state = models.CharField(max_length=20, choices=OperationState.choices, default=OperationState.QUEUED)
+    not_before = models.DateTimeField()
+    # Which lane the operation holds while it is busy: an account, or the connection's creates.
+    lane = models.CharField(max_length=80, default="", blank=True)
+    # Casefolded e-mail of a create: one open create per connection and e-mail.
+    identity = models.CharField(max_length=254, default="", blank=True)
+    fence = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    # Claims in a row whose worker never came back, orderly returns to the queue, sends, and readings after an unknown.
+    claims = models.PositiveIntegerField(default=0)
+    tries = models.PositiveIntegerField(default=0)
+    sends = models.PositiveIntegerField(default=0)
+    settles = models.PositiveIntegerField(default=0)
+    unknown_at = models.DateTimeField(null=True, blank=True)
+    # A sentence for people: what happened, or what is waited for.
+    summary = models.CharField(max_length=500, default="", blank=True)
+    error_kind = models.CharField(max_length=40, default="", blank=True)
+    field_errors = models.JSONField(default=list, blank=True)
+    result = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[OperationQuerySet] = OperationQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(fields=("requested_by", "client_token"), name="operation_asked_once"),
+            models.UniqueConstraint(
+                fields=("lane",), condition=Q(state__in=BUSY), name="operation_one_busy_per_lane"
+            ),
+            models.UniqueConstraint(
+                fields=("connection", "identity"),
+                condition=Q(kind=OperationKind.CREATE) & ~Q(state__in=FINAL),
+                name="operation_one_open_create",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=FINAL, finished_at__isnull=False)
+                | (~Q(state__in=FINAL) & Q(finished_at__isnull=True)),
+                name="operation_finished_at_fits_state",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=BUSY) | ~Q(lane=""), name="operation_busy_holds_a_lane"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("state", "not_before"), name="operation_due"),
+            models.Index(fields=("account", "-id"), name="operation_of_account"),
+            models.Index(fields=("connection", "kind", "created_at"), name="operation_budget"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.kind}"
+
+    @property
+    def code(self) -> str:
+        """A short form people can say aloud. The UUID stays the identity."""
+        return f"op_{self.public_id.hex[:6].upper()}"
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def needs_a_person(self) -> bool:
+        return self.state == OperationState.NEEDS_ATTENTION or (
+            self.state == OperationState.UNKNOWN and self.kind == OperationKind.CREATE
+        )
+
+
+class Step(models.Model):
+    """One step of an operation from state to state. Append only."""
+
+    operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="steps")
+    n = models.PositiveIntegerField()
+    before = models.CharField(max_length=20, blank=True)
+    after = models.CharField(max_length=20)
+    at = models.DateTimeField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    note = models.CharField(max_length=500, default="", blank=True)
+
+    class Meta:
+        ordering = ("n",)
+        constraints = [models.UniqueConstraint(fields=("operation", "n"), name="step_numbered")]
+
+    def __str__(self) -> str:
+        return f"{self.before} -> {self.after}"
+
+
+class Attempt(models.Model):
+    """One send: the intent, committed before the first byte, and what came of it, written once. Never deleted."""
+
+    class Outcome(models.TextChoices):
+        NONE = "", "No answer recorded"
+        NOT_SENT = "not_sent", "Not sent"
+        REJECTED = "rejected", "Rejected"
+        APPLIED = "applied", "Applied"
+        UNKNOWN = "unknown", "Unknown"
+
+    operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="attempts")
+    n = models.PositiveIntegerField()
+    fence = models.PositiveIntegerField()
+    call = models.CharField(max_length=200)
+    request = models.TextField(default="", blank=True)
+    intended_at = models.DateTimeField()
+    outcome = models.CharField(max_length=10, choices=Outcome.choices, default=Outcome.NONE, blank=True)
+    status = models.PositiveIntegerField(null=True, blank=True)
+    provider_request_id = models.CharField(max_length=120, default="", blank=True)
+    duration_ms = models.PositiveIntegerField(null=True, blank=True)
+    response = models.TextField(default="", blank=True)
+    message = models.CharField(max_length=500, default="", blank=True)
+    # What the answer gave (such as the new account's id), kept even when the operation's row had moved on meanwhile.
+    result = models.JSONField(default=dict, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("n",)
+        constraints = [models.UniqueConstraint(fields=("operation", "n"), name="attempt_numbered")]
+
+    def __str__(self) -> str:
+        return f"{self.operation_id}/{self.n} {self.call}"
+
+
+class FinalReading(models.Model):
+    """The last usage read before a delete, as the provider gave it. Billing turns it into a snapshot. Append only."""
+
+    operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="final_readings")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="final_readings")
+    source = models.CharField(max_length=20)
+    taken_at = models.DateTimeField()
+    usage = models.JSONField()
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.taken_at:%Y-%m-%d}"

@@ -1,0 +1,65 @@
+"""The operation's states and the table of steps between them. Every pair not listed raises `IllegalStep`.
+
+The table is the one of docs/decisions/operations.md; `tests/customers/test_states.py` walks all 64 pairs.
+"""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
+
+
+class OperationState(TextChoices):
+    QUEUED = "queued", _("Queued")
+    CLAIMED = "claimed", _("Starting")
+    SENDING = "sending", _("Sending")
+    UNKNOWN = "unknown", _("Outcome unknown")
+    NEEDS_ATTENTION = "needs_attention", _("Needs attention")
+    SUCCEEDED = "succeeded", _("Succeeded")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+S = OperationState
+
+STEPS: dict[OperationState, frozenset[OperationState]] = {
+    S.QUEUED: frozenset({S.CLAIMED, S.CANCELLED, S.NEEDS_ATTENTION}),
+    S.CLAIMED: frozenset({S.SENDING, S.QUEUED, S.SUCCEEDED, S.FAILED, S.NEEDS_ATTENTION}),
+    S.SENDING: frozenset({S.SUCCEEDED, S.FAILED, S.QUEUED, S.UNKNOWN}),
+    S.UNKNOWN: frozenset({S.SUCCEEDED, S.FAILED, S.QUEUED, S.NEEDS_ATTENTION}),
+    S.NEEDS_ATTENTION: frozenset({S.SUCCEEDED, S.FAILED, S.QUEUED}),
+    S.SUCCEEDED: frozenset(),
+    S.FAILED: frozenset(),
+    S.CANCELLED: frozenset(),
+}
+BUSY = (S.CLAIMED, S.SENDING, S.UNKNOWN, S.NEEDS_ATTENTION)
+FINAL = (S.SUCCEEDED, S.FAILED, S.CANCELLED)
+OPEN = (S.QUEUED, *BUSY)
+WAITS_FOR_A_PERSON = (S.UNKNOWN, S.NEEDS_ATTENTION)
+
+
+class IllegalStep(Exception):
+    """A step that the table does not know: a programming error, never a user's."""
+
+
+def check_step(before: str, after: str) -> None:
+    if OperationState(after) not in STEPS[OperationState(before)]:
+        raise IllegalStep(f"{before} -> {after}")
+
+
+class OperationKind(TextChoices):
+    CREATE = "create", _("Create account")
+    OFFERINGS = "offerings", _("Change offerings")
+    SUSPEND = "suspend", _("Suspend")
+    UNSUSPEND = "unsuspend", _("Unsuspend")
+    DELETE = "delete", _("Delete account")
+
+
+# The permission a person needs for the kind, as a route of permissions.toml: asked for at the click and again at the claim.
+ROUTE_OF_KIND = {
+    OperationKind.CREATE: "customers:create",
+    OperationKind.OFFERINGS: "customers:account-offerings",
+    OperationKind.SUSPEND: "customers:account-suspend",
+    OperationKind.UNSUSPEND: "customers:account-unsuspend",
+    OperationKind.DELETE: "customers:account-delete",
+}

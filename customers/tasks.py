@@ -1,0 +1,34 @@
+"""Thin tasks: ids in, one plain function called. A message may come late, twice or never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+from django.utils import timezone
+
+from customers import dispatcher, observations, provisioning
+from customers.models import Account
+from portal.providers import ProviderError
+
+
+@shared_task(name="customers.dispatch")
+def dispatch(**_: Any) -> None:
+    dispatcher.dispatch(now=timezone.now())
+
+
+@shared_task(name="customers.perform")
+def perform(operation_id: int, **_: Any) -> None:
+    provisioning.perform(operation_id)
+
+
+@shared_task(name="customers.read_account")
+def read_account(account_id: int, **_: Any) -> None:
+    account = observations.accounts_to_read(now=timezone.now()).filter(pk=account_id).first()
+    if account is None:
+        return
+    account = Account.objects.select_related("connection").get(pk=account_id)
+    try:
+        observations.read_account(account=account, now=timezone.now())
+    except ProviderError:
+        return  # the time of trying is kept; it is asked again later

@@ -1,0 +1,78 @@
+"""Secrets at rest: AES-256-GCM from `cryptography`, a key id beside every value, bound to its row and field.
+
+`FIELD_KEYS` in the environment is "id:base64 of 32 bytes", comma separated. The first key seals, all of them open, so a
+key is rotated by putting the new one first and running `manage.py rotate_field_keys`.
+The context ("customers.connection:<uuid>:api_key") is authenticated: a value copied to another row does not open.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+class CannotOpen(Exception):
+    """The sealed value does not open: key missing, value altered, or moved to another row."""
+
+
+@lru_cache(maxsize=4)
+def _keys(configured: str) -> dict[str, AESGCM]:
+    keys: dict[str, AESGCM] = {}
+    for part in configured.split(","):
+        name, _, encoded = part.strip().partition(":")
+        try:
+            raw = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            raw = b""
+        if not name or len(raw) != 32:
+            raise ImproperlyConfigured(
+                "FIELD_KEYS holds a part that is not \"id:base64 of 32 bytes\". Make one with: "
+                "python -c 'import base64,os;print(\"k1:\"+base64.b64encode(os.urandom(32)).decode())'"
+            )
+        keys[name] = AESGCM(raw)
+    return keys
+
+
+def check_keys() -> None:
+    """Raise `ImproperlyConfigured` when FIELD_KEYS cannot be used."""
+    _keys(settings.FIELD_KEYS)
+
+
+def current_key_id() -> str:
+    return next(iter(_keys(settings.FIELD_KEYS)))
+
+
+def key_id(sealed: str) -> str:
+    return sealed.partition(":")[0]
+
+
+def seal(text: str, *, context: str) -> str:
+    """Encrypt `text` under the first key. "" stays "" (no secret)."""
+    if not text:
+        return ""
+    name, cipher = next(iter(_keys(settings.FIELD_KEYS).items()))
+    nonce = os.urandom(12)
+    sealed = nonce + cipher.encrypt(nonce, text.encode(), context.encode())
+    return f"{name}:{base64.b64encode(sealed).decode()}"
+
+
+def open_sealed(token: str, *, context: str) -> str:
+    """Decrypt what `seal` made with the same `context`. Raises `CannotOpen`."""
+    if not token:
+        return ""
+    name, _, encoded = token.partition(":")
+    cipher = _keys(settings.FIELD_KEYS).get(name)
+    if cipher is None:
+        raise CannotOpen(f'The key "{name}" is not among FIELD_KEYS.')
+    try:
+        sealed = base64.b64decode(encoded, validate=True)
+        return cipher.decrypt(sealed[:12], sealed[12:], context.encode()).decode()
+    except (InvalidTag, binascii.Error, ValueError) as error:
+        raise CannotOpen("A stored secret does not open: it was altered or belongs to another row.") from error
