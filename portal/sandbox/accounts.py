@@ -31,8 +31,8 @@ def open_account(
     email = profile.get("email")
     lag = store.switches["list_lag_seconds"], store.switches["create_lag_seconds"]
     store.db.execute(
-        "INSERT INTO account (id, organisation, region, email, profile, username, user_id, test, state, offerings,"
-        " reputation, anchor_day, created_at, updated_at, listed_at, ready_at)"
+        "INSERT INTO account (id, organisation, region, email, profile, username, user_id, test, state,"
+        " offerings, reputation, anchor_day, created_at, updated_at, listed_at, ready_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'activated', '[]', ?, ?, ?, ?, ?, ?)",
         (
             account_id,
@@ -79,7 +79,7 @@ def find(
 
 
 def set_offerings(db: sqlite3.Connection, account: sqlite3.Row, offerings: list[Offering], at: float) -> None:
-    """Replace the whole set. Addresses leave newest first; a free package takes the subusers and addresses away."""
+    """Replace the whole set. Addresses leave newest first; a free package takes subusers and addresses."""
     entries = catalogue(db, account["organisation"])
     package = next((entries.get(item["name"]) for item in offerings if item["type"] == "package"), None)
     free = bool(package and package["free"])

@@ -1,4 +1,4 @@
-"""The admin plane under /_admin/: JSON in, JSON out, its own key, never logged, limited or spoiled by a fault.
+"""The admin plane under /_admin/: JSON in, JSON out, its own key; never logged, limited or spoiled.
 
 README.md has the table of what is here.
 """
@@ -24,7 +24,7 @@ SENDING = set(Sending.__dataclass_fields__) - {"since"}
 FAULT_FIELDS = {"name", "operation", "count", "probability", "after", "email", "params"}
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - a refusal, not a fault
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -116,7 +116,7 @@ def list_accounts(asked: Asked) -> object:
 
 
 def new_accounts(asked: Asked) -> object:
-    """One account, or many under `accounts`; born without a call to the provider, as somebody's console would."""
+    """One account, or many under `accounts`, as somebody's console would make them: without an API call."""
     if "accounts" in asked.body:
         return {"accounts": [_new_account(asked, item) for item in asked.body["accounts"]]}
     return _new_account(asked, asked.body)
@@ -204,9 +204,9 @@ def switches(asked: Asked) -> object:
 def set_switches(asked: Asked) -> object:
     before = dict(asked.store.switches.changed)
     try:
+        if asked.body.get("default_sending") is not None:
+            _sending(asked.body["default_sending"])
         for name, value in asked.body.items():
-            if name == "default_sending" and value is not None:
-                value = _sending(value)
             asked.store.switches.set(name, value)
     except (UnableToSwitch, Refused):
         asked.store.switches.changed = before
@@ -225,7 +225,7 @@ def catalogue(asked: Asked) -> object:
 
 
 def put_offering(asked: Asked) -> object:
-    """Add an entry to an organisation's catalogue, or change it; `gone` takes it away without touching accounts."""
+    """Add an entry to a catalogue, or change it; `gone` takes it away without touching accounts."""
     given = asked.body
     organisation = given.get("organisation", "reseller-global")
     known = accounts.catalogue(asked.db, organisation).get(given["name"])
@@ -284,7 +284,7 @@ def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
         test=bool(given.get("test", False)),
         anchor_day=given.get("anchor_day"),
     )
-    later = {name: value for name, value in given.items() if name in CHANGES and name != "anchor_day"}
+    later = {name: value for name, value in given.items() if name in CHANGED_AT_BIRTH}
     # What is told of a new account holds from its beginning, unless a time is given for the state.
     _change(asked, account, {"at": iso(at), **later})
     return _shown(accounts.row_of(asked.db, account["id"]))
@@ -301,10 +301,10 @@ def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> Non
     if "state" in given:
         state_at = moment_of(given["state_at"]) if given.get("state_at") else at
         accounts.set_state(asked.db, account["id"], str(given["state"]), state_at)
-    for name in ("email", "username", "reputation", "subusers", "anchor_day"):
+    for name, statement in PLAIN_CHANGES.items():
         if name in given:
             _check_column(name, given[name])
-            asked.db.execute(f"UPDATE account SET {name} = ? WHERE id = ?", (given[name], account["id"]))
+            asked.db.execute(statement, (given[name], account["id"]))
 
 
 def _check_column(name: str, value: object) -> None:
@@ -362,8 +362,15 @@ def _truth(asked: Asked, row: sqlite3.Row) -> dict[str, Any]:
     return shown
 
 
+CHANGED_AT_BIRTH = ("state", "state_at", "sending", "username", "reputation", "subusers")
 DEFAULT_OFFERINGS = ({"name": "postkeeper.ei.essentials-50k.v1", "type": "package"},)
-CHANGES = ("state", "state_at", "sending", "email", "username", "reputation", "subusers", "anchor_day")
+PLAIN_CHANGES = {
+    "email": "UPDATE account SET email = ? WHERE id = ?",
+    "username": "UPDATE account SET username = ? WHERE id = ?",
+    "reputation": "UPDATE account SET reputation = ? WHERE id = ?",
+    "subusers": "UPDATE account SET subusers = ? WHERE id = ?",
+    "anchor_day": "UPDATE account SET anchor_day = ? WHERE id = ?",
+}
 
 ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("GET", "/_admin/organisations", organisations),

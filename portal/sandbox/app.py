@@ -95,8 +95,8 @@ class Application:
         account = call.account["id"] if call.account is not None else call.ids.get("account")
         silent = reply.delivery in ("reset", "hang")
         cursor = call.db.execute(
-            "INSERT INTO request_log (at, method, path, operation, organisation, region, key_label, account, body,"
-            " status, fault, leaked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO request_log (at, method, path, operation, organisation, region, key_label, account,"
+            " body, status, fault, leaked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 now,
                 call.request.method,

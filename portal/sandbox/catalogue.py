@@ -1,7 +1,7 @@
 """The demo catalogue every new organisation starts with.
 
-`display_name` is what v2 calls the package; one of them is not ASCII, because v2 XML is ISO-8859-1 and a client
-that decodes it wrongly should find out here.
+`display_name` is what v2 calls the package. One of them is not ASCII: v2 XML is ISO-8859-1, and a client that
+decodes it wrongly should find out here.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Entry:
     free: bool = False
 
 
-def _package(plan: str, display_name: str, sends: int, ips: int, teammates: int, users: int) -> Entry:
+def _package(plan: str, display_name: str, sends: int, *, ips: int, teammates: int, users: int) -> Entry:
     return Entry(
         name=f"postkeeper.ei.{plan}.v1",
         type="package",
@@ -32,12 +32,12 @@ def _package(plan: str, display_name: str, sends: int, ips: int, teammates: int,
 
 
 DEMO = (
-    _package("free-100", "Free Package", 3_000, 0, 1, 0),
-    _package("essentials-50k", "Essentials 50K", 50_000, 0, 1, 0),
-    _package("essentials-100k", "Essentials 100K", 100_000, 0, 1, 0),
-    _package("pro-100k", "Försändelse Pro 100K", 100_000, 1, 1_000, 15),
-    _package("pro-300k", "Pro 300K", 300_000, 1, 1_000, 15),
-    _package("pro-1.5m", "Pro 1.5M", 1_500_000, 2, 1_000, 15),
+    _package("free-100", "Free Package", 3_000, ips=0, teammates=1, users=0),
+    _package("essentials-50k", "Essentials 50K", 50_000, ips=0, teammates=1, users=0),
+    _package("essentials-100k", "Essentials 100K", 100_000, ips=0, teammates=1, users=0),
+    _package("pro-100k", "Försändelse Pro 100K", 100_000, ips=1, teammates=1_000, users=15),
+    _package("pro-300k", "Pro 300K", 300_000, ips=1, teammates=1_000, users=15),
+    _package("pro-1.5m", "Pro 1.5M", 1_500_000, ips=2, teammates=1_000, users=15),
     Entry("postkeeper.x.ip.v2", "addon", "Dedicated IP", {"ip_count": 1}),
     Entry("postkeeper.x.contacts-10k.v1", "addon", "Marketing 10K contacts", {}),
     Entry("postkeeper.x.contacts-50k.v1", "addon", "Marketing 50K contacts", {}),

@@ -21,7 +21,8 @@ SendGrid EU key         {eu_key}
 SendGrid v2 login       {username} / {password}   (refused until the switch v2_password_login is on)
 Admin key               {admin_key}   (header X-Sandbox-Admin, paths under /_admin/)
 Data                    {data}
-ready {url}"""
+ready {url}
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _greet(app: Application, data: str) -> None:
     known = app.credentials
-    print(
+    sys.stdout.write(
         GREETING.format(
             url=app.base_url,
             key=known.key,
@@ -97,9 +98,9 @@ def _greet(app: Application, data: str) -> None:
             password=known.password,
             admin_key=known.admin_key,
             data=data,
-        ),
-        flush=True,
+        )
     )
+    sys.stdout.flush()
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
@@ -107,7 +108,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _refuse(sentence: str) -> int:
-    print(f"sandbox: {sentence}", file=sys.stderr)
+    sys.stderr.write(f"sandbox: {sentence}\n")
     return 2
 
 

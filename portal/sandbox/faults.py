@@ -1,7 +1,7 @@
 """Faults: what can go wrong with a call, before its side effect or after it.
 
-A fault is armed for an operation (or a group of them) with a count or a probability. Its name says what happens;
-the prefix `before-` or `after-` says whether the side effect took place, where the name alone does not.
+A fault is armed for an operation (or a group of them) with a count or a probability. Its name says what
+happens; the prefix `before-` or `after-` says whether the side effect took place, where the name does not.
 """
 
 import json
@@ -43,7 +43,7 @@ ALIASES = {
 PARAMS = {"seconds", "status", "reset", "retry_after", "location", "megabytes"}
 
 
-class UnableToArm(ValueError):
+class UnableToArm(ValueError):  # noqa: N818 - the house's name for a refusal
     """The fault has no such name, or its numbers make no sense."""
 
 
@@ -97,14 +97,15 @@ def arm(
     if probability is not None and not 0 < probability <= 1:
         raise UnableToArm("probability must be above 0 and at most 1")
     cursor = store.db.execute(
-        "INSERT INTO fault (name, operation, count, probability, after, email, params) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO fault (name, operation, count, probability, after, email, params)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (real, operation or alias_operation, count, probability, after, email, json.dumps(params or {})),
     )
     return int(cursor.lastrowid or 0)
 
 
 def arm_text(store: Store, text: str) -> int:
-    """The command line's form: `[OPERATION/]NAME[:COUNT|:PROBABILITY]`; a number with a dot is a probability."""
+    """The command line's form, `[OPERATION/]NAME[:COUNT|:PROB]`; a number with a dot is a probability."""
     operation, slash, rest = text.rpartition("/")
     name, _, number = rest.partition(":")
     if number and not re.fullmatch(r"\d+|\d*\.\d+", number):

@@ -1,7 +1,7 @@
 """What the partner API accepts in a body. Every check adds to one list, so one answer names every bad field.
 
-Error ids 10-40002, -40008 and -40010 are the provider's. It has published none for offerings, states, time zones
-and paging; those from 10-40020 on are our own.
+Error ids 10-40002, -40008 and -40010 are the provider's. It has published none for offerings, states, time
+zones and paging; those from 10-40020 on are our own.
 """
 
 import json
@@ -99,11 +99,6 @@ def _one_offering(item: object, known: Mapping[str, str]) -> list[FieldError]:
 def _is_zone(name: str) -> bool:
     try:
         ZoneInfo(name)
-    except (
-        OSError,
-        ValueError,
-    ):  # not found is an OSError's cousin below; a path or a directory is one of these
-        return False
-    except KeyError:  # ZoneInfoNotFoundError
+    except (KeyError, ValueError, OSError):  # unknown; a path out of the folder; a folder such as "Europe"
         return False
     return True

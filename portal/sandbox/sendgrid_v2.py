@@ -3,8 +3,8 @@
 import re
 import sqlite3
 from datetime import timedelta
+from html import escape
 from urllib.parse import parse_qsl
-from xml.sax.saxutils import escape
 
 from portal.sandbox import accounts
 from portal.sandbox.clock import day_of
@@ -24,7 +24,7 @@ def error(status: int) -> Reply:
 
 
 def parameters(call: Call) -> dict[str, str]:
-    """v2 takes GET and POST alike, so a client that puts its key into the URL works, and is flagged in the log."""
+    """v2 takes GET and POST alike: a key in the URL works, and is flagged in the log."""
     form = parse_qsl(call.request.body.decode("utf-8", "replace"), keep_blank_values=True)
     return {**call.request.query, **dict(form)}
 
@@ -60,7 +60,8 @@ def overview(call: Call) -> Reply:
     call.account = account
     values = _overview(call, account)
     if _is_xml(call):
-        lines = "".join(f"      <{name}>{escape(str(value))}</{name}>\n" for name, value in values.items())
+        texts = {name: escape(str(value), quote=False) for name, value in values.items()}
+        lines = "".join(f"      <{name}>{text}</{name}>\n" for name, text in texts.items())
         return _xml(200, f"<result>\n   <overview>\n{lines}   </overview>\n</result>\n")
     return json_reply(200, values)
 
@@ -72,8 +73,8 @@ def problem(call: Call, shape: str, status: int, text: str = WRONG) -> Reply:
     if shape == "e7":
         return html_reply(status, "Internal Server Error")
     if _is_xml(call):
-        body = f"<result>\n   <message>error</message>\n   <errors>\n      <error>{escape(text)}</error>\n   </errors>\n</result>\n"
-        return _xml(status, body)
+        errors = f"<errors><error>{escape(text, quote=False)}</error></errors>"
+        return _xml(status, f"<result><message>error</message>{errors}</result>\n")
     bodies: dict[str, dict[str, object]] = {
         "e1": {"message": "error", "errors": [text]},
         "e2": {"error": {"code": 401, "message": text}},
@@ -101,10 +102,10 @@ def _admit_password(call: Call, given: dict[str, str]) -> Reply | None:
 
 
 def _customer(call: Call, username: str) -> sqlite3.Row | None:
-    """By username only. A password login names no region, and then every region of the organisation counts."""
+    """By username only. A password login names no region, and then every region counts."""
     row: sqlite3.Row | None = call.db.execute(
-        "SELECT * FROM account WHERE organisation = ? AND username = ? AND deleted_at IS NULL AND created_at <= ?"
-        " AND (region = ? OR ? = '')",
+        "SELECT * FROM account WHERE organisation = ? AND username = ? AND deleted_at IS NULL"
+        " AND created_at <= ? AND (region = ? OR ? = '')",
         (call.organisation, username, call.now, call.region, call.region),
     ).fetchone()
     return row

@@ -1,4 +1,4 @@
-"""Real HTTP on the standard library: plain enough to reach down and reset, starve or never answer a connection."""
+"""Real HTTP on the standard library: plain enough to reset, starve or never answer a connection."""
 
 import select
 import socket
@@ -61,9 +61,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._send(reply)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = answer
+    # http.server wants these names.
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = answer  # noqa: N815
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """The request log is in the store, with secrets masked; nothing is written here."""
 
     def _read(self) -> Request | None:
@@ -136,5 +137,5 @@ class Handler(BaseHTTPRequestHandler):
         deadline = time.monotonic() + LONGEST_HANG
         while time.monotonic() < deadline:
             readable, _, _ = select.select([self.connection], [], [], 5)
-            if readable and self.connection.recv(1, socket.MSG_PEEK) == b"":
+            if readable and self.connection.recv(4096) == b"":
                 return

@@ -1,4 +1,4 @@
-"""What a fresh sandbox holds: two organisations, a key each, the demo catalogue, and what the command line asked for."""
+"""What a fresh sandbox holds: two organisations with a key each, the demo catalogue, what was asked for."""
 
 import json
 import random
@@ -67,7 +67,8 @@ def add_organisation(store: Store, id_: str, name: str, username: str) -> None:
         "INSERT INTO organisation VALUES (?, ?, ?, ?)", (id_, name, username, _text(store.rng("secret"), 20))
     )
     store.db.executemany(
-        "INSERT INTO catalogue (organisation, name, type, display_name, free, entitlements) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO catalogue (organisation, name, type, display_name, free, entitlements)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
         [
             (id_, entry.name, entry.type, entry.display_name, entry.free, json.dumps(entry.entitlements))
             for entry in DEMO

@@ -1,7 +1,7 @@
 """The sandbox's memory: one SQLite file, one connection, one request at a time.
 
-Each request is one IMMEDIATE transaction under one lock, so a side effect and its line in the request log are kept
-together or not at all, and a killed sandbox comes back with exactly what it had answered for.
+Each request is one IMMEDIATE transaction under one lock, so a side effect and its line in the request log are
+kept together or not at all, and a killed sandbox comes back with exactly what it had answered for.
 """
 
 import json
@@ -52,12 +52,13 @@ CREATE TABLE IF NOT EXISTS sso_code (
 );
 CREATE TABLE IF NOT EXISTS fault (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, operation TEXT NOT NULL, count INTEGER, probability REAL,
-    after INTEGER NOT NULL DEFAULT 0, email TEXT, params TEXT NOT NULL DEFAULT '{}', hits INTEGER NOT NULL DEFAULT 0
+    after INTEGER NOT NULL DEFAULT 0, email TEXT, params TEXT NOT NULL DEFAULT '{}',
+    hits INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS request_log (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, operation TEXT NOT NULL,
-    organisation TEXT, region TEXT, key_label TEXT, account TEXT, body TEXT, status INTEGER, fault TEXT,
-    leaked INTEGER NOT NULL DEFAULT 0
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
+    operation TEXT NOT NULL, organisation TEXT, region TEXT, key_label TEXT, account TEXT, body TEXT,
+    status INTEGER, fault TEXT, leaked INTEGER NOT NULL DEFAULT 0
 );
 """
 TABLES = (
@@ -110,11 +111,12 @@ class Store:
     def rng(self, stream: str) -> random.Random:
         """The next source of a named stream: repeatable from the seed, and never restarting with the process.
 
-        Streams are apart so that arming a fault does not change the ids of accounts created afterwards.
+        Streams are apart so that arming a fault does not change the ids of accounts created afterwards. Keys
+        come from here too: the sandbox has nothing to guard.
         """
         drawn = (self.meta(f"rng:{stream}") or 0) + 1
         self.set_meta(f"rng:{stream}", drawn)
-        return random.Random(f"{self.meta('seed')}:{stream}:{drawn}")
+        return random.Random(f"{self.meta('seed')}:{stream}:{drawn}")  # noqa: S311 - see above
 
     def keep_clock(self) -> None:
         self.set_meta("clock", self.clock.setting)
@@ -126,7 +128,7 @@ class Store:
         """Forget everything but the seed; the caller puts the demo start back."""
         seed = self.meta("seed")
         for table in TABLES:
-            self.db.execute(f"DELETE FROM {table}")
+            self.db.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from our list
         self.set_meta("seed", seed)
         self.clock.setting = (0.0, None)
         self.switches.reset()

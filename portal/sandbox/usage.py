@@ -1,8 +1,8 @@
 """The usage engine: what an account has sent, as a pure function of its history and the time.
 
-Nothing is counted as it happens. Every figure is worked out from a few changes of state, plan and sending profile,
-so that credits, statistics, the v2 overview and the ground truth cannot disagree, and so that moving the clock by
-a year costs nothing. Mail goes out evenly through the day, also in the last minutes of a billing cycle.
+Nothing is counted as it happens. Every figure is worked out from a few changes of state, plan and sending
+profile, so that credits, statistics, the v2 overview and the ground truth cannot disagree, and so that moving
+the clock by a year costs nothing. Mail goes out evenly through the day, also in the last minutes of a cycle.
 """
 
 from bisect import bisect_right
@@ -21,7 +21,7 @@ CEILING = (5, 2)
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How much an account wants to send: a volume per day, shaped by weekday, growth and a repeatable jitter."""
+    """How much an account wants to send: a volume per day, shaped by weekday, growth and fixed jitter."""
 
     per_day: float = 0.0
     weekday: tuple[float, ...] = (1.0,) * 7
@@ -51,7 +51,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`moments` and `added` (time, requests) are in order of time; nothing is sent before the first moment."""
+    """`moments` and `added` (time, requests) in order of time; nothing is sent before the first moment."""
 
     moments: Sequence[Moment]
     added: Sequence[tuple[float, int]]
@@ -120,7 +120,7 @@ def cycle_use(history: History, cycle: Cycle, now: float) -> CycleUse:
 
 
 def cycle_days(history: History, cycle: Cycle, now: float) -> Iterator[DayUse]:
-    """The days of a cycle up to now. Ceilings bind in order of time, so a day never changes once it is over."""
+    """The days of a cycle up to now. Ceilings bind in order of time: a day that is over never changes."""
     used = 0
     until = int(now)
     day = max(cycle.start, day_of(history.moments[0].at)) if history.moments else cycle.end

@@ -72,7 +72,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API family. `admit` answers who is asking (a Reply refuses); `error` words a status the family's way."""
+    """One API family. `admit` finds out who asks (a Reply refuses); `error` words a status its way."""
 
     name: str
     routes: tuple[Route, ...]
@@ -85,12 +85,13 @@ def json_reply(status: int, body: object) -> Reply:
 
 
 def html_reply(status: int, title: str, text: str = "") -> Reply:
-    page = f"<!doctype html><html lang=en><head><title>{title}</title></head><body><h1>{title}</h1>{text}</body></html>"
+    head = f"<!doctype html><html lang=en><head><title>{title}</title></head>"
+    page = f"{head}<body><h1>{title}</h1>{text}</body></html>"
     return Reply(status, page.encode(), dict(HTML))
 
 
 def plain_error(status: int, message: str, field: str | None = None, *, helpful: bool = False) -> Reply:
-    """The general v3 shape. The edge's own answers carry `help` as well (providers differ by place, not by rule)."""
+    """The general v3 shape; the edge's own answers carry `help` as well."""
     entry: dict[str, str | None] = {"message": message, "field": field}
     if helpful:
         entry["help"] = None

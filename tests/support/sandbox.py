@@ -49,7 +49,7 @@ class SandboxAdmin:
         self.base_url, self.key = base_url, key
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 - our own loopback URL
             f"{self.base_url}/_admin/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
@@ -105,8 +105,8 @@ class SandboxAdmin:
         self.call("PUT", "switches", {name: value})
 
     # Organisations, keys, the catalogue.
-    def add_organisation(self, id: str, **fields: object) -> dict[str, Any]:
-        return dict(self.call("POST", "organisations", {"id": id, **fields}))
+    def add_organisation(self, name: str, **fields: object) -> dict[str, Any]:
+        return dict(self.call("POST", "organisations", {"id": name, **fields}))
 
     def organisations(self) -> list[dict[str, Any]]:
         return list(self.call("GET", "organisations")["organisations"])
@@ -125,8 +125,8 @@ class SandboxAdmin:
     def accounts(self) -> list[dict[str, Any]]:
         return list(self.call("GET", "accounts")["accounts"])
 
-    def account(self, id: str) -> dict[str, Any]:
-        return dict(self.call("GET", f"accounts/{quote(id)}"))
+    def account(self, account_id: str) -> dict[str, Any]:
+        return dict(self.call("GET", f"accounts/{quote(account_id)}"))
 
     def add_account(self, **fields: object) -> dict[str, Any]:
         """An account nobody asked the API for, as from the provider's console."""
@@ -135,21 +135,21 @@ class SandboxAdmin:
     def add_accounts(self, accounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return list(self.call("POST", "accounts", {"accounts": accounts})["accounts"])
 
-    def change_account(self, id: str, **fields: object) -> dict[str, Any]:
-        return dict(self.call("PATCH", f"accounts/{quote(id)}", fields))
+    def change_account(self, account_id: str, **fields: object) -> dict[str, Any]:
+        return dict(self.call("PATCH", f"accounts/{quote(account_id)}", fields))
 
-    def delete_account(self, id: str) -> None:
-        self.call("DELETE", f"accounts/{quote(id)}")
+    def delete_account(self, account_id: str) -> None:
+        self.call("DELETE", f"accounts/{quote(account_id)}")
 
-    def set_state(self, id: str, state: str, *, at: str | None = None) -> None:
-        self.change_account(id, state=state, at=at)
+    def set_state(self, account_id: str, state: str, *, at: str | None = None) -> None:
+        self.change_account(account_id, state=state, at=at)
 
-    def set_sending(self, id: str, *, at: str | None = None, **profile: object) -> None:
+    def set_sending(self, account_id: str, *, at: str | None = None, **profile: object) -> None:
         """`per_day`, `weekday` (seven factors, Monday first), `growth_per_month`, `jitter`, `seed`."""
-        self.change_account(id, sending=profile, at=at)
+        self.change_account(account_id, sending=profile, at=at)
 
-    def add_usage(self, id: str, requests: int, *, at: str | None = None) -> None:
-        self.call("POST", f"accounts/{quote(id)}/usage", {"requests": requests, "at": at})
+    def add_usage(self, account_id: str, requests: int, *, at: str | None = None) -> None:
+        self.call("POST", f"accounts/{quote(account_id)}/usage", {"requests": requests, "at": at})
 
     # Looking back.
     def truth(self, account: str | None = None, *, days: bool = False) -> list[dict[str, Any]]:
@@ -257,7 +257,7 @@ class SandboxProcess:
             self.data = Path(self._folder.name) / "sandbox.sqlite3"
         keys = ["--sendgrid-key", KEY, "--sendgrid-eu-key", EU_KEY, "--admin-key", ADMIN_KEY]
         command = [sys.executable, "-m", "portal.sandbox", "--port", str(port), "--data", str(self.data)]
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
+        self._process = subprocess.Popen(
             [*command, *keys, *self.arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         # A sandbox that never gets ready is ended, and readline below then sees the end of its output.
