@@ -1,10 +1,9 @@
-"""The only room that speaks to providers. `client(config)` gives a `Provider`; see `base` for the rules it keeps."""
+"""The only room that speaks to providers. `client(config)` gives a `Provider`; `base` says what it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import sendgrid
 from .base import (
     AccountRef,
     AccountState,
@@ -36,6 +35,8 @@ from .errors import (
     Unreadable,
     Unsupported,
 )
+from .sendgrid import SendGrid
+from .sendgrid_capabilities import SENDGRID
 
 __all__ = [
     "CAPABILITIES",
@@ -69,17 +70,17 @@ __all__ = [
     "client",
 ]
 
-CAPABILITIES: dict[str, Capabilities] = {sendgrid.CAPABILITIES.kind: sendgrid.CAPABILITIES}
+CAPABILITIES: dict[str, Capabilities] = {SENDGRID.kind: SENDGRID}
 
-_CLIENTS: dict[str, Callable[..., Provider]] = {sendgrid.CAPABILITIES.kind: sendgrid.SendGrid}
+_CLIENTS: dict[str, Callable[..., Provider]] = {SENDGRID.kind: SendGrid}
 
 
 def client(config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None) -> Provider:
     """A client for one connection. Costs nothing until it is used; safe to share between threads.
 
-    `on_exchange` is called once for each HTTP exchange, whatever became of it, before the method returns or raises;
-    calls held back before a connection was tried (pacing) are not exchanges. Raises `Unsupported` for an unknown kind
-    or a base URL that is not https.
+    `on_exchange` is called once for each HTTP exchange, whatever became of it, in the calling thread, before
+    the method returns or raises. A call held back before a connection was tried (pacing) is no exchange.
+    Raises `Unsupported` for an unknown kind or a base URL that is not https.
     """
     if config.kind not in _CLIENTS:
         raise Unsupported(f"There is no provider of kind {config.kind!r}.")

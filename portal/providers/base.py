@@ -2,8 +2,8 @@
 
 How a provider is used:
 
-1. `portal.providers.client(config)` gives a `Provider` for one connection. Configuration is handed in; a provider
-   reads no settings, no database and no environment.
+1. `portal.providers.client(config)` gives a `Provider` for one connection. Configuration is handed in; a
+   provider reads no settings, no database and no environment.
 2. Whoever asks for a change looks at `provider.capabilities` first and never at the provider's name.
 3. Reads may be repeated. `create_account`, `replace_offerings`, `set_sending`, `delete_account` and
    `sign_in_url` send *exactly one* request that changes something and never retry it themselves.
@@ -12,8 +12,9 @@ How a provider is used:
 5. Values of a provider that we do not know stay visible: `AccountState.UNKNOWN` with the provider's word in
    `raw`, never an exception, never a guess.
 
-To add a provider: write `portal/providers/<kind>.py` with a class that fulfils `Provider`, add its `Capabilities`
-and its constructor to `portal/providers/__init__.py`, and run `tests/providers/test_contract.py` over it.
+To add a provider: write `portal/providers/<kind>.py` with a class that fulfils `Provider`, add its
+`Capabilities` and its constructor to `portal/providers/__init__.py`, and run
+`tests/providers/test_contract.py` over it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from typing import Any, Protocol
 
 
 class AccountState(StrEnum):
-    """One vocabulary over all providers. `pending` and `deleted` are the portal's own; providers never return them."""
+    """One vocabulary over all providers. Providers never return `pending` and `deleted`: they are the
+    portal's own."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -49,7 +51,7 @@ class StateReading:
 
 @dataclass(frozen=True)
 class Profile:
-    """Who the account is for. Only `email` is required by us: it proves identity later. "" means "not sent"."""
+    """Who the account is for. Only `email` is required by us: it proves identity later. "" = not sent."""
 
     email: str
     first_name: str = ""
@@ -90,7 +92,8 @@ class RemoteAccount:
 
 @dataclass(frozen=True)
 class Identity:
-    """What can be read on behalf of an account to prove whose it is. None = could not be read (not the same as "")."""
+    """What can be read on behalf of an account to prove whose it is. None = could not be read, "" = it is
+    empty."""
 
     email: str | None = None
     username: str | None = None
@@ -109,9 +112,10 @@ class UsageSource(StrEnum):
 class Usage:
     """What the provider said of one account's use in its current billing period.
 
-    Counts are e-mails (credits). None means the provider did not say; it never means zero. `period_start_on` and
-    `period_end_on` are both inclusive dates without zone; `period_inferred` is True when the start was not in the
-    answer. `raw` is the answer as received, for the record, without secrets.
+    Counts are e-mails (credits). None means the provider did not say; it never means zero. `period_start_on`
+    and `period_end_on` are both inclusive dates without zone; `period_inferred` is True when the start was
+    not in the answer (it is then None: whoever knows the account's earlier periods may infer it). `raw` is
+    the answer as received, made safe to keep as JSON: no secrets, fractions as text.
     """
 
     source: UsageSource
@@ -146,7 +150,7 @@ class SignIn:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing `verify` found out about a connection. `ok` None = could not be tried (say why in `detail`)."""
+    """One thing `verify` found out about a connection. `ok` None = could not be tried; `detail` says why."""
 
     name: str
     ok: bool | None
@@ -196,8 +200,8 @@ class Provider(Protocol):
 
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
         """Walk the complete account list, each account once. May wait up to `patience` seconds in all for the
-        provider's rate limit. Any page that fails raises (`Unreadable` where the list cannot be read to its end):
-        an incomplete list must never look like a complete one."""
+        provider's rate limit. Any page that fails raises (`Unreadable` where the list cannot be read to its
+        end): an incomplete list must never look like a complete one."""
         ...
 
     def catalog(self) -> list[CatalogEntry]: ...
@@ -223,13 +227,20 @@ class Provider(Protocol):
         ...
 
     def sign_in_url(self, account: AccountRef) -> SignIn:
-        """Obtain a one-time sign-in address. Not followed. Raises `Rejected` when the address is not one we trust."""
+        """Obtain a one-time sign-in address. Not followed. `Rejected` when the address is not one we
+        trust."""
         ...
 
-    def identity(self, account: AccountRef) -> Identity: ...
+    def identity(self, account: AccountRef) -> Identity:
+        """Never raises for what cannot be read: such a part is None."""
+        ...
 
-    def usage(self, account: AccountRef, source: UsageSource) -> Usage: ...
+    def usage(self, account: AccountRef, source: UsageSource) -> Usage:
+        """The current period. An answer without its usage figure is `Unreadable`; `Unauthorized` from one of
+        several sources may speak of that source alone."""
+        ...
 
     def verify(self) -> list[Check]:
-        """Try what the credential can do, reads only: account list, catalogue, identity probe, usage sources."""
+        """Try what the credential can do, reads only, within `total_timeout` seconds together: "accounts",
+        "catalogue", "identity" (the probe that proves an unknown create), and one per usage source."""
         ...

@@ -1,8 +1,8 @@
 """What a provider says when it refuses, whatever shape it says it in.
 
-Seen: `{"errors": [{"message", "field", "error_id"}]}` with field null, "" or missing; `{"message": "error", "errors":
-["text"]}`; `{"error": {"code", "message"}}`; `{"error": "text"}`; `{"message": "text"}`; and in XML
-`<result><message>error</message><errors><error>text</error></errors></result>`.
+Seen in JSON: `{"errors": [{"message", "field", "error_id"}]}` with field null, "" or missing; `{"message":
+"error", "errors": ["text"]}`; `{"error": {"code", "message"}}`; `{"error": "text"}`; `{"message": "text"}`.
+In XML: `<result><message>error</message><errors><error>text</error></errors></result>`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import FieldError
-from .reading import NotReadable, mapping, read_json, read_xml, text
+from .reading import NotReadableError, mapping, read_json, read_xml, text
 
 _MOST = 50
 
@@ -19,11 +19,11 @@ def complaints(body: bytes) -> tuple[FieldError, ...]:
     """The complaints in an error body; empty when it is none that we can read (HTML, empty, a success)."""
     try:
         return in_json(read_json(body))
-    except NotReadable:
+    except NotReadableError:
         pass
     try:
         return in_xml(read_xml(body))
-    except NotReadable:
+    except NotReadableError:
         return ()
 
 
@@ -64,6 +64,5 @@ def in_xml(root: Any) -> tuple[FieldError, ...]:
 
 def sentence(found: tuple[FieldError, ...]) -> str:
     """One line for people: "Field must be a valid email (email); too many requests"."""
-    return "; ".join(
-        f"{e.message.rstrip('.')} ({e.field})" if e.field else e.message.rstrip(".") for e in found[:5]
-    )
+    said = [(error.message.rstrip("."), error.field) for error in found[:5]]
+    return "; ".join(f"{message} ({field})" if field else message for message, field in said)

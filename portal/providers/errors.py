@@ -4,11 +4,11 @@ Four outcomes matter to whoever asked for a change (see docs/decisions/outcomes.
 
 * **not sent**  `NotSent`: no byte of the request can have had an effect. Retry freely.
 * **rejected**  `Rejected` and below: the provider read the request and refused it. Final, except
-  `RateLimited` and `InProgress`, which say when to try again.
+  `RateLimited`, which says when to try again.
 * **applied**   no exception: the expected status *and* a body that fits.
 * **unknown**   `OutcomeUnknown`: it may or may not have happened. Never retried blindly.
 
-For a read (`GET`) nothing can have happened, so an answer that cannot be used is `Unreadable` and may be retried.
+For a read nothing can have happened, so an answer that cannot be used is `Unreadable` and may be retried.
 Every error carries its evidence (`Evidence`), survives pickling and never holds a secret.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FieldError:
-    """One complaint of the provider. `field` is "" when it belongs to no field; `code` is the provider's `error_id`."""
+    """One complaint of the provider. `field` is "" when it belongs to none; `code` is the provider's own."""
 
     message: str
     field: str = ""
@@ -68,7 +68,9 @@ class NotSent(ProviderError):
     `retry_at` (aware UTC) is set when a time is known before which trying is pointless.
     """
 
-    def __init__(self, message: str, *, retry_at: datetime | None = None, evidence: Evidence | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_at: datetime | None = None, evidence: Evidence | None = None
+    ) -> None:
         super().__init__(message, evidence=evidence)
         self.retry_at = retry_at
 
@@ -116,8 +118,9 @@ class OutcomeUnknown(ProviderError):
 
 
 class Unreadable(ProviderError):
-    """A read gave no usable answer (timeout, 5xx, HTML, wrong shape). Nothing can have changed; may be retried."""
+    """A read gave no usable answer (timeout, 5xx, HTML, wrong shape). Nothing changed; may be retried."""
 
 
 class Unsupported(ProviderError):
-    """This provider (or this connection's settings) has no such ability. `Capabilities` says so in advance."""
+    """This provider (or this connection's settings) has no such ability. `Capabilities` says so in advance,
+    save for an API the provider has closed since."""

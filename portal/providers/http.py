@@ -6,9 +6,10 @@ Every call ends in an `Answer` with the status that was asked for, or in one of 
 * refused: 4xx that we can read              `Rejected` and below
 * anything else that is not what was asked   `OutcomeUnknown` for a change, `Unreadable` for a read
 
-Changes go out once, each on a connection of its own: on a kept-alive one an idle reset could not be told from a lost
-answer. Reads share a connection per thread and are repeated a few times. Redirects are never followed, the
-environment's proxies and netrc never used, cookies never kept.
+Changes go out once, each on a connection of its own: on a kept-alive one an idle reset could not be told from
+a lost answer. Reads share a connection per thread and are repeated a few times. Redirects are never followed,
+the environment's proxies and netrc never used, cookies never kept: requests' `Session`, which does all that,
+is not used, only its adapter.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ import http.client
 import json
 import logging
 import random
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
@@ -33,107 +32,74 @@ from requests.adapters import HTTPAdapter
 
 from . import wire
 from .base import ConnectionConfig
-from .complaints import complaints, sentence
-from .errors import (
-    Evidence,
-    Forbidden,
-    NotFound,
-    NotSent,
-    OutcomeUnknown,
-    ProviderError,
-    RateLimited,
-    Rejected,
-    Unauthorized,
-    Unreadable,
-    Unsupported,
-)
-from .pacing import Pacing, retry_at
-from .reading import NotReadable, read_json
+from .calls import Answer, Call
+from .errors import Evidence, NotSent, Unreadable, Unsupported
+from .outcomes import expected
+from .pacing import Pacing
 from .redaction import MASK, Redactor
 
 logger = logging.getLogger("portal.providers")
 
 BODY_CAP = 5_000_000
 READ_TRIES = 3
-# Refusals of the edge in front of the provider, certain whatever stands in the body.
-_EDGE_REFUSALS = frozenset({405, 406, 411, 413, 414, 415, 431, 451})
-_TRANSPORT_FAILURES = (
-    requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError
-)  # fmt: skip
 
 
-class _TooLarge(OSError):
-    """More than `BODY_CAP`: reading on would be a favour to nobody."""
+class _TooLargeError(OSError):
+    """More than `BODY_CAP`: whoever sends that is not answering our question."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """A request as the provider's file describes it."""
-
-    method: str
-    path: str
-    endpoint: str  # the class of calls that share a rate limit
-    expect: int = 200
-    changes: bool = False
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Any = None  # sent as JSON
-    form: Mapping[str, str] | None = field(default=None, repr=False)
-    bearer: bool = True
-    secret_answer: bool = False  # the answer signs somebody in: nothing of it is kept
-
-    def unusable(self, why: str, evidence: Evidence) -> ProviderError:
-        return OutcomeUnknown(why, evidence=evidence) if self.changes else Unreadable(why, evidence=evidence)
-
-
-@dataclass(frozen=True)
-class Answer:
-    call: Call
-    status: int
-    headers: Mapping[str, str] = field(repr=False)  # names in lower case
-    body: bytes = field(repr=False)
-    evidence: Evidence
-
-    def json(self) -> Any:
-        try:
-            return read_json(self.body)
-        except NotReadable:
-            raise self.unusable("The answer is not JSON.") from None
-
-    def unusable(self, why: str) -> ProviderError:
-        return self.call.unusable(why, self.evidence)
+_FAILURES = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+# Why it failed, in our words: library texts hold addresses, and addresses may hold secrets. The first that
+# fits.
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((_TooLargeError,), "it is too large"),
+    ((wire.AddressRefusedError,), "its name leads to an address that is not public"),
+    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "no secure connection"),
+    ((requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError), "it took too long"),
+    ((TimeoutError, urllib3.exceptions.TimeoutError), "it did not respond in time"),
+    ((ConnectionRefusedError,), "the connection was refused"),
+    ((ConnectionResetError, BrokenPipeError), "the connection was reset"),
+    ((urllib3.exceptions.IncompleteRead, http.client.IncompleteRead), "it was cut off"),
+    ((wire.NotResolvedError,), "its name was not resolved"),
+)
 
 
-def check_base_url(url: str, *, allow_private: bool) -> str:
-    """The base URL without its last slash. https, except where it names this very machine (the sandbox)."""
-    parts = urlsplit(url)
-    local = parts.hostname in wire.LOOPBACK_NAMES or allow_private
-    if parts.scheme not in (("https", "http") if local else ("https",)) or not parts.hostname:
-        raise Unsupported("The base URL of a connection has to be an https address.")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise Unsupported("The base URL of a connection holds an address only, no user name and no query.")
-    return url.rstrip("/")
+@dataclass
+class _Received:
+    """What came back so far; `failure` is why there is no more of it, "" when it is complete."""
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    failure: str = ""
+    unsent: bool = False
 
 
 class Http:
     """Sends `Call`s for one connection. Safe for several threads; each has its own kept-alive connection."""
 
     def __init__(
-        self, config: ConnectionConfig, *, label: str, on_exchange: Callable[[Evidence], None] | None = None
+        self,
+        config: ConnectionConfig,
+        *,
+        label: str,
+        on_exchange: Callable[[Evidence], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._base_url = check_base_url(config.base_url, allow_private=config.allow_private)
+        self._base_url = _checked_base_url(config)
         self._config = config
         self._label = label
         self._on_exchange = on_exchange
-        self._redactor = Redactor([config.api_key, config.v2_password, config.v2_username])
         self._pacing = Pacing()
         self._local = threading.local()
-
-    @property
-    def redactor(self) -> Redactor:
-        return self._redactor
-
-    # -- many requests ------------------------------------------------------------------------------------------
+        self.sleep = sleep
+        self.redactor = Redactor([config.api_key, config.v2_password, config.v2_username])
 
     @contextmanager
     def budget(self, seconds: float) -> Iterator[None]:
@@ -145,77 +111,42 @@ class Http:
             self._local.deadline = None
 
     def call(self, call: Call) -> Answer:
-        """Perform `call`; a read that failed on the way is repeated, all within the connection's total timeout."""
+        """Perform `call`. A read that failed on the way is repeated, all within the connection's total
+        timeout."""
         shared: float | None = getattr(self._local, "deadline", None)
         deadline = shared or time.monotonic() + self._config.total_timeout
         tries = 1 if call.changes or shared else READ_TRIES
-        for attempt in range(1, tries + 1):
-            self._keep_pace(call)
+        for attempt in range(1, tries):
             try:
-                return self._judged(self._exchange(call, deadline))
-            except (NotSent, Unreadable):
-                pause = random.uniform(0.05, 0.25 * 2**attempt)  # noqa: S311  jitter, not a secret
-                if attempt == tries or time.monotonic() + pause + 1 > deadline:
+                return self._once(call, deadline)
+            except (NotSent, Unreadable) as error:
+                pause = random.uniform(0.05, 0.25 * 2**attempt)  # noqa: S311 - jitter, not a secret
+                known = isinstance(error, NotSent) and error.retry_at is not None
+                if known or time.monotonic() + pause + 1 > deadline:
                     raise
-            time.sleep(pause)
-        raise AssertionError("unreachable")
+            self.sleep(pause)
+        return self._once(call, deadline)
 
-    def _keep_pace(self, call: Call) -> None:
+    def _once(self, call: Call, deadline: float) -> Answer:
+        """One request, sent at most once, and judged."""
         until = self._pacing.blocked_until(call.endpoint)
         if until:
             raise NotSent(f"{self._label}'s rate limit is used up for the moment.", retry_at=until)
-
-    # -- one request --------------------------------------------------------------------------------------------
-
-    def _exchange(self, call: Call, deadline: float) -> Answer:
-        """Send once and read the whole answer. Raises only for what happened on the way."""
-        prepared = self._prepare(call)
-        started, sent_at = time.monotonic(), datetime.now(UTC)
-        if deadline - started <= 0:
+        if deadline - time.monotonic() <= 0:
             raise NotSent("The time for this call was used up before it was sent.")
-        status, headers, body, failure = None, dict[str, str](), b"", ""
-        with wire.Exchange(deadline - started, allow_private=self._config.allow_private) as exchange:
-            adapter = self._adapter(fresh=call.changes)
-            try:
-                status, headers, body = self._transfer(adapter, prepared, exchange)
-            except _TRANSPORT_FAILURES as error:
-                failure = _reason(error)
-            finally:
-                if call.changes:
-                    adapter.close()
-            if exchange.expired:
-                failure = "the time for the whole call was up"
-        evidence = self._evidence(call, prepared, status, headers, body, sent_at, started)
-        self._report(call, evidence, failure)
-        # Raised here, outside `except`, so that no library exception with the request inside hangs on to ours.
-        if failure and exchange.unsent:
-            raise NotSent(f"{self._label} could not be reached: {failure}.", evidence=evidence)
-        if failure or status is None:
-            raise call.unusable(f"No complete answer from {self._label}: {failure}.", evidence)
-        self._pacing.learn(call.endpoint, status, headers)
-        return Answer(call, status, headers, body, evidence)
+        prepared = self._prepare(call)
+        sent_at, started = datetime.now(UTC), time.monotonic()
+        got = self._transfer(call, prepared, deadline - started)
+        evidence = self._evidence(call, prepared, got, sent_at, time.monotonic() - started)
+        self._report(call, evidence, got.failure)
+        if got.unsent:
+            raise NotSent(f"{self._label} could not be reached: {got.failure}.", evidence=evidence)
+        if got.failure or got.status is None:
+            raise call.unusable(f"No complete answer from {self._label}: {got.failure}.", evidence)
+        self._pacing.learn(call.endpoint, got.status, got.headers)
+        return expected(Answer(call, got.status, got.headers, got.body, evidence), label=self._label)
 
-    def _transfer(
-        self, adapter: HTTPAdapter, prepared: requests.PreparedRequest, exchange: wire.Exchange
-    ) -> tuple[int, dict[str, str], bytes]:
-        timeout = (
-            min(self._config.connect_timeout, exchange.remaining),
-            min(self._config.read_timeout, exchange.remaining),
-        )
-        response = adapter.send(prepared, stream=True, timeout=timeout)
-        try:
-            body = bytearray()
-            for chunk in response.iter_content(65_536):
-                body += chunk
-                if len(body) > BODY_CAP:
-                    raise _TooLarge
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return response.status_code, headers, bytes(body)
-        except BaseException:
-            response.raw.close()  # what is left unread must not wait for the next request
-            raise
-        finally:
-            response.close()
+    # the wire
 
     def _prepare(self, call: Call) -> requests.PreparedRequest:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Postkeeper"}
@@ -231,127 +162,131 @@ class Http:
         if call.changes:
             headers["Connection"] = "close"
         headers.update(call.headers)
-        url = self._base_url + call.path
+        request = requests.Request(call.method, self._base_url + call.path, headers, data=data)
+        request.params = dict(call.query)
         try:
-            "".join(headers.values()).encode(
-                "ascii"
-            )  # else http.client fails later, with the outcome in doubt
-            return requests.Request(call.method, url, headers, data=data, params=dict(call.query)).prepare()
+            "".join(headers.values()).encode("ascii")  # http.client would fail later, the outcome in doubt
+            return request.prepare()
         except (requests.RequestException, ValueError):
-            pass
+            pass  # raised below, without the library's exception, which holds the request
         raise NotSent("The connection's key or address holds characters that cannot be sent.")
 
-    def _adapter(self, *, fresh: bool) -> HTTPAdapter:
-        adapter: HTTPAdapter | None = None if fresh else getattr(self._local, "adapter", None)
+    def _transfer(self, call: Call, prepared: requests.PreparedRequest, seconds: float) -> _Received:
+        """Send and read everything. Failures are told, not raised: an exception would carry the request
+        along."""
+        got = _Received()
+        adapter = _new_adapter() if call.changes else self._kept_adapter()
+        with wire.Exchange(seconds, allow_private=self._config.allow_private) as exchange:
+            timeout = (self._config.connect_timeout, min(self._config.read_timeout, seconds))
+            try:
+                response = adapter.send(prepared, stream=True, timeout=timeout)
+                _receive(response, got)
+            except _FAILURES as error:
+                got.failure, got.unsent = _reason(error), exchange.unsent
+            finally:
+                if call.changes:
+                    adapter.close()
+            if exchange.expired:
+                got.failure = "the time for the whole call was up"
+        return got
+
+    def _kept_adapter(self) -> HTTPAdapter:
+        adapter: HTTPAdapter | None = getattr(self._local, "adapter", None)
         if adapter is None:
-            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-            adapter.poolmanager.pool_classes_by_scheme = wire.POOLS
-            if not fresh:
-                self._local.adapter = adapter
+            adapter = self._local.adapter = _new_adapter()
         return adapter
 
-    # -- what is kept -------------------------------------------------------------------------------------------
+    # what is kept of it
 
     def _evidence(
         self,
         call: Call,
         prepared: requests.PreparedRequest,
-        status: int | None,
-        headers: Mapping[str, str],
-        body: bytes,
+        got: _Received,
         sent_at: datetime,
-        started: float,
+        seconds: float,
     ) -> Evidence:
         sent = prepared.body if isinstance(prepared.body, bytes) else b""
+        request_id = got.headers.get("x-request-id") or got.headers.get("x-message-id") or ""
         return Evidence(
             method=call.method,
-            path=self._redactor.text(prepared.path_url, limit=500),
-            request_body=self._redactor.body(sent),
-            status=status,
-            request_id=_request_id(headers),
-            response_headers=self._redactor.headers(headers),
-            response_body=MASK if call.secret_answer and body else self._redactor.body(body),
-            duration_ms=round((time.monotonic() - started) * 1000),
+            path=self.redactor.line(prepared.path_url, limit=500),
+            request_body=self.redactor.body(sent),
+            status=got.status,
+            request_id=self.redactor.line(request_id, limit=128),
+            response_headers=self.redactor.headers(got.headers),
+            response_body=MASK if call.secret_answer and got.body else self.redactor.body(got.body),
+            duration_ms=round(seconds * 1000),
             sent_at=sent_at,
         )
 
     def _report(self, call: Call, evidence: Evidence, failure: str) -> None:
-        """Tell whoever records attempts, and the log. Never bodies, never headers."""
+        """Tell the log and whoever records attempts. Never bodies or headers in the log."""
         facts = {
-            "provider": self._label, "endpoint": call.endpoint, "method": call.method, "status": evidence.status,
-            "duration_ms": evidence.duration_ms, "provider_request_id": evidence.request_id, "failure": failure,
-        }  # fmt: skip
+            "provider": self._label,
+            "endpoint": call.endpoint,
+            "method": call.method,
+            "status": evidence.status,
+            "duration_ms": evidence.duration_ms,
+            "provider_request_id": evidence.request_id,
+            "failure": failure,
+        }
         logger.info("provider exchange", extra=facts)
-        if self._on_exchange:
-            try:
-                self._on_exchange(evidence)
-            except Exception:  # what the provider did is worth more than the note about it
-                logger.exception("an exchange could not be recorded", extra=facts)
-
-    # -- what it means ------------------------------------------------------------------------------------------
-
-    def _judged(self, answer: Answer) -> Answer:
-        """`answer` if it has the expected status, else the error it stands for."""
-        status, evidence = answer.status, answer.evidence
-        if status == answer.call.expect:
-            return answer
-        if not 400 <= status < 500 or status == 408:
-            raise answer.unusable(f"{self._label} answered {status}, which says nothing about the outcome.")
-        found = complaints(answer.body)
-        said = f": {sentence(found)}." if found else "."
-        if status == 429:
-            raise RateLimited(
-                f"{self._label} asks for a pause (429){said}",
-                retry_at=retry_at(answer.headers, datetime.now(UTC)), field_errors=found, evidence=evidence,
-            )  # fmt: skip
-        if status == 401:
-            raise Unauthorized(
-                f"{self._label} refused our key (401){said}", field_errors=found, evidence=evidence
-            )
-        if status == 403:
-            raise Forbidden(
-                f"{self._label} does not allow this (403), or blocks us for a while{said}",
-                field_errors=found, evidence=evidence,
-            )  # fmt: skip
-        if not found and status not in _EDGE_REFUSALS:
-            # A bare 404 or 400 may come from anything on the way; only the provider's own words are a refusal.
-            raise answer.unusable(f"{self._label} answered {status} without a readable reason.")
-        kind = NotFound if status == 404 else Rejected
-        raise kind(f"{self._label} refused ({status}){said}", field_errors=found, evidence=evidence)
+        if self._on_exchange is None:
+            return
+        try:
+            self._on_exchange(evidence)
+        except Exception:
+            logger.exception("an exchange could not be recorded", extra=facts)
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
-    value = headers.get("x-request-id") or headers.get("x-message-id") or ""
-    return re.sub(r"[^!-~]", "", value)[:128]
+def _checked_base_url(config: ConnectionConfig) -> str:
+    """Without its last slash. https, except where it names this very machine (the sandbox) or a private
+    network."""
+    parts = urlsplit(config.base_url)
+    schemes = (
+        ("https", "http") if parts.hostname in wire.LOOPBACK_NAMES or config.allow_private else ("https",)
+    )
+    if parts.scheme not in schemes or not parts.hostname:
+        raise Unsupported("The base URL of a connection has to be an https address.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise Unsupported("The base URL of a connection holds an address only: no user name, no query.")
+    return config.base_url.rstrip("/")
+
+
+def _new_adapter() -> HTTPAdapter:
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
+    adapter.poolmanager.pool_classes_by_scheme = wire.POOLS
+    return adapter
+
+
+def _receive(response: requests.Response, got: _Received) -> None:
+    got.status = response.status_code
+    got.headers = {name.lower(): value for name, value in response.headers.items()}
+    body = bytearray()
+    complete = False
+    try:
+        for chunk in response.iter_content(65_536):
+            body += chunk
+            if len(body) > BODY_CAP:
+                raise _TooLargeError
+        complete = True
+    finally:
+        got.body = bytes(body)
+        if not complete:  # what is left unread must not wait for the next request on this connection
+            response.raw.close()
+        response.close()
 
 
 def _reason(error: BaseException) -> str:
-    """Why it failed, in our words: library texts hold addresses, and addresses may hold secrets."""
     chain: list[BaseException] = []
-    todo: list[BaseException | None] = [error]
-    while todo and len(chain) < 12:
+    todo: list[object] = [error]
+    while todo and len(chain) < 20:
         one = todo.pop()
-        if one is None or any(one is seen for seen in chain):
-            continue
-        chain.append(one)
-        todo += [one.__cause__, one.__context__, *(arg for arg in one.args if isinstance(arg, BaseException))]
-        todo.append(
-            getattr(one, "reason", None) if isinstance(getattr(one, "reason", None), BaseException) else None
-        )
+        if isinstance(one, BaseException) and one not in chain:
+            chain.append(one)
+            todo += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
     for kinds, words in _REASONS:
         if any(isinstance(one, kinds) for one in chain):
             return words
-    return "the connection broke"
-
-
-_REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((_TooLarge,), "it is too large"),
-    ((wire.AddressRefused,), "its name leads to an address that is not public"),
-    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "no secure connection"),
-    ((requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError), "it took too long to answer"),
-    ((TimeoutError, urllib3.exceptions.TimeoutError), "it did not respond in time"),
-    ((ConnectionRefusedError,), "the connection was refused"),
-    ((ConnectionResetError, BrokenPipeError), "the connection was reset"),
-    ((urllib3.exceptions.IncompleteRead, http.client.IncompleteRead), "the answer was cut off"),
-    ((http.client.HTTPException,), "the connection was closed or the answer is not HTTP"),
-)
+    return "the connection was closed, or what came is not HTTP"

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.0+)?|\d{1,15}(?:\.\d
 _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ].*)?", re.ASCII)
 
 
-class NotReadable(ValueError):
+class NotReadableError(ValueError):
     """The body is not JSON or XML at all."""
 
 
@@ -28,7 +28,7 @@ def read_json(body: bytes) -> Any:
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
     except (ValueError, RecursionError, InvalidOperation):
-        raise NotReadable from None
+        raise NotReadableError from None
 
 
 def _refuse(word: str) -> None:
@@ -40,7 +40,7 @@ def read_xml(body: bytes) -> Any:
     try:
         return fromstring(body, forbid_dtd=True)
     except (ParseError, ValueError, LookupError, RecursionError):
-        raise NotReadable from None
+        raise NotReadableError from None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

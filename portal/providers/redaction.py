@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 
 MASK = "[hidden]"
 BODY_LIMIT = 8_192
+V2_KEY_USER = "apikey"  # the user name that means "the password is an API key"; no secret
 
 _NAMES = r"api[_-]?key|api[_-]?user|password|confirm_password|secret(?:_key)?|token|authorization|code"
 _JSON = re.compile(rf'("(?:{_NAMES})"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
@@ -30,7 +31,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         forms: set[str] = set()
         for secret in secrets:
-            if len(secret) >= 6 and secret != "apikey":  # the v2 literal, not a secret
+            if len(secret) >= 6 and secret != V2_KEY_USER:
                 forms |= {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
         self._values = sorted(forms, key=len, reverse=True)
 
@@ -43,6 +44,10 @@ class Redactor:
         text = _XML.sub(rf"\1{MASK}", text)
         text = _BEARER.sub(rf"\1{MASK}", text)
         return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
+
+    def line(self, text: str, *, limit: int) -> str:
+        """As `text`, on one line of plain ASCII: fit for a log."""
+        return "".join(c if "!" <= c <= "~" else "?" for c in self.text(text, limit=limit))
 
     def body(self, body: bytes) -> str:
         try:

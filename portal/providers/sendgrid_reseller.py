@@ -1,8 +1,8 @@
 """SendGrid's Web API v2 for resellers: the account overview, as JSON or as XML.
 
-Deprecated, without a published end and without a successor, so it is one source of usage among others: everything it
-refuses stays its own trouble. It answers errors with 200 as well, so nothing is a success until the expected figures
-are in the body. Credentials go in the form of a POST, never into the address.
+Deprecated, without a published end and without a successor, so it is one source of usage among others, and
+its refusals stay its own trouble. It answers errors with 200 as well: nothing is a success until the expected
+figures are in the body. Credentials go in the form of a POST, never into the address.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .base import ConnectionConfig, Usage, UsageSource
+from .calls import Answer, Call
 from .complaints import in_json, in_xml, sentence
 from .errors import (
     Evidence,
@@ -24,24 +25,24 @@ from .errors import (
     Unreadable,
     Unsupported,
 )
-from .http import Answer, Call, Http
-from .reading import NotReadable, day, mapping, percent, read_xml, text, whole
+from .http import Http
+from .reading import NotReadableError, day, mapping, percent, read_xml, text, whole
+from .redaction import V2_KEY_USER
+from .sendgrid_answers import period
 
-# Told apart by text, against our habit: v2 has no codes, and puts a wrong key into a plain 400.
+# Told apart by text, against our habit: v2 has no codes of its own and puts a wrong key into a plain 400.
 _BAD_LOGIN = re.compile(
-    r"permission denied|wrong credentials|bad username|invalid authentication|authorization", re.IGNORECASE
+    r"permission denied|wrong credentials|bad username|authentication|authorization", re.IGNORECASE
 )
 
 
 def overview(http: Http, config: ConnectionConfig, username: str, source: UsageSource) -> Usage:
     """The current billing period of the customer `username`. `Unauthorized` here speaks of v2 only."""
     if not username.strip():
-        raise Unsupported(
-            "The account's SendGrid user name is not known, and the overview can't be read without it."
-        )
+        raise Unsupported("The overview needs the account's SendGrid user name, and it is not known.")
     as_json = source is UsageSource.OVERVIEW_JSON
     answer = _ask(http, config, username, "json" if as_json else "xml")
-    found = _from_json(answer) if as_json else _from_xml(answer)
+    found = _in_json(answer) if as_json else _in_xml(answer)
     if "credits_used" not in found:
         raise answer.unusable("SendGrid's overview holds no credits.")
     return _usage(found, source, http.redactor.plain(found))
@@ -49,22 +50,15 @@ def overview(http: Http, config: ConnectionConfig, username: str, source: UsageS
 
 def _ask(http: Http, config: ConnectionConfig, username: str, kind: str) -> Answer:
     form = _credentials(config) | {"task": "overview", "user": username}
-    call = Call(
-        "POST",
-        f"/apiv2/reseller.account.{kind}",
-        "reseller.account",
-        form=form,
-        bearer=config.v2_auth == "header",
-    )
+    path, bearer = f"/apiv2/reseller.account.{kind}", config.v2_auth == "header"
     try:
-        return http.call(call)
+        return http.call(Call("POST", path, "reseller.account", form=form, bearer=bearer))
     except RateLimited:
         raise
     except (Rejected, Unreadable) as error:
-        status = error.evidence.status
         if isinstance(error, Rejected) and error.field_errors:
             raise _refusal(error.field_errors, error.evidence) from None
-        if status in (404, 410):
+        if error.evidence.status in (404, 410):
             raise Unsupported(
                 "SendGrid no longer answers the v2 overview.", evidence=error.evidence
             ) from None
@@ -76,54 +70,44 @@ def _credentials(config: ConnectionConfig) -> dict[str, str]:
         return {}
     if config.v2_auth == "password":
         return {"api_user": config.v2_username, "api_key": config.v2_password}
-    return {"api_user": config.v2_username or "apikey", "api_key": config.api_key}
+    return {"api_user": config.v2_username or V2_KEY_USER, "api_key": config.api_key}
 
 
 def _refusal(found: tuple[FieldError, ...], evidence: Evidence) -> Rejected:
     """After a good login, a refusal of this one question means: not a customer of ours."""
     said = sentence(found)
-    if evidence.status == 401 or any(
-        _BAD_LOGIN.search(error.message) or error.code == "401" for error in found
-    ):
-        return Unauthorized(
-            f"SendGrid's v2 refused the credentials: {said}.", field_errors=found, evidence=evidence
-        )
-    if evidence.status == 403 or any(error.code == "403" for error in found):
-        return Forbidden(f"SendGrid's v2 does not allow this: {said}.", field_errors=found, evidence=evidence)
-    return NotFound(
-        f"SendGrid's v2 has no overview for this user name: {said}.", field_errors=found, evidence=evidence
-    )
+    codes = {evidence.status, *(int(error.code) for error in found if error.code.isdecimal())}
+    kind: type[Rejected] = NotFound
+    message = f"SendGrid's v2 has no overview for this user name: {said}."
+    if 403 in codes:
+        kind, message = Forbidden, f"SendGrid's v2 does not allow this: {said}."
+    if 401 in codes or any(_BAD_LOGIN.search(error.message) for error in found):
+        kind, message = Unauthorized, f"SendGrid's v2 refused the credentials: {said}."
+    return kind(message, field_errors=found, evidence=evidence)
 
 
-def _from_json(answer: Answer) -> Mapping[str, Any]:
+def _in_json(answer: Answer) -> Mapping[str, Any]:
     found = mapping(answer.json())
-    if "credits_used" not in found or "error" in found or "errors" in found:
-        refused = in_json(found)
-        if refused:
-            raise _refusal(refused, answer.evidence)
+    refused = in_json(found)
+    if refused and "credits_used" not in found:
+        raise _refusal(refused, answer.evidence)
     return found
 
 
-def _from_xml(answer: Answer) -> Mapping[str, Any]:
+def _in_xml(answer: Answer) -> Mapping[str, Any]:
     try:
         root = read_xml(answer.body)
-    except NotReadable:
+    except NotReadableError:
         raise answer.unusable("SendGrid's overview is not XML.") from None
     section = root.find("overview") if root.tag == "result" else None
-    if section is None:
-        refused = in_xml(root)
-        raise (
-            _refusal(refused, answer.evidence)
-            if refused
-            else answer.unusable("SendGrid's XML holds no overview.")
-        )
-    return {text(child.tag, limit=100): child.text or "" for child in section}
+    if section is not None:
+        return {text(child.tag, limit=100): child.text or "" for child in section}
+    refused = in_xml(root)
+    raise _refusal(refused, answer.evidence) if refused else answer.unusable("The XML holds no overview.")
 
 
 def _usage(found: Mapping[str, Any], source: UsageSource, raw: dict[str, Any]) -> Usage:
-    start_on, end_on = day(found.get("billing_start_date")), day(found.get("billing_end_date"))
-    if start_on and end_on and end_on < start_on:
-        start_on = end_on = None  # not a period; the words stay in `raw`
+    start_on, end_on = period(day(found.get("billing_start_date")), day(found.get("billing_end_date")))
     return Usage(
         source=source,
         used=whole(found.get("credits_used")),

@@ -1,4 +1,5 @@
-"""Which one-time sign-in addresses are handed to a browser: an open redirect here would give an account away."""
+"""Which one-time sign-in addresses are handed to a browser: an open redirect here would give an account
+away."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re
 def trusted(url: str, hosts: Iterable[str]) -> bool:
     """https to one of `hosts` or below it, on the standard port, without user information.
 
-    A loopback name in `hosts` (development) allows exactly that name, over http and on any port. Whatever browsers
-    and this parser may read differently (backslashes, spaces, other alphabets' dots) is refused outright.
+    A loopback name in `hosts` (development) allows exactly that name, over http and on any port. Whatever
+    browsers and this parser may read differently (backslashes, spaces, other alphabets' dots) is refused
+    outright.
     """
     if not _PLAIN.fullmatch(url) or "\\" in url:
         return False

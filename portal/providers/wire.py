@@ -1,9 +1,9 @@
 """The socket's side of one exchange: a deadline nothing can outlast, and proof of what was never sent.
 
-`requests` has a timeout per read, which a server that drips one byte a second never reaches. So every exchange has a
-watchdog: when the time is up it shuts the socket, wherever the reading code happens to stand (TLS, headers, body).
-The connections here also say whether a failure came before the first byte of the request, which is the one fact that
-makes repeating a change safe.
+`requests` has a timeout per read, which a server that drips one byte a second never reaches. So every
+exchange has a watchdog: when the time is up it shuts the socket, wherever the reading code happens to stand
+(TLS, headers, body). The connections here also say whether a failure came before the first byte of the
+request, which is the one fact that makes repeating a change safe.
 """
 
 from __future__ import annotations
@@ -25,8 +25,12 @@ from urllib3.util.connection import create_connection
 LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 
 
-class AddressRefused(OSError):
+class AddressRefusedError(OSError):
     """The name leads to an address a provider cannot have (private, loopback, link-local, ...)."""
+
+
+class NotResolvedError(OSError):
+    """The name has no address."""
 
 
 class Exchange:
@@ -47,7 +51,7 @@ class Exchange:
         return max(self.deadline - time.monotonic(), 0.001)
 
     def hold(self, sock: socket.socket) -> None:
-        """Keep a second handle on the socket: TLS and http.client both take the first one out of our hands."""
+        """Keep a second handle on the socket: TLS and http.client take the first one out of our hands."""
         with self._lock:
             self._close_handle()
             self._handle = socket.socket(fileno=os.dup(sock.fileno()))
@@ -107,7 +111,7 @@ def _resolve(host: str, port: int, seconds: float) -> list[str]:
     if not found:
         raise TimeoutError("the name was not resolved in time")
     if isinstance(found[0], Exception):
-        raise OSError("the name was not resolved") from found[0]
+        raise NotResolvedError
     return found[0]
 
 
@@ -126,12 +130,12 @@ def may_connect(host: str, address: str, *, allow_private: bool) -> bool:
 
 
 def _open(host: str, port: int, connect_timeout: float, options: Any) -> socket.socket:
-    """Resolve once, check every address, and connect to what was checked (a second look-up could be rebound)."""
+    """Resolve once, check every address, connect to what was checked: a second look-up could be rebound."""
     exchange = _current.get()
     until = time.monotonic() + min(connect_timeout, exchange.remaining)
     addresses = _resolve(host, port, until - time.monotonic())
     if not all(may_connect(host, address, allow_private=exchange.allow_private) for address in addresses):
-        raise AddressRefused(f"{host} leads to an address that is not public")
+        raise AddressRefusedError(f"{host} leads to an address that is not public")
     failure: OSError = TimeoutError("no connection in time")
     for address in addresses:
         left = until - time.monotonic()

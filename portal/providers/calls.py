@@ -1,0 +1,51 @@
+"""A request as a provider's file describes it, and the answer it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import Evidence, OutcomeUnknown, ProviderError, Unreadable
+from .reading import NotReadableError, read_json
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. `changes` decides most: such a call is sent once, and an answer that cannot be used leaves
+    its outcome unknown."""
+
+    method: str
+    path: str
+    endpoint: str  # the class of calls that share a rate limit
+    expect: int = 200
+    changes: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None  # sent as JSON
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    bearer: bool = True
+    secret_answer: bool = False  # the answer signs somebody in: nothing of it is kept
+
+    def unusable(self, why: str, evidence: Evidence) -> ProviderError:
+        return OutcomeUnknown(why, evidence=evidence) if self.changes else Unreadable(why, evidence=evidence)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete answer, whatever its status. Header names are in lower case."""
+
+    call: Call
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    evidence: Evidence
+
+    def json(self) -> Any:
+        try:
+            return read_json(self.body)
+        except NotReadableError:
+            raise self.unusable("The answer is not JSON.") from None
+
+    def unusable(self, why: str) -> ProviderError:
+        return self.call.unusable(why, self.evidence)

@@ -1,0 +1,112 @@
+"""SendGrid's answers as values. Required parts that do not fit make the whole answer unusable; the rest is
+None."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from .base import AccountState, CatalogEntry, Offering, RemoteAccount, StateReading, Usage, UsageSource
+from .calls import Answer
+from .reading import day, mapping, moment, text, whole
+from .redaction import Redactor
+
+_STATES = {
+    "activated": AccountState.ACTIVE,
+    "deactivated": AccountState.STOPPED_BY_US,
+    "suspended": AccountState.STOPPED_BY_PROVIDER,
+    "banned": AccountState.BANNED,
+    "indeterminate": AccountState.INDETERMINATE,
+}
+
+
+def account_page(answer: Answer) -> tuple[list[RemoteAccount], str]:
+    """The rows and `pages.last`. `accounts` may be missing on an empty page, but then nothing else stands
+    there."""
+    data = answer.json()
+    listed = mapping(data).get("accounts")
+    if listed is None and isinstance(data, dict) and set(data) <= {"accounts", "pages"}:
+        listed = []
+    if not isinstance(listed, list):
+        raise answer.unusable("SendGrid's account list is not a list.")
+    rows = [_account(answer, row) for row in listed]
+    return rows, text(mapping(mapping(data).get("pages")).get("last"))
+
+
+def _account(answer: Answer, row: Any) -> RemoteAccount:
+    found = mapping(row)
+    account_id = text(found.get("id"))
+    if not account_id:
+        raise answer.unusable("SendGrid's account list holds an account without an id.")
+    return RemoteAccount(
+        id=account_id,
+        created_at=moment(found.get("created_at")),
+        email=text(found.get("email")),
+        updated_at=moment(found.get("updated_at")),
+    )
+
+
+def offerings(answer: Answer) -> list[Offering]:
+    """A missing list is not an empty one: writing it back would take everything away from the customer."""
+    return [_offering(answer, item) for item in _listed(answer, "offerings")]
+
+
+def catalog(answer: Answer) -> list[CatalogEntry]:
+    return [_catalog_entry(answer, entry) for entry in _listed(answer, "catalog")]
+
+
+def _listed(answer: Answer, name: str) -> list[Any]:
+    listed = mapping(answer.json()).get(name)
+    if not isinstance(listed, list):
+        raise answer.unusable(f"SendGrid's answer holds no list of {name}.")
+    return listed
+
+
+def _offering(answer: Answer, item: Any) -> Offering:
+    found = mapping(item)
+    name, kind = text(found.get("name")), text(found.get("type"), limit=100)
+    quantity = 1 if found.get("quantity") is None else whole(found["quantity"])
+    if not name or not kind or quantity is None:
+        raise answer.unusable("SendGrid's list holds an offering that can't be read.")
+    return Offering(name=name, type=kind, quantity=quantity)
+
+
+def _catalog_entry(answer: Answer, entry: Any) -> CatalogEntry:
+    found = mapping(entry)
+    named = mapping(found.get("entitlements")).items()
+    entitlements = {text(name): amount for name, value in named if (amount := whole(value)) is not None}
+    return CatalogEntry(offering=_offering(answer, found.get("offering")), entitlements=entitlements)
+
+
+def state(answer: Answer) -> StateReading:
+    raw = text(mapping(answer.json()).get("state"), limit=100)
+    if not raw:
+        raise answer.unusable("SendGrid named no state.")
+    return StateReading(state=_STATES.get(raw.lower(), AccountState.UNKNOWN), raw=raw)
+
+
+def credits(answer: Answer, redactor: Redactor) -> Usage:  # noqa: A001 - SendGrid's word for it
+    """The current cycle: from `last_reset` to the day before `next_reset`."""
+    found = mapping(answer.json())
+    if "used" not in found:
+        raise answer.unusable("SendGrid's answer holds no credits.")
+    next_on = day(found.get("next_reset"))
+    start_on, end_on = period(day(found.get("last_reset")), next_on and next_on - timedelta(days=1))
+    return Usage(
+        source=UsageSource.CREDITS,
+        used=whole(found["used"]),
+        allowed=whole(found.get("total")),
+        remaining=whole(found.get("remain")),
+        overage=whole(found.get("overage")),
+        period_start_on=start_on,
+        period_end_on=end_on,
+        period_inferred=start_on is None,
+        raw=redactor.plain(found),
+    )
+
+
+def period(start_on: date | None, end_on: date | None) -> tuple[date | None, date | None]:
+    """Both ends as said, or neither where they run backwards: such dates stay visible in `raw` alone."""
+    if start_on and end_on and end_on < start_on:
+        return None, None
+    return start_on, end_on

@@ -1,0 +1,48 @@
+"""What SendGrid can do, as data, and what staff are told before they do it."""
+
+from __future__ import annotations
+
+from .base import AccountState, Capabilities, UsageSource
+
+SENDGRID = Capabilities(
+    kind="sendgrid",
+    label="SendGrid",
+    regions={"global": "https://api.sendgrid.com", "eu": "https://api.eu.sendgrid.com"},
+    offerings=True,
+    test_accounts=True,
+    sign_in_as=True,
+    idempotent_create=False,
+    writable_states=frozenset({AccountState.ACTIVE, AccountState.STOPPED_BY_US}),
+    usage_sources=(UsageSource.CREDITS, UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML),
+    suspend_consequences=(
+        ("hand-stop", "Mail stops.", "SendGrid refuses every new e-mail until it is unsuspended."),
+        (
+            "mail",
+            "Queued mail is deleted.",
+            "SendGrid does not say how much is queued. It can't be brought back.",
+        ),
+        (
+            "receipt",
+            "Billing goes on.",
+            (
+                "SendGrid still charges for the package. "
+                "To stop charges, change offerings or delete the account."
+            ),
+        ),
+        (
+            "key",
+            "Sign-in and API keys: not certain.",
+            "SendGrid's pages disagree on whether they keep working. Promise neither.",
+        ),
+    ),
+    unsuspend_consequences=(
+        ("send", "Mail can be sent again.", "SendGrid accepts new e-mail once it has changed the state."),
+        ("mail", "Deleted mail stays deleted.", "What was queued when the account was suspended is gone."),
+    ),
+    delete_consequences=(
+        ("trash", "The account is gone for good.", "SendGrid can't bring it back, and neither can we."),
+        ("key", "Sign-in and API keys end.", "Whatever still sends through this account fails at once."),
+        ("world", "Offerings and dedicated IPs are removed.", "The same addresses can't be had again."),
+        ("receipt", "Billing ends.", "SendGrid stops charging for the account at once."),
+    ),
+)
