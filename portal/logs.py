@@ -1,6 +1,6 @@
 """One line per event, structured, without secrets.
 
-Everything goes through the standard library's logging and one formatter: our own `structlog.get_logger(__name__)`,
+Everything goes through the standard library's logging and one formatter: `structlog.get_logger(__name__)`,
 Django, Celery and gunicorn alike. A line carries what was bound for the request or the task (request_id,
 operation, ...): `structlog.contextvars.bind_contextvars(operation=...)`.
 """

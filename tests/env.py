@@ -1,4 +1,4 @@
-"""The environment of the test run, set before any settings are read. The keys are test values, nothing else."""
+"""The environment of the test run, set before any settings are read. All keys here are made up for it."""
 
 from __future__ import annotations
 

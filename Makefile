@@ -1,0 +1,38 @@
+# Everything a person needs: `make run` on a fresh machine, `make test` before a push.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format bench check-deploy clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## the virtual environment .venv with everything in it
+
+$(STAMP): requirements.txt tools/make_venv
+	@sh tools/make_venv $(VENV)
+
+run: $(STAMP) ## the demo: web, worker, scheduler and provider simulator; prints the address and the logins
+	@exec $(PY) -m portal.demo
+
+test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too
+	@exec $(PY) -m tests.run
+
+lint: $(STAMP) ## ruff, mypy, import rules, templates, bandit
+	@sh tools/lint $(VENV)
+
+format: $(STAMP) ## format the Python code
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+
+bench: $(STAMP) ## the benchmarks, as ratios against floors measured in the same run
+	@exec $(PY) -m tests.bench
+
+check-deploy: $(STAMP) ## Django's and our own deployment checks, with the environment you are about to deploy
+	@exec $(PY) manage.py check --deploy --fail-level WARNING
+
+clean: ## caches and test leftovers; never the data in var/
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov test-results .coverage .coverage.*
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

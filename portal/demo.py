@@ -1,0 +1,246 @@
+"""`make run`: the whole portal on one machine with made-up customers, as one supervised group of processes.
+
+The first start makes var/demo.env (random secrets, readable by its owner alone), the database and the demo
+data; later starts keep them. Nothing here is used in production, and nothing here reaches a real provider: the
+connections point at the sandbox on loopback.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from portal.supervisor import Member, Stopped, Supervisor
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+WEB_PORT, SANDBOX_PORT = 8000, 8100
+# One person per role, made by `manage.py prepare_demo`; all with the DEMO_PASSWORD of var/demo.env.
+LOGINS = {
+    "admin": ("ada@example.com", "Ada Moreau"),
+    "customer_success": ("cleo@example.com", "Cleo Lindqvist"),
+    "finance": ("finn@example.com", "Finn Okafor"),
+    "auditor": ("audrey@example.com", "Audrey Tanaka"),
+}
+# What a shell may hold for another installation must not reach the demo.
+_FOREIGN = (
+    "DATABASE_URL", "REDIS_URL", "CACHE_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "EMAIL_URL",
+    "DJANGO_SETTINGS_MODULE", "SECRET_KEY_FALLBACKS", "STATIC_ROOT", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY",
+)  # fmt: skip
+
+
+def main() -> int:
+    _end_with_make()
+    data = Path(os.environ.get("DATA_DIR") or BASE_DIR / "var").resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    with _alone(data / "demo.lock") as alone:
+        if not alone:
+            return _refuse(
+                f"The demo is already running with the data in {data}. End that one first (Ctrl-C)."
+            )
+        settings = demo_settings(data)
+        supervisor = Supervisor(log_folder=data / "log")
+        try:
+            return _start(supervisor, settings, data)
+        except Stopped:
+            return 0
+        finally:
+            print("Ending web, worker, beat and sandbox ...", flush=True)
+            supervisor.stop()
+            print("Ended.", flush=True)
+
+
+def _start(supervisor: Supervisor, settings: dict[str, str], data: Path) -> int:
+    began = time.monotonic()
+    env = _environment(settings, data)
+    supervisor.start(_sandbox(env, data))
+    if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
+        return _refuse(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
+    if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=env)) != 0:
+        return _refuse("The demo could not be set up; the lines above say why.")
+    with _web_socket() as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for member in _portal(env, listening):
+            supervisor.start(member)
+        if not supervisor.wait_until(lambda: _answers(f"{url}/sign-in/"), seconds=60):
+            return _refuse(f"The sign-in page did not answer; see {data / 'log' / 'web.log'}.")
+        print(_welcome(url, env["DEMO_PASSWORD"], time.monotonic() - began), flush=True)
+        supervisor.run()
+    return 0
+
+
+# --- Settings of the demo ---------------------------------------------------------------------------
+
+
+def demo_settings(data: Path) -> dict[str, str]:
+    """What var/demo.env holds: made on the first start; what a newer version needs besides is added."""
+    path = data / "demo.env"
+    kept = _read_env(path) if path.exists() else {}
+    settings = _fresh_settings() | kept
+    port = int(settings["SANDBOX_PORT"])
+    if not _free(
+        port
+    ):  # something else took it since the last start: prepare_demo moves the connections along
+        settings["SANDBOX_PORT"] = str(_free_port(SANDBOX_PORT))
+    if settings != kept:
+        _write_private(path, "".join(f"{name}={value}\n" for name, value in settings.items()))
+    return settings
+
+
+def _fresh_settings() -> dict[str, str]:
+    def sendgrid_key() -> str:
+        return f"SG.{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(32)}"
+
+    return {
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "FIELD_KEYS": "demo:" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        "AUDIT_KEY": secrets.token_urlsafe(48),
+        "DEMO_PASSWORD": "-".join(secrets.token_hex(2) for _ in range(4)),
+        "SANDBOX_PORT": str(SANDBOX_PORT),
+        "SANDBOX_SENDGRID_KEY": sendgrid_key(),
+        "SANDBOX_SENDGRID_EU_KEY": sendgrid_key(),
+        "SANDBOX_ADMIN_KEY": secrets.token_urlsafe(24),
+    }
+
+
+def _environment(settings: Mapping[str, str], data: Path) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return inherited | {
+        **settings,
+        "PORTAL_ENV": "development",
+        "PORTAL_DEMO": "1",
+        "DATA_DIR": str(data),
+        "SANDBOX_URL": f"http://127.0.0.1:{settings['SANDBOX_PORT']}",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _read_env(path: Path) -> dict[str, str]:
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+# --- Members ------------------------------------------------------------------------------------------
+
+
+def _member(name: str, *argv: str, env: Mapping[str, str], **options: object) -> Member:
+    return Member(name=name, argv=(sys.executable, *argv), env=env, **options)  # type: ignore[arg-type]
+
+
+def _sandbox(env: Mapping[str, str], data: Path) -> Member:
+    return _member(
+        "sandbox",
+        *("-m", "portal.sandbox", "--port", env["SANDBOX_PORT"], "--data", str(data / "sandbox.sqlite3")),
+        *("--sendgrid-key", env["SANDBOX_SENDGRID_KEY"], "--sendgrid-eu-key", env["SANDBOX_SENDGRID_EU_KEY"]),
+        *("--admin-key", env["SANDBOX_ADMIN_KEY"]),
+        env=env,
+        stop_last=True,
+    )
+
+
+def _portal(env: Mapping[str, str], listening: socket.socket) -> list[Member]:
+    celery = ("-m", "celery", "-A", "portal")
+    web = {**env, "WEB_BIND": f"fd://{listening.fileno()}", "WEB_CONCURRENCY": "1"}
+    # One worker for both queues, in threads: SQLite likes few writers.
+    queues = ("--pool=threads", "-c", "8", "-Q", "ops,sync", "--without-gossip", "--without-mingle")
+    return [
+        _member(
+            "web",
+            *("-m", "gunicorn", "-c", "python:portal.gunicorn", "portal.wsgi"),
+            env=web,
+            pass_fds=(listening.fileno(),),
+        ),
+        _member("worker", *celery, "worker", *queues, env={**env, "PORTAL_WORKER": "1"}),
+        _member("beat", *celery, "beat", env=env),
+    ]
+
+
+# --- Small things ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _end_with_make() -> None:
+    """Started by make, end when make ends, even if it was killed."""
+    if "MAKELEVEL" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(first: int) -> int:
+    return next((port for port in range(first, first + 100) if _free(port)), 0)
+
+
+def _web_socket() -> socket.socket:
+    """Listens from now on: the port stays ours while the web process is started again."""
+    wanted = int(os.environ.get("PORT") or _free_port(WEB_PORT))
+    listening = socket.create_server(("127.0.0.1", wanted), backlog=128)
+    listening.set_inheritable(True)
+    return listening
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _welcome(url: str, password: str, seconds: float) -> str:
+    lines = [f"    {role:<17} {email:<21} {password}" for role, (email, _name) in LOGINS.items()]
+    bar = "=" * 78
+    head = f"  Postkeeper is ready after {seconds:.1f} s:  {url}/sign-in/"
+    return "\n".join(["", bar, head, "", *lines, "", "  Ctrl-C ends everything; the data stays.", bar, ""])
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""gunicorn's settings, for production and for the demo: `gunicorn -c python:portal.gunicorn portal.wsgi`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from portal import logs
+
+bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_class = "gthread"
+threads = int(os.environ.get("WEB_THREADS", "8"))
+# The slowest thing a page may do is ask a provider for ten seconds.
+timeout = 30
+graceful_timeout = 30
+keepalive = 5
+# Against slow leaks; spread, so that workers do not restart together.
+max_requests = 5000
+max_requests_jitter = 500
+limit_request_line = 8190
+_memory = Path("/dev/shm")  # noqa: S108
+worker_tmp_dir = str(_memory) if _memory.is_dir() else None  # heartbeats: never on a slow disk
+control_socket_disable = True
+logconfig_dict = logs.config(
+    json_lines=os.environ.get("PORTAL_ENV", "production") == "production",
+    level=os.environ.get("LOG_LEVEL", "INFO"),
+)
