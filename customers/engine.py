@@ -240,23 +240,22 @@ def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None
 
 
 STATE_KINDS = (OperationKind.SUSPEND, OperationKind.UNSUSPEND, OperationKind.DELETE)
+LIST_KINDS = (OperationKind.CREATE, OperationKind.OFFERINGS)
 
 
 def _restore_desire(operation: Operation, *, now: datetime) -> None:
-    """Back to the last value that succeeded, unless a later operation changed the account's desire."""
+    """Back to the last value that succeeded, unless a later operation changed the same part of the desire."""
     if operation.kind == OperationKind.CREATE:
         return  # nothing was there before
-    kinds = STATE_KINDS if operation.kind in STATE_KINDS else (OperationKind.CREATE, OperationKind.OFFERINGS)
-    newer = (
-        Operation.objects.filter(
-            account=operation.account_id, kind__in=kinds, state=S.SUCCEEDED, finished_at__gt=operation.created_at
+    kinds = STATE_KINDS if operation.kind in STATE_KINDS else LIST_KINDS
+    alike = Operation.objects.filter(account=operation.account_id, kind__in=kinds)
+    changed = 0
+    while not changed:  # a change of desire at this very moment shows as a risen version: look again
+        version = Account.objects.values_list("version", flat=True).get(pk=operation.account_id)
+        if alike.filter(pk__gt=operation.pk).exclude(state__in=(S.FAILED, S.CANCELLED)).exists():
+            return
+        newer = alike.filter(state=S.SUCCEEDED, finished_at__gt=operation.created_at).order_by("finished_at").last()
+        desire = newer.payload["desire"] if newer else operation.before
+        changed = Account.objects.filter(pk=operation.account_id, version=version).update(
+            **{name: desire[name] for name in operation.before}, version=F("version") + 1, changed_at=now
         )
-        .order_by("-finished_at")
-        .first()
-    )
-    desire = newer.payload["desire"] if newer else operation.before
-    Account.objects.filter(pk=operation.account_id, version=operation.version).update(
-        **desire, version=F("version") + 1, changed_at=now
-    )
-
-

@@ -31,7 +31,7 @@ class Operation(models.Model):
     payload = models.JSONField(default=dict)
     # The value of the account's desire that this operation replaces; it comes back when the operation comes to nothing.
     before = models.JSONField(default=dict)
-    # The account's version that asking for this produced: a later change of desire is not undone by this one's failure.
+    # The account's version that asking for this produced.
     version = models.PositiveIntegerField()
     reason = models.TextField(default="", blank=True)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="operations")
