@@ -1,0 +1,53 @@
+"""Every route is in permissions.toml and every line there is a route; otherwise the portal does not start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from portal.access.permissions import rules
+
+_HINT = "Declare it in portal/access/permissions.toml: route name -> method -> roles."
+
+
+def route_names(resolver: URLResolver | None = None, spaces: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """(view name as in `resolver_match.view_name`, pattern) of every route. A route without a name gives "" as name."""
+    for pattern in (resolver or get_resolver()).url_patterns:
+        if isinstance(pattern, URLResolver):
+            deeper = (*spaces, pattern.namespace) if pattern.namespace else spaces
+            yield from route_names(pattern, deeper)
+        elif isinstance(pattern, URLPattern):
+            yield (":".join((*spaces, pattern.name)) if pattern.name else "", str(pattern.pattern))
+
+
+def undeclared() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    try:
+        declared = set(rules())
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint=_HINT, id="access.E003")]
+    names = list(route_names())
+    for name, pattern in names:
+        if name not in declared:
+            shown = f'The route "{name}"' if name else f'The address "{pattern}" has no name and'
+            found.append(Error(f"{shown} says nowhere who may use it.", hint=_HINT, id="access.E001"))
+    for name in sorted(declared - {name for name, _ in names}):
+        found.append(  # noqa: PERF401  reads better
+            Error(f'permissions.toml declares "{name}", which is no route.', hint="Take the line out.", id="access.E002")
+        )
+    return found
+
+
+def every_route_is_declared(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+    return undeclared()
+
+
+def refuse_to_start() -> None:
+    """Raise `ImproperlyConfigured` when a route is undeclared: this is what stops gunicorn, which runs no checks."""
+    problems = undeclared()
+    if problems:
+        raise ImproperlyConfigured(" ".join(str(problem.msg) for problem in problems) + f" {_HINT}")

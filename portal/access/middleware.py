@@ -1,0 +1,109 @@
+"""Nobody reaches a view that permissions.toml does not open to them. What is not declared is refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+import structlog
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import resolve_url
+from django.utils import timezone
+
+from portal.access.checks import refuse_to_start
+from portal.access.models import User
+from portal.access.permissions import ANYONE, NotYourRole, method_of, rule_of
+
+log = structlog.get_logger(__name__)
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+_STARTED = "signed_in_at"
+_SEEN = "seen_at"
+_SEEN_EVERY = 300  # seconds between two writes of "this person is here"
+
+
+def declared_permissions(get_response: GetResponse) -> GetResponse:
+    """Refuse what is undeclared, send people without a session to sign in, and end sessions that are too old."""
+    refuse_to_start()
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        _end_if_too_old(request)
+        return get_response(request)
+
+    def process_view(request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        match = request.resolver_match
+        rule = rule_of(match.view_name) if match else None
+        if rule is None:
+            log.error("undeclared route refused", route=match.view_name if match else "-")
+            raise NotYourRole(frozenset())
+        roles = rule.get(method_of(request.method))
+        if roles is None:
+            return HttpResponseNotAllowed(sorted(rule))
+        if ANYONE in roles:
+            return None
+        if not request.user.is_authenticated:
+            return to_sign_in(request)
+        if request.user.role not in roles:
+            raise NotYourRole(roles)
+        _note_presence(request, request.user)
+        return None
+
+    middleware.process_view = process_view  # type: ignore[attr-defined]
+    return middleware
+
+
+def to_sign_in(request: HttpRequest) -> HttpResponse:
+    """A page goes to the sign-in page and comes back. A fragment never becomes a sign-in page: it gets a 401.
+
+    For a fragment that was being read the whole page moves on (HX-Redirect). For one that was being sent it stays
+    where it is, so that what was typed is still there after signing in in another tab.
+    """
+    if not getattr(request, "htmx", False):
+        back = request.get_full_path() if method_of(request.method) == "GET" else _page_before(request)
+        return redirect_to_login(back)
+    response = HttpResponse(status=HTTPStatus.UNAUTHORIZED)
+    if method_of(request.method) == "GET":
+        query = urlencode({auth.REDIRECT_FIELD_NAME: _current_page(request)})
+        response["HX-Redirect"] = f"{resolve_url(settings.LOGIN_URL)}?{query}"
+    return response
+
+
+def _current_page(request: HttpRequest) -> str:
+    return str(getattr(request, "htmx").current_url_abs_path or "/")  # noqa: B009  typed as HttpRequest
+
+
+def _page_before(request: HttpRequest) -> str:
+    """The page whose form was sent, when it is one of ours; the address itself could not be opened with GET."""
+    origin = f"{request.scheme}://{request.get_host()}"
+    referer = request.headers.get("Referer", "")
+    return referer.removeprefix(origin) if referer.startswith(f"{origin}/") else "/"
+
+
+def _end_if_too_old(request: HttpRequest) -> None:
+    """End the session a fixed time after sign-in, however busy it is."""
+    if auth.SESSION_KEY not in request.session:
+        return
+    started = request.session.get(_STARTED)
+    if started is None:
+        request.session[_STARTED] = int(time.time())
+    elif time.time() - started > settings.SESSION_ABSOLUTE_SECONDS:
+        auth.logout(request)
+
+
+def _note_presence(request: HttpRequest, user: User) -> None:
+    """Push the idle limit on, at most every few minutes.
+
+    Only a page or a change counts as being here: fragments poll by themselves, and an open tab is nobody.
+    """
+    if getattr(request, "htmx", False) and method_of(request.method) == "GET":
+        return
+    now = int(time.time())
+    if now - int(request.session.get(_SEEN, 0)) >= _SEEN_EVERY:
+        request.session[_SEEN] = now
+        User.objects.filter(pk=user.pk).update(last_seen_at=timezone.now())

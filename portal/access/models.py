@@ -1,0 +1,85 @@
+"""Members of staff. There is no superuser: what a person may do follows from the role alone."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
+
+from portal.access.fields import FoldedEmailField
+from portal.access.roles import Role
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **facts: Any) -> User:
+        """A new member of staff. Without a password nobody can sign in until an invitation is accepted."""
+        user = self.model(email=email, **facts)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email=username)
+
+
+class User(AbstractBaseUser):
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    email = FoldedEmailField(
+        _("e-mail"), max_length=254, unique=True, error_messages={"unique": _("Someone already has this e-mail.")}
+    )
+    name = models.CharField(_("name"), max_length=120)
+    role = models.CharField(_("role"), max_length=20, choices=Role.choices)
+    is_active = models.BooleanField(_("active"), default=True)
+    timezone = models.CharField(_("time zone"), max_length=64, default="UTC")
+    locale = models.CharField(_("language"), max_length=12, default="en")
+    created_at = models.DateTimeField(auto_now_add=True)
+    invited_at = models.DateTimeField(null=True, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    # Part of every session's hash and of every one-time link: raising it ends them all.
+    session_epoch = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS = ["name", "role"]
+
+    class Meta:
+        ordering = ("name", "id")
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="user_email_unique_folded"),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="user_role_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.email
+
+    @property
+    def has_joined(self) -> bool:
+        """False while the invitation has not been accepted."""
+        return self.has_usable_password()
+
+    def _get_session_auth_hash(self, secret: str | bytes | None = None) -> str:
+        """Django compares this at every request. Password, role and epoch are in it: a change of one ends the session."""
+        kept = f"{self.password}|{self.role}|{self.session_epoch}"
+        return salted_hmac("portal.access.session", kept, secret=secret, algorithm="sha256").hexdigest()
+
+
+class CacheEntry(models.Model):
+    """The table of Django's database cache, used where there is no Redis. Only Django's cache reads and writes it."""
+
+    cache_key = models.CharField(max_length=255, primary_key=True)
+    value = models.TextField()
+    expires = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "portal_cache"
+
+    def __str__(self) -> str:
+        return self.cache_key

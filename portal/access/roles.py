@@ -1,0 +1,11 @@
+"""The four roles. What each may do is in permissions.toml, never in code."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Role(models.TextChoices):
+    ADMIN = "admin", _("Admin")
+    CUSTOMER_SUCCESS = "customer_success", _("Customer success")
+    FINANCE = "finance", _("Finance")
+    AUDITOR = "auditor", _("Auditor")

@@ -1,0 +1,16 @@
+"""``{% load access %}{% can "customers:account-suspend" "POST" as ok %}{% if ok %}...``: offer only what would be allowed."""
+
+from __future__ import annotations
+
+from django import template
+
+from portal.access.permissions import allowed
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def can(context: template.Context, route: str, method: str = "GET") -> bool:
+    """True when the person of this request may use the route. False without a person (error pages)."""
+    user = getattr(context.get("request"), "user", None)
+    return allowed(getattr(user, "role", ""), route, method)

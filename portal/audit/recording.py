@@ -1,0 +1,54 @@
+"""Writing one audit event. The model is looked up when called, so that this package can be imported at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from django.apps import apps
+from django.db.models import Model
+from django.http import HttpRequest
+
+from portal.access.addresses import client_ip
+from portal.logs import redact
+
+if TYPE_CHECKING:
+    from portal.access.models import User
+    from portal.audit.models import AuditEvent
+
+
+def record(
+    *,
+    actor: User | None,
+    verb: str,
+    obj: Model | None,
+    customer: Model | None = None,
+    account: Model | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    reason: str = "",
+    request: HttpRequest | None = None,
+) -> AuditEvent:
+    """Append one event. Call it inside the transaction of the change it tells of.
+
+    `actor` None is the portal itself. `verb` is one of portal/audit/verbs.py ("account.suspend_asked"). `before` and
+    `after` hold the named facts that changed; a value whose name or shape is a secret's is masked here, too late to be
+    a plan and early enough to be a net. `customer`, `account` and `obj` are rows with a `public_id`.
+    """
+    model = cast("type[AuditEvent]", apps.get_model("audit", "AuditEvent"))
+    return model.objects.create(
+        actor=actor,
+        actor_label=str(actor)[:120] if actor else "",
+        actor_role=actor.role if actor else "",
+        verb=verb,
+        object_type=obj._meta.label_lower if obj else "",
+        object_id=getattr(obj, "public_id", None),
+        object_label=str(obj)[:200] if obj else "",
+        customer_id=getattr(customer, "public_id", None),
+        account_id=getattr(account, "public_id", None),
+        before=redact(None, verb, dict(before or {})),
+        after=redact(None, verb, dict(after or {})),
+        reason=reason,
+        ip=client_ip(request) if request else None,
+        request_id=getattr(request, "request_id", ""),
+    )

@@ -1,0 +1,95 @@
+"""A migration operation that makes the database itself refuse to change or delete rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.migrations.operations.base import Operation
+
+
+class AppendOnly(Operation):
+    """Rows of `table` are written once: UPDATE and DELETE (and TRUNCATE on PostgreSQL) raise.
+
+    `once` names columns that may still be written while the column `until` is null, for rows that get their outcome
+    later: `AppendOnly("customers_attempt", once=["outcome", "answered_at"], until="answered_at")`.
+
+    On SQLite Django alters a table by building it anew, which drops its triggers: repeat this operation after any
+    migration that alters such a table (it replaces what is there).
+    """
+
+    reversible = True
+    reduces_to_sql = True
+    atomic = True
+
+    def __init__(self, table: str, once: list[str] | None = None, until: str = "") -> None:
+        if bool(once) != bool(until):
+            raise ValueError("`once` and `until` go together.")
+        self.table, self.once, self.until = table, list(once or []), until
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        kwargs = {"once": self.once, "until": self.until} if self.once else {}
+        return (type(self).__name__, [self.table], kwargs)
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        pass
+
+    def describe(self) -> str:
+        return f"Make {self.table} append-only"
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self._drop(schema_editor)
+        if schema_editor.connection.vendor == "postgresql":
+            self._make_on_postgresql(schema_editor)
+        else:
+            self._make_on_sqlite(schema_editor)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self._drop(schema_editor)
+
+    @property
+    def _says(self) -> str:
+        return f"{self.table} is append-only"
+
+    def _columns(self, schema_editor: Any) -> list[str]:
+        connection = schema_editor.connection
+        with connection.cursor() as cursor:
+            return [column.name for column in connection.introspection.get_table_description(cursor, self.table)]
+
+    def _forbidden(self, schema_editor: Any, differs: str) -> str:
+        """The condition under which an UPDATE is refused; `differs` is the database's null-safe "is not"."""
+        if not self.once:
+            return ""
+        fixed = [name for name in self._columns(schema_editor) if name not in self.once]
+        changed = " OR ".join(f'NEW."{name}" {differs} OLD."{name}"' for name in fixed)
+        return f'OLD."{self.until}" IS NOT NULL OR {changed}'
+
+    def _make_on_sqlite(self, schema_editor: Any) -> None:
+        when = self._forbidden(schema_editor, "IS NOT")
+        for act, condition in (("UPDATE", f"WHEN {when} " if when else ""), ("DELETE", "")):
+            schema_editor.execute(
+                f'CREATE TRIGGER "{self.table}_no_{act.lower()}" BEFORE {act} ON "{self.table}" FOR EACH ROW {condition}'
+                f"BEGIN SELECT RAISE(ABORT, '{self._says}'); END"
+            )
+
+    def _make_on_postgresql(self, schema_editor: Any) -> None:
+        schema_editor.execute(
+            f'CREATE FUNCTION "{self.table}_refuse"() RETURNS trigger LANGUAGE plpgsql AS '
+            f"$$ BEGIN RAISE EXCEPTION '{self._says}' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+        )
+        when = self._forbidden(schema_editor, "IS DISTINCT FROM")
+        for act, each, condition in (
+            ("UPDATE", "ROW", f"WHEN ({when}) " if when else ""),
+            ("DELETE", "ROW", ""),
+            ("TRUNCATE", "STATEMENT", ""),
+        ):
+            schema_editor.execute(
+                f'CREATE TRIGGER "{self.table}_no_{act.lower()}" BEFORE {act} ON "{self.table}" FOR EACH {each} '
+                f'{condition}EXECUTE FUNCTION "{self.table}_refuse"()'
+            )
+
+    def _drop(self, schema_editor: Any) -> None:
+        if schema_editor.connection.vendor == "postgresql":
+            schema_editor.execute(f'DROP FUNCTION IF EXISTS "{self.table}_refuse"() CASCADE')
+            return
+        for act in ("update", "delete"):
+            schema_editor.execute(f'DROP TRIGGER IF EXISTS "{self.table}_no_{act}"')
