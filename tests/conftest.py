@@ -1,1 +1,49 @@
+"""Fixtures every test may ask for. A server starts once per run and worker, when the first test asks."""
+
 from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import postgres, redis
+from tests.support.skips import require, skip_or_fail
+
+pytest_plugins = ["tests.support.fixtures"]
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """A PostgreSQL server beside the run's own database, for tests that restart or restore one."""
+    require(postgres.programs(), postgres.MISSING)
+    try:
+        server = postgres.Postgres(durable=True)
+    except postgres.Unavailable as error:
+        skip_or_fail(str(error))
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis.Redis]:
+    require(shutil.which("redis-server"), redis.MISSING)
+    server = redis.Redis()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    """pytest-playwright starts the system's browser; its own download is not used."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    require(found, NO_BROWSER)
+    assert found is not None
+    # Root (in a container) cannot use Chromium's sandbox; a small /dev/shm makes it crash.
+    return {"executable_path": str(Path(found)), "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
