@@ -211,6 +211,7 @@ def _ask_state(
         raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
 
     def make() -> Operation:
+        account.refresh_from_db()
         if account.desired_state == wanted and account.state == wanted:
             raise UnableToAsk(_("It is so already. Nothing was sent."))
         return _change(
