@@ -7,7 +7,7 @@ NEAR, FULL, TRACK = 80, 100, 125
 
 @dataclass(frozen=True, slots=True)
 class UseBar:
-    """``percent`` is rounded down, so 99.9 % never reads as full; ``level`` is quiet, near or over."""
+    """``percent`` is rounded, but never up to a mark: 99.9 % does not read as full. ``level``: quiet, near or over."""
 
     percent: int
     level: str
@@ -17,9 +17,11 @@ class UseBar:
 
 def use_bar_of(used: int, allowed: int) -> UseBar:
     """The bar for a real reading. ``allowed`` must be above zero."""
-    percent = used * 100 // allowed
     exact = used * 100 / allowed
-    level = "over" if used > allowed else "near" if percent >= NEAR else "quiet"
+    percent = round(exact)
+    if percent in (NEAR, FULL) and exact < percent:
+        percent -= 1
+    level = "over" if used > allowed else "near" if exact >= NEAR else "quiet"
     return UseBar(
         percent=percent,
         level=level,

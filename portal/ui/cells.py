@@ -137,7 +137,7 @@ def day(value: date | datetime | None) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', value.isoformat(), formats.day_text(value))
 
 
-_MARKS = '<path class="pk-mark80" d="M80 0V10"/><path class="pk-mark100" d="M100 0V10"/></svg></span>'
+_MARKS = '<path class="pk-mark-gap" d="M80 2V8M100 2V8"/><path class="pk-mark80" d="M80 0V10"/><path class="pk-mark100" d="M100 0V10"/></svg></span>'
 _BAR = '<svg class="pk-bar" viewBox="0 0 125 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
 _TRACK = '<rect class="pk-track" y="3" width="125" height="4" rx="1.4" ry="2"/>'
 

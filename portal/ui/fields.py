@@ -27,6 +27,8 @@ _CLASSES = {"group": "pk-tick", "toggle": "pk-tick", "textarea": "pk-input", "se
 def _attributes(bound: BoundField, kind: str, hint: str, extra: dict[str, str]) -> dict[str, str]:
     own = str(bound.field.widget.attrs.get("class", ""))
     attrs = {"class": f"{_CLASSES.get(kind, 'pk-input')} {own}".strip(), **extra}
+    if kind == "textarea" and bound.field.widget.attrs.get("rows") in (None, "10"):
+        attrs.setdefault("rows", "3")  # Django's ten lines are too many for a reason or a note
     described = [f"{bound.auto_id}_hint"] if hint else []
     if bound.errors:
         described.append(f"{bound.auto_id}_error")
