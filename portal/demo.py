@@ -1,8 +1,8 @@
 """`make run`: the whole portal on one machine with made-up customers, as one supervised group of processes.
 
 The first start makes var/demo.env (random secrets, readable by its owner alone), the database and the demo
-data; later starts keep them. Nothing here is used in production, and nothing here reaches a real provider: the
-connections point at the sandbox on loopback.
+data; later starts keep them. Nothing here is used in production, and nothing here reaches a real provider:
+the connections point at the sandbox on loopback.
 """
 
 from __future__ import annotations

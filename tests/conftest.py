@@ -11,7 +11,7 @@ import pytest
 from tests.support import postgres, redis
 from tests.support.skips import require, skip_or_fail
 
-pytest_plugins = ["tests.support.fixtures"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.append_only"]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import os
+import shutil
 import tempfile
 from pathlib import Path
+
+from tests.support.postgres import Postgres
 
 KEYS = {
     "PORTAL_ENV": "development",
@@ -15,21 +19,40 @@ KEYS = {
     "AUDIT_KEY": "test-only-audit-key-of-enough-length-0123456789",
     "EMAIL_URL": "memorymail://",
     "LOG_LEVEL": "WARNING",
+    # pytest-playwright runs an event loop in the test's thread; nothing here is asynchronous.
+    "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
 }
+FOREIGN = ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")
 
 
 def _set() -> None:
     os.environ.update(KEYS)
-    for name in ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS"):
+    for name in FOREIGN:
         os.environ.pop(name, None)
+    first = "TEST_RUN_DIR" not in os.environ  # xdist's workers and processes that tests start come later
+    if first:
+        os.environ["TEST_RUN_DIR"] = tempfile.mkdtemp(prefix="postkeeper-test-")
+        atexit.register(_remove, os.environ["TEST_RUN_DIR"], os.getpid())
     # Workers of one run share the folder's parent, never the folder: broker files and databases stay apart.
-    parent = os.environ.setdefault("TEST_RUN_DIR", tempfile.mkdtemp(prefix="postkeeper-test-"))
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    data = Path(parent, worker)
+    data = Path(os.environ["TEST_RUN_DIR"], os.environ.get("PYTEST_XDIST_WORKER", "main"))
     data.mkdir(parents=True, exist_ok=True)
     os.environ["DATA_DIR"] = str(data)
     if os.environ.get("TEST_DATABASE", "sqlite") == "sqlite":
         os.environ["DATABASE_URL"] = f"sqlite:///{data}/portal.sqlite3"
+    elif first:
+        _start_postgres()
+
+
+def _start_postgres() -> None:
+    server = Postgres()
+    server.start()
+    atexit.register(server.remove)
+    os.environ["DATABASE_URL"] = server.url
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child runs its parent's exit hooks too
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 _set()
