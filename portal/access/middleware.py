@@ -19,6 +19,7 @@ from django.utils import timezone
 from portal.access.checks import refuse_to_start
 from portal.access.models import User
 from portal.access.permissions import ANYONE, NotYourRole, method_of, rule_of
+from portal.access.places import page_behind
 
 log = structlog.get_logger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -64,25 +65,13 @@ def to_sign_in(request: HttpRequest) -> HttpResponse:
     For a fragment that was being read the whole page moves on (HX-Redirect). For one that was being sent it stays
     where it is, so that what was typed is still there after signing in in another tab.
     """
+    back = page_behind(request)
     if not getattr(request, "htmx", False):
-        back = request.get_full_path() if method_of(request.method) == "GET" else _page_before(request)
         return redirect_to_login(back)
     response = HttpResponse(status=HTTPStatus.UNAUTHORIZED)
     if method_of(request.method) == "GET":
-        query = urlencode({auth.REDIRECT_FIELD_NAME: _current_page(request)})
-        response["HX-Redirect"] = f"{resolve_url(settings.LOGIN_URL)}?{query}"
+        response["HX-Redirect"] = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({auth.REDIRECT_FIELD_NAME: back})}"
     return response
-
-
-def _current_page(request: HttpRequest) -> str:
-    return str(getattr(request, "htmx").current_url_abs_path or "/")  # noqa: B009  typed as HttpRequest
-
-
-def _page_before(request: HttpRequest) -> str:
-    """The page whose form was sent, when it is one of ours; the address itself could not be opened with GET."""
-    origin = f"{request.scheme}://{request.get_host()}"
-    referer = request.headers.get("Referer", "")
-    return referer.removeprefix(origin) if referer.startswith(f"{origin}/") else "/"
 
 
 def _end_if_too_old(request: HttpRequest) -> None:

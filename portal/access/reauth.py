@@ -1,0 +1,51 @@
+"""Some acts need a password typed a short while ago, however long the session is open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from allauth.account.authentication import get_authentication_records
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from portal.access.places import page_behind
+
+View = Callable[..., HttpResponse]
+
+
+def recent_sign_in(request: HttpRequest, minutes: int) -> bool:
+    """Did this person type the password within the last `minutes`, at sign-in or when asked again?"""
+    records = get_authentication_records(request, request.user)
+    return bool(records) and time.time() - float(records[-1]["at"]) < minutes * 60
+
+
+def reauthenticated(*, minutes: int, back: Callable[..., str] | None = None) -> Callable[[View], View]:
+    """Ask for the password again unless it was typed within the last `minutes`, then come back.
+
+    Back to the same address for a GET, to the page the form stood on for a POST; `back(request, *args, **kwargs)`
+    names another place. The form comes back empty, so guard the page that shows it as well.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if recent_sign_in(request, minutes):
+                return view(request, *args, **kwargs)
+            return ask_again(request, back(request, *args, **kwargs) if back else page_behind(request))
+
+        return guarded
+
+    return decorate
+
+
+def ask_again(request: HttpRequest, back: str) -> HttpResponse:
+    """Send the person to type the password, and to `back` afterwards. A fragment moves its whole page."""
+    target = f"{reverse('account_reauthenticate')}?{urlencode({REDIRECT_FIELD_NAME: back})}"
+    if getattr(request, "htmx", False):
+        return HttpResponse(headers={"HX-Redirect": target})
+    return HttpResponseRedirect(target)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from django.http import StreamingHttpResponse
+
+from portal.exports import cell, csv_response
+
+
+def _read(response: StreamingHttpResponse) -> list[list[str]]:
+    raw = b"".join(response.streaming_content)  # type: ignore[arg-type]
+    return list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u00a0=1", "\u200b@x", "a\n=cmd|' /C calc'!A0",
+        "a\r\n  +1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "=HYPERLINK(\"http://x\",\"y\")", "-2+3+cmd|' /C'!A0",
+        "%0A=1", "|calc", "\ufeff=1", "=", "-", "\tplain",
+    ],
+)  # fmt: skip
+def test_a_text_never_starts_a_formula(payload: str) -> None:
+    assert str(cell(payload)).startswith("'")
+    assert _read(csv_response("x.csv", ["h"], [[payload]]))[1] == [f"'{payload}"]
+
+
+@pytest.mark.parametrize("harmless", ["Larkfield", "a-b", "1+1", "a@b.example", "10 %", "", "two\nlines"])
+def test_other_text_is_left_alone(harmless: str) -> None:
+    assert cell(harmless) == harmless
+
+
+def test_numbers_stay_numbers_and_moments_are_utc() -> None:
+    at = datetime(2026, 11, 18, 15, 21, tzinfo=timezone(timedelta(hours=1)))
+    row = [-3, Decimal("-1.50"), None, True, date(2026, 11, 9), at, at.astimezone(UTC)]
+    response = csv_response("use.csv", list("abcdefg"), iter([row]))
+    raw = b"".join(response.streaming_content).decode()  # type: ignore[arg-type]
+    assert raw.splitlines()[1] == '-3,-1.50,"","yes","2026-11-09","2026-11-18T14:21:00Z","2026-11-18T14:21:00Z"'
+
+
+def test_it_is_an_attachment_sent_piece_by_piece() -> None:
+    read = []
+
+    def rows() -> object:
+        for n in range(2000):
+            read.append(n)
+            yield [n]
+
+    response = csv_response('a "b".csv', ["n"], rows())  # type: ignore[arg-type]
+    assert response["Content-Disposition"].startswith("attachment; filename=")
+    assert response["Cache-Control"] == "no-store"
+    next(iter(response.streaming_content))
+    assert len(read) < 600
