@@ -25,6 +25,7 @@ class AuditEvent(models.Model):
     object_label = models.CharField(max_length=200, default="", blank=True)
     # Public ids, so that a timeline of a customer or an account is one indexed read.
     customer_id = models.UUIDField(null=True, blank=True)
+    customer_label = models.CharField(max_length=200, default="", blank=True)
     account_id = models.UUIDField(null=True, blank=True)
     before = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
     after = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)

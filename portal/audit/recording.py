@@ -45,6 +45,7 @@ def record(
         object_id=getattr(obj, "public_id", None),
         object_label=str(obj)[:200] if obj else "",
         customer_id=getattr(customer, "public_id", None),
+        customer_label=str(customer)[:200] if customer else "",
         account_id=getattr(account, "public_id", None),
         before=redact(None, verb, dict(before or {})),
         after=redact(None, verb, dict(after or {})),

@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                 ('object_id', models.UUIDField(blank=True, null=True)),
                 ('object_label', models.CharField(blank=True, default='', max_length=200)),
                 ('customer_id', models.UUIDField(blank=True, null=True)),
+                ('customer_label', models.CharField(blank=True, default='', max_length=200)),
                 ('account_id', models.UUIDField(blank=True, null=True)),
                 ('before', models.JSONField(blank=True, default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
                 ('after', models.JSONField(blank=True, default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
