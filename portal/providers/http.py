@@ -48,13 +48,6 @@ class _TooLargeError(OSError):
     """More than `BODY_CAP`: whoever sends that is not answering our question."""
 
 
-_FAILURES = (
-    requests.RequestException,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    OSError,
-    ValueError,
-)
 # Why it failed, in our words: library texts hold addresses, and addresses may hold secrets. The first that
 # fits.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -181,7 +174,7 @@ class Http:
             try:
                 response = adapter.send(prepared, stream=True, timeout=timeout)
                 _receive(response, got)
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - whatever a library makes of it, bytes may have left
                 got.failure, got.unsent = _reason(error), exchange.unsent
             finally:
                 if call.changes:

@@ -22,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.connection import create_connection
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # an IPv4 address in its last four bytes
 LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 
 
@@ -121,7 +122,10 @@ def may_connect(host: str, address: str, *, allow_private: bool) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.sixtofour or ip.teredo:
             return False
-        ip = ip.ipv4_mapped or ip
+        if ip in _NAT64:
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        else:
+            ip = ip.ipv4_mapped or ip
     if host in LOOPBACK_NAMES:
         return ip.is_loopback
     if ip.is_multicast or ip.is_unspecified or ip.is_link_local:
