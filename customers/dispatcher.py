@@ -30,11 +30,11 @@ def due_operations(*, now: datetime) -> list[int]:
     """Queued and due, or unknown and able to be settled by reading. An unknown create waits for a person, unless the
     answer to our own attempt came in late."""
     answered = Attempt.objects.filter(operation=OuterRef("pk"), outcome=Attempt.Outcome.APPLIED)
-    queued = Q(state=OperationState.QUEUED)
-    settles = Q(state=OperationState.UNKNOWN) & (Q(lease_until=None) | Q(lease_until__lte=now))
-    settles &= ~Q(kind=OperationKind.CREATE) | Exists(answered)
+    free = Q(lease_until=None) | Q(lease_until__lte=now)
+    settles = Q(state=OperationState.UNKNOWN) & free & (~Q(kind=OperationKind.CREATE) | Q(answered=True))
     return list(
-        Operation.objects.filter(queued | settles, not_before__lte=now, connection__paused="")
+        Operation.objects.alias(answered=Exists(answered))
+        .filter(Q(state=OperationState.QUEUED) | settles, not_before__lte=now, connection__paused="")
         .order_by("pk")
         .values_list("pk", flat=True)[:POKES_AT_ONCE]
     )

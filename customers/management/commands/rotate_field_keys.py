@@ -1,0 +1,41 @@
+"""Seal every stored secret again under the first key of FIELD_KEYS, so that the old key can be taken out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from customers.models import Connection
+from portal import vault
+
+
+class Command(BaseCommand):
+    help = (
+        "After a new key was put first in FIELD_KEYS: seal every secret under it. Safe to repeat and to interrupt; "
+        "the old key may go when nothing is left under it."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        moved = stuck = 0
+        for connection in Connection.objects.order_by("pk"):
+            for column in Connection.SEALED_FIELDS:
+                try:
+                    moved += _move(connection, column)
+                except vault.CannotOpen as error:
+                    stuck += 1
+                    self.stderr.write(f"{connection.name}, {Connection.SEALED_FIELDS[column]}: {error}")
+        self.stdout.write(f'{moved} sealed again under the key "{vault.current_key_id()}".')
+        if stuck:
+            raise CommandError(f"{stuck} did not open and were left as they are. Keep the old keys.")
+        self.stdout.write("Nothing is left under another key.")
+
+
+def _move(connection: Connection, column: str) -> bool:
+    """Seal one column again; False when there is nothing to do, or somebody has just changed it (then it is new)."""
+    sealed = getattr(connection, column)
+    if not sealed or vault.key_id(sealed) == vault.current_key_id():
+        return False
+    context = connection.context_of(column)
+    fresh = vault.seal(vault.open_sealed(sealed, context=context), context=context)
+    return bool(Connection.objects.filter(pk=connection.pk, **{column: sealed}).update(**{column: fresh}))

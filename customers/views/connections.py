@@ -1,0 +1,168 @@
+"""Connections: admins run them, auditors read them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+
+from customers import catalogue, connecting
+from customers.connecting import UnableToConnect
+from customers.forms.connections import OTHER, EditConnectionForm, KeyForm, NewConnectionForm, PauseForm
+from customers.models import Connection
+from customers.queries.connections import connection_rows
+from customers.views.common import go_to, person
+from portal.access.reauth import reauthenticated
+from portal.providers import CAPABILITIES
+from portal.vault import CannotOpen
+
+
+def connection_list(request: HttpRequest) -> HttpResponse:
+    return render(request, "customers/connections/list.html", {"connections": connection_rows()})
+
+
+def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    connection = get_object_or_404(connection_rows(), public_id=public_id)
+    return render(request, "customers/connections/detail.html", {
+        "connection": connection,
+        "packages": catalogue.package_choices(connection),
+        "addons": catalogue.addon_choices(connection),
+        "pause_form": PauseForm(),
+        "catalogue_is_old": connection.catalogue_is_old(now=timezone.now()),
+    })
+
+
+@reauthenticated(minutes=10)
+def connection_create(request: HttpRequest) -> HttpResponse:
+    kind = request.POST.get("kind") or request.GET.get("kind") or next(iter(CAPABILITIES))
+    if kind not in CAPABILITIES:
+        kind = next(iter(CAPABILITIES))
+    start = {"region": next(iter(CAPABILITIES[kind].regions)), "usage_source": "credits", "v2_auth": "key_in_form",
+             "requests_per_minute": 600, "creates_per_hour": 50}
+    form = NewConnectionForm(request.POST or None, kind=kind, initial=start)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            connection = connecting.add_connection(
+                actor=person(request), facts=form.facts() | {"kind": kind}, api_key=values["api_key"],
+                v2_password=values["v2_password"], request=request,
+            )
+        except UnableToConnect as refusal:
+            form.add_error(refusal.field or None, str(refusal))
+        else:
+            look_at(request, connection)
+            return go_to(request, "customers:connection", connection.public_id)
+    return form_page(request, form, _("Add a connection"), _("Add and check the connection"), kind=kind)
+
+
+@reauthenticated(minutes=10)
+def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    connection = get_object_or_404(Connection, public_id=public_id)
+    known = connection.base_url in connection.capabilities.regions.values()
+    start = {name: getattr(connection, name) for name in EditConnectionForm.base_fields if hasattr(connection, name)}
+    start |= {} if known else {"region": OTHER}
+    form = EditConnectionForm(request.POST or None, kind=connection.kind, initial=start)
+    if request.method == "POST" and form.is_valid():
+        try:
+            connecting.edit_connection(
+                actor=person(request), connection=connection, facts=form.facts(),
+                api_key=form.cleaned_data["api_key"], request=request,
+            )
+        except UnableToConnect as refusal:
+            form.add_error(refusal.field or None, str(refusal))
+        else:
+            messages.success(request, _("The connection is changed."))
+            return go_to(request, "customers:connection", connection.public_id)
+    return form_page(request, form, _("Edit connection"), _("Save changes"), connection=connection)
+
+
+@reauthenticated(minutes=10)
+def connection_key(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    connection = get_object_or_404(Connection, public_id=public_id)
+    form = KeyForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        connecting.replace_key(
+            actor=person(request), connection=connection, api_key=form.cleaned_data["api_key"],
+            v2_password=form.cleaned_data["v2_password"] or None, request=request,
+        )
+        look_at(request, connection)
+        return go_to(request, "customers:connection", connection.public_id)
+    return form_page(request, form, _("Replace the key"), _("Replace and check the key"), connection=connection)
+
+
+def connection_verify(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    connection = get_object_or_404(Connection, public_id=public_id)
+    look_at(request, connection)
+    return go_to(request, "customers:connection", connection.public_id)
+
+
+def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    connection = get_object_or_404(Connection, public_id=public_id)
+    form = PauseForm(request.POST)
+    if form.is_valid():
+        connecting.pause(
+            actor=person(request), connection=connection, reason=form.cleaned_data["reason"], now=timezone.now(),
+            request=request,
+        )
+        messages.success(request, _("%(name)s is paused. What is queued stays queued.") % {"name": connection.name})
+    else:
+        messages.error(request, _("Nothing was paused. Say why: people who wait will read it."))
+    return go_to(request, "customers:connection", connection.public_id)
+
+
+def connection_resume(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    connection = get_object_or_404(Connection, public_id=public_id)
+    connecting.resume(actor=person(request), connection=connection, request=request)
+    messages.success(request, _("%(name)s goes on. What is queued starts within seconds.") % {"name": connection.name})
+    return go_to(request, "customers:connection", connection.public_id)
+
+
+def connection_catalogue(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    """Read what may be sold, now. Asked for from the connection's page and from the offerings forms."""
+    connection = get_object_or_404(Connection, public_id=public_id)
+    try:
+        catalogue.refresh_catalogue(connection=connection, now=timezone.now(), actor=person(request), request=request)
+    except catalogue.UnableToRefresh as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, _("The catalogue of %(name)s was read just now.") % {"name": connection.name})
+    return go_to(request, catalogue_page(request, connection))
+
+
+def catalogue_page(request: HttpRequest, connection: Connection) -> str:
+    """Back to the form that asked, where it is one of ours, else the connection's page."""
+    back = request.POST.get("next", "")
+    if back and url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+        return back
+    return reverse("customers:connection", args=[connection.public_id])
+
+
+def look_at(request: HttpRequest, connection: Connection) -> None:
+    """Check the connection and read its catalogue; say how it went. What cannot be read leaves things as they are."""
+    try:
+        connecting.verify(actor=person(request), connection=connection, now=timezone.now(), request=request)
+        catalogue.refresh_catalogue(connection=connection, now=timezone.now(), actor=person(request), request=request)
+    except (catalogue.UnableToRefresh, CannotOpen) as refusal:
+        messages.error(request, str(refusal))
+        return
+    bad = [check for check in connection.checks if check["ok"] is False]
+    if bad:
+        messages.warning(request, _("Checked. %(n)d of %(all)d things do not work; see below.") % {
+            "n": len(bad), "all": len(connection.checks)})
+    else:
+        messages.success(request, _("Checked. Everything this portal needs works."))
+
+
+
+def form_page(request: HttpRequest, form: Any, title: str, button: str, **context: Any) -> HttpResponse:
+    return render(
+        request, "customers/connections/form.html", {"form": form, "title": title, "button": button} | context,
+        status=422 if form.is_bound and form.errors else 200,
+    )
