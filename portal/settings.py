@@ -101,9 +101,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # --- Database: PostgreSQL in production, SQLite on one machine ---------------------------------------
-DATABASES: dict[str, Any] = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")
-}
+DATABASES: dict[str, Any] = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")}
 if PRODUCTION and not env.str("DATABASE_URL", default=""):
     raise ImproperlyConfigured("DATABASE_URL is not set. For example postgres://portal:...@db/portal.")
 _database = DATABASES["default"]
@@ -116,6 +114,10 @@ if _database["ENGINE"].endswith("sqlite3"):
         init_command="PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
     )
 else:
+    # A page may not wait long, a worker longer; `migrate` runs with PORTAL_STATEMENT_SECONDS=0 (no limit).
+    _seconds = env.int("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
+    _limits = {"statement_timeout": _seconds, "lock_timeout": 3, "idle_in_transaction_session_timeout": 30}
+    _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v * 1000}" for k, v in _limits.items())
     _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -168,6 +170,7 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_SEND_SENT_EVENT = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
 CELERY_TASK_DEFAULT_QUEUE = "ops"

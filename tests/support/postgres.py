@@ -34,7 +34,7 @@ def programs() -> Path | None:
 
 
 def _as_owner() -> list[str]:
-    """Drop from root, which PostgreSQL refuses, to Debian's user for it; and end it when the tests are killed."""
+    """Drop from root, which PostgreSQL refuses, to Debian's user for it; end it when the tests are killed."""
     if not shutil.which("setpriv"):
         if os.geteuid() == 0:
             raise Unavailable("running as root without setpriv, and PostgreSQL refuses to run as root")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from customers.models import Connection
+from portal import vault
+from tests.support.factories import ConnectionFactory
+
+pytestmark = pytest.mark.django_db
+NEW = "t2:" + base64.b64encode(b"another-test-only-key-of-32-byte").decode()
+
+
+def _rotate() -> str:
+    out = io.StringIO()
+    call_command("rotate_field_keys", stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def test_every_secret_moves_to_the_first_key_and_opens_with_it_alone(settings: Settings) -> None:
+    connection: Connection = ConnectionFactory()
+    connection.seal("api_key_sealed", "SG.one.two-of-a-test")
+    connection.seal("v2_password_sealed", "a password")
+    connection.save(update_fields=["api_key_sealed", "v2_password_sealed"])
+
+    settings.FIELD_KEYS = f"{NEW},{settings.FIELD_KEYS}"
+    assert "2 sealed again" in _rotate()
+    assert "0 sealed again" in _rotate(), "the second call has nothing to do"
+
+    settings.FIELD_KEYS = NEW
+    connection.refresh_from_db()
+    assert connection.open("api_key_sealed") == "SG.one.two-of-a-test"
+    assert connection.open("v2_password_sealed") == "a password"
+
+
+def test_what_does_not_open_is_left_as_it_is_and_the_command_fails(settings: Settings) -> None:
+    sealed = {row.pk: row.api_key_sealed for row in [ConnectionFactory(), ConnectionFactory()]}
+    first, second = sealed
+    Connection.objects.filter(pk=second).update(api_key_sealed=sealed[first])  # belongs to another row
+    settings.FIELD_KEYS = f"{NEW},{settings.FIELD_KEYS}"
+
+    with pytest.raises(CommandError, match="Keep the old keys"):
+        _rotate()
+
+    after = dict(Connection.objects.values_list("pk", "api_key_sealed"))
+    assert vault.key_id(after[first]) == "t2", "one bad row does not keep the others from moving"
+    assert after[second] == sealed[first]
+
+
+def test_the_secret_is_not_printed(settings: Settings) -> None:
+    ConnectionFactory()
+    settings.FIELD_KEYS = f"{NEW},{settings.FIELD_KEYS}"
+    assert "key-of-a-test" not in _rotate()
