@@ -17,13 +17,14 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def number_text(value: int | Decimal, *, signed: bool = False) -> str:
-    """412380 -> "412,380"; with ``signed`` "+412,380". The minus is a real minus sign."""
-    text = number_format(abs(value), use_l10n=True, force_grouping=True)
+    """412380 -> "412,380"; with ``signed`` a plus stands before it. The minus is the typographic one."""
+    size = -value if value < 0 else value
+    text = number_format(size, use_l10n=True, force_grouping=True)
     return _sign(value, signed) + text
 
 
 def money_text(amount: Decimal, currency: str, *, signed: bool = False) -> str:
-    """Decimal("-203") and "USD" -> "−$203.00". Never rounds below what it is given, always two places or more."""
+    """``Decimal("539")`` and "USD" -> "$539.00": two places or more, never rounding away what it is given."""
     exponent = amount.as_tuple().exponent
     places = max(2, -exponent) if isinstance(exponent, int) else 2
     digits = number_format(abs(amount), decimal_pos=places, use_l10n=True, force_grouping=True)
@@ -42,21 +43,25 @@ def percent_text(percent: int) -> str:
 
 
 def ago_text(moment: datetime, *, now: datetime | None = None) -> str:
-    """"12 min ago", "3 h ago", "Yesterday", "18 Nov": as coarse as a glance needs."""
+    """As coarse as a glance needs: "12 min ago", "3 h ago", "Yesterday", "18 Nov"."""
     now = now or timezone.now()
     seconds = int((now - moment).total_seconds())
     if seconds < -5:
         return _in_text(-seconds, moment)
+    if seconds < HOUR:
+        return _minutes_text(seconds)
+    days = (_local(now).date() - _local(moment).date()).days
+    if days == 0 or seconds < 6 * HOUR:
+        return _("%(n)d h ago") % {"n": seconds // HOUR}
+    return _("Yesterday") if days == 1 else day_text(_local(moment).date(), today=_local(now).date())
+
+
+def _minutes_text(seconds: int) -> str:
     if seconds < 5:
         return _("just now")
     if seconds < MINUTE:
         return _("%(n)d s ago") % {"n": seconds}
-    if seconds < HOUR:
-        return _("%(n)d min ago") % {"n": seconds // MINUTE}
-    days = (_local(now).date() - _local(moment).date()).days
-    if seconds < DAY and days <= 1 and (days == 0 or seconds < 6 * HOUR):
-        return _("%(n)d h ago") % {"n": seconds // HOUR}
-    return _("Yesterday") if days == 1 else day_text(_local(moment).date(), today=_local(now).date())
+    return _("%(n)d min ago") % {"n": seconds // MINUTE}
 
 
 def _in_text(seconds: int, moment: datetime) -> str:
@@ -70,18 +75,18 @@ def _in_text(seconds: int, moment: datetime) -> str:
 
 
 def moment_text(moment: datetime) -> str:
-    """"18 Nov 2026 14:21 UTC"."""
+    """The whole moment: "18 Nov 2026 14:21 UTC"."""
     local = _local(moment)
     return f"{date_format(local, 'j M Y H:i')} {zone_name(local)}"
 
 
 def clock_text(moment: datetime, *, seconds: bool = False) -> str:
-    """"14:21" or "14:21:40", in the active zone; say the zone once beside the list these stand in."""
+    """The time of day, "14:21" or "14:21:40". Say the zone once beside the list these stand in."""
     return date_format(_local(moment), "H:i:s" if seconds else "H:i")
 
 
 def day_text(day: date, *, today: date | None = None) -> str:
-    """"18 Nov", with the year when it is not this one. A datetime is read in the active zone."""
+    """A day, "18 Nov", with the year when it is not this one. A datetime is read in the active zone."""
     if isinstance(day, datetime):
         day = _local(day).date()
     today = today or timezone.localdate()

@@ -46,7 +46,9 @@ class SampleAccount:
 class SampleForm(forms.Form):
     email = forms.EmailField(label=gettext_lazy("Sign-in e-mail"), help_text=gettext_lazy("SendGrid writes to it."))
     package = forms.ChoiceField(
-        label=gettext_lazy("Package"), required=False, choices=[("pro", "Pro 500K"), ("ess", "Essentials 100K")]
+        label=gettext_lazy("Package"),
+        required=False,
+        choices=[("pro", "Pro 500K"), ("ess", "Essentials 100K")],
     )
     quantity = forms.IntegerField(label=gettext_lazy("Dedicated IPs"), min_value=0, max_value=9, required=False)
     why = forms.ChoiceField(
@@ -61,13 +63,19 @@ class SampleForm(forms.Form):
     note = forms.CharField(
         label=gettext_lazy("Reason"), help_text=gettext_lazy("Kept in the audit log."), widget=forms.Textarea
     )
-    checked = forms.BooleanField(label=gettext_lazy("I checked what the account loses with the customer."), required=False)
+    checked = forms.BooleanField(
+        label=gettext_lazy("I checked what the account loses with the customer."), required=False
+    )
 
 
 def _sample_steps(now: Any) -> list[dict[str, Any]]:
     return [
         {"label": _("Queued"), "state": "done", "at": now - timedelta(seconds=24)},
-        {"label": _("List at SendGrid is still the one you saw"), "state": "done", "at": now - timedelta(seconds=12)},
+        {
+            "label": _("List at SendGrid is still the one you saw"),
+            "state": "done",
+            "at": now - timedelta(seconds=12),
+        },
         {"label": _("Sending the whole list to SendGrid"), "state": "now", "note": _("6 s")},
         {"label": _("Read back and compare"), "state": "next", "note": _("next")},
     ]

@@ -40,39 +40,52 @@ class StateLook:
         )
 
 
-ACCOUNT_STATES: Mapping[str, StateLook] = MappingProxyType({
-    "active": StateLook(_("Active"), "circle-check", "active", _("Can send."), filled=False),
-    "stopped_by_us": StateLook(
-        _("Suspended"), "player-pause", "suspended", _("We stopped it. We can lift it."), _("by us")
-    ),
-    "stopped_by_provider": StateLook(
-        _("Held"), "hand-stop", "held", _("{provider} stopped it. Only {provider} can release it."), _("by {provider}")
-    ),
-    "banned": StateLook(_("Banned"), "ban", "banned", _("{provider} ended it for good.")),
-    "pending": StateLook(_("Pending"), "clock-hour-4", "pending", _("Being created. Can't send yet.")),
-    "indeterminate": StateLook(
-        _("Indeterminate"), "circle-half-2", "indeterminate", _("{provider} gives no clear state.")
-    ),
-    "deleted": StateLook(_("Deleted"), "trash", "deleted", _("Gone at the provider. History kept here.")),
-    "unknown": StateLook(_("Unknown"), "help-circle", "unknown", _("We have not read it, or the reading is too old.")),
-})
+ACCOUNT_STATES: Mapping[str, StateLook] = MappingProxyType(
+    {
+        "active": StateLook(_("Active"), "circle-check", "active", _("Can send."), filled=False),
+        "stopped_by_us": StateLook(
+            _("Suspended"), "player-pause", "suspended", _("We stopped it. We can lift it."), _("by us")
+        ),
+        "stopped_by_provider": StateLook(
+            _("Held"),
+            "hand-stop",
+            "held",
+            _("{provider} stopped it. Only {provider} can release it."),
+            _("by {provider}"),
+        ),
+        "banned": StateLook(_("Banned"), "ban", "banned", _("{provider} ended it for good.")),
+        "pending": StateLook(_("Pending"), "clock-hour-4", "pending", _("Being created. Can't send yet.")),
+        "indeterminate": StateLook(
+            _("Indeterminate"), "circle-half-2", "indeterminate", _("{provider} gives no clear state.")
+        ),
+        "deleted": StateLook(_("Deleted"), "trash", "deleted", _("Gone at the provider. History kept here.")),
+        "unknown": StateLook(
+            _("Unknown"), "help-circle", "unknown", _("We have not read it, or the reading is too old.")
+        ),
+    }
+)
 
-OPERATION_STATES: Mapping[str, StateLook] = MappingProxyType({
-    "queued": StateLook(_("Queued"), "clock", "queued", _("Waits for its turn. Can be cancelled."), filled=False),
-    "claimed": StateLook(
-        _("Starting"), "player-play", "claimed", _("Taken by a worker. Nothing sent yet."), filled=False
-    ),
-    "sending": StateLook(
-        _("Sending"), "loader-2", "sending", _("With the provider. Can't be cancelled."), filled=False
-    ),
-    "unknown": StateLook(
-        _("Outcome unknown"), "help-hexagon", "outcome", _("Sent, no answer. Never sent again without proof.")
-    ),
-    "needs_attention": StateLook(_("Needs attention"), "alert-triangle", "attention", _("A person must decide.")),
-    "succeeded": StateLook(_("Succeeded"), "check", "succeeded", _("Done and read back."), filled=False),
-    "failed": StateLook(_("Failed"), "x", "failed", _("The provider said no. Nothing changed."), filled=False),
-    "cancelled": StateLook(_("Cancelled"), "circle-minus", "cancelled", _("Stopped before sending."), filled=False),
-})
+OPERATION_STATES: Mapping[str, StateLook] = MappingProxyType(
+    {
+        "queued": StateLook(_("Queued"), "clock", "queued", _("Waits for its turn. Can be cancelled."), filled=False),
+        "claimed": StateLook(
+            _("Starting"), "player-play", "claimed", _("Taken by a worker. Nothing sent yet."), filled=False
+        ),
+        "sending": StateLook(
+            _("Sending"), "loader-2", "sending", _("With the provider. Can't be cancelled."), filled=False
+        ),
+        "unknown": StateLook(
+            _("Outcome unknown"),
+            "help-hexagon",
+            "outcome",
+            _("Sent, no answer. Never sent again without proof."),
+        ),
+        "needs_attention": StateLook(_("Needs attention"), "alert-triangle", "attention", _("A person must decide.")),
+        "succeeded": StateLook(_("Succeeded"), "check", "succeeded", _("Done and read back."), filled=False),
+        "failed": StateLook(_("Failed"), "x", "failed", _("The provider said no. Nothing changed."), filled=False),
+        "cancelled": StateLook(_("Cancelled"), "circle-minus", "cancelled", _("Stopped before sending."), filled=False),
+    }
+)
 
 
 def account_look(state: str) -> StateLook:
@@ -81,13 +94,13 @@ def account_look(state: str) -> StateLook:
 
 
 def operation_look(state: str) -> StateLook:
-    """The look of an operation state. A word we do not know is a mistake in code, so it raises ``KeyError``."""
+    """The look of an operation state. An unlisted one is a mistake in code, so it raises ``KeyError``."""
     return OPERATION_STATES[state]
 
 
 def account_state_choices() -> list[tuple[str, str]]:
-    """(value, words) for filters, forms and exports, with the qualifier so the two kinds of stop stay apart."""
-    return [(key, _in_full(look, str(_("provider")))) for key, look in ACCOUNT_STATES.items()]
+    """(value, words) for filters and forms, with the qualifier so the two kinds of stop stay apart."""
+    return [(key, _in_full(look, str(_("the provider")))) for key, look in ACCOUNT_STATES.items()]
 
 
 def operation_state_choices() -> list[tuple[str, str]]:
@@ -96,7 +109,7 @@ def operation_state_choices() -> list[tuple[str, str]]:
 
 def account_state_text(state: str, provider: str = "") -> str:
     """The state as plain words, for CSV files and mail: "Held by SendGrid"."""
-    return _in_full(account_look(state), provider or str(_("provider")))
+    return _in_full(account_look(state), provider or str(_("the provider")))
 
 
 def _in_full(look: StateLook, provider: str) -> str:

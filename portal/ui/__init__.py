@@ -1,1 +1,1 @@
-"""The parts the template library ``ui`` is made of. Templates load ``ui``; docs/interface.md says how to use each."""
+"""The parts of the template library ``ui``. Templates load ``ui``; docs/interface.md says how to use each."""

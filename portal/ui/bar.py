@@ -7,7 +7,10 @@ NEAR, FULL, TRACK = 80, 100, 125
 
 @dataclass(frozen=True, slots=True)
 class UseBar:
-    """``percent`` is rounded, but never up to a mark: 99.9 % does not read as full. ``level``: quiet, near or over."""
+    """``percent`` is rounded, but never up to a mark: 99.9 % does not read as full.
+
+    ``level`` is quiet, near or over; ``inside`` and ``over`` are lengths on the track, in percent.
+    """
 
     percent: int
     level: str

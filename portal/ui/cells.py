@@ -1,7 +1,7 @@
 """Small components that stand in table rows: icon, states, numbers, moments, the use bar.
 
-A list draws hundreds of these, so they are built by ``format_html`` (which escapes) and not by a template each, and
-what depends only on a state is kept.
+A list draws hundreds of these, so they are built by ``format_html`` (which escapes) and not by a template each,
+and what depends only on a state is kept.
 """
 
 from datetime import date, datetime
@@ -31,7 +31,8 @@ def icon(name: str, size: int = 16) -> SafeString:
 @lru_cache(maxsize=512)
 def _icon(name: str, size: int) -> SafeString:
     return format_html(
-        '<svg class="pk-icon" width="{}" height="{}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
+        '<svg class="pk-icon" width="{}" height="{}" aria-hidden="true" focusable="false">'
+        '<use href="{}#{}"/></svg>',
         size, size, static("img/icons.svg"), name,
     )  # fmt: skip
 
@@ -78,16 +79,18 @@ def _operation_state(state: str, language: str) -> SafeString:
 
 @register.filter
 def initials(name: str | None) -> str:
-    """"Larkfield Outdoor" -> "LO", for the square beside a name."""
+    """The two letters in the square beside a name: "LO" for "Larkfield Outdoor", "KE" for "Kestrel"."""
     words = [word for word in (name or "").split() if word[0].isalnum()]
-    return "".join(word[0] for word in (words[0], words[-1]) if len(words) > 1).upper() or (words[0][:2] if words else "").upper()
+    letters = words[0][0] + words[-1][0] if len(words) > 1 else "".join(words)[:2]
+    return letters.upper()
 
 
 @register.simple_tag
 def missing(words: str = "") -> SafeString:
     """The dash that stands for a value nobody has read. It is not zero, and a screen reader is told so."""
     return format_html(
-        '<span class="pk-missing" aria-hidden="true">—</span><span class="pk-sr">{}</span>', words or _("not read")
+        '<span class="pk-missing" aria-hidden="true">—</span><span class="pk-sr">{}</span>',
+        words or _("not read"),
     )
 
 
@@ -122,7 +125,9 @@ def utc(moment: datetime | None) -> SafeString:
 @register.simple_tag
 def clock(moment: datetime | None, seconds: bool = False) -> SafeString:
     """Only the time of day, for steps and timelines that name the day elsewhere."""
-    return missing(_("never")) if moment is None else _time(moment, formats.clock_text(moment, seconds=seconds))
+    if moment is None:
+        return missing(_("never"))
+    return _time(moment, formats.clock_text(moment, seconds=seconds))
 
 
 def _time(moment: datetime, words: str) -> SafeString:
@@ -137,15 +142,22 @@ def day(value: date | datetime | None) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', value.isoformat(), formats.day_text(value))
 
 
-_MARKS = '<path class="pk-mark-gap" d="M80 2V8M100 2V8"/><path class="pk-mark80" d="M80 0V10"/><path class="pk-mark100" d="M100 0V10"/></svg></span>'
-_BAR = '<svg class="pk-bar" viewBox="0 0 125 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+_BAR = (
+    '<span class="pk-bar-box{}"><svg class="pk-bar" viewBox="0 0 125 10" preserveAspectRatio="none"'
+    ' aria-hidden="true" focusable="false">'
+)
 _TRACK = '<rect class="pk-track" y="3" width="125" height="4" rx="1.4" ry="2"/>'
+_MARKS = (
+    '<path class="pk-mark-gap" d="M80 2V8M100 2V8"/><path class="pk-mark80" d="M80 0V10"/>'
+    '<path class="pk-mark100" d="M100 0V10"/></svg></span>'
+)
 
 
 @register.simple_tag
 def use_bar(
     used: int | None = None,
     allowed: int | None = None,
+    *,
     as_of: datetime | None = None,
     since: date | datetime | None = None,
     words: str = "",
@@ -153,26 +165,24 @@ def use_bar(
 ) -> SafeString:
     """Use against what is allowed. ``used=None`` is a missing reading and never a bar of length zero.
 
-    ``since``: the last day that was read, shown with "No reading". ``words`` replaces "No reading" where there is
-    nothing to read ("Not created yet"). ``allowed=None`` is a limit nobody knows; ``unlimited`` says there is none.
+    ``since``: the last day that was read, shown with "No reading". ``words`` replaces "No reading" where there
+    is nothing to read ("Not created yet"). ``allowed=None``: nobody knows the limit; ``unlimited``: there is none.
     """
     if used is None:
         return _no_reading(words, since)
     title = format_html(' title="{}"', _("As of %(at)s") % {"at": formats.moment_text(as_of)}) if as_of else ""
     if not allowed:
-        limit = _("no limit") if unlimited else _("limit not known") if allowed is None else _("of 0")
-        return format_html(
-            '<span class="pk-use"{}><span class="pk-use-text"><b>{}</b> <span>{}</span></span></span>',
-            title, formats.number_text(used), limit,
-        )  # fmt: skip
+        return _without_bar(used, _limit_words(allowed, unlimited=unlimited), title)
     bar = use_bar_of(used, allowed)
-    over = format_html('<rect class="pk-over" x="100" y="3" width="{}" height="4"/>', bar.over) if bar.over else ""
+    over = ""
+    if bar.over:
+        over = format_html('<rect class="pk-over" x="100" y="3" width="{}" height="4"/>', f"{bar.over:.2f}")
     return format_html(
-        '<span class="pk-use pk-use-{}"{}><span class="pk-use-text"><span><b>{}</b> {}</span> <em>{}</em></span>'
-        + _BAR.replace("<svg", '<span class="pk-bar-box"><svg', 1) + _TRACK
-        + '<rect class="pk-in" y="3" width="{}" height="4"/>{}' + _MARKS + "</span>",
+        '<span class="pk-use pk-use-{}"{}><span class="pk-use-text">'
+        '<span><b>{}</b> {}</span> <em>{}</em></span>'
+        + _BAR + _TRACK + '<rect class="pk-in" y="3" width="{}" height="4"/>{}' + _MARKS + "</span>",
         bar.level, title, formats.number_text(used), _("of %(n)s") % {"n": formats.number_text(allowed)},
-        formats.percent_text(bar.percent), f"{bar.inside:.2f}", over,
+        formats.percent_text(bar.percent), "", f"{bar.inside:.2f}", over,
     )  # fmt: skip
 
 
@@ -180,6 +190,21 @@ def _no_reading(words: str, since: date | datetime | None) -> SafeString:
     when = _("since %(day)s") % {"day": formats.day_text(since)} if since else ""
     return format_html(
         '<span class="pk-use pk-use-none"><span class="pk-use-text"><span>{}</span> <em>{}</em></span>'
-        '<span class="pk-bar-box pk-hatched">' + _BAR + _MARKS + "</span>",
-        words or _("No reading"), when,
+        + _BAR + _MARKS + "</span>",
+        words or _("No reading"), when, " pk-hatched",
     )  # fmt: skip
+
+
+def _without_bar(used: int, limit: str, title: SafeString | str) -> SafeString:
+    return format_html(
+        '<span class="pk-use"{}><span class="pk-use-text"><b>{}</b> <span>{}</span></span></span>',
+        title,
+        formats.number_text(used),
+        limit,
+    )
+
+
+def _limit_words(allowed: int | None, *, unlimited: bool) -> str:
+    if unlimited:
+        return _("no limit")
+    return _("limit not known") if allowed is None else _("of 0")

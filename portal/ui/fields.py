@@ -24,18 +24,16 @@ def _kind(widget: forms.Widget) -> str:
 _CLASSES = {"group": "pk-tick", "toggle": "pk-tick", "textarea": "pk-input", "select": "pk-input pk-select"}
 
 
-def _attributes(bound: BoundField, kind: str, hint: str, extra: dict[str, str]) -> dict[str, str]:
+def _attributes(bound: BoundField, kind: str, described: str, extra: dict[str, str]) -> dict[str, str | bool]:
     own = str(bound.field.widget.attrs.get("class", ""))
-    attrs = {"class": f"{_CLASSES.get(kind, 'pk-input')} {own}".strip(), **extra}
+    attrs: dict[str, str | bool] = {"class": f"{_CLASSES.get(kind, 'pk-input')} {own}".strip(), **extra}
     if kind == "textarea" and bound.field.widget.attrs.get("rows") in (None, "10"):
         attrs.setdefault("rows", "3")  # Django's ten lines are too many for a reason or a note
-    described = [f"{bound.auto_id}_hint"] if hint else []
     if bound.errors:
-        described.append(f"{bound.auto_id}_error")
         attrs["aria-invalid"] = "true"
-    # A group carries its description on the fieldset; Django adds a reference of its own unless one is given.
+    # A group carries its description on the fieldset.
     if described and kind != "group":
-        attrs["aria-describedby"] = " ".join(described)
+        attrs["aria-describedby"] = described
     return attrs
 
 
@@ -43,15 +41,15 @@ def _attributes(bound: BoundField, kind: str, hint: str, extra: dict[str, str]) 
 def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **extra: Any) -> dict[str, Any]:
     """Label, control, hint and errors of one form field.
 
-    ``look``: for radio groups "chips" or "cards" (default: a plain list); for an input "wide", "short" or "stepper".
-    Further keywords become attributes of the control: ``autofocus="on"``, ``hx_get="..."`` (underscores become dashes).
+    ``look``: for radio groups "chips" or "cards" (default: a plain list); for an input "wide", "short" or
+    "stepper". Further keywords become attributes of the control, underscores turned into dashes:
+    ``autofocus="on"``, ``hx_get="..."``.
     """
     kind = _kind(bound.field.widget)
     hint = str(hint or bound.help_text or "")
-    attributes = _attributes(bound, kind, hint, {key.replace("_", "-"): str(value) for key, value in extra.items()})
-    described = " ".join(
-        [f"{bound.auto_id}_hint"] * bool(hint) + [f"{bound.auto_id}_error"] * bool(bound.errors)
-    )
+    described = " ".join([f"{bound.auto_id}_hint"] * bool(hint) + [f"{bound.auto_id}_error"] * bool(bound.errors))
+    given = {key.replace("_", "-"): str(value) for key, value in extra.items()}
+    attributes = _attributes(bound, kind, described, given)
     if kind == "group":
         bound.field.widget.attrs.update(attributes)
     return {
@@ -70,5 +68,8 @@ def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **
 def form_errors(form: forms.BaseForm) -> dict[str, Any]:
     """The summary above a refused form; it takes the focus and links to each field."""
     fields = [form[name] for name in form.errors if name in form.fields]
-    return {"form": form, "fields": [bound for bound in fields if not bound.is_hidden],
-            "general": form.non_field_errors() + [e for b in fields if b.is_hidden for e in b.errors]}
+    hidden = [error for bound in fields if bound.is_hidden for error in bound.errors]
+    return {
+        "fields": [bound for bound in fields if not bound.is_hidden],
+        "general": [*form.non_field_errors(), *hidden],
+    }

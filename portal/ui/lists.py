@@ -13,7 +13,7 @@ register = template.Library()
 
 
 def _query(request: HttpRequest, **changes: str | None) -> str:
-    """The present query string with these keys set (None takes one out), always as "?...". """
+    """The present query string with these keys set (None takes one out), always as "?..."."""
     query: QueryDict = request.GET.copy()
     for key, value in changes.items():
         if value is None:
@@ -25,7 +25,7 @@ def _query(request: HttpRequest, **changes: str | None) -> str:
 
 @register.inclusion_tag("components/_pager.html", takes_context=True)
 def pager(context: template.Context, page: Any, target: str = "#list", param: str = "page") -> dict[str, Any]:
-    """Where we are in a list and the way on. ``page`` is a Django Page; its paginator's count may be bounded."""
+    """Where we are in a list and the way on. ``page`` is a Django Page."""
     request: HttpRequest = context["request"]
     before = _query(request, **{param: str(page.previous_page_number())}) if page.has_previous() else ""
     after = _query(request, **{param: str(page.next_page_number())}) if page.has_next() else ""
@@ -35,7 +35,8 @@ def pager(context: template.Context, page: Any, target: str = "#list", param: st
         "target": target,
         "first": formats.number_text(page.start_index()),
         "last": formats.number_text(page.end_index()),
-        "count": formats.number_text(page.paginator.count),
+        # A paginator that stops counting somewhere says so in its own words ("10,000+").
+        "count": getattr(page.paginator, "count_text", "") or formats.number_text(page.paginator.count),
         "path": request.path,
     }
 
@@ -45,11 +46,12 @@ def sort_head(
     context: template.Context,
     column: str,
     label: str,
+    *,
     numeric: bool = False,
     target: str = "#list",
     default: str = "",
 ) -> dict[str, Any]:
-    """A column head that sorts: first click ascending, then descending. ``default`` is the order without ``sort``."""
+    """A head that sorts: first click ascending, then descending. ``default``: the order without ``sort``."""
     request: HttpRequest = context["request"]
     now = request.GET.get("sort") or default
     order = "ascending" if now == column else "descending" if now == f"-{column}" else ""
@@ -77,24 +79,28 @@ def filter_chip(
     param: str,
     label: str,
     choices: Iterable[tuple[Any, Any]] = (),
+    *,
     target: str = "#list",
     value: str = "",
 ) -> dict[str, Any]:
     """A filter: dashed with a menu of links while unset, solid with a cross to take it off once set.
 
-    ``choices`` are (value, label) pairs; a group of pairs as Django's grouped choices is not supported. ``value`` gives
-    the words of an applied filter that has no choices (a date range).
+    ``choices`` are (value, label) pairs. ``value`` gives the words of an applied filter that has no choices
+    (a date range).
     """
     request: HttpRequest = context["request"]
     pairs: Sequence[tuple[str, str]] = [(str(key), str(words)) for key, words in choices if str(key)]
     applied = [chosen for chosen in request.GET.getlist(param) if chosen]
     named = dict(pairs)
+    links = [
+        Choice(words, _query(request, **{param: key, "page": None}), chosen=key in applied) for key, words in pairs
+    ]
     return {
         "label": label,
         "param": param,
         "applied": value or ", ".join(named.get(one, one) for one in applied) if applied else "",
         "remove": _query(request, **{param: None, "page": None}),
-        "choices": [Choice(words, _query(request, **{param: key, "page": None}), key in applied) for key, words in pairs],
+        "choices": links,
         "path": request.path,
         "target": target,
     }
