@@ -177,8 +177,11 @@ class Sending:
         if state == self._wanted:
             return Done(_("It is so already at the provider."))
         if state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
-            return Refuse("held", _("%(provider)s stopped this account itself. Only %(provider)s can lift that.") % {
-                "provider": operation.account.provider_label})
+            return Refuse(
+                "held",
+                _("%(provider)s stopped this account itself. Only %(provider)s can lift that.")
+                % {"provider": operation.account.provider_label},
+            )
         return Go()
 
     def send(self, operation: Operation, provider: Provider) -> Done:
@@ -236,9 +239,13 @@ class Delete:
                 return Go()
             if isinstance(error, NotSent) or operation.tries < READING_TRIES:
                 wait = timedelta(seconds=2 ** min(operation.tries + 1, 8))
-                return Wait(now + wait, _("The last usage could not be read yet: %(why)s") % {"why": error}, "no_reading")
-            return Refuse("no_reading", _(
-                "The last usage could not be read, so nothing was deleted. It is lost once the account is deleted."))
+                return Wait(
+                    now + wait, _("The last usage could not be read yet: %(why)s") % {"why": error}, "no_reading"
+                )
+            return Refuse(
+                "no_reading",
+                _("The last usage could not be read, so nothing was deleted. It is lost once the account is deleted."),
+            )
         return Go()
 
     def send(self, operation: Operation, provider: Provider) -> Done:
@@ -268,7 +275,10 @@ class Delete:
         source = UsageSource(operation.connection.usage_source)
         usage = provider.usage(operation.account.ref, source)
         FinalReading.objects.create(
-            operation=operation, account=operation.account, source=source, taken_at=now,
+            operation=operation,
+            account=operation.account,
+            source=source,
+            taken_at=now,
             usage=json.loads(json.dumps(asdict(usage), default=str)),
         )
 

@@ -1,4 +1,4 @@
-"""The provider client of a connection. Secrets are opened here and nowhere else; clients are kept per revision, because a
+"""The provider client of a connection. Secrets are opened here and nowhere else. Clients are kept per revision: a
 client remembers the rate limits it was told."""
 
 from __future__ import annotations

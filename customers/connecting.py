@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 
 from customers.clients import client_for
 from customers.models import Connection
-from portal import audit, providers
+from customers.observations import heard_from
+from portal import audit
 from portal.access.models import User
 
 Paused = Connection.Paused
@@ -30,21 +31,26 @@ class UnableToConnect(Exception):
 
 
 def check_base_url(base_url: str) -> str:
-    """The address, normalised. Only https to a known provider host; outside production also the sandbox on loopback."""
+    """The address, normalised: https to a known provider host, or outside production the sandbox on loopback."""
     parts = urlsplit(base_url.strip().rstrip("/"))
     plain = not parts.query and not parts.fragment and parts.username is None and parts.password is None
     known = parts.scheme == "https" and parts.hostname in settings.PROVIDER_HOSTS and parts.port in (None, 443)
-    sandbox = (
-        not settings.PRODUCTION and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
-    )
+    sandbox = not settings.PRODUCTION and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
     if not plain or not (sandbox or (known and parts.path == "")):
         hosts = ", ".join(settings.PROVIDER_HOSTS)
-        raise UnableToConnect(_("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url")
+        raise UnableToConnect(
+            _("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url"
+        )
     return parts.geturl()
 
 
 def add_connection(
-    *, actor: User | None, facts: dict[str, Any], api_key: str, v2_password: str = "", request: HttpRequest | None = None
+    *,
+    actor: User | None,
+    facts: dict[str, Any],
+    api_key: str,
+    v2_password: str = "",
+    request: HttpRequest | None = None,
 ) -> Connection:
     """Add one. `facts` are columns of Connection without secrets; the key is sealed before it is written."""
     facts = facts | {"base_url": check_base_url(facts["base_url"])}
@@ -65,7 +71,7 @@ def add_connection(
 def edit_connection(
     *, actor: User, connection: Connection, facts: dict[str, Any], api_key: str = "", request: HttpRequest | None = None
 ) -> None:
-    """Change settings. A new address needs the key again: a stored key must not be sent to a host it was not given for."""
+    """Change settings. A new address needs the key again: a stored key goes to no host it was not given for."""
     if "base_url" in facts:
         facts = facts | {"base_url": check_base_url(facts["base_url"])}
         if facts["base_url"] != connection.base_url and not api_key:
@@ -85,15 +91,23 @@ def edit_connection(
             connection.revision += 1
             connection.save(update_fields=[*columns, "revision"])
             audit.record(
-                actor=actor, verb="connection.edited", obj=connection, request=request,
-                before={name: before[name] for name in changes}, after=changes,
+                actor=actor,
+                verb="connection.edited",
+                obj=connection,
+                request=request,
+                before={name: before[name] for name in changes},
+                after=changes,
             )
     except IntegrityError:
         raise UnableToConnect(_("Another connection has this name."), field="name") from None
 
 
 def replace_key(
-    *, actor: User, connection: Connection, api_key: str, v2_password: str | None = None,
+    *,
+    actor: User,
+    connection: Connection,
+    api_key: str,
+    v2_password: str | None = None,
     request: HttpRequest | None = None,
 ) -> None:
     """A new key. A connection paused because the old one was refused goes on by itself."""
@@ -109,8 +123,12 @@ def replace_key(
         connection.revision += 1
         connection.save(update_fields=columns)
         audit.record(
-            actor=actor, verb="connection.key_replaced", obj=connection, request=request,
-            before={"ends_in": before}, after={"ends_in": connection.api_key_last4},
+            actor=actor,
+            verb="connection.key_replaced",
+            obj=connection,
+            request=request,
+            before={"ends_in": before},
+            after={"ends_in": connection.api_key_last4},
         )
         if connection.paused == Paused.BY_AUTH:
             resume(actor=actor, connection=connection, request=request)
@@ -122,13 +140,19 @@ def verify(*, actor: User | None, connection: Connection, now: datetime, request
     found = {check.name: check.ok for check in checks}
     with transaction.atomic():
         Connection.objects.filter(pk=connection.pk).update(
-            checks=[asdict(check) for check in checks], verified_at=now, probe_available=found.get("identity"),
+            checks=[asdict(check) for check in checks],
+            verified_at=now,
+            probe_available=found.get("identity"),
         )
+        if any(found.values()):
+            heard_from(connection_id=connection.pk, now=now)
         audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
     connection.refresh_from_db()
 
 
-def pause(*, actor: User, connection: Connection, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
+def pause(
+    *, actor: User, connection: Connection, reason: str, now: datetime, request: HttpRequest | None = None
+) -> None:
     """Stop sending anything on this connection. What is queued stays queued."""
     _pause(connection.pk, Paused.BY_PERSON, reason, actor=actor, now=now, request=request)
     connection.refresh_from_db()
@@ -141,8 +165,10 @@ def pause_for_auth(*, connection_id: int, message: str, now: datetime) -> None:
 
 def resume(*, actor: User, connection: Connection, request: HttpRequest | None = None) -> None:
     with transaction.atomic():
-        changed = Connection.objects.filter(pk=connection.pk).exclude(paused="").update(
-            paused="", paused_reason="", paused_at=None
+        changed = (
+            Connection.objects.filter(pk=connection.pk)
+            .exclude(paused="")
+            .update(paused="", paused_reason="", paused_at=None)
         )
         if changed:
             audit.record(actor=actor, verb="connection.resumed", obj=connection, request=request)

@@ -35,7 +35,7 @@ def decide_link(
     request: HttpRequest | None = None,
     provider: Provider | None = None,
 ) -> None:
-    """"This is it": the unknown create made `provider_id`. Looked at live before it is believed; sends no change."""
+    """ "This is it": the unknown create made `provider_id`. Looked at live before it is believed; sends no change."""
     _may_decide(actor, operation, reason)
     if operation.kind != OperationKind.CREATE:
         raise UnableToAsk(_("Only a create can be linked to an account."))
@@ -55,8 +55,12 @@ def decide_link(
         with transaction.atomic():
             engine.take_over(operation)
             engine.succeed(
-                operation, now=now, summary=_("Linked to %(id)s by hand.") % {"id": provider_id}, account=columns,
-                result=result, by=actor,
+                operation,
+                now=now,
+                summary=_("Linked to %(id)s by hand.") % {"id": provider_id},
+                account=columns,
+                result=result,
+                by=actor,
             )
             _audit(operation, "account.linked", actor, reason, request, after=result)
     except engine.LostLease:
@@ -71,15 +75,30 @@ def decide_link(
 
 
 def decide_not_created(
-    *, actor: User, operation: Operation, reason: str, send_again: bool, now: datetime, request: HttpRequest | None = None
+    *,
+    actor: User,
+    operation: Operation,
+    reason: str,
+    send_again: bool,
+    now: datetime,
+    request: HttpRequest | None = None,
 ) -> None:
-    """"Confirmed not created": end it, or put it back to be sent again. The person vouches; the reason is kept."""
+    """ "Confirmed not created": end it, or put it back to be sent again. The person vouches; the reason is kept."""
     _may_decide(actor, operation, reason)
     if operation.kind != OperationKind.CREATE:
         raise UnableToAsk(_("Only a create can be decided this way."))
     text = _("A person confirmed that it was not created.")
     after = S.QUEUED if send_again else S.FAILED
-    _decide(operation, after, actor, reason, now, request, summary=text, error_kind="" if send_again else "not_created")
+    _decide(
+        operation,
+        after=after,
+        actor=actor,
+        reason=reason,
+        now=now,
+        request=request,
+        summary=text,
+        error_kind="" if send_again else "not_created",
+    )
 
 
 def decide_try_again(
@@ -89,7 +108,16 @@ def decide_try_again(
     _may_decide(actor, operation, reason)
     if operation.kind == OperationKind.CREATE and operation.sends and operation.error_kind not in ("budget", "poison"):
         raise UnableToAsk(_("Say first whether the account was created."))
-    _decide(operation, S.QUEUED, actor, reason, now, request, summary=_("A person put it back."), error_kind="")
+    _decide(
+        operation,
+        after=S.QUEUED,
+        actor=actor,
+        reason=reason,
+        now=now,
+        request=request,
+        summary=_("A person put it back."),
+        error_kind="",
+    )
 
 
 def decide_give_up(
@@ -97,11 +125,26 @@ def decide_give_up(
 ) -> None:
     """End an operation as failed. What the provider has stays as it is."""
     _may_decide(actor, operation, reason)
-    _decide(operation, S.FAILED, actor, reason, now, request, summary=_("A person gave it up."), error_kind="given_up")
+    _decide(
+        operation,
+        after=S.FAILED,
+        actor=actor,
+        reason=reason,
+        now=now,
+        request=request,
+        summary=_("A person gave it up."),
+        error_kind="given_up",
+    )
 
 
 def _decide(
-    operation: Operation, after: OperationState, actor: User, reason: str, now: datetime, request: HttpRequest | None,
+    operation: Operation,
+    *,
+    after: OperationState,
+    actor: User,
+    reason: str,
+    now: datetime,
+    request: HttpRequest | None,
     **fields: Any,
 ) -> None:
     if after == S.QUEUED:
@@ -157,6 +200,12 @@ def _audit(
     operation: Operation, verb: str, actor: User, reason: str, request: HttpRequest | None, *, after: dict[str, Any]
 ) -> None:
     audit.record(
-        actor=actor, verb=verb, obj=operation, customer=operation.account.customer, account=operation.account,
-        after=after, reason=reason, request=request,
+        actor=actor,
+        verb=verb,
+        obj=operation,
+        customer=operation.account.customer,
+        account=operation.account,
+        after=after,
+        reason=reason,
+        request=request,
     )

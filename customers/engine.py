@@ -59,7 +59,10 @@ def hold(operation_id: int, *, now: datetime) -> Operation | None:
     """Take an unknown operation to look at what became of it. Raises the fence, changes no state."""
     free = Operation.objects.filter(
         Q(lease_until=None) | Q(lease_until__lte=now),
-        pk=operation_id, state=S.UNKNOWN, not_before__lte=now, connection__paused="",
+        pk=operation_id,
+        state=S.UNKNOWN,
+        not_before__lte=now,
+        connection__paused="",
     )
     operation = free.select_related("account__customer", "connection", "requested_by").first()
     if operation is None:
@@ -107,18 +110,22 @@ def move(
             _restore_desire(operation, now=now)
         if after in (S.SUCCEEDED, S.FAILED, S.UNKNOWN, S.NEEDS_ATTENTION):
             audit.record(
-                actor=by, verb=f"operation.{after}", obj=operation,
-                customer=operation.account.customer, account=operation.account, reason=summary,
+                actor=by,
+                verb=f"operation.{after}",
+                obj=operation,
+                customer=operation.account.customer,
+                account=operation.account,
+                reason=summary,
             )
     operation.state = after
     operation.refresh_from_db(fields=["claims", "tries", "sends", "finished_at", "unknown_at", "summary"])
 
 
-def take_over(operation: Operation) -> None:
-    """A person takes the decision: raise the fence so that no worker's late answer can move the row any more."""
-    changed = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence).update(
-        fence=F("fence") + 1
-    )
+def take_over(operation: Operation, *, only: OperationState | None = None) -> None:
+    """Raise the fence, so that no worker's late answer can move the row any more. Raises `LostLease` when the row moved
+    meanwhile, or is not in the state `only`."""
+    mine = Operation.objects.filter(pk=operation.pk, state=only or operation.state, fence=operation.fence)
+    changed = mine.update(fence=F("fence") + 1)
     if changed != 1:
         raise LostLease(operation.code)
     operation.fence += 1
@@ -176,7 +183,13 @@ def conclude(
 
 
 def succeed(
-    operation: Operation, *, now: datetime, summary: str, account: dict[str, Any], result: dict[str, Any], by: Any = None
+    operation: Operation,
+    *,
+    now: datetime,
+    summary: str,
+    account: dict[str, Any],
+    result: dict[str, Any],
+    by: Any = None,
 ) -> None:
     """Conclude without a send of this moment: it was so already, was read back, or a person linked it."""
     fields: dict[str, Any] = {"result": result} if result else {}
@@ -194,15 +207,25 @@ def expire_leases(*, now: datetime) -> int:
         try:
             take_over(operation)
             if operation.state == S.SENDING:
-                move(operation, S.UNKNOWN, now=now, summary="The worker ended before an answer was recorded.",
-                     error_kind="unknown", not_before=now)
+                move(
+                    operation,
+                    S.UNKNOWN,
+                    now=now,
+                    summary="The worker ended before an answer was recorded.",
+                    error_kind="unknown",
+                    not_before=now,
+                )
             elif operation.claims >= CLAIMS_BEFORE_A_PERSON:
-                move(operation, S.NEEDS_ATTENTION, now=now, error_kind="poison",
-                     summary="Three workers ended while preparing this. Nothing was sent.")
+                move(
+                    operation,
+                    S.NEEDS_ATTENTION,
+                    now=now,
+                    error_kind="poison",
+                    summary="Three workers ended while preparing this. Nothing was sent.",
+                )
             else:
                 claims = operation.claims
-                move(operation, S.QUEUED, now=now, not_before=now,
-                     summary="The worker ended before anything was sent.")
+                move(operation, S.QUEUED, now=now, not_before=now, summary="The worker ended before anything was sent.")
                 Operation.objects.filter(pk=operation.pk, state=S.QUEUED).update(claims=claims)
             lost += 1
         except LostLease:
@@ -213,7 +236,8 @@ def expire_leases(*, now: datetime) -> int:
 def over_create_budget(operation: Operation, *, now: datetime) -> bool:
     """The brake on runaway creates: sends of the last hour on this connection against its budget."""
     sent = Attempt.objects.filter(
-        operation__connection=operation.connection, operation__kind=OperationKind.CREATE,
+        operation__connection=operation.connection,
+        operation__kind=OperationKind.CREATE,
         intended_at__gt=now - timedelta(hours=1),
     ).aggregate(n=Count("pk"))["n"]
     return bool(sent >= operation.connection.creates_per_hour)
@@ -226,7 +250,9 @@ def backoff(tries: int, *, now: datetime) -> datetime:
 
 def _lane(operation: Operation) -> str:
     """Creates at a provider without idempotency keys go one at a time, unless identity can be proved afterwards."""
-    exclusive = not operation.connection.capabilities.idempotent_create and operation.connection.probe_available is not True
+    exclusive = (
+        not operation.connection.capabilities.idempotent_create and operation.connection.probe_available is not True
+    )
     if operation.kind == OperationKind.CREATE and exclusive:
         return f"create:{operation.connection_id}"
     return f"account:{operation.account_id}"
@@ -234,7 +260,12 @@ def _lane(operation: Operation) -> str:
 
 def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None, note: str = "") -> None:
     Step.objects.create(
-        operation=operation, n=operation.steps.count() + 1, before=operation.state, after=after, at=now, by=by,
+        operation=operation,
+        n=operation.steps.count() + 1,
+        before=operation.state,
+        after=after,
+        at=now,
+        by=by,
         note=note[:500],
     )
 

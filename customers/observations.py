@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from django.db.models import Q, QuerySet
 
 from customers.clients import client_for
-from customers.models import Account
+from customers.models import Account, Connection
 from customers.models.account import AccountState, as_rows
 from customers.states import OPEN
 from portal.providers import NotFound, Offering, Provider, ProviderError, StateReading
@@ -19,9 +19,7 @@ READ_AGAIN_AFTER = timedelta(minutes=10)
 def observe_state(*, account_id: int, reading: StateReading, now: datetime) -> None:
     """Keep the state the provider gave, its own word beside ours. The change time moves only when the state does."""
     accounts = Account.objects.filter(pk=account_id)
-    accounts.exclude(state=reading.state).update(
-        changed_at=now, changed_what=f"State read: {reading.raw}"[:120]
-    )
+    accounts.exclude(state=reading.state).update(changed_at=now, changed_what=f"State read: {reading.raw}"[:120])
     accounts.update(state=reading.state, state_raw=reading.raw[:60], state_read_at=now, read_tried_at=now)
 
 
@@ -50,8 +48,13 @@ def observe_usage(
 ) -> None:
     """The account's use in its current cycle, as billing read it. Counts are e-mails; dates are inclusive."""
     Account.objects.filter(pk=account_id).update(
-        usage_used=used, usage_allowed=allowed, usage_overage=overage, usage_start_on=start_on, usage_end_on=end_on,
-        usage_read_at=now, usage_missing_since=None,
+        usage_used=used,
+        usage_allowed=allowed,
+        usage_overage=overage,
+        usage_start_on=start_on,
+        usage_end_on=end_on,
+        usage_read_at=now,
+        usage_missing_since=None,
     )
 
 
@@ -70,8 +73,15 @@ def read_account(*, account: Account, now: datetime, provider: Provider | None =
         observe_gone(account_id=account.pk, now=now)
         raise
     observe_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
+    heard_from(connection_id=account.connection_id, now=now)
     if not account.v2_username:
         learn_username(account=account, provider=provider)
+
+
+def heard_from(*, connection_id: int, now: datetime) -> None:
+    """The provider answered: the age people see beside the connection. Written at most twice a minute."""
+    old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))
+    Connection.objects.filter(old, pk=connection_id).update(last_answer_at=now)
 
 
 def learn_username(*, account: Account, provider: Provider) -> None:
@@ -90,7 +100,8 @@ def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
         Account.objects.filter(
             Q(state_read_at=None) | Q(state_read_at__lt=now - READ_EVERY),
             Q(read_tried_at=None) | Q(read_tried_at__lt=now - READ_AGAIN_AFTER),
-            provider_id__isnull=False, connection__paused="",
+            provider_id__isnull=False,
+            connection__paused="",
         )
         .exclude(state=AccountState.DELETED)
         .exclude(operations__state__in=OPEN)

@@ -1,4 +1,4 @@
-"""Commands: what staff may ask of a provider. Each is one transaction — desire, operation, audit — and a poke on commit.
+"""Commands: what staff may ask of a provider. Each is one transaction (desire, operation, audit) and a poke on commit.
 
 Every refusal is an `UnableToAsk` whose text is a sentence for the person who asked. The same `client_token` asked twice
 by the same person is one operation: the first one is returned.
@@ -86,20 +86,38 @@ def ask_create(
         account = retry_of.account if retry_of else None
         if account is None:
             account = Account.objects.create(
-                customer=customer, connection=connection, email=profile.email, is_test=is_test, changed_at=now,
-                changed_what=_("Create, asked"), desired_offerings=rows, package=_package(rows),
+                customer=customer,
+                connection=connection,
+                email=profile.email,
+                is_test=is_test,
+                changed_at=now,
+                changed_what=_("Create, asked"),
+                desired_offerings=rows,
+                package=_package(rows),
             )
         else:
             Account.objects.filter(pk=account.pk).update(
-                email=profile.email, is_test=is_test, desired_offerings=rows, package=_package(rows),
-                version=F("version") + 1, changed_at=now, changed_what=_("Create, asked again"),
+                email=profile.email,
+                is_test=is_test,
+                desired_offerings=rows,
+                package=_package(rows),
+                version=F("version") + 1,
+                changed_at=now,
+                changed_what=_("Create, asked again"),
             )
             account.refresh_from_db()
         desire = {"desired_state": "active", "desired_offerings": rows}
         return _ask(
-            K.CREATE, account, actor=actor, client_token=client_token, now=now, request=request, identity=identity,
+            K.CREATE,
+            account,
+            actor=actor,
+            client_token=client_token,
+            now=now,
+            request=request,
+            identity=identity,
             payload={"profile": asdict(profile), "offerings": rows, "is_test": is_test, "desire": desire},
-            retry_of=retry_of, verb="account.create_asked",
+            retry_of=retry_of,
+            verb="account.create_asked",
         )
 
     operation = _once(actor, client_token, make)
@@ -128,11 +146,24 @@ def ask_offerings(
     if as_rows(base) == as_rows(offerings):
         raise UnableToAsk(_("Nothing is different from the list the account has."))
     rows = as_rows(offerings)
-    return _once(actor, client_token, lambda: _change(
-        K.OFFERINGS, account, desire={"desired_offerings": rows}, payload={"offerings": rows, "base": as_rows(base)},
-        version=version, actor=actor, reason=reason, client_token=client_token, now=now, request=request,
-        verb="account.offerings_asked", retry_of=retry_of,
-    ))
+    return _once(
+        actor,
+        client_token,
+        lambda: _change(
+            K.OFFERINGS,
+            account,
+            desire={"desired_offerings": rows},
+            payload={"offerings": rows, "base": as_rows(base)},
+            version=version,
+            actor=actor,
+            reason=reason,
+            client_token=client_token,
+            now=now,
+            request=request,
+            verb="account.offerings_asked",
+            retry_of=retry_of,
+        ),
+    )
 
 
 def ask_suspend(**asked: Any) -> Operation:
@@ -146,7 +177,7 @@ def ask_unsuspend(**asked: Any) -> Operation:
 
 
 def ask_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
-    """Ask to delete the account for good. The last usage is read first; `without_reading` goes on where it cannot be."""
+    """Ask to delete for good. The last usage is read first; `without_reading` goes on where it cannot be."""
     return _ask_state(
         K.DELETE, "deleted", "account.delete_asked", payload={"without_reading": without_reading}, **asked
     )
@@ -156,10 +187,8 @@ def cancel(*, actor: User, operation: Operation, now: datetime, request: HttpReq
     """Cancel what is still queued. Loses politely when a worker has taken it."""
     _permit(actor, OperationKind(operation.kind))
     try:
-        if operation.state != S.QUEUED:
-            raise engine.LostLease
         with transaction.atomic():
-            engine.take_over(operation)
+            engine.take_over(operation, only=S.QUEUED)
             engine.move(operation, S.CANCELLED, now=now, by=actor, summary=_("Cancelled before anything was sent."))
             _audit(operation, "operation.cancelled", actor=actor, request=request)
     except engine.LostLease:
@@ -174,14 +203,22 @@ def retry(
         raise UnableToAsk(_("Only an operation that failed can be sent again."))
     account = operation.account
     again: dict[str, Any] = {
-        "actor": actor, "client_token": client_token, "now": now, "request": request, "retry_of": operation,
+        "actor": actor,
+        "client_token": client_token,
+        "now": now,
+        "request": request,
+        "retry_of": operation,
     }
     if operation.kind == K.CREATE:
         if account.provider_id:
             raise UnableToAsk(_("The account exists by now."))
         return ask_create(
-            customer=account.customer, connection=operation.connection, is_test=operation.payload["is_test"],
-            profile=Profile(**operation.payload["profile"]), offerings=_offerings(operation), **again,
+            customer=account.customer,
+            connection=operation.connection,
+            is_test=operation.payload["is_test"],
+            profile=Profile(**operation.payload["profile"]),
+            offerings=_offerings(operation),
+            **again,
         )
     again |= {"account": account, "reason": operation.reason}
     if operation.kind == K.OFFERINGS:
@@ -215,8 +252,17 @@ def _ask_state(
         if account.desired_state == wanted and account.state == wanted:
             raise UnableToAsk(_("It is so already. Nothing was sent."))
         return _change(
-            kind, account, desire={"desired_state": wanted}, payload=payload or {}, version=account.version,
-            actor=actor, reason=reason, client_token=client_token, now=now, request=request, verb=verb,
+            kind,
+            account,
+            desire={"desired_state": wanted},
+            payload=payload or {},
+            version=account.version,
+            actor=actor,
+            reason=reason,
+            client_token=client_token,
+            now=now,
+            request=request,
+            verb=verb,
             retry_of=retry_of,
         )
 
@@ -224,8 +270,15 @@ def _ask_state(
 
 
 def _change(
-    kind: OperationKind, account: Account, *, desire: dict[str, Any], payload: dict[str, Any], version: int,
-    actor: User, now: datetime, **rest: Any,
+    kind: OperationKind,
+    account: Account,
+    *,
+    desire: dict[str, Any],
+    payload: dict[str, Any],
+    version: int,
+    actor: User,
+    now: datetime,
+    **rest: Any,
 ) -> Operation:
     """Change an existing account's desire and queue the operation that carries it out."""
     if not account.provider_id:
@@ -251,12 +304,24 @@ def _change(
 
 
 def _ask(
-    kind: OperationKind, account: Account, *, actor: User, now: datetime, verb: str, request: HttpRequest | None,
+    kind: OperationKind,
+    account: Account,
+    *,
+    actor: User,
+    now: datetime,
+    verb: str,
+    request: HttpRequest | None,
     **fields: Any,
 ) -> Operation:
     operation = Operation.objects.create(
-        kind=kind, account=account, connection=account.connection, requested_by=actor, version=account.version,
-        not_before=now, created_at=now, **fields,
+        kind=kind,
+        account=account,
+        connection=account.connection,
+        requested_by=actor,
+        version=account.version,
+        not_before=now,
+        created_at=now,
+        **fields,
     )
     Step.objects.create(operation=operation, n=1, before="", after=S.QUEUED, at=now, by=actor)
     _audit(operation, verb, actor=actor, request=request)
@@ -317,8 +382,17 @@ def _package(rows: list[dict[str, Any]]) -> str:
 
 
 def _audit(operation: Operation, verb: str, *, actor: User, request: HttpRequest | None) -> None:
-    after = {key: value for key, value in operation.payload.items() if key in ("offerings", "is_test", "without_reading")}
+    after = {
+        key: value for key, value in operation.payload.items() if key in ("offerings", "is_test", "without_reading")
+    }
     audit.record(
-        actor=actor, verb=verb, obj=operation, customer=operation.account.customer, account=operation.account,
-        before=operation.before, after=after, reason=operation.reason, request=request,
+        actor=actor,
+        verb=verb,
+        obj=operation,
+        customer=operation.account.customer,
+        account=operation.account,
+        before=operation.before,
+        after=after,
+        reason=operation.reason,
+        request=request,
     )

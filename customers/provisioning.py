@@ -1,6 +1,6 @@
 """Performs one operation against its provider. Read it beside the table in `customers.states`.
 
-    queued --claim--> claimed --(reads)--> intent committed = sending --(one change)--> succeeded | failed | queued | unknown
+    queued --claim--> claimed --(reads)--> intent committed = sending --(one change)--> what came of it
     unknown --hold--> (reads back) --> succeeded | failed | queued | still unknown
 
 Everything slow or failing early happens in `claimed`, where stopping is free. Between the committed intent and the
@@ -66,8 +66,13 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         engine.move(operation, S.FAILED, now=clock(), summary=refusal, error_kind="permission")
         return
     if operation.kind == OperationKind.CREATE and engine.over_create_budget(operation, now=clock()):
-        engine.move(operation, S.NEEDS_ATTENTION, now=clock(), error_kind="budget", summary=_(
-            "This connection reached its budget of creates for an hour. Nothing was sent."))
+        engine.move(
+            operation,
+            S.NEEDS_ATTENTION,
+            now=clock(),
+            error_kind="budget",
+            summary=_("This connection reached its budget of creates for an hour. Nothing was sent."),
+        )
         return
     try:
         provider = connect(operation.connection)
@@ -96,13 +101,21 @@ def _send(operation: Operation, action: Action, provider: Provider, clock: Clock
     with recorded() as exchanges:
         try:
             done = action.send(operation, provider)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 bytes may have left: nothing may pass without becoming a state
             _sent_badly(operation, attempt, error, clock=clock)
             return
     crash_point("after_answer")
     engine.conclude(
-        operation, attempt, Attempt.Outcome.APPLIED, S.SUCCEEDED, now=clock(), summary=done.note, result=done.result,
-        account=done.account, evidence=exchanges[-1] if exchanges else Evidence(), error_kind="",
+        operation,
+        attempt,
+        Attempt.Outcome.APPLIED,
+        S.SUCCEEDED,
+        now=clock(),
+        summary=done.note,
+        result=done.result,
+        account=done.account,
+        evidence=exchanges[-1] if exchanges else Evidence(),
+        error_kind="",
     )
     crash_point("after_result")
     _read_back(operation, provider, clock)
@@ -116,25 +129,69 @@ def _sent_badly(operation: Operation, attempt: Attempt, error: Exception, *, clo
     match error:
         case NotSent():
             until = error.retry_at or engine.backoff(operation.tries, now=now)
-            engine.conclude(operation, attempt, Attempt.Outcome.NOT_SENT, S.QUEUED, evidence=evidence, now=now,
-                            summary=text, not_before=until, error_kind="not_sent")
+            engine.conclude(
+                operation,
+                attempt,
+                Attempt.Outcome.NOT_SENT,
+                S.QUEUED,
+                evidence=evidence,
+                now=now,
+                summary=text,
+                not_before=until,
+                error_kind="not_sent",
+            )
         case RateLimited():
-            engine.conclude(operation, attempt, Attempt.Outcome.REJECTED, S.QUEUED, evidence=evidence, now=now,
-                            summary=text, not_before=error.retry_at, error_kind="rate")
+            engine.conclude(
+                operation,
+                attempt,
+                Attempt.Outcome.REJECTED,
+                S.QUEUED,
+                evidence=evidence,
+                now=now,
+                summary=text,
+                not_before=error.retry_at,
+                error_kind="rate",
+            )
         case Unauthorized():
             connecting.pause_for_auth(connection_id=operation.connection_id, message=text, now=now)
-            engine.conclude(operation, attempt, Attempt.Outcome.REJECTED, S.QUEUED, evidence=evidence, now=now,
-                            summary=text, not_before=now + AUTH_PAUSE, error_kind="paused")
+            engine.conclude(
+                operation,
+                attempt,
+                Attempt.Outcome.REJECTED,
+                S.QUEUED,
+                evidence=evidence,
+                now=now,
+                summary=text,
+                not_before=now + AUTH_PAUSE,
+                error_kind="paused",
+            )
         case Rejected():
-            engine.conclude(operation, attempt, Attempt.Outcome.REJECTED, S.FAILED, evidence=evidence, now=now,
-                            summary=text, error_kind="rejected",
-                            field_errors=[vars(each) for each in error.field_errors])
+            engine.conclude(
+                operation,
+                attempt,
+                Attempt.Outcome.REJECTED,
+                S.FAILED,
+                evidence=evidence,
+                now=now,
+                summary=text,
+                error_kind="rejected",
+                field_errors=[vars(each) for each in error.field_errors],
+            )
         case _:
             if not isinstance(error, ProviderError):
-                log.exception("operation.unforeseen")
+                log.error("operation.unforeseen", exc_info=error)
                 text = _("Something failed here while the request was under way.")
-            engine.conclude(operation, attempt, Attempt.Outcome.UNKNOWN, S.UNKNOWN, evidence=evidence, now=now,
-                            summary=text, error_kind="unknown", not_before=now)
+            engine.conclude(
+                operation,
+                attempt,
+                Attempt.Outcome.UNKNOWN,
+                S.UNKNOWN,
+                evidence=evidence,
+                now=now,
+                summary=text,
+                error_kind="unknown",
+                not_before=now,
+            )
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
@@ -162,7 +219,12 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
 
 
 def _succeed(
-    operation: Operation, note: str, account: dict[str, object], provider: Provider, clock: Clock,
+    operation: Operation,
+    note: str,
+    account: dict[str, object],
+    provider: Provider,
+    clock: Clock,
+    *,
     result: dict[str, object] | None = None,
 ) -> None:
     engine.succeed(operation, now=clock(), summary=note, account=account, result=result or {})
@@ -170,12 +232,13 @@ def _succeed(
 
 
 def _fail(operation: Operation, verdict: Refuse, *, now: datetime) -> None:
-    engine.move(operation, S.FAILED, now=now, summary=verdict.summary, error_kind=verdict.error_kind,
-                result=verdict.result)
+    engine.move(
+        operation, S.FAILED, now=now, summary=verdict.summary, error_kind=verdict.error_kind, result=verdict.result
+    )
 
 
 def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
-    """Look at the account after a success. It failing changes nothing about the success: it is looked at again later."""
+    """Look at the account after a success. Failing here changes nothing about that: it is looked at again later."""
     if operation.kind == OperationKind.DELETE:
         return
     account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)

@@ -55,7 +55,7 @@ class OperationKind(TextChoices):
     DELETE = "delete", _("Delete account")
 
 
-# The permission a person needs for the kind, as a route of permissions.toml: asked for at the click and again at the claim.
+# The permission each kind needs, as a route of permissions.toml: looked at when asked, and again at the claim.
 ROUTE_OF_KIND = {
     OperationKind.CREATE: "customers:create",
     OperationKind.OFFERINGS: "customers:account-offerings",

@@ -33,7 +33,7 @@ def _keys(configured: str) -> dict[str, AESGCM]:
             raw = b""
         if not name or len(raw) != 32:
             raise ImproperlyConfigured(
-                "FIELD_KEYS holds a part that is not \"id:base64 of 32 bytes\". Make one with: "
+                'FIELD_KEYS holds a part that is not "id:base64 of 32 bytes". Make one with: '
                 "python -c 'import base64,os;print(\"k1:\"+base64.b64encode(os.urandom(32)).decode())'"
             )
         keys[name] = AESGCM(raw)

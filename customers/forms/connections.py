@@ -36,7 +36,9 @@ class ConnectionForm(forms.Form):
     def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.capabilities = CAPABILITIES[kind]
-        regions = [(name, f"{name} · {url.removeprefix('https://')}") for name, url in self.capabilities.regions.items()]
+        regions = [
+            (name, f"{name} · {url.removeprefix('https://')}") for name, url in self.capabilities.regions.items()
+        ]
         if not settings.PRODUCTION:
             regions.append((OTHER, _("Another address (the sandbox)")))
         self.fields["region"].choices = regions  # type: ignore[attr-defined]

@@ -61,7 +61,7 @@ class Account(models.Model):
     usage_end_on = models.DateField(null=True, blank=True)
     usage_read_at = models.DateTimeField(null=True, blank=True)
     usage_missing_since = models.DateTimeField(null=True, blank=True)
-    # When the provider was last asked, with or without an answer: keeps a failing account from being asked all the time.
+    # When the provider was last asked, answer or not: keeps a failing account from being asked all the time.
     read_tried_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField()
@@ -75,9 +75,7 @@ class Account(models.Model):
                 condition=Q(provider_id__isnull=False),
                 name="account_unique_at_connection",
             ),
-            models.CheckConstraint(
-                condition=~Q(provider_id=""), name="account_provider_id_not_blank"
-            ),
+            models.CheckConstraint(condition=~Q(provider_id=""), name="account_provider_id_not_blank"),
         ]
         indexes = [
             models.Index(fields=("-changed_at", "-id"), name="account_changed"),

@@ -1,4 +1,4 @@
-"""The customer is the tenant company. Nothing here reaches a provider; an account's profile is sent once, at its create."""
+"""The customer is the tenant company. Nothing here reaches a provider: a profile is sent once, at a create."""
 
 from __future__ import annotations
 
@@ -32,8 +32,16 @@ class Customer(models.Model):
     search = models.GeneratedField(
         expression=Lower(
             Concat(
-                "company_name", Value(" "), "email", Value(" "), "external_reference", Value(" "),
-                "first_name", Value(" "), "last_name", output_field=models.TextField(),
+                "company_name",
+                Value(" "),
+                "email",
+                Value(" "),
+                "external_reference",
+                Value(" "),
+                "first_name",
+                Value(" "),
+                "last_name",
+                output_field=models.TextField(),
             )
         ),
         output_field=models.TextField(),

@@ -67,9 +67,7 @@ class Operation(models.Model):
         ordering = ("-id",)
         constraints = [
             models.UniqueConstraint(fields=("requested_by", "client_token"), name="operation_asked_once"),
-            models.UniqueConstraint(
-                fields=("lane",), condition=Q(state__in=BUSY), name="operation_one_busy_per_lane"
-            ),
+            models.UniqueConstraint(fields=("lane",), condition=Q(state__in=BUSY), name="operation_one_busy_per_lane"),
             models.UniqueConstraint(
                 fields=("connection", "identity"),
                 condition=Q(kind=OperationKind.CREATE) & ~Q(state__in=FINAL),
@@ -80,9 +78,7 @@ class Operation(models.Model):
                 | (~Q(state__in=FINAL) & Q(finished_at__isnull=True)),
                 name="operation_finished_at_fits_state",
             ),
-            models.CheckConstraint(
-                condition=~Q(state__in=BUSY) | ~Q(lane=""), name="operation_busy_holds_a_lane"
-            ),
+            models.CheckConstraint(condition=~Q(state__in=BUSY) | ~Q(lane=""), name="operation_busy_holds_a_lane"),
         ]
         indexes = [
             models.Index(fields=("state", "not_before"), name="operation_due"),
@@ -117,9 +113,7 @@ class Step(models.Model):
     before = models.CharField(max_length=20, blank=True)
     after = models.CharField(max_length=20)
     at = models.DateTimeField()
-    by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     note = models.CharField(max_length=500, default="", blank=True)
 
     class Meta:

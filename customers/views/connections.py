@@ -30,13 +30,17 @@ def connection_list(request: HttpRequest) -> HttpResponse:
 
 def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(connection_rows(), public_id=public_id)
-    return render(request, "customers/connections/detail.html", {
-        "connection": connection,
-        "packages": catalogue.package_choices(connection),
-        "addons": catalogue.addon_choices(connection),
-        "pause_form": PauseForm(),
-        "catalogue_is_old": connection.catalogue_is_old(now=timezone.now()),
-    })
+    return render(
+        request,
+        "customers/connections/detail.html",
+        {
+            "connection": connection,
+            "packages": catalogue.package_choices(connection),
+            "addons": catalogue.addon_choices(connection),
+            "pause_form": PauseForm(),
+            "catalogue_is_old": connection.catalogue_is_old(now=timezone.now()),
+        },
+    )
 
 
 @reauthenticated(minutes=10)
@@ -44,15 +48,23 @@ def connection_create(request: HttpRequest) -> HttpResponse:
     kind = request.POST.get("kind") or request.GET.get("kind") or next(iter(CAPABILITIES))
     if kind not in CAPABILITIES:
         kind = next(iter(CAPABILITIES))
-    start = {"region": next(iter(CAPABILITIES[kind].regions)), "usage_source": "credits", "v2_auth": "key_in_form",
-             "requests_per_minute": 600, "creates_per_hour": 50}
+    start = {
+        "region": next(iter(CAPABILITIES[kind].regions)),
+        "usage_source": "credits",
+        "v2_auth": "key_in_form",
+        "requests_per_minute": 600,
+        "creates_per_hour": 50,
+    }
     form = NewConnectionForm(request.POST or None, kind=kind, initial=start)
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         try:
             connection = connecting.add_connection(
-                actor=person(request), facts=form.facts() | {"kind": kind}, api_key=values["api_key"],
-                v2_password=values["v2_password"], request=request,
+                actor=person(request),
+                facts=form.facts() | {"kind": kind},
+                api_key=values["api_key"],
+                v2_password=values["v2_password"],
+                request=request,
             )
         except UnableToConnect as refusal:
             form.add_error(refusal.field or None, str(refusal))
@@ -72,8 +84,11 @@ def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             connecting.edit_connection(
-                actor=person(request), connection=connection, facts=form.facts(),
-                api_key=form.cleaned_data["api_key"], request=request,
+                actor=person(request),
+                connection=connection,
+                facts=form.facts(),
+                api_key=form.cleaned_data["api_key"],
+                request=request,
             )
         except UnableToConnect as refusal:
             form.add_error(refusal.field or None, str(refusal))
@@ -89,8 +104,11 @@ def connection_key(request: HttpRequest, public_id: UUID) -> HttpResponse:
     form = KeyForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         connecting.replace_key(
-            actor=person(request), connection=connection, api_key=form.cleaned_data["api_key"],
-            v2_password=form.cleaned_data["v2_password"] or None, request=request,
+            actor=person(request),
+            connection=connection,
+            api_key=form.cleaned_data["api_key"],
+            v2_password=form.cleaned_data["v2_password"] or None,
+            request=request,
         )
         look_at(request, connection)
         return go_to(request, "customers:connection", connection.public_id)
@@ -108,7 +126,10 @@ def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
     form = PauseForm(request.POST)
     if form.is_valid():
         connecting.pause(
-            actor=person(request), connection=connection, reason=form.cleaned_data["reason"], now=timezone.now(),
+            actor=person(request),
+            connection=connection,
+            reason=form.cleaned_data["reason"],
+            now=timezone.now(),
             request=request,
         )
         messages.success(request, _("%(name)s is paused. What is queued stays queued.") % {"name": connection.name})
@@ -154,15 +175,19 @@ def look_at(request: HttpRequest, connection: Connection) -> None:
         return
     bad = [check for check in connection.checks if check["ok"] is False]
     if bad:
-        messages.warning(request, _("Checked. %(n)d of %(all)d things do not work; see below.") % {
-            "n": len(bad), "all": len(connection.checks)})
+        messages.warning(
+            request,
+            _("Checked. %(n)d of %(all)d things do not work; see below.")
+            % {"n": len(bad), "all": len(connection.checks)},
+        )
     else:
         messages.success(request, _("Checked. Everything this portal needs works."))
 
 
-
 def form_page(request: HttpRequest, form: Any, title: str, button: str, **context: Any) -> HttpResponse:
     return render(
-        request, "customers/connections/form.html", {"form": form, "title": title, "button": button} | context,
+        request,
+        "customers/connections/form.html",
+        {"form": form, "title": title, "button": button} | context,
         status=422 if form.is_bound and form.errors else 200,
     )

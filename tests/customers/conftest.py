@@ -36,9 +36,14 @@ class Desk:
 
     def ask_create(self, email: str = "ops@northwind.example", **profile: str) -> Operation:
         return operations.ask_create(
-            actor=self.person, customer=self.customer(email), connection=self.connection,
-            profile=Profile(email=email, **profile), offerings=[PACKAGE, ADDON], is_test=False,
-            client_token=uuid4().hex, now=timezone.now(),
+            actor=self.person,
+            customer=self.customer(email),
+            connection=self.connection,
+            profile=Profile(email=email, **profile),
+            offerings=[PACKAGE, ADDON],
+            is_test=False,
+            client_token=uuid4().hex,
+            now=timezone.now(),
         )
 
     def created(self, email: str = "ops@northwind.example") -> Account:
@@ -49,13 +54,20 @@ class Desk:
     def ask(self, kind: str, account: Account, **more: object) -> Operation:
         command = getattr(operations, f"ask_{kind}")
         return command(
-            actor=self.person, account=account, reason="Asked in a test.", client_token=uuid4().hex,
-            now=timezone.now(), **more,
+            actor=self.person,
+            account=account,
+            reason="Asked in a test.",
+            client_token=uuid4().hex,
+            now=timezone.now(),
+            **more,
         )
 
     def ask_offerings(self, account: Account, wanted: list[Offering], base: list[Offering] | None = None) -> Operation:
         return self.ask(
-            "offerings", account, base=[PACKAGE, ADDON] if base is None else base, version=account.version,
+            "offerings",
+            account,
+            base=[PACKAGE, ADDON] if base is None else base,
+            version=account.version,
             offerings=wanted,
         )
 
@@ -78,7 +90,7 @@ class Desk:
         for _ in range(60):
             dispatcher.engine.expire_leases(now=now)
             for due in dispatcher.due_operations(now=now):
-                provisioning.perform(due, clock=lambda: now, connect=self.connect)
+                provisioning.perform(due, clock=lambda at=now: at, connect=self.connect)
             operation.refresh_from_db()
             if operation.is_final or operation.state == "needs_attention" or now > end:
                 break
@@ -92,9 +104,12 @@ class Desk:
 
 @pytest.fixture
 def desk(db: None, sandbox: SandboxProcess) -> Desk:
-    person = User.objects.create_user(email="success@postkeeper.example", name="Customer success", role="customer_success")
+    person = User.objects.create_user(
+        email="success@postkeeper.example", name="Customer success", role="customer_success"
+    )
     connection = connecting.add_connection(
-        actor=None, api_key=KEY,
+        actor=None,
+        api_key=KEY,
         facts={"name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url},
     )
     Connection.objects.filter(pk=connection.pk).update(probe_available=True)

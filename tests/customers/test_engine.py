@@ -57,8 +57,13 @@ def test_one_open_create_for_a_connection_and_email(desk: Desk) -> None:
 
 def test_the_same_token_is_the_same_operation(desk: Desk) -> None:
     account = desk.created()
-    asked = {"actor": desk.person, "account": account, "reason": "Unpaid.", "client_token": uuid4().hex,
-             "now": timezone.now()}
+    asked = {
+        "actor": desk.person,
+        "account": account,
+        "reason": "Unpaid.",
+        "client_token": uuid4().hex,
+        "now": timezone.now(),
+    }
     assert operations.ask_suspend(**asked).pk == operations.ask_suspend(**asked).pk
     assert Operation.objects.filter(kind="suspend").count() == 1
 
@@ -98,8 +103,14 @@ def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk:
     engine.expire_leases(now=timezone.now() + LATER)
 
     moved = engine.conclude(
-        zombie, attempt, Attempt.Outcome.APPLIED, engine.S.SUCCEEDED, now=timezone.now(),
-        evidence=Evidence(status=201), result={"account_id": created}, account={"provider_id": created},
+        zombie,
+        attempt,
+        Attempt.Outcome.APPLIED,
+        engine.S.SUCCEEDED,
+        now=timezone.now(),
+        evidence=Evidence(status=201),
+        result={"account_id": created},
+        account={"provider_id": created},
     )
     asked.refresh_from_db()
     assert (moved, asked.state) == (False, "unknown")
@@ -185,5 +196,8 @@ def test_failing_in_a_chain_restores_the_last_value_that_succeeded(desk: Desk) -
 def test_every_step_is_written_and_audited(desk: Desk) -> None:
     operation = desk.perform(desk.ask_create())
     assert list(operation.steps.values_list("before", "after")) == [
-        ("", "queued"), ("queued", "claimed"), ("claimed", "sending"), ("sending", "succeeded"),
+        ("", "queued"),
+        ("queued", "claimed"),
+        ("claimed", "sending"),
+        ("sending", "succeeded"),
     ]

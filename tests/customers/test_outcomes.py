@@ -45,7 +45,7 @@ CREATES = [
 
 
 @pytest.mark.parametrize(("fault", "params", "state", "outcome", "accounts"), CREATES, ids=[row[0] for row in CREATES])
-def test_a_create_met_by(
+def test_a_create_met_by(  # noqa: PLR0917 the columns of the table
     desk: Desk, fault: str, params: dict[str, int], state: str, outcome: str, accounts: int
 ) -> None:
     desk.timeouts = 1.0
@@ -120,8 +120,14 @@ def test_after_429_the_same_create_is_sent_when_the_time_has_come(desk: Desk) ->
 
 
 WRITES = [
-    ("status-500", "before"), ("after-status-500", "after"), ("status-503", "before"), ("after-status-504", "after"),
-    ("reset-before", "before"), ("reset-after", "after"), ("hang-after", "after"), ("html-502", "before"),
+    ("status-500", "before"),
+    ("after-status-500", "after"),
+    ("status-503", "before"),
+    ("after-status-504", "after"),
+    ("reset-before", "before"),
+    ("reset-after", "after"),
+    ("hang-after", "after"),
+    ("html-502", "before"),
 ]
 
 

@@ -15,7 +15,7 @@ from portal.providers import CAPABILITIES
 
 
 class Command(BaseCommand):
-    help = "Add a connection and check it. The key comes from PORTAL_API_KEY or a prompt (v2 password: PORTAL_V2_PASSWORD)."
+    help = "Add a connection and check it. Secrets come from PORTAL_API_KEY and PORTAL_V2_PASSWORD, or a prompt."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("kind", choices=sorted(CAPABILITIES))
@@ -32,12 +32,16 @@ class Command(BaseCommand):
         base_url = options["base_url"] or regions.get(options["region"])
         if not base_url:
             raise CommandError(f"--region is one of: {', '.join(regions)}.")
-        facts = {name: options[name] for name in (
-            "name", "kind", "region", "usage_source", "v2_auth", "v2_username", "test_accounts_only")}
+        facts = {
+            name: options[name]
+            for name in ("name", "kind", "region", "usage_source", "v2_auth", "v2_username", "test_accounts_only")
+        }
         key = os.environ.get("PORTAL_API_KEY") or getpass("API key: ")
         try:
             connection = connecting.add_connection(
-                actor=None, facts=facts | {"base_url": base_url}, api_key=key,
+                actor=None,
+                facts=facts | {"base_url": base_url},
+                api_key=key,
                 v2_password=os.environ.get("PORTAL_V2_PASSWORD", ""),
             )
         except connecting.UnableToConnect as refusal:

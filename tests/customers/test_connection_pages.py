@@ -1,0 +1,113 @@
+"""Connections in the browser: what an admin can do, what nobody can read back."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from customers.models import Connection, Operation
+from portal.audit.models import AuditEvent
+from tests.customers.conftest import Desk
+from tests.support.factories import UserFactory
+from tests.support.sandbox import EU_KEY, KEY
+
+
+@pytest.fixture
+def admin(client: Client, db: None) -> Client:
+    client.force_login(UserFactory(role="admin"))
+    return client
+
+
+@pytest.fixture(autouse=True)
+def signed_in_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: True)
+
+
+def typed(base_url: str, **more: str) -> dict[str, str]:
+    return {
+        "kind": "sendgrid",
+        "name": "SendGrid EU",
+        "region": "other",
+        "base_url": base_url,
+        "api_key": EU_KEY,
+        "usage_source": "credits",
+        "v2_auth": "key_in_form",
+        "requests_per_minute": "600",
+        "creates_per_hour": "50",
+    } | more
+
+
+def test_adding_a_connection_checks_it_and_reads_the_catalogue(admin: Client, sandbox: object) -> None:
+    answer = admin.post(reverse("customers:connection-create"), typed(sandbox.base_url))
+    connection = Connection.objects.get()
+    assert answer.headers["Location"] == reverse("customers:connection", args=[connection.public_id])
+    assert connection.probe_available is True
+    assert connection.catalogue.filter(type="package").count() > 3
+    page = admin.get(answer.headers["Location"]).content.decode()
+    assert EU_KEY not in page
+    assert connection.api_key_last4 == EU_KEY[-4:]
+    assert EU_KEY not in str(list(Connection.objects.values()) + list(AuditEvent.objects.values()))
+
+
+def test_what_was_typed_stays_but_never_the_key(admin: Client, sandbox: object) -> None:
+    answer = admin.post(reverse("customers:connection-create"), typed("http://169.254.169.254/latest"))
+    assert answer.status_code == 422
+    assert "SendGrid EU" in answer.content.decode()
+    assert EU_KEY not in answer.content.decode()
+    assert not Connection.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://api.sendgrid.com",
+        "https://api.sendgrid.com.evil.example",
+        "https://user@api.sendgrid.com",
+        "https://api.sendgrid.com:8443",
+        "https://api.sendgrid.com/x",
+        "ftp://127.0.0.1",
+        "https://10.0.0.1",
+        "",
+    ],
+)
+def test_an_address_that_is_not_a_providers_is_refused(admin: Client, address: str) -> None:
+    assert admin.post(reverse("customers:connection-create"), typed(address)).status_code == 422
+    assert not Connection.objects.exists()
+
+
+def test_another_address_needs_the_key_again(admin: Client, desk: Desk) -> None:
+    url = reverse("customers:connection-edit", args=[desk.connection.public_id])
+    other = typed("http://127.0.0.1:9", name=desk.connection.name, api_key="")
+    assert admin.post(url, other).status_code == 422
+    desk.connection.refresh_from_db()
+    assert desk.connection.base_url == desk.sandbox.base_url
+
+
+def test_a_new_key_lets_a_connection_go_on_that_was_paused_for_the_old_one(admin: Client, desk: Desk) -> None:
+    desk.sandbox.admin.arm("status-401", "create")
+    operation = desk.perform(desk.ask_create())
+    desk.connection.refresh_from_db()
+    assert (operation.state, desk.connection.paused) == ("queued", "auth")
+    page = admin.get(reverse("customers:connection", args=[desk.connection.public_id])).content.decode()
+    assert "refused the key" in page
+    admin.post(reverse("customers:connection-key", args=[desk.connection.public_id]), {"api_key": KEY})
+    assert desk.drain(operation).state == "succeeded"
+    assert Operation.objects.count() == 1
+
+
+def test_pausing_needs_a_reason(admin: Client, desk: Desk) -> None:
+    url = reverse("customers:connection-pause", args=[desk.connection.public_id])
+    admin.post(url, {"reason": " "})
+    desk.connection.refresh_from_db()
+    assert desk.connection.paused == ""
+    admin.post(url, {"reason": "Contract talks."})
+    desk.connection.refresh_from_db()
+    assert desk.connection.paused == "person"
+    admin.post(reverse("customers:connection-resume", args=[desk.connection.public_id]))
+    desk.connection.refresh_from_db()
+    assert desk.connection.paused == ""
+
+
+def test_the_list_and_its_empty_state(admin: Client) -> None:
+    assert "No connection yet" in admin.get(reverse("customers:connections")).content.decode()
