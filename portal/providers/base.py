@@ -184,7 +184,7 @@ class ConnectionConfig:
     base_url: str
     api_key: str = field(repr=False)
     v2_auth: str = "key_in_form"  # "key_in_form", "header" or "password"
-    v2_username: str = ""
+    v2_username: str = field(default="", repr=False)
     v2_password: str = field(default="", repr=False)
     sign_in_hosts: tuple[str, ...] = ("sendgrid.com",)
     connect_timeout: float = 5.0

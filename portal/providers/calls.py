@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import Evidence, OutcomeUnknown, ProviderError, Unreadable
 from .reading import NotReadableError, read_json
+from .redaction import Redactor
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Answer:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     evidence: Evidence
+    redactor: Redactor = field(repr=False)
 
     def json(self) -> Any:
         try:

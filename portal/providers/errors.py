@@ -68,9 +68,7 @@ class NotSent(ProviderError):
     `retry_at` (aware UTC) is set when a time is known before which trying is pointless.
     """
 
-    def __init__(
-        self, message: str, *, retry_at: datetime | None = None, evidence: Evidence | None = None
-    ) -> None:
+    def __init__(self, message: str, *, retry_at: datetime | None = None, evidence: Evidence | None = None) -> None:
         super().__init__(message, evidence=evidence)
         self.retry_at = retry_at
 

@@ -137,7 +137,7 @@ class Http:
         if got.failure or got.status is None:
             raise call.unusable(f"No complete answer from {self._label}: {got.failure}.", evidence)
         self._pacing.learn(call.endpoint, got.status, got.headers)
-        return expected(Answer(call, got.status, got.headers, got.body, evidence), label=self._label)
+        return expected(Answer(call, got.status, got.headers, got.body, evidence, self.redactor), label=self._label)
 
     # the wire
 
@@ -237,9 +237,7 @@ def _checked_base_url(config: ConnectionConfig) -> str:
     """Without its last slash. https, except where it names this very machine (the sandbox) or a private
     network."""
     parts = urlsplit(config.base_url)
-    schemes = (
-        ("https", "http") if parts.hostname in wire.LOOPBACK_NAMES or config.allow_private else ("https",)
-    )
+    schemes = ("https", "http") if parts.hostname in wire.LOOPBACK_NAMES or config.allow_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname:
         raise Unsupported("The base URL of a connection has to be an https address.")
     if "@" in parts.netloc or parts.query or parts.fragment:

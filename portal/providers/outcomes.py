@@ -20,7 +20,7 @@ def expected(answer: Answer, *, label: str) -> Answer:
         return answer
     if not 400 <= status < 500 or status == 408:
         raise answer.unusable(f"{label} answered {status}, which does not say what became of the request.")
-    found = complaints(answer.body)
+    found = answer.redactor.errors(complaints(answer.body))
     if not found and status not in _EDGE_REFUSALS | {401, 403, 429}:
         # A bare 404 or 400 may come from anything on the way; only the provider's own words are a refusal.
         raise answer.unusable(f"{label} answered {status} without a reason that can be read.")

@@ -63,6 +63,8 @@ def number(value: Any) -> Decimal | None:
         if not _NUMBER.fullmatch(value):
             return None
         value = Decimal(re.sub(r"[ \u00a0\u202f]", "", value))
+    if isinstance(value, Decimal) and not value.is_finite():
+        return None
     if isinstance(value, int | Decimal) and 0 <= value <= ABSURD:
         return Decimal(value)
     return None

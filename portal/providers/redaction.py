@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from .errors import FieldError
+
 MASK = "[hidden]"
 BODY_LIMIT = 8_192
 V2_KEY_USER = "apikey"  # the user name that means "the password is an API key"; no secret
@@ -45,6 +47,10 @@ class Redactor:
         text = _BEARER.sub(rf"\1{MASK}", text)
         return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
 
+    def errors(self, found: Iterable[FieldError]) -> tuple[FieldError, ...]:
+        """What the provider complains of: it may quote what it was sent."""
+        return tuple(FieldError(*(self.text(part, limit=500) for part in (e.message, e.field, e.code))) for e in found)
+
     def line(self, text: str, *, limit: int) -> str:
         """As `text`, on one line of plain ASCII: fit for a log."""
         return "".join(c if "!" <= c <= "~" else "?" for c in self.text(text, limit=limit))
@@ -64,9 +70,7 @@ class Redactor:
         if depth > 6:
             return "[deeper]"
         if isinstance(value, Mapping):
-            return {
-                self.text(str(k), limit=100): self.plain(v, depth + 1) for k, v in list(value.items())[:200]
-            }
+            return {self.text(str(k), limit=100): self.plain(v, depth + 1) for k, v in list(value.items())[:200]}
         if isinstance(value, list):
             return [self.plain(item, depth + 1) for item in value[:200]]
         if value is None or isinstance(value, bool):

@@ -62,9 +62,7 @@ class SendGrid:
 
     capabilities = SENDGRID
 
-    def __init__(
-        self, config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None
-    ) -> None:
+    def __init__(self, config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None) -> None:
         self._config = config
         self._http = Http(config, label=SENDGRID.label, on_exchange=on_exchange)
 
@@ -87,9 +85,7 @@ class SendGrid:
             if len(rows) < PAGE or not cursor:
                 return
             if not new or cursor in cursors:
-                raise answer.unusable(
-                    "SendGrid's account list repeats itself, so it can't be read to its end."
-                )
+                raise answer.unusable("SendGrid's account list repeats itself, so it can't be read to its end.")
             cursors.add(cursor)
 
     def _patiently(self, call: Call, until: float) -> Answer:
@@ -132,9 +128,7 @@ class SendGrid:
 
     def replace_offerings(self, account: AccountRef, offerings: list[Offering]) -> list[Offering]:
         path, body = _path(account, "/offerings"), {"offerings": _wire_offerings(offerings)}
-        return answers.offerings(
-            self._http.call(Call("PUT", path, "offerings.write", changes=True, body=body))
-        )
+        return answers.offerings(self._http.call(Call("PUT", path, "offerings.write", changes=True, body=body)))
 
     # state and sign-in
 
@@ -176,7 +170,7 @@ class SendGrid:
 
     def usage(self, account: AccountRef, source: UsageSource) -> Usage:
         if source is UsageSource.CREDITS:
-            return answers.credits(self._on_behalf(account, "/v3/user/credits"), self._http.redactor)
+            return answers.credits(self._on_behalf(account, "/v3/user/credits"))
         if source not in SENDGRID.usage_sources:
             raise Unsupported(f"SendGrid has no usage source {source!r}.")
         return reseller.overview(self._http, self._config, account.username, source)
@@ -213,9 +207,7 @@ class SendGrid:
 
         def listed() -> str:
             accounts.extend(answers.account_page(self._http.call(_page(1)))[0])
-            return (
-                "The account list can be read." if accounts else "The account list can be read. It is empty."
-            )
+            return "The account list can be read." if accounts else "The account list can be read. It is empty."
 
         yield _check("accounts", listed)
         yield _check("catalogue", lambda: f"The catalogue names {len(self.catalog())} offerings.")
@@ -237,9 +229,7 @@ class SendGrid:
 
     def _probe_usage(self, account: AccountRef, source: UsageSource) -> str:
         used = self.usage(account, source).used
-        return (
-            "Usage can be read." if used is not None else "An answer came, without a figure that can be read."
-        )
+        return "Usage can be read." if used is not None else "An answer came, without a figure that can be read."
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:

@@ -9,7 +9,6 @@ from typing import Any
 from .base import AccountState, CatalogEntry, Offering, RemoteAccount, StateReading, Usage, UsageSource
 from .calls import Answer
 from .reading import day, mapping, moment, text, whole
-from .redaction import Redactor
 
 _STATES = {
     "activated": AccountState.ACTIVE,
@@ -85,7 +84,7 @@ def state(answer: Answer) -> StateReading:
     return StateReading(state=_STATES.get(raw.lower(), AccountState.UNKNOWN), raw=raw)
 
 
-def credits(answer: Answer, redactor: Redactor) -> Usage:  # noqa: A001 - SendGrid's word for it
+def credits(answer: Answer) -> Usage:  # noqa: A001 - SendGrid's word for it
     """The current cycle: from `last_reset` to the day before `next_reset`."""
     found = mapping(answer.json())
     if "used" not in found:
@@ -101,7 +100,7 @@ def credits(answer: Answer, redactor: Redactor) -> Usage:  # noqa: A001 - SendGr
         period_start_on=start_on,
         period_end_on=end_on,
         period_inferred=start_on is None,
-        raw=redactor.plain(found),
+        raw=answer.redactor.plain(found),
     )
 
 

@@ -31,9 +31,7 @@ from .redaction import V2_KEY_USER
 from .sendgrid_answers import period
 
 # Told apart by text, against our habit: v2 has no codes of its own and puts a wrong key into a plain 400.
-_BAD_LOGIN = re.compile(
-    r"permission denied|wrong credentials|bad username|authentication|authorization", re.IGNORECASE
-)
+_BAD_LOGIN = re.compile(r"permission denied|wrong credentials|bad username|authentication|authorization", re.IGNORECASE)
 
 
 def overview(http: Http, config: ConnectionConfig, username: str, source: UsageSource) -> Usage:
@@ -45,7 +43,7 @@ def overview(http: Http, config: ConnectionConfig, username: str, source: UsageS
     found = _in_json(answer) if as_json else _in_xml(answer)
     if "credits_used" not in found:
         raise answer.unusable("SendGrid's overview holds no credits.")
-    return _usage(found, source, http.redactor.plain(found))
+    return _usage(found, source, answer.redactor.plain(found))
 
 
 def _ask(http: Http, config: ConnectionConfig, username: str, kind: str) -> Answer:
@@ -59,9 +57,7 @@ def _ask(http: Http, config: ConnectionConfig, username: str, kind: str) -> Answ
         if isinstance(error, Rejected) and error.field_errors:
             raise _refusal(error.field_errors, error.evidence) from None
         if error.evidence.status in (404, 410):
-            raise Unsupported(
-                "SendGrid no longer answers the v2 overview.", evidence=error.evidence
-            ) from None
+            raise Unsupported("SendGrid no longer answers the v2 overview.", evidence=error.evidence) from None
         raise
 
 
@@ -88,7 +84,7 @@ def _refusal(found: tuple[FieldError, ...], evidence: Evidence) -> Rejected:
 
 def _in_json(answer: Answer) -> Mapping[str, Any]:
     found = mapping(answer.json())
-    refused = in_json(found)
+    refused = answer.redactor.errors(in_json(found))
     if refused and "credits_used" not in found:
         raise _refusal(refused, answer.evidence)
     return found
@@ -102,7 +98,7 @@ def _in_xml(answer: Answer) -> Mapping[str, Any]:
     section = root.find("overview") if root.tag == "result" else None
     if section is not None:
         return {text(child.tag, limit=100): child.text or "" for child in section}
-    refused = in_xml(root)
+    refused = answer.redactor.errors(in_xml(root))
     raise _refusal(refused, answer.evidence) if refused else answer.unusable("The XML holds no overview.")
 
 

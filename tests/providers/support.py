@@ -129,5 +129,5 @@ def config(base_url: str = SENDGRID, **more: Any) -> ConnectionConfig:
 def sendgrid(base_url: str = SENDGRID, *, kept: list[Evidence] | None = None, **more: Any) -> SendGrid:
     """A client whose reads do not rest between tries. `kept` collects the evidence of every exchange."""
     client = SendGrid(config(base_url, **more), on_exchange=kept.append if kept is not None else None)
-    client._http.sleep = lambda seconds: None
+    client._http.sleep = lambda _seconds: None
     return client

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - letters that look like others are what this is about
 """Where a browser may be sent with a one-time code. One wrong yes gives a customer's account away."""
 
 from __future__ import annotations

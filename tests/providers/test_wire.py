@@ -387,7 +387,7 @@ def test_only_the_name_of_this_machine_leads_to_this_machine() -> None:
 
 def test_a_rebound_name_is_refused_at_the_second_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection checks the very address it uses, so a name that changes its mind gains nothing."""
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **more: [(2, 1, 6, "", ("169.254.169.254", port))])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, port, **_more: [(2, 1, 6, "", ("169.254.169.254", port))])
     with pytest.raises(NotSent, match="not public"):
         create(sendgrid())
     assert issubclass(AddressRefusedError, OSError)

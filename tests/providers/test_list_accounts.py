@@ -1,0 +1,188 @@
+"""Walking a list whose end is not defined: complete, or an error; never a part that looks like the whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import responses
+
+from portal.providers import NotSent, ProviderError, RateLimited, RemoteAccount, Unauthorized, Unreadable
+
+from .conftest import Stub
+from .support import SENDGRID, sendgrid
+
+Page = Callable[[int, str], tuple[int, dict[str, str], str]]
+
+
+def row(n: int) -> dict[str, Any]:
+    return {"id": f"sg{n:032x}", "created_at": "2026-03-02T08:15:00Z"}
+
+
+def rows(start: int, end: int) -> list[dict[str, Any]]:
+    return [row(n) for n in range(start, end)]
+
+
+def page(accounts: Any, last: Any = "auto") -> dict[str, Any]:
+    if last == "auto":
+        last = accounts[-1]["id"] if accounts else None
+    return {"accounts": accounts, "pages": {"last": last} if last is not None else {}}
+
+
+def ids(found: list[RemoteAccount]) -> list[str]:
+    return [account.id for account in found]
+
+
+def expected(end: int) -> list[str]:
+    return [row(n)["id"] for n in range(end)]
+
+
+def walk(stub: Stub, *pages: Any) -> tuple[list[RemoteAccount], list[str]]:
+    for body in pages:
+        mock = stub(200, body)
+    found = list(sendgrid().list_accounts(patience=0))
+    return found, [call.request.url for call in mock.calls]
+
+
+def test_follows_the_cursor_to_a_short_page(stub: Stub) -> None:
+    found, urls = walk(stub, page(rows(0, 100)), page(rows(100, 200)), page(rows(200, 250)))
+    assert ids(found) == expected(250)
+    queries = [parse_qs(urlsplit(url).query) for url in urls]
+    assert queries == [
+        {"limit": ["100"]},
+        {"limit": ["100"], "offset": [row(99)["id"]]},
+        {"limit": ["100"], "offset": [row(199)["id"]]},
+    ]
+
+
+@pytest.mark.parametrize(
+    "end", [page([]), {"accounts": [], "pages": {"last": ""}}, {"accounts": None}, {"pages": {}}, {}]
+)
+def test_an_empty_page_is_the_end(stub: Stub, end: dict[str, Any]) -> None:
+    found, urls = walk(stub, page(rows(0, 100)), end)
+    assert ids(found) == expected(100)
+    assert len(urls) == 2
+
+
+@pytest.mark.parametrize("last", [None, "", 7])
+def test_a_full_page_without_a_cursor_is_the_end(stub: Stub, last: Any) -> None:
+    found, urls = walk(stub, page(rows(0, 100), last))
+    assert ids(found) == expected(100)
+    assert len(urls) == 1
+
+
+def test_nobody_yet(stub: Stub) -> None:
+    assert walk(stub, page([]))[0] == []
+
+
+def test_rows_without_mail_or_times(stub: Stub) -> None:
+    found, _ = walk(stub, {"accounts": [
+        {"id": "sg1"},
+        {"id": "sg2", "email": None, "created_at": "soon", "updated_at": 7},
+        {"id": "sg3", "email": "a@b.test", "created_at": "2026-03-02T10:15:00+02:00", "new": {"field": 1}},
+    ]})  # fmt: skip
+    assert found[0] == RemoteAccount("sg1")
+    assert found[1] == RemoteAccount("sg2")
+    assert found[2].email == "a@b.test"
+    assert found[2].created_at is not None
+    assert found[2].created_at.hour == 8
+
+
+def test_overlapping_pages_give_each_account_once(stub: Stub) -> None:
+    found, _ = walk(stub, page(rows(0, 100)), page(rows(99, 199)), page(rows(199, 210)))
+    assert ids(found) == expected(210)
+
+
+LOOPS = {
+    "the first page for ever": [page(rows(0, 100))],
+    "the same cursor with new rows": [page(rows(0, 100), "c"), page(rows(100, 200), "c")],
+    "a circle": [page(rows(0, 100), "a"), page(rows(100, 200), "b"), page(rows(200, 300), "a")],
+    "new cursors, old rows": [page(rows(0, 100), "a"), page(rows(0, 100), "b")],
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_is_not_an_end(stub: Stub, name: str) -> None:
+    with pytest.raises(Unreadable, match="repeats"):
+        walk(stub, *LOOPS[name])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        {"accounts": {}},
+        {"accounts": "none"},
+        {"accounts": [7]},
+        {"accounts": [{}]},
+        {"accounts": [{"id": ""}]},
+        {"accounts": [{"id": None}]},
+        {"errors": ["no"]},
+        {"message": "error"},
+        {"result": []},
+        b"",
+        b"<html></html>",
+    ],
+)
+def test_a_page_that_cannot_be_read_fails_the_walk(stub: Stub, bad: Any) -> None:
+    with pytest.raises(Unreadable):
+        walk(stub, page(rows(0, 100)), bad)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(500, Unreadable), (401, Unauthorized), (429, RateLimited), (302, Unreadable)]
+)
+def test_a_page_that_fails_fails_the_walk(stub: Stub, status: int, error: type[ProviderError]) -> None:
+    stub(200, page(rows(0, 100)))
+    stub(status)
+    with pytest.raises(error):
+        list(sendgrid().list_accounts(patience=0))
+
+
+def test_one_bad_page_is_tried_again(stub: Stub) -> None:
+    stub(200, page(rows(0, 100)))
+    stub(500)
+    stub(200, page(rows(100, 110)))
+    assert ids(list(sendgrid().list_accounts())) == expected(110)
+
+
+def test_the_walk_waits_for_the_rate_limit_within_its_patience(stub: Stub) -> None:
+    soon = str(int(time.time()) + 1)
+    stub(200, page(rows(0, 100)), X_RateLimit_Remaining="0", X_RateLimit_Reset=soon)
+    stub(429, b"", X_RateLimit_Reset=soon)
+    stub(200, page(rows(100, 110)))
+    provider = sendgrid()
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        time.sleep(seconds)
+
+    provider._http.sleep = rest
+    assert ids(list(provider.list_accounts(patience=10))) == expected(110)
+    assert len(rests) >= 2
+
+
+def test_the_walk_gives_up_when_the_wait_is_too_long(stub: Stub) -> None:
+    late = str(int(time.time()) + 200)
+    stub(200, page(rows(0, 100)), X_RateLimit_Remaining="0", X_RateLimit_Reset=late)
+    with pytest.raises(NotSent) as caught:
+        list(sendgrid().list_accounts(patience=100))
+    assert caught.value.retry_at is not None
+
+
+@pytest.mark.slow
+@responses.activate
+def test_a_hundred_thousand_accounts() -> None:
+    def answer(request: Any) -> tuple[int, dict[str, str], str]:
+        query = parse_qs(urlsplit(request.url).query)
+        start = int(query["offset"][0].removeprefix("sg"), base=16) + 1 if "offset" in query else 0
+        listed = ",".join(f'{{"id":"sg{n:032x}"}}' for n in range(start, min(start + 100, 100_000)))
+        last = f'"sg{min(start + 100, 100_000) - 1:032x}"'
+        return 200, {}, f'{{"accounts":[{listed}],"pages":{{"last":{last}}}}}'
+
+    responses.add_callback("GET", f"{SENDGRID}/v3/partners/accounts", callback=answer)
+    assert sum(1 for _ in sendgrid().list_accounts()) == 100_000
