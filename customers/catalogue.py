@@ -1,0 +1,294 @@
+"""What a connection may sell: read at the provider, kept for a day, summed up and compared in plain words.
+
+Entitlements come from the catalogue alone. A name is never taken apart for logic; `label_of` is for people's eyes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from customers.clients import client_for
+from customers.models import Connection
+from customers.models import Offering as Entry
+from portal import audit
+from portal.access.models import User
+from portal.formats import number_text
+from portal.providers import CatalogEntry, Offering, ProviderError
+from portal.vault import CannotOpen
+
+SENDS, IPS, TEAMMATES, SUBUSERS = "email_sends_max_monthly", "ip_count", "teammates_max_total", "users_max_total"
+ENTITLEMENT_WORDS: Mapping[str, str | Promise] = {
+    SENDS: gettext_lazy("e-mails a month"),
+    IPS: gettext_lazy("dedicated IPs"),
+    TEAMMATES: gettext_lazy("teammates"),
+    SUBUSERS: gettext_lazy("subusers"),
+}
+_NAME = re.compile(r"[^.]+\.[^.]+\.(?P<plan>.+)\.v\d+")
+_PLAN_WORDS = {"ip": "Dedicated IP"}
+
+
+class UnableToRefresh(Exception):
+    """The catalogue could not be read, or what came cannot be one. The kept one stays. Text for people."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One entry as forms and pages show it. `sold` is False once the provider no longer lists it."""
+
+    name: str
+    type: str
+    label: str
+    entitlements: dict[str, int]
+    sold: bool = True
+
+    @property
+    def gives(self) -> str:
+        return gives_text(self.entitlements)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One offering before and after. 0 = not in the list."""
+
+    name: str
+    type: str
+    label: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something the account will no longer have: what, and what follows from it."""
+
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Changes:
+    added: list[Line] = field(default_factory=list)
+    removed: list[Line] = field(default_factory=list)
+    changed: list[Line] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+
+# -- reading it ----------------------------------------------------------------------------------------------
+
+
+def refresh_catalogue(
+    *, connection: Connection, now: datetime, actor: User | None = None, request: HttpRequest | None = None
+) -> None:
+    """Read the catalogue at the provider and keep it. Audited when a person asked. Raises `UnableToRefresh`."""
+    try:
+        entries = client_for(connection, interactive=True).catalog()
+    except (ProviderError, CannotOpen) as error:
+        raise UnableToRefresh(str(error)) from error
+    sold = connection.catalogue.filter(gone_at=None)
+    if not any(each.offering.type == "package" for each in entries) and sold.exists():
+        raise UnableToRefresh(
+            _("%(provider)s answered with a catalogue without packages, so the kept one stays.")
+            % {"provider": connection.provider_label}
+        )
+    with transaction.atomic():
+        _keep(connection, entries, now)
+        names = [each.offering.name for each in entries]
+        gone = sold.exclude(name__in=names).update(gone_at=now)
+        Connection.objects.filter(pk=connection.pk).update(catalogue_read_at=now)
+        if actor:
+            after = {"offerings": len(entries), "no_longer_sold": gone}
+            audit.record(actor=actor, verb="catalogue.refreshed", obj=connection, after=after, request=request)
+    connection.catalogue_read_at = now
+
+
+def refresh_when_old(*, connection: Connection, now: datetime) -> str:
+    """Read the catalogue again when it is older than a day. Returns why that failed, "" when it is as it should be."""
+    if not connection.catalogue_is_old(now=now):
+        return ""
+    if connection.paused:
+        return _("%(name)s is paused.") % {"name": connection.name}
+    try:
+        refresh_catalogue(connection=connection, now=now)
+    except UnableToRefresh as error:
+        return str(error)
+    return ""
+
+
+def _keep(connection: Connection, entries: list[CatalogEntry], now: datetime) -> None:
+    rows = {
+        each.offering.name: Entry(
+            connection=connection,
+            name=each.offering.name,
+            type=each.offering.type,
+            entitlements=each.entitlements,
+            first_seen_at=now,
+            last_seen_at=now,
+            gone_at=None,
+        )
+        for each in entries
+    }
+    Entry.objects.bulk_create(
+        rows.values(),
+        update_conflicts=True,
+        unique_fields=("connection", "name"),
+        update_fields=("type", "entitlements", "last_seen_at", "gone_at"),
+    )
+
+
+# -- showing it ----------------------------------------------------------------------------------------------
+
+
+def known(connection: Connection) -> dict[str, Choice]:
+    """Everything the connection ever sold, by name. One query."""
+    rows = connection.catalogue.values_list("name", "type", "entitlements", "gone_at")
+    return {
+        name: Choice(name, kind, label_of(name), entitlements, gone_at is None)
+        for name, kind, entitlements, gone_at in rows
+    }
+
+
+def package_choices(connection: Connection) -> list[Choice]:
+    """The packages on sale, smallest first."""
+    return sorted(_sold(connection, "package"), key=by_size)
+
+
+def addon_choices(connection: Connection) -> list[Choice]:
+    return sorted(_sold(connection, "addon"), key=lambda each: each.label)
+
+
+def by_size(choice: Choice) -> tuple[int, int, str]:
+    return choice.entitlements.get(SENDS, 0), sum(choice.entitlements.values()), choice.name
+
+
+def _sold(connection: Connection, kind: str) -> list[Choice]:
+    return [each for each in known(connection).values() if each.sold and each.type == kind]
+
+
+def label_of(name: str) -> str:
+    """ "postkeeper.ei.pro-100k.v1" -> "Pro 100K". A name of another shape is its own label."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        return name
+    plan = match["plan"]
+    return _PLAN_WORDS.get(plan) or " ".join(_word(part, n) for n, part in enumerate(plan.split("-")))
+
+
+def _word(part: str, position: int) -> str:
+    if any(letter.isdigit() for letter in part) or part == "ip":
+        return part.upper()
+    return part.capitalize() if position == 0 else part
+
+
+def gives_text(entitlements: Mapping[str, int]) -> str:
+    """ "100,000 e-mails a month, 1 dedicated IP". Entitlements we have no word for keep the provider's."""
+    return ", ".join(amount_text(key, count) for key, count in entitlements.items() if count)
+
+
+def amount_text(key: str, count: int) -> str:
+    n = number_text(count)
+    match key:
+        case "email_sends_max_monthly":
+            return ngettext("%(n)s e-mail a month", "%(n)s e-mails a month", count) % {"n": n}
+        case "ip_count":
+            return ngettext("%(n)s dedicated IP", "%(n)s dedicated IPs", count) % {"n": n}
+        case "teammates_max_total":
+            return ngettext("%(n)s teammate", "%(n)s teammates", count) % {"n": n}
+        case "users_max_total":
+            return ngettext("%(n)s subuser", "%(n)s subusers", count) % {"n": n}
+        case _:
+            return f"{key} {n}"
+
+
+# -- summing up and comparing ---------------------------------------------------------------------------------
+
+
+def entitlements_of(
+    connection: Connection, offerings: Iterable[Offering], *, catalogue: Mapping[str, Choice] | None = None
+) -> dict[str, int]:
+    """What a whole list gives, summed: each entitlement times its quantity. Unknown offerings add nothing."""
+    catalogue = known(connection) if catalogue is None else catalogue
+    total: dict[str, int] = {}
+    for each in offerings:
+        for key, count in catalogue[each.name].entitlements.items() if each.name in catalogue else ():
+            total[key] = total.get(key, 0) + count * each.quantity
+    return dict(sorted(total.items(), key=lambda item: _order(item[0])))
+
+
+def compare(
+    connection: Connection,
+    before: Iterable[Offering],
+    after: Iterable[Offering],
+    *,
+    used: int | None = None,
+    catalogue: Mapping[str, Choice] | None = None,
+) -> Changes:
+    """What replacing `before` with `after` changes. `used`: e-mails of the running cycle, None = not read."""
+    catalogue = known(connection) if catalogue is None else catalogue
+    old, new = {each.name: each for each in before}, {each.name: each for each in after}
+    lines = [
+        Line(name, each.type, label_of(name), old[name].quantity if name in old else 0,
+             new[name].quantity if name in new else 0)
+        for name, each in sorted((old | new).items(), key=lambda item: (item[1].type != "package", item[0]))
+    ]  # fmt: skip
+    removed = [each for each in lines if each.before and not each.after]
+    return Changes(
+        added=[each for each in lines if each.after and not each.before],
+        removed=removed,
+        changed=[each for each in lines if each.before and each.after and each.before != each.after],
+        losses=_losses(connection, old, new, catalogue, used)
+        + [_unknown_loss(each) for each in removed if each.name not in catalogue],
+    )
+
+
+def _losses(
+    connection: Connection,
+    old: Mapping[str, Offering],
+    new: Mapping[str, Offering],
+    catalogue: Mapping[str, Choice],
+    used: int | None,
+) -> list[Loss]:
+    had = entitlements_of(connection, old.values(), catalogue=catalogue)
+    has = entitlements_of(connection, new.values(), catalogue=catalogue)
+    return [
+        Loss(amount_text(key, count - has.get(key, 0)), _detail(key, has.get(key, 0), used, connection.provider_label))
+        for key, count in had.items()
+        if count > has.get(key, 0)
+    ]
+
+
+def _detail(key: str, left: int, used: int | None, provider: str) -> str:
+    if key == SENDS and used is None:
+        return _("This cycle's use is not read, so what stays for it is not known.")
+    if key == SENDS and used is not None and used > left:
+        return _("%(n)s of this cycle are over the new package already.") % {"n": number_text(used - left)}
+    if key == SENDS and used is not None:
+        return _("%(n)s stay for this cycle.") % {"n": number_text(left - used)}
+    if key == IPS:
+        return _("The addresses added last go first. They and their sending history do not come back.")
+    if key in (TEAMMATES, SUBUSERS):
+        return _("%(n)s stay. %(provider)s does not say how many are in use.") % {
+            "n": number_text(left),
+            "provider": provider,
+        }
+    return ""
+
+
+def _unknown_loss(line: Line) -> Loss:
+    return Loss(line.label, _("It is not in the catalogue, so what the account loses with it is not known."))
+
+
+def _order(key: str) -> tuple[int, str]:
+    keys = list(ENTITLEMENT_WORDS)
+    return (keys.index(key) if key in keys else len(keys)), key

@@ -1,0 +1,208 @@
+"""Choosing offerings: one package and quantities of add-ons, built from the connection's catalogue."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.forms.boundfield import BoundField
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from customers import catalogue
+from customers.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, Choice
+from customers.models import Connection
+from portal.providers import Offering
+
+MOST = 1000
+
+
+@dataclass(frozen=True)
+class PackageRow:
+    choice: Choice
+    index: int
+    chosen: bool
+    now: bool
+    sends: int | None
+    left: int | None
+    ips: int | None
+    teammates: int | None
+    subusers: int | None
+
+    @property
+    def over(self) -> int:
+        """How far this cycle's use is past the package already; 0 when it is not, or use is not known."""
+        return -self.left if self.left is not None and self.left < 0 else 0
+
+
+@dataclass(frozen=True)
+class AddonRow:
+    choice: Choice
+    bound: BoundField
+    now: int
+    after: int
+
+
+class OfferingsForm(forms.Form):
+    """`package` is a radio of names, `addon-<name>` a quantity for each add-on.
+
+    `initial` is the list the account has. What of it the catalogue does not know is kept: an unknown add-on can
+    only be lowered, an offering of an unknown type is carried along untouched, and a field that did not arrive stays
+    as it was.
+    """
+
+    package = forms.ChoiceField(
+        label=gettext_lazy("Package"),
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": gettext_lazy("Choose a package."),
+            "invalid_choice": gettext_lazy("This package is not in the catalogue any more. Choose another."),
+        },
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        data: Mapping[str, Any] | None = None,
+        initial: Iterable[Offering] = (),
+        *,
+        used: int | None = None,
+        start: Iterable[Offering] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """`start`: what the form shows before anything is chosen, where that is not `initial`."""
+        self.connection, self.used = connection, used
+        self.catalogue = catalogue.known(connection)
+        self.now = {each.name: each for each in initial}
+        begin = self.now if start is None else {each.name: each for each in start}
+        package = next((each.name for each in begin.values() if each.type == "package"), None)
+        super().__init__(data, initial={"package": package}, **kwargs)
+        self._packages = sorted(self._of_type("package"), key=catalogue.by_size)
+        self._addons = sorted(self._of_type("addon"), key=lambda each: each.label)
+        self.fields["package"].choices = [(each.name, each.label) for each in self._packages]  # type: ignore[attr-defined]
+        for each in self._addons:
+            had = self.now[each.name].quantity if each.name in self.now else 0
+            shown = begin[each.name].quantity if each.name in begin else 0
+            self.fields[f"addon-{each.name}"] = _quantity(each, shown, max(had, shown) if not each.sold else MOST)
+
+    def _of_type(self, kind: str) -> list[Choice]:
+        sold = {each.name: each for each in self.catalogue.values() if each.sold and each.type == kind}
+        kept = {
+            name: self.catalogue.get(name, Choice(name, kind, catalogue.label_of(name), {}, sold=False))
+            for name, each in self.now.items()
+            if each.type == kind and name not in sold
+        }
+        return [*sold.values(), *kept.values()]
+
+    def chosen(self) -> list[Offering]:
+        """The full list as it would be sent; what is not valid yet is left out."""
+        if self.is_bound:
+            self.is_valid()
+        values = getattr(self, "cleaned_data", {}) if self.is_bound else self.initial
+        name = values.get("package")
+        package = [Offering(name, "package", 1)] if name else []
+        quantities = {each.name: self._quantity_of(each, values) for each in self._addons}
+        addons = [Offering(each, "addon", count) for each, count in quantities.items() if count]
+        return package + addons + [each for each in self.now.values() if each.type not in ("package", "addon")]
+
+    def _quantity_of(self, addon: Choice, values: Mapping[str, Any]) -> int:
+        value = values.get(f"addon-{addon.name}") if self.is_bound else None
+        shown = self.fields[f"addon-{addon.name}"].initial
+        return int(value if value is not None else shown or 0)
+
+    def packages(self) -> list[PackageRow]:
+        chosen = self["package"].value()
+        return [self._package_row(n, each, chosen) for n, each in enumerate(self._packages)]
+
+    def _package_row(self, index: int, choice: Choice, chosen: str | None) -> PackageRow:
+        given = choice.entitlements
+        sends = given.get(SENDS)
+        left = None if sends is None or self.used is None else sends - self.used
+        return PackageRow(
+            choice, index, choice.name == chosen, choice.name in self.now, sends, left, given.get(IPS),
+            given.get(TEAMMATES), given.get(SUBUSERS),
+        )  # fmt: skip
+
+    def addons(self) -> list[AddonRow]:
+        after = {each.name: each.quantity for each in self.chosen()}
+        return [
+            AddonRow(
+                each,
+                self[f"addon-{each.name}"],
+                self.now[each.name].quantity if each.name in self.now else 0,
+                after.get(each.name, 0),
+            )
+            for each in self._addons
+        ]
+
+    def now_list(self) -> list[Offering]:
+        return list(self.now.values())
+
+    def carried(self) -> list[Offering]:
+        """Offerings of a type we do not know: kept as they came."""
+        return [each for each in self.now.values() if each.type not in ("package", "addon")]
+
+    def gives(self) -> str:
+        """The sum of what the choice entitles to, in words."""
+        given = catalogue.entitlements_of(self.connection, self.chosen(), catalogue=self.catalogue)
+        return catalogue.gives_text(given)
+
+
+def _quantity(choice: Choice, shown: int, most: int) -> forms.IntegerField:
+    widget = forms.NumberInput(attrs={"inputmode": "numeric", "aria-label": _("Quantity of %s") % choice.label})
+    return forms.IntegerField(
+        label=choice.label, min_value=0, max_value=most, initial=shown, required=False, widget=widget
+    )
+
+
+class OfferingListField(forms.Field):
+    """A list of offerings as JSON, as our own page wrote it. It only says what the person saw: the worker compares it
+    with the provider's list, so a forged one can at most end as a conflict."""
+
+    widget = forms.HiddenInput
+
+    def to_python(self, value: Any) -> list[Offering]:
+        try:
+            rows = json.loads(value or "")
+            return [Offering(str(row["name"]), str(row["type"]), int(row["quantity"])) for row in rows]
+        except (ValueError, TypeError, KeyError):
+            raise forms.ValidationError(_("The page is out of date. Open it again.")) from None
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return json.dumps([{"name": each.name, "type": each.type, "quantity": each.quantity} for each in value])
+        return value
+
+
+class ChangeForm(forms.Form):
+    """What goes with the choice: which list and version the person saw, and that they looked at what is lost."""
+
+    base = OfferingListField(required=False)
+    version = forms.IntegerField(widget=forms.HiddenInput, min_value=1)
+    read_at = forms.CharField(widget=forms.HiddenInput, required=False, max_length=40)
+    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+    reason = forms.CharField(label=gettext_lazy("Why"), max_length=500, required=False)
+    checked = forms.BooleanField(
+        label=gettext_lazy("I checked what changes with the customer."),
+        error_messages={"required": gettext_lazy("Tick this first.")},
+    )
+
+
+def new_token() -> str:
+    return uuid.uuid4().hex
+
+
+def rebase(base: list[Offering], found: list[Offering], wanted: list[Offering]) -> list[Offering]:
+    """A person's changes on top of a list that changed meanwhile. Where both changed a line, the person's wins."""
+    was, now, mine = (_by_slot(each) for each in (base, found, wanted))
+    merged = {slot: now.get(slot) if mine.get(slot) == was.get(slot) else mine.get(slot) for slot in [*now, *mine]}
+    return [each for each in merged.values() if each is not None]
+
+
+def _by_slot(offerings: list[Offering]) -> dict[str, Offering]:
+    """The package is one line whatever its name: there is exactly one."""
+    return {each.type if each.type == "package" else each.name: each for each in offerings}

@@ -1,0 +1,105 @@
+"""What staff do to an account at once, without an operation: note its v2 user name, and sign in as it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.clients import client_for, config_of
+from customers.models import Account
+from customers.models.account import AccountState
+from portal import audit
+from portal.access.models import User
+from portal.audit.models import AuditEvent
+from portal.providers import Forbidden, NotFound, ProviderError, SignIn
+from portal.vault import CannotOpen
+
+SIGN_INS_PER_HOUR = 10
+SIGNED_IN_AS = "account.signed_in_as"
+
+
+class UnableToSignIn(Exception):
+    """A refusal people read. `at_provider` is True when the provider was asked and gave no link."""
+
+    def __init__(self, message: str, *, at_provider: bool = False, too_often: bool = False) -> None:
+        super().__init__(message)
+        self.at_provider = at_provider
+        self.too_often = too_often
+
+
+def edit_username(*, actor: User, account: Account, username: str, request: HttpRequest | None = None) -> bool:
+    """Keep the account's v2 user name, by which the v2 overview knows it. False when nothing changed."""
+    before, username = account.v2_username, username.strip()
+    if before == username:
+        return False
+    with transaction.atomic():
+        Account.objects.filter(pk=account.pk).update(v2_username=username)
+        audit.record(
+            actor=actor, verb="account.username_edited", obj=account, customer=account.customer, account=account,
+            before={"v2_username": before}, after={"v2_username": username}, request=request,
+        )  # fmt: skip
+    account.v2_username = username
+    return True
+
+
+def why_no_sign_in(account: Account) -> str:
+    """Why nobody can sign in as this account now; "" when it may be tried."""
+    provider = {"provider": account.provider_label}
+    if not account.connection.capabilities.sign_in_as:
+        return _("%(provider)s has no sign-in as an account.") % provider
+    if not account.provider_id:
+        return _("The account does not exist at %(provider)s yet.") % provider
+    if account.state == AccountState.DELETED:
+        return _("The account is deleted.")
+    if account.state == AccountState.BANNED:
+        return _("%(provider)s banned this account. Nobody can sign in any more.") % provider
+    return ""
+
+
+def sign_in_link(
+    *, actor: User, account: Account, reason: str, now: datetime, request: HttpRequest | None = None
+) -> SignIn:
+    """A one-time address, recorded in the audit log before it is given away. It is never stored, logged or repeated.
+
+    Raises `UnableToSignIn`.
+    """
+    if refusal := why_no_sign_in(account):
+        raise UnableToSignIn(refusal)
+    lately = AuditEvent.objects.filter(actor=actor, verb=SIGNED_IN_AS, at__gt=now - timedelta(hours=1))
+    if lately.count() >= SIGN_INS_PER_HOUR:
+        raise UnableToSignIn(
+            _("You signed in as customers %(n)d times in the last hour, which is the limit. Wait a while.")
+            % {"n": SIGN_INS_PER_HOUR},
+            too_often=True,
+        )
+    try:
+        link = client_for(account.connection, interactive=True).sign_in_url(account.ref)
+    except (ProviderError, CannotOpen) as error:
+        raise UnableToSignIn(_explained(account, error), at_provider=True) from None
+    audit.record(
+        actor=actor, verb=SIGNED_IN_AS, obj=account, customer=account.customer, account=account, reason=reason,
+        request=request,
+    )  # fmt: skip
+    return link
+
+
+def _explained(account: Account, error: Exception) -> str:
+    provider = {"provider": account.provider_label, "why": str(error)}
+    if isinstance(error, NotFound):
+        return _("%(provider)s does not know this account. Read it again to see whether it is still there.") % provider
+    if isinstance(error, Forbidden):
+        return _("%(provider)s does not allow it in the account's present state. Read it again.") % provider
+    return _("%(provider)s gave no sign-in link: %(why)s") % provider
+
+
+def sign_in_targets(account: Account) -> list[str]:
+    """Where the link may lead, as sources of a content policy: browsers hold a form's redirect to `form-action`."""
+    base = urlsplit(account.connection.base_url)
+    hosts = [host for host in config_of(account.connection).sign_in_hosts if host != base.hostname]
+    own = [] if settings.PRODUCTION else [f"{base.scheme}://{base.netloc}"]
+    return [f"https://{name}" for host in hosts for name in (host, f"*.{host}")] + own

@@ -1,0 +1,128 @@
+"""What the operations pages read: the list as the URL asks for it, and one operation."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Q, QuerySet
+
+from customers.models import Connection, Operation
+from customers.states import OPEN, OperationKind, OperationState
+from portal.access.models import User
+from portal.states import operation_state_choices
+
+S, K = OperationState, OperationKind
+SIZES = (25, 50, 100, 200)
+SORTS = {
+    "asked": ("pk",),
+    "customer": ("account__customer__company_name", "pk"),
+    "kind": ("kind", "pk"),
+    "state": ("state", "pk"),
+}
+DEFAULT_SORT = "-asked"
+# Filters of the URL; a search keeps them.
+KEPT = ("state", "kind", "connection", "who")
+# Whom the outcome waits for: a create whose outcome is unknown, and whatever needs attention.
+NEEDS_A_PERSON = Q(state=S.NEEDS_ATTENTION) | Q(state=S.UNKNOWN, kind=K.CREATE)
+
+
+@dataclass(frozen=True)
+class OperationsPage:
+    page: Page[Operation]
+    view: str
+    counts: dict[str, int]
+    state_choices: list[tuple[str, str]]
+    kind_choices: list[tuple[str, str]]
+    connection_choices: list[tuple[str, str]]
+    person_choices: list[tuple[str, str]]
+    filtered: bool
+    kept: list[tuple[str, str]]
+
+
+def operations_page(asked: Mapping[str, str]) -> OperationsPage:
+    """The list as the URL asks for it. The number of queries does not depend on the number of rows."""
+    found = _filtered(asked)
+    by_state = Operation.objects.aggregate(
+        needs=Count("pk", filter=NEEDS_A_PERSON), open=Count("pk", filter=Q(state__in=OPEN))
+    )
+    size = int(asked.get("size", "")) if asked.get("size", "").isdigit() else SIZES[1]
+    page = Paginator(found.order_by(*_order(asked.get("sort", ""))), size if size in SIZES else SIZES[1])
+    return OperationsPage(
+        page=page.get_page(asked.get("page")),
+        view=asked.get("view", "") if asked.get("view") in ("needs", "open") else "",
+        counts=by_state,
+        state_choices=operation_state_choices(),
+        kind_choices=[(value, str(label)) for value, label in K.choices],
+        connection_choices=[(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")],
+        person_choices=_people(),
+        filtered=any(asked.get(name) for name in ("q", *KEPT)),
+        kept=[(name, asked[name]) for name in ("view", "sort", "size", *KEPT) if asked.get(name)],
+    )
+
+
+def _people() -> list[tuple[str, str]]:
+    asked = Operation.objects.order_by().values("requested_by")
+    people = User.objects.filter(pk__in=asked).order_by("name").values_list("public_id", "name", "email")
+    return [(str(key), name or email) for key, name, email in people[:200]]
+
+
+def _filtered(asked: Mapping[str, str]) -> QuerySet[Operation]:
+    found = Operation.objects.select_related("account__customer", "connection", "requested_by")
+    if asked.get("view") == "needs":
+        found = found.filter(NEEDS_A_PERSON)
+    elif asked.get("view") == "open":
+        found = found.filter(state__in=OPEN)
+    if asked.get("state") in S.values:
+        found = found.filter(state=asked["state"])
+    if asked.get("kind") in K.values:
+        found = found.filter(kind=asked["kind"])
+    if connection := _uuid(asked.get("connection", "")):
+        found = found.filter(connection__public_id=connection)
+    if person := _uuid(asked.get("who", "")):
+        found = found.filter(requested_by__public_id=person)
+    return found.filter(_search(asked["q"].strip()[:200])) if asked.get("q", "").strip() else found
+
+
+def _search(text: str) -> Q:
+    """By code ("op_7C31AB", or the start of one), by the provider's id, else by customer."""
+    lower = text.casefold()
+    found = Q(account__customer__search__contains=lower) | Q(account__provider_id=text)
+    bare = lower.removeprefix("op_")
+    if re.fullmatch(r"[0-9a-f]{1,32}", bare):
+        low, high = uuid.UUID(bare.ljust(32, "0")), uuid.UUID(bare.ljust(32, "f"))
+        code = Q(public_id__gte=low, public_id__lte=high)
+        return code if lower.startswith("op_") else found | code
+    if whole := _uuid(text):
+        return Q(public_id=whole)
+    return found
+
+
+def _order(sort: str) -> tuple[str, ...]:
+    column = sort if sort.lstrip("-") in SORTS else DEFAULT_SORT
+    backwards = column.startswith("-")
+    return tuple(f"-{each}" if backwards else each for each in SORTS[column.lstrip("-")])
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def operation_of(public_id: uuid.UUID) -> Operation | None:
+    """One operation with everything a page says beside it."""
+    related = ("account__customer", "account__connection", "connection", "requested_by", "retry_of", "follows")
+    return Operation.objects.select_related(*related).filter(public_id=public_id).first()
+
+
+def waits_for(operation: Operation) -> Operation | None:
+    """The earlier operation of the same account that a queued one stands behind."""
+    if operation.state != S.QUEUED:
+        return None
+    earlier = Operation.objects.open().filter(account=operation.account_id, pk__lt=operation.pk)
+    return earlier.order_by("-pk").first()

@@ -1,0 +1,163 @@
+"""Operations in plain words: the headline, how it stands, and the steps. Nothing here decides anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.translation import gettext as _
+
+from customers.models import Operation, Step
+from customers.states import OperationKind, OperationState
+from portal.formats import clock_text
+
+S, K = OperationState, OperationKind
+STEPS_SHOWN = 8
+_LOOKS = {
+    S.SUCCEEDED: "done",
+    S.FAILED: "failed",
+    S.CANCELLED: "failed",
+    S.UNKNOWN: "unknown",
+    S.NEEDS_ATTENTION: "unknown",
+}
+
+
+@dataclass(frozen=True)
+class StepLine:
+    """One line for the `steps` component of the pages."""
+
+    label: str
+    state: str
+    at: datetime | None = None
+    note: str = ""
+
+
+def headline_of(operation: Operation) -> str:
+    """The title over an operation that needs explaining; "" for one that goes its quiet way."""
+    provider = {"provider": operation.connection.provider_label}
+    if operation.state == S.UNKNOWN and operation.kind == K.CREATE:
+        return _("We don't know if %(provider)s created this account.") % provider
+    if operation.state == S.UNKNOWN:
+        return _("We don't know yet if %(provider)s did this.") % provider
+    if operation.state == S.NEEDS_ATTENTION:
+        return _("This needs a person.")
+    if operation.state != S.FAILED:
+        return ""
+    match operation.error_kind:
+        case "conflict":
+            return _("The list at %(provider)s changed meanwhile. Ours is not in force.") % provider
+        case "no_reading":
+            return _("Nothing was deleted.")
+        case "permission" | "held":
+            return _("Nothing was sent.")
+        case "rejected":
+            return _("%(provider)s said no. Nothing changed there.") % provider
+        case _:
+            return _("This failed.")
+
+
+def story_of(operation: Operation) -> str:
+    """One or two sentences: how it stands and what follows from it."""
+    told = _STORIES.get(S(operation.state))
+    return told(operation) if told else sentence(operation.summary)
+
+
+def _queued(operation: Operation) -> str:
+    if operation.connection.paused:
+        return _("The connection is paused. Nothing is sent until an admin resumes it.")
+    if not operation.summary:
+        return _("It waits for its turn. Nothing is sent yet, so it can be cancelled.")
+    return _("%(why)s It is tried again at %(when)s.") % {
+        "why": sentence(operation.summary),
+        "when": clock_text(operation.not_before, seconds=True),
+    }
+
+
+def _claimed(operation: Operation) -> str:
+    return _("A worker has taken it and looks first. Nothing is sent yet.")
+
+
+def _sending(operation: Operation) -> str:
+    name = {"provider": operation.connection.provider_label}
+    return _("The request is with %(provider)s. It can't be cancelled any more.") % name
+
+
+def _unknown(operation: Operation) -> str:
+    if operation.kind == K.CREATE:
+        return _(
+            "We sent the request and no usable answer came. We have not sent it again, so there is at most one new "
+            "account. A person must decide."
+        )
+    return _(
+        "We sent the change and no usable answer came. We read back at %(provider)s until we know. Nothing is sent "
+        "before that."
+    ) % {"provider": operation.connection.provider_label}
+
+
+_STORIES: dict[OperationState, Callable[[Operation], str]] = {
+    S.QUEUED: _queued,
+    S.CLAIMED: _claimed,
+    S.SENDING: _sending,
+    S.UNKNOWN: _unknown,
+}
+
+
+def sentence(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".!?" else f"{text}."
+
+
+# -- steps ---------------------------------------------------------------------------------------------------
+
+
+def steps_of(operation: Operation) -> list[StepLine]:
+    """What happened, what is happening, what comes next. A long story is told from its end."""
+    rows = list(operation.steps.all())
+    lines = [
+        StepLine(_label(operation, row), _LOOKS.get(S(row.after), "now") if row is rows[-1] else "done", row.at)
+        for row in rows
+    ]
+    hidden = len(lines) - STEPS_SHOWN
+    if hidden > 0:
+        lines = [lines[0], StepLine(_("%(n)d steps more") % {"n": hidden}, "done"), *lines[1 + hidden :]]
+    coming = _to_come(operation)
+    return lines + [StepLine(label, "next", note=_("next") if label == coming[0] else "") for label in coming]
+
+
+def _label(operation: Operation, row: Step) -> str:
+    name = {"provider": operation.connection.provider_label}
+    labels = {
+        S.QUEUED: _("Back in the queue") if row.before else _("Queued"),
+        S.CLAIMED: _first(operation),
+        S.SENDING: _("Sending to %(provider)s") % name,
+        S.UNKNOWN: _("No usable answer, outcome unknown"),
+        S.NEEDS_ATTENTION: _("Needs attention"),
+        S.SUCCEEDED: _("%(provider)s confirmed it") % name if row.before == S.SENDING else _("Done"),
+        S.FAILED: _("Failed"),
+        S.CANCELLED: _("Cancelled"),
+    }
+    return labels[S(row.after)]
+
+
+def _first(operation: Operation) -> str:
+    if operation.kind == K.CREATE:
+        return _("Starting")
+    return _("Looking at %(provider)s first") % {"provider": operation.connection.provider_label}
+
+
+def _to_come(operation: Operation) -> list[str]:
+    sending = _("Sending to %(provider)s") % {"provider": operation.connection.provider_label}
+    match S(operation.state):
+        case S.QUEUED:
+            return [_first(operation), sending, _("Read back and compare")]
+        case S.CLAIMED:
+            return [sending, _("Read back and compare")]
+        case S.SENDING:
+            return [_("Read back and compare")]
+        case S.UNKNOWN if operation.kind != K.CREATE:
+            return [_("Reading back until we know")]
+        case S.UNKNOWN | S.NEEDS_ATTENTION:
+            return [_("A person decides")]
+        case _:
+            return []

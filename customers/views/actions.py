@@ -1,0 +1,252 @@
+"""What can be done to one account: suspend, unsuspend, delete, sign in as it, read it again, note its user name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_http_methods, require_POST
+
+from customers import observations
+from customers.forms import actions as forms
+from customers.forms.offerings import new_token
+from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
+from customers.models import Account, Operation
+from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
+from customers.states import OperationKind, OperationState
+from customers.views.common import SeeOther, account_or_404, go_to, is_fragment, open_kind_of, person
+from portal.access.reauth import reauthenticated
+from portal.middleware import CONTENT_SECURITY_POLICY
+from portal.providers import AccountState, ProviderError
+from portal.vault import CannotOpen
+
+Text = str | Promise
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One of suspend, unsuspend and delete: how it is asked and what the page says."""
+
+    kind: OperationKind
+    ask: Callable[..., Operation]
+    consequences: str
+    why: list[tuple[str, Any]]
+    question: Text
+    button: Text
+    undo: Text
+    turn: Text
+    danger: bool = False
+
+
+SUSPEND = Deed(
+    OperationKind.SUSPEND,
+    ask_suspend,
+    "suspend_consequences",
+    forms.WHY_SUSPEND,
+    gettext_lazy("Suspend %(name)s?"),
+    gettext_lazy("Suspend account"),
+    gettext_lazy("Unsuspend any time. Deleted mail stays deleted."),
+    gettext_lazy("%(kind)s is under way. The suspend starts when that ends."),
+    danger=True,
+)
+UNSUSPEND = Deed(
+    OperationKind.UNSUSPEND,
+    ask_unsuspend,
+    "unsuspend_consequences",
+    forms.WHY_UNSUSPEND,
+    gettext_lazy("Unsuspend %(name)s?"),
+    gettext_lazy("Unsuspend account"),
+    gettext_lazy("It can be suspended again any time."),
+    gettext_lazy("%(kind)s is under way. The unsuspend starts when that ends."),
+)
+DELETE = Deed(
+    OperationKind.DELETE,
+    ask_delete,
+    "delete_consequences",
+    forms.WHY_DELETE,
+    gettext_lazy("Delete the account of %(name)s?"),
+    gettext_lazy("Delete account for good"),
+    gettext_lazy("This can't be undone."),
+    gettext_lazy("%(kind)s is under way. The delete starts when that ends."),
+    danger=True,
+)
+
+
+@require_http_methods(["GET", "POST"])
+def account_suspend(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    return _do(request, account_or_404(public_id), SUSPEND)
+
+
+@require_http_methods(["GET", "POST"])
+def account_unsuspend(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    return _do(request, account_or_404(public_id), UNSUSPEND)
+
+
+@require_http_methods(["GET", "POST"])
+@reauthenticated(minutes=10)
+def account_delete(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """`?without_reading=1` is believed only when the account's last delete failed because there was no reading."""
+    account = account_or_404(public_id)
+    without = "without_reading" in request.GET and _no_reading(account)
+    facts = {"company_name": account.customer.company_name, "without_reading": without}
+    return _do(request, account, DELETE, form_class=forms.DeleteForm, facts=facts)
+
+
+def _do(
+    request: HttpRequest,
+    account: Account,
+    deed: Deed,
+    *,
+    form_class: type[forms.ReasonForm] = forms.ReasonForm,
+    facts: dict[str, Any] | None = None,
+) -> HttpResponse:
+    """The question with its consequences; the answer asks for the operation."""
+    facts = facts or {}
+    if request.method == "GET":
+        form = form_class(why=deed.why, initial={"client_token": new_token()}, **facts)
+        return _question(request, account, deed, form, without=bool(facts.get("without_reading")))
+    form = form_class(request.POST, why=deed.why, **facts)
+    if form.is_valid():
+        extra = {"without_reading": True} if facts.get("without_reading") else {}
+        try:
+            deed.ask(
+                actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(),
+                client_token=form.cleaned_data["client_token"], request=request, **extra,
+            )  # fmt: skip
+        except UnableToAsk as refusal:
+            form.add_error("reason" if refusal.field == "reason" else None, str(refusal))
+        else:
+            return go_to(request, "customers:account", account.public_id)
+    return _question(request, account, deed, form, without=bool(facts.get("without_reading")), status=422)
+
+
+def _question(
+    request: HttpRequest, account: Account, deed: Deed, form: forms.ReasonForm, *, without: bool, status: int = 200
+) -> HttpResponse:
+    name = {"name": account.customer.company_name}
+    waiting = open_kind_of(account)
+    context = {
+        "account": account,
+        "customer": account.customer,
+        "connection": account.connection,
+        "form": form,
+        "deed": deed,
+        "question": deed.question % name,
+        "consequences": getattr(account.connection.capabilities, deed.consequences),
+        "waits": deed.turn % {"kind": waiting} if waiting else "",
+        "blocked": _why_not(account, deed),
+        "without_reading": without,
+        "here": request.get_full_path(),
+    }
+    template = "customers/_deed.html" if is_fragment(request) else "customers/deed.html"
+    return render(request, template, context, status=status)
+
+
+def _why_not(account: Account, deed: Deed) -> str:
+    """What makes asking pointless; the operation itself looks again at the provider before anything is sent."""
+    provider = {"provider": account.provider_label}
+    if not account.provider_id:
+        return _("The account does not exist at %(provider)s yet.") % provider
+    if account.state == AccountState.DELETED:
+        return _("The account is deleted already.")
+    if deed.kind == OperationKind.DELETE:
+        return ""
+    if AccountState.STOPPED_BY_US not in account.connection.capabilities.writable_states:
+        return _("%(provider)s has no way to suspend an account.") % provider
+    if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
+        return _("%(provider)s stopped this account itself. Only %(provider)s can lift that.") % provider
+    return ""
+
+
+def _no_reading(account: Account) -> bool:
+    last = account.operations.filter(kind=OperationKind.DELETE).order_by("-pk").first()
+    return last is not None and last.state == OperationState.FAILED and last.error_kind == "no_reading"
+
+
+# -- signing in as the account ---------------------------------------------------------------------------------
+
+
+@require_http_methods(["GET", "POST"])
+@reauthenticated(minutes=60)
+def account_sign_in_as(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """GET asks why. POST is a plain form in a new tab: it is answered with the provider's one-time address."""
+    account = account_or_404(public_id)
+    if request.method == "GET":
+        form = forms.ReasonForm(why=forms.WHY_SIGN_IN, initial={"client_token": new_token()})
+        return _sign_in_page(request, account, form)
+    form = forms.ReasonForm(request.POST, why=forms.WHY_SIGN_IN)
+    if not form.is_valid():
+        return _sign_in_page(request, account, form, status=422)
+    try:
+        link = sign_in_link(
+            actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(), request=request
+        )
+    except UnableToSignIn as refusal:
+        status = 502 if refusal.at_provider else 429 if refusal.too_often else 422
+        return _sign_in_page(request, account, form, refusal=str(refusal), status=status)
+    response = SeeOther(link.url)
+    response["Referrer-Policy"] = "no-referrer"
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _sign_in_page(
+    request: HttpRequest, account: Account, form: forms.ReasonForm, *, refusal: str = "", status: int = 200
+) -> HttpResponse:
+    context = {
+        "account": account,
+        "customer": account.customer,
+        "connection": account.connection,
+        "form": form,
+        "blocked": why_no_sign_in(account),
+        "refusal": refusal,
+    }
+    response = render(request, "customers/sign_in_as.html", context, status=status)
+    # Chromium holds the redirect after a form to this list, so this page alone names where the link may lead.
+    allowed = " ".join(["form-action 'self'", *sign_in_targets(account)])
+    response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace("form-action 'self'", allowed)
+    return response
+
+
+# -- small things ----------------------------------------------------------------------------------------------
+
+
+@require_POST
+def account_refresh(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Read state and offerings at the provider now."""
+    account = account_or_404(public_id)
+    provider = {"provider": account.provider_label}
+    if not account.provider_id:
+        messages.warning(request, _("The account does not exist at %(provider)s yet.") % provider)
+        return go_to(request, "customers:account", account.public_id)
+    try:
+        observations.read_account(account=account, now=timezone.now())
+    except (ProviderError, CannotOpen) as error:
+        text = _("%(provider)s could not be read: %(why)s What you see is the last reading.")
+        messages.error(request, text % (provider | {"why": error}))
+    else:
+        messages.success(request, _("Read from %(provider)s just now.") % provider)
+    return go_to(request, "customers:account", account.public_id)
+
+
+@require_http_methods(["GET", "POST"])
+def account_username(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    account = account_or_404(public_id)
+    form = forms.UsernameForm(request.POST or None, initial={"username": account.v2_username})
+    if request.method == "POST" and form.is_valid():
+        name = form.cleaned_data["username"]
+        if edit_username(actor=person(request), account=account, username=name, request=request):
+            messages.success(request, _("The v2 user name is kept."))
+        return go_to(request, "customers:account", account.public_id)
+    context = {"account": account, "customer": account.customer, "connection": account.connection, "form": form}
+    template = "customers/_username.html" if is_fragment(request) else "customers/username.html"
+    return render(request, template, context, status=422 if request.method == "POST" else 200)

@@ -1,0 +1,50 @@
+"""What the views of this app share: who asks, which row, and how to move on."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, cast
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, resolve_url
+
+from customers.models import Account
+from customers.states import OPEN
+from portal.access.models import User
+
+
+def person(request: HttpRequest) -> User:
+    """The signed-in member of staff; the middleware lets nobody else in."""
+    return cast("User", request.user)
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Asked by htmx for a part of a page. A page restored from the browser's history is asked for whole."""
+    htmx: Any = getattr(request, "htmx", None)
+    return bool(htmx) and not htmx.history_restore_request
+
+
+def account_or_404(public_id: uuid.UUID) -> Account:
+    return get_object_or_404(Account.objects.select_related("customer", "connection"), public_id=public_id)
+
+
+def open_kind_of(account: Account) -> str:
+    """The kind of operation that is under way on the account, in words; "" when there is none."""
+    first = account.operations.filter(state__in=OPEN).order_by("pk").first()
+    return first.get_kind_display() if first else ""
+
+
+class SeeOther(HttpResponseRedirect):
+    """After a change: the next address is fetched with GET."""
+
+    status_code = 303
+
+
+def go_to(request: HttpRequest, to: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+    """Leave for another page: 303, or for htmx a header, because it would follow a 303 into the fragment."""
+    address = resolve_url(to, *args, **kwargs)
+    if not is_fragment(request):
+        return SeeOther(address)
+    response = HttpResponse(status=200)
+    response["HX-Redirect"] = address
+    return response

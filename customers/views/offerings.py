@@ -1,0 +1,274 @@
+"""The offerings editor, and the choice of offerings in the form of a new account."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods
+
+from customers import catalogue, observations
+from customers.clients import client_for
+from customers.forms.offerings import ChangeForm, OfferingsForm, new_token, rebase
+from customers.models import Account, Connection, Operation
+from customers.models.account import as_offerings
+from customers.operations import StaleVersion, UnableToAsk, ask_offerings
+from customers.states import OperationState
+from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person
+from portal.providers import Offering, ProviderError
+from portal.vault import CannotOpen
+
+# After a slow reading the catalogue is not asked as well: a page waits ten seconds for a provider, not twenty.
+QUICK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The list the editor starts from, and how sure we are of it."""
+
+    offerings: list[Offering]
+    at: datetime | None
+    problem: str = ""
+    catalogue_problem: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    label: str
+    name: str
+    saw: int
+    now: int
+    yours: int
+
+
+@require_http_methods(["GET", "POST"])
+def offerings_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """GET reads the list at the provider and shows it. POST asks to replace it, or shows what changed meanwhile."""
+    account = account_or_404(public_id)
+    if not account.provider_id:
+        messages.warning(request, _("The account does not exist at the provider yet."))
+        return go_to(request, "customers:account", account.public_id)
+    if request.method == "POST":
+        return _ask(request, account)
+    reading = _read(account)
+    if failed := _conflicting(account, request.GET.get("conflict", "")):
+        saw, wanted = (as_offerings(failed.result[key]) for key in ("base", "wanted"))
+        return _conflict_page(request, account, reading, saw=saw, wanted=wanted, failed=failed)
+    change = ChangeForm(initial=_start(account, reading))
+    form = OfferingsForm(account.connection, None, reading.offerings, used=account.usage_used)
+    return _page(request, account, form, change, reading=reading)
+
+
+@require_http_methods(["GET", "POST"])
+def offerings_changes(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """What the choice would change: the right column for htmx, the whole editor without it. Sends nothing."""
+    account = account_or_404(public_id)
+    change = ChangeForm(request.POST)
+    base = _base_of(change)
+    if request.method == "GET" or base is None:
+        return go_to(request, "customers:account-offerings", account.public_id)
+    form = OfferingsForm(account.connection, request.POST, base, used=account.usage_used)
+    if request.POST.get("settle") in ("merge", "mine"):
+        return _settled(request, account, change, form)
+    unticked = ChangeForm(initial={**_typed(change), "base": base})
+    if is_fragment(request):
+        context = _context(account, form, unticked)
+        return render(request, "customers/_offering_changes.html", context)
+    return _page(request, account, form, unticked, reading=Reading(base, _read_at(change)))
+
+
+@require_http_methods(["GET"])
+def offering_choices(request: HttpRequest) -> HttpResponse:
+    """Packages, add-ons and what they give together, for the form of a new account (`?connection=`)."""
+    wanted = _uuid(request.GET.get("connection", ""))
+    connection = Connection.objects.filter(public_id=wanted).first() if wanted else None
+    if connection is None:
+        return render(request, "customers/_offering_choices.html", {"connection": None})
+    problem = catalogue.refresh_when_old(connection=connection, now=timezone.now())
+    chosen = "package" in request.GET or any(name.startswith("addon-") for name in request.GET)
+    form = OfferingsForm(connection, request.GET if chosen else None)
+    if "package" not in request.GET:
+        form.errors.pop("package", None)
+    context = {"connection": connection, "offerings_form": form, "catalogue_problem": problem}
+    return render(request, "customers/_offering_choices.html", context)
+
+
+# -- asking ----------------------------------------------------------------------------------------------------
+
+
+def _ask(request: HttpRequest, account: Account) -> HttpResponse:
+    change = ChangeForm(request.POST)
+    base = _base_of(change)
+    if base is None:
+        messages.warning(request, _("The page was out of date. Nothing was sent."))
+        return go_to(request, "customers:account-offerings", account.public_id)
+    form = OfferingsForm(account.connection, request.POST, base, used=account.usage_used)
+    if not (form.is_valid() & change.is_valid()):
+        return _page(request, account, form, change, reading=Reading(base, _read_at(change)), status=422)
+    values = change.cleaned_data
+    try:
+        ask_offerings(
+            actor=person(request), account=account, base=base, version=values["version"], offerings=form.chosen(),
+            reason=values["reason"], client_token=values["client_token"], now=timezone.now(), request=request,
+        )  # fmt: skip
+    except StaleVersion as stale:
+        current = account_or_404(stale.current.public_id)
+        return _conflict_page(
+            request, current, _read(current), saw=base, wanted=form.chosen(), reason=values["reason"], status=409
+        )
+    except UnableToAsk as refusal:
+        form.add_error("package" if refusal.field == "package" else None, str(refusal))
+        return _page(request, account, form, change, reading=Reading(base, _read_at(change)), status=422)
+    return go_to(request, "customers:account", account.public_id)
+
+
+def _settled(request: HttpRequest, account: Account, change: ChangeForm, form: OfferingsForm) -> HttpResponse:
+    """The person said what to do about a list that changed meanwhile: go on from the list as it is now."""
+    saw = _saw(request)
+    reading = Reading(form.now_list(), _read_at(change))
+    wanted = form.chosen()
+    if request.POST["settle"] == "merge" and saw is not None:
+        wanted = rebase(saw, reading.offerings, wanted)
+    start = _start(account, reading) | {"reason": request.POST.get("reason", "")[:500]}
+    settled = OfferingsForm(account.connection, None, reading.offerings, used=account.usage_used, start=wanted)
+    return _page(request, account, settled, ChangeForm(initial=start), reading=reading)
+
+
+def _conflict_page(
+    request: HttpRequest,
+    account: Account,
+    reading: Reading,
+    *,
+    saw: list[Offering],
+    wanted: list[Offering],
+    failed: Operation | None = None,
+    reason: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """The editor with the three lists side by side; nothing can be sent until the person has settled it."""
+    form = OfferingsForm(account.connection, None, reading.offerings, used=account.usage_used, start=wanted)
+    start = _start(account, reading) | {"reason": reason or (failed.reason if failed else "")}
+    conflict = {
+        "differences": _differences(saw, reading.offerings, wanted),
+        "saw": ChangeForm(initial={"base": saw})["base"].value(),
+        "failed": failed,
+        "saw_at": failed.created_at if failed else None,
+    }
+    return _page(request, account, form, ChangeForm(initial=start), reading=reading, conflict=conflict, status=status)
+
+
+# -- the page ---------------------------------------------------------------------------------------------------
+
+
+def _page(
+    request: HttpRequest,
+    account: Account,
+    form: OfferingsForm,
+    change: ChangeForm,
+    *,
+    reading: Reading,
+    conflict: dict[str, Any] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    context = _context(account, form, change) | {
+        "reading": reading,
+        "conflict": conflict,
+        "waits_behind": open_kind_of(account),
+    }
+    return render(request, "customers/offerings.html", context, status=status)
+
+
+def _context(account: Account, form: OfferingsForm, change: ChangeForm) -> dict[str, Any]:
+    chosen = form.chosen()
+    return {
+        "account": account,
+        "customer": account.customer,
+        "connection": account.connection,
+        "form": form,
+        "change": change,
+        "chosen": [(each, catalogue.label_of(each.name)) for each in chosen],
+        "changes": catalogue.compare(
+            account.connection, form.now_list(), chosen, used=account.usage_used, catalogue=form.catalogue
+        ),
+    }
+
+
+def _read(account: Account) -> Reading:
+    """The list at the provider now; when it cannot be read, the last one we have and why."""
+    now, started = timezone.now(), time.monotonic()
+    kept = account.offerings if account.offerings is not None else account.desired_offerings
+    if account.connection.paused:
+        problem = _("%(name)s is paused.") % {"name": account.connection.name}
+        return Reading(as_offerings(kept), account.offerings_read_at, problem)
+    try:
+        found = client_for(account.connection, interactive=True).offerings(account.ref)
+    except (ProviderError, CannotOpen) as error:
+        return Reading(as_offerings(kept), account.offerings_read_at, str(error))
+    observations.observe_offerings(account_id=account.pk, offerings=found, now=now)
+    quick = time.monotonic() - started < QUICK_SECONDS
+    problem = catalogue.refresh_when_old(connection=account.connection, now=now) if quick else ""
+    return Reading(found, now, catalogue_problem=problem)
+
+
+def _start(account: Account, reading: Reading) -> dict[str, Any]:
+    return {
+        "base": reading.offerings, "version": account.version, "client_token": new_token(),
+        "read_at": reading.at.isoformat() if reading.at else "",
+    }  # fmt: skip
+
+
+def _typed(change: ChangeForm) -> dict[str, Any]:
+    """What stands in the form as it was sent, to be shown again; the tick is not among it: it is for one list only."""
+    return {name: change[name].value() for name in ("version", "client_token", "reason", "read_at")}
+
+
+def _base_of(change: ChangeForm) -> list[Offering] | None:
+    change.is_valid()
+    found: list[Offering] | None = change.cleaned_data.get("base")
+    return found
+
+
+def _read_at(change: ChangeForm) -> datetime | None:
+    change.is_valid()
+    try:
+        return parse_datetime(change.cleaned_data.get("read_at", ""))
+    except ValueError:
+        return None
+
+
+def _saw(request: HttpRequest) -> list[Offering] | None:
+    return _base_of(ChangeForm({"base": request.POST.get("saw", "")}))
+
+
+def _conflicting(account: Account, text: str) -> Operation | None:
+    """The operation of this account that `?conflict=` names, if it did end as a conflict."""
+    public_id = _uuid(text)
+    failed = account.operations.filter(state=OperationState.FAILED, error_kind="conflict")
+    return failed.filter(public_id=public_id).first() if public_id else None
+
+
+def _differences(saw: list[Offering], now: list[Offering], yours: list[Offering]) -> list[Difference]:
+    """Only the lines that changed at the provider since the person saw them."""
+    was, has, wants = ({each.name: each.quantity for each in found} for found in (saw, now, yours))
+    names = [each.name for each in sorted({*saw, *now}, key=lambda each: (each.type != "package", each.name))]
+    return [
+        Difference(catalogue.label_of(name), name, was.get(name, 0), has.get(name, 0), wants.get(name, 0))
+        for name in dict.fromkeys(names)
+        if was.get(name, 0) != has.get(name, 0)
+    ]
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,173 @@
+"""Operations: the list, one of them with its evidence, and what a person may do about it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from customers import catalogue, deciding, operations, telling
+from customers.forms.actions import DecideForm, choices_of, may_exist
+from customers.forms.offerings import new_token
+from customers.models import Operation
+from customers.operations import UnableToAsk
+from customers.queries import operations as queries
+from customers.states import FINAL, ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
+from customers.views.common import go_to, is_fragment, person
+from portal.access.permissions import allowed
+
+S = OperationState
+
+
+@require_GET
+def operation_list(request: HttpRequest) -> HttpResponse:
+    found = queries.operations_page(request.GET.dict())
+    template = "customers/_operations.html" if is_fragment(request) else "customers/operations.html"
+    return render(request, template, {"found": found, "page": found.page})
+
+
+@require_GET
+def operation_row(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """One row of the list. It asks again by itself until the operation has ended."""
+    return render(request, "customers/_operation_row.html", {"operation": _operation_or_404(public_id)})
+
+
+@require_GET
+def operation_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """The card with the steps. It asks again by itself; when the operation has ended the page is told so once."""
+    operation = _operation_or_404(public_id)
+    response = render(request, "customers/_operation_progress.html", _card(operation))
+    if is_fragment(request) and operation.is_final:
+        response["HX-Trigger"] = "operation-ended"
+    elif is_fragment(request) and operation.needs_a_person and request.GET.get("was") != operation.state:
+        response["HX-Trigger"] = "operation-stuck"
+    return response
+
+
+@require_GET
+def operation_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    operation = _operation_or_404(public_id)
+    return _page(request, operation, DecideForm(operation))
+
+
+@require_POST
+def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    operation = _operation_or_404(public_id)
+    try:
+        operations.cancel(actor=person(request), operation=operation, now=timezone.now(), request=request)
+    except UnableToAsk as refusal:
+        messages.warning(request, str(refusal))
+    else:
+        messages.success(request, _("Cancelled. Nothing was sent."))
+    if request.POST.get("back") == "account":
+        return go_to(request, "customers:account", operation.account.public_id)
+    return go_to(request, "customers:operation", operation.public_id)
+
+
+@require_POST
+def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Ask a failed operation again, as a new one."""
+    operation = _operation_or_404(public_id)
+    token = request.POST.get("client_token", "")[:64] or new_token()
+    try:
+        again = operations.retry(
+            actor=person(request), operation=operation, client_token=token, now=timezone.now(), request=request
+        )
+    except UnableToAsk as refusal:
+        messages.warning(request, str(refusal))
+        return go_to(request, "customers:operation", operation.public_id)
+    return go_to(request, "customers:operation", again.public_id)
+
+
+@require_POST
+def operation_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """A person says what happened, or what is to happen. What was typed comes back when it is refused."""
+    operation = _operation_or_404(public_id)
+    form = DecideForm(operation, request.POST)
+    if form.is_valid():
+        try:
+            _decide(request, operation, form.cleaned_data)
+        except UnableToAsk as refusal:
+            form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        else:
+            return go_to(request, "customers:operation", operation.public_id)
+    return _page(request, _operation_or_404(public_id), form, status=422)
+
+
+def _decide(request: HttpRequest, operation: Operation, values: dict[str, Any]) -> None:
+    common: dict[str, Any] = {
+        "actor": person(request),
+        "operation": operation,
+        "reason": values["reason"],
+        "now": timezone.now(),
+        "request": request,
+    }
+    match values["choice"]:
+        case "link":
+            deciding.decide_link(provider_id=values["provider_id"], **common)
+        case "send_again":
+            deciding.decide_not_created(send_again=True, **common)
+        case "stop":
+            deciding.decide_not_created(send_again=False, **common)
+        case "try_again":
+            deciding.decide_try_again(**common)
+        case "give_up":
+            deciding.decide_give_up(**common)
+
+
+def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, status: int = 200) -> HttpResponse:
+    may = allowed(person(request).role, ROUTE_OF_KIND[OperationKind(operation.kind)], "POST")
+    attempts = list(operation.attempts.all())
+    context = _card(operation) | {
+        "customer": operation.account.customer,
+        "attempts": attempts,
+        "last_attempt": attempts[-1] if attempts else None,
+        "offerings": _labelled(operation.payload.get("offerings", [])),
+        "profile": operation.payload.get("profile", {}),
+        "form": form,
+        "choices": choices_of(operation) if may else (),
+        "waits_for_a_person": operation.state in WAITS_FOR_A_PERSON,
+        "may_exist": may_exist(operation),
+        "may_act": may,
+        "can_retry": _can_retry(operation),
+        "retries": list(operation.retries.all()),
+        "followers": list(operation.followers.all()),
+        "client_token": new_token(),
+    }
+    return render(request, "customers/operation.html", context, status=status)
+
+
+def _card(operation: Operation) -> dict[str, Any]:
+    return {
+        "operation": operation,
+        "account": operation.account,
+        "connection": operation.connection,
+        "headline": telling.headline_of(operation),
+        "story": telling.story_of(operation),
+        "step_lines": telling.steps_of(operation),
+        "behind": queries.waits_for(operation),
+        "running": operation.state not in FINAL,
+    }
+
+
+def _can_retry(operation: Operation) -> bool:
+    """Worth sending again as it was: what the provider refused by the field is corrected instead, a conflict redone."""
+    elsewhere = operation.error_kind in ("conflict", "no_reading") or bool(operation.field_errors)
+    return operation.state == S.FAILED and not elsewhere and not operation.retries.exists()
+
+
+def _labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"label": catalogue.label_of(row["name"])} for row in rows]
+
+
+def _operation_or_404(public_id: uuid.UUID) -> Operation:
+    operation = queries.operation_of(public_id)
+    if operation is None:
+        raise Http404
+    return operation
