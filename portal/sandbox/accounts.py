@@ -66,9 +66,7 @@ def row_of(db: sqlite3.Connection, account_id: str) -> sqlite3.Row:
     return row
 
 
-def find(
-    db: sqlite3.Connection, account_id: str, *, organisation: str, region: str, now: float
-) -> sqlite3.Row | None:
+def find(db: sqlite3.Connection, account_id: str, *, organisation: str, region: str, now: float) -> sqlite3.Row | None:
     """An account as the provider would see it now: not deleted, and not of the future (a late create)."""
     row: sqlite3.Row | None = db.execute(
         "SELECT * FROM account WHERE id = ? AND organisation = ? AND region = ? AND deleted_at IS NULL"
@@ -128,9 +126,7 @@ def catalogue(db: sqlite3.Connection, organisation: str) -> dict[str, sqlite3.Ro
 
 
 def history_of(db: sqlite3.Connection, account: sqlite3.Row) -> History:
-    rows = db.execute(
-        "SELECT at, kind, value FROM history WHERE account = ? ORDER BY at, id", (account["id"],)
-    )
+    rows = db.execute("SELECT at, kind, value FROM history WHERE account = ? ORDER BY at, id", (account["id"],))
     added = db.execute("SELECT at, requests FROM usage_added WHERE account = ? ORDER BY at", (account["id"],))
     return History(
         moments=_moments(rows),
@@ -178,9 +174,7 @@ def _moments(rows: Iterable[sqlite3.Row]) -> list[Moment]:
 
 
 def _addresses(entries: Mapping[str, sqlite3.Row], offerings: list[Offering]) -> int:
-    return sum(
-        _entitlement(entries.get(item["name"]), "ip_count") * item.get("quantity", 1) for item in offerings
-    )
+    return sum(_entitlement(entries.get(item["name"]), "ip_count") * item.get("quantity", 1) for item in offerings)
 
 
 def _entitlement(entry: sqlite3.Row | None, name: str) -> int:

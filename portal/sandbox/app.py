@@ -6,6 +6,7 @@ import traceback
 from urllib.parse import parse_qsl, urlencode
 
 from portal.sandbox import admin, faults, login, sendgrid_behalf, sendgrid_partner, sendgrid_v2
+from portal.sandbox.keys import bearer_of
 from portal.sandbox.limits import Limiter
 from portal.sandbox.start import Credentials, Start, begin
 from portal.sandbox.store import Store
@@ -27,9 +28,7 @@ class Application:
     def handle(self, request: Request) -> Reply:
         try:
             if request.path == "/_admin" or request.path.startswith("/_admin/"):
-                return admin.handle(
-                    self.store, request, admin_key=self.credentials.admin_key, reset=self.reset
-                )
+                return admin.handle(self.store, request, admin_key=self.credentials.admin_key, reset=self.reset)
             if request.path.startswith("/_login/"):
                 return login.show(self.store, request)
             return self._provider(request)
@@ -100,13 +99,13 @@ class Application:
             (
                 now,
                 call.request.method,
-                _masked_path(call.request),
+                _hidden(call, _masked_path(call.request)),
                 call.operation,
                 call.organisation or None,
                 call.region or None,
                 call.key_label or None,
                 account,
-                _masked_body(call.request),
+                _hidden(call, _masked_body(call.request)),
                 None if silent else reply.status,
                 fault or None,
                 _leaked(call),
@@ -123,16 +122,19 @@ def _masked_path(request: Request) -> str:
     return f"{request.path}?{urlencode(shown, safe='*:@,')}"
 
 
-def _masked_body(request: Request) -> str | None:
-    if not request.body:
-        return None
+def _masked_body(request: Request) -> str:
     text = request.body[:BODY_KEPT].decode("utf-8", "replace")
     if "form-urlencoded" in request.headers.get("content-type", ""):
         fields = parse_qsl(text, keep_blank_values=True)
-        return urlencode(
-            [(name, "***" if _is_secret(name, value) else value) for name, value in fields], safe="*@"
-        )
+        return urlencode([(name, "***" if _is_secret(name, value) else value) for name, value in fields], safe="*@")
     return re.sub(r"SG\.[\w-]{8,}(?:\.[\w-]+)?", "***", text)
+
+
+def _hidden(call: Call, text: str) -> str | None:
+    """Whatever the caller's own key is called and wherever it was put, it does not stay in the log."""
+    for key in filter(None, (call.key, bearer_of(call))):
+        text = text.replace(key, "***")
+    return text or None
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -142,6 +144,4 @@ def _is_secret(name: str, value: str) -> bool:
 def _leaked(call: Call) -> bool:
     """A credential in the URL, where every proxy on the way would have logged it."""
     query = call.request.query
-    return any(name in query for name in sendgrid_v2.CREDENTIALS) or bool(
-        call.key and call.key in query.values()
-    )
+    return any(name in query for name in sendgrid_v2.CREDENTIALS) or bool(call.key and call.key in query.values())

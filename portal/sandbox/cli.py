@@ -29,16 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, required=True, help="0 picks a free one")
     parser.add_argument("--data", default=":memory:", help="SQLite file, or :memory: (the default)")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument(
-        "--allow-public", action="store_true", help="listen on an address other machines can reach"
-    )
+    parser.add_argument("--allow-public", action="store_true", help="listen on an address other machines can reach")
     parser.add_argument("--sendgrid-key", help="key of the global organisation")
     parser.add_argument("--sendgrid-eu-key", help="key of the EU organisation")
     parser.add_argument("--admin-key", help="key of the admin plane")
     parser.add_argument("--latency-ms", type=_natural, help="wait before every answer")
-    parser.add_argument(
-        "--rate", type=_natural, help="requests per minute, key and operation; 0 for no limit"
-    )
+    parser.add_argument("--rate", type=_natural, help="requests per minute, key and operation; 0 for no limit")
     parser.add_argument(
         "--fault",
         action="append",
@@ -46,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[OPERATION/]NAME[:COUNT|:PROB]",
         help="may be repeated",
     )
-    parser.add_argument(
-        "--seed", type=int, help="makes ids, keys and chances repeatable; only in a new data file"
-    )
+    parser.add_argument("--seed", type=int, help="makes ids, keys and chances repeatable; only in a new data file")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ ALIASES = {
 PARAMS = {"seconds", "status", "reset", "retry_after", "location", "megabytes"}
 
 
-class UnableToArm(ValueError):  # noqa: N818 - the house's name for a refusal
+class UnableToArm(ValueError):
     """The fault has no such name, or its numbers make no sense."""
 
 
@@ -97,8 +97,7 @@ def arm(
     if probability is not None and not 0 < probability <= 1:
         raise UnableToArm("probability must be above 0 and at most 1")
     cursor = store.db.execute(
-        "INSERT INTO fault (name, operation, count, probability, after, email, params)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO fault (name, operation, count, probability, after, email, params) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (real, operation or alias_operation, count, probability, after, email, json.dumps(params or {})),
     )
     return int(cursor.lastrowid or 0)

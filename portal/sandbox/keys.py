@@ -16,9 +16,7 @@ def bearer_of(call: Call) -> str | None:
 
 
 def key_row(call: Call, key: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = call.db.execute(
-        "SELECT * FROM api_key WHERE key = ? AND NOT revoked", (key,)
-    ).fetchone()
+    row: sqlite3.Row | None = call.db.execute("SELECT * FROM api_key WHERE key = ? AND NOT revoked", (key,)).fetchone()
     return row
 
 

@@ -15,9 +15,7 @@ PROFILE_FIELDS = ("first_name", "last_name", "company_name", "company_website", 
 EMAIL = re.compile(r"[^@\s\"(),:;<>\[\]\\]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z0-9-]{2,}")
 PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
 # Lenient: the provider's own sample leaves the scheme out.
-WEBSITE = re.compile(
-    r"(?:https?://)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z]{2,}(?::\d+)?(?:[/?#]\S*)?"
-)
+WEBSITE = re.compile(r"(?:https?://)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z]{2,}(?::\d+)?(?:[/?#]\S*)?")
 PHONE_RULE = (
     "Field must be formatted using the E.164 standard consisting of [+] [country code] [subscriber number"
     " including area code] and can have a maximum of fifteen digits."
@@ -76,8 +74,7 @@ def offering_errors(offerings: object, known: Mapping[str, str]) -> list[FieldEr
 
 def offerings_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": item["name"], "type": item["type"], "quantity": item.get("quantity", 1)}
-        for item in body["offerings"]
+        {"name": item["name"], "type": item["type"], "quantity": item.get("quantity", 1)} for item in body["offerings"]
     ]
 
 

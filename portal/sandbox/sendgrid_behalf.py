@@ -14,7 +14,7 @@ from portal.sandbox import accounts
 from portal.sandbox.clock import day_of
 from portal.sandbox.keys import admit_bearer, lacks
 from portal.sandbox.usage import CycleUse, cycle_at, use_by_day
-from portal.sandbox.wire import Api, Call, Reply, Route, json_reply, plain_error
+from portal.sandbox.wire import Api, Call, Reply, Route, json_reply, plain_error, too_many_requests
 
 MESSAGES = {401: "authorization required", 403: "access forbidden", 404: "not found"}
 PROFILE = (
@@ -33,6 +33,8 @@ MAX_DAYS = 3_660
 
 
 def error(status: int) -> Reply:
+    if status == 429:
+        return too_many_requests()
     return plain_error(status, MESSAGES.get(status, "something went wrong"))
 
 
@@ -52,12 +54,8 @@ def _act_as(call: Call) -> Reply | None:
     match = re.fullmatch(r"account-id (\S+)", behalf)
     if match is None:
         return error(call.switch("unknown_behalf"))  # a bare value would be a subuser, and there is none
-    call.account = accounts.find(
-        call.db, match[1], organisation=call.organisation, region=call.region, now=call.now
-    )
-    if call.account is None or (
-        call.now < call.account["ready_at"] and call.switch("create_lag_as") == "404"
-    ):
+    call.account = accounts.find(call.db, match[1], organisation=call.organisation, region=call.region, now=call.now)
+    if call.account is None or (call.now < call.account["ready_at"] and call.switch("create_lag_as") == "404"):
         return error(call.switch("unknown_behalf"))
     if call.account["state"] == "deactivated" and call.switch("deactivated") == "old":
         return error(403)  # the older tables: API keys are off
@@ -112,9 +110,7 @@ def stats(call: Call) -> Reply:
     if call.account is not None:
         used = use_by_day(accounts.history_of(call.db, call.account), first, last, call.now)
     rows = _aggregate(used, first, last, aggregated_by)
-    return json_reply(
-        200, [{"date": day, "stats": [{"metrics": sums}]} for day, sums in rows[offset : offset + limit]]
-    )
+    return json_reply(200, [{"date": day, "stats": [{"metrics": sums}]} for day, sums in rows[offset : offset + limit]])
 
 
 def mail_send(call: Call) -> Reply:
@@ -153,9 +149,7 @@ def _aggregate(used: dict[date, int], first: date, last: date, by: str) -> list[
     sums: dict[str, dict[str, int]] = {}
     for step in range((last - first).days + 1):
         day = first + timedelta(days=step)
-        bucket = {"day": day, "week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}[
-            by
-        ].isoformat()
+        bucket = {"day": day, "week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}[by].isoformat()
         counters = metrics_of(used.get(day, 0))
         known = sums.setdefault(bucket, dict.fromkeys(counters, 0))
         for name, count in counters.items():
@@ -176,9 +170,7 @@ def _credits(use: CycleUse) -> dict[str, int | str]:
 
 
 def _reseller(call: Call) -> sqlite3.Row:
-    row: sqlite3.Row = call.db.execute(
-        "SELECT * FROM organisation WHERE id = ?", (call.organisation,)
-    ).fetchone()
+    row: sqlite3.Row = call.db.execute("SELECT * FROM organisation WHERE id = ?", (call.organisation,)).fetchone()
     return row
 
 

@@ -18,7 +18,7 @@ from portal.sandbox.partner_fields import (
     profile_errors,
     profile_of,
 )
-from portal.sandbox.wire import Api, Call, Reply, Route, json_reply
+from portal.sandbox.wire import Api, Call, Reply, Route, json_reply, too_many_requests
 
 ERRORS = {
     400: (40000, "The request was formatted incorrectly"),
@@ -36,6 +36,8 @@ ERRORS = {
 
 
 def error(status: int) -> Reply:
+    if status == 429:
+        return too_many_requests()
     number, message = ERRORS.get(status, (status * 100, "Something went wrong"))
     return json_reply(status, {"errors": [field_error(number, message, "")]})
 
@@ -88,9 +90,7 @@ def create(call: Call) -> Reply:
     if body is None:
         return error(400)
     known = {
-        name: row["type"]
-        for name, row in accounts.catalogue(call.db, call.organisation).items()
-        if not row["gone"]
+        name: row["type"] for name, row in accounts.catalogue(call.db, call.organisation).items() if not row["gone"]
     }
     errors = profile_errors(body["profile"]) if "profile" in body else []
     errors += offering_errors(body.get("offerings"), known)
@@ -127,9 +127,7 @@ def put_offerings(call: Call, account: sqlite3.Row) -> Reply:
     # What the account already has may stay, also when the catalogue no longer offers it.
     known = {item["name"]: item["type"] for item in json.loads(account["offerings"])}
     known |= {
-        name: row["type"]
-        for name, row in accounts.catalogue(call.db, call.organisation).items()
-        if not row["gone"]
+        name: row["type"] for name, row in accounts.catalogue(call.db, call.organisation).items() if not row["gone"]
     }
     errors = offering_errors(body.get("offerings"), known)
     if errors:
@@ -189,7 +187,8 @@ def _page(call: Call, limit: int, after: sqlite3.Row | None) -> list[sqlite3.Row
     where = f"AND {beyond}" if after is not None else ""
     rows = call.db.execute(
         "SELECT * FROM account WHERE organisation = :organisation AND region = :region"  # noqa: S608
-        f" AND deleted_at IS NULL AND created_at <= :now AND listed_at <= :now {where} ORDER BY {order} LIMIT :limit",
+        " AND deleted_at IS NULL AND created_at <= :now AND listed_at <= :now"
+        f" {where} ORDER BY {order} LIMIT :limit",
         {
             "organisation": call.organisation,
             "region": call.region,

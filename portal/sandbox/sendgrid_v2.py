@@ -93,9 +93,7 @@ def _admit_password(call: Call, given: dict[str, str]) -> Reply | None:
         (given.get("api_user", ""), given.get("api_key", "")),
     ).fetchone()
     if row is None:
-        return (
-            problem(call, "e1", 400, "Bad username / password") if _is_xml(call) else problem(call, "e2", 401)
-        )
+        return problem(call, "e1", 400, "Bad username / password") if _is_xml(call) else problem(call, "e2", 401)
     call.organisation, call.key, call.key_label = row["id"], row["username"], f"{row['id']} password"
     call.region = call.request.region or ""
     return None

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from portal.sandbox.app import Application
 from portal.sandbox.wire import Reply, Request, plain_error
 
-MAX_BODY = 1_000_000
+MAX_BODY = 20_000_000  # the admin plane takes accounts by the thousand
 REGIONS = ("global", "eu")
 LONGEST_HANG = 600
 

@@ -56,9 +56,7 @@ def begin(store: Store, start: Start) -> Credentials:
             db.execute("DELETE FROM fault")
         for text in start.faults:
             faults.arm_text(store, text)
-        login = db.execute(
-            "SELECT username, password FROM organisation WHERE id = 'reseller-global'"
-        ).fetchone()
+        login = db.execute("SELECT username, password FROM organisation WHERE id = 'reseller-global'").fetchone()
     return Credentials(key, eu_key, login["username"], login["password"], admin_key)
 
 
@@ -67,8 +65,7 @@ def add_organisation(store: Store, id_: str, name: str, username: str) -> None:
         "INSERT INTO organisation VALUES (?, ?, ?, ?)", (id_, name, username, _text(store.rng("secret"), 20))
     )
     store.db.executemany(
-        "INSERT INTO catalogue (organisation, name, type, display_name, free, entitlements)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO catalogue (organisation, name, type, display_name, free, entitlements) VALUES (?, ?, ?, ?, ?, ?)",
         [
             (id_, entry.name, entry.type, entry.display_name, entry.free, json.dumps(entry.entitlements))
             for entry in DEMO

@@ -83,6 +83,7 @@ class Store:
         self._lock = threading.RLock()
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = NORMAL")
+        self.db.execute("PRAGMA foreign_keys = ON")
         self.db.executescript(SCHEMA)
         self.clock = Clock(*(self.meta("clock") or (0.0, None)))
         self.switches = Switches(self.meta("switches") or {})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class UnableToSwitch(ValueError):  # noqa: N818 - the house's name for a refusal
+class UnableToSwitch(ValueError):
     """The name is not a switch, or the value is not one it takes."""
 
 

@@ -137,11 +137,7 @@ def use_by_day(history: History, first: date, last: date, now: float) -> dict[da
     for cycle in cycles(history, now):
         if cycle.end > first and cycle.start <= last:
             found.update(
-                {
-                    use.day: use.used
-                    for use in cycle_days(history, cycle, now)
-                    if first <= use.day <= last and use.used
-                }
+                {use.day: use.used for use in cycle_days(history, cycle, now) if first <= use.day <= last and use.used}
             )
     return found
 

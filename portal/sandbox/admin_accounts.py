@@ -1,0 +1,155 @@
+"""The admin plane's accounts: making and changing them past the API, and the truth about what they sent."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from portal.sandbox import accounts
+from portal.sandbox.asked import Asked, Refused, sending_of
+from portal.sandbox.clock import iso, moment_of
+from portal.sandbox.usage import cycle_use, cycles, use_by_day
+
+CHANGED_AT_BIRTH = ("state", "state_at", "sending", "username", "reputation", "subusers")
+DEFAULT_OFFERINGS = ({"name": "postkeeper.ei.essentials-50k.v1", "type": "package"},)
+PLAIN_CHANGES = {
+    "email": "UPDATE account SET email = ? WHERE id = ?",
+    "username": "UPDATE account SET username = ? WHERE id = ?",
+    "reputation": "UPDATE account SET reputation = ? WHERE id = ?",
+    "subusers": "UPDATE account SET subusers = ? WHERE id = ?",
+    "anchor_day": "UPDATE account SET anchor_day = ? WHERE id = ?",
+}
+
+
+def list_accounts(asked: Asked) -> object:
+    rows = asked.db.execute("SELECT * FROM account ORDER BY seq").fetchall()
+    counts: dict[str, int] = {}
+    for row in rows:
+        word = "deleted" if row["deleted_at"] is not None else row["state"]
+        counts[word] = counts.get(word, 0) + 1
+    return {"count": len(rows), "counts": counts, "accounts": [_shown(row) for row in rows]}
+
+
+def new_accounts(asked: Asked) -> object:
+    """One account, or many under `accounts`, as somebody's console would make them: without an API call."""
+    if "accounts" in asked.body:
+        return {"accounts": [_new_account(asked, item) for item in asked.body["accounts"]]}
+    return _new_account(asked, asked.body)
+
+
+def one_account(asked: Asked) -> object:
+    return _shown(_account(asked))
+
+
+def change_account(asked: Asked) -> object:
+    account = _account(asked)
+    _change(asked, account, asked.body)
+    return _shown(accounts.row_of(asked.db, account["id"]))
+
+
+def remove_account(asked: Asked) -> object:
+    accounts.delete(asked.db, _account(asked)["id"], asked.now)
+    return {"deleted": True}
+
+
+def add_usage(asked: Asked) -> object:
+    account = _account(asked)
+    at = moment_of(asked.body["at"]) if asked.body.get("at") else asked.now
+    requests = asked.body["requests"]
+    if type(requests) is not int or requests < 0:
+        raise Refused(400, "requests must be a whole number, 0 or more")
+    if at < account["created_at"]:
+        raise Refused(400, "the account did not exist at that time")
+    accounts.add_usage(asked.db, account["id"], at, requests)
+    return {"added": requests, "at": iso(at)}
+
+
+def truth(asked: Asked) -> object:
+    """What was really sent, per account and billing cycle, deleted accounts included."""
+    if "account" in asked.query:
+        rows = asked.db.execute("SELECT * FROM account WHERE id = ?", (asked.query["account"],)).fetchall()
+    else:
+        rows = asked.db.execute("SELECT * FROM account ORDER BY seq").fetchall()
+    return {"now": iso(asked.now), "accounts": [_truth(asked, row) for row in rows]}
+
+
+def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
+    organisation = given.get("organisation", "reseller-global")
+    profile = dict(given.get("profile", {}))
+    if "email" in given:
+        profile["email"] = given["email"]
+    at = moment_of(given["created_at"]) if given.get("created_at") else asked.now
+    account = accounts.open_account(
+        asked.store,
+        organisation=organisation,
+        region=given.get("region", "eu" if organisation == "reseller-eu" else "global"),
+        profile=profile,
+        offerings=[{"quantity": 1, **item} for item in given.get("offerings", DEFAULT_OFFERINGS)],
+        at=at,
+        test=bool(given.get("test", False)),
+        anchor_day=given.get("anchor_day"),
+    )
+    later = {name: value for name, value in given.items() if name in CHANGED_AT_BIRTH}
+    # What is told of a new account holds from its beginning, unless a time is given for the state.
+    _change(asked, account, {"at": iso(at), **later})
+    return _shown(accounts.row_of(asked.db, account["id"]))
+
+
+def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> None:
+    at = moment_of(given["at"]) if given.get("at") else asked.now
+    if "sending" in given:
+        accounts.note(asked.db, account["id"], at, "sending", sending_of(given["sending"]))
+    if "offerings" in given:
+        accounts.set_offerings(asked.db, account, [{"quantity": 1, **item} for item in given["offerings"]], at)
+    if "state" in given:
+        state_at = moment_of(given["state_at"]) if given.get("state_at") else at
+        accounts.set_state(asked.db, account["id"], str(given["state"]), state_at)
+    for name, statement in PLAIN_CHANGES.items():
+        if name in given:
+            _check_column(name, given[name])
+            asked.db.execute(statement, (given[name], account["id"]))
+
+
+def _check_column(name: str, value: object) -> None:
+    if name == "anchor_day" and not (type(value) is int and 1 <= value <= 31):
+        raise Refused(400, "anchor_day is a day of the month, 1 to 31")
+
+
+def _account(asked: Asked) -> sqlite3.Row:
+    try:
+        return accounts.row_of(asked.db, asked.ids["account"])
+    except LookupError as error:
+        raise Refused(404, str(error)) from error
+
+
+def _shown(row: sqlite3.Row) -> dict[str, Any]:
+    shown = dict(row)
+    for name in ("profile", "offerings", "ips"):
+        shown[name] = json.loads(shown[name])
+    for name in ("created_at", "updated_at", "listed_at", "ready_at", "deleted_at"):
+        shown[name] = iso(shown[name]) if shown[name] is not None else None
+    return {**shown, "test": bool(shown["test"])}
+
+
+def _truth(asked: Asked, row: sqlite3.Row) -> dict[str, Any]:
+    history = accounts.history_of(asked.db, row)
+    uses = [cycle_use(history, cycle, asked.now) for cycle in cycles(history, asked.now)]
+    shown: dict[str, Any] = {name: row[name] for name in ("id", "organisation", "region", "email", "username", "state")}
+    shown["test"] = bool(row["test"])
+    shown["deleted_at"] = iso(row["deleted_at"]) if row["deleted_at"] is not None else None
+    shown["cycles"] = [
+        {
+            "start": use.cycle.start.isoformat(),
+            "next_reset": use.cycle.end.isoformat(),
+            "allowed": use.allowed,
+            "attempted": use.attempted,
+            "used": use.used,
+            "overage": use.overage,
+            "over": use.cycle.end.isoformat() <= iso(asked.now)[:10],
+        }
+        for use in uses
+    ]
+    if "days" in asked.query and uses:
+        by_day = use_by_day(history, uses[0].cycle.start, uses[-1].cycle.end, asked.now)
+        shown["days"] = {day.isoformat(): count for day, count in sorted(by_day.items())}
+    return shown
