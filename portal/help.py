@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from portal.access.permissions import NotYourRole
 from portal.states import ACCOUNT_STATES, OPERATION_STATES, account_state_choices
 
 
@@ -86,7 +87,9 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _plain(request, "403.html", 403)
+    """Who may is said; any other reason stays out of the page."""
+    reason = str(exception) if isinstance(exception, NotYourRole) else ""
+    return _plain(request, "403.html", 403, reason=reason)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -110,6 +113,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return HttpResponse(_("The portal failed. Reload the page to see what was saved."), status=500)
 
 
-def _plain(request: HttpRequest, template: str, status: int) -> HttpResponse:
-    context = {"request_id": getattr(request, "request_id", "")}
+def _plain(request: HttpRequest, template: str, status: int, *, reason: str = "") -> HttpResponse:
+    context = {"request_id": getattr(request, "request_id", ""), "reason": reason}
     return HttpResponse(render_to_string(template, context), status=status)

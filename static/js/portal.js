@@ -142,9 +142,8 @@
   }
 
   // --- Unsaved changes ----------------------------------------------------------------------------------
-  const unsaved = () => one("form[data-guard][data-changed]");
   window.addEventListener("beforeunload", (event) => {
-    if (unsaved()) event.preventDefault();
+    if (one("form[data-guard][data-changed]")) event.preventDefault();
   });
 
   // --- The dialog -----------------------------------------------------------------------------------------
@@ -201,7 +200,7 @@
       showTicked(target.form);
     }
     if (target.matches("[data-all]")) setAll(target.form, target.checked);
-    if (target.matches('[hx-target="#dialog"]')) opener = target;
+    if (target.matches('[hx-target="#dialog"]') && !target.closest("#dialog")) opener = target;
   });
   function closeMenus(except = null) {
     for (const menu of all("details.pk-drop[open]")) if (menu !== except && !menu.contains(except)) menu.open = false;
@@ -226,7 +225,7 @@
   });
   document.addEventListener("input", (event) => {
     const form = event.target.form;
-    if (form && (form.matches("[data-guard]") || form.closest("#dialog"))) form.dataset.changed = "";
+    if (form?.method === "post") form.dataset.changed = "";
     const stepper = event.target.closest("[data-stepper]");
     if (stepper) showStepper(stepper);
   });
@@ -241,20 +240,26 @@
 
   // --- htmx -----------------------------------------------------------------------------------------------------
   const polls = (event) => event.detail.elt?.closest?.("[data-poll]");
+  let away = false;
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (polls(event) && document.hidden) event.preventDefault();
+    if (polls(event) && (document.hidden || away)) event.preventDefault();
   });
-  // Signing out meanwhile must not sweep away what somebody is typing, nor may a poll take the page elsewhere.
+  // An answer that leads to the sign-in page must not sweep away what somebody has typed; an idle page may go there.
   document.addEventListener("htmx:beforeOnLoad", (event) => {
     const xhr = event.detail.xhr;
     const leads = xhr.getResponseHeader("HX-Redirect") ?? "";
     const toSignIn = document.body.dataset.signIn && leads.split("?")[0].endsWith(document.body.dataset.signIn);
-    if (toSignIn && (polls(event) || unsaved() || one("#dialog form[data-changed]"))) {
+    away = xhr.status === 401;
+    if (toSignIn && one("form[data-changed]")) {
       event.preventDefault();
       signedOut();
     } else if (leads && xhr.status < 400) {
       all("form[data-changed]").forEach((form) => { delete form.dataset.changed; });
     }
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const { elt, successful, requestConfig } = event.detail;
+    if (successful && requestConfig?.triggeringEvent?.type === "submit") delete elt.dataset?.changed;
   });
   document.addEventListener("htmx:responseError", (event) => {
     const status = event.detail.xhr.status;
@@ -271,11 +276,10 @@
   });
   // After paging, sorting or filtering, the reader goes on at the list's top, not at the page's end.
   document.addEventListener("htmx:afterSettle", (event) => {
-    const { target, elt } = event.detail;
-    if (elt?.matches?.(".pk-pager a") || (target?.id === "list" && !document.contains(elt) && elt?.closest?.(".pk-pager"))) {
-      target.scrollIntoView({ block: "start" });
-    }
-    if (target?.id === "list" && (document.activeElement === document.body || !document.activeElement)) {
+    const { target, requestConfig } = event.detail;
+    if (target?.id !== "list") return;
+    if (requestConfig?.elt?.closest?.(".pk-pager")) target.scrollIntoView({ block: "start" });
+    if (!document.activeElement || document.activeElement === document.body) {
       target.setAttribute("tabindex", "-1");
       target.focus({ preventScroll: true });
     }
@@ -290,7 +294,6 @@
     showTheme();
     prepare(document.body);
     dialog()?.addEventListener("close", dialogClosed);
-    // A closing menu is shown as open details; the rail drawer closes by itself when a link is followed.
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
