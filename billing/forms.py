@@ -1,0 +1,37 @@
+"""What finance may type: which connections to read now, and why a lower reading is taken over."""
+
+from __future__ import annotations
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from customers.models import Connection
+
+ALL = "all"
+
+
+class StartForm(forms.Form):
+    """`connection` is a connection's public id or "all"; `client_token` makes a double click one run."""
+
+    connection = forms.CharField(max_length=36)
+    client_token = forms.CharField(max_length=64)
+
+    def clean_connection(self) -> list[Connection]:
+        wanted = self.cleaned_data["connection"]
+        if wanted == ALL:
+            return list(Connection.objects.filter(paused=""))
+        found = [each for each in Connection.objects.all() if str(each.public_id) == wanted]
+        if not found:
+            raise forms.ValidationError(_("There is no such connection."))
+        return found
+
+
+class AcceptForm(forms.Form):
+    """Take a lower reading over. `start_on` names the cycle, `snapshot` the reading that was shown."""
+
+    start_on = forms.DateField(widget=forms.HiddenInput)
+    snapshot = forms.IntegerField(widget=forms.HiddenInput)
+    reason = forms.CharField(
+        max_length=1000, label=_("Reason"), widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": _("A reason is needed. It is kept in the audit log.")},
+    )

@@ -1,0 +1,227 @@
+"""What providers said of use (append only), the periods finance reads, and the runs that did the reading.
+
+A reading that did not come is the absence of a row, never a zero: `used` is not nullable anywhere.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from customers.models import Account, Connection, FinalReading
+
+
+class SyncRun(models.Model):
+    """One pass over a connection's accounts. `slot` makes a run of a kind unique: the UTC date for the nightly run, the
+    request's token for one somebody asked for, the cycle's end and distance for a deadline run."""
+
+    class Kind(models.TextChoices):
+        NIGHTLY = "nightly", _("Nightly")
+        ASKED = "asked", _("Asked for")
+        DEADLINE = "deadline", _("Before the end of a cycle")
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("Running")
+        COMPLETE = "complete", _("Complete")
+        WITH_ERRORS = "complete_with_errors", _("Complete, with errors")
+        PAUSED = "paused", _("Paused")
+        ABORTED = "aborted", _("Aborted")
+
+    ENDED = (State.COMPLETE, State.WITH_ERRORS, State.ABORTED)
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="usage_runs")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    slot = models.CharField(max_length=64)
+    # The connection's source when the run began: one run never mixes two.
+    source = models.CharField(max_length=20)
+    state = models.CharField(max_length=20, choices=State.choices, default=State.RUNNING)
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(default=0)
+    # Readings that differed from the last one, and readings lower than the last one (kept, not taken over).
+    changed = models.PositiveIntegerField(default=0)
+    lower = models.PositiveIntegerField(default=0)
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    # One worker at a time: a lease with a fence. A worker that lost its lease cannot write any more.
+    fence = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField()
+    # What is not read by then is skipped: the next night, or the next cycle, has begun.
+    until = models.DateTimeField()
+    message = models.CharField(max_length=500, default="", blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-started_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("connection", "kind", "slot"), name="usage_run_once_per_slot"),
+            models.CheckConstraint(
+                condition=Q(total__gte=F("done") + F("failed") + F("skipped")), name="usage_run_counts_fit"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=("complete", "complete_with_errors", "aborted"))
+                | Q(total=F("done") + F("failed") + F("skipped")),
+                name="usage_run_ended_means_all_settled",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("state", "not_before"), name="usage_run_due"),
+            models.Index(fields=("connection", "-started_at"), name="usage_run_latest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.connection} {self.kind} {self.slot}"
+
+    @property
+    def pending(self) -> int:
+        return self.total - self.done - self.failed - self.skipped
+
+    @property
+    def settled(self) -> int:
+        return self.done + self.failed + self.skipped
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in self.ENDED
+
+
+class UsageSnapshot(models.Model):
+    """What the provider said of one account's use in one billing period, as of a time. Append only.
+
+    A row is added only when the answer differs from the last one; that it was confirmed is on `SyncItem` and
+    `UsagePeriod`. `lower` marks a count below what was known of the same period: kept, but not taken over.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="usage_snapshots")
+    source = models.CharField(max_length=20)
+    period_start_on = models.DateField()
+    period_end_on = models.DateField()
+    period_inferred = models.BooleanField(default=False)
+    as_of = models.DateTimeField()
+    seq = models.PositiveSmallIntegerField(default=0)
+    used = models.BigIntegerField()
+    allowed = models.BigIntegerField(null=True)
+    remaining = models.BigIntegerField(null=True)
+    overage = models.BigIntegerField(null=True)
+    requests = models.BigIntegerField(null=True)
+    reputation = models.DecimalField(max_digits=6, decimal_places=2, null=True)
+    package = models.CharField(max_length=200, default="", blank=True)
+    process_on = models.DateField(null=True)
+    raw = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    raw_sha256 = models.CharField(max_length=64)
+    lower = models.BooleanField(default=False)
+    run = models.ForeignKey(SyncRun, null=True, on_delete=models.PROTECT, related_name="snapshots")
+    # The reading taken before a delete: the account's last one.
+    final_reading = models.OneToOneField(
+        FinalReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
+    )
+
+    class Meta:
+        ordering = ("account", "period_start_on", "as_of", "seq")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("account", "source", "period_start_on", "as_of", "seq"), name="usage_snapshot_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(period_end_on__gte=F("period_start_on")), name="usage_snapshot_period_in_order"
+            ),
+            models.CheckConstraint(condition=Q(used__gte=0), name="usage_snapshot_used_not_negative"),
+        ]
+        indexes = [models.Index(fields=("account", "as_of"), name="usage_snapshot_of_account")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.period_start_on} as of {self.as_of:%Y-%m-%d %H:%M}"
+
+
+class Acceptance(models.Model):
+    """Finance took a lower reading over: who, when and why. Append only."""
+
+    snapshot = models.OneToOneField(UsageSnapshot, on_delete=models.PROTECT, related_name="acceptance")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    reason = models.TextField(max_length=1000)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.snapshot_id} by {self.by_id}"
+
+
+class UsagePeriod(models.Model):
+    """One account's billing period as the readings leave it: derived from the snapshots, for pages and totals.
+
+    `current` is the last reading that was taken over, `latest` the last one of all, `held` a lower one that waits for
+    finance. `read_at` also moves when a reading only confirms what was known. `month` is the month of the period's end.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="usage_periods")
+    start_on = models.DateField()
+    end_on = models.DateField()
+    ends_at = models.DateTimeField()
+    month = models.DateField()
+    current = models.ForeignKey(UsageSnapshot, on_delete=models.PROTECT, related_name="+")
+    latest = models.ForeignKey(UsageSnapshot, on_delete=models.PROTECT, related_name="+")
+    held = models.ForeignKey(UsageSnapshot, null=True, on_delete=models.PROTECT, related_name="+")
+    used = models.BigIntegerField()
+    allowed = models.BigIntegerField(null=True)
+    overage = models.BigIntegerField(null=True)
+    read_at = models.DateTimeField()
+    # How long before the end of the period the last reading was taken, in seconds; 0 = at the end or later.
+    unread_seconds = models.PositiveIntegerField()
+    readings = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ("account", "-start_on")
+        constraints = [models.UniqueConstraint(fields=("account", "start_on"), name="usage_period_once")]
+        indexes = [models.Index(fields=("month", "account"), name="usage_period_of_month")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.start_on} to {self.end_on}"
+
+
+class SyncItem(models.Model):
+    """One account in one run."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("Waiting")
+        DONE = "done", _("Read")
+        FAILED = "failed", _("Failed")
+        SKIPPED = "skipped", _("Skipped")
+
+    run = models.ForeignKey(SyncRun, on_delete=models.CASCADE, related_name="items")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="usage_items")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
+    tries = models.PositiveSmallIntegerField(default=0)
+    not_before = models.DateTimeField(null=True)
+    # One of billing.causes; the sentence beside it is the provider's or ours.
+    cause = models.CharField(max_length=20, default="", blank=True)
+    message = models.CharField(max_length=500, default="", blank=True)
+    # The reading that was added or confirmed, and when it was read.
+    snapshot = models.ForeignKey(UsageSnapshot, null=True, on_delete=models.PROTECT, related_name="items")
+    read_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [
+            models.UniqueConstraint(fields=("run", "account"), name="usage_item_once"),
+            models.CheckConstraint(
+                condition=Q(state="done", snapshot__isnull=False, read_at__isnull=False)
+                | (~Q(state="done") & Q(snapshot__isnull=True, read_at__isnull=True)),
+                name="usage_item_done_has_reading",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("run", "state", "not_before"), name="usage_item_due"),
+            models.Index(fields=("account", "read_at"), name="usage_item_of_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.account_id} {self.state}"

@@ -1,0 +1,244 @@
+"""One account's use: the present cycle as a line over its readings, where it is heading, and the cycles before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from billing.models import SyncItem, UsagePeriod, UsageSnapshot
+from billing.periods import CLOSE_ENOUGH, DAY, midnight
+from billing.queries.chart import Tick, nice_top
+from customers.models import Account
+
+# A pace needs a day of sending behind it, and a reading of today or yesterday.
+PACE_AFTER = timedelta(days=1)
+PACE_FRESH = timedelta(hours=36)
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 236, 46, 78, 10, 26
+CYCLES_SHOWN = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    at: datetime
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Whole days without a reading, both inclusive."""
+
+    first: date
+    last: date
+    x: float = 0
+    width: float = 0
+
+    @property
+    def one_day(self) -> bool:
+        return self.first == self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Where the cycle is heading: the use at its end, and the day the package is passed (None: not in this cycle)."""
+
+    at_end: int
+    passes_on: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    x: float
+    day: date
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleChart:
+    lines: Sequence[str]
+    areas: Sequence[str]
+    gaps: Sequence[Gap]
+    ticks: Sequence[Tick]
+    marks: Sequence[Mark]
+    near_y: float | None
+    limit_y: float | None
+    dot: tuple[float, float] | None
+    pace_line: str
+    pace_end: tuple[float, float] | None
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    floor: int = HEIGHT - BOTTOM
+    top: int = TOP
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A period with what its readings say. `points` hold no lower readings: those wait for finance."""
+
+    period: UsagePeriod
+    points: list[Point]
+    gaps: list[Gap]
+    pace: Pace | None
+    is_open: bool
+    chart: CycleChart
+
+    @property
+    def percent(self) -> int | None:
+        """Rounded down, so that 99.9 % never reads as full."""
+        return self.period.used * 100 // self.period.allowed if self.period.allowed else None
+
+    @property
+    def level(self) -> str:
+        percent = self.percent
+        if percent is None or percent < 80:
+            return ""
+        return "over" if self.period.used > (self.period.allowed or 0) else "near"
+
+
+@dataclass(frozen=True)
+class AccountUsage:
+    account: Account
+    cycle: Cycle | None
+    periods: list[UsagePeriod] = field(default_factory=list)
+
+
+def account_usage(account: Account, *, now: datetime, start_on: date | None = None) -> AccountUsage:
+    """The latest cycle, or the one that starts on `start_on`; and the list of all."""
+    periods = list(
+        UsagePeriod.objects.filter(account=account).select_related("current", "held").order_by("-start_on")[:CYCLES_SHOWN]
+    )
+    chosen = next((each for each in periods if each.start_on == start_on), periods[0] if periods else None)
+    return AccountUsage(account, _cycle(account, chosen, now) if chosen else None, periods)
+
+
+def _cycle(account: Account, period: UsagePeriod, now: datetime) -> Cycle:
+    points = _points(period)
+    is_open = period.ends_at > now and account.state != "deleted"
+    gaps = gaps_of(period, points, born_on=account.created_at.date(), now=now, ended=account.state == "deleted")
+    pace = pace_of(period, now=now) if is_open else None
+    return Cycle(period, points, gaps, pace, is_open, _draw(period, points, gaps, pace))
+
+
+def _points(period: UsagePeriod) -> list[Point]:
+    """Every time the use was read in the period: readings that changed it, and those that only confirmed it."""
+    readings = UsageSnapshot.objects.filter(
+        account=period.account_id, period_start_on=period.start_on, lower=False
+    ).values_list("as_of", "used")
+    confirmed = SyncItem.objects.filter(
+        account=period.account_id, snapshot__period_start_on=period.start_on, snapshot__lower=False
+    ).values_list("read_at", "snapshot__used")
+    found = {at: used for at, used in [*readings, *confirmed] if at is not None}
+    if period.current.lower:  # taken over by finance
+        found = {at: used for at, used in found.items() if used <= period.current.used or at < period.current.as_of}
+        found[period.current.as_of] = period.current.used
+    return [Point(at, used) for at, used in sorted(found.items())]
+
+
+def gaps_of(
+    period: UsagePeriod, points: list[Point], *, born_on: date, now: datetime, ended: bool = False
+) -> list[Gap]:
+    """Days of the period, up to yesterday, on which nothing was read. Days before the account existed are none."""
+    today = now.astimezone(UTC).date()
+    last = min(period.end_on, today - DAY)
+    if ended and points:
+        last = min(last, points[-1].at.date())
+    read = {point.at.astimezone(UTC).date() for point in points}
+    gaps: list[Gap] = []
+    day = max(period.start_on, born_on)
+    while day <= last:
+        if day not in read:
+            if gaps and gaps[-1].last == day - DAY:
+                gaps[-1] = Gap(gaps[-1].first, day)
+            else:
+                gaps.append(Gap(day, day))
+        day += DAY
+    return gaps
+
+
+def pace_of(period: UsagePeriod, *, now: datetime) -> Pace | None:
+    """The use so far, drawn on to the end of the cycle; None while there is too little to say."""
+    start, read_at = midnight(period.start_on), period.read_at
+    elapsed = (read_at - start).total_seconds()
+    if elapsed < PACE_AFTER.total_seconds() or now - read_at > PACE_FRESH or not period.used:
+        return None
+    per_second = period.used / elapsed
+    at_end = int(period.used + per_second * max(0.0, (period.ends_at - read_at).total_seconds()))
+    passes_on = None
+    if period.allowed and period.used <= period.allowed < at_end:
+        passes_on = (start + timedelta(seconds=period.allowed / per_second)).date()
+    return Pace(at_end, passes_on)
+
+
+class _Scale:
+    """From time and use to the drawing."""
+
+    def __init__(self, period: UsagePeriod, top: int) -> None:
+        self.start, self.end, self.top = midnight(period.start_on), period.ends_at, max(top, 1)
+
+    def x(self, moment: datetime) -> float:
+        share = (moment - self.start) / (self.end - self.start)
+        return round(LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, used: float) -> float:
+        return round(HEIGHT - BOTTOM - used / self.top * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: Pace | None) -> CycleChart:
+    highest = max([period.used, int((period.allowed or 0) * 1.1), pace.at_end if pace else 0])
+    top, values = nice_top(highest, 4)
+    scale = _Scale(period, top)
+    lines = _lines(period, points, gaps)
+    drawn = [[(scale.x(point.at), scale.y(point.used)) for point in line] for line in lines]
+    last = (scale.x(points[-1].at), scale.y(points[-1].used)) if points else None
+    pace_end = (scale.x(period.ends_at), scale.y(pace.at_end)) if pace else None
+    floor = HEIGHT - BOTTOM
+    return CycleChart(
+        lines=[_path(line) for line in drawn],
+        areas=[_path([(line[0][0], floor), *line, (line[-1][0], floor)]) for line in drawn if len(line) > 1],
+        gaps=[_placed(gap, scale) for gap in gaps],
+        ticks=[Tick(value, scale.y(value)) for value in values],
+        marks=_marks(period, scale),
+        near_y=scale.y(period.allowed * 0.8) if period.allowed else None,
+        limit_y=scale.y(period.allowed) if period.allowed else None,
+        dot=last,
+        pace_line=_path([last, pace_end]) if last and pace_end else "",
+        pace_end=pace_end,
+    )
+
+
+def _lines(period: UsagePeriod, points: list[Point], gaps: list[Gap]) -> list[list[Point]]:
+    """The readings in stretches: a line breaks where days are missing. A cycle begins at zero by definition."""
+    start = Point(midnight(period.start_on), 0)
+    line = [] if gaps and gaps[0].first == period.start_on else [start]
+    lines: list[list[Point]] = []
+    for point in points:
+        if line and any(line[-1].at < midnight(gap.first + DAY) and midnight(gap.last) <= point.at for gap in gaps):
+            lines.append(line)
+            line = []
+        line.append(point)
+    return [each for each in [*lines, line] if each]
+
+
+def _placed(gap: Gap, scale: _Scale) -> Gap:
+    x = scale.x(midnight(gap.first))
+    return Gap(gap.first, gap.last, x, round(scale.x(midnight(gap.last + DAY)) - x, 1))
+
+
+def _marks(period: UsagePeriod, scale: _Scale) -> list[Mark]:
+    """Every fifth day, and the last one at the end of the axis."""
+    days = (period.end_on - period.start_on).days
+    middle = [
+        Mark(scale.x(midnight(period.start_on + DAY * step)), period.start_on + DAY * step, "middle" if step else "start")
+        for step in range(0, max(1, days - 3), 5)
+    ]
+    return [*middle, Mark(scale.x(period.ends_at), period.end_on, "end")]
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in points)
+
+
+def read_to_the_end(period: UsagePeriod) -> bool:
+    return period.unread_seconds <= CLOSE_ENOUGH.total_seconds()

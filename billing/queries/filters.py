@@ -1,0 +1,82 @@
+"""What was asked of the usage report, read from the address. Everything unknown is left out, never an error."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+
+from django.http import QueryDict
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from billing.periods import month_after
+from customers.models import Connection
+from customers.models.account import AccountState
+from customers.queries.filters import searchable
+
+ONLY: dict[str, str | Promise] = {
+    "over": _("Over package"),
+    "gap": _("Not read, or not to the end"),
+    "open": _("Cycle still open"),
+    "lower": _("Went down, not taken over"),
+}
+SORTS = ("name", "reference", "state", "package", "requests", "allowed", "used", "remaining", "over", "reputation", "end", "read")
+DEFAULT_SORT = "-used"
+SIZES = (50, 100, 200)
+_MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """`today` is the date in UTC; `month` the first day of the month shown."""
+
+    today: date
+    month: date
+    connections: tuple[Connection, ...] = ()
+    connection: Connection | None = None
+    state: str = ""
+    only: str = ""
+    q: str = ""
+    sort: str = DEFAULT_SORT
+    size: int = SIZES[0]
+    page: str = "1"
+
+    @property
+    def this_month(self) -> date:
+        return self.today.replace(day=1)
+
+    @property
+    def is_future(self) -> bool:
+        """Only cycles that are open already belong to a month still to come."""
+        return self.month > self.this_month
+
+    @property
+    def narrowed(self) -> bool:
+        return bool(self.state or self.only or self.q)
+
+
+def read_filters(query: QueryDict, *, today: date) -> Filters:
+    connections = tuple(Connection.objects.all())
+    size, sort = query.get("size", ""), query.get("sort", "")
+    state, only = query.get("state", ""), query.get("only", "")
+    return Filters(
+        today=today,
+        month=_month(query.get("month", ""), today),
+        connections=connections,
+        connection=next((each for each in connections if str(each.public_id) == query.get("connection")), None),
+        state=state if state in AccountState.values else "",
+        only=only if only in ONLY else "",
+        q=searchable(query.get("q", "")).lower(),
+        sort=sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,
+        size=int(size) if size in {str(each) for each in SIZES} else SIZES[0],
+        page=query.get("page", "1"),
+    )
+
+
+def _month(text: str, today: date) -> date:
+    """The month asked for, up to the next one (where open cycles end); without one, the present month."""
+    latest = month_after(today.replace(day=1))
+    if match := _MONTH.fullmatch(text):
+        return min(date(int(match[1]), int(match[2]), 1), latest)
+    return today.replace(day=1)

@@ -1,0 +1,254 @@
+"""The usage report of a month: one row per account and cycle that ends in it, and a row for each account that should
+have one and has not. Totals and coverage come from the database; the number of queries does not depend on the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Exists, F, FilteredRelation, Max, Min, OuterRef, Q, QuerySet, Sum
+
+from billing.models import UsagePeriod
+from billing.periods import CLOSE_ENOUGH, midnight, month_after
+from billing.queries.chart import MonthsChart, months_chart
+from billing.queries.filters import Filters
+from customers.models import Account, Operation
+from customers.states import OperationKind, OperationState
+
+DELETED_FOR_GOOD = {"kind": OperationKind.DELETE, "state": OperationState.SUCCEEDED}
+_SORT_FIELDS = {
+    "name": "customer__company_name", "reference": "customer__external_reference", "state": "state",
+    "package": "cycle__current__package", "requests": "cycle__current__requests", "allowed": "cycle__allowed",
+    "used": "cycle__used", "remaining": "cycle__current__remaining", "over": "cycle__overage",
+    "reputation": "cycle__current__reputation", "end": "cycle__end_on", "read": "cycle__read_at",
+}  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One line as the database gives it. Everything of the cycle is None where there is no reading."""
+
+    account: UUID
+    customer: UUID
+    company: str
+    reference: str
+    provider_id: str
+    connection: str
+    kind: str
+    state: str
+    state_raw: str
+    package_now: str
+    created_at: datetime
+    missing_since: datetime | None
+    start_on: date | None
+    end_on: date | None
+    ends_at: datetime | None
+    used: int | None
+    allowed: int | None
+    overage: int | None
+    read_at: datetime | None
+    unread_seconds: int | None
+    package_then: str | None
+    requests: int | None
+    remaining: int | None
+    reputation: Decimal | None
+    process_on: date | None
+    source: str | None
+    inferred: bool | None
+    final: int | None
+    held: int | None
+
+    @property
+    def package(self) -> str:
+        return self.package_now if self.package_then is None else self.package_then
+
+    def reach(self, now: datetime) -> str:
+        """How far the reading reaches: "gap" (none), "final" (before a delete), "open", "whole" or "partial"."""
+        if self.ends_at is None or self.unread_seconds is None:
+            return "gap"
+        if self.final is not None:
+            return "final"
+        if self.ends_at > now and self.state != "deleted":
+            return "open"
+        return "whole" if self.unread_seconds <= CLOSE_ENOUGH.total_seconds() else "partial"
+
+    @property
+    def unread(self) -> timedelta:
+        return timedelta(seconds=self.unread_seconds or 0)
+
+
+_FIELDS = (
+    "public_id", "customer__public_id", "customer__company_name", "customer__external_reference", "provider_id",
+    "connection__name", "connection__kind", "state", "state_raw", "package", "created_at", "usage_missing_since",
+    "cycle__start_on", "cycle__end_on", "cycle__ends_at", "cycle__used", "cycle__allowed", "cycle__overage",
+    "cycle__read_at", "cycle__unread_seconds", "cycle__current__package", "cycle__current__requests",
+    "cycle__current__remaining", "cycle__current__reputation", "cycle__current__process_on", "cycle__current__source",
+    "cycle__current__period_inferred", "cycle__current__final_reading_id", "cycle__held__used",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How complete a set of rows is. `whole` counts rows read to the end (or before a delete)."""
+
+    rows: int
+    read: int
+    open: int
+    partial: int
+    lower: int
+    used: int | None
+    overage: int | None
+    over_customers: int
+    oldest_at: datetime | None
+    newest_at: datetime | None
+
+    @property
+    def gaps(self) -> int:
+        return self.rows - self.read
+
+    @property
+    def whole(self) -> int:
+        return self.read - self.open - self.partial
+
+    @property
+    def at_least(self) -> bool:
+        """Something that was sent is surely not in the sums."""
+        return bool(self.gaps or self.partial)
+
+    @property
+    def percent(self) -> int:
+        return self.read * 100 // self.rows if self.rows else 0
+
+
+@dataclass(frozen=True)
+class Report:
+    filters: Filters
+    page: Page[Row]
+    rows: list[Row]
+    totals: Coverage
+    coverage: Coverage
+    before: Coverage | None
+    chart: MonthsChart
+    sources: list[str]
+
+
+def usage_report(filters: Filters, *, now: datetime) -> Report:
+    wide = _accounts(filters)
+    coverage = _coverage(wide, now)
+    narrow = _narrowed(wide, filters, now)
+    totals = _coverage(narrow, now) if filters.narrowed else coverage
+    page = Paginator(_Lines(narrow, filters, totals.rows), filters.size).get_page(filters.page)
+    return Report(
+        filters=filters,
+        page=page,
+        rows=list(page.object_list),
+        totals=totals,
+        coverage=coverage,
+        before=None,
+        chart=months_chart(filters, missing_now=coverage.gaps),
+        sources=list(_periods(filters).values_list("current__source", flat=True).distinct().order_by("current__source")),
+    )
+
+
+def report_lines(filters: Filters, *, now: datetime) -> Iterator[Row]:
+    """Every row of the report, for an export: read as they are sent."""
+    rows = _ordered(_narrowed(_accounts(filters), filters, now), filters)
+    return (Row(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
+
+
+class _Lines:
+    """The rows as a sequence for the paginator; the count is known from the totals."""
+
+    def __init__(self, accounts: QuerySet[Account], filters: Filters, count: int) -> None:
+        self._rows, self._count = _ordered(accounts, filters).values_list(*_FIELDS), count
+
+    def count(self) -> int:
+        return self._count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, part: slice) -> list[Row]:
+        return [Row(*values) for values in self._rows[part]]
+
+
+def _accounts(filters: Filters) -> QuerySet[Account]:
+    """Accounts with a cycle that ends in the month, and those that must have had one without our knowing it."""
+    accounts = Account.objects.annotate(
+        cycle=FilteredRelation("usage_periods", condition=Q(usage_periods__month=filters.month))
+    )
+    wanted = Q(cycle__isnull=False)
+    if not filters.is_future:
+        wanted |= Q(pk__in=_expected(filters.month))
+    accounts = accounts.filter(wanted, provider_id__isnull=False)
+    return accounts.filter(connection=filters.connection) if filters.connection else accounts
+
+
+def _expected(month: date) -> QuerySet[Account]:
+    """Accounts that existed in the month. One made in it, whose first cycle is known to end later, is not missed."""
+    start, end = midnight(month), midnight(month_after(month))
+    gone = Operation.objects.filter(account=OuterRef("pk"), finished_at__lt=start, **DELETED_FOR_GOOD)
+    first_ends_later = UsagePeriod.objects.filter(
+        account=OuterRef("pk"), start_on__gte=month, start_on__lt=end.date(), end_on__gte=end.date()
+    )
+    return (
+        Account.objects.filter(created_at__lt=end, provider_id__isnull=False)
+        .exclude(Exists(gone))
+        .exclude(Q(created_at__gte=start) & Exists(first_ends_later))
+    )
+
+
+def _periods(filters: Filters) -> QuerySet[UsagePeriod]:
+    periods = UsagePeriod.objects.filter(month=filters.month)
+    return periods.filter(account__connection=filters.connection) if filters.connection else periods
+
+
+def _narrowed(accounts: QuerySet[Account], filters: Filters, now: datetime) -> QuerySet[Account]:
+    if filters.state:
+        accounts = accounts.filter(state=filters.state)
+    if filters.q:
+        accounts = accounts.filter(Q(customer__search__contains=filters.q) | Q(provider_id__startswith=filters.q))
+    conditions = {
+        "over": Q(cycle__overage__gt=0),
+        "gap": Q(cycle__isnull=True) | _partial(now),
+        "open": _open(now),
+        "lower": Q(cycle__held__isnull=False),
+    }
+    return accounts.filter(conditions[filters.only]) if filters.only else accounts
+
+
+def _open(now: datetime) -> Q:
+    return Q(cycle__ends_at__gt=now, cycle__current__final_reading__isnull=True) & ~Q(state="deleted")
+
+
+def _partial(now: datetime) -> Q:
+    """Ended (or deleted) and not read to its end."""
+    over = Q(cycle__ends_at__lte=now) | Q(cycle__isnull=False, state="deleted")
+    late = Q(cycle__unread_seconds__gt=int(CLOSE_ENOUGH.total_seconds()))
+    return over & late & Q(cycle__current__final_reading__isnull=True)
+
+
+def _coverage(accounts: QuerySet[Account], now: datetime) -> Coverage:
+    found: dict[str, Any] = accounts.aggregate(
+        rows=Count("pk"),
+        read=Count("cycle"),
+        open=Count("pk", filter=_open(now)),
+        partial=Count("pk", filter=_partial(now)),
+        lower=Count("cycle__held"),
+        used=Sum("cycle__used"),
+        overage=Sum("cycle__overage"),
+        over_customers=Count("customer", filter=Q(cycle__overage__gt=0), distinct=True),
+        oldest_at=Min("cycle__read_at"),
+        newest_at=Max("cycle__read_at"),
+    )
+    return Coverage(**found)
+
+
+def _ordered(accounts: QuerySet[Account], filters: Filters) -> QuerySet[Account]:
+    column = F(_SORT_FIELDS[filters.sort.removeprefix("-")])
+    order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)
+    return accounts.order_by(order, "customer__company_name", "pk", "cycle__start_on")

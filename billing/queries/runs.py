@@ -1,0 +1,145 @@
+"""Runs for their pages: the list, one of them with its errors by cause, and the last per connection for the home page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import RowNumber
+from django.db.models import Window
+from django.utils.functional import Promise
+
+from billing import causes
+from billing.models import SyncItem, SyncRun
+from billing.runs import next_nightly
+from customers.models import Connection
+
+RUNS_A_PAGE = 30
+ACCOUNTS_PER_CAUSE = 50
+
+
+@dataclass(frozen=True)
+class HomeRun:
+    """The last run of a connection, for the home page. `run` None: it was never read."""
+
+    connection: str
+    connection_id: UUID
+    paused: bool
+    run: SyncRun | None
+
+
+def home_runs() -> list[HomeRun]:
+    """The last run per connection that read everything it could: deadline runs touch a few accounts only."""
+    latest = SyncRun.objects.filter(connection=OuterRef("pk")).exclude(kind=SyncRun.Kind.DEADLINE)
+    connections = list(
+        Connection.objects.annotate(last=Subquery(latest.order_by("-started_at", "-pk").values("pk")[:1]))
+    )
+    found = SyncRun.objects.in_bulk([each.last for each in connections if each.last])
+    return [
+        HomeRun(each.name, each.public_id, bool(each.paused), found.get(each.last) if each.last else None)
+        for each in connections
+    ]
+
+
+def run_page(number: str) -> Page[SyncRun]:
+    runs = SyncRun.objects.select_related("connection", "asked_by")
+    return Paginator(runs, RUNS_A_PAGE).get_page(number)
+
+
+@dataclass(frozen=True)
+class Missed:
+    """One account that was not read, with a link's worth of facts."""
+
+    account: UUID
+    company: str
+    provider_id: str
+    message: str
+    tries: int
+
+
+@dataclass(frozen=True)
+class CauseGroup:
+    words: str | Promise
+    what_to_do: str | Promise
+    count: int
+    shown: list[Missed]
+
+    @property
+    def more(self) -> int:
+        return self.count - len(self.shown)
+
+
+@dataclass(frozen=True)
+class Lower:
+    account: UUID
+    company: str
+    before: int
+    found: int
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    run: SyncRun
+    failed: list[CauseGroup]
+    skipped: list[CauseGroup]
+    waiting: int
+    next_try_at: datetime | None
+    lower: list[Lower]
+
+    @property
+    def percent(self) -> int:
+        return self.run.settled * 100 // self.run.total if self.run.total else 100
+
+
+def run_facts(run: SyncRun) -> RunFacts:
+    items = SyncItem.objects.filter(run=run)
+    waiting = items.filter(state=SyncItem.State.PENDING, tries__gt=0)
+    first = waiting.order_by("not_before").values_list("not_before", flat=True).first()
+    return RunFacts(
+        run=run,
+        failed=_groups(items.filter(state=SyncItem.State.FAILED)),
+        skipped=_groups(items.filter(state=SyncItem.State.SKIPPED)),
+        waiting=waiting.count(),
+        next_try_at=first,
+        lower=_lower(run),
+    )
+
+
+def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
+    """Errors by cause, most frequent first; of each the first accounts. Two queries whatever the number."""
+    counts = list(items.values("cause").annotate(n=Count("pk")).order_by("-n", "cause"))
+    numbered = items.annotate(
+        n=Window(RowNumber(), partition_by=[F("cause")], order_by=F("pk").asc())
+    ).filter(n__lte=Value(ACCOUNTS_PER_CAUSE))
+    shown: dict[str, list[Missed]] = {}
+    fields = ("account__public_id", "account__customer__company_name", "account__provider_id", "message", "tries")
+    for cause, *facts in numbered.order_by("pk").values_list("cause", *fields):
+        shown.setdefault(cause, []).append(Missed(*facts))
+    groups = []
+    for row in counts:
+        look = causes.look(row["cause"])
+        groups.append(CauseGroup(look.words, look.what_to_do, row["n"], shown.get(row["cause"], [])))
+    return groups
+
+
+def _lower(run: SyncRun) -> list[Lower]:
+    """Readings of this run that were lower than before and still wait for somebody to take them over."""
+    held = run.snapshots.filter(lower=True, acceptance=None).filter(
+        Q(account__usage_periods__start_on=F("period_start_on")) & Q(account__usage_periods__held=F("pk"))
+    )
+    fields = ("account__public_id", "account__customer__company_name", "account__usage_periods__used", "used")
+    return [Lower(*facts) for facts in held.order_by("pk").values_list(*fields)[:ACCOUNTS_PER_CAUSE]]
+
+
+@dataclass(frozen=True)
+class RunsPage:
+    page: Page[SyncRun]
+    connections: list[HomeRun]
+    next_at: datetime
+
+
+def runs_page(number: str, *, now: datetime) -> RunsPage:
+    return RunsPage(run_page(number), home_runs(), next_nightly(now))

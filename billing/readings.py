@@ -1,0 +1,236 @@
+"""Write readings down: the plan compares each with the last one, the apply adds snapshots and moves the periods.
+
+Safe against a second writer without row locks: a period moves only if it still stands where the plan saw it, else the
+whole batch is planned again. Nothing is ever changed in a snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, transaction
+from django.db.models import F, OuterRef, Q, Subquery
+
+from billing.models import SyncRun, UsagePeriod, UsageSnapshot
+from billing.periods import Period, period_of
+from customers import observations
+from customers.models import FinalReading
+from portal.providers import Usage, UsageSource
+
+PLANS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One answer of a provider. `usage.used` is not None: an answer without a figure is not a reading.
+
+    `package` is what the account had at the time, for sources that do not name one.
+    """
+
+    account_id: int
+    usage: Usage
+    as_of: datetime
+    package: str = ""
+    final: FinalReading | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a reading: the snapshot that holds it, whether it is new, and whether it was lower than before."""
+
+    snapshot: UsageSnapshot
+    new: bool
+    lower: bool
+
+
+class MovedOn(Exception):
+    """Another writer moved a period since the plan was made."""
+
+
+def keep_readings(readings: Sequence[Reading], *, run: SyncRun | None) -> dict[int, Kept]:
+    """Keep one reading per account; returns what became of each by account id. Runs in the caller's transaction when
+    there is one. Repeating a call adds nothing."""
+    ordered = sorted(readings, key=lambda reading: reading.account_id)  # one order for all writers: no deadlock
+    for attempt in range(PLANS):
+        try:
+            with transaction.atomic():
+                return _keep(ordered, run)
+        except (MovedOn, IntegrityError):
+            if attempt == PLANS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _keep(readings: Sequence[Reading], run: SyncRun | None) -> dict[int, Kept]:
+    periods = _known_periods([reading.account_id for reading in readings])
+    plans = [_plan(reading, periods.get(reading.account_id, []), run) for reading in readings]
+    UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
+    kept = {}
+    for reading, plan in zip(readings, plans, strict=True):
+        _move(plan, reading)
+        kept[reading.account_id] = Kept(plan.snapshot, plan.new, plan.snapshot.lower)
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    snapshot: UsageSnapshot
+    period: Period
+    before: UsagePeriod | None
+    new: bool
+    newest: bool  # of the account: an older period's late reading must not overwrite the present one
+
+
+def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
+    """The two latest periods of each account, newest first: a reading belongs to one of them or begins another."""
+    second = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on").values("start_on")[1:2]
+    rows = (
+        UsagePeriod.objects.filter(account_id__in=account_ids)
+        .annotate(second=Subquery(second))
+        .filter(Q(second=None) | Q(start_on__gte=F("second")))
+        .select_related("latest", "current")
+        .order_by("account_id", "-start_on")
+    )
+    found: dict[int, list[UsagePeriod]] = {}
+    for row in rows:
+        found.setdefault(row.account_id, []).append(row)
+    return found
+
+
+def _plan(reading: Reading, known: list[UsagePeriod], run: SyncRun | None) -> _Plan:
+    usage = reading.usage
+    last = Period(known[0].start_on, known[0].end_on) if known else None
+    period = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
+    before = next((each for each in known if each.start_on == period.start_on), None)
+    newest = not known or period.start_on >= known[0].start_on
+    if before is None and not newest:  # older than the two latest: rare, so it may cost a query
+        before = UsagePeriod.objects.filter(account_id=reading.account_id, start_on=period.start_on).first()
+    digest = _digest(reading, period)
+    if before and before.latest.raw_sha256 == digest and before.latest.source == usage.source and not reading.final:
+        return _Plan(before.latest, period, before, new=False, newest=newest)
+    lower = before is not None and usage.used is not None and usage.used < before.used
+    snapshot = _snapshot(reading, period, digest=digest, lower=lower, run=run, before=before)
+    return _Plan(snapshot, period, before, new=True, newest=newest)
+
+
+def _snapshot(
+    reading: Reading, period: Period, *, digest: str, lower: bool, run: SyncRun | None, before: UsagePeriod | None
+) -> UsageSnapshot:
+    usage = reading.usage
+    if usage.used is None:
+        raise ValueError("an answer without a figure is not a reading")
+    twin = before is not None and before.latest.as_of == reading.as_of
+    return UsageSnapshot(
+        account_id=reading.account_id, source=usage.source, period_start_on=period.start_on,
+        period_end_on=period.end_on, period_inferred=period.inferred, as_of=reading.as_of,
+        seq=before.latest.seq + 1 if before and twin else 0,
+        used=usage.used, allowed=usage.allowed, remaining=usage.remaining, overage=_overage(usage),
+        requests=usage.requests, reputation=usage.reputation, package=(usage.package or reading.package)[:200],
+        process_on=usage.period_process_on, raw=usage.raw, raw_sha256=digest, lower=lower, run=run,
+        final_reading=reading.final,
+    )  # fmt: skip
+
+
+def _overage(usage: Usage) -> int | None:
+    """As the provider said it; where it did not, what its own two figures say."""
+    if usage.overage is not None or usage.used is None or usage.allowed is None:
+        return usage.overage
+    return max(0, usage.used - usage.allowed)
+
+
+def _move(plan: _Plan, reading: Reading) -> None:
+    snapshot, before = plan.snapshot, plan.before
+    if before and reading.as_of < before.latest.as_of:
+        return  # arrived late: kept in the history, but what was read after it stays
+    facts = _period_facts(plan, reading)
+    if before is None:
+        UsagePeriod.objects.create(
+            account_id=reading.account_id, start_on=plan.period.start_on, **facts
+        )
+    else:
+        seen = UsagePeriod.objects.filter(pk=before.pk, latest_id=before.latest_id)
+        if seen.update(readings=F("readings") + 1, **facts) != 1:
+            raise MovedOn
+    if plan.newest:
+        _observe(plan, reading, facts)
+
+
+def _period_facts(plan: _Plan, reading: Reading) -> dict[str, Any]:
+    snapshot, before = plan.snapshot, plan.before
+    ends_at = plan.period.ends_at
+    facts: dict[str, Any] = {
+        "latest": snapshot,
+        "read_at": reading.as_of,
+        "ends_at": ends_at,
+        "end_on": plan.period.end_on,
+        "month": plan.period.month,
+        "unread_seconds": max(0, int((ends_at - reading.as_of).total_seconds())),
+    }
+    if snapshot.lower and before:
+        # The number stays until finance takes the lower one over; so does the time it was last right.
+        kept = ("read_at", "unread_seconds", "ends_at", "end_on", "month")
+        return facts | {name: getattr(before, name) for name in kept} | {"held": snapshot}
+    figures = {"used": snapshot.used, "allowed": snapshot.allowed, "overage": snapshot.overage}
+    return facts | figures | {"current": snapshot, "held": None}
+
+
+def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:
+    if plan.snapshot.lower:
+        observations.usage_missing(account_id=reading.account_id, now=reading.as_of)
+        return
+    observations.observe_usage(
+        account_id=reading.account_id, used=facts["used"], allowed=facts["allowed"], overage=facts["overage"],
+        start_on=plan.period.start_on, end_on=plan.period.end_on, now=reading.as_of,
+    )
+
+
+def _digest(reading: Reading, period: Period) -> str:
+    """Of everything the answer said. Two answers with the same digest are the same reading."""
+    usage = reading.usage
+    said = [usage.source, usage.raw, period.start_on, period.end_on, usage.used, usage.package or reading.package]
+    text = json.dumps(said, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keep_final_readings(*, limit: int = 500) -> int:
+    """Turn the readings taken before deletes into snapshots; returns how many. Repeating adds nothing."""
+    waiting = FinalReading.objects.filter(usage_snapshot=None).select_related("account").order_by("pk")[:limit]
+    kept = 0
+    for final in waiting:
+        usage = usage_of(final)
+        if usage.used is None:
+            continue  # the provider gave no figure: the report shows the gap
+        try:
+            keep_readings([Reading(final.account_id, usage, final.taken_at, final.account.package, final)], run=None)
+        except IntegrityError:
+            continue  # another process kept it at this moment
+        kept += 1
+    return kept
+
+
+def usage_of(final: FinalReading) -> Usage:
+    """The stored form of a reading, back as the provider's answer."""
+    facts = dict(final.usage)
+    dates = {name: _day(facts.get(name)) for name in ("period_start_on", "period_end_on", "period_process_on")}
+    numbers = {name: facts.get(name) for name in ("used", "allowed", "remaining", "overage", "requests")}
+    reputation = facts.get("reputation")
+    return Usage(
+        source=UsageSource(final.source),
+        reputation=None if reputation is None else Decimal(str(reputation)),
+        package=facts.get("package") or "",
+        period_inferred=bool(facts.get("period_inferred")),
+        raw=facts.get("raw") or {},
+        **numbers,  # type: ignore[arg-type]
+        **dates,
+    )
+
+
+def _day(value: Any) -> date | None:
+    return date.fromisoformat(value) if value else None

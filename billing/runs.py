@@ -1,0 +1,286 @@
+"""Runs: start one, bring it to its end, and see every half minute to what is due. The reading itself is `usage_sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.db import IntegrityError, connection as database, transaction
+from django.db.models import Count, F, Min, Q, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from billing import causes
+from billing.models import SyncItem, SyncRun
+from billing.periods import DAY, midnight
+from billing.readings import keep_final_readings
+from customers import connecting, observations
+from customers.models import Account, Connection
+from customers.models.account import AccountState
+from customers.poke import poke
+from portal import audit
+from portal.access.models import User
+from portal.providers import UsageSource
+
+NIGHTLY_AT = time(0, 30)
+RUN_HOURS = timedelta(hours=22)
+# The last readings of a cycle, as time before its end. A figure cannot be had any more once the cycle is over.
+DEADLINES: tuple[tuple[str, timedelta], ...] = (
+    ("24h", timedelta(hours=24)),
+    ("1h", timedelta(hours=1)),
+    ("5m", timedelta(minutes=5)),
+)
+PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE: timedelta(minutes=1)}
+ASKED_GAP = timedelta(minutes=1)
+SYNC_CHUNK = "billing.sync_chunk"
+# Sources whose credential is the one operations use: if it is refused, nothing else on the connection works either.
+SHARE_THE_KEY = frozenset({UsageSource.CREDITS})
+K = SyncRun.Kind
+R = SyncRun.State
+I = SyncItem.State  # noqa: E741
+
+
+class UnableToSync(Exception):
+    """A refusal people read."""
+
+
+# --- Start --------------------------------------------------------------------------------------------------------
+
+
+def accounts_of(connection: Connection, *, end_on: date | None = None) -> QuerySet[Account]:
+    """What a run reads: every account that exists at the provider; with `end_on`, those whose cycle ends that day."""
+    accounts = Account.objects.filter(connection=connection, provider_id__isnull=False).exclude(
+        state=AccountState.DELETED
+    )
+    return accounts.filter(usage_end_on=end_on) if end_on else accounts
+
+
+def start_run(
+    *, connection: Connection, kind: str, slot: str, now: datetime, until: datetime, asked_by: User | None = None,
+    end_on: date | None = None,
+) -> tuple[SyncRun, bool]:
+    """The run of this slot and whether it was started just now. Two at once start one. Raises `UnableToSync`."""
+    same = SyncRun.objects.filter(connection=connection, kind=kind, slot=slot)
+    if existing := same.first():
+        return existing, False
+    _check_source(connection)
+    if not accounts_of(connection, end_on=end_on).exists():
+        raise UnableToSync(_("%(name)s has no account to read.") % {"name": connection.name})
+    try:
+        with transaction.atomic():
+            run = SyncRun.objects.create(
+                connection=connection, kind=kind, slot=slot, source=connection.usage_source, not_before=now,
+                until=until, started_at=now, asked_by=asked_by,
+            )
+            _seed(run, end_on=end_on)
+            poke(SYNC_CHUNK, run.pk)
+    except IntegrityError:
+        return same.get(), False
+    return run, True
+
+
+def _seed(run: SyncRun, *, end_on: date | None) -> None:
+    """All items in one statement, so that a run holds its accounts or does not exist."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO billing_syncitem (run_id, account_id, state, tries, cause, message)
+            SELECT %s, id, 'pending', 0, '', '' FROM customers_account
+            WHERE connection_id = %s AND provider_id IS NOT NULL AND state <> 'deleted'
+              AND (%s OR usage_end_on = %s)
+            ORDER BY id
+            """,
+            [run.pk, run.connection_id, end_on is None, (end_on or date.min).isoformat()],
+        )
+    SyncRun.objects.filter(pk=run.pk).update(total=SyncItem.objects.filter(run=run).count())
+    run.refresh_from_db(fields=["total"])
+
+
+def ask_runs(
+    *, actor: User, connections: Iterable[Connection], client_token: str, now: datetime,
+    request: HttpRequest | None = None,
+) -> list[SyncRun]:
+    """Sync now. A connection that is being read already keeps its run. Raises `UnableToSync` where nothing can start."""
+    started, refusals = [], []
+    for connection in connections:
+        try:
+            started.append(_ask_run(actor, connection, client_token, now=now, request=request))
+        except UnableToSync as refusal:
+            refusals.append(str(refusal))
+    if not started:
+        raise UnableToSync(" ".join(refusals) or _("There is no connection yet."))
+    return started
+
+
+def _ask_run(
+    actor: User, connection: Connection, client_token: str, *, now: datetime, request: HttpRequest | None
+) -> SyncRun:
+    if connection.paused:
+        raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
+    going = SyncRun.objects.filter(connection=connection, kind__in=(K.ASKED, K.NIGHTLY), state=R.RUNNING)
+    if run := going.order_by("-pk").first():
+        return run
+    with transaction.atomic():
+        run, new = start_run(
+            connection=connection, kind=K.ASKED, slot=client_token[:64], now=now, until=now + RUN_HOURS, asked_by=actor
+        )
+        if new:
+            audit.record(
+                actor=actor, verb="usage.run_started", obj=run, request=request,
+                after={"connection": connection.name, "source": run.source, "accounts": run.total},
+            )
+    return run
+
+
+def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | None = None) -> None:
+    """Read what failed once more, in the same run; a paused run goes on. Raises `UnableToSync`."""
+    if run.connection.paused:
+        raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
+    if run.state == R.RUNNING:
+        raise UnableToSync(_("The run is still going."))
+    with transaction.atomic():
+        again = SyncItem.objects.filter(Q(state=I.FAILED) | Q(state=I.SKIPPED, cause=causes.GUARD), run=run)
+        count = again.update(state=I.PENDING, tries=0, not_before=None, cause="", message="")
+        if not count and not run.pending:
+            raise UnableToSync(_("Nothing failed in this run."))
+        resumed = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence).update(
+            state=R.RUNNING, fence=F("fence") + 1, lease_until=None, not_before=now, until=now + RUN_HOURS,
+            message="", finished_at=None, **_counts(run),
+        )
+        if resumed != 1:
+            raise UnableToSync(_("The run changed at this moment. Look again."))
+        audit.record(actor=actor, verb="usage.run_retried", obj=run, request=request, after={"accounts": count})
+        poke(SYNC_CHUNK, run.pk)
+
+
+def _check_source(connection: Connection) -> None:
+    if connection.usage_source not in connection.capabilities.usage_sources:
+        raise UnableToSync(_("%(name)s has no usage source that can be read.") % {"name": connection.name})
+
+
+# --- End ----------------------------------------------------------------------------------------------------------
+
+
+def finish(run: SyncRun, *, now: datetime) -> None:
+    """No item is waiting any more. Counts are taken from the items, not from what was added up on the way."""
+    counts = _counts(run)
+    state = R.WITH_ERRORS if counts["failed"] else R.COMPLETE
+    _mine(run).update(state=state, lease_until=None, finished_at=now, **counts)
+
+
+def run_out(run: SyncRun, *, now: datetime) -> None:
+    """The run's time is over: what is still waiting was not read, and that is said."""
+    _give_up(run, I.FAILED, causes.TOO_LATE, now=now)
+    finish(run, now=now)
+
+
+def abort(run: SyncRun, *, message: str, now: datetime) -> None:
+    """Stop for good: to go on would be wrong. Waiting items are skipped."""
+    _give_up(run, I.SKIPPED, causes.GUARD, now=now)
+    _mine(run).update(state=R.ABORTED, lease_until=None, finished_at=now, message=message[:500], **_counts(run))
+
+
+def pause(run: SyncRun, *, message: str) -> None:
+    """Wait until the connection may be used again."""
+    _mine(run).update(state=R.PAUSED, lease_until=None, message=message[:500])
+
+
+def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
+    """The key was refused. Where operations use the same one, the whole connection stops and the run waits."""
+    if run.source in SHARE_THE_KEY:
+        pause(run, message=message)
+        connecting.pause_for_auth(connection_id=run.connection_id, message=message, now=now)
+    else:
+        abort(run, message=message, now=now)
+
+
+def next_due(run: SyncRun) -> datetime | None:
+    """When the next waiting item may be tried; None when one may be tried at once."""
+    waiting = SyncItem.objects.filter(run=run, state=I.PENDING)
+    if waiting.filter(not_before=None).exists():
+        return None
+    earliest: datetime | None = waiting.aggregate(at=Min("not_before"))["at"]
+    return earliest
+
+
+def pass_gap(run: SyncRun) -> timedelta:
+    return PASS_GAPS.get(SyncRun.Kind(run.kind), ASKED_GAP)
+
+
+def _mine(run: SyncRun) -> QuerySet[SyncRun]:
+    return SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=R.RUNNING)
+
+
+def _counts(run: SyncRun) -> dict[str, int]:
+    states = (I.DONE, I.FAILED, I.SKIPPED)
+    counted: dict[str, int] = SyncItem.objects.filter(run=run).aggregate(
+        **{state.value: Count("pk", filter=Q(state=state)) for state in states}
+    )
+    return counted
+
+
+def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
+    waiting = SyncItem.objects.filter(run=run, state=I.PENDING)
+    for account_id in waiting.values_list("account_id", flat=True).iterator(chunk_size=2000):
+        observations.usage_missing(account_id=account_id, now=now)
+    waiting.update(state=state, cause=cause, not_before=None)
+
+
+# --- What is due --------------------------------------------------------------------------------------------------
+
+
+def advance(*, now: datetime) -> None:
+    """Every half minute: start the night's runs, the last readings of ending cycles, wake what was paused, poke what is
+    due. Losing every message loses nothing."""
+    keep_final_readings()
+    for connection in Connection.objects.filter(paused=""):
+        start_nightly(connection, now=now)
+        _start_deadline(connection, now=now)
+    SyncRun.objects.filter(state=R.PAUSED, connection__paused="").update(
+        state=R.RUNNING, message="", not_before=now, fence=F("fence") + 1
+    )
+    due = SyncRun.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), state=R.RUNNING, not_before__lte=now)
+    for run_id in due.values_list("pk", flat=True):
+        poke(SYNC_CHUNK, run_id)
+
+
+def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
+    """The night's run of today (UTC), from 00:30 on; None when it is too early or there is nothing to read."""
+    today = now.astimezone(UTC).date()
+    if now < midnight(today) + timedelta(hours=NIGHTLY_AT.hour, minutes=NIGHTLY_AT.minute):
+        return None
+    try:
+        return start_run(
+            connection=connection, kind=K.NIGHTLY, slot=today.isoformat(), now=now, until=now + RUN_HOURS
+        )[0]
+    except UnableToSync:
+        return None
+
+
+def _start_deadline(connection: Connection, *, now: datetime) -> None:
+    """Read accounts whose cycle ends tonight once more: after midnight the provider tells only of the new cycle."""
+    end_on = now.astimezone(UTC).date()
+    ends_at = midnight(end_on + DAY)
+    ending = accounts_of(connection, end_on=end_on).count()
+    if not ending:
+        return
+    reached = [label for label, lead in DEADLINES if now >= ends_at - max(lead, _reading_time(connection, ending))]
+    if not reached:
+        return
+    try:
+        start_run(
+            connection=connection, kind=K.DEADLINE, slot=f"{end_on.isoformat()}/{reached[-1]}", now=now,
+            until=ends_at, end_on=end_on,
+        )
+    except UnableToSync:
+        return
+
+
+def _reading_time(connection: Connection, accounts: int) -> timedelta:
+    """How long it takes to read so many, with a quarter to spare: the last reading must be over before midnight."""
+    return timedelta(minutes=accounts / max(1, connection.requests_per_minute) / 0.8 * 1.25)
+
+
+def next_nightly(now: datetime) -> datetime:
+    today = midnight(now.astimezone(UTC).date()) + timedelta(hours=NIGHTLY_AT.hour, minutes=NIGHTLY_AT.minute)
+    return today if now < today else today + DAY

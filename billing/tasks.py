@@ -1,0 +1,28 @@
+"""Thin tasks: ids in, one plain function called. A message may come late, twice or never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+from django.utils import timezone
+
+from billing import runs, usage_sync
+from billing.readings import keep_final_readings as keep
+from customers.poke import poke
+
+
+@shared_task(name="billing.advance_runs")
+def advance_runs(**_: Any) -> None:
+    runs.advance(now=timezone.now())
+
+
+@shared_task(name="billing.sync_chunk", soft_time_limit=140, time_limit=150)
+def sync_chunk(run_id: int, **_: Any) -> None:
+    if usage_sync.sync_chunk(run_id):
+        poke(runs.SYNC_CHUNK, run_id)
+
+
+@shared_task(name="billing.keep_final_readings")
+def keep_final_readings(**_: Any) -> None:
+    keep()

@@ -1,0 +1,99 @@
+"""One account's use: a page of its own, and the panel of it that the account page loads."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from billing import accepting, words
+from billing.forms import AcceptForm
+from billing.queries.account import AccountUsage
+from billing.queries.account import account_usage as usage_of
+from billing.runs import next_nightly
+from customers.models import Account
+from customers.views.common import account_or_404, go_to, person
+
+
+@require_GET
+def account_usage(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    return _page(request, account_or_404(public_id))
+
+
+@require_GET
+def account_usage_panel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """The present cycle, for the account page. It is a fragment and never a page of its own."""
+    account = account_or_404(public_id)
+    usage = usage_of(account, now=timezone.now())
+    return render(request, "billing/_account_usage_panel.html", _context(account, usage) | {"in_panel": True})
+
+
+@require_POST
+def account_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Take a lower reading over."""
+    account = account_or_404(public_id)
+    form = AcceptForm(request.POST)
+    if not form.is_valid():
+        return _page(request, account, form, status=422)
+    facts = form.cleaned_data
+    try:
+        accepting.accept_lower(
+            actor=person(request), account=account, start_on=facts["start_on"], snapshot_id=facts["snapshot"],
+            reason=facts["reason"], now=timezone.now(), request=request,
+        )
+    except accepting.UnableToAccept as refusal:
+        messages.warning(request, str(refusal))
+    return go_to(request, "billing:account-usage", account.public_id)
+
+
+def _page(
+    request: HttpRequest, account: Account, form: AcceptForm | None = None, status: int = 200
+) -> HttpResponse:
+    start_on = _day(request.GET.get("cycle", ""))
+    if form is not None and form.is_bound:
+        start_on = _day(str(form.data.get("start_on", "")))
+    usage = usage_of(account, now=timezone.now(), start_on=start_on)
+    context = _context(account, usage) | {"form": form or _accept_form(usage)}
+    return render(request, "billing/account_usage.html", context, status=status)
+
+
+def _accept_form(usage: AccountUsage) -> AcceptForm | None:
+    period = usage.cycle.period if usage.cycle else None
+    if period is None or period.held is None:
+        return None
+    return AcceptForm(initial={"start_on": period.start_on, "snapshot": period.held.pk})
+
+
+def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
+    now = timezone.now()
+    cycle = usage.cycle
+    return {
+        "account": account,
+        "usage": usage,
+        "cycle": cycle,
+        "source": words.source(cycle.period.current.source) if cycle else "",
+        "next_at": next_nightly(now),
+        "now": now,
+        "lines": [(period, _reach(account, period, now)) for period in usage.periods],
+    }
+
+
+def _reach(account: Account, period: Any, now: Any) -> str:
+    if period.current.final_reading_id:
+        return words.reach_words("final", period.ends_at - period.read_at)
+    if period.ends_at > now and account.state != "deleted":
+        return words.reach_words("open", period.ends_at - period.read_at)
+    return words.reach_words("whole", max(period.ends_at - period.read_at, now - now))
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

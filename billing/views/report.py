@@ -1,0 +1,105 @@
+"""The usage report of a month, as a page and as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from billing import words
+from billing.periods import month_after
+from billing.queries.filters import ONLY, Filters, read_filters
+from billing.queries.report import Row, report_lines
+from billing.queries.report import usage_report as report_of
+from customers.catalogue import label_of
+from customers.views.common import is_fragment
+from portal.exports import csv_response
+from portal.providers import CAPABILITIES
+from portal.states import account_state_choices, account_state_text
+
+MONTHS_OFFERED = 14
+
+
+@require_GET
+def usage_report(request: HttpRequest) -> HttpResponse:
+    now = timezone.now()
+    filters = read_filters(request.GET, today=now.astimezone(UTC).date())
+    report = report_of(filters, now=now)
+    context = {
+        "report": report,
+        "filters": filters,
+        "rows": [_line(row, now) for row in report.rows],
+        "page": report.page,
+        "sources": words.sources(report.sources),
+        "months": _months(request, filters),
+        "connections": [(each.public_id, each.name) for each in filters.connections],
+        "states": account_state_choices(),
+        "only": ONLY.items(),
+    }
+    template = "billing/_usage.html" if is_fragment(request) else "billing/usage.html"
+    return render(request, template, context)
+
+
+@require_GET
+def usage_export(request: HttpRequest) -> StreamingHttpResponse:
+    """Every row of the filtered report. Credits are e-mails; dates are ISO, moments UTC."""
+    now = timezone.now()
+    filters = read_filters(request.GET, today=now.astimezone(UTC).date())
+    header = [str(column) for column in words.EXPORT_HEADER]
+    rows = _exported(filters, now)
+    return csv_response(f"usage-{filters.month:%Y-%m}.csv", header, rows)
+
+
+def _exported(filters: Filters, now: Any) -> Iterator[list[Any]]:
+    month = f"{filters.month:%Y-%m}"
+    for row in report_lines(filters, now=now):
+        provider = CAPABILITIES[row.kind].label
+        yield [
+            month, row.company, row.reference, row.provider_id, row.connection, account_state_text(row.state, provider),
+            row.package, row.requests, row.allowed, row.used, row.remaining, row.overage, row.reputation,
+            row.start_on, row.end_on, row.process_on, words.EXPORT_REACH[row.reach(now)], row.source, row.read_at,
+            row.unread_seconds if row.reach(now) in ("whole", "partial") else None, row.inferred, row.held,
+        ]  # fmt: skip
+
+
+def _line(row: Row, now: Any) -> dict[str, Any]:
+    """One row ready for the template: words are chosen here, so that the loop only prints."""
+    reach = row.reach(now)
+    return {
+        "row": row,
+        "reach": reach,
+        "reach_words": words.reach_words(reach, row.unread),
+        "package": label_of(row.package) if row.package else "",
+        "provider": CAPABILITIES[row.kind].label,
+        "source": words.source(row.source),
+    }
+
+
+def _months(request: HttpRequest, filters: Filters) -> dict[str, Any]:
+    """The steps back and forth, and the months of the menu; every other choice of the address is kept."""
+
+    def address(month: date) -> str:
+        query = request.GET.copy()
+        query["month"] = f"{month:%Y-%m}"
+        query.pop("page", None)
+        return f"?{query.urlencode()}"
+
+    latest = month_after(filters.this_month)
+    after = month_after(filters.month)
+    return {
+        "before": address(month_after(filters.month, -1)),
+        "after": address(after) if after <= latest else "",
+        "menu": [(each, address(each), each == filters.month) for each in _offered(latest)],
+        "query": address(filters.month),
+        "none": _("No month"),
+    }
+
+
+def _offered(latest: date) -> list[date]:
+    return [month_after(latest, -step) for step in range(MONTHS_OFFERED)]

@@ -1,0 +1,71 @@
+"""Usage runs: the list, starting one, and one of them while it goes on."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from billing import runs
+from billing.forms import StartForm
+from billing.models import SyncRun
+from billing.queries import runs as queries
+from customers.views.common import go_to, is_fragment, person
+
+
+@require_GET
+def run_list(request: HttpRequest) -> HttpResponse:
+    found = queries.runs_page(request.GET.get("page", "1"), now=timezone.now())
+    template = "billing/_runs.html" if is_fragment(request) else "billing/runs.html"
+    return render(request, template, {"found": found, "page": found.page, "client_token": uuid.uuid4().hex})
+
+
+@require_POST
+def run_start(request: HttpRequest) -> HttpResponse:
+    """Sync now, one connection or all. One run is followed on its page, several on the list."""
+    form = StartForm(request.POST)
+    if not form.is_valid():
+        messages.warning(request, " ".join(form.errors.get("connection", [_("The form was not complete.")])))
+        return go_to(request, "billing:runs")
+    try:
+        started = runs.ask_runs(
+            actor=person(request), connections=form.cleaned_data["connection"],
+            client_token=form.cleaned_data["client_token"], now=timezone.now(), request=request,
+        )
+    except runs.UnableToSync as refusal:
+        messages.warning(request, str(refusal))
+        return go_to(request, "billing:runs")
+    if len(started) == 1:
+        return go_to(request, "billing:run", started[0].public_id)
+    return go_to(request, "billing:runs")
+
+
+@require_GET
+def run_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    return render(request, "billing/run.html", {"facts": queries.run_facts(_run_or_404(public_id))})
+
+
+@require_GET
+def run_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """The part of the page that asks again by itself, until the run has ended."""
+    return render(request, "billing/_run_progress.html", {"facts": queries.run_facts(_run_or_404(public_id))})
+
+
+@require_POST
+def run_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Read the accounts that failed once more."""
+    run = _run_or_404(public_id)
+    try:
+        runs.retry(actor=person(request), run=run, now=timezone.now(), request=request)
+    except runs.UnableToSync as refusal:
+        messages.warning(request, str(refusal))
+    return go_to(request, "billing:run", run.public_id)
+
+
+def _run_or_404(public_id: uuid.UUID) -> SyncRun:
+    return get_object_or_404(SyncRun.objects.select_related("connection", "asked_by"), public_id=public_id)

@@ -1,0 +1,64 @@
+"""Words of billing that pages, exports and messages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.utils.functional import Promise
+from django.utils.text import get_text_list
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+SOURCES: dict[str, str | Promise] = {
+    "credits": gettext_lazy("credits API"),
+    "overview_json": gettext_lazy("v2 overview, JSON"),
+    "overview_xml": gettext_lazy("v2 overview, XML"),
+}
+EXPORT_HEADER: tuple[str | Promise, ...] = (
+    gettext_lazy("Month"), gettext_lazy("Customer"), gettext_lazy("External reference"), gettext_lazy("Account id"),
+    gettext_lazy("Connection"), gettext_lazy("State"), gettext_lazy("Package"), gettext_lazy("Requests"),
+    gettext_lazy("Credits allowed (e-mails)"), gettext_lazy("Credits used (e-mails)"),
+    gettext_lazy("Credits remaining (e-mails)"), gettext_lazy("Overage (e-mails)"),
+    gettext_lazy("Reputation (0-100)"), gettext_lazy("Cycle start (date)"), gettext_lazy("Cycle end (date, inclusive)"),
+    gettext_lazy("Processing date"), gettext_lazy("Coverage"), gettext_lazy("Source"), gettext_lazy("As of (UTC)"),
+    gettext_lazy("Not read before the end (seconds)"), gettext_lazy("Cycle inferred"),
+    gettext_lazy("Lower reading, not taken over (e-mails)"),
+)  # fmt: skip
+# Stable words for whoever reads the file by machine.
+EXPORT_REACH = {
+    "gap": "not read", "open": "open", "whole": "read to the end", "partial": "not read to the end",
+    "final": "read before the delete",
+}  # fmt: skip
+
+
+def source(name: str | None) -> str:
+    return str(SOURCES.get(name or "", name or ""))
+
+
+def sources(names: Iterable[str]) -> str:
+    return get_text_list([source(name) for name in names], str(_("and")))
+
+
+def reach_words(reach: str, unread: timedelta) -> str:
+    """How far a reading reaches: "read 4 min before the end"."""
+    if reach == "gap":
+        return _("not read")
+    if reach == "open":
+        return _("open")
+    if reach == "final":
+        return _("final, before the delete")
+    seconds = int(unread.total_seconds())
+    if seconds < 60:
+        return _("read at the end")
+    return _("read %(time)s before the end") % {"time": span(seconds)}
+
+
+def span(seconds: int) -> str:
+    """A length of time, as coarse as a glance needs."""
+    if seconds < 3600:
+        return _("%(n)d min") % {"n": seconds // 60}
+    if seconds < 86400:
+        return _("%(n)d h") % {"n": seconds // 3600}
+    days = seconds // 86400
+    return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}

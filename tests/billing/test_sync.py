@@ -1,0 +1,308 @@
+"""One run against the real sandbox: every source, every kind of failure, killed and repeated."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.models import Sum
+
+from billing import runs, usage_sync
+from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
+from customers.models import Account, Connection
+from tests.billing.conftest import Meter
+
+R = SyncRun.State
+I = SyncItem.State  # noqa: E741
+
+
+def settled(run: SyncRun) -> dict[str, int]:
+    """The counts, which always add up to the total once the run has ended."""
+    assert run.done + run.failed + run.skipped == run.total == run.items.count()
+    return {"done": run.done, "failed": run.failed, "skipped": run.skipped}
+
+
+def causes_in(run: SyncRun) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for cause in run.items.filter(state=I.FAILED).values_list("cause", flat=True):
+        found[cause] = found.get(cause, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("source", ["credits", "overview_json", "overview_xml"])
+def test_every_source_gives_the_same_figures(meter: Meter, source: str) -> None:
+    Connection.objects.filter(pk=meter.connection.pk).update(usage_source=source)
+    meter.connection.refresh_from_db()
+    over = meter.account(anchor_day=3)
+    meter.sandbox.admin.add_usage(over.provider_id or "", 130_000, at="2026-11-05T10:00:00Z")
+    quiet = meter.account(anchor_day=1)
+
+    run = meter.read()
+
+    assert run.state == R.COMPLETE, run.message
+    assert settled(run) == {"done": 2, "failed": 0, "skipped": 0}
+    reading = UsageSnapshot.objects.get(account=over)
+    assert (reading.source, reading.used, reading.allowed, reading.overage) == (source, 130_000, 100_000, 30_000)
+    assert (reading.period_start_on, reading.period_end_on) == (date(2026, 11, 3), date(2026, 12, 2))
+    assert reading.as_of == meter.now
+    assert not reading.period_inferred
+    assert UsageSnapshot.objects.get(account=quiet).used == 0
+    if source != "credits":
+        assert reading.process_on == date(2026, 12, 3)
+        assert reading.reputation is not None
+        assert reading.requests == 130_000
+        assert reading.package
+
+
+def test_the_account_shows_what_was_read(meter: Meter) -> None:
+    account = meter.account(per_day=1000)
+    meter.read()
+    account.refresh_from_db()
+    assert account.usage_used == 17_500
+    assert account.usage_allowed == 100_000
+    assert account.usage_end_on == date(2026, 11, 30)
+    assert account.usage_read_at == meter.now
+
+
+def test_reading_twice_adds_nothing(meter: Meter) -> None:
+    for _ in range(3):
+        meter.account(per_day=500)
+    first = meter.read()
+    second = meter.read()
+    assert (first.changed, second.changed) == (3, 0)
+    assert UsageSnapshot.objects.count() == 3
+    assert second.done == 3, "the readings were confirmed"
+    assert set(UsagePeriod.objects.values_list("readings", flat=True)) == {2}
+
+
+def test_one_night_is_one_run(meter: Meter) -> None:
+    meter.account()
+    first = runs.start_nightly(meter.connection, now=meter.now)
+    second = runs.start_nightly(meter.connection, now=meter.now + timedelta(hours=1))
+    assert first is not None
+    assert first == second
+    assert runs.start_nightly(meter.connection, now=datetime(2026, 11, 19, 0, 29, tzinfo=UTC)) is None
+    third = runs.start_nightly(meter.connection, now=datetime(2026, 11, 19, 0, 30, tzinfo=UTC))
+    assert third is not None
+    assert third.slot == "2026-11-19"
+
+
+def test_one_failure_stops_nobody_else(meter: Meter) -> None:
+    for _ in range(4):
+        meter.account(per_day=100)
+    gone = meter.account(per_day=100)
+    meter.sandbox.admin.delete_account(gone.provider_id or "")
+
+    run = meter.read()
+
+    assert run.state == R.WITH_ERRORS
+    assert settled(run) == {"done": 4, "failed": 1, "skipped": 0}
+    assert causes_in(run) == {"not_found": 1}
+    assert not UsageSnapshot.objects.filter(account=gone).exists(), "a gap is the absence of a row, never a zero"
+    gone.refresh_from_db()
+    assert gone.usage_used is None
+    assert gone.usage_missing_since == meter.now
+
+
+def test_what_passes_is_tried_in_later_passes(meter: Meter) -> None:
+    meter.account(per_day=100)
+    meter.sandbox.admin.arm("status-503", "credits", count=3)  # all tries of the client in the first pass
+
+    run = meter.chunk(meter.start())
+    assert run.state == R.RUNNING
+    assert run.pending == 1
+    assert run.not_before == meter.now + runs.ASKED_GAP, "the next pass is later, not at once"
+
+    meter.finish(run)
+    assert run.state == R.COMPLETE
+    assert run.items.get().tries == 2
+
+
+def test_three_passes_without_an_answer_are_a_failure(meter: Meter) -> None:
+    account = meter.account(per_day=100)
+    meter.read()
+    meter.later(days=1)
+    meter.sandbox.admin.arm("status-500", "credits", count=None)
+
+    run = meter.read()
+
+    assert run.state == R.WITH_ERRORS
+    assert causes_in(run) == {"unreadable": 1}
+    assert run.items.get().tries == usage_sync.TRIES
+    account.refresh_from_db()
+    assert account.usage_used == 1750, "the last figure stays"
+    assert account.usage_missing_since is not None
+    assert UsageSnapshot.objects.count() == 1
+
+
+def test_the_providers_limit_is_waited_for_and_is_nobodys_failure(meter: Meter) -> None:
+    for _ in range(3):
+        meter.account()
+    meter.sandbox.admin.arm("429", "credits", count=1)
+    run = meter.chunk(meter.start())
+    assert run.state == R.RUNNING
+    assert run.failed == 0
+    assert run.items.filter(tries__gt=1).count() == 0
+    assert run.lease_until is None
+
+
+def test_without_a_user_name_the_v2_source_asks_nothing(meter: Meter) -> None:
+    Connection.objects.filter(pk=meter.connection.pk).update(usage_source="overview_json")
+    meter.connection.refresh_from_db()
+    nameless, named = meter.account(), meter.account()
+    Account.objects.filter(pk=nameless.pk).update(v2_username="")
+
+    run = meter.read()
+
+    assert causes_in(run) == {"no_user_name": 1}
+    assert settled(run) == {"done": 1, "failed": 1, "skipped": 0}
+    assert len(meter.sandbox.admin.requests("overview")) == 1
+    assert UsageSnapshot.objects.get().account == named
+
+
+def test_an_answer_without_a_figure_is_a_gap(meter: Meter) -> None:
+    Connection.objects.filter(pk=meter.connection.pk).update(usage_source="overview_json")
+    meter.connection.refresh_from_db()
+    meter.account()
+    meter.sandbox.admin.switch("v2_missing_field", "credits_used")
+    run = meter.read()
+    assert run.failed == 1
+    assert UsageSnapshot.objects.count() == 0
+
+
+def test_a_period_the_answer_leaves_out_is_inferred_and_marked(meter: Meter) -> None:
+    Connection.objects.filter(pk=meter.connection.pk).update(usage_source="overview_json")
+    meter.connection.refresh_from_db()
+    account = meter.account(anchor_day=10, per_day=10)
+    meter.read()
+    meter.sandbox.admin.switch("v2_billing_dates", False)
+    meter.later(days=1)
+    meter.read()
+    assert UsagePeriod.objects.filter(account=account).count() == 1, "the known period goes on"
+    assert UsageSnapshot.objects.latest("as_of").period_inferred
+
+
+def test_a_count_that_goes_down_is_kept_but_not_taken_over(meter: Meter) -> None:
+    account = meter.account(per_day=1000)
+    meter.read()
+    meter.later(hours=1)
+    meter.sandbox.admin.set_sending(account.provider_id or "", at="2026-10-01T00:00:00Z", per_day=10)
+    run = meter.read()
+
+    period = UsagePeriod.objects.get()
+    assert run.lower == 1
+    assert period.used == 17_500
+    assert period.held is not None
+    assert period.held.used < 200
+    assert period.held.lower
+    account.refresh_from_db()
+    assert account.usage_used == 17_500
+    assert meter.read().changed == 0, "the same lower reading again is the same reading"
+    meter.sandbox.admin.add_usage(account.provider_id or "", 40_000)
+    meter.read()
+    period.refresh_from_db()
+    assert period.used > 40_000
+    assert period.held is None
+
+
+def test_a_refused_key_pauses_the_connection_and_burns_nobody(meter: Meter) -> None:
+    for _ in range(12):
+        meter.account()
+    meter.sandbox.admin.revoke_key(meter.sandbox.key)
+
+    run = meter.chunk(meter.start())
+
+    assert run.state == R.PAUSED
+    assert run.pending == 12
+    assert set(run.items.values_list("state", "tries")) == {(I.PENDING, 0)}
+    meter.connection.refresh_from_db()
+    assert meter.connection.paused == "auth"
+
+    connection = meter.connection
+    Connection.objects.filter(pk=connection.pk).update(paused="", revision=connection.revision + 1)
+    runs.advance(now=meter.now)
+    run.refresh_from_db()
+    assert run.state == R.RUNNING
+
+
+def test_a_refused_v2_login_stops_the_run_alone(meter: Meter) -> None:
+    Connection.objects.filter(pk=meter.connection.pk).update(usage_source="overview_xml", v2_auth="password")
+    meter.connection.refresh_from_db()
+    for _ in range(4):
+        meter.account()
+    run = meter.chunk(meter.start())
+    assert run.state == R.ABORTED
+    assert settled(run)["done"] == 0
+    meter.connection.refresh_from_db()
+    assert meter.connection.paused == "", "operations go on with the v3 key"
+
+
+def test_when_most_accounts_are_unknown_the_run_stops(meter: Meter) -> None:
+    for account in [meter.account() for _ in range(30)]:
+        Account.objects.filter(pk=account.pk).update(provider_id=f"sg{account.pk:032d}")
+    run = meter.chunk(meter.start())
+    assert run.state == R.ABORTED
+    assert settled(run)["done"] == 0
+    assert "does not know" in run.message
+
+
+def test_a_deleted_account_is_skipped(meter: Meter) -> None:
+    account = meter.account()
+    run = meter.start()
+    Account.objects.filter(pk=account.pk).update(state="deleted")
+    assert settled(meter.finish(run)) == {"done": 0, "failed": 0, "skipped": 1}
+    assert run.state == R.COMPLETE
+
+
+def test_a_run_whose_time_is_over_says_what_it_missed(meter: Meter) -> None:
+    meter.account()
+    run = meter.start()
+    meter.later(hours=23)
+    meter.chunk(run)
+    assert run.state == R.WITH_ERRORS
+    assert causes_in(run) == {"too_late": 1}
+    assert meter.sandbox.admin.requests("credits") == []
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
+    meter.account(per_day=100)
+    run = meter.start()
+    slow = usage_sync.claim(run.pk, now=meter.now)
+    assert slow is not None
+    assert usage_sync.claim(run.pk, now=meter.now) is None, "one worker at a time"
+    assert usage_sync.claim(run.pk, now=meter.now + usage_sync.LEASE + timedelta(seconds=1)) is not None
+    chunk = usage_sync.Chunk(slow, meter.connect(meter.connection), lambda: meter.now)
+    with pytest.raises(usage_sync.LostRun):
+        usage_sync._work(chunk, deadline=float("inf"))
+    assert UsageSnapshot.objects.count() == 0
+    assert run.items.get().state == I.PENDING
+
+
+def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None:
+    meter.account(per_day=100)
+    meter.account(per_day=100)
+    meter.sandbox.admin.arm("status-500", "credits", count=None)
+    run = meter.read()
+    assert run.failed == 2
+    meter.sandbox.admin.clear_faults()
+
+    runs.retry(actor=meter.person, run=run, now=meter.now)
+    meter.finish(run)
+
+    assert run.state == R.COMPLETE
+    assert settled(run) == {"done": 2, "failed": 0, "skipped": 0}
+    with pytest.raises(runs.UnableToSync):
+        runs.retry(actor=meter.person, run=run, now=meter.now)
+
+
+def test_readings_cannot_be_changed(meter: Meter) -> None:
+    meter.account(per_day=100)
+    meter.read()
+    for change in (
+        lambda: UsageSnapshot.objects.update(used=1),
+        lambda: UsageSnapshot.objects.all().delete(),
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            change()
+    assert UsageSnapshot.objects.aggregate(sum=Sum("used"))["sum"] == 1750
