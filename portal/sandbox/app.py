@@ -15,6 +15,9 @@ from portal.sandbox.wire import Api, Call, Reply, Request, Route, plain_error
 APIS = (sendgrid_partner.API, sendgrid_behalf.API, sendgrid_v2.API)
 SECRET_FIELDS = ("api_user", "api_key", "code")
 BODY_KEPT = 4_000
+# A demo may run for weeks: the log keeps its latest lines only.
+LOG_KEPT = 100_000
+PRUNE_EVERY = 1_000
 
 
 class Application:
@@ -111,7 +114,10 @@ class Application:
                 _leaked(call),
             ),
         )
-        reply.headers["X-Request-Id"] = f"sandbox-{cursor.lastrowid}"
+        line = cursor.lastrowid or 0
+        if line % PRUNE_EVERY == 0:
+            call.db.execute("DELETE FROM request_log WHERE id <= ?", (line - LOG_KEPT,))
+        reply.headers["X-Request-Id"] = f"sandbox-{line}"
         reply.wait_before += call.switch("latency_ms") / 1000
 
 

@@ -1,11 +1,8 @@
-"""The sandbox under test is the real process; `tests.support.fixtures` has it for everybody else too."""
+"""The sandbox under test is the real process, from `tests.support.fixtures`."""
 
 import pytest
 
-from tests.support.fixtures import sandbox, sandbox_process
 from tests.support.sandbox import SandboxAdmin, SandboxClient, SandboxProcess
-
-__all__ = ["sandbox", "sandbox_process"]
 
 
 @pytest.fixture

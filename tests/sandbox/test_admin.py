@@ -2,6 +2,10 @@
 
 import pytest
 
+from portal.sandbox import app
+from portal.sandbox.start import Start
+from portal.sandbox.store import Store
+from portal.sandbox.wire import Request
 from tests.support.sandbox import SandboxAdmin, SandboxClient, SandboxProcess
 
 ACCOUNTS = "/v3/partners/accounts"
@@ -47,6 +51,18 @@ def test_the_log_keeps_what_came_and_no_secret(sandbox: SandboxProcess, admin: S
     sandbox.client.send("GET", f"{ACCOUNTS}?limit=5")
     assert [later["path"] for later in admin.requests(since=line["id"])] == [f"{ACCOUNTS}?limit=5"]
     assert admin.requests()[-1]["leaked"] is False
+
+
+def test_the_log_keeps_its_latest_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "LOG_KEPT", 20)
+    monkeypatch.setattr(app, "PRUNE_EVERY", 10)
+    store = Store(":memory:")
+    served = app.Application(store, Start())
+    for _ in range(75):
+        served.handle(Request("GET", "/v3/nothing", {}, {}, b""))
+    kept = [row["id"] for row in store.db.execute("SELECT id FROM request_log ORDER BY id")]
+    store.close()
+    assert kept == list(range(51, 76))
 
 
 def test_a_bearer_key_in_the_url_is_a_leak(sandbox: SandboxProcess, admin: SandboxAdmin) -> None:
