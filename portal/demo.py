@@ -11,6 +11,7 @@ import base64
 import contextlib
 import ctypes
 import fcntl
+import hashlib
 import os
 import secrets
 import signal
@@ -42,13 +43,12 @@ _FOREIGN = (
 
 def main() -> int:
     _end_with_make()
+    os.umask(0o077)  # what the demo writes is its owner's alone
     data = Path(os.environ.get("DATA_DIR") or BASE_DIR / "var").resolve()
     data.mkdir(parents=True, exist_ok=True)
     with _alone(data / "demo.lock") as alone:
         if not alone:
-            return _refuse(
-                f"The demo is already running with the data in {data}. End that one first (Ctrl-C)."
-            )
+            return _refuse(f"The demo is already running with the data in {data}. End that one first (Ctrl-C).")
         settings = demo_settings(data)
         supervisor = Supervisor(log_folder=data / "log")
         try:
@@ -67,8 +67,11 @@ def _start(supervisor: Supervisor, settings: dict[str, str], data: Path) -> int:
     supervisor.start(_sandbox(env, data))
     if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
         return _refuse(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
-    if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=env)) != 0:
-        return _refuse("The demo could not be set up; the lines above say why.")
+    if not _is_prepared(data, env):
+        print("Making the database and the demo's customers ...", flush=True)
+        if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=env)) != 0:
+            return _refuse("The demo could not be set up; the lines above say why.")
+        (data / "demo.prepared").write_text(_version(env))
     with _web_socket() as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         for member in _portal(env, listening):
@@ -89,9 +92,7 @@ def demo_settings(data: Path) -> dict[str, str]:
     kept = _read_env(path) if path.exists() else {}
     settings = _fresh_settings() | kept
     port = int(settings["SANDBOX_PORT"])
-    if not _free(
-        port
-    ):  # something else took it since the last start: prepare_demo moves the connections along
+    if not _free(port):  # something else took it since the last start: prepare_demo moves the connections along
         settings["SANDBOX_PORT"] = str(_free_port(SANDBOX_PORT))
     if settings != kept:
         _write_private(path, "".join(f"{name}={value}\n" for name, value in settings.items()))
@@ -123,6 +124,7 @@ def _environment(settings: Mapping[str, str], data: Path) -> dict[str, str]:
         "DATA_DIR": str(data),
         "SANDBOX_URL": f"http://127.0.0.1:{settings['SANDBOX_PORT']}",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore:You're running the worker",  # as root: in a container people do
     }
 
 
@@ -137,6 +139,20 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     part.replace(path)
+
+
+def _version(env: Mapping[str, str]) -> str:
+    """Changes when a start has something to prepare: new migrations, another seed, another address of the sandbox."""
+    digest = hashlib.sha256(env["SANDBOX_URL"].encode())
+    for pattern in ("*/migrations/*.py", "*/*/migrations/*.py", "*/management/commands/*demo*.py", "*/seed*/*.py"):
+        for path in sorted(BASE_DIR.glob(pattern)):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_prepared(data: Path, env: Mapping[str, str]) -> bool:
+    stamp = data / "demo.prepared"
+    return stamp.exists() and (data / "portal.sqlite3").exists() and stamp.read_text() == _version(env)
 
 
 # --- Members ------------------------------------------------------------------------------------------
@@ -158,7 +174,7 @@ def _sandbox(env: Mapping[str, str], data: Path) -> Member:
 
 
 def _portal(env: Mapping[str, str], listening: socket.socket) -> list[Member]:
-    celery = ("-m", "celery", "-A", "portal")
+    celery = ("-m", "celery", "-A", "portal", "--quiet")
     web = {**env, "WEB_BIND": f"fd://{listening.fileno()}", "WEB_CONCURRENCY": "1"}
     # One worker for both queues, in threads: SQLite likes few writers.
     queues = ("--pool=threads", "-c", "8", "-Q", "ops,sync", "--without-gossip", "--without-mingle")

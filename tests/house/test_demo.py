@@ -1,0 +1,139 @@
+"""`make run`, for real: from an empty folder to the sign-in page, twice, and nothing left behind."""
+
+from __future__ import annotations
+
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portal import demo
+
+ROOT = Path(__file__).resolve().parents[2]
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+
+
+class Demo:
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self._log = data.with_suffix(".out").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "portal.demo"],
+            cwd=ROOT, env={"DATA_DIR": str(data), "PATH": "/usr/bin:/bin"}, stdout=self._log, stderr=self._log,
+        )  # fmt: skip
+
+    def said(self) -> str:
+        return Path(self._log.name).read_text()
+
+    def wait_ready(self, seconds: float) -> str:
+        deadline = time.monotonic() + seconds
+        while not (found := re.search(r"ready after [\d.]+ s:  (http://\S+)/sign-in/", self.said())):
+            assert self.process.poll() is None, self.said()[-3000:]
+            assert time.monotonic() < deadline, self.said()[-3000:]
+            time.sleep(0.1)
+        return found.group(1)
+
+    def members(self) -> dict[int, str]:
+        """Every process that works on this folder, by its environment; the supervisor itself holds it too."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"DATA_DIR={self.data}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+        return found
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(60)
+        self._log.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "var"
+
+
+@pytest.fixture
+def running(folder: Path) -> Iterator[Demo]:
+    one = Demo(folder)
+    yield one
+    one.end()
+
+
+def _status(url: str) -> int:
+    try:
+        with OPENER.open(url, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def _within(seconds: float, pids: set[int], one: Demo) -> None:
+    deadline = time.monotonic() + seconds
+    while left := pids & set(one.members()):
+        assert time.monotonic() < deadline, {pid: one.members().get(pid) for pid in left}
+        time.sleep(0.1)
+
+
+def test_from_an_empty_folder_to_the_sign_in_page_and_to_nothing(running: Demo) -> None:
+    url = running.wait_ready(180)
+    assert _status(f"{url}/sign-in/") == 200
+    assert _status(f"{url}/readyz") == 200
+    assert _status(f"{url}/static/css/base.css") == 200
+    for role, (email, _) in demo.LOGINS.items():
+        assert re.search(rf"{role}\s+{re.escape(email)}\s+\S{{12,}}", running.said())
+    started = " ".join(running.members().values())
+    assert all(part in started for part in ("gunicorn", "worker", "beat", "portal.sandbox"))
+    assert stat.S_IMODE((running.data / "demo.env").stat().st_mode) == 0o600
+
+    refused = Demo(running.data)
+    assert refused.end() == 1
+    assert "already runs" in refused.said()
+
+    everyone = set(running.members())
+    assert running.end(signal.SIGINT) == 0
+    assert everyone & set(running.members()) == set()
+
+
+def test_a_second_start_keeps_what_is_there_and_a_kill_leaves_nothing(running: Demo) -> None:
+    """Runs on the folder the first test made."""
+    before = (running.data / "demo.env").read_text()
+    url = running.wait_ready(60)
+    assert "Making the database" not in running.said()
+    assert (running.data / "demo.env").read_text() == before
+
+    web = next(pid for pid, line in running.members().items() if "gunicorn" in line)
+    subprocess.run(["kill", "-9", str(web)], check=True)
+    assert _status(f"{url}/healthz") == 200, "the port stays ours while web is started again"
+
+    everyone = set(running.members())
+    running.process.kill()
+    running.process.wait()
+    _within(30, everyone, running)
+
+
+def test_secrets_are_new_for_every_installation(tmp_path: Path) -> None:
+    first, second = (demo.demo_settings(tmp_path / name) for name in _made(tmp_path, "a", "b"))
+    secret = {name for name in first if name != "SANDBOX_PORT"}
+    assert {name for name in secret if first[name] == second[name]} == set()
+    assert demo.demo_settings(tmp_path / "a") == first
+
+
+def _made(parent: Path, *names: str) -> tuple[str, ...]:
+    for name in names:
+        (parent / name).mkdir()
+    return names

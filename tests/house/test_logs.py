@@ -1,0 +1,108 @@
+"""Nothing secret and no forged line may reach the log, whoever writes it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import logging.config
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from portal import logs
+
+SECRETS = (
+    "SG.aaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+    "aha-sk-0123456789abcdef",
+    "hunter2hunter2",
+    "0f1e2d3c4b5a",
+)
+KEY, AHA, PASSWORD, TOKEN = SECRETS
+
+
+class Written:
+    def __init__(self, *, json_lines: bool) -> None:
+        self._stream = io.StringIO()
+        shape = logs.config(json_lines=json_lines, level="DEBUG")
+        formatter = shape["formatters"]["line"]
+        made = structlog.stdlib.ProcessorFormatter(**{k: v for k, v in formatter.items() if k != "()"})
+        self._handler = logging.StreamHandler(self._stream)
+        self._handler.setFormatter(made)
+        self.logger = logging.getLogger("tests.house.logs")
+
+    def __enter__(self) -> Written:
+        self.logger.addHandler(self._handler)
+        self.logger.propagate = False
+        self.logger.setLevel("DEBUG")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.removeHandler(self._handler)
+        self.logger.propagate = True
+
+    @property
+    def text(self) -> str:
+        return self._stream.getvalue()
+
+
+@pytest.fixture(params=[True, False], ids=["json", "plain"])
+def written(request: pytest.FixtureRequest) -> Iterator[Written]:
+    with Written(json_lines=request.param) as one:
+        yield one
+
+
+def _leak_everywhere(logger: logging.Logger) -> None:
+    log = structlog.get_logger(logger.name)
+    log.info("sent", authorization=f"Bearer {KEY}", api_key=AHA, password=PASSWORD, session_key=TOKEN)
+    log.info("key " + KEY + " and " + AHA, headers={"Authorization": f"Basic {TOKEN}xx", "list": [KEY, AHA.encode()]})
+    log.info("form", body=f"api_user=me&api_key={TOKEN}&password={PASSWORD}", deep={"a": {"b": {"token": TOKEN}}})
+    logger.warning("Not Found: %s", f"/invitation/{TOKEN}")
+    logger.warning("reset at /password/reset/1a/%s/", TOKEN)
+    logger.error("cannot connect to postgres://portal:%s@db/portal", PASSWORD)
+    try:
+        raise ValueError(f"refused {KEY}")
+    except ValueError:
+        log.exception("failed", secret=PASSWORD)
+        logger.exception("failed with %s", AHA)
+
+
+def test_no_secret_is_written(written: Written) -> None:
+    _leak_everywhere(written.logger)
+    assert written.text.count(logs.MASK) >= 10
+    assert [secret for secret in SECRETS if secret in written.text] == []
+
+
+def test_an_event_is_one_line_whatever_it_holds(written: Written) -> None:
+    structlog.get_logger(written.logger.name).info("name\r\n2026-01-01 error forged", who="a\nb\u2028c\x1b[2J")
+    written.logger.info("std %s", "x\ny\x85z")
+    assert len(written.text.splitlines()) == 2
+    assert "\x1b" not in written.text
+
+
+def test_a_traceback_cannot_pretend_to_be_a_line() -> None:
+    with Written(json_lines=False) as plain:
+        try:
+            raise ValueError("x\n2026-01-01T00:00:00Z info portal forged")
+        except ValueError:
+            plain.logger.exception("failed")
+    first, *rest = plain.text.splitlines()
+    assert " error " in first
+    assert rest
+    assert all(line.startswith("    | ") for line in rest)
+
+
+def test_what_was_bound_for_the_request_is_on_every_line() -> None:
+    with Written(json_lines=True) as written, structlog.contextvars.bound_contextvars(request_id="r1", operation="o1"):
+        written.logger.info("from the standard library")
+        structlog.get_logger(written.logger.name).info("from structlog", account="a1")
+    lines = [json.loads(line) for line in written.text.splitlines()]
+    assert [line["request_id"] for line in lines] == ["r1", "r1"]
+    assert lines[1]["account"] == "a1"
+    assert {"timestamp", "level", "logger", "event"} <= set(lines[0])
+
+
+def test_an_ordinary_word_is_left_alone(written: Written) -> None:
+    structlog.get_logger(written.logger.name).info("Basic plan for Bearer Ltd", offering="essentials-100k", used=0)
+    assert logs.MASK not in written.text

@@ -1,0 +1,176 @@
+"""What the house keeps out of its own source, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+OUR_FOLDERS = ("portal", "customers", "billing")
+
+
+def _modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if "migrations" not in path.parts:
+                yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.lineno, node.module or ""
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, capture_output=True, check=False,
+    )  # fmt: skip
+    if listed.returncode == 0:
+        paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    else:  # an unpacked archive has no history
+        paths = [path for path in ROOT.rglob("*") if not {".venv", "var", "__pycache__"} & set(path.parts)]
+    return [path for path in paths if path.is_file()]
+
+
+# --- Code -----------------------------------------------------------------------------------------------
+
+
+def test_rows_are_saved_by_named_fields() -> None:
+    """A bare `save()` writes back every column as it was read, and so undoes what somebody else has just changed."""
+    bare = [
+        f"{name}:{call.lineno}"
+        for name, tree in _modules("customers", "billing")
+        for call in _calls(tree)
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr == "save"
+        and not {"update_fields", "force_insert"} & {keyword.arg for keyword in call.keywords}
+    ]
+    assert bare == []
+
+
+def _is_float(node: ast.AST) -> bool:
+    return (
+        (isinstance(node, ast.Name) and node.id == "float")
+        or (isinstance(node, ast.Attribute) and node.attr == "FloatField")
+        or (isinstance(node, ast.Constant) and isinstance(node.value, float))
+    )
+
+
+def test_money_and_usage_are_never_floats() -> None:
+    """Elsewhere in billing a float is a number of seconds or a share; here it could become an amount."""
+    money = re.compile(r"models|rating|pric|statement|report|lines|money|quer|observ")
+    floats = [
+        f"{name}:{getattr(node, 'lineno', 0)}"
+        for name, tree in _modules("customers/models", "customers/queries", "billing")
+        if money.search(name)
+        for node in ast.walk(tree)
+        if _is_float(node)
+    ]
+    assert floats == []
+
+
+def test_one_module_speaks_http() -> None:
+    clients = {"requests", "urllib3", "http.client", "httpx", "urllib.request"}
+    speakers = {name for name, tree in _modules(*OUR_FOLDERS) for _, module in _imports(tree) if module in clients}
+    # The demo asks its own sign-in page whether it is up.
+    assert speakers <= {"portal/providers/http.py", "portal/demo.py"}
+
+
+def test_time_lives_in_rows_and_not_in_messages() -> None:
+    """With Redis a countdown longer than the visibility timeout runs several times; `not_before` runs once."""
+    timed = [
+        f"{name}:{call.lineno}"
+        for name, tree in _modules(*OUR_FOLDERS)
+        for call in _calls(tree)
+        if {"countdown", "eta", "rate_limit"} & {keyword.arg for keyword in call.keywords}
+    ]
+    assert timed == []
+
+
+def test_chance_is_used_where_it_may_be_guessed() -> None:
+    """`random` is for spreading retries and for the simulator; tokens come from `secrets`."""
+    users = {name for name, tree in _modules(*OUR_FOLDERS) for _, module in _imports(tree) if module == "random"}
+    allowed = {"portal/providers/http.py", "customers/engine.py"}
+    assert {name for name in users if not name.startswith("portal/sandbox/")} <= allowed
+
+
+def test_the_rooms_import_in_one_direction() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout[-3000:] + checked.stderr[-1000:]
+
+
+# --- Templates ------------------------------------------------------------------------------------------
+
+TEMPLATE_RULES = {
+    "an inline style": re.compile(r"<style\b|\sstyle\s*=", re.IGNORECASE),
+    "an inline handler": re.compile(r"\son[a-z]+\s*=\s*[\"']|\shx-on", re.IGNORECASE),
+    "an inline script": re.compile(r"<script(?![^>]*\bsrc=)[^>]*>", re.IGNORECASE),
+    "script in an address": re.compile(r"[\"'](?:javascript|js):", re.IGNORECASE),
+    "a new window without noopener": re.compile(r"target=.?_blank(?![^>]*noopener)", re.IGNORECASE),
+    "text that is not escaped": re.compile(r"\|\s*safe\b|{%\s*autoescape\s+off", re.IGNORECASE),
+    "an address written out": re.compile(r"\shx-(?:get|post|put|patch|delete)=\"/", re.IGNORECASE),
+}
+
+
+@pytest.mark.parametrize("what", TEMPLATE_RULES)
+def test_templates_hold_no(what: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}"
+        for path in sorted(ROOT.rglob("templates/**/*.html"))
+        if ".venv" not in path.parts
+        for text in [path.read_text()]
+        for match in TEMPLATE_RULES[what].finditer(text)
+    ]
+    assert found == []
+
+
+# --- Files ----------------------------------------------------------------------------------------------
+
+
+def test_no_file_names_this_machine_or_a_package_registry() -> None:
+    here = [str(ROOT) + "/"] if len(ROOT.parts) > 2 else []
+    words = [
+        *here, "/ro" + "ot/", "/home/" + "runner", "/Us" + "ers/", "pypi" + ".org", "pythonhosted" + ".org",
+        "registry.npmjs" + ".org", "--index" + "-url", "-----BEGIN " + "PRIVATE",
+    ]  # fmt: skip
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in _tracked()
+        for text in [path.read_bytes().decode("utf-8", "replace")]
+        for word in words
+        if word in text
+    ]
+    assert found == []
+
+
+def test_dependencies_are_pinned_by_hash_and_complete() -> None:
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    assert all("==" in line and "--hash=sha256:" in line for line in lines)
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    pinned = {Requirement(line.split("--hash")[0].strip()).name.lower().replace("_", "-") for line in lines}
+    assert {Requirement(each).name.lower().replace("_", "-") for each in wanted} <= pinned

@@ -1,0 +1,54 @@
+"""Tasks and their schedule: a message carries ids, and every name in the schedule is a task somebody wrote."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from celery import Task
+from django.conf import settings
+
+from portal.celery import app
+
+app.loader.import_default_modules()
+OURS: dict[str, Task] = {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
+
+
+def test_every_scheduled_name_is_a_task() -> None:
+    scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert scheduled, "the dispatcher at least"
+    assert scheduled <= set(OURS)
+
+
+def test_scheduled_tasks_need_no_arguments() -> None:
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        inspect.signature(OURS[entry["task"]].run).bind()
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_task_takes_ids_only_and_tolerates_more(name: str) -> None:
+    """An old worker must survive a newer sender, and whoever writes to the broker must not be believed."""
+    parameters = list(inspect.signature(OURS[name].run).parameters.values())
+    tolerant = [each for each in parameters if each.kind is inspect.Parameter.VAR_KEYWORD]
+    assert tolerant, "add **_"
+    for each in parameters:
+        if each not in tolerant:
+            assert each.annotation in {"int", "str", int, str}, f"{each.name} is no id"
+            assert each.name.endswith("_id"), f"{each.name} is no id"
+
+
+def test_only_json_is_accepted_and_nothing_is_kept() -> None:
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.task_serializer == "json"
+    assert app.conf.task_ignore_result is True
+    assert app.conf.result_backend is None
+    assert app.conf.task_acks_late is True
+    assert app.conf.task_reject_on_worker_lost is True
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_limits_stay_inside_the_visibility_timeout(name: str) -> None:
+    """A task that runs longer than this would be handed to a second worker while the first still works."""
+    hard = OURS[name].time_limit or app.conf.task_time_limit
+    soft = OURS[name].soft_time_limit or app.conf.task_soft_time_limit
+    assert soft < hard < 900
