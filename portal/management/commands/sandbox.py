@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
@@ -12,7 +12,7 @@ from portal.sandbox import cli
 class Command(BaseCommand):
     help = "Serve the provider simulator on loopback: real HTTP, no mail, no cost."
     # It has a store of its own and must start without the portal's database or settings being right.
-    requires_system_checks: ClassVar[list[str]] = []
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         cli.add_arguments(parser)
