@@ -13,8 +13,6 @@ from tests.support.skips import require, skip_or_fail
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.append_only"]
 
-pytest_plugins = ["tests.support.fixtures"]
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"
 
