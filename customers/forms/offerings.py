@@ -168,6 +168,8 @@ class OfferingListField(forms.Field):
     def to_python(self, value: Any) -> list[Offering]:
         try:
             rows = json.loads(value or "")
+            if not isinstance(rows, list):
+                raise TypeError
             return [Offering(str(row["name"]), str(row["type"]), int(row["quantity"])) for row in rows]
         except (ValueError, TypeError, KeyError):
             raise forms.ValidationError(_("The page is out of date. Open it again.")) from None
