@@ -72,6 +72,14 @@ class CycleChart:
     floor: int = HEIGHT - BOTTOM
     top: int = TOP
 
+    @property
+    def pace_dy(self) -> int:
+        """The label of the pace keeps clear of those of the limits."""
+        if self.pace_end is None:
+            return 4
+        crowded = [y for y in (self.near_y, self.limit_y) if y is not None and abs(y - self.pace_end[1]) < 13]
+        return 4 if not crowded else 18 if self.pace_end[1] >= crowded[0] else -9
+
 
 @dataclass(frozen=True)
 class Cycle:

@@ -9,7 +9,6 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from billing import words
@@ -41,6 +40,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
         "connections": [(each.public_id, each.name) for each in filters.connections],
         "states": account_state_choices(),
         "only": ONLY.items(),
+        "kept": [(name, value) for name, value in request.GET.items() if name not in ("q", "page")],
     }
     template = "billing/_usage.html" if is_fragment(request) else "billing/usage.html"
     return render(request, template, context)
@@ -97,7 +97,6 @@ def _months(request: HttpRequest, filters: Filters) -> dict[str, Any]:
         "after": address(after) if after <= latest else "",
         "menu": [(each, address(each), each == filters.month) for each in _offered(latest)],
         "query": address(filters.month),
-        "none": _("No month"),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from billing import runs
+from billing import runs, words
 from billing.forms import StartForm
 from billing.models import SyncRun
 from billing.queries import runs as queries
@@ -47,13 +48,13 @@ def run_start(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def run_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    return render(request, "billing/run.html", {"facts": queries.run_facts(_run_or_404(public_id))})
+    return render(request, "billing/run.html", _facts(public_id))
 
 
 @require_GET
 def run_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The part of the page that asks again by itself, until the run has ended."""
-    return render(request, "billing/_run_progress.html", {"facts": queries.run_facts(_run_or_404(public_id))})
+    return render(request, "billing/_run_progress.html", _facts(public_id))
 
 
 @require_POST
@@ -65,6 +66,11 @@ def run_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     except runs.UnableToSync as refusal:
         messages.warning(request, str(refusal))
     return go_to(request, "billing:run", run.public_id)
+
+
+def _facts(public_id: uuid.UUID) -> dict[str, Any]:
+    facts = queries.run_facts(_run_or_404(public_id))
+    return {"facts": facts, "source": words.source(facts.run.source)}
 
 
 def _run_or_404(public_id: uuid.UUID) -> SyncRun:
