@@ -29,10 +29,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 WEB_PORT, SANDBOX_PORT = 8000, 8100
 # One person per role, made by `manage.py prepare_demo`; all with the DEMO_PASSWORD of var/demo.env.
 LOGINS = {
-    "admin": ("ada@example.com", "Ada Moreau"),
-    "customer_success": ("cleo@example.com", "Cleo Lindqvist"),
-    "finance": ("finn@example.com", "Finn Okafor"),
-    "auditor": ("audrey@example.com", "Audrey Tanaka"),
+    "admin": ("admin@postkeeper.example", "Ada Moreau"),
+    "customer_success": ("success@postkeeper.example", "Cleo Lindqvist"),
+    "finance": ("finance@postkeeper.example", "Finn Okafor"),
+    "auditor": ("auditor@postkeeper.example", "Audrey Tanaka"),
 }
 # What a shell may hold for another installation must not reach the demo.
 _FOREIGN = (
@@ -48,7 +48,7 @@ def main() -> int:
     data.mkdir(parents=True, exist_ok=True)
     with _alone(data / "demo.lock") as alone:
         if not alone:
-            return _refuse(f"The demo is already running with the data in {data}. End that one first (Ctrl-C).")
+            return _refuse(f"The demo is already runs with the data in {data}. End that one first (Ctrl-C).")
         settings = demo_settings(data)
         supervisor = Supervisor(log_folder=data / "log")
         try:
@@ -64,14 +64,17 @@ def main() -> int:
 def _start(supervisor: Supervisor, settings: dict[str, str], data: Path) -> int:
     began = time.monotonic()
     env = _environment(settings, data)
+    port = env["SANDBOX_PORT"]
+    if not supervisor.wait_until(lambda: _free(int(port)), seconds=10):
+        return _refuse(f"Port {port}, where the demo's connections point, is taken. Free it, or delete {data}.")
     supervisor.start(_sandbox(env, data))
-    if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
+    if not supervisor.wait_until(lambda: _listens(int(port)), seconds=30):
         return _refuse(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
-    if not _is_prepared(data, env):
+    if not _is_prepared(data):
         print("Making the database and the demo's customers ...", flush=True)
         if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=env)) != 0:
             return _refuse("The demo could not be set up; the lines above say why.")
-        (data / "demo.prepared").write_text(_version(env))
+        (data / "demo.prepared").write_text(_version())
     with _web_socket() as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         for member in _portal(env, listening):
@@ -90,10 +93,7 @@ def demo_settings(data: Path) -> dict[str, str]:
     """What var/demo.env holds: made on the first start; what a newer version needs besides is added."""
     path = data / "demo.env"
     kept = _read_env(path) if path.exists() else {}
-    settings = _fresh_settings() | kept
-    port = int(settings["SANDBOX_PORT"])
-    if not _free(port):  # something else took it since the last start: prepare_demo moves the connections along
-        settings["SANDBOX_PORT"] = str(_free_port(SANDBOX_PORT))
+    settings = _fresh_settings() | kept  # the sandbox's port is kept too: the demo's connections point there
     if settings != kept:
         _write_private(path, "".join(f"{name}={value}\n" for name, value in settings.items()))
     return settings
@@ -108,7 +108,7 @@ def _fresh_settings() -> dict[str, str]:
         "FIELD_KEYS": "demo:" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "AUDIT_KEY": secrets.token_urlsafe(48),
         "DEMO_PASSWORD": "-".join(secrets.token_hex(2) for _ in range(4)),
-        "SANDBOX_PORT": str(SANDBOX_PORT),
+        "SANDBOX_PORT": str(_free_port(SANDBOX_PORT)),
         "SANDBOX_SENDGRID_KEY": sendgrid_key(),
         "SANDBOX_SENDGRID_EU_KEY": sendgrid_key(),
         "SANDBOX_ADMIN_KEY": secrets.token_urlsafe(24),
@@ -141,18 +141,18 @@ def _write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _version(env: Mapping[str, str]) -> str:
-    """Changes when a start has something to prepare: new migrations, another seed, another address of the sandbox."""
-    digest = hashlib.sha256(env["SANDBOX_URL"].encode())
-    for pattern in ("*/migrations/*.py", "*/*/migrations/*.py", "*/management/commands/*demo*.py", "*/seed*/*.py"):
+def _version() -> str:
+    """Changes when a start has something to prepare: new migrations, or another way to fill the demo."""
+    digest = hashlib.sha256()
+    for pattern in ("*/migrations/*.py", "*/*/migrations/*.py", "*/management/commands/*demo*.py"):
         for path in sorted(BASE_DIR.glob(pattern)):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _is_prepared(data: Path, env: Mapping[str, str]) -> bool:
+def _is_prepared(data: Path) -> bool:
     stamp = data / "demo.prepared"
-    return stamp.exists() and (data / "portal.sqlite3").exists() and stamp.read_text() == _version(env)
+    return stamp.exists() and (data / "portal.sqlite3").exists() and stamp.read_text() == _version()
 
 
 # --- Members ------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def _answers(url: str) -> bool:
 
 
 def _welcome(url: str, password: str, seconds: float) -> str:
-    lines = [f"    {role:<17} {email:<21} {password}" for role, (email, _name) in LOGINS.items()]
+    lines = [f"    {role:<17} {email:<28} {password}" for role, (email, _name) in LOGINS.items()]
     bar = "=" * 78
     head = f"  Postkeeper is ready after {seconds:.1f} s:  {url}/sign-in/"
     return "\n".join(["", bar, head, "", *lines, "", "  Ctrl-C ends everything; the data stays.", bar, ""])

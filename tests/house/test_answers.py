@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
@@ -98,6 +98,6 @@ def test_not_ready_when_the_database_does_not_answer(rf: RequestFactory, monkeyp
     def gone(*_: object) -> None:
         raise DatabaseError("connection refused at a private address")
 
-    monkeypatch.setattr(type(connection), "cursor", gone)
+    monkeypatch.setattr(connections["default"], "cursor", gone)
     answer = health.readyz(rf.get("/readyz"))
     assert (answer.status_code, answer.content) == (503, b"database does not answer\n")

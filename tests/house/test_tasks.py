@@ -10,7 +10,7 @@ from django.conf import settings
 
 from portal.celery import app
 
-app.loader.import_default_modules()
+app.autodiscover_tasks(force=True)
 OURS: dict[str, Task] = {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
 
 

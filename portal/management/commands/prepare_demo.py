@@ -24,7 +24,13 @@ class Command(BaseCommand):
         for role, (email, name) in LOGINS.items():
             _person(role=role, email=email, name=name, password=os.environ["DEMO_PASSWORD"])
         if "seed_demo" in get_commands():
-            call_command("seed_demo")
+            call_command(
+                "seed_demo",
+                sandbox_url=os.environ["SANDBOX_URL"],
+                admin_key=os.environ["SANDBOX_ADMIN_KEY"],
+                key_global=os.environ["SANDBOX_SENDGRID_KEY"],
+                key_eu=os.environ["SANDBOX_SENDGRID_EU_KEY"],
+            )
 
 
 def _person(*, role: str, email: str, name: str, password: str) -> None:

@@ -1,0 +1,25 @@
+"""Ask this machine's own web process how it is: `python -m portal.probe healthz` (or readyz), exit code 0 for yes."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+
+
+def main(page: str) -> int:
+    host, _, port = os.environ.get("WEB_BIND", "127.0.0.1:8000").rpartition(":")
+    here = http.client.HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, int(port), timeout=3)  # noqa: S104
+    # Host must be one of ours, or Django refuses the question.
+    name = os.environ.get("ALLOWED_HOSTS", "localhost").split(",")[0].strip()
+    try:
+        here.request("GET", f"/{page}", headers={"Host": name})
+        return 0 if here.getresponse().status == 200 else 1
+    except OSError:
+        return 1
+    finally:
+        here.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
