@@ -69,6 +69,7 @@ class Chunk:
     run: SyncRun
     provider: Provider
     clock: Clock
+    gap: timedelta
     answers: list[Answer] = field(default_factory=list)
     watch: guards.Watch = field(default_factory=guards.Watch)
     stop: bool = False
@@ -76,14 +77,18 @@ class Chunk:
 
 
 def sync_chunk(
-    run_id: int, *, clock: Clock = timezone.now, connect: Connect = client_for, seconds: float = CHUNK_SECONDS
+    run_id: int, *, clock: Clock = timezone.now, connect: Connect = client_for, seconds: float = CHUNK_SECONDS,
+    gap: timedelta | None = None,
 ) -> bool:
-    """Take the run as far as the time allows. True when there may be more to do at once. Safe to call at any time."""
+    """Take the run as far as the time allows. True when there may be more to do at once. Safe to call at any time.
+
+    `gap` is how long a failure that may pass waits for its next try; by default what the run's kind says.
+    """
     run = claim(run_id, now=clock())
     if run is None:
         return False
     try:
-        chunk = Chunk(run, connect(run.connection), clock)
+        chunk = Chunk(run, connect(run.connection), clock, gap or runs.pass_gap(run))
     except CannotOpen:
         runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
         return False
@@ -218,10 +223,11 @@ def _flush(chunk: Chunk) -> None:
         if mine.update(lease_until=now + LEASE) != 1:
             raise LostRun
         if answers:
-            _settle(chunk.run, answers, now=now)
+            _settle(chunk, answers, now=now)
 
 
-def _settle(run: SyncRun, answers: list[Answer], *, now: datetime) -> None:
+def _settle(chunk: Chunk, answers: list[Answer], *, now: datetime) -> None:
+    run = chunk.run
     readings = [
         Reading(each.item.account_id, each.usage, each.asked_at, each.item.account.package)
         for each in answers
@@ -229,7 +235,7 @@ def _settle(run: SyncRun, answers: list[Answer], *, now: datetime) -> None:
     ]
     kept = keep_readings(readings, run=run)
     for each in answers:
-        _mark(each, kept.get(each.item.account_id), now=now, gap=runs.pass_gap(run))
+        _mark(each, kept.get(each.item.account_id), now=now, gap=chunk.gap)
     items = [each.item for each in answers]
     SyncItem.objects.bulk_update(
         items, ["state", "tries", "not_before", "cause", "message", "snapshot", "read_at"], batch_size=BATCH

@@ -272,7 +272,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     assert slow is not None
     assert usage_sync.claim(run.pk, now=meter.now) is None, "one worker at a time"
     assert usage_sync.claim(run.pk, now=meter.now + usage_sync.LEASE + timedelta(seconds=1)) is not None
-    chunk = usage_sync.Chunk(slow, meter.connect(meter.connection), lambda: meter.now)
+    chunk = usage_sync.Chunk(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
     with pytest.raises(usage_sync.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
     assert UsageSnapshot.objects.count() == 0

@@ -1,0 +1,122 @@
+"""The nightly usage sync by hand: the same run, the same slot, so that doing it twice adds nothing."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from billing import causes, runs, usage_sync
+from billing.models import SyncItem, SyncRun
+from billing.readings import keep_final_readings
+from customers.models import Connection
+
+R = SyncRun.State
+LOOK_AGAIN = 0.5
+SAY_EVERY = 10.0
+
+
+class Command(BaseCommand):
+    help = (
+        "Read the use of all accounts, as the night does, and wait for the end. A run that was interrupted goes on where "
+        "it stopped. Ends with status 1 when a run was stopped or has to wait for a person."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--connection", help="name or public id; without it, all that are not paused")
+        parser.add_argument(
+            "--date", help="the night to run, YYYY-MM-DD in UTC (default today). Providers tell only of the present: a "
+            "past night that was missed is read as of now",
+        )  # fmt: skip
+        parser.add_argument("--dry-run", action="store_true", help="say what would be read and ask nothing")
+
+    def handle(self, *_: Any, connection: str | None, date: str | None, dry_run: bool, **__: Any) -> None:
+        slot = _slot(date)
+        chosen = _connections(connection)
+        if dry_run:
+            for each in chosen:
+                self._dry(each, slot)
+            return
+        keep_final_readings()
+        stopped = [each.name for each in chosen if not self._sync(each, slot)]
+        if stopped:
+            raise CommandError(f"Not completed: {', '.join(stopped)}.")
+
+    def _dry(self, connection: Connection, slot: str) -> None:
+        count = runs.accounts_of(connection).count()
+        same = SyncRun.objects.filter(connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot).first()
+        known = f"the run of {slot} is {same.get_state_display().lower()}" if same else f"no run of {slot} yet"
+        self.stdout.write(f"{connection.name}: {count} accounts by {connection.usage_source}; {known}. Nothing was asked.")
+
+    def _sync(self, connection: Connection, slot: str) -> bool:
+        """Bring the night's run of one connection to its end. False when it was stopped or waits."""
+        now = timezone.now()
+        if connection.paused:
+            self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
+            return False
+        try:
+            run, new = runs.start_run(
+                connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot, now=now, until=now + runs.RUN_HOURS
+            )
+        except runs.UnableToSync as refusal:
+            self.stdout.write(str(refusal))
+            return True
+        if not new and run.has_ended:
+            self.stdout.write(f"{connection.name}: the run of {slot} has ended before. Nothing was read again.")
+        else:
+            self._follow(run)
+        self._summary(run)
+        return run.state in (R.COMPLETE, R.WITH_ERRORS)
+
+    def _follow(self, run: SyncRun) -> None:
+        """Work on the run, or wait while another worker does; later passes come soon, since somebody is waiting."""
+        SyncRun.objects.filter(pk=run.pk, state=R.PAUSED).update(state=R.RUNNING, message="")
+        said_at = time.monotonic()
+        while True:
+            more = usage_sync.sync_chunk(run.pk, gap=timedelta(seconds=5))
+            run.refresh_from_db()
+            if run.state != R.RUNNING:
+                return
+            if time.monotonic() - said_at > SAY_EVERY:
+                said_at = time.monotonic()
+                self.stdout.write(f"{run.connection.name}: {run.settled} of {run.total}")
+            if not more:
+                time.sleep(LOOK_AGAIN)
+
+    def _summary(self, run: SyncRun) -> None:
+        run.refresh_from_db()
+        self.stdout.write(
+            f"{run.connection.name}: {run.get_state_display()}. {run.total} accounts, {run.done} read "
+            f"({run.changed} changed, {run.lower} lower), {run.failed} failed, {run.skipped} skipped. {run.message}".strip()
+        )
+        failed = SyncItem.objects.filter(run=run, state=SyncItem.State.FAILED)
+        for cause in sorted(set(failed.values_list("cause", flat=True))):
+            self.stdout.write(f"  {failed.filter(cause=cause).count()} x {causes.look(cause).words}")
+
+
+def _slot(text: str | None) -> str:
+    today = datetime.now(UTC).date()
+    if text is None:
+        return today.isoformat()
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f'--date is "{text}"; it must be a date such as {today.isoformat()}.') from None
+    if day > today:
+        raise CommandError("--date lies in the future. A provider tells only of the present.")
+    return day.isoformat()
+
+
+def _connections(wanted: str | None) -> list[Connection]:
+    found = list(Connection.objects.all())
+    if wanted is None:
+        return [each for each in found if not each.paused]
+    chosen = [each for each in found if wanted in (each.name, str(each.public_id))]
+    if not chosen:
+        names = ", ".join(each.name for each in found) or "none"
+        raise CommandError(f'There is no connection "{wanted}". Known: {names}.')
+    return chosen
