@@ -1,13 +1,13 @@
 from django.urls import path
 
-from customers.views import accounts, actions, connections, customers, offerings, operations, panels
+from customers.views import accounts, actions, connections, customers, offerings, opening, operations, panels
 
 app_name = "customers"
 urlpatterns = [
     path("customers/", customers.customer_list, name="list"),
     path("customers/export/", customers.customer_export, name="export"),
-    path("customers/new/", customers.customer_create, name="create"),
-    path("customers/new/duplicates/", customers.customer_duplicates, name="duplicates"),
+    path("customers/new/", opening.customer_create, name="create"),
+    path("customers/new/duplicates/", opening.customer_duplicates, name="duplicates"),
     path("customers/new/offerings/", offerings.offering_choices, name="offering-choices"),
     path("customers/<uuid:public_id>/", customers.customer_detail, name="detail"),
     path("customers/<uuid:public_id>/edit/", customers.customer_edit, name="edit"),

@@ -1,0 +1,117 @@
+"""Forms of a customer: the facts, and what a new account at a connection needs besides its profile and offerings."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from customers.forms.fields import PhoneField, TagsField, WebsiteField, ZoneField
+from customers.models import Connection, Customer
+from portal.access.models import User
+from portal.access.permissions import roles_of
+
+ASKED_LATER = _("Left empty, it is asked at the first login.")
+
+
+class OwnerField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic for the type checker alone
+    """Staff who may look after customers. Whoever owns the customer now stays choosable."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            queryset=User.objects.none(), required=False, to_field_name="public_id", empty_label=_("Nobody"), **kwargs
+        )
+
+
+class CustomerForm(forms.Form):
+    """The facts of a customer. Only company and e-mail are needed; the e-mail proves later whose an account is."""
+
+    company_name = forms.CharField(label=_("Company"), max_length=200)
+    email = forms.EmailField(label=_("E-mail"), max_length=254)
+    first_name = forms.CharField(label=_("First name"), max_length=100, required=False)
+    last_name = forms.CharField(label=_("Last name"), max_length=100, required=False)
+    phone = PhoneField(label=_("Phone"), max_length=40, required=False)
+    website = WebsiteField(label=_("Website"), max_length=255, required=False)
+    timezone = ZoneField(label=_("Time zone"), max_length=64, required=False)
+    external_reference = forms.CharField(label=_("External reference"), max_length=100, required=False)
+    owner = OwnerField(label=_("Owner"))
+    tags = TagsField(label=_("Tags"), max_length=400, required=False)
+
+    def __init__(
+        self, *args: Any, customer: Customer | None = None, besides: uuid.UUID | None = None, **kwargs: Any
+    ) -> None:
+        """`besides`: the customer this form is about, or is about to make; its own reference is no duplicate."""
+        super().__init__(*args, **kwargs)
+        self.besides = customer.public_id if customer else besides
+        may = Q(is_active=True, role__in=roles_of("customers:edit", "POST"))
+        if customer and customer.owner_id:
+            may |= Q(pk=customer.owner_id)
+        self.fields["owner"].queryset = User.objects.filter(may).order_by("name")  # type: ignore[attr-defined]
+
+    def clean_external_reference(self) -> str:
+        reference: str = self.cleaned_data["external_reference"]
+        others = Customer.objects.filter(external_reference=reference)
+        if self.besides:
+            others = others.exclude(public_id=self.besides)
+        if reference and (other := others.first()):
+            raise forms.ValidationError(_("%(customer)s has this reference.") % {"customer": other})
+        return reference
+
+
+class AccountForm(forms.Form):
+    """Where the account is made, and how. Offerings have a form of their own, built from its catalogue."""
+
+    connection = forms.ModelChoiceField(
+        label=_("Account at"), queryset=Connection.objects.none(), to_field_name="public_id",
+        widget=forms.RadioSelect, required=False, empty_label=_("No account yet"),
+    )  # fmt: skip
+    is_test = forms.BooleanField(label=_("Test account"), required=False)
+    client_token = forms.CharField(widget=forms.HiddenInput, min_length=8, max_length=64)
+
+    def __init__(self, *args: Any, needs_account: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["connection"]
+        field.queryset = Connection.objects.order_by("name")
+        if needs_account:
+            field.required, field.empty_label = True, None
+            field.error_messages["required"] = _("Choose a connection.")
+
+    @property
+    def chosen_connection(self) -> Connection | None:
+        """The connection as it stands in the form, valid or not: what the page shows packages of."""
+        value = self["connection"].value()
+        if isinstance(value, Connection):
+            return value
+        try:
+            found: Connection | None = self.fields["connection"].clean(value) if value else None
+        except forms.ValidationError:
+            return None
+        return found
+
+
+class DuplicatesForm(forms.Form):
+    """The tick that says a person looked at the customers like this one. It counts only for those that were shown."""
+
+    seen = forms.CharField(required=False, max_length=64)
+
+    @staticmethod
+    def fingerprint(found: Iterable[Customer]) -> str:
+        ids = ",".join(sorted(str(each.public_id) for each in found))
+        return hashlib.sha256(ids.encode()).hexdigest()[:32] if ids else ""
+
+    def agrees_to(self, found: Iterable[Customer]) -> bool:
+        self.is_valid()
+        wanted = self.fingerprint(found)
+        return not wanted or self.cleaned_data.get("seen") == wanted
+
+
+class NoteForm(forms.Form):
+    text = forms.CharField(
+        label=_("Add a note"), max_length=4000, widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": _("Write the note first.")},
+    )  # fmt: skip

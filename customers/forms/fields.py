@@ -1,0 +1,93 @@
+"""Fields with the rules providers publish for a profile. The server is the only place that checks them."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+_E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
+_BETWEEN = re.compile(r"[\s().\-\u00a0\u2011/]+")
+_HOST = re.compile(r"(?=.{4,253}$)([\w-]{1,63}\.)+[\w-]{2,63}", re.UNICODE)
+
+
+class PhoneField(forms.CharField):
+    """A phone number as E.164. Blanks, dots, dashes and brackets people type are taken out."""
+
+    default_error_messages = {
+        "phone": _("Write it with the country code, such as +49 30 1234567: at most 15 digits after the plus.")
+    }
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value) or ""
+        return _BETWEEN.sub("", text)
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if value and not _E164.fullmatch(value):
+            raise forms.ValidationError(self.error_messages["phone"], code="phone")
+
+
+class WebsiteField(forms.CharField):
+    """A web address. The scheme may be missing, because the provider's own sample leaves it out."""
+
+    default_error_messages = {"website": _("Write a web address, such as www.example.com.")}
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if value and not _is_website(str(value)):
+            raise forms.ValidationError(self.error_messages["website"], code="website")
+
+
+def _is_website(text: str) -> bool:
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        host = parts.hostname or ""
+        _port = parts.port
+    except ValueError:
+        return False
+    plain = not parts.username and not re.search(r"\s", text)
+    return parts.scheme in ("http", "https") and plain and bool(_HOST.fullmatch(host))
+
+
+class ZoneField(forms.CharField):
+    """An IANA time zone by its name. The page offers the known ones in a list."""
+
+    default_error_messages = {"zone": _("No time zone has this name. Choose one such as Europe/Berlin.")}
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if value and value not in zones():
+            raise forms.ValidationError(self.error_messages["zone"], code="zone")
+
+
+@lru_cache(maxsize=1)
+def zones() -> dict[str, None]:
+    """The names of all zones with a place in them, and UTC, in order."""
+    found = sorted(name for name in zoneinfo.available_timezones() if "/" in name and not name.startswith("Etc/"))
+    return dict.fromkeys(["UTC", *found])
+
+
+class TagsField(forms.CharField):
+    """Words with commas between them; each once, in the order they were typed."""
+
+    default_error_messages = {"tags": _("At most 20 tags of at most 40 letters each.")}
+
+    def to_python(self, value: Any) -> Any:
+        words = (" ".join(part.split()) for part in (super().to_python(value) or "").split(","))
+        return list(dict.fromkeys(word for word in words if word))
+
+    def validate(self, value: Any) -> None:
+        if len(value) > 20 or any(len(word) > 40 for word in value):
+            raise forms.ValidationError(self.error_messages["tags"], code="tags")
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(", ".join(value))
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value

@@ -1,0 +1,36 @@
+"""From a customer's facts to a provider's profile and back, and the profile form of each kind of provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django import forms
+
+from customers.forms.sendgrid import ProfileForm
+from customers.models import Customer
+from customers.people import FACT_OF_PROFILE
+from portal.providers import Profile
+
+# A new kind of provider adds its form here, with fields named as in `Profile`.
+PROFILE_FORMS: dict[str, type[ProfileForm]] = {"sendgrid": ProfileForm}
+
+
+def profile_of(facts: Mapping[str, Any]) -> Profile:
+    return Profile(**{part: str(facts[fact]) for part, fact in FACT_OF_PROFILE.items()})
+
+
+def profile_of_customer(customer: Customer) -> Profile:
+    return profile_of({fact: getattr(customer, fact) for fact in FACT_OF_PROFILE.values()})
+
+
+def add_provider_errors(form: forms.Form, errors: Iterable[Mapping[str, str]]) -> list[str]:
+    """Put a provider's complaints beside the fields of a bound form. Returns those that have no field there."""
+    form.is_valid()
+    rest = []
+    for error in errors:
+        if error["field"] in form.fields:
+            form.add_error(error["field"], error["message"])
+        else:
+            rest.append(error["message"])
+    return rest

@@ -1,0 +1,225 @@
+"""Commands on customers: the tenant companies and what staff note about them. Nothing here reaches a provider.
+
+Each is one transaction with its audit event. Refusals are `UnableToChange`, with a sentence for people.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.models import Account, Connection, Customer, Note, Operation
+from customers.models.account import AccountState
+from customers.operations import ask_create
+from customers.states import OPEN
+from portal import audit
+from portal.access.models import User
+from portal.providers import Offering, Profile
+
+FACTS = (
+    "company_name", "first_name", "last_name", "email", "phone", "website", "timezone", "external_reference", "owner",
+    "tags",
+)  # fmt: skip
+# Each part of a provider's profile, and the customer's fact it is taken from.
+FACT_OF_PROFILE = {
+    "email": "email", "first_name": "first_name", "last_name": "last_name", "company_name": "company_name",
+    "company_website": "website", "phone": "phone", "timezone": "timezone",
+}  # fmt: skip
+# An account in one of these costs money, or may, so its customer stays in the lists.
+GONE = (AccountState.DELETED, AccountState.BANNED)
+
+
+class UnableToChange(Exception):
+    """A refusal people read. `field` names the form field it belongs to, "" for the form as a whole."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def public_id_of(*, actor: User, client_token: str) -> uuid.UUID:
+    """The id a create form's customer gets. The same form sent twice names the same customer, so it can exist once."""
+    return uuid.uuid5(actor.public_id, client_token)
+
+
+def create_customer(
+    *, actor: User, facts: dict[str, Any], client_token: str, now: datetime, request: HttpRequest | None = None
+) -> Customer:
+    """Add a customer, or return the one this person's token added before (also when that happens at this moment)."""
+    public_id = public_id_of(actor=actor, client_token=client_token)
+    asked = Customer.objects.filter(public_id=public_id)
+    if existing := asked.first():
+        return existing
+    try:
+        with transaction.atomic():
+            customer = Customer.objects.create(public_id=public_id, **_known(facts))
+            audit.record(
+                actor=actor, verb="customer.created", obj=customer, customer=customer, after=_plain(customer, FACTS),
+                request=request,
+            )
+            return customer
+    except IntegrityError:
+        if existing := asked.first():
+            return existing
+        raise _taken() from None
+
+
+@dataclass(frozen=True)
+class NewAccount:
+    """The account to ask for together with a new customer."""
+
+    connection: Connection
+    profile: Profile
+    offerings: list[Offering]
+    is_test: bool
+
+
+def open_customer(
+    *,
+    actor: User,
+    facts: dict[str, Any],
+    account: NewAccount | None,
+    client_token: str,
+    now: datetime,
+    request: HttpRequest | None = None,
+) -> tuple[Customer, Operation | None]:
+    """Add a customer and ask for its first account, both or neither. The same token again gives the same two back.
+
+    Raises `UnableToChange` and `UnableToAsk`; then no customer is left behind.
+    """
+    with transaction.atomic():
+        customer = create_customer(actor=actor, facts=facts, client_token=client_token, now=now, request=request)
+        if account is None:
+            return customer, None
+        operation = ask_create(
+            actor=actor, customer=customer, connection=account.connection, profile=account.profile,
+            offerings=account.offerings, is_test=account.is_test, client_token=client_token, now=now, request=request,
+        )  # fmt: skip
+    return customer, operation
+
+
+def add_account(
+    *,
+    actor: User,
+    customer: Customer,
+    account: NewAccount,
+    corrects: Operation | None,
+    take_over: bool,
+    client_token: str,
+    now: datetime,
+    request: HttpRequest | None = None,
+) -> Operation:
+    """Ask for a further account. `corrects`: the refused create this one replaces, whose account row is used again as
+    long as it stays with the same connection. `take_over` keeps the profile on the customer as well. Raises
+    `UnableToAsk` and `UnableToChange`; then nothing changed."""
+    if customer.archived_at:
+        raise UnableToChange(_("The customer is archived. Restore it first."))
+    again = corrects if corrects and corrects.connection_id == account.connection.pk else None
+    with transaction.atomic():
+        operation = ask_create(
+            actor=actor, customer=customer, connection=account.connection, profile=account.profile,
+            offerings=account.offerings, is_test=account.is_test, client_token=client_token, now=now, request=request,
+            retry_of=again,
+        )  # fmt: skip
+        if take_over:
+            facts = {fact: value for part, fact in FACT_OF_PROFILE.items() if (value := getattr(account.profile, part))}
+            edit_customer(actor=actor, customer=customer, facts=facts, now=now, request=request)
+    return operation
+
+
+def edit_customer(
+    *, actor: User, customer: Customer, facts: dict[str, Any], now: datetime, request: HttpRequest | None = None
+) -> list[str]:
+    """Change the named facts; returns the names of those that differ. Only they are written and audited."""
+    facts = _known(facts)
+    with transaction.atomic():
+        stored = Customer.objects.select_related("owner").get(pk=customer.pk)
+        before = _plain(stored, FACTS)
+        for name, value in facts.items():
+            setattr(stored, name, value)
+        after = _plain(stored, FACTS)
+        changed = [name for name in FACTS if before[name] != after[name]]
+        if not changed:
+            return []
+        try:
+            with transaction.atomic():
+                stored.save(update_fields=[*changed, "changed_at"])
+        except IntegrityError:
+            raise _taken() from None
+        audit.record(
+            actor=actor, verb="customer.edited", obj=stored, customer=stored, request=request,
+            before={name: before[name] for name in changed}, after={name: after[name] for name in changed},
+        )
+    return changed
+
+
+def archive_customer(
+    *, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None
+) -> None:
+    """Take a customer out of the lists. Refused while it has an account that exists or may come to exist."""
+    with transaction.atomic():
+        living = Account.objects.filter(customer=customer).exclude(state__in=GONE).exclude(pk__in=_never_made(customer))
+        if count := living.count():
+            raise UnableToChange(
+                _("It has an account that is not deleted. Delete it first.") if count == 1
+                else _("It has %(n)d accounts that are not deleted. Delete them first.") % {"n": count}
+            )
+        changed = Customer.objects.filter(pk=customer.pk, archived_at=None).update(archived_at=now, changed_at=now)
+        if changed:
+            audit.record(actor=actor, verb="customer.archived", obj=customer, customer=customer, request=request)
+
+
+def restore_customer(
+    *, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None
+) -> None:
+    with transaction.atomic():
+        changed = Customer.objects.filter(pk=customer.pk).exclude(archived_at=None).update(
+            archived_at=None, changed_at=now
+        )
+        if changed:
+            audit.record(actor=actor, verb="customer.restored", obj=customer, customer=customer, request=request)
+
+
+def add_note(
+    *, actor: User, customer: Customer, text: str, account: Account | None = None, request: HttpRequest | None = None
+) -> Note:
+    """Keep a note on the customer. Notes are never changed; `account` says beside which account it was written."""
+    text = text.strip()
+    if not text:
+        raise UnableToChange(_("A note needs a text."), field="text")
+    with transaction.atomic():
+        note = Note.objects.create(customer=customer, author=actor, text=text)
+        audit.record(
+            actor=actor, verb="note.added", obj=note, customer=customer, account=account, after={"text": text},
+            request=request,
+        )
+    return note
+
+
+def _never_made(customer: Customer) -> Any:
+    """Accounts whose create came to nothing: there is nothing at the provider."""
+    pending = Account.objects.filter(customer=customer, state=AccountState.PENDING, provider_id=None)
+    return pending.exclude(operations__state__in=OPEN).values("pk")
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    unknown = facts.keys() - set(FACTS)
+    if unknown:
+        raise TypeError(f"not a fact of a customer: {sorted(unknown)}")
+    return facts
+
+
+def _plain(customer: Customer, names: tuple[str, ...]) -> dict[str, Any]:
+    """The facts as the audit log keeps them: people by name."""
+    values = {name: getattr(customer, name) for name in names}
+    return values | {"owner": str(customer.owner) if customer.owner else ""}
+
+
+def _taken() -> UnableToChange:
+    return UnableToChange(_("Another customer has this external reference."), field="external_reference")

@@ -1,0 +1,110 @@
+"""What a person asked of the customer list, read from the address. Everything unknown is left out, never an error."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from django.http import QueryDict
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from customers.models import Connection
+from customers.models.account import AccountState
+from portal.access.models import User
+
+VIEWS: dict[str, str | Promise] = {
+    "all": _("All"),
+    "attention": _("Needs attention"),
+    "near": _("Over 80 %"),
+    "stopped": _("Stopped"),
+    "mine": _("Mine"),
+    "no-reading": _("No reading"),
+    "archived": _("Archived"),
+}
+# Views that customers without any account belong to as well.
+VIEWS_OF_CUSTOMERS = frozenset({"all", "mine", "archived"})
+NO_ACCOUNT = "none"
+NOBODY = "nobody"
+SORTS = ("name", "state", "package", "use", "changed")
+DEFAULT_SORT = "-changed"
+SIZES = (25, 50, 100, 200)
+DEFAULT_SIZE = 50
+LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Filters:
+    user: User
+    view: str = "all"
+    q: str = ""
+    state: str = ""
+    connection: Connection | None = None
+    package: str = ""
+    owner: str = ""
+    sort: str = DEFAULT_SORT
+    size: int = DEFAULT_SIZE
+    connections: dict[int, Connection] = field(default_factory=dict)
+
+    @property
+    def by(self) -> str:
+        return self.sort.removeprefix("-")
+
+    @property
+    def descending(self) -> bool:
+        return self.sort.startswith("-")
+
+    @property
+    def narrowed(self) -> bool:
+        return bool(self.q or self.state or self.connection or self.package or self.owner)
+
+    @cached_property
+    def with_bare(self) -> bool:
+        """Do customers without an account belong to this list?"""
+        of_account = bool(self.connection or self.package or self.state not in ("", NO_ACCOUNT))
+        return self.view in VIEWS_OF_CUSTOMERS and not of_account
+
+    @property
+    def only_bare(self) -> bool:
+        return self.state == NO_ACCOUNT
+
+
+def read_filters(query: QueryDict, user: User) -> Filters:
+    connections = {each.pk: each for each in Connection.objects.all()}
+    wanted = query.get("connection", "")
+    sort, state, size = query.get("sort", ""), query.get("state", ""), query.get("size", "")
+    return Filters(
+        user=user,
+        view=_one_of(query.get("view", ""), VIEWS, "all"),
+        q=searchable(query.get("q", "")),
+        state=_one_of(state, (*AccountState.values, NO_ACCOUNT), ""),
+        connection=next((each for each in connections.values() if str(each.public_id) == wanted), None),
+        package=_clean(query.get("package", "")),
+        owner=_owner(query.get("owner", "")),
+        sort=sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,
+        size=int(size) if size in {str(each) for each in SIZES} else DEFAULT_SIZE,
+        connections=connections,
+    )
+
+
+def searchable(text: str) -> str:
+    """The words to look for: no control characters (PostgreSQL takes no NUL), one space between words."""
+    return " ".join(_clean(text).split())
+
+
+def _clean(text: str) -> str:
+    return "".join(letter for letter in text[:LONGEST] if letter.isprintable() or letter.isspace()).strip()
+
+
+def _one_of(value: str, known: object, otherwise: str) -> str:
+    return value if value in known else otherwise  # type: ignore[operator]
+
+
+def _owner(value: str) -> str:
+    if value == NOBODY:
+        return value
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        return ""

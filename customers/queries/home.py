@@ -1,0 +1,93 @@
+"""What the home page reads of this app: what needs a person now, worst first, and what runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F, FloatField, Q, QuerySet
+from django.db.models.functions import Cast
+from django.utils import timezone
+
+from customers.models import Account, Connection, Customer, Operation
+from customers.models.account import AccountState
+from customers.queries.matching import NOT_THERE
+from customers.queries.operations import NEEDS_A_PERSON
+from customers.states import OPEN
+
+SHOWN = 6
+COUNTED = 999
+LONG_UNREAD = timedelta(hours=36)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Up to `SHOWN` rows of one kind, and how many there are (counted up to a bound)."""
+
+    rows: list[Any] = field(default_factory=list)
+    count: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    @property
+    def more(self) -> int:
+        return self.count - len(self.rows)
+
+    @property
+    def count_text(self) -> str:
+        return str(self.count) if self.count <= COUNTED else f"{COUNTED}+"
+
+
+@dataclass(frozen=True)
+class Home:
+    decide: Group
+    paused: list[Connection]
+    over: Group
+    unread: Group
+    stopped: Group
+    running: Group
+    any_connection: bool
+    any_customer: bool
+
+    @property
+    def quiet(self) -> bool:
+        return not (self.decide or self.paused or self.over or self.unread or self.stopped)
+
+
+def home_page() -> Home:
+    """The number of queries does not depend on how much there is."""
+    now = timezone.now()
+    operations = Operation.objects.select_related("account__customer", "connection", "requested_by")
+    accounts = Account.objects.select_related("customer", "connection").filter(customer__archived_at=None)
+    unread = Q(usage_read_at__lt=now - LONG_UNREAD) | Q(usage_read_at=None, created_at__lt=now - LONG_UNREAD)
+    connections = list(Connection.objects.all())
+    return Home(
+        decide=_group(operations.filter(NEEDS_A_PERSON).order_by("created_at")),
+        paused=[each for each in connections if each.paused],
+        over=_group(accounts.filter(usage_allowed__gt=0, usage_used__gt=F("usage_allowed")).order_by(_share().desc())),
+        unread=_group(accounts.filter(unread).exclude(state__in=NOT_THERE).order_by(F("usage_read_at").asc(nulls_first=True))),
+        stopped=_group(
+            accounts.filter(state__in=(AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)).order_by("-changed_at")
+        ),
+        running=running_now(),
+        any_connection=bool(connections),
+        any_customer=Customer.objects.exists(),
+    )  # fmt: skip
+
+
+def running_now() -> Group:
+    operations = Operation.objects.select_related("account__customer", "connection", "requested_by")
+    return _group(operations.filter(state__in=OPEN).exclude(NEEDS_A_PERSON).order_by("created_at"))
+
+
+def _share() -> Any:
+    return Cast("usage_used", FloatField()) / Cast("usage_allowed", FloatField())
+
+
+def _group(found: QuerySet[Any]) -> Group:
+    rows = list(found[: SHOWN + 1])
+    if len(rows) <= SHOWN:
+        return Group(rows, len(rows))
+    return Group(rows[:SHOWN], found.order_by()[: COUNTED + 1].count())

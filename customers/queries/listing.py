@@ -1,0 +1,320 @@
+"""The customer list: one row for each account, and one for each customer without an account.
+
+The page is found in two steps: first the keys of its rows, along an index, then these rows alone. That keeps the last
+page of a hundred thousand nearly as quick as the first. The number of queries does not depend on the number of rows.
+"""
+
+from __future__ import annotations
+
+import heapq
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+from django.core.paginator import Page, Paginator
+from django.db.models import F, FloatField, Q, QuerySet
+from django.db.models.functions import Cast, Lower, NullIf
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+
+from customers import catalogue
+from customers.models import Account, Connection, Customer, Operation
+from customers.models.account import AccountState
+from customers.queries.filters import Filters
+from customers.queries.matching import Matching
+from customers.states import OPEN, WAITS_FOR_A_PERSON, OperationKind
+from portal.access.models import User
+from portal.formats import number_text
+from portal.states import operation_look
+
+if TYPE_CHECKING:
+    _Paginator = Paginator[Any]
+    _Page = Page[Any]
+else:  # generic for the type checker alone
+    _Paginator, _Page = Paginator, Page
+
+# Above this many a list says "more than": counting a hundred thousand rows costs more than showing fifty.
+COUNTED = 10_000
+_NOWHERE = uuid.UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Where a row is: an account's, or (account None) that of a customer without one."""
+
+    account: int | None
+    customer: int
+
+
+@dataclass(slots=True)
+class Row:
+    """Everything a row shows, ready to print."""
+
+    key: str
+    url: str
+    company: str
+    email: str
+    reference: str
+    owner: str
+    archived: bool
+    connection: str = ""
+    provider_label: str = ""
+    provider_id: str = ""
+    state: str = ""
+    state_raw: str = ""
+    is_test: bool = False
+    package: str = ""
+    package_label: str = ""
+    used: int | None = None
+    allowed: int | None = None
+    read_at: datetime | None = None
+    since: date | datetime | None = None
+    instead: str = ""
+    changed_at: datetime | None = None
+    changed_what: str = ""
+    poll: str = ""
+
+
+class Lines:
+    """What a paginator sees: a count and slices."""
+
+    def __init__(self, filters: Filters) -> None:
+        self.filters = filters
+        self.matching = Matching(filters)
+
+    @cached_property
+    def bare_count(self) -> int:
+        return self.matching.bare.count() if self.filters.with_bare else 0
+
+    @cached_property
+    def _counted(self) -> int:
+        return self.matching.accounts[: COUNTED + 1].count() + self.bare_count
+
+    def count(self) -> int:
+        return self._counted
+
+    @property
+    def is_counted(self) -> bool:
+        """False where there are more rows than are worth counting."""
+        return self._counted <= COUNTED
+
+    def __getitem__(self, part: slice) -> list[Row]:
+        return rows_of(self.keys(part.start or 0, part.stop), self.filters.connections)
+
+    def keys(self, start: int, stop: int) -> list[Key]:
+        if not self.bare_count:
+            found = self._ordered()[start:stop].values_list("pk", "customer_id")
+            return [Key(*pks) for pks in found]
+        if self.filters.by == "name":
+            return self._by_name(start, stop)
+        return list(self._merged(start, stop))
+
+    def _ordered(self) -> QuerySet[Account]:
+        by, accounts = self.filters.by, self.matching.accounts
+        match by:
+            case "use":
+                accounts = accounts.annotate(share=F("usage_used") / NullIf(Cast("usage_allowed", FloatField()), 0.0))
+                order = F("share")
+            case "name":
+                return accounts.order_by(self._direction(Lower("customer__company_name")), "customer_id", "pk")
+            case "changed":  # as the index has it
+                return accounts.order_by(*(("-changed_at", "-pk") if self.filters.descending else ("changed_at", "pk")))
+            case _:
+                order = F(by)
+        return accounts.order_by(self._direction(order, nulls_last=True), "pk")
+
+    def _direction(self, order: Any, **nulls: Any) -> Any:
+        return order.desc(**nulls) if self.filters.descending else order.asc(**nulls)
+
+    def _by_name(self, start: int, stop: int) -> list[Key]:
+        """Customers along their name, each with its accounts or none: one left join."""
+        belongs = Q(accounts__in=self.matching.accounts.values("pk")) | Q(pk__in=self.matching.bare.values("pk"))
+        found = Customer.objects.filter(belongs).order_by(self._direction(Lower("company_name")), "pk", "accounts__pk")
+        return [Key(account, customer) for customer, account in found.values_list("pk", "accounts__pk")[start:stop]]
+
+    def _merged(self, start: int, stop: int) -> Iterator[Key]:
+        """Accounts in their order with the customers without one among them (by time), or after them (by what only an
+        account has).
+
+        Of the rows before `start` at most `bare_count` are bare, so that many accounts fewer than `start` can be
+        skipped in the database without looking at them.
+        """
+        skipped = max(0, start - self.bare_count)
+        by_time = self.filters.by == "changed"
+        accounts = self._ordered()[skipped:stop].values_list("changed_at", "pk", "customer_id")
+        order = "-changed_at" if self.filters.descending else "changed_at"
+        bare = self.matching.bare.order_by(order, "-pk").values_list("changed_at", "pk")[:stop]
+        sign = -1 if self.filters.descending else 1
+        place: Callable[[datetime], float] = lambda at: sign * at.timestamp() if by_time else 0.0  # noqa: E731
+        of_accounts = ((place(at), 0, Key(pk, customer)) for at, pk, customer in accounts)
+        of_bare = ((place(at), 1, Key(None, pk)) for at, pk in bare)
+        both: Iterable[tuple[float, int, Key]] = heapq.merge(of_accounts, of_bare, key=lambda each: each[:2])
+        return (key for _place, _rank, key in islice(both, start - skipped, stop - skipped))
+
+
+class ListPage(_Page):
+    """A page that saw for itself whether anything follows it."""
+
+    def __init__(self, rows: list[Row], number: int, paginator: ListPaginator, *, more: bool) -> None:
+        super().__init__(rows, number, paginator)
+        self.more = more
+
+    def has_next(self) -> bool:
+        return self.more
+
+    def end_index(self) -> int:
+        return self.start_index() + len(self) - 1 if len(self) else 0
+
+
+class ListPaginator(_Paginator):
+    """Goes on beyond what was counted. `count_text` is how many there are, in words for people."""
+
+    def __init__(self, lines: Lines, per_page: int) -> None:
+        super().__init__(lines, per_page)  # type: ignore[arg-type]
+        self.lines = lines
+
+    @property
+    def count_text(self) -> str:
+        return number_text(self.lines.count()) if self.lines.is_counted else f"{number_text(COUNTED)}+"
+
+    def page(self, number: int | str) -> ListPage:
+        number = self.validate_number(number)
+        first = (number - 1) * self.per_page
+        rows = self.lines[first : first + self.per_page + 1]
+        return ListPage(rows[: self.per_page], number, self, more=len(rows) > self.per_page)
+
+    def validate_number(self, number: Any) -> int:
+        return super().validate_number(number) if self.lines.is_counted else max(1, int(number))
+
+
+def list_page(filters: Filters, number: str) -> ListPage:
+    """One page of the list. A page that does not exist is the nearest that is known to."""
+    paginator = ListPaginator(Lines(filters), filters.size)
+    wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 8 else 1
+    page = cast("ListPage", paginator.get_page(wanted))
+    return page if len(page) or wanted == 1 else cast("ListPage", paginator.get_page(paginator.num_pages))
+
+
+def all_rows(filters: Filters, *, at_once: int = 1000) -> Iterator[Row]:
+    """Every row of the list, read in portions, for the export."""
+    lines = Lines(filters)
+    keys = lines.keys(0, 10_000_000)
+    for start in range(0, len(keys), at_once):
+        yield from rows_of(keys[start : start + at_once], filters.connections)
+
+
+def one_row(public_id: uuid.UUID) -> Row | None:
+    """The row of one account, for a row that looks after itself while an operation runs."""
+    found = Account.objects.filter(public_id=public_id).values_list("pk", "customer_id").first()
+    if found is None:
+        return None
+    connections = {each.pk: each for each in Connection.objects.all()}
+    return rows_of([Key(*found)], connections)[0]
+
+
+_ACCOUNT_COLUMNS = (
+    "pk", "public_id", "connection_id", "provider_id", "state", "state_raw", "is_test", "package", "usage_used",
+    "usage_allowed", "usage_read_at", "usage_missing_since", "changed_at", "changed_what",
+)  # fmt: skip
+_CUSTOMER_COLUMNS = (
+    "pk", "public_id", "company_name", "email", "external_reference", "owner_id", "archived_at", "created_at",
+    "changed_at",
+)  # fmt: skip
+
+
+def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[Row]:
+    """The rows of `keys` in their order. A row that went away meanwhile is left out."""
+    accounts = _by_pk(Account.objects.filter(pk__in=[key.account for key in keys if key.account]), _ACCOUNT_COLUMNS)
+    customers = _by_pk(Customer.objects.filter(pk__in={key.customer for key in keys}), _CUSTOMER_COLUMNS)
+    owners = dict(
+        User.objects.filter(pk__in={each["owner_id"] for each in customers.values()} - {None}).values_list("pk", "name")
+    )
+    running = _open_operations(list(accounts))
+    urls = _Urls()
+    rows = []
+    for key in keys:
+        customer = customers.get(key.customer)
+        account = accounts.get(key.account) if key.account else None
+        if customer is None or (key.account and account is None):
+            continue
+        row = _customer_row(customer, owners.get(customer["owner_id"], ""), urls)
+        if account:
+            _add_account(row, account, connections[account["connection_id"]], running.get(account["pk"]), urls)
+        rows.append(row)
+    return rows
+
+
+def _by_pk(found: QuerySet[Any], columns: tuple[str, ...]) -> dict[int, dict[str, Any]]:
+    return {row["pk"]: row for row in found.order_by().values(*columns)}
+
+
+def _open_operations(accounts: list[int]) -> dict[int, tuple[str, str]]:
+    """The operation in front of each account's line: kind and state."""
+    found = Operation.objects.filter(account__in=accounts, state__in=OPEN).order_by("-pk")
+    return {account: (kind, state) for account, kind, state in found.values_list("account_id", "kind", "state")}
+
+
+class _Urls:
+    """`reverse` once for the page and not once for the row."""
+
+    def __init__(self) -> None:
+        self._account = reverse("customers:account", args=[_NOWHERE])
+        self._customer = reverse("customers:detail", args=[_NOWHERE])
+
+    def account(self, public_id: uuid.UUID) -> str:
+        return self._account.replace(str(_NOWHERE), str(public_id))
+
+    def customer(self, public_id: uuid.UUID) -> str:
+        return self._customer.replace(str(_NOWHERE), str(public_id))
+
+
+def _customer_row(customer: dict[str, Any], owner: str, urls: _Urls) -> Row:
+    return Row(
+        key=f"c-{customer['public_id']}",
+        url=urls.customer(customer["public_id"]),
+        company=customer["company_name"],
+        email=customer["email"],
+        reference=customer["external_reference"],
+        owner=owner,
+        archived=customer["archived_at"] is not None,
+        changed_at=customer["changed_at"],
+        changed_what=_("Customer added") if _is_new(customer) else _("Facts changed"),
+    )
+
+
+def _is_new(customer: dict[str, Any]) -> bool:
+    return bool(customer["changed_at"] - customer["created_at"] < timedelta(seconds=1))
+
+
+def _add_account(
+    row: Row, account: dict[str, Any], connection: Connection, operation: tuple[str, str] | None, urls: _Urls
+) -> None:
+    row.key = str(account["public_id"])
+    row.url = urls.account(account["public_id"])
+    row.connection, row.provider_label = connection.name, connection.provider_label
+    row.provider_id = account["provider_id"] or ""
+    row.state, row.state_raw, row.is_test = account["state"], account["state_raw"], account["is_test"]
+    row.package, row.package_label = account["package"], catalogue.label_of(account["package"])
+    _add_use(row, account)
+    row.changed_at, row.changed_what = account["changed_at"], account["changed_what"]
+    if operation:
+        kind, state = operation
+        words = str(operation_look(state).word)
+        row.changed_what = f"{OperationKind(kind).label}, {words[:1].lower()}{words[1:]}"
+        row.poll = "20s" if state in WAITS_FOR_A_PERSON else "2s"
+
+
+def _add_use(row: Row, account: dict[str, Any]) -> None:
+    """A missing reading is never a zero, and an old figure is not shown as if it were today's."""
+    if row.state == AccountState.PENDING:
+        row.instead = _("Not created yet")
+    elif row.state == AccountState.DELETED:
+        row.instead, row.package_label = _("Ended"), _("None")
+    elif account["usage_read_at"] is None or account["usage_missing_since"]:
+        row.since = account["usage_missing_since"] or account["usage_read_at"]
+    else:
+        row.used, row.allowed, row.read_at = account["usage_used"], account["usage_allowed"], account["usage_read_at"]

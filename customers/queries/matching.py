@@ -1,0 +1,125 @@
+"""Which accounts, and which customers without one, belong to a list. The pages and the export share these."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from django.db.models import F, Q, QuerySet
+from django.utils.functional import cached_property
+
+from customers.models import Account, Connection, Customer, Operation
+from customers.models.account import AccountState
+from customers.queries.filters import NOBODY, Filters
+from customers.queries.operations import NEEDS_A_PERSON
+
+STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
+# Not at the provider (any more), so there is nothing to read.
+NOT_THERE = (AccountState.PENDING, AccountState.DELETED)
+MANY = 1000
+_CODE = re.compile(r"op_([0-9a-f]{1,32})", re.IGNORECASE)
+_LIKE_AN_ID = re.compile(r"(?=.*\d)[\w-]{4,100}")
+
+NEAR = Q(usage_allowed__gt=0, usage_used__gte=F("usage_allowed") * 4 / 5)
+NO_READING = (Q(usage_read_at=None) | Q(usage_missing_since__isnull=False)) & ~Q(state__in=NOT_THERE)
+
+
+class Matching:
+    """The two kinds of rows a list has. `accounts` and `bare` are unordered querysets."""
+
+    def __init__(self, filters: Filters) -> None:
+        self.filters = filters
+
+    @cached_property
+    def accounts(self) -> QuerySet[Account]:
+        found = Account.objects.order_by()
+        archived = Customer.objects.filter(archived_at__isnull=False).values("pk")
+        at = Q(customer__in=archived)
+        found = found.filter(at if self.filters.view == "archived" else ~at)
+        if self.filters.only_bare:
+            return found.none()
+        return found.filter(
+            self._of_view(), self._of_account(), self._of_owner("customer__"), self._searched("customer_id")
+        )
+
+    @cached_property
+    def bare(self) -> QuerySet[Customer]:
+        """Customers without any account."""
+        if not self.filters.with_bare:
+            return Customer.objects.none()
+        found = Customer.objects.order_by().filter(accounts=None, archived_at__isnull=self.filters.view != "archived")
+        if self.filters.view == "mine":
+            found = found.filter(owner=self.filters.user)
+        return found.filter(self._of_owner(""), self._searched("pk"))
+
+    def _of_view(self) -> Q:
+        match self.filters.view:
+            case "attention":
+                return Q(pk__in=Operation.objects.filter(NEEDS_A_PERSON).values("account"))
+            case "near":
+                return NEAR
+            case "stopped":
+                return Q(state__in=STOPPED)
+            case "mine":
+                return Q(customer__owner=self.filters.user)
+            case "no-reading":
+                return NO_READING
+            case _:
+                return Q()
+
+    def _of_account(self) -> Q:
+        wanted: dict[str, Any] = {
+            "state": self.filters.state, "connection": self.filters.connection, "package": self.filters.package,
+        }  # fmt: skip
+        return Q(**{name: value for name, value in wanted.items() if value})
+
+    def _of_owner(self, prefix: str) -> Q:
+        if not self.filters.owner:
+            return Q()
+        if self.filters.owner == NOBODY:
+            return Q(**{f"{prefix}owner": None})
+        return Q(**{f"{prefix}owner__public_id": self.filters.owner})
+
+    def _searched(self, customer: str) -> Q:
+        if not self.filters.q:
+            return Q()
+        if self._code is not None:
+            return self._code if customer == "customer_id" else Q(pk__in=[])
+        found = Q(**{f"{customer}__in": self._customers})
+        if customer == "customer_id" and self._ids:
+            return found | Q(pk__in=self._ids)
+        return found
+
+    @cached_property
+    def _code(self) -> Q | None:
+        """An operation's code, as people say it aloud, or its whole id."""
+        match = _CODE.fullmatch(self.filters.q)
+        if not match:
+            return None
+        first, last = (uuid.UUID(match[1].ljust(32, fill)) for fill in "0f")
+        asked = Operation.objects.filter(public_id__gte=first, public_id__lte=last)
+        return Q(pk__in=asked.values("account"))
+
+    @cached_property
+    def _customers(self) -> list[int] | QuerySet[Customer, int]:
+        """Few matches are named one by one, so that the database starts from them; many are left to it to walk along
+        the order of the list. Either is fast where the other is slow."""
+        lowered = self.filters.q.lower()
+        words = Q(search__contains=lowered)
+        if not lowered.isascii():  # SQLite lowers ASCII alone
+            words |= Q(search__contains=self.filters.q)
+        found = Customer.objects.order_by().filter(words).values_list("pk", flat=True)
+        few = list(found[: MANY + 1])
+        return few if len(few) <= MANY else found
+
+    @cached_property
+    def _ids(self) -> list[int]:
+        """Accounts by the provider's id, whole or its beginning."""
+        if not _LIKE_AN_ID.fullmatch(self.filters.q):
+            return []
+        exact = Account.objects.order_by().filter(
+            connection__in=Connection.objects.values("pk"), provider_id=self.filters.q
+        )
+        started = Account.objects.order_by().filter(provider_id__startswith=self.filters.q)
+        return list(exact.values_list("pk", flat=True)[:MANY]) or list(started.values_list("pk", flat=True)[:MANY])

@@ -1,0 +1,38 @@
+"""The saved views above the customer list, each with how many rows it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from customers.queries.filters import VIEWS, Filters
+from customers.queries.listing import Lines
+from portal.formats import number_text
+
+# A tab says "999+" beyond: the number that matters there is small.
+MOST = 999
+CALLS_FOR_ACTION = frozenset({"attention"})
+
+
+@dataclass(frozen=True)
+class Tab:
+    key: str
+    label: str
+    count: str
+    current: bool
+    warns: bool
+
+
+def tabs_of(filters: Filters) -> list[Tab]:
+    """Counts are of the whole view, whatever filter is on."""
+    whole = Filters(user=filters.user, connections=filters.connections)
+    return [_tab(replace(whole, view=key), str(label), filters.view) for key, label in VIEWS.items()]
+
+
+def _tab(filters: Filters, label: str, chosen: str) -> Tab:
+    lines = Lines(filters)
+    if filters.view == "all":
+        found, most = lines.count(), None if lines.is_counted else lines.count()
+    else:
+        found, most = lines.matching.accounts[: MOST + 1].count() + lines.bare_count, MOST
+    text = number_text(found) if most is None or found <= most else f"{number_text(most)}+"
+    return Tab(filters.view, label, text, filters.view == chosen, filters.view in CALLS_FOR_ACTION and found > 0)

@@ -1,0 +1,187 @@
+"""Customers: the list, one customer, and everything about a customer that stays in the portal."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from customers.forms.customers import CustomerForm, NoteForm
+from customers.models import Account, Customer
+from customers.people import (
+    UnableToChange,
+    add_note,
+    archive_customer,
+    edit_customer,
+    restore_customer,
+)
+from customers.queries.choices import filter_choices
+from customers.queries.customers import customer_page
+from customers.queries.filters import SIZES, read_filters
+from customers.queries.listing import Row, all_rows, list_page, one_row
+from customers.queries.tabs import tabs_of
+from customers.queries.timeline import timeline_of_customer
+from customers.views.common import go_to, is_fragment, person
+from portal.exports import csv_response
+from portal.states import account_state_text
+
+_COLUMNS = (
+    "customer", "e-mail", "external reference", "account id", "connection", "state", "package", "used", "allowed",
+    "reading of", "owner", "last change", "what changed", "test account",
+)  # fmt: skip
+
+
+@require_GET
+def customer_list(request: HttpRequest) -> HttpResponse:
+    if row := request.GET.get("row"):
+        return _row(request, row)
+    filters = read_filters(request.GET, person(request))
+    context = {
+        "page": list_page(filters, request.GET.get("page", "")),
+        "filters": filters,
+        "choices": filter_choices(filters),
+        "sizes": SIZES,
+    }
+    if is_fragment(request):
+        return render(request, "customers/_list.html", context)
+    return render(request, "customers/list.html", context | {"tabs": tabs_of(filters)})
+
+
+def _row(request: HttpRequest, public_id: str) -> HttpResponse:
+    """One row of the list, for a row that watches its operation."""
+    try:
+        row = one_row(uuid.UUID(public_id))
+    except ValueError:
+        row = None
+    if row is None:
+        raise Http404
+    return render(request, "customers/_row.html", {"row": row})
+
+
+@require_GET
+def customer_export(request: HttpRequest) -> HttpResponseBase:
+    """The list as filtered, every page of it."""
+    filters = read_filters(request.GET, person(request))
+    name = f"customers-{timezone.now():%Y-%m-%d}.csv"
+    return csv_response(name, _COLUMNS, _cells(all_rows(filters)))
+
+
+def _cells(rows: Iterator[Row]) -> Iterator[list[Any]]:
+    for row in rows:
+        state = account_state_text(row.state, row.provider_label) if row.state else ""
+        yield [
+            row.company, row.email, row.reference, row.provider_id, row.connection, state, row.package, row.used,
+            row.allowed, row.read_at, row.owner, row.changed_at, row.changed_what, row.is_test,
+        ]  # fmt: skip
+
+
+@require_GET
+def customer_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    return _detail(request, public_id, NoteForm())
+
+
+def _detail(request: HttpRequest, public_id: uuid.UUID, note: NoteForm, *, status: int = 200) -> HttpResponse:
+    try:
+        found = customer_page(public_id)
+    except Customer.DoesNotExist:
+        raise Http404 from None
+    context = {
+        "found": found,
+        "customer": found.customer,
+        "timeline": timeline_of_customer(
+            found.customer, show=request.GET.get("show", ""), before=request.GET.get("before", "")
+        ),
+        "here": reverse("customers:customer-timeline", args=[public_id]),
+        "page_url": reverse("customers:detail", args=[public_id]),
+        "note_form": note,
+    }
+    return render(request, "customers/detail.html", context, status=status)
+
+
+@require_http_methods(["GET", "POST"])
+def customer_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    customer = _customer_or_404(public_id)
+    form = CustomerForm(request.POST or None, customer=customer, initial=_facts(customer))
+    if request.method == "POST" and form.is_valid():
+        try:
+            changed = edit_customer(
+                actor=person(request), customer=customer, facts=form.cleaned_data, now=timezone.now(), request=request
+            )
+        except UnableToChange as refusal:
+            form.add_error(refusal.field or None, str(refusal))
+        else:
+            messages.success(request, _("Saved.") if changed else _("Nothing was different, so nothing was saved."))
+            return go_to(request, "customers:detail", customer.public_id)
+    providers = sorted({each.provider_label for each in customer.accounts.select_related("connection")})
+    context = {"customer": customer, "form": form, "providers": providers}
+    return render(request, "customers/edit.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+def customer_archive(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    customer = _customer_or_404(public_id)
+    try:
+        archive_customer(actor=person(request), customer=customer, now=timezone.now(), request=request)
+    except UnableToChange as refusal:
+        messages.warning(request, str(refusal))
+    else:
+        messages.success(request, _("Archived. It stays in the view Archived, with its history."))
+    return go_to(request, "customers:detail", customer.public_id)
+
+
+@require_POST
+def customer_restore(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    customer = _customer_or_404(public_id)
+    restore_customer(actor=person(request), customer=customer, now=timezone.now(), request=request)
+    messages.success(request, _("Restored. It is in the list again."))
+    return go_to(request, "customers:detail", customer.public_id)
+
+
+@require_POST
+def note_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Keep a note. From an account's page the way back, and the timeline that is refreshed, are the account's."""
+    customer = _customer_or_404(public_id)
+    account = _account_of(customer, request.POST.get("account", ""))
+    form = NoteForm(request.POST)
+    if form.is_valid():
+        add_note(
+            actor=person(request), customer=customer, account=account, text=form.cleaned_data["text"], request=request
+        )
+        if not is_fragment(request):
+            return go_to(request, *_page_of(customer, account))
+        form = NoteForm()
+    context = {"customer": customer, "account": account, "note_form": form}
+    if not is_fragment(request):
+        return _detail(request, public_id, form, status=422)
+    response = render(request, "customers/_note_form.html", context, status=422 if form.errors else 200)
+    if not form.errors:
+        response["HX-Trigger"] = "timeline-changed"
+    return response
+
+
+def _customer_or_404(public_id: uuid.UUID) -> Customer:
+    return get_object_or_404(Customer.objects.select_related("owner"), public_id=public_id)
+
+
+def _account_of(customer: Customer, public_id: str) -> Account | None:
+    try:
+        return customer.accounts.filter(public_id=uuid.UUID(public_id)).first()
+    except ValueError:
+        return None
+
+
+def _page_of(customer: Customer, account: Account | None) -> tuple[str, uuid.UUID]:
+    return ("customers:account", account.public_id) if account else ("customers:detail", customer.public_id)
+
+
+def _facts(customer: Customer) -> dict[str, Any]:
+    facts = {name: getattr(customer, name) for name in CustomerForm.base_fields if name != "owner"}
+    return facts | {"owner": customer.owner.public_id if customer.owner else None}

@@ -1,0 +1,66 @@
+"""Parts of pages that are asked for on their own: timelines, an account's operations, and what the frame shows."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from customers.models import Customer
+from customers.queries.accounts import account_operations as operations_of
+from customers.queries.frame import rail_connections_now, rail_operations_now
+from customers.queries.timeline import Timeline, timeline_of_account, timeline_of_customer
+from customers.views.accounts import account_head
+from customers.views.common import account_or_404, is_fragment
+
+PER_PAGE = 50
+
+
+@require_GET
+def customer_timeline(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    customer = get_object_or_404(Customer, public_id=public_id)
+    page = reverse("customers:detail", args=[public_id])
+    return _timeline(request, timeline_of_customer(customer, **_asked(request)), page)
+
+
+@require_GET
+def account_timeline(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    account = account_or_404(public_id)
+    page = reverse("customers:account", args=[public_id])
+    return _timeline(request, timeline_of_account(account, **_asked(request)), page)
+
+
+def _asked(request: HttpRequest) -> dict[str, str]:
+    return {name: request.GET.get(name, "") for name in ("show", "before")}
+
+
+def _timeline(request: HttpRequest, timeline: Timeline, page: str) -> HttpResponse:
+    if not is_fragment(request):
+        return redirect(f"{page}?{request.GET.urlencode()}")
+    template = "customers/_timeline_entries.html" if request.GET.get("before") else "customers/_timeline.html"
+    return render(request, template, {"timeline": timeline, "here": request.path, "page_url": page})
+
+
+@require_GET
+def account_operations(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Everything that was ever asked for this account."""
+    head = account_head(public_id)
+    page = Paginator(operations_of(head["account"]), PER_PAGE).get_page(request.GET.get("page"))
+    template = "customers/_account_operations.html" if is_fragment(request) else "customers/account_operations.html"
+    return render(request, template, head | {"page": page})
+
+
+@require_GET
+def rail_connections(request: HttpRequest) -> HttpResponse:
+    """How fresh each connection is, at the foot of the rail."""
+    return render(request, "customers/_rail_connections.html", {"connections": rail_connections_now()})
+
+
+@require_GET
+def rail_operations(request: HttpRequest) -> HttpResponse:
+    """What runs, and how much of it waits for a person."""
+    return render(request, "customers/_rail_operations.html", {"now": rail_operations_now()})

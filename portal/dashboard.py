@@ -1,0 +1,18 @@
+"""The home page: what needs a person now. It sees both apps, because the work does."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from billing.queries.runs import home_runs
+from customers.queries.home import home_page, running_now
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    if getattr(request, "htmx", False) and request.GET.get("part") == "running":
+        return render(request, "_home_running.html", {"running": running_now()})
+    found = home_page()
+    return render(request, "home.html", {"home": found, "running": found.running, "runs": home_runs()})
