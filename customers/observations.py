@@ -75,7 +75,7 @@ def read_account(*, account: Account, now: datetime, provider: Provider | None =
     observe_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
     heard_from(connection_id=account.connection_id, now=now)
     if not account.v2_username:
-        learn_username(account=account, provider=provider)
+        learn_identity(account=account, provider=provider)
 
 
 def heard_from(*, connection_id: int, now: datetime) -> None:
@@ -84,14 +84,19 @@ def heard_from(*, connection_id: int, now: datetime) -> None:
     Connection.objects.filter(old, pk=connection_id).update(last_answer_at=now)
 
 
-def learn_username(*, account: Account, provider: Provider) -> None:
-    """Fill the v2 user name from the provider when nobody typed one. A failure is not an error: it is asked again."""
+def learn_identity(*, account: Account, provider: Provider) -> None:
+    """Fill the v2 user name from the provider when nobody typed one. A failure is not an error: it is asked again.
+
+    Where the e-mail came as well, the connection's identity probe is known to work.
+    """
     try:
-        username = provider.identity(account.ref).username
+        identity = provider.identity(account.ref)
     except ProviderError:
         return
-    if username:
-        Account.objects.filter(pk=account.pk, v2_username="").update(v2_username=username[:120])
+    if identity.username:
+        Account.objects.filter(pk=account.pk, v2_username="").update(v2_username=identity.username[:120])
+    if identity.email is not None:
+        Connection.objects.filter(pk=account.connection_id, probe_available=None).update(probe_available=True)
 
 
 def accounts_to_read(*, now: datetime) -> QuerySet[Account]:

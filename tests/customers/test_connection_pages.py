@@ -10,7 +10,7 @@ from customers.models import Connection, Operation
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.support.factories import UserFactory
-from tests.support.sandbox import EU_KEY, KEY
+from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def typed(base_url: str, **more: str) -> dict[str, str]:
     } | more
 
 
-def test_adding_a_connection_checks_it_and_reads_the_catalogue(admin: Client, sandbox: object) -> None:
+def test_adding_a_connection_checks_it_and_reads_the_catalogue(admin: Client, sandbox: SandboxProcess) -> None:
+    sandbox.admin.add_account(email="there@already.example", organisation="reseller-eu")
     answer = admin.post(reverse("customers:connection-create"), typed(sandbox.base_url))
     connection = Connection.objects.get()
     assert answer.headers["Location"] == reverse("customers:connection", args=[connection.public_id])
@@ -50,7 +51,7 @@ def test_adding_a_connection_checks_it_and_reads_the_catalogue(admin: Client, sa
     assert EU_KEY not in str(list(Connection.objects.values()) + list(AuditEvent.objects.values()))
 
 
-def test_what_was_typed_stays_but_never_the_key(admin: Client, sandbox: object) -> None:
+def test_what_was_typed_stays_but_never_the_key(admin: Client, sandbox: SandboxProcess) -> None:
     answer = admin.post(reverse("customers:connection-create"), typed("http://169.254.169.254/latest"))
     assert answer.status_code == 422
     assert "SendGrid EU" in answer.content.decode()

@@ -201,3 +201,11 @@ def test_every_step_is_written_and_audited(desk: Desk) -> None:
         ("claimed", "sending"),
         ("sending", "succeeded"),
     ]
+
+
+def test_the_first_account_read_shows_whether_identity_can_be_proved(desk: Desk) -> None:
+    Connection.objects.update(probe_available=None)
+    desk.connection.refresh_from_db()
+    desk.created()
+    desk.connection.refresh_from_db()
+    assert desk.connection.probe_available is True
