@@ -167,9 +167,7 @@ class OfferingListField(forms.Field):
 
     def to_python(self, value: Any) -> list[Offering]:
         try:
-            rows = json.loads(value or "")
-            if not isinstance(rows, list):
-                raise TypeError
+            rows = list.copy(json.loads(value or ""))  # a TypeError for anything but a list
             return [Offering(str(row["name"]), str(row["type"]), int(row["quantity"])) for row in rows]
         except (ValueError, TypeError, KeyError):
             raise forms.ValidationError(_("The page is out of date. Open it again.")) from None

@@ -128,7 +128,7 @@ class TestChanges:
         assert "<html" not in words
         assert "The account loses" in words
         assert "2 dedicated IPs" in words
-        assert "postkeeper.ei.free-100.v1  × 1" in words
+        assert "postkeeper.ei.free-100.v1  \u00d7 1" in words
         assert "disabled" not in words
         assert not Operation.objects.filter(kind="offerings").exists()
 
