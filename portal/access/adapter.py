@@ -1,16 +1,54 @@
 from __future__ import annotations
 
-from allauth.account.adapter import DefaultAccountAdapter
-from django.http import HttpRequest
+from typing import Any
 
+from allauth.account.adapter import DefaultAccountAdapter
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import gettext_lazy as _
+
+from portal import audit
 from portal.access.addresses import client_ip
+from portal.access.models import User
 
 
 class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """What differs from allauth's own ways: nobody signs up, and addresses are believed only from our proxies."""
+    """What differs from allauth: nobody signs up, sign-ins are audited, our words, and our idea of an address."""
+
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": _("This e-mail and password do not belong together."),
+        "too_many_login_attempts": _("Too many tries. Wait 15 minutes, then try again."),
+        "incorrect_password": _("This is not your password."),
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return client_ip(request)
+
+    def add_message(self, *args: Any, **kwargs: Any) -> None:
+        """allauth greets and says goodbye; our pages say what needs saying themselves."""
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        with transaction.atomic():
+            super().login(request, user)
+            audit.record(actor=user, verb="staff.signed_in", obj=user, request=request)
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        """The e-mail that was typed is not kept: now and then it is a password."""
+        person = User.objects.filter(email=credentials.get("email", "")).first()
+        audit.record(actor=None, verb="staff.sign_in_failed", obj=person, request=request)
+
+    def reauthenticate(self, user: User, password: str) -> bool:
+        """The password again, under the same limits as at sign-in; a new session id when it is right."""
+        request = self.request
+        right = bool(self.authenticate(request, email=user.email, password=password) == user)
+        if right:
+            request.session.cycle_key()
+        return right
+
+    def respond_user_inactive(self, request: HttpRequest, user: User) -> HttpResponse:
+        return redirect("account_login")

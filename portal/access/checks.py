@@ -36,9 +36,8 @@ def undeclared() -> list[CheckMessage]:
             shown = f'The route "{name}"' if name else f'The address "{pattern}" has no name and'
             found.append(Error(f"{shown} says nowhere who may use it.", hint=_HINT, id="access.E001"))
     for name in sorted(declared - {name for name, _ in names}):
-        found.append(  # noqa: PERF401  reads better
-            Error(f'permissions.toml declares "{name}", which is no route.', hint="Take the line out.", id="access.E002")
-        )
+        sentence = f'permissions.toml declares "{name}", which is no route.'
+        found.append(Error(sentence, hint="Take the line out.", id="access.E002"))
     return found
 
 

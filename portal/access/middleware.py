@@ -20,6 +20,7 @@ from portal.access.checks import refuse_to_start
 from portal.access.models import User
 from portal.access.permissions import ANYONE, NotYourRole, method_of, rule_of
 from portal.access.places import page_behind
+from portal.htmx import is_fragment
 
 log = structlog.get_logger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -66,7 +67,7 @@ def to_sign_in(request: HttpRequest) -> HttpResponse:
     where it is, so that what was typed is still there after signing in in another tab.
     """
     back = page_behind(request)
-    if not getattr(request, "htmx", False):
+    if not is_fragment(request):
         return redirect_to_login(back)
     response = HttpResponse(status=HTTPStatus.UNAUTHORIZED)
     if method_of(request.method) == "GET":
@@ -90,7 +91,7 @@ def _note_presence(request: HttpRequest, user: User) -> None:
 
     Only a page or a change counts as being here: fragments poll by themselves, and an open tab is nobody.
     """
-    if getattr(request, "htmx", False) and method_of(request.method) == "GET":
+    if is_fragment(request) and method_of(request.method) == "GET":
         return
     now = int(time.time())
     if now - int(request.session.get(_SEEN, 0)) >= _SEEN_EVERY:

@@ -66,7 +66,7 @@ class User(AbstractBaseUser):
         return self.has_usable_password()
 
     def _get_session_auth_hash(self, secret: str | bytes | None = None) -> str:
-        """Django compares this at every request. Password, role and epoch are in it: a change of one ends the session."""
+        """Compared by Django at every request: a change of password, role or epoch ends the session."""
         kept = f"{self.password}|{self.role}|{self.session_epoch}"
         return salted_hmac("portal.access.session", kept, secret=secret, algorithm="sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Who may what, read once from permissions.toml: route name -> method -> roles. What is not written there is refused."""
+"""Who may what, read once from permissions.toml: route name -> method -> roles. What is not there is refused."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 def page_behind(request: HttpRequest) -> str:
     """The path of the page this request belongs to: always one of ours, always one that can be opened with GET."""
     htmx = getattr(request, "htmx", None)
-    if htmx:
+    if htmx and not htmx.history_restore_request:
         return str(htmx.current_url_abs_path or "/")
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return request.get_full_path()

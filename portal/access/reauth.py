@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from portal.access.places import page_behind
+from portal.htmx import is_fragment
 
 View = Callable[..., HttpResponse]
 
@@ -46,6 +47,6 @@ def reauthenticated(*, minutes: int, back: Callable[..., str] | None = None) -> 
 def ask_again(request: HttpRequest, back: str) -> HttpResponse:
     """Send the person to type the password, and to `back` afterwards. A fragment moves its whole page."""
     target = f"{reverse('account_reauthenticate')}?{urlencode({REDIRECT_FIELD_NAME: back})}"
-    if getattr(request, "htmx", False):
+    if is_fragment(request):
         return HttpResponse(headers={"HX-Redirect": target})
     return HttpResponseRedirect(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db.models import Model
@@ -35,7 +35,7 @@ def record(
     `after` hold the named facts that changed; a value whose name or shape is a secret's is masked here, too late to be
     a plan and early enough to be a net. `customer`, `account` and `obj` are rows with a `public_id`.
     """
-    model = cast("type[AuditEvent]", apps.get_model("audit", "AuditEvent"))
+    model = apps.get_model("audit", "AuditEvent")
     return model.objects.create(
         actor=actor,
         actor_label=str(actor)[:120] if actor else "",

@@ -67,8 +67,8 @@ class AppendOnly(Operation):
         when = self._forbidden(schema_editor, "IS NOT")
         for act, condition in (("UPDATE", f"WHEN {when} " if when else ""), ("DELETE", "")):
             schema_editor.execute(
-                f'CREATE TRIGGER "{self.table}_no_{act.lower()}" BEFORE {act} ON "{self.table}" FOR EACH ROW {condition}'
-                f"BEGIN SELECT RAISE(ABORT, '{self._says}'); END"
+                f'CREATE TRIGGER "{self.table}_no_{act.lower()}" BEFORE {act} ON "{self.table}" FOR EACH ROW '
+                f"{condition}BEGIN SELECT RAISE(ABORT, '{self._says}'); END"
             )
 
     def _make_on_postgresql(self, schema_editor: Any) -> None:

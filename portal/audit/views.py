@@ -1,10 +1,30 @@
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from portal.audit import queries
+from portal.audit.verbs import verb_choices
+from portal.exports import csv_response
+from portal.htmx import is_fragment
 
 
-def _later(request: HttpRequest) -> HttpResponse:
-    raise Http404
+def audit_list(request: HttpRequest) -> HttpResponse:
+    filters = queries.Filters.read(request.GET)
+    page = queries.events_page(filters, request.GET.get("page"))
+    context = {
+        "page": page,
+        "entries": [queries.entry_of(event) for event in page],
+        "filters": filters,
+        "people": queries.people_choices(),
+        "verbs": verb_choices(),
+        "query": request.GET.urlencode(),
+    }
+    return render(request, "audit/_rows.html" if is_fragment(request) else "audit/list.html", context)
 
 
-audit_list = audit_export = _later
+def audit_export(request: HttpRequest) -> StreamingHttpResponse:
+    filters = queries.Filters.read(request.GET)
+    name = f"audit-{timezone.now():%Y-%m-%d}.csv"
+    return csv_response(name, queries.EXPORT_HEADER, queries.export_rows(filters))

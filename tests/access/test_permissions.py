@@ -25,7 +25,8 @@ def test_the_file_decides(role: str, route: str, method: str, may: bool) -> None
 
 
 @pytest.mark.parametrize(
-    "routes", [{"a": {"GET": "everybody"}}, {"a": {"DELETE": "admin"}}, {"a": {"GET": ["admin", "root"]}}, {"a": {"GET": []}}]
+    "routes",
+    [{"a": {"GET": "everybody"}}, {"a": {"DELETE": "admin"}}, {"a": {"GET": ["admin", "root"]}}, {"a": {"GET": []}}],
 )
 def test_a_word_that_means_nothing_is_refused(routes: dict) -> None:
     with pytest.raises(ImproperlyConfigured):

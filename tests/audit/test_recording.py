@@ -38,7 +38,12 @@ def test_secrets_are_masked(admin: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "sql", ["UPDATE audit_auditevent SET reason = 'x'", "DELETE FROM audit_auditevent", "DELETE FROM audit_auditevent WHERE id > 0"]
+    "sql",
+    [
+        "UPDATE audit_auditevent SET reason = 'x'",
+        "DELETE FROM audit_auditevent",
+        "DELETE FROM audit_auditevent WHERE id > 0",
+    ],
 )
 def test_the_database_refuses_to_change_an_event(admin: User, sql: str) -> None:
     audit.record(actor=admin, verb="x.y", obj=admin)

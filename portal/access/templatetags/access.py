@@ -1,4 +1,4 @@
-"""``{% load access %}{% can "customers:account-suspend" "POST" as ok %}{% if ok %}...``: offer only what would be allowed."""
+"""``{% load access %}{% can "customers:account-suspend" "POST" as ok %}``: offer only what would be allowed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,122 @@
+"""Commands about members of staff. Each is one transaction with its audit event, and ends sessions where it must.
+
+An admin never acts on themselves and must still be an active admin when the transaction runs: so whatever admins do to
+each other at the same moment, one of them stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.hashers import make_password
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from portal import audit
+from portal.access.models import User
+from portal.access.roles import Role
+
+
+class UnableToChangeStaff(Exception):
+    """A refusal in a sentence for people; `field` names the form field it belongs to, if one."""
+
+    def __init__(self, sentence: str, *, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+def invite(*, actor: User, email: str, name: str, role: str, now: datetime, request: HttpRequest | None) -> User:
+    """A new member of staff without a password; a link (portal/access/links.py) lets them set one."""
+    try:
+        with transaction.atomic():
+            person = User.objects.create_user(email, name=name, role=role, invited_at=now)
+            audit.record(
+                actor=actor, verb="staff.invited", obj=person, request=request,
+                after={"email": person.email, "role": person.role},
+            )  # fmt: skip
+    except IntegrityError:
+        raise UnableToChangeStaff(_("Someone already has this e-mail."), field="email") from None
+    return person
+
+
+def change_role(*, actor: User, person: User, role: str, request: HttpRequest | None) -> None:
+    with _held(actor, person) as fresh:
+        if fresh.role == role:
+            return
+        _write(fresh, role=role)
+        audit.record(
+            actor=actor, verb="staff.role_changed", obj=fresh, request=request,
+            before={"role": fresh.role}, after={"role": role},
+        )  # fmt: skip
+
+
+def disable(*, actor: User, person: User, request: HttpRequest | None) -> None:
+    """The person's next request is refused. Their name stays on everything they did."""
+    with _held(actor, person) as fresh:
+        if fresh.is_active:
+            _write(fresh, is_active=False)
+            audit.record(actor=actor, verb="staff.disabled", obj=fresh, request=request)
+
+
+def enable(*, actor: User, person: User, request: HttpRequest | None) -> None:
+    with _held(actor, person) as fresh:
+        if not fresh.is_active:
+            _write(fresh, is_active=True)
+            audit.record(actor=actor, verb="staff.enabled", obj=fresh, request=request)
+
+
+def reset_password(*, actor: User, person: User, request: HttpRequest | None) -> User:
+    """Make the present password, all sessions and all older links worthless. Returns the row to make a link from."""
+    with _held(actor, person) as fresh:
+        if not fresh.is_active:
+            raise UnableToChangeStaff(_("This person is disabled. Enable them first."))
+        _write(fresh, password=make_password(None))
+        audit.record(actor=actor, verb="staff.reset_link_made", obj=fresh, request=request)
+    fresh.refresh_from_db()
+    return fresh
+
+
+def end_sessions(*, actor: User, person: User, request: HttpRequest | None) -> None:
+    with _held(actor, person) as fresh:
+        _write(fresh)
+        audit.record(actor=actor, verb="staff.sessions_ended", obj=fresh, request=request)
+
+
+def change_own_password(*, person: User, password: str, request: HttpRequest) -> None:
+    """Every session of the person ends but this one, which gets a new id."""
+    with transaction.atomic():
+        _write(person, password=make_password(password))
+        audit.record(actor=person, verb="staff.password_changed", obj=person, request=request)
+    person.refresh_from_db()
+    update_session_auth_hash(request, person)
+
+
+def edit_profile(*, person: User, name: str, timezone: str) -> None:
+    User.objects.filter(pk=person.pk).update(name=name, timezone=timezone)
+
+
+@contextmanager
+def _held(actor: User, person: User) -> Iterator[User]:
+    """A transaction in which no admin can change: gives `person` as stored now, or refuses."""
+    if actor.pk == person.pk:
+        raise UnableToChangeStaff(_("You cannot do this to yourself. Ask another admin."))
+    with transaction.atomic():
+        admins = Q(role=Role.ADMIN, is_active=True)
+        # PostgreSQL: the rows stay locked until the end. SQLite: the transaction holds the one write lock anyway.
+        rows = User.objects.select_for_update().filter(admins | Q(pk=person.pk)).order_by("pk")
+        held = {row.pk: row for row in rows}
+        me = held.get(actor.pk)
+        if me is None or me.role != Role.ADMIN or not me.is_active:
+            raise UnableToChangeStaff(_("Your own role changed meanwhile. Nothing was changed."))
+        yield held[person.pk]
+
+
+def _write(person: User, **facts: Any) -> None:
+    """Every change here ends the person's sessions and links."""
+    User.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1, **facts)

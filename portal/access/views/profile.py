@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from allauth.core import ratelimit
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+from portal.access import staff
+from portal.access.adapter import StaffAdapter
+from portal.access.forms import ChangePasswordForm, ProfileForm
+from portal.access.views.common import person_at
+from portal.htmx import go_to
+
+
+def profile(request: HttpRequest) -> HttpResponse:
+    person = person_at(request)
+    form = ProfileForm(request.POST or None, initial={"name": person.name, "timezone": person.timezone})
+    if request.method == "POST" and form.is_valid():
+        staff.edit_profile(person=person, **form.cleaned_data)
+        messages.success(request, _("Profile saved."))
+        return go_to(request, "profile")
+    return render(request, "access/profile.html", {"form": form}, status=422 if form.is_bound else 200)
+
+
+@sensitive_post_parameters("current", "password", "again")
+def change_password(request: HttpRequest) -> HttpResponse:
+    person = person_at(request)
+    form = ChangePasswordForm(request.POST or None, person=person)
+    if request.method == "POST":
+        too_many = ratelimit.consume_or_429(request, action="change_password", user=person)
+        if too_many:
+            return too_many  # type: ignore[no-any-return]
+        if form.is_valid() and _is_own(request, form):
+            staff.change_own_password(person=person, password=form.cleaned_data["password"], request=request)
+            messages.success(request, _("Password changed. You are signed out everywhere else."))
+            return go_to(request, "profile")
+    return render(request, "access/change_password.html", {"form": form}, status=422 if form.is_bound else 200)
+
+
+def _is_own(request: HttpRequest, form: ChangePasswordForm) -> bool:
+    """Checked under the limits of sign-in: a stolen session must not be a way to try passwords."""
+    if StaffAdapter(request).reauthenticate(person_at(request), form.cleaned_data["current"]):
+        return True
+    form.add_error("current", _("This is not your password."))
+    return False

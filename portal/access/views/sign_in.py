@@ -1,0 +1,94 @@
+"""Signing in and out, and the ways to a password. Sign-in itself is allauth's; the pages and the links are ours."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from allauth.account.views import LoginView, LogoutView, ReauthenticateView
+from allauth.core import ratelimit
+from django.contrib import messages
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+from portal.access import links, mail
+from portal.access.forms import ForgotForm, NewPasswordForm, PasswordAgainForm, SignInForm
+from portal.access.models import User
+
+
+class Refusing:
+    """A refused form is answered with 422, as everywhere in the portal."""
+
+    def form_invalid(self: Any, form: Form) -> Any:
+        return self.render_to_response(self.get_context_data(form=form), status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+class SignIn(Refusing, LoginView):  # type: ignore[misc]
+    form_class = SignInForm
+
+
+class PasswordAgain(Refusing, ReauthenticateView):  # type: ignore[misc]
+    form_class = PasswordAgainForm
+
+
+class SignOut(LogoutView):  # type: ignore[misc]
+    def post(self, *args: object, **kwargs: object) -> HttpResponse:
+        response: HttpResponse = super().post(*args, **kwargs)
+        response["Clear-Site-Data"] = '"cache"'  # not the storage: the choice of theme lives there
+        return response
+
+
+sign_in = SignIn.as_view()
+sign_out = SignOut.as_view()
+password_again = PasswordAgain.as_view()
+
+
+def no_sign_up(request: HttpRequest) -> HttpResponse:
+    return render(request, "account/signup.html")
+
+
+def forgot_password(request: HttpRequest) -> HttpResponse:
+    """Mail a link. What is answered does not tell whether the address is known."""
+    form = ForgotForm(request.POST or None)
+    if request.method != "POST":
+        return render(request, "account/password_reset.html", {"form": form})
+    if not form.is_valid():
+        return render(request, "account/password_reset.html", {"form": form}, status=422)
+    email = form.cleaned_data["email"].lower()
+    too_many = ratelimit.consume_or_429(request, action="reset_password", key=email)
+    if too_many:
+        return too_many  # type: ignore[no-any-return]
+    person = User.objects.filter(email=email, is_active=True).first()
+    if person:
+        link = links.make_link(person=person, lasts=links.FORGOT, now=timezone.now(), request=request)
+        mail.send_reset(person=person, link=link)
+    else:
+        mail.send_no_such_person(email=email)
+    return HttpResponseRedirect(redirect("account_reset_password_done").url, status=303)
+
+
+def forgot_password_sent(request: HttpRequest) -> HttpResponse:
+    return render(request, "account/password_reset_done.html")
+
+
+@sensitive_post_parameters("password", "again")
+def set_password(request: HttpRequest, token: str) -> HttpResponse:
+    """Where every one-time link leads: the person sets a password, then signs in with it."""
+    too_many = ratelimit.consume_or_429(request, action="reset_password_from_key")
+    if too_many:
+        return too_many  # type: ignore[no-any-return]
+    person = links.person_of(token, now=timezone.now())
+    if person is None:
+        return render(request, "access/link_ended.html", status=HTTPStatus.GONE)
+    form = NewPasswordForm(request.POST or None, person=person)
+    if request.method == "POST" and form.is_valid():
+        if not links.set_password_by_link(person=person, password=form.cleaned_data["password"], request=request):
+            return render(request, "access/link_ended.html", status=HTTPStatus.GONE)
+        messages.success(request, _("Your password is set. Sign in with it."))
+        return HttpResponseRedirect(redirect("account_login").url, status=303)
+    status = 422 if form.is_bound else 200
+    return render(request, "access/set_password.html", {"form": form, "person": person}, status=status)

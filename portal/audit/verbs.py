@@ -1,0 +1,82 @@
+"""What every verb reads like, in one place: pages, filters, timelines and exports ask here.
+
+The words follow a person's name ("Nadia Berg - asked to suspend the account"). A verb that is not listed still reads:
+"invoice.closed_again" becomes "invoice: closed again".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    words: str | Promise
+    icon: str
+
+
+VERBS: dict[str, Verb] = {
+    "customer.created": Verb(_("added the customer"), "building"),
+    "customer.edited": Verb(_("edited the customer"), "pencil"),
+    "customer.archived": Verb(_("archived the customer"), "archive"),
+    "customer.restored": Verb(_("brought the customer back"), "rotate"),
+    "note.added": Verb(_("wrote a note"), "note"),
+    "account.create_asked": Verb(_("asked for a new account"), "plus"),
+    "account.offerings_asked": Verb(_("asked to change the offerings"), "package"),
+    "account.suspend_asked": Verb(_("asked to suspend the account"), "player-pause"),
+    "account.unsuspend_asked": Verb(_("asked to unsuspend the account"), "player-play"),
+    "account.delete_asked": Verb(_("asked to delete the account"), "trash"),
+    "account.signed_in_as": Verb(_("signed in as the customer"), "login"),
+    "account.username_edited": Verb(_("changed the reporting username"), "pencil"),
+    "account.refreshed": Verb(_("read the account anew"), "refresh"),
+    "account.linked": Verb(_("linked the account at the provider"), "link"),
+    "operation.cancelled": Verb(_("cancelled the operation"), "circle-minus"),
+    "operation.retried": Verb(_("asked for it again"), "rotate"),
+    "operation.decided": Verb(_("decided what happened"), "git-compare"),
+    "operation.succeeded": Verb(_("saw the operation succeed"), "check"),
+    "operation.failed": Verb(_("saw the operation fail"), "x"),
+    "operation.unknown": Verb(_("could not learn the outcome"), "help-hexagon"),
+    "operation.needs_attention": Verb(_("left the operation to a person"), "alert-triangle"),
+    "connection.created": Verb(_("added the connection"), "plug"),
+    "connection.edited": Verb(_("edited the connection"), "pencil"),
+    "connection.verified": Verb(_("checked the connection"), "plug-connected"),
+    "connection.paused": Verb(_("paused the connection"), "player-pause"),
+    "connection.resumed": Verb(_("let the connection go on"), "player-play"),
+    "connection.key_replaced": Verb(_("replaced the connection's key"), "key"),
+    "catalogue.refreshed": Verb(_("read the catalogue anew"), "refresh"),
+    "usage.run_started": Verb(_("started a usage sync"), "refresh"),
+    "staff.invited": Verb(_("invited the person"), "user-plus"),
+    "staff.role_changed": Verb(_("changed the person's role"), "user-shield"),
+    "staff.disabled": Verb(_("disabled the person"), "user-off"),
+    "staff.enabled": Verb(_("enabled the person"), "user"),
+    "staff.reset_link_made": Verb(_("reset the person's password"), "link"),
+    "staff.sessions_ended": Verb(_("ended the person's sessions"), "logout"),
+    "staff.signed_in": Verb(_("signed in"), "login-2"),
+    "staff.sign_in_failed": Verb(_("refused a sign-in"), "ban"),
+    "staff.password_changed": Verb(_("set their password"), "key"),
+}
+
+
+def words_of(verb: str) -> str:
+    known = VERBS.get(verb)
+    if known:
+        return str(known.words)
+    noun, _dot, act = verb.partition(".")
+    return f"{noun}: {act}".replace("_", " ") if act else verb.replace("_", " ")
+
+
+def icon_of(verb: str) -> str:
+    return VERBS[verb].icon if verb in VERBS else "point"
+
+
+def verb_choices() -> list[tuple[str, str]]:
+    return sorted(((verb, known_as(verb)) for verb in VERBS), key=lambda pair: pair[1])
+
+
+def known_as(verb: str) -> str:
+    """The words with a capital, as they stand alone in a filter."""
+    words = words_of(verb)
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,113 @@
+"""How long a session lasts, what ends it, and what a request without one is told."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from django.test import Client
+
+from portal.access import staff
+from portal.access.models import User
+from tests.support.factories import PASSWORD
+from tests.support.people import sign_in
+
+HTMX = {"HTTP_HX_REQUEST": "true", "HTTP_HX_CURRENT_URL": "http://testserver/staff/?q=bo"}
+
+
+def _is_in(client: Client) -> bool:
+    return client.get("/me/").status_code == 200
+
+
+@pytest.mark.parametrize("how", ["disable", "change_role", "end_sessions", "reset_password"])
+def test_what_an_admin_does_ends_all_sessions_at_once(admin: User, other: User, how: str) -> None:
+    clients = [sign_in(Client(), other), sign_in(Client(), other)]
+    assert all(map(_is_in, clients))
+    facts = {"role": "auditor"} if how == "change_role" else {}
+    getattr(staff, how)(actor=admin, person=other, request=None, **facts)
+    assert not any(map(_is_in, clients))
+
+
+def test_changing_the_own_password_keeps_only_this_session(other: User) -> None:
+    here, elsewhere = sign_in(Client(), other), sign_in(Client(), other)
+    key = here.session.session_key
+    new = "a quite different long password"
+    wrong = here.post("/me/password/", {"current": "no", "password": new, "again": new})
+    assert wrong.status_code == 422
+    done = here.post("/me/password/", {"current": PASSWORD, "password": new, "again": new})
+    assert done.status_code == 303
+    assert _is_in(here)
+    assert here.session.session_key != key
+    assert not _is_in(elsewhere)
+    assert User.objects.get(pk=other.pk).check_password(new)
+
+
+def test_a_session_ends_a_fixed_time_after_sign_in(admin: User, settings: object) -> None:
+    client = sign_in(Client(), admin)
+    assert _is_in(client)
+    session = client.session
+    session["signed_in_at"] = int(time.time()) - 25 * 3600
+    session.save()
+    assert not _is_in(client)
+
+
+def test_a_page_pushes_the_idle_limit_on_and_a_poll_does_not(admin: User) -> None:
+    client = sign_in(Client(), admin)
+    client.get("/staff/", **HTMX)
+    assert "seen_at" not in client.session
+    assert User.objects.get(pk=admin.pk).last_seen_at is None
+    client.get("/staff/")
+    assert "seen_at" in client.session
+    seen = User.objects.get(pk=admin.pk).last_seen_at
+    assert seen is not None
+    client.get("/staff/")
+    assert User.objects.get(pk=admin.pk).last_seen_at == seen
+
+
+def test_without_a_session_a_page_goes_to_sign_in_and_back(db: None) -> None:
+    response = Client().get("/staff/?q=bo")
+    assert (response.status_code, response["Location"]) == (302, "/sign-in/?next=/staff/%3Fq%3Dbo")
+
+
+def test_without_a_session_a_sent_form_comes_back_to_its_page(db: None) -> None:
+    response = Client().post("/me/", {"name": "x"}, HTTP_REFERER="http://testserver/me/?a=1")
+    assert response["Location"] == "/sign-in/?next=/me/%3Fa%3D1"
+    response = Client().post("/me/", {"name": "x"}, HTTP_REFERER="http://evil.example/me/")
+    assert response["Location"] == "/sign-in/?next=/"
+
+
+def test_a_fragment_never_becomes_the_sign_in_page(db: None) -> None:
+    read = Client().get("/staff/", **HTMX)
+    assert (read.status_code, read.content) == (401, b"")
+    assert read["HX-Redirect"] == "/sign-in/?next=%2Fstaff%2F%3Fq%3Dbo"
+    sent = Client().post("/me/", {"name": "typed"}, **HTMX)
+    assert sent.status_code == 401
+    assert "HX-Redirect" not in sent  # the page stays, and with it what was typed
+
+
+def test_a_fragment_of_another_site_does_not_lead_away(db: None) -> None:
+    headers = {**HTMX, "HTTP_HX_CURRENT_URL": "http://evil.example/x"}
+    assert Client().get("/staff/", **headers)["HX-Redirect"] == "/sign-in/?next=%2F"
+
+
+def test_a_stale_password_is_asked_for_again(admin: User, other: User) -> None:
+    client = sign_in(Client(), admin, minutes_ago=11)
+    asked = client.get("/staff/invite/")
+    assert (asked.status_code, asked["Location"]) == (302, "/reauthenticate/?next=%2Fstaff%2Finvite%2F")
+    role = client.post(f"/staff/{other.public_id}/role/", {"role": "auditor"})
+    assert role["Location"].endswith(f"next=%2Fstaff%2F{other.public_id}%2F%3Frole%3Dauditor")
+    in_htmx = client.post(f"/staff/{other.public_id}/role/", {"role": "auditor"}, **HTMX)
+    assert (in_htmx.status_code, in_htmx.content) == (200, b"")
+    assert in_htmx["HX-Redirect"].startswith("/reauthenticate/")
+    assert User.objects.get(pk=other.pk).role == "finance"
+
+    key = client.session.session_key
+    assert client.post("/reauthenticate/", {"password": "wrong", "next": "/staff/invite/"}).status_code == 422
+    back = client.post("/reauthenticate/", {"password": PASSWORD, "next": "/staff/invite/"})
+    assert back["Location"] == "/staff/invite/"
+    assert client.session.session_key != key
+    assert client.get("/staff/invite/").status_code == 200
+
+
+def test_nobody_is_asked_twice_within_the_time(admin: User) -> None:
+    assert sign_in(Client(), admin, minutes_ago=9).get("/staff/invite/").status_code == 200
