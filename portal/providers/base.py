@@ -92,8 +92,7 @@ class RemoteAccount:
 
 @dataclass(frozen=True)
 class Identity:
-    """What can be read on behalf of an account to prove whose it is. None = could not be read, "" = it is
-    empty."""
+    """What can be read on behalf of an account to prove whose it is. None = not readable, "" = empty."""
 
     email: str | None = None
     username: str | None = None
@@ -227,8 +226,7 @@ class Provider(Protocol):
         ...
 
     def sign_in_url(self, account: AccountRef) -> SignIn:
-        """Obtain a one-time sign-in address. Not followed. `Rejected` when the address is not one we
-        trust."""
+        """A one-time sign-in address, not followed. `Rejected` when the address is not one we trust."""
         ...
 
     def identity(self, account: AccountRef) -> Identity:

@@ -48,8 +48,7 @@ class _TooLargeError(OSError):
     """More than `BODY_CAP`: whoever sends that is not answering our question."""
 
 
-# Why it failed, in our words: library texts hold addresses, and addresses may hold secrets. The first that
-# fits.
+# Why it failed, in our words, the first that fits: library texts hold addresses, and those may hold secrets.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((_TooLargeError,), "it is too large"),
     ((wire.AddressRefusedError,), "its name leads to an address that is not public"),
@@ -104,8 +103,7 @@ class Http:
             self._local.deadline = None
 
     def call(self, call: Call) -> Answer:
-        """Perform `call`. A read that failed on the way is repeated, all within the connection's total
-        timeout."""
+        """Perform `call`. A read that failed on the way is repeated, all within `total_timeout`."""
         shared: float | None = getattr(self._local, "deadline", None)
         deadline = shared or time.monotonic() + self._config.total_timeout
         tries = 1 if call.changes or shared else READ_TRIES
@@ -165,8 +163,7 @@ class Http:
         raise NotSent("The connection's key or address holds characters that cannot be sent.")
 
     def _transfer(self, call: Call, prepared: requests.PreparedRequest, seconds: float) -> _Received:
-        """Send and read everything. Failures are told, not raised: an exception would carry the request
-        along."""
+        """Send and read all of it. Failures are told, not raised: an exception would carry the request."""
         got = _Received()
         adapter = _new_adapter() if call.changes else self._kept_adapter()
         with wire.Exchange(seconds, allow_private=self._config.allow_private) as exchange:
@@ -234,8 +231,7 @@ class Http:
 
 
 def _checked_base_url(config: ConnectionConfig) -> str:
-    """Without its last slash. https, except where it names this very machine (the sandbox) or a private
-    network."""
+    """Without its last slash. https, except for this very machine (the sandbox) or a private network."""
     parts = urlsplit(config.base_url)
     schemes = ("https", "http") if parts.hostname in wire.LOOPBACK_NAMES or config.allow_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname:

@@ -21,7 +21,8 @@ def _integer(value: str | None) -> int | None:
 def retry_at(headers: Mapping[str, str], now: datetime) -> datetime:
     """When a refused call may be tried again: `X-RateLimit-Reset` is an epoch, `Retry-After` is in seconds.
 
-    Clamped to 1..300 seconds from now, because the past, the year 2036 and plain text have all been seen.
+    Clamped to 1..300 seconds from now, so that neither a clock that is wrong nor a hostile answer can stop us
+    for long.
     """
     reset, after = _integer(headers.get("x-ratelimit-reset")), _integer(headers.get("retry-after"))
     seconds = reset - now.timestamp() if reset is not None else UNSAID if after is None else after

@@ -3,8 +3,8 @@
 What SendGrid does not promise, and what follows from it here:
 
 * a create is not idempotent and takes no key: one POST, and a 201 without `account_id` leaves it unknown;
-* `PUT .../offerings` replaces the whole list; `PUT .../state` answers 204 with nothing to compare, so read
-  back;
+* `PUT .../offerings` replaces the whole list; `PUT .../state` answers 204 with nothing to
+  compare, so read back;
 * where the account list ends is not defined: see `SendGrid.list_accounts`;
 * a 401 on behalf of an account may mean the key or the account: see `SendGrid._on_behalf`.
 """
@@ -69,21 +69,21 @@ class SendGrid:
     # accounts
 
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
-        """See `Provider`. The list ends with an empty or short page, or one that names no `last`. A full page
-        that brings nothing new, or a cursor that comes twice, is a loop: the rest is out of reach, so the
-        walk fails."""
+        """See `Provider`. The list ends with an empty or short page. A full page that brings nothing new, or
+        a cursor that comes twice, is a loop: the rest is out of reach, so the walk fails."""
         until = time.monotonic() + patience
         seen: set[str] = set()
         cursors: set[str] = set()
         cursor = ""
         while True:
             answer = self._patiently(_page(PAGE, cursor), until)
-            rows, cursor = answers.account_page(answer)
+            rows, last = answers.account_page(answer)
             new = {row.id: row for row in rows if row.id not in seen}
             seen |= new.keys()
             yield from new.values()
-            if len(rows) < PAGE or not cursor:
+            if len(rows) < PAGE:
                 return
+            cursor = last or rows[-1].id  # the offset is the last id received, whether the page repeats it or not
             if not new or cursor in cursors:
                 raise answer.unusable("SendGrid's account list repeats itself, so it can't be read to its end.")
             cursors.add(cursor)
@@ -140,8 +140,7 @@ class SendGrid:
         self._http.call(Call("PUT", _path(account, "/state"), "state.write", 204, changes=True, body=body))
 
     def sign_in_url(self, account: AccountRef) -> SignIn:
-        """The code in the address is good for 60 seconds and once: following the redirect here would burn
-        it."""
+        """The code in the address is good once and for 60 seconds: following the redirect would burn it."""
         call = Call("POST", _path(account, "/sso"), "sign_in", 303, changes=True, secret_answer=True)
         answer = self._http.call(call)
         location = answer.headers.get("location", "")
@@ -209,11 +208,13 @@ class SendGrid:
             accounts.extend(answers.account_page(self._http.call(_page(1)))[0])
             return "The account list can be read." if accounts else "The account list can be read. It is empty."
 
-        yield _check("accounts", listed)
+        first = _check("accounts", listed)
+        yield first
         yield _check("catalogue", lambda: f"The catalogue names {len(self.catalog())} offerings.")
         if not accounts:
+            why = "there is no account to try it with" if first.ok else "the account list can't be read"
             for name in ("identity", *SENDGRID.usage_sources):
-                yield Check(str(name), None, "Not tried: there is no account to try it with.")
+                yield Check(str(name), None, f"Not tried: {why}.")
             return
         account = AccountRef(accounts[0].id)
         yield _check("identity", lambda: self._probe_identity(account))

@@ -20,8 +20,7 @@ _STATES = {
 
 
 def account_page(answer: Answer) -> tuple[list[RemoteAccount], str]:
-    """The rows and `pages.last`. `accounts` may be missing on an empty page, but then nothing else stands
-    there."""
+    """The rows and `pages.last`. An empty page may lack `accounts`, but then nothing else stands there."""
     data = answer.json()
     listed = mapping(data).get("accounts")
     if listed is None and isinstance(data, dict) and set(data) <= {"accounts", "pages"}:

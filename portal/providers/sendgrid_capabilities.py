@@ -24,7 +24,7 @@ SENDGRID = Capabilities(
         (
             "receipt",
             "Billing goes on.",
-            ("SendGrid still charges for the package. To stop charges, change offerings or delete the account."),
+            "SendGrid still charges for the package. To stop charges, change offerings or delete the account.",
         ),
         (
             "key",

@@ -1,5 +1,4 @@
-"""Which one-time sign-in addresses are handed to a browser: an open redirect here would give an account
-away."""
+"""Which one-time sign-in addresses a browser is sent to: a wrong one would give an account away."""
 
 from __future__ import annotations
 
