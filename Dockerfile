@@ -19,7 +19,7 @@ COPY static static
 # Values that only let the settings load while the files are collected; none of them stays in the image.
 RUN SECRET_KEY=build FIELD_KEYS=build AUDIT_KEY=build ALLOWED_HOSTS=build REDIS_URL=redis://build \
     DATABASE_URL=sqlite:////tmp/build.sqlite3 python manage.py collectstatic --noinput --skip-checks
-USER portal
+USER 10001
 # Beat keeps its schedule here; nothing else is written.
 ENV WEB_BIND=0.0.0.0:8000 DATA_DIR=/tmp
 EXPOSE 8000

@@ -27,6 +27,7 @@ from portal.supervisor import Member, Stopped, Supervisor
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEB_PORT, SANDBOX_PORT = 8000, 8100
+PORT_WAIT = 5.0
 # One person per role, made by `manage.py prepare_demo`; all with the DEMO_PASSWORD of var/demo.env.
 LOGINS = {
     "admin": ("admin@postkeeper.example", "Ada Moreau"),
@@ -34,6 +35,8 @@ LOGINS = {
     "finance": ("finance@postkeeper.example", "Finn Okafor"),
     "auditor": ("auditor@postkeeper.example", "Audrey Tanaka"),
 }
+# They do some of the work in the demo's story, and can sign in with the same password.
+COLLEAGUES = (("customer_success", ("colin@example.com", "Colin Weiss")),)
 # What a shell may hold for another installation must not reach the demo.
 _FOREIGN = (
     "DATABASE_URL", "REDIS_URL", "CACHE_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "EMAIL_URL",
@@ -64,17 +67,16 @@ def main() -> int:
 def _start(supervisor: Supervisor, settings: dict[str, str], data: Path) -> int:
     began = time.monotonic()
     env = _environment(settings, data)
-    port = env["SANDBOX_PORT"]
-    if not supervisor.wait_until(lambda: _free(int(port)), seconds=10):
-        return _refuse(f"Port {port}, where the demo's connections point, is taken. Free it, or delete {data}.")
+    prepared = Prepared(data, env)
+    prepared.clear_half_made()
     supervisor.start(_sandbox(env, data))
-    if not supervisor.wait_until(lambda: _listens(int(port)), seconds=30):
+    if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
         return _refuse(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
-    if not _is_prepared(data):
+    if not prepared.complete():
         print("Making the database and the demo's customers ...", flush=True)
         if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=env)) != 0:
             return _refuse("The demo could not be set up; the lines above say why.")
-        (data / "demo.prepared").write_text(_version())
+        prepared.keep()
     with _web_socket() as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         for member in _portal(env, listening):
@@ -93,7 +95,13 @@ def demo_settings(data: Path) -> dict[str, str]:
     """What var/demo.env holds: made on the first start; what a newer version needs besides is added."""
     path = data / "demo.env"
     kept = _read_env(path) if path.exists() else {}
-    settings = _fresh_settings() | kept  # the sandbox's port is kept too: the demo's connections point there
+    settings = _fresh_settings() | kept
+    deadline = time.monotonic() + PORT_WAIT  # a sandbox that is just ending gives its port back
+    while not _free(int(settings["SANDBOX_PORT"])):
+        if time.monotonic() > deadline:  # somebody else has it: seed_demo moves the connections along
+            settings["SANDBOX_PORT"] = str(_free_port(SANDBOX_PORT))
+            break
+        time.sleep(0.1)
     if settings != kept:
         _write_private(path, "".join(f"{name}={value}\n" for name, value in settings.items()))
     return settings
@@ -141,18 +149,37 @@ def _write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _version() -> str:
-    """Changes when a start has something to prepare: new migrations, or another way to fill the demo."""
-    digest = hashlib.sha256()
-    for pattern in ("*/migrations/*.py", "*/*/migrations/*.py", "*/management/commands/*demo*.py"):
-        for path in sorted(BASE_DIR.glob(pattern)):
-            digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+class Prepared:
+    """Whether a start has something to prepare: a first start, new migrations, another sandbox address or seed."""
 
+    def __init__(self, data: Path, env: Mapping[str, str]) -> None:
+        self._data = data
+        self._stamp, self._begun = data / "demo.prepared", data / "demo.preparing"
+        digest = hashlib.sha256(env["SANDBOX_URL"].encode())
+        for pattern in ("*/migrations/*.py", "*/*/migrations/*.py", "*/management/commands/*demo*.py"):
+            for path in sorted(BASE_DIR.glob(pattern)):
+                digest.update(path.name.encode() + path.read_bytes())
+        self._version = digest.hexdigest()
 
-def _is_prepared(data: Path) -> bool:
-    stamp = data / "demo.prepared"
-    return stamp.exists() and (data / "portal.sqlite3").exists() and stamp.read_text() == _version()
+    def complete(self) -> bool:
+        return (
+            self._stamp.exists()
+            and self._stamp.read_text() == self._version
+            and (self._data / "portal.sqlite3").exists()
+        )
+
+    def clear_half_made(self) -> None:
+        """A first start that was interrupted left half a story: begin it anew. A finished demo is never touched."""
+        if self._stamp.exists():
+            return
+        if self._begun.exists():
+            for left in (*self._data.glob("portal.sqlite3*"), *self._data.glob("sandbox.sqlite3*")):
+                left.unlink()
+        self._begun.touch()
+
+    def keep(self) -> None:
+        self._stamp.write_text(self._version)
+        self._begun.unlink(missing_ok=True)
 
 
 # --- Members ------------------------------------------------------------------------------------------

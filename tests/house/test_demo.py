@@ -101,8 +101,9 @@ def test_from_an_empty_folder_to_the_sign_in_page_and_to_nothing(running: Demo) 
     assert stat.S_IMODE((running.data / "demo.env").stat().st_mode) == 0o600
 
     refused = Demo(running.data)
-    assert refused.end() == 1
+    assert refused.process.wait(30) == 1
     assert "already runs" in refused.said()
+    refused.end()
 
     everyone = set(running.members())
     assert running.end(signal.SIGINT) == 0
@@ -137,3 +138,34 @@ def _made(parent: Path, *names: str) -> tuple[str, ...]:
     for name in names:
         (parent / name).mkdir()
     return names
+
+
+def _prepared(folder: Path, url: str = "http://127.0.0.1:1") -> demo.Prepared:
+    return demo.Prepared(folder, {"SANDBOX_URL": url})
+
+
+def test_an_interrupted_first_start_begins_anew_and_a_finished_one_is_kept(tmp_path: Path) -> None:
+    database = tmp_path / "portal.sqlite3"
+    _prepared(tmp_path).clear_half_made()
+    database.write_text("half a story")
+
+    again = _prepared(tmp_path)
+    again.clear_half_made()
+    assert not database.exists()
+    assert not again.complete()
+
+    database.write_text("the whole story")
+    again.keep()
+    later = _prepared(tmp_path)
+    later.clear_half_made()
+    assert later.complete()
+    assert database.read_text() == "the whole story"
+
+
+def test_another_address_of_the_sandbox_is_prepared_for_without_losing_anything(tmp_path: Path) -> None:
+    (tmp_path / "portal.sqlite3").write_text("the whole story")
+    _prepared(tmp_path).keep()
+    moved = _prepared(tmp_path, "http://127.0.0.1:2")
+    moved.clear_half_made()
+    assert not moved.complete()
+    assert (tmp_path / "portal.sqlite3").exists()

@@ -10,7 +10,7 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 
 from portal.access.models import User
-from portal.demo import LOGINS
+from portal.demo import COLLEAGUES, LOGINS
 
 
 class Command(BaseCommand):
@@ -21,22 +21,14 @@ class Command(BaseCommand):
             raise CommandError("This is not a demo: PORTAL_DEMO is not set.")
         call_command("migrate", verbosity=0)
         call_command("createcachetable", verbosity=0)
-        for role, (email, name) in LOGINS.items():
+        for role, (email, name) in [*LOGINS.items(), *COLLEAGUES]:
             _person(role=role, email=email, name=name, password=os.environ["DEMO_PASSWORD"])
         if "seed_demo" in get_commands():
-            call_command(
-                "seed_demo",
-                sandbox_url=os.environ["SANDBOX_URL"],
-                admin_key=os.environ["SANDBOX_ADMIN_KEY"],
-                key_global=os.environ["SANDBOX_SENDGRID_KEY"],
-                key_eu=os.environ["SANDBOX_SENDGRID_EU_KEY"],
-            )
+            call_command("seed_demo")  # finds the sandbox in the environment
 
 
 def _person(*, role: str, email: str, name: str, password: str) -> None:
     """Make the person unless they are there; a role or name changed in the demo stays changed."""
     if User.objects.filter(email=email).exists():
         return
-    user = User(email=email, name=name, role=role)
-    user.set_password(password)
-    user.save()
+    User.objects.create_user(email, password, name=name, role=role)

@@ -1,0 +1,168 @@
+"""The permission matrix: every route, every method, every kind of person, as page and as fragment.
+
+The oracle reads permissions.toml itself. Views are replaced by one that says "reached", so that the answer shows exactly
+who came through, and nothing else decides it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, override_settings
+from django.urls import URLPattern, URLResolver, get_resolver, path, reverse
+
+from portal.access.checks import undeclared
+from portal.access.models import User
+from portal.access.roles import Role
+from tests.support.factories import UserFactory
+from tests.support.people import sign_in
+
+DECLARED = tomllib.loads(Path("portal/access/permissions.toml").read_text(encoding="utf-8"))
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+PRINCIPALS = ("nobody", "disabled", *Role.values)
+REACHED = 299
+SAMPLES: dict[str, Any] = {
+    "UUIDConverter": uuid.uuid4(),
+    "StringConverter": "x",
+    "IntConverter": 1,
+    "SlugConverter": "x",
+}
+
+
+def _patterns(resolver: URLResolver, spaces: tuple[str, ...] = ()) -> Iterator[tuple[str, URLPattern]]:
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            yield from _patterns(entry, (*spaces, entry.namespace) if entry.namespace else spaces)
+        else:
+            yield ":".join((*spaces, str(entry.name))), entry
+
+
+def _address(name: str, pattern: URLPattern) -> str:
+    converters = pattern.pattern.converters
+    return reverse(name, kwargs={key: SAMPLES[type(each).__name__] for key, each in converters.items()})
+
+
+@pytest.fixture(scope="module")
+def routes() -> list[tuple[str, str, URLPattern]]:
+    return [(name, _address(name, pattern), pattern) for name, pattern in _patterns(get_resolver())]
+
+
+def _may(route: str, method: str, principal: str) -> set[int]:
+    """The statuses that are right."""
+    who = DECLARED["routes"][route].get("GET" if method in {"HEAD", "OPTIONS"} else method)
+    if who is None:
+        return {405}
+    names = [who] if who == "anyone" else DECLARED["groups"].get(who, [who]) if isinstance(who, str) else who
+    if "anyone" in names or principal in names:
+        return {REACHED}
+    return {302, 401} if principal in {"nobody", "disabled"} else {403}
+
+
+def _client(principal: str) -> Client:
+    client = Client()
+    if principal == "disabled":
+        user = UserFactory(role="admin")
+        sign_in(client, user)
+        User.objects.filter(pk=user.pk).update(is_active=False)
+    elif principal != "nobody":
+        sign_in(client, UserFactory(role=principal))
+    return client
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route(routes: list[tuple[str, str, URLPattern]]) -> None:
+    assert {name for name, _, _ in routes} == set(DECLARED["routes"])
+    assert undeclared() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_the_matrix(principal: str, routes: list[tuple[str, str, URLPattern]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached(request: HttpRequest, **_: Any) -> HttpResponse:
+        return HttpResponse(status=REACHED)
+
+    for _name, _url, pattern in routes:
+        monkeypatch.setattr(pattern, "callback", reached)
+    client, wrong, asked = _client(principal), [], 0
+    for name, url, _pattern in routes:
+        for method in METHODS:
+            expected = _may(name, method, principal)
+            for headers in ({}, {"HTTP_HX_REQUEST": "true"}):
+                got = client.generic(method, url, **headers).status_code
+                asked += 1
+                if got not in expected:
+                    wrong.append((name, method, principal, bool(headers), got))
+                if got == 401 and not headers:
+                    wrong.append((name, method, principal, "a page was answered with 401"))
+    assert wrong == []
+    assert asked == len(DECLARED["routes"]) * len(METHODS) * 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_the_real_views_agree(principal: str, routes: list[tuple[str, str, URLPattern]]) -> None:
+    """With the views as they are and objects that do not exist: refused by rule, otherwise anything but a failure."""
+    client, wrong = _client(principal), []
+    for name, url, _pattern in routes:
+        if name == "account_logout":
+            continue
+        got = client.get(url).status_code
+        expected = _may(name, "GET", principal)
+        if (got >= 500 and name != "readyz") or (REACHED not in expected and got not in expected):
+            wrong.append((name, got, expected))
+        if REACHED in expected and got in {401, 403, 405}:
+            wrong.append((name, got, expected))
+    assert wrong == []
+
+
+def test_what_the_roles_are_for() -> None:
+    """The sentences of the design, so that a slip in the file is not repeated by the oracle above."""
+    own = {"account_login", "account_logout", "account_reset_password", "account_reauthenticate", "accept-invitation",
+           "profile", "change-password"}  # fmt: skip
+    for name, rule in DECLARED["routes"].items():
+        may_post = {role for role in Role.values if _may(name, "POST", role) == {REACHED}}
+        if name not in own:
+            assert "auditor" not in may_post, f"the auditor changes nothing: {name}"
+            assert "finance" not in may_post or name.startswith("billing:"), f"finance changes no customer: {name}"
+        if name.startswith("access:") or name.startswith("customers:connection-"):
+            assert may_post <= {"admin"} or name == "customers:connection-catalogue", name
+        if "POST" in rule and name not in own:
+            assert "admin" in may_post, name
+    open_to_all = {name for name in DECLARED["routes"] if _may(name, "GET", "nobody") == {REACHED}}
+    assert open_to_all == {
+        "healthz", "readyz", "account_login", "account_logout", "account_signup", "account_reset_password",
+        "account_reset_password_done", "accept-invitation",
+    }  # fmt: skip
+
+
+def _view(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("secret")
+
+
+urlpatterns = [path("new/", _view, name="brand-new"), path("nameless/", _view)]
+ALONE = override_settings(ROOT_URLCONF=__name__)
+
+
+def test_a_new_route_without_a_rule_stops_the_start() -> None:
+    with ALONE:
+        assert [problem.id for problem in undeclared()][:2] == ["access.E001", "access.E001"]
+        assert {problem.id for problem in undeclared()} == {"access.E001", "access.E002"}
+        with pytest.raises(ImproperlyConfigured, match="brand-new"):
+            WSGIHandler()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("url", ["/new/", "/nameless/"])
+def test_even_if_it_started_it_would_be_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.access.middleware.refuse_to_start", lambda: None)
+    monkeypatch.setattr("portal.help.forbidden", lambda request, exception: HttpResponse(status=403))
+    with ALONE:
+        client = sign_in(Client(), UserFactory(role="admin"))
+        assert client.get(url).status_code == 403
