@@ -37,9 +37,7 @@ def cell(value: Any) -> str | int | float | Decimal:
     return f"'{text}" if _FORMULA.search(text) else text
 
 
-def csv_response(
-    filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> StreamingHttpResponse:
+def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """Send `rows` as an attachment while they are read; give a lazy iterable (`queryset.iterator()`).
 
     The rows are read after the view has returned, so they must not rely on the person's time zone or language.

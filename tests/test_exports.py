@@ -20,7 +20,7 @@ def _read(response: StreamingHttpResponse) -> list[list[str]]:
     "payload",
     [
         "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u00a0=1", "\u200b@x", "a\n=cmd|' /C calc'!A0",
-        "a\r\n  +1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "=HYPERLINK(\"http://x\",\"y\")", "-2+3+cmd|' /C'!A0",
+        "a\r\n  +1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", '=HYPERLINK("http://x","y")', "-2+3+cmd|' /C'!A0",
         "%0A=1", "|calc", "\ufeff=1", "=", "-", "\tplain",
     ],
 )  # fmt: skip

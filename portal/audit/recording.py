@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils import timezone
 
 from portal.access.addresses import client_ip
 from portal.logs import redact
@@ -37,6 +38,7 @@ def record(
     """
     model = apps.get_model("audit", "AuditEvent")
     return model.objects.create(
+        at=timezone.now(),
         actor=actor,
         actor_label=str(actor)[:120] if actor else "",
         actor_role=actor.role if actor else "",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.db import connections
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.urls import reverse
 
-from portal.access.addresses import client_ip
+from portal.access.addresses import UNKNOWN, client_ip
+from portal.access.backends import StaffBackend
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.support.factories import PASSWORD
@@ -62,8 +64,6 @@ def test_the_typed_e_mail_of_a_failed_try_is_not_kept(admin: User) -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_unknown_people_cost_a_hash_too(admin: User, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from django.contrib.auth.hashers import MD5PasswordHasher  # noqa: PLC0415
-
     hashed: list[int] = []
     encode = MD5PasswordHasher.encode
     monkeypatch.setattr(MD5PasswordHasher, "encode", lambda *a, **k: hashed.append(1) or encode(*a, **k))
@@ -72,8 +72,6 @@ def test_unknown_people_cost_a_hash_too(admin: User, known: bool, monkeypatch: p
 
 
 def _evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    from portal.access.backends import StaffBackend  # noqa: PLC0415
-
     seen: list[str] = []
     original = StaffBackend.authenticate
 
@@ -126,7 +124,7 @@ def test_tries_at_the_same_moment_are_counted_too(admin: User, monkeypatch: pyte
         (1, "6.6.6.6, 203.0.113.9", "203.0.113.9"),
         (2, "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         (2, "203.0.113.9", "192.0.2.1"),
-        (1, "<script>", "0.0.0.0"),
+        (1, "<script>", UNKNOWN),
         (1, "", "192.0.2.1"),
     ],
 )

@@ -47,5 +47,3 @@ def test_the_operation_survives_being_written_into_a_migration() -> None:
     assert vars(AppendOnly(*args, **kwargs)) == vars(operation)
     with pytest.raises(ValueError, match="together"):
         AppendOnly("t", once=["a"])
-
-

@@ -1,7 +1,7 @@
 """The permission matrix: every route, every method, every kind of person, as page and as fragment.
 
-The oracle reads permissions.toml itself. Views are replaced by one that says "reached", so that the answer shows exactly
-who came through, and nothing else decides it.
+The oracle reads permissions.toml itself. Views are replaced by one that says "reached", so that the answer shows
+exactly who came through, and nothing else decides it.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def test_what_the_roles_are_for() -> None:
         if name not in own:
             assert "auditor" not in may_post, f"the auditor changes nothing: {name}"
             assert "finance" not in may_post or name.startswith("billing:"), f"finance changes no customer: {name}"
-        if name.startswith("access:") or name.startswith("customers:connection-"):
+        if name.startswith(("access:", "customers:connection-")):
             assert may_post <= {"admin"} or name == "customers:connection-catalogue", name
         if "POST" in rule and name not in own:
             assert "admin" in may_post, name
@@ -146,7 +146,12 @@ def _view(request: HttpRequest) -> HttpResponse:
     return HttpResponse("secret")
 
 
+def _refused(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return HttpResponse(status=403)
+
+
 urlpatterns = [path("new/", _view, name="brand-new"), path("nameless/", _view)]
+handler403 = _refused
 ALONE = override_settings(ROOT_URLCONF=__name__)
 
 
@@ -162,7 +167,6 @@ def test_a_new_route_without_a_rule_stops_the_start() -> None:
 @pytest.mark.parametrize("url", ["/new/", "/nameless/"])
 def test_even_if_it_started_it_would_be_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.access.middleware.refuse_to_start", lambda: None)
-    monkeypatch.setattr("portal.help.forbidden", lambda request, exception: HttpResponse(status=403))
     with ALONE:
         client = sign_in(Client(), UserFactory(role="admin"))
         assert client.get(url).status_code == 403

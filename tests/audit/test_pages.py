@@ -1,0 +1,124 @@
+"""The audit page, its filters and its export."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from portal import audit
+from portal.access.models import User
+from portal.audit import verbs
+from portal.audit.differences import differences
+from portal.audit.models import AuditEvent
+from tests.support.factories import CustomerFactory, UserFactory
+from tests.support.people import sign_in
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def auditor() -> User:
+    return UserFactory(role="auditor", name="Au Ditor", timezone="Europe/Oslo")
+
+
+@pytest.fixture
+def page(auditor: User) -> Client:
+    return sign_in(Client(), auditor)
+
+
+def _seen(page: Client, query: str = "") -> list[str]:
+    return [entry.event.verb for entry in page.get(f"/audit/?{query}").context["entries"]]
+
+
+def test_each_filter_narrows_the_list(page: Client, auditor: User) -> None:
+    nadia, customer = UserFactory(name="Nadia Berg"), CustomerFactory(company_name="Larkfield Outdoor")
+    audit.record(actor=nadia, verb="customer.edited", obj=customer, customer=customer)
+    audit.record(actor=None, verb="operation.failed", obj=customer, customer=customer)
+    audit.record(actor=auditor, verb="staff.signed_in", obj=auditor)
+    assert _seen(page) == ["staff.signed_in", "operation.failed", "customer.edited"]
+    assert _seen(page, f"person={nadia.public_id}") == ["customer.edited"]
+    assert _seen(page, "person=portal") == ["operation.failed"]
+    assert _seen(page, "verb=staff.signed_in") == ["staff.signed_in"]
+    assert _seen(page, "customer=larkfield") == ["operation.failed", "customer.edited"]
+    assert _seen(page, f"customer={customer.public_id}&verb=customer.edited") == ["customer.edited"]
+    assert _seen(page, "person=nonsense&from=never&to=2026-99-99&page=zz") == _seen(page)
+
+
+def test_days_are_the_persons_own(page: Client) -> None:
+    AuditEvent.objects.create(verb="a.b", at=datetime(2026, 11, 18, 23, 30, tzinfo=UTC))  # the 19th in Oslo
+    assert _seen(page, "from=2026-11-19&to=2026-11-19") == ["a.b"]
+    assert _seen(page, "to=2026-11-18") == []
+
+
+def test_differences_are_readable_and_only_what_differs(page: Client, auditor: User) -> None:
+    offering = {"name": "pro-100k", "type": "package", "quantity": 1}
+    event = audit.record(
+        actor=auditor, verb="account.offerings_asked", obj=None,
+        before={"role": "a", "same": 1, "offerings": [offering], "on": True},
+        after={"role": "b", "same": 1, "offerings": [], "on": False, "api_key": "k-secret"},
+    )  # fmt: skip
+    found = {each.label: (each.before, each.after) for each in differences(event)}
+    assert found == {
+        "Role": ("a", "b"),
+        "Offerings": ("pro-100k (1)", "none"),
+        "On": ("yes", "no"),
+        "Api key": ("", "[hidden]"),
+    }
+    text = page.get("/audit/").content.decode()
+    assert "<del>pro-100k (1)</del>" in text
+    assert "k-secret" not in text
+
+
+def test_what_people_typed_is_escaped(page: Client) -> None:
+    evil = "<script>alert(1)</script>"
+    audit.record(actor=None, verb=evil[:50], obj=None, before={evil: evil}, reason=evil)
+    text = page.get(f"/audit/?customer={evil}").content.decode() + page.get("/audit/").content.decode()
+    assert evil not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_a_page_costs_the_same_for_few_and_many_events(page: Client) -> None:
+    counts = []
+    page.get("/audit/")
+    for many in (2, 60):
+        for n in range(many):
+            audit.record(actor=None, verb="note.added", obj=None, reason=str(n))
+        with CaptureQueriesContext(connection) as queries:
+            page.get("/audit/")
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
+
+
+def test_the_export_holds_what_the_filters_show_and_runs_no_formula(page: Client, auditor: User) -> None:
+    audit.record(actor=auditor, verb="note.added", obj=None, reason="=HYPERLINK(1)", after={"text": "x"})
+    audit.record(actor=None, verb="operation.failed", obj=None)
+    response = page.get("/audit/export/?verb=note.added")
+    assert response["Content-Type"] == "text/csv; charset=utf-8"
+    raw = b"".join(response.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
+    rows = list(csv.DictReader(io.StringIO(raw)))
+    assert [(row["who"], row["verb"], row["after"], row["reason"]) for row in rows] == [
+        ("Au Ditor", "note.added", "Text: x", "'=HYPERLINK(1)")
+    ]
+
+
+def test_a_verb_nobody_listed_still_reads() -> None:
+    assert verbs.known_as("invoice.closed_again") == "Invoice: closed again"
+    assert verbs.icon_of("invoice.closed_again") == "point"
+
+
+def test_every_icon_of_a_verb_exists() -> None:
+    sprite = (settings.BASE_DIR / "static/img/icons.svg").read_text()
+    assert [verb for verb, look in verbs.VERBS.items() if f'id="{look.icon}"' not in sprite] == []
+
+
+def test_fragments_are_parts_of_the_page(page: Client) -> None:
+    text = page.get("/audit/", HTTP_HX_REQUEST="true").content.decode()
+    assert "<html" not in text
+    assert "pk-chips" in text
