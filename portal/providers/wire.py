@@ -151,6 +151,9 @@ def _open(host: str, port: int, connect_timeout: float, options: Any) -> socket.
             failure = error
             continue
         exchange.hold(sock)
+        if exchange.expired:
+            sock.close()
+            break
         return sock
     raise failure
 

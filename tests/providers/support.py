@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import struct
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
+
+import requests
 
 from portal.providers import ConnectionConfig, Evidence, Offering, Profile
 from portal.providers.sendgrid import SendGrid
@@ -52,6 +55,17 @@ def reset(sock: socket.socket) -> None:
     """RST instead of FIN: what is in flight is lost."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+class Canned(io.BytesIO):
+    """What requests reads a body from, without a connection."""
+
+    @classmethod
+    def response(cls, status: int, body: bytes) -> requests.Response:
+        response = requests.Response()
+        response.status_code = status
+        response.raw = cls(body)
+        return response
 
 
 class Server:

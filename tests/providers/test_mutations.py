@@ -10,7 +10,6 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
@@ -18,7 +17,7 @@ from requests.adapters import HTTPAdapter
 from portal.providers import CatalogEntry, Offering, ProviderError, Usage
 
 from .samples import SAMPLES, Sample
-from .support import sendgrid
+from .support import Canned, sendgrid
 
 ODD: list[Any] = [
     None, True, False, 0.5, -1, -0.0, 10**30, 1e308, "", " ", "zero", "-5", "1,000", "\x00", "\ud800", "9" * 400,
@@ -32,35 +31,15 @@ class Wire:
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
-        self.body = b""
         self.provider = sendgrid()
 
-    def send(self, request: requests.PreparedRequest, **_more: Any) -> requests.Response:
-        response = requests.Response()
-        response.status_code = self.sample.status
-        response.raw = _Raw(self.body)
-        response.request = request
-        return response
-
     def outcome(self, body: bytes) -> Any:
-        self.body = body
-        with patch.object(HTTPAdapter, "send", lambda _adapter, request, **more: self.send(request, **more)):
+        with patch.object(HTTPAdapter, "send", lambda *_, **__: Canned.response(self.sample.status, body)):
             try:
                 return self.sample.ask(self.provider)
             except ProviderError as error:
                 json.dumps([str(error), repr(error.evidence)], ensure_ascii=False).encode()
                 return None
-
-
-class _Raw:
-    def __init__(self, body: bytes) -> None:
-        self.left = body
-
-    def read(self, amount: int) -> bytes:
-        taken, self.left = self.left[:amount], self.left[amount:]
-        return taken
-
-    def close(self) -> None: ...
 
 
 def paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
