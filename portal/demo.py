@@ -36,7 +36,7 @@ LOGINS = {
     "auditor": ("auditor@postkeeper.example", "Audrey Tanaka"),
 }
 # They do some of the work in the demo's story, and can sign in with the same password.
-COLLEAGUES = (("customer_success", ("colin@example.com", "Colin Weiss")),)
+COLLEAGUES = (("customer_success", ("colin@postkeeper.example", "Colin Weiss")),)
 # What a shell may hold for another installation must not reach the demo.
 _FOREIGN = (
     "DATABASE_URL", "REDIS_URL", "CACHE_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "EMAIL_URL",
@@ -74,7 +74,7 @@ def _start(supervisor: Supervisor, settings: dict[str, str], data: Path) -> int:
         return _refuse(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
     if not prepared.complete():
         print("Making the database and the demo's customers ...", flush=True)
-        if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=env)) != 0:
+        if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env={**env, "LOG_LEVEL": "ERROR"})) != 0:
             return _refuse("The demo could not be set up; the lines above say why.")
         prepared.keep()
     with _web_socket() as listening:

@@ -81,8 +81,13 @@ def plain_lines(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return "\n".join(lines)
 
 
+# `extra=` of the standard library, for rooms that know nothing of structlog. Named one by one: Django's own extras
+# hold whole requests.
+_EXTRAS = ("provider", "endpoint", "method", "status", "duration_ms", "provider_request_id", "failure")
+
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
+    structlog.stdlib.ExtraAdder(allow=_EXTRAS),
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

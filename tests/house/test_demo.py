@@ -28,7 +28,9 @@ class Demo:
         self._log = data.with_suffix(".out").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "portal.demo"],
-            cwd=ROOT, env={"DATA_DIR": str(data), "PATH": "/usr/bin:/bin"}, stdout=self._log, stderr=self._log,
+            # Processes are tested here; what the demo holds is tested in tests/journeys.
+            cwd=ROOT, env={"DATA_DIR": str(data), "PATH": "/usr/bin:/bin", "DEMO_SEED": "0"},
+            stdout=self._log, stderr=self._log,
         )  # fmt: skip
 
     def said(self) -> str:

@@ -103,6 +103,14 @@ def test_what_was_bound_for_the_request_is_on_every_line() -> None:
     assert {"timestamp", "level", "logger", "event"} <= set(lines[0])
 
 
+def test_named_extras_of_the_standard_library_are_on_the_line() -> None:
+    with Written(json_lines=True) as written:
+        written.logger.info("exchange", extra={"status": 201, "duration_ms": 40, "request": "a whole request"})
+    line = json.loads(written.text)
+    assert (line["status"], line["duration_ms"]) == (201, 40)
+    assert "request" not in line
+
+
 def test_an_ordinary_word_is_left_alone(written: Written) -> None:
     structlog.get_logger(written.logger.name).info("Basic plan for Bearer Ltd", offering="essentials-100k", used=0)
     assert logs.MASK not in written.text
