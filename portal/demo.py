@@ -51,7 +51,7 @@ def main() -> int:
     data.mkdir(parents=True, exist_ok=True)
     with _alone(data / "demo.lock") as alone:
         if not alone:
-            return _refuse(f"The demo is already runs with the data in {data}. End that one first (Ctrl-C).")
+            return _refuse(f"The demo already runs with the data in {data}. End that one first (Ctrl-C).")
         settings = demo_settings(data)
         supervisor = Supervisor(log_folder=data / "log")
         try:

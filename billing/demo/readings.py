@@ -1,0 +1,59 @@
+"""The nights of the demo: usage runs as the scheduler would start them, worked off in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from billing import runs, usage_sync
+from billing.demo.stage import Stage
+from billing.models import SyncRun
+from billing.periods import DAY, midnight
+from customers.models import Connection
+
+PASSES = 8
+EVERY_NIGHT = timedelta(days=32)
+# A few minutes before the end of a cycle; the provider tells nothing of it afterwards.
+BEFORE_THE_END = timedelta(minutes=4)
+
+
+def read_night(stage: Stage) -> None:
+    for connection in Connection.objects.filter(paused=""):
+        run = runs.start_nightly(connection, now=stage.now())
+        if run and not run.has_ended:
+            _work(stage, run)
+
+
+def read_ending_cycles(stage: Stage) -> None:
+    """The accounts whose cycle ends tonight, once more."""
+    end_on = stage.now().astimezone(UTC).date()
+    for connection in Connection.objects.filter(paused=""):
+        if runs.accounts_of(connection, end_on=end_on).exists():
+            run, _ = runs.start_run(
+                connection=connection, kind=SyncRun.Kind.DEADLINE, slot=f"{end_on.isoformat()}/5m", now=stage.now(),
+                until=midnight(end_on + DAY), end_on=end_on,
+            )
+            _work(stage, run)
+
+
+def nights(first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:
+    """When to read, and whether it is the end of a day: 00:41 at night, and shortly before midnight. Long ago only
+    every few nights, so that the first start does not take minutes."""
+    day = midnight(first.date())
+    while day <= last:
+        close = last - day < EVERY_NIGHT
+        if close or day.toordinal() % 8 == 0:
+            yield day + timedelta(minutes=41), False
+        if day + DAY - BEFORE_THE_END < last:
+            yield day + DAY - BEFORE_THE_END, True
+        day += DAY
+
+
+def _work(stage: Stage, run: SyncRun) -> None:
+    for _ in range(PASSES):
+        while usage_sync.sync_chunk(run.pk, clock=stage.now):
+            pass
+        run.refresh_from_db()
+        if run.has_ended:
+            return
+        stage.move(run.not_before + timedelta(seconds=1))

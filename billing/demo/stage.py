@@ -1,0 +1,77 @@
+"""Where the demo is played: the sandbox's admin plane, and one clock that sandbox, Django and our commands share."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+from django.utils import timezone
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """The admin plane (portal/sandbox/README.md)."""
+
+    url: str
+    admin_key: str
+
+    def call(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 the demo's own sandbox on loopback
+            f"{self.url}/_admin/{path}",
+            method=method,
+            data=json.dumps(body).encode() if body else None,
+            headers={"X-Sandbox-Admin": self.admin_key},
+        )
+        with _OPENER.open(request, timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def switch(self, name: str, value: object) -> None:
+        self.call("PUT", "switches", **{name: value})
+
+    @contextmanager
+    def fault(self, name: str, **fields: Any) -> Iterator[None]:
+        """Armed inside the block only. `fields`: operation, email, count."""
+        number = self.call("POST", "faults", name=name, **fields)["id"]
+        try:
+            yield
+        finally:
+            self.call("DELETE", f"faults/{number}")
+
+
+class Stage:
+    """The moved clock. It ticks on from wherever it was set, and is only ever set forward."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.today = datetime.now(UTC)
+        self._offset = 0.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(time.time() + self._offset, UTC)
+
+    def move(self, at: datetime) -> None:
+        """Go on to `at`, on both sides; nothing when it has passed already."""
+        if self._offset and at <= self.now():
+            return
+        self._offset = at.timestamp() - time.time()
+        self.sandbox.call("POST", "clock", set=at.isoformat())
+
+    @contextmanager
+    def played(self) -> Iterator[None]:
+        """Inside, Django's own clock (creation times, the audit log) is the stage's, and the sandbox does not throttle.
+        Afterwards all clocks are the real one again."""
+        self.sandbox.switch("rate_per_minute", 0)
+        with patch.object(timezone, "now", self.now):
+            yield
+        self.sandbox.switch("rate_per_minute", 600)
+        self.sandbox.call("POST", "clock", reset=True)

@@ -1,0 +1,81 @@
+"""Three months of a reseller's work for the demo, played against the sandbox. Part of `make run`'s first start."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection as database
+
+from billing.demo.deeds import Staff
+from billing.demo.stage import Sandbox, Stage
+from billing.demo.story import Story
+from customers import connecting
+from customers.models import Connection, Customer
+from portal.access.models import User
+from portal.access.roles import Role
+
+
+class Command(BaseCommand):
+    help = "Fill the demo. Only with PORTAL_DEMO=1; does nothing where customers exist."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        for name, variable, what in (
+            ("sandbox-url", "SANDBOX_URL", "base URL of the sandbox"),
+            ("admin-key", "SANDBOX_ADMIN_KEY", "key of its admin plane"),
+            ("key-global", "SANDBOX_SENDGRID_KEY", "key of the global organisation"),
+            ("key-eu", "SANDBOX_SENDGRID_EU_KEY", "key of the EU organisation"),
+        ):
+            parser.add_argument(f"--{name}", default=os.environ.get(variable, ""), help=f"{what} (or {variable})")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.DEMO:
+            raise CommandError("This is not a demo: PORTAL_DEMO is not set.")
+        missing = [name for name in ("sandbox_url", "admin_key", "key_global", "key_eu") if not options[name]]
+        if missing:
+            raise CommandError(f"Missing: {', '.join(missing)}.")
+        if Customer.objects.exists():
+            self._follow_the_sandbox(options)
+            return
+        began = time.monotonic()
+        _work_alone()
+        stage = Stage(Sandbox(options["sandbox_url"], options["admin_key"]))
+        Story(stage, _staff(), global_key=options["key_global"], eu_key=options["key_eu"]).play()
+        self.stdout.write(f"{Customer.objects.count()} customers made in {time.monotonic() - began:.0f} s.")
+
+    def _follow_the_sandbox(self, options: dict[str, Any]) -> None:
+        """The sandbox has another port since the last start: the connections go where it went."""
+        admin = User.objects.filter(role=Role.ADMIN, is_active=True).first()
+        keys = {"": options["key_global"], "/eu": options["key_eu"]}
+        for path, key in keys.items():
+            address = options["sandbox_url"] + path
+            old = Connection.objects.filter(base_url__regex=rf"^http://127\.0\.0\.1:\d+{path}$").exclude(base_url=address)
+            for connection in old:
+                if admin:
+                    connecting.edit_connection(
+                        actor=admin, connection=connection, facts={"base_url": address}, api_key=key
+                    )
+
+
+def _work_alone() -> None:
+    """No worker is to be told of what is done here and now, and what is lost in a crash is simply made again."""
+    current_app.conf.update(broker_url="memory://", broker_transport_options={})
+    if database.vendor == "sqlite":
+        with database.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous=OFF")
+
+
+def _staff() -> Staff:
+    def one(role: Role) -> User:
+        person = User.objects.filter(role=role, is_active=True).order_by("pk").first()
+        if person is None:
+            raise CommandError(f"Nobody has the role {role}; `manage.py prepare_demo` makes the people first.")
+        return person
+
+    one(Role.CUSTOMER_SUCCESS)
+    success = User.objects.filter(role=Role.CUSTOMER_SUCCESS, is_active=True).order_by("pk")
+    return Staff(admin=one(Role.ADMIN), success=list(success))
