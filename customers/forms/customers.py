@@ -68,7 +68,7 @@ class AccountForm(forms.Form):
 
     connection = forms.ModelChoiceField(
         label=_("Account at"), queryset=Connection.objects.none(), to_field_name="public_id",
-        widget=forms.RadioSelect, required=False, empty_label=_("No account yet"),
+        widget=forms.RadioSelect, required=False, blank=True, empty_label=_("No account yet"),
     )  # fmt: skip
     is_test = forms.BooleanField(label=_("Test account"), required=False)
     client_token = forms.CharField(widget=forms.HiddenInput, min_length=8, max_length=64)

@@ -38,9 +38,7 @@ class ConnectionFactory(factory.django.DjangoModelFactory):
     kind = "sendgrid"
     base_url = "https://api.sendgrid.com"
     api_key_sealed = factory.LazyAttribute(
-        lambda row: vault.seal(
-            "SG.test.key-of-a-test", context=f"customers.connection:{row.public_id}:api_key"
-        )
+        lambda row: vault.seal("SG.test.key-of-a-test", context=f"customers.connection:{row.public_id}:api_key")
     )
     api_key_last4 = "test"
     probe_available = True
@@ -142,9 +140,7 @@ class OperationFactory(factory.django.DjangoModelFactory):
     identity = factory.LazyAttribute(lambda row: row.account.email.casefold() if row.kind == "create" else "")
     not_before = factory.LazyFunction(timezone.now)
     created_at = factory.LazyFunction(timezone.now)
-    unknown_at = factory.LazyAttribute(
-        lambda row: row.created_at if row.state == OperationState.UNKNOWN else None
-    )
+    unknown_at = factory.LazyAttribute(lambda row: row.created_at if row.state == OperationState.UNKNOWN else None)
     finished_at = factory.LazyAttribute(
         lambda row: row.created_at + timedelta(seconds=3) if row.state in FINAL else None
     )

@@ -1,0 +1,331 @@
+"""The pages of customers: the list, adding one, and one customer's page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+import uuid
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import Client
+from django.utils import timezone
+
+from customers.models import Account, Connection, Customer, Note, Operation
+from portal.access.models import User
+from tests.support.factories import (
+    ADDON,
+    PACKAGE,
+    AccountFactory,
+    ConnectionFactory,
+    CustomerFactory,
+    OfferingFactory,
+    OperationFactory,
+    UserFactory,
+)
+from tests.support.people import sign_in
+
+pytestmark = pytest.mark.django_db
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def person(client: Client) -> User:
+    user = UserFactory(name="Nadia Berg")
+    sign_in(client, user)
+    return user
+
+
+@pytest.fixture
+def connection() -> Connection:
+    connection = ConnectionFactory(name="SendGrid EU")
+    OfferingFactory(connection=connection)
+    OfferingFactory(connection=connection, name=ADDON, type="addon", entitlements={"ip_count": 1})
+    return connection
+
+
+def form(at: Connection | None, **changes: str) -> dict[str, str]:
+    typed = {
+        "company_name": "Larkfield Outdoor", "email": "mail@larkfield.example", "phone": "", "website": "",
+        "client_token": uuid.uuid4().hex,
+    }  # fmt: skip
+    if at:
+        typed |= {"connection": str(at.public_id), "package": PACKAGE, f"addon-{ADDON}": "2"}
+    return typed | changes
+
+
+def text(response: Any) -> str:
+    return response.content.decode()
+
+
+# -- the list ----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_installation_says_what_to_do(client: Client, person: User) -> None:
+    assert "No customers yet" in text(client.get("/customers/"))
+
+
+def test_htmx_gets_the_list_alone_and_back_in_history_the_page(client: Client, person: User) -> None:
+    AccountFactory()
+    fragment = client.get("/customers/", headers=HTMX)
+    assert "<html" not in text(fragment)
+    assert "HX-Request" in fragment["Vary"]
+    again = client.get("/customers/", headers=HTMX | {"HX-History-Restore-Request": "true"})
+    assert "<html" in text(again)
+
+
+def test_a_row_asks_again_while_an_operation_runs_and_stops_when_it_ended(client: Client, person: User) -> None:
+    operation = OperationFactory(state="sending")
+    address = f"/customers/?row={operation.account.public_id}"
+    row = text(client.get(address, headers=HTMX))
+    assert row.lstrip().startswith("<tr")
+    assert f'hx-get="{address}"' in row
+    Operation.objects.filter(pk=operation.pk).update(state="succeeded", finished_at=timezone.now())
+    assert "hx-get" not in text(client.get(address, headers=HTMX))
+
+
+@pytest.mark.parametrize("row", ["x", str(uuid.uuid4())])
+def test_a_row_that_is_not_there_is_not_found(client: Client, person: User, row: str) -> None:
+    assert client.get(f"/customers/?row={row}").status_code == 404
+
+
+def test_the_export_is_the_filtered_list_and_harmless_in_a_spreadsheet(client: Client, person: User) -> None:
+    AccountFactory(customer__company_name="=HYPERLINK(1)", state="stopped_by_us", usage_used=0)
+    AccountFactory(customer__company_name="Other")
+    CustomerFactory(company_name="Bare")
+    response = client.get("/customers/export/?state=stopped_by_us")
+    rows = list(csv.reader(io.StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))  # type: ignore[attr-defined]
+    assert [row[0] for row in rows] == ["customer", "'=HYPERLINK(1)"]
+    assert (rows[1][5], rows[1][7]) == ("Suspended by us", "0")
+
+
+def test_the_pages_of_hostile_names_stay_pages(client: Client, person: User) -> None:
+    account = AccountFactory(customer__company_name="<script>alert(1)</script>", changed_what="<b>x</b>")
+    for address in ("/customers/", f"/customers/{account.customer.public_id}/", f"/accounts/{account.public_id}/", "/"):
+        assert "<script>alert" not in text(client.get(address))
+
+
+# -- adding one --------------------------------------------------------------------------------------------------
+
+
+def test_a_customer_with_an_account_leads_to_the_account(client: Client, person: User, connection: Connection) -> None:
+    response = client.post("/customers/new/", form(connection, phone="+49 (30) 123-456", timezone="Europe/Berlin"))
+    account = Account.objects.get()
+    assert (response.status_code, response["Location"]) == (303, f"/accounts/{account.public_id}/")
+    operation = Operation.objects.get()
+    assert operation.payload["profile"] == {
+        "email": "mail@larkfield.example", "first_name": "", "last_name": "", "company_name": "Larkfield Outdoor",
+        "company_website": "", "phone": "+4930123456", "timezone": "Europe/Berlin",
+    }  # fmt: skip
+    assert [(row["name"], row["quantity"]) for row in operation.payload["offerings"]] == [(PACKAGE, 1), (ADDON, 2)]
+
+
+def test_a_customer_without_an_account_leads_to_the_customer(client: Client, person: User) -> None:
+    response = client.post("/customers/new/", form(None))
+    customer = Customer.objects.get()
+    assert response["Location"] == f"/customers/{customer.public_id}/"
+    assert not Operation.objects.exists()
+
+
+def test_a_connection_for_tests_makes_test_accounts_whatever_is_ticked(
+    client: Client, person: User, connection: Connection
+) -> None:
+    Connection.objects.update(test_accounts_only=True)
+    assert "This will be a test account" in text(client.get("/customers/new/"))
+    client.post("/customers/new/", form(connection))
+    assert Operation.objects.get().payload["is_test"] is True
+
+
+@pytest.mark.parametrize(
+    ("field", "typed"),
+    [
+        ("email", "not a mail"), ("email", ""), ("company_name", ""), ("phone", "030 123"),
+        ("phone", "+49 30 12345678901234"), ("website", "no spaces here"), ("website", "javascript:alert(1)"),
+        ("timezone", "Europe/Nowhere"), ("package", ""), ("package", "not.in.catalogue"), (f"addon-{ADDON}", "-1"),
+        ("connection", "00000000-0000-0000-0000-000000000000"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_comes_back_with_everything_typed(
+    client: Client, person: User, connection: Connection, field: str, typed: str
+) -> None:
+    response = client.post("/customers/new/", form(connection, first_name="Jörg", **{field: typed}))
+    assert response.status_code == 422
+    page = text(response)
+    assert 'value="Jörg"' in page
+    assert "pk-errors" in page
+    assert not Customer.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "website", ["www.example.com", "https://example.com/shop", "example.com:8443", "bücher.example"]
+)
+def test_a_website_may_leave_the_scheme_out(client: Client, person: User, website: str) -> None:
+    client.post("/customers/new/", form(None, website=website))
+    assert Customer.objects.get().website == website
+
+
+def test_a_refusal_leaves_no_customer_and_keeps_what_was_typed(
+    client: Client, person: User, connection: Connection
+) -> None:
+    Connection.objects.update(paused="person")
+    response = client.post("/customers/new/", form(connection))
+    assert response.status_code == 422
+    assert "is paused" in text(response)
+    assert not Customer.objects.exists()
+
+
+def test_a_lookalike_must_be_looked_at_first(client: Client, person: User, connection: Connection) -> None:
+    CustomerFactory(company_name="LARKFIELD outdoor", email="other@example.com")
+    typed = form(connection)
+    refused = client.post("/customers/new/", typed)
+    assert refused.status_code == 422
+    assert "LARKFIELD outdoor" in text(refused)
+    assert Customer.objects.count() == 1
+    agreed = client.post("/customers/new/", typed | {"seen": refused.context["fingerprint"]})
+    assert agreed.status_code == 303
+
+
+def test_the_tick_counts_only_for_those_that_were_shown(client: Client, person: User) -> None:
+    CustomerFactory(email="mail@larkfield.example")
+    seen = client.post("/customers/new/", form(None)).context["fingerprint"]
+    CustomerFactory(company_name="Larkfield Outdoor")
+    response = client.post("/customers/new/", form(None, seen=seen))
+    assert (response.status_code, len(response.context["duplicates"])) == (422, 2)
+
+
+def test_lookalikes_are_shown_while_typing(client: Client, person: User) -> None:
+    CustomerFactory(company_name="Halden", email="it@halden.example")
+    assert "Halden" in text(client.get("/customers/new/duplicates/?email=IT@halden.example&company_name="))
+    assert "Halden" not in text(client.get("/customers/new/duplicates/?email=it@&company_name="))
+
+
+def test_without_script_the_packages_of_a_connection_can_be_shown(
+    client: Client, person: User, connection: Connection
+) -> None:
+    other = ConnectionFactory()
+    OfferingFactory(connection=other, name="other.ei.big-1m.v1")
+    response = client.post(
+        "/customers/new/", form(None, connection=str(other.public_id), show="packages", phone="nonsense")
+    )
+    assert response.status_code == 200
+    assert "other.ei.big-1m.v1" in text(response)
+    assert 'value="nonsense"' in text(response)
+    assert not Customer.objects.exists()
+
+
+def test_the_form_sent_twice_leads_to_the_same_account(client: Client, person: User, connection: Connection) -> None:
+    typed = form(connection, external_reference="K-1")
+    assert client.post("/customers/new/", typed)["Location"] == client.post("/customers/new/", typed)["Location"]
+    assert (Customer.objects.count(), Account.objects.count(), Operation.objects.count()) == (1, 1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("with_account", [True, False])
+def test_twenty_identical_posts_at_once_make_one_of_each(with_account: bool) -> None:
+    user, connection = UserFactory(), ConnectionFactory()
+    OfferingFactory(connection=connection)
+    typed = form(connection if with_account else None, external_reference="K-1")
+    typed.pop(f"addon-{ADDON}", None)
+    clients = [sign_in(Client(), user) for _ in range(20)]
+    together, answers = threading.Barrier(20), []
+
+    def post(client: Client) -> None:
+        try:
+            together.wait(20)
+            response = client.post("/customers/new/", typed)
+            answers.append((response.status_code, response.get("Location")))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=post, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    made = int(with_account)
+    assert (Customer.objects.count(), Account.objects.count(), Operation.objects.count()) == (1, made, made)
+    assert len(answers) == 20
+    assert {status for status, _address in answers} == {303}
+    assert len({address for _status, address in answers}) == 1
+
+
+# -- one customer --------------------------------------------------------------------------------------------------
+
+
+def test_a_customer_without_an_account_says_so(client: Client, person: User) -> None:
+    page = text(client.get(f"/customers/{CustomerFactory().public_id}/"))
+    assert "No account yet" in page
+
+
+def test_the_edit_says_what_does_not_reach_the_provider(client: Client, person: User) -> None:
+    customer = AccountFactory().customer
+    page = text(client.get(f"/customers/{customer.public_id}/edit/"))
+    assert "Kept here only" in page
+    response = client.post(
+        f"/customers/{customer.public_id}/edit/",
+        {"company_name": "New name", "email": customer.email, "owner": str(person.public_id), "tags": "a, b,a"},
+    )
+    assert response.status_code == 303
+    customer.refresh_from_db()
+    assert (customer.company_name, customer.owner, customer.tags) == ("New name", person, ["a", "b"])
+
+
+def test_an_edit_with_errors_keeps_what_was_typed(client: Client, person: User) -> None:
+    CustomerFactory(external_reference="K-1", company_name="First")
+    customer = CustomerFactory()
+    typed = {"company_name": "Typed", "email": "x", "external_reference": "K-1"}
+    response = client.post(f"/customers/{customer.public_id}/edit/", typed)
+    assert response.status_code == 422
+    assert 'value="Typed"' in text(response)
+    assert "First has this reference." in text(response)
+
+
+def test_whoever_owns_it_stays_choosable_when_they_left(client: Client, person: User) -> None:
+    gone = UserFactory(is_active=False, name="Gone Person")
+    customer = CustomerFactory(owner=gone)
+    assert "Gone Person" in text(client.get(f"/customers/{customer.public_id}/edit/"))
+    assert "Gone Person" not in text(client.get("/customers/new/"))
+
+
+def test_archive_and_restore(client: Client, person: User) -> None:
+    customer = CustomerFactory()
+    client.post(f"/customers/{customer.public_id}/archive/")
+    assert "Archived" in text(client.get(f"/customers/{customer.public_id}/"))
+    client.post(f"/customers/{customer.public_id}/restore/")
+    customer.refresh_from_db()
+    assert customer.archived_at is None
+
+
+def test_a_note_shows_in_the_timeline(client: Client, person: User) -> None:
+    account = AccountFactory()
+    address = f"/customers/{account.customer.public_id}/notes/"
+    response = client.post(address, {"text": "They ring on Mondays.", "account": str(account.public_id)})
+    assert response["Location"] == f"/accounts/{account.public_id}/"
+    for page in (f"/accounts/{account.public_id}/", f"/customers/{account.customer.public_id}/?show=notes"):
+        assert "They ring on Mondays." in text(client.get(page))
+
+
+def test_a_note_by_htmx_clears_the_field_and_refreshes_the_timeline(client: Client, person: User) -> None:
+    customer = CustomerFactory()
+    address = f"/customers/{customer.public_id}/notes/"
+    response = client.post(address, {"text": "A note"}, headers=HTMX)
+    assert response["HX-Trigger"] == "timeline-changed"
+    assert "A note" not in text(response)
+    refused = client.post(address, {"text": " "}, headers=HTMX)
+    assert refused.status_code == 422
+    assert "Write the note first." in text(refused)
+    assert Note.objects.count() == 1
+
+
+def test_the_timeline_goes_on_where_it_stopped(client: Client, person: User) -> None:
+    customer = CustomerFactory()
+    for n in range(45):
+        client.post(f"/customers/{customer.public_id}/notes/", {"text": f"Note number {n:02}."})
+    first = client.get(f"/customers/{customer.public_id}/timeline/", headers=HTMX)
+    older = first.context["timeline"].older
+    second = client.get(f"/customers/{customer.public_id}/timeline/?before={older}", headers=HTMX)
+    shown = text(first) + text(second)
+    assert [shown.count(f"Note number {n:02}.") for n in range(45)] == [1] * 45
+    assert second.context["timeline"].older == ""
