@@ -7,9 +7,11 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from portal.access.roles import Role
 from portal.audit.models import AuditEvent
 
 _LONGEST = 300
+_ROLES = dict(Role.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ def differences(event: AuditEvent) -> list[Difference]:
     before, after = _facts(event.before), _facts(event.after)
     names = [*before, *(name for name in after if name not in before)]
     return [
-        Difference(_label(name), text_of(before.get(name)), text_of(after.get(name)))
+        Difference(_label(name), _said(name, before.get(name)), _said(name, after.get(name)))
         for name in names
         if before.get(name) != after.get(name)
     ]
@@ -37,6 +39,10 @@ def _facts(held: Any) -> dict[str, Any]:
 def _label(name: str) -> str:
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def _said(name: str, value: Any) -> str:
+    return str(_ROLES.get(value, value)) if name == "role" and isinstance(value, str) else text_of(value)
 
 
 def text_of(value: Any) -> str:

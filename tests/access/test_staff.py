@@ -37,7 +37,7 @@ def test_a_role_change_is_audited_with_both_values(as_admin: Client, admin: User
     as_admin.post(f"/staff/{other.public_id}/role/", {"role": "auditor"})
     assert AuditEvent.objects.filter(verb="staff.role_changed").count() == 1  # nothing changed, nothing said
     page = as_admin.get(f"/staff/{other.public_id}/").content.decode()
-    assert "<del>finance</del>" in page
+    assert ">Finance</del> → Auditor" in page
     assert "Changed the person&#x27;s role" in page
 
 

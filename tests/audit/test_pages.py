@@ -61,18 +61,18 @@ def test_differences_are_readable_and_only_what_differs(page: Client, auditor: U
     offering = {"name": "pro-100k", "type": "package", "quantity": 1}
     event = audit.record(
         actor=auditor, verb="account.offerings_asked", obj=None,
-        before={"role": "a", "same": 1, "offerings": [offering], "on": True},
-        after={"role": "b", "same": 1, "offerings": [], "on": False, "api_key": "k-secret"},
+        before={"role": "auditor", "same": 1, "offerings": [offering], "on": True},
+        after={"role": "x", "same": 1, "offerings": [], "on": False, "api_key": "k-secret"},
     )  # fmt: skip
     found = {each.label: (each.before, each.after) for each in differences(event)}
     assert found == {
-        "Role": ("a", "b"),
+        "Role": ("Auditor", "x"),
         "Offerings": ("pro-100k (1)", "none"),
         "On": ("yes", "no"),
         "Api key": ("", "[hidden]"),
     }
     text = page.get("/audit/").content.decode()
-    assert "<del>pro-100k (1)</del>" in text
+    assert ">pro-100k (1)</del> → none" in text
     assert "k-secret" not in text
 
 
