@@ -15,6 +15,12 @@ SOURCES: dict[str, str | Promise] = {
     "overview_json": gettext_lazy("v2 overview, JSON"),
     "overview_xml": gettext_lazy("v2 overview, XML"),
 }
+# The same where a column leaves little room.
+SHORT_SOURCES: dict[str, str | Promise] = {
+    "credits": gettext_lazy("credits"),
+    "overview_json": gettext_lazy("v2 JSON"),
+    "overview_xml": gettext_lazy("v2 XML"),
+}
 EXPORT_HEADER: tuple[str | Promise, ...] = (
     gettext_lazy("Month"), gettext_lazy("Customer"), gettext_lazy("External reference"), gettext_lazy("Account id"),
     gettext_lazy("Connection"), gettext_lazy("State"), gettext_lazy("Package"), gettext_lazy("Requests"),
@@ -36,12 +42,16 @@ def source(name: str | None) -> str:
     return str(SOURCES.get(name or "", name or ""))
 
 
+def short_source(name: str | None) -> str:
+    return str(SHORT_SOURCES.get(name or "", name or ""))
+
+
 def sources(names: Iterable[str]) -> str:
     return get_text_list([source(name) for name in names], str(_("and")))
 
 
 def reach_words(reach: str, unread: timedelta) -> str:
-    """How far a reading reaches: "read 4 min before the end"."""
+    """How far a reading reaches: "4 min before end"."""
     if reach == "gap":
         return _("not read")
     if reach == "open":
@@ -50,8 +60,8 @@ def reach_words(reach: str, unread: timedelta) -> str:
         return _("final, before the delete")
     seconds = int(unread.total_seconds())
     if seconds < 60:
-        return _("read at the end")
-    return _("read %(time)s before the end") % {"time": span(seconds)}
+        return _("at the end")
+    return _("%(time)s before end") % {"time": span(seconds)}
 
 
 def span(seconds: int) -> str:

@@ -15,6 +15,7 @@ from customers.models import Account
 PACE_AFTER = timedelta(days=1)
 PACE_FRESH = timedelta(hours=36)
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 236, 46, 78, 10, 26
+LABEL = 13
 CYCLES_SHOWN = 24
 
 
@@ -77,8 +78,12 @@ class CycleChart:
         """The label of the pace keeps clear of those of the limits."""
         if self.pace_end is None:
             return 4
-        crowded = [y for y in (self.near_y, self.limit_y) if y is not None and abs(y - self.pace_end[1]) < 13]
-        return 4 if not crowded else 18 if self.pace_end[1] >= crowded[0] else -9
+        others = [y + 4 for y in (self.near_y, self.limit_y) if y is not None]
+        free = [
+            dy for dy in sorted(range(-28, 37, 4), key=lambda dy: abs(dy - 4))
+            if all(abs(self.pace_end[1] + dy - other) >= LABEL for other in others)
+        ]  # fmt: skip
+        return free[0] if free else 4
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,7 @@ def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: Pace 
     return CycleChart(
         lines=[_path(line) for line in drawn],
         areas=[_path([(line[0][0], floor), *line, (line[-1][0], floor)]) for line in drawn if len(line) > 1],
-        gaps=[_placed(gap, scale) for gap in gaps],
+        gaps=[_placed(gap, points, scale) for gap in gaps],
         ticks=[Tick(value, scale.y(value)) for value in values],
         marks=_marks(period, scale),
         near_y=scale.y(period.allowed * 0.8) if period.allowed else None,
@@ -229,9 +234,12 @@ def _lines(period: UsagePeriod, points: list[Point], gaps: list[Gap]) -> list[li
     return [each for each in [*lines, line] if each]
 
 
-def _placed(gap: Gap, scale: _Scale) -> Gap:
-    x = scale.x(midnight(gap.first))
-    return Gap(gap.first, gap.last, x, round(scale.x(midnight(gap.last + DAY)) - x, 1))
+def _placed(gap: Gap, points: list[Point], scale: _Scale) -> Gap:
+    """The band reaches from the reading before to the one after: nothing in between is known."""
+    before = [point.at for point in points if point.at < midnight(gap.first)]
+    after = [point.at for point in points if point.at >= midnight(gap.last + DAY)]
+    x = scale.x(before[-1] if before else midnight(gap.first))
+    return Gap(gap.first, gap.last, x, round(scale.x(after[0] if after else midnight(gap.last + DAY)) - x, 1))
 
 
 def _marks(period: UsagePeriod, scale: _Scale) -> list[Mark]:

@@ -16,9 +16,9 @@ from customers.models import Account, Operation
 from customers.states import OperationKind, OperationState
 
 MONTHS = 12
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 1140, 190, 44, 26, 24
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 1140, 200, 44, 42, 24
 GAP_HEIGHT = 18
-_STEPS = (1, 2, 2.5, 5, 10)
+_STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from billing.queries.account import AccountUsage
 from billing.queries.account import account_usage as usage_of
 from billing.runs import next_nightly
 from customers.models import Account
+from customers.views.accounts import account_head
 from customers.views.common import account_or_404, go_to, person
 
 
@@ -59,7 +60,7 @@ def _page(
     if form is not None and form.is_bound:
         start_on = _day(str(form.data.get("start_on", "")))
     usage = usage_of(account, now=timezone.now(), start_on=start_on)
-    context = _context(account, usage) | {"form": form or _accept_form(usage)}
+    context = account_head(account.public_id) | _context(account, usage) | {"form": form or _accept_form(usage)}
     return render(request, "billing/account_usage.html", context, status=status)
 
 

@@ -77,7 +77,7 @@ def _line(row: Row, now: Any) -> dict[str, Any]:
         "reach_words": words.reach_words(reach, row.unread),
         "package": label_of(row.package) if row.package else "",
         "provider": CAPABILITIES[row.kind].label,
-        "source": words.source(row.source),
+        "source": words.short_source(row.source),
     }
 
 

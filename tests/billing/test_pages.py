@@ -93,7 +93,7 @@ def test_a_cycle_belongs_to_the_month_of_its_end(finance: Client) -> None:
     assert [row.used for row in october.rows] == [None], "the account existed, and its cycle of October was never read"
     assert december.rows[0].reach(NOW) == "open"
     assert november.rows[0].reach(NOW) == "whole"
-    assert "5 min before the end" in page(finance, month="2026-11")
+    assert "5 min before end" in page(finance, month="2026-11")
 
 
 def test_what_was_not_read_to_its_end_is_at_least(finance: Client) -> None:
