@@ -6,9 +6,12 @@ Moments are shown in the active time zone (the person's, else UTC), and the zone
 
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.dates import MONTHS_3
+from django.utils.formats import get_format, number_format
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 MINUS = "\u2212"
@@ -19,7 +22,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 def number_text(value: int | Decimal, *, signed: bool = False) -> str:
     """412380 -> "412,380"; with ``signed`` a plus stands before it. The minus is the typographic one."""
     size = -value if value < 0 else value
-    text = number_format(size, use_l10n=True, force_grouping=True)
+    text = _grouped(size) if isinstance(size, int) else number_format(size, use_l10n=True, force_grouping=True)
     return _sign(value, signed) + text
 
 
@@ -36,6 +39,19 @@ def _sign(value: int | Decimal, signed: bool) -> str:
     if value < 0:
         return MINUS
     return "+" if signed and value > 0 else ""
+
+
+def _grouped(size: int) -> str:
+    """Django's number_format for a whole number, without its cost: a list page writes hundreds of them."""
+    separator, grouping = _separator(get_language() or "")
+    if grouping != 3:
+        return number_format(size, use_l10n=True, force_grouping=True)
+    return f"{size:,}".replace(",", separator)
+
+
+@lru_cache(maxsize=32)
+def _separator(language: str) -> tuple[str, int]:
+    return str(get_format("THOUSAND_SEPARATOR", language)), get_format("NUMBER_GROUPING", language)
 
 
 def percent_text(percent: int) -> str:
@@ -77,12 +93,18 @@ def _in_text(seconds: int, moment: datetime) -> str:
 def moment_text(moment: datetime) -> str:
     """The whole moment: "18 Nov 2026 14:21 UTC"."""
     local = _local(moment)
-    return f"{date_format(local, 'j M Y H:i')} {zone_name(local)}"
+    return f"{local.day} {_month(local.month, get_language() or '')} {local:%Y %H:%M} {zone_name(local)}"
+
+
+@lru_cache(maxsize=256)
+def _month(month: int, language: str) -> str:
+    return str(MONTHS_3[month]).title()
 
 
 def clock_text(moment: datetime, *, seconds: bool = False) -> str:
     """The time of day, "14:21" or "14:21:40". Say the zone once beside the list these stand in."""
-    return date_format(_local(moment), "H:i:s" if seconds else "H:i")
+    local = _local(moment)
+    return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
 
 
 def day_text(day: date, *, today: date | None = None) -> str:
@@ -90,7 +112,8 @@ def day_text(day: date, *, today: date | None = None) -> str:
     if isinstance(day, datetime):
         day = _local(day).date()
     today = today or timezone.localdate()
-    return date_format(day, "j M" if day.year == today.year else "j M Y")
+    text = f"{day.day} {_month(day.month, get_language() or '')}"
+    return text if day.year == today.year else f"{text} {day.year}"
 
 
 def zone_name(local: datetime) -> str:

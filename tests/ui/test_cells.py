@@ -8,7 +8,8 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
-from django.utils import timezone
+from django.utils import dateformat, timezone, translation
+from django.utils.formats import number_format
 
 from portal import formats
 from portal.ui.bar import use_bar_of
@@ -150,3 +151,17 @@ def test_an_icon_is_hidden_from_screen_readers_and_points_into_the_sprite() -> N
 )
 def test_initials(name: str | None, letters: str) -> None:
     assert initials(name) == letters
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "hi", "es"])
+def test_whole_numbers_are_written_as_django_writes_them(language: str) -> None:
+    with translation.override(language):
+        for value in (0, 7, 999, 1000, 123456, 48203911):
+            assert formats.number_text(value) == number_format(value, use_l10n=True, force_grouping=True)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es"])
+def test_months_are_named_as_django_names_them(language: str) -> None:
+    with translation.override(language):
+        assert formats.moment_text(NOW) == dateformat.format(NOW, "j M Y H:i") + " UTC"
+        assert formats.day_text(NOW.date(), today=date(2025, 1, 1)) == dateformat.format(NOW, "j M Y")
