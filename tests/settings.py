@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # isort: off
-import tests.env  # sets os.environ, so it comes first
+import tests.env  # noqa: F401  sets os.environ, so it comes first
 from portal.settings import *  # noqa: F403
 
 # The real hasher takes 50 ms and 100 MB for every sign-in; production's list is checked in tests/house.

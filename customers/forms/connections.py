@@ -40,7 +40,7 @@ class ConnectionForm(forms.Form):
             (name, f"{name} · {url.removeprefix('https://')}") for name, url in self.capabilities.regions.items()
         ]
         if not settings.PRODUCTION:
-            regions.append((OTHER, _("Another address (the sandbox)")))
+            regions.append((OTHER, str(_("Another address (the sandbox)"))))
         self.fields["region"].choices = regions  # type: ignore[attr-defined]
         if settings.PRODUCTION:
             del self.fields["base_url"]
