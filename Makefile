@@ -5,6 +5,8 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# Two steps, so that a first `make run` does not wait for test tools.
+RUNS := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 
 help: ## this list
@@ -12,10 +14,13 @@ help: ## this list
 
 install: $(STAMP) ## the virtual environment .venv with everything in it
 
-$(STAMP): requirements.txt tools/make_venv
-	@sh tools/make_venv $(VENV)
+$(RUNS): requirements-production.txt tools/make_venv
+	@sh tools/make_venv $(VENV) requirements-production.txt $@
 
-run: $(STAMP) ## the demo: web, worker, scheduler and provider simulator; prints the address and the logins
+$(STAMP): requirements.txt $(RUNS)
+	@sh tools/make_venv $(VENV) requirements.txt $@
+
+run: $(RUNS) ## the demo: web, worker, scheduler and provider simulator; prints the address and the logins
 	@exec $(PY) -m portal.demo
 
 test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too
