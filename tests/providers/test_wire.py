@@ -196,11 +196,13 @@ def closed_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.mark.parametrize("ask", [create, read])
-def test_refused_is_not_sent(ask: Callable[[SendGrid], object]) -> None:
+@pytest.mark.parametrize(("ask", "tries"), [(create, 1), (read, provider_http.READ_TRIES)])
+def test_refused_is_not_sent(ask: Callable[[SendGrid], object], tries: int) -> None:
+    kept: list[Evidence] = []
     with pytest.raises(NotSent, match="refused") as caught:
-        ask(sendgrid(f"http://127.0.0.1:{closed_port()}"))
+        ask(sendgrid(f"http://127.0.0.1:{closed_port()}", kept=kept))
     assert caught.value.retry_at is None
+    assert len(kept) == tries  # whoever asked for a change decides when it is tried again
 
 
 def test_a_name_without_an_address_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
