@@ -278,7 +278,8 @@ def _detail(key: str, left: int, used: int | None, provider: str) -> str:
     if key == IPS:
         return _("The addresses added last go first. They and their sending history do not come back.")
     if key in (TEAMMATES, SUBUSERS):
-        return _("%(n)s stay. %(provider)s does not say how many are in use.") % {
+        stay = ngettext("%(n)s stays.", "%(n)s stay.", left) if left else _("None stays.")
+        return (stay + " " + _("%(provider)s does not say how many are in use.")) % {
             "n": number_text(left),
             "provider": provider,
         }

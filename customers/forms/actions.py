@@ -104,7 +104,7 @@ class DecideForm(forms.Form):
     provider_id = forms.CharField(
         label=gettext_lazy("Account id at the provider"),
         max_length=100,
-        required=False,
+        error_messages={"required": gettext_lazy("Type the account's id.")},
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     reason = forms.CharField(
@@ -117,12 +117,7 @@ class DecideForm(forms.Form):
     def __init__(self, operation: Operation, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["choice"].choices = [(each, each) for each in choices_of(operation)]  # type: ignore[attr-defined]
-
-    def clean(self) -> dict[str, Any]:
-        values = super().clean() or {}
-        if values.get("choice") == "link" and not values.get("provider_id"):
-            self.add_error("provider_id", _("Type the account's id."))
-        return values
+        self.fields["provider_id"].required = not self.is_bound or self.data.get("choice") == "link"
 
 
 def choices_of(operation: Operation) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign
 from customers.models import Account, Operation
 from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
 from customers.states import OperationKind, OperationState
-from customers.views.common import SeeOther, account_or_404, go_to, is_fragment, open_kind_of, person
+from customers.views.common import SeeOther, account_or_404, go_to, is_fragment, open_kind_of, open_operation_of, person
 from portal.access.reauth import reauthenticated
 from portal.middleware import CONTENT_SECURITY_POLICY
 from portal.providers import AccountState, ProviderError
@@ -158,6 +158,8 @@ def _why_not(account: Account, deed: Deed) -> str:
         return _("The account does not exist at %(provider)s yet.") % provider
     if account.state == AccountState.DELETED:
         return _("The account is deleted already.")
+    if same := open_operation_of(account, kind__in=(deed.kind, OperationKind.DELETE)):
+        return _("%(kind)s is under way already: %(code)s.") % {"kind": same.get_kind_display(), "code": same.code}
     if deed.kind == OperationKind.DELETE:
         return ""
     if AccountState.STOPPED_BY_US not in account.connection.capabilities.writable_states:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, resolve_url
 
-from customers.models import Account
+from customers.models import Account, Operation
 from customers.states import OPEN
 from portal.access.models import User
 
@@ -30,8 +30,12 @@ def account_or_404(public_id: uuid.UUID) -> Account:
 
 def open_kind_of(account: Account) -> str:
     """The kind of operation that is under way on the account, in words; "" when there is none."""
-    first = account.operations.filter(state__in=OPEN).order_by("pk").first()
+    first = open_operation_of(account)
     return first.get_kind_display() if first else ""
+
+
+def open_operation_of(account: Account, **narrower: Any) -> Operation | None:
+    return account.operations.filter(state__in=OPEN, **narrower).order_by("pk").first()
 
 
 class SeeOther(HttpResponseRedirect):

@@ -81,7 +81,7 @@ def offerings_changes(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
         return _settled(request, account, change, form)
     unticked = ChangeForm(initial={**_typed(change), "base": base})
     if is_fragment(request):
-        context = _context(account, form, unticked)
+        context = _context(account, form, unticked) | {"oob": True}
         return render(request, "customers/_offering_changes.html", context)
     return _page(request, account, form, unticked, reading=Reading(base, _read_at(change)))
 

@@ -42,7 +42,8 @@ def operation_row(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def operation_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The card with the steps. It asks again by itself; when the operation has ended the page is told so once."""
     operation = _operation_or_404(public_id)
-    response = render(request, "customers/_operation_progress.html", _card(operation))
+    card = _card(operation) | {"bare": "bare" in request.GET}
+    response = render(request, "customers/_operation_progress.html", card)
     if is_fragment(request) and operation.is_final:
         response["HX-Trigger"] = "operation-ended"
     elif is_fragment(request) and operation.needs_a_person and request.GET.get("was") != operation.state:
@@ -139,6 +140,7 @@ def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, statu
         "retries": list(operation.retries.all()),
         "followers": list(operation.followers.all()),
         "client_token": new_token(),
+        "bare": True,  # the page itself says who asked and how it stands
     }
     return render(request, "customers/operation.html", context, status=status)
 

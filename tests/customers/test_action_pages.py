@@ -185,7 +185,7 @@ class TestSignInAs:
     def test_the_page_is_a_plain_form_in_a_new_tab(self, staff: Client, desk: Desk, account: Account) -> None:
         page = staff.get(url("sign-in-as", account))
         words = text_of(page)
-        assert 'target="_blank" rel="noopener noreferrer"' in words
+        assert 'target="_blank" rel="noopener"' in words
         form = words.split('<form class="pk-dialog-form"')[1].split(">")[0]
         assert "hx-" not in form
         policy = page.headers["Content-Security-Policy"]
