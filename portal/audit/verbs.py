@@ -48,6 +48,8 @@ VERBS: dict[str, Verb] = {
     "connection.key_replaced": Verb(_("replaced the connection's key"), "key"),
     "catalogue.refreshed": Verb(_("read the catalogue anew"), "refresh"),
     "usage.run_started": Verb(_("started a usage sync"), "refresh"),
+    "usage.run_retried": Verb(_("asked to read the failed accounts again"), "rotate"),
+    "usage.lower_accepted": Verb(_("took over a lower reading"), "check"),
     "staff.invited": Verb(_("invited the person"), "user-plus"),
     "staff.role_changed": Verb(_("changed the person's role"), "user-shield"),
     "staff.disabled": Verb(_("disabled the person"), "user-off"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.db import DatabaseError, connection, migrations, transaction
+from django.db.migrations.loader import MigrationLoader
 
 from portal import audit
 from portal.audit.models import AuditEvent
@@ -39,6 +40,22 @@ def test_columns_named_once_may_be_written_until_they_are() -> None:
             cursor.execute("DELETE FROM answers WHERE id = 2")
         cursor.execute("SELECT asked, answer FROM answers ORDER BY id")
         assert cursor.fetchall() == [("why", "so"), (None, None)]
+
+
+@pytest.mark.django_db
+def test_every_table_called_append_only_still_has_its_triggers() -> None:
+    """A later migration that rebuilds such a table on SQLite would drop them without a word."""
+    disk = MigrationLoader(connection).disk_migrations.values()
+    tables = {each.table for migration in disk for each in migration.operations if isinstance(each, AppendOnly)}
+    wanted = {f"{table}_no_{act}" for table in tables for act in ("update", "delete")}
+    sql = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    if connection.vendor == "postgresql":
+        sql = "SELECT tgname FROM pg_trigger"
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        there = {row[0] for row in cursor.fetchall()}
+    assert {"audit_auditevent", "audit_auditseal", "customers_attempt"} <= tables
+    assert wanted - there == set()
 
 
 def test_the_operation_survives_being_written_into_a_migration() -> None:

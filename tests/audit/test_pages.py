@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -111,6 +112,14 @@ def test_the_export_holds_what_the_filters_show_and_runs_no_formula(page: Client
 def test_a_verb_nobody_listed_still_reads() -> None:
     assert verbs.known_as("invoice.closed_again") == "Invoice: closed again"
     assert verbs.icon_of("invoice.closed_again") == "point"
+
+
+def test_every_verb_in_the_code_has_its_words() -> None:
+    literal = re.compile(r'verb="([a-z_]+\.[a-z_]+)"')
+    rooms = [settings.BASE_DIR / room for room in ("portal", "customers", "billing")]
+    used = {verb for room in rooms for file in room.rglob("*.py") for verb in literal.findall(file.read_text())}
+    assert used - set(verbs.VERBS) == set()
+    assert len(used) > 15
 
 
 def test_every_icon_of_a_verb_exists() -> None:
