@@ -46,15 +46,15 @@ class OperationsPage:
 def operations_page(asked: Mapping[str, str]) -> OperationsPage:
     """The list as the URL asks for it. The number of queries does not depend on the number of rows."""
     found = _filtered(asked)
-    by_state = Operation.objects.aggregate(
-        needs=Count("pk", filter=NEEDS_A_PERSON), open=Count("pk", filter=Q(state__in=OPEN))
+    counts = Operation.objects.filter(state__in=OPEN).aggregate(
+        needs=Count("pk", filter=NEEDS_A_PERSON), open=Count("pk")
     )
     size = int(asked.get("size", "")) if asked.get("size", "").isdigit() else SIZES[1]
     page = Paginator(found.order_by(*_order(asked.get("sort", ""))), size if size in SIZES else SIZES[1])
     return OperationsPage(
         page=page.get_page(asked.get("page")),
         view=asked.get("view", "") if asked.get("view") in ("needs", "open") else "",
-        counts=by_state,
+        counts=counts,
         state_choices=operation_state_choices(),
         kind_choices=[(value, str(label)) for value, label in K.choices],
         connection_choices=[(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")],
