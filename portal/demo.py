@@ -44,6 +44,10 @@ _FOREIGN = (
 )  # fmt: skip
 
 
+class UnableToStart(Exception):
+    """With the sentence that says why."""
+
+
 def main() -> int:
     _end_with_make()
     os.umask(0o077)  # what the demo writes is its owner's alone
@@ -52,40 +56,49 @@ def main() -> int:
     with _alone(data / "demo.lock") as alone:
         if not alone:
             return _refuse(f"The demo already runs with the data in {data}. End that one first (Ctrl-C).")
-        settings = demo_settings(data)
         supervisor = Supervisor(log_folder=data / "log")
         try:
-            return _start(supervisor, settings, data)
+            _start(supervisor, data)
         except Stopped:
             return 0
+        except UnableToStart as reason:
+            return _refuse(str(reason))
         finally:
             print("Ending web, worker, beat and sandbox ...", flush=True)
             supervisor.stop()
             print("Ended.", flush=True)
+    return 0
 
 
-def _start(supervisor: Supervisor, settings: dict[str, str], data: Path) -> int:
+def _start(supervisor: Supervisor, data: Path) -> None:
+    """Returns when somebody asked for the end. Raises `UnableToStart`, `Stopped`."""
     began = time.monotonic()
-    env = _environment(settings, data)
+    with _web_socket() as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        env = _environment(demo_settings(data), data)
+        _prepare(supervisor, env, data)
+        listening.listen(128)
+        for member in _portal(env, listening):
+            supervisor.start(member)
+        if not supervisor.wait_until(lambda: _answers(f"{url}/sign-in/"), seconds=60):
+            raise UnableToStart(f"The sign-in page did not answer; see {data / 'log' / 'web.log'}.")
+        print(_welcome(url, env["DEMO_PASSWORD"], time.monotonic() - began), flush=True)
+        supervisor.run()
+
+
+def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path) -> None:
+    """Start the sandbox, and make what the demo lacks."""
     prepared = Prepared(data, env)
     prepared.clear_half_made()
     supervisor.start(_sandbox(env, data))
     if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
-        return _refuse(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
-    if not prepared.complete():
-        print("Making the database and the demo's customers ...", flush=True)
-        if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env={**env, "LOG_LEVEL": "ERROR"})) != 0:
-            return _refuse("The demo could not be set up; the lines above say why.")
-        prepared.keep()
-    with _web_socket() as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        for member in _portal(env, listening):
-            supervisor.start(member)
-        if not supervisor.wait_until(lambda: _answers(f"{url}/sign-in/"), seconds=60):
-            return _refuse(f"The sign-in page did not answer; see {data / 'log' / 'web.log'}.")
-        print(_welcome(url, env["DEMO_PASSWORD"], time.monotonic() - began), flush=True)
-        supervisor.run()
-    return 0
+        raise UnableToStart(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
+    if prepared.complete():
+        return
+    print("Making the database and the demo's customers: about a minute, the first time only ...", flush=True)
+    if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env={**env, "LOG_LEVEL": "ERROR"})) != 0:
+        raise UnableToStart("The demo could not be set up; the lines above say why.")
+    prepared.keep()
 
 
 # --- Settings of the demo ---------------------------------------------------------------------------
@@ -252,11 +265,19 @@ def _free_port(first: int) -> int:
 
 
 def _web_socket() -> socket.socket:
-    """Listens from now on: the port stays ours while the web process is started again."""
+    """Bound from now on: the port stays ours while the web process is started again."""
     wanted = int(os.environ.get("PORT") or _free_port(WEB_PORT))
-    listening = socket.create_server(("127.0.0.1", wanted), backlog=128)
-    listening.set_inheritable(True)
-    return listening
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(("127.0.0.1", wanted))
+    except OSError as error:
+        bound.close()
+        raise UnableToStart(
+            f"Port {wanted} cannot be used: {error.strerror}. PORT=8001 make run takes another."
+        ) from error
+    bound.set_inheritable(True)
+    return bound
 
 
 def _listens(port: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -127,6 +128,14 @@ def test_a_second_start_keeps_what_is_there_and_a_kill_leaves_nothing(running: D
     running.process.kill()
     running.process.wait()
     _within(30, everyone, running)
+
+
+def test_a_port_somebody_else_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+        with pytest.raises(demo.UnableToStart, match=f"Port {port} cannot be used"):
+            demo._web_socket()
 
 
 def test_secrets_are_new_for_every_installation(tmp_path: Path) -> None:
