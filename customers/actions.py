@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -195,7 +195,8 @@ class Sending:
                 _("%(provider)s accepted the change, but still says %(state)s.")
                 % {"provider": operation.account.provider_label, "state": reading.raw},
             )
-        return self.recall({})
+        done = self.recall({})
+        return replace(done, account=done.account | {"state": reading.state, "state_raw": reading.raw})
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait:
         if self._state(operation, provider, now) == self._wanted:

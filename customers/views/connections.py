@@ -17,7 +17,7 @@ from customers import catalogue, connecting
 from customers.connecting import UnableToConnect
 from customers.forms.connections import OTHER, EditConnectionForm, KeyForm, NewConnectionForm, PauseForm
 from customers.models import Connection
-from customers.queries.connections import connection_rows
+from customers.queries.connections import check_rows, connection_rows
 from customers.views.common import go_to, person
 from portal.access.reauth import reauthenticated
 from portal.providers import CAPABILITIES
@@ -35,6 +35,7 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
         "customers/connections/detail.html",
         {
             "connection": connection,
+            "checks": check_rows(connection),
             "packages": catalogue.package_choices(connection),
             "addons": catalogue.addon_choices(connection),
             "pause_form": PauseForm(),
