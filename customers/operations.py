@@ -95,6 +95,7 @@ def ask_create(
                 desired_offerings=rows,
                 package=_package(rows),
             )
+            Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
         else:
             Account.objects.filter(pk=account.pk).update(
                 email=profile.email,

@@ -26,6 +26,9 @@ class Customer(models.Model):
     )
     tags = models.JSONField(default=list, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # False once an account was asked for. Only a hint: it keeps the look for customers without any account short (the
+    # accounts themselves say who has one), so that it may be true for too many, never for too few.
+    may_be_bare = models.BooleanField(default=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
     # One lower-cased column to search, kept by the database itself; PostgreSQL has a trigram index on it.
@@ -61,6 +64,8 @@ class Customer(models.Model):
         indexes = [
             models.Index(Lower("email"), name="customer_email_lower"),
             models.Index(Lower("company_name"), name="customer_company_lower"),
+            models.Index(fields=("archived_at",), condition=Q(archived_at__isnull=False), name="customer_archived"),
+            models.Index(fields=("changed_at",), condition=Q(may_be_bare=True), name="customer_bare"),
         ]
 
     def __str__(self) -> str:

@@ -48,7 +48,9 @@ class Matching:
         """Customers without any account."""
         if not self.filters.with_bare:
             return Customer.objects.none()
-        found = Customer.objects.order_by().filter(accounts=None, archived_at__isnull=self.filters.view != "archived")
+        found = Customer.objects.order_by().filter(
+            may_be_bare=True, accounts=None, archived_at__isnull=self.filters.view != "archived"
+        )
         if self.filters.view == "mine":
             found = found.filter(owner=self.filters.user)
         return found.filter(self._of_owner(""), self._searched("pk"))

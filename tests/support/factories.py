@@ -88,7 +88,7 @@ class AccountFactory(factory.django.DjangoModelFactory):
             usage_end_on=None, usage_read_at=None, changed_what="Create, asked",
         )  # fmt: skip
 
-    customer = factory.SubFactory(CustomerFactory)
+    customer = factory.SubFactory(CustomerFactory, may_be_bare=False)
     connection = factory.SubFactory(ConnectionFactory)
     provider_id = factory.LazyFunction(lambda: f"sg{uuid.uuid4().hex}")
     email = factory.SelfAttribute("customer.email")
