@@ -1,6 +1,9 @@
 from django.apps import AppConfig
 
-from portal import checks  # noqa: F401  registers itself
+from portal import (
+    celery,  # noqa: F401  every process that pokes must know the broker, the web and the commands too
+    checks,  # noqa: F401  registers itself
+)
 
 
 class PortalConfig(AppConfig):
