@@ -30,8 +30,12 @@ def read_ending_cycles(stage: Stage) -> None:
     for connection in Connection.objects.filter(paused=""):
         if runs.accounts_of(connection, end_on=end_on).exists():
             run, _ = runs.start_run(
-                connection=connection, kind=SyncRun.Kind.DEADLINE, slot=f"{end_on.isoformat()}/5m", now=stage.now(),
-                until=midnight(end_on + DAY), end_on=end_on,
+                connection=connection,
+                kind=SyncRun.Kind.DEADLINE,
+                slot=f"{end_on.isoformat()}/5m",
+                now=stage.now(),
+                until=midnight(end_on + DAY),
+                end_on=end_on,
             )
             _work(stage, run)
 

@@ -53,7 +53,9 @@ class Command(BaseCommand):
         keys = {"": options["key_global"], "/eu": options["key_eu"]}
         for path, key in keys.items():
             address = options["sandbox_url"] + path
-            old = Connection.objects.filter(base_url__regex=rf"^http://127\.0\.0\.1:\d+{path}$").exclude(base_url=address)
+            old = Connection.objects.filter(base_url__regex=rf"^http://127\.0\.0\.1:\d+{path}$").exclude(
+                base_url=address
+            )
             for connection in old:
                 if admin:
                     connecting.edit_connection(
@@ -63,7 +65,7 @@ class Command(BaseCommand):
 
 def _work_alone() -> None:
     """No worker is to be told of what is done here and now, and what is lost in a crash is simply made again."""
-    current_app.conf.update(broker_url="memory://", broker_transport_options={})
+    current_app.conf.update(broker_url="memory://localhost/", broker_transport_options={})
     if database.vendor == "sqlite":
         with database.cursor() as cursor:
             cursor.execute("PRAGMA synchronous=OFF")

@@ -1,0 +1,78 @@
+"""`kill -9` of a real worker between the provider's answer and our commit: one account there, one unknown here."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.processes import Installation, installation, until
+from tests.support.sandbox import KEY
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+
+ASK = """
+from django.utils import timezone
+from customers import operations
+from customers.models import Connection, Customer
+from portal.access.models import User
+from portal.providers import Offering, Profile
+person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
+customer = Customer.objects.create(company_name="Northwind", email="ops@northwind.example")
+operations.ask_create(
+    actor=person, customer=customer, connection=Connection.objects.get(), profile=Profile(email=customer.email),
+    offerings=[Offering("postkeeper.ei.pro-100k.v1", "package", 1)], is_test=False, client_token="once",
+    now=timezone.now(),
+)
+"""
+LOOK = """
+import json
+from customers.models import Operation
+row = Operation.objects.get()
+print(json.dumps({"state": row.state, "sends": row.sends, "attempts": [each.outcome for each in row.attempts.all()]}))
+"""
+DISPATCH = """
+from datetime import timedelta
+from django.utils import timezone
+from customers import dispatcher
+dispatcher.dispatch(now=timezone.now() + timedelta(minutes=5))
+"""
+PERFORM = "from customers import poke, provisioning; provisioning.perform(1); poke.poke('customers.perform', 1)"
+
+
+@pytest.fixture
+def portal(tmp_path: Path) -> Iterator[Installation]:
+    with installation(tmp_path / "data") as one:
+        one.manage("migrate", "-v", "0")
+        one.manage("createcachetable", "-v", "0")
+        one.manage(
+            "connect", "sendgrid", "--name", "SendGrid", "--base-url", one.sandbox.base_url, PORTAL_API_KEY=KEY
+        )
+        yield one
+
+
+def test_a_worker_killed_after_the_answer_leaves_one_account_and_an_unknown_operation(portal: Installation) -> None:
+    portal.python(ASK)
+    first = portal.start_worker(PORTAL_CRASH_AT="after_answer")
+    assert until(first.poll, what="the worker to be killed") == -signal.SIGKILL, portal.said("worker")
+    assert _look(portal) == {"state": "sending", "sends": 1, "attempts": [""]}
+
+    portal.start_worker()
+    portal.python(DISPATCH)  # five minutes on, the dead worker's lease has run out
+    assert _look(portal)["state"] == "unknown"
+
+    # Whatever is poked from now on, by whomever, nothing is sent a second time.
+    portal.python(DISPATCH)
+    portal.python(PERFORM)
+    queue = portal.folder / "broker" / "queue"
+    until(lambda: not any(queue.iterdir()), what="the second worker to take every message")
+    assert _look(portal) == {"state": "unknown", "sends": 1, "attempts": [""]}
+    assert len(portal.sandbox.admin.accounts()) == 1
+    assert len(portal.sandbox.admin.requests("create")) == 1
+
+
+def _look(portal: Installation) -> dict[str, object]:
+    return dict(json.loads(portal.python(LOOK)))
