@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from billing.models import Acceptance, UsagePeriod
+from billing.models import Acceptance, UsagePeriod, UsageSnapshot
 from customers import observations
 from customers.models import Account
 from portal import audit
@@ -19,33 +20,61 @@ class UnableToAccept(Exception):
     """A refusal people read."""
 
 
+def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_seconds: int) -> None:
+    changed = still_held.update(
+        current=held,
+        held=None,
+        used=held.used,
+        allowed=held.allowed,
+        overage=held.overage,
+        read_at=held.as_of,
+        unread_seconds=unread_seconds,
+    )
+    if changed != 1:  # read again since the page was opened
+        raise IntegrityError
+
+
 def accept_lower(
-    *, actor: User, account: Account, start_on: date, snapshot_id: int, reason: str, now: datetime,
+    *,
+    actor: User,
+    account: Account,
+    start_on: date,
+    snapshot_id: int,
+    reason: str,
+    now: datetime,
     request: HttpRequest | None = None,
 ) -> None:
-    """Make the held reading the period's figure. `snapshot_id` is the reading the person saw. Raises `UnableToAccept`."""
+    """Make the held reading the period's figure. `snapshot_id` is the one the person saw. Raises `UnableToAccept`."""
     period = UsagePeriod.objects.select_related("held").filter(account=account, start_on=start_on).first()
     held = period.held if period else None
     if period is None or held is None or held.pk != snapshot_id:
         raise UnableToAccept(_("The account was read again meanwhile. Look at the new figures first."))
     unread = max(0, int((period.ends_at - held.as_of).total_seconds()))
+    still_held = UsagePeriod.objects.filter(pk=period.pk, held=held)
     try:
         with transaction.atomic():
             Acceptance.objects.create(snapshot=held, by=actor, reason=reason, at=now)
-            changed = UsagePeriod.objects.filter(pk=period.pk, held=held).update(
-                current=held, held=None, used=held.used, allowed=held.allowed, overage=held.overage,
-                read_at=held.as_of, unread_seconds=unread,
-            )
-            if changed != 1:
-                raise IntegrityError
+            _take_over(still_held, held, unread)
             if not UsagePeriod.objects.filter(account=account, start_on__gt=start_on).exists():
                 observations.observe_usage(
-                    account_id=account.pk, used=held.used, allowed=held.allowed, overage=held.overage,
-                    start_on=period.start_on, end_on=period.end_on, now=held.as_of,
+                    account_id=account.pk,
+                    used=held.used,
+                    allowed=held.allowed,
+                    overage=held.overage,
+                    start_on=period.start_on,
+                    end_on=period.end_on,
+                    now=held.as_of,
                 )
             audit.record(
-                actor=actor, verb="usage.lower_accepted", obj=account, customer=account.customer, account=account,
-                before={"used": period.used}, after={"used": held.used}, reason=reason, request=request,
+                actor=actor,
+                verb="usage.lower_accepted",
+                obj=account,
+                customer=account.customer,
+                account=account,
+                before={"used": period.used},
+                after={"used": held.used},
+                reason=reason,
+                request=request,
             )
     except IntegrityError:
         raise UnableToAccept(_("The account was read again meanwhile. Look at the new figures first.")) from None

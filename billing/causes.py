@@ -33,7 +33,9 @@ CAUSES: dict[str, Cause] = {
         _("The key may lack the right to read usage, or the account is held. Check the connection."),
     ),
     "rejected": Cause(_("The provider refused the question"), _("Read its answer beside the account.")),
-    "rate": Cause(_("The rate limit was used up"), _("The next run reads it. Lower the connection's pace if it repeats.")),
+    "rate": Cause(
+        _("The rate limit was used up"), _("The next run reads it. If it repeats, lower the connection's pace.")
+    ),
     "not_sent": Cause(_("The provider could not be reached"), _("Retry the failed ones once it can be reached.")),
     "unreadable": Cause(_("The answer could not be read"), _("Retry the failed ones. The next night tries again.")),
     "unsupported": Cause(_("The source is not available"), _("Choose another usage source for the connection.")),

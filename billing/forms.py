@@ -32,6 +32,8 @@ class AcceptForm(forms.Form):
     start_on = forms.DateField(widget=forms.HiddenInput)
     snapshot = forms.IntegerField(widget=forms.HiddenInput)
     reason = forms.CharField(
-        max_length=1000, label=_("Reason"), widget=forms.Textarea(attrs={"rows": 2}),
+        max_length=1000,
+        label=_("Reason"),
+        widget=forms.Textarea(attrs={"rows": 2}),
         error_messages={"required": _("A reason is needed. It is kept in the audit log.")},
     )

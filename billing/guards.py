@@ -1,4 +1,4 @@
-"""When a run must not go on: the key is refused, or so much is missing that the question is wrong and not the accounts."""
+"""When a run must not go on: the key is refused, or so much is missing that the question itself must be wrong."""
 
 from __future__ import annotations
 

@@ -146,14 +146,12 @@ def _overage(usage: Usage) -> int | None:
 
 
 def _move(plan: _Plan, reading: Reading) -> None:
-    snapshot, before = plan.snapshot, plan.before
+    before = plan.before
     if before and reading.as_of < before.latest.as_of:
         return  # arrived late: kept in the history, but what was read after it stays
     facts = _period_facts(plan, reading)
     if before is None:
-        UsagePeriod.objects.create(
-            account_id=reading.account_id, start_on=plan.period.start_on, **facts
-        )
+        UsagePeriod.objects.create(account_id=reading.account_id, start_on=plan.period.start_on, **facts)
     else:
         seen = UsagePeriod.objects.filter(pk=before.pk, latest_id=before.latest_id)
         if seen.update(readings=F("readings") + 1, **facts) != 1:
@@ -186,8 +184,13 @@ def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:
         observations.usage_missing(account_id=reading.account_id, now=reading.as_of)
         return
     observations.observe_usage(
-        account_id=reading.account_id, used=facts["used"], allowed=facts["allowed"], overage=facts["overage"],
-        start_on=plan.period.start_on, end_on=plan.period.end_on, now=reading.as_of,
+        account_id=reading.account_id,
+        used=facts["used"],
+        allowed=facts["allowed"],
+        overage=facts["overage"],
+        start_on=plan.period.start_on,
+        end_on=plan.period.end_on,
+        now=reading.as_of,
     )
 
 
@@ -227,8 +230,8 @@ def usage_of(final: FinalReading) -> Usage:
         package=facts.get("package") or "",
         period_inferred=bool(facts.get("period_inferred")),
         raw=facts.get("raw") or {},
-        **numbers,  # type: ignore[arg-type]
-        **dates,
+        **numbers,
+        **dates,  # type: ignore[arg-type]
     )
 
 

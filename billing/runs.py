@@ -1,11 +1,12 @@
-"""Runs: start one, bring it to its end, and see every half minute to what is due. The reading itself is `usage_sync`."""
+"""Runs: start one, bring it to its end, see every half minute to what is due. The reading itself is `usage_sync`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.db import IntegrityError, connection as database, transaction
+from django.db import IntegrityError, transaction
+from django.db import connection as database
 from django.db.models import Count, F, Min, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -56,7 +57,13 @@ def accounts_of(connection: Connection, *, end_on: date | None = None) -> QueryS
 
 
 def start_run(
-    *, connection: Connection, kind: str, slot: str, now: datetime, until: datetime, asked_by: User | None = None,
+    *,
+    connection: Connection,
+    kind: str,
+    slot: str,
+    now: datetime,
+    until: datetime,
+    asked_by: User | None = None,
     end_on: date | None = None,
 ) -> tuple[SyncRun, bool]:
     """The run of this slot and whether it was started just now. Two at once start one. Raises `UnableToSync`."""
@@ -69,8 +76,14 @@ def start_run(
     try:
         with transaction.atomic():
             run = SyncRun.objects.create(
-                connection=connection, kind=kind, slot=slot, source=connection.usage_source, not_before=now,
-                until=until, started_at=now, asked_by=asked_by,
+                connection=connection,
+                kind=kind,
+                slot=slot,
+                source=connection.usage_source,
+                not_before=now,
+                until=until,
+                started_at=now,
+                asked_by=asked_by,
             )
             _seed(run, end_on=end_on)
             poke(SYNC_CHUNK, run.pk)
@@ -97,10 +110,14 @@ def _seed(run: SyncRun, *, end_on: date | None) -> None:
 
 
 def ask_runs(
-    *, actor: User, connections: Iterable[Connection], client_token: str, now: datetime,
+    *,
+    actor: User,
+    connections: Iterable[Connection],
+    client_token: str,
+    now: datetime,
     request: HttpRequest | None = None,
 ) -> list[SyncRun]:
-    """Sync now. A connection that is being read already keeps its run. Raises `UnableToSync` where nothing can start."""
+    """Sync now. A connection that is being read already keeps its run. Raises `UnableToSync` if nothing can start."""
     started, refusals = [], []
     for connection in connections:
         try:
@@ -126,7 +143,10 @@ def _ask_run(
         )
         if new:
             audit.record(
-                actor=actor, verb="usage.run_started", obj=run, request=request,
+                actor=actor,
+                verb="usage.run_started",
+                obj=run,
+                request=request,
                 after={"connection": connection.name, "source": run.source, "accounts": run.total},
             )
     return run
@@ -144,8 +164,14 @@ def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | No
         if not count and not run.pending:
             raise UnableToSync(_("Nothing failed in this run."))
         resumed = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence).update(
-            state=R.RUNNING, fence=F("fence") + 1, lease_until=None, not_before=now, until=now + RUN_HOURS,
-            message="", finished_at=None, **_counts(run),
+            state=R.RUNNING,
+            fence=F("fence") + 1,
+            lease_until=None,
+            not_before=now,
+            until=now + RUN_HOURS,
+            message="",
+            finished_at=None,
+            **_counts(run),
         )
         if resumed != 1:
             raise UnableToSync(_("The run changed at this moment. Look again."))
@@ -250,9 +276,9 @@ def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
     if now < midnight(today) + timedelta(hours=NIGHTLY_AT.hour, minutes=NIGHTLY_AT.minute):
         return None
     try:
-        return start_run(
-            connection=connection, kind=K.NIGHTLY, slot=today.isoformat(), now=now, until=now + RUN_HOURS
-        )[0]
+        return start_run(connection=connection, kind=K.NIGHTLY, slot=today.isoformat(), now=now, until=now + RUN_HOURS)[
+            0
+        ]
     except UnableToSync:
         return None
 
@@ -269,8 +295,12 @@ def _start_deadline(connection: Connection, *, now: datetime) -> None:
         return
     try:
         start_run(
-            connection=connection, kind=K.DEADLINE, slot=f"{end_on.isoformat()}/{reached[-1]}", now=now,
-            until=ends_at, end_on=end_on,
+            connection=connection,
+            kind=K.DEADLINE,
+            slot=f"{end_on.isoformat()}/{reached[-1]}",
+            now=now,
+            until=ends_at,
+            end_on=end_on,
         )
     except UnableToSync:
         return

@@ -77,7 +77,11 @@ class Chunk:
 
 
 def sync_chunk(
-    run_id: int, *, clock: Clock = timezone.now, connect: Connect = client_for, seconds: float = CHUNK_SECONDS,
+    run_id: int,
+    *,
+    clock: Clock = timezone.now,
+    connect: Connect = client_for,
+    seconds: float = CHUNK_SECONDS,
     gap: timedelta | None = None,
 ) -> bool:
     """Take the run as far as the time allows. True when there may be more to do at once. Safe to call at any time.

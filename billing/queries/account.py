@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from billing.models import SyncItem, UsagePeriod, UsageSnapshot
-from billing.periods import CLOSE_ENOUGH, DAY, midnight
+from billing.periods import DAY, midnight
 from billing.queries.chart import Tick, nice_top
 from customers.models import Account
 
@@ -119,9 +119,8 @@ class AccountUsage:
 
 def account_usage(account: Account, *, now: datetime, start_on: date | None = None) -> AccountUsage:
     """The latest cycle, or the one that starts on `start_on`; and the list of all."""
-    periods = list(
-        UsagePeriod.objects.filter(account=account).select_related("current", "held").order_by("-start_on")[:CYCLES_SHOWN]
-    )
+    known = UsagePeriod.objects.filter(account=account).select_related("current", "held").order_by("-start_on")
+    periods = list(known[:CYCLES_SHOWN])
     chosen = next((each for each in periods if each.start_on == start_on), periods[0] if periods else None)
     return AccountUsage(account, _cycle(account, chosen, now) if chosen else None, periods)
 
@@ -245,16 +244,10 @@ def _placed(gap: Gap, points: list[Point], scale: _Scale) -> Gap:
 def _marks(period: UsagePeriod, scale: _Scale) -> list[Mark]:
     """Every fifth day, and the last one at the end of the axis."""
     days = (period.end_on - period.start_on).days
-    middle = [
-        Mark(scale.x(midnight(period.start_on + DAY * step)), period.start_on + DAY * step, "middle" if step else "start")
-        for step in range(0, max(1, days - 3), 5)
-    ]
+    fifths = [period.start_on + DAY * step for step in range(0, max(1, days - 3), 5)]
+    middle = [Mark(scale.x(midnight(day)), day, "start" if day == period.start_on else "middle") for day in fifths]
     return [*middle, Mark(scale.x(period.ends_at), period.end_on, "end")]
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x},{y}" for x, y in points)
-
-
-def read_to_the_end(period: UsagePeriod) -> bool:
-    return period.unread_seconds <= CLOSE_ENOUGH.total_seconds()

@@ -78,7 +78,10 @@ def months_chart(filters: Filters, *, missing_now: int) -> MonthsChart:
     missing = _missing(filters, months, sums) | {filters.month: missing_now}
     ticks, top = _ticks(max((used for used, *_ in sums.values()), default=0))
     return MonthsChart(
-        months=[_bar(filters, number, month, sums.get(month), missing[month], top) for number, month in enumerate(months)],
+        months=[
+            _bar(filters, number, month, sums=sums.get(month), missing=missing[month], top=top)
+            for number, month in enumerate(months)
+        ],
         ticks=ticks,
     )
 
@@ -98,9 +101,7 @@ def _sums(filters: Filters, months: list[date]) -> dict[date, tuple[int, int, in
     return {row["month"]: (row["used_sum"], row["over_sum"], row["older"], row["partial"]) for row in rows}
 
 
-def _missing(
-    filters: Filters, months: list[date], sums: dict[date, tuple[int, int, int, int]]
-) -> dict[date, int]:
+def _missing(filters: Filters, months: list[date], sums: dict[date, tuple[int, int, int, int]]) -> dict[date, int]:
     """Accounts that existed before the month and have no reading of a cycle ending in it."""
     of = Q(connection=filters.connection) if filters.connection else Q()
     born = _per_month(Account.objects.filter(of, provider_id__isnull=False), "created_at")
@@ -141,7 +142,7 @@ def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
 
 
 def _bar(
-    filters: Filters, number: int, month: date, sums: tuple[int, int, int, int] | None, missing: int, top: int
+    filters: Filters, number: int, month: date, *, sums: tuple[int, int, int, int] | None, missing: int, top: int
 ) -> Month:
     slot = (WIDTH - LEFT) / MONTHS
     width = round(slot * 0.5, 1)

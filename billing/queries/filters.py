@@ -21,7 +21,10 @@ ONLY: dict[str, str | Promise] = {
     "open": _("Cycle still open"),
     "lower": _("Went down, not taken over"),
 }
-SORTS = ("name", "reference", "state", "package", "requests", "allowed", "used", "remaining", "over", "reputation", "end", "read")
+SORTS = (
+    "name", "reference", "state", "package", "requests", "allowed", "used", "remaining", "over", "reputation", "end",
+    "read",
+)  # fmt: skip
 DEFAULT_SORT = "-used"
 SIZES = (50, 100, 200)
 _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")

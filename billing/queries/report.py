@@ -131,7 +131,6 @@ class Report:
     rows: list[Row]
     totals: Coverage
     coverage: Coverage
-    before: Coverage | None
     chart: MonthsChart
     sources: list[str]
 
@@ -141,16 +140,16 @@ def usage_report(filters: Filters, *, now: datetime) -> Report:
     coverage = _coverage(wide, now)
     narrow = _narrowed(wide, filters, now)
     totals = _coverage(narrow, now) if filters.narrowed else coverage
-    page = Paginator(_Lines(narrow, filters, totals.rows), filters.size).get_page(filters.page)
+    lines = _Lines(narrow, filters, totals.rows)
+    page: Page[Row] = Paginator(lines, filters.size).get_page(filters.page)  # type: ignore[arg-type]
     return Report(
         filters=filters,
         page=page,
         rows=list(page.object_list),
         totals=totals,
         coverage=coverage,
-        before=None,
         chart=months_chart(filters, missing_now=coverage.gaps),
-        sources=list(_periods(filters).values_list("current__source", flat=True).distinct().order_by("current__source")),
+        sources=_sources(filters),
     )
 
 
@@ -207,6 +206,11 @@ def _periods(filters: Filters) -> QuerySet[UsagePeriod]:
     return periods.filter(account__connection=filters.connection) if filters.connection else periods
 
 
+def _sources(filters: Filters) -> list[str]:
+    found = _periods(filters).values_list("current__source", flat=True)
+    return list(found.distinct().order_by("current__source"))
+
+
 def _narrowed(accounts: QuerySet[Account], filters: Filters, now: datetime) -> QuerySet[Account]:
     if filters.state:
         accounts = accounts.filter(state=filters.state)
@@ -251,4 +255,4 @@ def _coverage(accounts: QuerySet[Account], now: datetime) -> Coverage:
 def _ordered(accounts: QuerySet[Account], filters: Filters) -> QuerySet[Account]:
     column = F(_SORT_FIELDS[filters.sort.removeprefix("-")])
     order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)
-    return accounts.order_by(order, "customer__company_name", "pk", "cycle__start_on")
+    return accounts.order_by(order, "customer__company_name", "pk", F("cycle__start_on").asc())

@@ -1,4 +1,4 @@
-"""Runs for their pages: the list, one of them with its errors by cause, and the last per connection for the home page."""
+"""Runs for their pages: the list, one with its errors by cause, and the last per connection for the home page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from datetime import datetime
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value, Window
 from django.db.models.functions import RowNumber
-from django.db.models import Window
 from django.utils.functional import Promise
 
 from billing import causes
@@ -111,9 +110,9 @@ def run_facts(run: SyncRun) -> RunFacts:
 def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
     """Errors by cause, most frequent first; of each the first accounts. Two queries whatever the number."""
     counts = list(items.values("cause").annotate(n=Count("pk")).order_by("-n", "cause"))
-    numbered = items.annotate(
-        n=Window(RowNumber(), partition_by=[F("cause")], order_by=F("pk").asc())
-    ).filter(n__lte=Value(ACCOUNTS_PER_CAUSE))
+    numbered = items.annotate(n=Window(RowNumber(), partition_by=[F("cause")], order_by=F("pk").asc())).filter(
+        n__lte=Value(ACCOUNTS_PER_CAUSE)
+    )
     shown: dict[str, list[Missed]] = {}
     fields = ("account__public_id", "account__customer__company_name", "account__provider_id", "message", "tries")
     for cause, *facts in numbered.order_by("pk").values_list("cause", *fields):

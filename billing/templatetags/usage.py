@@ -32,7 +32,7 @@ def plain(value: int | None) -> str:
 
 @register.simple_tag
 def cycle_dates(start: date | None, end: date | None) -> str:
-    """"1–30 Nov", "15 Oct – 14 Nov": both days inclusive."""
+    """The days of a cycle, both inclusive: "1-30 Nov", "15 Oct - 14 Nov", with real dashes."""
     if start is None or end is None:
         return ""
     if (start.year, start.month) == (end.year, end.month):

@@ -45,17 +45,20 @@ def account_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     facts = form.cleaned_data
     try:
         accepting.accept_lower(
-            actor=person(request), account=account, start_on=facts["start_on"], snapshot_id=facts["snapshot"],
-            reason=facts["reason"], now=timezone.now(), request=request,
+            actor=person(request),
+            account=account,
+            start_on=facts["start_on"],
+            snapshot_id=facts["snapshot"],
+            reason=facts["reason"],
+            now=timezone.now(),
+            request=request,
         )
     except accepting.UnableToAccept as refusal:
         messages.warning(request, str(refusal))
     return go_to(request, "billing:account-usage", account.public_id)
 
 
-def _page(
-    request: HttpRequest, account: Account, form: AcceptForm | None = None, status: int = 200
-) -> HttpResponse:
+def _page(request: HttpRequest, account: Account, form: AcceptForm | None = None, status: int = 200) -> HttpResponse:
     start_on = _day(request.GET.get("cycle", ""))
     if form is not None and form.is_bound:
         start_on = _day(str(form.data.get("start_on", "")))

@@ -31,12 +31,16 @@ def run_start(request: HttpRequest) -> HttpResponse:
     """Sync now, one connection or all. One run is followed on its page, several on the list."""
     form = StartForm(request.POST)
     if not form.is_valid():
-        messages.warning(request, " ".join(form.errors.get("connection", [_("The form was not complete.")])))
+        refusals = [str(words) for words in form.errors.get("connection", [])]
+        messages.warning(request, " ".join(refusals) or _("The form was not complete."))
         return go_to(request, "billing:runs")
     try:
         started = runs.ask_runs(
-            actor=person(request), connections=form.cleaned_data["connection"],
-            client_token=form.cleaned_data["client_token"], now=timezone.now(), request=request,
+            actor=person(request),
+            connections=form.cleaned_data["connection"],
+            client_token=form.cleaned_data["client_token"],
+            now=timezone.now(),
+            request=request,
         )
     except runs.UnableToSync as refusal:
         messages.warning(request, str(refusal))

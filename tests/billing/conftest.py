@@ -3,7 +3,6 @@ share. `Meter` reads as a worker would, in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,16 +37,29 @@ class Meter:
         self.now = moment
         self.sandbox.admin.set_clock(moment.isoformat())
 
-    def account(self, *, anchor_day: int = 1, born: str = "2026-10-01T00:00:00Z", per_day: int = 0, **more: Any) -> Account:
+    def account(
+        self, *, anchor_day: int = 1, born: str = "2026-10-01T00:00:00Z", per_day: int = 0, **more: Any
+    ) -> Account:
         """An account at the provider and its row with us, never read."""
         email = f"{uuid4().hex[:8]}@company.example"
         there = self.sandbox.admin.add_account(
-            email=email, offerings=[{"name": PACKAGE, "type": "package", "quantity": 1}],
-            anchor_day=anchor_day, created_at=born, sending={"per_day": per_day}, **more,
+            email=email,
+            offerings=[{"name": PACKAGE, "type": "package", "quantity": 1}],
+            anchor_day=anchor_day,
+            created_at=born,
+            sending={"per_day": per_day},
+            **more,
         )
         account = AccountFactory(
-            connection=self.connection, provider_id=there["id"], v2_username=there["username"], email=email,
-            usage_used=None, usage_allowed=None, usage_overage=None, usage_start_on=None, usage_end_on=None,
+            connection=self.connection,
+            provider_id=there["id"],
+            v2_username=there["username"],
+            email=email,
+            usage_used=None,
+            usage_allowed=None,
+            usage_overage=None,
+            usage_start_on=None,
+            usage_end_on=None,
             usage_read_at=None,
         )
         Account.objects.filter(pk=account.pk).update(created_at=datetime.fromisoformat(born))
@@ -61,7 +73,10 @@ class Meter:
 
     def start(self, kind: str = "asked", slot: str = "") -> SyncRun:
         run, _ = runs.start_run(
-            connection=self.connection, kind=kind, slot=slot or uuid4().hex, now=self.now,
+            connection=self.connection,
+            kind=kind,
+            slot=slot or uuid4().hex,
+            now=self.now,
             until=self.now + runs.RUN_HOURS,
         )
         return run
@@ -90,14 +105,18 @@ class Meter:
 
 
 @pytest.fixture
-def meter(db: None, sandbox: SandboxProcess) -> Iterator[Meter]:
+def meter(db: None, sandbox: SandboxProcess) -> Meter:
     connection = connecting.add_connection(
-        actor=None, api_key=KEY,
+        actor=None,
+        api_key=KEY,
         facts={
-            "name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url, "requests_per_minute": 60_000,
+            "name": "SendGrid test",
+            "kind": "sendgrid",
+            "base_url": sandbox.base_url,
+            "requests_per_minute": 60_000,
         },
     )
     person = UserFactory(role="finance", email="finance@postkeeper.example")
     meter = Meter(sandbox, connection, person)
     meter.at(NOON)
-    yield meter
+    return meter

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import SyncItem, SyncRun, UsagePeriod
+from billing.queries import home_runs
 from billing.readings import Reading, keep_readings
 from customers.models import Account
 from portal.access.models import User
@@ -37,12 +38,25 @@ def finance(client: Client) -> Client:
 
 
 def read(
-    account: Account, used: int, *, allowed: int = 100_000, at: datetime = NOW - timedelta(hours=2), start: date = START,
-    end: date = END, requests: int | None = None,
+    account: Account,
+    used: int,
+    *,
+    allowed: int = 100_000,
+    at: datetime = NOW - timedelta(hours=2),
+    start: date = START,
+    end: date = END,
+    requests: int | None = None,
 ) -> None:
     usage = Usage(
-        source=UsageSource.CREDITS, used=used, allowed=allowed, remaining=max(0, allowed - used),
-        overage=max(0, used - allowed), requests=requests, period_start_on=start, period_end_on=end, raw={"used": used},
+        source=UsageSource.CREDITS,
+        used=used,
+        allowed=allowed,
+        remaining=max(0, allowed - used),
+        overage=max(0, used - allowed),
+        requests=requests,
+        period_start_on=start,
+        period_end_on=end,
+        raw={"used": used},
     )
     keep_readings([Reading(account.pk, usage, at, account.package)], run=None)
 
@@ -97,7 +111,8 @@ def test_a_cycle_belongs_to_the_month_of_its_end(finance: Client) -> None:
 
 
 def test_what_was_not_read_to_its_end_is_at_least(finance: Client) -> None:
-    read(an_account(), 700, start=date(2026, 10, 1), end=date(2026, 10, 31), at=datetime(2026, 10, 31, 0, 30, tzinfo=UTC))
+    last = datetime(2026, 10, 31, 0, 30, tzinfo=UTC)
+    read(an_account(), 700, start=date(2026, 10, 1), end=date(2026, 10, 31), at=last)
     report = context(finance, month="2026-10")
     assert report.rows[0].reach(NOW) == "partial"
     assert report.totals.partial == 1
@@ -160,8 +175,14 @@ def test_a_page_costs_the_same_for_few_and_for_many(
         for _ in range(count):
             read(an_account(connection=connection), 10)
             SyncRun.objects.create(
-                connection=connection, kind="asked", slot=uuid4().hex, source="credits", not_before=NOW, until=NOW,
-                started_at=NOW, asked_by=UserFactory(),
+                connection=connection,
+                kind="asked",
+                slot=uuid4().hex,
+                source="credits",
+                not_before=NOW,
+                until=NOW,
+                started_at=NOW,
+                asked_by=UserFactory(),
             )
 
     def cost() -> int:
@@ -268,8 +289,15 @@ def test_a_paused_connection_is_refused_in_words(finance: Client) -> None:
 def make_run(state: str, **counts: int) -> SyncRun:
     connection = ConnectionFactory()
     return SyncRun.objects.create(
-        connection=connection, kind="nightly", slot="2026-11-20", source="credits", state=state, not_before=NOW,
-        until=NOW + timedelta(hours=20), started_at=NOW, **counts,
+        connection=connection,
+        kind="nightly",
+        slot="2026-11-20",
+        source="credits",
+        state=state,
+        not_before=NOW,
+        until=NOW + timedelta(hours=20),
+        started_at=NOW,
+        **counts,
     )
 
 
@@ -325,8 +353,6 @@ def test_finance_takes_a_lower_reading_over(finance: Client, client: Client) -> 
 
 
 def test_the_home_page_is_told_of_the_last_runs() -> None:
-    from billing.queries import home_runs
-
     run = make_run("complete", total=0)
     bare = ConnectionFactory()
     found = {each.connection: each.run for each in home_runs()}

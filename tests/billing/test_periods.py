@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,4 +44,4 @@ def test_a_scale_is_round_and_high_enough(highest: int, parts: int) -> None:
     assert values[0] == 0
     assert values[-1] == top
     assert 2 <= len(values) <= parts + 2
-    assert len({b - a for a, b in zip(values, values[1:], strict=False)}) == 1
+    assert len({b - a for a, b in pairwise(values)}) == 1

@@ -31,9 +31,13 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 def connection(sandbox: SandboxProcess, transactional_db: None) -> Connection:
     """A connection with many accounts, slow enough to be met in the middle: eighty a second."""
     made = connecting.add_connection(
-        actor=None, api_key=KEY,
+        actor=None,
+        api_key=KEY,
         facts={
-            "name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url, "requests_per_minute": 6_000,
+            "name": "SendGrid test",
+            "kind": "sendgrid",
+            "base_url": sandbox.base_url,
+            "requests_per_minute": 6_000,
         },
     )
     there = sandbox.admin.add_accounts(
@@ -56,11 +60,16 @@ def database_url() -> str:
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a sync in a process of its own; whatever still runs at the end is ended by its pid."""
     started: list[subprocess.Popen[str]] = []
+    here = {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "portal.settings"}
 
     def run(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "sync_usage", *arguments], cwd=ROOT, text=True,
-            env=os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "portal.settings"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [sys.executable, "manage.py", "sync_usage", *arguments],
+            cwd=ROOT,
+            text=True,
+            env=os.environ | here,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         started.append(process)
         return process
@@ -88,7 +97,8 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 def no_duplicates() -> bool:
-    return not UsageSnapshot.objects.values("account", "period_start_on").annotate(n=Count("pk")).filter(n__gt=1).exists()
+    counted = UsageSnapshot.objects.values("account", "period_start_on").annotate(n=Count("pk"))
+    return not counted.filter(n__gt=1).exists()
 
 
 def test_a_killed_run_goes_on_where_it_stopped(

@@ -19,10 +19,17 @@ pytestmark = pytest.mark.django_db
 T = datetime(2026, 11, 18, 12, tzinfo=UTC)
 
 
-def usage(used: int | None, *, start: date | None = date(2026, 11, 1), end: date | None = date(2026, 11, 30), **more: Any) -> Usage:
+def usage(
+    used: int | None, *, start: date | None = date(2026, 11, 1), end: date | None = date(2026, 11, 30), **more: Any
+) -> Usage:
     return Usage(
-        source=UsageSource.CREDITS, used=used, allowed=1000, period_start_on=start, period_end_on=end,
-        raw={"used": used}, **more,
+        source=UsageSource.CREDITS,
+        used=used,
+        allowed=1000,
+        period_start_on=start,
+        period_end_on=end,
+        raw={"used": used},
+        **more,
     )
 
 
@@ -98,7 +105,7 @@ def test_an_answer_without_a_figure_is_never_kept() -> None:
 
 
 def test_a_writer_who_was_overtaken_plans_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process writes between the plan and the write: the period must not fall back, nothing is written twice."""
+    """Another process writes between the plan and the write: the period must not fall back, nothing is doubled."""
     account = AccountFactory()
     keep(account, usage(10))
     look = readings._known_periods
@@ -117,11 +124,24 @@ def test_the_reading_before_a_delete_becomes_the_last_snapshot_once() -> None:
     account = AccountFactory(state="deleted")
     operation = OperationFactory(account=account, kind="delete", state="succeeded")
     FinalReading.objects.create(
-        operation=operation, account=account, source="overview_json", taken_at=T,
+        operation=operation,
+        account=account,
+        source="overview_json",
+        taken_at=T,
         usage={
-            "source": "overview_json", "used": 77, "allowed": 1000, "remaining": 923, "overage": 0, "requests": 80,
-            "reputation": "98.5", "package": "Gold", "period_start_on": "2026-11-01", "period_end_on": "2026-11-30",
-            "period_process_on": "2026-12-01", "period_inferred": False, "raw": {"credits_used": "77"},
+            "source": "overview_json",
+            "used": 77,
+            "allowed": 1000,
+            "remaining": 923,
+            "overage": 0,
+            "requests": 80,
+            "reputation": "98.5",
+            "package": "Gold",
+            "period_start_on": "2026-11-01",
+            "period_end_on": "2026-11-30",
+            "period_process_on": "2026-12-01",
+            "period_inferred": False,
+            "raw": {"credits_used": "77"},
         },
     )
     silent = OperationFactory(account=AccountFactory(), kind="delete", state="failed")

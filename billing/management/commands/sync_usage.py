@@ -22,8 +22,8 @@ SAY_EVERY = 10.0
 
 class Command(BaseCommand):
     help = (
-        "Read the use of all accounts, as the night does, and wait for the end. A run that was interrupted goes on where "
-        "it stopped. Ends with status 1 when a run was stopped or has to wait for a person."
+        "Read the use of all accounts, as the night does, and wait for the end. A run that was interrupted goes on "
+        "where it stopped. Ends with status 1 when a run was stopped or has to wait for a person."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -50,7 +50,9 @@ class Command(BaseCommand):
         count = runs.accounts_of(connection).count()
         same = SyncRun.objects.filter(connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot).first()
         known = f"the run of {slot} is {same.get_state_display().lower()}" if same else f"no run of {slot} yet"
-        self.stdout.write(f"{connection.name}: {count} accounts by {connection.usage_source}; {known}. Nothing was asked.")
+        self.stdout.write(
+            f"{connection.name}: {count} accounts by {connection.usage_source}; {known}. Nothing was asked."
+        )
 
     def _sync(self, connection: Connection, slot: str) -> bool:
         """Bring the night's run of one connection to its end. False when it was stopped or waits."""
@@ -89,10 +91,11 @@ class Command(BaseCommand):
 
     def _summary(self, run: SyncRun) -> None:
         run.refresh_from_db()
-        self.stdout.write(
+        text = (
             f"{run.connection.name}: {run.get_state_display()}. {run.total} accounts, {run.done} read "
-            f"({run.changed} changed, {run.lower} lower), {run.failed} failed, {run.skipped} skipped. {run.message}".strip()
+            f"({run.changed} changed, {run.lower} lower), {run.failed} failed, {run.skipped} skipped. {run.message}"
         )
+        self.stdout.write(text.strip())
         failed = SyncItem.objects.filter(run=run, state=SyncItem.State.FAILED)
         for cause in sorted(set(failed.values_list("cause", flat=True))):
             self.stdout.write(f"  {failed.filter(cause=cause).count()} x {causes.look(cause).words}")
