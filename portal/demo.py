@@ -203,14 +203,16 @@ def _member(name: str, *argv: str, env: Mapping[str, str], **options: object) ->
 
 
 def _sandbox(env: Mapping[str, str], data: Path) -> Member:
-    return _member(
-        "sandbox",
-        *("-m", "portal.sandbox", "--port", env["SANDBOX_PORT"], "--data", str(data / "sandbox.sqlite3")),
-        *("--sendgrid-key", env["SANDBOX_SENDGRID_KEY"], "--sendgrid-eu-key", env["SANDBOX_SENDGRID_EU_KEY"]),
-        *("--admin-key", env["SANDBOX_ADMIN_KEY"]),
-        env=env,
-        stop_last=True,
-    )
+    options = {
+        "port": env["SANDBOX_PORT"],
+        "data": data / "sandbox.sqlite3",
+        "sendgrid-key": env["SANDBOX_SENDGRID_KEY"],
+        "sendgrid-eu-key": env["SANDBOX_SENDGRID_EU_KEY"],
+        "admin-key": env["SANDBOX_ADMIN_KEY"],
+    }
+    # With "=", because a random key may begin with a dash.
+    argv = [f"--{name}={value}" for name, value in options.items()]
+    return _member("sandbox", "-m", "portal.sandbox", *argv, env=env, stop_last=True)
 
 
 def _portal(env: Mapping[str, str], listening: socket.socket) -> list[Member]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from portal import demo
+from portal.sandbox import cli as sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -136,6 +138,14 @@ def test_a_port_somebody_else_has_is_named(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv("PORT", str(port))
         with pytest.raises(demo.UnableToStart, match=f"Port {port} cannot be used"):
             demo._web_socket()
+
+
+def test_a_key_that_begins_with_a_dash_is_still_a_key(tmp_path: Path) -> None:
+    env = demo.demo_settings(tmp_path) | {"SANDBOX_ADMIN_KEY": "-starts-with-a-dash"}
+    argv = demo._sandbox(env, tmp_path).argv
+    parser = argparse.ArgumentParser()
+    sandbox.add_arguments(parser)
+    assert parser.parse_args(argv[3:]).admin_key == "-starts-with-a-dash"
 
 
 def test_secrets_are_new_for_every_installation(tmp_path: Path) -> None:
