@@ -107,13 +107,14 @@ class Lines:
 
     def keys(self, start: int, stop: int) -> list[Key]:
         if not self.bare_count:
-            found = self._ordered()[start:stop].values_list("pk", "customer_id")
+            found = self.ordered()[start:stop].values_list("pk", "customer_id")
             return [Key(*pks) for pks in found]
         if self.filters.by == "name":
             return self._by_name(start, stop)
         return list(self._merged(start, stop))
 
-    def _ordered(self) -> QuerySet[Account]:
+    def ordered(self) -> QuerySet[Account]:
+        """The accounts of the list in its order."""
         by, accounts = self.filters.by, self.matching.accounts
         match by:
             case "use":
@@ -145,7 +146,7 @@ class Lines:
         """
         skipped = max(0, start - self.bare_count)
         by_time = self.filters.by == "changed"
-        accounts = self._ordered()[skipped:stop].values_list("changed_at", "pk", "customer_id")
+        accounts = self.ordered()[skipped:stop].values_list("changed_at", "pk", "customer_id")
         order = "-changed_at" if self.filters.descending else "changed_at"
         bare = self.matching.bare.order_by(order, "-pk").values_list("changed_at", "pk")[:stop]
         sign = -1 if self.filters.descending else 1
@@ -197,14 +198,6 @@ def list_page(filters: Filters, number: str) -> ListPage:
     wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 8 else 1
     page = cast("ListPage", paginator.get_page(wanted))
     return page if len(page) or wanted == 1 else cast("ListPage", paginator.get_page(paginator.num_pages))
-
-
-def all_rows(filters: Filters, *, at_once: int = 1000) -> Iterator[Row]:
-    """Every row of the list, read in portions, for the export."""
-    lines = Lines(filters)
-    keys = lines.keys(0, 10_000_000)
-    for start in range(0, len(keys), at_once):
-        yield from rows_of(keys[start : start + at_once], filters.connections)
 
 
 def one_row(public_id: uuid.UUID) -> Row | None:

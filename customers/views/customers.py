@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import messages
@@ -25,18 +24,13 @@ from customers.people import (
 )
 from customers.queries.choices import filter_choices
 from customers.queries.customers import customer_page
+from customers.queries.export import HEADER, export_rows
 from customers.queries.filters import SIZES, read_filters
-from customers.queries.listing import Row, all_rows, list_page, one_row
+from customers.queries.listing import list_page, one_row
 from customers.queries.tabs import tabs_of
 from customers.queries.timeline import timeline_of_customer
 from customers.views.common import go_to, is_fragment, person
 from portal.exports import csv_response
-from portal.states import account_state_text
-
-_COLUMNS = (
-    "customer", "e-mail", "external reference", "account id", "connection", "state", "package", "used", "allowed",
-    "reading of", "owner", "last change", "what changed", "test account",
-)  # fmt: skip
 
 
 @require_GET
@@ -71,16 +65,7 @@ def customer_export(request: HttpRequest) -> HttpResponseBase:
     """The list as filtered, every page of it."""
     filters = read_filters(request.GET, person(request))
     name = f"customers-{timezone.now():%Y-%m-%d}.csv"
-    return csv_response(name, _COLUMNS, _cells(all_rows(filters)))
-
-
-def _cells(rows: Iterator[Row]) -> Iterator[list[Any]]:
-    for row in rows:
-        state = account_state_text(row.state, row.provider_label) if row.state else ""
-        yield [
-            row.company, row.email, row.reference, row.provider_id, row.connection, state, row.package, row.used,
-            row.allowed, row.read_at, row.owner, row.changed_at, row.changed_what, row.is_test,
-        ]  # fmt: skip
+    return csv_response(name, HEADER, export_rows(filters))
 
 
 @require_GET

@@ -12,8 +12,9 @@ from django.utils import timezone
 from customers.models import Account
 from customers.queries import listing
 from customers.queries.customers import lookalikes
+from customers.queries.export import HEADER, export_rows
 from customers.queries.filters import Filters, read_filters
-from customers.queries.listing import Lines, all_rows, list_page
+from customers.queries.listing import Lines, Row, list_page
 from customers.queries.tabs import tabs_of
 from portal.access.models import User
 from tests.support.factories import (
@@ -40,6 +41,10 @@ def filters(person: User, query: str = "") -> Filters:
 
 def found(person: User, query: str = "") -> list[str]:
     return [row.company for row in list_page(filters(person, query), "1").object_list]
+
+
+def every_row(asked: Filters) -> list[Row]:
+    return Lines(asked)[0:1000]
 
 
 def test_one_row_for_each_account_and_one_for_a_customer_without(person: User) -> None:
@@ -157,7 +162,7 @@ def test_what_the_address_cannot_mean_is_left_out(person: User, query: str) -> N
 
 def mixed(count: int, seed: int = 7) -> None:
     """Customers with none, one or two accounts, changed at random moments, some at the same one."""
-    random, now, connection = Random(seed), timezone.now(), ConnectionFactory()  # noqa: S311
+    random, now, connection = Random(seed), timezone.now(), ConnectionFactory()
     for n in range(count):
         customer = CustomerFactory(company_name=f"{random.choice('abcXYZ')} {n}")
         at = now - timedelta(minutes=random.randrange(count // 2 + 1))
@@ -180,13 +185,13 @@ def test_every_row_stands_on_exactly_one_page_in_any_order(person: User, sort: s
 
 def test_the_order_is_the_one_that_was_asked_for(person: User) -> None:
     mixed(40)
-    rows = list(all_rows(filters(person)))
+    rows = every_row(filters(person))
     times = [row.changed_at for row in rows if row.changed_at]
     assert times == sorted(times, reverse=True)
     assert len({bool(row.state) for row in rows[:30]}) == 2, "customers without an account stand among the others"
-    names = [row.company.lower() for row in all_rows(filters(person, "sort=name"))]
+    names = [row.company.lower() for row in every_row(filters(person, "sort=name"))]
     assert names == sorted(names)
-    used = [row.used for row in all_rows(filters(person, "sort=-use")) if row.used is not None]
+    used = [row.used for row in every_row(filters(person, "sort=-use")) if row.used is not None]
     assert used == sorted(used, reverse=True)
 
 
@@ -240,3 +245,13 @@ def test_lookalikes_have_the_same_mail_or_name(email: str, company: str, count: 
     customer = CustomerFactory(company_name="Larkfield Outdoor", email="Mail@Larkfield.example")
     assert len(lookalikes(email=email, company_name=company)) == count
     assert lookalikes(email=email, company_name=company, besides=customer.public_id) == []
+
+
+def test_the_export_holds_every_row_of_the_list(person: User) -> None:
+    mixed(30)
+    asked = filters(person)
+    exported = list(export_rows(asked))
+    assert {len(row) for row in exported} == {len(HEADER)}
+    assert sorted((row[0], row[4] or "") for row in exported) == sorted(
+        (row.company, row.provider_id) for row in every_row(asked)
+    )
