@@ -78,10 +78,11 @@ def _start(supervisor: Supervisor, data: Path) -> None:
         env = _environment(demo_settings(data), data)
         _prepare(supervisor, env, data)
         listening.listen(128)
-        for member in _portal(env, listening):
-            supervisor.start(member)
+        supervisor.start(_web(env, listening))
         if not supervisor.wait_until(lambda: _answers(f"{url}/sign-in/"), seconds=60):
             raise UnableToStart(f"The sign-in page did not answer; see {data / 'log' / 'web.log'}.")
+        for member in _background(env):  # after the page, which a person waits for
+            supervisor.start(member)
         print(_welcome(url, env["DEMO_PASSWORD"], time.monotonic() - began), flush=True)
         supervisor.run()
 
@@ -91,10 +92,10 @@ def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path) -> None
     prepared = Prepared(data, env)
     prepared.clear_half_made()
     supervisor.start(_sandbox(env, data))
-    if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
-        raise UnableToStart(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
     if prepared.complete():
         return
+    if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
+        raise UnableToStart(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
     print("Making the database and the demo's customers: about a minute, the first time only ...", flush=True)
     if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env={**env, "LOG_LEVEL": "ERROR"})) != 0:
         raise UnableToStart("The demo could not be set up; the lines above say why.")
@@ -215,18 +216,20 @@ def _sandbox(env: Mapping[str, str], data: Path) -> Member:
     return _member("sandbox", "-m", "portal.sandbox", *argv, env=env, stop_last=True)
 
 
-def _portal(env: Mapping[str, str], listening: socket.socket) -> list[Member]:
+def _web(env: Mapping[str, str], listening: socket.socket) -> Member:
+    return _member(
+        "web",
+        *("-m", "gunicorn", "-c", "python:portal.gunicorn", "portal.wsgi"),
+        env={**env, "WEB_BIND": f"fd://{listening.fileno()}", "WEB_CONCURRENCY": "1"},
+        pass_fds=(listening.fileno(),),
+    )
+
+
+def _background(env: Mapping[str, str]) -> list[Member]:
     celery = ("-m", "celery", "-A", "portal", "--quiet")
-    web = {**env, "WEB_BIND": f"fd://{listening.fileno()}", "WEB_CONCURRENCY": "1"}
     # One worker for both queues, in threads: SQLite likes few writers.
     queues = ("--pool=threads", "-c", "8", "-Q", "ops,sync", "--without-gossip", "--without-mingle")
     return [
-        _member(
-            "web",
-            *("-m", "gunicorn", "-c", "python:portal.gunicorn", "portal.wsgi"),
-            env=web,
-            pass_fds=(listening.fileno(),),
-        ),
         _member("worker", *celery, "worker", *queues, env={**env, "PORTAL_WORKER": "1"}),
         _member("beat", *celery, "beat", env=env),
     ]
