@@ -16,8 +16,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # A member that starts a child of its own, writes both pids, and ignores what `deaf` says.
 MEMBER = """
 import os, signal, subprocess, sys, time
+def finish(*_):
+    time.sleep(0.5)
+    print("finished what it held", flush=True)
+    os._exit(0)
 if "deaf" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "busy" in sys.argv:
+    signal.signal(signal.SIGTERM, finish)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print("pids", os.getpid(), child.pid, flush=True)
 time.sleep(600)
@@ -114,6 +120,13 @@ def test_who_does_not_listen_is_ended_anyway(start: Callable[..., Group]) -> Non
     group.process.terminate()
     assert group.process.wait(10) == 0
     assert not any(map(_is_alive, group.everyone()))
+
+
+def test_who_is_busy_may_finish(start: Callable[..., Group]) -> None:
+    group = start("busy")
+    group.process.terminate()
+    assert group.process.wait(10) == 0
+    assert "busy    | finished what it held" in group.said()
 
 
 def test_a_dead_member_comes_back_and_takes_its_children_with_it(start: Callable[..., Group]) -> None:
