@@ -17,10 +17,12 @@ READ_AGAIN_AFTER = timedelta(minutes=10)
 
 
 def observe_state(*, account_id: int, reading: StateReading, now: datetime) -> None:
-    """Keep the state the provider gave, its own word beside ours. The change time moves only when a known state does."""
+    """Keep the state the provider gave, its own word beside ours. The change time moves when a known state does."""
     accounts = Account.objects.filter(pk=account_id)
     not_read_before = (AccountState.PENDING, AccountState.UNKNOWN)
-    accounts.exclude(state__in=(reading.state, *not_read_before)).update(changed_at=now, changed_what=f"State read: {reading.raw}"[:120])
+    accounts.exclude(state__in=(reading.state, *not_read_before)).update(
+        changed_at=now, changed_what=f"State read: {reading.raw}"[:120]
+    )
     accounts.update(state=reading.state, state_raw=reading.raw[:60], state_read_at=now, read_tried_at=now)
 
 

@@ -60,7 +60,11 @@ def create_customer(
         with transaction.atomic():
             customer = Customer.objects.create(public_id=public_id, **_known(facts))
             audit.record(
-                actor=actor, verb="customer.created", obj=customer, customer=customer, after=_plain(customer, FACTS),
+                actor=actor,
+                verb="customer.created",
+                obj=customer,
+                customer=customer,
+                after=_plain(customer, FACTS),
                 request=request,
             )
             return customer
@@ -153,21 +157,25 @@ def edit_customer(
         except IntegrityError:
             raise _taken() from None
         audit.record(
-            actor=actor, verb="customer.edited", obj=stored, customer=stored, request=request,
-            before={name: before[name] for name in changed}, after={name: after[name] for name in changed},
+            actor=actor,
+            verb="customer.edited",
+            obj=stored,
+            customer=stored,
+            request=request,
+            before={name: before[name] for name in changed},
+            after={name: after[name] for name in changed},
         )
     return changed
 
 
-def archive_customer(
-    *, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None
-) -> None:
+def archive_customer(*, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None) -> None:
     """Take a customer out of the lists. Refused while it has an account that exists or may come to exist."""
     with transaction.atomic():
         living = Account.objects.filter(customer=customer).exclude(state__in=GONE).exclude(pk__in=_never_made(customer))
         if count := living.count():
             raise UnableToChange(
-                _("It has an account that is not deleted. Delete it first.") if count == 1
+                _("It has an account that is not deleted. Delete it first.")
+                if count == 1
                 else _("It has %(n)d accounts that are not deleted. Delete them first.") % {"n": count}
             )
         changed = Customer.objects.filter(pk=customer.pk, archived_at=None).update(archived_at=now, changed_at=now)
@@ -175,12 +183,10 @@ def archive_customer(
             audit.record(actor=actor, verb="customer.archived", obj=customer, customer=customer, request=request)
 
 
-def restore_customer(
-    *, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None
-) -> None:
+def restore_customer(*, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None) -> None:
     with transaction.atomic():
-        changed = Customer.objects.filter(pk=customer.pk).exclude(archived_at=None).update(
-            archived_at=None, changed_at=now
+        changed = (
+            Customer.objects.filter(pk=customer.pk).exclude(archived_at=None).update(archived_at=None, changed_at=now)
         )
         if changed:
             audit.record(actor=actor, verb="customer.restored", obj=customer, customer=customer, request=request)
@@ -196,7 +202,12 @@ def add_note(
     with transaction.atomic():
         note = Note.objects.create(customer=customer, author=actor, text=text)
         audit.record(
-            actor=actor, verb="note.added", obj=note, customer=customer, account=account, after={"text": text},
+            actor=actor,
+            verb="note.added",
+            obj=note,
+            customer=customer,
+            account=account,
+            after={"text": text},
             request=request,
         )
     return note

@@ -2,7 +2,8 @@
 
 from django.urls import include, path
 
-from portal import dashboard, health, help
+from portal import dashboard, health
+from portal import help as help_pages
 
 urlpatterns = [
     path("", dashboard.home, name="home"),
@@ -10,7 +11,7 @@ urlpatterns = [
     path("", include("customers.urls")),
     path("", include("billing.urls")),
     path("audit/", include("portal.audit.urls")),
-    path("help/states/", help.states, name="help-states"),
+    path("help/states/", help_pages.states, name="help-states"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
 ]

@@ -148,17 +148,20 @@ def _explanation(found: AccountPage) -> Explanation | None:
             )
         case AccountState.STOPPED_BY_PROVIDER:
             return Explanation(
-                "warn", _("%(provider)s stopped this account.") % name,
+                "warn",
+                _("%(provider)s stopped this account.") % name,
                 _("Only %(provider)s can release it. Ask its support with the account id, then refresh here.") % name,
             )
         case AccountState.BANNED:
             return Explanation(
-                "danger", _("%(provider)s ended this account for good.") % name,
+                "danger",
+                _("%(provider)s ended this account for good.") % name,
                 _("Nobody can sign in or send. Tell the customer, then delete the account here."),
             )
         case AccountState.INDETERMINATE:
             return Explanation(
-                "unknown", _("%(provider)s gives no clear state.") % name,
+                "unknown",
+                _("%(provider)s gives no clear state.") % name,
                 _("Refresh in a few minutes. If it stays so, ask %(provider)s support with the account id.") % name,
             )
         case AccountState.UNKNOWN:
@@ -170,16 +173,19 @@ def _explanation(found: AccountPage) -> Explanation | None:
 def _unknown(account: Account, name: dict[str, str]) -> Explanation:
     if account.state_raw == "not found":
         return Explanation(
-            "unknown", _("%(provider)s does not know this account id any more.") % name,
+            "unknown",
+            _("%(provider)s does not know this account id any more.") % name,
             _("It may have been deleted outside the portal. Refresh; if it stays so, look at %(provider)s.") % name,
         )
     if account.state_raw:
         return Explanation(
-            "unknown", _("%(provider)s calls the state %(raw)s.") % (name | {"raw": account.state_raw}),
+            "unknown",
+            _("%(provider)s calls the state %(raw)s.") % (name | {"raw": account.state_raw}),
             _("We do not know that word. Ask %(provider)s what it means.") % name,
         )
     return Explanation(
-        "unknown", _("We have not read this account yet."),
+        "unknown",
+        _("We have not read this account yet."),
         _("It is read within a minute after a create. Refresh reads it now."),
     )
 
@@ -187,7 +193,8 @@ def _unknown(account: Account, name: dict[str, str]) -> Explanation:
 def _not_made(found: AccountPage, name: dict[str, str]) -> Explanation:
     if found.failed and found.failed.field_errors:
         return Explanation(
-            "danger", _("%(provider)s did not create this account.") % name,
+            "danger",
+            _("%(provider)s did not create this account.") % name,
             _("It named what is wrong. Correct it and send it again; nothing is billed so far."),
         )
     return Explanation(

@@ -11,7 +11,6 @@ from customers.models import Connection
 from customers.models.account import AccountState
 from customers.states import OPEN
 
-
 # What `Provider.verify` tries, in words for people; a name not listed here is shown as it is.
 CHECK_WORDS = {
     "accounts": _("Account list"),

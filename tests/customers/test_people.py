@@ -25,8 +25,8 @@ from tests.support.factories import (
 
 pytestmark = pytest.mark.django_db
 FACTS = {
-    "company_name": "Larkfield Outdoor", "first_name": "", "last_name": "", "email": "mail@larkfield.example", "phone": "",
-    "website": "", "timezone": "", "external_reference": "K-1", "owner": None, "tags": ["key"],
+    "company_name": "Larkfield Outdoor", "first_name": "", "last_name": "", "email": "mail@larkfield.example",
+    "phone": "", "website": "", "timezone": "", "external_reference": "K-1", "owner": None, "tags": ["key"],
 }  # fmt: skip
 
 

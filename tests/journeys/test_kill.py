@@ -48,9 +48,7 @@ def portal(tmp_path: Path) -> Iterator[Installation]:
     with installation(tmp_path / "data") as one:
         one.manage("migrate", "-v", "0")
         one.manage("createcachetable", "-v", "0")
-        one.manage(
-            "connect", "sendgrid", "--name", "SendGrid", "--base-url", one.sandbox.base_url, PORTAL_API_KEY=KEY
-        )
+        one.manage("connect", "sendgrid", "--name", "SendGrid", "--base-url", one.sandbox.base_url, PORTAL_API_KEY=KEY)
         yield one
 
 

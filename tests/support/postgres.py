@@ -25,9 +25,7 @@ class Unavailable(Exception):
 
 def programs() -> Path | None:
     """The folder of initdb and postgres, newest version first; Debian keeps them off PATH."""
-    folders = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda f: float(f.parent.name), reverse=True
-    )
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda f: float(f.parent.name), reverse=True)
     if found := shutil.which("initdb"):
         folders.append(Path(found).resolve().parent)
     return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
@@ -62,9 +60,7 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
-        self._run(
-            "initdb", "-D", "data", "-U", "portal", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"
-        )
+        self._run("initdb", "-D", "data", "-U", "portal", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
 
     @property
     def url(self) -> str:

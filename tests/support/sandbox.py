@@ -200,14 +200,10 @@ class SandboxClient:
         finally:
             connection.close()
 
-    def create(
-        self, *, email: str | None = "ops@northwind.test", package: str = "pro-100k", **more: Any
-    ) -> Answer:
+    def create(self, *, email: str | None = "ops@northwind.test", package: str = "pro-100k", **more: Any) -> Answer:
         profile = {"email": email} if email is not None else {}
         offerings = [{"name": f"postkeeper.ei.{package}.v1", "type": "package", "quantity": 1}]
-        return self.send(
-            "POST", "/v3/partners/accounts", {"profile": profile, "offerings": offerings}, **more
-        )
+        return self.send("POST", "/v3/partners/accounts", {"profile": profile, "offerings": offerings}, **more)
 
     def behalf(self, path: str, account_id: str) -> Answer:
         return self.send("GET", path, headers={"on-behalf-of": f"account-id {account_id}"})
