@@ -29,6 +29,7 @@ def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_se
         overage=held.overage,
         read_at=held.as_of,
         unread_seconds=unread_seconds,
+        final=held.final_reading_id is not None,
     )
     if changed != 1:  # read again since the page was opened
         raise IntegrityError

@@ -176,6 +176,8 @@ class UsagePeriod(models.Model):
     read_at = models.DateTimeField()
     # How long before the end of the period the last reading was taken, in seconds; 0 = at the end or later.
     unread_seconds = models.PositiveIntegerField()
+    # The current reading was taken before a delete: nothing comes after it.
+    final = models.BooleanField(default=False)
     readings = models.PositiveIntegerField(default=1)
 
     class Meta:

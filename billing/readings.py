@@ -176,7 +176,7 @@ def _period_facts(plan: _Plan, reading: Reading) -> dict[str, Any]:
         kept = ("read_at", "unread_seconds", "ends_at", "end_on", "month")
         return facts | {name: getattr(before, name) for name in kept} | {"held": snapshot}
     figures = {"used": snapshot.used, "allowed": snapshot.allowed, "overage": snapshot.overage}
-    return facts | figures | {"current": snapshot, "held": None}
+    return facts | figures | {"current": snapshot, "held": None, "final": snapshot.final_reading_id is not None}
 
 
 def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:

@@ -95,8 +95,8 @@ def _sums(filters: Filters, months: list[date]) -> dict[date, tuple[int, int, in
     rows = periods.values("month").annotate(
         used_sum=Sum("used"),
         over_sum=Sum("overage", default=0),
-        older=Count("account", filter=Q(account__created_at__lt=F("month")), distinct=True),
-        partial=Count("pk", filter=late & Q(current__final_reading=None)),
+        older=Count("pk", filter=Q(account__created_at__lt=F("month"))),
+        partial=Count("pk", filter=late & Q(final=False)),
     )
     return {row["month"]: (row["used_sum"], row["over_sum"], row["older"], row["partial"]) for row in rows}
 

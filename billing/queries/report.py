@@ -59,7 +59,7 @@ class Row(NamedTuple):
     process_on: date | None
     source: str | None
     inferred: bool | None
-    final: int | None
+    final: bool | None
     held: int | None
 
     @property
@@ -70,7 +70,7 @@ class Row(NamedTuple):
         """How far the reading reaches: "gap" (none), "final" (before a delete), "open", "whole" or "partial"."""
         if self.ends_at is None or self.unread_seconds is None:
             return "gap"
-        if self.final is not None:
+        if self.final:
             return "final"
         if self.ends_at > now and self.state != "deleted":
             return "open"
@@ -87,7 +87,7 @@ _FIELDS = (
     "cycle__start_on", "cycle__end_on", "cycle__ends_at", "cycle__used", "cycle__allowed", "cycle__overage",
     "cycle__read_at", "cycle__unread_seconds", "cycle__current__package", "cycle__current__requests",
     "cycle__current__remaining", "cycle__current__reputation", "cycle__current__process_on", "cycle__current__source",
-    "cycle__current__period_inferred", "cycle__current__final_reading_id", "cycle__held__used",
+    "cycle__current__period_inferred", "cycle__final", "cycle__held__used",
 )  # fmt: skip
 
 
@@ -226,14 +226,14 @@ def _narrowed(accounts: QuerySet[Account], filters: Filters, now: datetime) -> Q
 
 
 def _open(now: datetime) -> Q:
-    return Q(cycle__ends_at__gt=now, cycle__current__final_reading__isnull=True) & ~Q(state="deleted")
+    return Q(cycle__ends_at__gt=now, cycle__final=False) & ~Q(state="deleted")
 
 
 def _partial(now: datetime) -> Q:
     """Ended (or deleted) and not read to its end."""
     over = Q(cycle__ends_at__lte=now) | Q(cycle__isnull=False, state="deleted")
     late = Q(cycle__unread_seconds__gt=int(CLOSE_ENOUGH.total_seconds()))
-    return over & late & Q(cycle__current__final_reading__isnull=True)
+    return over & late & Q(cycle__final=False)
 
 
 def _coverage(accounts: QuerySet[Account], now: datetime) -> Coverage:

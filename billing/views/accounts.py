@@ -89,7 +89,7 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
 
 
 def _reach(account: Account, period: Any, now: Any) -> str:
-    if period.current.final_reading_id:
+    if period.final:
         return words.reach_words("final", period.ends_at - period.read_at)
     if period.ends_at > now and account.state != "deleted":
         return words.reach_words("open", period.ends_at - period.read_at)

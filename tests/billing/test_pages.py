@@ -15,11 +15,11 @@ from django.utils import timezone
 
 from billing.models import SyncItem, SyncRun, UsagePeriod
 from billing.queries import home_runs
-from billing.readings import Reading, keep_readings
-from customers.models import Account
+from billing.readings import Reading, keep_final_readings, keep_readings
+from customers.models import Account, FinalReading
 from portal.access.models import User
 from portal.providers import Usage, UsageSource
-from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
+from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
@@ -118,6 +118,26 @@ def test_what_was_not_read_to_its_end_is_at_least(finance: Client) -> None:
     assert report.totals.partial == 1
     assert report.totals.at_least
     assert "at least" in page(finance, month="2026-10")
+
+
+def test_a_deleted_account_counts_with_the_reading_before_its_delete(finance: Client) -> None:
+    kept, lost, before = (an_account(state="deleted") for _ in range(3))
+    for account, when in ((kept, NOW), (lost, NOW), (before, datetime(2026, 10, 20, tzinfo=UTC))):
+        operation = OperationFactory(
+            account=account, kind="delete", state="succeeded", created_at=when - timedelta(days=1), finished_at=when
+        )
+        if account != lost:
+            FinalReading.objects.create(
+                operation=operation, account=account, source="credits", taken_at=when - timedelta(hours=1),
+                usage={"used": 321, "period_start_on": f"{when:%Y-%m}-01", "period_end_on": f"{when:%Y-%m}-28"},
+            )  # fmt: skip
+    keep_final_readings()
+
+    november = context(finance)
+    reach = {row.account: row.reach(NOW) for row in november.rows}
+    assert reach == {kept.public_id: "final", lost.public_id: "gap"}, "what was deleted in October is over"
+    assert (november.totals.used, november.totals.open, november.totals.partial) == (321, 0, 0)
+    assert {row.account: row.reach(NOW) for row in context(finance, month="2026-10").rows}[before.public_id] == "final"
 
 
 def test_an_account_made_in_the_month_whose_first_cycle_ends_later_is_not_missed(finance: Client) -> None:
