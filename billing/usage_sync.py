@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=90)
 CHUNK = 200
 BATCH = 50
-BATCH_SECONDS = 5.0
+BATCH_SECONDS = 2.0
 CHUNK_SECONDS = 40.0
 THREADS = 8
 TRIES = 3
