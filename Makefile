@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench check-deploy clean
+.PHONY: help install run test lint format bench check-deploy screenshots clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -37,6 +37,9 @@ bench: $(STAMP) ## the benchmarks, as ratios against floors measured in the same
 
 check-deploy: $(STAMP) ## Django's and our own deployment checks, with the environment you are about to deploy
 	@exec $(PY) manage.py check --deploy --fail-level WARNING
+
+screenshots: $(STAMP) ## the pictures of README and guide, from a demo of their own
+	@exec $(PY) -m tests.journeys.screenshots
 
 clean: ## caches and test leftovers; never the data in var/
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov test-results .coverage .coverage.*

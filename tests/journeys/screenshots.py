@@ -12,8 +12,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+from typing import Literal
 from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -64,41 +66,44 @@ MORE = (
 )
 
 
+@dataclass(frozen=True)
+class Look:
+    suffix: str = ""
+    scheme: Literal["light", "dark"] = "light"
+    size: tuple[int, int] = (1440, 900)
+
+
+LOOKS = (Look(), Look("-dark", "dark"), Look("-narrow", size=(390, 844)))
+
+
 def take(url: str, password: str, folder: Path, *, everything: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
-        looks = [("", "light", 1440, 900)]
-        if everything:
-            looks += [("-dark", "dark", 1440, 900), ("-narrow", "light", 390, 844)]
-        for suffix, scheme, width, height in looks:
-            _take_all(browser, url, password, folder, suffix, scheme, width, height, everything)
+        for look in LOOKS if everything else LOOKS[:1]:
+            _take_all(browser, (url, password), folder, look, everything=everything)
         browser.close()
 
 
-def _take_all(
-    browser: Browser, url: str, password: str, folder: Path, suffix: str, scheme: str, width: int, height: int,
-    everything: bool,
-) -> None:  # fmt: skip
+def _take_all(browser: Browser, seat: tuple[str, str], folder: Path, look: Look, *, everything: bool) -> None:
+    url, password = seat
     pages = DOCS + (MORE if everything else ())
     for role in sorted({role for _, role, _ in pages}):
-        with signed_in(browser, url, LOGIN.format(role), password, scheme=scheme, size=(width, height)) as page:
+        with signed_in(browser, url, LOGIN.format(role), password, look) as page:
             for name, whose, where in pages:
                 if whose == role:
                     page.goto(address(page, url, where))
                     page.wait_for_load_state("networkidle")
-                    page.screenshot(path=folder / f"{name}{suffix}.png", full_page=everything)
+                    page.screenshot(path=folder / f"{name}{look.suffix}.png", full_page=everything)
 
 
 @contextmanager
-def signed_in(
-    browser: Browser, url: str, email: str, password: str, *, scheme: str = "light", size: tuple[int, int] = (1440, 900)
-) -> Iterator[Page]:
+def signed_in(browser: Browser, url: str, email: str, password: str, look: Look) -> Iterator[Page]:
     context = browser.new_context(
-        color_scheme=scheme,  # type: ignore[arg-type]
-        viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce", timezone_id="UTC", locale="en-GB",
+        color_scheme=look.scheme, viewport={"width": look.size[0], "height": look.size[1]}, reduced_motion="reduce",
+        timezone_id="UTC", locale="en-GB",
     )  # fmt: skip
     page = context.new_page()
     page.set_default_timeout(60_000)

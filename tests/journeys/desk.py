@@ -1,0 +1,75 @@
+"""A person at a browser: signs in, looks, clicks. Whatever the console, the content policy or axe finds is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.journeys.processes import ROOT
+
+SHOTS = ROOT / "test-results" / "journey"
+SERIOUS = ("serious", "critical")
+# Machines that do much else at the same time still get there; what is awaited is polled.
+SECONDS = 30
+
+
+class Desk:
+    """One person's browser. `complaints` must be empty at the end."""
+
+    def __init__(self, browser: Browser, url: str, name: str) -> None:
+        self.url, self.name = url, name
+        self.complaints: list[str] = []
+        self.context = browser.new_context(base_url=url, viewport={"width": 1440, "height": 900}, accept_downloads=True)
+        self.context.set_default_timeout(SECONDS * 1000)
+        self.page = self.context.new_page()
+        expect.set_options(timeout=SECONDS * 1000)
+        self.expected_refusals = 0
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
+
+    def _console(self, message: Any) -> None:
+        if message.type != "error":
+            return
+        if self.expected_refusals and "Failed to load resource" in message.text:
+            self.expected_refusals -= 1
+            return
+        self.complaints.append(f"{self.page.url}: {message.text}")
+
+    def sign_in(self, email: str, password: str) -> Page:
+        self.page.goto("/sign-in/")
+        self.page.get_by_label("E-mail").fill(email)
+        self.page.get_by_label("Password", exact=True).fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+        expect(self.page.get_by_role("heading", level=1)).to_have_text("Home")
+        return self.page
+
+    def shot(self, name: str, *, everywhere: bool = False) -> None:
+        """Keep a picture for people, and let axe look: light and wide, or dark and narrow as well."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self._one_shot(SHOTS / f"{name}.png", name)
+        if not everywhere:
+            return
+        self.page.emulate_media(color_scheme="dark")
+        self._one_shot(SHOTS / f"{name}-dark.png", name)
+        self.page.emulate_media(color_scheme="light")
+        self.page.set_viewport_size({"width": 390, "height": 844})
+        self._one_shot(SHOTS / f"{name}-narrow.png", name)
+        self.page.set_viewport_size({"width": 1440, "height": 900})
+
+    def _one_shot(self, path: Path, name: str) -> None:
+        self.page.screenshot(path=path)
+        faults = [each for each in Axe().run(self.page).response["violations"] if each["impact"] in SERIOUS]
+        self.complaints += [f"{path.stem}: {each['id']}: {each['nodes'][0]['html'][:200]}" for each in faults]
+
+    def refused(self, path: str) -> None:
+        """The page says no, politely and with the right status."""
+        self.expected_refusals += 1
+        answer = self.page.goto(path)
+        assert answer is not None
+        assert answer.status == 403
+
+    def close(self) -> None:
+        self.context.close()
