@@ -43,7 +43,7 @@ def test_adding_a_connection_checks_it_and_reads_the_catalogue(admin: Client, sa
     answer = admin.post(reverse("customers:connection-create"), typed(sandbox.base_url))
     connection = Connection.objects.get()
     assert answer.headers["Location"] == reverse("customers:connection", args=[connection.public_id])
-    assert connection.probe_available is True
+    assert connection.probe_available is True, connection.checks
     assert connection.catalogue.filter(type="package").count() > 3
     page = admin.get(answer.headers["Location"]).content.decode()
     assert EU_KEY not in page
