@@ -26,8 +26,8 @@ LOGIN = "{}@postkeeper.example"
 # name, role, address or the customer whose account page (or tab of it) is meant
 DOCS = (
     ("customers", "success", "/customers/"),
-    ("account", "success", "account:Northwind Kitchens"),
-    ("offerings", "success", "account:Stellar Pets/offerings/"),
+    ("account", "success", "account:Stellar Pets"),
+    ("offerings", "success", "account:Juniper Home Goods/offerings/"),
     ("suspend", "success", "account:Kestrel Analytics/suspend/"),
     ("operation", "success", "operation:Larkspur Events"),
     ("usage", "finance", "/usage/?month=last"),

@@ -1,0 +1,95 @@
+"""The demo against the truth: what the provider has and what the portal says differ only where it was planted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journeys.processes import Installation, installation
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+
+PLANTED = "Larkspur Events"  # its create was answered with 504: there, and not known here
+SCAN = """
+import json
+from customers.clients import client_for
+from customers.models import Account, Connection, Customer, Operation
+from customers.models.account import as_rows
+from portal.audit.models import AuditEvent
+there, here = {}, {}
+for connection in Connection.objects.all():
+    provider = client_for(connection)
+    rows = {row.provider_id: row for row in Account.objects.filter(connection=connection, provider_id__isnull=False)}
+    there[connection.name] = {}
+    for remote in provider.list_accounts():
+        ref = rows[remote.id].ref if remote.id in rows else None
+        there[connection.name][remote.id] = [
+            remote.email, provider.state(ref).state if ref else "", as_rows(provider.offerings(ref)) if ref else []
+        ]
+    here[connection.name] = {
+        row.provider_id: [row.email, row.state, row.offerings] for row in rows.values() if row.state != "deleted"
+    }
+states = {}
+for state in Account.objects.values_list("state", flat=True):
+    states[state] = states.get(state, 0) + 1
+open_ones = {row.account.customer.company_name: row.state for row in Operation.objects.open()}
+print(json.dumps({
+    "there": there, "here": here, "states": states, "open": open_ones, "customers": Customer.objects.count(),
+    "events": AuditEvent.objects.count(), "first": AuditEvent.objects.order_by("at").first().at.isoformat(),
+    "in_order": list(AuditEvent.objects.order_by("id").values_list("at", flat=True))
+    == sorted(AuditEvent.objects.values_list("at", flat=True)),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installation(tmp_path_factory.mktemp("demo") / "data", PORTAL_DEMO="1", LOG_LEVEL="ERROR") as one:
+        one.manage("prepare_demo")
+        yield one
+
+
+def _scan(demo: Installation) -> dict[str, Any]:
+    return dict(json.loads(demo.python(SCAN).splitlines()[-1]))
+
+
+def test_provider_and_portal_differ_only_where_it_was_planted(demo: Installation) -> None:
+    found = _scan(demo)
+    unknown = {
+        (name, row[0])
+        for name, accounts in found["there"].items()
+        for number, row in accounts.items()
+        if number not in found["here"][name]
+    }
+    assert [name for name, _ in unknown] == ["SendGrid global"]
+    assert "larkspurevents" in next(iter(unknown))[1]
+    for name, accounts in found["here"].items():
+        assert accounts == {number: row for number, row in found["there"][name].items() if number in accounts}
+
+
+def test_every_state_is_there_for_people_to_see(demo: Installation) -> None:
+    found = _scan(demo)
+    wanted = {"pending", "active", "stopped_by_us", "stopped_by_provider", "banned", "indeterminate", "deleted"}
+    assert set(found["states"]) == wanted
+    assert found["open"] == {PLANTED: "unknown", "Atlas Field Service": "needs_attention"}
+    assert 55 <= found["customers"] <= 65
+    assert found["in_order"]
+
+
+def test_the_clock_is_the_real_one_again_and_a_second_start_changes_nothing(demo: Installation) -> None:
+    before = _scan(demo)
+    demo.manage("prepare_demo")
+    after = _scan(demo)
+    assert after == before
+    clock = demo.sandbox.admin.call("GET", "clock")
+    assert not clock["frozen"]
+    assert demo.sandbox.admin.call("GET", "switches")["switches"]["rate_per_minute"] == 600
+
+
+def test_outside_the_demo_it_refuses(tmp_path: Path, demo: Installation) -> None:
+    with pytest.raises(AssertionError, match="not a demo"):
+        demo.manage("seed_demo", PORTAL_DEMO="0")
