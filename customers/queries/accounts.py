@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import catalogue
@@ -17,6 +19,7 @@ from customers.models.account import AccountState, as_offerings
 from customers.states import OPEN, OperationKind, OperationState
 from portal import providers
 
+READ_BACK_WITHIN = timedelta(minutes=1)
 # States from which SendGrid and its like can be asked to stop, because they may be sending.
 MAY_SEND = (AccountState.ACTIVE, AccountState.INDETERMINATE, AccountState.UNKNOWN)
 
@@ -51,6 +54,8 @@ class AccountPage:
     running: list[Operation]
     failed: Operation | None
     operations_count: int
+    # An operation has just succeeded and the account was not read since: the page looks again by itself.
+    read_back_due: bool
     explanation: Explanation | None = field(default=None)
 
     @property
@@ -85,9 +90,10 @@ class AccountPage:
 
 def account_page(public_id: uuid.UUID) -> AccountPage:
     """Raises `Account.DoesNotExist`. The number of queries does not depend on how much happened to the account."""
-    account = Account.objects.select_related("customer__owner", "connection").get(public_id=public_id)
-    operations = Operation.objects.filter(account=account)
+    # What runs is read before the account: what ends in between is then shown by the account, or asked for again.
+    operations = Operation.objects.filter(account__public_id=public_id)
     running = list(_with_people(operations.filter(state__in=OPEN)).order_by("pk"))
+    account = Account.objects.select_related("customer__owner", "connection").get(public_id=public_id)
     last = None if running else _with_people(operations).order_by("-pk").first()
     failed = last if last and last.state == OperationState.FAILED else None
     known = catalogue.known(account.connection)
@@ -99,9 +105,18 @@ def account_page(public_id: uuid.UUID) -> AccountPage:
         running=running,
         failed=failed,
         operations_count=operations.count(),
+        read_back_due=_read_back_due(account, last),
     )
     found.explanation = _explanation(found)
     return found
+
+
+def _read_back_due(account: Account, last: Operation | None) -> bool:
+    if last is None or last.state != OperationState.SUCCEEDED or last.kind == OperationKind.DELETE:
+        return False
+    if last.finished_at is None or timezone.now() - last.finished_at > READ_BACK_WITHIN:
+        return False
+    return account.state_read_at is None or account.state_read_at < last.finished_at
 
 
 def account_operations(account: Account) -> QuerySet[Operation]:

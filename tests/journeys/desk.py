@@ -13,7 +13,7 @@ from tests.journeys.processes import ROOT
 SHOTS = ROOT / "test-results" / "journey"
 SERIOUS = ("serious", "critical")
 # Machines that do much else at the same time still get there; what is awaited is polled.
-SECONDS = 30
+SECONDS = 60
 
 
 class Desk:
