@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from customers.models import Connection, Operation
+from customers.models import Account, Connection, Operation
 from portal.access.models import User
 from tests.support.factories import (
     ADDON,
@@ -280,3 +281,15 @@ def test_the_frame_says_how_each_connection_does(
     shown = client.get("/rail/connections/").content.decode()
     assert "SendGrid EU" in shown
     assert says in shown or "just now" in shown
+
+
+def test_the_page_looks_again_until_what_an_operation_did_was_read_back(client: Client, person: User) -> None:
+    account = AccountFactory(state_read_at=timezone.now() - timedelta(hours=2))
+    ended = OperationFactory(account=account, state="succeeded", finished_at=timezone.now())
+    again = f'hx-get="/accounts/{account.public_id}/" hx-trigger="every 2s"'
+    assert page(client, account).count(again) == 1
+    Account.objects.filter(pk=account.pk).update(state_read_at=ended.finished_at + timedelta(seconds=1))
+    assert again not in page(client, account)
+    Account.objects.filter(pk=account.pk).update(state_read_at=None)
+    Operation.objects.filter(pk=ended.pk).update(finished_at=timezone.now() - timedelta(minutes=5))
+    assert again not in page(client, account), "a reading that fails is not asked for for ever"
