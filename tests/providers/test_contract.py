@@ -425,7 +425,8 @@ def sent() -> Iterator[list[requests.PreparedRequest]]:
 def test_our_requests_keep_to_the_official_contract(
     provider: Provider, sandbox: SandboxProcess, sent: list[requests.PreparedRequest]
 ) -> None:
-    require(CONTRACT.exists(), f"the provider's contract is not here ({CONTRACT.name}; set CONTRACTS_DIR)")
+    reason = f"the provider's contract is not here ({CONTRACT.name}; set CONTRACTS_DIR)"
+    require(CONTRACT.exists(), reason, installable=False)
     sandbox.admin.add_accounts([{"email": f"c{n}@example.test"} for n in range(101)])
     account = AccountRef(provider.create_account(PROFILE, [PRO, IPS], test=True))
     provider.create_account(Profile(email="only@mail.test"), [PRO], test=False)

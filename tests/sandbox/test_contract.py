@@ -79,7 +79,8 @@ def _encoded(body: object) -> bytes:
 
 @pytest.fixture
 def strict(sandbox: SandboxProcess) -> ContractClient:
-    require((FOLDER / NAME).is_file(), f"the provider's contract {NAME} is not on this machine (CONTRACTS_DIR)")
+    there = (FOLDER / NAME).is_file()
+    require(there, f"the provider's contract {NAME} is not on this machine (CONTRACTS_DIR)", installable=False)
     return ContractClient(sandbox.base_url, sandbox.key)
 
 

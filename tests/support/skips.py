@@ -14,7 +14,13 @@ def skip_or_fail(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def require(condition: object, reason: str) -> None:
-    """Skip, or fail under NO_SKIPS=1, unless `condition` is true."""
-    if not condition:
-        skip_or_fail(reason)
+def require(condition: object, reason: str, *, installable: bool = True) -> None:
+    """Skip, or fail under NO_SKIPS=1, unless `condition` is true.
+
+    `installable=False` for what no package brings (somebody else's file): its absence is always a skip.
+    """
+    if condition:
+        return
+    if not installable:
+        pytest.skip(reason)
+    skip_or_fail(reason)
