@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.utils import timezone
@@ -122,76 +123,35 @@ def _send(operation: Operation, action: Action, provider: Provider, clock: Clock
 
 
 def _sent_badly(operation: Operation, attempt: Attempt, error: Exception, *, clock: Clock) -> None:
-    """The one place that turns a failed send into a state. An exception we did not foresee is an unknown outcome."""
-    evidence = error.evidence if isinstance(error, ProviderError) else Evidence()
+    """Keep what came of a send that did not simply work."""
     now = clock()
-    text = str(error)
+    if isinstance(error, Unauthorized):
+        connecting.pause_for_auth(connection_id=operation.connection_id, message=str(error), now=now)
+    outcome, after, fields = _meaning(operation, error, now=now)
+    evidence = error.evidence if isinstance(error, ProviderError) else Evidence()
+    engine.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
+
+
+def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
+    """The one place that turns a failed send into outcome and state. What we did not foresee is an unknown outcome."""
+    outcome = Attempt.Outcome
+    said: dict[str, Any] = {"summary": str(error)}
     match error:
         case NotSent():
             until = error.retry_at or engine.backoff(operation.tries, now=now)
-            engine.conclude(
-                operation,
-                attempt,
-                Attempt.Outcome.NOT_SENT,
-                S.QUEUED,
-                evidence=evidence,
-                now=now,
-                summary=text,
-                not_before=until,
-                error_kind="not_sent",
-            )
+            return outcome.NOT_SENT, S.QUEUED, said | {"not_before": until, "error_kind": "not_sent"}
         case RateLimited():
-            engine.conclude(
-                operation,
-                attempt,
-                Attempt.Outcome.REJECTED,
-                S.QUEUED,
-                evidence=evidence,
-                now=now,
-                summary=text,
-                not_before=error.retry_at,
-                error_kind="rate",
-            )
+            return outcome.REJECTED, S.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
         case Unauthorized():
-            connecting.pause_for_auth(connection_id=operation.connection_id, message=text, now=now)
-            engine.conclude(
-                operation,
-                attempt,
-                Attempt.Outcome.REJECTED,
-                S.QUEUED,
-                evidence=evidence,
-                now=now,
-                summary=text,
-                not_before=now + AUTH_PAUSE,
-                error_kind="paused",
-            )
+            return outcome.REJECTED, S.QUEUED, said | {"not_before": now + AUTH_PAUSE, "error_kind": "paused"}
         case Rejected():
-            engine.conclude(
-                operation,
-                attempt,
-                Attempt.Outcome.REJECTED,
-                S.FAILED,
-                evidence=evidence,
-                now=now,
-                summary=text,
-                error_kind="rejected",
-                field_errors=[vars(each) for each in error.field_errors],
-            )
-        case _:
-            if not isinstance(error, ProviderError):
-                log.error("operation.unforeseen", exc_info=error)
-                text = _("Something failed here while the request was under way.")
-            engine.conclude(
-                operation,
-                attempt,
-                Attempt.Outcome.UNKNOWN,
-                S.UNKNOWN,
-                evidence=evidence,
-                now=now,
-                summary=text,
-                error_kind="unknown",
-                not_before=now,
-            )
+            fields = [vars(each) for each in error.field_errors]
+            return outcome.REJECTED, S.FAILED, said | {"field_errors": fields, "error_kind": "rejected"}
+        case ProviderError():
+            return outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
+    log.error("operation.unforeseen", exc_info=error)
+    said = {"summary": _("Something failed here while the request was under way.")}
+    return outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
