@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format bench check-deploy screenshots clean
+.PHONY: help install run test lint format check-deploy screenshots clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -31,9 +31,6 @@ lint: $(STAMP) ## ruff, mypy, import rules, templates, bandit
 
 format: $(STAMP) ## format the Python code
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
-
-bench: $(STAMP) ## the benchmarks, as ratios against floors measured in the same run
-	@exec $(PY) -m tests.bench
 
 check-deploy: $(STAMP) ## Django's and our own deployment checks, with the environment you are about to deploy
 	@exec $(PY) manage.py check --deploy --fail-level WARNING
