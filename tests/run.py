@@ -17,18 +17,21 @@ WORKERS = ("-n", "2", "--dist", "loadgroup")
 
 
 def main(arguments: list[str]) -> int:
-    failed = _pytest("sqlite", *WORKERS, *arguments)
+    """Stops at the first run that fails, so that the last line printed is the verdict."""
+    runs = {"sqlite": ("-q",), "postgres": ("-q", "-m", "not browser", *NO_TABLES)}
     if postgres.programs() is None:
         print(f"NOT RUN on PostgreSQL: {postgres.MISSING}", flush=True)
-        return failed or int(os.environ.get("NO_SKIPS") == "1")
-    return _pytest("postgres", *WORKERS, "-m", "not browser", *NO_TABLES, *arguments) or failed
+        if os.environ.get("NO_SKIPS") == "1":
+            return 1
+        del runs["postgres"]
+    return next((code for database, own in runs.items() if (code := _pytest(database, *own, *arguments))), 0)
 
 
 def _pytest(database: str, *arguments: str) -> int:
     print(f"\n=== The suite on {database} ===", flush=True)
-    env = {**os.environ, "TEST_DATABASE": database}
-    code = subprocess.run([sys.executable, "-m", "pytest", "-q", *arguments], env=env, check=False).returncode
-    return 0 if code == 5 and arguments[len(WORKERS) :] else code  # 5: the selection left nothing here
+    command = [sys.executable, "-m", "pytest", *WORKERS, *arguments]
+    code = subprocess.run(command, env={**os.environ, "TEST_DATABASE": database}, check=False).returncode
+    return 0 if code == 5 and database == "postgres" else code  # 5: nothing of the selection is for here
 
 
 if __name__ == "__main__":
