@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 
@@ -16,7 +17,7 @@ from portal import providers
 
 INTERACTIVE_SECONDS = 10.0
 _exchanges: ContextVar[list[providers.Evidence] | None] = ContextVar("exchanges", default=None)
-_clients: dict[tuple[int, int, bool], providers.Provider] = {}
+_clients: dict[tuple[UUID, int, bool], providers.Provider] = {}
 _lock = Lock()
 
 
@@ -25,7 +26,7 @@ def client_for(connection: Connection, *, interactive: bool = False) -> provider
 
     Raises `vault.CannotOpen` when the stored key does not open.
     """
-    key = (connection.pk, connection.revision, interactive)
+    key = (connection.public_id, connection.revision, interactive)
     with _lock:
         if key not in _clients:
             for stale in [each for each in _clients if each[0] == key[0] and each[1] < key[1]]:
