@@ -22,7 +22,7 @@ from portal.sandbox import cli as sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 
 class Demo:
@@ -66,14 +66,9 @@ class Demo:
         return code
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo") / "var"
-
-
 @pytest.fixture
-def running(folder: Path) -> Iterator[Demo]:
-    one = Demo(folder)
+def running(tmp_path: Path) -> Iterator[Demo]:
+    one = Demo(tmp_path / "var")
     yield one
     one.end()
 
@@ -134,8 +129,20 @@ def test_from_an_empty_folder_to_the_sign_in_page_and_to_nothing(running: Demo) 
     assert everyone & set(running.members()) == set()
 
 
-def test_a_second_start_keeps_what_is_there_and_a_kill_leaves_nothing(running: Demo) -> None:
-    """Runs on the folder the first test made."""
+@pytest.fixture
+def running_again(tmp_path: Path) -> Iterator[Demo]:
+    first = Demo(tmp_path / "var")
+    try:
+        first.wait_ready(180)
+    finally:
+        first.end()
+    one = Demo(tmp_path / "var")
+    yield one
+    one.end()
+
+
+def test_a_second_start_keeps_what_is_there_and_a_kill_leaves_nothing(running_again: Demo) -> None:
+    running = running_again
     before = (running.data / "demo.env").read_text()
     url = running.wait_ready(60)
     assert "Making the database" not in running.said()
