@@ -230,7 +230,7 @@ def usage_of(final: FinalReading) -> Usage:
         package=facts.get("package") or "",
         period_inferred=bool(facts.get("period_inferred")),
         raw=facts.get("raw") or {},
-        **numbers,
+        **numbers,  # type: ignore[arg-type]
         **dates,  # type: ignore[arg-type]
     )
 

@@ -15,8 +15,10 @@ from customers.models.account import as_offerings, as_rows
 from customers.states import OperationKind
 from portal.providers import (
     AccountState,
+    NewAccount,
     NotFound,
     NotSent,
+    Once,
     OutcomeUnknown,
     Profile,
     Provider,
@@ -98,10 +100,11 @@ class Create:
 
     def send(self, operation: Operation, provider: Provider) -> Done:
         payload = operation.payload
-        account_id = provider.create_account(
-            Profile(**payload["profile"]), as_offerings(payload["offerings"]), test=payload["is_test"]
+        new = NewAccount(
+            Profile(**payload["profile"]), tuple(as_offerings(payload["offerings"])), test=payload["is_test"]
         )
-        return self.recall({"account_id": account_id})
+        created = provider.create_account(new, Once(str(operation.public_id), provider.create_body(new)))
+        return self.recall({"account_id": created.id})
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Wait:
         return Wait(now + timedelta(hours=1), operation.summary)

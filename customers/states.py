@@ -53,6 +53,12 @@ class OperationKind(TextChoices):
     SUSPEND = "suspend", _("Suspend")
     UNSUSPEND = "unsuspend", _("Unsuspend")
     DELETE = "delete", _("Delete account")
+    SETTINGS = "settings", _("Change settings")
+    KEY_CREATE = "key_create", _("Create API key")
+    KEY_UPDATE = "key_update", _("Change API key")
+    KEY_DELETE = "key_delete", _("Delete API key")
+    DOMAIN_ADD = "domain_add", _("Add sending domain")
+    TEST_MESSAGE = "test_message", _("Send test message")
 
 
 # The permission each kind needs, as a route of permissions.toml: looked at when asked, and again at the claim.
@@ -62,4 +68,10 @@ ROUTE_OF_KIND = {
     OperationKind.SUSPEND: "customers:account-suspend",
     OperationKind.UNSUSPEND: "customers:account-unsuspend",
     OperationKind.DELETE: "customers:account-delete",
+    OperationKind.SETTINGS: "customers:account-settings",
+    OperationKind.KEY_CREATE: "customers:key-create",
+    OperationKind.KEY_UPDATE: "customers:key-edit",
+    OperationKind.KEY_DELETE: "customers:key-delete",
+    OperationKind.DOMAIN_ADD: "customers:domain-add",
+    OperationKind.TEST_MESSAGE: "customers:test-message",
 }

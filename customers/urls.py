@@ -1,6 +1,18 @@
 from django.urls import path
 
-from customers.views import accounts, actions, connections, customers, offerings, opening, operations, panels
+from customers.views import (
+    accounts,
+    actions,
+    connections,
+    customers,
+    keys,
+    offerings,
+    opening,
+    operations,
+    panels,
+    sending,
+    settings,
+)
 
 app_name = "customers"
 urlpatterns = [
@@ -26,6 +38,18 @@ urlpatterns = [
     path("accounts/<uuid:public_id>/suspend/", actions.account_suspend, name="account-suspend"),
     path("accounts/<uuid:public_id>/unsuspend/", actions.account_unsuspend, name="account-unsuspend"),
     path("accounts/<uuid:public_id>/delete/", actions.account_delete, name="account-delete"),
+    path("accounts/<uuid:public_id>/settings/", settings.account_settings, name="account-settings"),
+    path("accounts/<uuid:public_id>/keys/", keys.key_list, name="account-keys"),
+    path("accounts/<uuid:public_id>/keys/new/", keys.key_create, name="key-create"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/edit/", keys.key_edit, name="key-edit"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/rotate/", keys.key_rotate, name="key-rotate"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/delete/", keys.key_delete, name="key-delete"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/secret/", keys.key_secret, name="key-secret"),
+    path("accounts/<uuid:public_id>/sending/", sending.sending_setup, name="account-sending"),
+    path("accounts/<uuid:public_id>/domains/new/", sending.domain_add, name="domain-add"),
+    path("accounts/<uuid:public_id>/domains/<str:name>/", sending.domain_detail, name="domain"),
+    path("accounts/<uuid:public_id>/domains/<str:name>/check/", sending.domain_check, name="domain-check"),
+    path("accounts/<uuid:public_id>/domains/<str:name>/test/", sending.test_message, name="test-message"),
     path("accounts/<uuid:public_id>/sign-in-as/", actions.account_sign_in_as, name="account-sign-in-as"),
     path("operations/", operations.operation_list, name="operations"),
     path("operations/<uuid:public_id>/", operations.operation_detail, name="operation"),

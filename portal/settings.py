@@ -232,7 +232,7 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 # Base URLs a connection may have. Outside production the sandbox on loopback is allowed as well.
-PROVIDER_HOSTS = ["api.sendgrid.com", "api.eu.sendgrid.com"]
+PROVIDER_HOSTS = ["api.sendgrid.com", "api.eu.sendgrid.com", "api.ahasend.com"]
 
 # --- Cache: sign-in throttling and short-lived reads; never a secret ------------------------------------
 if REDIS_URL:

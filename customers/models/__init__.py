@@ -1,16 +1,20 @@
 from customers.models.account import Account
 from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
+from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
 
 __all__ = [
     "Account",
+    "AccountKey",
     "Attempt",
     "Connection",
     "Customer",
     "FinalReading",
+    "KeySecret",
     "Note",
     "Offering",
     "Operation",
+    "SendingDomain",
     "Step",
 ]

@@ -44,6 +44,8 @@ class Account(models.Model):
     # What we want. `version` rises with every change of it.
     desired_state = models.CharField(max_length=20, choices=Desired.choices, default=Desired.ACTIVE)
     desired_offerings = models.JSONField(default=list)
+    # name, website, monthly_cap (0 = no cap); {} where the provider has offerings instead.
+    desired_settings = models.JSONField(default=dict, blank=True)
     version = models.PositiveIntegerField(default=1)
     # What the provider said, in our word and in its own.
     state = models.CharField(max_length=20, choices=AccountState.choices, default=AccountState.PENDING)
@@ -51,6 +53,12 @@ class Account(models.Model):
     state_read_at = models.DateTimeField(null=True, blank=True)
     offerings = models.JSONField(null=True, default=None)
     offerings_read_at = models.DateTimeField(null=True, blank=True)
+    settings = models.JSONField(null=True, default=None, blank=True)
+    settings_read_at = models.DateTimeField(null=True, blank=True)
+    domain_count = models.PositiveIntegerField(null=True, blank=True)
+    member_count = models.PositiveIntegerField(null=True, blank=True)
+    last_activity_at = models.DateTimeField(null=True, blank=True)
+    keys_read_at = models.DateTimeField(null=True, blank=True)
     # The package's name as read (or, before the first reading, as asked for): for lists and filters.
     package = models.CharField(max_length=200, default="", blank=True)
     # Use in the current cycle, written by billing through `customers.observations.observe_usage`. None = not read.

@@ -20,6 +20,7 @@ class Connection(models.Model):
         CREDITS = "credits", _("Credits on behalf of the account")
         OVERVIEW_JSON = "overview_json", _("v2 account overview, JSON")
         OVERVIEW_XML = "overview_xml", _("v2 account overview, XML")
+        POOLED = "pooled", _("One usage report of all accounts")
 
     class V2Auth(models.TextChoices):
         KEY_IN_FORM = "key_in_form", _("API key in the form")
@@ -45,6 +46,10 @@ class Connection(models.Model):
     v2_username = models.CharField(max_length=120, default="", blank=True)
     v2_password_sealed = models.TextField(default="", blank=True)
     usage_source = models.CharField(max_length=20, choices=UsageSource.choices, default=UsageSource.CREDITS)
+    # Our own account at the provider, where its kind asks for one.
+    account_id = models.CharField(max_length=100, default="", blank=True)
+    # Whether people may keep a new API key, sealed, for setting up sending.
+    keep_keys = models.BooleanField(default=False)
     requests_per_minute = models.PositiveIntegerField(default=600)
     creates_per_hour = models.PositiveIntegerField(default=50)
     test_accounts_only = models.BooleanField(default=False)

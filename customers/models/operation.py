@@ -43,8 +43,11 @@ class Operation(models.Model):
     not_before = models.DateTimeField()
     # Which lane the operation holds while it is busy: an account, or the connection's creates.
     lane = models.CharField(max_length=80, default="", blank=True)
-    # Casefolded e-mail of a create: one open create per connection and e-mail.
-    identity = models.CharField(max_length=254, default="", blank=True)
+    # The exact body of a change that is sent under an idempotency key: written once, with the first intent.
+    body = models.TextField(default="", blank=True)
+    # What a create is found again by, casefolded (the e-mail, or name and website): one open create per connection and
+    # identity.
+    identity = models.CharField(max_length=520, default="", blank=True)
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     # Claims in a row whose worker never came back, orderly returns to the queue, sends, and readings after an unknown.
@@ -132,6 +135,7 @@ class Attempt(models.Model):
         NOT_SENT = "not_sent", "Not sent"
         REJECTED = "rejected", "Rejected"
         APPLIED = "applied", "Applied"
+        PREPARED = "prepared", "Applied, and the operation goes on"
         UNKNOWN = "unknown", "Unknown"
 
     operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="attempts")

@@ -5,21 +5,21 @@ How a provider is used:
 1. `portal.providers.client(config)` gives a `Provider` for one connection. Configuration is handed in; a
    provider reads no settings, no database and no environment.
 2. Whoever asks for a change looks at `provider.capabilities` first and never at the provider's name.
-3. Reads may be repeated. `create_account`, `replace_offerings`, `set_sending`, `delete_account` and
-   `sign_in_url` send *exactly one* request that changes something and never retry it themselves.
+3. Reads may be repeated. A method that changes something sends *exactly one* request that does so and never
+   retries it itself.
 4. Every method returns parsed values or raises one of `portal.providers.errors`. No other exception leaves
    this package for anything a provider can answer.
 5. Values of a provider that we do not know stay visible: `AccountState.UNKNOWN` with the provider's word in
    `raw`, never an exception, never a guess.
+6. What a provider has no call for raises `Unsupported`; `lacking.Lacking` has that ready for every optional
+   part.
 
-To add a provider: write `portal/providers/<kind>.py` with a class that fulfils `Provider`, add its
-`Capabilities` and its constructor to `portal/providers/__init__.py`, and run
-`tests/providers/test_contract.py` over it.
+To add a provider, see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -81,6 +81,58 @@ class CatalogEntry:
 
 
 @dataclass(frozen=True)
+class AccountSettings:
+    """What can be written about an account beside its state and its offerings. `monthly_cap` is in e-mails a
+    month; **0 means no cap**, at the provider and here."""
+
+    name: str
+    website: str
+    monthly_cap: int
+
+
+@dataclass(frozen=True)
+class Details:
+    """Everything one read of an account gives. Counts are None where the provider did not say."""
+
+    settings: AccountSettings
+    state: StateReading
+    domains: int | None = None
+    members: int | None = None
+    last_activity_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class NewAccount:
+    """What a create is made of: a profile and offerings, or settings, as the provider's capabilities say."""
+
+    profile: Profile
+    offerings: tuple[Offering, ...] = ()
+    settings: AccountSettings | None = None
+    test: bool = False
+
+
+@dataclass(frozen=True)
+class Once:
+    """A change as it was decided: its exact body, and the key it is sent under where the provider takes one.
+
+    Both are stored before the first send and used unchanged for every later one, byte for byte: a provider with
+    idempotency keys refuses a key with another body, and one without ignores the key.
+    """
+
+    key: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Created:
+    """The provider's id of what was created. `replayed`: the answer is the stored one of an earlier send, so it
+    speaks of the past and has to be read back before it is trusted."""
+
+    id: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
 class RemoteAccount:
     """One row of the provider's account list. Only the id is certain."""
 
@@ -88,6 +140,8 @@ class RemoteAccount:
     created_at: datetime | None = None
     email: str = ""
     updated_at: datetime | None = None
+    settings: AccountSettings | None = None
+    state: StateReading | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +159,7 @@ class UsageSource(StrEnum):
     CREDITS = "credits"
     OVERVIEW_JSON = "overview_json"
     OVERVIEW_XML = "overview_xml"
+    POOLED = "pooled"
 
 
 @dataclass(frozen=True)
@@ -129,7 +184,117 @@ class Usage:
     period_end_on: date | None = None
     period_process_on: date | None = None
     period_inferred: bool = False
+    allocated_cost: Decimal | None = None
+    currency: str = ""  # upper case ISO 4217, "" = the source names no money
     raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One bucket of a pooled invoice: e-mails received, and the share of the cost the provider allocates to
+    them. `account_id` is "" for the buckets that are no account's."""
+
+    count: int
+    cost: Decimal
+    account_id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class PooledUsage:
+    """The use of all accounts of a connection in the current period, as one invoice will count it.
+
+    `start_at` is inclusive, `end_at` exclusive (aware UTC). `total` is parent + accounts + removed: exactly for
+    counts, within a cent or so for costs. `note` is the provider's own explanation of the shares; it is shown
+    wherever one of them is.
+    """
+
+    start_at: datetime
+    end_at: datetime
+    currency: str
+    method: str
+    note: str
+    parent: Share
+    accounts: tuple[Share, ...]
+    removed: Share
+    total: Share
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """An API key to be made for an account. `ip_allow_list` holds addresses and networks; empty = any."""
+
+    label: str
+    scopes: tuple[str, ...]
+    ip_allow_list: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """An account's API key as the provider lists it. The secret is never in it."""
+
+    id: str
+    label: str
+    scopes: tuple[str, ...] = ()
+    ip_allow_list: tuple[str, ...] = ()
+    public_key: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CreatedKey:
+    """A new key with its secret, which no later call gives again."""
+
+    key: ApiKey
+    secret: str = field(repr=False)
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class DnsRecord:
+    """One record the customer has to publish. `in_place` is what the provider's last check found; None = it did
+    not say."""
+
+    type: str
+    host: str
+    content: str
+    required: bool = True
+    in_place: bool | None = None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A sending domain of an account. `valid`: every required record was found by the last check."""
+
+    name: str
+    valid: bool
+    records: tuple[DnsRecord, ...] = ()
+    checked_at: datetime | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class TestMessage:
+    """One message that proves a domain sends."""
+
+    __test__ = False  # not a test case, whatever its name says to a test runner
+
+    sender: str
+    recipient: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class MessageReading:
+    """Where a message stands, in the provider's word."""
+
+    id: str
+    status: str
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +322,26 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """A right our own credential may carry. `allows` says in plain English what it is for in the portal; `for_kinds`
+    are the kinds of operation that need it, `for_reads` the parts of the portal that read with it."""
+
+    name: str
+    allows: str
+    for_kinds: tuple[str, ...] = ()
+    for_reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeyBundle:
+    """A set of scopes with a name people understand, offered when a key is made for an account."""
+
+    name: str
+    label: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a kind of provider can do. Frozen data: shared code asks this and never the provider's name."""
 
@@ -169,6 +354,23 @@ class Capabilities:
     idempotent_create: bool
     writable_states: frozenset[AccountState]
     usage_sources: tuple[UsageSource, ...]
+    settings: bool = False
+    """Accounts have a name, a website and a monthly cap that can be written, instead of offerings."""
+    keys: bool = False
+    """We make, list, change and delete the API keys of an account."""
+    sending_setup: bool = False
+    """With an account's own key its domains can be set up and a message sent."""
+    needs_account_id: bool = False
+    """A connection is named by our own account id at the provider, beside the key."""
+    reason_is_shown: bool = False
+    """The reason of a suspension reaches the customer."""
+    reason_max: int = 1000
+    own_scopes: tuple[Scope, ...] = ()
+    """Rights our credential may lack, one by one. Empty: a key can do everything or nothing."""
+    key_bundles: tuple[KeyBundle, ...] = ()
+    key_scopes: tuple[str, ...] = ()
+    """Every scope a key of an account may carry, in the order they are offered."""
+    ip_allow_list_max: int = 0
     suspend_consequences: tuple[tuple[str, str, str], ...] = ()
     unsuspend_consequences: tuple[tuple[str, str, str], ...] = ()
     delete_consequences: tuple[tuple[str, str, str], ...] = ()
@@ -186,6 +388,7 @@ class ConnectionConfig:
     v2_username: str = field(default="", repr=False)
     v2_password: str = field(default="", repr=False)
     sign_in_hosts: tuple[str, ...] = ("sendgrid.com",)
+    account_id: str = ""  # our own account at the provider, where the capabilities ask for one
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     total_timeout: float = 45.0
@@ -205,8 +408,13 @@ class Provider(Protocol):
 
     def catalog(self) -> list[CatalogEntry]: ...
 
-    def create_account(self, profile: Profile, offerings: list[Offering], *, test: bool) -> str:
-        """Create one (paid) account and return the provider's id. One POST, never repeated here."""
+    def create_body(self, new: NewAccount) -> str:
+        """The exact body of a create, to be stored before it is sent. Raises `Rejected` for what could never be
+        proven ours or never be accepted. Sends nothing."""
+        ...
+
+    def create_account(self, new: NewAccount, once: Once) -> Created:
+        """Create one (paid) account. One POST of `once.body`, never repeated here."""
         ...
 
     def offerings(self, account: AccountRef) -> list[Offering]: ...
@@ -217,8 +425,44 @@ class Provider(Protocol):
 
     def state(self, account: AccountRef) -> StateReading: ...
 
-    def set_sending(self, account: AccountRef, *, on: bool) -> None:
-        """Ask for `active` (on) or `stopped_by_us` (off). 204 has no body: read `state` afterwards."""
+    def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
+        """Ask for `active` (on) or `stopped_by_us` (off); read `state` afterwards. `reason` (off only) reaches the
+        customer where the capabilities say so."""
+        ...
+
+    def details(self, account: AccountRef) -> Details:
+        """Settings, state and counts in one read."""
+        ...
+
+    def update_settings(self, account: AccountRef, changes: Mapping[str, str | int]) -> AccountSettings:
+        """Write only `changes` (fields of `AccountSettings`, at least one really different); returns them all as
+        the provider now has them."""
+        ...
+
+    def keys(self, account: AccountRef) -> list[ApiKey]:
+        """The account's API keys, complete."""
+        ...
+
+    def key_body(self, new: NewKey) -> str:
+        """The exact body of a key's create. Raises `Rejected` as `create_body` does. Sends nothing."""
+        ...
+
+    def create_key(self, account: AccountRef, once: Once) -> CreatedKey: ...
+
+    def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
+        """Write only `changes` (label, scopes, ip_allow_list: an empty list allows any address)."""
+        ...
+
+    def delete_key(self, account: AccountRef, key_id: str) -> None:
+        """Raises `NotFound` when it is already gone."""
+        ...
+
+    def sending(self, account: AccountRef, secret: str) -> Sending:
+        """The account's own side, with one of its keys. Costs nothing until it is used."""
+        ...
+
+    def pooled_usage(self) -> PooledUsage:
+        """The current period of all accounts at once, for connections whose source is `POOLED`."""
         ...
 
     def delete_account(self, account: AccountRef) -> None:
@@ -242,3 +486,28 @@ class Provider(Protocol):
         """Try what the credential can do, reads only, within `total_timeout` seconds together: "accounts",
         "catalogue", "identity" (the probe that proves an unknown create), and one per usage source."""
         ...
+
+
+class Sending(Protocol):
+    """What an account can do with a key of its own. The same rules as for `Provider`; `Unauthorized` and `Forbidden`
+    speak of the account's key, never of our connection's."""
+
+    def domains(self) -> list[Domain]: ...
+
+    def domain(self, name: str) -> Domain: ...
+
+    def domain_body(self, name: str) -> str: ...
+
+    def add_domain(self, once: Once) -> Domain: ...
+
+    def check_dns(self, name: str) -> Domain:
+        """Have the provider look at the records now. Safe to repeat."""
+        ...
+
+    def message_body(self, message: TestMessage) -> str: ...
+
+    def send_message(self, once: Once) -> Created:
+        """Send one message; the id is the message's."""
+        ...
+
+    def message(self, message_id: str) -> MessageReading: ...

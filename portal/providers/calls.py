@@ -24,6 +24,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None  # sent as JSON
+    text: str | None = field(default=None, repr=False)  # JSON already written: sent as it is, byte for byte
     form: Mapping[str, str] | None = field(default=None, repr=False)
     bearer: bool = True
     secret_answer: bool = False  # the answer signs somebody in: nothing of it is kept

@@ -110,6 +110,19 @@ class RateLimited(Rejected):
         self.retry_at = retry_at
 
 
+class InProgress(Rejected):
+    """An earlier send under the same idempotency key is still running; this one was not executed. The same bytes
+    may be sent again from `retry_at` (aware UTC) on."""
+
+    def __init__(self, message: str, *, retry_at: datetime, evidence: Evidence | None = None) -> None:
+        super().__init__(message, evidence=evidence)
+        self.retry_at = retry_at
+
+
+class KeyReused(Rejected):
+    """The idempotency key was used with another request before. Nothing was executed; sending again is no use."""
+
+
 class OutcomeUnknown(ProviderError):
     """A change may or may not have happened: read timeout, reset after the first byte, any 5xx, 408,
     an unexpected 2xx/3xx, or a body that cannot be read."""

@@ -142,9 +142,9 @@ class Http:
     def _prepare(self, call: Call) -> requests.PreparedRequest:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Postkeeper"}
         data: bytes | None = None
-        if call.body is not None:
+        if call.text is not None or call.body is not None:
             headers["Content-Type"] = "application/json"
-            data = json.dumps(call.body).encode()
+            data = (json.dumps(call.body) if call.text is None else call.text).encode()
         elif call.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             data = urlencode(call.form).encode()

@@ -11,6 +11,7 @@ What SendGrid does not promise, and what follows from it here:
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -26,9 +27,11 @@ from .base import (
     CatalogEntry,
     Check,
     ConnectionConfig,
+    Created,
     Identity,
+    NewAccount,
     Offering,
-    Profile,
+    Once,
     RemoteAccount,
     SignIn,
     StateReading,
@@ -48,6 +51,7 @@ from .errors import (
     Unsupported,
 )
 from .http import Http
+from .lacking import Lacking
 from .reading import mapping, text
 from .sendgrid_capabilities import SENDGRID
 from .sign_in import trusted
@@ -57,7 +61,7 @@ _ACCOUNTS = "/v3/partners/accounts"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
-class SendGrid:
+class SendGrid(Lacking):
     """Fulfils `portal.providers.base.Provider`."""
 
     capabilities = SENDGRID
@@ -101,19 +105,22 @@ class SendGrid:
                     raise
             self._http.sleep(pause)
 
-    def create_account(self, profile: Profile, offerings: list[Offering], *, test: bool) -> str:
-        if not profile.email.strip():  # without one, an unknown create could never be proven ours
+    def create_body(self, new: NewAccount) -> str:
+        if not new.profile.email.strip():  # without one, an unknown create could never be proven ours
             missing = FieldError(message="An e-mail address is needed.", field="email")
             raise Rejected("An account needs an e-mail address.", field_errors=(missing,))
-        given = {name: value for name, value in vars(profile).items() if value}
-        body = {"profile": given, "offerings": _wire_offerings(offerings)}
-        headers = {"T-Test-Account": "true"} if test else {}
-        call = Call("POST", _ACCOUNTS, "accounts.create", 201, changes=True, headers=headers, body=body)
+        given = {name: value for name, value in vars(new.profile).items() if value}
+        return json.dumps({"profile": given, "offerings": _wire_offerings(list(new.offerings))})
+
+    def create_account(self, new: NewAccount, once: Once) -> Created:
+        """There is no idempotency key here: the body alone is sent."""
+        headers = {"T-Test-Account": "true"} if new.test else {}
+        call = Call("POST", _ACCOUNTS, "accounts.create", 201, changes=True, headers=headers, text=once.body)
         answer = self._http.call(call)
         account_id = text(mapping(answer.json()).get("account_id"))
         if not _ID.fullmatch(account_id):
             raise answer.unusable("SendGrid says the account was created and gives no id for it.")
-        return account_id
+        return Created(account_id)
 
     def delete_account(self, account: AccountRef) -> None:
         self._http.call(Call("DELETE", _path(account), "accounts.delete", 204, changes=True))
@@ -135,7 +142,7 @@ class SendGrid:
     def state(self, account: AccountRef) -> StateReading:
         return answers.state(self._http.call(Call("GET", _path(account, "/state"), "state.read")))
 
-    def set_sending(self, account: AccountRef, *, on: bool) -> None:
+    def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
         body = {"state": "activated" if on else "deactivated"}
         self._http.call(Call("PUT", _path(account, "/state"), "state.write", 204, changes=True, body=body))
 

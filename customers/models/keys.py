@@ -1,0 +1,104 @@
+"""API keys of accounts as the provider lists them, and the few secrets that wait to be handed over or are kept.
+
+A secret is sealed from the moment it arrives. It waits for the person who asked, is shown once, and is then gone; only
+where the connection allows it and that person said so is it kept, still sealed, for setting up sending.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from customers.models.account import Account
+from customers.models.operation import Operation
+from portal import vault
+
+WAITS = timedelta(minutes=15)
+
+
+class AccountKey(models.Model):
+    """One API key of an account, as last read. Written by `customers.observations` alone."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="keys")
+    key_id = models.CharField(max_length=100)
+    label = models.CharField(max_length=255)
+    public_key = models.CharField(max_length=120, default="", blank=True)
+    scopes = models.JSONField(default=list)
+    ip_allow_list = models.JSONField(default=list)
+    made_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+    read_at = models.DateTimeField()
+    # When a complete list did not have it any more.
+    gone_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("account", "made_at", "id")
+        constraints = [models.UniqueConstraint(fields=("account", "key_id"), name="account_key_once")]
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class KeySecret(models.Model):
+    """The secret of one key. `sealed` is emptied when it was shown, when it was not fetched in time, or when the key is
+    gone, unless it is `kept`."""
+
+    SEALED_FIELDS: ClassVar[dict[str, str]] = {"sealed": "secret"}
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="key_secrets")
+    operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="key_secrets")
+    key_id = models.CharField(max_length=100)
+    last4 = models.CharField(max_length=4)
+    sealed = models.TextField(default="", blank=True)
+    holder = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    made_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    shown_at = models.DateTimeField(null=True)
+    kept = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [models.UniqueConstraint(fields=("account", "key_id"), name="key_secret_once")]
+        indexes = [
+            models.Index(fields=("expires_at",), condition=Q(kept=False) & ~Q(sealed=""), name="key_secret_to_forget")
+        ]
+
+    def __str__(self) -> str:
+        return f"secret of {self.key_id}"
+
+    def context_of(self, column: str) -> str:
+        """What the sealed column is bound to, so that a value copied to another row does not open."""
+        return f"customers.keysecret:{self.public_id}:{self.SEALED_FIELDS[column]}"
+
+    def seal(self, secret: str) -> None:
+        self.sealed = vault.seal(secret, context=self.context_of("sealed"))
+        self.last4 = secret[-4:]
+
+    def open(self) -> str:
+        return vault.open_sealed(self.sealed, context=self.context_of("sealed"))
+
+
+class SendingDomain(models.Model):
+    """A sending domain of an account, as last read with one of its keys. Written by `customers.observations` alone."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="domains")
+    name = models.CharField(max_length=255)
+    valid = models.BooleanField(default=False)
+    records = models.JSONField(default=list)
+    checked_at = models.DateTimeField(null=True)
+    made_at = models.DateTimeField(null=True)
+    read_at = models.DateTimeField()
+    gone_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("account", "name")
+        constraints = [models.UniqueConstraint(fields=("account", "name"), name="sending_domain_once")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,70 @@
+"""Every optional part of `Provider`, answered with "there is no such thing here". A provider inherits it and overrides
+what it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from .base import (
+    AccountRef,
+    AccountSettings,
+    ApiKey,
+    Capabilities,
+    CatalogEntry,
+    CreatedKey,
+    Details,
+    NewKey,
+    Offering,
+    Once,
+    PooledUsage,
+    Sending,
+    SignIn,
+)
+from .errors import Unsupported
+
+
+class Lacking:
+    capabilities: Capabilities
+
+    def catalog(self) -> list[CatalogEntry]:
+        self._lacks("catalogue of offerings")
+
+    def offerings(self, account: AccountRef) -> list[Offering]:
+        self._lacks("offerings")
+
+    def replace_offerings(self, account: AccountRef, offerings: list[Offering]) -> list[Offering]:
+        self._lacks("offerings")
+
+    def sign_in_url(self, account: AccountRef) -> SignIn:
+        self._lacks("sign-in as an account")
+
+    def details(self, account: AccountRef) -> Details:
+        self._lacks("account settings")
+
+    def update_settings(self, account: AccountRef, changes: Mapping[str, str | int]) -> AccountSettings:
+        self._lacks("account settings")
+
+    def keys(self, account: AccountRef) -> list[ApiKey]:
+        self._lacks("API keys of accounts")
+
+    def key_body(self, new: NewKey) -> str:
+        self._lacks("API keys of accounts")
+
+    def create_key(self, account: AccountRef, once: Once) -> CreatedKey:
+        self._lacks("API keys of accounts")
+
+    def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
+        self._lacks("API keys of accounts")
+
+    def delete_key(self, account: AccountRef, key_id: str) -> None:
+        self._lacks("API keys of accounts")
+
+    def sending(self, account: AccountRef, secret: str) -> Sending:
+        self._lacks("sending set-up")
+
+    def pooled_usage(self) -> PooledUsage:
+        self._lacks("usage of all accounts at once")
+
+    def _lacks(self, what: str) -> NoReturn:
+        raise Unsupported(f"{self.capabilities.label} has no {what}.")
