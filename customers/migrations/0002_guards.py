@@ -5,7 +5,15 @@ from django.db import migrations
 from portal.audit.triggers import AppendOnly
 
 ANSWER = [
-    "outcome", "status", "provider_request_id", "duration_ms", "response", "message", "result", "answered_at", "request",
+    "outcome",
+    "status",
+    "provider_request_id",
+    "duration_ms",
+    "response",
+    "message",
+    "result",
+    "answered_at",
+    "request",
 ]
 
 

@@ -3,6 +3,7 @@ from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
+from customers.models.sighting import Scan, Sighting
 
 __all__ = [
     "Account",
@@ -15,6 +16,8 @@ __all__ = [
     "Note",
     "Offering",
     "Operation",
+    "Scan",
     "SendingDomain",
+    "Sighting",
     "Step",
 ]

@@ -1,0 +1,114 @@
+"""Accounts as the provider's own list names them, known to us or not, and the walks through that list.
+
+Only a complete and believable walk says that something is *not* there. Written by `customers.reconcile` alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext_lazy as _
+
+from customers.models.account import Account
+from customers.models.connection import Connection
+
+
+class Scan(models.Model):
+    """One walk through a connection's whole account list. `slot` makes a walk of a kind unique: the UTC date for the
+    nightly one, the request's token for one somebody asked for, its time for one that looks for an unknown create."""
+
+    class Kind(models.TextChoices):
+        NIGHTLY = "nightly", _("Nightly")
+        ASKED = "asked", _("Asked for")
+        UNKNOWN = "unknown", _("Looking for an unknown create")
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("Running")
+        COMPLETE = "complete", _("Complete")
+        INCOMPLETE = "incomplete", _("Not read to its end")
+        REFUSED = "refused", _("Not believed")
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="scans")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    slot = models.CharField(max_length=64)
+    state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    # A walk whose worker never came back is incomplete from then on.
+    lease_until = models.DateTimeField()
+    seen = models.PositiveIntegerField(default=0)
+    first_seen = models.PositiveIntegerField(default=0)
+    orphans = models.PositiveIntegerField(default=0)
+    missing = models.PositiveIntegerField(default=0)
+    message = models.CharField(max_length=500, default="", blank=True)
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering = ("-started_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("connection", "kind", "slot"), name="scan_once_per_slot"),
+            models.UniqueConstraint(fields=("connection",), condition=Q(state="running"), name="scan_one_at_a_time"),
+            models.CheckConstraint(
+                condition=Q(state="running", finished_at__isnull=True)
+                | (~Q(state="running") & Q(finished_at__isnull=False)),
+                name="scan_finished_fits_state",
+            ),
+        ]
+        indexes = [models.Index(fields=("connection", "state", "-started_at"), name="scan_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.connection} {self.kind} {self.slot}"
+
+
+class SightingQuerySet(models.QuerySet["Sighting"]):
+    def unmapped(self) -> SightingQuerySet:
+        """Accounts at the provider that no account of ours names."""
+        ours = Account.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
+        return self.filter(~Exists(ours))
+
+    def orphans(self) -> SightingQuerySet:
+        """Unmapped, there at the last complete walk, and not ignored."""
+        return self.unmapped().filter(missing_since=None, gone_at=None, ignored_at=None)
+
+
+class Sighting(models.Model):
+    """One account of a connection as last listed. `missing_since` is the first complete walk that lacked it, `gone_at`
+    the second one, at least twelve hours later."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="sightings")
+    provider_id = models.CharField(max_length=100)
+    email = models.CharField(max_length=254, default="", blank=True)
+    name = models.CharField(max_length=255, default="", blank=True)
+    website = models.CharField(max_length=255, default="", blank=True)
+    made_at = models.DateTimeField(null=True, blank=True)
+    # None: an account of ours that no walk has met yet.
+    first_seen_at = models.DateTimeField(null=True, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    missing_since = models.DateTimeField(null=True, blank=True)
+    gone_at = models.DateTimeField(null=True, blank=True)
+    ignored_at = models.DateTimeField(null=True, blank=True)
+    ignored_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    ignored_why = models.CharField(max_length=500, default="", blank=True)
+
+    objects: ClassVar[SightingQuerySet] = SightingQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ("connection", "provider_id")
+        constraints = [models.UniqueConstraint(fields=("connection", "provider_id"), name="sighting_once")]
+        indexes = [
+            models.Index(fields=("connection", "made_at"), name="sighting_made"),
+            models.Index(fields=("connection",), condition=Q(missing_since__isnull=False), name="sighting_missing"),
+        ]
+
+    def __str__(self) -> str:
+        return self.provider_id

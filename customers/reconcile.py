@@ -1,0 +1,204 @@
+"""Walk a provider's whole account list and keep what it says: which accounts are there, which are missing, which are
+nobody's. Nothing here ever changes anything at a provider, and nothing is concluded from a walk that did not reach the
+end of the list or that cannot be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from customers.models import Account, Connection
+from customers.models.account import AccountState
+from customers.models.sighting import Scan, Sighting
+from customers.observations import heard_from
+from portal.access.models import User
+from portal.providers import Provider, ProviderError, RemoteAccount
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(minutes=3)
+PATIENCE = 600.0
+BATCH = 500
+# Missing accounts are called gone by a second complete walk that starts this much later.
+GONE_AFTER = timedelta(hours=12)
+# A walk that lacks more than this share of what was there, and more than this many, is not believed.
+BELIEVABLE_SHARE = 0.2
+BELIEVABLE_COUNT = 5
+S = Scan.State
+Clock = Callable[[], datetime]
+Beat = Callable[[], None]
+
+
+class GivenUp(Exception):
+    """The walk's lease ran out and it was closed; it writes nothing more."""
+
+
+def begin(
+    *, connection: Connection, kind: str, slot: str, now: datetime, asked_by: User | None = None
+) -> tuple[Scan, bool]:
+    """The walk of this slot and whether it was begun just now. While another one runs, that one is returned."""
+    expire(connection=connection, now=now)
+    try:
+        with transaction.atomic():
+            return (
+                Scan.objects.create(
+                    connection=connection, kind=kind, slot=slot, started_at=now, lease_until=now + LEASE,
+                    asked_by=asked_by,
+                ),
+                True,
+            )  # fmt: skip
+    except IntegrityError:
+        same = Scan.objects.filter(connection=connection, kind=kind, slot=slot).first()
+        running = Scan.objects.filter(connection=connection, state=S.RUNNING).first()
+        found = same or running
+        if found is None:
+            return begin(connection=connection, kind=kind, slot=slot, now=now, asked_by=asked_by)
+        return found, False
+
+
+def expire(*, connection: Connection, now: datetime) -> None:
+    """A walk whose worker did not come back was not read to its end."""
+    Scan.objects.filter(connection=connection, state=S.RUNNING, lease_until__lt=now).update(
+        state=S.INCOMPLETE, finished_at=now, message="The worker ended before the list was read to its end."
+    )
+
+
+def walk(
+    scan: Scan, provider: Provider, *, clock: Clock = timezone.now, beat: Callable[[], None] | None = None
+) -> Scan:
+    """Read the whole list and keep it. `beat` is called now and then, for a caller that holds a lease of its own.
+
+    Never raises `ProviderError`: then the walk is incomplete, its message says why, and nothing else was written.
+    """
+    try:
+        return _walk(scan, provider, clock, beat)
+    except GivenUp:
+        scan.refresh_from_db()
+        return scan
+
+
+def _walk(scan: Scan, provider: Provider, clock: Clock, beat: Beat | None) -> Scan:
+    found: dict[str, RemoteAccount] = {}
+    try:
+        for remote in provider.list_accounts(patience=PATIENCE):
+            found[remote.id] = remote
+            if len(found) % BATCH == 0:
+                _renew(scan, clock())
+                if beat:
+                    beat()
+    except ProviderError as error:
+        return _end(scan, S.INCOMPLETE, now=clock(), message=str(error))
+    heard_from(connection_id=scan.connection_id, now=clock())
+    if refusal := _not_believable(scan, found):
+        return _end(scan, S.REFUSED, now=clock(), message=refusal, seen=len(found))
+    return _keep(scan, found, clock)
+
+
+def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
+    """The newest complete walk that began at `since` or later."""
+    return Scan.objects.filter(connection=connection, state=S.COMPLETE, started_at__gte=since).first()
+
+
+def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Account]:
+    """Accounts of ours that a walk begun at `before` had to meet."""
+    return Account.objects.filter(
+        connection=connection, provider_id__isnull=False, created_at__lt=before
+    ).exclude(state=AccountState.DELETED)  # fmt: skip
+
+
+def _not_believable(scan: Scan, found: dict[str, RemoteAccount]) -> str:
+    """Why this walk is refused whole; "" when it may be believed. A list that suddenly lacks much of what was there is
+    more likely another account's list, or a broken one, than the truth."""
+    sightings = Sighting.objects.filter(connection=scan.connection)
+    known = set(sightings.filter(first_seen_at__isnull=False).values_list("provider_id", flat=True))
+    known |= set(_ids(should_be_there(scan.connection, before=scan.started_at)))
+    known -= set(sightings.filter(missing_since__isnull=False).values_list("provider_id", flat=True))
+    known -= set(_ids(Account.objects.filter(connection=scan.connection, state=AccountState.DELETED)))
+    lost = len(known - found.keys())
+    if lost > BELIEVABLE_COUNT and lost > len(known) * BELIEVABLE_SHARE:
+        return _("%(lost)d of %(known)d accounts are missing at once. That is not believed; nothing was concluded.") % {
+            "lost": lost, "known": len(known),
+        }  # fmt: skip
+    return ""
+
+
+def _ids(accounts: QuerySet[Account]) -> list[str]:
+    return [each for each in accounts.values_list("provider_id", flat=True) if each]
+
+
+def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock) -> Scan:
+    known = set(Sighting.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
+    rows = list(found.values())
+    for start in range(0, len(rows), BATCH):
+        _renew(scan, clock())
+        _see(scan, rows[start : start + BATCH])
+    missing = _mark_missing(scan, now=clock())
+    orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
+    return _end(
+        scan, S.COMPLETE, now=clock(), seen=len(found), first_seen=len(found.keys() - known), orphans=orphans,
+        missing=missing,
+    )  # fmt: skip
+
+
+def _see(scan: Scan, rows: Iterable[RemoteAccount]) -> None:
+    sightings = [
+        Sighting(
+            connection=scan.connection, provider_id=row.id, email=row.email[:254],
+            name=row.settings.name if row.settings else "", website=row.settings.website if row.settings else "",
+            made_at=row.created_at, first_seen_at=scan.started_at, last_seen_at=scan.started_at,
+        )
+        for row in rows
+    ]  # fmt: skip
+    Sighting.objects.bulk_create(
+        sightings,
+        update_conflicts=True,
+        unique_fields=["connection", "provider_id"],
+        update_fields=["email", "name", "website", "made_at", "last_seen_at"],
+    )
+    met = Sighting.objects.filter(connection=scan.connection, provider_id__in=[each.provider_id for each in sightings])
+    met.filter(first_seen_at=None).update(first_seen_at=F("last_seen_at"))
+    met.exclude(missing_since=None, gone_at=None).update(missing_since=None, gone_at=None)
+
+
+def _mark_missing(scan: Scan, *, now: datetime) -> int:
+    """What a complete walk lacks: missing from now on, and gone where an earlier one lacked it twelve hours ago."""
+    met_once = Sighting.objects.filter(connection=scan.connection, provider_id=OuterRef("provider_id"))
+    never_met = should_be_there(scan.connection, before=scan.started_at).filter(~Exists(met_once))
+    Sighting.objects.bulk_create(
+        [
+            Sighting(connection=scan.connection, provider_id=provider_id, missing_since=scan.started_at)
+            for provider_id in never_met.values_list("provider_id", flat=True)
+            if provider_id
+        ],
+        ignore_conflicts=True,
+    )
+    unseen = Sighting.objects.filter(
+        Q(last_seen_at=None) | Q(last_seen_at__lt=scan.started_at), connection=scan.connection
+    )
+    unseen.filter(missing_since=None).update(missing_since=scan.started_at)
+    unseen.filter(missing_since__lte=scan.started_at - GONE_AFTER, gone_at=None).update(gone_at=scan.started_at)
+    ours = Account.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id")).exclude(
+        state=AccountState.DELETED
+    )
+    return unseen.filter(Exists(ours)).count()
+
+
+def _renew(scan: Scan, now: datetime) -> None:
+    if Scan.objects.filter(pk=scan.pk, state=S.RUNNING).update(lease_until=now + LEASE) != 1:
+        raise GivenUp
+
+
+def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: int) -> Scan:
+    running = Scan.objects.filter(pk=scan.pk, state=S.RUNNING)
+    if running.update(state=state, finished_at=now, message=message[:500], **counts) != 1:
+        raise GivenUp
+    scan.refresh_from_db()
+    log.info("scan.ended", scan=str(scan.public_id), state=scan.state, seen=scan.seen)
+    return scan
