@@ -1,0 +1,233 @@
+"""What a key of an account may do: one form for the first key of a new account, a further key, and changing one.
+
+Where a person finds it: label, rights (a bundle with a readable name, or single scopes), the addresses it works from,
+and whether its secret is kept. `templates/customers/keys/_key_fields.html` shows it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django import forms
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from customers.models import AccountKey, Connection
+from portal.providers import Capabilities, KeyBundle, NewKey
+
+# The value of `rights` that means: the scopes ticked one by one.
+SINGLE = "single"
+# The provider takes 255; the operation's code follows what people type (" · op_7C31AB").
+LABEL_MAX = 240
+_LABEL = re.compile(r"(?P<typed>.*) · (?P<code>op_[0-9A-F]{6})", re.DOTALL)
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """What people typed, and the code of the operation that made the key ("" where there is none)."""
+    found = _LABEL.fullmatch(label)
+    return (found["typed"], found["code"]) if found else (label, "")
+
+
+def joined_label(typed: str, code: str) -> str:
+    return f"{typed} · {code}" if code else typed
+
+
+def bundle_of(capabilities: Capabilities, scopes: Iterable[str]) -> KeyBundle | None:
+    """The bundle that is exactly these scopes."""
+    wanted = set(scopes)
+    return next((each for each in capabilities.key_bundles if set(each.scopes) == wanted), None)
+
+
+def family_of(scope: str) -> str:
+    """What a scope is about, from its first word: "smtp-credentials:read:all" -> "Smtp credentials"."""
+    return scope.partition(":")[0].replace("-", " ").capitalize()
+
+
+class AddressesField(forms.CharField):
+    """Addresses and networks, one in a line. The value is canonical, as providers keep it: a network in every line,
+    without host bits, each once, in the order typed."""
+
+    widget = forms.Textarea
+    default_error_messages = {
+        "address": gettext_lazy(
+            "Line %(line)d, “%(text)s”, is neither an address nor a network such as 203.0.113.0/24."
+        ),
+        "everyone": gettext_lazy("Line %(line)d, “%(text)s”, allows every address. Leave the list empty for that."),
+        "most": gettext_lazy("These are %(count)d addresses. At most %(most)d are possible."),
+    }
+
+    def __init__(self, *, most: int = 100, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.most = most
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            value = "\n".join(value)
+        lines = enumerate(re.split(r"[\n,;]", super().to_python(value) or ""), start=1)
+        found = [self._network(line, text.strip()) for line, text in lines if text.strip()]
+        return tuple(dict.fromkeys(str(each) for each in found))
+
+    def _network(self, line: int, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        shown = {"line": line, "text": text[:60]}
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise forms.ValidationError(self.error_messages["address"], code="address", params=shown) from None
+        if network.prefixlen == 0:
+            raise forms.ValidationError(self.error_messages["everyone"], code="everyone", params=shown)
+        return network
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if len(value) > self.most:
+            shown = {"count": len(value), "most": self.most}
+            raise forms.ValidationError(self.error_messages["most"], code="most", params=shown)
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators("\n".join(value))
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list | tuple) else value
+
+
+class KeyForm(forms.Form):
+    """`key` is the one that is changed, None for a new one: only a new one has a secret to keep.
+
+    `new_key`, `keeps` and `changes()` are for a valid form.
+    """
+
+    label = forms.CharField(
+        label=gettext_lazy("Label"),
+        max_length=LABEL_MAX,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": gettext_lazy("Name it after what uses it, such as “web shop”.")},
+    )
+    rights = forms.ChoiceField(
+        label=gettext_lazy("What it may do"),
+        widget=forms.RadioSelect,
+        error_messages={"required": gettext_lazy("Choose what the key may do.")},
+    )
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("Single scopes"), widget=forms.CheckboxSelectMultiple, required=False
+    )
+    ip_allow_list = AddressesField(
+        label=gettext_lazy("Addresses it works from"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"}),
+    )
+    keep = forms.BooleanField(label=gettext_lazy("Keep this key, encrypted, to set up sending"), required=False)
+
+    def __init__(
+        self,
+        connection: Connection,
+        data: Mapping[str, Any] | None = None,
+        *,
+        key: AccountKey | None = None,
+        initial: dict[str, Any] | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        self.capabilities = connection.capabilities
+        self.key = key
+        super().__init__(data, initial=self._start() | (initial or {}), prefix=prefix)
+        bundles = [(each.name, _(each.label)) for each in self.capabilities.key_bundles]
+        self.fields["rights"].choices = [*bundles, (SINGLE, _("Choose single scopes"))]  # type: ignore[attr-defined]
+        known = dict.fromkeys([*self.capabilities.key_scopes, *(key.scopes if key else [])])
+        self.fields["scopes"].choices = [(each, each) for each in known]  # type: ignore[attr-defined]
+        self.fields["ip_allow_list"].most = self.capabilities.ip_allow_list_max  # type: ignore[attr-defined]
+        if key or not (connection.keep_keys and self.capabilities.sending_setup):
+            del self.fields["keep"]
+
+    def _start(self) -> dict[str, Any]:
+        if self.key is None:
+            return {"rights": self.capabilities.key_bundles[0].name if self.capabilities.key_bundles else SINGLE}
+        bundle = bundle_of(self.capabilities, self.key.scopes)
+        return {
+            "label": split_label(self.key.label)[0],
+            "rights": bundle.name if bundle else SINGLE,
+            "scopes": self.key.scopes,
+            "ip_allow_list": self.key.ip_allow_list,
+        }
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if values.get("rights") == SINGLE and not values.get("scopes") and "scopes" not in self.errors:
+            self.add_error("scopes", _("Tick at least one scope, or choose a bundle."))
+        return values
+
+    # -- for the page ------------------------------------------------------------------------------------------
+
+    @property
+    def bundles(self) -> list[tuple[KeyBundle, bool]]:
+        """Each bundle, and whether it is the chosen one."""
+        return [(each, each.name == self["rights"].value()) for each in self.capabilities.key_bundles]
+
+    @property
+    def is_single(self) -> bool:
+        return bool(self["rights"].value() == SINGLE)
+
+    @cached_property
+    def families(self) -> list[tuple[str, list[tuple[int, str, bool]]]]:
+        """The single scopes by what they are about: number, scope, ticked."""
+        ticked = set(self["scopes"].value() or [])
+        found: dict[str, list[tuple[int, str, bool]]] = {}
+        for number, (scope, _label) in enumerate(self.fields["scopes"].choices):  # type: ignore[attr-defined]
+            found.setdefault(family_of(scope), []).append((number, scope, scope in ticked))
+        return list(found.items())
+
+    # -- once it is valid --------------------------------------------------------------------------------------
+
+    @property
+    def chosen_scopes(self) -> tuple[str, ...]:
+        """In the order they are offered. Where a scope for all domains is chosen, the same for one domain is
+        dropped, as the provider does."""
+        rights = self.cleaned_data["rights"]
+        if rights != SINGLE:
+            return next(each.scopes for each in self.capabilities.key_bundles if each.name == rights)
+        chosen = set(self.cleaned_data["scopes"])
+        offered = [scope for scope, _label in self.fields["scopes"].choices]  # type: ignore[attr-defined]
+        return tuple(each for each in offered if each in chosen and not _swallowed(each, chosen))
+
+    @property
+    def new_key(self) -> NewKey:
+        values = self.cleaned_data
+        return NewKey(values["label"].strip(), self.chosen_scopes, values["ip_allow_list"])
+
+    @property
+    def keeps(self) -> bool:
+        return bool(self.cleaned_data.get("keep"))
+
+    def changes(self, key: AccountKey) -> dict[str, Any]:
+        """Only what differs from the key as it was read: label, scopes, ip_allow_list. {} = nothing does."""
+        new, (_typed, code) = self.new_key, split_label(key.label)
+        label = joined_label(new.label, code)
+        changed: dict[str, Any] = {"label": label} if label != key.label else {}
+        if set(new.scopes) != set(key.scopes):
+            changed["scopes"] = list(new.scopes)
+        if set(new.ip_allow_list) != set(key.ip_allow_list):
+            changed["ip_allow_list"] = list(new.ip_allow_list)
+        return changed
+
+    def rewritten(self) -> list[tuple[str, str]]:
+        """Addresses that are kept in another form than they were typed in, to be said to the person."""
+        lines = re.split(r"[\n,;]", str(self["ip_allow_list"].value() or ""))
+        pairs = [
+            (text.strip(), str(ipaddress.ip_network(text.strip(), strict=False))) for text in lines if text.strip()
+        ]
+        return [
+            (typed, kept) for typed, kept in dict.fromkeys(pairs) if kept not in (typed, f"{typed}/32", f"{typed}/128")
+        ]
+
+
+def _swallowed(scope: str, chosen: set[str]) -> bool:
+    stem, _colon, last = scope.rpartition(":")
+    return last.startswith("{") and f"{stem}:all" in chosen
+
+
+class AskKeyForm(KeyForm):
+    """The form of a key's own page."""
+
+    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
