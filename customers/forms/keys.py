@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -17,34 +17,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.models import AccountKey, Connection
-from portal.providers import Capabilities, KeyBundle, NewKey
+from customers.queries.keys import bundle_of, family_of, joined_label, split_label
+from portal.providers import KeyBundle, NewKey
 
 # The value of `rights` that means: the scopes ticked one by one.
 SINGLE = "single"
 # The provider takes 255; the operation's code follows what people type (" · op_7C31AB").
 LABEL_MAX = 240
-_LABEL = re.compile(r"(?P<typed>.*) · (?P<code>op_[0-9A-F]{6})", re.DOTALL)
-
-
-def split_label(label: str) -> tuple[str, str]:
-    """What people typed, and the code of the operation that made the key ("" where there is none)."""
-    found = _LABEL.fullmatch(label)
-    return (found["typed"], found["code"]) if found else (label, "")
-
-
-def joined_label(typed: str, code: str) -> str:
-    return f"{typed} · {code}" if code else typed
-
-
-def bundle_of(capabilities: Capabilities, scopes: Iterable[str]) -> KeyBundle | None:
-    """The bundle that is exactly these scopes."""
-    wanted = set(scopes)
-    return next((each for each in capabilities.key_bundles if set(each.scopes) == wanted), None)
-
-
-def family_of(scope: str) -> str:
-    """What a scope is about, from its first word: "smtp-credentials:read:all" -> "Smtp credentials"."""
-    return scope.partition(":")[0].replace("-", " ").capitalize()
 
 
 class AddressesField(forms.CharField):
