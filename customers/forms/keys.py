@@ -22,6 +22,12 @@ from portal.providers import KeyBundle, NewKey
 
 # The value of `rights` that means: the scopes ticked one by one.
 SINGLE = "single"
+WHY_DELETE_KEY = [
+    ("replaced", gettext_lazy("Replaced by another")),
+    ("leaked", gettext_lazy("It leaked")),
+    ("unused", gettext_lazy("No longer used")),
+    ("other", gettext_lazy("Other")),
+]
 # The provider takes 255; the operation's code follows what people type (" · op_7C31AB").
 LABEL_MAX = 240
 
@@ -210,3 +216,33 @@ class AskKeyForm(KeyForm):
     """The form of a key's own page."""
 
     client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+
+
+class RotateForm(forms.Form):
+    """A new key in the place of an old one: when does the old one go, and is the new one kept."""
+
+    LATER, THEN = "later", "then"
+    old = forms.ChoiceField(
+        label=gettext_lazy("Delete the old key"),
+        widget=forms.RadioSelect,
+        choices=[
+            (LATER, gettext_lazy("When the customer has switched: I will do it")),
+            (THEN, gettext_lazy("As soon as the new one exists: what uses the old one stops then")),
+        ],
+        initial=LATER,
+    )
+    keep = forms.BooleanField(label=gettext_lazy("Keep the new key, encrypted, to set up sending"), required=False)
+    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+
+    def __init__(self, *args: Any, connection: Connection, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not (connection.keep_keys and connection.capabilities.sending_setup):
+            del self.fields["keep"]
+
+    @property
+    def keeps(self) -> bool:
+        return bool(self.cleaned_data.get("keep"))
+
+    @property
+    def deletes_old(self) -> bool:
+        return bool(self.cleaned_data["old"] == self.THEN)

@@ -1,0 +1,93 @@
+"""What the pages "from provisioned to sending" read: domains, their DNS records, and the messages sent to try them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.utils.translation import gettext as _
+
+from customers.models import Account, Operation, SendingDomain
+from customers.states import OPEN, OperationKind
+
+MESSAGES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """One DNS record the customer publishes. `in_place` is what the provider's last check found; None = not said."""
+
+    type: str
+    host: str
+    content: str
+    required: bool = True
+    in_place: bool | None = None
+
+
+@dataclass(frozen=True)
+class DomainLine:
+    domain: SendingDomain
+
+    @cached_property
+    def records(self) -> list[RecordLine]:
+        return [RecordLine(**row) for row in self.domain.records]
+
+    @property
+    def required(self) -> list[RecordLine]:
+        return [each for each in self.records if each.required]
+
+    @property
+    def missing(self) -> list[RecordLine]:
+        """Required, and not found by the last check."""
+        return [each for each in self.required if not each.in_place]
+
+
+@dataclass(frozen=True)
+class SendingPage:
+    lines: list[DomainLine]
+    # Domains that are asked for and not there yet.
+    adding: list[Operation]
+
+
+def sending_page(account: Account) -> SendingPage:
+    """The number of queries does not depend on the number of domains."""
+    domains = SendingDomain.objects.filter(account=account, gone_at=None)
+    adding = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD, state__in=OPEN)
+    return SendingPage([DomainLine(each) for each in domains], list(adding.order_by("pk")))
+
+
+def domain_line(account: Account, name: str) -> DomainLine | None:
+    domain = SendingDomain.objects.filter(account=account, name=name, gone_at=None).first()
+    return DomainLine(domain) if domain else None
+
+
+def test_messages(account: Account, domain: str) -> list[Operation]:
+    """The latest tries from an address at the domain, newest first."""
+    tries = Operation.objects.filter(
+        account=account, kind=OperationKind.TEST_MESSAGE, payload__sender__iendswith=f"@{domain}"
+    )
+    return list(tries.select_related("requested_by").order_by("-pk")[:MESSAGES_SHOWN])
+
+
+def letter(line: DomainLine) -> tuple[str, str]:
+    """Subject and text of the e-mail that tells the customer what to publish, in plain text."""
+    name = line.domain.name
+    parts = [
+        _("Hello,"),
+        _("before e-mail can be sent from %(domain)s, publish these DNS records where the domain's DNS is run:")
+        % {"domain": name},
+        *[_record_text(number, record) for number, record in enumerate(line.records, start=1)],
+        _(
+            "Copy each value whole, as one line. Some DNS services add the domain to the host by themselves; then leave "
+            "it off there. A record can take up to two days to be seen everywhere."
+        ),
+        _("Tell us when it is done, and we check it."),
+    ]
+    return _("DNS records for sending from %(domain)s") % {"domain": name}, "\n\n".join(parts) + "\n"
+
+
+def _record_text(number: int, record: RecordLine) -> str:
+    shown = {"n": number, "type": record.type, "host": record.host, "value": record.content}
+    if record.required:
+        return _("%(n)d. Type: %(type)s\n   Host: %(host)s\n   Value: %(value)s") % shown
+    return _("%(n)d. Type: %(type)s (recommended)\n   Host: %(host)s\n   Value: %(value)s") % shown
