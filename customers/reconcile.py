@@ -11,18 +11,24 @@ from datetime import datetime, timedelta
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from customers.clients import client_for
 from customers.models import Account, Connection
 from customers.models.account import AccountState
 from customers.models.sighting import Scan, Sighting
 from customers.observations import heard_from
+from customers.poke import poke
+from portal import audit
 from portal.access.models import User
 from portal.providers import Provider, ProviderError, RemoteAccount
+from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
 
+WALK = "customers.walk"
 LEASE = timedelta(minutes=3)
 PATIENCE = 600.0
 BATCH = 500
@@ -31,6 +37,7 @@ GONE_AFTER = timedelta(hours=12)
 # A walk that lacks more than this share of what was there, and more than this many, is not believed.
 BELIEVABLE_SHARE = 0.2
 BELIEVABLE_COUNT = 5
+NIGHTLY_HOUR, NIGHTLY_TRIES = 2, 3
 S = Scan.State
 Clock = Callable[[], datetime]
 Beat = Callable[[], None]
@@ -202,3 +209,55 @@ def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: 
     scan.refresh_from_db()
     log.info("scan.ended", scan=str(scan.public_id), state=scan.state, seen=scan.seen)
     return scan
+
+
+# --- Asked for, and by night ------------------------------------------------------------------------------------------
+
+
+def ask_scan(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> Scan:
+    """A walk through one connection, by a worker. While one runs, that one is returned."""
+    with transaction.atomic():
+        scan, begun = begin(
+            connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, asked_by=actor
+        )  # fmt: skip
+        if begun:
+            audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
+            poke(WALK, scan.pk)
+    return scan
+
+
+def ask_scans(*, actor: User | None, now: datetime, request: HttpRequest | None = None) -> list[Scan]:
+    """A walk through every connection that is not paused."""
+    connections = Connection.objects.filter(paused="")
+    return [ask_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
+
+
+def nightly(*, now: datetime) -> int:
+    """One walk for each connection and UTC date, tried again a few times where the list was not read to its end.
+
+    Returns how many began. Safe to call at any time: what ran already does not run again."""
+    begun = 0
+    if now.hour < NIGHTLY_HOUR:
+        return 0
+    for connection in Connection.objects.filter(paused=""):
+        expire(connection=connection, now=now)
+        tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
+        if tonight.exclude(state=S.INCOMPLETE).exists() or tonight.count() >= NIGHTLY_TRIES:
+            continue
+        slot = f"{now:%Y-%m-%d} {tonight.count() + 1}"
+        scan, new = begin(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
+        if new:
+            begun += 1
+            poke(WALK, scan.pk)
+    return begun
+
+
+def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = client_for) -> None:
+    """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
+    scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=S.RUNNING, taken_at=None).first()
+    if scan is None or Scan.objects.filter(pk=scan_id, taken_at=None).update(taken_at=timezone.now()) != 1:
+        return
+    try:
+        walk(scan, connect(scan.connection))
+    except CannotOpen as error:
+        _end(scan, S.INCOMPLETE, now=timezone.now(), message=str(error))

@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from customers import dispatcher, observations, provisioning
+from customers import dispatcher, observations, provisioning, reconcile
 from customers.models import Account
 from portal.providers import ProviderError
 
@@ -32,3 +32,13 @@ def read_account(account_id: int, **_: Any) -> None:
         observations.read_account(account=account, now=timezone.now())
     except ProviderError:
         return  # the time of trying is kept; it is asked again later
+
+
+@shared_task(name="customers.walk")
+def walk(scan_id: int, **_: Any) -> None:
+    reconcile.walk_now(scan_id)
+
+
+@shared_task(name="customers.nightly_walks")
+def nightly_walks(**_: Any) -> None:
+    reconcile.nightly(now=timezone.now())

@@ -178,6 +178,7 @@ CELERY_TASK_ROUTES = {"billing.*": {"queue": "sync"}}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "dispatch operations": {"task": "customers.dispatch", "schedule": 5.0},
+    "walk through the providers' lists": {"task": "customers.nightly_walks", "schedule": 600.0},
     "advance usage runs": {"task": "billing.advance_runs", "schedule": 30.0},
     "seal audit events": {"task": "audit.seal", "schedule": 10.0},
 }

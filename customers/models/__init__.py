@@ -1,6 +1,7 @@
 from customers.models.account import Account
 from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
+from customers.models.drift import DriftIgnore
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
 from customers.models.sighting import Scan, Sighting
@@ -11,6 +12,7 @@ __all__ = [
     "Attempt",
     "Connection",
     "Customer",
+    "DriftIgnore",
     "FinalReading",
     "KeySecret",
     "Note",

@@ -39,6 +39,8 @@ class Scan(models.Model):
     state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
+    # When a worker took it up; a message that comes twice finds it taken.
+    taken_at = models.DateTimeField(null=True, blank=True)
     # A walk whose worker never came back is incomplete from then on.
     lease_until = models.DateTimeField()
     seen = models.PositiveIntegerField(default=0)

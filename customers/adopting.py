@@ -1,0 +1,110 @@
+"""Take over an account that exists at the provider: it becomes a customer's, wanted exactly as it is found.
+
+Nothing is changed at the provider. What is read live is the account's state, its offerings or its settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.models import Account, Customer, Sighting
+from customers.models.account import AccountState, as_rows
+from customers.operations import UnableToAsk
+from portal import audit
+from portal.access.models import User
+from portal.access.permissions import allowed
+from portal.providers import AccountRef, NotFound, Provider, ProviderError
+
+ROUTE = "customers:orphan-adopt"
+
+
+def adopt(
+    *,
+    actor: User,
+    sighting: Sighting,
+    customer: Customer,
+    provider: Provider,
+    now: datetime,
+    reason: str = "",
+    request: HttpRequest | None = None,
+) -> Account:
+    """Make `sighting` an account of `customer`. Raises `UnableToAsk`: not there, taken, or not readable now."""
+    if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
+        raise UnableToAsk(_("Your role may not do this."))
+    columns = _read(sighting, provider, now=now)
+    try:
+        with transaction.atomic():
+            account = Account.objects.create(
+                customer=customer, connection=sighting.connection, provider_id=sighting.provider_id,
+                changed_at=now, changed_what=_("Taken over"), **columns,
+            )  # fmt: skip
+            Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
+            Sighting.objects.filter(pk=sighting.pk).update(ignored_at=None, ignored_by=None, ignored_why="")
+            audit.record(
+                actor=actor, verb="account.adopted", obj=account, customer=customer, account=account,
+                after={"provider_id": sighting.provider_id, "state": columns["state"]}, reason=reason, request=request,
+            )  # fmt: skip
+    except IntegrityError:
+        raise UnableToAsk(_("This account is a customer's already.")) from None
+    return account
+
+
+def _read(sighting: Sighting, provider: Provider, *, now: datetime) -> dict[str, Any]:
+    """The account's columns as the provider has them at this moment, wanted just so."""
+    ref = AccountRef(sighting.provider_id)
+    try:
+        if provider.capabilities.settings:
+            details = provider.details(ref)
+            settings = asdict(details.settings)
+            state, email = details.state, ""
+            columns: dict[str, Any] = {
+                "settings": settings, "desired_settings": settings, "settings_read_at": now,
+                "domain_count": details.domains, "member_count": details.members,
+                "last_activity_at": details.last_activity_at,
+            }  # fmt: skip
+        else:
+            state, rows = provider.state(ref), as_rows(provider.offerings(ref))
+            identity = provider.identity(ref)
+            email = identity.email or sighting.email
+            columns = {
+                "offerings": rows, "desired_offerings": rows, "offerings_read_at": now,
+                "package": next((row["name"] for row in rows if row["type"] == "package"), ""),
+                "v2_username": (identity.username or "")[:120],
+            }  # fmt: skip
+    except NotFound:
+        raise UnableToAsk(_("The provider does not know this account any more.")) from None
+    except ProviderError as error:
+        raise UnableToAsk(_("The account could not be read: %(why)s Nothing was changed.") % {"why": error}) from None
+    stopped = str(state.state) == AccountState.STOPPED_BY_US
+    return columns | {
+        "email": email, "state": state.state, "state_raw": state.raw[:60], "state_read_at": now, "read_tried_at": now,
+        "desired_state": Account.Desired.STOPPED if stopped else Account.Desired.ACTIVE,
+    }  # fmt: skip
+
+
+def leave_aside(
+    *, actor: User, sighting: Sighting, reason: str, now: datetime, request: HttpRequest | None = None
+) -> None:
+    """Not ours to run: off the board, with the reason kept. Raises `UnableToAsk`."""
+    if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
+        raise UnableToAsk(_("Your role may not do this."))
+    if not reason.strip():
+        raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
+    with transaction.atomic():
+        Sighting.objects.filter(pk=sighting.pk).update(ignored_at=now, ignored_by=actor, ignored_why=reason[:500])
+        audit.record(actor=actor, verb="orphan.ignored", obj=sighting, reason=reason, request=request)
+
+
+def watch_again(*, actor: User, sighting: Sighting, request: HttpRequest | None = None) -> None:
+    with transaction.atomic():
+        changed = Sighting.objects.filter(pk=sighting.pk, ignored_at__isnull=False).update(
+            ignored_at=None, ignored_by=None, ignored_why=""
+        )
+        if changed:
+            audit.record(actor=actor, verb="orphan.watched", obj=sighting, request=request)

@@ -1,0 +1,122 @@
+"""What the drift board reads: accounts that differ, and accounts nobody here knows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Max, Q, QuerySet
+
+from customers.drift import Drift, drifting, drifts_of
+from customers.models import Account, Connection, Customer, Scan, Sighting
+
+PER_PAGE = 50
+
+
+@dataclass
+class Board:
+    """`groups` are the accounts of this page with their differences; an ignored one is left out unless asked for."""
+
+    page: Page[Account]
+    groups: list[tuple[Account, list[Drift]]]
+    view: str
+    orphans: int
+    connection_choices: list[tuple[str, str]]
+    kept: list[tuple[str, str]]
+    scans: list[Scan] = field(default_factory=list)
+
+    @property
+    def checked_at(self) -> datetime | None:
+        return min((each.started_at for each in self.scans if each.state == Scan.State.COMPLETE), default=None)
+
+
+def board(asked: Mapping[str, str], *, today: date) -> Board:
+    """The board as the URL asks for it. The number of queries does not depend on the number of rows."""
+    found = _narrowed(drifting(Account.objects.all()), asked).select_related("customer", "connection")
+    page = Paginator(found.order_by("-changed_at", "-pk"), PER_PAGE).get_page(asked.get("page"))
+    show_ignored = asked.get("view") == "ignored"
+    by_account: dict[int, list[Drift]] = {}
+    for each in drifts_of(page.object_list, today=today):
+        if show_ignored or each.ignored is None:
+            by_account.setdefault(each.account.pk, []).append(each)
+    return Board(
+        page=page,
+        groups=[(account, by_account[account.pk]) for account in page.object_list if account.pk in by_account],
+        view="ignored" if show_ignored else "",
+        orphans=Sighting.objects.orphans().count(),
+        connection_choices=_connections(),
+        kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
+        scans=latest_scans(),
+    )
+
+
+def latest_scans() -> list[Scan]:
+    """The newest complete walk of each connection, and a running one before it."""
+    newest = Scan.objects.filter(state=Scan.State.COMPLETE).values("connection").annotate(last=Max("pk")).values("last")
+    wanted = Q(pk__in=newest) | Q(state=Scan.State.RUNNING)
+    return list(Scan.objects.filter(wanted).select_related("connection").order_by("connection__name", "state"))
+
+
+def _narrowed(found: QuerySet[Account], asked: Mapping[str, str]) -> QuerySet[Account]:
+    if key := _uuid(asked.get("connection", "")):
+        found = found.filter(connection__public_id=key)
+    text = asked.get("q", "").strip()[:200].casefold()
+    if text:
+        customers = Customer.objects.filter(search__contains=text).values("pk")
+        found = found.filter(Q(customer__in=customers) | Q(provider_id=text))
+    return found
+
+
+@dataclass
+class Orphans:
+    page: Page[Sighting]
+    view: str
+    connection_choices: list[tuple[str, str]]
+    kept: list[tuple[str, str]]
+
+
+def orphans(asked: Mapping[str, str]) -> Orphans:
+    """Accounts at the provider that no account of ours names; the ignored ones where asked for."""
+    ignored = asked.get("view") == "ignored"
+    found = Sighting.objects.unmapped().filter(ignored_at__isnull=False) if ignored else Sighting.objects.orphans()
+    if key := _uuid(asked.get("connection", "")):
+        found = found.filter(connection__public_id=key)
+    text = asked.get("q", "").strip()[:200]
+    if text:
+        found = found.filter(
+            Q(email__icontains=text) | Q(name__icontains=text) | Q(website__icontains=text) | Q(provider_id=text)
+        )
+    ordered = found.select_related("connection", "ignored_by").order_by("-made_at", "pk")
+    return Orphans(
+        page=Paginator(ordered, PER_PAGE).get_page(asked.get("page")),
+        view="ignored" if ignored else "",
+        connection_choices=_connections(),
+        kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
+    )
+
+
+def customers_like(sighting: Sighting, *, text: str) -> QuerySet[Customer]:
+    """Customers an orphan may belong to: those searched for, else those of its e-mail or name."""
+    if text := text.strip()[:200].casefold():
+        return Customer.objects.filter(search__contains=text, archived_at=None)[:20]
+    facts: Any = Q(pk__in=[])
+    if sighting.email:
+        facts |= Q(email__iexact=sighting.email)
+    if sighting.name:
+        facts |= Q(company_name__iexact=sighting.name)
+    return Customer.objects.filter(facts, archived_at=None)[:20]
+
+
+def _connections() -> list[tuple[str, str]]:
+    return [(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")]
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

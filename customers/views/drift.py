@@ -1,0 +1,136 @@
+"""The drift board: what differs from what we want, and accounts nobody here knows."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from customers import adopting, drift, reconcile
+from customers.clients import client_for
+from customers.forms.drift import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
+from customers.forms.offerings import new_token
+from customers.models import Sighting
+from customers.operations import UnableToAsk
+from customers.queries import drift as queries
+from customers.views.common import account_or_404, go_to, is_fragment, person
+from portal.vault import CannotOpen
+
+
+@require_GET
+def drift_board(request: HttpRequest) -> HttpResponse:
+    found = queries.board(request.GET.dict(), today=timezone.now().date())
+    template = "customers/drift/_board.html" if is_fragment(request) else "customers/drift/board.html"
+    return render(request, template, {"found": found, "page": found.page})
+
+
+@require_GET
+def drift_scans(request: HttpRequest) -> HttpResponse:
+    """When each connection was last looked through; asks again by itself while a walk runs."""
+    return render(request, "customers/drift/_scans.html", {"scans": queries.latest_scans()})
+
+
+@require_POST
+def drift_scan(request: HttpRequest) -> HttpResponse:
+    """Look through every connection that is not paused, now."""
+    begun = reconcile.ask_scans(actor=person(request), now=timezone.now(), request=request)
+    if begun:
+        messages.success(request, _("The providers' lists are being read. This page follows."))
+    else:
+        messages.warning(request, _("Nothing to read: every connection is paused, or there is none."))
+    return go_to(request, "customers:drift")
+
+
+@require_http_methods(["GET", "POST"])
+def drift_act(request: HttpRequest, public_id: uuid.UUID, field: str) -> HttpResponse:
+    """Push ours, accept theirs, or look away for a while. What is decided on is looked at once more first."""
+    account, now = account_or_404(public_id), timezone.now()
+    found = drift.drift_of(account, field, today=now.date())
+    if found is None:
+        messages.info(request, _("There is no difference any more."))
+        return go_to(request, "customers:drift")
+    form = DriftForm(found, request.POST or None, today=now.date(), initial={"client_token": new_token()})
+    if request.method == "POST" and form.is_valid():
+        try:
+            _act(request, found, form.cleaned_data)
+        except UnableToAsk as refusal:
+            form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        else:
+            return go_to(request, "customers:drift")
+    context = {"form": form, "drift": found, "account": found.account, "here": request.get_full_path()}
+    template = "customers/drift/_act.html" if is_fragment(request) else "customers/drift/act.html"
+    return render(request, template, context, status=422 if request.method == "POST" else 200)
+
+
+def _act(request: HttpRequest, found: drift.Drift, said: dict[str, Any]) -> None:
+    common: dict[str, Any] = {
+        "actor": person(request), "drift": found, "reason": said["reason"], "now": timezone.now(), "request": request,
+    }  # fmt: skip
+    if said["choice"] == PUSH:
+        operation = drift.push(client_token=said["client_token"], **common)
+        messages.success(request, _("Asked: %(kind)s.") % {"kind": operation.get_kind_display()})
+    elif said["choice"] == ACCEPT:
+        drift.accept(**common)
+        messages.success(request, _("The provider's value is what we want now. Nothing was sent."))
+    else:
+        drift.ignore(until_on=said["until_on"], **common)
+        messages.success(request, _("Off the board until then."))
+
+
+@require_GET
+def orphan_list(request: HttpRequest) -> HttpResponse:
+    found = queries.orphans(request.GET.dict())
+    template = "customers/drift/_orphans.html" if is_fragment(request) else "customers/drift/orphans.html"
+    return render(request, template, {"found": found, "page": found.page})
+
+
+@require_http_methods(["GET", "POST"])
+def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Whose is it? The customers it may belong to stand in a list; a search finds any other."""
+    sighting = _sighting_or_404(public_id)
+    form = AdoptForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            account = adopting.adopt(
+                actor=person(request), sighting=sighting, customer=form.cleaned_data["customer"],
+                provider=client_for(sighting.connection, interactive=True), now=timezone.now(),
+                reason=form.cleaned_data["reason"], request=request,
+            )  # fmt: skip
+        except (UnableToAsk, CannotOpen) as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            messages.success(request, _("The account is this customer's now. Nothing was changed at the provider."))
+            return go_to(request, "customers:account", account.public_id)
+    text = request.GET.get("q", "")
+    context = {"form": form, "sighting": sighting, "customers": queries.customers_like(sighting, text=text), "q": text}
+    return render(request, "customers/drift/adopt.html", context, status=422 if request.method == "POST" else 200)
+
+
+@require_http_methods(["GET", "POST"])
+def orphan_aside(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    sighting = _sighting_or_404(public_id)
+    form = AsideForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        adopting.leave_aside(
+            actor=person(request), sighting=sighting, reason=form.cleaned_data["reason"], now=timezone.now(),
+            request=request,
+        )  # fmt: skip
+        return go_to(request, "customers:orphans")
+    context = {"form": form, "sighting": sighting}
+    return render(request, "customers/drift/aside.html", context, status=422 if request.method == "POST" else 200)
+
+
+@require_POST
+def orphan_watch(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    adopting.watch_again(actor=person(request), sighting=_sighting_or_404(public_id), request=request)
+    return go_to(request, "customers:orphans")
+
+
+def _sighting_or_404(public_id: uuid.UUID) -> Sighting:
+    return get_object_or_404(Sighting.objects.unmapped().select_related("connection"), public_id=public_id)

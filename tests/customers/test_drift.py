@@ -1,0 +1,245 @@
+"""The drift board: what is changed in the provider's console shows, and each way out does what it says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from customers import drift, observations, reconcile
+from customers.drift import Field
+from customers.models import Account, Scan, Sighting
+from customers.operations import StaleVersion, UnableToAsk
+from portal.access.models import User
+from portal.audit.models import AuditEvent
+from tests.customers.conftest import ADDON, PACKAGE, Desk
+from tests.customers.pages import hidden, text_of
+from tests.support.people import sign_in
+
+TODAY = timezone.now().date()
+
+
+def read(desk: Desk, account: Account) -> Account:
+    observations.read_account(account=account, now=timezone.now(), provider=desk.connect(desk.connection))
+    return Account.objects.select_related("connection", "customer").get(pk=account.pk)
+
+
+def walk(desk: Desk, *, after: timedelta = timedelta(0)) -> Scan:
+    now = timezone.now() + after
+    scan, _ = reconcile.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot=uuid4().hex, now=now)
+    return reconcile.walk(scan, desk.connect(desk.connection), clock=lambda: now)
+
+
+def in_console(desk: Desk, account: Account, **changes: object) -> Account:
+    """Somebody changes the account in the provider's console, and it is read again."""
+    desk.sandbox.admin.change_account(account.provider_id or "", **changes)
+    return read(desk, account)
+
+
+def only(account: Account, field: Field) -> drift.Drift:
+    found = drift.drift_of(account, field, today=TODAY)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def account(desk: Desk) -> Account:
+    return read(desk, desk.created())
+
+
+def board(client: Client) -> str:
+    return text_of(client.get(reverse("customers:drift")))
+
+
+class TestWhatDiffers:
+    def test_nothing_does_after_a_create(self, account: Account) -> None:
+        assert not drift.drifting(Account.objects.all()).exists()
+
+    def test_a_state_set_elsewhere(self, desk: Desk, account: Account) -> None:
+        found = only(in_console(desk, account, state="deactivated"), Field.STATE)
+        assert (found.wanted, found.found, found.can_push, found.can_accept) == ("active", "stopped_by_us", True, True)
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"),
+        [("suspended", "stopped_by_provider"), ("banned", "banned"), ("indeterminate", "indeterminate")],
+    )
+    def test_a_state_the_provider_sets_is_its_own(self, desk: Desk, account: Account, theirs: str, ours: str) -> None:
+        found = only(in_console(desk, account, state=theirs), Field.STATE)
+        assert (found.found, found.can_push, found.can_accept) == (ours, False, False)
+        with pytest.raises(UnableToAsk, match="Only the provider"):
+            push(desk, found)
+        with pytest.raises(UnableToAsk, match="only the provider"):
+            drift.accept(actor=desk.person, drift=found, reason="x", now=timezone.now())
+
+    def test_offerings_changed_elsewhere(self, desk: Desk, account: Account) -> None:
+        offerings = [{"name": PACKAGE.name, "type": "package", "quantity": 1}]
+        found = only(in_console(desk, account, offerings=offerings), Field.OFFERINGS)
+        assert found.found == offerings
+        assert [row["name"] for row in found.wanted] == [PACKAGE.name, ADDON.name]
+
+    def test_not_while_an_operation_works(self, desk: Desk, account: Account) -> None:
+        desk.ask("suspend", account)
+        account.refresh_from_db()
+        assert account.desired_state != account.state
+        assert not drift.drifting(Account.objects.all()).exists()
+
+    def test_missing_then_gone(self, desk: Desk, account: Account) -> None:
+        walk(desk)
+        desk.sandbox.admin.call("DELETE", f"accounts/{account.provider_id}")
+        walk(desk, after=timedelta(hours=1))
+        missing = only(account, Field.EXISTENCE)
+        assert (missing.found, missing.can_push, missing.can_accept) == ("missing", False, False)
+        walk(desk, after=timedelta(hours=14))
+        gone = only(account, Field.EXISTENCE)
+        assert (gone.found, gone.can_accept) == ("gone", True)
+        drift.accept(actor=desk.person, drift=gone, reason="Deleted in the console", now=timezone.now())
+        account.refresh_from_db()
+        assert (account.state, account.desired_state) == ("deleted", "deleted")
+        assert not drift.drifting(Account.objects.all()).exists()
+
+
+def push(desk: Desk, found: drift.Drift) -> object:
+    return drift.push(
+        actor=desk.person, drift=found, reason="It is to be ours", client_token=uuid4().hex, now=timezone.now()
+    )
+
+
+class TestWaysOut:
+    def test_push_makes_theirs_ours(self, desk: Desk, account: Account) -> None:
+        stopped = only(in_console(desk, account, state="deactivated"), Field.STATE)
+        assert desk.perform(push(desk, stopped)).state == "succeeded"  # type: ignore[arg-type]
+        assert desk.sandbox.admin.account(account.provider_id or "")["state"] == "activated"
+        less = in_console(desk, account, offerings=[{"name": PACKAGE.name, "type": "package", "quantity": 1}])
+        assert desk.perform(push(desk, only(less, Field.OFFERINGS))).state == "succeeded"  # type: ignore[arg-type]
+        held = desk.sandbox.admin.account(account.provider_id or "")["offerings"]
+        assert {row["name"] for row in held} == {PACKAGE.name, ADDON.name}
+        assert not drift.drifting(Account.objects.all()).exists()
+
+    def test_accept_takes_theirs_over_and_sends_nothing(self, desk: Desk, account: Account) -> None:
+        found = only(in_console(desk, account, state="deactivated"), Field.STATE)
+        desk.sandbox.admin.call("DELETE", "requests")
+        drift.accept(actor=desk.person, drift=found, reason="They asked for it", now=timezone.now())
+        account.refresh_from_db()
+        assert account.desired_state == "stopped_by_us"
+        assert not drift.drifting(Account.objects.all()).exists()
+        assert desk.sandbox.admin.call("GET", "requests")["requests"] == []
+        event = AuditEvent.objects.get(verb="drift.accepted")
+        assert (event.before, event.after) == ({"desired_state": "active"}, {"desired_state": "stopped_by_us"})
+
+    def test_accept_loses_to_a_change_of_ours_meanwhile(self, desk: Desk, account: Account) -> None:
+        found = only(in_console(desk, account, state="deactivated"), Field.STATE)
+        Account.objects.filter(pk=account.pk).update(version=99)
+        with pytest.raises(StaleVersion):
+            drift.accept(actor=desk.person, drift=found, reason="x", now=timezone.now())
+
+    def test_ignored_comes_back_on_the_day_and_with_another_value(self, desk: Desk, account: Account) -> None:
+        found = only(in_console(desk, account, state="deactivated"), Field.STATE)
+        until = TODAY + timedelta(days=3)
+        drift.ignore(actor=desk.person, drift=found, until_on=until, reason="Known", now=timezone.now())
+        [ignored] = drift.drifts_of([found.account], today=TODAY)
+        assert ignored.ignored is not None
+        [back] = drift.drifts_of([found.account], today=until + timedelta(days=1))
+        assert back.ignored is None
+        worse = in_console(desk, account, state="banned")
+        [other] = drift.drifts_of([worse], today=TODAY)
+        assert other.ignored is None
+
+    def test_a_reason_and_a_day_to_come_are_needed(self, desk: Desk, account: Account) -> None:
+        found = only(in_console(desk, account, state="deactivated"), Field.STATE)
+        with pytest.raises(UnableToAsk, match="reason"):
+            drift.accept(actor=desk.person, drift=found, reason=" ", now=timezone.now())
+        with pytest.raises(UnableToAsk, match="day to come"):
+            drift.ignore(actor=desk.person, drift=found, until_on=TODAY, reason="x", now=timezone.now())
+
+
+class TestPages:
+    @pytest.fixture
+    def staff(self, client: Client, desk: Desk) -> Client:
+        return sign_in(client, desk.person)
+
+    def test_the_board_shows_it_and_a_decision_takes_it_off(self, desk: Desk, account: Account, staff: Client) -> None:
+        assert "Everything is as we want it" in board(staff)
+        in_console(desk, account, state="deactivated")
+        assert "Suspended by us" in board(staff)
+        act = reverse("customers:drift-act", args=[account.public_id, "state"])
+        question = staff.get(act)
+        asked = {"choice": "accept", "reason": "", "client_token": hidden(question, "client_token")}
+        refused = staff.post(act, asked)
+        assert refused.status_code == 422
+        assert "Say why" in text_of(refused)
+        done = staff.post(act, asked | {"reason": "They asked for it"})
+        assert done.status_code == 303
+        assert "Everything is as we want it" in board(staff)
+
+    def test_an_orphan_is_given_to_a_customer(self, desk: Desk, staff: Client) -> None:
+        desk.sandbox.admin.add_account(email="ops@northwind.example", offerings=[
+            {"name": PACKAGE.name, "type": "package", "quantity": 1}])  # fmt: skip
+        customer = desk.customer()
+        walk(desk)
+        sighting = Sighting.objects.orphans().get()
+        assert "ops@northwind.example" in text_of(staff.get(reverse("customers:orphans")))
+        page = reverse("customers:orphan-adopt", args=[sighting.public_id])
+        assert customer.company_name in text_of(staff.get(page))
+        assert staff.post(page, {"customer": "", "reason": "x"}).status_code == 422
+        done = staff.post(page, {"customer": str(customer.public_id), "reason": "Same e-mail, same contract"})
+        assert done.status_code == 303
+        account = Account.objects.get(provider_id=sighting.provider_id)
+        assert (account.customer, account.state, account.desired_state) == (customer, "active", "active")
+        assert account.offerings == account.desired_offerings != []
+        assert not Sighting.objects.orphans().exists()
+        assert not drift.drifting(Account.objects.all()).exists()
+        assert staff.get(page).status_code == 404
+
+    def test_an_orphan_is_left_aside_and_put_back(self, desk: Desk, staff: Client) -> None:
+        desk.sandbox.admin.add_account(email="stranger@globex.example")
+        walk(desk)
+        sighting = Sighting.objects.orphans().get()
+        staff.post(reverse("customers:orphan-aside", args=[sighting.public_id]), {"reason": "Our own test account"})
+        assert not Sighting.objects.orphans().exists()
+        ignored = text_of(staff.get(reverse("customers:orphans"), {"view": "ignored"}))
+        assert "Our own test account" in ignored
+        staff.post(reverse("customers:orphan-watch", args=[sighting.public_id]))
+        assert Sighting.objects.orphans().exists()
+
+    def test_looking_through_is_asked_for_a_worker(self, desk: Desk, staff: Client) -> None:
+        desk.sandbox.admin.add_account(email="stranger@globex.example")
+        assert staff.post(reverse("customers:drift-scan")).status_code == 303
+        scan = Scan.objects.get()
+        assert "the list is being read" in board(staff)
+        reconcile.walk_now(scan.pk, connect=desk.connect)
+        reconcile.walk_now(scan.pk, connect=desk.connect)
+        scan.refresh_from_db()
+        assert (scan.state, scan.orphans) == ("complete", 1)
+
+    @pytest.mark.parametrize("role", ["finance", "auditor"])
+    def test_others_look_and_decide_nothing(self, desk: Desk, account: Account, client: Client, role: str) -> None:
+        in_console(desk, account, state="deactivated")
+        reader = sign_in(client, User.objects.create_user(email=f"{role}@postkeeper.example", name=role, role=role))
+        assert "Decide" not in board(reader).split("<tbody>")[1]
+        assert reader.get(reverse("customers:drift-act", args=[account.public_id, "state"])).status_code == 403
+        assert reader.post(reverse("customers:drift-scan")).status_code == 403
+
+    def test_the_number_of_queries_does_not_grow(
+        self, desk: Desk, staff: Client, django_assert_max_num_queries: object
+    ) -> None:
+        for n in range(4):
+            account = read(desk, desk.created(f"ops{n}@northwind.example"))
+            in_console(desk, account, state="deactivated")
+        with django_assert_max_num_queries(14):  # type: ignore[operator]
+            assert board(staff).count("Suspended by us") == 4
+
+
+def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
+    two = timezone.now().replace(hour=2, minute=5)
+    assert reconcile.nightly(now=two.replace(hour=1)) == 0
+    assert reconcile.nightly(now=two) == 1
+    assert reconcile.nightly(now=two) == 0
+    later = two + reconcile.LEASE + timedelta(minutes=1)
+    assert reconcile.nightly(now=later) == 1  # the first was never taken up
+    scan = Scan.objects.get(state="running")
+    reconcile.walk(scan, desk.connect(desk.connection), clock=lambda: later)
+    assert reconcile.nightly(now=later + timedelta(minutes=10)) == 0
