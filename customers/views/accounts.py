@@ -34,7 +34,7 @@ from customers.views.common import go_to, is_fragment, person
 def account_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     context = account_head(public_id)
     show, before = request.GET.get("show", ""), request.GET.get("before", "")
-    context |= _running(context["found"].operation) | {
+    context |= running_card(context["found"].operation) | {
         "timeline": timeline_of_account(context["account"], show=show, before=before),
         "here": reverse("customers:account-timeline", args=[public_id]),
         "page_url": request.path,
@@ -64,7 +64,7 @@ def account_head(public_id: uuid.UUID) -> dict[str, Any]:
     }
 
 
-def _running(operation: Operation | None) -> dict[str, Any]:
+def running_card(operation: Operation | None) -> dict[str, Any]:
     """What the card of a running operation shows; later it reads itself again."""
     if operation is None:
         return {"operation": None}
