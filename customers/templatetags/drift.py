@@ -24,7 +24,7 @@ def drift_value(drift: Drift, value: Any) -> SafeString | str:
             return account_state_text(str(value), drift.account.provider_label)
         case Field.OFFERINGS:
             names = [(row["name"], f", {row['quantity']}" if row["quantity"] != 1 else "") for row in value]
-            return format_html('<ul class="pk-plain">{}</ul>', format_html_join("", "<li>{}{}</li>", names))
+            return format_html('<ul class="pk-lines">{}</ul>', format_html_join("", "<li>{}{}</li>", names))
         case Field.CAP:
             if value == 0:
                 return _("No cap")
