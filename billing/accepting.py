@@ -27,6 +27,8 @@ def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_se
         used=held.used,
         allowed=held.allowed,
         overage=held.overage,
+        allocated_cost=held.allocated_cost,
+        currency=held.currency,
         read_at=held.as_of,
         unread_seconds=unread_seconds,
         final=held.final_reading_id is not None,

@@ -11,6 +11,7 @@ from portal import providers
 
 NO_USER_NAME = "no_user_name"
 NO_FIGURE = "no_figure"
+NOT_REPORTED = "not_reported"
 TOO_LATE = "too_late"
 DELETED = "deleted"
 GUARD = "guard"
@@ -43,6 +44,10 @@ CAUSES: dict[str, Cause] = {
         _("The account has no v2 user name"), _("Refresh the account, or enter its user name; the v2 source needs it.")
     ),
     NO_FIGURE: Cause(_("The answer holds no number of e-mails"), _("Nothing was counted. The next night tries again.")),
+    NOT_REPORTED: Cause(
+        _("The account is not in the provider's report"),
+        _("Refresh the account to see whether it still exists there. A report may leave suspended accounts out."),
+    ),
     TOO_LATE: Cause(_("The time of the run was over"), _("The next run reads it.")),
     DELETED: Cause(_("The account was deleted meanwhile"), _("Nothing to do. Its last reading is kept.")),
     GUARD: Cause(_("The run was stopped before it came to this account"), _("See why the run was stopped.")),

@@ -6,6 +6,7 @@ A reading that did not come is the absence of a row, never a zero: `used` is not
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -14,6 +15,13 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from customers.models import Account, Connection, FinalReading
+
+# A share of a cost: six places, and no more digits than SQLite gives back as they were.
+COST_DIGITS, COST_PLACES = 15, 6
+
+
+def _cost(*, null: bool = False) -> models.DecimalField[Any, Any]:
+    return models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=null)
 
 
 class SyncRun(models.Model):
@@ -58,6 +66,9 @@ class SyncRun(models.Model):
     # What is not read by then is skipped: the next night, or the next cycle, has begun.
     until = models.DateTimeField()
     message = models.CharField(max_length=500, default="", blank=True)
+    # Of a source that tells of all accounts at once: the reading that was added or confirmed, and when.
+    pooled = models.ForeignKey("PooledSnapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    pooled_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -117,6 +128,9 @@ class UsageSnapshot(models.Model):
     reputation = models.DecimalField(max_digits=6, decimal_places=2, null=True)
     package = models.CharField(max_length=200, default="", blank=True)
     process_on = models.DateField(null=True)
+    # The account's share of an invoice for all, where the source says one. It may change without any use of its own.
+    allocated_cost = _cost(null=True)
+    currency = models.CharField(max_length=3, default="", blank=True)
     raw = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     raw_sha256 = models.CharField(max_length=64)
     lower = models.BooleanField(default=False)
@@ -136,11 +150,79 @@ class UsageSnapshot(models.Model):
                 condition=Q(period_end_on__gte=F("period_start_on")), name="usage_snapshot_period_in_order"
             ),
             models.CheckConstraint(condition=Q(used__gte=0), name="usage_snapshot_used_not_negative"),
+            models.CheckConstraint(
+                condition=Q(allocated_cost=None) | ~Q(currency=""), name="usage_snapshot_cost_has_currency"
+            ),
         ]
         indexes = [models.Index(fields=("account", "as_of"), name="usage_snapshot_of_account")]
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.period_start_on} as of {self.as_of:%Y-%m-%d %H:%M}"
+
+
+class PooledSnapshot(models.Model):
+    """What the provider said of a connection's whole pool in one billing period, as of a time. Append only.
+
+    Counts are e-mails, costs shares of one invoice in `currency`. `accounts` are those the portal knows, `unmapped`
+    those it does not, `removed` what the provider sums up of accounts deleted there. `shares` lists the first two one
+    by one: `{"id", "name", "count", "cost" (text), "known"}`. A reading that does not add up is kept and says so.
+    """
+
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="pooled_snapshots")
+    run = models.ForeignKey(SyncRun, null=True, on_delete=models.PROTECT, related_name="pooled_snapshots")
+    period_start_on = models.DateField()
+    period_end_on = models.DateField()
+    # The same as the provider said it; the end is exclusive.
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    as_of = models.DateTimeField()
+    seq = models.PositiveSmallIntegerField(default=0)
+    currency = models.CharField(max_length=3)
+    method = models.CharField(max_length=60, default="", blank=True)
+    note = models.TextField(default="", blank=True)
+    parent_count = models.BigIntegerField()
+    parent_cost = _cost()
+    accounts_count = models.BigIntegerField()
+    accounts_cost = _cost()
+    unmapped_count = models.BigIntegerField()
+    unmapped_cost = _cost()
+    removed_count = models.BigIntegerField()
+    removed_cost = _cost()
+    total_count = models.BigIntegerField()
+    total_cost = _cost()
+    adds_up = models.BooleanField()
+    shares = models.JSONField(default=list, encoder=DjangoJSONEncoder)
+    raw = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    raw_sha256 = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ("connection", "period_start_on", "as_of", "seq")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("connection", "period_start_on", "as_of", "seq"), name="pooled_snapshot_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(period_end_on__gte=F("period_start_on"), ends_at__gt=F("starts_at")),
+                name="pooled_snapshot_period_in_order",
+            ),
+            models.CheckConstraint(
+                condition=Q(adds_up=False)
+                | Q(total_count=F("parent_count") + F("accounts_count") + F("unmapped_count") + F("removed_count")),
+                name="pooled_snapshot_counts_add_up",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    parent_count__gte=0, accounts_count__gte=0, unmapped_count__gte=0, removed_count__gte=0,
+                    total_count__gte=0,
+                ),
+                name="pooled_snapshot_not_negative",
+            ),
+            models.CheckConstraint(condition=~Q(currency=""), name="pooled_snapshot_has_currency"),
+        ]  # fmt: skip
+        indexes = [models.Index(fields=("connection", "period_end_on"), name="pooled_snapshot_of_month")]
+
+    def __str__(self) -> str:
+        return f"{self.connection_id} {self.period_start_on} as of {self.as_of:%Y-%m-%d %H:%M}"
 
 
 class Acceptance(models.Model):
@@ -173,6 +255,8 @@ class UsagePeriod(models.Model):
     used = models.BigIntegerField()
     allowed = models.BigIntegerField(null=True)
     overage = models.BigIntegerField(null=True)
+    allocated_cost = _cost(null=True)
+    currency = models.CharField(max_length=3, default="", blank=True)
     read_at = models.DateTimeField()
     # How long before the end of the period the last reading was taken, in seconds; 0 = at the end or later.
     unread_seconds = models.PositiveIntegerField()

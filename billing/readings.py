@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
 from billing.periods import Period, period_of
+from billing.pools import cap_of
 from customers import observations
 from customers.models import FinalReading
 from portal.providers import Usage, UsageSource
@@ -133,14 +134,15 @@ def _snapshot(
         seq=before.latest.seq + 1 if before and twin else 0,
         used=usage.used, allowed=usage.allowed, remaining=usage.remaining, overage=_overage(usage),
         requests=usage.requests, reputation=usage.reputation, package=(usage.package or reading.package)[:200],
-        process_on=usage.period_process_on, raw=usage.raw, raw_sha256=digest, lower=lower, run=run,
-        final_reading=reading.final,
+        process_on=usage.period_process_on, allocated_cost=usage.allocated_cost,
+        currency="" if usage.allocated_cost is None else usage.currency, raw=usage.raw, raw_sha256=digest, lower=lower,
+        run=run, final_reading=reading.final,
     )  # fmt: skip
 
 
 def _overage(usage: Usage) -> int | None:
-    """As the provider said it; where it did not, what its own two figures say."""
-    if usage.overage is not None or usage.used is None or usage.allowed is None:
+    """As the provider said it; else what its own two figures say. Nothing is over a cap: it is no package."""
+    if usage.overage is not None or usage.used is None or usage.allowed is None or usage.source == UsageSource.POOLED:
         return usage.overage
     return max(0, usage.used - usage.allowed)
 
@@ -175,8 +177,9 @@ def _period_facts(plan: _Plan, reading: Reading) -> dict[str, Any]:
         # The number stays until finance takes the lower one over; so does the time it was last right.
         kept = ("read_at", "unread_seconds", "ends_at", "end_on", "month")
         return facts | {name: getattr(before, name) for name in kept} | {"held": snapshot}
-    figures = {"used": snapshot.used, "allowed": snapshot.allowed, "overage": snapshot.overage}
-    return facts | figures | {"current": snapshot, "held": None, "final": snapshot.final_reading_id is not None}
+    figures = ("used", "allowed", "overage", "allocated_cost", "currency")
+    facts |= {name: getattr(snapshot, name) for name in figures}
+    return facts | {"current": snapshot, "held": None, "final": snapshot.final_reading_id is not None}
 
 
 def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:
@@ -198,6 +201,8 @@ def _digest(reading: Reading, period: Period) -> str:
     """Of everything the answer said. Two answers with the same digest are the same reading."""
     usage = reading.usage
     said = [usage.source, usage.raw, period.start_on, period.end_on, usage.used, usage.package or reading.package]
+    if usage.allocated_cost is not None:
+        said += [usage.allocated_cost, usage.currency, usage.allowed]
     text = json.dumps(said, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -208,6 +213,8 @@ def keep_final_readings(*, limit: int = 500) -> int:
     kept = 0
     for final in waiting:
         usage = usage_of(final)
+        if usage.source == UsageSource.POOLED:
+            usage = replace(usage, allowed=cap_of(final.account.settings))
         if usage.used is None:
             continue  # the provider gave no figure: the report shows the gap
         try:
@@ -223,16 +230,21 @@ def usage_of(final: FinalReading) -> Usage:
     facts = dict(final.usage)
     dates = {name: _day(facts.get(name)) for name in ("period_start_on", "period_end_on", "period_process_on")}
     numbers = {name: facts.get(name) for name in ("used", "allowed", "remaining", "overage", "requests")}
-    reputation = facts.get("reputation")
+    exact = {name: _exact(facts.get(name)) for name in ("reputation", "allocated_cost")}
     return Usage(
         source=UsageSource(final.source),
-        reputation=None if reputation is None else Decimal(str(reputation)),
         package=facts.get("package") or "",
+        currency=facts.get("currency") or "",
         period_inferred=bool(facts.get("period_inferred")),
         raw=facts.get("raw") or {},
+        **exact,  # type: ignore[arg-type]
         **numbers,  # type: ignore[arg-type]
-        **dates,  # type: ignore[arg-type]
+        **dates,
     )
+
+
+def _exact(value: Any) -> Decimal | None:
+    return None if value is None else Decimal(str(value))
 
 
 def _day(value: Any) -> date | None:

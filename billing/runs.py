@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from billing import causes
-from billing.models import SyncItem, SyncRun
+from billing.models import PooledSnapshot, SyncItem, SyncRun
 from billing.periods import DAY, midnight
 from billing.readings import keep_final_readings
 from customers import connecting, observations
@@ -35,7 +35,7 @@ PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE:
 ASKED_GAP = timedelta(minutes=1)
 SYNC_CHUNK = "billing.sync_chunk"
 # Sources whose credential is the one operations use: if it is refused, nothing else on the connection works either.
-SHARE_THE_KEY = frozenset({UsageSource.CREDITS})
+SHARE_THE_KEY = frozenset({UsageSource.CREDITS, UsageSource.POOLED})
 K = SyncRun.Kind
 R = SyncRun.State
 I = SyncItem.State  # noqa: E741
@@ -66,12 +66,17 @@ def start_run(
     asked_by: User | None = None,
     end_on: date | None = None,
 ) -> tuple[SyncRun, bool]:
-    """The run of this slot and whether it was started just now. Two at once start one. Raises `UnableToSync`."""
+    """The run of this slot and whether it was started just now. Two at once start one. Raises `UnableToSync`.
+
+    A source that tells of all accounts at once is read whole, and also where no account is left: their use is on it.
+    """
     same = SyncRun.objects.filter(connection=connection, kind=kind, slot=slot)
     if existing := same.first():
         return existing, False
     _check_source(connection)
-    if not accounts_of(connection, end_on=end_on).exists():
+    if is_pooled(connection):
+        end_on = None
+    elif not accounts_of(connection, end_on=end_on).exists():
         raise UnableToSync(_("%(name)s has no account to read.") % {"name": connection.name})
     try:
         with transaction.atomic():
@@ -177,6 +182,10 @@ def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | No
             raise UnableToSync(_("The run changed at this moment. Look again."))
         audit.record(actor=actor, verb="usage.run_retried", obj=run, request=request, after={"accounts": count})
         poke(SYNC_CHUNK, run.pk)
+
+
+def is_pooled(connection: Connection) -> bool:
+    return connection.usage_source == UsageSource.POOLED
 
 
 def _check_source(connection: Connection) -> None:
@@ -285,12 +294,10 @@ def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
 
 def _start_deadline(connection: Connection, *, now: datetime) -> None:
     """Read accounts whose cycle ends tonight once more: after midnight the provider tells only of the new cycle."""
-    end_on = now.astimezone(UTC).date()
-    ends_at = midnight(end_on + DAY)
-    ending = accounts_of(connection, end_on=end_on).count()
-    if not ending:
+    if not (ending := _ending(connection, now)):
         return
-    reached = [label for label, lead in DEADLINES if now >= ends_at - max(lead, _reading_time(connection, ending))]
+    end_on, ends_at, takes = ending
+    reached = [label for label, lead in DEADLINES if now >= ends_at - max(lead, takes)]
     if not reached:
         return
     try:
@@ -304,6 +311,17 @@ def _start_deadline(connection: Connection, *, now: datetime) -> None:
         )
     except UnableToSync:
         return
+
+
+def _ending(connection: Connection, now: datetime) -> tuple[date, datetime, timedelta] | None:
+    """Last day and end of what may end soon, and how long its reading takes. None: nothing ends that we know of."""
+    if is_pooled(connection):
+        pool = PooledSnapshot.objects.filter(connection=connection, starts_at__lte=now, ends_at__gt=now)
+        found = pool.order_by("as_of", "seq").values_list("period_end_on", "ends_at").last()
+        return (*found, timedelta(0)) if found else None
+    end_on = now.astimezone(UTC).date()
+    count = accounts_of(connection, end_on=end_on).count()
+    return (end_on, midnight(end_on + DAY), _reading_time(connection, count)) if count else None
 
 
 def _reading_time(connection: Connection, accounts: int) -> timedelta:

@@ -2,78 +2,45 @@
 
     claim (lease and fence) -> choose what is due -> fetch -> plan and keep (billing.readings) -> settle the items
 
-Nothing is fetched inside a transaction. A worker that is killed loses at most the batch it had not written; its lease
-runs out and the next worker goes on with the items that are still waiting. `done + failed + skipped` reaches `total`.
+A source that tells of all accounts at once is asked once for all of them (billing.pooled_sync). Nothing is fetched
+inside a transaction. A worker that is killed loses at most the batch it had not written; its lease runs out and the
+next worker goes on with the items that are still waiting. `done + failed + skipped` reaches `total`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic, sleep
 
 import structlog
-from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import causes, guards, runs
+from billing import causes, runs
 from billing.models import SyncItem, SyncRun
-from billing.readings import Kept, Reading, keep_readings
-from customers import observations
+from billing.pooled_sync import ask_the_pool
+from billing.settling import BATCH, LEASE, Answer, Chunk, Clock, LostRun, NotAsked, flush
 from customers.clients import client_for
 from customers.models import Connection
 from customers.models.account import AccountState
-from portal.providers import NotSent, Provider, RateLimited, Unauthorized, Usage, UsageSource
+from portal.providers import NotSent, Provider, RateLimited, UsageSource
 from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(seconds=90)
 CHUNK = 200
-BATCH = 50
 BATCH_SECONDS = 2.0
 CHUNK_SECONDS = 40.0
 THREADS = 8
-TRIES = 3
 # The share of the connection's quota a run may use; the rest is for people.
 QUOTA_SHARE = 0.8
 NEEDS_USERNAME = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
 I = SyncItem.State  # noqa: E741
 R = SyncRun.State
-Clock = Callable[[], datetime]
 Connect = Callable[[Connection], Provider]
-
-
-class LostRun(Exception):
-    """Another worker holds the run now; nothing of this batch was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back for one item: a usage, or the error."""
-
-    item: SyncItem
-    asked_at: datetime
-    usage: Usage | None = None
-    error: Exception | None = None
-
-
-@dataclass
-class Chunk:
-    """One worker's stay with a run."""
-
-    run: SyncRun
-    provider: Provider
-    clock: Clock
-    gap: timedelta
-    answers: list[Answer] = field(default_factory=list)
-    watch: guards.Watch = field(default_factory=guards.Watch)
-    stop: bool = False
-    resume_at: datetime | None = None
 
 
 def sync_chunk(
@@ -124,10 +91,13 @@ def _work(chunk: Chunk, *, deadline: float) -> bool:
     if chunk.clock() >= run.until:
         runs.run_out(run, now=chunk.clock())
         return False
+    if run.source == UsageSource.POOLED:
+        had_work = ask_the_pool(chunk, deadline=deadline)
+        return _leave(chunk, had_work=had_work)
     items = _due_items(run, now=chunk.clock())
     with ThreadPoolExecutor(THREADS, thread_name_prefix="usage") as pool:
         _fetch(chunk, pool, items, deadline=deadline)
-    _flush(chunk)
+    flush(chunk)
     return _leave(chunk, had_work=bool(items))
 
 
@@ -157,7 +127,7 @@ def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, dea
         for future in finished:
             _take(chunk, future.result())
         if len(chunk.answers) >= BATCH or monotonic() - flushed_at > BATCH_SECONDS:
-            _flush(chunk)
+            flush(chunk)
             flushed_at = monotonic()
     if pace.next_at > deadline:
         chunk.resume_at = chunk.clock() + timedelta(seconds=pace.pause)
@@ -186,20 +156,12 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
         return Answer(item, asked_at, error=error)
 
 
-@dataclass(frozen=True, slots=True)
-class NotAsked(Exception):
-    """An item that needs no question to be settled."""
-
-    cause: str
-    message: str
-
-
 def _without_asking(chunk: Chunk, item: SyncItem) -> Answer | None:
     account = item.account
     if account.state == AccountState.DELETED or not account.provider_id:
-        return Answer(item, chunk.clock(), error=NotAsked(causes.DELETED, ""))
+        return Answer(item, chunk.clock(), error=NotAsked(causes.DELETED))
     if chunk.run.source in NEEDS_USERNAME and not account.v2_username:
-        return Answer(item, chunk.clock(), error=NotAsked(causes.NO_USER_NAME, ""))
+        return Answer(item, chunk.clock(), error=NotAsked(causes.NO_USER_NAME))
     return None
 
 
@@ -215,74 +177,6 @@ def _take(chunk: Chunk, answer: Answer) -> None:
     chunk.stop = chunk.stop or chunk.watch.stop
 
 
-def _flush(chunk: Chunk) -> None:
-    """Write the answers so far in one transaction, under the run's fence."""
-    answers, chunk.answers = chunk.answers, []
-    if chunk.watch.stop_for_key:  # the refusal is the key's, so it is nothing against these accounts
-        answers = [each for each in answers if not isinstance(each.error, Unauthorized)]
-    now = chunk.clock()
-    with transaction.atomic():
-        # First of all the run's own row: it proves the lease, and on PostgreSQL holds it until the commit.
-        mine = SyncRun.objects.filter(pk=chunk.run.pk, fence=chunk.run.fence, state=R.RUNNING)
-        if mine.update(lease_until=now + LEASE) != 1:
-            raise LostRun
-        if answers:
-            _settle(chunk, answers, now=now)
-
-
-def _settle(chunk: Chunk, answers: list[Answer], *, now: datetime) -> None:
-    run = chunk.run
-    readings = [
-        Reading(each.item.account_id, each.usage, each.asked_at, each.item.account.package)
-        for each in answers
-        if each.usage is not None and each.usage.used is not None
-    ]
-    kept = keep_readings(readings, run=run)
-    for each in answers:
-        _mark(each, kept.get(each.item.account_id), now=now, gap=chunk.gap)
-    items = [each.item for each in answers]
-    SyncItem.objects.bulk_update(
-        items, ["state", "tries", "not_before", "cause", "message", "snapshot", "read_at"], batch_size=BATCH
-    )
-    counts = {state: sum(item.state == state for item in items) for state in (I.DONE, I.FAILED, I.SKIPPED)}
-    SyncRun.objects.filter(pk=run.pk).update(
-        done=F("done") + counts[I.DONE],
-        failed=F("failed") + counts[I.FAILED],
-        skipped=F("skipped") + counts[I.SKIPPED],
-        changed=F("changed") + sum(each.new for each in kept.values()),
-        lower=F("lower") + sum(each.lower for each in kept.values()),
-    )
-
-
-def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -> None:
-    item, error = answer.item, answer.error
-    item.tries += 1
-    item.not_before = None
-    if kept is not None:
-        item.state, item.cause, item.message = I.DONE, "", ""
-        item.snapshot, item.read_at = kept.snapshot, answer.asked_at
-        return
-    if isinstance(error, NotAsked):
-        item.cause, item.message = error.cause, error.message
-    elif error is not None:
-        item.cause, item.message = causes.cause_of(error), _said(error)
-    else:
-        item.cause, item.message = causes.NO_FIGURE, ""
-    if item.cause == causes.DELETED:
-        item.state = I.SKIPPED
-        return
-    if item.cause in causes.PASSING and item.tries < TRIES:
-        item.not_before = now + gap
-        return
-    item.state = I.FAILED
-    observations.usage_missing(account_id=item.account_id, now=now)
-
-
-def _said(error: Exception) -> str:
-    """The provider's sentence; of a fault of ours only its kind, for texts of exceptions may hold anything."""
-    return (type(error).__name__ if causes.cause_of(error) == causes.BUG else str(error))[:500]
-
-
 def _leave(chunk: Chunk, *, had_work: bool) -> bool:
     """Give the run back, or end it. True when more is due at once."""
     run, now = chunk.run, chunk.clock()
@@ -290,7 +184,9 @@ def _leave(chunk: Chunk, *, had_work: bool) -> bool:
         runs.stop_for_key(run, message=chunk.watch.stop_for_key, now=now)
     elif chunk.watch.stop_for_missing:
         runs.abort(run, message=chunk.watch.stop_for_missing, now=now)
-    elif not SyncItem.objects.filter(run=run, state=I.PENDING).exists():
+    elif chunk.stop_because:
+        runs.abort(run, message=chunk.stop_because, now=now)
+    elif not chunk.put_off and not SyncItem.objects.filter(run=run, state=I.PENDING).exists():
         runs.finish(run, now=now)
     else:
         next_at = chunk.resume_at or runs.next_due(run) or now

@@ -14,12 +14,14 @@ SOURCES: dict[str, str | Promise] = {
     "credits": gettext_lazy("credits API"),
     "overview_json": gettext_lazy("v2 overview, JSON"),
     "overview_xml": gettext_lazy("v2 overview, XML"),
+    "pooled": gettext_lazy("usage report of all accounts"),
 }
 # The same where a column leaves little room.
 SHORT_SOURCES: dict[str, str | Promise] = {
     "credits": gettext_lazy("credits"),
     "overview_json": gettext_lazy("v2 JSON"),
     "overview_xml": gettext_lazy("v2 XML"),
+    "pooled": gettext_lazy("pooled report"),
 }
 EXPORT_HEADER: tuple[str | Promise, ...] = (
     gettext_lazy("Month"), gettext_lazy("Customer"), gettext_lazy("External reference"), gettext_lazy("Account id"),

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
-from billing import runs, usage_sync
+from billing import runs, settling, usage_sync
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from customers.models import Account, Connection
 from tests.billing.conftest import Meter
@@ -129,7 +129,7 @@ def test_three_passes_without_an_answer_are_a_failure(meter: Meter) -> None:
 
     assert run.state == R.WITH_ERRORS
     assert causes_in(run) == {"unreadable": 1}
-    assert run.items.get().tries == usage_sync.TRIES
+    assert run.items.get().tries == settling.TRIES
     account.refresh_from_db()
     assert account.usage_used == 1750, "the last figure stays"
     assert account.usage_missing_since is not None
@@ -271,9 +271,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     slow = usage_sync.claim(run.pk, now=meter.now)
     assert slow is not None
     assert usage_sync.claim(run.pk, now=meter.now) is None, "one worker at a time"
-    assert usage_sync.claim(run.pk, now=meter.now + usage_sync.LEASE + timedelta(seconds=1)) is not None
-    chunk = usage_sync.Chunk(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
-    with pytest.raises(usage_sync.LostRun):
+    assert usage_sync.claim(run.pk, now=meter.now + settling.LEASE + timedelta(seconds=1)) is not None
+    chunk = settling.Chunk(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
+    with pytest.raises(settling.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
     assert UsageSnapshot.objects.count() == 0
     assert run.items.get().state == I.PENDING

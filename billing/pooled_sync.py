@@ -1,0 +1,135 @@
+"""Read a run whose source tells of all accounts at once: one question, and every item is settled from its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+
+import structlog
+
+from billing import causes
+from billing.models import SyncItem, SyncRun
+from billing.pools import PoolReading, cap_of, sound, usage_of_share
+from billing.readings import Reading
+from billing.settling import Answer, Chunk, NotAsked, flush, said
+from customers.models import Account
+from customers.models.account import AccountState
+from portal.providers import NotFound, NotSent, PooledUsage, RateLimited, Unauthorized, Usage
+
+log = structlog.get_logger(__name__)
+
+# Written together; a worker that is killed in between has the next one ask once more for the rest.
+TOGETHER = 200
+I = SyncItem.State  # noqa: E741
+
+
+def ask_the_pool(chunk: Chunk, *, deadline: float) -> bool:
+    """Settle what is due of the run, and write it. True when anything was due. Raises `LostRun`.
+
+    Accounts of the answer that have no item (made since the run began, or read by it before) are read as well: what is
+    known of them is never older than what is known of the whole.
+    """
+    if chunk.run.total and not _due(chunk.run, now=chunk.clock()):
+        return False
+    asked_at = chunk.clock()
+    try:
+        usage = sound(chunk.provider.pooled_usage())
+    except Exception as error:
+        if causes.cause_of(error) == causes.BUG:
+            log.exception("usage.pool_failed", connection=str(chunk.run.connection.public_id))
+        answers = _without_answer(chunk, error, asked_at)
+        extra: list[Reading] = []
+    else:
+        answers, extra = _from_answer(chunk, usage, asked_at)
+    _write(chunk, answers, extra, deadline=deadline)
+    return bool(answers)
+
+
+def _due(run: SyncRun, *, now: datetime) -> list[SyncItem]:
+    due = SyncItem.objects.filter(run=run, state=I.PENDING).exclude(not_before__gt=now)
+    return list(due.select_related("account").order_by("tries", "pk"))
+
+
+def _without_answer(chunk: Chunk, error: Exception, asked_at: datetime) -> list[Answer]:
+    """The error is that of every item, unless it only says when to come again, or that the key is refused."""
+    retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
+    if retry_at is not None:
+        chunk.put_off, chunk.resume_at = True, retry_at
+        return []
+    if isinstance(error, Unauthorized):
+        chunk.watch.stop_for_key = str(error)
+        return []
+    if isinstance(error, NotFound) or not chunk.run.total:  # it is our own account that the provider does not know
+        chunk.stop_because = said(error)
+        return []
+    return [Answer(item, asked_at, error=error) for item in _due(chunk.run, now=chunk.clock())]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An account of the connection, as it is when the answer is there."""
+
+    pk: int
+    package: str
+    deleted: bool
+    cap: int | None
+
+
+def _from_answer(chunk: Chunk, usage: PooledUsage, asked_at: datetime) -> tuple[list[Answer], list[Reading]]:
+    known = _known_accounts(chunk.run.connection_id)
+    found = {
+        known[share.account_id].pk: usage_of_share(usage, share, cap=known[share.account_id].cap)
+        for share in usage.accounts
+        if share.account_id in known
+    }
+    # Looked at now and not before the question: what was deleted meanwhile is not missing from the answer.
+    items = _due(chunk.run, now=chunk.clock())
+    answers = [_answer(item, found, asked_at) for item in items]
+    chunk.watch.answers = len(answers)
+    chunk.watch.missing = sum(_cause(each) == causes.NOT_REPORTED for each in answers)
+    if chunk.watch.stop:
+        return [], []
+    chunk.pool = PoolReading(usage, asked_at, frozenset(known))
+    with_item = {item.account_id for item in items}
+    extra = [
+        Reading(each.pk, found[each.pk], asked_at, each.package)
+        for each in known.values()
+        if each.pk in found and each.pk not in with_item and not each.deleted
+    ]
+    return answers, extra
+
+
+def _known_accounts(connection_id: int) -> dict[str, _Known]:
+    rows = Account.objects.filter(connection=connection_id, provider_id__isnull=False)
+    fields = ("provider_id", "pk", "package", "state", "settings")
+    return {
+        provider_id: _Known(pk, package, state == AccountState.DELETED, cap_of(settings))
+        for provider_id, pk, package, state, settings in rows.values_list(*fields)
+    }
+
+
+def _answer(item: SyncItem, found: dict[int, Usage], asked_at: datetime) -> Answer:
+    account = item.account
+    if account.state == AccountState.DELETED or not account.provider_id:
+        return Answer(item, asked_at, error=NotAsked(causes.DELETED))
+    if usage := found.get(account.pk):
+        return Answer(item, asked_at, usage=usage)
+    return Answer(item, asked_at, error=NotAsked(causes.NOT_REPORTED))
+
+
+def _cause(answer: Answer) -> str:
+    return answer.error.cause if isinstance(answer.error, NotAsked) else ""
+
+
+def _write(chunk: Chunk, answers: Sequence[Answer], extra: Sequence[Reading], *, deadline: float) -> None:
+    """In batches, the whole pool with the first. What the time does not allow stays waiting, and is asked for anew."""
+    for start in range(0, max(len(answers), 1), TOGETHER):
+        if start and monotonic() > deadline:
+            return
+        chunk.answers = list(answers[start : start + TOGETHER])
+        flush(chunk)
+    for start in range(0, len(extra), TOGETHER):
+        chunk.extra = list(extra[start : start + TOGETHER])
+        flush(chunk)

@@ -1,0 +1,122 @@
+"""A pool: the accounts of a connection on one invoice, as one answer of the provider tells of them all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from billing.models import COST_DIGITS, COST_PLACES, PooledSnapshot, SyncRun
+from billing.periods import Period
+from portal.providers import PooledUsage, Share, Unreadable, Usage, UsageSource
+
+# How far a bucket's cost may be from the exact share: providers round to cents.
+ROUNDING = Decimal("0.01")
+MOST_E_MAILS = 2**63
+MOST_MONEY = Decimal(10) ** (COST_DIGITS - COST_PLACES)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReading:
+    """One answer. `known` are the provider's ids of the accounts the portal has a row for, deleted ones too."""
+
+    usage: PooledUsage
+    as_of: datetime
+    known: frozenset[str]
+
+
+def sound(usage: PooledUsage) -> PooledUsage:
+    """The answer, if it can be kept as it is. Raises `Unreadable`. One that merely does not add up is sound."""
+    buckets = [usage.parent, usage.removed, usage.total, *usage.accounts]
+    if usage.end_at <= usage.start_at or len(usage.currency) != 3:
+        raise Unreadable("The usage report names no billing period or no currency.")
+    if not all(0 <= each.count < MOST_E_MAILS and abs(each.cost) < MOST_MONEY for each in buckets):
+        raise Unreadable("The usage report holds a figure that cannot be right.")
+    return usage
+
+
+def period_of_pool(usage: PooledUsage) -> Period:
+    """Inclusive dates of a period whose end is exclusive: an end at midnight belongs to the day before."""
+    last = usage.end_at - timedelta(microseconds=1)
+    return Period(usage.start_at.astimezone(UTC).date(), last.astimezone(UTC).date())
+
+
+def usage_of_share(usage: PooledUsage, share: Share, *, cap: int | None) -> Usage:
+    """One account's line of the report. `cap` stands for what it may send; there is no overage over a cap."""
+    period = period_of_pool(usage)
+    return Usage(
+        source=UsageSource.POOLED,
+        used=share.count,
+        allowed=cap,
+        period_start_on=period.start_on,
+        period_end_on=period.end_on,
+        allocated_cost=share.cost,
+        currency=usage.currency,
+        raw={"count": share.count, "cost": str(share.cost)},
+    )
+
+
+def cap_of(settings: dict[str, Any] | None) -> int | None:
+    """The monthly cap of an account's settings as they were read; None = no cap (0), or not known."""
+    return (settings or {}).get("monthly_cap") or None
+
+
+def adds_up(usage: PooledUsage) -> bool:
+    """parent + accounts + removed = total: to the unit, and within a rounding of each bucket's cost."""
+    parts = [usage.parent, usage.removed, *usage.accounts]
+    off = abs(usage.total.cost - sum(each.cost for each in parts))
+    return usage.total.count == sum(each.count for each in parts) and off <= ROUNDING * len(parts)
+
+
+def keep_pool(reading: PoolReading, *, run: SyncRun) -> PooledSnapshot:
+    """Append what was said, unless it was said before; the run tells when it was read. In the caller's transaction."""
+    snapshot = _snapshot(reading, run)
+    said = PooledSnapshot.objects.filter(connection=run.connection_id, period_start_on=snapshot.period_start_on).defer(
+        "shares", "raw"
+    )
+    last = said.order_by("-as_of", "-seq").first()
+    if last and last.raw_sha256 == snapshot.raw_sha256:
+        snapshot = last
+    else:
+        snapshot.seq = last.seq + 1 if last and last.as_of == reading.as_of else 0
+        snapshot.save(force_insert=True)
+    SyncRun.objects.filter(pk=run.pk).update(pooled=snapshot, pooled_at=reading.as_of)
+    return snapshot
+
+
+def _snapshot(reading: PoolReading, run: SyncRun) -> PooledSnapshot:
+    usage, period = reading.usage, period_of_pool(reading.usage)
+    known = _sum(each for each in usage.accounts if each.account_id in reading.known)
+    unmapped = _sum(each for each in usage.accounts if each.account_id not in reading.known)
+    facts: dict[str, Any] = {
+        "period_start_on": period.start_on, "period_end_on": period.end_on, "starts_at": usage.start_at,
+        "ends_at": usage.end_at, "currency": usage.currency, "method": usage.method[:60], "note": usage.note,
+        "parent_count": usage.parent.count, "parent_cost": usage.parent.cost, "accounts_count": known.count,
+        "accounts_cost": known.cost, "unmapped_count": unmapped.count, "unmapped_cost": unmapped.cost,
+        "removed_count": usage.removed.count, "removed_cost": usage.removed.cost, "total_count": usage.total.count,
+        "total_cost": usage.total.cost, "adds_up": adds_up(usage),
+        "shares": [_row(share, known=share.account_id in reading.known) for share in usage.accounts],
+    }  # fmt: skip
+    return PooledSnapshot(
+        connection_id=run.connection_id, run=run, as_of=reading.as_of, raw=usage.raw, raw_sha256=_digest(facts), **facts
+    )
+
+
+def _row(share: Share, *, known: bool) -> dict[str, Any]:
+    return {"id": share.account_id, "name": share.name, "count": share.count, "cost": str(share.cost), "known": known}
+
+
+def _sum(shares: Iterable[Share]) -> Share:
+    found = list(shares)
+    return Share(sum(each.count for each in found), sum((each.cost for each in found), Decimal()))
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    text = json.dumps(facts, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
