@@ -20,6 +20,8 @@ from portal.providers import Evidence
 LEASE = timedelta(seconds=90)
 CLAIMS_BEFORE_A_PERSON = 3
 S = OperationState
+# Outcomes of a send that may have changed something.
+UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
 
 class LostLease(Exception):
@@ -231,6 +233,11 @@ def expire_leases(*, now: datetime) -> int:
         except LostLease:
             continue
     return lost
+
+
+def left_a_trace(operation: Operation) -> bool:
+    """Whether a send of it may have changed something that is not settled by reading, or is known to have."""
+    return operation.attempts.filter(outcome__in=(*UNCERTAIN, Attempt.Outcome.PREPARED)).exists()
 
 
 def over_create_budget(operation: Operation, *, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from customers import connecting, dispatcher, engine, operations
 from customers.models import Account, Attempt, Connection, Operation, Step
 from customers.operations import UnableToAsk
-from portal.providers import Evidence
+from portal.providers import Evidence, NewAccount, Once
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 
 LATER = timedelta(minutes=5)
@@ -97,9 +97,9 @@ def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk:
     zombie = engine.claim(asked.pk, now=timezone.now())
     assert zombie is not None
     attempt = engine.intend(zombie, call="create account", request="{}", now=timezone.now())
-    created = desk.connect(desk.connection).create_account(
-        operations.Profile(**asked.payload["profile"]), [PACKAGE, ADDON], test=False
-    )
+    provider = desk.connect(desk.connection)
+    new = NewAccount(operations.Profile(**asked.payload["profile"]), (PACKAGE, ADDON))
+    created = provider.create_account(new, Once("key", provider.create_body(new))).id
     engine.expire_leases(now=timezone.now() + LATER)
 
     moved = engine.conclude(

@@ -1,0 +1,194 @@
+"""What every command is made of: who may, that it is asked once, that nothing speaks against it, and one row for it.
+
+Commands stand in `customers.operations`. Each is one transaction (desire, operation, audit) and a poke on commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers import rights
+from customers.models import Account, Connection, Operation, Step
+from customers.models.account import AccountState
+from customers.poke import poke
+from customers.states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
+from portal import audit
+from portal.access.models import User
+from portal.access.permissions import allowed
+
+PERFORM = "customers.perform"
+# What an audit event keeps of an operation's payload.
+TOLD = (
+    "offerings", "is_test", "without_reading", "settings", "changes", "key", "key_id", "label", "keep", "domain",
+    "sender", "recipient",
+)  # fmt: skip
+
+
+class UnableToAsk(Exception):
+    """A refusal people read. `field` names the form field it belongs to, "" for the form as a whole."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class StaleVersion(UnableToAsk):
+    """The account changed since the form was opened. `current` is the account as it is now."""
+
+    def __init__(self, current: Account) -> None:
+        super().__init__(_("The account changed while you were editing. Nothing was sent."))
+        self.current = current
+
+
+class AlreadyAsked(UnableToAsk):
+    """The same form arrived twice, the other one first. `operation` is what it made."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(_("This form was sent already."))
+        self.operation = operation
+
+
+def permit(actor: User, connection: Connection, *kinds: OperationKind) -> None:
+    """The person's role, and the rights of our own credential at the provider, as far as they are known."""
+    for kind in kinds:
+        permit_role(actor, kind)
+        if scope := rights.missing_scope(connection, kind):
+            raise UnableToAsk(rights.missing_text(connection, scope))
+
+
+def permit_role(actor: User, kind: OperationKind) -> None:
+    if not actor.is_active or not allowed(actor.role, ROUTE_OF_KIND[kind], "POST"):
+        raise UnableToAsk(_("Your role may not do this."))
+
+
+def once(actor: User, client_token: str, make: Callable[[], Operation]) -> Operation:
+    """Run `make` in a transaction unless this person's token made an operation before, or does so at this moment."""
+    asked = Operation.objects.filter(requested_by=actor, client_token=client_token)
+    if existing := asked.first():
+        return existing
+    try:
+        with transaction.atomic():
+            return make()
+    except IntegrityError:
+        if existing := asked.first():
+            return existing
+        raise UnableToAsk(_("Somebody asked the same at this moment. Look at the account's operations.")) from None
+
+
+def change(
+    kind: OperationKind,
+    account: Account,
+    *,
+    desire: dict[str, Any],
+    payload: dict[str, Any],
+    version: int,
+    now: datetime,
+    **rest: Any,
+) -> Operation:
+    """Change an existing account's desire and queue the operation that carries it out. Raises `StaleVersion`."""
+    waiting = nothing_against(kind, account, {})
+    before = {name: getattr(account, name) for name in desire}
+    chain = [each for each in waiting if set(each.before) & set(desire)]
+    if chain:  # what waits in front has not succeeded yet: its "before" is the last value that did
+        before = {name: chain[0].before.get(name, before[name]) for name in before}
+    changed = Account.objects.filter(pk=account.pk, version=version).update(
+        **desire, version=F("version") + 1, changed_at=now, changed_what=f"{kind.label}, {_('asked')}"
+    )
+    account.refresh_from_db()
+    if changed != 1:
+        raise StaleVersion(account)
+    return queue(kind, account, now=now, payload=payload | {"desire": desire}, before=before, **rest)
+
+
+def add(
+    kind: OperationKind, account: Account, *, payload: dict[str, Any], same: tuple[str, ...], **rest: Any
+) -> Operation:
+    """Queue what changes no desire of the account. `same` names the parts of `payload` by which another open operation
+    of this kind would be this one again."""
+    account.refresh_from_db()
+    nothing_against(kind, account, {name: payload[name] for name in same})
+    return queue(kind, account, payload=payload, **rest)
+
+
+def nothing_against(kind: OperationKind, account: Account, same: dict[str, Any]) -> list[Operation]:
+    """The account's open operations, oldest first. Refuses where the account is not there (any more), is about to go,
+    or the same is under way."""
+    if not account.provider_id:
+        raise UnableToAsk(_("The account does not exist at the provider yet."))
+    if account.state == AccountState.DELETED:
+        raise UnableToAsk(_("The account is deleted. Nothing can be changed any more."))
+    waiting = list(Operation.objects.filter(account=account, state__in=OPEN).order_by("pk"))
+    if any(each.kind == OperationKind.DELETE for each in waiting):
+        raise UnableToAsk(_("A delete of this account is under way."))
+    for each in waiting:
+        if each.kind == kind and all(each.payload.get(name) == value for name, value in same.items()):
+            raise UnableToAsk(_("The same is under way already: %(code)s.") % {"code": each.code})
+    return waiting
+
+
+def queue(
+    kind: OperationKind,
+    account: Account,
+    *,
+    actor: User,
+    now: datetime,
+    verb: str,
+    request: HttpRequest | None,
+    **fields: Any,
+) -> Operation:
+    operation = Operation.objects.create(
+        kind=kind,
+        account=account,
+        connection=account.connection,
+        requested_by=actor,
+        version=account.version,
+        not_before=now,
+        created_at=now,
+        **fields,
+    )
+    Step.objects.create(operation=operation, n=1, before="", after=OperationState.QUEUED, at=now, by=actor)
+    tell(operation, verb, actor=actor, request=request)
+    poke(PERFORM, operation.pk)
+    return operation
+
+
+def token_of_follower(client_token: str, what: str) -> str:
+    """The token of an operation that is asked together with the one of `client_token`: the same form names both."""
+    room = Operation._meta.get_field("client_token").max_length or 0
+    told = f"{client_token}:{what}"
+    return told if len(told) <= room else f"{sha256(client_token.encode()).hexdigest()[:40]}:{what}"
+
+
+def tell(operation: Operation, verb: str, *, actor: User, request: HttpRequest | None) -> None:
+    """The operation's audit event, in the transaction of the change it tells of."""
+    audit.record(
+        actor=actor,
+        verb=verb,
+        obj=operation,
+        customer=operation.account.customer,
+        account=operation.account,
+        before=operation.before,
+        after={name: operation.payload[name] for name in TOLD if operation.payload.get(name) is not None},
+        reason=operation.reason,
+        request=request,
+    )
+
+
+def need_reason(connection: Connection, reason: str, *, shown: bool = False) -> None:
+    """A reason, and where it is shown to the customer (`shown`), one that the provider takes whole."""
+    if not reason.strip():
+        raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
+    longest = connection.capabilities.reason_max
+    if shown and connection.capabilities.reason_is_shown and len(reason.strip()) > longest:
+        raise UnableToAsk(
+            _("The customer reads this reason, and it may have %(n)d characters at most.") % {"n": longest},
+            field="reason",
+        )

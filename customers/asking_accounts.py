@@ -1,0 +1,203 @@
+"""Asking for a new account, and with it for its first API key."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F, Q
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.asking import AlreadyAsked, UnableToAsk, once, permit, queue
+from customers.asking_keys import follow_with_key, refuse_key
+from customers.models import Account, Connection, Customer, Operation
+from customers.models.account import AccountState, as_rows
+from customers.states import FINAL, OPEN, OperationKind
+from portal.access.models import User
+from portal.providers import AccountSettings, NewKey, Offering, Profile
+
+K = OperationKind
+
+
+@dataclass(frozen=True)
+class FirstKey:
+    """The key a new account starts with. `keep`: its secret stays here, sealed, for setting up sending."""
+
+    new: NewKey
+    keep: bool = False
+
+
+def ask_create(
+    *,
+    actor: User,
+    customer: Customer,
+    connection: Connection,
+    profile: Profile,
+    offerings: list[Offering],
+    is_test: bool,
+    client_token: str,
+    now: datetime,
+    settings: AccountSettings | None = None,
+    first_key: FirstKey | None = None,
+    request: HttpRequest | None = None,
+    retry_of: Operation | None = None,
+) -> Operation:
+    """Ask for a new (paid) account: with offerings or with settings, as the connection's capabilities say.
+
+    `first_key` is an operation of its own that follows this one. Raises `AlreadyAsked` when the token made an account
+    for another customer row.
+    """
+    permit(actor, connection, K.CREATE, *([K.KEY_CREATE] if first_key else []))
+    settings = _clean(settings)
+    _check(connection, profile, offerings, settings)
+    if first_key:
+        refuse_key(connection, first_key.new, keep=first_key.keep)
+    if connection.paused:
+        raise UnableToAsk(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
+    is_test = connection.capabilities.test_accounts and (is_test or connection.test_accounts_only)
+    rows = as_rows(offerings)
+    identity = identity_of(settings) if settings else profile.email.casefold()
+    desire: dict[str, Any] = {"desired_state": "active", "desired_offerings": rows}
+    if settings:
+        desire["desired_settings"] = asdict(settings)
+
+    def make() -> Operation:
+        _refuse_twice(connection, identity, settings)
+        wanted = {name: value for name, value in desire.items() if name != "desired_state"}
+        columns = wanted | {"email": profile.email, "is_test": is_test, "package": _package(rows), "changed_at": now}
+        account = _account(customer, connection, retry_of, columns)
+        operation = queue(
+            K.CREATE,
+            account,
+            actor=actor,
+            client_token=client_token,
+            now=now,
+            request=request,
+            identity=identity,
+            payload={
+                "profile": asdict(profile),
+                "offerings": rows,
+                "is_test": is_test,
+                "settings": asdict(settings) if settings else None,
+                "desire": desire,
+            },
+            retry_of=retry_of,
+            verb="account.create_asked",
+        )
+        if first_key:
+            follow_with_key(operation, first_key.new, keep=first_key.keep, now=now, request=request)
+        return operation
+
+    operation = once(actor, client_token, make)
+    if operation.account.customer_id != customer.pk:
+        raise AlreadyAsked(operation)
+    return operation
+
+
+def identity_of(settings: AccountSettings) -> str:
+    """What an account without an e-mail is found again by."""
+    return f"{settings.name}|{settings.website}".casefold()[:520]
+
+
+def refuse_same_settings(
+    connection: Connection, settings: AccountSettings, *, apart_from: Account | None = None
+) -> None:
+    """Our own uniqueness: the provider may allow two accounts of the same name and website, and then nobody could tell
+    which one an unknown create made."""
+    alike = Q(desired_settings__website__iexact=settings.website) | Q(settings__website__iexact=settings.website)
+    living = Account.objects.filter(alike, connection=connection).exclude(state=AccountState.DELETED)
+    if apart_from:
+        living = living.exclude(pk=apart_from.pk)
+    for account in living.exclude(pk__in=_came_to_nothing(connection)).select_related("customer"):
+        for known in (account.desired_settings, account.settings or {}):
+            if known and identity_of(AccountSettings(**known)) == identity_of(settings):
+                raise UnableToAsk(
+                    _("%(customer)s has an account with this name and website already at %(connection)s.")
+                    % {"customer": account.customer, "connection": connection.name},
+                    field="name",
+                )
+
+
+def _came_to_nothing(connection: Connection) -> Any:
+    """Accounts whose create was refused: there is nothing at the provider."""
+    pending = Account.objects.filter(connection=connection, state=AccountState.PENDING, provider_id=None)
+    return pending.exclude(operations__state__in=OPEN).values("pk")
+
+
+def _clean(settings: AccountSettings | None) -> AccountSettings | None:
+    if settings is None:
+        return None
+    return AccountSettings(settings.name.strip(), settings.website.strip().casefold(), settings.monthly_cap)
+
+
+def _check(
+    connection: Connection, profile: Profile, offerings: list[Offering], settings: AccountSettings | None
+) -> None:
+    if connection.capabilities.settings:
+        check_settings(settings)
+        return
+    if not profile.email:
+        raise UnableToAsk(_("An e-mail is needed: it proves later whose account it is."), field="email")
+    check_offerings(offerings)
+
+
+def check_settings(settings: AccountSettings | None) -> None:
+    if settings is None or not settings.name:
+        raise UnableToAsk(_("A name is needed."), field="name")
+    if not settings.website:
+        raise UnableToAsk(_("A website is needed."), field="website")
+    if settings.monthly_cap < 0:
+        raise UnableToAsk(_("A cap is a number of e-mails a month, or no cap."), field="monthly_cap")
+
+
+def check_offerings(offerings: list[Offering]) -> None:
+    packages = [each for each in offerings if each.type == "package"]
+    if len(packages) != 1:
+        raise UnableToAsk(_("Choose exactly one package."), field="package")
+    if packages[0].quantity != 1:
+        raise UnableToAsk(_("A package has the quantity 1."), field="package")
+    if any(each.quantity < 1 for each in offerings) or len({each.name for each in offerings}) != len(offerings):
+        raise UnableToAsk(_("Every offering stands once, with a quantity of at least 1."))
+
+
+def _refuse_twice(connection: Connection, identity: str, settings: AccountSettings | None) -> None:
+    open_one = (
+        Operation.objects.filter(connection=connection, identity=identity, kind=K.CREATE)
+        .exclude(state__in=FINAL)
+        .select_related("account__customer")
+        .first()
+    )
+    if open_one and settings:
+        text = _("A create with this name and website is not finished at this connection: %(code)s for %(customer)s. "
+                 "Settle that one first.")  # fmt: skip
+    elif open_one:
+        text = _("A create for this e-mail is not finished at this connection: %(code)s for %(customer)s. Settle that "
+                 "one first.")  # fmt: skip
+    if open_one:
+        named = {"code": open_one.code, "customer": open_one.account.customer}
+        raise UnableToAsk(text % named, field="name" if settings else "email")
+    if settings:
+        refuse_same_settings(connection, settings)
+
+
+def _account(
+    customer: Customer, connection: Connection, retry_of: Operation | None, columns: dict[str, Any]
+) -> Account:
+    """The row of the new account: a fresh one, or that of the refused create which is asked again."""
+    if retry_of is None:
+        Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
+        return Account.objects.create(
+            customer=customer, connection=connection, **columns, changed_what=_("Create, asked")
+        )
+    account = retry_of.account
+    Account.objects.filter(pk=account.pk).update(
+        **columns, version=F("version") + 1, changed_what=_("Create, asked again")
+    )
+    account.refresh_from_db()
+    return account
+
+
+def _package(rows: list[dict[str, Any]]) -> str:
+    return next((row["name"] for row in rows if row["type"] == "package"), "")

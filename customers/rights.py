@@ -1,0 +1,32 @@
+"""What our own credential of a connection may lack. Known from the last check of the connection; what was never tried,
+or could not be, counts as allowed: the provider will say."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from customers.models import Connection
+from portal.providers import Scope
+
+
+def missing_scope(connection: Connection, kind: str) -> Scope | None:
+    """The right that an operation of `kind` needs and the credential was seen to lack."""
+    return next((scope for scope in _lacking(connection) if kind in scope.for_kinds), None)
+
+
+def missing_read(connection: Connection, part: str) -> Scope | None:
+    """The right that reading `part` of an account needs and the credential was seen to lack."""
+    return next((scope for scope in _lacking(connection) if part in scope.for_reads), None)
+
+
+def missing_text(connection: Connection, scope: Scope) -> str:
+    named = {"connection": connection.name, "scope": scope.name, "provider": connection.provider_label}
+    return (
+        _("The key of %(connection)s lacks the scope %(scope)s. Grant it at %(provider)s, then check the connection.")
+        % named
+    )
+
+
+def _lacking(connection: Connection) -> list[Scope]:
+    refused = {check["name"] for check in connection.checks if check["ok"] is False}
+    return [scope for scope in connection.capabilities.own_scopes if scope.name in refused]
