@@ -6,7 +6,7 @@ Nothing is changed at the provider. What is read live is the account's state, it
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -19,9 +19,17 @@ from customers.operations import UnableToAsk
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
-from portal.providers import AccountRef, NotFound, Provider, ProviderError
+from portal.providers import AccountRef, NotFound, NotSent, Provider, ProviderError, RateLimited, Unreadable
 
 ROUTE = "customers:orphan-adopt"
+
+
+class NotNow(UnableToAsk):
+    """The provider can't be asked at the moment; from `retry_at` on it may be tried again."""
+
+    def __init__(self, message: str, *, retry_at: datetime) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
 
 
 def adopt(
@@ -79,6 +87,9 @@ def _read(sighting: Sighting, provider: Provider, *, now: datetime) -> dict[str,
             }  # fmt: skip
     except NotFound:
         raise UnableToAsk(_("The provider does not know this account any more.")) from None
+    except (NotSent, RateLimited, Unreadable) as error:
+        again = getattr(error, "retry_at", None) or now + timedelta(seconds=30)
+        raise NotNow(_("The provider can't be read at the moment: %(why)s") % {"why": error}, retry_at=again) from None
     except ProviderError as error:
         raise UnableToAsk(_("The account could not be read: %(why)s Nothing was changed.") % {"why": error}) from None
     stopped = str(state.state) == AccountState.STOPPED_BY_US

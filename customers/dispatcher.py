@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q
 
-from customers import engine, observations
+from customers import engine, estate, observations
 from customers.models import Attempt, Operation
 from customers.poke import poke
 from customers.states import OperationKind, OperationState
@@ -23,6 +23,8 @@ def dispatch(*, now: datetime) -> int:
         poke("customers.perform", operation_id)
     for account_id in observations.accounts_to_read(now=now).values_list("pk", flat=True)[:READS_AT_ONCE]:
         poke("customers.read_account", account_id)
+    for takeover_id in estate.due(now=now):
+        poke(estate.CHUNK, takeover_id)
     return len(due)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from customers import dispatcher, observations, provisioning, reconcile
+from customers import dispatcher, estate, observations, provisioning, reconcile
 from customers.models import Account
 from portal.providers import ProviderError
 
@@ -42,3 +42,8 @@ def walk(scan_id: int, **_: Any) -> None:
 @shared_task(name="customers.nightly_walks")
 def nightly_walks(**_: Any) -> None:
     reconcile.nightly(now=timezone.now())
+
+
+@shared_task(name="customers.takeover_chunk")
+def takeover_chunk(takeover_id: int, **_: Any) -> None:
+    estate.take_chunk(takeover_id)

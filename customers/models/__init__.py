@@ -2,6 +2,7 @@ from customers.models.account import Account
 from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
 from customers.models.drift import DriftIgnore
+from customers.models.estate import Takeover, TakeoverItem
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
 from customers.models.sighting import Scan, Sighting
@@ -22,4 +23,6 @@ __all__ = [
     "SendingDomain",
     "Sighting",
     "Step",
+    "Takeover",
+    "TakeoverItem",
 ]

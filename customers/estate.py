@@ -1,0 +1,318 @@
+"""The first day with accounts a provider has already: match them to customers, let a person look, take them over.
+
+    walk (customers.reconcile) -> propose -> a person looks through it -> start -> chunks until all is settled
+
+A match is made only where it is unambiguous. Nothing is ever changed at the provider. What fits nobody stays an orphan.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from customers.adopting import NotNow, adopt
+from customers.clients import client_for
+from customers.models import Connection, Customer, Sighting, Takeover, TakeoverItem
+from customers.operations import UnableToAsk
+from customers.poke import poke
+from portal import audit
+from portal.access.models import User
+from portal.providers import Provider
+from portal.vault import CannotOpen
+
+CHUNK = "customers.takeover_chunk"
+LEASE = timedelta(seconds=90)
+CHUNK_SECONDS = 40.0
+TRIES = 5
+ROWS_MAX, BYTES_MAX = 20_000, 5_000_000
+COLUMNS = ("provider_id", "external_reference", "company", "email")
+B = TakeoverItem.Basis
+I = TakeoverItem.State  # noqa: E741
+T = Takeover.State
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a person's own list says of one account at the provider."""
+
+    provider_id: str
+    external_reference: str = ""
+    company: str = ""
+    email: str = ""
+
+
+# --- The list a person brings -----------------------------------------------------------------------------------------
+
+
+def read_list(content: bytes) -> list[Listed]:
+    """A CSV file with `provider_id` and any of the other `COLUMNS`. Raises `UnableToAsk`, naming the line."""
+    if len(content) > BYTES_MAX:
+        raise UnableToAsk(_("The file is larger than 5 MB."), field="listed")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UnableToAsk(_("The file is not UTF-8 text."), field="listed") from None
+    if "\x00" in text:
+        raise UnableToAsk(_("The file is not a CSV file."), field="listed")
+    dialect = "excel-semicolon" if text.partition("\n")[0].count(";") else "excel"
+    reader = csv.DictReader(io.StringIO(text), delimiter=";" if dialect == "excel-semicolon" else ",")
+    names = {(name or "").strip().casefold(): name for name in reader.fieldnames or ()}
+    if "provider_id" not in names:
+        raise UnableToAsk(
+            _("The first line has to name the columns: provider_id, and any of external_reference, company, email."),
+            field="listed",
+        )
+    found: dict[str, Listed] = {}
+    for row in reader:
+        if len(found) >= ROWS_MAX:
+            raise UnableToAsk(_("The file has more than 20,000 lines."), field="listed")
+        facts = {name: (row.get(names[name]) or "").strip() for name in COLUMNS if name in names}
+        _check_line(facts, found, line=reader.line_num)
+        found[facts["provider_id"]] = Listed(**facts)
+    return list(found.values())
+
+
+def _check_line(facts: dict[str, str], found: dict[str, Listed], *, line: int) -> None:
+    def refuse(why: str) -> UnableToAsk:
+        return UnableToAsk(_("Line %(line)d: %(why)s") % {"line": line, "why": why}, field="listed")
+
+    if not facts["provider_id"]:
+        raise refuse(_("the account's id is missing."))
+    if facts["provider_id"] in found:
+        raise refuse(_("this account's id stands in the file twice."))
+    limits = {"provider_id": 100, "external_reference": 100, "company": 200, "email": 254}
+    if long := next((name for name, value in facts.items() if len(value) > limits[name]), None):
+        raise refuse(_("%(column)s is too long.") % {"column": long})
+    if facts.get("email"):
+        try:
+            validate_email(facts["email"])
+        except ValidationError:
+            raise refuse(_("this is not an e-mail address.")) from None
+
+
+# --- Whose is it? -----------------------------------------------------------------------------------------------------
+
+
+def propose(
+    *,
+    actor: User,
+    connection: Connection,
+    listed: Iterable[Listed],
+    now: datetime,
+    request: HttpRequest | None = None,
+) -> Takeover:
+    """A proposal for every account of the connection that is nobody's. One that is open already is made anew, unless it
+    runs. Raises `UnableToAsk`."""
+    sightings = list(Sighting.objects.filter(connection=connection).orphans())
+    if not sightings:
+        raise UnableToAsk(_("Every account in the provider's list has a customer already."))
+    rows = {each.provider_id: each for each in listed}
+    match = _Matcher()
+    with transaction.atomic():
+        if Takeover.objects.filter(connection=connection, state__in=(T.RUNNING, T.PAUSED)).exists():
+            raise UnableToAsk(_("Accounts of this connection are being taken over already."))
+        Takeover.objects.filter(connection=connection, state=T.PROPOSED).delete()
+        takeover = Takeover.objects.create(connection=connection, asked_by=actor, not_before=now, created_at=now)
+        items = [match.item(takeover, each, rows.get(each.provider_id)) for each in sightings]
+        TakeoverItem.objects.bulk_create(items, batch_size=500)
+        audit.record(actor=actor, verb="estate.proposed", obj=takeover, after={"accounts": len(items)}, request=request)
+    return takeover
+
+
+class _Matcher:
+    """Customers by what an account may be known by. What fits two customers fits none."""
+
+    def __init__(self) -> None:
+        self.by: dict[str, dict[str, list[Customer]]] = {
+            name: defaultdict(list) for name in ("reference", "email", "company")
+        }
+        for customer in Customer.objects.filter(archived_at=None).order_by("pk"):
+            self.by["email"][customer.email.casefold()].append(customer)
+            self.by["company"][_plain(customer.company_name)].append(customer)
+            if customer.external_reference:
+                self.by["reference"][customer.external_reference].append(customer)
+
+    def item(self, takeover: Takeover, sighting: Sighting, row: Listed | None) -> TakeoverItem:
+        email = (row.email if row else "") or sighting.email
+        company = (row.company if row else "") or sighting.name
+        facts: dict[str, Any] = {
+            "takeover": takeover, "sighting": sighting, "company": company[:200], "email": email[:254],
+            "reference": row.external_reference if row else "",
+        }  # fmt: skip
+        ways = (
+            (B.LISTED, "reference", row.external_reference if row else ""),
+            (B.EMAIL, "email", email.casefold()),
+            (B.COMPANY, "company", _plain(company)),
+        )
+        for basis, name, value in ways:
+            found = self.by[name].get(value, []) if value else []
+            if len(found) == 1:
+                return TakeoverItem(basis=basis, customer=found[0], take=True, **facts)
+            if found:
+                note = _("%(n)d customers fit: choose by hand.") % {"n": len(found)}
+                return TakeoverItem(basis=B.NONE, note=note, **facts)
+        if email:
+            return TakeoverItem(basis=B.NEW, group=self._group(facts), take=True, **facts)
+        note = _("Neither e-mail nor a line in your list names its owner.")
+        return TakeoverItem(basis=B.NONE, note=note, **facts)
+
+    @staticmethod
+    def _group(facts: dict[str, Any]) -> str:
+        return str(facts["reference"] or facts["email"].casefold())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
+    """Tick or untick items, one by one or all of a basis; returns how many are ticked now. What has nobody to go to
+    can't be ticked."""
+    open_items = takeover.items.filter(Q(customer__isnull=False) | ~Q(group=""), takeover__state=T.PROPOSED)
+    chosen = open_items.filter(basis=basis) if basis else open_items.filter(pk__in=list(items))
+    chosen.update(take=take)
+    return takeover.items.filter(take=True).count()
+
+
+# --- Taking over ------------------------------------------------------------------------------------------------------
+
+
+def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpRequest | None = None) -> None:
+    """Begin, or go on after a pause. Raises `UnableToAsk`."""
+    with transaction.atomic():
+        total = takeover.items.filter(take=True).count()
+        if not total:
+            raise UnableToAsk(_("Tick at least one account."))
+        changed = Takeover.objects.filter(pk=takeover.pk, state__in=(T.PROPOSED, T.PAUSED)).update(
+            state=T.RUNNING, total=total, not_before=now, message=""
+        )
+        if changed:
+            takeover.items.filter(take=False).update(state=I.LEFT)
+            audit.record(
+                actor=actor, verb="estate.started", obj=takeover, after={"accounts": total}, request=request
+            )  # fmt: skip
+            poke(CHUNK, takeover.pk)
+    takeover.refresh_from_db()
+
+
+def pause(*, actor: User, takeover: Takeover, request: HttpRequest | None = None) -> None:
+    """Stop after the account that is being read. What is taken over stays so."""
+    with transaction.atomic():
+        if Takeover.objects.filter(pk=takeover.pk, state=T.RUNNING).update(state=T.PAUSED):
+            audit.record(actor=actor, verb="estate.paused", obj=takeover, request=request)
+    takeover.refresh_from_db()
+
+
+def due(*, now: datetime) -> list[int]:
+    free = Q(lease_until=None) | Q(lease_until__lte=now)
+    return list(Takeover.objects.filter(free, state=T.RUNNING, not_before__lte=now).values_list("pk", flat=True))
+
+
+def take_chunk(
+    takeover_id: int,
+    *,
+    connect: Callable[[Connection], Provider] = client_for,
+    clock: Callable[[], datetime] = timezone.now,
+    seconds: float = CHUNK_SECONDS,
+) -> None:
+    """Take accounts over until the time is up. Safe to call at any time: one worker holds a run, and no account can be
+    taken over twice."""
+    takeover = _claim(takeover_id, now=clock())
+    if takeover is None:
+        return
+    mine = Takeover.objects.filter(pk=takeover.pk, fence=takeover.fence)
+    until = monotonic() + seconds
+    try:
+        provider = connect(takeover.connection)
+        while monotonic() < until:
+            if not mine.filter(state=T.RUNNING).update(lease_until=clock() + LEASE):
+                break
+            item = _next(takeover)
+            if item is None:
+                mine.filter(state=T.RUNNING).update(state=T.ENDED, finished_at=clock())
+                break
+            _take(item, provider, now=clock())
+    except NotNow as refusal:
+        mine.update(not_before=refusal.retry_at, message=str(refusal)[:500])
+    except CannotOpen as refusal:
+        mine.filter(state=T.RUNNING).update(state=T.PAUSED, message=str(refusal)[:500])
+    mine.update(lease_until=None)
+
+
+def _claim(takeover_id: int, *, now: datetime) -> Takeover | None:
+    free = Q(lease_until=None) | Q(lease_until__lte=now)
+    due_one = Takeover.objects.filter(free, pk=takeover_id, state=T.RUNNING, not_before__lte=now)
+    takeover = due_one.select_related("connection", "asked_by").first()
+    if takeover is None:
+        return None
+    if due_one.filter(fence=takeover.fence).update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
+        return None
+    takeover.fence += 1
+    return takeover
+
+
+def _next(takeover: Takeover) -> TakeoverItem | None:
+    waiting = takeover.items.filter(take=True, state=I.WAITING)
+    return waiting.select_related("sighting__connection", "customer", "takeover__asked_by").first()
+
+
+def _take(item: TakeoverItem, provider: Provider, *, now: datetime) -> None:
+    """One account. `NotNow` leaves it waiting; every other refusal settles it as failed."""
+    state, message = I.DONE, ""
+    try:
+        adopt(
+            actor=item.takeover.asked_by, sighting=item.sighting, customer=_customer_of(item), provider=provider,
+            now=now, reason=str(item.get_basis_display()),
+        )  # fmt: skip
+    except NotNow as refusal:
+        if item.tries + 1 < TRIES:
+            TakeoverItem.objects.filter(pk=item.pk).update(tries=F("tries") + 1)
+            raise
+        state, message = I.FAILED, str(refusal)
+    except UnableToAsk as refusal:
+        state, message = I.FAILED, str(refusal)
+    with transaction.atomic():
+        settled = TakeoverItem.objects.filter(pk=item.pk, state=I.WAITING).update(state=state, message=message[:500])
+        if settled:
+            field = "done" if state == I.DONE else "failed"
+            Takeover.objects.filter(pk=item.takeover_id).update(**{field: F(field) + 1})
+
+
+def _customer_of(item: TakeoverItem) -> Customer:
+    """The customer it goes to; one that is to be made is made with the first account of its group."""
+    if item.customer is not None:
+        return item.customer
+    public_id = uuid.uuid5(item.takeover.public_id, item.group)
+    made = Customer.objects.filter(public_id=public_id)
+    if customer := made.first():
+        return customer
+    try:
+        with transaction.atomic():
+            customer = Customer.objects.create(
+                public_id=public_id, company_name=item.company or item.email.partition("@")[2] or item.email,
+                email=item.email, website=item.sighting.website, external_reference=item.reference,
+            )  # fmt: skip
+            audit.record(
+                actor=item.takeover.asked_by, verb="customer.created", obj=customer, customer=customer,
+                after={"company_name": customer.company_name, "email": customer.email},
+            )  # fmt: skip
+            return customer
+    except IntegrityError:
+        if customer := made.first():
+            return customer
+        raise UnableToAsk(_("Another customer has this external reference.")) from None

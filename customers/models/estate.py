@@ -1,0 +1,104 @@
+"""Taking over the accounts a provider has already: one run over a connection, one item for each account found."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from customers.models.connection import Connection
+from customers.models.customer import Customer
+from customers.models.sighting import Sighting
+
+
+class Takeover(models.Model):
+    """A proposal first; once a person says so, a run that goes on until every chosen item is settled."""
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed", _("To be looked through")
+        RUNNING = "running", _("Running")
+        PAUSED = "paused", _("Paused")
+        ENDED = "ended", _("Ended")
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="takeovers")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PROPOSED)
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    fence = models.PositiveIntegerField(default=0)
+    not_before = models.DateTimeField()
+    message = models.CharField(max_length=500, default="", blank=True)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("connection",), condition=~Q(state="ended"), name="takeover_one_open_per_connection"
+            ),
+            models.CheckConstraint(condition=Q(total__gte=F("done") + F("failed")), name="takeover_counts_fit"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.connection} {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def pending(self) -> int:
+        return self.total - self.done - self.failed
+
+    @property
+    def settled(self) -> int:
+        return self.done + self.failed
+
+
+class TakeoverItem(models.Model):
+    """One account found, and whose it seems to be. `group` names the customer to be made, where there is none: accounts
+    of one group become one customer's."""
+
+    class Basis(models.TextChoices):
+        LISTED = "listed", _("In the list you gave")
+        EMAIL = "email", _("Same e-mail")
+        COMPANY = "company", _("Same company")
+        NEW = "new", _("A new customer")
+        NONE = "none", _("Not enough to go by")
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
+        DONE = "done", _("Taken over")
+        FAILED = "failed", _("Failed")
+        LEFT = "left", _("Left as it is")
+
+    takeover = models.ForeignKey(Takeover, on_delete=models.CASCADE, related_name="items")
+    sighting = models.ForeignKey(Sighting, on_delete=models.PROTECT, related_name="+")
+    basis = models.CharField(max_length=10, choices=Basis.choices)
+    customer = models.ForeignKey(Customer, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    group = models.CharField(max_length=300, default="", blank=True)
+    company = models.CharField(max_length=200, default="", blank=True)
+    email = models.CharField(max_length=254, default="", blank=True)
+    reference = models.CharField(max_length=100, default="", blank=True)
+    note = models.CharField(max_length=300, default="", blank=True)
+    take = models.BooleanField(default=False)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    # Readings that could not be had; after a few the account is left as failed.
+    tries = models.PositiveSmallIntegerField(default=0)
+    message = models.CharField(max_length=500, default="", blank=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [
+            models.UniqueConstraint(fields=("takeover", "sighting"), name="takeover_item_once"),
+            models.CheckConstraint(
+                condition=Q(take=False) | Q(customer__isnull=False) | ~Q(group=""), name="takeover_taken_by_somebody"
+            ),
+        ]
+        indexes = [models.Index(fields=("takeover", "state", "take"), name="takeover_item_due")]
+
+    def __str__(self) -> str:
+        return f"{self.takeover_id}/{self.sighting_id} {self.basis}"

@@ -1,0 +1,144 @@
+"""The first day: a connection's existing accounts, whose they seem to be, and taking them over. One page, by stages."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from customers import estate as taking
+from customers import reconcile
+from customers.models import Connection, Scan, Sighting, Takeover, TakeoverItem
+from customers.operations import UnableToAsk
+from customers.views.common import go_to, is_fragment, person
+
+PER_PAGE = 100
+
+
+@require_GET
+def estate(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    context = _context(request, _connection(public_id))
+    return render(
+        request, "customers/estate/_body.html" if is_fragment(request) else "customers/estate/page.html", context
+    )
+
+
+@require_GET
+def estate_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """The run's card, or the walk's. It asks again by itself; when it has ended the page is fetched anew."""
+    context = _context(request, _connection(public_id))
+    response = render(request, "customers/estate/_progress.html", context)
+    moving = context["scanning"] or (context["takeover"] and context["takeover"].state == Takeover.State.RUNNING)
+    if is_fragment(request) and not moving:
+        response["HX-Refresh"] = "true"
+    return response
+
+
+@require_POST
+def estate_look(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    connection = _connection(public_id)
+    reconcile.ask_scan(actor=person(request), connection=connection, now=timezone.now(), request=request)
+    return go_to(request, "customers:estate", connection.public_id)
+
+
+@require_POST
+def estate_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    connection = _connection(public_id)
+    upload = request.FILES.get("listed")
+    try:
+        listed = taking.read_list(upload.read(taking.BYTES_MAX + 1)) if upload else []
+        taking.propose(actor=person(request), connection=connection, listed=listed, now=timezone.now(), request=request)
+    except UnableToAsk as refusal:
+        context = _context(request, connection) | {"refusal": str(refusal)}
+        return render(request, "customers/estate/page.html", context, status=422)
+    return go_to(request, "customers:estate", connection.public_id)
+
+
+@require_POST
+def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Tick or untick: all of a basis by its button, or the rows of the page as they stand in the form."""
+    connection = _connection(public_id)
+    takeover = _open(connection)
+    if takeover and (basis := request.POST.get("all", "")):
+        taking.choose(takeover=takeover, take=request.POST.get("take") == "1", basis=basis)
+    elif takeover:
+        shown, ticked = _numbers(request, "shown"), _numbers(request, "ticked")
+        taking.choose(takeover=takeover, take=True, items=ticked)
+        taking.choose(takeover=takeover, take=False, items=shown - ticked)
+    back = request.POST.get("back", "")
+    response = go_to(request, "customers:estate", connection.public_id)
+    if back.startswith("?") and "Location" in response:
+        response["Location"] += back[:200]
+    return response
+
+
+@require_POST
+def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    connection = _connection(public_id)
+    if takeover := _open(connection):
+        try:
+            taking.start(actor=person(request), takeover=takeover, now=timezone.now(), request=request)
+        except UnableToAsk as refusal:
+            messages.warning(request, str(refusal))
+    return go_to(request, "customers:estate", connection.public_id)
+
+
+@require_POST
+def estate_pause(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    connection = _connection(public_id)
+    if takeover := _open(connection):
+        taking.pause(actor=person(request), takeover=takeover, request=request)
+        messages.success(request, _("Paused. What was taken over stays so."))
+    return go_to(request, "customers:estate", connection.public_id)
+
+
+def _context(request: HttpRequest, connection: Connection) -> dict[str, Any]:
+    takeover = _open(connection) or connection.takeovers.first()
+    context: dict[str, Any] = {
+        "connection": connection,
+        "takeover": takeover,
+        "scanning": Scan.objects.filter(connection=connection, state=Scan.State.RUNNING).first(),
+        "scan": Scan.objects.filter(connection=connection, state=Scan.State.COMPLETE).first(),
+        "last_scan": Scan.objects.filter(connection=connection).exclude(state=Scan.State.RUNNING).first(),
+        "orphans": Sighting.objects.filter(connection=connection).orphans().count(),
+    }
+    if takeover is None:
+        return context
+    items = takeover.items.select_related("sighting", "customer")
+    basis, show = request.GET.get("basis", ""), request.GET.get("show", "")
+    if basis in TakeoverItem.Basis.values:
+        items = items.filter(basis=basis)
+    if show == "failed":
+        items = items.filter(state=TakeoverItem.State.FAILED)
+    counts = takeover.items.values("basis").annotate(n=Count("pk"), ticked=Count("pk", filter=Q(take=True)))
+    by_basis = {row["basis"]: row for row in counts}
+    return context | {
+        "page": Paginator(items, PER_PAGE).get_page(request.GET.get("page")),
+        "basis": basis,
+        "bases": [
+            (value, label, by_basis[value]["n"], by_basis[value]["ticked"])
+            for value, label in TakeoverItem.Basis.choices
+            if value in by_basis
+        ],
+        "ticked": sum(row["ticked"] for row in by_basis.values()),
+    }
+
+
+def _numbers(request: HttpRequest, name: str) -> set[int]:
+    return {int(value) for value in request.POST.getlist(name) if value.isdigit()}
+
+
+def _open(connection: Connection) -> Takeover | None:
+    return connection.takeovers.exclude(state=Takeover.State.ENDED).first()
+
+
+def _connection(public_id: uuid.UUID) -> Connection:
+    return get_object_or_404(Connection, public_id=public_id)
