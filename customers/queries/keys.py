@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
+from customers import secrets
 from customers.models import Account, AccountKey, KeySecret, Operation
 from customers.states import OPEN, OperationKind, OperationState
 from portal.access.models import User
@@ -16,6 +18,8 @@ from portal.providers import Capabilities, KeyBundle
 
 _LABEL = re.compile(r"(?P<typed>.*) · (?P<code>op_[0-9A-F]{6})", re.DOTALL)
 OF_A_KEY = (OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
+ABOUT_KEYS = (OperationKind.KEY_CREATE, *OF_A_KEY)
+ADDRESSES_SHOWN = 2
 
 
 def split_label(label: str) -> tuple[str, str]:
@@ -65,32 +69,46 @@ class KeyLine:
     # What is asked and not finished about this key.
     under_way: Operation | None = None
 
+    @property
+    def more_addresses(self) -> int:
+        return max(0, len(self.key.ip_allow_list) - ADDRESSES_SHOWN)
+
+
+@dataclass(frozen=True)
+class SecretPlace:
+    """A secret under the name of its key. `alive`: the key was there when the keys were last listed."""
+
+    secret: SecretLine
+    label: str
+    code: str
+    alive: bool
+
+    @property
+    def row(self) -> KeySecret | None:
+        return self.secret.row
+
 
 @dataclass(frozen=True)
 class KeysPage:
     lines: list[KeyLine]
-    # Secrets of keys that this person asked for and may look at now, newest first.
-    yours: list[KeyLine]
-    # A key that was asked for and is not made yet.
-    making: Operation | None
+    # Secrets that this person asked for and may look at now, newest first; their keys may not be listed yet.
+    yours: list[SecretPlace]
 
 
 def keys_page(account: Account, *, viewer: User, now: datetime) -> KeysPage:
     """The number of queries does not depend on the number of keys."""
     keys = AccountKey.objects.filter(account=account, gone_at=None).order_by("-made_at", "-id")
-    secrets = {each.key_id: each for each in KeySecret.objects.filter(account=account).select_related("holder")}
+    known = {each.key_id: each for each in _secrets(account)}
     under_way = list(Operation.objects.filter(account=account, state__in=OPEN).order_by("pk"))
     busy = {each.payload.get("key_id"): each for each in reversed(under_way) if each.kind in OF_A_KEY}
     capabilities = account.connection.capabilities
     lines = [
-        _line(key, capabilities, secret_line(secrets.get(key.key_id), viewer=viewer, now=now), busy.get(key.key_id))
+        _line(key, capabilities, secret_line(known.get(key.key_id), viewer=viewer, now=now), busy.get(key.key_id))
         for key in keys
     ]
-    return KeysPage(
-        lines=lines,
-        yours=[each for each in lines if each.secret.kind == "yours"],
-        making=next((each for each in under_way if each.kind == OperationKind.KEY_CREATE), None),
-    )
+    listed = {key.key_id: key for key in keys}
+    places = [_place(each, listed.get(each.key_id), viewer=viewer, now=now) for each in known.values()]
+    return KeysPage(lines, [each for each in places if each.secret.kind == "yours"])
 
 
 def key_line(account: Account, key_id: str, *, viewer: User, now: datetime) -> KeyLine | None:
@@ -98,10 +116,33 @@ def key_line(account: Account, key_id: str, *, viewer: User, now: datetime) -> K
     key = AccountKey.objects.filter(account=account, key_id=key_id, gone_at=None).first()
     if key is None:
         return None
-    secret = KeySecret.objects.filter(account=account, key_id=key_id).select_related("holder").first()
+    secret = _secrets(account).filter(key_id=key_id).first()
     under_way = Operation.objects.filter(account=account, state__in=OPEN, kind__in=OF_A_KEY).order_by("pk")
     busy = next((each for each in under_way if each.payload.get("key_id") == key_id), None)
     return _line(key, account.connection.capabilities, secret_line(secret, viewer=viewer, now=now), busy)
+
+
+def secret_of(account: Account, key_id: str, *, viewer: User, now: datetime) -> SecretPlace | None:
+    """Where the secret of a key is; None for a key that is not known here."""
+    key = AccountKey.objects.filter(account=account, key_id=key_id).first()
+    secret = _secrets(account).filter(key_id=key_id).first()
+    if secret:
+        return _place(secret, key, viewer=viewer, now=now)
+    return SecretPlace(NONE, *split_label(key.label), alive=key.gone_at is None) if key else None
+
+
+def _secrets(account: Account) -> QuerySet[KeySecret]:
+    return KeySecret.objects.filter(account=account).select_related("holder", "operation")
+
+
+def _place(secret: KeySecret, key: AccountKey | None, *, viewer: User, now: datetime) -> SecretPlace:
+    label, code = split_label(key.label) if key else (asked_label(secret.operation), secret.operation.code)
+    return SecretPlace(secret_line(secret, viewer=viewer, now=now), label, code, alive=not key or key.gone_at is None)
+
+
+def asked_label(operation: Operation) -> str:
+    """What people called the key they asked for."""
+    return str(operation.payload["key"]["label"])
 
 
 def _line(key: AccountKey, capabilities: Capabilities, secret: SecretLine, busy: Operation | None) -> KeyLine:
@@ -122,20 +163,24 @@ def secret_line(secret: KeySecret | None, *, viewer: User, now: datetime) -> Sec
 
 
 def kept_key(account: Account) -> KeyLine | None:
-    """The newest living key whose secret is kept: with it sending is set up."""
-    kept = KeySecret.objects.filter(account=account, kept=True).exclude(sealed="").select_related("holder")
-    alive = {
-        key.key_id: key
-        for key in AccountKey.objects.filter(account=account, gone_at=None, key_id__in=kept.values("key_id"))
-    }
-    for secret in kept:
-        if key := alive.get(secret.key_id):
-            return _line(key, account.connection.capabilities, SecretLine("kept", True, secret), None)
-    return None
+    """The key with which sending is set up from here."""
+    secret = secrets.secret_for_sending(account)
+    if secret is None:
+        return None
+    key = AccountKey.objects.get(account=account, key_id=secret.key_id)
+    return _line(key, account.connection.capabilities, SecretLine("kept", True, secret), None)
+
+
+def is_fresh(account: Account, *, since: datetime) -> bool:
+    """Read after `since`, and nothing about keys ended after the reading."""
+    at = account.keys_read_at
+    if at is None or at < since:
+        return False
+    ended = Operation.objects.filter(account=account, kind__in=ABOUT_KEYS, finished_at__gt=at)
+    return not ended.exists()
 
 
 def last_failed(account: Account) -> Operation | None:
     """The newest operation about keys, when it failed: people come back to this page to see what became of it."""
-    about_keys = (OperationKind.KEY_CREATE, *OF_A_KEY)
-    last = Operation.objects.filter(account=account, kind__in=about_keys).order_by("-pk").first()
+    last = Operation.objects.filter(account=account, kind__in=ABOUT_KEYS).order_by("-pk").first()
     return last if last and last.state == OperationState.FAILED else None

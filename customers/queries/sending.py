@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
+from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from customers.models import Account, Operation, SendingDomain
-from customers.states import OPEN, OperationKind
+from customers.models.account import AccountState
+from customers.queries.keys import kept_key
+from customers.states import OPEN, OperationKind, OperationState
 
 MESSAGES_SHOWN = 5
 
@@ -37,9 +41,13 @@ class DomainLine:
         return [each for each in self.records if each.required]
 
     @property
+    def found(self) -> int:
+        return sum(1 for each in self.required if each.in_place)
+
+    @property
     def missing(self) -> list[RecordLine]:
         """Required, and not found by the last check."""
-        return [each for each in self.required if not each.in_place]
+        return [each for each in self.required if each.in_place is False]
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,41 @@ def sending_page(account: Account) -> SendingPage:
     domains = SendingDomain.objects.filter(account=account, gone_at=None)
     adding = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD, state__in=OPEN)
     return SendingPage([DomainLine(each) for each in domains], list(adding.order_by("pk")))
+
+
+def lack_of(account: Account) -> str:
+    """What is missing before sending can be set up from here; "" = nothing. The templates say it in words."""
+    if not account.connection.capabilities.sending_setup:
+        return "unsupported"
+    if account.state == AccountState.DELETED:
+        return "deleted"
+    if not account.provider_id:
+        return "pending"
+    if account.state == AccountState.STOPPED_BY_US:
+        return "stopped_by_us"
+    if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
+        return "stopped"
+    return "" if kept_key(account) else "key"
+
+
+def read_at(account: Account) -> datetime | None:
+    """When the domains were last read; None where there are none, read or not."""
+    found: datetime | None = SendingDomain.objects.filter(account=account).aggregate(at=Max("read_at"))["at"]
+    return found
+
+
+def is_fresh(account: Account, at: datetime | None, *, since: datetime) -> bool:
+    """Read after `since`, and nothing about domains ended after the reading."""
+    if at is None or at < since:
+        return False
+    ended = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD, finished_at__gt=at)
+    return not ended.exists()
+
+
+def last_failed(account: Account) -> Operation | None:
+    """The newest domain that was asked for, when it failed."""
+    last = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD).order_by("-pk").first()
+    return last if last and last.state == OperationState.FAILED else None
 
 
 def domain_line(account: Account, name: str) -> DomainLine | None:
@@ -78,8 +121,8 @@ def letter(line: DomainLine) -> tuple[str, str]:
         % {"domain": name},
         *[_record_text(number, record) for number, record in enumerate(line.records, start=1)],
         _(
-            "Copy each value whole, as one line. Some DNS services add the domain to the host by themselves; then leave "
-            "it off there. A record can take up to two days to be seen everywhere."
+            "Copy each value whole, as one line. Some DNS services add the domain to the host by themselves; then "
+            "leave it off there. A record can take up to two days to be seen everywhere."
         ),
         _("Tell us when it is done, and we check it."),
     ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any, cast
 
+from django import forms
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, resolve_url
+from django.utils import timezone
 
 from customers.models import Account, Operation
+from customers.operations import UnableToAsk
 from customers.states import OPEN
 from portal.access.models import User
 
@@ -36,6 +40,19 @@ def open_kind_of(account: Account) -> str:
 
 def open_operation_of(account: Account, **narrower: Any) -> Operation | None:
     return account.operations.filter(state__in=OPEN, **narrower).order_by("pk").first()
+
+
+def was_asked(request: HttpRequest, form: forms.Form, ask: Callable[..., Operation], **what: Any) -> bool:
+    """Ask for an operation with what a valid form holds; a refusal becomes an error of the form."""
+    try:
+        ask(
+            actor=person(request), client_token=form.cleaned_data["client_token"], now=timezone.now(), request=request,
+            **what,
+        )  # fmt: skip
+    except UnableToAsk as refusal:
+        form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        return False
+    return True
 
 
 class SeeOther(HttpResponseRedirect):

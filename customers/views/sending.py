@@ -1,27 +1,239 @@
-"""From provisioned to sending: domains, their DNS records, a test message."""
+"""From provisioned to sending: the domains of an account, their DNS records, and one message that proves it.
+
+Reads and the DNS check happen in the request, within ten seconds; what changes something is an operation.
+"""
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
 
+from django import forms as django_forms
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from customers import telling
+from customers.forms.offerings import new_token
+from customers.forms.sending import DomainForm, TestMessageForm
+from customers.models import Account, Operation
+from customers.operations import ask_domain, ask_test_message
+from customers.queries import sending as queries
+from customers.queries.keys import kept_key
+from customers.queries.sending import DomainLine
+from customers.sending import UnableToLook, check_dns, message_status, read_domains
+from customers.states import OperationState
+from customers.views.accounts import account_head, running_card
+from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
+
+# A page that is opened again within this time shows what was just read.
+FRESH = timedelta(seconds=15)
+# How long the page follows a message that was taken, before somebody has to ask again.
+FOLLOWED = timedelta(minutes=1)
 
 
+@require_GET
 def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    raise Http404
+    """The stored domains at once; the page then asks for `?live=1`, which reads at the provider first."""
+    now = timezone.now()
+    account = account_or_404(public_id)
+    lack, due, problem = queries.lack_of(account), False, ""
+    read_at = queries.read_at(account)
+    if not lack and account.connection.paused:
+        problem = _("%(name)s is paused.") % {"name": account.connection.name}
+    elif not lack and not queries.is_fresh(account, read_at, since=now - FRESH):
+        due = "live" not in request.GET
+        problem = "" if due else _read(account, now)
+        read_at = read_at if due or problem else now
+    context = account_head(public_id)
+    account, failed = context["account"], queries.last_failed(context["account"])
+    context |= running_card(context["found"].operation) | {
+        "page": queries.sending_page(account),
+        "read_at": read_at,
+        "kept": kept_key(account),
+        "lack": lack,
+        "due": due,
+        "problem": problem,
+        "failed": failed,
+        "failed_story": telling.story_of(failed) if failed else "",
+        "oob": is_fragment(request),
+    }
+    return render(request, f"customers/sending/{_part(request)}list.html", context)
 
 
+@require_http_methods(["GET", "POST"])
 def domain_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    raise Http404
+    account = account_or_404(public_id)
+    form = DomainForm(request.POST or None, initial={"client_token": new_token()})
+    valid = request.method == "POST" and form.is_valid()
+    if valid and was_asked(request, form, ask_domain, account=account, name=form.cleaned_data["name"]):
+        return go_to(request, "customers:account-sending", account.public_id)
+    context = {
+        "question": _("Add a sending domain"),
+        "button": _("Add domain"),
+        "undo": _("The customer then publishes its DNS records; nothing is sent before that."),
+        "back": reverse("customers:account-sending", args=[account.public_id]),
+    }
+    return _question(request, account, form, context)
 
 
+@require_GET
 def domain_detail(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
-    raise Http404
+    """The records to hand over, and the messages sent to try them. `?download=txt` is the e-mail as a file."""
+    account = account_or_404(public_id)
+    line = _line_or_404(account, name)
+    subject, text = queries.letter(line)
+    if "download" in request.GET:
+        return _download(line.domain.name, text)
+    context = _domain_context(account, line) | _messages(account, line, ask="status" in request.GET)
+    if is_fragment(request):
+        return render(request, "customers/sending/_messages.html", context)
+    context |= {"letter_text": text, "mailto": _mailto(account.customer.email, subject, text)}
+    return render(request, "customers/sending/domain.html", context)
 
 
+@require_POST
 def domain_check(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
-    raise Http404
+    """Have the provider look at the records now, and say which are missing."""
+    account = account_or_404(public_id)
+    _line_or_404(account, name)
+    problem = ""
+    try:
+        check_dns(actor=person(request), account=account, name=name, now=timezone.now(), request=request)
+    except UnableToLook as why:
+        problem = str(why)
+    if not is_fragment(request):
+        if problem:
+            messages.warning(request, _("DNS was not checked: %(why)s") % {"why": problem})
+        return go_to(request, "customers:domain", account.public_id, name)
+    context = _domain_context(account, _line_or_404(account, name)) | {
+        "problem": problem,
+        "checked": not problem,
+        "oob": True,
+    }
+    return render(request, "customers/sending/_records.html", context)
 
 
+@require_http_methods(["GET", "POST"])
 def test_message(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
-    raise Http404
+    account = account_or_404(public_id)
+    line = _line_or_404(account, name)
+    start = {"client_token": new_token(), "sender": f"test@{name}", "recipient": person(request).email}
+    form = TestMessageForm(request.POST or None, domain=name, initial=start)
+    if request.method == "POST" and form.is_valid():
+        asked = {name: form.cleaned_data[name] for name in ("sender", "recipient")}
+        if was_asked(request, form, ask_test_message, account=account, **asked):
+            return go_to(request, "customers:domain", account.public_id, name)
+    context = {
+        "question": _("Send a test message from %(domain)s") % {"domain": name},
+        "button": _("Send test message"),
+        "undo": _("One short message. It counts as use of the account."),
+        "back": reverse("customers:domain", args=[account.public_id, name]),
+        "domain": name,
+        "blocked": "" if line.domain.valid else _("A required DNS record is missing. Check DNS first."),
+    }
+    return _question(request, account, form, context)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------
+
+
+def _read(account: Account, now: datetime) -> str:
+    """Why the domains could not be read, or ""."""
+    try:
+        read_domains(account=account, now=now)
+    except UnableToLook as why:
+        return str(why)
+    return ""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A test message, with its status at the provider where that was asked for."""
+
+    operation: Operation
+    status: str = ""
+    problem: str = ""
+
+
+def _messages(account: Account, line: DomainLine, *, ask: bool) -> dict[str, Any]:
+    """The latest test messages. Only the newest one's status is asked for: one call in a request."""
+    tried = [Tried(each) for each in queries.test_messages(account, line.domain.name)]
+    newest = tried[0].operation if tried else None
+    taken = newest is not None and newest.state == OperationState.SUCCEEDED
+    may_ask = taken and not queries.lack_of(account)
+    if newest and may_ask and ask:
+        tried[0] = _with_status(account, newest)
+    finished = newest.finished_at if newest else None
+    follows = bool(newest) and (finished is None or (may_ask and timezone.now() - finished < FOLLOWED))
+    return {
+        "tried": tried,
+        "polls": "every 3s" if follows else "load" if may_ask and not ask else "",
+        "may_ask": may_ask,
+    }
+
+
+def _with_status(account: Account, operation: Operation) -> Tried:
+    try:
+        reading = message_status(
+            account=account, message_id=str(operation.result.get("message_id", "")), now=timezone.now()
+        )
+    except UnableToLook as why:
+        return Tried(operation, problem=str(why))
+    return Tried(operation, reading.status)
+
+
+def _line_or_404(account: Account, name: str) -> DomainLine:
+    line = queries.domain_line(account, name)
+    if line is None:
+        raise Http404
+    return line
+
+
+# -- the pages ----------------------------------------------------------------------------------------------------
+
+
+def _part(request: HttpRequest) -> str:
+    """A fragment's template stands beside its page's, with a line before its name."""
+    return "_" if is_fragment(request) else ""
+
+
+def _domain_context(account: Account, line: DomainLine) -> dict[str, Any]:
+    return {
+        "account": account,
+        "customer": account.customer,
+        "connection": account.connection,
+        "line": line,
+        "lack": queries.lack_of(account),
+    }
+
+
+def _mailto(email: str, subject: str, text: str) -> str:
+    body = quote(text.replace("\n", "\r\n"))  # RFC 6068: a line break in a body is CRLF
+    return f"mailto:{quote(email, safe='@')}?subject={quote(subject)}&body={body}"
+
+
+def _download(name: str, text: str) -> HttpResponse:
+    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="dns-{name}.txt"'
+    return response
+
+
+def _question(request: HttpRequest, account: Account, form: django_forms.Form, context: dict[str, Any]) -> HttpResponse:
+    context |= {
+        "account": account,
+        "customer": account.customer,
+        "connection": account.connection,
+        "form": form,
+        "lack": queries.lack_of(account),
+        "waits": open_kind_of(account),
+    }
+    status = 422 if request.method == "POST" else 200
+    return render(request, f"customers/sending/{_part(request)}ask.html", context, status=status)

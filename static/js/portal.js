@@ -237,6 +237,8 @@
   });
   document.addEventListener("reset", (event) => { delete event.target.dataset.changed; });
   window.addEventListener("pageshow", () => all("form[data-bulk]").forEach(showTicked));
+  // What is shown once must not come back with a page that the browser kept for "back".
+  window.addEventListener("pagehide", () => all("[data-once]").forEach((box) => box.replaceChildren()));
 
   // --- htmx -----------------------------------------------------------------------------------------------------
   const polls = (event) => event.detail.elt?.closest?.("[data-poll]");

@@ -1,0 +1,71 @@
+"""What staff look at with an account's own kept key, at once and without an operation: domains, DNS, a message.
+
+Everything runs in a web request, within ten seconds, and changes nothing at the provider but the time of a DNS check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers import observations, secrets
+from customers.clients import client_for
+from customers.models import Account
+from portal import audit
+from portal.access.models import User
+from portal.providers import Forbidden, MessageReading, NotFound, ProviderError, Sending, Unauthorized
+from portal.vault import CannotOpen
+
+
+class UnableToLook(Exception):
+    """Why there is no answer, as a sentence people read. What is stored stays as it was."""
+
+
+def read_domains(*, account: Account, now: datetime) -> None:
+    """Read all domains of the account and keep them. Raises `UnableToLook`."""
+    with _with_kept_key(account, now) as sending:
+        found = sending.domains()
+    observations.observe_domains(account_id=account.pk, domains=found, now=now)
+
+
+def check_dns(*, actor: User, account: Account, name: str, now: datetime, request: HttpRequest | None = None) -> None:
+    """Have the provider look at the domain's records now, and keep what it found. Raises `UnableToLook`."""
+    with _with_kept_key(account, now) as sending:
+        found = sending.check_dns(name)
+    with transaction.atomic():
+        observations.observe_domain(account_id=account.pk, domain=found, now=now)
+        audit.record(
+            actor=actor, verb="domain.checked", obj=account, customer=account.customer, account=account,
+            after={"domain": name, "valid": found.valid}, request=request,
+        )  # fmt: skip
+
+
+def message_status(*, account: Account, message_id: str, now: datetime) -> MessageReading:
+    """Where a message stands now. Raises `UnableToLook`."""
+    with _with_kept_key(account, now) as sending:
+        return sending.message(message_id)
+
+
+@contextmanager
+def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
+    secret = secrets.secret_for_sending(account)
+    if secret is None:
+        raise UnableToLook(_("No key of this account is kept here."))
+    provider = {"provider": account.provider_label}
+    try:
+        yield client_for(account.connection, interactive=True).sending(account.ref, secret.open())
+        observations.heard_from(connection_id=account.connection_id, now=now)
+    except (Unauthorized, Forbidden):
+        raise UnableToLook(
+            _("%(provider)s refused the kept key: it may not do this, or is gone. Rotate it and keep the new one.")
+            % provider
+        ) from None
+    except NotFound:
+        raise UnableToLook(_("%(provider)s does not know it any more.") % provider) from None
+    except (ProviderError, CannotOpen) as error:
+        raise UnableToLook(str(error)) from None
