@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .ahasend import AhaSend
+from .ahasend_capabilities import AHASEND
+from .ahasend_writing import canonical_allow_list
 from .base import (
     AccountRef,
     AccountSettings,
@@ -43,6 +46,7 @@ from .errors import (
     FieldError,
     Forbidden,
     InProgress,
+    KeyRefused,
     KeyReused,
     NotFound,
     NotSent,
@@ -78,6 +82,7 @@ __all__ = [
     "Identity",
     "InProgress",
     "KeyBundle",
+    "KeyRefused",
     "KeyReused",
     "MessageReading",
     "NewAccount",
@@ -105,12 +110,13 @@ __all__ = [
     "Unsupported",
     "Usage",
     "UsageSource",
+    "canonical_allow_list",
     "client",
 ]
 
-CAPABILITIES: dict[str, Capabilities] = {SENDGRID.kind: SENDGRID}
+CAPABILITIES: dict[str, Capabilities] = {SENDGRID.kind: SENDGRID, AHASEND.kind: AHASEND}
 
-_CLIENTS: dict[str, Callable[..., Provider]] = {SENDGRID.kind: SendGrid}
+_CLIENTS: dict[str, Callable[..., Provider]] = {SENDGRID.kind: SendGrid, AHASEND.kind: AhaSend}
 
 
 def client(config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None) -> Provider:

@@ -95,6 +95,10 @@ class Forbidden(Rejected):
     """403: the credential lacks a right, or the account's state forbids this."""
 
 
+class KeyRefused(Forbidden):
+    """401 for an account's own key. It says nothing of our credential, so nothing of the connection is paused."""
+
+
 class RateLimited(Rejected):
     """429: not executed. `retry_at` (aware UTC) is already clamped to 1..300 seconds from now."""
 

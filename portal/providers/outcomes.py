@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from .calls import Answer
 from .complaints import complaints, sentence
-from .errors import FieldError, Forbidden, NotFound, ProviderError, RateLimited, Rejected, Unauthorized
+from .errors import (
+    FieldError,
+    Forbidden,
+    InProgress,
+    KeyReused,
+    NotFound,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unauthorized,
+)
 from .pacing import retry_at
 
 # Refusals of the edge in front of the provider: certain, whatever stands in the body.
@@ -21,10 +32,25 @@ def expected(answer: Answer, *, label: str) -> Answer:
     if not 400 <= status < 500 or status == 408:
         raise answer.unusable(f"{label} answered {status}, which does not say what became of the request.")
     found = answer.redactor.errors(complaints(answer.body))
+    if again := _in_progress(answer):
+        raise InProgress(
+            f"{label} is still working on an earlier send of this (409).", retry_at=again, evidence=answer.evidence
+        )
     if not found and status not in _EDGE_REFUSALS | {401, 403, 429}:
         # A bare 404 or 400 may come from anything on the way; only the provider's own words are a refusal.
         raise answer.unusable(f"{label} answered {status} without a reason that can be read.")
     raise _refusal(answer, found, label)
+
+
+def _in_progress(answer: Answer) -> datetime | None:
+    """When to send the same bytes again; None for every other answer. The pair of headers alone tells this 409 from
+    a final one, never the text (documented): `Idempotent-Replayed: false` and a positive `Retry-After`."""
+    if answer.status != 409 or answer.headers.get("idempotent-replayed", "").lower() != "false":
+        return None
+    seconds = answer.headers.get("retry-after", "").strip()
+    if not re.fullmatch(r"[0-9]{1,9}", seconds) or int(seconds) == 0:
+        return None
+    return retry_at(answer.headers, datetime.now(UTC))
 
 
 def _refusal(answer: Answer, found: tuple[FieldError, ...], label: str) -> ProviderError:
@@ -34,6 +60,9 @@ def _refusal(answer: Answer, found: tuple[FieldError, ...], label: str) -> Provi
         when = retry_at(answer.headers, datetime.now(UTC))
         message = f"{label} asks for a pause (429){said}"
         return RateLimited(message, retry_at=when, field_errors=found, evidence=evidence)
+    if status == 422 and "Idempotency-Key" in answer.call.headers:
+        message = f"{label} says this key was used with another request (422){said}"
+        return KeyReused(message, field_errors=found, evidence=evidence)
     kind, message = {
         401: (Unauthorized, f"{label} refused our key (401){said}"),
         # The edge also answers 403 for a while after too many bad requests, and does not say which of the two

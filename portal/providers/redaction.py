@@ -18,6 +18,7 @@ _NAMES = r"api[_-]?key|api[_-]?user|password|confirm_password|secret(?:_key)?|to
 _JSON = re.compile(rf'("(?:{_NAMES})"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
 _FORM = re.compile(rf"((?:^|[?&;\s\"'])(?:{_NAMES})=)[^&\s\"'<>]+", re.IGNORECASE)
 _XML = re.compile(rf"(<({_NAMES})>)[^<]*", re.IGNORECASE)
+_KEYS = re.compile(r"\baha-sk-[\w-]{8,}")
 _BEARER = re.compile(r"(\b(?:Bearer|Basic)\s+)[\w.~+/=-]+", re.IGNORECASE)
 
 # Only headers that explain an outcome are kept; cookies and everything else never get as far as being masked.
@@ -46,6 +47,7 @@ class Redactor:
         text = _FORM.sub(rf"\1{MASK}", text)
         text = _XML.sub(rf"\1{MASK}", text)
         text = _BEARER.sub(rf"\1{MASK}", text)
+        text = _KEYS.sub(MASK, text)
         return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
 
     def errors(self, found: Iterable[FieldError]) -> tuple[FieldError, ...]:

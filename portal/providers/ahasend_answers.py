@@ -1,0 +1,237 @@
+"""AhaSend's answers as values. Required parts that do not fit make the whole answer unusable; the rest is None."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from .base import (
+    AccountSettings,
+    AccountState,
+    ApiKey,
+    Created,
+    Details,
+    DnsRecord,
+    Domain,
+    MessageReading,
+    PooledUsage,
+    RemoteAccount,
+    Share,
+    StateReading,
+    Usage,
+    UsageSource,
+)
+from .calls import Answer
+from .reading import mapping, moment, number, text, whole
+
+_STATES = {
+    "active": AccountState.ACTIVE,
+    "suspended": AccountState.STOPPED_BY_US,
+    "parent-suspended": AccountState.STOPPED_BY_PROVIDER,
+    "deleted": AccountState.DELETED,
+}
+
+
+def is_id(value: str) -> bool:
+    try:
+        return str(uuid.UUID(value)) == value.lower()
+    except ValueError:
+        return False
+
+
+def replayed(answer: Answer) -> bool:
+    """Whether this is the stored answer of an earlier send under the same key (documented header)."""
+    return answer.headers.get("idempotent-replayed", "").lower() == "true"
+
+
+def created(answer: Answer) -> Created:
+    found = mapping(answer.json())
+    account_id = text(found.get("id"))
+    if not is_id(account_id):
+        raise answer.unusable("AhaSend says the account was created and gives no id for it.")
+    return Created(account_id, replayed=replayed(answer))
+
+
+def page(answer: Answer) -> tuple[list[Mapping[str, Any]], str]:
+    """The rows of a list, and the cursor of the next page ("" = this is the last)."""
+    data = mapping(answer.json())
+    rows, pagination = data.get("data"), mapping(data.get("pagination"))
+    if not isinstance(rows, list) or not isinstance(pagination.get("has_more"), bool):
+        raise answer.unusable("AhaSend's list is not a list.")
+    cursor = text(pagination.get("next_cursor"), limit=2_000) if pagination["has_more"] else ""
+    if pagination["has_more"] and not cursor:
+        raise answer.unusable("AhaSend's list has more, and does not say where.")
+    return [mapping(row) for row in rows], cursor
+
+
+def remote_account(answer: Answer, row: Mapping[str, Any]) -> RemoteAccount:
+    account_id = text(row.get("id"))
+    if not is_id(account_id):
+        raise answer.unusable("AhaSend's list holds an account without an id.")
+    return RemoteAccount(
+        id=account_id,
+        created_at=moment(row.get("created_at")),
+        settings=_settings(answer, row),
+        state=_state(answer, row),
+    )
+
+
+def details(answer: Answer) -> Details:
+    found = mapping(answer.json())
+    return Details(
+        settings=_settings(answer, found),
+        state=_state(answer, found),
+        domains=whole(found.get("domain_count")),
+        members=whole(found.get("member_count")),
+        last_activity_at=moment(found.get("last_activity_at")),
+    )
+
+
+def _settings(answer: Answer, found: Mapping[str, Any]) -> AccountSettings:
+    """All three or nothing: a cap that is not said must never look like no cap."""
+    name, website, cap = text(found.get("name")), text(found.get("website")), whole(found.get("monthly_credit"))
+    if not name or cap is None:
+        raise answer.unusable("AhaSend's answer lacks the account's name or its monthly cap.")
+    return AccountSettings(name=name, website=website, monthly_cap=cap)
+
+
+def _state(answer: Answer, found: Mapping[str, Any]) -> StateReading:
+    raw = text(found.get("status"), limit=100)
+    if not raw:
+        raise answer.unusable("AhaSend named no status.")
+    return StateReading(state=_STATES.get(raw.lower(), AccountState.UNKNOWN), raw=raw)
+
+
+# --- Keys -----------------------------------------------------------------------------------------------------
+
+
+def api_key(answer: Answer, row: Any) -> ApiKey:
+    found = mapping(row)
+    key_id, label = text(found.get("id")), text(found.get("label"))
+    if not is_id(key_id):
+        raise answer.unusable("AhaSend's answer holds an API key without an id.")
+    scopes, allowed = found.get("scopes"), found.get("ip_allow_list")
+    if not isinstance(scopes, list) or not isinstance(allowed, list):
+        raise answer.unusable("AhaSend's answer holds an API key without its scopes or its allow list.")
+    return ApiKey(
+        id=key_id,
+        label=label,
+        scopes=tuple(text(mapping(each).get("scope")) for each in scopes),
+        ip_allow_list=tuple(text(each) for each in allowed),
+        public_key=text(found.get("public_key"), limit=120),
+        created_at=moment(found.get("created_at")),
+        updated_at=moment(found.get("updated_at")),
+        last_used_at=moment(found.get("last_used_at")),
+    )
+
+
+def secret(answer: Answer) -> str:
+    found = mapping(answer.json()).get("secret_key")
+    if not isinstance(found, str) or len(found) < 16 or not found.isascii():
+        raise answer.unusable("AhaSend says the key was created and gives no secret for it.")
+    return found
+
+
+# --- Usage ----------------------------------------------------------------------------------------------------
+
+
+def pooled(answer: Answer) -> PooledUsage:
+    found = mapping(answer.json())
+    period = mapping(found.get("billing_period"))
+    start_at, end_at = moment(period.get("start")), moment(period.get("end"))
+    children = found.get("sub_accounts")
+    currency = text(found.get("currency"), limit=3).upper()
+    if start_at is None or end_at is None or end_at <= start_at or not isinstance(children, list) or not currency:
+        raise answer.unusable("AhaSend's usage lacks its period, its currency or its accounts.")
+    return PooledUsage(
+        start_at=start_at,
+        end_at=end_at,
+        currency=currency,
+        method=text(found.get("allocation_method"), limit=100),
+        note=text(found.get("allocation_note"), limit=1_000),
+        parent=_share(answer, found.get("parent")),
+        accounts=tuple(_share(answer, each, named=True) for each in children),
+        removed=_share(answer, found.get("removed_sub_accounts")),
+        total=_share(answer, found.get("total")),
+        raw=_without_accounts(answer, found),
+    )
+
+
+def _share(answer: Answer, bucket: Any, *, named: bool = False) -> Share:
+    found = mapping(bucket)
+    count, cost = whole(found.get("reception_count")), number(found.get("allocated_cost"))
+    account_id = text(found.get("account_id"))
+    if count is None or cost is None or (named and not account_id):
+        raise answer.unusable("AhaSend's usage holds a bucket without its count or its share.")
+    return Share(count=count, cost=cost, account_id=account_id, name=text(found.get("name")))
+
+
+def _without_accounts(answer: Answer, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer but for the accounts' own buckets, which are kept one by one."""
+    kept: dict[str, Any] = answer.redactor.plain({k: v for k, v in found.items() if k != "sub_accounts"})
+    return kept
+
+
+def usage_of(pool: PooledUsage, share: Share) -> Usage:
+    """One account's part of the pool. `end_at` is exclusive (inferred from the sample), our dates are not."""
+    return Usage(
+        source=UsageSource.POOLED,
+        used=share.count,
+        period_start_on=pool.start_at.date(),
+        period_end_on=(pool.end_at - timedelta(microseconds=1)).date(),
+        allocated_cost=share.cost,
+        currency=pool.currency,
+        raw={"reception_count": share.count, "allocated_cost": str(share.cost), "currency": pool.currency}
+        | {"billing_period": {"start": pool.start_at.isoformat(), "end": pool.end_at.isoformat()}},
+    )
+
+
+# --- With an account's own key --------------------------------------------------------------------------------
+
+
+def domain(answer: Answer, row: Any) -> Domain:
+    found = mapping(row)
+    name, records = text(found.get("domain"), limit=255), found.get("dns_records")
+    if not name or not isinstance(found.get("dns_valid"), bool):
+        raise answer.unusable("AhaSend's answer holds a domain without its name or its standing.")
+    return Domain(
+        name=name,
+        valid=found["dns_valid"],
+        records=tuple(_record(each) for each in records) if isinstance(records, list) else (),
+        checked_at=moment(found.get("last_dns_check_at")),
+        created_at=moment(found.get("created_at")),
+    )
+
+
+def _record(row: Any) -> DnsRecord:
+    found = mapping(row)
+    in_place = found.get("propagated")
+    return DnsRecord(
+        type=text(found.get("type"), limit=10),
+        host=text(found.get("host"), limit=255),
+        content=text(found.get("content"), limit=2_000),
+        required=found.get("required") is not False,
+        in_place=in_place if isinstance(in_place, bool) else None,
+    )
+
+
+def sent(answer: Answer) -> Created:
+    """The one message of a send. A refusal for its recipient comes with 202 as well (contract)."""
+    rows = mapping(answer.json()).get("data")
+    row = mapping(rows[0]) if isinstance(rows, list) and rows else {}
+    message_id = text(row.get("id"), limit=200)
+    if not message_id:
+        raise answer.unusable(text(row.get("error")) or "AhaSend took the message and gives no id for it.")
+    return Created(message_id, replayed=replayed(answer))
+
+
+def message(answer: Answer) -> MessageReading:
+    found = mapping(answer.json())
+    status = text(found.get("status"), limit=60)
+    if not status:
+        raise answer.unusable("AhaSend named no status of the message.")
+    times = (found.get("delivered_at"), found.get("sent_at"), found.get("created_at"))
+    at = next((when for each in times if (when := moment(each))), None)
+    return MessageReading(id=text(found.get("id"), limit=200), status=status, at=at)

@@ -1,0 +1,93 @@
+"""What AhaSend can do, as data, and what staff are told before they do it. Facts: API v2, documentation and contract of
+August 2026; "early access" is the Platform Partner programme."""
+
+from __future__ import annotations
+
+from .base import AccountState, Capabilities, KeyBundle, Scope, UsageSource
+
+OWN_SCOPES = (
+    Scope("sub-accounts:read", "Read accounts: state, settings, counts, the whole list.", for_reads=("accounts",)),
+    Scope("sub-accounts:write", "Create accounts, change name, website and monthly cap.", ("create", "settings")),
+    Scope("sub-accounts:suspend", "Suspend and unsuspend accounts.", ("suspend", "unsuspend")),
+    Scope("sub-accounts:delete", "Delete accounts.", ("delete",)),
+    Scope("sub-accounts:usage", "Read usage and allocated shares.", for_reads=("usage",)),
+    Scope("sub-account-api-keys:read", "List the API keys of accounts.", for_reads=("keys",)),
+    Scope("sub-account-api-keys:write", "Create and change API keys of accounts.", ("key_create", "key_update")),
+    Scope("sub-account-api-keys:delete", "Delete API keys of accounts.", ("key_delete",)),
+)
+
+# Every scope a key of an account may carry, in its form for all domains. One domain's stands in braces after it.
+KEY_SCOPES = (
+    "messages:send:all", "messages:cancel:all", "messages:read:all",
+    "domains:read", "domains:write", "domains:delete:all",
+    "accounts:read", "accounts:write", "accounts:billing",
+    "accounts:members:read", "accounts:members:add", "accounts:members:update", "accounts:members:remove",
+    "webhooks:read:all", "webhooks:write:all", "webhooks:delete:all",
+    "routes:read:all", "routes:write:all", "routes:delete:all",
+    "suppressions:read", "suppressions:write", "suppressions:delete", "suppressions:wipe",
+    "smtp-credentials:read:all", "smtp-credentials:write:all", "smtp-credentials:delete:all",
+    "statistics-transactional:read:all",
+    "api-keys:read", "api-keys:write", "api-keys:delete",
+)  # fmt: skip
+
+AHASEND = Capabilities(
+    kind="ahasend",
+    label="AhaSend",
+    regions={"global": "https://api.ahasend.com"},
+    offerings=False,
+    test_accounts=False,
+    sign_in_as=False,
+    idempotent_create=True,
+    writable_states=frozenset({AccountState.ACTIVE, AccountState.STOPPED_BY_US}),
+    usage_sources=(UsageSource.POOLED,),
+    settings=True,
+    keys=True,
+    sending_setup=True,
+    needs_account_id=True,
+    reason_is_shown=True,
+    reason_max=500,
+    own_scopes=OWN_SCOPES,
+    key_bundles=(
+        KeyBundle("send", "Send only", ("messages:send:all",)),
+        KeyBundle(
+            "setup",
+            "Send, and set up domains",
+            ("messages:send:all", "messages:read:all", "domains:read", "domains:write"),
+        ),
+        KeyBundle(
+            "smtp",
+            "Send, domains and SMTP credentials",
+            (
+                "messages:send:all",
+                "messages:read:all",
+                "domains:read",
+                "domains:write",
+                "smtp-credentials:read:all",
+                "smtp-credentials:write:all",
+                "smtp-credentials:delete:all",
+            ),
+        ),
+        KeyBundle(
+            "watch",
+            "Look only",
+            ("messages:read:all", "domains:read", "suppressions:read", "statistics-transactional:read:all"),
+        ),
+    ),
+    key_scopes=KEY_SCOPES,
+    ip_allow_list_max=100,
+    suspend_consequences=(
+        ("hand-stop", "Mail stops.", "AhaSend takes no new e-mail from this account until it is unsuspended."),
+        ("key", "Its API keys are refused.", "Every call with a key of the account fails until it is unsuspended."),
+        ("world", "Domains can't be changed.", "None can be added, edited, deleted or checked meanwhile."),
+        ("eye", "The customer sees the reason.", "AhaSend shows it as a note on the customer's dashboard."),
+    ),
+    unsuspend_consequences=(
+        ("send", "Mail can be sent again.", "AhaSend takes new e-mail at once."),
+        ("key", "Its API keys work again.", "They are the same keys as before."),
+    ),
+    delete_consequences=(
+        ("trash", "The account is gone for good.", "AhaSend has no way to bring it back, and neither have we."),
+        ("key", "Its API keys end.", "Whatever still sends through this account fails at once."),
+        ("receipt", "What it used stays on the bill.", "AhaSend counts it under removed accounts for this period."),
+    ),
+)

@@ -1,0 +1,82 @@
+"""AhaSend with an account's own key: its sending domains, and one message that proves they work.
+
+On ordinary routes the account stands in the path (contract). A suspended account's keys are refused with 401
+(documented), which says nothing of our own key: here every 401 is a `KeyRefused`.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from . import ahasend_answers as answers
+from . import ahasend_writing as writing
+from .base import Created, Domain, MessageReading, Once, TestMessage
+from .calls import Answer, Call
+from .errors import KeyRefused, Unauthorized
+from .http import Http
+
+PAGE, PAGES = 100, 50
+
+
+class AhaSendSending:
+    """Fulfils `portal.providers.base.Sending`."""
+
+    def __init__(self, http: Http, account_id: str) -> None:
+        self._http, self._base = http, f"/v2/accounts/{account_id}"
+
+    def domains(self) -> list[Domain]:
+        found: list[Domain] = []
+        cursor = ""
+        for _ in range(PAGES):
+            query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
+            answer = self._call(Call("GET", f"{self._base}/domains", "domains.list", query=query))
+            rows, cursor = answers.page(answer)
+            found += [answers.domain(answer, row) for row in rows]
+            if not cursor:
+                return found
+        raise answer.unusable("AhaSend's list of domains does not end.")
+
+    def domain(self, name: str) -> Domain:
+        answer = self._call(Call("GET", self._path(name), "domains.read"))
+        return answers.domain(answer, answer.json())
+
+    def domain_body(self, name: str) -> str:
+        return writing.domain_body(name)
+
+    def add_domain(self, once: Once) -> Domain:
+        answer = self._call(_keyed(f"{self._base}/domains", "domains.create", 201, once))
+        return answers.domain(answer, answer.json())
+
+    def check_dns(self, name: str) -> Domain:
+        answer = self._call(Call("POST", self._path(name, "/check-dns"), "domains.check", changes=True))
+        return answers.domain(answer, answer.json())
+
+    def message_body(self, message: TestMessage) -> str:
+        return writing.message_body(message)
+
+    def send_message(self, once: Once) -> Created:
+        return answers.sent(self._call(_keyed(f"{self._base}/messages", "messages.send", 202, once)))
+
+    def message(self, message_id: str) -> MessageReading:
+        path = f"{self._base}/messages/{quote(message_id, safe='')}"
+        return answers.message(self._call(Call("GET", path, "messages.read")))
+
+    def _path(self, name: str, rest: str = "") -> str:
+        if not writing.is_host(name):
+            raise writing.refused("A domain is a name such as mail.example.com.", "name")
+        return f"{self._base}/domains/{name.lower()}{rest}"
+
+    def _call(self, call: Call) -> Answer:
+        try:
+            return self._http.call(call)
+        except Unauthorized as error:
+            raise KeyRefused(
+                "AhaSend refused the account's own key (401): it is revoked, or the account is suspended.",
+                field_errors=error.field_errors,
+                evidence=error.evidence,
+            ) from None
+
+
+def _keyed(path: str, endpoint: str, expect: int, once: Once) -> Call:
+    headers = {"Idempotency-Key": once.key}
+    return Call("POST", path, endpoint, expect, changes=True, headers=headers, text=once.body)

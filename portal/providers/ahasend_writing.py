@@ -1,0 +1,127 @@
+"""What is written to AhaSend: exact bodies, checked against the contract before anything is sent.
+
+A key with an idempotency record is matched by method, path and the SHA-256 of the raw body (documented), so a body is
+written once, here, and kept.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .ahasend_capabilities import AHASEND, KEY_SCOPES
+from .base import AccountSettings, NewAccount, NewKey, TestMessage
+from .errors import FieldError, Rejected
+
+CAP_MAX = 1_000_000_000
+_FQDN = re.compile(
+    r"(?=.{4,255}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.IGNORECASE
+)
+# Scopes that may be narrowed to one domain, which then stands in braces in the place of "all".
+_NARROWED = {each.removesuffix("all") for each in KEY_SCOPES if each.endswith(":all")}
+
+
+def account_body(new: NewAccount) -> str:
+    """Operation 2. `monthly_credit` always stands in it, so that a stored body says what was decided; 0 = no cap."""
+    settings = new.settings
+    if settings is None:
+        raise refused("A name and a website are needed.", "name")
+    check_settings(settings)
+    return _json(wire_settings(vars(settings)))
+
+
+def wire_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Our names of settings in the provider's."""
+    names = {"name": "name", "website": "website", "monthly_cap": "monthly_credit"}
+    return {names[name]: value for name, value in values.items()}
+
+
+def check_settings(settings: AccountSettings) -> None:
+    if not 1 <= len(settings.name.strip()) <= 255:
+        raise refused("The name has 1 to 255 characters.", "name")
+    if not is_host(settings.website):
+        raise refused(
+            "The website is a host name such as shop.example.com, without https:// and without a path.", "website"
+        )
+    if not 0 <= settings.monthly_cap <= CAP_MAX:
+        raise refused("The monthly cap is 0 (no cap) to 1,000,000,000.", "monthly_cap")
+
+
+def is_host(text: str) -> bool:
+    return _FQDN.fullmatch(text) is not None
+
+
+def key_body(new: NewKey) -> str:
+    """Operation 10."""
+    label = new.label.strip()
+    if not 1 <= len(label) <= 255:
+        raise refused("The label has 1 to 255 characters.", "label")
+    body: dict[str, Any] = {"label": label, "scopes": list(key_scopes(new.scopes))}
+    if new.ip_allow_list:
+        body["ip_allow_list"] = list(canonical_allow_list(new.ip_allow_list))
+    return _json(body)
+
+
+def key_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """In order, without what ":all" covers already (documented). Raises `Rejected` for what a key can't carry."""
+    wanted = list(dict.fromkeys(scopes))
+    if not wanted:
+        raise refused("Choose at least one scope.", "scopes")
+    for scope in wanted:
+        if scope not in KEY_SCOPES and not _of_a_domain(scope):
+            raise refused(f"An account's key can't carry the scope {scope[:80]}.", "scopes")
+    return tuple(each for each in wanted if not (_of_a_domain(each) and _stem(each) + "all" in wanted))
+
+
+def _of_a_domain(scope: str) -> bool:
+    return _stem(scope) in _NARROWED and is_host(scope.removeprefix(_stem(scope)).strip("{}"))
+
+
+def _stem(scope: str) -> str:
+    return scope[: scope.rfind(":") + 1]
+
+
+def canonical_allow_list(entries: Iterable[str]) -> tuple[str, ...]:
+    """Addresses and networks as AhaSend keeps them (documented): CIDR, host bits masked, each once, at most 100, never
+    the whole internet. Raises `Rejected`."""
+    found: dict[str, None] = {}
+    for entry in entries:
+        try:
+            network = ipaddress.ip_network(entry.strip(), strict=False)
+        except ValueError:
+            raise refused(f"{entry.strip()[:60]} is not an address or a network.", "ip_allow_list") from None
+        if network.prefixlen == 0:
+            raise refused("A network of all addresses is refused. Leave the list empty to allow any.", "ip_allow_list")
+        found[str(network)] = None
+    if len(found) > AHASEND.ip_allow_list_max:
+        raise refused(f"At most {AHASEND.ip_allow_list_max} addresses and networks.", "ip_allow_list")
+    return tuple(found)
+
+
+def domain_body(name: str) -> str:
+    if not is_host(name):
+        raise refused("A domain is a name such as mail.example.com.", "name")
+    return _json({"domain": name.lower()})
+
+
+def message_body(message: TestMessage) -> str:
+    return _json(
+        {
+            "from": {"email": message.sender},
+            "recipients": [{"email": message.recipient}],
+            "subject": message.subject,
+            "text_content": message.text,
+        }
+    )
+
+
+def refused(message: str, field: str) -> Rejected:
+    """Before anything was sent."""
+    return Rejected(message, field_errors=(FieldError(message=message, field=field),))
+
+
+def _json(body: dict[str, Any]) -> str:
+    return json.dumps(body, ensure_ascii=True, separators=(",", ":"))
