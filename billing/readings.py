@@ -228,18 +228,17 @@ def keep_final_readings(*, limit: int = 500) -> int:
 def usage_of(final: FinalReading) -> Usage:
     """The stored form of a reading, back as the provider's answer."""
     facts = dict(final.usage)
-    dates = {name: _day(facts.get(name)) for name in ("period_start_on", "period_end_on", "period_process_on")}
-    numbers = {name: facts.get(name) for name in ("used", "allowed", "remaining", "overage", "requests")}
-    exact = {name: _exact(facts.get(name)) for name in ("reputation", "allocated_cost")}
+    days = ("period_start_on", "period_end_on", "period_process_on")
+    kept: dict[str, Any] = {name: facts.get(name) for name in ("used", "allowed", "remaining", "overage", "requests")}
+    kept |= {name: _day(facts.get(name)) for name in days}
+    kept |= {name: _exact(facts.get(name)) for name in ("reputation", "allocated_cost")}
     return Usage(
         source=UsageSource(final.source),
         package=facts.get("package") or "",
         currency=facts.get("currency") or "",
         period_inferred=bool(facts.get("period_inferred")),
         raw=facts.get("raw") or {},
-        **exact,  # type: ignore[arg-type]
-        **numbers,  # type: ignore[arg-type]
-        **dates,
+        **kept,
     )
 
 

@@ -33,6 +33,11 @@ EXPORT_HEADER: tuple[str | Promise, ...] = (
     gettext_lazy("Not read before the end (seconds)"), gettext_lazy("Cycle inferred"),
     gettext_lazy("Lower reading, not taken over (e-mails)"),
 )  # fmt: skip
+# For whoever may see cost. The note stands in the first row of each connection.
+EXPORT_COST_HEADER: tuple[str | Promise, ...] = (
+    gettext_lazy("Allocated share (of one invoice, not a price)"), gettext_lazy("Currency"),
+    gettext_lazy("The provider's note on the shares"),
+)  # fmt: skip
 # Stable words for whoever reads the file by machine.
 EXPORT_REACH = {
     "gap": "not read", "open": "open", "whole": "read to the end", "partial": "not read to the end",

@@ -25,6 +25,8 @@ SORTS = (
     "name", "reference", "state", "package", "requests", "allowed", "used", "remaining", "over", "reputation", "end",
     "read",
 )  # fmt: skip
+# For whoever may see cost: an order tells of it as well as a figure.
+COST_SORTS = ("share",)
 DEFAULT_SORT = "-used"
 SIZES = (50, 100, 200)
 _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
@@ -32,7 +34,7 @@ _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True)
 class Filters:
-    """`today` is the date in UTC; `month` the first day of the month shown."""
+    """`today` is the date in UTC; `month` the first day of the month shown; `with_cost`: the person may see cost."""
 
     today: date
     month: date
@@ -44,6 +46,7 @@ class Filters:
     sort: str = DEFAULT_SORT
     size: int = SIZES[0]
     page: str = "1"
+    with_cost: bool = False
 
     @property
     def this_month(self) -> date:
@@ -59,9 +62,10 @@ class Filters:
         return bool(self.state or self.only or self.q)
 
 
-def read_filters(query: QueryDict, *, today: date) -> Filters:
+def read_filters(query: QueryDict, *, today: date, with_cost: bool = False) -> Filters:
     connections = tuple(Connection.objects.all())
     size, sort = query.get("size", ""), query.get("sort", "")
+    sorts = SORTS + COST_SORTS if with_cost else SORTS
     state, only = query.get("state", ""), query.get("only", "")
     return Filters(
         today=today,
@@ -71,9 +75,10 @@ def read_filters(query: QueryDict, *, today: date) -> Filters:
         state=state if state in AccountState.values else "",
         only=only if only in ONLY else "",
         q=searchable(query.get("q", "")).lower(),
-        sort=sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,
+        sort=sort if sort.removeprefix("-") in sorts else DEFAULT_SORT,
         size=int(size) if size in {str(each) for each in SIZES} else SIZES[0],
         page=query.get("page", "1"),
+        with_cost=with_cost,
     )
 
 

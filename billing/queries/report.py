@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Exists, F, FilteredRelation, Max, Min, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, FilteredRelation, Max, Min, OuterRef, Q, QuerySet
+from django.db.models import Sum as Total
 
 from billing.models import UsagePeriod
+from billing.money import Sum, trimmed, trimmed_or_none
 from billing.periods import CLOSE_ENOUGH, midnight, month_after
 from billing.queries.chart import MonthsChart, months_chart
 from billing.queries.filters import Filters
+from billing.queries.pool import PoolHead, pool_heads
 from customers.models import Account, Operation
 from customers.states import OperationKind, OperationState
 
@@ -26,6 +29,7 @@ _SORT_FIELDS = {
     "package": "cycle__current__package", "requests": "cycle__current__requests", "allowed": "cycle__allowed",
     "used": "cycle__used", "remaining": "cycle__current__remaining", "over": "cycle__overage",
     "reputation": "cycle__current__reputation", "end": "cycle__end_on", "read": "cycle__read_at",
+    "share": "cycle__allocated_cost",
 }  # fmt: skip
 
 
@@ -61,6 +65,18 @@ class Row(NamedTuple):
     inferred: bool | None
     final: bool | None
     held: int | None
+    allocated_cost: Decimal | None
+    currency: str | None
+    settings: dict[str, Any] | None
+
+    @property
+    def share(self) -> Decimal | None:
+        return trimmed_or_none(self.allocated_cost)
+
+    @property
+    def has_no_cap(self) -> bool:
+        """Known to be without one; a cap that was not read is another thing."""
+        return (self.settings or {}).get("monthly_cap") == 0
 
     @property
     def package(self) -> str:
@@ -88,6 +104,7 @@ _FIELDS = (
     "cycle__read_at", "cycle__unread_seconds", "cycle__current__package", "cycle__current__requests",
     "cycle__current__remaining", "cycle__current__reputation", "cycle__current__process_on", "cycle__current__source",
     "cycle__current__period_inferred", "cycle__final", "cycle__held__used",
+    "cycle__allocated_cost", "cycle__currency", "settings",
 )  # fmt: skip
 
 
@@ -133,6 +150,9 @@ class Report:
     coverage: Coverage
     chart: MonthsChart
     sources: list[str]
+    # Empty for whoever may not see cost.
+    shares: list[Sum]
+    pools: list[PoolHead]
 
 
 def usage_report(filters: Filters, *, now: datetime) -> Report:
@@ -150,6 +170,8 @@ def usage_report(filters: Filters, *, now: datetime) -> Report:
         coverage=coverage,
         chart=months_chart(filters, missing_now=coverage.gaps),
         sources=_sources(filters),
+        shares=_shares(narrow) if filters.with_cost else [],
+        pools=pool_heads(filters.month, filters.connection) if filters.with_cost else [],
     )
 
 
@@ -243,8 +265,8 @@ def _coverage(accounts: QuerySet[Account], now: datetime) -> Coverage:
         open=Count("pk", filter=_open(now)),
         partial=Count("pk", filter=_partial(now)),
         lower=Count("cycle__held"),
-        used=Sum("cycle__used"),
-        overage=Sum("cycle__overage"),
+        used=Total("cycle__used"),
+        overage=Total("cycle__overage"),
         over_customers=Count("customer", filter=Q(cycle__overage__gt=0), distinct=True),
         oldest_at=Min("cycle__read_at"),
         newest_at=Max("cycle__read_at"),
@@ -252,7 +274,17 @@ def _coverage(accounts: QuerySet[Account], now: datetime) -> Coverage:
     return Coverage(**found)
 
 
+def _shares(accounts: QuerySet[Account]) -> list[Sum]:
+    """What is allocated to the rows, by currency: amounts of two currencies are never added up."""
+    priced = accounts.filter(Q(cycle__allocated_cost__isnull=False)).order_by().values(money=F("cycle__currency"))
+    rows = priced.annotate(amount=Total("cycle__allocated_cost"), of=Count("pk")).order_by("money")
+    return [Sum(row["money"], trimmed(row["amount"]), row["of"]) for row in rows]
+
+
 def _ordered(accounts: QuerySet[Account], filters: Filters) -> QuerySet[Account]:
-    column = F(_SORT_FIELDS[filters.sort.removeprefix("-")])
+    name = filters.sort.removeprefix("-")
+    column = F(_SORT_FIELDS[name])
     order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)
+    if name == "share":
+        return accounts.order_by(F("cycle__currency").desc(nulls_last=True), order, "pk")
     return accounts.order_by(order, "customer__company_name", "pk", F("cycle__start_on").asc())

@@ -14,9 +14,12 @@ from django.views.decorators.http import require_GET, require_POST
 
 from billing import accepting, words
 from billing.forms import AcceptForm
+from billing.money import trimmed_or_none
 from billing.queries.account import AccountUsage
 from billing.queries.account import account_usage as usage_of
+from billing.queries.pool import note_of
 from billing.runs import next_nightly
+from billing.views.cost import sees_cost
 from customers.models import Account
 from customers.views.accounts import account_head
 from customers.views.common import account_or_404, go_to, person
@@ -64,6 +67,8 @@ def _page(request: HttpRequest, account: Account, form: AcceptForm | None = None
         start_on = _day(str(form.data.get("start_on", "")))
     usage = usage_of(account, now=timezone.now(), start_on=start_on)
     context = account_head(account.public_id) | _context(account, usage) | {"form": form or _accept_form(usage)}
+    if sees_cost(request) and any(period.allocated_cost is not None for period in usage.periods):
+        context |= {"with_shares": True, "note": note_of(account.connection_id)}
     return render(request, "billing/account_usage.html", context, status=status)
 
 
@@ -84,7 +89,11 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
         "source": words.source(cycle.period.current.source) if cycle else "",
         "next_at": next_nightly(now),
         "now": now,
-        "lines": [(period, _reach(account, period, now)) for period in usage.periods],
+        "packaged": account.connection.capabilities.offerings,
+        "no_cap": (account.settings or {}).get("monthly_cap") == 0,
+        "lines": [
+            (period, _reach(account, period, now), trimmed_or_none(period.allocated_cost)) for period in usage.periods
+        ],
     }
 
 

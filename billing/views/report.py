@@ -14,12 +14,14 @@ from django.views.decorators.http import require_GET
 from billing import words
 from billing.periods import month_after
 from billing.queries.filters import ONLY, Filters, read_filters
+from billing.queries.pool import pool_heads
 from billing.queries.report import Row, report_lines
 from billing.queries.report import usage_report as report_of
+from billing.views.cost import sees_cost
 from customers.catalogue import label_of
 from customers.views.common import is_fragment
 from portal.exports import csv_response
-from portal.providers import CAPABILITIES
+from portal.providers import CAPABILITIES, UsageSource
 from portal.states import account_state_choices, account_state_text
 
 MONTHS_OFFERED = 14
@@ -28,7 +30,7 @@ MONTHS_OFFERED = 14
 @require_GET
 def usage_report(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
-    filters = read_filters(request.GET, today=now.astimezone(UTC).date())
+    filters = read_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
     report = report_of(filters, now=now)
     context = {
         "report": report,
@@ -36,7 +38,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
         "rows": [_line(row, now) for row in report.rows],
         "page": report.page,
         "sources": words.sources(report.sources),
-        "months": _months(request, filters),
+        "months": months_of(request, filters),
         "connections": [(each.public_id, each.name) for each in filters.connections],
         "states": account_state_choices(),
         "only": ONLY.items(),
@@ -50,17 +52,28 @@ def usage_report(request: HttpRequest) -> HttpResponse:
 def usage_export(request: HttpRequest) -> StreamingHttpResponse:
     """Every row of the filtered report. Credits are e-mails; dates are ISO, moments UTC."""
     now = timezone.now()
-    filters = read_filters(request.GET, today=now.astimezone(UTC).date())
+    filters = read_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
     header = [str(column) for column in words.EXPORT_HEADER]
     rows = _exported(filters, now)
-    return csv_response(f"usage-{filters.month:%Y-%m}.csv", header, rows)
+    if filters.with_cost:
+        header += [str(column) for column in words.EXPORT_COST_HEADER]
+        rows = _with_cost(filters, now)
+    return csv_response(f"usage-{filters.month:%Y-%m}.csv", header, (line for _, line in rows))
 
 
-def _exported(filters: Filters, now: Any) -> Iterator[list[Any]]:
+def _with_cost(filters: Filters, now: Any) -> Iterator[tuple[Row, list[Any]]]:
+    """Shares beside the use, with what the provider says of them once per connection."""
+    notes = {head.connection: head.note for head in pool_heads(filters.month, filters.connection)}
+    for row, line in _exported(filters, now):
+        priced = row.share is not None
+        yield row, [*line, row.share, row.currency if priced else None, notes.pop(row.connection, "") if priced else ""]
+
+
+def _exported(filters: Filters, now: Any) -> Iterator[tuple[Row, list[Any]]]:
     month = f"{filters.month:%Y-%m}"
     for row in report_lines(filters, now=now):
         provider = CAPABILITIES[row.kind].label
-        yield [
+        yield row, [
             month, row.company, row.reference, row.provider_id, row.connection, account_state_text(row.state, provider),
             row.package, row.requests, row.allowed, row.used, row.remaining, row.overage, row.reputation,
             row.start_on, row.end_on, row.process_on, words.EXPORT_REACH[row.reach(now)], row.source, row.read_at,
@@ -71,17 +84,20 @@ def _exported(filters: Filters, now: Any) -> Iterator[list[Any]]:
 def _line(row: Row, now: Any) -> dict[str, Any]:
     """One row ready for the template: words are chosen here, so that the loop only prints."""
     reach = row.reach(now)
+    capabilities = CAPABILITIES[row.kind]
     return {
         "row": row,
+        "packaged": capabilities.offerings,
+        "has_figures": row.source != UsageSource.POOLED,  # a report of all accounts has the count alone
         "reach": reach,
         "reach_words": words.reach_words(reach, row.unread),
         "package": label_of(row.package) if row.package else "",
-        "provider": CAPABILITIES[row.kind].label,
+        "provider": capabilities.label,
         "source": words.short_source(row.source),
     }
 
 
-def _months(request: HttpRequest, filters: Filters) -> dict[str, Any]:
+def months_of(request: HttpRequest, filters: Filters) -> dict[str, Any]:
     """The steps back and forth, and the months of the menu; every other choice of the address is kept."""
 
     def address(month: date) -> str:

@@ -1,0 +1,14 @@
+"""Who may see cost: the roles that may open a connection's whole invoice (permissions.toml)."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from customers.views.common import person
+from portal.access.permissions import allowed
+
+ROUTE = "billing:pool"
+
+
+def sees_cost(request: HttpRequest) -> bool:
+    return allowed(person(request).role, ROUTE)

@@ -1,0 +1,39 @@
+"""The whole invoice of a connection whose provider tells of all its accounts at once, month by month."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from billing import words
+from billing.queries.filters import read_filters
+from billing.queries.pool import pool_of
+from billing.runs import next_nightly
+from billing.views.report import months_of
+from customers.models import Connection
+
+
+@require_GET
+def pool(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    now = timezone.now()
+    connection = get_object_or_404(Connection, public_id=public_id)
+    filters = read_filters(request.GET, today=now.astimezone(UTC).date())
+    found = pool_of(connection, filters.month, page=filters.page)
+    reach = found.reach(now) if found else ""
+    context = {
+        "connection": connection,
+        "filters": filters,
+        "months": months_of(request, filters),
+        "pool": found,
+        "page": found.page if found else None,
+        "source": words.source("pooled"),
+        "next_at": next_nightly(now),
+        "reach_is": reach,
+        "reach": words.reach_words(reach, found.snapshot.ends_at - found.read_at) if found else "",
+    }
+    return render(request, "billing/pool.html", context)
