@@ -10,7 +10,7 @@ from typing import Any
 from portal.providers import AccountRef, UsageSource
 from portal.providers.sendgrid import SendGrid
 
-from .support import ACCOUNT_ID, PACKAGE, PROFILE
+from .support import ACCOUNT_ID, PACKAGE, create
 
 ACCOUNT = AccountRef(ACCOUNT_ID, "ops@northwind.test")
 
@@ -89,7 +89,7 @@ def _json(value: Any) -> bytes:
 
 SAMPLES: dict[str, Sample] = {
     "list": Sample(_json(ACCOUNTS), lambda p: list(p.list_accounts(patience=0))),
-    "create": Sample(_json(CREATED), lambda p: p.create_account(PROFILE, PACKAGE, test=False), 201),
+    "create": Sample(_json(CREATED), create, 201),
     "offerings": Sample(_json(OFFERINGS), lambda p: p.offerings(ACCOUNT)),
     "replace": Sample(_json(OFFERINGS), lambda p: p.replace_offerings(ACCOUNT, PACKAGE)),
     "state": Sample(_json(STATE), lambda p: p.state(ACCOUNT)),
@@ -103,7 +103,7 @@ SAMPLES: dict[str, Sample] = {
     ),
     "refusal": Sample(
         _json({"errors": [{"message": "Field must be a valid email", "field": "email", "error_id": "10-40002"}]}),
-        lambda p: p.create_account(PROFILE, PACKAGE, test=False),
+        create,
         400,
     ),
 }

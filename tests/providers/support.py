@@ -7,14 +7,14 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import requests
 
-from portal.providers import ConnectionConfig, Evidence, Offering, Profile
+from portal.providers import ConnectionConfig, Evidence, NewAccount, Offering, Once, Profile, Provider
 from portal.providers.sendgrid import SendGrid
 
 KEY = "SG.canary-v3-key.8f1c2b7d9e"
@@ -23,6 +23,19 @@ SENDGRID = "https://api.sendgrid.com"
 PROFILE = Profile(email="ops@northwind.test", company_name="Northwind Oy")
 PACKAGE = [Offering("acme.ei.pro-100k.v1", "package")]
 ACCOUNT_ID = "sg0f3e5a7712c94b18a2d6c05e91b7f4aa"
+
+
+def create(
+    provider: Provider,
+    profile: Profile = PROFILE,
+    offerings: Sequence[Offering] = tuple(PACKAGE),
+    *,
+    test: bool = False,
+) -> str:
+    """A create as the executor sends it; the new account's id."""
+    new = NewAccount(profile, tuple(offerings), test=test)
+    return provider.create_account(new, Once("an-operation", provider.create_body(new))).id
+
 
 Script = Callable[[socket.socket], None]
 

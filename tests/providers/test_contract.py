@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qsl, urlsplit
+from uuid import uuid4
 
 import pytest
 import requests
@@ -25,9 +26,11 @@ from portal.providers import (
     ConnectionConfig,
     Evidence,
     Forbidden,
+    NewAccount,
     NotFound,
     NotSent,
     Offering,
+    Once,
     OutcomeUnknown,
     Profile,
     Provider,
@@ -70,6 +73,12 @@ def config(sandbox: SandboxProcess, **more: Any) -> ConnectionConfig:
     return ConnectionConfig(**(given | more))
 
 
+def create(provider: Provider, profile: Profile, *offerings: Offering, test: bool) -> str:
+    """A create as the executor sends it; the new account's id."""
+    new = NewAccount(profile, offerings, test=test)
+    return provider.create_account(new, Once(uuid4().hex, provider.create_body(new))).id
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -87,13 +96,13 @@ def provider(kind: str, sandbox: SandboxProcess, kept: list[Evidence]) -> Provid
 
 @pytest.fixture
 def account(provider: Provider, kept: list[Evidence]) -> AccountRef:
-    found = AccountRef(provider.create_account(PROFILE, [PRO], test=False))
+    found = AccountRef(create(provider, PROFILE, PRO, test=False))
     kept.clear()
     return found
 
 
 def test_a_life(provider: Provider, sandbox: SandboxProcess) -> None:
-    account = AccountRef(provider.create_account(PROFILE, [PRO], test=False))
+    account = AccountRef(create(provider, PROFILE, PRO, test=False))
     [listed] = provider.list_accounts()
     assert listed.id == account.id
     assert provider.offerings(account) == [PRO]
@@ -122,15 +131,15 @@ def test_a_life(provider: Provider, sandbox: SandboxProcess) -> None:
 
 
 def test_a_test_account_is_one(provider: Provider, sandbox: SandboxProcess) -> None:
-    real = provider.create_account(PROFILE, [PRO], test=False)
-    test = provider.create_account(PROFILE, [PRO], test=True)
+    real = create(provider, PROFILE, PRO, test=False)
+    test = create(provider, PROFILE, PRO, test=True)
     assert {found["id"]: found["test"] for found in sandbox.admin.accounts()} == {real: False, test: True}
 
 
 def test_the_catalogue_sells_what_it_names(provider: Provider) -> None:
     for entry in provider.catalog():
         if entry.offering.type == "package":
-            created = AccountRef(provider.create_account(PROFILE, [entry.offering], test=True))
+            created = AccountRef(create(provider, PROFILE, entry.offering, test=True))
             assert provider.offerings(created) == [entry.offering]
             assert entry.entitlements["email_sends_max_monthly"] > 0
 
@@ -163,7 +172,7 @@ def test_a_held_account_cannot_be_unsuspended_by_us(
 def test_refusals_name_their_fields(provider: Provider) -> None:
     wrong = Profile(email="nobody", phone="12", company_website="not a site")
     with pytest.raises(Rejected) as caught:
-        provider.create_account(wrong, [PRO], test=False)
+        create(provider, wrong, PRO, test=False)
     assert {error.field for error in caught.value.field_errors} == {"email", "phone", "company_website"}
     assert list(provider.list_accounts()) == []
 
@@ -302,7 +311,7 @@ def test_a_create_that_goes_wrong(
     provider = client(config(sandbox, kind=kind), on_exchange=kept.append)
     sandbox.admin.arm(fault, "create")
     with pytest.raises(ProviderError) as caught:
-        provider.create_account(PROFILE, [PRO], test=False)
+        create(provider, PROFILE, PRO, test=False)
     assert type(caught.value) is error
     assert len(sandbox.admin.requests("create")) == len(kept) == 1  # never a second POST
     assert len(list(provider.list_accounts())) == made
@@ -312,7 +321,7 @@ def test_a_dripping_create_is_unknown_at_the_deadline(kind: str, sandbox: Sandbo
     sandbox.admin.arm("slow-drip", "create", seconds=0.1)
     provider = client(config(sandbox, kind=kind, read_timeout=5.0, total_timeout=0.6))
     with pytest.raises(OutcomeUnknown, match="time"):
-        provider.create_account(PROFILE, [PRO], test=False)
+        create(provider, PROFILE, PRO, test=False)
     assert len(sandbox.admin.accounts()) == 1
 
 
@@ -320,7 +329,7 @@ def test_a_sandbox_that_is_gone_is_not_sent(kind: str) -> None:
     with SandboxProcess() as gone:
         settings = config(gone, kind=kind)
     with pytest.raises(NotSent):
-        client(settings).create_account(PROFILE, [PRO], test=False)
+        create(client(settings), PROFILE, PRO, test=False)
 
 
 @pytest.mark.parametrize("fault", ["status-503", "reset", "html-502", "empty", "redirect", "truncated"])
@@ -389,13 +398,13 @@ def test_verify_on_a_fresh_and_on_a_used_connection(provider: Provider) -> None:
         "accounts": True, "catalogue": True, "identity": None,
         "credits": None, "overview_json": None, "overview_xml": None,
     }  # fmt: skip
-    provider.create_account(PROFILE, [PRO], test=True)
+    create(provider, PROFILE, PRO, test=True)
     assert [check.ok for check in provider.verify()] == [True] * 6
 
 
 def test_both_regions_answer(kind: str, sandbox: SandboxProcess) -> None:
     eu = client(config(sandbox, kind=kind, base_url=f"{sandbox.base_url}/eu", api_key=sandbox.eu_key))
-    created = eu.create_account(PROFILE, [PRO], test=False)
+    created = create(eu, PROFILE, PRO, test=False)
     assert [found.id for found in eu.list_accounts()] == [created]
     assert list(client(config(sandbox, kind=kind)).list_accounts()) == []
 
@@ -428,8 +437,8 @@ def test_our_requests_keep_to_the_official_contract(
     reason = f"the provider's contract is not here ({CONTRACT.name}; set CONTRACTS_DIR)"
     require(CONTRACT.exists(), reason, installable=False)
     sandbox.admin.add_accounts([{"email": f"c{n}@example.test"} for n in range(101)])
-    account = AccountRef(provider.create_account(PROFILE, [PRO, IPS], test=True))
-    provider.create_account(Profile(email="only@mail.test"), [PRO], test=False)
+    account = AccountRef(create(provider, PROFILE, PRO, IPS, test=True))
+    create(provider, Profile(email="only@mail.test"), PRO, test=False)
     list(provider.list_accounts())
     provider.catalog()
     provider.offerings(account)

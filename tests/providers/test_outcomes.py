@@ -14,6 +14,7 @@ from portal.providers import (
     Evidence,
     FieldError,
     Forbidden,
+    NewAccount,
     NotFound,
     NotSent,
     OutcomeUnknown,
@@ -28,7 +29,7 @@ from portal.providers import (
 )
 
 from .conftest import Stub
-from .support import ACCOUNT_ID, PACKAGE, PROFILE, sendgrid
+from .support import ACCOUNT_ID, PACKAGE, create, sendgrid
 
 ACCOUNT = AccountRef(ACCOUNT_ID)
 HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad gateway<br></body></html>"
@@ -91,7 +92,7 @@ ANSWERS: list[tuple[int, Any, type[ProviderError], type[ProviderError]]] = [
     (304, b"", OutcomeUnknown, Unreadable),
 ]
 CHANGES: dict[str, Callable[[Any], Any]] = {
-    "create": lambda provider: provider.create_account(PROFILE, PACKAGE, test=False),
+    "create": create,
     "replace_offerings": lambda provider: provider.replace_offerings(ACCOUNT, PACKAGE),
     "set_sending": lambda provider: provider.set_sending(ACCOUNT, on=False),
     "delete": lambda provider: provider.delete_account(ACCOUNT),
@@ -220,7 +221,7 @@ def test_a_read_recovers_from_a_failure_on_the_way(stub: Stub) -> None:
 def test_a_create_without_an_address_is_refused_here(stub: Stub) -> None:
     mock = stub(201, {"account_id": ACCOUNT_ID})
     with pytest.raises(Rejected) as caught:
-        sendgrid().create_account(Profile(email=" "), PACKAGE, test=False)
+        sendgrid().create_body(NewAccount(Profile(email=" "), tuple(PACKAGE)))
     assert caught.value.field_errors[0].field == "email"
     assert len(mock.calls) == 0
 

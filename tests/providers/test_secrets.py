@@ -17,7 +17,7 @@ from portal.providers import AccountRef, Evidence, ProviderError, UsageSource
 from portal.providers.redaction import Redactor
 from portal.providers.sendgrid import SendGrid
 
-from .support import ACCOUNT_ID, KEY, PACKAGE, PASSWORD, PROFILE, Server, config, reply, sendgrid
+from .support import ACCOUNT_ID, KEY, PASSWORD, Server, config, create, reply, sendgrid
 
 ACCOUNT = AccountRef(ACCOUNT_ID, "ops@northwind.test")
 USERNAME = "reseller-canary-user"
@@ -31,7 +31,7 @@ ECHO = json.dumps({
     "header": "Authorization: Basic other-secret-6=",
 }).encode()  # fmt: skip
 ASKED: list[Callable[[SendGrid], Any]] = [
-    lambda p: p.create_account(PROFILE, PACKAGE, test=True),
+    lambda p: create(p, test=True),
     lambda p: p.state(ACCOUNT),
     lambda p: p.catalog(),
     lambda p: p.usage(ACCOUNT, UsageSource.CREDITS),

@@ -33,7 +33,7 @@ from portal.providers import (
 
 from .conftest import Stub
 from .samples import ACCOUNT, CATALOG, CREATED, CREDITS, OFFERINGS, OVERVIEW, xml
-from .support import ACCOUNT_ID, KEY, PACKAGE, PROFILE, SENDGRID, config, sendgrid
+from .support import ACCOUNT_ID, KEY, SENDGRID, config, create, sendgrid
 
 FAILED = {"errors": [{"message": "Permission denied, wrong credentials", "field": None, "help": None}]}
 
@@ -50,7 +50,7 @@ def test_a_create_sends_what_is_known_and_nothing_else(stub: Stub) -> None:
     mock = stub(201, CREATED)
     profile = Profile(email="ops@northwind.test", first_name="Åsa", timezone="Europe/Helsinki")
     offerings = [Offering("acme.ei.pro-100k.v1", "package"), Offering("acme.x.ip.v2", "addon", 2)]
-    assert sendgrid().create_account(profile, offerings, test=False) == ACCOUNT_ID
+    assert create(sendgrid(), profile, offerings) == ACCOUNT_ID
     request = only_request(mock)
     assert (request.method, request.url) == ("POST", f"{SENDGRID}/v3/partners/accounts")
     assert json.loads(request.body) == {
@@ -67,7 +67,7 @@ def test_a_create_sends_what_is_known_and_nothing_else(stub: Stub) -> None:
 
 def test_the_test_header_is_sent_only_when_wanted(stub: Stub) -> None:
     mock = stub(201, CREATED)
-    sendgrid().create_account(PROFILE, PACKAGE, test=True)
+    create(sendgrid(), test=True)
     assert only_request(mock).headers["T-Test-Account"] == "true"
 
 

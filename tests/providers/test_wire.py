@@ -24,14 +24,10 @@ from portal.providers import http as provider_http
 from portal.providers.sendgrid import SendGrid
 from portal.providers.wire import AddressRefusedError, may_connect
 
-from .support import ACCOUNT_ID, PACKAGE, PROFILE, Script, Server, config, read_request, reply, reset, sendgrid
+from .support import ACCOUNT_ID, Script, Server, config, create, read_request, reply, reset, sendgrid
 
 ACCOUNT = AccountRef(ACCOUNT_ID)
 CREATED = {"account_id": ACCOUNT_ID}
-
-
-def create(provider: SendGrid) -> object:
-    return provider.create_account(PROFILE, PACKAGE, test=False)
 
 
 def read(provider: SendGrid) -> object:
