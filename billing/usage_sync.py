@@ -26,7 +26,7 @@ from billing.settling import BATCH, LEASE, Answer, Chunk, Clock, LostRun, NotAsk
 from customers.clients import client_for
 from customers.models import Connection
 from customers.models.account import AccountState
-from portal.providers import NotSent, Provider, RateLimited, UsageSource
+from portal.providers import NotSent, Provider, RateLimited, Unsupported, UsageSource
 from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,9 @@ def sync_chunk(
         chunk = Chunk(run, connect(run.connection), clock, gap or runs.pass_gap(run))
     except CannotOpen:
         runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
+        return False
+    except Unsupported as error:  # settings no client can be made of
+        runs.abort(run, message=str(error), now=clock())
         return False
     try:
         with structlog.contextvars.bound_contextvars(usage_run=str(run.public_id)):

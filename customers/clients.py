@@ -61,6 +61,7 @@ def config_of(connection: Connection, *, interactive: bool = False) -> providers
         v2_auth=connection.v2_auth,
         v2_username=connection.v2_username,
         v2_password=connection.open("v2_password_sealed"),
+        account_id=connection.account_id,
         sign_in_hosts=("sendgrid.com",) if settings.PRODUCTION else ("sendgrid.com", host),
         connect_timeout=3.0 if interactive else 5.0,
         read_timeout=8.0 if interactive else 30.0,

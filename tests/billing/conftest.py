@@ -3,6 +3,7 @@ share. `Meter` reads as a worker would, in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,8 @@ from customers import clients, connecting
 from customers.models import Account, Connection
 from portal import providers
 from portal.access.models import User
+from tests.billing.pooling import PARENT, Pool
+from tests.providers.support import Server
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.sandbox import KEY, SandboxProcess
 
@@ -120,3 +123,21 @@ def meter(db: None, sandbox: SandboxProcess) -> Meter:
     meter = Meter(sandbox, connection, person)
     meter.at(NOON)
     return meter
+
+
+@pytest.fixture
+def pool(db: None) -> Iterator[Pool]:
+    """A connection whose provider tells of all accounts at once, spoken for by the test."""
+    with Server() as server:
+        connection = connecting.add_connection(
+            actor=None,
+            api_key=f"aha-sk-{'x' * 64}",
+            facts={
+                "name": "AhaSend test",
+                "kind": "ahasend",
+                "base_url": server.base_url,
+                "usage_source": "pooled",
+                "account_id": PARENT,
+            },
+        )
+        yield Pool(server, connection)
