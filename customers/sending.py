@@ -18,7 +18,7 @@ from customers.clients import client_for
 from customers.models import Account
 from portal import audit
 from portal.access.models import User
-from portal.providers import Forbidden, MessageReading, NotFound, ProviderError, Sending, Unauthorized
+from portal.providers import Forbidden, KeyRefused, MessageReading, NotFound, ProviderError, Sending, Unauthorized
 from portal.vault import CannotOpen
 
 
@@ -60,11 +60,12 @@ def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
     try:
         yield client_for(account.connection, interactive=True).sending(account.ref, secret.open())
         observations.heard_from(connection_id=account.connection_id, now=now)
-    except (Unauthorized, Forbidden):
+    except (KeyRefused, Unauthorized):
         raise UnableToLook(
-            _("%(provider)s refused the kept key: it may not do this, or is gone. Rotate it and keep the new one.")
-            % provider
+            _("%(provider)s refused the kept key: it was deleted, or the account is suspended there.") % provider
         ) from None
+    except Forbidden:
+        raise UnableToLook(_("The kept key may not do this. Edit the key, or keep one that may.")) from None
     except NotFound:
         raise UnableToLook(_("%(provider)s does not know it any more.") % provider) from None
     except (ProviderError, CannotOpen) as error:

@@ -209,7 +209,7 @@ class KeyForm(forms.Form):
 
 def _swallowed(scope: str, chosen: set[str]) -> bool:
     stem, _colon, last = scope.rpartition(":")
-    return last.startswith("{") and f"{stem}:all" in chosen
+    return last != "all" and f"{stem}:all" in chosen
 
 
 class AskKeyForm(KeyForm):

@@ -39,8 +39,9 @@ def bundle_of(capabilities: Capabilities, scopes: Iterable[str]) -> KeyBundle | 
 
 
 def family_of(scope: str) -> str:
-    """What a scope is about, from its first word: "smtp-credentials:read:all" -> "Smtp credentials"."""
-    return scope.partition(":")[0].replace("-", " ").capitalize()
+    """What a scope is about, from its first word: "smtp-credentials:read:all" -> "SMTP credentials"."""
+    words = scope.partition(":")[0].replace("-", " ").capitalize()
+    return re.sub(r"^(Api|Smtp)\b", lambda found: found[0].upper(), words)
 
 
 @dataclass(frozen=True)

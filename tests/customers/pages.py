@@ -15,6 +15,12 @@ def text_of(answer: Any) -> str:
     return html.unescape(answer.content.decode())
 
 
+def prose_of(answer: Any) -> str:
+    """What a person reads: the text without the tags, blanks made one."""
+    within = re.sub(r"</?(a|b|code|small|span|time)\b[^>]*>", "", answer.content.decode())
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", within)).split())
+
+
 def hidden(answer: Any, name: str) -> str:
     """The value of a form's input as a browser would send it back."""
     for tag in re.findall(r"<input[^>]*>", answer.content.decode()):
