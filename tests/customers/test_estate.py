@@ -225,13 +225,13 @@ def test_from_an_empty_portal_in_five_clicks(desk: Desk, client: Client) -> None
     assert "Not looked yet" in text_of(staff.get(page))
     assert "list is being read" in text_of(click("look"))
     reconcile.walk_now(Scan.objects.get().pk, connect=desk.connect)
-    assert f"lists {ACCOUNTS} accounts" in text_of(staff.get(page))
+    assert f"lists {ACCOUNTS:,} accounts" in text_of(staff.get(page))
     listed = SimpleUploadedFile("ours.csv", f"provider_id,company\n{ids[0]},Globex\n".encode())
-    assert f"Take {ACCOUNTS} accounts over" in text_of(click("propose", {"listed": listed}))
+    assert f"Take {ACCOUNTS:,} accounts over" in text_of(click("propose", {"listed": listed}))
     one = TakeoverItem.objects.get(sighting__provider_id=ids[1])
     ticked = [str(each.pk) for each in TakeoverItem.objects.exclude(pk=one.pk)[:50]]
     shown = [*ticked, str(one.pk)]
-    assert f"Take {ACCOUNTS - 1} accounts over" in text_of(click("choose", {"shown": shown, "ticked": ticked}))
+    assert f"Take {ACCOUNTS - 1:,} accounts over" in text_of(click("choose", {"shown": shown, "ticked": ticked}))
     assert "Running" in text_of(click("start"))
     takeover = Takeover.objects.get()
     while takeover.state == "running":
