@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import engine, observations
+from customers.asking_accounts import identity_of
 from customers.clients import client_for
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_rows
@@ -20,7 +21,7 @@ from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, O
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
-from portal.providers import AccountRef, Forbidden, NotFound, Provider, ProviderError
+from portal.providers import AccountRef, Details, Forbidden, NotFound, Provider, ProviderError
 
 S = OperationState
 
@@ -87,6 +88,8 @@ def decide_not_created(
     _may_decide(actor, operation, reason)
     if operation.kind != OperationKind.CREATE:
         raise UnableToAsk(_("Only a create can be decided this way."))
+    if send_again and operation.error_kind == "too_late":
+        raise UnableToAsk(_("Its key is of no use any more. End it as not created, then ask anew."))
     text = _("A person confirmed that it was not created.")
     after = S.QUEUED if send_again else S.FAILED
     _decide(
@@ -106,7 +109,10 @@ def decide_try_again(
 ) -> None:
     """Put an operation that needs attention back into the queue. Its reads before sending run again."""
     _may_decide(actor, operation, reason)
-    if operation.kind == OperationKind.CREATE and operation.sends and operation.error_kind not in ("budget", "poison"):
+    if operation.error_kind == "too_late":
+        raise UnableToAsk(_("Its key is of no use any more. End it, then ask anew."))
+    looks = operation.connection.capabilities.idempotent_create or operation.error_kind in ("budget", "poison")
+    if operation.kind == OperationKind.CREATE and operation.sends and not looks:
         raise UnableToAsk(_("Say first whether the account was created."))
     _decide(
         operation,
@@ -172,6 +178,8 @@ def _may_decide(actor: User, operation: Operation, reason: str) -> None:
 def _evidence(operation: Operation, ref: AccountRef, provider: Provider) -> dict[str, Any]:
     """Look at the account live. Refuses what is not there and what is plainly somebody else's."""
     try:
+        if operation.connection.capabilities.settings:
+            return _same_settings(operation, provider.details(ref))
         state = provider.state(ref)
         offerings = as_rows(provider.offerings(ref))
         identity = provider.identity(ref)
@@ -193,6 +201,23 @@ def _evidence(operation: Operation, ref: AccountRef, provider: Provider) -> dict
         "state": state.raw,
         "email": "same" if identity.email is not None else "not readable",
         "offerings": "same" if offerings == operation.payload["offerings"] else "different",
+    }
+
+
+def _same_settings(operation: Operation, details: Details) -> dict[str, Any]:
+    """The account is known by its name and website, as the create was."""
+    if identity_of(details.settings) != operation.identity:
+        raise UnableToAsk(
+            _("That account is %(name)s, %(website)s.")
+            % {"name": details.settings.name, "website": details.settings.website},
+            field="provider_id",
+        )
+    cap = details.settings.monthly_cap == operation.payload["settings"]["monthly_cap"]
+    return {
+        "state": details.state.raw,
+        "name": "same",
+        "website": "same",
+        "monthly_cap": "same" if cap else "different",
     }
 
 

@@ -6,18 +6,20 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q
 
-from customers import engine, estate, observations
+from customers import engine, estate, observations, secrets
 from customers.models import Attempt, Operation
 from customers.poke import poke
 from customers.states import OperationKind, OperationState
+from portal.providers import CAPABILITIES
 
 POKES_AT_ONCE = 200
 READS_AT_ONCE = 10
 
 
 def dispatch(*, now: datetime) -> int:
-    """Expire leases, then poke what is due. Returns how many operations were poked."""
+    """Expire leases, empty secrets nobody fetched, then poke what is due. Returns how many operations were poked."""
     engine.expire_leases(now=now)
+    secrets.forget_due(now=now)
     due = due_operations(now=now)
     for operation_id in due:
         poke("customers.perform", operation_id)
@@ -29,11 +31,12 @@ def dispatch(*, now: datetime) -> int:
 
 
 def due_operations(*, now: datetime) -> list[int]:
-    """Queued and due, or unknown and able to be settled by reading. An unknown create waits for a person, unless the
-    answer to our own attempt came in late."""
+    """Queued and due, or unknown and able to be settled by reading. Where creates take no idempotency key, an unknown
+    one waits for a person, unless the answer to our own attempt came in late."""
     answered = Attempt.objects.filter(operation=OuterRef("pk"), outcome=Attempt.Outcome.APPLIED)
     free = Q(lease_until=None) | Q(lease_until__lte=now)
-    settles = Q(state=OperationState.UNKNOWN) & free & (~Q(kind=OperationKind.CREATE) | Q(answered=True))
+    keyed = Q(connection__kind__in=[each.kind for each in CAPABILITIES.values() if each.idempotent_create])
+    settles = Q(state=OperationState.UNKNOWN) & free & (~Q(kind=OperationKind.CREATE) | keyed | Q(answered=True))
     return list(
         Operation.objects.alias(answered=Exists(answered))
         .filter(Q(state=OperationState.QUEUED) | settles, not_before__lte=now, connection__paused="")

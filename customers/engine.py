@@ -6,11 +6,13 @@ There are no row locks here: a conditional UPDATE that must change one row serve
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from customers.models import Account, Attempt, Operation, Step
 from customers.states import FINAL, OPEN, OperationKind, OperationState, check_step
@@ -20,6 +22,7 @@ from portal.providers import Evidence
 LEASE = timedelta(seconds=90)
 CLAIMS_BEFORE_A_PERSON = 3
 S = OperationState
+Row = TypeVar("Row")
 # Outcomes of a send that may have changed something.
 UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
@@ -86,6 +89,19 @@ def rest(operation: Operation, *, until: datetime, summary: str) -> None:
     )
 
 
+def keeping_the_lease(operation: Operation, rows: Iterable[Row]) -> Iterator[Row]:
+    """Hand on `rows` of a long reading, and move the lease along with the time it takes. Raises `LostLease`."""
+    mine = Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=operation.state)
+    renewed = monotonic()
+    for row in rows:
+        passed = monotonic() - renewed
+        if passed > LEASE.total_seconds() / 6:
+            if mine.update(lease_until=F("lease_until") + timedelta(seconds=passed)) != 1:
+                raise LostLease(operation.code)
+            renewed += passed
+        yield row
+
+
 def move(
     operation: Operation, after: OperationState, *, now: datetime, summary: str = "", by: Any = None, **fields: Any
 ) -> None:
@@ -133,10 +149,11 @@ def take_over(operation: Operation, *, only: OperationState | None = None) -> No
     operation.fence += 1
 
 
-def intend(operation: Operation, *, call: str, request: str, now: datetime) -> Attempt:
-    """Commit the intent to send. If this raises, nothing may be sent."""
+def intend(operation: Operation, *, call: str, request: str, now: datetime, body: str = "") -> Attempt:
+    """Commit the intent to send. If this raises, nothing may be sent. `body` is kept with the first intent."""
+    fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
     with transaction.atomic():
-        move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0)
+        move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
         return Attempt.objects.create(
             operation=operation, n=operation.sends, fence=operation.fence, call=call, request=request, intended_at=now
         )
@@ -153,10 +170,12 @@ def conclude(
     summary: str = "",
     result: dict[str, Any] | None = None,
     account: dict[str, Any] | None = None,
+    also: Callable[[datetime], None] | None = None,
     **fields: Any,
 ) -> bool:
     """Write what came of a send and move the operation, in one transaction. False when the lease was lost meanwhile:
-    then the answer is kept on the attempt alone, and whoever holds the operation finds it there."""
+    then the answer is kept on the attempt alone, and whoever holds the operation finds it there. `also` writes what
+    came with the answer, in either case."""
     answer = {
         "outcome": outcome,
         "status": evidence.status,
@@ -178,8 +197,12 @@ def conclude(
             move(operation, after, now=now, summary=summary, **fields)
             if account:
                 Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
+            if also:
+                also(now)
     except LostLease:
-        unanswered.update(**answer)
+        with transaction.atomic():
+            if unanswered.update(**answer) and also:
+                also(now)
         return False
     return True
 
@@ -191,6 +214,7 @@ def succeed(
     summary: str,
     account: dict[str, Any],
     result: dict[str, Any],
+    also: Callable[[datetime], None] | None = None,
     by: Any = None,
 ) -> None:
     """Conclude without a send of this moment: it was so already, was read back, or a person linked it."""
@@ -199,6 +223,8 @@ def succeed(
         move(operation, S.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
         if account:
             Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
+        if also:
+            also(now)
 
 
 def expire_leases(*, now: datetime) -> int:
@@ -235,9 +261,20 @@ def expire_leases(*, now: datetime) -> int:
     return lost
 
 
+def uncertain(operation: Operation) -> QuerySet[Attempt]:
+    """The sends whose outcome nobody knows, oldest first."""
+    return operation.attempts.filter(outcome__in=UNCERTAIN).order_by("n")
+
+
 def left_a_trace(operation: Operation) -> bool:
-    """Whether a send of it may have changed something that is not settled by reading, or is known to have."""
-    return operation.attempts.filter(outcome__in=(*UNCERTAIN, Attempt.Outcome.PREPARED)).exists()
+    """Whether a send of it may have changed something, or is known to have, while the operation is not done."""
+    traces = (*UNCERTAIN, Attempt.Outcome.PREPARED, Attempt.Outcome.APPLIED)
+    return operation.attempts.filter(outcome__in=traces).exists()
+
+
+def late_answer(operation: Operation) -> Attempt | None:
+    """An answer that came after its worker had lost the operation."""
+    return operation.attempts.filter(outcome=Attempt.Outcome.APPLIED).order_by("-n").first()
 
 
 def over_create_budget(operation: Operation, *, now: datetime) -> bool:
@@ -256,7 +293,8 @@ def backoff(tries: int, *, now: datetime) -> datetime:
 
 
 def _lane(operation: Operation) -> str:
-    """Creates at a provider without idempotency keys go one at a time, unless identity can be proved afterwards."""
+    """The account's; but creates at a provider without idempotency keys go one at a time, unless identity can be proved
+    afterwards."""
     exclusive = (
         not operation.connection.capabilities.idempotent_create and operation.connection.probe_available is not True
     )
@@ -278,14 +316,19 @@ def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None
 
 
 STATE_KINDS = (OperationKind.SUSPEND, OperationKind.UNSUSPEND, OperationKind.DELETE)
-LIST_KINDS = (OperationKind.CREATE, OperationKind.OFFERINGS)
+# The kinds of operation that change the same part of an account's desire.
+KINDS_LIKE: dict[str, tuple[OperationKind, ...]] = {
+    **dict.fromkeys(STATE_KINDS, STATE_KINDS),
+    OperationKind.OFFERINGS: (OperationKind.CREATE, OperationKind.OFFERINGS),
+    OperationKind.SETTINGS: (OperationKind.CREATE, OperationKind.SETTINGS),
+}
 
 
 def _restore_desire(operation: Operation, *, now: datetime) -> None:
     """Back to the last value that succeeded, unless a later operation changed the same part of the desire."""
-    if operation.kind == OperationKind.CREATE:
-        return  # nothing was there before
-    kinds = STATE_KINDS if operation.kind in STATE_KINDS else LIST_KINDS
+    kinds = KINDS_LIKE.get(operation.kind)
+    if kinds is None:
+        return  # a create had nothing before it, and what is done about keys and domains is no desire of the account
     alike = Operation.objects.filter(account=operation.account_id, kind__in=kinds)
     changed = 0
     while not changed:  # a change of desire at this very moment shows as a risen version: look again

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from customers.clients import client_for
-from customers.models import Account, Connection
+from customers.models import Account, AccountKey, Connection, SendingDomain
 from customers.models.account import AccountState, as_rows
 from customers.states import OPEN
-from portal.providers import NotFound, Offering, Provider, ProviderError, StateReading
+from portal.providers import (
+    ApiKey,
+    Details,
+    Domain,
+    NotFound,
+    Offering,
+    Provider,
+    ProviderError,
+    StateReading,
+)
 
 READ_EVERY = timedelta(hours=20)
 READ_AGAIN_AFTER = timedelta(minutes=10)
@@ -26,6 +38,18 @@ def observe_state(*, account_id: int, reading: StateReading, now: datetime) -> N
     accounts.update(state=reading.state, state_raw=reading.raw[:60], state_read_at=now, read_tried_at=now)
 
 
+def observe_details(*, account_id: int, details: Details, now: datetime) -> None:
+    """Keep what one read of an account gave: settings, counts, last activity, and its state."""
+    Account.objects.filter(pk=account_id).update(
+        settings=asdict(details.settings),
+        settings_read_at=now,
+        domain_count=details.domains,
+        member_count=details.members,
+        last_activity_at=details.last_activity_at,
+    )
+    observe_state(account_id=account_id, reading=details.state, now=now)
+
+
 def observe_gone(*, account_id: int, now: datetime) -> None:
     """The provider does not know the account. It is not called deleted on one reading: its state is unknown."""
     Account.objects.filter(pk=account_id).exclude(state=AccountState.DELETED).update(
@@ -37,6 +61,79 @@ def observe_offerings(*, account_id: int, offerings: list[Offering], now: dateti
     rows = as_rows(offerings)
     package = next((row["name"] for row in rows if row["type"] == "package"), "")
     Account.objects.filter(pk=account_id).update(offerings=rows, offerings_read_at=now, package=package)
+
+
+def observe_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
+    """Keep a complete list of an account's keys. `now` is the time *before* the list was asked for: a key that was made
+    or deleted since is left as it is."""
+    listed = {key.id: key for key in keys}
+    with transaction.atomic():
+        known = AccountKey.objects.filter(account=account_id)
+        known.filter(gone_at=None, read_at__lte=now).exclude(key_id__in=listed).update(gone_at=now)
+        deleted_since = set(known.filter(gone_at__gt=now).values_list("key_id", flat=True))
+        _keep_keys(account_id, [key for key in listed.values() if key.id not in deleted_since], now)
+        Account.objects.filter(pk=account_id).update(keys_read_at=now)
+
+
+def observe_key(*, account_id: int, key: ApiKey, now: datetime) -> None:
+    """Keep one key as the provider gave it."""
+    _keep_keys(account_id, [key], now)
+
+
+def _keep_keys(account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
+    rows = [
+        AccountKey(
+            account_id=account_id, key_id=key.id, label=key.label[:255], public_key=key.public_key[:120],
+            scopes=list(key.scopes), ip_allow_list=list(key.ip_allow_list), made_at=key.created_at,
+            last_used_at=key.last_used_at, read_at=now,
+        )
+        for key in keys
+    ]  # fmt: skip
+    AccountKey.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["account", "key_id"],
+        update_fields=[
+            "label", "public_key", "scopes", "ip_allow_list", "made_at", "last_used_at", "read_at", "gone_at",
+        ],
+    )  # fmt: skip
+
+
+def observe_key_gone(*, account_id: int, key_id: str, now: datetime) -> None:
+    AccountKey.objects.filter(account=account_id, key_id=key_id, gone_at=None).update(gone_at=now, read_at=now)
+
+
+def observe_domains(*, account_id: int, domains: Iterable[Domain], now: datetime) -> None:
+    """Keep a complete list of an account's sending domains, asked for at `now` or later."""
+    listed = {domain.name: domain for domain in domains}
+    with transaction.atomic():
+        known = SendingDomain.objects.filter(account=account_id, gone_at=None, read_at__lte=now)
+        known.exclude(name__in=listed).update(gone_at=now)
+        _keep_domains(account_id, listed.values(), now)
+
+
+def observe_domain(*, account_id: int, domain: Domain, now: datetime) -> None:
+    """Keep one sending domain as the provider gave it, its DNS records with it."""
+    _keep_domains(account_id, [domain], now)
+
+
+def _keep_domains(account_id: int, domains: Iterable[Domain], now: datetime) -> None:
+    rows = [
+        SendingDomain(
+            account_id=account_id, name=domain.name[:255], valid=domain.valid,
+            records=[asdict(record) for record in domain.records], checked_at=domain.checked_at,
+            made_at=domain.created_at, read_at=now,
+        )
+        for domain in domains
+    ]  # fmt: skip
+    SendingDomain.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["account", "name"],
+        update_fields=["valid", "records", "checked_at", "made_at", "read_at", "gone_at"],
+    )  # fmt: skip
+
+
+def observe_all_gone(*, account_id: int, now: datetime) -> None:
+    """The account was deleted, and with it its keys and domains."""
+    AccountKey.objects.filter(account=account_id, gone_at=None).update(gone_at=now)
+    SendingDomain.objects.filter(account=account_id, gone_at=None).update(gone_at=now)
 
 
 def observe_usage(
@@ -67,18 +164,41 @@ def usage_missing(*, account_id: int, now: datetime) -> None:
 
 
 def read_account(*, account: Account, now: datetime, provider: Provider | None = None) -> None:
-    """Read state, offerings and (where it is not known) the v2 user name, live. Raises `ProviderError`."""
+    """Read an account live: its settings and state in one, or its state, offerings and (where it is not known) the v2
+    user name, as the provider's capabilities say. Raises `ProviderError`."""
     provider = provider or client_for(account.connection, interactive=True)
+    capabilities = account.connection.capabilities
     Account.objects.filter(pk=account.pk).update(read_tried_at=now)
     try:
-        observe_state(account_id=account.pk, reading=provider.state(account.ref), now=now)
+        read_state(account=account, provider=provider, now=now)
     except NotFound:
         observe_gone(account_id=account.pk, now=now)
         raise
-    observe_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
+    if capabilities.offerings:
+        observe_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
     heard_from(connection_id=account.connection_id, now=now)
-    if not account.v2_username:
+    if not capabilities.settings and not account.v2_username:
         learn_identity(account=account, provider=provider)
+
+
+def read_state(*, account: Account, provider: Provider, now: datetime) -> StateReading:
+    """The account's state, read and kept, with everything else the same reading gives. Raises `ProviderError`."""
+    if not account.connection.capabilities.settings:
+        reading = provider.state(account.ref)
+        observe_state(account_id=account.pk, reading=reading, now=now)
+        return reading
+    details = provider.details(account.ref)
+    observe_details(account_id=account.pk, details=details, now=now)
+    return details.state
+
+
+def read_keys(*, account: Account, now: datetime, provider: Provider | None = None) -> list[ApiKey]:
+    """Read the account's keys, live. `now` is the time of asking. Raises `ProviderError`."""
+    provider = provider or client_for(account.connection, interactive=True)
+    keys = provider.keys(account.ref)
+    observe_keys(account_id=account.pk, keys=keys, now=now)
+    heard_from(connection_id=account.connection_id, now=now)
+    return keys
 
 
 def heard_from(*, connection_id: int, now: datetime) -> None:

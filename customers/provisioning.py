@@ -3,6 +3,8 @@
     queued --claim--> claimed --(reads)--> intent committed = sending --(one change)--> what came of it
     unknown --hold--> (reads back) --> succeeded | failed | queued | still unknown
 
+A send that only prepares (an orphan deleted before a key is made anew) puts the operation back into the queue at once.
+
 Everything slow or failing early happens in `claimed`, where stopping is free. Between the committed intent and the
 recorded answer stands exactly one request. What an operation does is its `Action`; everything here is common to all.
 """
@@ -18,14 +20,18 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import connecting, engine, observations
-from customers.actions import ACTIONS, Action, Done, Go, NotDone, Refuse, Wait
+from customers.actions import action_of
 from customers.clients import client_for, recorded
 from customers.crash import crash_point
 from customers.models import Account, Attempt, Connection, Operation
+from customers.poke import poke
 from customers.states import ROUTE_OF_KIND, OperationKind, OperationState
+from customers.verdicts import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.access.permissions import allowed
 from portal.providers import (
     Evidence,
+    InProgress,
+    KeyReused,
     NotSent,
     Provider,
     ProviderError,
@@ -39,8 +45,13 @@ from portal.vault import CannotOpen
 log = structlog.get_logger(__name__)
 S = OperationState
 Clock = Callable[[], datetime]
-SENDS_BEFORE_A_PERSON = 3
 AUTH_PAUSE = timedelta(minutes=1)
+# The provider's last word was no, but an earlier send of the same operation may have worked: looked at before it ends.
+LAST_WORD_NO = ("rejected", "key_reused")
+SAYS_LATER = (401, 409, 429)
+READINGS_BEFORE_A_PERSON = 20
+KEY_KINDS = (OperationKind.KEY_CREATE, OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
+Outcome = Attempt.Outcome
 
 
 def perform(
@@ -56,24 +67,15 @@ def perform(
     with structlog.contextvars.bound_contextvars(operation=operation.code, kind=operation.kind):
         crash_point("after_claim")
         try:
-            task(operation, ACTIONS[OperationKind(operation.kind)], connect, clock)
+            task(operation, action_of(operation), connect, clock)
         except engine.LostLease:
             log.warning("operation.lease_lost")
 
 
 def _run(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
     """claimed -> ... : brakes, reads, then the one send."""
-    if refusal := _may_not(operation):
-        engine.move(operation, S.FAILED, now=clock(), summary=refusal, error_kind="permission")
-        return
-    if operation.kind == OperationKind.CREATE and engine.over_create_budget(operation, now=clock()):
-        engine.move(
-            operation,
-            S.NEEDS_ATTENTION,
-            now=clock(),
-            error_kind="budget",
-            summary=_("This connection reached its budget of creates for an hour. Nothing was sent."),
-        )
+    if stop := _stopped(operation, now=clock()):
+        _end_here(operation, stop, now=clock())
         return
     try:
         provider = connect(operation.connection)
@@ -85,116 +87,149 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         verdict = _verdict_of(operation, error, now=clock())
     match verdict:
         case Go():
-            _send(operation, action, provider, clock)
-        case Done(note=note, account=account):
-            _succeed(operation, note, account, provider, clock)
+            _send(operation, verdict, provider, clock)
+        case Done():
+            _succeed(operation, verdict, provider, clock)
         case Wait(until=until, summary=summary, error_kind=kind):
             engine.move(operation, S.QUEUED, now=clock(), not_before=until, summary=summary, error_kind=kind)
-        case Refuse():
-            _fail(operation, verdict, now=clock())
+        case Refuse() | Person():
+            _end_here(operation, verdict, now=clock())
 
 
-def _send(operation: Operation, action: Action, provider: Provider, clock: Clock) -> None:
+def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> None:
     """claimed -> sending -> what came of it."""
     crash_point("before_intent")
-    attempt = engine.intend(operation, call=action.call(operation), request=action.request(operation), now=clock())
+    attempt = engine.intend(operation, call=go.call, request=go.request, body=go.body, now=clock())
     crash_point("after_intent")
     with recorded() as exchanges:
         try:
-            done = action.send(operation, provider)
+            if clock() >= attempt.intended_at + engine.LEASE:
+                raise NotSent(_("The worker slept too long to send this."))  # noqa: TRY301 an answer like any other
+            answer = go.send()
         except Exception as error:  # noqa: BLE001 bytes may have left: nothing may pass without becoming a state
-            _sent_badly(operation, attempt, error, clock=clock)
+            _sent_badly(operation, attempt, error, exchanges, clock=clock)
             return
     crash_point("after_answer")
-    engine.conclude(
-        operation,
-        attempt,
-        Attempt.Outcome.APPLIED,
-        S.SUCCEEDED,
-        now=clock(),
-        summary=done.note,
-        result=done.result,
-        account=done.account,
-        evidence=exchanges[-1] if exchanges else Evidence(),
-        error_kind="",
-    )
+    outcome, after, fields = _result_of(answer, now=clock())
+    evidence = exchanges[0] if exchanges else Evidence()
+    engine.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
     crash_point("after_result")
-    _read_back(operation, provider, clock)
+    if after == S.QUEUED:
+        poke("customers.perform", operation.pk)
+    elif after == S.SUCCEEDED:
+        _read_back(operation, provider, clock)
 
 
-def _sent_badly(operation: Operation, attempt: Attempt, error: Exception, *, clock: Clock) -> None:
-    """Keep what came of a send that did not simply work."""
+def _result_of(answer: Done | Prepared | Refuse, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
+    """What a send that was answered as it should be means for attempt and operation."""
+    match answer:
+        case Done():
+            fields = {"summary": answer.note, "result": answer.result, "account": answer.account, "also": answer.also}
+            return Outcome.APPLIED, S.SUCCEEDED, fields | {"error_kind": ""}
+        case Prepared(note=note):
+            return Outcome.PREPARED, S.QUEUED, {"summary": note, "not_before": now, "error_kind": ""}
+        case Refuse():
+            fields = {"summary": answer.summary, "result": answer.result, "error_kind": answer.error_kind}
+            return Outcome.REJECTED, S.FAILED, fields
+
+
+def _sent_badly(
+    operation: Operation, attempt: Attempt, error: Exception, exchanges: list[Evidence], *, clock: Clock
+) -> None:
+    """Keep what came of a send that did not simply work. The first exchange is the change; reads may have followed."""
     now = clock()
     if isinstance(error, Unauthorized):
         connecting.pause_for_auth(connection_id=operation.connection_id, message=str(error), now=now)
     outcome, after, fields = _meaning(operation, error, now=now)
-    evidence = error.evidence if isinstance(error, ProviderError) else Evidence()
+    evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
     engine.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
 
 def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
     """The one place that turns a failed send into outcome and state. What we did not foresee is an unknown outcome."""
-    outcome = Attempt.Outcome
     said: dict[str, Any] = {"summary": str(error)}
     match error:
         case NotSent():
             until = error.retry_at or engine.backoff(operation.tries, now=now)
-            return outcome.NOT_SENT, S.QUEUED, said | {"not_before": until, "error_kind": "not_sent"}
+            return Outcome.NOT_SENT, S.QUEUED, said | {"not_before": until, "error_kind": "not_sent"}
         case RateLimited():
-            return outcome.REJECTED, S.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
+            return Outcome.REJECTED, S.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
+        case InProgress():
+            return Outcome.REJECTED, S.QUEUED, said | {"not_before": error.retry_at, "error_kind": "in_progress"}
         case Unauthorized():
-            return outcome.REJECTED, S.QUEUED, said | {"not_before": now + AUTH_PAUSE, "error_kind": "paused"}
+            return Outcome.REJECTED, S.QUEUED, said | {"not_before": now + AUTH_PAUSE, "error_kind": "paused"}
+        case KeyReused():
+            reused = {"not_before": now, "error_kind": "key_reused", "result": {"key_reused": True}}
+            return Outcome.REJECTED, S.UNKNOWN, said | reused
         case Rejected():
-            fields = [vars(each) for each in error.field_errors]
-            return outcome.REJECTED, S.FAILED, said | {"field_errors": fields, "error_kind": "rejected"}
+            said |= {"field_errors": [vars(each) for each in error.field_errors], "error_kind": "rejected"}
+            if _an_earlier_send_may_have_worked(operation):
+                return Outcome.REJECTED, S.UNKNOWN, said | {"not_before": now}
+            return Outcome.REJECTED, S.FAILED, said
         case ProviderError():
-            return outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
+            return Outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
     log.error("operation.unforeseen", exc_info=error)
     said = {"summary": _("Something failed here while the request was under way.")}
-    return outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
+    return Outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
+
+
+def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
+    """A refusal speaks of its own send. Where nothing can be looked up, an earlier one was judged by a person."""
+    looks = operation.kind != OperationKind.CREATE or operation.connection.capabilities.idempotent_create
+    return looks and engine.uncertain(operation).exclude(n=operation.sends).exists()
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
     """unknown -> what became of it, by a late answer of our own attempt or by reading back. Never by sending."""
-    late = operation.attempts.filter(outcome=Attempt.Outcome.APPLIED).order_by("-n").first()
+    late = engine.late_answer(operation)
     try:
         provider = connect(operation.connection)
-        verdict = action.recall(late.result) if late else action.after(operation, provider, now=clock())
+        recalled = action.recall(late.result) if late else None
+        verdict = recalled or action.after(operation, provider, now=clock())
     except CannotOpen as error:
         engine.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
         return
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
     match verdict:
-        case Done(note=note, account=account, result=result):
-            _succeed(operation, note, account, provider, clock, result=result)
-        case Refuse():
-            _fail(operation, verdict, now=clock())
-        case NotDone(summary=summary) if operation.sends < SENDS_BEFORE_A_PERSON:
-            engine.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="")
-        case NotDone(summary=summary):
-            engine.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=summary, error_kind="unknown")
+        case Done():
+            _succeed(operation, verdict, provider, clock)
+        case Refuse() | Person():
+            _end_here(operation, verdict, now=clock())
+        case NotDone():
+            _not_done(operation, verdict, now=clock())
         case Wait(until=until, summary=summary):
             engine.rest(operation, until=until, summary=summary)
 
 
-def _succeed(
-    operation: Operation,
-    note: str,
-    account: dict[str, object],
-    provider: Provider,
-    clock: Clock,
-    *,
-    result: dict[str, object] | None = None,
-) -> None:
-    engine.succeed(operation, now=clock(), summary=note, account=account, result=result or {})
+def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
+    """unknown -> queued, to be sent again; or ended, because the provider said no; or left to a person."""
+    said_no = operation.error_kind in LAST_WORD_NO and not verdict.more_to_do
+    refused = operation.attempts.filter(outcome=Outcome.REJECTED).exclude(status__in=SAYS_LATER).count()
+    if said_no and (last := operation.attempts.last()):
+        engine.move(operation, S.FAILED, now=now, summary=last.message)
+    elif engine.uncertain(operation).count() + refused < verdict.sends_at_most:
+        until = verdict.until or now
+        engine.move(operation, S.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind="")
+    else:
+        engine.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, error_kind="unknown")
+
+
+def _succeed(operation: Operation, done: Done, provider: Provider, clock: Clock) -> None:
+    engine.succeed(
+        operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
+    )  # fmt: skip
     _read_back(operation, provider, clock)
 
 
-def _fail(operation: Operation, verdict: Refuse, *, now: datetime) -> None:
-    engine.move(
-        operation, S.FAILED, now=now, summary=verdict.summary, error_kind=verdict.error_kind, result=verdict.result
-    )
+def _end_here(operation: Operation, verdict: Refuse | Person, *, now: datetime) -> None:
+    """Failed, or left to a person. Nothing is sent any more before somebody asks or decides."""
+    fields: dict[str, Any] = {"error_kind": verdict.error_kind, "result": verdict.result}
+    if isinstance(verdict, Person):
+        engine.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, **fields)
+        return
+    fields["field_errors"] = [vars(each) for each in verdict.field_errors]
+    engine.move(operation, S.FAILED, now=now, summary=verdict.summary, **fields)
 
 
 def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
@@ -203,13 +238,16 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
         return
     account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)
     try:
-        observations.read_account(account=account, now=clock(), provider=provider)
+        if operation.kind in KEY_KINDS:
+            observations.read_keys(account=account, now=clock(), provider=provider)
+        else:
+            observations.read_account(account=account, now=clock(), provider=provider)
     except ProviderError as error:
         log.info("account.not_read", error=type(error).__name__)
 
 
-def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) -> Refuse | Wait:
-    """A read failed while nothing of ours was under way: wait, or say no."""
+def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) -> Refuse | Wait | Person:
+    """A read failed while nothing of ours was under way: wait, or say no, which ends only what left no trace."""
     text = str(error)
     match error:
         case RateLimited():
@@ -221,17 +259,44 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
             return Wait(now + AUTH_PAUSE, text, "paused")
         case NotSent() | Unreadable():
             return Wait(engine.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
-        case Rejected() if operation.state == S.UNKNOWN:
-            return Wait(engine.backoff(operation.settles, now=now), text, "unknown")
+        case Rejected() if operation.state == S.UNKNOWN or engine.left_a_trace(operation):
+            tries = operation.tries + operation.settles
+            if tries > READINGS_BEFORE_A_PERSON:
+                return Person("unknown", text)
+            return Wait(engine.backoff(tries, now=now), text, "unknown")
+        case Rejected(field_errors=field_errors):
+            return Refuse("rejected", text, field_errors=field_errors)
         case _:
             return Refuse("rejected", text)
+
+
+def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
+    """What stops an operation before it looks at the provider: its leader, the right to ask, the budget of creates.
+
+    What was begun and can't make a second account is not stopped by the budget any more, and what was begun at all is
+    stopped by a lost right only before the eyes of a person.
+    """
+    begun = engine.left_a_trace(operation)
+    keyed = operation.connection.capabilities.idempotent_create
+    leader = operation.follows
+    if leader is not None and leader.state != S.SUCCEEDED:
+        return Refuse("leader_failed", _("%(code)s came to nothing, so this was not sent.") % {"code": leader.code})
+    if refusal := _may_not(operation):
+        return (Person if begun else Refuse)("permission", refusal)
+    if (
+        operation.kind == OperationKind.CREATE
+        and not (begun and keyed)
+        and engine.over_create_budget(operation, now=now)
+    ):
+        return Person("budget", _("This connection reached its budget of creates for an hour. Nothing was sent."))
+    return None
 
 
 def _may_not(operation: Operation) -> str:
     """The right to ask is looked at again when the work starts."""
     person = operation.requested_by
     if not person.is_active:
-        return _("The person who asked is disabled by now. Nothing was sent.")
+        return _("The person who asked is disabled by now. It was not sent.")
     if not allowed(person.role, ROUTE_OF_KIND[OperationKind(operation.kind)], "POST"):
-        return _("The role of the person who asked may not do this any more. Nothing was sent.")
+        return _("The role of the person who asked may not do this any more. It was not sent.")
     return ""

@@ -16,11 +16,12 @@ from django.utils.translation import gettext as _
 
 from customers.models import Account, AccountKey, KeySecret, Operation
 from customers.models.keys import WAITS
+from customers.states import OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
 
-ROUTE = "customers:key-secret"
+SHOW, LET_GO = "customers:key-secret", "customers:key-let-go"
 # A key that the provider's list lacks is not believed to be gone at once: one list may be wrong.
 FORGET_GONE_AFTER = timedelta(hours=24)
 
@@ -57,7 +58,7 @@ def claim(*, actor: User, account: Account, key_id: str, now: datetime, request:
 
     Raises `UnableToShow`, and `vault.CannotOpen` (then it is still there).
     """
-    if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
+    if not actor.is_active or not allowed(actor.role, SHOW, "POST"):
         raise UnableToShow(_("Your role may not do this."))
     row = KeySecret.objects.filter(account=account, key_id=key_id).select_related("holder").first()
     if row is None:
@@ -90,7 +91,7 @@ def secret_for_sending(account: Account) -> KeySecret | None:
 
 def let_go(*, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None) -> None:
     """Stop keeping a secret. The key itself stays as it is, and a secret that still waits goes on waiting."""
-    if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
+    if not actor.is_active or not allowed(actor.role, LET_GO, "POST"):
         raise UnableToShow(_("Your role may not do this."))
     with transaction.atomic():
         for row in KeySecret.objects.filter(account=account, key_id=key_id, kept=True):
@@ -106,7 +107,11 @@ def forget_key(*, account_id: int, key_id: str) -> None:
 
 
 def forget_others(*, operation: Operation, key_id: str) -> None:
-    """Of all keys that one operation made along the way, `key_id` is the one that stays."""
+    """Of all keys that an operation made along the way, `key_id` is the one that stays, if that is what it ended with:
+    a late answer may be about one that was deleted."""
+    ended = Operation.objects.filter(pk=operation.pk, state=OperationState.SUCCEEDED).values_list("result", flat=True)
+    if not any(result.get("key_id") == key_id for result in ended):
+        return
     for row in KeySecret.objects.filter(operation=operation).exclude(sealed="").exclude(key_id=key_id):
         _forget(row, actor=None)
 

@@ -103,8 +103,11 @@ class Operation(models.Model):
 
     @property
     def needs_a_person(self) -> bool:
+        """Nothing goes on by itself. An unknown create is settled by looking only where it was sent under a key."""
         return self.state == OperationState.NEEDS_ATTENTION or (
-            self.state == OperationState.UNKNOWN and self.kind == OperationKind.CREATE
+            self.state == OperationState.UNKNOWN
+            and self.kind == OperationKind.CREATE
+            and not self.connection.capabilities.idempotent_create
         )
 
 

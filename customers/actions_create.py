@@ -1,0 +1,154 @@
+"""A paid account. Where the provider takes idempotency keys an unknown create is looked for and, if it is not there,
+sent again under the same key with the same bytes; elsewhere it is never sent again by itself."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from customers import engine, keyed
+from customers.asking_accounts import identity_of
+from customers.models import Account, Operation
+from customers.models.account import AccountState, as_offerings
+from customers.verdicts import Done, Go, NotDone, Person, Prepared, Refuse, Wait
+from portal.providers import (
+    AccountRef,
+    AccountSettings,
+    Created,
+    NewAccount,
+    NotFound,
+    Once,
+    OutcomeUnknown,
+    Profile,
+    Provider,
+    ProviderError,
+    RemoteAccount,
+)
+
+# Our clock and the provider's need not agree.
+SKEW = timedelta(minutes=2)
+PATIENCE = 30.0  # the whole walk happens under one lease
+CANDIDATES_KEPT = 20
+
+
+class Create:
+    """Without an idempotency key an unknown create is never sent again by itself: a person decides."""
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Person:
+        if operation.account.provider_id:
+            return Done(_("The account exists already."))
+        if late := engine.late_answer(operation):
+            return self.recall(late.result)
+        return self.go(operation, provider)
+
+    def go(self, operation: Operation, provider: Provider) -> Go:
+        new = new_account(operation)
+        body = operation.body or provider.create_body(new)
+
+        def send() -> Done | Prepared | Refuse:
+            created = provider.create_account(new, Once(str(operation.public_id), body))
+            return self.trust(created, provider)
+
+        return Go("create account", body, send, body)
+
+    def trust(self, created: Created, provider: Provider) -> Done | Refuse:
+        return self.recall({"account_id": created.id})
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
+        return Wait(now + timedelta(hours=1), operation.summary)
+
+    def recall(self, result: dict[str, Any]) -> Done:
+        account_id = result["account_id"]
+        columns = {"provider_id": account_id, "state": AccountState.UNKNOWN, "changed_what": _("Created")}
+        return Done(_("Created as %(id)s.") % {"id": account_id}, columns, result)
+
+
+class KeyedCreate(Create):
+    """The rules stand in docs/decisions/idempotency.md. Before anything is sent again the whole list is looked through
+    for an account of this name and website that came to be since the first send."""
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Person:
+        verdict = super().before(operation, provider, now=now)
+        if isinstance(verdict, Done) or not engine.uncertain(operation).exists():
+            return verdict
+        if found := self._found(operation, provider):
+            return found
+        return keyed.spent(operation, now=now) or verdict
+
+    def trust(self, created: Created, provider: Provider) -> Done | Refuse:
+        """A replayed answer speaks of the past: the account may be gone since."""
+        if created.replayed:
+            try:
+                provider.details(AccountRef(created.id))
+            except NotFound:
+                return Refuse(
+                    "gone", _("%(id)s was created and deleted since.") % {"id": created.id}, {"account_id": created.id}
+                )
+            except ProviderError as error:
+                raise OutcomeUnknown(
+                    _("%(id)s was created by an earlier send, and could not be read back.") % {"id": created.id},
+                    evidence=error.evidence,
+                ) from None
+        return self.recall({"account_id": created.id})
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Person:
+        found = self._found(operation, provider)
+        return found or keyed.not_done(
+            operation,
+            _("Looked through the whole list: it was not created. The same is sent again, under the same key."),
+            now=now,
+        )
+
+    def _found(self, operation: Operation, provider: Provider) -> Done | Person | None:
+        found = _candidates(operation, provider)
+        if not found:
+            return None
+        rows = [_as_row(each) for each in found[:CANDIDATES_KEPT]]
+        if len(found) > 1 or found[0].created_at is None:
+            return Person(
+                "several",
+                _("There is more than one account that it may have made. A person must say which one.")
+                if len(found) > 1
+                else _("There is an account that it may have made. A person must say whether it is the one."),
+                {"candidates": rows},
+            )
+        proof = {"by": "name, website and time", **rows[0]}
+        done = self.recall({"account_id": found[0].id, "proof": proof})
+        return Done(_("Found in the list as %(id)s.") % {"id": found[0].id}, done.account, done.result)
+
+
+def new_account(operation: Operation) -> NewAccount:
+    payload = operation.payload
+    settings = payload.get("settings")
+    return NewAccount(
+        Profile(**payload["profile"]),
+        tuple(as_offerings(payload["offerings"])),
+        settings=AccountSettings(**settings) if settings else None,
+        test=payload["is_test"],
+    )
+
+
+def _candidates(operation: Operation, provider: Provider) -> list[RemoteAccount]:
+    """Accounts of this name and website which came to be since the first send and are nobody's yet. Raises
+    `ProviderError` where the list cannot be read to its end."""
+    first = engine.uncertain(operation).first()
+    if first is None:
+        return []
+    since = first.intended_at - SKEW
+    walk = engine.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
+    alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
+    found = [each for each in alike if each.created_at is None or each.created_at >= since]
+    theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
+    taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
+    return [each for each in found if each.id not in taken]
+
+
+def _as_row(remote: RemoteAccount) -> dict[str, Any]:
+    return {
+        "provider_id": remote.id,
+        "name": remote.settings.name if remote.settings else "",
+        "website": remote.settings.website if remote.settings else "",
+        "created_at": remote.created_at.isoformat() if remote.created_at else "",
+    }

@@ -1,0 +1,141 @@
+"""What is done with a key of the account itself: a sending domain is added, a test message sent.
+
+The account's own key may be refused where ours is not: it was deleted, or the account is suspended. That says nothing
+of our connection, so it never pauses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from customers import engine, keyed, observations, secrets
+from customers.models import Operation
+from customers.verdicts import Done, Go, NotDone, Person, Refuse
+from portal.providers import (
+    AccountState,
+    Domain,
+    Forbidden,
+    InProgress,
+    KeyRefused,
+    KeyReused,
+    NotFound,
+    Once,
+    Provider,
+    RateLimited,
+    Rejected,
+    TestMessage,
+    Unauthorized,
+)
+from portal.providers import Sending as AccountSide
+
+
+class DomainAdd:
+    """Keyed, and told by reading: a domain the account has is added, whoever did it."""
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
+        side = _side(operation, provider, now)
+        if isinstance(side, Refuse | Person):
+            return side
+        if there := self._there(operation, side):
+            return there
+        body = operation.body or side.domain_body(operation.payload["domain"])
+
+        def send() -> Done:
+            try:
+                with as_the_account():
+                    domain = side.add_domain(Once(str(operation.public_id), body))
+            except (InProgress, KeyReused, RateLimited, NotFound):
+                raise
+            except Rejected:
+                if there := self._there(operation, side):
+                    return there  # a duplicate is refused: it is ours already
+                raise
+            return self._added(operation, domain)
+
+        return keyed.spent(operation, now=now) or Go("add domain", body, send, body)
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Refuse | Person:
+        side = _side(operation, provider, now)
+        if isinstance(side, Refuse | Person):
+            return side
+        text = _("Read back: the domain is not there. The same is sent again, under the same key.")
+        return self._there(operation, side) or keyed.not_done(operation, text, now=now)
+
+    def recall(self, result: dict[str, Any]) -> None:
+        return None
+
+    def _there(self, operation: Operation, side: AccountSide) -> Done | None:
+        try:
+            with as_the_account():
+                return self._added(operation, side.domain(operation.payload["domain"]))
+        except NotFound:
+            return None
+
+    def _added(self, operation: Operation, domain: Domain) -> Done:
+        return Done(
+            _("%(domain)s is there.") % {"domain": domain.name},
+            result={"domain": domain.name},
+            also=lambda now: observations.observe_domain(account_id=operation.account_id, domain=domain, now=now),
+        )
+
+
+class SendTestMessage:
+    """Keyed, and nothing tells whether it was sent but an answer under its key: it is never sent without it."""
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
+        if late := engine.late_answer(operation):
+            return self.recall(late.result)
+        side = _side(operation, provider, now)
+        if isinstance(side, Refuse | Person):
+            return side
+        body = operation.body or side.message_body(_message(operation))
+
+        def send() -> Done:
+            with as_the_account():
+                created = side.send_message(Once(str(operation.public_id), body))
+            return self.recall({"message_id": created.id})
+
+        return keyed.spent(operation, now=now) or Go("send test message", body, send, body)
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotDone:
+        text = _("No usable answer came. The same is sent again, under the same key, so that it is sent once.")
+        return keyed.not_done(operation, text, now=now)
+
+    def recall(self, result: dict[str, Any]) -> Done:
+        return Done(_("Accepted as %(id)s.") % {"id": result["message_id"]}, result=result)
+
+
+@contextmanager
+def as_the_account() -> Iterator[None]:
+    """Inside, a refused key is the account's own: said as such, and no reason to pause our connection."""
+    try:
+        yield
+    except (KeyRefused, Unauthorized) as error:
+        text = _("The account's own key was refused: it was deleted, or the account is suspended.")
+        raise Rejected(text, field_errors=error.field_errors, evidence=error.evidence) from None
+    except Forbidden as error:
+        text = _("The account's own key may not do this. Edit the key, or keep one that may.")
+        raise Rejected(text, field_errors=error.field_errors, evidence=error.evidence) from None
+
+
+def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSide | Refuse | Person:
+    """The account's side with its kept key, or why there is none. Where a send of ours may have worked already, that is
+    for a person: it can be neither read back nor repeated."""
+    verdict = Person if engine.left_a_trace(operation) else Refuse
+    reading = observations.read_state(account=operation.account, provider=provider, now=now)
+    if reading.state != AccountState.ACTIVE:
+        return verdict("held", _("The account is not active, and its own keys don't work while it is not."))
+    secret = secrets.secret_for_sending(operation.account)
+    if secret is None:
+        return verdict("no_key", _("No key of the account is kept any more. Make or rotate one and keep it."))
+    return provider.sending(operation.account.ref, secret.open())
+
+
+def _message(operation: Operation) -> TestMessage:
+    payload = operation.payload
+    return TestMessage(payload["sender"], payload["recipient"], payload["subject"], payload["text"])

@@ -1,0 +1,46 @@
+"""Sending again under the same idempotency key: until when, when next, and when not at all.
+
+The rules and their sources stand in docs/decisions/idempotency.md.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.utils.translation import gettext as _
+
+from customers import engine
+from customers.models import Operation
+from customers.verdicts import NotDone, Person
+
+# Providers remember a key for 24 hours (documented); after that the same request would be executed once more.
+KEYED_FOR = timedelta(hours=23)
+SENDS_AT_MOST = 8
+
+
+def not_done(operation: Operation, summary: str, *, now: datetime) -> NotDone:
+    """To be sent again, with more patience than where every send is a new change."""
+    until = engine.backoff(engine.uncertain(operation).count(), now=now)
+    return NotDone(summary, until=until, sends_at_most=SENDS_AT_MOST)
+
+
+def spent(operation: Operation, *, now: datetime) -> Person | None:
+    """Whether the key is of no use any more: too old, or refused because it was used for another request."""
+    refused = any(result.get("key_reused") for result in operation.attempts.values_list("result", flat=True))
+    return _a_person() if refused else too_late(operation, now=now)
+
+
+def too_late(operation: Operation, *, now: datetime) -> Person | None:
+    """Whether the first send that may have left was too long ago."""
+    first = engine.uncertain(operation).first()
+    return _a_person() if first and now >= first.intended_at + KEYED_FOR else None
+
+
+def _a_person() -> Person:
+    return Person(
+        "too_late",
+        _(
+            "It can't be sent under its key any more, and under another one it could happen twice. Look at the "
+            "provider whether it happened, then end this. It can be asked anew after that."
+        ),
+    )

@@ -1,0 +1,95 @@
+"""What an action says to the executor: whether to send, what a send did, what a reading showed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from customers.models import Operation
+from portal.providers import FieldError, Provider
+
+
+@dataclass(frozen=True)
+class Done:
+    """It is so. `account` are columns to write on the account, `result` is kept on the operation and the attempt;
+    `also` is called with the time, in the transaction that records it."""
+
+    note: str = ""
+    account: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    also: Callable[[datetime], None] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """This send was applied and was not the last one: the operation goes on at once."""
+
+    note: str
+
+
+@dataclass(frozen=True)
+class NotDone:
+    """Read back: the change did not happen, so it may be sent again, from `until` on. After `sends_at_most` sends whose
+    outcome was uncertain a person decides instead. `more_to_do`: something has to be put right first, even where the
+    provider's last word was no."""
+
+    summary: str
+    until: datetime | None = None
+    sends_at_most: int = 3
+    more_to_do: bool = False
+
+
+@dataclass(frozen=True)
+class Wait:
+    until: datetime
+    summary: str
+    error_kind: str = ""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """It ends here, and nothing was (or will be) sent. `error_kind` as in docs/decisions/operations.md."""
+
+    error_kind: str
+    summary: str
+    result: dict[str, Any] = field(default_factory=dict)
+    field_errors: tuple[FieldError, ...] = ()
+
+
+@dataclass(frozen=True)
+class Person:
+    """Nothing is sent any more before a person has decided."""
+
+    error_kind: str
+    summary: str
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Go:
+    """Nothing speaks against sending. `call` and `request` are what the attempt keeps of this send; `send` makes
+    exactly one change. `body`: its exact bytes, kept on the operation from the first intent on, never built again."""
+
+    call: str
+    request: str
+    send: Callable[[], Done | Prepared | Refuse]
+    body: str = ""
+
+
+class Action(Protocol):
+    """What one kind of operation reads before, sends, and reads back. `before` and `after` only read; all raise
+    `ProviderError`. No state of an operation is written here."""
+
+    def before(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Go | Done | Wait | Refuse | Person: ...
+
+    def after(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Done | NotDone | Wait | Refuse | Person: ...
+
+    def recall(self, result: dict[str, Any]) -> Done | None:
+        """The verdict of an answer that came late, from what the attempt kept of it; None where reading says more."""
+        ...
