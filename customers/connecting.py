@@ -13,11 +13,12 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.clients import client_for
+from customers.clients import client_for, config_of
 from customers.models import Connection
 from customers.observations import heard_from
-from portal import audit
+from portal import audit, providers
 from portal.access.models import User
+from portal.providers import CAPABILITIES, Unsupported
 
 Paused = Connection.Paused
 
@@ -56,9 +57,13 @@ def add_connection(
     facts = facts | {"base_url": check_base_url(facts["base_url"])}
     if not api_key:
         raise UnableToConnect(_("The API key is missing."), field="api_key")
+    sources = CAPABILITIES[facts["kind"]].usage_sources
+    if facts.get("usage_source") not in sources:
+        facts = facts | {"usage_source": str(sources[0])}
     connection = Connection(**facts)
     connection.seal("api_key_sealed", api_key)
     connection.seal("v2_password_sealed", v2_password)
+    _check_account_id(connection)
     try:
         with transaction.atomic():
             connection.save(force_insert=True)
@@ -80,8 +85,14 @@ def edit_connection(
     changes = {name: value for name, value in facts.items() if before[name] != value}
     if not changes and not api_key:
         return
+    if "account_id" in changes and connection.accounts.filter(provider_id__isnull=False).exists():
+        raise UnableToConnect(
+            _("Its accounts belong to this id. Add another connection for another one."), field="account_id"
+        )
     for name, value in changes.items():
         setattr(connection, name, value)
+    if "account_id" in changes:
+        _check_account_id(connection)
     columns = list(changes)
     if api_key:
         connection.seal("api_key_sealed", api_key)
@@ -100,6 +111,16 @@ def edit_connection(
             )
     except IntegrityError:
         raise UnableToConnect(_("Another connection has this name."), field="name") from None
+
+
+def _check_account_id(connection: Connection) -> None:
+    """A client can be made of it: what it needs of our own account at the provider is there and can be one."""
+    if not connection.capabilities.needs_account_id:
+        return
+    try:
+        providers.client(config_of(connection))
+    except Unsupported as error:
+        raise UnableToConnect(str(error), field="account_id") from None
 
 
 def replace_key(

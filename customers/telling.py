@@ -46,10 +46,10 @@ def headline_of(operation: Operation) -> str:
         return ""
     match operation.error_kind:
         case "conflict":
-            return _("The list at %(provider)s changed meanwhile. Ours is not in force.") % provider
+            return _("It was changed at %(provider)s meanwhile. Ours is not in force.") % provider
         case "no_reading":
             return _("Nothing was deleted.")
-        case "permission" | "held":
+        case "permission" | "held" | "no_key" | "leader_failed":
             return _("Nothing was sent.")
         case "rejected":
             return _("%(provider)s said no. Nothing changed there.") % provider
@@ -84,11 +84,16 @@ def _sending(operation: Operation) -> str:
 
 
 def _unknown(operation: Operation) -> str:
-    if operation.kind == K.CREATE:
+    if operation.needs_a_person:
         return _(
             "We sent the request and no usable answer came. We have not sent it again, so there is at most one new "
             "account. A person must decide."
         )
+    if operation.kind in (K.CREATE, K.KEY_CREATE, K.TEST_MESSAGE):
+        return _(
+            "We sent the request and no usable answer came. We look for it at %(provider)s; if it is not there, the "
+            "same request is sent again under the same key, so that it happens once."
+        ) % {"provider": operation.connection.provider_label}
     return _(
         "We sent the change and no usable answer came. We read back at %(provider)s until we know. Nothing is sent "
         "before that."
@@ -141,7 +146,7 @@ def _label(operation: Operation, row: Step) -> str:
 
 
 def _first(operation: Operation) -> str:
-    if operation.kind == K.CREATE:
+    if operation.kind in (K.CREATE, K.KEY_CREATE):
         return _("Starting")
     return _("Looking at %(provider)s first") % {"provider": operation.connection.provider_label}
 
@@ -155,7 +160,7 @@ def _to_come(operation: Operation) -> list[str]:
             return [sending, _("Read back and compare")]
         case S.SENDING:
             return [_("Read back and compare")]
-        case S.UNKNOWN if operation.kind != K.CREATE:
+        case S.UNKNOWN if not operation.needs_a_person:
             return [_("Reading back until we know")]
         case S.UNKNOWN | S.NEEDS_ATTENTION:
             return [_("A person decides")]

@@ -13,6 +13,10 @@ from customers import catalogue, connecting
 from customers.models import Connection
 from portal.providers import CAPABILITIES
 
+FACTS = (
+    "name", "kind", "region", "account_id", "keep_keys", "usage_source", "v2_auth", "v2_username", "test_accounts_only",
+)  # fmt: skip
+
 
 class Command(BaseCommand):
     help = "Add a connection and check it. Secrets come from PORTAL_API_KEY and PORTAL_V2_PASSWORD, or a prompt."
@@ -22,7 +26,9 @@ class Command(BaseCommand):
         parser.add_argument("--name", required=True)
         parser.add_argument("--region", default="global")
         parser.add_argument("--base-url", help="instead of the region's own address")
-        parser.add_argument("--usage-source", default="credits", choices=Connection.UsageSource.values)
+        parser.add_argument("--account-id", default="", help="our own account at the provider, where it asks for one")
+        parser.add_argument("--keep-keys", action="store_true", help="people may keep new keys for setting up sending")
+        parser.add_argument("--usage-source", default="", choices=["", *Connection.UsageSource.values])
         parser.add_argument("--v2-auth", default="key_in_form", choices=Connection.V2Auth.values)
         parser.add_argument("--v2-username", default="")
         parser.add_argument("--test-accounts-only", action="store_true")
@@ -32,10 +38,7 @@ class Command(BaseCommand):
         base_url = options["base_url"] or regions.get(options["region"])
         if not base_url:
             raise CommandError(f"--region is one of: {', '.join(regions)}.")
-        facts = {
-            name: options[name]
-            for name in ("name", "kind", "region", "usage_source", "v2_auth", "v2_username", "test_accounts_only")
-        }
+        facts = {name: options[name] for name in FACTS}
         key = os.environ.get("PORTAL_API_KEY") or getpass("API key: ")
         try:
             connection = connecting.add_connection(
@@ -51,6 +54,9 @@ class Command(BaseCommand):
         for check in connection.checks:
             mark = {True: "works", False: "does not work", None: "not tried"}[check["ok"]]
             self.stdout.write(f"{check['name']:<16} {mark:<14} {check['detail']}")
+        if not connection.capabilities.offerings:
+            self.stdout.write(f"{connection.name} is connected.")
+            return
         try:
             catalogue.refresh_catalogue(connection=connection, now=now)
         except catalogue.UnableToRefresh as refusal:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from customers.models import Connection
+from customers.models import Connection, KeySecret
 from portal import vault
 
 
@@ -18,24 +18,26 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         moved = stuck = 0
-        for connection in Connection.objects.order_by("pk"):
-            for column in Connection.SEALED_FIELDS:
+        rows: list[Connection | KeySecret] = [*Connection.objects.order_by("pk")]
+        rows += KeySecret.objects.exclude(sealed="").order_by("pk")
+        for row in rows:
+            for column in row.SEALED_FIELDS:
                 try:
-                    moved += _move(connection, column)
+                    moved += _move(row, column)
                 except vault.CannotOpen as error:
                     stuck += 1
-                    self.stderr.write(f"{connection.name}, {Connection.SEALED_FIELDS[column]}: {error}")
+                    self.stderr.write(f"{row}, {row.SEALED_FIELDS[column]}: {error}")
         self.stdout.write(f'{moved} sealed again under the key "{vault.current_key_id()}".')
         if stuck:
             raise CommandError(f"{stuck} did not open and were left as they are. Keep the old keys.")
         self.stdout.write("Nothing is left under another key.")
 
 
-def _move(connection: Connection, column: str) -> bool:
+def _move(row: Connection | KeySecret, column: str) -> bool:
     """Seal one column again; False when there is nothing to do, or somebody has just changed it (then it is new)."""
-    sealed = getattr(connection, column)
+    sealed = getattr(row, column)
     if not sealed or vault.key_id(sealed) == vault.current_key_id():
         return False
-    context = connection.context_of(column)
+    context = row.context_of(column)
     fresh = vault.seal(vault.open_sealed(sealed, context=context), context=context)
-    return bool(Connection.objects.filter(pk=connection.pk, **{column: sealed}).update(**{column: fresh}))
+    return bool(type(row)._default_manager.filter(pk=row.pk, **{column: sealed}).update(**{column: fresh}))
