@@ -39,10 +39,11 @@ class AccountFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One account of the report. `account` None: the portal does not know it, and `name` is the provider's word."""
+    """One account of the report. `known` is whether it had a row with us when it was read; `name` is the provider's."""
 
     provider_id: str
     name: str
+    known: bool
     used: int
     cost: Decimal
     account: AccountFacts | None
@@ -102,10 +103,10 @@ class Pool:
     read_at: datetime
     buckets: dict[str, Bucket]
     page: Page[Line]
-    unmapped: Sequence[Line]
+    accounts: int
+    unmapped: int
     removed: Removed
     readings: Sequence[Reading]
-    accounts: int
 
     @property
     def off(self) -> Bucket:
@@ -132,6 +133,7 @@ class PoolHead(NamedTuple):
     total: Bucket
     currency: str
     adds_up: bool
+    as_of: datetime
 
 
 def of_month(month: date) -> QuerySet[PooledSnapshot]:
@@ -153,7 +155,7 @@ def pool_heads(month: date, connection: Connection | None = None) -> list[PoolHe
 
 def _head(connection: Connection, pool: PooledSnapshot) -> PoolHead:
     total = Bucket(pool.total_count, trimmed(pool.total_cost))
-    return PoolHead(connection.name, connection.public_id, pool.note, total, pool.currency, pool.adds_up)
+    return PoolHead(connection.name, connection.public_id, pool.note, total, pool.currency, pool.adds_up, pool.as_of)
 
 
 def note_of(connection_id: int) -> str:
@@ -168,9 +170,10 @@ def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | N
     if snapshot is None:
         return None
     read_at = SyncRun.objects.filter(pooled=snapshot).aggregate(at=Max("pooled_at"))["at"] or snapshot.as_of
-    shares = sorted(snapshot.shares, key=lambda share: (-share["count"], share["id"]))
-    known = [share for share in shares if share["known"]]
-    lines: Page[dict[str, Any]] = Paginator(known, LINES_A_PAGE).get_page(page)
+    # Those the portal does not know first: somebody has to find out whose they are.
+    shares = sorted(snapshot.shares, key=lambda share: (share["known"], -share["count"], share["id"]))
+    unmapped = sum(not share["known"] for share in shares)
+    lines: Page[dict[str, Any]] = Paginator(shares, LINES_A_PAGE).get_page(page)
     accounts = _accounts(connection, [share["id"] for share in lines])
     buckets = _buckets(snapshot)
     return Pool(
@@ -178,10 +181,10 @@ def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | N
         read_at=read_at,
         buckets=buckets,
         page=_with(lines, [_line(share, accounts) for share in lines]),
-        unmapped=[_line(share, {}) for share in shares if not share["known"]],
+        accounts=len(shares) - unmapped,
+        unmapped=unmapped,
         removed=_removed(snapshot, read_at, buckets["removed"]),
         readings=_readings(snapshot),
-        accounts=len(known),
     )
 
 
@@ -192,7 +195,7 @@ def _with(page: Page[Any], lines: list[Line]) -> Page[Line]:
 
 def _line(share: dict[str, Any], accounts: dict[str, AccountFacts]) -> Line:
     cost = trimmed(Decimal(share["cost"]))
-    return Line(share["id"], share["name"], share["count"], cost, accounts.get(share["id"]))
+    return Line(share["id"], share["name"], share["known"], share["count"], cost, accounts.get(share["id"]))
 
 
 def _accounts(connection: Connection, ids: list[str]) -> dict[str, AccountFacts]:
