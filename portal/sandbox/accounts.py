@@ -126,13 +126,17 @@ def catalogue(db: sqlite3.Connection, organisation: str) -> dict[str, sqlite3.Ro
 
 
 def history_of(db: sqlite3.Connection, account: sqlite3.Row) -> History:
-    rows = db.execute("SELECT at, kind, value FROM history WHERE account = ? ORDER BY at, id", (account["id"],))
-    added = db.execute("SELECT at, requests FROM usage_added WHERE account = ? ORDER BY at", (account["id"],))
+    return history_by_id(db, account["id"], anchor_day=account["anchor_day"], test=bool(account["test"]))
+
+
+def history_by_id(db: sqlite3.Connection, account_id: str, *, anchor_day: int = 1, test: bool = False) -> History:
+    rows = db.execute("SELECT at, kind, value FROM history WHERE account = ? ORDER BY at, id", (account_id,))
+    added = db.execute("SELECT at, requests FROM usage_added WHERE account = ? ORDER BY at", (account_id,))
     return History(
         moments=_moments(rows),
         added=[(row["at"], row["requests"]) for row in added],
-        anchor_day=account["anchor_day"],
-        test=bool(account["test"]),
+        anchor_day=anchor_day,
+        test=test,
     )
 
 

@@ -2,22 +2,26 @@
 
 import re
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode
 
-from portal.sandbox import admin, faults, login, sendgrid_behalf, sendgrid_partner, sendgrid_v2
+from portal.sandbox import admin, ahasend, faults, login, sendgrid_behalf, sendgrid_partner, sendgrid_v2
 from portal.sandbox.keys import bearer_of
 from portal.sandbox.limits import Limiter
 from portal.sandbox.start import Credentials, Start, begin
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Api, Call, Reply, Request, Route, plain_error
+from portal.sandbox.wire import Api, Call, Held, Reply, Request, Route, plain_error
 
-APIS = (sendgrid_partner.API, sendgrid_behalf.API, sendgrid_v2.API)
+APIS = (sendgrid_partner.API, sendgrid_behalf.API, sendgrid_v2.API, ahasend.API)
 SECRET_FIELDS = ("api_user", "api_key", "code")
+SECRETS = re.compile(r"SG\.[\w-]{8,}(?:\.[\w-]+)?|aha-sk-[\w-]+|-----BEGIN [^-]+-----[^-]*(?:-----END [^-]+-----)?")
 BODY_KEPT = 4_000
 # A demo may run for weeks: the log keeps its latest lines only.
 LOG_KEPT = 100_000
 PRUNE_EVERY = 1_000
+HOLD_STEP = 0.02  # seconds between two looks whether a held call may go on
 
 
 class Application:
@@ -37,7 +41,7 @@ class Application:
             return self._provider(request)
         except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and we get the traceback
             traceback.print_exc(file=sys.stderr)
-            return sendgrid_partner.error(500)
+            return _family(request).error(500)
 
     def reset(self) -> None:
         with self.store.transaction():
@@ -48,32 +52,61 @@ class Application:
     def _provider(self, request: Request) -> Reply:
         with self.store.transaction():
             now = self.store.clock.now()
-            call = Call(self.store, request, now, "", self.base_url, {})
-            reply, fault = self._answer(call)
-            self._finish(call, reply, fault, now)
+            call = Call(self.store, request, now, "", self.base_url, {}, limiter=self.limiter)
+            api = _family(request)
+            reply = self._answer(call)
+            line = self._finish(call, api, reply, now)
+        if reply.held is not None:
+            reply = self._resume(call, api, reply.held, line)
         return reply
 
-    def _answer(self, call: Call) -> tuple[Reply, str]:
+    def _resume(self, call: Call, api: Api, held: Held, line: int) -> Reply:
+        """End a call that was held open; meanwhile the others were served."""
+        deadline = time.monotonic() + held.seconds
+        while time.monotonic() < deadline and self._is_armed(held.fault):
+            time.sleep(HOLD_STEP)
+        with self.store.transaction() as db:
+            reply = held.resume()
+            if reply.delivery == "plain":
+                db.execute("UPDATE request_log SET status = ? WHERE id = ?", (reply.status, line))
+            self._dress(call, api, reply, line)
+        return reply
+
+    def _is_armed(self, fault: int) -> bool:
+        with self.store.transaction() as db:
+            return db.execute("SELECT 1 FROM fault WHERE id = ?", (fault,)).fetchone() is not None
+
+    def _answer(self, call: Call) -> Reply:
         api, route, allowed = self._route(call)
         if api is None:
-            return sendgrid_partner.error(404), ""
+            return _family(call.request).error(404)
         if route is None:  # the edge says so before it looks at the key
-            reply = plain_error(405, f"{' and '.join(allowed)} method allowed only")
+            reply = api.error(405) if api.own_edge else plain_error(405, f"{' and '.join(allowed)} method allowed only")
             reply.headers["Allow"] = ", ".join(allowed)
-            return reply, ""
+            return reply
+        call.groups = faults.groups_of(api, route)
         refusal = api.admit(call)
         if refusal is not None:
-            return refusal, ""
-        quota = self.limiter.take(call.key, call.operation, rate=call.switch("rate_per_minute"), now=call.now)
-        if quota.exceeded:
-            reply = api.error(429)
-            reply.headers |= quota.headers()
-            return reply, ""
-        handler = route.handler
-        fault = faults.due(call, api, route)
-        reply = handler(call) if fault is None else faults.apply(fault, call, api, lambda: handler(call))
-        reply.headers = quota.headers() | reply.headers
-        return reply, fault.name if fault else ""
+            return refusal
+        return self._admitted(call, api, route.handler)
+
+    def _admitted(self, call: Call, api: Api, handler: Callable[[Call], Reply]) -> Reply:
+        headers: dict[str, str] = {}
+        if not api.own_edge:
+            quota = self.limiter.take(call.key, call.operation, rate=call.switch("rate_per_minute"), now=call.now)
+            headers = quota.headers()
+            if quota.exceeded:
+                reply = api.error(429)
+                reply.headers |= headers
+                return reply
+        fault = faults.due(call, inside=False if api.own_edge else None)
+        if fault is None:
+            reply = handler(call)
+        else:
+            call.fault = fault.name
+            reply = faults.apply(fault, call, api, lambda: handler(call))
+        reply.headers = headers | reply.headers
+        return reply
 
     def _route(self, call: Call) -> tuple[Api | None, Route | None, list[str]]:
         """The route, or the methods the path does take."""
@@ -91,11 +124,10 @@ class Application:
                 allowed.append(route.method)
         return found, None, allowed
 
-    def _finish(self, call: Call, reply: Reply, fault: str, now: float) -> None:
-        rate = call.switch("rate_per_minute")
-        reply.headers = self.limiter.untouched(rate=rate, now=now).headers() | reply.headers
-        account = call.account["id"] if call.account is not None else call.ids.get("account")
-        silent = reply.delivery in ("reset", "hang")
+    def _finish(self, call: Call, api: Api, reply: Reply, now: float) -> int:
+        """Write the line in the log, and put on the answer what every answer has."""
+        account = call.account["id"] if call.account is not None else call.ids.get("child") or call.ids.get("account")
+        silent = reply.delivery in ("reset", "hang") or reply.held is not None
         cursor = call.db.execute(
             "INSERT INTO request_log (at, method, path, operation, organisation, region, key_label, account,"
             " body, status, fault, leaked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -110,15 +142,29 @@ class Application:
                 account,
                 _hidden(call, _masked_body(call.request)),
                 None if silent else reply.status,
-                fault or None,
+                call.fault or None,
                 _leaked(call),
             ),
         )
         line = cursor.lastrowid or 0
         if line % PRUNE_EVERY == 0:
             call.db.execute("DELETE FROM request_log WHERE id <= ?", (line - LOG_KEPT,))
+        self._dress(call, api, reply, line)
+        return line
+
+    def _dress(self, call: Call, api: Api, reply: Reply, line: int) -> None:
+        if not api.own_edge:
+            rate = call.switch("rate_per_minute")
+            reply.headers = self.limiter.untouched(rate=rate, now=call.now).headers() | reply.headers
         reply.headers["X-Request-Id"] = f"sandbox-{line}"
         reply.wait_before += call.switch("latency_ms") / 1000
+        if api.reword is not None:
+            api.reword(call, reply)
+
+
+def _family(request: Request) -> Api:
+    """Whose words an answer has that no handler gives."""
+    return ahasend.API if request.path.startswith("/v2/") else sendgrid_partner.API
 
 
 def _masked_path(request: Request) -> str:
@@ -133,7 +179,7 @@ def _masked_body(request: Request) -> str:
     if "form-urlencoded" in request.headers.get("content-type", ""):
         fields = parse_qsl(text, keep_blank_values=True)
         return urlencode([(name, "***" if _is_secret(name, value) else value) for name, value in fields], safe="*@")
-    return re.sub(r"SG\.[\w-]{8,}(?:\.[\w-]+)?", "***", text)
+    return SECRETS.sub("***", text)
 
 
 def _hidden(call: Call, text: str) -> str | None:
@@ -144,7 +190,7 @@ def _hidden(call: Call, text: str) -> str | None:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return name in SECRET_FIELDS or value.startswith("SG.")
+    return name in SECRET_FIELDS or value.startswith(("SG.", "aha-sk-"))
 
 
 def _leaked(call: Call) -> bool:

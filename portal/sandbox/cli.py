@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import signal
 import sys
+import uuid
 from collections.abc import Sequence
 from types import FrameType
 
@@ -18,6 +19,9 @@ Postkeeper sandbox: a provider simulator. It sends no mail and costs no money.
 SendGrid base URL       {url}   (its EU region also at {url}/eu, the global one at {url}/global)
 SendGrid key            {key}
 SendGrid EU key         {eu_key}
+AhaSend base URL        {url}
+AhaSend key             {ahasend_key}
+AhaSend account         {ahasend_account}
 SendGrid v2 login       {username} / {password}   (refused until the switch v2_password_login is on)
 Admin key               {admin_key}   (header X-Sandbox-Admin, paths under /_admin/)
 Data                    {data}
@@ -32,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-public", action="store_true", help="listen on an address other machines can reach")
     parser.add_argument("--sendgrid-key", help="key of the global organisation")
     parser.add_argument("--sendgrid-eu-key", help="key of the EU organisation")
+    parser.add_argument("--ahasend-key", help="key of the parent account")
+    parser.add_argument("--ahasend-account", type=_uuid, help="id of the parent account")
     parser.add_argument("--admin-key", help="key of the admin plane")
     parser.add_argument("--latency-ms", type=_natural, help="wait before every answer")
     parser.add_argument("--rate", type=_natural, help="requests per minute, key and operation; 0 for no limit")
@@ -53,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
     start = Start(
         sendgrid_key=options.sendgrid_key,
         sendgrid_eu_key=options.sendgrid_eu_key,
+        ahasend_key=options.ahasend_key,
+        ahasend_account=options.ahasend_account,
         admin_key=options.admin_key,
         latency_ms=options.latency_ms,
         rate=options.rate,
@@ -90,6 +98,8 @@ def _greet(app: Application, data: str) -> None:
             eu_key=known.eu_key,
             username=known.username,
             password=known.password,
+            ahasend_key=known.ahasend_key,
+            ahasend_account=known.ahasend_account,
             admin_key=known.admin_key,
             data=data,
         )
@@ -120,3 +130,10 @@ def _natural(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError("must be 0 or more")
     return number
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("must be a UUID") from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from portal.sandbox import sendgrid_v2
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Api, Call, Reply, Route, html_reply, json_reply, too_many_requests
+from portal.sandbox.wire import Api, Call, Reply, Route, html_reply, json_reply
 
 # kind -> is the side effect done when the name does not say
 KINDS = {
@@ -33,6 +33,8 @@ KINDS = {
     "no-account-id": True,
     "wrong-201": True,
     "late-create": True,
+    "crash": False,
+    "hold": True,
 }
 ALIASES = {
     "create-then-504": ("create", "after-status-504"),
@@ -40,7 +42,9 @@ ALIASES = {
     "wrong-201": ("create", "wrong-201"),
     "late-create": ("create", "late-create"),
 }
-PARAMS = {"seconds", "status", "reset", "retry_after", "location", "megabytes"}
+PARAMS = {"seconds", "status", "reset", "retry_after", "location", "megabytes", "inside"}
+AT_THE_EDGE = (401, 403, 429)
+HOLD = 10  # seconds, unless told
 
 
 class UnableToArm(ValueError):
@@ -54,16 +58,28 @@ class Fault:
     detail: str
     effect: bool
     params: Mapping[str, Any]
+    id: int = 0
+
+    @property
+    def inside(self) -> bool:
+        """Whether it happens to the handler, or on the way to and from it. It matters where answers are kept: what
+        a handler answers is, what its edge makes of that is not. 500 and most refusals are a handler's words,
+        502 to 504 are a gateway's; the parameter `inside` turns that round."""
+        if self.kind == "status":
+            status = int(self.detail)
+            usual = status == 500 or (400 <= status < 500 and status not in AT_THE_EDGE)
+            return bool(self.params.get("inside", usual))
+        return self.kind in ("crash", "hold")
 
     def seconds(self, default: float) -> float:
         return float(self.params.get("seconds", default))
 
 
-def parse(name: str, params: Mapping[str, Any]) -> Fault:
+def parse(name: str, params: Mapping[str, Any], id_: int = 0) -> Fault:
     bare, effect = name, None
     if match := re.fullmatch(r"(before|after)-(.+)", name):
         effect, bare = match[1] == "after", match[2]
-    elif match := re.fullmatch(r"(reset|hang)-(before|after)", name):
+    elif match := re.fullmatch(r"(reset|hang|crash)-(before|after)", name):
         effect, bare = match[2] == "after", match[1]
     kind, detail = bare, ""
     if match := re.fullmatch(r"(status|html)-([1-5]\d\d)|(v2)-(e[1-7](?:-200)?)", bare):
@@ -72,7 +88,7 @@ def parse(name: str, params: Mapping[str, Any]) -> Fault:
         raise UnableToArm(f"no fault is called {name!r}")
     if unknown := set(params) - PARAMS:
         raise UnableToArm(f"a fault has no {', '.join(sorted(unknown))}")
-    return Fault(name, kind, detail, KINDS[kind] if effect is None else effect, params)
+    return Fault(name, kind, detail, KINDS[kind] if effect is None else effect, params, id_)
 
 
 def arm(
@@ -118,16 +134,23 @@ def arm_text(store: Store, text: str) -> int:
     )
 
 
-def due(call: Call, api: Api, route: Route) -> Fault | None:
-    """The first armed fault that fires on this call, counted."""
-    groups = ("*", route.operation, api.name, "writes" if route.writes else "reads")
+def groups_of(api: Api, route: Route) -> tuple[str, ...]:
+    return ("*", route.operation, api.name, "writes" if route.writes else "reads")
+
+
+def due(call: Call, *, inside: bool | None = None) -> Fault | None:
+    """The first armed fault that fires on this call, counted; only those inside a handler, or only the others, where
+    the API tells them apart."""
     for row in call.db.execute("SELECT * FROM fault ORDER BY id").fetchall():
-        if row["operation"] not in groups or not _email_fits(call, row["email"]):
+        if row["operation"] not in call.groups or not _email_fits(call, row["email"]):
+            continue
+        fault = parse(row["name"], json.loads(row["params"]), row["id"])
+        if inside is not None and fault.inside != inside:
             continue
         if row["after"] > 0:
             call.db.execute("UPDATE fault SET after = after - 1 WHERE id = ?", (row["id"],))
         elif _fires(call.store, row):
-            return parse(row["name"], json.loads(row["params"]))
+            return fault
     return None
 
 
@@ -164,9 +187,10 @@ def _redirect(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
 
 
 def _throttle(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
-    throttled = too_many_requests()
-    reset = fault.params.get("reset", int(call.now + fault.seconds(2)) + 1)
-    throttled.headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(reset)}
+    throttled = api.error(429)
+    if not api.own_edge:
+        reset = fault.params.get("reset", int(call.now + fault.seconds(2)) + 1)
+        throttled.headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(reset)}
     if "retry_after" in fault.params:
         throttled.headers["Retry-After"] = str(fault.params["retry_after"])
     return throttled
@@ -185,6 +209,12 @@ def _delivered(delivery: str) -> Callable[[Fault, Call, Api, Reply], Reply]:
         return reply
 
     return spoil
+
+
+def _hold(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
+    """Where nothing is kept for a second one to meet, holding a call open is only waiting."""
+    reply.wait_before = fault.seconds(HOLD)
+    return reply
 
 
 def _body(body: bytes) -> Callable[[Fault, Call, Api, Reply], Reply]:
@@ -207,6 +237,8 @@ SPOILERS: dict[str, Callable[[Fault, Call, Api, Reply], Reply]] = {
     "429": _throttle,
     "v2": _v2,
     "reset": _delivered("reset"),
+    "crash": _delivered("reset"),
+    "hold": _hold,
     "hang": _delivered("hang"),
     "truncated": _delivered("truncated"),
     "slow-drip": _delivered("drip"),
@@ -233,6 +265,8 @@ def _chance(store: Store) -> float:
 def _email_fits(call: Call, email: str | None) -> bool:
     if email is None:
         return True
+    if call.operation.startswith("aha-"):
+        return _name_fits(call, email)
     account = call.account
     if account is None and "account" in call.ids:
         account = call.db.execute("SELECT * FROM account WHERE id = ?", (call.ids["account"],)).fetchone()
@@ -241,5 +275,17 @@ def _email_fits(call: Call, email: str | None) -> bool:
     try:
         body = json.loads(call.request.body)
         return bool(body["profile"]["email"] == email)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _name_fits(call: Call, name: str) -> bool:
+    """Sub accounts have no e-mail: there the same field is a name."""
+    child = call.ids.get("child")
+    if child is not None:
+        row = call.db.execute("SELECT name FROM aha_account WHERE id = ?", (child.lower(),)).fetchone()
+        return row is not None and bool(row["name"] == name)
+    try:
+        return bool(json.loads(call.request.body)["name"] == name)
     except (ValueError, KeyError, TypeError):
         return False

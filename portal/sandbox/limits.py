@@ -1,9 +1,11 @@
-"""A request quota per key and operation, in fixed windows of the sandbox's clock.
+"""Request quotas, kept in memory: a restart forgives, as a provider's does.
 
-Kept in memory: a restart forgives, as a provider's does. `reset` is an epoch, not a duration.
+`take` counts per key and operation in fixed windows of the sandbox's clock; `reset` is an epoch, not a duration.
+`draw` is a token bucket, for whom one second and a burst are the rule.
 """
 
 import threading
+import time
 from dataclasses import dataclass
 
 WINDOW = 60
@@ -29,6 +31,7 @@ class Limiter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str], tuple[int, int]] = {}
+        self._buckets: dict[tuple[str, str], tuple[float, float, float]] = {}
 
     def take(self, key: str, operation: str, *, rate: int, now: float) -> Quota:
         """Count one request; `rate` is requests per minute, 0 for no limit."""
@@ -40,6 +43,22 @@ class Limiter:
             self._counts[key, operation] = (window, used)
         return Quota(limit, max(0, limit - used), (window + 1) * WINDOW, used > limit)
 
+    def draw(self, key: str, kind: str, *, rate: float, burst: int, now: float) -> bool:
+        """Take one token; False when there is none. `rate` is tokens per second, 0 for no limit.
+
+        The bucket fills by the sandbox's clock or by real time, whichever went further: a test may move the clock,
+        and a clock that stands still must not starve a client for good.
+        """
+        if not rate:
+            return True
+        real = time.monotonic()
+        with self._lock:
+            tokens, filled_at, filled_real = self._buckets.get((key, kind), (float(burst), now, real))
+            tokens = min(float(burst), tokens + rate * max(now - filled_at, real - filled_real))
+            allowed = tokens >= 1
+            self._buckets[key, kind] = (tokens - 1 if allowed else tokens, now, real)
+        return allowed
+
     def untouched(self, *, rate: int, now: float) -> Quota:
         """What a caller without a key is told."""
         limit = rate or UNLIMITED
@@ -48,3 +67,4 @@ class Limiter:
     def forget(self) -> None:
         with self._lock:
             self._counts.clear()
+            self._buckets.clear()

@@ -86,6 +86,7 @@ class Handler(BaseHTTPRequestHandler):
             headers={name.lower(): value for name, value in self.headers.items()},
             body=body,
             region=region,
+            peer=str(self.client_address[0]),
         )
 
     def _head(self, reply: Reply) -> bytes:

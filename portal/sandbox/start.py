@@ -1,11 +1,12 @@
-"""What a fresh sandbox holds: two organisations with a key each, the demo catalogue, what was asked for."""
+"""What a fresh sandbox holds: two organisations and a parent account with a key each, the demo catalogue, what was
+asked for."""
 
 import json
 import random
 import string
 from dataclasses import dataclass
 
-from portal.sandbox import faults
+from portal.sandbox import ahasend_store, faults
 from portal.sandbox.catalogue import DEMO
 from portal.sandbox.store import Store
 
@@ -23,6 +24,8 @@ class Start:
 
     sendgrid_key: str | None = None
     sendgrid_eu_key: str | None = None
+    ahasend_key: str | None = None
+    ahasend_account: str | None = None
     admin_key: str | None = None
     latency_ms: int | None = None
     rate: int | None = None
@@ -36,6 +39,8 @@ class Credentials:
     username: str
     password: str
     admin_key: str
+    ahasend_key: str
+    ahasend_account: str
 
 
 def begin(store: Store, start: Start) -> Credentials:
@@ -56,8 +61,9 @@ def begin(store: Store, start: Start) -> Credentials:
             db.execute("DELETE FROM fault")
         for text in start.faults:
             faults.arm_text(store, text)
+        parent, parent_key = ahasend_store.default_parent(store, start.ahasend_account, start.ahasend_key)
         login = db.execute("SELECT username, password FROM organisation WHERE id = 'reseller-global'").fetchone()
-    return Credentials(key, eu_key, login["username"], login["password"], admin_key)
+    return Credentials(key, eu_key, login["username"], login["password"], admin_key, parent_key, parent)
 
 
 def add_organisation(store: Store, id_: str, name: str, username: str) -> None:

@@ -60,8 +60,42 @@ CREATE TABLE IF NOT EXISTS request_log (
     operation TEXT NOT NULL, organisation TEXT, region TEXT, key_label TEXT, account TEXT, body TEXT,
     status INTEGER, fault TEXT, leaked INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE IF NOT EXISTS aha_account (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, parent TEXT REFERENCES aha_account (id), name TEXT NOT NULL,
+    website TEXT NOT NULL, monthly_credit INTEGER NOT NULL DEFAULT 0, suspended INTEGER NOT NULL DEFAULT 0,
+    reason TEXT, odd_status TEXT, member_count INTEGER NOT NULL DEFAULT 0, created_at REAL NOT NULL, deleted_at REAL
+);
+CREATE INDEX IF NOT EXISTS aha_account_by_parent ON aha_account (parent, seq);
+CREATE TABLE IF NOT EXISTS aha_key (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES aha_account (id),
+    label TEXT NOT NULL, public_key TEXT NOT NULL, secret TEXT NOT NULL UNIQUE, scopes TEXT NOT NULL,
+    ip_allow_list TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL, last_used_at REAL,
+    deleted_at REAL
+);
+CREATE INDEX IF NOT EXISTS aha_key_by_account ON aha_key (account, seq);
+CREATE TABLE IF NOT EXISTS aha_idempotency (
+    account TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, operation TEXT NOT NULL, lease_until REAL NOT NULL,
+    lease INTEGER NOT NULL, finished_at REAL, expires_at REAL, status INTEGER, body BLOB, PRIMARY KEY (account, key)
+);
+CREATE TABLE IF NOT EXISTS aha_domain (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES aha_account (id),
+    domain TEXT NOT NULL, records TEXT NOT NULL, settings TEXT NOT NULL, paused INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL, updated_at REAL NOT NULL, checked_at REAL, UNIQUE (account, domain)
+);
+CREATE TABLE IF NOT EXISTS aha_message (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES aha_account (id),
+    domain_id TEXT NOT NULL, message_id TEXT NOT NULL, sender TEXT NOT NULL, recipient TEXT NOT NULL,
+    subject TEXT NOT NULL, tags TEXT NOT NULL, outcome TEXT NOT NULL, sandbox INTEGER NOT NULL,
+    created_at REAL NOT NULL, due_at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS aha_message_by_account ON aha_message (account, seq);
 """
 TABLES = (
+    "aha_message",
+    "aha_domain",
+    "aha_idempotency",
+    "aha_key",
+    "aha_account",
     "request_log",
     "fault",
     "sso_code",

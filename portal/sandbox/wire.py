@@ -1,5 +1,7 @@
 """What goes in and out of the sandbox, below HTTP's own details and above its transport."""
 
+from __future__ import annotations
+
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -7,6 +9,7 @@ from dataclasses import dataclass, field
 from re import Pattern
 from typing import Any
 
+from portal.sandbox.limits import Limiter
 from portal.sandbox.store import Store
 
 JSON = {"Content-Type": "application/json"}
@@ -15,7 +18,7 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` has no region prefix and no query; `headers` have lower-case names."""
+    """`path` has no region prefix and no query; `headers` have lower-case names; `peer` is the client's address."""
 
     method: str
     path: str
@@ -23,11 +26,23 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     region: str | None = None
+    peer: str = ""
+
+
+@dataclass(slots=True)
+class Held:
+    """The rest of a call that is held open: `resume` ends it, in a transaction of its own, once `seconds` are over
+    or the fault that holds it is cleared."""
+
+    fault: int
+    seconds: float
+    resume: Callable[[], Reply]
 
 
 @dataclass(slots=True)
 class Reply:
-    """`delivery` says how the transport hands it over: plain, reset, hang, truncated or drip."""
+    """`delivery` says how the transport hands it over: plain, reset, hang, truncated or drip. With `held` this is
+    not the answer yet."""
 
     status: int
     body: bytes = b""
@@ -35,6 +50,7 @@ class Reply:
     delivery: str = "plain"
     wait_before: float = 0.0
     drip_seconds: float = 0.0
+    held: Held | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +68,10 @@ class Call:
     key: str = ""
     key_label: str = ""
     account: sqlite3.Row | None = None
+    scopes: frozenset[str] = frozenset()
+    limiter: Limiter | None = None
+    groups: tuple[str, ...] = ()
+    fault: str = ""
 
     @property
     def db(self) -> sqlite3.Connection:
@@ -72,12 +92,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API family. `admit` finds out who asks (a Reply refuses); `error` words a status its way."""
+    """One API family. `admit` finds out who asks (a Reply refuses); `error` words a status its way.
+
+    With `own_edge` the family's quota, the words of its edge and the faults inside its handlers are its own
+    business; `reword` then has a last look at every answer.
+    """
 
     name: str
     routes: tuple[Route, ...]
     admit: Callable[[Call], Reply | None]
     error: Callable[[int], Reply]
+    own_edge: bool = False
+    reword: Callable[[Call, Reply], None] | None = None
 
 
 def json_reply(status: int, body: object) -> Reply:

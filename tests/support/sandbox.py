@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "sandbox-key-global"
 EU_KEY = "sandbox-key-eu"
 ADMIN_KEY = "sandbox-admin"
+AHASEND_KEY = "aha-sk-" + "sandbox0" * 8
+AHASEND_ACCOUNT = "c0a4f6f2-8f0e-4a3b-8a58-6f6b3d1f2e90"
 START_SECONDS = 20
 # No environment proxy between a test and its own machine.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -216,6 +218,7 @@ class SandboxProcess:
         self.arguments = arguments
         self.data = data
         self.key, self.eu_key, self.admin_key = KEY, EU_KEY, ADMIN_KEY
+        self.ahasend_key, self.ahasend_account = AHASEND_KEY, AHASEND_ACCOUNT
         self.base_url = ""
         self.greeting: list[str] = []
         self._process: subprocess.Popen[str] | None = None
@@ -252,6 +255,7 @@ class SandboxProcess:
             self._folder = tempfile.TemporaryDirectory(prefix="sandbox-")
             self.data = Path(self._folder.name) / "sandbox.sqlite3"
         keys = ["--sendgrid-key", KEY, "--sendgrid-eu-key", EU_KEY, "--admin-key", ADMIN_KEY]
+        keys += ["--ahasend-key", AHASEND_KEY, "--ahasend-account", AHASEND_ACCOUNT]
         command = [sys.executable, "-m", "portal.sandbox", "--port", str(port), "--data", str(self.data)]
         self._process = subprocess.Popen(
             [*command, *keys, *self.arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True

@@ -1,0 +1,257 @@
+"""The rows behind AhaSend's API: parent accounts, their sub accounts, keys, and what each has sent.
+
+A status is never stored: it follows from the account's own suspension and its parent's, so that a parent's comes and
+goes without touching what was suspended by itself.
+"""
+
+import json
+import sqlite3
+import string
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from portal.sandbox import accounts
+from portal.sandbox.ahasend_scopes import EVERY_SCOPE
+from portal.sandbox.store import Store
+
+LETTERS = string.ascii_letters + string.digits
+Entry = dict[str, Any]
+NO_CEILING = 10**15  # sub accounts send what they want: a cap's effect is not documented
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list is asked for; `after` and `before` are places (`seq`)."""
+
+    limit: int
+    after: int | None = None
+    before: int | None = None
+
+
+def default_parent(store: Store, wanted_id: str | None, wanted_key: str | None) -> tuple[str, str]:
+    """The id and the key of the parent the sandbox starts with; made up and kept where not given."""
+    parent_id = wanted_id or store.meta("aha_parent") or new_id(store, "aha-parent")
+    store.set_meta("aha_parent", parent_id)
+    if store.db.execute("SELECT 1 FROM aha_account WHERE id = ?", (parent_id,)).fetchone() is None:
+        add_account(store, id_=parent_id, parent=None, name="Sandbox Parent", website="reseller.example", at=0.0)
+    row = store.db.execute(
+        "SELECT id, secret FROM aha_key WHERE account = ? AND label = 'default' AND deleted_at IS NULL", (parent_id,)
+    ).fetchone()
+    if row is None:
+        secret = wanted_key or make_secret(store, "aha-parent")
+        store.db.execute("DELETE FROM aha_key WHERE secret = ?", (secret,))
+        add_key(store, parent_id, label="default", scopes=EVERY_SCOPE, at=store.clock.now(), secret=secret)
+    else:
+        secret = wanted_key or row["secret"]
+        store.db.execute("UPDATE aha_key SET secret = ? WHERE id = ?", (secret, row["id"]))
+    return parent_id, secret
+
+
+def new_id(store: Store, stream: str = "aha") -> str:
+    return str(uuid.UUID(int=store.rng(stream).getrandbits(128), version=4))
+
+
+def make_secret(store: Store, stream: str = "aha") -> str:
+    return "aha-sk-" + "".join(store.rng(stream).choices(LETTERS, k=64))
+
+
+# --- accounts -------------------------------------------------------------------------------------------
+
+
+def add_account(
+    store: Store,
+    *,
+    parent: str | None,
+    name: str,
+    website: str,
+    at: float,
+    monthly_credit: int = 0,
+    id_: str | None = None,
+) -> sqlite3.Row:
+    """Add a sub account, or a parent. Nothing is unique but the id: two of the same name are two."""
+    id_ = id_ or new_id(store)
+    store.db.execute(
+        "INSERT INTO aha_account (id, parent, name, website, monthly_credit, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (id_, parent, name, website, monthly_credit, at),
+    )
+    accounts.note(store.db, id_, at, "plan", {"allotment": NO_CEILING, "free": False})
+    accounts.note(store.db, id_, at, "state", "activated")
+    sending = store.switches["aha_default_sending"]
+    if parent is not None and sending:
+        accounts.note(store.db, id_, at, "sending", {"seed": uuid.UUID(id_).int & 0xFFFFFF, **sending})
+    return account(store.db, id_)
+
+
+def account(db: sqlite3.Connection, id_: str) -> sqlite3.Row:
+    """A sub account or a parent, deleted or not; the parent's suspension comes along."""
+    row: sqlite3.Row | None = db.execute(f"{ACCOUNTS} WHERE child.id = ?", (id_,)).fetchone()
+    if row is None:
+        raise LookupError(f"no account {id_}")
+    return row
+
+
+ACCOUNTS = """
+SELECT child.*, coalesce(parent.suspended, 0) AS parent_suspended
+FROM aha_account AS child LEFT JOIN aha_account AS parent ON parent.id = child.parent
+"""
+
+
+def child(db: sqlite3.Connection, parent: str, id_: str, now: float) -> sqlite3.Row | None:
+    """A sub account as its parent sees it now: not deleted, not of the future (a late create)."""
+    row: sqlite3.Row | None = db.execute(
+        f"{ACCOUNTS} WHERE child.id = ? AND child.parent = ? AND child.deleted_at IS NULL AND child.created_at <= ?",
+        (id_, parent, now),
+    ).fetchone()
+    return row
+
+
+def children(db: sqlite3.Connection, parent: str) -> list[sqlite3.Row]:
+    """All there ever were, deleted ones included."""
+    return db.execute(f"{ACCOUNTS} WHERE child.parent = ? ORDER BY child.seq", (parent,)).fetchall()
+
+
+def status_of(row: sqlite3.Row) -> str:
+    if row["deleted_at"] is not None:
+        return "deleted"
+    if row["odd_status"]:
+        return str(row["odd_status"])
+    if row["suspended"]:
+        return "suspended"
+    return "parent-suspended" if row["parent_suspended"] else "active"
+
+
+def set_suspended(db: sqlite3.Connection, id_: str, *, suspended: bool, at: float, reason: str | None = None) -> None:
+    db.execute(
+        "UPDATE aha_account SET suspended = ?, reason = ?, odd_status = NULL WHERE id = ?", (suspended, reason, id_)
+    )
+    note_sending(db, [account(db, id_), *children(db, id_)], at)
+
+
+def note_sending(db: sqlite3.Connection, rows: Iterable[sqlite3.Row], at: float) -> None:
+    """Tell the usage engine who may send from now on."""
+    for row in rows:
+        if row["deleted_at"] is None:
+            accounts.note(db, row["id"], at, "state", "activated" if status_of(row) == "active" else "stopped")
+
+
+def delete(db: sqlite3.Connection, id_: str, at: float) -> None:
+    """A soft delete: what was sent stays, keys stop working."""
+    db.execute("UPDATE aha_account SET deleted_at = ? WHERE id = ?", (at, id_))
+    accounts.note(db, id_, at, "state", "deleted")
+
+
+def last_activity(db: sqlite3.Connection, row: sqlite3.Row, now: float) -> float | None:
+    """The last mail: a message, usage that was added, or now, where a sending profile keeps the account busy."""
+    added = _latest(db, "SELECT max(at) AS at FROM usage_added WHERE account = ? AND at <= ?", row, now)
+    if _latest(db, "SELECT max(at) AS at FROM history WHERE kind = 'sending' AND account = ? AND at <= ?", row, now):
+        if status_of(row) == "active":
+            return now
+        stopped = _latest(db, "SELECT max(at) AS at FROM history WHERE account = ? AND at <= ?", row, now)
+        return max(filter(None, (added, stopped)))
+    return added
+
+
+def _latest(db: sqlite3.Connection, query: str, row: sqlite3.Row, now: float) -> float | None:
+    found = db.execute(query, (row["id"], now)).fetchone()["at"]
+    return None if found is None else float(found)
+
+
+# --- keys -----------------------------------------------------------------------------------------------
+
+
+def add_key(
+    store: Store,
+    account_id: str,
+    *,
+    label: str,
+    scopes: Sequence[str],
+    at: float,
+    ip_allow_list: Sequence[str] = (),
+    secret: str | None = None,
+) -> sqlite3.Row:
+    key_id = new_id(store)
+    public = "aha-pk-" + "".join(store.rng("aha").choices(LETTERS, k=32))
+    store.db.execute(
+        "INSERT INTO aha_key (id, account, label, public_key, secret, scopes, ip_allow_list, created_at, updated_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            key_id,
+            account_id,
+            label,
+            public,
+            secret or make_secret(store),
+            json.dumps(scope_entries(store, account_id, key_id, scopes=scopes, at=at)),
+            json.dumps(list(ip_allow_list)),
+            at,
+            at,
+        ),
+    )
+    return key(store.db, key_id)
+
+
+def key(db: sqlite3.Connection, key_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = db.execute("SELECT * FROM aha_key WHERE id = ?", (key_id,)).fetchone()
+    if row is None:
+        raise LookupError(f"no key {key_id}")
+    return row
+
+
+def scope_entries(
+    store: Store, account_id: str, key_id: str, *, scopes: Sequence[str], at: float, known: Iterable[Entry] = ()
+) -> list[Entry]:
+    """One entry per scope; those the key already has stay what they are."""
+    kept = {entry["scope"]: entry for entry in known}
+    return [
+        kept.get(scope)
+        or {
+            "id": new_id(store),
+            "at": at,
+            "api_key_id": key_id,
+            "scope": scope,
+            "domain_id": _domain_id(store.db, account_id, scope),
+        }
+        for scope in scopes
+    ]
+
+
+def scopes_of(row: sqlite3.Row) -> list[str]:
+    return [entry["scope"] for entry in json.loads(row["scopes"])]
+
+
+def _domain_id(db: sqlite3.Connection, account_id: str, scope: str) -> str | None:
+    name = scope.rpartition(":")[2].strip("{}")
+    row = db.execute("SELECT id FROM aha_domain WHERE account = ? AND domain = ?", (account_id, name)).fetchone()
+    return None if row is None else str(row["id"])
+
+
+# --- lists ----------------------------------------------------------------------------------------------
+
+
+def page(
+    db: sqlite3.Connection, query: str, values: Sequence[object], wanted: Page, *, newest_first: bool = False
+) -> tuple[list[sqlite3.Row], bool, bool]:
+    """One page of `query` (which ends in a WHERE) in the order of `seq`, and whether there is more before and after it.
+
+    Places are row numbers: whatever is added or deleted between two pages, no row that stays is missed or comes twice.
+    """
+    column = "child.seq" if query is ACCOUNTS or ACCOUNTS in query else "seq"
+    ahead, back = ("<", ">") if newest_first else (">", "<")
+    order = f"{column} DESC" if newest_first else column
+    reverse = column if newest_first else f"{column} DESC"
+    if wanted.before is not None:
+        rows = db.execute(
+            f"{query} AND {column} {back} ? ORDER BY {reverse} LIMIT ?", (*values, wanted.before, wanted.limit)
+        ).fetchall()[::-1]
+    elif wanted.after is not None:
+        rows = db.execute(
+            f"{query} AND {column} {ahead} ? ORDER BY {order} LIMIT ?", (*values, wanted.after, wanted.limit)
+        ).fetchall()
+    else:
+        rows = db.execute(f"{query} ORDER BY {order} LIMIT ?", (*values, wanted.limit)).fetchall()
+    if not rows:
+        return [], False, False
+    earlier = db.execute(f"{query} AND {column} {back} ? LIMIT 1", (*values, rows[0]["seq"])).fetchone()
+    later = db.execute(f"{query} AND {column} {ahead} ? LIMIT 1", (*values, rows[-1]["seq"])).fetchone()
+    return rows, earlier is not None, later is not None

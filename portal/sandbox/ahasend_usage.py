@@ -1,0 +1,98 @@
+"""AhaSend's usage, operation 3: one pooled invoice for the parent, its sub accounts and those removed meanwhile.
+
+Counts are exact sums. Costs are whole cents: every account's share is rounded down, and what is left over is the
+parent's, so that they add up as well.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from portal.sandbox import accounts
+from portal.sandbox import ahasend_store as rows
+from portal.sandbox.clock import day_of, iso, midnight
+from portal.sandbox.store import Store
+from portal.sandbox.usage import Cycle, cycle_at, cycle_use
+from portal.sandbox.wire import Call, Reply, json_reply
+
+NOTE = "Sandbox note: shares of one pooled invoice, in proportion to volume; not list prices."
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """One period of one parent. `counts` has every account that ever was, removed ones included."""
+
+    cycle: Cycle
+    parent: sqlite3.Row
+    children: list[sqlite3.Row]
+    removed: list[sqlite3.Row]
+    counts: Mapping[str, int]
+    price: Decimal
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def total_cents(self) -> int:
+        return int((self.total * self.price / 10).quantize(Decimal(1), ROUND_HALF_UP))  # cents, price per thousand
+
+    def cents(self, *accounts: sqlite3.Row) -> int:
+        return self.total_cents * self.count(*accounts) // self.total if self.total else 0
+
+    def count(self, *accounts: sqlite3.Row) -> int:
+        return sum(self.counts[account["id"]] for account in accounts)
+
+    @property
+    def parent_cents(self) -> int:
+        return self.total_cents - sum(self.cents(child) for child in self.children) - self.cents(*self.removed)
+
+
+def bill(store: Store, parent_id: str, cycle: Cycle, now: float) -> Bill:
+    parent = rows.account(store.db, parent_id)
+    known = [row for row in rows.children(store.db, parent_id) if row["created_at"] <= now]
+    removed = [row for row in known if _gone(row, now)]
+    counts = {row["id"]: _count(store.db, row, cycle, now) for row in (parent, *known)}
+    price = Decimal(str(store.switches["aha_price_per_thousand"]))
+    return Bill(cycle, parent, [row for row in known if row not in removed], removed, counts, price)
+
+
+def period_at(now: float) -> Cycle:
+    """A calendar month, UTC; its end is the next one's first instant."""
+    return cycle_at(1, day_of(now))
+
+
+def read(call: Call) -> Reply:
+    current = bill(call.store, call.organisation, period_at(call.now), call.now)
+    return json_reply(200, shown(current, call.switch("aha_currency")))
+
+
+def shown(of: Bill, currency: str) -> dict[str, Any]:
+    return {
+        "billing_period": {"start": iso(midnight(of.cycle.start)), "end": iso(midnight(of.cycle.end))},
+        "currency": currency,
+        "allocation_method": "proportional",
+        "allocation_note": NOTE,
+        "parent": {"account_id": of.parent["id"], **_bucket(of.count(of.parent), of.parent_cents)},
+        "sub_accounts": [
+            {"account_id": row["id"], "name": row["name"], **_bucket(of.count(row), of.cents(row))}
+            for row in of.children
+        ],
+        "removed_sub_accounts": _bucket(of.count(*of.removed), of.cents(*of.removed)),
+        "total": _bucket(of.total, of.total_cents),
+    }
+
+
+def _bucket(count: int, cents: int) -> dict[str, Any]:
+    # Dividing whole cents gives the shortest number with at most two decimals: exact for whoever reads the text.
+    return {"reception_count": count, "allocated_cost": cents / 100}
+
+
+def _count(db: sqlite3.Connection, row: sqlite3.Row, cycle: Cycle, now: float) -> int:
+    return cycle_use(accounts.history_by_id(db, row["id"]), cycle, now).used
+
+
+def _gone(row: sqlite3.Row, now: float) -> bool:
+    return row["deleted_at"] is not None and row["deleted_at"] <= now
