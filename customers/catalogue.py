@@ -114,8 +114,9 @@ def refresh_catalogue(
 
 
 def refresh_when_old(*, connection: Connection, now: datetime) -> str:
-    """Read the catalogue again when it is older than a day. Returns why that failed, "" when it is as it should be."""
-    if not connection.catalogue_is_old(now=now):
+    """Read the catalogue again when it is older than a day. Returns why that failed, "" when it is as it should be (or
+    the provider has none)."""
+    if not connection.capabilities.offerings or not connection.catalogue_is_old(now=now):
         return ""
     if connection.paused:
         return _("%(name)s is paused.") % {"name": connection.name}

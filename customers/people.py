@@ -16,11 +16,11 @@ from django.utils.translation import gettext as _
 
 from customers.models import Account, Connection, Customer, Note, Operation
 from customers.models.account import AccountState
-from customers.operations import ask_create
+from customers.operations import FirstKey, ask_create
 from customers.states import OPEN
 from portal import audit
 from portal.access.models import User
-from portal.providers import Offering, Profile
+from portal.providers import AccountSettings, Offering, Profile
 
 FACTS = (
     "company_name", "first_name", "last_name", "email", "phone", "website", "timezone", "external_reference", "owner",
@@ -76,12 +76,15 @@ def create_customer(
 
 @dataclass(frozen=True)
 class NewAccount:
-    """The account to ask for together with a new customer."""
+    """The account to ask for: with offerings or with settings, as the connection's provider has it, and where it has
+    keys, with the first of them. Of `profile` at least the e-mail stands here, also where none of it is sent."""
 
     connection: Connection
     profile: Profile
     offerings: list[Offering]
     is_test: bool
+    settings: AccountSettings | None = None
+    first_key: FirstKey | None = None
 
 
 def open_customer(
@@ -103,7 +106,8 @@ def open_customer(
             return customer, None
         operation = ask_create(
             actor=actor, customer=customer, connection=account.connection, profile=account.profile,
-            offerings=account.offerings, is_test=account.is_test, client_token=client_token, now=now, request=request,
+            offerings=account.offerings, is_test=account.is_test, settings=account.settings,
+            first_key=account.first_key, client_token=client_token, now=now, request=request,
         )  # fmt: skip
     return customer, operation
 
@@ -128,8 +132,8 @@ def add_account(
     with transaction.atomic():
         operation = ask_create(
             actor=actor, customer=customer, connection=account.connection, profile=account.profile,
-            offerings=account.offerings, is_test=account.is_test, client_token=client_token, now=now, request=request,
-            retry_of=again,
+            offerings=account.offerings, is_test=account.is_test, settings=account.settings,
+            first_key=account.first_key, client_token=client_token, now=now, request=request, retry_of=again,
         )  # fmt: skip
         if take_over:
             facts = {fact: value for part, fact in FACT_OF_PROFILE.items() if (value := getattr(account.profile, part))}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from customers.connecting import UnableToConnect, check_base_url
@@ -15,27 +17,35 @@ from portal.providers import CAPABILITIES
 OTHER = "other"
 
 
-def _secret(label: Any, *, required: bool) -> forms.CharField:
+def secret_field(label: Any, *, required: bool) -> forms.CharField:
     widget = forms.PasswordInput(attrs={"autocomplete": "new-password", "spellcheck": "false"})
     return forms.CharField(label=label, required=required, max_length=300, strip=True, widget=widget)
 
 
 class ConnectionForm(forms.Form):
-    """Everything about a connection but its key. `facts()` are the columns to write."""
+    """What every connection has. Each kind of provider adds its own fields and the template that shows them.
+
+    `connection` is the one that is edited, None for a new one. `facts()` are the columns to write, without secrets.
+    """
+
+    template: ClassVar[str] = ""
+    key_hint: ClassVar[str | Promise] = ""
+    # What a new connection of the kind starts with.
+    starts: ClassVar[Mapping[str, Any]] = {}
 
     name = forms.CharField(label=_("Name"), max_length=80)
     region = forms.ChoiceField(label=_("Region"), widget=forms.RadioSelect)
     base_url = forms.CharField(label=_("Address"), max_length=200, required=False)
-    usage_source = forms.ChoiceField(label=_("Usage comes from"), choices=Connection.UsageSource.choices)
-    v2_auth = forms.ChoiceField(label=_("Sign-in to the v2 API"), choices=Connection.V2Auth.choices)
-    v2_username = forms.CharField(label=_("v2 user name"), max_length=120, required=False)
+    api_key = secret_field(_("API key"), required=True)
+    usage_source = forms.ChoiceField(label=_("Usage comes from"))
     requests_per_minute = forms.IntegerField(label=_("Requests a minute"), min_value=1, max_value=60_000)
     creates_per_hour = forms.IntegerField(label=_("Creates an hour, at most"), min_value=1, max_value=10_000)
-    test_accounts_only = forms.BooleanField(label=_("Make test accounts only"), required=False)
 
-    def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.capabilities = CAPABILITIES[kind]
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, *, kind: str, connection: Connection | None = None, **kwargs: Any
+    ) -> None:
+        self.kind, self.connection, self.capabilities = kind, connection, CAPABILITIES[kind]
+        super().__init__(data, initial=self._start(), **kwargs)
         regions = [
             (name, f"{name} · {url.removeprefix('https://')}") for name, url in self.capabilities.regions.items()
         ]
@@ -44,6 +54,24 @@ class ConnectionForm(forms.Form):
         self.fields["region"].choices = regions  # type: ignore[attr-defined]
         if settings.PRODUCTION:
             del self.fields["base_url"]
+        self.fields["api_key"].required = connection is None
+        self._offer_sources()
+
+    def _start(self) -> dict[str, Any]:
+        if self.connection is None:
+            return {"region": next(iter(self.capabilities.regions)), **self.starts}
+        columns = {name: getattr(self.connection, name, None) for name in self.base_fields}
+        known = self.connection.base_url in self.capabilities.regions.values()
+        return columns | {"api_key": ""} | ({} if known else {"region": OTHER})
+
+    def _offer_sources(self) -> None:
+        """Only the kind's; where there is one, there is nothing to choose."""
+        words = dict(Connection.UsageSource.choices)
+        field = self.fields["usage_source"]
+        field.choices = [(each, words[each]) for each in self.capabilities.usage_sources]  # type: ignore[attr-defined]
+        if len(self.capabilities.usage_sources) == 1:
+            field.disabled, self.initial["usage_source"] = True, self.capabilities.usage_sources[0].value
+            field.widget = forms.HiddenInput()
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
@@ -62,20 +90,16 @@ class ConnectionForm(forms.Form):
         return {name: value for name, value in self.cleaned_data.items() if name in columns}
 
 
-class NewConnectionForm(ConnectionForm):
-    api_key = _secret(_("API key"), required=True)
-    v2_password = _secret(_("v2 password"), required=False)
-    field_order = ("name", "region", "base_url", "api_key")
+class ReplaceKeyForm(forms.Form):
+    """A new key, and where the kind has an older API with a password of its own, that too."""
 
+    api_key = secret_field(_("New API key"), required=True)
+    v2_password = secret_field(_("New v2 password"), required=False)
 
-class EditConnectionForm(ConnectionForm):
-    api_key = _secret(_("API key"), required=False)
-    field_order = ("name", "region", "base_url", "api_key")
-
-
-class KeyForm(forms.Form):
-    api_key = _secret(_("New API key"), required=True)
-    v2_password = _secret(_("New v2 password"), required=False)
+    def __init__(self, *args: Any, connection: Connection, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not connection.capabilities.usernames:
+            del self.fields["v2_password"]
 
 
 class PauseForm(forms.Form):

@@ -11,9 +11,13 @@ from urllib.parse import urlsplit
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from portal.formats import number_text
+
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 _BETWEEN = re.compile(r"[\s().\-\u00a0\u2011/]+")
 _HOST = re.compile(r"(?=.{4,253}$)([\w-]{1,63}\.)+[\w-]{2,63}", re.UNICODE)
+_FQDN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
+_COUNT = re.compile(r"\d+|\d{1,3}([ ,.'\u2019\u00a0\u202f]\d{3})+", re.ASCII)
 
 
 class PhoneField(forms.CharField):
@@ -53,6 +57,68 @@ def _is_website(text: str) -> bool:
         return False
     plain = not parts.username and not re.search(r"\s", text)
     return parts.scheme in ("http", "https") and plain and bool(_HOST.fullmatch(host))
+
+
+class HostField(forms.CharField):
+    """A bare host name. Scheme, path and port are taken off, and letters beyond ASCII written as DNS has them."""
+
+    default_error_messages = {"host": _("Write a host name such as shop.example.com.")}
+
+    def to_python(self, value: Any) -> str:
+        return host_of(super().to_python(value) or "")
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if value and not _FQDN.fullmatch(str(value)):
+            raise forms.ValidationError(self.error_messages["host"], code="host")
+
+
+def host_of(text: str) -> str:
+    """ "https://Shop.example.com/sale" -> "shop.example.com". What has no host in it comes back as it is."""
+    text = text.strip()
+    try:
+        host = urlsplit(text if "://" in text else f"//{text}").hostname or text
+        return host.rstrip(".").encode("idna").decode("ascii").lower()
+    except ValueError:  # UnicodeError is one
+        return text
+
+
+class CountField(forms.CharField):
+    """A whole number of at least 1, with or without marks between thousands: "250000", "250,000", "250.000". It becomes
+    an int, or None when nothing was typed: nothing is never 0."""
+
+    default_error_messages = {
+        "count": _("Write a whole number, such as 250,000."),
+        "least": _("Write 1 or more."),
+        "most": _("At most %(most)s are possible."),
+    }
+
+    def __init__(self, *, most: int, **kwargs: Any) -> None:
+        super().__init__(widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}), **kwargs)
+        self.most = most
+
+    def to_python(self, value: Any) -> Any:
+        text = str(super().to_python(value) or "").strip()
+        if not text:
+            return None
+        if not _COUNT.fullmatch(text):
+            raise forms.ValidationError(self.error_messages["count"], code="count")
+        return int(re.sub(r"\D", "", text))
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if value is not None and value < 1:
+            raise forms.ValidationError(self.error_messages["least"], code="least")
+        if value is not None and value > self.most:
+            raise forms.ValidationError(
+                self.error_messages["most"], code="most", params={"most": number_text(self.most)}
+            )
+
+    def run_validators(self, value: Any) -> None:
+        """Those of a text do not fit a number."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return number_text(value) if isinstance(value, int) else value
 
 
 class ZoneField(forms.CharField):

@@ -1,4 +1,4 @@
-"""From a customer's facts to a provider's profile and back, and the profile form of each kind of provider."""
+"""From a customer's facts to a provider's profile and back."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
-from customers.forms.sendgrid import ProfileForm
 from customers.models import Customer
 from customers.people import FACT_OF_PROFILE
 from portal.providers import Profile
 
-# A new kind of provider adds its form here, with fields named as in `Profile`.
-PROFILE_FORMS: dict[str, type[ProfileForm]] = {"sendgrid": ProfileForm}
+
+class TakeOverForm(forms.Form):
+    take_over = forms.BooleanField(label=_("Keep what I type here on the customer too"), required=False)
 
 
 def profile_of(facts: Mapping[str, Any]) -> Profile:
@@ -21,7 +22,12 @@ def profile_of(facts: Mapping[str, Any]) -> Profile:
 
 
 def profile_of_customer(customer: Customer) -> Profile:
-    return profile_of({fact: getattr(customer, fact) for fact in FACT_OF_PROFILE.values()})
+    return profile_of(facts_of(customer))
+
+
+def facts_of(customer: Customer) -> dict[str, Any]:
+    """The customer's facts that a profile is made of."""
+    return {fact: getattr(customer, fact) for fact in FACT_OF_PROFILE.values()}
 
 
 def add_provider_errors(form: forms.Form, errors: Iterable[Mapping[str, str]]) -> list[str]:

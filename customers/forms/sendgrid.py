@@ -1,11 +1,22 @@
-"""What SendGrid takes of a customer when an account is created. There is no call to change any of it afterwards."""
+"""What SendGrid takes of a customer when an account is created, and what a connection to it needs. There is no call to
+change any of a profile afterwards."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from customers.forms.fields import PhoneField, WebsiteField, ZoneField
+from customers.forms.connections import ConnectionForm, secret_field
+from customers.forms.fields import PhoneField, WebsiteField, ZoneField, zones
+from customers.forms.offerings import OfferingsForm
+from customers.forms.parts import AccountPart, Start, with_typed
+from customers.forms.profiles import TakeOverForm, add_provider_errors, profile_of, profile_of_customer
+from customers.models import Connection
+from customers.models.account import as_offerings
+from customers.people import NewAccount
 from portal.providers import Profile
 
 
@@ -23,3 +34,66 @@ class ProfileForm(forms.Form):
     @property
     def profile(self) -> Profile:
         return Profile(**self.cleaned_data)
+
+
+class SendGridPart(AccountPart):
+    """Offerings out of the catalogue; and for a customer who is here already, the profile to be sent."""
+
+    template = "customers/_part_sendgrid.html"
+
+    def __init__(self, start: Start) -> None:
+        super().__init__(start)
+        self.profile = self._profile_form(start) if start.customer else None
+        self.take_over = TakeOverForm(start.sent, initial={"take_over": start.failed is not None})
+        self.offerings = self._offerings_form(start)
+        self.forms = [each for each in (self.profile, self.offerings) if each is not None]
+
+    def _profile_form(self, start: Start) -> ProfileForm:
+        if start.sent is not None:
+            return ProfileForm(start.sent)
+        if start.failed is None or start.typed is not None:
+            facts = profile_of_customer(start.customer) if start.customer else Profile("")
+            return with_typed(ProfileForm(initial=vars(facts)), start.typed)
+        form = ProfileForm(start.failed.payload["profile"])
+        self.other_errors = add_provider_errors(form, start.failed.field_errors)
+        return form
+
+    def _offerings_form(self, start: Start) -> OfferingsForm:
+        if start.sent is not None:
+            return OfferingsForm(start.connection, start.sent)
+        return OfferingsForm(
+            start.connection, start=as_offerings(start.failed.payload["offerings"]) if start.failed else []
+        )
+
+    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> NewAccount:
+        profile = self.profile.profile if self.profile else profile_of(facts)
+        return NewAccount(self.connection, profile, self.offerings.chosen(), is_test)
+
+    @property
+    def takes_over(self) -> bool:
+        return self.take_over.is_valid() and bool(self.take_over.cleaned_data["take_over"])
+
+    def context(self) -> dict[str, Any]:
+        return {
+            "profile_form": self.profile,
+            "take_over_form": self.take_over,
+            "offerings_form": self.offerings,
+            "zones": zones(),
+        }
+
+
+class SendGridConnectionForm(ConnectionForm):
+    """A reseller's key, and how the older v2 API is signed in to where usage is read there."""
+
+    template = "customers/connections/_fields_sendgrid.html"
+    key_hint = _("A key with full access of the reseller account. It is encrypted, and never shown again.")
+    v2_auth = forms.ChoiceField(label=_("Sign-in to the v2 API"), choices=Connection.V2Auth.choices)
+    v2_username = forms.CharField(label=_("v2 user name"), max_length=120, required=False)
+    v2_password = secret_field(_("v2 password"), required=False)
+    test_accounts_only = forms.BooleanField(label=_("Make test accounts only"), required=False)
+    starts = {"v2_auth": "key_in_form", "requests_per_minute": 600, "creates_per_hour": 50}
+
+    def __init__(self, *args: Any, connection: Connection | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, connection=connection, **kwargs)
+        if connection:  # it is replaced together with the key
+            del self.fields["v2_password"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
@@ -10,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from customers.models import Connection
 from customers.models.account import AccountState
 from customers.states import OPEN
+from portal.providers import Scope
 
 # What `Provider.verify` tries, in words for people; a name not listed here is shown as it is.
 CHECK_WORDS = {
@@ -19,11 +21,34 @@ CHECK_WORDS = {
     "credits": _("Usage: credits"),
     "overview_json": _("Usage: v2 overview, JSON"),
     "overview_xml": _("Usage: v2 overview, XML"),
+    "pooled": _("Usage: one report of all accounts"),
 }
 
 
 def check_rows(connection: Connection) -> list[dict[str, Any]]:
-    return [check | {"words": CHECK_WORDS.get(check["name"], check["name"])} for check in connection.checks]
+    """What the last check tried, but for the rights of our credential, which `scope_rows` has."""
+    rights = {scope.name for scope in connection.capabilities.own_scopes}
+    return [
+        check | {"words": CHECK_WORDS.get(check["name"], check["name"])}
+        for check in connection.checks
+        if check["name"] not in rights
+    ]
+
+
+@dataclass(frozen=True)
+class ScopeRow:
+    """A right our credential may carry. `granted` None = not tried, or not found out; `detail` says why."""
+
+    scope: Scope
+    granted: bool | None
+    detail: str = ""
+
+
+def scope_rows(connection: Connection) -> list[ScopeRow]:
+    found = {check["name"]: check for check in connection.checks}
+    nothing: dict[str, Any] = {"ok": None, "detail": ""}
+    rows = [(scope, found.get(scope.name, nothing)) for scope in connection.capabilities.own_scopes]
+    return [ScopeRow(scope, check["ok"], check["detail"]) for scope, check in rows]
 
 
 def connection_rows() -> QuerySet[Connection]:

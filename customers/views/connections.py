@@ -15,12 +15,13 @@ from django.utils.translation import gettext as _
 
 from customers import catalogue, connecting
 from customers.connecting import UnableToConnect
-from customers.forms.connections import OTHER, EditConnectionForm, KeyForm, NewConnectionForm, PauseForm
+from customers.forms.connections import PauseForm, ReplaceKeyForm
+from customers.forms.kinds import KINDS
 from customers.models import Connection
-from customers.queries.connections import check_rows, connection_rows
+from customers.queries.connections import check_rows, connection_rows, scope_rows
 from customers.views.common import go_to, person
 from portal.access.reauth import reauthenticated
-from portal.providers import CAPABILITIES
+from portal.providers import CAPABILITIES, ProviderError
 from portal.vault import CannotOpen
 
 
@@ -36,6 +37,7 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
         {
             "connection": connection,
             "checks": check_rows(connection),
+            "scopes": scope_rows(connection),
             "packages": catalogue.package_choices(connection),
             "addons": catalogue.addon_choices(connection),
             "pause_form": PauseForm(),
@@ -46,17 +48,11 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 @reauthenticated(minutes=10)
 def connection_create(request: HttpRequest) -> HttpResponse:
-    kind = request.POST.get("kind") or request.GET.get("kind") or next(iter(CAPABILITIES))
-    if kind not in CAPABILITIES:
-        kind = next(iter(CAPABILITIES))
-    start = {
-        "region": next(iter(CAPABILITIES[kind].regions)),
-        "usage_source": "credits",
-        "v2_auth": "key_in_form",
-        "requests_per_minute": 600,
-        "creates_per_hour": 50,
-    }
-    form = NewConnectionForm(request.POST or None, kind=kind, initial=start)
+    """First the kind of provider (`?kind=`), then its form."""
+    kind = request.POST.get("kind") or request.GET.get("kind", "")
+    if kind not in KINDS:
+        return render(request, "customers/connections/choose.html", {"kinds": [CAPABILITIES[each] for each in KINDS]})
+    form = KINDS[kind].connection(request.POST or None, kind=kind)
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         try:
@@ -64,7 +60,7 @@ def connection_create(request: HttpRequest) -> HttpResponse:
                 actor=person(request),
                 facts=form.facts() | {"kind": kind},
                 api_key=values["api_key"],
-                v2_password=values["v2_password"],
+                v2_password=values.get("v2_password", ""),
                 request=request,
             )
         except UnableToConnect as refusal:
@@ -72,16 +68,14 @@ def connection_create(request: HttpRequest) -> HttpResponse:
         else:
             look_at(request, connection)
             return go_to(request, "customers:connection", connection.public_id)
-    return form_page(request, form, _("Add a connection"), _("Add and check the connection"), kind=kind)
+    title = _("Add a connection to %(provider)s") % {"provider": form.capabilities.label}
+    return form_page(request, form, title, _("Add and check the connection"), kind=kind)
 
 
 @reauthenticated(minutes=10)
 def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
-    known = connection.base_url in connection.capabilities.regions.values()
-    start = {name: getattr(connection, name) for name in EditConnectionForm.base_fields if hasattr(connection, name)}
-    start |= {} if known else {"region": OTHER}
-    form = EditConnectionForm(request.POST or None, kind=connection.kind, initial=start)
+    form = KINDS[connection.kind].connection(request.POST or None, kind=connection.kind, connection=connection)
     if request.method == "POST" and form.is_valid():
         try:
             connecting.edit_connection(
@@ -102,13 +96,13 @@ def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
 @reauthenticated(minutes=10)
 def connection_key(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
-    form = KeyForm(request.POST or None)
+    form = ReplaceKeyForm(request.POST or None, connection=connection)
     if request.method == "POST" and form.is_valid():
         connecting.replace_key(
             actor=person(request),
             connection=connection,
             api_key=form.cleaned_data["api_key"],
-            v2_password=form.cleaned_data["v2_password"] or None,
+            v2_password=form.cleaned_data.get("v2_password") or None,
             request=request,
         )
         look_at(request, connection)
@@ -167,11 +161,14 @@ def catalogue_page(request: HttpRequest, connection: Connection) -> str:
 
 
 def look_at(request: HttpRequest, connection: Connection) -> None:
-    """Check the connection and read its catalogue; say how it went. What cannot be read leaves things as they are."""
+    """Check the connection and read its catalogue, where it has one; say how it went. What cannot be read leaves things
+    as they are."""
+    who: dict[str, Any] = {"actor": person(request), "connection": connection, "request": request}
     try:
-        connecting.verify(actor=person(request), connection=connection, now=timezone.now(), request=request)
-        catalogue.refresh_catalogue(connection=connection, now=timezone.now(), actor=person(request), request=request)
-    except (catalogue.UnableToRefresh, CannotOpen) as refusal:
+        connecting.verify(now=timezone.now(), **who)
+        if connection.capabilities.offerings:
+            catalogue.refresh_catalogue(now=timezone.now(), **who)
+    except (catalogue.UnableToRefresh, ProviderError, CannotOpen) as refusal:
         messages.error(request, str(refusal))
         return
     bad = [check for check in connection.checks if check["ok"] is False]

@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -14,61 +16,51 @@ from django.views.decorators.http import require_GET, require_http_methods
 from customers import catalogue
 from customers.forms.customers import AccountForm, CustomerForm, DuplicatesForm
 from customers.forms.fields import zones
-from customers.forms.offerings import OfferingsForm, new_token
-from customers.forms.profiles import profile_of
+from customers.forms.kinds import KINDS
+from customers.forms.offerings import new_token
+from customers.forms.parts import AccountPart, Start, refuse
 from customers.models import Connection, Customer
 from customers.operations import UnableToAsk
 from customers.people import NewAccount, UnableToChange, open_customer, public_id_of
 from customers.queries.customers import lookalikes
+from customers.rights import missing_scope, missing_text
+from customers.states import OperationKind
 from customers.views.common import go_to, is_fragment, person
 
 
 @dataclass
 class Opening:
-    """The forms of the page, and what of it is known besides."""
+    """The forms of the page, and what of it is known besides. `part` is what the kind of provider asks for."""
 
     customer: CustomerForm
     account: AccountForm
-    offerings: OfferingsForm | None
+    part: AccountPart | None
     seen: DuplicatesForm
+    problem: str = ""
 
     @property
-    def connection(self) -> Connection | None:
-        return self.account.chosen_connection
+    def forms(self) -> list[Form]:
+        return [*(self.part.forms if self.part else []), self.account, self.customer]
 
     def are_valid(self) -> bool:
         """Every form is asked, so that all errors show at once."""
-        return False not in [form.is_valid() for form in (self.customer, self.account, self.offerings) if form]
+        part = self.part.are_valid() if self.part else True
+        return False not in [self.customer.is_valid(), self.account.is_valid(), part]
 
     def new_account(self) -> NewAccount | None:
-        if self.offerings is None or self.connection is None:
+        if self.part is None:
             return None
-        return NewAccount(
-            connection=self.connection,
-            profile=profile_of(self.customer.cleaned_data),
-            offerings=self.offerings.chosen(),
-            is_test=self.account.cleaned_data["is_test"],
-        )
-
-    def refuse(self, refusal: UnableToAsk | UnableToChange) -> None:
-        """Put a refusal beside the field it names."""
-        for form in (self.customer, self.account, self.offerings):
-            if form and refusal.field in form.fields:
-                form.add_error(refusal.field, str(refusal))
-                return
-        self.customer.add_error(None, str(refusal))
+        return self.part.wanted(self.customer.cleaned_data, is_test=self.account.cleaned_data["is_test"])
 
 
 @require_http_methods(["GET", "POST"])
 def customer_create(request: HttpRequest) -> HttpResponse:
-    """GET shows the form; with `part=account` only what depends on the connection. POST adds the customer."""
+    """GET shows the form, POST adds the customer; with `show` it only shows what the chosen connection asks for."""
     if request.method == "GET":
-        opening = _unsent(request)
-        if request.GET.get("part") == "account" and is_fragment(request):
-            return render(request, "customers/_create_account.html", _context(opening))
-        return render(request, "customers/create.html", _context(opening))
-    if "show" in request.POST:  # no script: show the packages of the connection that was chosen
-        return render(request, "customers/create.html", _context(_typed_so_far(request)))
+        return render(request, "customers/create.html", _context(_unsent(request)))
+    if "show" in request.POST:
+        template = "customers/_create_account.html" if is_fragment(request) else "customers/create.html"
+        return render(request, template, _context(_typed_so_far(request)))
     return _add(request)
 
 
@@ -83,12 +75,18 @@ def _add(request: HttpRequest) -> HttpResponse:
                 client_token=opening.account.cleaned_data["client_token"], now=timezone.now(), request=request,
             )  # fmt: skip
         except (UnableToAsk, UnableToChange) as refusal:
-            opening.refuse(refusal)
+            refuse(opening.forms, refusal.field, str(refusal))
         else:
-            if operation:
+            if operation and opening.part:
+                say_remarks(request, opening.part)
                 return go_to(request, "customers:account", operation.account.public_id)
             return go_to(request, "customers:detail", customer.public_id)
     return render(request, "customers/create.html", _context(opening) | _duplicates(found, asked=True), status=422)
+
+
+def say_remarks(request: HttpRequest, part: AccountPart) -> None:
+    for remark in part.remarks:
+        messages.info(request, remark)
 
 
 @require_GET
@@ -117,42 +115,64 @@ def _unsent(request: HttpRequest) -> Opening:
     account = AccountForm(
         initial={"connection": connection.public_id if connection else None, "client_token": new_token()}
     )
-    start = {"owner": person(request).public_id}
-    offerings = OfferingsForm(connection) if connection else None
-    return Opening(CustomerForm(initial=start), account, offerings, DuplicatesForm())
+    form = CustomerForm(initial={"owner": person(request).public_id})
+    return _shown(form, account, Start(connection) if connection else None)
 
 
 def _typed_so_far(request: HttpRequest) -> Opening:
     typed = request.POST.dict()
     account = AccountForm(initial=typed)
-    offerings = OfferingsForm(account.chosen_connection) if account.chosen_connection else None
-    return Opening(CustomerForm(initial=typed), account, offerings, DuplicatesForm())
+    connection = account.chosen_connection
+    start = Start(connection, typed=request.POST, facts=typed) if connection else None
+    return _shown(CustomerForm(initial=typed), account, start)
+
+
+def _shown(form: CustomerForm, account: AccountForm, start: Start | None) -> Opening:
+    """The page with what is on offer as it is now."""
+    if start is None:
+        return Opening(form, account, None, DuplicatesForm())
+    problem = catalogue.refresh_when_old(connection=start.connection, now=timezone.now())
+    return Opening(form, account, part_of(start), DuplicatesForm(), problem)
 
 
 def _sent(request: HttpRequest) -> Opening:
     account = AccountForm(request.POST)
     connection = account.chosen_connection
-    offerings = OfferingsForm(connection, request.POST) if connection else None
+    part = part_of(Start(connection, sent=request.POST, facts=request.POST.dict())) if connection else None
     # The customer this very form made a moment ago, on a double click, is not a duplicate.
     itself = public_id_of(actor=person(request), client_token=request.POST.get("client_token", "")[:64])
-    return Opening(CustomerForm(request.POST, besides=itself), account, offerings, DuplicatesForm(request.POST))
+    return Opening(CustomerForm(request.POST, besides=itself), account, part, DuplicatesForm(request.POST))
+
+
+def part_of(start: Start) -> AccountPart:
+    """What the connection's kind of provider asks for."""
+    return KINDS[start.connection.kind].account(start)
 
 
 def _context(opening: Opening) -> dict[str, Any]:
-    connection = opening.connection
-    problem = ""
-    if connection and not opening.account.is_bound:
-        problem = catalogue.refresh_when_old(connection=connection, now=timezone.now())
-        opening.offerings = OfferingsForm(connection)  # from the catalogue as it is now
-    return {
-        "form": opening.customer,
-        "account_form": opening.account,
-        "offerings_form": opening.offerings,
+    return (
+        part_context(opening.account, opening.part, opening.problem)
+        | {
+            "form": opening.customer,
+            "zones": zones(),
+            "any_connection": Connection.objects.exists(),
+        }
+        | _duplicates([], asked=False)
+    )
+
+
+def part_context(account: AccountForm, part: AccountPart | None, problem: str) -> dict[str, Any]:
+    """What `_create_account.html` reads."""
+    connection = account.chosen_connection
+    scope = missing_scope(connection, OperationKind.CREATE) if connection else None
+    context = {
+        "account_form": account,
         "connection": connection,
+        "part": part,
         "catalogue_problem": problem,
-        "zones": zones(),
-        "any_connection": Connection.objects.exists(),
-    } | _duplicates([], asked=False)
+        "blocked": missing_text(connection, scope) if connection and scope else "",
+    }
+    return context | (part.context() if part else {})
 
 
 def _uuid(text: str) -> uuid.UUID | None:

@@ -4,6 +4,7 @@ August 2026; "early access" is the Platform Partner programme."""
 from __future__ import annotations
 
 from .base import AccountState, Capabilities, KeyBundle, Scope, UsageSource
+from .limiting import Pace
 
 OWN_SCOPES = (
     Scope("sub-accounts:read", "Read accounts: state, settings, counts, the whole list.", for_reads=("accounts",)),
@@ -40,6 +41,8 @@ AHASEND = Capabilities(
     idempotent_create=True,
     writable_states=frozenset({AccountState.ACTIVE, AccountState.STOPPED_BY_US}),
     usage_sources=(UsageSource.POOLED,),
+    # 100 a second, 200 at once, all endpoints of an account together; back-off from a second (documented).
+    pace=Pace(per_minute=6000, burst=100, each_endpoint=False, pause=1),
     settings=True,
     keys=True,
     sending_setup=True,
@@ -89,5 +92,13 @@ AHASEND = Capabilities(
         ("trash", "The account is gone for good.", "AhaSend has no way to bring it back, and neither have we."),
         ("key", "Its API keys end.", "Whatever still sends through this account fails at once."),
         ("receipt", "What it used stays on the bill.", "AhaSend counts it under removed accounts for this period."),
+    ),
+    held_because=(
+        (
+            "parent-suspended",
+            "AhaSend suspended our own account, and all accounts under it stand still.",
+            "It is not about this customer, and nothing can be done here. Whoever of us holds the contract settles it "
+            "with AhaSend; when AhaSend lifts it, this account goes on as it was.",
+        ),
     ),
 )

@@ -26,6 +26,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
+from .limiting import Pace
+
 
 class AccountState(StrEnum):
     """One vocabulary over all providers. Providers never return `pending` and `deleted`: they are the
@@ -354,6 +356,8 @@ class Capabilities:
     idempotent_create: bool
     writable_states: frozenset[AccountState]
     usage_sources: tuple[UsageSource, ...]
+    pace: Pace = Pace(per_minute=60, burst=5, each_endpoint=False, pause=60)
+    """What a connection of this kind starts with; without figures of the provider a careful one."""
     settings: bool = False
     """Accounts have a name, a website and a monthly cap that can be written, instead of offerings."""
     keys: bool = False
@@ -375,6 +379,13 @@ class Capabilities:
     unsuspend_consequences: tuple[tuple[str, str, str], ...] = ()
     delete_consequences: tuple[tuple[str, str, str], ...] = ()
     """Consequences are (icon, what, detail) in plain English, marked for translation where they are shown."""
+    held_because: tuple[tuple[str, str, str], ...] = ()
+    """Words of the provider for a state it set itself that need explaining: (its word, what it means, who can lift it)."""
+
+    @property
+    def usernames(self) -> bool:
+        """Accounts are known by a user name besides, to the older reports."""
+        return not {UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML}.isdisjoint(self.usage_sources)
 
 
 @dataclass(frozen=True)
@@ -392,6 +403,7 @@ class ConnectionConfig:
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     total_timeout: float = 45.0
+    repeat_reads: bool = True  # off: a read that fails on the way is not tried again
     allow_private: bool = False  # development only: the base URL may be http and lead into a private network
 
 

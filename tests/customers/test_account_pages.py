@@ -145,7 +145,7 @@ def test_a_refused_create_can_be_corrected(client: Client, person: User, connect
     assert "phone is not valid" in shown
 
     response = client.get(f"{address}?from={operation.public_id}")
-    form = response.context["form"]
+    form = response.context["profile_form"]
     assert form["email"].value() == "mail@larkfield.example"
     assert form.errors["phone"] == ["phone is not valid"]
     assert response.context["other_errors"] == ["package is not for sale"]
@@ -175,8 +175,8 @@ def test_a_correction_with_new_errors_keeps_what_was_typed(
     }  # fmt: skip
     response = client.post(address, typed)
     assert response.status_code == 422
-    assert response.context["form"]["email"].value() == "typed@larkfield.example"
-    assert {"phone"} == set(response.context["form"].errors)
+    assert response.context["profile_form"]["email"].value() == "typed@larkfield.example"
+    assert {"phone"} == set(response.context["profile_form"].errors)
     assert "package" in response.context["offerings_form"].errors
 
 
@@ -191,7 +191,7 @@ def test_a_further_account_starts_from_the_customers_facts(
 ) -> None:
     customer = AccountFactory(connection=connection).customer
     response = client.get(f"/customers/{customer.public_id}/accounts/new/")
-    assert response.context["form"]["email"].value() == customer.email
+    assert response.context["profile_form"]["email"].value() == customer.email
     typed = {
         "connection": str(connection.public_id),
         "package": PACKAGE,
@@ -216,7 +216,7 @@ def test_a_second_create_for_the_same_mail_is_refused_beside_the_field(
     client.post(address, typed)
     response = client.post(address, typed | {"client_token": uuid4().hex})
     assert response.status_code == 422
-    assert "is not finished" in response.context["form"].errors["email"][0]
+    assert "is not finished" in response.context["profile_form"].errors["email"][0]
 
 
 def test_no_connection_no_account(client: Client, person: User, connection: Connection) -> None:

@@ -1,0 +1,111 @@
+"""What AhaSend needs for a new account and its first API key, and what a connection to it needs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from customers.forms.connections import ConnectionForm
+from customers.forms.keys import SINGLE, KeyForm
+from customers.forms.parts import AccountPart, Start, with_typed
+from customers.forms.profiles import add_provider_errors, facts_of, profile_of
+from customers.forms.settings import SettingsForm, fields_of, settings_of_facts
+from customers.models import Connection, Operation
+from customers.operations import FirstKey
+from customers.people import NewAccount
+from customers.queries.keys import bundle_of
+from customers.rights import missing_scope, missing_text
+from customers.states import OperationKind
+from portal.providers import AccountSettings
+
+
+class MakeKeyForm(forms.Form):
+    make = forms.BooleanField(label=gettext_lazy("Make a first API key"), required=False, initial=True)
+
+
+class AhaSendPart(AccountPart):
+    """Name, website and cap, and the first key of the account. Of the customer nothing else is sent."""
+
+    template = "customers/_part_ahasend.html"
+
+    def __init__(self, start: Start) -> None:
+        super().__init__(start)
+        self.customer = start.customer
+        self.settings = self._settings_form(start)
+        scope = missing_scope(start.connection, OperationKind.KEY_CREATE)
+        self.no_key_because = missing_text(start.connection, scope) if scope else ""
+        first = _key_of(start.failed)
+        make = MakeKeyForm(start.sent, prefix="key", initial={"make": start.failed is None or first is not None})
+        key = KeyForm(start.connection, start.sent, prefix="key", initial=_key_start(start.connection, first))
+        self.make, self.key = with_typed(make, start.typed), with_typed(key, start.typed)
+        self.forms = [self.settings, *([self.make, self.key] if self.makes_key else [])]
+
+    def _settings_form(self, start: Start) -> SettingsForm:
+        facts = facts_of(start.customer) if start.customer else start.facts
+        otherwise = {"name": "", "website": "", **settings_of_facts(facts)}
+        before = start.failed.payload.get("settings") if start.failed else None
+        if start.failed is None or not before or start.sent is not None or start.typed is not None:
+            return with_typed(SettingsForm(start.sent, otherwise=otherwise, prefix="account"), start.typed)
+        values = {f"account-{name}": value for name, value in fields_of(AccountSettings(**before)).items()}
+        form = SettingsForm(values, otherwise=otherwise, prefix="account")
+        self.other_errors = add_provider_errors(form, start.failed.field_errors)
+        return form
+
+    @property
+    def makes_key(self) -> bool:
+        return not self.no_key_because and bool(self.make["make"].value())
+
+    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> NewAccount:
+        first_key = FirstKey(self.key.new_key, self.key.keeps) if self.makes_key else None
+        return NewAccount(self.connection, profile_of(facts), [], is_test, self.settings.settings, first_key)
+
+    @property
+    def remarks(self) -> list[str]:
+        rewritten = self.key.rewritten() if self.makes_key else []
+        addresses = [_("%(typed)s is taken as %(kept)s.") % {"typed": typed, "kept": kept} for typed, kept in rewritten]
+        return [*self.settings.remarks, *addresses]
+
+
+def _key_of(failed: Operation | None) -> Operation | None:
+    return failed.followers.filter(kind=OperationKind.KEY_CREATE).first() if failed else None
+
+
+def _key_start(connection: Connection, first: Operation | None) -> dict[str, Any]:
+    if first is None:
+        return {"label": _("First key")}
+    key: dict[str, Any] = first.payload["key"]
+    bundle = bundle_of(connection.capabilities, key["scopes"])
+    return key | {"rights": bundle.name if bundle else SINGLE, "keep": first.payload["keep"]}
+
+
+class AhaSendConnectionForm(ConnectionForm):
+    """A parent key with the id of our own account. The id stays as long as accounts are known under it."""
+
+    template = "customers/connections/_fields_ahasend.html"
+    key_hint = gettext_lazy(
+        "A key of our own account with the eight sub-account scopes. It is encrypted, and never shown again."
+    )
+    account_id = forms.CharField(
+        label=gettext_lazy("Id of our account"),
+        max_length=36,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    keep_keys = forms.BooleanField(label=gettext_lazy("API keys of accounts may be kept"), required=False)
+    starts = {"requests_per_minute": 3000, "creates_per_hour": 50}
+
+    def __init__(self, *args: Any, connection: Connection | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, connection=connection, **kwargs)
+        self.fields["account_id"].disabled = bool(connection and connection.accounts.exists())
+
+    def clean_account_id(self) -> str:
+        try:
+            return str(uuid.UUID(self.cleaned_data["account_id"]))
+        except ValueError:
+            raise forms.ValidationError(
+                _("The id is a UUID, such as c0a4f6f2-8f0e-4a3b-8a58-6f6b3d1f2e90. AhaSend's dashboard shows it.")
+            ) from None

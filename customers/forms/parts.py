@@ -1,0 +1,84 @@
+"""The part of a page that asks for a new account. What stands in it depends on the kind of provider; each kind has its
+own in `customers/forms/<kind>.py`, found through `customers/forms/kinds.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+from django import forms
+from django.http import QueryDict
+
+from customers.models import Connection, Customer, Operation
+from customers.people import NewAccount
+
+F = TypeVar("F", bound=forms.Form)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a part starts from. At most one of `sent` (to be checked) and `typed` (to be shown uncommented) is set.
+
+    `customer`: whom the account is for; None when the customer is added on the same page, whose facts as typed are then
+    `facts`. `failed`: the refused create that is corrected.
+    """
+
+    connection: Connection
+    sent: QueryDict | None = None
+    typed: QueryDict | None = None
+    customer: Customer | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    failed: Operation | None = None
+
+
+class AccountPart:
+    """Forms, and what they come to. A subclass fills `forms` and, for a refused create, `other_errors`: what the
+    provider said that belongs to no field."""
+
+    template: ClassVar[str]
+
+    def __init__(self, start: Start) -> None:
+        self.connection = start.connection
+        self.forms: list[forms.Form] = []
+        self.other_errors: list[str] = []
+
+    def are_valid(self) -> bool:
+        """Every form is asked, so that all errors show at once."""
+        return False not in [form.is_valid() for form in self.forms]
+
+    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> NewAccount:
+        """What to ask for, of valid forms. `facts`: the customer's."""
+        raise NotImplementedError
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether what was typed here is kept on the customer too."""
+        return False
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was taken in another form than it was typed, in sentences for the person who sent it."""
+        return []
+
+    def context(self) -> dict[str, Any]:
+        """What the template reads besides `part`."""
+        return {}
+
+
+def with_typed(form: F, typed: QueryDict | None) -> F:
+    """An unbound form that starts with what was typed so far, if anything of it was on the page."""
+    names = {name: form.add_prefix(name) for name in form.fields}
+    if typed is not None and any(html_name in typed for html_name in names.values()):
+        values = {name: form.fields[name].widget.value_from_datadict(typed, {}, names[name]) for name in names}
+        form.initial = {**form.initial, **values}
+    return form
+
+
+def refuse(forms_of_page: list[forms.Form], field_name: str, text: str) -> None:
+    """Put a refusal beside the field it names, else above the last form."""
+    for form in forms_of_page:
+        if field_name in form.fields:
+            form.add_error(field_name, text)
+            return
+    forms_of_page[-1].add_error(None, text)

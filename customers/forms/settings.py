@@ -1,0 +1,139 @@
+"""Name, website and monthly cap of an account, for providers whose accounts have these instead of offerings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from customers.forms.fields import CountField, HostField, host_of
+from portal.formats import number_text
+from portal.providers import AccountSettings
+
+CAP_MAX = 1_000_000_000
+NO_CAP, CAP = "none", "cap"
+
+
+class SettingsForm(forms.Form):
+    """The cap is a choice, so that a blank number is an error and never turns into "no cap".
+
+    `otherwise` holds the name and the website to take where they are left empty.
+    """
+
+    name = forms.CharField(label=gettext_lazy("Name at the provider"), max_length=255, required=False)
+    website = HostField(label=gettext_lazy("Website"), max_length=255, required=False)
+    cap = forms.ChoiceField(
+        label=gettext_lazy("Monthly cap"),
+        widget=forms.RadioSelect,
+        choices=[(NO_CAP, gettext_lazy("No cap")), (CAP, gettext_lazy("A cap"))],
+        initial=NO_CAP,
+        error_messages={"required": gettext_lazy("Choose a cap, or none.")},
+    )
+    monthly_cap = CountField(label=gettext_lazy("E-mails a month"), max_length=20, required=False, most=CAP_MAX)
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        start: AccountSettings | None = None,
+        otherwise: Mapping[str, str] | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        self.otherwise = otherwise or {}
+        initial = fields_of(start) if start else {name: value for name, value in self.otherwise.items() if value}
+        super().__init__(data, initial=initial, prefix=prefix)
+        if not self.otherwise:
+            self.fields["name"].required = self.fields["website"].required = True
+
+    def clean_name(self) -> str:
+        name = self.cleaned_data["name"] or " ".join(self.otherwise.get("name", "").split())
+        if not name:
+            raise forms.ValidationError(_("A name is needed."))
+        return str(name)
+
+    def clean_website(self) -> str:
+        website = self.cleaned_data["website"]
+        if not website and self.otherwise.get("website"):
+            website = self.fields["website"].clean(self.otherwise["website"])
+        if not website:
+            raise forms.ValidationError(_("A website is needed: a host name such as shop.example.com."))
+        return str(website)
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if values.get("cap") == CAP and values.get("monthly_cap") is None and "monthly_cap" not in self.errors:
+            self.add_error("monthly_cap", _("Write how many e-mails a month, or choose No cap."))
+        if values.get("cap") == NO_CAP:  # whatever still stands in the field that is then not shown
+            self.errors.pop("monthly_cap", None)
+            values["monthly_cap"] = None
+        return values
+
+    @property
+    def has_cap(self) -> bool:
+        """Whether a cap is chosen, valid or not."""
+        return bool(self["cap"].value() == CAP)
+
+    @property
+    def settings(self) -> AccountSettings:
+        """Of a valid form. 0 is no cap, and stands only where No cap was chosen."""
+        values = self.cleaned_data
+        return AccountSettings(values["name"], values["website"], values["monthly_cap"] or 0)
+
+    @property
+    def remarks(self) -> list[str]:
+        typed = str(self["website"].value() or "").strip()
+        kept = self.cleaned_data["website"]
+        if not typed or typed.casefold() == kept:
+            return []
+        return [_("The website “%(typed)s” is taken as %(kept)s.") % {"typed": typed, "kept": kept}]
+
+
+def fields_of(settings: AccountSettings) -> dict[str, Any]:
+    """Settings as a `SettingsForm` starts with them."""
+    cap = settings.monthly_cap or None
+    return {"name": settings.name, "website": settings.website, "cap": CAP if cap else NO_CAP, "monthly_cap": cap}
+
+
+def settings_of_facts(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The name and website that a customer's facts suggest."""
+    return {"name": str(facts.get("company_name") or ""), "website": host_of(str(facts.get("website") or ""))}
+
+
+def cap_text(cap: int | None) -> str:
+    """ "No cap", "250,000 e-mails a month", or "" where it is not known."""
+    if cap is None:
+        return ""
+    return _("%(n)s e-mails a month") % {"n": number_text(cap)} if cap else _("No cap")
+
+
+class SeenSettingsField(forms.Field):
+    """The settings a person saw, as our own page wrote them. A forged one can at most end as a conflict: the worker
+    compares it with what the provider has."""
+
+    widget = forms.HiddenInput
+
+    def to_python(self, value: Any) -> AccountSettings:
+        try:
+            row = json.loads(value or "")
+            return AccountSettings(str(row["name"]), str(row["website"]), int(row["monthly_cap"]))
+        except (ValueError, TypeError, KeyError):
+            raise forms.ValidationError(_("The page is out of date. Open it again.")) from None
+
+    def prepare_value(self, value: Any) -> Any:
+        return json.dumps(asdict(value)) if isinstance(value, AccountSettings) else value
+
+
+class ChangeSettingsForm(forms.Form):
+    """What goes with the fields: what the person saw and in which version, why, and that a low cap is meant."""
+
+    base = SeenSettingsField(required=False)
+    version = forms.IntegerField(widget=forms.HiddenInput, min_value=1)
+    read_at = forms.CharField(widget=forms.HiddenInput, required=False, max_length=40)
+    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+    reason = forms.CharField(label=gettext_lazy("Why"), max_length=500, required=False)
+    below_use = forms.BooleanField(label=gettext_lazy("Set this cap although more was sent already."), required=False)
