@@ -58,6 +58,7 @@ from .errors import (
     Unreadable,
     Unsupported,
 )
+from .limiting import Pace, Pacer
 from .sendgrid import SendGrid
 from .sendgrid_capabilities import SENDGRID
 
@@ -92,6 +93,8 @@ __all__ = [
     "Offering",
     "Once",
     "OutcomeUnknown",
+    "Pace",
+    "Pacer",
     "PooledUsage",
     "Profile",
     "Provider",
@@ -119,13 +122,19 @@ CAPABILITIES: dict[str, Capabilities] = {SENDGRID.kind: SENDGRID, AHASEND.kind: 
 _CLIENTS: dict[str, Callable[..., Provider]] = {SENDGRID.kind: SendGrid, AHASEND.kind: AhaSend}
 
 
-def client(config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None) -> Provider:
+def client(
+    config: ConnectionConfig,
+    *,
+    on_exchange: Callable[[Evidence], None] | None = None,
+    pacer: Pacer | None = None,
+) -> Provider:
     """A client for one connection. Costs nothing until it is used; safe to share between threads.
 
     `on_exchange` is called once for each HTTP exchange, whatever became of it, in the calling thread, before
     the method returns or raises. A call held back before a connection was tried (pacing) is no exchange.
+    `pacer` keeps to the provider's pace together with others; without one, a client obeys what it is told itself.
     Raises `Unsupported` for an unknown kind or a base URL that is not https.
     """
     if config.kind not in _CLIENTS:
         raise Unsupported(f"There is no provider of kind {config.kind!r}.")
-    return _CLIENTS[config.kind](config, on_exchange=on_exchange)
+    return _CLIENTS[config.kind](config, on_exchange=on_exchange, pacer=pacer)

@@ -59,6 +59,7 @@ from .errors import (
 )
 from .http import Http
 from .lacking import Lacking
+from .limiting import Pacer
 
 PAGE = 100
 _PRINTABLE = re.compile(r"[!-~]{1,255}")
@@ -73,11 +74,17 @@ class AhaSend(Lacking):
 
     capabilities = AHASEND
 
-    def __init__(self, config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        *,
+        on_exchange: Callable[[Evidence], None] | None = None,
+        pacer: Pacer | None = None,
+    ) -> None:
         if not answers.is_id(config.account_id):
             raise Unsupported("An AhaSend connection needs the id of our own account there (a UUID).")
         self._config, self._on_exchange = config, on_exchange
-        self._http = Http(config, label=AHASEND.label, on_exchange=on_exchange)
+        self._http = Http(config, label=AHASEND.label, on_exchange=on_exchange, pacer=pacer)
         self._base = f"/v2/accounts/{config.account_id}/sub-accounts"
 
     # accounts

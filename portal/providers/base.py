@@ -356,8 +356,8 @@ class Capabilities:
     idempotent_create: bool
     writable_states: frozenset[AccountState]
     usage_sources: tuple[UsageSource, ...]
-    pace: Pace = Pace(per_minute=60, burst=5, each_endpoint=False, pause=60)
-    """What a connection of this kind starts with; without figures of the provider a careful one."""
+    pace: Pace
+    """How fast it may be asked; a connection may be set to less."""
     settings: bool = False
     """Accounts have a name, a website and a monthly cap that can be written, instead of offerings."""
     keys: bool = False

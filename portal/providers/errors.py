@@ -30,7 +30,8 @@ class FieldError:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was sent and what came back, already redacted at the HTTP layer. Sizes are capped."""
+    """What was sent and what came back, already redacted at the HTTP layer. Sizes are capped. `failure` is why the
+    answer is missing or not complete, "" when it is."""
 
     method: str = ""
     path: str = ""
@@ -41,6 +42,7 @@ class Evidence:
     response_body: str = ""
     duration_ms: int = 0
     sent_at: datetime | None = None
+    failure: str = ""
 
 
 class ProviderError(Exception):

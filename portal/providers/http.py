@@ -34,6 +34,7 @@ from . import wire
 from .base import ConnectionConfig
 from .calls import Answer, Call
 from .errors import Evidence, NotSent, Unreadable, Unsupported
+from .limiting import Pacer
 from .outcomes import expected
 from .pacing import Pacing
 from .redaction import MASK, Redactor
@@ -82,13 +83,14 @@ class Http:
         *,
         label: str,
         on_exchange: Callable[[Evidence], None] | None = None,
+        pacer: Pacer | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = _checked_base_url(config)
         self._config = config
         self._label = label
         self._on_exchange = on_exchange
-        self._pacing = Pacing()
+        self._pacer = pacer or Pacing()
         self._local = threading.local()
         self.sleep = sleep
         self.redactor = Redactor([config.api_key, config.v2_password, config.v2_username])
@@ -106,7 +108,7 @@ class Http:
         """Perform `call`. A read that failed on the way is repeated, all within `total_timeout`."""
         shared: float | None = getattr(self._local, "deadline", None)
         deadline = shared or time.monotonic() + self._config.total_timeout
-        tries = 1 if call.changes or shared else READ_TRIES
+        tries = READ_TRIES if self._config.repeat_reads and not (call.changes or shared) else 1
         for attempt in range(1, tries):
             try:
                 return self._once(call, deadline)
@@ -120,8 +122,7 @@ class Http:
 
     def _once(self, call: Call, deadline: float) -> Answer:
         """One request, sent at most once, and judged."""
-        until = self._pacing.blocked_until(call.endpoint)
-        if until:
+        if until := self._pacer.wait(call.endpoint, seconds=deadline - time.monotonic()):
             raise NotSent(f"{self._label}'s rate limit is used up for the moment.", retry_at=until)
         if deadline - time.monotonic() <= 0:
             raise NotSent("The time for this call was used up before it was sent.")
@@ -134,8 +135,9 @@ class Http:
             raise NotSent(f"{self._label} could not be reached: {got.failure}.", evidence=evidence)
         if got.failure or got.status is None:
             raise call.unusable(f"No complete answer from {self._label}: {got.failure}.", evidence)
-        self._pacing.learn(call.endpoint, got.status, got.headers)
-        return expected(Answer(call, got.status, got.headers, got.body, evidence, self.redactor), label=self._label)
+        again = self._pacer.learn(call.endpoint, got.status, got.headers)
+        answer = Answer(call, got.status, got.headers, got.body, evidence, self.redactor)
+        return expected(answer, label=self._label, again=again)
 
     # the wire
 
@@ -208,6 +210,7 @@ class Http:
             response_body=MASK if call.secret_answer and got.body else self.redactor.body(got.body),
             duration_ms=round(seconds * 1000),
             sent_at=sent_at,
+            failure=got.failure,
         )
 
     def _report(self, call: Call, evidence: Evidence, failure: str) -> None:

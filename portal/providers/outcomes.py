@@ -24,8 +24,9 @@ from .pacing import retry_at
 _EDGE_REFUSALS = frozenset({405, 406, 411, 413, 414, 415, 431, 451})
 
 
-def expected(answer: Answer, *, label: str) -> Answer:
-    """`answer` if it has the status that was asked for; raises what it stands for otherwise."""
+def expected(answer: Answer, *, label: str, again: datetime | None = None) -> Answer:
+    """`answer` if it has the status that was asked for; raises what it stands for otherwise. `again` is when our pacing
+    asks again after a 429."""
     status = answer.status
     if status == answer.call.expect:
         return answer
@@ -39,7 +40,7 @@ def expected(answer: Answer, *, label: str) -> Answer:
     if not found and status not in _EDGE_REFUSALS | {401, 403, 429}:
         # A bare 404 or 400 may come from anything on the way; only the provider's own words are a refusal.
         raise answer.unusable(f"{label} answered {status} without a reason that can be read.")
-    raise _refusal(answer, found, label)
+    raise _refusal(answer, found, label, again)
 
 
 def _in_progress(answer: Answer) -> datetime | None:
@@ -53,11 +54,11 @@ def _in_progress(answer: Answer) -> datetime | None:
     return retry_at(answer.headers, datetime.now(UTC))
 
 
-def _refusal(answer: Answer, found: tuple[FieldError, ...], label: str) -> ProviderError:
+def _refusal(answer: Answer, found: tuple[FieldError, ...], label: str, again: datetime | None) -> ProviderError:
     status, evidence = answer.status, answer.evidence
     said = f": {sentence(found)}." if found else "."
     if status == 429:
-        when = retry_at(answer.headers, datetime.now(UTC))
+        when = again or retry_at(answer.headers, datetime.now(UTC))
         message = f"{label} asks for a pause (429){said}"
         return RateLimited(message, retry_at=when, field_errors=found, evidence=evidence)
     if status == 422 and "Idempotency-Key" in answer.call.headers:

@@ -52,6 +52,7 @@ from .errors import (
 )
 from .http import Http
 from .lacking import Lacking
+from .limiting import Pacer
 from .reading import mapping, text
 from .sendgrid_capabilities import SENDGRID
 from .sign_in import trusted
@@ -66,9 +67,15 @@ class SendGrid(Lacking):
 
     capabilities = SENDGRID
 
-    def __init__(self, config: ConnectionConfig, *, on_exchange: Callable[[Evidence], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        *,
+        on_exchange: Callable[[Evidence], None] | None = None,
+        pacer: Pacer | None = None,
+    ) -> None:
         self._config = config
-        self._http = Http(config, label=SENDGRID.label, on_exchange=on_exchange)
+        self._http = Http(config, label=SENDGRID.label, on_exchange=on_exchange, pacer=pacer)
 
     # accounts
 
