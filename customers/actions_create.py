@@ -1,5 +1,5 @@
 """A paid account. Where the provider takes idempotency keys an unknown create is looked for and, if it is not there,
-sent again under the same key with the same bytes; elsewhere it is never sent again by itself."""
+sent again under the same key with the same bytes; elsewhere it is sent again only once its absence is proven."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine, keyed
+from customers import engine, keyed, proof
 from customers.asking_accounts import identity_of
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
@@ -34,7 +34,8 @@ CANDIDATES_KEPT = 20
 
 
 class Create:
-    """Without an idempotency key an unknown create is never sent again by itself: a person decides."""
+    """Without an idempotency key an unknown create is taken for ours, or sent again, by proof alone. What can't be
+    proven is left to a person."""
 
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Person:
         if operation.account.provider_id:
@@ -57,7 +58,7 @@ class Create:
         return self.recall({"account_id": created.id})
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
-        return Wait(now + timedelta(hours=1), operation.summary)
+        return proof.verdict(operation, provider, now=now, recall=self.recall)
 
     def recall(self, result: dict[str, Any]) -> Done:
         account_id = result["account_id"]
@@ -133,7 +134,7 @@ def new_account(operation: Operation) -> NewAccount:
 def _candidates(operation: Operation, provider: Provider) -> list[RemoteAccount]:
     """Accounts of this name and website which came to be since the first send and are nobody's yet. Raises
     `ProviderError` where the list cannot be read to its end."""
-    first = engine.uncertain(operation).first()
+    first = engine.sent(operation).first()
     if first is None:
         return []
     since = first.intended_at - SKEW

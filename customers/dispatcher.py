@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 
 from customers import engine, estate, observations, secrets
-from customers.models import Attempt, Operation
+from customers.models import Operation
 from customers.poke import poke
-from customers.states import OperationKind, OperationState
-from portal.providers import CAPABILITIES
+from customers.states import OperationState
 
 POKES_AT_ONCE = 200
 READS_AT_ONCE = 10
@@ -31,15 +30,8 @@ def dispatch(*, now: datetime) -> int:
 
 
 def due_operations(*, now: datetime) -> list[int]:
-    """Queued and due, or unknown and able to be settled by reading. Where creates take no idempotency key, an unknown
-    one waits for a person, unless the answer to our own attempt came in late."""
-    answered = Attempt.objects.filter(operation=OuterRef("pk"), outcome=Attempt.Outcome.APPLIED)
+    """Queued and due, or unknown and to be settled by reading."""
     free = Q(lease_until=None) | Q(lease_until__lte=now)
-    keyed = Q(connection__kind__in=[each.kind for each in CAPABILITIES.values() if each.idempotent_create])
-    settles = Q(state=OperationState.UNKNOWN) & free & (~Q(kind=OperationKind.CREATE) | keyed | Q(answered=True))
-    return list(
-        Operation.objects.alias(answered=Exists(answered))
-        .filter(Q(state=OperationState.QUEUED) | settles, not_before__lte=now, connection__paused="")
-        .order_by("pk")
-        .values_list("pk", flat=True)[:POKES_AT_ONCE]
-    )
+    settles = Q(state=OperationState.UNKNOWN) & free
+    due = Operation.objects.filter(Q(state=OperationState.QUEUED) | settles, not_before__lte=now, connection__paused="")
+    return list(due.order_by("pk").values_list("pk", flat=True)[:POKES_AT_ONCE])

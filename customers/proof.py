@@ -11,18 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from customers import reconcile
-from customers.models import Account, Operation
+from django.utils.translation import gettext as _
+
+from customers import engine, reconcile
+from customers.models import Operation, Scan, Sighting
 from customers.models.account import as_rows
-from customers.models.sighting import Scan, Sighting
+from customers.verdicts import Done, NotDone, Person, Wait
 from portal.providers import AccountRef, NotFound, Provider, ProviderError
 
 # How long a provider may take to list what it created, before a walk says anything about it.
 SETTLE = timedelta(seconds=120)
-ROUNDS = 3
-BETWEEN_ROUNDS = timedelta(minutes=7)
+WALKS, BETWEEN_WALKS, ABSENT_AFTER = 3, timedelta(minutes=7), timedelta(minutes=15)
+AFTER_A_BROKEN_WALK = timedelta(minutes=1)
+PATIENCE = 30.0  # the walk happens under the operation's lease
 # Our clock and the provider's need not agree.
 SKEW = timedelta(seconds=120)
 MATCH, MISMATCH, INCONCLUSIVE = "match", "mismatch", "inconclusive"
@@ -42,46 +46,55 @@ class Candidate:
     verdict: str
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What one complete walk says of an unknown create. `scan` is None where no walk could be completed."""
-
-    scan: Scan | None
-    candidates: tuple[Candidate, ...] = ()
-
-    @property
-    def matches(self) -> tuple[Candidate, ...]:
-        return tuple(each for each in self.candidates if each.verdict == MATCH)
-
-    @property
-    def doubtful(self) -> tuple[Candidate, ...]:
-        return tuple(each for each in self.candidates if each.verdict == INCONCLUSIVE)
-
-    def as_rows(self) -> list[dict[str, Any]]:
-        return [asdict(each) for each in self.candidates[:CANDIDATES_SHOWN]]
-
-
-def find(
-    operation: Operation,
-    provider: Provider,
-    *,
-    since: datetime,
-    clock: Callable[[], datetime],
-    beat: Callable[[], None] | None = None,
-) -> Findings:
-    """Look for the account of `operation` with a complete walk that began at `since` or later."""
-    scan = reconcile.latest_complete(operation.connection, since=since)
-    if scan is None:
-        scan, begun = reconcile.begin(
-            connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=f"{clock().isoformat()}", now=clock()
+def verdict(
+    operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Done]
+) -> Done | NotDone | Wait | Person:
+    """What a reading says of an unknown create. It looks at most every few minutes; between that nothing is read."""
+    unknown_at = operation.unknown_at or now
+    walks = _walks(operation, since=unknown_at + SETTLE)
+    due_at = max(unknown_at + SETTLE, walks[-1].started_at + BETWEEN_WALKS) if walks else unknown_at + SETTLE
+    if now < due_at:
+        return Wait(due_at, operation.summary)
+    found = _find(operation, provider, now=now)
+    if found is None:
+        return Wait(
+            now + AFTER_A_BROKEN_WALK, _("The provider's list could not be read to its end. Looking again soon.")
         )
-        if not begun:
-            return Findings(None)  # another walk is under way: its result serves as well
-        scan = reconcile.walk(scan, provider, clock=clock, beat=beat)
+    matches = [each for each in found if each.verdict == MATCH]
+    result = {"candidates": [asdict(each) for each in found[:CANDIDATES_SHOWN]]}
+    if len(matches) == 1:
+        done = recall({"account_id": matches[0].provider_id, "proof": {"by": "e-mail and offerings"}})
+        return Done(_("Found in the list as %(id)s.") % {"id": matches[0].provider_id}, done.account, done.result)
+    if matches:
+        return Person("several", _("More than one account fits. A person must say which one it is."), result)
+    absent_long = now >= unknown_at + ABSENT_AFTER and len(walks) + 1 >= WALKS
+    doubtful = any(each.verdict == INCONCLUSIVE for each in found)
+    if doubtful and absent_long:
+        return Person("doubtful", _("There is an account that it may have made, and nothing proves it."), result)
+    if absent_long:
+        return NotDone(_("Looked through the whole list three times: it was not created. It is sent again."))
+    again = now + BETWEEN_WALKS
+    return Wait(again, _("Looked through the whole list: not there so far. Looking again; a person may decide sooner."))
+
+
+def _walks(operation: Operation, *, since: datetime) -> list[Scan]:
+    """Complete walks that speak of this create, oldest first."""
+    complete = Scan.objects.filter(connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=since)
+    return list(complete.order_by("started_at")[:WALKS])
+
+
+def _find(operation: Operation, provider: Provider, *, now: datetime) -> list[Candidate] | None:
+    """Look for the account with a complete walk that begins now; None where there is no such walk."""
+    scan, begun = reconcile.begin(
+        connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now
+    )  # fmt: skip
+    if not begun:
+        return None  # another walk is under way: the next look has its result
+    through = partial(engine.keeping_the_lease, operation)
+    scan = reconcile.walk(scan, provider, clock=lambda: now, through=through, patience=PATIENCE)
     if scan.state != Scan.State.COMPLETE:
-        return Findings(None)
-    found = tuple(_look(operation, sighting, provider) for sighting in candidates_of(operation, scan))
-    return Findings(scan, found)
+        return None
+    return [_look(operation, sighting, provider) for sighting in candidates_of(operation, scan)]
 
 
 def candidates_of(operation: Operation, scan: Scan) -> list[Sighting]:
@@ -135,7 +148,3 @@ def _verdict(email: str, offerings: str) -> str:
     if email == "different":
         return MISMATCH
     return MATCH if email == "same" and offerings == "same" else INCONCLUSIVE
-
-
-def is_taken(operation: Operation, provider_id: str) -> bool:
-    return Account.objects.filter(connection=operation.connection, provider_id=provider_id).exists()

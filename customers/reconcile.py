@@ -5,7 +5,7 @@ end of the list or that cannot be believed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 import structlog
@@ -40,7 +40,7 @@ BELIEVABLE_COUNT = 5
 NIGHTLY_HOUR, NIGHTLY_TRIES = 2, 3
 S = Scan.State
 Clock = Callable[[], datetime]
-Beat = Callable[[], None]
+Through = Callable[[Iterator[RemoteAccount]], Iterable[RemoteAccount]]
 
 
 class GivenUp(Exception):
@@ -78,30 +78,38 @@ def expire(*, connection: Connection, now: datetime) -> None:
 
 
 def walk(
-    scan: Scan, provider: Provider, *, clock: Clock = timezone.now, beat: Callable[[], None] | None = None
+    scan: Scan,
+    provider: Provider,
+    *,
+    clock: Clock = timezone.now,
+    through: Through = iter,
+    patience: float = PATIENCE,
 ) -> Scan:
-    """Read the whole list and keep it. `beat` is called now and then, for a caller that holds a lease of its own.
+    """Read the whole list and keep it. Rows pass `through`, for a caller that holds a lease of its own meanwhile.
 
     Never raises `ProviderError`: then the walk is incomplete, its message says why, and nothing else was written.
     """
     try:
-        return _walk(scan, provider, clock, beat)
+        return _walk(scan, through(provider.list_accounts(patience=patience)), clock)
     except GivenUp:
         scan.refresh_from_db()
         return scan
 
 
-def _walk(scan: Scan, provider: Provider, clock: Clock, beat: Beat | None) -> Scan:
+def _walk(scan: Scan, rows: Iterable[RemoteAccount], clock: Clock) -> Scan:
     found: dict[str, RemoteAccount] = {}
     try:
-        for remote in provider.list_accounts(patience=PATIENCE):
+        for remote in rows:
             found[remote.id] = remote
             if len(found) % BATCH == 0:
                 _renew(scan, clock())
-                if beat:
-                    beat()
     except ProviderError as error:
         return _end(scan, S.INCOMPLETE, now=clock(), message=str(error))
+    except GivenUp:
+        raise
+    except BaseException:
+        _end(scan, S.INCOMPLETE, now=clock(), message=_("It was broken off."))
+        raise
     heard_from(connection_id=scan.connection_id, now=clock())
     if refusal := _not_believable(scan, found):
         return _end(scan, S.REFUSED, now=clock(), message=refusal, seen=len(found))
