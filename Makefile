@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format check-deploy screenshots clean
+.PHONY: help install run test lint format check-deploy screenshots sdk-check clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -37,6 +37,9 @@ check-deploy: $(STAMP) ## Django's and our own deployment checks, with the envir
 
 screenshots: $(STAMP) ## the pictures of README and guide, from a demo of their own
 	@exec $(PY) -m tests.journeys.screenshots
+
+sdk-check: $(STAMP) ## an official SDK of a provider against the sandbox; needs Go
+	@exec $(PY) -m tests.sdk.check
 
 clean: ## caches and test leftovers; never the data in var/
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov test-results .coverage .coverage.*
