@@ -154,7 +154,7 @@ def push(
             base=as_offerings(drift.found), version=account.version, offerings=account.wanted_offerings, **common
         )
     return operations.ask_settings(
-        base=account.settings, version=account.version, changes={str(drift.field): drift.wanted}, **common
+        base=account.settings or {}, version=account.version, changes={str(drift.field): drift.wanted}, **common
     )
 
 
