@@ -1,4 +1,4 @@
-"""Accounts with API keys as rows, for the pages: nothing here speaks to a provider."""
+"""Accounts with API keys: as rows for the pages alone, and at the sandbox."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from customers.models import Account, AccountKey, Connection, KeySecret, SendingDomain
+from customers import connecting, operations
+from customers.models import Account, AccountKey, Connection, Customer, KeySecret, Operation, SendingDomain
 from portal.access.models import User
+from portal.providers import AccountSettings, Profile
+from tests.customers.conftest import Desk
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory
+from tests.support.sandbox import SandboxProcess
 
 SECRET = "aha-sk-" + "canary7Q" * 8
 RECORDS = [
@@ -67,3 +71,35 @@ def domain_of(account: Account, name: str = "mail.larkfield.example", **more: An
     now = timezone.now()
     facts = {"records": [{"required": True, "in_place": None} | row for row in RECORDS], "made_at": now, "read_at": now}
     return SendingDomain.objects.create(account=account, name=name, **(facts | more))
+
+
+def desk_with_keys(sandbox: SandboxProcess) -> Desk:
+    """A member of customer success before a connection to the sandbox that keeps keys."""
+    person = User.objects.create_user(email="success@postkeeper.example", name="Nadia Berg", role="customer_success")
+    facts = {"name": "AhaSend test", "kind": "ahasend", "base_url": sandbox.base_url, "keep_keys": True}
+    connection = connecting.add_connection(
+        actor=None, api_key=sandbox.ahasend_key, facts=facts | {"account_id": sandbox.ahasend_account}
+    )
+    return Desk(sandbox, connection, person)
+
+
+def created_account(desk: Desk, name: str = "Larkfield Outdoor") -> Account:
+    """An account that exists at the sandbox, without a key."""
+    customer = Customer.objects.create(company_name=name, email="ops@larkfield.example")
+    operation = operations.ask_create(
+        actor=desk.person, customer=customer, connection=desk.connection, profile=Profile(email=customer.email),
+        offerings=[], settings=AccountSettings(name, "larkfield.example", 0), is_test=False,
+        client_token=uuid.uuid4().hex, now=timezone.now(),
+    )  # fmt: skip
+    operation = desk.perform(operation)
+    assert operation.state == "succeeded", operation.summary
+    return desk.account(operation)
+
+
+def perform_all(desk: Desk) -> list[Operation]:
+    """Let a worker do whatever is queued; each must have succeeded."""
+    asked = list(Operation.objects.filter(state="queued").order_by("pk"))
+    for operation in asked:
+        done = desk.drain(operation)
+        assert done.state == "succeeded", done.summary
+    return asked

@@ -17,7 +17,7 @@ def text_of(answer: Any) -> str:
 
 def prose_of(answer: Any) -> str:
     """What a person reads: the text without the tags, blanks made one."""
-    within = re.sub(r"</?(a|b|code|small|span|time)\b[^>]*>", "", answer.content.decode())
+    within = re.sub(r"</?(a|b|code|span|time)\b[^>]*>", "", answer.content.decode())
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", within)).split())
 
 

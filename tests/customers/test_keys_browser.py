@@ -1,0 +1,187 @@
+"""Keys in a real browser under the real policy: a secret that is gone on reload, on back and in a second tab."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from customers.models import Account, AccountKey
+from portal.audit.models import AuditEvent
+from tests.customers.conftest import Desk
+from tests.customers.keys import (
+    RECORDS,
+    account_with_keys,
+    created_account,
+    desk_with_keys,
+    domain_of,
+    key_of,
+    perform_all,
+    secret_of,
+)
+from tests.support.factories import OperationFactory
+from tests.support.people import sign_in
+from tests.support.sandbox import SandboxProcess
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+SECRET = re.compile(r"aha-sk-\w{64}")
+
+
+@pytest.fixture(autouse=True)
+def _django_beside_playwright(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Playwright runs an event loop in the test's thread; the ORM is still used synchronously there."""
+    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+
+@pytest.fixture
+def keys_desk(db: None, sandbox: SandboxProcess) -> Desk:
+    return desk_with_keys(sandbox)
+
+
+class Seat:
+    """One person's browser. What the policy refuses or the script throws fails the test."""
+
+    def __init__(self, page: Page, live_server: Any, desk: Desk) -> None:
+        self.page, self.url = page, live_server.url
+        self.complaints: list[str] = []
+        page.on("console", lambda each: self.complaints.append(each.text) if "Policy" in each.text else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        cookies = sign_in(Client(), desk.person).cookies
+        page.context.add_cookies([{"name": n, "value": c.value, "url": live_server.url} for n, c in cookies.items()])
+
+    def open(self, name: str, account: Account, *more: str) -> Page:
+        self.page.goto(self.url + reverse(f"customers:{name}", args=[account.public_id, *more]))
+        return self.page
+
+
+@pytest.fixture
+def seat(live_server: Any, page: Page, keys_desk: Desk) -> Iterator[Seat]:
+    seat = Seat(page, live_server, keys_desk)
+    yield seat
+    assert seat.complaints == []
+
+
+def test_a_new_key_and_its_secret_once(seat: Seat, keys_desk: Desk) -> None:
+    account = created_account(keys_desk)
+    page = seat.open("account-keys", account)
+    expect(page.get_by_text("No API keys")).to_be_visible()
+    page.get_by_role("link", name="Create key").click()
+    page.get_by_label("Label").fill("Web shop")
+    page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_text("Queued").first).to_be_visible()
+    perform_all(keys_desk)
+    # The page follows by itself, reads the list and says that the secret waits.
+    expect(page.get_by_text("The key “Web shop” is made")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("cell", name="Waits for you")).to_be_visible()
+    page.get_by_role("link", name="Fetch the secret").first.click()
+    other = page.context.new_page()
+    other.goto(page.url)
+    page.get_by_role("button", name="Show the secret").click()
+    shown = page.locator("#the-secret")
+    expect(shown).to_have_text(SECRET)
+    secret = shown.inner_text()
+    assert page.url.endswith("/secret/")
+    other.get_by_role("button", name="Show the secret").click()
+    _is_gone(other, secret)
+    page.get_by_role("link", name="I have it").click()
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    page.go_back()
+    _is_gone(page, secret)
+    page.go_forward()
+    page.go_back()
+    page.reload()
+    _is_gone(page, secret)
+    assert AuditEvent.objects.filter(verb="key.secret_shown").count() == 1
+
+
+def test_a_page_kept_for_back_has_no_secret(seat: Seat, keys_desk: Desk) -> None:
+    """Whatever a browser keeps of a page it leaves, the box is empty by then."""
+    account = account_with_keys(keys_desk.connection)
+    secret_of(key_of(account), keys_desk.person)
+    page = seat.open("key-secret", account, "key-1")
+    page.get_by_role("button", name="Show the secret").click()
+    expect(page.locator("#the-secret")).to_be_visible()
+    page.evaluate("window.dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
+    expect(page.locator("[data-once]")).to_be_empty()
+    assert "aha-sk-" not in page.content()
+    storage = page.evaluate("JSON.stringify([Object.entries(sessionStorage), Object.entries(localStorage)])")
+    assert "aha-sk-" not in storage
+
+
+def _is_gone(page: Page, secret: str) -> None:
+    expect(page.get_by_text("It was shown and is gone")).to_be_visible()
+    expect(page.get_by_role("link", name="Rotate the key")).to_be_visible()
+    assert secret not in page.content()
+
+
+def test_single_scopes_show_when_they_are_chosen(seat: Seat, keys_desk: Desk) -> None:
+    page = seat.open("key-create", account_with_keys(keys_desk.connection))
+    scope = page.get_by_label("webhooks:read:all")
+    expect(scope).to_be_hidden()
+    page.get_by_text("Choose single scopes").click()
+    expect(scope).to_be_visible()
+
+
+def test_rotating_in_a_dialog_deletes_the_old_key_after(seat: Seat, keys_desk: Desk) -> None:
+    account = created_account(keys_desk)
+    page = seat.open("key-create", account)
+    page.get_by_label("Label").fill("Web shop")
+    page.get_by_role("button", name="Create key").click()
+    perform_all(keys_desk)
+    old = AccountKey.objects.get()
+    page = seat.open("account-keys", account)
+    page.get_by_label("What to do with Web shop").click()
+    page.get_by_role("link", name="Rotate").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text("Rotate “Web shop”?")
+    dialog.get_by_text("As soon as the new one exists").click()
+    dialog.get_by_role("button", name="Rotate key").click()
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("cell", name="Queued")).to_be_visible()
+    perform_all(keys_desk)
+    new = AccountKey.objects.get(gone_at=None)
+    assert new.key_id != old.key_id
+    expect(page.get_by_text(new.label[-9:])).to_be_visible(timeout=10_000)
+    expect(page.get_by_text(old.label[-9:])).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(seat: Seat, keys_desk: Desk, width: int, scheme: Any) -> None:
+    account, person = account_with_keys(keys_desk.connection), keys_desk.person
+    secret_of(key_of(account, ip_allow_list=["203.0.113.9/32"] * 3), person)
+    secret_of(key_of(account, "key-2", scopes=["domains:read", "accounts:read"]), person, kept=True)
+    OperationFactory(account=account, kind="key_update", state="sending", payload={"key_id": "key-2", "changes": {}})
+    domain = domain_of(
+        account, records=[{"required": True, "in_place": False} | row for row in RECORDS], checked_at=timezone.now()
+    )
+    OperationFactory(
+        account=account, kind="test_message", state="failed", summary="Refused",
+        payload={"sender": f"test@{domain.name}", "recipient": "nadia@postkeeper.example"},
+    )  # fmt: skip
+    seat.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    seat.page.set_viewport_size({"width": width, "height": 900})
+    of_a_key = [(f"key-{name}", "key-1") for name in ("edit", "rotate", "delete", "secret")]
+    for name, *more in [("account-keys",), ("key-create",), *of_a_key, ("account-sending",), ("domain", domain.name)]:
+        _look(seat.open(name, account, *more), name)
+    seat.open("key-create", account).get_by_text("Choose single scopes").click()
+    seat.page.get_by_role("button", name="Create key").click()
+    expect(seat.page.get_by_text("Tick at least one scope").first).to_be_visible()
+    _look(seat.page, "a refused form")
+    seat.open("key-secret", account, "key-1").get_by_role("button", name="Show the secret").click()
+    expect(seat.page.locator("#the-secret")).to_be_visible()
+    _look(seat.page, "the secret")
+
+
+def _look(page: Page, name: str) -> None:
+    faults = Axe().run(page).response["violations"]
+    assert [(fault["id"], fault["nodes"][0]["html"]) for fault in faults] == [], name
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
