@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from portal.sandbox import accounts, admin_accounts, faults
+from portal.sandbox import accounts, admin_accounts, admin_ahasend, faults
 from portal.sandbox.asked import Asked, Refused, sending_of
 from portal.sandbox.clock import iso, moment_of
 from portal.sandbox.start import add_key, add_organisation
@@ -128,8 +128,9 @@ def switches(asked: Asked) -> object:
 def set_switches(asked: Asked) -> object:
     before = dict(asked.store.switches.changed)
     try:
-        if asked.body.get("default_sending") is not None:
-            sending_of(asked.body["default_sending"])
+        for name in ("default_sending", "aha_default_sending"):
+            if asked.body.get(name) is not None:
+                sending_of(asked.body[name])
         for name, value in asked.body.items():
             asked.store.switches.set(name, value)
     except (UnableToSwitch, Refused):
@@ -213,4 +214,5 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("PUT", "/_admin/catalogue", put_offering),
     ("GET", "/_admin/requests", request_log),
     ("DELETE", "/_admin/requests", clear_log),
+    *admin_ahasend.ACTIONS,
 )

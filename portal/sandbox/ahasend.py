@@ -11,7 +11,15 @@ import re
 import sqlite3
 from collections.abc import Callable
 
-from portal.sandbox import ahasend_accounts, ahasend_keys, ahasend_usage, faults, idempotency
+from portal.sandbox import (
+    ahasend_accounts,
+    ahasend_domains,
+    ahasend_keys,
+    ahasend_messages,
+    ahasend_usage,
+    faults,
+    idempotency,
+)
 from portal.sandbox import ahasend_store as rows
 from portal.sandbox.ahasend_fields import allowed, identifier
 from portal.sandbox.ahasend_scopes import require
@@ -161,8 +169,10 @@ def _account(call: Call, key: sqlite3.Row) -> None:
 def _pace(call: Call) -> None:
     if call.limiter is None:
         return
-    rate, burst = call.switch("aha_rate"), call.switch("aha_burst")
-    if not call.limiter.draw(call.organisation, "standard", rate=rate, burst=burst, now=call.now):
+    kind, rate, burst = "standard", call.switch("aha_rate"), call.switch("aha_burst")
+    if call.operation == "aha-statistics":
+        kind, rate, burst = "statistics", call.switch("aha_statistics_rate"), 1
+    if not call.limiter.draw(call.organisation, kind, rate=rate, burst=burst, now=call.now):
         raise Refused(429, MESSAGES[429])
 
 
@@ -195,6 +205,10 @@ CHILDREN = "/v2/accounts/{account}/sub-accounts"
 CHILD = CHILDREN + "/{child}"
 KEYS = CHILD + "/api-keys"
 KEY = KEYS + "/{key}"
+DOMAINS = "/v2/accounts/{account}/domains"
+DOMAIN = DOMAINS + "/{domain}"
+MESSAGES_OF = "/v2/accounts/{account}/messages"
+STATISTICS = "/v2/accounts/{account}/statistics/transactional/deliverability"
 
 API = Api(
     name="ahasend",
@@ -214,6 +228,19 @@ API = Api(
         _route("aha-key", f"GET {KEY}", ahasend_keys.read, "sub-account-api-keys:read"),
         _route("aha-key-update", f"PUT {KEY}", ahasend_keys.update, "sub-account-api-keys:write"),
         _route("aha-key-delete", f"DELETE {KEY}", ahasend_keys.delete, "sub-account-api-keys:delete"),
+        _route(
+            "aha-unpause", f"POST {CHILD}/domains/{{domain}}/unpause", ahasend_domains.unpause, "sub-accounts:suspend"
+        ),
+        # An account's own side. Where a scope may name a domain, the handler looks.
+        _route("aha-domains", f"GET {DOMAINS}", ahasend_domains.list_domains, "domains:read"),
+        _route("aha-domain-create", f"POST {DOMAINS}", ahasend_domains.create, "domains:write", kept=ORDINARY),
+        _route("aha-domain", f"GET {DOMAIN}", ahasend_domains.read, "domains:read"),
+        _route("aha-domain-delete", f"DELETE {DOMAIN}", ahasend_domains.delete),
+        _route("aha-check-dns", f"POST {DOMAIN}/check-dns", ahasend_domains.check_dns, "domains:write"),
+        _route("aha-message", f"POST {MESSAGES_OF}", ahasend_messages.send, kept=ORDINARY),
+        _route("aha-messages", f"GET {MESSAGES_OF}", ahasend_messages.list_messages),
+        _route("aha-message-read", f"GET {MESSAGES_OF}/{{message}}", ahasend_messages.read),
+        _route("aha-statistics", f"GET {STATISTICS}", ahasend_usage.statistics, "statistics-transactional:read:all"),
     ),
     admit=admit,
     error=error,

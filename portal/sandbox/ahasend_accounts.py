@@ -37,7 +37,7 @@ def find(call: Call) -> sqlite3.Row:
 
 def list_accounts(call: Call) -> Reply:
     visible = call.now - call.switch("aha_list_lag_seconds")
-    query = f"{rows.ACCOUNTS} WHERE child.parent = ? AND child.deleted_at IS NULL AND child.created_at <= ?"
+    query = "SELECT * FROM aha_account_seen WHERE parent = ? AND deleted_at IS NULL AND created_at <= ?"
     return list_reply(call, "sub-accounts", query, (call.organisation, visible), shown)
 
 

@@ -86,22 +86,16 @@ def add_account(
 
 def account(db: sqlite3.Connection, id_: str) -> sqlite3.Row:
     """A sub account or a parent, deleted or not; the parent's suspension comes along."""
-    row: sqlite3.Row | None = db.execute(f"{ACCOUNTS} WHERE child.id = ?", (id_,)).fetchone()
+    row: sqlite3.Row | None = db.execute("SELECT * FROM aha_account_seen WHERE id = ?", (id_,)).fetchone()
     if row is None:
         raise LookupError(f"no account {id_}")
     return row
 
 
-ACCOUNTS = """
-SELECT child.*, coalesce(parent.suspended, 0) AS parent_suspended
-FROM aha_account AS child LEFT JOIN aha_account AS parent ON parent.id = child.parent
-"""
-
-
 def child(db: sqlite3.Connection, parent: str, id_: str, now: float) -> sqlite3.Row | None:
     """A sub account as its parent sees it now: not deleted, not of the future (a late create)."""
     row: sqlite3.Row | None = db.execute(
-        f"{ACCOUNTS} WHERE child.id = ? AND child.parent = ? AND child.deleted_at IS NULL AND child.created_at <= ?",
+        "SELECT * FROM aha_account_seen WHERE id = ? AND parent = ? AND deleted_at IS NULL AND created_at <= ?",
         (id_, parent, now),
     ).fetchone()
     return row
@@ -109,7 +103,7 @@ def child(db: sqlite3.Connection, parent: str, id_: str, now: float) -> sqlite3.
 
 def children(db: sqlite3.Connection, parent: str) -> list[sqlite3.Row]:
     """All there ever were, deleted ones included."""
-    return db.execute(f"{ACCOUNTS} WHERE child.parent = ? ORDER BY child.seq", (parent,)).fetchall()
+    return db.execute("SELECT * FROM aha_account_seen WHERE parent = ? ORDER BY seq", (parent,)).fetchall()
 
 
 def status_of(row: sqlite3.Row) -> str:
@@ -232,26 +226,20 @@ def _domain_id(db: sqlite3.Connection, account_id: str, scope: str) -> str | Non
 def page(
     db: sqlite3.Connection, query: str, values: Sequence[object], wanted: Page, *, newest_first: bool = False
 ) -> tuple[list[sqlite3.Row], bool, bool]:
-    """One page of `query` (which ends in a WHERE) in the order of `seq`, and whether there is more before and after it.
+    """One page of `query` (which ends in its WHERE) in the order of `seq`, and whether there is more before and after.
 
     Places are row numbers: whatever is added or deleted between two pages, no row that stays is missed or comes twice.
     """
-    column = "child.seq" if query is ACCOUNTS or ACCOUNTS in query else "seq"
-    ahead, back = ("<", ">") if newest_first else (">", "<")
-    order = f"{column} DESC" if newest_first else column
-    reverse = column if newest_first else f"{column} DESC"
+    onward, back = ("AND seq < ?", "AND seq > ?") if newest_first else ("AND seq > ?", "AND seq < ?")
+    forward, reverse = ("ORDER BY seq DESC", "ORDER BY seq") if newest_first else ("ORDER BY seq", "ORDER BY seq DESC")
     if wanted.before is not None:
-        rows = db.execute(
-            f"{query} AND {column} {back} ? ORDER BY {reverse} LIMIT ?", (*values, wanted.before, wanted.limit)
-        ).fetchall()[::-1]
+        found = db.execute(f"{query} {back} {reverse} LIMIT ?", (*values, wanted.before, wanted.limit)).fetchall()[::-1]
     elif wanted.after is not None:
-        rows = db.execute(
-            f"{query} AND {column} {ahead} ? ORDER BY {order} LIMIT ?", (*values, wanted.after, wanted.limit)
-        ).fetchall()
+        found = db.execute(f"{query} {onward} {forward} LIMIT ?", (*values, wanted.after, wanted.limit)).fetchall()
     else:
-        rows = db.execute(f"{query} ORDER BY {order} LIMIT ?", (*values, wanted.limit)).fetchall()
-    if not rows:
+        found = db.execute(f"{query} {forward} LIMIT ?", (*values, wanted.limit)).fetchall()
+    if not found:
         return [], False, False
-    earlier = db.execute(f"{query} AND {column} {back} ? LIMIT 1", (*values, rows[0]["seq"])).fetchone()
-    later = db.execute(f"{query} AND {column} {ahead} ? LIMIT 1", (*values, rows[-1]["seq"])).fetchone()
-    return rows, earlier is not None, later is not None
+    earlier = db.execute(f"{query} {back} LIMIT 1", (*values, found[0]["seq"])).fetchone()
+    later = db.execute(f"{query} {onward} LIMIT 1", (*values, found[-1]["seq"])).fetchone()
+    return found, earlier is not None, later is not None

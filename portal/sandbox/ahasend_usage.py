@@ -7,14 +7,15 @@ parent's, so that they add up as well.
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from portal.sandbox import accounts
 from portal.sandbox import ahasend_store as rows
-from portal.sandbox.clock import day_of, iso, midnight
+from portal.sandbox.clock import DAY, day_of, iso, midnight
 from portal.sandbox.store import Store
-from portal.sandbox.usage import Cycle, cycle_at, cycle_use
+from portal.sandbox.usage import Cycle, cycle_at, cycle_use, use_by_day
 from portal.sandbox.wire import Call, Reply, json_reply
 
 NOTE = "Sandbox note: shares of one pooled invoice, in proportion to volume; not list prices."
@@ -51,9 +52,11 @@ class Bill:
 
 
 def bill(store: Store, parent_id: str, cycle: Cycle, now: float) -> Bill:
+    """What a period looks like now, or looked like in its last second."""
+    then = min(now, midnight(cycle.end) - 1)
     parent = rows.account(store.db, parent_id)
-    known = [row for row in rows.children(store.db, parent_id) if row["created_at"] <= now]
-    removed = [row for row in known if _gone(row, now)]
+    known = [row for row in rows.children(store.db, parent_id) if row["created_at"] <= then]
+    removed = [row for row in known if _gone(row, then)]
     counts = {row["id"]: _count(store.db, row, cycle, now) for row in (parent, *known)}
     price = Decimal(str(store.switches["aha_price_per_thousand"]))
     return Bill(cycle, parent, [row for row in known if row not in removed], removed, counts, price)
@@ -67,6 +70,23 @@ def period_at(now: float) -> Cycle:
 def read(call: Call) -> Reply:
     current = bill(call.store, call.organisation, period_at(call.now), call.now)
     return json_reply(200, shown(current, call.switch("aha_currency")))
+
+
+def statistics(call: Call) -> Reply:
+    """Deliverability of the account's own mail, day by day of the current period: here everything is delivered."""
+    cycle = period_at(call.now)
+    history = accounts.history_by_id(call.db, call.organisation)
+    used = use_by_day(history, cycle.start, day_of(call.now), call.now)
+    return json_reply(200, {"object": "list", "data": [_day(day, count) for day, count in sorted(used.items())]})
+
+
+def _day(day: date, count: int) -> dict[str, Any]:
+    start = midnight(day)
+    others = dict.fromkeys(
+        ("deferred_count", "bounced_count", "failed_count", "suppressed_count", "opened_count", "clicked_count"), 0
+    )
+    sent = {"reception_count": count, "delivered_count": count}
+    return {"from_timestamp": iso(start), "to_timestamp": iso(start + DAY), **sent, **others}
 
 
 def shown(of: Bill, currency: str) -> dict[str, Any]:

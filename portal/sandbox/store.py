@@ -66,6 +66,9 @@ CREATE TABLE IF NOT EXISTS aha_account (
     reason TEXT, odd_status TEXT, member_count INTEGER NOT NULL DEFAULT 0, created_at REAL NOT NULL, deleted_at REAL
 );
 CREATE INDEX IF NOT EXISTS aha_account_by_parent ON aha_account (parent, seq);
+CREATE VIEW IF NOT EXISTS aha_account_seen AS
+    SELECT own.*, coalesce(parent.suspended, 0) AS parent_suspended
+    FROM aha_account AS own LEFT JOIN aha_account AS parent ON parent.id = own.parent;
 CREATE TABLE IF NOT EXISTS aha_key (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES aha_account (id),
     label TEXT NOT NULL, public_key TEXT NOT NULL, secret TEXT NOT NULL UNIQUE, scopes TEXT NOT NULL,

@@ -36,6 +36,7 @@ SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type]] = {
     "aha_scope_check": ("after-lookup", ("after-lookup", "before-lookup")),
     "aha_rate": (100, float),
     "aha_burst": (200, int),
+    "aha_statistics_rate": (1, float),
     "aha_rate_check": ("before-lookup", ("before-lookup", "after-lookup")),
     "aha_rate_retry_after": (0, int),
     "aha_random_texts": (False, bool),

@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
+from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY, AhaSendAdmin
+
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sandbox-key-global"
 EU_KEY = "sandbox-key-eu"
 ADMIN_KEY = "sandbox-admin"
-AHASEND_KEY = "aha-sk-" + "sandbox0" * 8
-AHASEND_ACCOUNT = "c0a4f6f2-8f0e-4a3b-8a58-6f6b3d1f2e90"
 START_SECONDS = 20
 # No environment proxy between a test and its own machine.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -165,6 +165,11 @@ class SandboxAdmin:
     def clear_requests(self) -> None:
         self.call("DELETE", "requests")
 
+    @property
+    def aha(self) -> AhaSendAdmin:
+        """AhaSend's parents, sub accounts, keys and domains."""
+        return AhaSendAdmin(self.call)
+
     def reset(self) -> None:
         """Back to the start: no accounts, no faults, switches and clock as they were, the same keys."""
         self.call("POST", "reset")
@@ -211,6 +216,30 @@ class SandboxClient:
         return self.send("GET", path, headers={"on-behalf-of": f"account-id {account_id}"})
 
 
+class AhaSendClient(SandboxClient):
+    """The same with an AhaSend key and the account it belongs to, a parent or a sub account."""
+
+    def __init__(self, base_url: str, key: str | None, account: str) -> None:
+        super().__init__(base_url, key)
+        self.account = account
+
+    def own(self, path: str = "") -> str:
+        return f"/v2/accounts/{self.account}{path}"
+
+    def child(self, account_id: str = "", path: str = "") -> str:
+        """The path of the sub accounts, of one of them, or of something of it."""
+        return self.own(f"/sub-accounts{'/' if account_id else ''}{account_id}{path}")
+
+    def create_child(self, name: str = "Northwind Oy", *, key: str | None = None, **more: object) -> Answer:
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.send("POST", self.child(), {"name": name, "website": "northwind.test", **more}, headers=headers)
+
+    def create_key(self, account_id: str, label: str = "portal", *, key: str | None = None, **more: object) -> Answer:
+        body = {"label": label, "scopes": ["messages:send:all", "domains:read"], **more}
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.send("POST", self.child(account_id, "/api-keys"), body, headers=headers)
+
+
 class SandboxProcess:
     """`with SandboxProcess() as sandbox:` — the simulator on a free port, ended by its own pid."""
 
@@ -249,6 +278,11 @@ class SandboxProcess:
     @property
     def eu_client(self) -> SandboxClient:
         return SandboxClient(self.base_url, self.eu_key)
+
+    @property
+    def ahasend(self) -> AhaSendClient:
+        """A client with the parent's key."""
+        return AhaSendClient(self.base_url, self.ahasend_key, self.ahasend_account)
 
     def start(self, port: int = 0) -> None:
         if self.data is None:
