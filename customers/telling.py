@@ -87,8 +87,9 @@ def _unknown(operation: Operation) -> str:
     if operation.needs_a_person:
         return _(
             "We sent the request and no usable answer came. We have not sent it again, so there is at most one new "
-            "account. A person must decide."
-        )
+            "account. %(provider)s's list is looked through every few minutes: an account that is provably this one is "
+            "linked; if three readings over a quarter of an hour have none, it is sent again. You may decide sooner."
+        ) % {"provider": operation.connection.provider_label}
     if operation.kind in (K.CREATE, K.KEY_CREATE, K.TEST_MESSAGE):
         return _(
             "We sent the request and no usable answer came. We look for it at %(provider)s; if it is not there, the "
@@ -162,7 +163,9 @@ def _to_come(operation: Operation) -> list[str]:
             return [_("Read back and compare")]
         case S.UNKNOWN if not operation.needs_a_person:
             return [_("Reading back until we know")]
-        case S.UNKNOWN | S.NEEDS_ATTENTION:
+        case S.UNKNOWN:
+            return [_("Found in the list, proven absent, or decided by a person")]
+        case S.NEEDS_ATTENTION:
             return [_("A person decides")]
         case _:
             return []

@@ -6,11 +6,12 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 
-from customers.models import Connection, Operation
+from customers.models import Connection, Operation, Scan
 from customers.states import OPEN, OperationKind, OperationState
 from portal.access.models import User
 from portal.states import operation_state_choices
@@ -126,3 +127,47 @@ def waits_for(operation: Operation) -> Operation | None:
         return None
     earlier = Operation.objects.open().filter(account=operation.account_id, pk__lt=operation.pk)
     return earlier.order_by("-pk").first()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An account that an unknown create may have made, as the last look at the list found it."""
+
+    provider_id: str
+    made_at: datetime | None
+    named: str
+    email: str
+    offerings: str
+    verdict: str
+
+
+def candidates_of(operation: Operation) -> list[Candidate]:
+    return [
+        Candidate(
+            provider_id=str(row.get("provider_id", "")),
+            made_at=_moment(row.get("made_at") or row.get("created_at") or ""),
+            named=str(row.get("name", "")),
+            email=str(row.get("email", "")),
+            offerings=str(row.get("offerings", "")),
+            verdict=str(row.get("verdict", "")),
+        )
+        for row in operation.result.get("candidates", [])
+    ]
+
+
+def looks_at_the_list(operation: Operation) -> tuple[int, datetime | None]:
+    """How often the provider's whole list was read since nobody knows, and when last."""
+    if operation.unknown_at is None or operation.kind != K.CREATE:
+        return 0, None
+    since = Scan.objects.filter(
+        connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=operation.unknown_at
+    )
+    found = since.aggregate(n=Count("pk"), last=Max("started_at"))
+    return found["n"], found["last"]
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

@@ -6,11 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from customers import proof, provisioning, reconcile
 from customers.models import Account, Connection, Operation, Scan, Sighting
 from tests.customers.conftest import ADDON, PACKAGE, Desk
+from tests.customers.pages import text_of
+from tests.support.people import sign_in
 
 HELD = [{"name": each.name, "type": each.type, "quantity": 1} for each in (PACKAGE, ADDON)]
 
@@ -190,3 +194,23 @@ def test_without_the_probe_the_lane_holds_the_next_create_back(desk: Desk) -> No
     assert first.state == "succeeded"
     assert desk.drain(second).state == "succeeded"
     assert len(desk.sandbox.admin.accounts()) == 2
+
+
+def test_the_candidates_stand_side_by_side_and_one_is_linked(desk: Desk, client: Client) -> None:
+    operation = unknown(desk, "create-then-504")
+    by_hand = console(desk)
+    later(desk, operation, seconds=121)
+    staff = sign_in(client, desk.person)
+    page = staff.get(reverse("customers:operation", args=[operation.public_id]))
+    shown = text_of(page)
+    assert "Candidates" in shown
+    assert shown.count("Strong") == 2
+    assert "Read once since then" in shown
+    ours = next(each["provider_id"] for each in operation.result["candidates"] if each["provider_id"] != by_hand)
+    done = staff.post(
+        reverse("customers:operation-decide", args=[operation.public_id]),
+        {"choice": "link", "provider_id": ours, "reason": "The console's log names the API for this one"},
+    )
+    assert done.status_code == 303
+    operation.refresh_from_db()
+    assert (operation.state, desk.account(operation).provider_id) == ("succeeded", ours)
