@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.forms.fields import CountField, HostField, host_of
-from portal.formats import number_text
 from portal.providers import AccountSettings
 
 CAP_MAX = 1_000_000_000
@@ -102,13 +101,6 @@ def fields_of(settings: AccountSettings) -> dict[str, Any]:
 def settings_of_facts(facts: Mapping[str, Any]) -> dict[str, str]:
     """The name and website that a customer's facts suggest."""
     return {"name": str(facts.get("company_name") or ""), "website": host_of(str(facts.get("website") or ""))}
-
-
-def cap_text(cap: int | None) -> str:
-    """ "No cap", "250,000 e-mails a month", or "" where it is not known."""
-    if cap is None:
-        return ""
-    return _("%(n)s e-mails a month") % {"n": number_text(cap)} if cap else _("No cap")
 
 
 class SeenSettingsField(forms.Field):

@@ -12,10 +12,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import catalogue
+from customers import catalogue, rights
 from customers.hands_on import why_no_sign_in
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
+from customers.queries.words import cap_text
 from customers.states import OPEN, OperationKind, OperationState
 from portal import providers
 
@@ -38,6 +39,15 @@ class OfferingLine:
 
 
 @dataclass(frozen=True)
+class SettingLine:
+    """One setting as read (before the first reading: as asked). `asked` is what it becomes when what runs succeeds."""
+
+    label: str
+    value: str
+    asked: str = ""
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What the state means here and what to do next; `kind` is the notice's."""
 
@@ -51,9 +61,11 @@ class AccountPage:
     account: Account
     lines: list[OfferingLine]
     gives: str
+    settings: list[SettingLine]
     running: list[Operation]
     failed: Operation | None
     operations_count: int
+    keys_count: int | None
     # An operation has just succeeded and the account was not read since: the page looks again by itself.
     read_back_due: bool
     explanation: Explanation | None = field(default=None)
@@ -65,8 +77,12 @@ class AccountPage:
 
     @property
     def waiting(self) -> int:
-        """How many stand behind the one in front."""
-        return max(0, len(self.running) - 1)
+        """How many stand behind the one in front, but for those that follow it and are shown with it."""
+        if not self.running:
+            return 0
+        first = self.running[0]
+        together = {first.pk, first.follows_id or first.pk}
+        return sum(each.pk not in together and each.follows_id not in together for each in self.running)
 
     @property
     def exists(self) -> bool:
@@ -82,10 +98,28 @@ class AccountPage:
             "suspend": self.exists and writes and self.account.state in MAY_SEND,
             "unsuspend": self.exists and writes and self.account.state == AccountState.STOPPED_BY_US,
             "offerings": self.exists and can.offerings,
+            "settings": self.exists and can.settings,
             "sign_in": not why_no_sign_in(self.account),
             "refresh": self.exists,
             "delete": self.exists,
+            "username": self.exists and can.usernames,
         }
+
+    @cached_property
+    def lacks(self) -> dict[str, str]:
+        """Acts that the state allows and our own credential does not, each with the scope to grant."""
+        connection = self.account.connection
+        scopes = {
+            kind: rights.missing_scope(connection, kind) for kind in ("suspend", "unsuspend", "settings", "delete")
+        }
+        scopes["refresh"] = rights.missing_read(connection, "accounts")
+        return {
+            act: rights.missing_text(connection, scope) for act, scope in scopes.items() if scope and self.may.get(act)
+        }
+
+    @property
+    def lacks_once(self) -> list[str]:
+        return list(dict.fromkeys(self.lacks.values()))
 
 
 def account_page(public_id: uuid.UUID) -> AccountPage:
@@ -95,20 +129,30 @@ def account_page(public_id: uuid.UUID) -> AccountPage:
     running = list(_with_people(operations.filter(state__in=OPEN)).order_by("pk"))
     account = Account.objects.select_related("customer__owner", "connection").get(public_id=public_id)
     last = None if running else _with_people(operations).order_by("-pk").first()
-    failed = last if last and last.state == OperationState.FAILED else None
+    failed = _failure(last)
     known = catalogue.known(account.connection)
     rows = account.offerings if account.offerings is not None else account.desired_offerings
     found = AccountPage(
         account=account,
         lines=_lines(rows, running, known),
         gives=catalogue.gives_text(catalogue.entitlements_of(account.connection, as_offerings(rows), catalogue=known)),
+        settings=_settings(account, running),
         running=running,
         failed=failed,
         operations_count=operations.count(),
+        keys_count=account.keys.filter(gone_at=None).count() if account.connection.capabilities.keys else None,
         read_back_due=_read_back_due(account, last),
     )
     found.explanation = _explanation(found)
     return found
+
+
+def _failure(last: Operation | None) -> Operation | None:
+    """What went wrong last. One that failed because what it follows came to nothing is not the news: its leader is."""
+    if last is None or last.state != OperationState.FAILED:
+        return None
+    leader = last.follows
+    return leader if leader and leader.state == OperationState.FAILED else last
 
 
 def _read_back_due(account: Account, last: Operation | None) -> bool:
@@ -124,7 +168,10 @@ def account_operations(account: Account) -> QuerySet[Operation]:
 
 
 def _with_people(operations: QuerySet[Operation]) -> QuerySet[Operation]:
-    return operations.select_related("requested_by", "connection", "account__customer", "account__connection")
+    return operations.select_related(
+        "requested_by", "connection", "account__customer", "account__connection",
+        "follows__requested_by", "follows__connection",
+    )  # fmt: skip
 
 
 def _lines(
@@ -148,6 +195,22 @@ def _lines(
     return sorted(lines, key=lambda each: (each.type != "package", each.label))
 
 
+def _settings(account: Account, running: list[Operation]) -> list[SettingLine]:
+    if not account.connection.capabilities.settings:
+        return []
+    now = account.settings if account.settings is not None else account.desired_settings
+    asked: dict[str, Any] = {}
+    for each in running:
+        if each.kind == OperationKind.SETTINGS:
+            asked |= each.payload["changes"]
+    words = {name: lambda value: str(value or "") for name in ("name", "website")} | {"monthly_cap": cap_text}
+    labels = {"name": _("Name"), "website": _("Website"), "monthly_cap": _("Monthly cap")}
+    return [
+        SettingLine(label, words[name](now.get(name)), words[name](asked[name]) if name in asked else "")
+        for name, label in labels.items()
+    ]
+
+
 # -- what the state asks of people -----------------------------------------------------------------------------
 
 
@@ -161,6 +224,8 @@ def _explanation(found: AccountPage) -> Explanation | None:
             return Explanation(
                 "warn", _("We suspended this account."), _stopped_by(account) or _("Unsuspend lets it send again.")
             )
+        case AccountState.STOPPED_BY_PROVIDER if because := _held_because(account):
+            return Explanation("warn", *because)
         case AccountState.STOPPED_BY_PROVIDER:
             return Explanation(
                 "warn",
@@ -183,6 +248,13 @@ def _explanation(found: AccountPage) -> Explanation | None:
             return _unknown(account, name)
         case _:
             return None
+
+
+def _held_because(account: Account) -> tuple[str, str] | None:
+    """What the provider's own word for the stop means, and who can lift it."""
+    known = {word: (what, who) for word, what, who in account.connection.capabilities.held_because}
+    found = known.get(account.state_raw)
+    return (_(found[0]), _(found[1])) if found else None
 
 
 def _unknown(account: Account, name: dict[str, str]) -> Explanation:

@@ -22,10 +22,13 @@ from customers.operations import UnableToAsk
 from customers.people import UnableToChange, add_account
 from customers.queries import operations as operation_queries
 from customers.queries.accounts import AccountPage, account_page
+from customers.queries.keys import SecretPlace, keys_page
 from customers.queries.timeline import timeline_of_account
+from customers.queries.together import together
 from customers.states import OperationKind, OperationState
 from customers.views.common import go_to, is_fragment, person
 from customers.views.opening import part_context, part_of, say_remarks
+from portal.access.models import User
 
 
 @require_GET
@@ -37,8 +40,16 @@ def account_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "here": reverse("customers:account-timeline", args=[public_id]),
         "page_url": request.path,
         "note_form": NoteForm(),
+        "yours": _secrets_waiting(context["account"], person(request)),
     }
     return render(request, "customers/account.html", context)
+
+
+def _secrets_waiting(account: Account, viewer: User) -> list[SecretPlace]:
+    """Secrets of new keys that this person asked for and may look at now."""
+    if not account.connection.capabilities.keys:
+        return []
+    return keys_page(account, viewer=viewer, now=timezone.now()).yours
 
 
 def _page_or_404(public_id: uuid.UUID) -> AccountPage:
@@ -66,13 +77,15 @@ def running_card(operation: Operation | None) -> dict[str, Any]:
     """What the card of a running operation shows; later it reads itself again."""
     if operation is None:
         return {"operation": None}
+    card = together(operation)
+    front = card.front
+    behind = operation_queries.waits_for(front.operation)
     return {
         "operation": operation,
-        "headline": telling.headline_of(operation),
-        "story": telling.story_of(operation),
-        "step_lines": telling.steps_of(operation),
-        "behind": operation_queries.waits_for(operation),
-        "running": True,
+        "together": card,
+        "headline": front.headline,
+        "story": front.story,
+        "behind": behind if behind and behind.pk not in {part.operation.pk for part in card.parts} else None,
     }
 
 

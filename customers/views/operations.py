@@ -18,8 +18,11 @@ from customers.forms.offerings import new_token
 from customers.models import Operation
 from customers.operations import UnableToAsk
 from customers.queries import operations as queries
-from customers.states import FINAL, ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
+from customers.queries.together import Part, together
+from customers.queries.words import cap_text
+from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.views.common import go_to, is_fragment, person
+from portal.access.models import User
 from portal.access.permissions import allowed
 
 S = OperationState
@@ -40,15 +43,20 @@ def operation_row(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_GET
 def operation_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The card with the steps. It asks again by itself; when the operation has ended the page is told so once."""
+    """The card with the steps. It asks again by itself; when an operation in it has ended the page is told so once."""
     operation = _operation_or_404(public_id)
     card = _card(operation) | {"bare": "bare" in request.GET}
     response = render(request, "customers/_operation_progress.html", card)
-    if is_fragment(request) and operation.is_final:
-        response["HX-Trigger"] = "operation-ended"
-    elif is_fragment(request) and operation.needs_a_person and request.GET.get("was") != operation.state:
-        response["HX-Trigger"] = "operation-stuck"
+    if is_fragment(request) and (news := _news(card["together"].changed_since(request.GET.get("was", "")))):
+        response["HX-Trigger"] = news
     return response
+
+
+def _news(changed: list[Operation]) -> str:
+    """The event that tells the page of operations that changed; "" where the card alone is news enough."""
+    if any(operation.is_final for operation in changed):
+        return "operation-ended"
+    return "operation-stuck" if any(operation.needs_a_person for operation in changed) else ""
 
 
 @require_GET
@@ -133,12 +141,16 @@ def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, statu
         "profile": operation.payload.get("profile", {}),
         "form": form,
         "choices": choices_of(operation) if may else (),
+        "candidates": queries.candidates_of(operation) if operation.state in WAITS_FOR_A_PERSON else [],
+        "looks": queries.looks_at_the_list(operation),
         "waits_for_a_person": operation.state in WAITS_FOR_A_PERSON,
         "may_exist": may_exist(operation),
         "may_act": may,
         "can_retry": _can_retry(operation),
         "retries": list(operation.retries.all()),
         "followers": list(operation.followers.all()),
+        "failed_parts": _failed_besides(operation, person(request)),
+        "settings": _settings_asked(operation),
         "client_token": new_token(),
         "bare": True,  # the page itself says who asked and how it stands
     }
@@ -152,10 +164,26 @@ def _card(operation: Operation) -> dict[str, Any]:
         "connection": operation.connection,
         "headline": telling.headline_of(operation),
         "story": telling.story_of(operation),
-        "step_lines": telling.steps_of(operation),
+        "together": together(operation),
+        "running": not operation.is_final,
         "behind": queries.waits_for(operation),
-        "running": operation.state not in FINAL,
     }
+
+
+def _failed_besides(operation: Operation, user: User) -> list[tuple[Part, bool]]:
+    """What was asked together with a finished operation and failed by itself, and whether it can be sent again alone."""
+    if operation.state != S.SUCCEEDED:
+        return []
+    failed = [part for part in together(operation).parts if part.operation.state == S.FAILED]
+    may = {each: allowed(user.role, ROUTE_OF_KIND[each], "POST") for each in OperationKind}
+    return [(part, may[OperationKind(part.operation.kind)] and _can_retry(part.operation)) for part in failed]
+
+
+def _settings_asked(operation: Operation) -> dict[str, Any] | None:
+    """Name, website and cap of a create, or what a change of settings was to change, in words."""
+    asked = operation.payload.get("changes") if operation.kind == OperationKind.SETTINGS else None
+    asked = asked or operation.payload.get("settings")
+    return asked and {**asked, "cap": cap_text(asked.get("monthly_cap"))}
 
 
 def _can_retry(operation: Operation) -> bool:

@@ -1,11 +1,207 @@
-"""An account's name, website and monthly cap."""
+"""The editor of an account's name, website and monthly cap."""
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods
+
+from customers import observations, rights
+from customers.forms.offerings import new_token
+from customers.forms.settings import ChangeSettingsForm, SettingsForm
+from customers.models import Account, Operation
+from customers.operations import StaleVersion, UnableToAsk, ask_settings
+from customers.queries.words import cap_text
+from customers.states import OperationKind, OperationState
+from customers.views.common import account_or_404, go_to, open_kind_of, person
+from portal.providers import AccountSettings, ProviderError
+from portal.vault import CannotOpen
+
+LABELS = {"name": _("Name"), "website": _("Website"), "monthly_cap": _("Monthly cap")}
 
 
+@dataclass(frozen=True)
+class Reading:
+    """The settings the editor starts from, and how sure we are of them."""
+
+    settings: AccountSettings
+    at: datetime | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    label: str
+    saw: str
+    now: str
+    yours: str
+
+
+@require_http_methods(["GET", "POST"])
 def account_settings(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    raise Http404
+    """GET reads the settings at the provider and shows them. POST asks to change what differs from them."""
+    account = account_or_404(public_id)
+    if not account.connection.capabilities.settings:
+        raise Http404
+    if not account.provider_id:
+        messages.warning(request, _("The account does not exist at the provider yet."))
+        return go_to(request, "customers:account", account.public_id)
+    if request.method == "POST":
+        return _ask(request, account)
+    reading = _read(account)
+    if failed := _conflicting(account, request.GET.get("conflict", "")):
+        saw, wanted = (AccountSettings(**failed.result[key]) for key in ("base", "wanted"))
+        return _conflict_page(request, account, reading, saw=saw, wanted=wanted, reason=failed.reason)
+    form = SettingsForm(start=reading.settings)
+    return _page(request, account, form, ChangeSettingsForm(initial=_start(account, reading)), reading)
+
+
+def _ask(request: HttpRequest, account: Account) -> HttpResponse:
+    form, change = SettingsForm(request.POST), ChangeSettingsForm(request.POST)
+    valid = form.is_valid() & change.is_valid()
+    base: AccountSettings | None = change.cleaned_data.get("base")
+    if base is None:
+        messages.warning(request, _("The page was out of date. Nothing was sent."))
+        return go_to(request, "customers:account-settings", account.public_id)
+    reading = Reading(base, _read_at(change))
+    if not valid or not _cap_is_meant(account, base, form, change):
+        return _page(request, account, form, change, reading, status=422)
+    values, wanted = change.cleaned_data, form.settings
+    try:
+        ask_settings(
+            actor=person(request), account=account, base=asdict(base), version=values["version"],
+            changes=_changes(base, wanted), reason=values["reason"], client_token=values["client_token"],
+            now=timezone.now(), request=request,
+        )  # fmt: skip
+    except StaleVersion as stale:
+        current = account_or_404(stale.current.public_id)
+        return _conflict_page(
+            request, current, _read(current), saw=base, wanted=wanted, reason=values["reason"], status=409
+        )
+    except UnableToAsk as refusal:
+        form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        return _page(request, account, form, change, reading, status=422)
+    for remark in form.remarks:
+        messages.info(request, remark)
+    return go_to(request, "customers:account", account.public_id)
+
+
+def _changes(base: AccountSettings, wanted: AccountSettings) -> dict[str, Any]:
+    before = asdict(base)
+    return {name: value for name, value in asdict(wanted).items() if value != before[name]}
+
+
+def _cap_is_meant(account: Account, base: AccountSettings, form: SettingsForm, change: ChangeSettingsForm) -> bool:
+    """A new cap that is below what was used already needs a tick: what the provider does then is not documented."""
+    cap = form.settings.monthly_cap
+    if cap in (0, base.monthly_cap) or account.usage_used is None or cap >= account.usage_used:
+        return True
+    if change.cleaned_data["below_use"]:
+        return True
+    change.add_error("below_use", _("More than that was sent in this period already. Tick this if it is meant."))
+    return False
+
+
+# -- the page ---------------------------------------------------------------------------------------------------
+
+
+def _conflict_page(
+    request: HttpRequest,
+    account: Account,
+    reading: Reading,
+    *,
+    saw: AccountSettings,
+    wanted: AccountSettings,
+    reason: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    """The editor with the three values side by side. It goes on from what is there now, with the person's own changes
+    still in the fields."""
+    kept = AccountSettings(**(asdict(reading.settings) | _changes(saw, wanted)))
+    change = ChangeSettingsForm(initial=_start(account, reading) | {"reason": reason})
+    differences = _differences(saw, reading.settings, wanted)
+    return _page(request, account, SettingsForm(start=kept), change, reading, differences=differences, status=status)
+
+
+def _differences(saw: AccountSettings, now: AccountSettings, yours: AccountSettings) -> list[Difference]:
+    """Every setting that changed at the provider, or that the person changed."""
+    rows = [(name, getattr(saw, name), getattr(now, name), getattr(yours, name)) for name in LABELS]
+    return [
+        Difference(LABELS[name], *(cap_text(each) if name == "monthly_cap" else each for each in values))
+        for name, *values in rows
+        if len(set(values)) > 1
+    ]
+
+
+def _page(
+    request: HttpRequest,
+    account: Account,
+    form: SettingsForm,
+    change: ChangeSettingsForm,
+    reading: Reading,
+    *,
+    differences: list[Difference] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    scope = rights.missing_scope(account.connection, OperationKind.SETTINGS)
+    context = {
+        "account": account,
+        "customer": account.customer,
+        "connection": account.connection,
+        "form": form,
+        "change": change,
+        "reading": reading,
+        "cap_now": cap_text(reading.settings.monthly_cap),
+        "differences": differences,
+        "blocked": rights.missing_text(account.connection, scope) if scope else "",
+        "waits_behind": open_kind_of(account),
+    }
+    return render(request, "customers/settings.html", context, status=status)
+
+
+def _read(account: Account) -> Reading:
+    """The settings at the provider now; when they cannot be read, the last ones we have and why."""
+    now = timezone.now()
+    kept = AccountSettings(**(account.settings if account.settings is not None else account.desired_settings))
+    if account.connection.paused:
+        problem = _("%(name)s is paused.") % {"name": account.connection.name}
+        return Reading(kept, account.settings_read_at, problem)
+    try:
+        observations.read_account(account=account, now=now)
+    except (ProviderError, CannotOpen) as error:
+        return Reading(kept, account.settings_read_at, str(error))
+    account.refresh_from_db()
+    return Reading(AccountSettings(**account.settings), now)
+
+
+def _start(account: Account, reading: Reading) -> dict[str, Any]:
+    return {
+        "base": reading.settings, "version": account.version, "client_token": new_token(),
+        "read_at": reading.at.isoformat() if reading.at else "",
+    }  # fmt: skip
+
+
+def _read_at(change: ChangeSettingsForm) -> datetime | None:
+    try:
+        return parse_datetime(change.cleaned_data.get("read_at", ""))
+    except ValueError:
+        return None
+
+
+def _conflicting(account: Account, text: str) -> Operation | None:
+    """The operation of this account that `?conflict=` names, if it did end as a conflict."""
+    try:
+        wanted = uuid.UUID(text)
+    except ValueError:
+        return None
+    ended = account.operations.filter(kind=OperationKind.SETTINGS, state=OperationState.FAILED, error_kind="conflict")
+    return ended.filter(public_id=wanted).first()

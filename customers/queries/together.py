@@ -1,0 +1,62 @@
+"""Operations that were asked together, shown as one: the first, and those that follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from customers import telling
+from customers.models import Operation
+
+
+@dataclass(frozen=True)
+class Part:
+    operation: Operation
+    headline: str
+    story: str
+    steps: list[telling.StepLine]
+
+
+@dataclass(frozen=True)
+class Together:
+    """What one card shows. It has one part for an operation that was asked alone."""
+
+    parts: list[Part]
+
+    @property
+    def first(self) -> Operation:
+        return self.parts[0].operation
+
+    @property
+    def running(self) -> bool:
+        return any(not part.operation.is_final for part in self.parts)
+
+    @property
+    def front(self) -> Part:
+        """The part to be told of: the first that is not finished, else the first that failed, else the last."""
+        open_ones = [part for part in self.parts if not part.operation.is_final]
+        failed = [part for part in self.parts if part.operation.state == "failed"]
+        return (open_ones or failed or self.parts[-1:])[0]
+
+    @property
+    def states(self) -> str:
+        """As the next question brings them back, to be told what changed."""
+        return ",".join(part.operation.state for part in self.parts)
+
+    def changed_since(self, states: str) -> list[Operation]:
+        before = dict(enumerate(states.split(",")))
+        return [part.operation for n, part in enumerate(self.parts) if before.get(n) != part.operation.state]
+
+    @property
+    def needs_a_person(self) -> bool:
+        return self.front.operation.needs_a_person
+
+
+def together(operation: Operation) -> Together:
+    first = operation.follows or operation
+    related = ("account__customer", "connection", "requested_by")
+    followers = first.followers.select_related(*related).order_by("pk")
+    return Together([_part(each) for each in (first, *followers)])
+
+
+def _part(operation: Operation) -> Part:
+    return Part(operation, telling.headline_of(operation), telling.story_of(operation), telling.steps_of(operation))

@@ -1,0 +1,14 @@
+"""Values of accounts in words, the same on every page."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from portal.formats import number_text
+
+
+def cap_text(cap: int | None) -> str:
+    """ "No cap", "250,000 e-mails a month", or "" where it is not known. 0 is no cap."""
+    if cap is None:
+        return ""
+    return _("%(n)s e-mails a month") % {"n": number_text(cap)} if cap else _("No cap")
