@@ -111,8 +111,7 @@ class KeyCreate:
         """Whether the provider should still have the answer that got lost: one key, one send of this generation, no
         answer to it at all, a moment ago. Any answer says that there is nothing to replay."""
         deletes = _deletes(operation)
-        since = operation.attempts.filter(n__gt=deletes[-1].n if deletes else 0)
-        sends = list(since.exclude(outcome=Attempt.Outcome.NOT_SENT).order_by("n"))
+        sends = list(engine.sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
         return (
             len(ours) == 1
             and len(sends) == 1

@@ -261,6 +261,11 @@ def expire_leases(*, now: datetime) -> int:
     return lost
 
 
+def sent(operation: Operation) -> QuerySet[Attempt]:
+    """The sends that reached the provider or may have, oldest first."""
+    return operation.attempts.exclude(outcome=Attempt.Outcome.NOT_SENT).order_by("n")
+
+
 def uncertain(operation: Operation) -> QuerySet[Attempt]:
     """The sends whose outcome nobody knows, oldest first."""
     return operation.attempts.filter(outcome__in=UNCERTAIN).order_by("n")

@@ -1,0 +1,153 @@
+"""A desk at a provider with idempotency keys: the sandbox over HTTP, its clock and ours moved together, and a worker
+that dies where it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic, sleep
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from customers import connecting, dispatcher, engine, operations, provisioning
+from customers.models import Account, Operation
+from customers.operations import FirstKey
+from portal.access.models import User
+from portal.providers import AccountSettings, ApiKey, NewKey, Profile, RemoteAccount
+from tests.customers.conftest import Desk
+from tests.support.sandbox import SandboxProcess
+
+NORTHWIND = AccountSettings("Northwind Oy", "northwind.example", 250_000)
+KEY = NewKey("web shop", ("messages:send:all", "domains:read", "domains:write", "messages:read:all"))
+HOUR = 3_600.0
+# What waits for a time the provider gave waits by the clock on the wall, which no test moves.
+BY_THE_WALL = ("in_progress", "rate", "not_sent")
+
+
+class Died(BaseException):
+    """The worker's process ended here: nothing after this line ran, nothing was tidied up."""
+
+
+@dataclass
+class SubDesk(Desk):
+    """`pass_time` moves the sandbox's clock and ours by the same."""
+
+    passed: timedelta = timedelta()
+
+    @property
+    def now(self) -> datetime:
+        return timezone.now() + self.passed
+
+    def pass_time(self, seconds: float) -> None:
+        if seconds > 0:
+            self.passed += timedelta(seconds=seconds)
+            self.sandbox.admin.move_clock(seconds=seconds)
+
+    def ask_create(  # type: ignore[override]
+        self,
+        settings: AccountSettings = NORTHWIND,
+        *,
+        first_key: FirstKey | None = None,
+        **more: Any,
+    ) -> Operation:
+        return operations.ask_create(
+            actor=self.person, customer=self.customer(), connection=self.connection, profile=Profile(email=""),
+            offerings=[], is_test=False, settings=settings, first_key=first_key, client_token=uuid4().hex,
+            now=self.now, **more,
+        )  # fmt: skip
+
+    def created(self, settings: AccountSettings = NORTHWIND) -> Account:  # type: ignore[override]
+        operation = self.perform(self.ask_create(settings))
+        assert operation.state == "succeeded", operation.summary
+        return self.account(operation)
+
+    def ask(self, kind: str, account: Account, **more: Any) -> Operation:
+        asked = {"reason": "Asked in a test.", "client_token": uuid4().hex, "now": self.now} | more
+        return getattr(operations, f"ask_{kind}")(actor=self.person, account=account, **asked)
+
+    def ask_key(self, account: Account, new: NewKey = KEY, *, keep: bool = False) -> Operation:
+        return self.ask("key_create", account, new=new, keep=keep)
+
+    def perform(self, operation: Operation, *, at: datetime | None = None) -> Operation:
+        assert at is None, "here time is passed, not given"
+        provisioning.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
+        return self._seen(operation)
+
+    def _seen(self, operation: Operation) -> Operation:
+        seen = Operation.objects.select_related("account__customer", "connection", "requested_by").get(pk=operation.pk)
+        if seen.state == "queued" and seen.error_kind in BY_THE_WALL and seen.not_before < self.now:
+            seen.not_before += self.passed
+            seen.save(update_fields=["not_before"])
+        return seen
+
+    def round(self) -> list[int]:
+        """What the dispatcher would poke now, performed."""
+        engine.expire_leases(now=self.now)
+        due = dispatcher.due_operations(now=self.now)
+        for operation_id in due:
+            self.perform(Operation(pk=operation_id))
+        return due
+
+    def drain(self, *operations: Operation, hours: float = 2, rounds: int = 200) -> Operation:
+        """Let time go by, round after round, until these are at rest or the hours are over. Returns the first."""
+        end = self.now + timedelta(hours=hours)
+        for _ in range(rounds):
+            self.round()
+            rows = list(Operation.objects.filter(pk__in=[each.pk for each in operations]))
+            waiting = [each for each in rows if not each.is_final and each.state != "needs_attention"]
+            if not waiting or self.now > end:
+                break
+            due = [row.lease_until or row.not_before for row in waiting]
+            self.pass_time(max((min(due) - self.now).total_seconds() + 1, 1))
+        for each in operations:
+            each.refresh_from_db()
+        return operations[0]
+
+    @contextmanager
+    def dies_at(self, point: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """The next worker that comes to this point is gone; its lease runs out afterwards."""
+
+        def crash_point(name: str) -> None:
+            if name == point:
+                raise Died(name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(provisioning, "crash_point", crash_point)
+            with pytest.raises(Died):
+                yield
+
+    def until(self, found: Callable[[], object], seconds: float = 10) -> None:
+        """Wait on the wall's clock for something at the other end."""
+        end = monotonic() + seconds
+        while not found():
+            assert monotonic() < end, "it did not come about"
+            sleep(0.05)
+
+    # -- what is there, whatever we believe ------------------------------------------------------------------
+
+    def children(self) -> list[RemoteAccount]:
+        return list(self.connect(self.connection).list_accounts())
+
+    def keys(self, account: Account) -> list[ApiKey]:
+        return self.connect(self.connection).keys(account.ref)
+
+    def sent(self, operation: str) -> list[dict[str, Any]]:
+        return self.sandbox.admin.requests(operation)
+
+
+def sub_desk(sandbox: SandboxProcess) -> SubDesk:
+    person = User.objects.create_user("success@postkeeper.example", name="Customer success", role="customer_success")
+    connection = connecting.add_connection(
+        actor=None,
+        api_key=sandbox.ahasend_key,
+        facts={
+            "name": "AhaSend test", "kind": "ahasend", "base_url": sandbox.base_url,
+            "account_id": sandbox.ahasend_account, "keep_keys": True,
+        },
+    )  # fmt: skip
+    return SubDesk(sandbox, connection, person)

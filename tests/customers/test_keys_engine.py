@@ -1,0 +1,389 @@
+"""API keys over real HTTP: in the end one living key whose secret was kept, whatever happened on the way; and what is
+done with a key of the account itself."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from customers import dispatcher, engine, observations, provisioning, secrets
+from customers.actions import action_of
+from customers.models import Account, AccountKey, Attempt, Connection, KeySecret, Operation
+from customers.operations import UnableToAsk
+from customers.secrets import UnableToShow
+from portal.access.models import User
+from portal.audit.models import AuditEvent
+from portal.providers import NewKey, Once
+from tests.customers.sub_accounts import HOUR, KEY, SubDesk, sub_desk
+from tests.support.sandbox import SandboxProcess
+
+
+@pytest.fixture
+def desk(db: None, sandbox: SandboxProcess) -> SubDesk:
+    return sub_desk(sandbox)
+
+
+def _calls(operation: Operation) -> list[tuple[str, str]]:
+    return list(operation.attempts.order_by("n").values_list("call", "outcome"))
+
+
+def _one_living_key(desk: SubDesk, operation: Operation) -> None:
+    """There is one key, we know it, and what we hold is its secret: it opens the account's own side."""
+    operation.refresh_from_db()
+    assert operation.state == "succeeded", operation.summary
+    account = desk.account(operation)
+    (there,) = desk.keys(account)
+    assert operation.result == {"key_id": there.id}
+    assert AccountKey.objects.get(account=account, gone_at=None).key_id == there.id
+    held = KeySecret.objects.exclude(sealed="").get(account=account)
+    assert held.key_id == there.id
+    assert held.open().startswith("aha-sk-")
+    assert desk.connect(desk.connection).sending(account.ref, held.open()).domains() == []
+
+
+# -- creating ----------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_made_and_its_secret_sealed(desk: SubDesk) -> None:
+    operation = desk.perform(desk.ask_key(desk.created()))
+    _one_living_key(desk, operation)
+    row = KeySecret.objects.get()
+    assert (row.holder, row.kept, row.shown_at) == (desk.person, False, None)
+    assert row.expires_at - row.made_at == secrets.WAITS
+    assert _calls(operation) == [("create key", "applied")]
+
+
+# What became of the first send, what follows it, and the calls in order.
+LOST = [
+    # No answer at all and the key is there: the stored answer is fetched.
+    ("reset-after", ["create key unknown", "create key applied"]),
+    ("hang-after", ["create key unknown", "create key applied"]),
+    # Nothing was made: the same is sent again.
+    ("reset-before", ["create key unknown", "create key applied"]),
+    ("status-500", ["create key unknown", "create key applied"]),
+    ("html-502", ["create key unknown", "create key applied"]),
+    # An answer without the secret: there is nothing to replay, or nothing to rely on.
+    ("after-status-500", ["create key unknown", "delete orphan key prepared", "create key applied"]),
+    ("after-status-504", ["create key unknown", "delete orphan key prepared", "create key applied"]),
+    ("truncated", ["create key unknown", "delete orphan key prepared", "create key applied"]),
+    # The provider's own process died behind the key: its lease stands in the way of a replay.
+    (
+        "crash-after",
+        ["create key unknown", "create key rejected", "delete orphan key prepared", "create key applied"],
+    ),
+    ("crash-before", ["create key unknown", "create key rejected", "create key applied"]),
+]
+
+
+@pytest.mark.parametrize(("fault", "calls"), LOST, ids=[row[0] for row in LOST])
+def test_a_create_whose_answer_was_lost(desk: SubDesk, fault: str, calls: list[str]) -> None:
+    account = desk.created()
+    desk.timeouts = 1.0
+    desk.sandbox.admin.arm(fault, "aha-key-create")
+    operation = desk.perform(desk.ask_key(account))
+    assert operation.state == "unknown"
+    desk.drain(operation)
+    assert [call for call, _again in groupby(" ".join(each) for each in _calls(operation))] == calls
+    _one_living_key(desk, operation)
+    assert len({each.request for each in operation.attempts.filter(call="create key")}) == 1
+
+
+@pytest.mark.parametrize("point", ["after_claim", "before_intent", "after_intent", "after_answer"])
+@pytest.mark.parametrize("minutes", [0, 10])
+def test_a_worker_that_dies_at_any_point_leaves_one_key(
+    desk: SubDesk, monkeypatch: pytest.MonkeyPatch, point: str, minutes: int
+) -> None:
+    operation = desk.ask_key(desk.created())
+    with desk.dies_at(point, monkeypatch):
+        desk.perform(operation)
+    desk.pass_time(60 * minutes)
+    desk.drain(operation)
+    _one_living_key(desk, operation)
+    calls = [call for call, _outcome in _calls(operation)]
+    if point == "after_answer":
+        # Within minutes the stored answer is fetched; later the secret is lost, so the key is made anew.
+        assert calls == (["create key", "delete orphan key", "create key"] if minutes else ["create key"] * 2)
+
+
+def test_a_delete_of_an_orphan_whose_answer_was_lost_still_changes_the_generation(desk: SubDesk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("after-status-500", "aha-key-create")
+    desk.sandbox.admin.arm("after-status-500", "aha-key-delete")
+    operation = desk.drain(desk.ask_key(account))
+    assert _calls(operation) == [
+        ("create key", "unknown"), ("delete orphan key", "unknown"), ("create key", "applied"),
+    ]  # fmt: skip
+    _one_living_key(desk, operation)
+
+
+def test_two_keys_of_one_label_are_both_deleted_before_it_is_made_anew(desk: SubDesk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("after-status-500", "aha-key-create")
+    operation = desk.perform(desk.ask_key(account))
+    provider = desk.connect(desk.connection)
+    provider.create_key(account.ref, Once(uuid4().hex, operation.body))
+    desk.drain(operation)
+    assert [outcome for call, outcome in _calls(operation) if call == "delete orphan key"] == ["prepared"] * 2
+    _one_living_key(desk, operation)
+
+
+def test_a_fresh_key_beside_an_older_one_of_its_label_is_not_trusted(
+    desk: SubDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stored answer is forgotten between our look and our send: instead of a replay there is a second key."""
+    account = desk.created()
+    operation = desk.ask_key(account)
+    with desk.dies_at("after_answer", monkeypatch):
+        desk.perform(operation)
+    desk.pass_time(100)
+    engine.expire_leases(now=desk.now)
+    desk.perform(operation)
+    desk.pass_time(10)
+
+    def meanwhile(name: str) -> None:
+        if name == "before_intent":
+            desk.sandbox.admin.move_clock(seconds=600)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(provisioning, "crash_point", meanwhile)
+        operation = desk.perform(operation)
+    assert operation.state == "unknown"
+    assert len(desk.keys(account)) == 2
+    desk.drain(operation)
+    _one_living_key(desk, operation)
+
+
+def test_a_refusal_ends_it(desk: SubDesk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("status-400", "aha-key-create")
+    operation = desk.perform(desk.ask_key(account))
+    assert (operation.state, operation.error_kind) == ("failed", "rejected")
+    assert desk.keys(account) == []
+
+
+def test_a_refusal_after_an_uncertain_send_leaves_no_orphan(desk: SubDesk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("after-status-500", "aha-key-create")
+    desk.sandbox.admin.arm("status-400", "aha-key-create", count=None)
+    operation = desk.drain(desk.ask_key(account))
+    assert (operation.state, operation.error_kind) == ("failed", "rejected")
+    assert _calls(operation)[-1] == ("create key", "rejected")
+    assert desk.keys(account) == []
+
+
+def test_an_orphan_that_cant_be_deleted_comes_to_a_person(desk: SubDesk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("after-status-500", "aha-key-create")
+    desk.sandbox.admin.arm("status-403", "aha-key-delete", count=None)
+    operation = desk.drain(desk.ask_key(account))
+    assert operation.state == "needs_attention"
+    assert operation.sends < 12
+
+
+def test_after_23_hours_the_orphan_goes_and_nothing_is_made_any_more(desk: SubDesk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("after-status-500", "aha-key-create")
+    operation = desk.perform(desk.ask_key(account))
+    desk.pass_time(23.5 * HOUR)
+    desk.drain(operation)
+    assert (operation.state, operation.error_kind) == ("needs_attention", "too_late")
+    assert _calls(operation) == [("create key", "unknown"), ("delete orphan key", "prepared")]
+    assert desk.keys(account) == []
+
+
+def test_an_answer_that_comes_after_the_lease_was_lost_is_sealed_and_used(desk: SubDesk) -> None:
+    account = desk.created()
+    asked = desk.ask_key(account)
+    zombie = engine.claim(asked.pk, now=desk.now)
+    assert zombie is not None
+    provider = desk.connect(desk.connection)
+    go = action_of(zombie).before(zombie, provider, now=desk.now)
+    attempt = engine.intend(zombie, call=go.call, request=go.request, body=go.body, now=desk.now)
+    done = go.send()
+    desk.pass_time(100)
+    engine.expire_leases(now=desk.now)
+    moved = engine.conclude(
+        zombie, attempt, Attempt.Outcome.APPLIED, engine.S.SUCCEEDED, now=desk.now,
+        evidence=engine.Evidence(status=201), result=done.result, account=done.account, also=done.also,
+    )  # fmt: skip
+    assert not moved
+    desk.drain(asked)
+    assert asked.attempts.count() == 1
+    _one_living_key(desk, asked)
+
+
+# -- changing, deleting, rotating --------------------------------------------------------------------------------
+
+
+def _made(desk: SubDesk, **how: bool) -> tuple[Account, AccountKey]:
+    account = desk.created()
+    operation = desk.perform(desk.ask_key(account, **how))
+    assert operation.state == "succeeded", operation.summary
+    return account, AccountKey.objects.get(account=account)
+
+
+def test_an_update_sends_only_what_changed(desk: SubDesk) -> None:
+    account, key = _made(desk)
+    changes = {"label": key.label, "ip_allow_list": ["203.0.113.9", "198.51.100.77/24"], "scopes": list(KEY.scopes)}
+    operation = desk.perform(desk.ask("key_update", account, key_id=key.key_id, changes=changes))
+    assert operation.state == "succeeded", operation.summary
+    assert "scopes" not in operation.attempts.get().request
+    assert "label" not in operation.attempts.get().request
+    key.refresh_from_db()
+    assert key.ip_allow_list == ["203.0.113.9/32", "198.51.100.0/24"]
+
+    again = desk.perform(desk.ask("key_update", account, key_id=key.key_id, changes=changes))
+    assert (again.state, again.sends) == ("succeeded", 0), "in its canonical form it is so already"
+
+
+FAULTS = ["status-500", "after-status-500", "reset-before", "reset-after", "hang-after", "after-status-504", "html-502"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", ["key_update", "key_delete", "settings", "suspend", "delete"])
+def test_a_change_of_unknown_outcome_is_read_back_and_settled(desk: SubDesk, kind: str, fault: str) -> None:
+    account, key = _made(desk)
+    desk.timeouts = 1.0
+    settings = {"base": account.settings, "version": account.version, "changes": {"monthly_cap": 9}}
+    cases: dict[str, tuple[str, dict[str, Any]]] = {
+        "key_update": ("aha-key-update", {"key_id": key.key_id, "changes": {"ip_allow_list": ["203.0.113.9/32"]}}),
+        "key_delete": ("aha-key-delete", {"key_id": key.key_id}),
+        "settings": ("aha-update", settings),
+        "suspend": ("aha-suspend", {}),
+        "delete": ("aha-delete", {}),
+    }
+    wire, asked = cases[kind]
+    desk.sandbox.admin.arm(fault, wire)
+    operation = desk.perform(desk.ask(kind, account, **asked))
+    assert operation.state == "unknown"
+    desk.drain(operation)
+    assert operation.state == "succeeded", operation.summary
+    happened = fault.startswith("after-") or fault.endswith("-after")
+    assert operation.attempts.count() == (1 if happened else 2)
+    assert len(desk.sent(wire)) == operation.attempts.count()
+    if kind == "key_delete":
+        assert desk.keys(account) == []
+        key.refresh_from_db()
+        assert key.gone_at is not None
+
+
+def test_deleting_a_key_takes_its_secret_with_it(desk: SubDesk) -> None:
+    account, key = _made(desk, keep=True)
+    assert secrets.secret_for_sending(account) is not None
+    assert desk.perform(desk.ask("key_delete", account, key_id=key.key_id)).state == "succeeded"
+    assert secrets.secret_for_sending(account) is None
+    assert not KeySecret.objects.exclude(sealed="").exists()
+
+
+def test_a_key_that_is_gone_already_is_deleted(desk: SubDesk) -> None:
+    account, key = _made(desk)
+    asked = desk.ask("key_delete", account, key_id=key.key_id)
+    desk.connect(desk.connection).delete_key(account.ref, key.key_id)
+    operation = desk.perform(asked)
+    assert (operation.state, operation.sends) == ("succeeded", 0)
+
+
+def test_rotating_deletes_the_old_key_once_the_new_one_exists(desk: SubDesk) -> None:
+    account, old = _made(desk)
+    rotate = desk.ask("key_create", account, new=KEY, keep=False, replaces=old.key_id)
+    delete = rotate.followers.get()
+    desk.drain(rotate, delete)
+    assert (rotate.state, delete.state) == ("succeeded", "succeeded")
+    (left,) = desk.keys(account)
+    assert left.id == rotate.result["key_id"] != old.key_id
+
+
+def test_an_account_that_was_deleted_has_no_keys_and_no_secrets(desk: SubDesk) -> None:
+    account, key = _made(desk, keep=True)
+    desk.drain(desk.ask("delete", account))
+    key.refresh_from_db()
+    assert key.gone_at is not None
+    assert not KeySecret.objects.exclude(sealed="").exists()
+
+
+# -- the secret --------------------------------------------------------------------------------------------------
+
+
+class TestTheSecret:
+    def _claim(self, desk: SubDesk, account: Account, key: AccountKey, actor: User | None = None) -> str:
+        return secrets.claim(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
+
+    def test_is_shown_once_and_is_then_gone(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        assert self._claim(desk, account, key).startswith("aha-sk-")
+        assert KeySecret.objects.get().sealed == ""
+        with pytest.raises(UnableToShow, match="once"):
+            self._claim(desk, account, key)
+        assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
+
+    def test_is_for_the_person_who_asked_alone(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        other = User.objects.create_user("other@postkeeper.example", name="Other", role="admin")
+        with pytest.raises(UnableToShow, match="Customer success"):
+            self._claim(desk, account, key, other)
+
+    def test_is_gone_after_fifteen_minutes_and_the_dispatcher_empties_it(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        desk.pass_time(14 * 60)
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed
+        desk.pass_time(61)
+        with pytest.raises(UnableToShow, match="15 minutes"):
+            self._claim(desk, account, key)
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed == ""
+        assert AuditEvent.objects.filter(verb="key.secret_forgotten").count() == 1
+
+    def test_a_kept_one_is_shown_once_as_well_and_stays_for_sending(self, desk: SubDesk) -> None:
+        account, key = _made(desk, keep=True)
+        secret = self._claim(desk, account, key)
+        with pytest.raises(UnableToShow):
+            self._claim(desk, account, key)
+        desk.pass_time(30 * HOUR)
+        dispatcher.dispatch(now=desk.now)
+        kept = secrets.secret_for_sending(account)
+        assert kept is not None
+        assert kept.open() == secret
+        secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
+        assert secrets.secret_for_sending(account) is None
+        assert KeySecret.objects.get().sealed == ""
+
+    def test_a_kept_one_of_a_key_that_is_gone_is_not_used_and_forgotten_the_next_day(self, desk: SubDesk) -> None:
+        account, _key = _made(desk, keep=True)
+        AccountKey.objects.update(gone_at=desk.now)
+        assert secrets.secret_for_sending(account) is None
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed, "one list may be wrong"
+        desk.pass_time(25 * HOUR)
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed == ""
+
+    def test_keeping_needs_the_connection_to_allow_it(self, desk: SubDesk) -> None:
+        Connection.objects.update(keep_keys=False)
+        account = desk.created()
+        account.connection.refresh_from_db()
+        with pytest.raises(UnableToAsk) as refusal:
+            desk.ask_key(account, keep=True)
+        assert refusal.value.field == "keep"
+
+    def test_the_same_answer_twice_brings_no_shown_secret_back(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        operation = Operation.objects.get(kind="key_create")
+        self._claim(desk, account, key)
+        secrets.keep(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
+        assert KeySecret.objects.get().sealed == ""
+
+
+def test_the_list_of_keys_is_complete_or_not_believed(desk: SubDesk) -> None:
+    account, _key = _made(desk)
+    before = timezone.now()
+    second = desk.perform(desk.ask_key(account, NewKey("second", ("domains:read",))))
+    assert second.state == "succeeded"
+    observations.observe_keys(account_id=account.pk, keys=[], now=before)  # asked for before the second was made
+    assert set(AccountKey.objects.filter(gone_at=None).values_list("key_id", flat=True)) >= {second.result["key_id"]}
+    observations.read_keys(account=account, now=desk.now, provider=desk.connect(desk.connection))
+    assert AccountKey.objects.filter(gone_at=None).count() == 2
