@@ -113,11 +113,9 @@ def domain_check(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpR
         if problem:
             messages.warning(request, _("DNS was not checked: %(why)s") % {"why": problem})
         return go_to(request, "customers:domain", account.public_id, name)
-    context = _domain_context(account, _line_or_404(account, name)) | {
-        "problem": problem,
-        "checked": not problem,
-        "oob": True,
-    }
+    line = _line_or_404(account, name)
+    context = _domain_context(account, line) | _messages(account, line, ask=False)
+    context |= {"problem": problem, "checked": not problem, "oob": True}
     return render(request, "customers/sending/_records.html", context)
 
 

@@ -25,6 +25,7 @@ from tests.customers.keys import (
     domain_of,
     key_of,
     perform_all,
+    publish_records,
     secret_of,
 )
 from tests.support.factories import OperationFactory
@@ -151,6 +152,34 @@ def test_rotating_in_a_dialog_deletes_the_old_key_after(seat: Seat, keys_desk: D
     assert new.key_id != old.key_id
     expect(page.get_by_text(new.label[-9:])).to_be_visible(timeout=10_000)
     expect(page.get_by_text(old.label[-9:])).to_have_count(0)
+
+
+def test_from_a_domain_to_a_delivered_message(seat: Seat, keys_desk: Desk) -> None:
+    account = created_account(keys_desk)
+    page = seat.open("key-create", account)
+    page.get_by_label("Label").fill("Set-up")
+    page.get_by_text("Send, and set up domains").click()
+    page.get_by_label("Keep this key, encrypted").check()
+    page.get_by_role("button", name="Create key").click()
+    perform_all(keys_desk)
+    page = seat.open("account-sending", account)
+    page.get_by_role("link", name="Add a domain").click()
+    page.get_by_role("dialog").get_by_label("Domain").fill("mail.larkfield.example")
+    page.get_by_role("dialog").get_by_role("button", name="Add domain").click()
+    expect(page.get_by_role("cell", name="Queued")).to_be_visible()
+    perform_all(keys_desk)
+    page.get_by_role("link", name="mail.larkfield.example").click(timeout=10_000)
+    page.get_by_role("button", name="Check DNS").click()
+    expect(page.get_by_text("3 required records are missing")).to_be_visible()
+    publish_records(keys_desk, account, "mail.larkfield.example")
+    page.get_by_role("button", name="Check DNS").click()
+    expect(page.get_by_text("Every required record is in place")).to_be_visible()
+    expect(page.locator("#domain-state")).to_have_text("Verified")
+    page.get_by_role("link", name="Send one").click()
+    page.get_by_role("dialog").get_by_role("button", name="Send test message").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    perform_all(keys_desk)
+    expect(page.locator("#test-messages")).to_contain_text("Delivered", timeout=15_000)
 
 
 @pytest.mark.parametrize("width", [1440, 390])
