@@ -1,49 +1,64 @@
-"""The provider client of a connection. Secrets are opened here and nowhere else. Clients are kept per revision: a
-client remembers the rate limits it was told."""
+"""The provider client of a connection. Secrets are opened here and nowhere else. Clients are kept per revision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from threading import Lock
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
 
+from customers import limits
 from customers.models import Connection
 from portal import providers
 
 INTERACTIVE_SECONDS = 10.0
 _exchanges: ContextVar[list[providers.Evidence] | None] = ContextVar("exchanges", default=None)
-_clients: dict[tuple[UUID, int, bool], providers.Provider] = {}
+_clients: dict[tuple[UUID, int, bool, bool], providers.Provider] = {}
 _lock = Lock()
 
 
-def client_for(connection: Connection, *, interactive: bool = False) -> providers.Provider:
-    """A client for `connection`; `interactive` gives each call ten seconds in all, for use in a web request.
+def client_for(connection: Connection, *, interactive: bool = False, background: bool = False) -> providers.Provider:
+    """A client for `connection`; `interactive` gives each call ten seconds in all, for use in a web request;
+    `background` leaves a part of the provider's pace to people.
 
     Raises `vault.CannotOpen` when the stored key does not open.
     """
-    key = (connection.public_id, connection.revision, interactive)
+    key = (connection.public_id, connection.revision, interactive, background)
     with _lock:
         if key not in _clients:
             for stale in [each for each in _clients if each[0] == key[0] and each[1] < key[1]]:
                 del _clients[stale]
-            _clients[key] = providers.client(config_of(connection, interactive=interactive), on_exchange=_note)
+            _clients[key] = providers.client(
+                config_of(connection, interactive=interactive),
+                on_exchange=_note,
+                pacer=limits.pacer_of(connection, background=background),
+            )
         return _clients[key]
+
+
+def trial_client(connection: Connection) -> providers.Provider:
+    """One that asks once, to see whether anybody answers. Raises as `client_for` does."""
+    config = replace(config_of(connection, interactive=True), repeat_reads=False)
+    return providers.client(config, on_exchange=_note, pacer=limits.pacer_of(connection))
 
 
 @contextmanager
 def recorded() -> Iterator[list[providers.Evidence]]:
     """Collect the evidence of every exchange made inside the block, by this thread, redacted already."""
     exchanges: list[providers.Evidence] = []
+    around = _exchanges.get()
     token = _exchanges.set(exchanges)
     try:
         yield exchanges
     finally:
         _exchanges.reset(token)
+        if around is not None:
+            around += exchanges
 
 
 def _note(evidence: providers.Evidence) -> None:
@@ -62,7 +77,7 @@ def config_of(connection: Connection, *, interactive: bool = False) -> providers
         v2_username=connection.v2_username,
         v2_password=connection.open("v2_password_sealed"),
         account_id=connection.account_id,
-        sign_in_hosts=("sendgrid.com",) if settings.PRODUCTION else ("sendgrid.com", host),
+        sign_in_hosts=connection.capabilities.sign_in_hosts + (() if settings.PRODUCTION else (host,)),
         connect_timeout=3.0 if interactive else 5.0,
         read_timeout=8.0 if interactive else 30.0,
         total_timeout=INTERACTIVE_SECONDS if interactive else 45.0,

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from customers import engine, estate, observations, secrets
+from customers import breaker, engine, estate, observations, secrets
 from customers.models import Operation
+from customers.models.breaker import at_work
 from customers.poke import poke
 from customers.states import OperationState
 
@@ -24,6 +25,8 @@ def dispatch(*, now: datetime) -> int:
         poke("customers.perform", operation_id)
     for account_id in observations.accounts_to_read(now=now).values_list("pk", flat=True)[:READS_AT_ONCE]:
         poke("customers.read_account", account_id)
+    for connection_id in breaker.due(now=now):
+        poke("customers.try_connection", connection_id)
     for takeover_id in estate.due(now=now):
         poke(estate.CHUNK, takeover_id)
     return len(due)
@@ -33,5 +36,7 @@ def due_operations(*, now: datetime) -> list[int]:
     """Queued and due, or unknown and to be settled by reading."""
     free = Q(lease_until=None) | Q(lease_until__lte=now)
     settles = Q(state=OperationState.UNKNOWN) & free
-    due = Operation.objects.filter(Q(state=OperationState.QUEUED) | settles, not_before__lte=now, connection__paused="")
+    due = Operation.objects.filter(
+        Q(state=OperationState.QUEUED) | settles, at_work("connection__"), not_before__lte=now
+    )
     return list(due.order_by("pk").values_list("pk", flat=True)[:POKES_AT_ONCE])

@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from customers.models import Account, Attempt, Operation, Step
+from customers.models.breaker import at_work
 from customers.states import FINAL, OPEN, OperationKind, OperationState, check_step
 from portal import audit
 from portal.providers import Evidence
@@ -35,7 +36,7 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
     """Take a due operation, or None: not due, paused, behind another one, or its lane is busy."""
     earlier = Operation.objects.filter(account=OuterRef("account"), pk__lt=OuterRef("pk"), state__in=OPEN)
     due = Operation.objects.filter(
-        ~Exists(earlier), pk=operation_id, state=S.QUEUED, not_before__lte=now, connection__paused=""
+        ~Exists(earlier), at_work("connection__"), pk=operation_id, state=S.QUEUED, not_before__lte=now
     )
     operation = due.select_related("account__customer", "connection", "requested_by").first()
     if operation is None:
@@ -64,10 +65,10 @@ def hold(operation_id: int, *, now: datetime) -> Operation | None:
     """Take an unknown operation to look at what became of it. Raises the fence, changes no state."""
     free = Operation.objects.filter(
         Q(lease_until=None) | Q(lease_until__lte=now),
+        at_work("connection__"),
         pk=operation_id,
         state=S.UNKNOWN,
         not_before__lte=now,
-        connection__paused="",
     )
     operation = free.select_related("account__customer", "connection", "requested_by").first()
     if operation is None:

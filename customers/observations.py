@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 from customers.clients import client_for
 from customers.models import Account, AccountKey, Connection, SendingDomain
 from customers.models.account import AccountState, as_rows
+from customers.models.breaker import at_work
 from customers.states import OPEN
 from portal.providers import (
     ApiKey,
@@ -228,8 +229,8 @@ def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
         Account.objects.filter(
             Q(state_read_at=None) | Q(state_read_at__lt=now - READ_EVERY),
             Q(read_tried_at=None) | Q(read_tried_at__lt=now - READ_AGAIN_AFTER),
+            at_work("connection__"),
             provider_id__isnull=False,
-            connection__paused="",
         )
         .exclude(state=AccountState.DELETED)
         .exclude(operations__state__in=OPEN)

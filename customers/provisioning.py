@@ -19,7 +19,7 @@ import structlog
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import connecting, engine, observations
+from customers import breaker, connecting, engine, observations
 from customers.actions import action_of
 from customers.clients import client_for, recorded
 from customers.crash import crash_point
@@ -66,10 +66,12 @@ def perform(
         return
     with structlog.contextvars.bound_contextvars(operation=operation.code, kind=operation.kind):
         crash_point("after_claim")
-        try:
-            task(operation, action_of(operation), connect, clock)
-        except engine.LostLease:
-            log.warning("operation.lease_lost")
+        with recorded() as exchanges:
+            try:
+                task(operation, action_of(operation), connect, clock)
+            except engine.LostLease:
+                log.warning("operation.lease_lost")
+        breaker.learn(connection_id=operation.connection_id, exchanges=exchanges, now=clock())
 
 
 def _run(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:

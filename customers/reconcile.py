@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from customers.clients import client_for
 from customers.models import Account, Connection
 from customers.models.account import AccountState
+from customers.models.breaker import at_work
 from customers.models.sighting import Scan, Sighting
 from customers.observations import heard_from
 from customers.poke import poke
@@ -247,7 +248,7 @@ def nightly(*, now: datetime) -> int:
     begun = 0
     if now.hour < NIGHTLY_HOUR:
         return 0
-    for connection in Connection.objects.filter(paused=""):
+    for connection in Connection.objects.filter(at_work()):
         expire(connection=connection, now=now)
         tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
         if tonight.exclude(state=S.INCOMPLETE).exists() or tonight.count() >= NIGHTLY_TRIES:

@@ -7,7 +7,8 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from customers import dispatcher, estate, observations, provisioning, reconcile
+from customers import breaker, dispatcher, estate, observations, provisioning, reconcile
+from customers.clients import client_for, recorded
 from customers.models import Account
 from portal.providers import ProviderError
 
@@ -28,10 +29,18 @@ def read_account(account_id: int, **_: Any) -> None:
     if account is None:
         return
     account = Account.objects.select_related("connection").get(pk=account_id)
-    try:
-        observations.read_account(account=account, now=timezone.now())
-    except ProviderError:
-        return  # the time of trying is kept; it is asked again later
+    with recorded() as exchanges:
+        try:
+            provider = client_for(account.connection, interactive=True, background=True)
+            observations.read_account(account=account, now=timezone.now(), provider=provider)
+        except ProviderError:
+            pass  # the time of trying is kept; it is asked again later
+    breaker.learn(connection_id=account.connection_id, exchanges=exchanges, now=timezone.now())
+
+
+@shared_task(name="customers.try_connection")
+def try_connection(connection_id: int, **_: Any) -> None:
+    breaker.try_again(connection_id)
 
 
 @shared_task(name="customers.walk")

@@ -1,4 +1,5 @@
 from customers.models.account import Account
+from customers.models.breaker import Breaker
 from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
 from customers.models.drift import DriftIgnore
@@ -11,6 +12,7 @@ __all__ = [
     "Account",
     "AccountKey",
     "Attempt",
+    "Breaker",
     "Connection",
     "Customer",
     "DriftIgnore",

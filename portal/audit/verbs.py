@@ -64,6 +64,8 @@ VERBS: dict[str, Verb] = {
     "connection.verified": Verb(_("checked the connection"), "plug-connected"),
     "connection.paused": Verb(_("paused the connection"), "player-pause"),
     "connection.resumed": Verb(_("let the connection go on"), "player-play"),
+    "connection.breaker_opened": Verb(_("saw the provider out of reach"), "plug-connected-x"),
+    "connection.breaker_closed": Verb(_("saw the provider answer again"), "plug-connected"),
     "connection.key_replaced": Verb(_("replaced the connection's key"), "key"),
     "catalogue.refreshed": Verb(_("read the catalogue anew"), "refresh"),
     "usage.run_started": Verb(_("started a usage sync"), "refresh"),

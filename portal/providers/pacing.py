@@ -56,7 +56,7 @@ class Ledger(Protocol):
 
     def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Turn: ...
 
-    def held(self, key: str, *, background: bool) -> bool: ...
+    def held(self, key: str) -> bool: ...
 
     def hold(self, key: str, seconds: float, *, background_only: bool) -> None: ...
 
@@ -94,10 +94,9 @@ class Memory:
                 bucket.background = max(bucket.background, at) + background.interval
             return Turn(True, at - now)
 
-    def held(self, key: str, *, background: bool) -> bool:
+    def held(self, key: str) -> bool:
         with self._lock:
-            bucket = self._buckets.setdefault(key, _Bucket())
-            return max(bucket.held, bucket.background_held if background else bucket.held) > self._clock()
+            return self._buckets.setdefault(key, _Bucket()).held > self._clock()
 
     def hold(self, key: str, seconds: float, *, background_only: bool) -> None:
         with self._lock:
@@ -144,7 +143,7 @@ class Pacing:
             if not turn.taken and turn.wait > left:
                 return datetime.now(UTC) + timedelta(seconds=turn.wait)
             self._sleep(max(turn.wait, 0.001))
-            if turn.taken and not self._ledger.held(key, background=self._background is not None):
+            if turn.taken and not self._ledger.held(key):  # the provider may have asked for silence meanwhile
                 return None
 
     def learn(self, endpoint: str, status: int, headers: Mapping[str, str]) -> datetime | None:

@@ -1,0 +1,120 @@
+"""The circuit breaker of a connection. When its provider cannot be reached, the portal stops trying with people's
+operations: they stay queued, nothing is claimed, and one small read now and then finds out when it is over.
+
+A failure is no answer at all, half an answer, or a 5xx. Whatever else the provider says (a refusal, a 429) is an
+answer. The state is a row, so that all workers and pages see the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from customers.clients import Connect, recorded, trial_client
+from customers.models import Breaker, Connection
+from portal import audit
+from portal.providers import Evidence, ProviderError
+from portal.vault import CannotOpen
+
+# Open when failures outnumber answers by this many, none of them longer after the one before than `LATELY`.
+OPENS_AT = 5
+LATELY = timedelta(minutes=1)
+# From opening to the first trial, from that to the second, and so on; the last one repeats.
+PAUSES = (timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120))
+# A trial whose worker did not come back is made again after this.
+TRIAL_LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the breaker of a connection stands. Open: since when, why, when the next trial is, how many failed."""
+
+    is_open: bool = False
+    opened_at: datetime | None = None
+    retry_at: datetime | None = None
+    reason: str = ""
+    trials: int = 0
+
+
+def standing(connection: Connection) -> Standing:
+    found = Breaker.objects.filter(connection=connection).exclude(opened_at=None).first()
+    if found is None:
+        return Standing()
+    return Standing(True, found.opened_at, found.retry_at, found.reason, found.trials)
+
+
+def unreachable(evidence: Evidence) -> bool:
+    """Whether an exchange says that the provider cannot be reached. A call that was held back here says nothing."""
+    if evidence.sent_at is None:
+        return False
+    return bool(evidence.failure) or evidence.status is None or evidence.status >= 500
+
+
+def learn(*, connection_id: int, exchanges: Sequence[Evidence], now: datetime) -> None:
+    """Count how one piece of work went, by its last exchange: one bad answer repeated is one bad answer."""
+    if exchanges:
+        failed = unreachable(exchanges[-1])
+        count(connection_id=connection_id, answered=not failed, failed=failed, now=now, last=exchanges[-1])
+
+
+def count(*, connection_id: int, answered: int, failed: int, now: datetime, last: Evidence | None = None) -> None:
+    """Add up what came back, and open the breaker where it is too bad. `last` is what the page names as the reason."""
+    mine = Breaker.objects.filter(connection=connection_id, opened_at=None)
+    if not failed:
+        mine.filter(failures__gt=0).update(failures=Greatest(F("failures") - answered, Value(0)))
+        return
+    Breaker.objects.get_or_create(connection_id=connection_id)
+    before = Case(When(failed_at__gt=now - LATELY, then=F("failures")), default=Value(0))
+    reason = _reason(last) if last else ""
+    mine.update(failures=Greatest(before + failed - answered, Value(0)), failed_at=now, reason=reason)
+    with transaction.atomic():
+        if mine.filter(failures__gte=OPENS_AT).update(opened_at=now, retry_at=now + PAUSES[0], trials=0):
+            connection = Connection.objects.get(pk=connection_id)
+            audit.record(actor=None, verb="connection.breaker_opened", obj=connection, reason=reason)
+
+
+def close(*, connection_id: int) -> None:
+    """The provider answered."""
+    with transaction.atomic():
+        opened = Breaker.objects.filter(connection=connection_id).exclude(opened_at=None)
+        if opened.update(opened_at=None, retry_at=None, failures=0, trials=0):
+            connection = Connection.objects.get(pk=connection_id)
+            audit.record(actor=None, verb="connection.breaker_closed", obj=connection)
+
+
+def due(*, now: datetime) -> list[int]:
+    """The connections that are to be tried now."""
+    open_ = Breaker.objects.filter(connection__paused="", retry_at__lte=now).order_by("retry_at")
+    return list(open_.values_list("connection", flat=True))
+
+
+def try_again(
+    connection_id: int, *, clock: Callable[[], datetime] = timezone.now, connect: Connect = trial_client
+) -> None:
+    """One small read, by one worker: an answer closes the breaker, none makes the next pause longer."""
+    now = clock()
+    mine = Breaker.objects.filter(connection=connection_id)
+    connection = Connection.objects.filter(pk=connection_id, paused="").first()
+    if connection is None or mine.filter(retry_at__lte=now).update(retry_at=now + TRIAL_LEASE) != 1:
+        return
+    with recorded() as exchanges, suppress(ProviderError, CannotOpen):  # what the exchange was says enough
+        next(iter(connect(connection).list_accounts(patience=0)), None)
+    if not exchanges:
+        return  # held back here, by the provider's own wish: another time
+    if not unreachable(exchanges[-1]):
+        close(connection_id=connection_id)
+        return
+    trials = mine.values_list("trials", flat=True).get() + 1
+    pause = PAUSES[min(trials, len(PAUSES) - 1)]
+    mine.exclude(opened_at=None).update(retry_at=clock() + pause, trials=trials, reason=_reason(exchanges[-1]))
+
+
+def _reason(evidence: Evidence) -> str:
+    return (evidence.failure or f"HTTP {evidence.status}")[:200]

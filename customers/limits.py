@@ -1,0 +1,190 @@
+"""One pace per connection for all web processes and workers: turns are counted in Redis, where there is one.
+
+Redis may be slow, frozen or gone: a call waits for it a fraction of a second, then this process counts for itself, at
+the part of the rate that is its own when all count so, and looks for Redis again every few seconds. Without a Redis
+(one machine) every process counts its fixed part. Nothing here is ever a reason for a page or an operation to fail.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import redis
+import structlog
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from customers.models import Connection
+from portal.providers.pacing import USED, Ledger, Memory, Pacing, Rate, Turn
+
+log = structlog.get_logger(__name__)
+
+# How long a call waits for its turn: with a person or a lease behind it, and with neither. Longer, and it is told when
+# to come again.
+PATIENCE, BACKGROUND_PATIENCE = 2.0, 15.0
+REDIS_SECONDS = 0.2
+LOOK_AGAIN_SECONDS = 5.0
+# Shares a process assumes that never learnt how many there are.
+UNKNOWN_PEERS = 8
+
+# One look and one write on the server, by its own clock. KEYS: bucket, who is there. ARGV: interval and slack of all,
+# the same of the background (interval 0: not background), how far ahead a turn may be booked, who asks.
+_TAKE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+redis.call('ZADD', KEYS[2], now, ARGV[6])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - 60)
+redis.call('EXPIRE', KEYS[2], 120)
+local peers = redis.call('ZCARD', KEYS[2])
+local kept = redis.call('HMGET', KEYS[1], 'all', 'background', 'held', 'background_held')
+local all, background = tonumber(kept[1] or 0), tonumber(kept[2] or 0)
+local interval, background_interval, longest = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[5])
+local at = math.max(now, all - ARGV[2], tonumber(kept[3] or 0))
+if background_interval > 0 then
+  at = math.max(at, background - ARGV[4], tonumber(kept[4] or 0))
+  longest = 0
+end
+local wait = at - now
+if wait > longest then return {0, string.format('%.6f', wait), peers} end
+redis.call('HSET', KEYS[1], 'all', string.format('%.6f', math.max(all, at) + interval))
+if background_interval > 0 then
+  redis.call('HSET', KEYS[1], 'background', string.format('%.6f', math.max(background, at) + background_interval))
+end
+redis.call('EXPIRE', KEYS[1], 900)
+return {1, string.format('%.6f', wait), peers}
+"""
+# KEYS: bucket. ARGV: field, seconds. Never shortens what was said before; seconds 0 only looks. Returns what is left.
+_HOLD = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+local till = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0)
+if now + ARGV[2] > till and tonumber(ARGV[2]) > 0 then
+  till = now + ARGV[2]
+  redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', till))
+  redis.call('EXPIRE', KEYS[1], 900)
+end
+return string.format('%.6f', till - now)
+"""
+
+
+class Shared:
+    """A `Ledger` in Redis, with one in memory behind it."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=REDIS_SECONDS,
+            socket_timeout=REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._take, self._hold = self._redis.register_script(_TAKE), self._redis.register_script(_HOLD)
+        self._alone = Memory()
+        self._peers = UNKNOWN_PEERS
+        self._lost = False
+        self._look_again_at = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def lost(self) -> bool:
+        return self._lost
+
+    @property
+    def peers(self) -> int:
+        """How many processes count here, as last heard."""
+        return self._peers
+
+    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Turn:
+        lane = (background.interval, background.slack) if background else (0, 0)
+        if self._alone.held(key):  # said to us; it may not have reached Redis
+            return self._alone.take(key, rate=rate, background=background, longest=longest)
+        told = self._ask(self._take, [_name(key), _name("peers")], [rate.interval, rate.slack, *lane, longest, _me()])
+        if told is None:
+            self._alone.part = 1 / max(1, self._peers)
+            return self._alone.take(key, rate=rate, background=background, longest=longest)
+        taken, wait, self._peers = told
+        return Turn(bool(taken), float(wait))
+
+    def held(self, key: str) -> bool:
+        left = self._ask(self._hold, [_name(key)], ["held", 0])
+        return self._alone.held(key) if left is None else float(left) > 0
+
+    def hold(self, key: str, seconds: float, *, background_only: bool) -> None:
+        """Kept here as well: what the provider said stands, also when Redis is lost a moment later."""
+        self._alone.hold(key, seconds, background_only=background_only)
+        self._ask(self._hold, [_name(key)], ["background_held" if background_only else "held", seconds])
+
+    def _ask(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
+        """What the script returns, or None while Redis is lost."""
+        if self._lost and not self._my_turn_to_look():
+            return None
+        try:
+            told = script(keys=keys, args=arguments)
+        except (redis.RedisError, OSError) as error:
+            self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+            if not self._lost:
+                self._lost = True
+                log.warning("pacing.redis_lost", error=type(error).__name__, peers=self._peers)
+            return None
+        if self._lost:
+            self._lost = False
+            log.info("pacing.redis_back")
+        return told
+
+    def _my_turn_to_look(self) -> bool:
+        """One thread looks whether Redis is back; the others do not wait for what it finds."""
+        with self._lock:
+            if time.monotonic() < self._look_again_at:
+                return False
+            self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+            return True
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How this process counts: `shared` with all through Redis (`peers` processes), or for itself."""
+
+    shared: bool
+    lost: bool
+    peers: int
+
+
+def standing() -> Standing:
+    ledger = _ledger(settings.REDIS_URL)
+    if isinstance(ledger, Shared):
+        return Standing(shared=not ledger.lost, lost=ledger.lost, peers=ledger.peers)
+    return Standing(shared=False, lost=False, peers=1)
+
+
+def pacer_of(connection: Connection, *, background: bool = False) -> Pacing:
+    """The pacer for one client of `connection`. `background`: nobody waits for what it asks."""
+    pace = connection.capabilities.pace
+    per_minute = connection.requests_per_minute
+    return Pacing(
+        _ledger(settings.REDIS_URL),
+        name=str(connection.public_id),
+        rate=Rate(per_minute / 60 * USED, max(1.0, pace.burst * per_minute / pace.per_minute)),
+        each_endpoint=pace.each_endpoint,
+        pause=pace.pause,
+        background=background,
+        patience=BACKGROUND_PATIENCE if background else PATIENCE,
+    )
+
+
+@lru_cache(maxsize=4)
+def _ledger(url: str) -> Ledger:
+    return Shared(url) if url else Memory(part=settings.PACE_PART)
+
+
+def _name(key: str) -> str:
+    return f"portal:pace:{key}"
+
+
+def _me() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,38 @@
+"""The circuit breaker of a connection: whether its provider can be reached at all, as all processes see it."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from customers.models.connection import Connection
+
+
+class Breaker(models.Model):
+    """Made with the first failure. Closed while `opened_at` is empty. Open, nothing is sent but one trial at
+    `retry_at`, which moves on with every trial."""
+
+    connection = models.OneToOneField(Connection, on_delete=models.CASCADE, related_name="breaker")
+    # By how much failures outnumber answers, of late.
+    failures = models.PositiveIntegerField(default=0)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=200, default="", blank=True)
+    opened_at = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    trials = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(opened_at=None, retry_at=None) | Q(opened_at__isnull=False, retry_at__isnull=False),
+                name="breaker_open_has_its_next_trial",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"breaker of {self.connection_id}"
+
+
+def at_work(path: str = "") -> Q:
+    """That a connection is neither paused nor its provider out of reach. `path` leads to it, as in "connection__"."""
+    return Q(**{f"{path}paused": "", f"{path}breaker__opened_at": None})
