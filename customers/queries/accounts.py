@@ -21,7 +21,7 @@ from customers.states import OPEN, OperationKind, OperationState
 from portal import providers
 
 READ_BACK_WITHIN = timedelta(minutes=1)
-# States from which SendGrid and its like can be asked to stop, because they may be sending.
+# States from which a provider can be asked to stop, because they may be sending.
 MAY_SEND = (AccountState.ACTIVE, AccountState.INDETERMINATE, AccountState.UNKNOWN)
 
 

@@ -364,6 +364,8 @@ class Capabilities:
     """We make, list, change and delete the API keys of an account."""
     sending_setup: bool = False
     """With an account's own key its domains can be set up and a message sent."""
+    sign_in_hosts: tuple[str, ...] = ()
+    """Where its sign-in addresses lead, subdomains included."""
     needs_account_id: bool = False
     """A connection is named by our own account id at the provider, beside the key."""
     reason_is_shown: bool = False
@@ -398,7 +400,7 @@ class ConnectionConfig:
     v2_auth: str = "key_in_form"  # "key_in_form", "header" or "password"
     v2_username: str = field(default="", repr=False)
     v2_password: str = field(default="", repr=False)
-    sign_in_hosts: tuple[str, ...] = ("sendgrid.com",)
+    sign_in_hosts: tuple[str, ...] = ()  # where a sign-in address may lead, subdomains included
     account_id: str = ""  # our own account at the provider, where the capabilities ask for one
     connect_timeout: float = 5.0
     read_timeout: float = 30.0

@@ -12,6 +12,7 @@ SENDGRID = Capabilities(
     offerings=True,
     test_accounts=True,
     sign_in_as=True,
+    sign_in_hosts=("sendgrid.com",),
     idempotent_create=False,
     writable_states=frozenset({AccountState.ACTIVE, AccountState.STOPPED_BY_US}),
     usage_sources=(UsageSource.CREDITS, UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML),

@@ -93,6 +93,23 @@ def test_one_module_speaks_http() -> None:
     assert speakers <= {"portal/providers/http.py", "portal/demo.py", "portal/probe.py", "billing/demo/stage.py"}
 
 
+def test_shared_code_names_no_provider() -> None:
+    """What differs between providers is data (`Capabilities`) or stands in a file of the provider's own."""
+    names = re.compile("sendgrid|ahasend", re.IGNORECASE)
+    own = re.compile(
+        r"sendgrid|ahasend|demo|migrations/|portal/(settings|help|states)\.py|portal/(providers|sandbox|ui)/"
+    )
+    allowed = {"customers/forms/kinds.py"}  # the registry of the providers' own forms
+    found = [
+        str(path.relative_to(ROOT))
+        for folder in ("customers", "billing", "portal", "templates/customers", "templates/billing")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".py", ".html") and not own.search(str(path.relative_to(ROOT)))
+        if names.search(path.read_text())
+    ]
+    assert set(found) <= allowed, found
+
+
 def test_time_lives_in_rows_and_not_in_messages() -> None:
     """With Redis a countdown longer than the visibility timeout runs several times; `not_before` runs once."""
     timed = [

@@ -149,7 +149,10 @@ class Server:
 
 
 def config(base_url: str = SENDGRID, **more: Any) -> ConnectionConfig:
-    given: dict[str, Any] = {"kind": "sendgrid", "base_url": base_url, "api_key": KEY, "v2_password": PASSWORD}
+    given: dict[str, Any] = {
+        "kind": "sendgrid", "base_url": base_url, "api_key": KEY, "v2_password": PASSWORD,
+        "sign_in_hosts": ("sendgrid.com",),
+    }  # fmt: skip
     return ConnectionConfig(**(given | more))
 
 
