@@ -39,7 +39,10 @@ WHY_SIGN_IN = [
 
 
 class ReasonForm(forms.Form):
-    """Why, in a word and in a sentence. The sentence is required; both are kept together."""
+    """Why, in a word and in a sentence. The sentence is required; both are kept together.
+
+    `longest`: how long both may be together, where the customer reads them.
+    """
 
     why = forms.ChoiceField(label=gettext_lazy("Why"), widget=forms.RadioSelect, required=False)
     reason = forms.CharField(
@@ -50,14 +53,23 @@ class ReasonForm(forms.Form):
     )
     client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
 
-    def __init__(self, *args: Any, why: list[tuple[str, Any]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, why: list[tuple[str, Any]], longest: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._why = dict(why)
+        self._why, self.longest = dict(why), longest
+        if longest:
+            self.fields["reason"].widget.attrs["maxlength"] = longest
         self.fields["why"].choices = why  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if self.longest and values.get("reason") and (over := len(self.whole_reason()) - self.longest) > 0:
+            text = _("%(n)d characters too long: with the word before it, %(most)d at most.")
+            self.add_error("reason", text % {"n": over, "most": self.longest})
+        return values
 
     def whole_reason(self) -> str:
         """ "Abuse report: two complaints, case 3318"."""
-        word, text = self.cleaned_data["why"], self.cleaned_data["reason"].strip()
+        word, text = self.cleaned_data.get("why", ""), self.cleaned_data["reason"].strip()
         return text if word in ("", SAME_AS_OTHER) else f"{self._why[word]}: {text}"
 
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from customers import observations
+from customers import observations, rights
 from customers.forms import actions as forms
 from customers.forms.offerings import new_token
 from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
@@ -54,7 +54,7 @@ SUSPEND = Deed(
     forms.WHY_SUSPEND,
     gettext_lazy("Suspend %(name)s?"),
     gettext_lazy("Suspend account"),
-    gettext_lazy("Unsuspend any time. Deleted mail stays deleted."),
+    gettext_lazy("It can be unsuspended any time."),
     gettext_lazy("%(kind)s is under way. The suspend starts when that ends."),
     danger=True,
 )
@@ -110,7 +110,7 @@ def _do(
     facts: dict[str, Any] | None = None,
 ) -> HttpResponse:
     """The question with its consequences; the answer asks for the operation."""
-    facts = facts or {}
+    facts = (facts or {}) | {"longest": _longest(account, deed)}
     if request.method == "GET":
         form = form_class(why=deed.why, initial={"client_token": new_token()}, **facts)
         return _question(request, account, deed, form, without=bool(facts.get("without_reading")))
@@ -160,6 +160,8 @@ def _why_not(account: Account, deed: Deed) -> str:
         return _("The account is deleted already.")
     if same := open_operation_of(account, kind__in=(deed.kind, OperationKind.DELETE)):
         return _("%(kind)s is under way already: %(code)s.") % {"kind": same.get_kind_display(), "code": same.code}
+    if scope := rights.missing_scope(account.connection, deed.kind):
+        return rights.missing_text(account.connection, scope)
     if deed.kind == OperationKind.DELETE:
         return ""
     if AccountState.STOPPED_BY_US not in account.connection.capabilities.writable_states:
@@ -167,6 +169,12 @@ def _why_not(account: Account, deed: Deed) -> str:
     if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
         return _("%(provider)s stopped this account itself. Only %(provider)s can lift that.") % provider
     return ""
+
+
+def _longest(account: Account, deed: Deed) -> int | None:
+    """How long a reason may be that the customer reads; None where nobody but us does."""
+    can = account.connection.capabilities
+    return can.reason_max if deed.kind == OperationKind.SUSPEND and can.reason_is_shown else None
 
 
 def _no_reading(account: Account) -> bool:
@@ -224,7 +232,7 @@ def _sign_in_page(
 
 @require_POST
 def account_refresh(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Read state and offerings at the provider now."""
+    """Read everything about the account at the provider now."""
     account = account_or_404(public_id)
     provider = {"provider": account.provider_label}
     if not account.provider_id:

@@ -171,7 +171,7 @@ def _card(operation: Operation) -> dict[str, Any]:
 
 
 def _failed_besides(operation: Operation, user: User) -> list[tuple[Part, bool]]:
-    """What was asked together with a finished operation and failed by itself, and whether it can be sent again alone."""
+    """What was asked together with a finished operation and failed alone, and whether it can be sent again alone."""
     if operation.state != S.SUCCEEDED:
         return []
     failed = [part for part in together(operation).parts if part.operation.state == S.FAILED]

@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
 from customers import observations, rights
@@ -26,7 +27,11 @@ from customers.views.common import account_or_404, go_to, open_kind_of, person
 from portal.providers import AccountSettings, ProviderError
 from portal.vault import CannotOpen
 
-LABELS = {"name": _("Name"), "website": _("Website"), "monthly_cap": _("Monthly cap")}
+LABELS = {
+    "name": gettext_lazy("Name"),
+    "website": gettext_lazy("Website"),
+    "monthly_cap": gettext_lazy("Monthly cap"),
+}
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def _differences(saw: AccountSettings, now: AccountSettings, yours: AccountSetti
     """Every setting that changed at the provider, or that the person changed."""
     rows = [(name, getattr(saw, name), getattr(now, name), getattr(yours, name)) for name in LABELS]
     return [
-        Difference(LABELS[name], *(cap_text(each) if name == "monthly_cap" else each for each in values))
+        Difference(str(LABELS[name]), *(cap_text(each) if name == "monthly_cap" else each for each in values))
         for name, *values in rows
         if len(set(values)) > 1
     ]
@@ -180,7 +185,7 @@ def _read(account: Account) -> Reading:
     except (ProviderError, CannotOpen) as error:
         return Reading(kept, account.settings_read_at, str(error))
     account.refresh_from_db()
-    return Reading(AccountSettings(**account.settings), now)
+    return Reading(AccountSettings(**(account.settings or {})), now)
 
 
 def _start(account: Account, reading: Reading) -> dict[str, Any]:
