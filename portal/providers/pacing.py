@@ -21,6 +21,7 @@ SHORTEST, LONGEST, UNSAID = 1, 300, 60
 USED = 0.95
 # What work nobody waits for may use of that; the rest is for people.
 BACKGROUND = 0.8
+MOMENT = 0.001
 
 
 class Rate(NamedTuple):
@@ -125,24 +126,25 @@ class Pacing:
         background: bool = False,
         patience: float = 0.0,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger or Memory()
         self._name, self._each_endpoint, self._pause = name, each_endpoint, pause
         self._rate, self._background = rate, rate.part(BACKGROUND) if background else None
-        self._patience, self._sleep = patience, sleep
+        self._patience, self._sleep, self._clock = patience, sleep, clock
         self._refusals: dict[str, int] = {}
 
     def wait(self, endpoint: str, *, seconds: float) -> datetime | None:
         key = self._key(endpoint)
-        until = time.monotonic() + min(self._patience, seconds)
+        until = self._clock() + min(self._patience, seconds)
         while True:
-            left = max(until - time.monotonic(), 0.0)
+            left = max(until - self._clock(), 0.0)
             turn = self._ledger.take(key, rate=self._rate, background=self._background, longest=left)
-            if turn.taken and turn.wait <= 0:
+            if turn.taken and turn.wait < MOMENT:
                 return None
             if not turn.taken and turn.wait > left:
                 return datetime.now(UTC) + timedelta(seconds=turn.wait)
-            self._sleep(max(turn.wait, 0.001))
+            self._sleep(max(turn.wait, MOMENT))
             if turn.taken and not self._ledger.held(key):  # the provider may have asked for silence meanwhile
                 return None
 
