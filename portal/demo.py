@@ -20,6 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -133,6 +134,8 @@ def _fresh_settings() -> dict[str, str]:
         "SANDBOX_PORT": str(_free_port(SANDBOX_PORT)),
         "SANDBOX_SENDGRID_KEY": sendgrid_key(),
         "SANDBOX_SENDGRID_EU_KEY": sendgrid_key(),
+        "SANDBOX_AHASEND_KEY": f"aha-sk-{secrets.token_hex(32)}",
+        "SANDBOX_AHASEND_ACCOUNT": str(uuid.uuid4()),
         "SANDBOX_ADMIN_KEY": secrets.token_urlsafe(24),
     }
 
@@ -209,6 +212,8 @@ def _sandbox(env: Mapping[str, str], data: Path) -> Member:
         "data": data / "sandbox.sqlite3",
         "sendgrid-key": env["SANDBOX_SENDGRID_KEY"],
         "sendgrid-eu-key": env["SANDBOX_SENDGRID_EU_KEY"],
+        "ahasend-key": env["SANDBOX_AHASEND_KEY"],
+        "ahasend-account": env["SANDBOX_AHASEND_ACCOUNT"],
         "admin-key": env["SANDBOX_ADMIN_KEY"],
     }
     # With "=", because a random key may begin with a dash.

@@ -6,11 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from zlib import crc32
 
-GLOBAL, EU = "SendGrid global", "SendGrid EU"
+from portal.providers import AccountSettings
+
+GLOBAL, EU, AHA = "SendGrid global", "SendGrid EU", "AhaSend"
 PLANS = {
     "free-100": 3_000, "essentials-50k": 50_000, "essentials-100k": 100_000, "pro-100k": 100_000, "pro-300k": 300_000,
     "pro-1.5m": 1_500_000,
 }  # fmt: skip
+# Where accounts have no package: what they may send in a month (0 = no cap), and what their size is.
+CAPS = {
+    "cap-50k": (50_000, 50_000),
+    "cap-100k": (100_000, 100_000),
+    "cap-500k": (500_000, 500_000),
+    "no-cap": (0, 80_000),
+}
 # Monday first. Shops send at the end of the week, firms on working days, machines every day alike.
 RHYTHMS = {
     "shop": (0.7, 0.8, 0.9, 1.2, 1.6, 1.1, 0.7), "firm": (1.3, 1.4, 1.4, 1.3, 1.0, 0.3, 0.3), "steady": (1.0,) * 7,
@@ -59,7 +68,21 @@ class Company:
 
     @property
     def per_day(self) -> float:
-        return PLANS[self.plan] * self.share / 30
+        size = CAPS[self.plan][1] if self.plan in CAPS else PLANS[self.plan]
+        return size * self.share / 30
+
+    @property
+    def settings(self) -> AccountSettings | None:
+        """Name, website and cap, where the account has those instead of a package."""
+        return AccountSettings(self.name, self.domain, CAPS[self.plan][0]) if self.plan in CAPS else None
+
+    @property
+    def sending(self) -> dict[str, object]:
+        """What the sandbox has it send."""
+        return {
+            "per_day": self.per_day, "weekday": RHYTHMS[self.rhythm], "jitter": 0.25, "seed": self.seed,
+            "growth_per_month": 0.03,
+        }  # fmt: skip
 
     @property
     def seed(self) -> int:
@@ -138,9 +161,23 @@ _EU = (
     ("Petit Voyage", "Jean Rousseau", _PAR, "essentials-50k", 0.50, "steady", 9, "travel", "test"),
     ("Silverbirch Care", "Olivia Hart", _LON, "essentials-100k", 0.44, "firm", 4, "health", ""),
 )
+_AHA = (
+    ("Saffron Street Eats", "Leila Haddad", _LON, "cap-50k", 0.62, "shop", 93, "food", ""),
+    ("Tidewater Ferries", "Gus Renner", _NY, "no-cap", 0.94, "steady", 93, "travel", ""),
+    ("Bramble & Birch", "Edie Marlow", _LON, "cap-100k", 0.81, "shop", 91, "retail", "key_rotated"),
+    ("Polaris Payroll", "Nils Aronsson", _STO, "no-cap", 2.30, "firm", 88, "software vip", "key_kept"),
+    ("Lantern Books", "Ruth Adeyemi", _LON, "cap-50k", 0.44, "shop", 84, "retail media", ""),
+    ("Copperfield Clinics", "Dr Jonah Falk", _BER, "cap-100k", 0.57, "firm", 79, "health", "cap_raised"),
+    ("Old Harbour Radio", "Frank Doyle", _STO, "cap-50k", 0.71, "steady", 76, "media", "left"),
+    ("Minka Ceramics", "Hana Sato", _LA, "cap-50k", 0.38, "shop", 61, "retail", ""),
+    ("Cloudberry Events", "Siri Nyberg", _STO, "cap-50k", 0.66, "shop", 55, "", "suspended"),
+    ("Vantage Surveys", "Pia Kellner", _BER, "cap-500k", 0.73, "firm", 47, "software", ""),
+    ("Almanac Weekly", "Iris Bergman", _NY, "cap-100k", 1.16, "steady", 36, "media", ""),
+    ("Rookery Games", "Tom Ashdown", _LON, "no-cap", 0.85, "steady", 9, "software", ""),
+)
 
 
 def companies() -> Iterator[Company]:
-    rows = [(*row, GLOBAL) for row in _GLOBAL] + [(*row, EU) for row in _EU]
+    rows = [(*row, GLOBAL) for row in _GLOBAL] + [(*row, EU) for row in _EU] + [(*row, AHA) for row in _AHA]
     for number, (name, contact, zone, plan, share, rhythm, days, tags, fate, connection) in enumerate(rows, 1):
         yield Company(number, name, contact, zone, plan, share, rhythm, days, tuple(tags.split()), fate, connection)

@@ -1,24 +1,30 @@
-"""What staff do in the demo's story, through the portal's own commands; and the two connections they do it with."""
+"""What staff do in the demo's story, through the portal's own commands; and the connections they do it with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
-from billing.demo.cast import EU, GLOBAL, RHYTHMS, Company
+from billing.demo.cast import AHA, EU, GLOBAL, Company
 from billing.demo.stage import Sandbox, Stage
-from customers import catalogue, connecting, observations, operations, people, provisioning
+from customers import catalogue, connecting, observations, operations, people, provisioning, secrets
+from customers.clients import client_for
 from customers.models import Account, Connection, Customer, Operation
+from customers.operations import FirstKey
 from customers.states import FINAL, OperationKind
 from portal.access.models import User
-from portal.providers import Offering, Profile, ProviderError
+from portal.providers import AccountSettings, NewAccount, NewKey, Offering, Once, Profile, ProviderError
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # An answer takes a moment; so does a worker.
 MOMENT = timedelta(seconds=1.4)
+FIRST_KEY = NewKey(
+    "Website and newsletter", ("messages:send:all", "messages:read:all", "domains:read", "domains:write")
+)
 
 
 @dataclass
@@ -30,14 +36,33 @@ class Staff:
         return self.success[company.number % len(self.success)]
 
 
+@dataclass(frozen=True)
+class Keys:
+    """What the sandbox takes."""
+
+    of_global: str = field(repr=False)
+    of_eu: str = field(repr=False)
+    of_aha: str = field(repr=False)
+    aha_account: str
+
+    def connections(self) -> list[tuple[dict[str, Any], str]]:
+        """What each connection is, its address as the part after the sandbox's; and its key."""
+        sendgrid = {"kind": "sendgrid", "usage_source": "credits", "region": "global", "base_url": ""}
+        aha = {"kind": "ahasend", "usage_source": "pooled", "account_id": self.aha_account, "keep_keys": True}
+        return [
+            (sendgrid | {"name": GLOBAL}, self.of_global),
+            (sendgrid | {"name": EU, "region": "eu", "base_url": "/eu", "usage_source": "overview_json"}, self.of_eu),
+            (aha | {"name": AHA, "base_url": ""}, self.of_aha),
+        ]
+
+
 @dataclass
 class Deeds:
     """Everything happens at the stage's time, by the person who looks after the customer."""
 
     stage: Stage
     staff: Staff
-    global_key: str
-    eu_key: str
+    keys: Keys
     customers: dict[str, Customer] = field(default_factory=dict)
 
     @property
@@ -47,18 +72,12 @@ class Deeds:
     # --- The connections ----------------------------------------------------------------------------------------
 
     def connect(self) -> None:
-        both = (GLOBAL, self.global_key, "", "credits"), (EU, self.eu_key, "/eu", "overview_json")
-        for name, key, path, source in both:
-            connection = connecting.add_connection(
-                actor=self.staff.admin,
-                facts={
-                    "name": name, "kind": "sendgrid", "region": "eu" if path else "global",
-                    "base_url": self.sandbox.url + path, "usage_source": source, "requests_per_minute": 60_000,
-                },
-                api_key=key,
-            )  # fmt: skip
+        for facts, key in self.keys.connections():
+            facts |= {"base_url": self.sandbox.url + facts["base_url"], "requests_per_minute": 60_000}
+            connection = connecting.add_connection(actor=self.staff.admin, facts=facts, api_key=key)
             connecting.verify(actor=self.staff.admin, connection=connection, now=self.stage.now())
-            catalogue.refresh_catalogue(connection=connection, now=self.stage.now(), actor=self.staff.admin)
+            if connection.capabilities.offerings:
+                catalogue.refresh_catalogue(connection=connection, now=self.stage.now(), actor=self.staff.admin)
 
     def maintenance(self) -> None:
         connection = Connection.objects.get(name=EU)
@@ -76,6 +95,17 @@ class Deeds:
                 continue
         for connection in Connection.objects.all():
             catalogue.refresh_when_old(connection=connection, now=self.stage.now())
+
+    def a_stranger(self) -> None:
+        """Somebody makes an account in the provider's own console. The portal is told nothing of it."""
+        self.sandbox.switch("aha_default_sending", {"per_day": 140.0, "jitter": 0.3, "seed": 5})
+        provider = client_for(Connection.objects.get(name=AHA))
+        new = NewAccount(Profile(email=""), settings=AccountSettings("Internal tests", "tests.postkeeper.example", 0))
+        provider.create_account(new, Once(uuid4().hex, provider.create_body(new)))
+
+    def forget_secrets(self) -> None:
+        """What nobody looked at in time, as the dispatcher does it."""
+        secrets.forget_due(now=self.stage.now())
 
     def slow_down(self) -> None:
         """The story was read at a pace of its own; from now on the connections keep the provider's."""
@@ -117,16 +147,21 @@ class Deeds:
                     phone="020 555" if refused else company.phone, timezone=company.timezone,
                     company_website="www,tinkettle" if refused else f"https://www.{company.domain}",
                 ),
-                offerings=[Offering(company.offering, "package", 1)],
+                offerings=[] if company.settings else [Offering(company.offering, "package", 1)],
+                settings=company.settings,
+                first_key=FirstKey(FIRST_KEY, keep=company.fate == "key_kept") if company.settings else None,
                 is_test=company.fate == "test",
                 client_token=uuid4().hex,
                 now=self.stage.now(),
             )  # fmt: skip
             self.perform(operation)
-        if operation.result.get("account_id"):
-            self._send(company)
+        if operation.result.get("account_id") and not company.settings:
+            account_id = self.account(company).provider_id
+            self.sandbox.call("PATCH", f"accounts/{account_id}", sending=company.sending)
 
     def _trouble_at_create(self, company: Company) -> AbstractContextManager[object]:
+        if company.settings:  # what it will send is said beforehand
+            self.sandbox.switch("aha_default_sending", company.sending)
         if company.fate == "unknown":
             return self.sandbox.fault("create-then-504", count=1)
         if company.fate == "no_username":
@@ -141,19 +176,12 @@ class Deeds:
             operation.refresh_from_db()
             if operation.state in FINAL or operation.needs_a_person:
                 break
+        for follower in operation.followers.filter(state="queued"):
+            self.perform(follower)
         return operation
 
     def account(self, company: Company) -> Account:
         return Account.objects.select_related("connection", "customer").get(customer=self.customers[company.name])
-
-    def _send(self, company: Company) -> None:
-        self.sandbox.call(
-            "PATCH", f"accounts/{self.account(company).provider_id}",
-            sending={
-                "per_day": company.per_day, "weekday": RHYTHMS[company.rhythm], "jitter": 0.25, "seed": company.seed,
-                "growth_per_month": 0.03,
-            },
-        )  # fmt: skip
 
     # --- Deeds ----------------------------------------------------------------------------------------------------
 
@@ -165,6 +193,24 @@ class Deeds:
         return operations.ask_offerings(
             actor=self.staff.of(company), account=account, base=account.wanted_offerings, version=account.version,
             offerings=offerings, reason=reason, client_token=uuid4().hex, now=self.stage.now(),
+        )  # fmt: skip
+
+    def ask_cap(self, company: Company, cap: int, reason: str) -> Operation:
+        account = self.account(company)
+        return operations.ask_settings(
+            actor=self.staff.of(company), account=account, base=account.settings or account.desired_settings,
+            version=account.version, changes={"monthly_cap": cap}, reason=reason, client_token=uuid4().hex,
+            now=self.stage.now(),
+        )  # fmt: skip
+
+    def rotate_key(self, company: Company) -> Operation:
+        """A new key in the place of the first one."""
+        account = self.account(company)
+        first = account.keys.filter(gone_at=None).order_by("made_at").first()
+        return operations.ask_key_create(
+            actor=self.staff.of(company), account=account, new=replace(FIRST_KEY, label="After the audit"), keep=False,
+            replaces=first.key_id if first else "", reason="Asked for after their audit.", client_token=uuid4().hex,
+            now=self.stage.now(),
         )  # fmt: skip
 
     def ask_state(self, kind: OperationKind, company: Company, reason: str) -> Operation:

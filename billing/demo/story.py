@@ -43,8 +43,10 @@ class Story(Deeds):
             yield from getattr(self, f"_{company.fate or 'quiet'}")(company)
         for at, ends in nights(today - 94 * DAY, today):
             yield at, lambda ends=ends: (read_ending_cycles if ends else read_night)(self.stage)  # type: ignore[misc]
+        yield self._at(24), self.a_stranger
         for days in (30, 12, 2):
             yield self._at(days, 5), self.look_at_accounts
+            yield self._at(days, 6), self.forget_secrets
         yield today - HOUR, self.look_at_accounts
 
     # --- When -----------------------------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ class Story(Deeds):
         if company.number % 4 == 0 and company.days > 20:
             yield self._at(company.days / 2), self._noting(company, QUIET_NOTES[company.number // 4 % len(QUIET_NOTES)])
 
-    _prospect = _test = _unknown = _refused = _no_username = _quiet
+    _prospect = _test = _unknown = _refused = _no_username = _key_kept = _quiet
 
     def _upgraded(self, company: Company) -> Iterator[Moment]:
         bigger = [Offering("postkeeper.ei.pro-300k.v1", "package", 1), CONTACTS]
@@ -187,6 +189,21 @@ class Story(Deeds):
                 self._stating(OperationKind.SUSPEND, company, "Sends to addresses that never signed up.")()
 
         yield self.stage.today - 26 * HOUR, fail
+
+    def _left(self, company: Company) -> Iterator[Moment]:
+        """Deleted in the middle of a billing month: the last whole fortnight ends on a fifteenth."""
+        middle = self.stage.today.replace(day=15, hour=11, minute=20)
+        if middle > self.stage.today - DAY:
+            middle = (middle.replace(day=1) - DAY).replace(day=15)
+        yield middle - 2 * DAY, self._noting(company, "The station closes. Delete the account after the last show.")
+        yield middle, self._stating(OperationKind.DELETE, company, "Closed down. Confirmed by phone.")
+
+    def _cap_raised(self, company: Company) -> Iterator[Moment]:
+        raising = lambda: self.perform(self.ask_cap(company, 250_000, "Recall letters to all patients in spring."))  # noqa: E731
+        yield self._at(25), raising
+
+    def _key_rotated(self, company: Company) -> Iterator[Moment]:
+        yield self._at(18), lambda: self.perform(self.rotate_key(company))
 
     # --- Deeds, to be done when their time comes --------------------------------------------------------------------
 

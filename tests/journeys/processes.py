@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.support.sandbox import ADMIN_KEY, EU_KEY, KEY, SandboxProcess
+from tests.support.sandbox import ADMIN_KEY, AHASEND_ACCOUNT, AHASEND_KEY, EU_KEY, KEY, SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "harbour-lantern-orchard-2731"
@@ -61,6 +61,8 @@ class Installation:
             "SANDBOX_URL": sandbox.base_url,
             "SANDBOX_SENDGRID_KEY": KEY,
             "SANDBOX_SENDGRID_EU_KEY": EU_KEY,
+            "SANDBOX_AHASEND_KEY": AHASEND_KEY,
+            "SANDBOX_AHASEND_ACCOUNT": AHASEND_ACCOUNT,
             "SANDBOX_ADMIN_KEY": ADMIN_KEY,
             "PYTHONUNBUFFERED": "1",
             **more,

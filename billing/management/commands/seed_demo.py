@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection as database
 
-from billing.demo.deeds import Staff
+from billing.demo.deeds import Keys, Staff
 from billing.demo.stage import Sandbox, Stage
 from billing.demo.story import Story
 from customers import connecting
@@ -29,38 +29,40 @@ class Command(BaseCommand):
             ("admin-key", "SANDBOX_ADMIN_KEY", "key of its admin plane"),
             ("key-global", "SANDBOX_SENDGRID_KEY", "key of the global organisation"),
             ("key-eu", "SANDBOX_SENDGRID_EU_KEY", "key of the EU organisation"),
+            ("key-ahasend", "SANDBOX_AHASEND_KEY", "key of the AhaSend parent account"),
+            ("ahasend-account", "SANDBOX_AHASEND_ACCOUNT", "id of the AhaSend parent account"),
         ):
             parser.add_argument(f"--{name}", default=os.environ.get(variable, ""), help=f"{what} (or {variable})")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEMO:
             raise CommandError("This is not a demo: PORTAL_DEMO is not set.")
-        missing = [name for name in ("sandbox_url", "admin_key", "key_global", "key_eu") if not options[name]]
+        names = ("sandbox_url", "admin_key", "key_global", "key_eu", "key_ahasend", "ahasend_account")
+        missing = [name for name in names if not options[name]]
         if missing:
             raise CommandError(f"Missing: {', '.join(missing)}.")
+        keys = Keys(options["key_global"], options["key_eu"], options["key_ahasend"], options["ahasend_account"])
         if Customer.objects.exists():
-            self._follow_the_sandbox(options)
+            _follow_the_sandbox(options["sandbox_url"], keys)
             return
         began = time.monotonic()
         _work_alone()
         stage = Stage(Sandbox(options["sandbox_url"], options["admin_key"]))
-        Story(stage, _staff(), global_key=options["key_global"], eu_key=options["key_eu"]).play()
+        Story(stage, _staff(), keys).play()
         self.stdout.write(f"{Customer.objects.count()} customers made in {time.monotonic() - began:.0f} s.")
 
-    def _follow_the_sandbox(self, options: dict[str, Any]) -> None:
-        """The sandbox has another port since the last start: the connections go where it went."""
-        admin = User.objects.filter(role=Role.ADMIN, is_active=True).first()
-        keys = {"": options["key_global"], "/eu": options["key_eu"]}
-        for path, key in keys.items():
-            address = options["sandbox_url"] + path
-            old = Connection.objects.filter(base_url__regex=rf"^http://127\.0\.0\.1:\d+{path}$").exclude(
-                base_url=address
-            )
-            for connection in old:
-                if admin:
-                    connecting.edit_connection(
-                        actor=admin, connection=connection, facts={"base_url": address}, api_key=key
-                    )
+
+def _follow_the_sandbox(url: str, keys: Keys) -> None:
+    """The sandbox has another port since the last start: the connections go where it went."""
+    admin = User.objects.filter(role=Role.ADMIN, is_active=True).first()
+    for facts, key in keys.connections():
+        path = facts["base_url"]
+        there = Connection.objects.filter(kind=facts["kind"], base_url__regex=rf"^http://127\.0\.0\.1:\d+{path}$")
+        for connection in there.exclude(base_url=url + path):
+            if admin:
+                connecting.edit_connection(
+                    actor=admin, connection=connection, facts={"base_url": url + path}, api_key=key
+                )
 
 
 def _work_alone() -> None:
