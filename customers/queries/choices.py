@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from customers import catalogue
 from customers.models import Offering
-from customers.queries.filters import NO_ACCOUNT, NOBODY, Filters
+from customers.queries.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, Filters
 from portal.access.models import User
 from portal.access.permissions import roles_of
 from portal.states import account_state_choices
@@ -20,17 +20,35 @@ Pairs = list[tuple[str, str]]
 class FilterChoices:
     states: Pairs
     connections: Pairs
+    # Empty where there is only one provider.
+    providers: Pairs
     packages: Pairs
+    # What the column of packages holds: packages, caps, or both.
+    package_words: str
     owners: Pairs
 
 
 def filter_choices(filters: Filters) -> FilterChoices:
+    caps = bool(filters.connections_that(lambda can: can.settings))
+    packages = bool(filters.connections_that(lambda can: can.offerings)) or not caps
     return FilterChoices(
         states=[*account_state_choices(), (NO_ACCOUNT, _("No account yet"))],
         connections=[(str(each.public_id), each.name) for each in filters.connections.values()],
-        packages=_packages(),
+        providers=sorted(filters.kinds.items(), key=lambda pair: pair[1]) if len(filters.kinds) > 1 else [],
+        packages=[*(_packages() if packages else []), *(_caps() if caps else [])],
+        package_words=_words(packages, caps),
         owners=[*_owners(filters.owner), (NOBODY, _("Nobody"))],
     )
+
+
+def _words(packages: bool, caps: bool) -> str:
+    if packages and caps:
+        return _("Package or cap")
+    return _("Monthly cap") if caps else _("Package")
+
+
+def _caps() -> Pairs:
+    return [(CAPPED, _("With a monthly cap")), (UNCAPPED, _("No cap"))]
 
 
 def _packages() -> Pairs:

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from customers.queries.filters import Filters
 from customers.queries.listing import Lines
+from customers.queries.words import cap_of
 from portal.states import account_state_text
 
 HEADER = (
-    "customer", "e-mail", "external reference", "owner", "account id", "connection", "state", "package", "used",
-    "allowed", "reading of", "no reading since", "test account", "last change", "what changed",
+    "customer", "e-mail", "external reference", "owner", "account id", "connection", "state", "package", "monthly cap",
+    "used", "allowed", "reading of", "no reading since", "test account", "last change", "what changed",
 )  # fmt: skip
 AT_ONCE = 2000
 
@@ -23,13 +26,17 @@ def export_rows(filters: Filters) -> Iterator[list[Any]]:
     state_text = lru_cache(maxsize=256)(account_state_text)
     accounts = lines.ordered().values_list(
         "customer__company_name", "customer__email", "customer__external_reference", "customer__owner__name",
-        "provider_id", "connection_id", "state", "package", "usage_used", "usage_allowed", "usage_read_at",
-        "usage_missing_since", "is_test", "changed_at", "changed_what",
+        "provider_id", "connection_id", "state", "package", "settings", "desired_settings", "usage_used",
+        "usage_allowed", "usage_read_at", "usage_missing_since", "is_test", "changed_at", "changed_what",
     )  # fmt: skip
     for row in accounts.iterator(chunk_size=AT_ONCE):
         connection = filters.connections[row[5]]
-        yield [*row[:5], connection.name, state_text(row[6], connection.provider_label), *row[7:]]
+        cap = cap_of(row[8], row[9]) if connection.capabilities.settings else None
+        yield [
+            *row[:5], connection.name, state_text(row[6], connection.provider_label), row[7],
+            _("No cap") if cap == 0 else cap, *row[10:],
+        ]  # fmt: skip
     bare = lines.matching.bare.order_by("-changed_at", "-pk")
     facts = bare.values_list("company_name", "email", "external_reference", "owner__name", "changed_at")
     for *who, changed_at in facts.iterator(chunk_size=AT_ONCE):
-        yield [*who, *[None] * 9, changed_at, ""]
+        yield [*who, *[None] * 10, changed_at, ""]

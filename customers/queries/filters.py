@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from customers.models import Connection
 from customers.models.account import AccountState
 from portal.access.models import User
+from portal.providers import Capabilities
 
 VIEWS: dict[str, str | Promise] = {
     "all": _("All"),
@@ -27,6 +29,8 @@ VIEWS: dict[str, str | Promise] = {
 VIEWS_OF_CUSTOMERS = frozenset({"all", "mine", "archived"})
 NO_ACCOUNT = "none"
 NOBODY = "nobody"
+# Instead of a package's name: accounts that have a monthly cap, and those that have none.
+CAPPED, UNCAPPED = "cap:yes", "cap:no"
 SORTS = ("name", "state", "package", "use", "changed")
 DEFAULT_SORT = "-changed"
 SIZES = (25, 50, 100, 200)
@@ -41,6 +45,7 @@ class Filters:
     q: str = ""
     state: str = ""
     connection: Connection | None = None
+    provider: str = ""
     package: str = ""
     owner: str = ""
     sort: str = DEFAULT_SORT
@@ -57,13 +62,21 @@ class Filters:
 
     @property
     def narrowed(self) -> bool:
-        return bool(self.q or self.state or self.connection or self.package or self.owner)
+        return bool(self.q or self.state or self.connection or self.provider or self.package or self.owner)
 
     @cached_property
     def with_bare(self) -> bool:
         """Do customers without an account belong to this list?"""
-        of_account = bool(self.connection or self.package or self.state not in ("", NO_ACCOUNT))
+        of_account = bool(self.connection or self.provider or self.package or self.state not in ("", NO_ACCOUNT))
         return self.view in VIEWS_OF_CUSTOMERS and not of_account
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The providers there are connections to: kind and label."""
+        return {each.kind: each.provider_label for each in self.connections.values()}
+
+    def connections_that(self, can: Callable[[Capabilities], bool]) -> list[int]:
+        return [pk for pk, each in self.connections.items() if can(each.capabilities)]
 
     @property
     def only_bare(self) -> bool:
@@ -80,6 +93,7 @@ def read_filters(query: QueryDict, user: User) -> Filters:
         q=searchable(query.get("q", "")),
         state=_one_of(state, (*AccountState.values, NO_ACCOUNT), ""),
         connection=next((each for each in connections.values() if str(each.public_id) == wanted), None),
+        provider=_one_of(query.get("provider", ""), {each.kind for each in connections.values()}, ""),
         package=_clean(query.get("package", "")),
         owner=_owner(query.get("owner", "")),
         sort=sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,

@@ -26,6 +26,7 @@ from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.queries.filters import Filters
 from customers.queries.matching import Matching
+from customers.queries.words import cap_of, cap_text
 from customers.states import OPEN, WAITS_FOR_A_PERSON, OperationKind
 from portal.access.models import User
 from portal.formats import number_text
@@ -69,6 +70,7 @@ class Row:
     is_test: bool = False
     package: str = ""
     package_label: str = ""
+    unlimited: bool = False
     used: int | None = None
     allowed: int | None = None
     read_at: datetime | None = None
@@ -210,8 +212,9 @@ def one_row(public_id: uuid.UUID) -> Row | None:
 
 
 _ACCOUNT_COLUMNS = (
-    "pk", "public_id", "connection_id", "provider_id", "state", "state_raw", "is_test", "package", "usage_used",
-    "usage_allowed", "usage_read_at", "usage_missing_since", "changed_at", "changed_what",
+    "pk", "public_id", "connection_id", "provider_id", "state", "state_raw", "is_test", "package", "settings",
+    "desired_settings", "usage_used", "usage_allowed", "usage_read_at", "usage_missing_since", "changed_at",
+    "changed_what",
 )  # fmt: skip
 _CUSTOMER_COLUMNS = (
     "pk", "public_id", "company_name", "email", "external_reference", "owner_id", "archived_at", "created_at",
@@ -292,6 +295,9 @@ def _add_account(
     row.provider_id = account["provider_id"] or ""
     row.state, row.state_raw, row.is_test = account["state"], account["state_raw"], account["is_test"]
     row.package, row.package_label = account["package"], catalogue.label_of(account["package"])
+    if connection.capabilities.settings:
+        cap = cap_of(account["settings"], account["desired_settings"])
+        row.package_label, row.unlimited = cap_text(cap), cap == 0
     _add_use(row, account)
     row.changed_at, row.changed_what = account["changed_at"], account["changed_what"]
     if operation:

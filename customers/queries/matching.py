@@ -11,7 +11,7 @@ from django.utils.functional import cached_property
 
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
-from customers.queries.filters import NOBODY, Filters
+from customers.queries.filters import CAPPED, NOBODY, UNCAPPED, Filters
 from customers.queries.operations import NEEDS_A_PERSON
 
 STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
@@ -19,6 +19,7 @@ STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, Account
 NOT_THERE = (AccountState.PENDING, AccountState.DELETED)
 MANY = 1000
 _CODE = re.compile(r"op_([0-9a-f]{1,32})", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w-]{4,100}")
 
 NEAR = Q(usage_allowed__gt=0, usage_used__gte=F("usage_allowed") * 4 / 5)
@@ -71,10 +72,22 @@ class Matching:
                 return Q()
 
     def _of_account(self) -> Q:
-        wanted: dict[str, Any] = {
-            "state": self.filters.state, "connection": self.filters.connection, "package": self.filters.package,
-        }  # fmt: skip
-        return Q(**{name: value for name, value in wanted.items() if value})
+        filters = self.filters
+        wanted: dict[str, Any] = {"state": filters.state, "connection": filters.connection}
+        found = Q(**{name: value for name, value in wanted.items() if value})
+        if filters.provider:
+            found &= Q(connection__in=[pk for pk, each in filters.connections.items() if each.kind == filters.provider])
+        if filters.package in (CAPPED, UNCAPPED):
+            return found & self._of_cap(filters.package == CAPPED)
+        return found & Q(package=filters.package) if filters.package else found
+
+    def _of_cap(self, capped: bool) -> Q:
+        """By the cap as read, or before the first reading as asked."""
+        with_settings = Q(connection__in=self.filters.connections_that(lambda can: can.settings))
+        compare, cap = ("__gt", 0) if capped else ("", 0)
+        read = Q(**{f"settings__monthly_cap{compare}": cap})
+        asked = Q(settings__isnull=True, **{f"desired_settings__monthly_cap{compare}": cap})
+        return with_settings & (read | asked)
 
     def _of_owner(self, prefix: str) -> Q:
         if not self.filters.owner:
@@ -118,10 +131,11 @@ class Matching:
     @cached_property
     def _ids(self) -> list[int]:
         """Accounts by the provider's id, whole or its beginning."""
-        if not _LIKE_AN_ID.fullmatch(self.filters.q):
+        wanted = self.filters.q
+        if not _LIKE_AN_ID.fullmatch(wanted):
             return []
-        exact = Account.objects.order_by().filter(
-            connection__in=Connection.objects.values("pk"), provider_id=self.filters.q
-        )
-        started = Account.objects.order_by().filter(provider_id__startswith=self.filters.q)
+        if _UUID.fullmatch(wanted):  # they are lower case, whatever people paste
+            wanted = wanted.lower()
+        exact = Account.objects.order_by().filter(connection__in=Connection.objects.values("pk"), provider_id=wanted)
+        started = Account.objects.order_by().filter(provider_id__startswith=wanted)
         return list(exact.values_list("pk", flat=True)[:MANY]) or list(started.values_list("pk", flat=True)[:MANY])

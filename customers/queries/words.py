@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.utils.translation import gettext as _
 
 from portal.formats import number_text
+
+
+def cap_of(settings: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> int | None:
+    """The monthly cap as read, or before the first reading as asked; 0 = no cap, None = not known."""
+    cap: int | None = (asked if settings is None else settings).get("monthly_cap")
+    return cap
 
 
 def cap_text(cap: int | None) -> str:

@@ -98,7 +98,7 @@ def test_the_export_is_the_filtered_list_and_harmless_in_a_spreadsheet(client: C
     response = client.get("/customers/export/?state=stopped_by_us")
     rows = list(csv.reader(io.StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))  # type: ignore[attr-defined]
     assert [row[0] for row in rows] == ["customer", "'=HYPERLINK(1)"]
-    assert (rows[1][6], rows[1][8]) == ("Suspended by us", "0")
+    assert (rows[1][6], rows[1][9]) == ("Suspended by us", "0")
 
 
 def test_the_pages_of_hostile_names_stay_pages(client: Client, person: User) -> None:
