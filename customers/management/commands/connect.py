@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from getpass import getpass
 from typing import Any
 
@@ -11,11 +12,7 @@ from django.utils import timezone
 
 from customers import catalogue, connecting
 from customers.models import Connection
-from portal.providers import CAPABILITIES
-
-FACTS = (
-    "name", "kind", "region", "account_id", "keep_keys", "usage_source", "v2_auth", "v2_username", "test_accounts_only",
-)  # fmt: skip
+from portal.providers import CAPABILITIES, Capabilities, ProviderError
 
 
 class Command(BaseCommand):
@@ -26,39 +23,63 @@ class Command(BaseCommand):
         parser.add_argument("--name", required=True)
         parser.add_argument("--region", default="global")
         parser.add_argument("--base-url", help="instead of the region's own address")
-        parser.add_argument("--account-id", default="", help="our own account at the provider, where it asks for one")
-        parser.add_argument("--keep-keys", action="store_true", help="people may keep new keys for setting up sending")
-        parser.add_argument("--usage-source", default="", choices=["", *Connection.UsageSource.values])
+        parser.add_argument("--account-id", help="our own account there (a UUID), where the kind needs one")
+        parser.add_argument("--keep-keys", action="store_true", help="API keys of accounts may be kept, encrypted")
+        parser.add_argument("--usage-source", choices=Connection.UsageSource.values)
         parser.add_argument("--v2-auth", default="key_in_form", choices=Connection.V2Auth.values)
         parser.add_argument("--v2-username", default="")
         parser.add_argument("--test-accounts-only", action="store_true")
 
     def handle(self, **options: Any) -> None:
-        regions = CAPABILITIES[options["kind"]].regions
-        base_url = options["base_url"] or regions.get(options["region"])
+        capabilities = CAPABILITIES[options["kind"]]
+        base_url = options["base_url"] or capabilities.regions.get(options["region"])
         if not base_url:
-            raise CommandError(f"--region is one of: {', '.join(regions)}.")
-        facts = {name: options[name] for name in FACTS}
+            raise CommandError(f"--region is one of: {', '.join(capabilities.regions)}.")
+        facts = _facts(capabilities, options) | {"base_url": base_url}
         key = os.environ.get("PORTAL_API_KEY") or getpass("API key: ")
         try:
             connection = connecting.add_connection(
-                actor=None,
-                facts=facts | {"base_url": base_url},
-                api_key=key,
-                v2_password=os.environ.get("PORTAL_V2_PASSWORD", ""),
+                actor=None, facts=facts, api_key=key, v2_password=os.environ.get("PORTAL_V2_PASSWORD", "")
             )
         except connecting.UnableToConnect as refusal:
             raise CommandError(str(refusal)) from None
+        self._check(connection)
+
+    def _check(self, connection: Connection) -> None:
         now = timezone.now()
-        connecting.verify(actor=None, connection=connection, now=now)
-        for check in connection.checks:
-            mark = {True: "works", False: "does not work", None: "not tried"}[check["ok"]]
-            self.stdout.write(f"{check['name']:<16} {mark:<14} {check['detail']}")
-        if not connection.capabilities.offerings:
-            self.stdout.write(f"{connection.name} is connected.")
-            return
         try:
-            catalogue.refresh_catalogue(connection=connection, now=now)
-        except catalogue.UnableToRefresh as refusal:
-            raise CommandError(str(refusal)) from None
-        self.stdout.write(f"{connection.name} is connected; {connection.catalogue.count()} offerings may be sold.")
+            connecting.verify(actor=None, connection=connection, now=now)
+            if connection.capabilities.offerings:
+                catalogue.refresh_catalogue(connection=connection, now=now)
+        except (ProviderError, catalogue.UnableToRefresh) as error:
+            raise CommandError(str(error)) from None
+        finally:
+            for check in connection.checks:
+                mark = {True: "works", False: "does not work", None: "not tried"}[check["ok"]]
+                self.stdout.write(f"{check['name']:<28} {mark:<14} {check['detail']}")
+        sold = f"; {connection.catalogue.count()} offerings may be sold" if connection.capabilities.offerings else ""
+        self.stdout.write(f"{connection.name} is connected{sold}.")
+
+
+def _facts(capabilities: Capabilities, options: dict[str, Any]) -> dict[str, Any]:
+    """Columns of the connection; an option that the kind has no use for is refused, not dropped."""
+    facts = {name: options[name] for name in ("name", "kind", "region")}
+    facts["usage_source"] = options["usage_source"] or capabilities.usage_sources[0].value
+    if facts["usage_source"] not in capabilities.usage_sources:
+        raise CommandError(f"--usage-source is one of: {', '.join(capabilities.usage_sources)}.")
+    if capabilities.needs_account_id:
+        facts["account_id"] = _account_id(options["account_id"])
+    elif options["account_id"]:
+        raise CommandError(f"{capabilities.label} needs no --account-id.")
+    if options["keep_keys"] and not capabilities.sending_setup:
+        raise CommandError(f"{capabilities.label} has no keys to keep.")
+    if options["test_accounts_only"] and not capabilities.test_accounts:
+        raise CommandError(f"{capabilities.label} has no test accounts.")
+    return facts | {name: options[name] for name in ("keep_keys", "v2_auth", "v2_username", "test_accounts_only")}
+
+
+def _account_id(text: str | None) -> str:
+    try:
+        return str(uuid.UUID(text or ""))
+    except ValueError:
+        raise CommandError("--account-id is the id of our own account at the provider, a UUID.") from None
