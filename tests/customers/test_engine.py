@@ -89,7 +89,9 @@ def test_a_lost_lease_while_sending_is_an_unknown_outcome_never_queued(desk: Des
     engine.expire_leases(now=timezone.now() + LATER)
     operation.refresh_from_db()
     assert operation.state == "unknown"
-    assert dispatcher.due_operations(now=timezone.now() + LATER) == []
+    assert dispatcher.due_operations(now=timezone.now() + LATER) == [operation.pk], "it is looked at"
+    looked_at = desk.perform(operation, at=timezone.now() + LATER)
+    assert (looked_at.state, looked_at.sends) == ("unknown", 1), "and not sent"
 
 
 def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk: Desk) -> None:
