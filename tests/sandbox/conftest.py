@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.sandbox import SandboxAdmin, SandboxClient, SandboxProcess
+from tests.support.sandbox import AhaSendClient, SandboxAdmin, SandboxClient, SandboxProcess
 
 
 @pytest.fixture
@@ -19,3 +19,21 @@ def admin(sandbox: SandboxProcess) -> SandboxAdmin:
 def account(client: SandboxClient) -> str:
     """The id of one fresh account on pro-100k, ops@northwind.test."""
     return str(client.create().json["account_id"])
+
+
+@pytest.fixture
+def aha(sandbox: SandboxProcess) -> AhaSendClient:
+    """AhaSend with the parent's key."""
+    return sandbox.ahasend
+
+
+@pytest.fixture
+def child(aha: AhaSendClient) -> str:
+    """The id of one fresh sub account, Northwind Oy."""
+    return str(aha.create_child().json["id"])
+
+
+@pytest.fixture
+def own(sandbox: SandboxProcess, child: str) -> AhaSendClient:
+    """AhaSend with a key of that sub account, which may do everything a sub account's key can."""
+    return AhaSendClient(sandbox.base_url, sandbox.admin.aha.add_key(child), child)
