@@ -74,11 +74,10 @@ def main() -> int:
 def _start(supervisor: Supervisor, data: Path) -> None:
     """Returns when somebody asked for the end. Raises `UnableToStart`, `Stopped`."""
     began = time.monotonic()
-    with _web_socket() as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        env = _environment(demo_settings(data), data)
-        _prepare(supervisor, env, data)
-        listening.listen(128)
+    with _web_socket() as listening, _sandbox_socket(data) as sandbox:
+        url = f"http://127.0.0.1:{_port(listening)}"
+        env = _environment(demo_settings(data, sandbox_port=_port(sandbox)), data)
+        _prepare(supervisor, env, data, sandbox)
         supervisor.start(_web(env, listening))
         if not supervisor.wait_until(lambda: _answers(f"{url}/sign-in/"), seconds=60):
             raise UnableToStart(f"The sign-in page did not answer; see {data / 'log' / 'web.log'}.")
@@ -88,14 +87,14 @@ def _start(supervisor: Supervisor, data: Path) -> None:
         supervisor.run()
 
 
-def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path) -> None:
+def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path, listening: socket.socket) -> None:
     """Start the sandbox, and make what the demo lacks."""
     prepared = Prepared(data, env)
     prepared.clear_half_made()
-    supervisor.start(_sandbox(env, data))
+    supervisor.start(_sandbox(env, data, listening))
     if prepared.complete():
         return
-    if not supervisor.wait_until(lambda: _listens(int(env["SANDBOX_PORT"])), seconds=30):
+    if not supervisor.wait_until(lambda: _speaks(env["SANDBOX_URL"]), seconds=30):
         raise UnableToStart(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
     print("Making the database and the demo's customers: about a minute, the first time only ...", flush=True)
     if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env={**env, "LOG_LEVEL": "ERROR"})) != 0:
@@ -106,17 +105,12 @@ def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path) -> None
 # --- Settings of the demo ---------------------------------------------------------------------------
 
 
-def demo_settings(data: Path) -> dict[str, str]:
+def demo_settings(data: Path, *, sandbox_port: int) -> dict[str, str]:
     """What var/demo.env holds: made on the first start; what a newer version needs besides is added."""
     path = data / "demo.env"
     kept = _read_env(path) if path.exists() else {}
-    settings = _fresh_settings() | kept
-    deadline = time.monotonic() + PORT_WAIT  # a sandbox that is just ending gives its port back
-    while not _free(int(settings["SANDBOX_PORT"])):
-        if time.monotonic() > deadline:  # somebody else has it: seed_demo moves the connections along
-            settings["SANDBOX_PORT"] = str(_free_port(SANDBOX_PORT))
-            break
-        time.sleep(0.1)
+    # A port other than the kept one: somebody else had it, and seed_demo moves the connections along.
+    settings = _fresh_settings() | kept | {"SANDBOX_PORT": str(sandbox_port)}
     if settings != kept:
         _write_private(path, "".join(f"{name}={value}\n" for name, value in settings.items()))
     return settings
@@ -131,7 +125,6 @@ def _fresh_settings() -> dict[str, str]:
         "FIELD_KEYS": "demo:" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "AUDIT_KEY": secrets.token_urlsafe(48),
         "DEMO_PASSWORD": "-".join(secrets.token_hex(2) for _ in range(4)),
-        "SANDBOX_PORT": str(_free_port(SANDBOX_PORT)),
         "SANDBOX_SENDGRID_KEY": sendgrid_key(),
         "SANDBOX_SENDGRID_EU_KEY": sendgrid_key(),
         "SANDBOX_AHASEND_KEY": f"aha-sk-{secrets.token_hex(32)}",
@@ -206,8 +199,9 @@ def _member(name: str, *argv: str, env: Mapping[str, str], **options: object) ->
     return Member(name=name, argv=(sys.executable, *argv), env=env, **options)  # type: ignore[arg-type]
 
 
-def _sandbox(env: Mapping[str, str], data: Path) -> Member:
+def _sandbox(env: Mapping[str, str], data: Path, listening: socket.socket) -> Member:
     options = {
+        "fd": listening.fileno(),
         "port": env["SANDBOX_PORT"],
         "data": data / "sandbox.sqlite3",
         "sendgrid-key": env["SANDBOX_SENDGRID_KEY"],
@@ -218,7 +212,7 @@ def _sandbox(env: Mapping[str, str], data: Path) -> Member:
     }
     # With "=", because a random key may begin with a dash.
     argv = [f"--{name}={value}" for name, value in options.items()]
-    return _member("sandbox", "-m", "portal.sandbox", *argv, env=env, stop_last=True)
+    return _member("sandbox", "-m", "portal.sandbox", *argv, env=env, stop_last=True, pass_fds=(listening.fileno(),))
 
 
 def _web(env: Mapping[str, str], listening: socket.socket) -> Member:
@@ -260,47 +254,73 @@ def _end_with_make() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port(first: int) -> int:
-    return next((port for port in range(first, first + 100) if _free(port)), 0)
-
-
 def _web_socket() -> socket.socket:
-    """Bound from now on: the port stays ours while the web process is started again."""
-    wanted = int(os.environ.get("PORT") or _free_port(WEB_PORT))
-    bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if not (wanted := os.environ.get("PORT")):
+        return _held_from(WEB_PORT)
     try:
-        bound.bind(("127.0.0.1", wanted))
+        return _held(int(wanted))
     except OSError as error:
-        bound.close()
         raise UnableToStart(
             f"Port {wanted} cannot be used: {error.strerror}. PORT=8001 make run takes another."
         ) from error
-    bound.set_inheritable(True)
-    return bound
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _sandbox_socket(data: Path) -> socket.socket:
+    """On the port of the last start, so that nothing has to be prepared anew; on another one if that is taken."""
+    path = data / "demo.env"
+    kept = int(_read_env(path).get("SANDBOX_PORT", 0)) if path.exists() else 0
+    deadline = time.monotonic() + PORT_WAIT  # a sandbox that is just ending gives its port back
+    while kept and time.monotonic() < deadline:
+        try:
+            return _held(kept)
+        except OSError:
+            time.sleep(0.1)
+    return _held_from(SANDBOX_PORT)
+
+
+def _held_from(first: int) -> socket.socket:
+    for port in range(first, first + 100):
+        with contextlib.suppress(OSError):
+            return _held(port)
+    return _held(0)
+
+
+def _held(port: int) -> socket.socket:
+    """The port, ours from this moment to the end of the demo, whatever is started and restarted on it meanwhile.
+
+    It listens at once: of two sockets that only bind, both may have the port. Raises OSError when it is taken.
+    """
+    held = socket.socket()
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+        held.listen(128)
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+def _port(held: socket.socket) -> int:
+    return int(held.getsockname()[1])
+
+
+def _speaks(url: str) -> bool:
+    """Whether anything answers, with whatever status: that a connection is taken only says the port is held."""
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
+    except OSError:
         return False
 
 

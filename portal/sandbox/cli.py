@@ -31,6 +31,7 @@ ready {url}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, required=True, help="0 picks a free one")
+    parser.add_argument("--fd", type=int, help="descriptor of a socket that listens there already")
     parser.add_argument("--data", default=":memory:", help="SQLite file, or :memory: (the default)")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--allow-public", action="store_true", help="listen on an address other machines can reach")
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         faults=tuple(options.fault),
     )
     try:
-        server = SandboxServer(options.host, options.port, app := Application(store, start))
+        server = SandboxServer(options.host, options.port, app := Application(store, start), fd=options.fd)
     except (UnableToArm, OSError) as error:
         store.close()
         return _refuse(str(error))

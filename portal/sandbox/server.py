@@ -24,10 +24,15 @@ class SandboxServer(ThreadingHTTPServer):
     request_queue_size = 256
     allow_reuse_address = True
 
-    def __init__(self, host: str, port: int, app: Application) -> None:
+    def __init__(self, host: str, port: int, app: Application, *, fd: int | None = None) -> None:
+        """`fd` is a socket that somebody else holds and that listens already: then nothing is bound here."""
         if ":" in host:
             self.address_family = socket.AF_INET6
-        super().__init__((host, port), Handler)
+        super().__init__((host, port), Handler, bind_and_activate=fd is None)
+        if fd is not None:
+            self.socket.close()
+            self.socket = socket.socket(fileno=fd)
+            self.server_address = self.socket.getsockname()
         self.app = app
         shown = f"[{host}]" if ":" in host else host
         app.base_url = f"http://{shown}:{self.server_address[1]}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import contextlib
 import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -166,25 +169,63 @@ def test_a_port_somebody_else_has_is_named(tmp_path: Path, monkeypatch: pytest.M
             demo._web_socket()
 
 
+def _chosen(folder: Path, start: threading.Barrier) -> tuple[socket.socket, socket.socket]:
+    start.wait(10)
+    return demo._web_socket(), demo._sandbox_socket(folder)
+
+
+def test_starts_side_by_side_get_different_ports_and_hold_them_at_once(tmp_path: Path) -> None:
+    folders = [tmp_path / str(n) for n in range(6)]
+    start = threading.Barrier(len(folders))
+    with contextlib.ExitStack() as held, concurrent.futures.ThreadPoolExecutor(len(folders)) as threads:
+        chosen = [each for pair in threads.map(_chosen, folders, [start] * len(folders)) for each in pair]
+        for each in chosen:
+            held.enter_context(each)
+        ports = [each.getsockname()[1] for each in chosen]
+        assert len(set(ports)) == len(ports)
+        # Nothing serves yet, and nobody else gets in: not even who may share a port that only is bound.
+        for port in ports:
+            with pytest.raises(OSError, match="in use"):
+                demo._held(port)
+
+
+def test_the_sandbox_comes_back_on_its_port_unless_another_demo_runs_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "PORT_WAIT", 0.3)
+    with demo._sandbox_socket(tmp_path) as first:
+        port = demo._port(first)
+        kept = demo.demo_settings(tmp_path, sandbox_port=port)
+    with demo._sandbox_socket(tmp_path) as again:
+        assert demo._port(again) == port
+        assert demo.demo_settings(tmp_path, sandbox_port=port) == kept
+
+        with demo._sandbox_socket(tmp_path) as moved:
+            assert demo._port(moved) != port
+            settings = demo.demo_settings(tmp_path, sandbox_port=demo._port(moved))
+            assert settings == kept | {"SANDBOX_PORT": str(demo._port(moved))}
+
+
 def test_a_key_that_begins_with_a_dash_is_still_a_key(tmp_path: Path) -> None:
-    env = demo.demo_settings(tmp_path) | {"SANDBOX_ADMIN_KEY": "-starts-with-a-dash"}
-    argv = demo._sandbox(env, tmp_path).argv
+    env = demo.demo_settings(tmp_path, sandbox_port=1) | {"SANDBOX_ADMIN_KEY": "-starts-with-a-dash"}
+    with demo._held(0) as held:
+        argv = demo._sandbox(env, tmp_path, held).argv
     parser = argparse.ArgumentParser()
     sandbox.add_arguments(parser)
     assert parser.parse_args(argv[3:]).admin_key == "-starts-with-a-dash"
 
 
 def test_secrets_are_new_for_every_installation(tmp_path: Path) -> None:
-    first, second = (demo.demo_settings(tmp_path / name) for name in _made(tmp_path, "a", "b"))
+    first, second = (demo.demo_settings(folder, sandbox_port=1) for folder in _made(tmp_path, "a", "b"))
     secret = {name for name in first if name != "SANDBOX_PORT"}
     assert {name for name in secret if first[name] == second[name]} == set()
-    assert demo.demo_settings(tmp_path / "a") == first
+    assert demo.demo_settings(tmp_path / "a", sandbox_port=1) == first
 
 
-def _made(parent: Path, *names: str) -> tuple[str, ...]:
+def _made(parent: Path, *names: str) -> tuple[Path, ...]:
     for name in names:
         (parent / name).mkdir()
-    return names
+    return tuple(parent / name for name in names)
 
 
 def _prepared(folder: Path, url: str = "http://127.0.0.1:1") -> demo.Prepared:
