@@ -6,7 +6,7 @@ parent's, so that they add up as well.
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -15,7 +15,7 @@ from portal.sandbox import accounts
 from portal.sandbox import ahasend_store as rows
 from portal.sandbox.clock import DAY, day_of, iso, midnight
 from portal.sandbox.store import Store
-from portal.sandbox.usage import Cycle, cycle_at, cycle_use, use_by_day
+from portal.sandbox.usage import Cycle, History, cycle_at, cycle_use, use_by_day
 from portal.sandbox.wire import Call, Reply, json_reply
 
 NOTE = "Sandbox note: shares of one pooled invoice, in proportion to volume; not list prices."
@@ -76,7 +76,10 @@ def statistics(call: Call) -> Reply:
     """Deliverability of the account's own mail, day by day of the current period: here everything is delivered."""
     cycle = period_at(call.now)
     history = accounts.history_by_id(call.db, call.organisation)
-    used = use_by_day(history, cycle.start, day_of(call.now), call.now)
+    used = use_by_day(_shaped(history), cycle.start, day_of(call.now), call.now)
+    for at, count in history.added:
+        if cycle.start <= day_of(at) < cycle.end and at <= call.now:
+            used[day_of(at)] = used.get(day_of(at), 0) + count
     return json_reply(200, {"object": "list", "data": [_day(day, count) for day, count in sorted(used.items())]})
 
 
@@ -111,7 +114,15 @@ def _bucket(count: int, cents: int) -> dict[str, Any]:
 
 
 def _count(db: sqlite3.Connection, row: sqlite3.Row, cycle: Cycle, now: float) -> int:
-    return cycle_use(accounts.history_by_id(db, row["id"]), cycle, now).used
+    history = accounts.history_by_id(db, row["id"])
+    added = [count for at, count in history.added if cycle.start <= day_of(at) < cycle.end and at <= now]
+    return cycle_use(_shaped(history), cycle, now).used + sum(added)
+
+
+def _shaped(history: History) -> History:
+    """What the sending profile alone makes. What was added besides was accepted, whatever became of the account in
+    the same second, so it is counted apart."""
+    return replace(history, added=())
 
 
 def _gone(row: sqlite3.Row, now: float) -> bool:
