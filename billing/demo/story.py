@@ -33,6 +33,7 @@ class Story(Deeds):
                 self.stage.move(at)
                 happen()
             self.slow_down()
+            self.sandbox.switch("aha_default_sending", None)
 
     def moments(self) -> Iterator[Moment]:
         today = self.stage.today
