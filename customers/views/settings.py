@@ -20,10 +20,11 @@ from customers import observations, rights
 from customers.forms.offerings import new_token
 from customers.forms.settings import ChangeSettingsForm, SettingsForm
 from customers.models import Account, Operation
+from customers.models.account import AccountState
 from customers.operations import StaleVersion, UnableToAsk, ask_settings
 from customers.queries.words import cap_text
 from customers.states import OperationKind, OperationState
-from customers.views.common import account_or_404, go_to, open_kind_of, person
+from customers.views.common import account_or_404, go_to, open_kind_of, open_operation_of, person
 from portal.providers import AccountSettings, ProviderError
 from portal.vault import CannotOpen
 
@@ -157,7 +158,6 @@ def _page(
     differences: list[Difference] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    scope = rights.missing_scope(account.connection, OperationKind.SETTINGS)
     context = {
         "account": account,
         "customer": account.customer,
@@ -167,16 +167,29 @@ def _page(
         "reading": reading,
         "cap_now": cap_text(reading.settings.monthly_cap),
         "differences": differences,
-        "blocked": rights.missing_text(account.connection, scope) if scope else "",
+        "blocked": _why_not(account),
         "waits_behind": open_kind_of(account),
     }
     return render(request, "customers/settings.html", context, status=status)
+
+
+def _why_not(account: Account) -> str:
+    """What makes asking pointless; asking looks again."""
+    if scope := rights.missing_scope(account.connection, OperationKind.SETTINGS):
+        return rights.missing_text(account.connection, scope)
+    if same := open_operation_of(account, kind__in=(OperationKind.SETTINGS, OperationKind.DELETE)):
+        return _("%(kind)s is under way already: %(code)s.") % {"kind": same.get_kind_display(), "code": same.code}
+    if account.state == AccountState.DELETED:
+        return _("The account is deleted. Nothing can be changed any more.")
+    return ""
 
 
 def _read(account: Account) -> Reading:
     """The settings at the provider now; when they cannot be read, the last ones we have and why."""
     now = timezone.now()
     kept = AccountSettings(**(account.settings if account.settings is not None else account.desired_settings))
+    if account.state == AccountState.DELETED:
+        return Reading(kept, account.settings_read_at)
     if account.connection.paused:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
         return Reading(kept, account.settings_read_at, problem)
