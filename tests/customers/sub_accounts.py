@@ -15,10 +15,10 @@ import pytest
 from django.utils import timezone
 
 from customers import connecting, dispatcher, engine, operations, provisioning
-from customers.models import Account, Operation
+from customers.models import Account, Connection, Operation
 from customers.operations import FirstKey
 from portal.access.models import User
-from portal.providers import AccountSettings, ApiKey, NewKey, Profile, RemoteAccount
+from portal.providers import AccountSettings, ApiKey, NewKey, Profile, Provider, RemoteAccount
 from tests.customers.conftest import Desk
 from tests.support.sandbox import SandboxProcess
 
@@ -42,6 +42,12 @@ class SubDesk(Desk):
     @property
     def now(self) -> datetime:
         return timezone.now() + self.passed
+
+    def connect(self, connection: Connection) -> Provider:
+        """A client that does not wait long by the clock on the wall before it repeats a reading."""
+        provider = super().connect(connection)
+        provider._http.sleep = lambda seconds: sleep(min(seconds, 0.05))  # type: ignore[attr-defined]
+        return provider
 
     def pass_time(self, seconds: float) -> None:
         if seconds > 0:
@@ -85,13 +91,17 @@ class SubDesk(Desk):
             seen.save(update_fields=["not_before"])
         return seen
 
-    def round(self) -> list[int]:
-        """What the dispatcher would poke now, performed."""
+    def expire(self) -> None:
         engine.expire_leases(now=self.now)
-        due = dispatcher.due_operations(now=self.now)
-        for operation_id in due:
+
+    def due(self) -> list[int]:
+        return dispatcher.due_operations(now=self.now)
+
+    def round(self) -> None:
+        """What the dispatcher would poke now, performed."""
+        self.expire()
+        for operation_id in self.due():
             self.perform(Operation(pk=operation_id))
-        return due
 
     def drain(self, *operations: Operation, hours: float = 2, rounds: int = 200) -> Operation:
         """Let time go by, round after round, until these are at rest or the hours are over. Returns the first."""
