@@ -61,7 +61,7 @@ def learn(*, connection_id: int, exchanges: Sequence[Evidence], now: datetime) -
     """Count how one piece of work went, by its last exchange: one bad answer repeated is one bad answer."""
     if exchanges:
         failed = unreachable(exchanges[-1])
-        count(connection_id=connection_id, answered=not failed, failed=failed, now=now, last=exchanges[-1])
+        count(connection_id=connection_id, answered=int(not failed), failed=int(failed), now=now, last=exchanges[-1])
 
 
 def count(*, connection_id: int, answered: int, failed: int, now: datetime, last: Evidence | None = None) -> None:
