@@ -13,6 +13,7 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from customers import breaker
 from customers.clients import client_for, config_of
 from customers.models import Connection
 from customers.observations import heard_from
@@ -167,6 +168,7 @@ def verify(*, actor: User | None, connection: Connection, now: datetime, request
         )
         if any(found.values()):
             heard_from(connection_id=connection.pk, now=now)
+            breaker.close(connection_id=connection.pk)
         audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
     connection.refresh_from_db()
 

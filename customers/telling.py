@@ -9,6 +9,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 
 from customers.models import Operation, Step
+from customers.models.breaker import is_out_of_reach
 from customers.states import OperationKind, OperationState
 from portal.formats import clock_text
 
@@ -66,6 +67,10 @@ def story_of(operation: Operation) -> str:
 def _queued(operation: Operation) -> str:
     if operation.connection.paused:
         return _("The connection is paused. Nothing is sent until an admin resumes it.")
+    if is_out_of_reach(operation.connection):
+        return _("%(provider)s is out of reach. This is sent as soon as it answers again.") % {
+            "provider": operation.connection.provider_label
+        }
     if not operation.summary:
         return _("It waits for its turn. Nothing is sent yet, so it can be cancelled.")
     return _("%(why)s It is tried again at %(when)s.") % {

@@ -33,6 +33,11 @@ class Breaker(models.Model):
         return f"breaker of {self.connection_id}"
 
 
+def is_out_of_reach(connection: Connection) -> bool:
+    """Whether its breaker is open. Costs a query unless `breaker` was selected with the connection."""
+    return hasattr(connection, "breaker") and connection.breaker.opened_at is not None
+
+
 def at_work(path: str = "") -> Q:
     """That a connection is neither paused nor its provider out of reach. `path` leads to it, as in "connection__"."""
     return Q(**{f"{path}paused": "", f"{path}breaker__opened_at": None})

@@ -53,11 +53,15 @@ def scope_rows(connection: Connection) -> list[ScopeRow]:
 
 def connection_rows() -> QuerySet[Connection]:
     """Every connection with its number of accounts and of operations not finished."""
-    return Connection.objects.annotate(
-        account_count=Count(
-            "accounts",
-            filter=Q(accounts__provider_id__isnull=False) & ~Q(accounts__state=AccountState.DELETED),
-            distinct=True,
-        ),
-        open_count=Count("operations", filter=Q(operations__state__in=OPEN), distinct=True),
-    ).order_by("name")
+    return (
+        Connection.objects.select_related("breaker")
+        .annotate(
+            account_count=Count(
+                "accounts",
+                filter=Q(accounts__provider_id__isnull=False) & ~Q(accounts__state=AccountState.DELETED),
+                distinct=True,
+            ),
+            open_count=Count("operations", filter=Q(operations__state__in=OPEN), distinct=True),
+        )
+        .order_by("name")
+    )

@@ -9,6 +9,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from customers.models import Connection, Operation
+from customers.models.breaker import is_out_of_reach
 from customers.queries.operations import NEEDS_A_PERSON
 from customers.states import OPEN
 
@@ -20,11 +21,13 @@ SILENT = timedelta(hours=26)
 @dataclass(frozen=True)
 class RailConnection:
     connection: Connection
-    state: str  # paused, refused, silent, slow, good or new
+    state: str  # paused, refused, unreachable, silent, slow, good or new
 
     @property
     def dot(self) -> str:
-        return {"good": "good", "slow": "warn", "silent": "warn", "refused": "bad"}.get(self.state, "off")
+        return {"good": "good", "slow": "warn", "silent": "warn", "refused": "bad", "unreachable": "bad"}.get(
+            self.state, "off"
+        )
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,15 @@ class RailOperations:
 
 def rail_connections_now() -> list[RailConnection]:
     now = timezone.now()
-    return [RailConnection(each, _state(each, now)) for each in Connection.objects.order_by("name")[:12]]
+    connections = Connection.objects.select_related("breaker").order_by("name")[:12]
+    return [RailConnection(each, _state(each, now)) for each in connections]
 
 
 def _state(connection: Connection, now: datetime) -> str:
     if connection.paused:
         return "refused" if connection.paused == Connection.Paused.BY_AUTH else "paused"
+    if is_out_of_reach(connection):
+        return "unreachable"
     if connection.last_answer_at is None:
         return "new"
     age = now - connection.last_answer_at

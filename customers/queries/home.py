@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
+from customers.models.breaker import is_out_of_reach
 from customers.queries.matching import NOT_THERE
 from customers.queries.operations import NEEDS_A_PERSON
 from customers.states import OPEN
@@ -44,6 +45,7 @@ class Group:
 class Home:
     decide: Group
     paused: list[Connection]
+    unreachable: list[Connection]
     over: Group
     unread: Group
     stopped: Group
@@ -53,7 +55,7 @@ class Home:
 
     @property
     def quiet(self) -> bool:
-        return not (self.decide or self.paused or self.over or self.unread or self.stopped)
+        return not (self.decide or self.paused or self.unreachable or self.over or self.unread or self.stopped)
 
 
 def home_page() -> Home:
@@ -62,10 +64,11 @@ def home_page() -> Home:
     operations = Operation.objects.select_related("account__customer", "connection", "requested_by")
     accounts = Account.objects.select_related("customer", "connection").filter(customer__archived_at=None)
     unread = Q(usage_read_at__lt=now - LONG_UNREAD) | Q(usage_read_at=None, created_at__lt=now - LONG_UNREAD)
-    connections = list(Connection.objects.all())
+    connections = list(Connection.objects.select_related("breaker"))
     return Home(
         decide=_group(operations.filter(NEEDS_A_PERSON).order_by("created_at")),
         paused=[each for each in connections if each.paused],
+        unreachable=[each for each in connections if not each.paused and is_out_of_reach(each)],
         over=_group(accounts.filter(usage_allowed__gt=0, usage_used__gt=F("usage_allowed")).order_by(_share().desc())),
         unread=_group(accounts.filter(unread).exclude(state__in=NOT_THERE).order_by(F("usage_read_at").asc(nulls_first=True))),
         stopped=_group(

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
-from customers import catalogue, connecting
+from customers import breaker, catalogue, connecting
 from customers.connecting import UnableToConnect
 from customers.forms.connections import PauseForm, ReplaceKeyForm
 from customers.forms.kinds import KINDS
@@ -36,6 +36,7 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
         "customers/connections/detail.html",
         {
             "connection": connection,
+            "breaker": breaker.standing(connection),
             "checks": check_rows(connection),
             "scopes": scope_rows(connection),
             "packages": catalogue.package_choices(connection),

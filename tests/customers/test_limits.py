@@ -1,0 +1,245 @@
+"""One pace over all processes: counted in a real Redis, and what is left of it when that is slow, frozen or gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from customers import clients, limits
+from customers.limits import Shared
+from portal.providers import NotSent
+from portal.providers.pacing import BACKGROUND, USED, Ledger, Memory, Rate
+from tests.customers.conftest import Desk
+from tests.journeys.processes import PASSWORD, installation
+from tests.journeys.test_production_services import PERSON, Visitor
+from tests.support.factories import ConnectionFactory
+from tests.support.redis import Redis
+from tests.support.sandbox import SandboxProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+SLOW, FAST = Rate(0.5, 3.0), Rate(10.0, 5.0)
+# `make limits` sets five minutes.
+ROUND_SECONDS = float(os.environ.get("PACE_SECONDS", "10"))
+ACCOUNT = """
+from tests.support.factories import AccountFactory
+print(AccountFactory().public_id)
+"""
+
+
+@contextmanager
+def frozen(server: Redis) -> Iterator[None]:
+    """Its connections stay open and nothing comes back."""
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    server = Redis()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    if request.param == "memory":
+        return Memory()
+    return Shared(request.getfixturevalue("redis_server").url)
+
+
+# -- both ledgers keep the same book
+
+
+def test_a_burst_is_there_and_then_turns_are_booked_ahead_or_refused(ledger: Ledger) -> None:
+    key = uuid4().hex
+    turns = [ledger.take(key, rate=SLOW, background=None, longest=4.5) for _ in range(6)]
+    assert [turn.taken for turn in turns] == [True] * 5 + [False]
+    assert [turn.wait for turn in turns] == pytest.approx([0, 0, 0, 2, 4, 6], abs=0.3)
+    again = ledger.take(key, rate=SLOW, background=None, longest=0.0)
+    assert (again.taken, again.wait) == (False, pytest.approx(6, abs=0.3)), "what was refused took nothing"
+    assert ledger.take(uuid4().hex, rate=SLOW, background=None, longest=0.0).wait == 0
+
+
+def test_the_background_has_its_part_and_books_nothing_ahead(ledger: Ledger) -> None:
+    key, part = uuid4().hex, SLOW.part(BACKGROUND)
+    turns = [ledger.take(key, rate=SLOW, background=part, longest=60.0) for _ in range(4)]
+    assert [turn.taken for turn in turns] == [True, True, False, False]
+    assert turns[2].wait == pytest.approx((3 - part.burst) / part.per_second, abs=0.3)
+    assert ledger.take(key, rate=SLOW, background=None, longest=0.0).taken, "the rest is for people"
+    assert not ledger.take(key, rate=SLOW, background=None, longest=0.0).taken
+
+
+def test_a_hold_is_for_all_and_is_never_shortened(ledger: Ledger) -> None:
+    key = uuid4().hex
+    ledger.hold(key, 20.0, background_only=False)
+    ledger.hold(key, 5.0, background_only=False)
+    assert ledger.held(key)
+    turn = ledger.take(key, rate=FAST, background=None, longest=2.0)
+    assert (turn.taken, turn.wait) == (False, pytest.approx(20, abs=0.3))
+
+
+def test_a_hold_of_the_background_is_not_one_of_people(ledger: Ledger) -> None:
+    key = uuid4().hex
+    ledger.hold(key, 20.0, background_only=True)
+    assert not ledger.held(key)
+    assert ledger.take(key, rate=FAST, background=None, longest=0.0).taken
+    turn = ledger.take(key, rate=FAST, background=FAST.part(BACKGROUND), longest=60.0)
+    assert (turn.taken, turn.wait) == (False, pytest.approx(20, abs=0.3))
+
+
+# -- through Redis
+
+
+@pytest.mark.redis
+def test_two_ledgers_of_one_redis_are_one(redis_server: Redis) -> None:
+    key, (one, other) = uuid4().hex, (Shared(redis_server.url), Shared(redis_server.url))
+    taken = [each.take(key, rate=SLOW, background=None, longest=0.0).taken for each in (one, other) * 3]
+    assert taken == [True] * 3 + [False] * 3
+    other.hold("b" + key, 30.0, background_only=False)
+    assert one.held("b" + key)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("how", ["frozen", "gone"])
+def test_without_redis_each_counts_its_part_soon_and_goes_back_by_itself(
+    own_redis: Redis, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "LOOK_AGAIN_SECONDS", 0.5)
+    ledger, key = Shared(own_redis.url), uuid4().hex
+    monkeypatch.setattr(limits, "_me", iter(["a", "b", "c", "d"] + ["d"] * 1000).__next__)
+    for _ in range(4):
+        assert ledger.take(key, rate=FAST, background=None, longest=5.0).taken
+    assert ledger.peers == 4
+    ledger.hold("held", 60.0, background_only=False)
+
+    def with_trouble() -> None:
+        began, slowest, taken = time.monotonic(), 0.0, 0
+        while time.monotonic() - began < 2:
+            asked_at = time.monotonic()
+            taken += ledger.take(key, rate=FAST, background=None, longest=0.0).taken
+            slowest = max(slowest, time.monotonic() - asked_at)
+            time.sleep(0.01)
+        assert ledger.lost
+        assert slowest < 1.0
+        assert 3 <= taken <= 2 * FAST.per_second / 4 + FAST.burst / 4 + 1, "a quarter each, never without a limit"
+        assert ledger.held("held"), "what the provider said stands"
+
+    if how == "frozen":
+        with frozen(own_redis):
+            with_trouble()
+    else:
+        own_redis.stop(kill=True)
+        with_trouble()
+        own_redis.start()
+    time.sleep(0.6)
+    ledger.take(key, rate=FAST, background=None, longest=0.0)
+    assert not ledger.lost
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("pacing.redis_lost" in each for each in said) == 1
+
+
+@pytest.mark.redis
+def test_only_one_thread_waits_for_a_frozen_redis(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Shared(own_redis.url)
+    ledger.take("x", rate=FAST, background=None, longest=0.0)
+    with frozen(own_redis):
+        ledger.take("x", rate=FAST, background=None, longest=0.0)
+        assert ledger.lost
+        ledger._look_again_at = 0.0
+        turns = [ledger._my_turn_to_look() for _ in range(5)]
+    assert turns == [True, False, False, False, False]
+
+
+# -- of a connection
+
+
+@pytest.mark.django_db
+def test_the_pace_of_a_connection_is_what_its_admin_set() -> None:
+    slow = ConnectionFactory(requests_per_minute=60)
+    pacer = limits.pacer_of(slow)
+    assert pacer._rate == Rate(USED, 3.0)
+    assert pacer._background is None
+    nightly = limits.pacer_of(slow, background=True)._background
+    assert nightly == Rate(USED, 3.0).part(BACKGROUND)
+
+
+@pytest.mark.django_db
+def test_a_person_and_the_worker_share_what_the_provider_said(desk: Desk) -> None:
+    page, worker = clients.client_for(desk.connection, interactive=True), clients.client_for(desk.connection)
+    assert page is not worker
+    desk.sandbox.admin.switch("rate_per_minute", 1)
+    next(worker.list_accounts(patience=0), None)
+    with pytest.raises(NotSent) as held:
+        next(page.list_accounts(patience=0), None)
+    assert held.value.retry_at is not None
+    assert len(desk.sandbox.admin.requests("list")) == 1, "the second one was not even sent"
+
+
+# -- eight processes at one bucket
+
+
+@pytest.mark.redis
+@pytest.mark.slow
+def test_eight_processes_use_the_quota_and_are_not_refused(sandbox: SandboxProcess, redis_server: Redis) -> None:
+    """A provider that takes ten a second, twenty at once, and says nothing of it in its answers."""
+    sandbox.admin.switch("aha_rate", 10)
+    sandbox.admin.switch("aha_burst", 20)
+    counts = _round(
+        kind="ahasend", base_url=sandbox.base_url, key=sandbox.ahasend_key, account=sandbox.ahasend_account,
+        redis=redis_server.url, burst=10,
+    )  # fmt: skip
+    sent = counts["answered"] + counts["refused"]
+    sys.stdout.write(f"{ROUND_SECONDS:.0f} s: {dict(counts)}, {sent / ROUND_SECONDS:.2f} a second\n")
+    assert counts["answered"] >= 0.9 * 10 * ROUND_SECONDS
+    assert counts["refused"] <= 0.001 * sent
+
+
+def _round(**facts: object) -> Counter[str]:
+    redis = Shared(str(facts["redis"]))
+    redis._redis.delete("portal:pace:round:")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.customers.pace_round", json.dumps(facts | {"seconds": ROUND_SECONDS})],
+        cwd=ROOT, env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}, stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == 8
+    return sum((Counter(json.loads(line)) for line in lines), Counter())
+
+
+# -- a page while Redis is frozen
+
+
+@pytest.mark.redis
+@pytest.mark.slow
+@pytest.mark.xdist_group("journeys")
+def test_a_submit_answers_within_two_seconds_while_redis_is_frozen(tmp_path: Path, own_redis: Redis) -> None:
+    with installation(tmp_path / "data", REDIS_URL=own_redis.url) as portal:
+        portal.manage("migrate", "-v", "0")
+        portal.manage("createcachetable", "-v", "0")
+        account = f"/accounts/{portal.python(PERSON + ACCOUNT)}"
+        visitor = Visitor(portal.start_web())
+        visitor.post("/sign-in/", login="ada@example.com", password=PASSWORD)
+        visitor.get(f"{account}/")
+        with frozen(own_redis):
+            asked_at = time.monotonic()
+            assert visitor.post(f"{account}/suspend/", reason="Unpaid since May.") == f"{account}/"
+            took = time.monotonic() - asked_at
+        sys.stdout.write(f"form, submit and the page after it, Redis frozen: {took:.2f} s\n")
+        assert took < 2
+        assert portal.python("from customers.models import Operation; print(Operation.objects.get().state)") == "queued"
