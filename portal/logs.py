@@ -7,6 +7,7 @@ operation, ...): `structlog.contextvars.bind_contextvars(operation=...)`.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -95,6 +96,15 @@ _SHARED: list[Processor] = [
 ]
 
 
+class RefusalsWithoutTrace(logging.Filter):
+    """A request that was refused (4xx) is no error of ours: its line stays, the traceback says nothing new."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "status_code", 500) < 500:
+            record.exc_info = None
+        return True
+
+
 def _formatter(*, json_lines: bool) -> dict[str, Any]:
     render: Processor = structlog.processors.JSONRenderer(sort_keys=True) if json_lines else plain_lines
     return {
@@ -116,10 +126,12 @@ def config(*, json_lines: bool, level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": _formatter(json_lines=json_lines)},
+        "filters": {"refusals": {"()": RefusalsWithoutTrace}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": passed_on,
+            "django.request": {**passed_on, "filters": ["refusals"]},
             "django.server": passed_on,
             "gunicorn.error": passed_on,
             # portal.middleware.request_id writes the one line of a request.

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from django.test import Client
 
 from portal import logs
+from tests.support.factories import UserFactory
 
 SECRETS = (
     "SG.aaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
@@ -23,14 +25,14 @@ KEY, AHA, PASSWORD, TOKEN = SECRETS
 
 
 class Written:
-    def __init__(self, *, json_lines: bool) -> None:
+    def __init__(self, *, json_lines: bool, name: str = "tests.house.logs") -> None:
         self._stream = io.StringIO()
         shape = logs.config(json_lines=json_lines, level="DEBUG")
         formatter = shape["formatters"]["line"]
         made = structlog.stdlib.ProcessorFormatter(**{k: v for k, v in formatter.items() if k != "()"})
         self._handler = logging.StreamHandler(self._stream)
         self._handler.setFormatter(made)
-        self.logger = logging.getLogger("tests.house.logs")
+        self.logger = logging.getLogger(name)
 
     def __enter__(self) -> Written:
         self.logger.addHandler(self._handler)
@@ -114,3 +116,23 @@ def test_named_extras_of_the_standard_library_are_on_the_line() -> None:
 def test_an_ordinary_word_is_left_alone(written: Written) -> None:
     structlog.get_logger(written.logger.name).info("Basic plan for Bearer Ltd", offering="essentials-100k", used=0)
     assert logs.MASK not in written.text
+
+
+@pytest.mark.django_db
+def test_a_refused_page_is_one_line_and_a_failed_one_keeps_its_traceback(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError("no template")
+
+    client.force_login(UserFactory(role="finance"))
+    client.raise_request_exception = False
+    with Written(json_lines=False, name="django.request") as written:
+        assert client.get("/customers/new/").status_code == 403
+        line = written.text.strip()
+        assert " warning django.request Forbidden" in line
+        assert len(line.splitlines()) == 1
+
+        monkeypatch.setattr("customers.views.customers.render", broken)
+        assert client.get("/customers/").status_code == 500
+        assert "RuntimeError: no template" in written.text
