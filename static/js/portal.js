@@ -246,6 +246,16 @@
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (polls(event) && (document.hidden || away)) event.preventDefault();
   });
+  // A part that renews itself must not take an open menu from under somebody's pointer: it waits until the menu closes.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, requestConfig, shouldSwap } = event.detail;
+    const menu = shouldSwap && requestConfig?.elt === target && one("details.pk-drop[open]", target);
+    if (!menu) return;
+    event.detail.shouldSwap = false;
+    menu.addEventListener("toggle", () => {
+      if (target.isConnected) window.htmx.ajax("GET", requestConfig.path, { source: target, target, swap: "outerHTML" });
+    }, { once: true });
+  });
   // An answer that leads to the sign-in page must not sweep away what somebody has typed; an idle page may go there.
   document.addEventListener("htmx:beforeOnLoad", (event) => {
     const xhr = event.detail.xhr;

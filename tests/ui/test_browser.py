@@ -102,3 +102,26 @@ def test_a_failed_answer_is_said_with_its_number_and_leaves_the_page(sheet: Page
     expect(sheet.locator("#toasts")).to_contain_text("The portal failed")
     expect(sheet.locator("#toasts")).to_contain_text("abc123")
     assert sheet.url.endswith(path)
+
+
+def test_a_part_that_renews_itself_leaves_an_open_menu_alone(sheet: Page) -> None:
+    """The answer comes while the menu is open; the part is renewed once it closes."""
+    sheet.route("**/renewed/", lambda route: route.fulfill(body='<p id="part">Renewed</p>', content_type="text/html"))
+    sheet.evaluate(
+        """() => {
+          const part = document.createElement("div");
+          part.id = "part";
+          part.innerHTML = '<details class="pk-drop"><summary>Deeds</summary><a href="#x">Rotate</a></details>';
+          for (const [name, value] of Object.entries({"get": "/renewed/", "trigger": "renew", "swap": "outerHTML"}))
+            part.setAttribute(`hx-${name}`, value);
+          document.querySelector("main").append(part);
+          htmx.process(part);
+        }"""
+    )
+    sheet.get_by_text("Deeds").click()
+    with sheet.expect_response("**/renewed/"):
+        sheet.evaluate("htmx.trigger('#part', 'renew')")
+    expect(sheet.get_by_role("link", name="Rotate")).to_be_visible()
+    expect(sheet.get_by_text("Renewed")).to_be_hidden()
+    sheet.keyboard.press("Escape")
+    expect(sheet.get_by_text("Renewed")).to_be_visible()
