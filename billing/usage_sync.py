@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
-from time import monotonic, sleep
+from time import monotonic
 
 import structlog
 from django.db.models import F
@@ -23,10 +23,12 @@ from billing import causes, runs
 from billing.models import SyncItem, SyncRun
 from billing.pooled_sync import ask_the_pool
 from billing.settling import BATCH, LEASE, Answer, Chunk, Clock, LostRun, NotAsked, flush
-from customers.clients import client_for
+from customers import breaker
+from customers.clients import background_client
 from customers.models import Connection
 from customers.models.account import AccountState
-from portal.providers import NotSent, Provider, RateLimited, Unsupported, UsageSource
+from customers.models.breaker import is_out_of_reach
+from portal.providers import Evidence, NotSent, Provider, ProviderError, RateLimited, Unsupported, UsageSource
 from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
@@ -35,8 +37,8 @@ CHUNK = 200
 BATCH_SECONDS = 2.0
 CHUNK_SECONDS = 40.0
 THREADS = 8
-# The share of the connection's quota a run may use; the rest is for people.
-QUOTA_SHARE = 0.8
+# A run whose provider is out of reach looks again after this.
+LOOK_AGAIN = timedelta(seconds=30)
 NEEDS_USERNAME = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
 I = SyncItem.State  # noqa: E741
 R = SyncRun.State
@@ -47,7 +49,7 @@ def sync_chunk(
     run_id: int,
     *,
     clock: Clock = timezone.now,
-    connect: Connect = client_for,
+    connect: Connect = background_client,
     seconds: float = CHUNK_SECONDS,
     gap: timedelta | None = None,
 ) -> bool:
@@ -75,7 +77,7 @@ def sync_chunk(
 
 
 def claim(run_id: int, *, now: datetime) -> SyncRun | None:
-    """Take the run, or None: ended, not due, its connection paused, or another worker holds it."""
+    """Take the run, or None: ended, not due, its connection paused or out of reach, or another worker holds it."""
     run = SyncRun.objects.select_related("connection").filter(pk=run_id, state=R.RUNNING).first()
     if run is None or run.not_before > now or (run.lease_until and run.lease_until > now):
         return None
@@ -83,6 +85,9 @@ def claim(run_id: int, *, now: datetime) -> SyncRun | None:
         runs.pause(run, message=run.connection.paused_reason or _("The connection is paused."))
         return None
     mine = SyncRun.objects.filter(pk=run.pk, state=R.RUNNING, fence=run.fence)
+    if is_out_of_reach(run.connection):
+        mine.update(not_before=now + LOOK_AGAIN)
+        return None
     if mine.update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
         return None
     run.fence += 1
@@ -110,42 +115,49 @@ def _due_items(run: SyncRun, *, now: datetime) -> list[SyncItem]:
 
 
 def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, deadline: float) -> None:
-    """Keep the threads busy at the connection's pace, and write what they bring, batch by batch."""
+    """Keep the threads busy (the client keeps the pace), and write what they bring, batch by batch."""
     running: set[Future[Answer]] = set()
     waiting = iter(items)
-    pace = Pace(chunk.run.connection)
+    heard: list[Answer] = []
     flushed_at = monotonic()
     open_ = True
     while open_ or running:
         while open_ and len(running) < THREADS:
-            item = None if chunk.stop or pace.next_at > deadline else next(waiting, None)
+            item = None if chunk.stop or monotonic() > deadline else next(waiting, None)
             if item is None:
                 open_ = False
             elif settled := _without_asking(chunk, item):
                 chunk.answers.append(settled)
             else:
-                pace.keep()
                 running.add(pool.submit(_ask, chunk.provider, item, UsageSource(chunk.run.source), chunk.clock))
         finished, running = wait(running, timeout=BATCH_SECONDS, return_when=FIRST_COMPLETED)
         for future in finished:
             _take(chunk, future.result())
-        if len(chunk.answers) >= BATCH or monotonic() - flushed_at > BATCH_SECONDS:
+            heard.append(future.result())
+        if not running or len(chunk.answers) >= BATCH or monotonic() - flushed_at > BATCH_SECONDS:
             flush(chunk)
-            flushed_at = monotonic()
-    if pace.next_at > deadline:
-        chunk.resume_at = chunk.clock() + timedelta(seconds=pace.pause)
+            _tell_breaker(chunk, heard)
+            heard, flushed_at = [], monotonic()
 
 
-class Pace:
-    """Spreads requests evenly over the connection's share of its quota."""
+def _tell_breaker(chunk: Chunk, heard: list[Answer]) -> None:
+    """Say whether the provider can be reached; where it cannot, the run asks nothing more for now."""
+    asked = [each for each in heard if each.usage or _evidence(each).sent_at]
+    lost = [_evidence(each) for each in asked if breaker.unreachable(_evidence(each))]
+    connection = chunk.run.connection
+    breaker.count(
+        connection_id=connection.pk,
+        answered=len(asked) - len(lost),
+        failed=len(lost),
+        now=chunk.clock(),
+        last=lost[-1] if lost else None,
+    )
+    if lost and (standing := breaker.standing(connection)).is_open:
+        chunk.stop, chunk.resume_at = True, standing.retry_at
 
-    def __init__(self, connection: Connection) -> None:
-        self.pause = 60.0 / max(1.0, connection.requests_per_minute * QUOTA_SHARE)
-        self.next_at = monotonic()
 
-    def keep(self) -> None:
-        sleep(max(0.0, self.next_at - monotonic()))
-        self.next_at = max(self.next_at, monotonic() - 1.0) + self.pause
+def _evidence(answer: Answer) -> Evidence:
+    return answer.error.evidence if isinstance(answer.error, ProviderError) else Evidence()
 
 
 def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) -> Answer:

@@ -41,6 +41,11 @@ def client_for(connection: Connection, *, interactive: bool = False, background:
         return _clients[key]
 
 
+def background_client(connection: Connection) -> providers.Provider:
+    """For work that nobody waits for. Raises as `client_for` does."""
+    return client_for(connection, background=True)
+
+
 def trial_client(connection: Connection) -> providers.Provider:
     """One that asks once, to see whether anybody answers. Raises as `client_for` does."""
     config = replace(config_of(connection, interactive=True), repeat_reads=False)

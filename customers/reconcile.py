@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers.clients import client_for
+from customers.clients import background_client
 from customers.models import Account, Connection
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
@@ -261,7 +261,7 @@ def nightly(*, now: datetime) -> int:
     return begun
 
 
-def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = client_for) -> None:
+def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
     """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
     scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=S.RUNNING, taken_at=None).first()
     if scan is None or Scan.objects.filter(pk=scan_id, taken_at=None).update(taken_at=timezone.now()) != 1:

@@ -1,0 +1,55 @@
+"""A run whose provider is out of reach: it stops asking, waits, and loses nothing by it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from billing.models import SyncItem
+from billing.usage_sync import claim
+from customers import breaker
+from customers.clients import background_client
+from customers.models import Breaker, Connection
+from portal.providers.pacing import Pacing
+from tests.billing.conftest import Meter
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_run_that_gets_no_answer_opens_the_breaker_and_waits_for_it(meter: Meter) -> None:
+    for _ in range(30):
+        meter.account(per_day=10)
+    meter.sandbox.admin.arm("status-503", "credits", count=None)
+    run = meter.chunk(meter.start())
+    standing = breaker.standing(meter.connection)
+    assert standing.is_open
+    assert (run.state, run.not_before) == ("running", standing.retry_at)
+    assert SyncItem.objects.filter(run=run, state="failed").count() == 0
+
+    meter.now = run.not_before
+    assert claim(run.pk, now=meter.now) is None, "asked nothing while it is out of reach"
+    run.refresh_from_db()
+    assert run.not_before > meter.now
+
+    meter.sandbox.admin.clear_faults()
+    breaker.close(connection_id=meter.connection.pk)
+    meter.now += timedelta(minutes=1)
+    run = meter.finish(run)
+    assert (run.state, run.done) == ("complete", 30)
+
+
+def test_single_failures_among_answers_open_nothing(meter: Meter) -> None:
+    for _ in range(20):
+        meter.account(per_day=10)
+    meter.sandbox.admin.arm("status-503", "credits", count=4)
+    meter.chunk(meter.start())
+    assert not Breaker.objects.exclude(opened_at=None).exists()
+
+
+def test_a_run_leaves_a_part_of_the_pace_to_people(meter: Meter) -> None:
+    Connection.objects.filter(pk=meter.connection.pk).update(requests_per_minute=120)
+    meter.connection.refresh_from_db()
+    pacer = background_client(meter.connection)._http._pacer  # type: ignore[attr-defined]
+    assert isinstance(pacer, Pacing)
+    assert pacer._background is not None
