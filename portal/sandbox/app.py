@@ -30,6 +30,7 @@ class Application:
         self.start = start
         self.limiter = Limiter()
         self.base_url = ""  # known once the port is
+        self.resets = 0
         self.credentials: Credentials = begin(store, start)
 
     def handle(self, request: Request) -> Reply:
@@ -46,6 +47,7 @@ class Application:
     def reset(self) -> None:
         with self.store.transaction():
             self.store.wipe()
+            self.resets += 1
         self.limiter.forget()
         self.credentials = begin(self.store, self.start)
 
@@ -55,17 +57,19 @@ class Application:
             call = Call(self.store, request, now, "", self.base_url, {}, limiter=self.limiter)
             api = _family(request)
             reply = self._answer(call)
-            line = self._finish(call, api, reply, now)
+            line, resets = self._finish(call, api, reply, now), self.resets
         if reply.held is not None:
-            reply = self._resume(call, api, reply.held, line)
+            reply = self._resume(call, api, reply.held, line, resets)
         return reply
 
-    def _resume(self, call: Call, api: Api, held: Held, line: int) -> Reply:
-        """End a call that was held open; meanwhile the others were served."""
+    def _resume(self, call: Call, api: Api, held: Held, line: int, resets: int) -> Reply:
+        """End a call that was held open; meanwhile the others were served. A reset leaves nothing of it."""
         deadline = time.monotonic() + held.seconds
         while time.monotonic() < deadline and self._is_armed(held.fault):
             time.sleep(HOLD_STEP)
         with self.store.transaction() as db:
+            if self.resets != resets:
+                return Reply(500, delivery="reset")
             reply = held.resume()
             if reply.delivery == "plain":
                 db.execute("UPDATE request_log SET status = ? WHERE id = ?", (reply.status, line))

@@ -191,6 +191,20 @@ def test_the_others_are_served_while_one_is_held(aha: AhaSendClient, admin: Sand
     assert held[0].json["status"] == "suspended"
 
 
+def test_a_reset_leaves_nothing_of_a_held_call(aha: AhaSendClient, admin: SandboxAdmin) -> None:
+    admin.arm("hold", "aha-create", seconds=30)
+    seen: list[Any] = []
+    slow = threading.Thread(target=lambda: seen.append(outcome(aha)))
+    slow.start()
+    deadline = time.monotonic() + 10
+    while not admin.requests("aha-create"):
+        assert time.monotonic() < deadline
+    admin.reset()
+    slow.join(timeout=10)
+    assert seen == [ConnectionResetError]
+    assert created(admin) == 0
+
+
 def test_crash_and_hold_mean_something_elsewhere_too(aha: AhaSendClient, admin: SandboxAdmin) -> None:
     partner = AhaSendClient(aha.base_url, "sandbox-key-global", "")
     admin.arm("crash-after", "create")
