@@ -58,6 +58,7 @@ def add_connection(
     facts = facts | {"base_url": check_base_url(facts["base_url"])}
     if not api_key:
         raise UnableToConnect(_("The API key is missing."), field="api_key")
+    facts = {"requests_per_minute": CAPABILITIES[facts["kind"]].pace.per_minute} | facts
     sources = CAPABILITIES[facts["kind"]].usage_sources
     if facts.get("usage_source") not in sources:
         facts = facts | {"usage_source": str(sources[0])}
