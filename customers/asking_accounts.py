@@ -14,7 +14,8 @@ from customers.asking import AlreadyAsked, UnableToAsk, once, permit, queue
 from customers.asking_keys import follow_with_key, refuse_key
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState, as_rows
-from customers.states import FINAL, OPEN, OperationKind
+from customers.models.operation import never_made
+from customers.states import FINAL, OperationKind
 from portal.access.models import User
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 
@@ -122,8 +123,7 @@ def refuse_same_settings(
 
 def _came_to_nothing(connection: Connection) -> Any:
     """Accounts whose create was refused: there is nothing at the provider."""
-    pending = Account.objects.filter(connection=connection, state=AccountState.PENDING, provider_id=None)
-    return pending.exclude(operations__state__in=OPEN).values("pk")
+    return Account.objects.filter(never_made(), connection=connection).values("pk")
 
 
 def _clean(settings: AccountSettings | None) -> AccountSettings | None:

@@ -16,8 +16,8 @@ from django.utils.translation import gettext as _
 
 from customers.models import Account, Connection, Customer, Note, Operation
 from customers.models.account import AccountState
+from customers.models.operation import never_made
 from customers.operations import FirstKey, ask_create
-from customers.states import OPEN
 from portal import audit
 from portal.access.models import User
 from portal.providers import AccountSettings, Offering, Profile
@@ -219,8 +219,7 @@ def add_note(
 
 def _never_made(customer: Customer) -> Any:
     """Accounts whose create came to nothing: there is nothing at the provider."""
-    pending = Account.objects.filter(customer=customer, state=AccountState.PENDING, provider_id=None)
-    return pending.exclude(operations__state__in=OPEN).values("pk")
+    return Account.objects.filter(never_made(), customer=customer).values("pk")
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:

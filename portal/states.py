@@ -13,6 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 Text = str | Promise
 
+# Stored as pending: the create came to nothing and nothing is under way.
+NOT_CREATED = "not_created"
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -58,6 +61,9 @@ ACCOUNT_STATES: Mapping[str, StateLook] = MappingProxyType(
         "indeterminate": StateLook(
             _("Indeterminate"), "circle-half-2", "indeterminate", _("{provider} gives no clear state.")
         ),
+        NOT_CREATED: StateLook(
+            _("Not created"), "circle-x", "not-created", _("The create came to nothing. Nothing exists at {provider}.")
+        ),
         "deleted": StateLook(_("Deleted"), "trash", "deleted", _("Gone at the provider. History kept here.")),
         "unknown": StateLook(
             _("Unknown"), "help-circle", "unknown", _("We have not read it, or the reading is too old.")
@@ -98,9 +104,14 @@ def operation_look(state: str) -> StateLook:
     return OPERATION_STATES[state]
 
 
-def account_state_choices() -> list[tuple[str, str]]:
-    """(value, words) for filters and forms, with the qualifier so the two kinds of stop stay apart."""
-    return [(key, _in_full(look, str(_("the provider")))) for key, look in ACCOUNT_STATES.items()]
+def account_state_choices(*, stored: bool = False) -> list[tuple[str, str]]:
+    """(value, words) for filters and forms, with the qualifier so the two kinds of stop stay apart. `stored`: only
+    those that a row can hold."""
+    return [
+        (key, _in_full(look, str(_("the provider"))))
+        for key, look in ACCOUNT_STATES.items()
+        if not (stored and key == NOT_CREATED)
+    ]
 
 
 def operation_state_choices() -> list[tuple[str, str]]:

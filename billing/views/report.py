@@ -40,7 +40,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
         "sources": words.sources(report.sources),
         "months": months_of(request, filters),
         "connections": [(each.public_id, each.name) for each in filters.connections],
-        "states": account_state_choices(),
+        "states": account_state_choices(stored=True),
         "only": ONLY.items(),
         "kept": [(name, value) for name, value in request.GET.items() if name not in ("q", "page")],
     }

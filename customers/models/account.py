@@ -14,7 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models.connection import Connection
 from customers.models.customer import Customer
+from customers.states import OPEN
 from portal import providers
+from portal.states import NOT_CREATED
 
 
 class AccountState(models.TextChoices):
@@ -102,6 +104,14 @@ class Account(models.Model):
     @property
     def provider_label(self) -> str:
         return self.connection.provider_label
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people read it: where the create came to nothing, nothing is pending any more."""
+        waits = self.state == AccountState.PENDING and self.provider_id is None
+        if waits and not self.operations.filter(state__in=OPEN).exists():
+            return NOT_CREATED
+        return self.state
 
     @property
     def wanted_offerings(self) -> list[providers.Offering]:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
-from customers.models.account import Account
+from customers.models.account import Account, AccountState
 from customers.models.connection import Connection
-from customers.states import BUSY, FINAL, OperationKind, OperationState
+from customers.states import BUSY, FINAL, OPEN, OperationKind, OperationState
 
 
 class OperationQuerySet(models.QuerySet["Operation"]):
@@ -109,6 +109,12 @@ class Operation(models.Model):
             and self.kind == OperationKind.CREATE
             and not self.connection.capabilities.idempotent_create
         )
+
+
+def never_made() -> Q:
+    """Accounts whose create came to nothing: nothing is at the provider, and nothing is under way."""
+    open_ones = Operation.objects.filter(account=OuterRef("pk"), state__in=OPEN)
+    return Q(~Exists(open_ones), state=AccountState.PENDING, provider_id=None)
 
 
 class Step(models.Model):

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from django.db.models import Case, F, Value, When
 from django.utils.translation import gettext as _
 
+from customers.models.operation import never_made
 from customers.queries.filters import Filters
 from customers.queries.listing import Lines
 from customers.queries.words import cap_of
-from portal.states import account_state_text
+from portal.states import NOT_CREATED, account_state_text
 
 HEADER = (
     "customer", "e-mail", "external reference", "owner", "account id", "connection", "state", "package", "monthly cap",
@@ -24,9 +26,10 @@ def export_rows(filters: Filters) -> Iterator[list[Any]]:
     """Every row of the list as filtered: accounts in its order, then customers without an account."""
     lines = Lines(filters)
     state_text = lru_cache(maxsize=256)(account_state_text)
-    accounts = lines.ordered().values_list(
+    not_made = Case(When(never_made(), then=Value(NOT_CREATED)), default=F("state"))
+    accounts = lines.ordered().annotate(listed_state=not_made).values_list(
         "customer__company_name", "customer__email", "customer__external_reference", "customer__owner__name",
-        "provider_id", "connection_id", "state", "package", "settings", "desired_settings", "usage_used",
+        "provider_id", "connection_id", "listed_state", "package", "settings", "desired_settings", "usage_used",
         "usage_allowed", "usage_read_at", "usage_missing_since", "is_test", "changed_at", "changed_what",
     )  # fmt: skip
     for row in accounts.iterator(chunk_size=AT_ONCE):

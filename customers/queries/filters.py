@@ -15,6 +15,7 @@ from customers.models import Connection
 from customers.models.account import AccountState
 from portal.access.models import User
 from portal.providers import Capabilities
+from portal.states import NOT_CREATED
 
 VIEWS: dict[str, str | Promise] = {
     "all": _("All"),
@@ -91,7 +92,7 @@ def read_filters(query: QueryDict, user: User) -> Filters:
         user=user,
         view=_one_of(query.get("view", ""), VIEWS, "all"),
         q=searchable(query.get("q", "")),
-        state=_one_of(state, (*AccountState.values, NO_ACCOUNT), ""),
+        state=_one_of(state, (*AccountState.values, NOT_CREATED, NO_ACCOUNT), ""),
         connection=next((each for each in connections.values() if str(each.public_id) == wanted), None),
         provider=_one_of(query.get("provider", ""), {each.kind for each in connections.values()}, ""),
         package=_clean(query.get("package", "")),

@@ -30,7 +30,7 @@ from customers.queries.words import cap_of, cap_text
 from customers.states import OPEN, WAITS_FOR_A_PERSON, OperationKind
 from portal.access.models import User
 from portal.formats import number_text
-from portal.states import operation_look
+from portal.states import NOT_CREATED, operation_look
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
@@ -294,6 +294,8 @@ def _add_account(
     row.connection, row.provider_label = connection.name, connection.provider_label
     row.provider_id = account["provider_id"] or ""
     row.state, row.state_raw, row.is_test = account["state"], account["state_raw"], account["is_test"]
+    if row.state == AccountState.PENDING and not row.provider_id and operation is None:
+        row.state = NOT_CREATED
     row.package, row.package_label = account["package"], catalogue.label_of(account["package"])
     if connection.capabilities.settings:
         cap = cap_of(account["settings"], account["desired_settings"])
@@ -311,6 +313,8 @@ def _add_use(row: Row, account: dict[str, Any]) -> None:
     """A missing reading is never a zero, and an old figure is not shown as if it were today's."""
     if row.state == AccountState.PENDING:
         row.instead = _("Not created yet")
+    elif row.state == NOT_CREATED:
+        row.instead = _("Nothing to read")
     elif row.state == AccountState.DELETED:
         row.instead, row.package_label = _("Ended"), _("None")
     elif account["usage_read_at"] is None or account["usage_missing_since"]:

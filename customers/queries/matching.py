@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any
 
 from django.db.models import F, Q, QuerySet
 from django.utils.functional import cached_property
 
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
+from customers.models.operation import never_made
 from customers.queries.filters import CAPPED, NOBODY, UNCAPPED, Filters
 from customers.queries.operations import NEEDS_A_PERSON
+from portal import states
 
 STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
 # Not at the provider (any more), so there is nothing to read.
@@ -73,13 +74,25 @@ class Matching:
 
     def _of_account(self) -> Q:
         filters = self.filters
-        wanted: dict[str, Any] = {"state": filters.state, "connection": filters.connection}
-        found = Q(**{name: value for name, value in wanted.items() if value})
+        found = self._of_state()
+        if filters.connection:
+            found &= Q(connection=filters.connection)
         if filters.provider:
             found &= Q(connection__in=[pk for pk, each in filters.connections.items() if each.kind == filters.provider])
         if filters.package in (CAPPED, UNCAPPED):
             return found & self._of_cap(filters.package == CAPPED)
         return found & Q(package=filters.package) if filters.package else found
+
+    def _of_state(self) -> Q:
+        match self.filters.state:
+            case "":
+                return Q()
+            case states.NOT_CREATED:
+                return never_made()
+            case AccountState.PENDING:
+                return Q(state=AccountState.PENDING) & ~never_made()
+            case stored:
+                return Q(state=stored)
 
     def _of_cap(self, capped: bool) -> Q:
         """By the cap as read, or before the first reading as asked."""

@@ -39,12 +39,14 @@ def _icon(name: str, size: int) -> SafeString:
 
 @register.simple_tag
 def account_state(account: Any, header: bool = False, provider: str = "") -> SafeString:
-    """The state of an account (an object with ``state``, ``state_raw``, ``provider_label``) or a state's name."""
+    """The state of an account (an object with ``state``, ``state_raw``, ``provider_label``, and ``shown_state`` where
+    people read another one) or a state's name."""
     if isinstance(account, str):
         return _account_state(account, provider, "", header, get_language() or "")
     raw = getattr(account, "state_raw", "") or ""
     name = provider or str(getattr(account, "provider_label", ""))
-    return _account_state(str(account.state), name, str(raw), header, get_language() or "")
+    state = getattr(account, "shown_state", account.state)
+    return _account_state(str(state), name, str(raw), header, get_language() or "")
 
 
 @lru_cache(maxsize=1024)

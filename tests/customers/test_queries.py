@@ -231,6 +231,23 @@ def test_a_running_operation_says_so_in_its_row(person: User) -> None:
     assert Account.objects.get().changed_what == "Note added"
 
 
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_a_create_that_came_to_nothing_is_not_pending_any_more(person: User, end: str) -> None:
+    refused = AccountFactory(customer__company_name="Refused", pending=True)
+    OperationFactory(account=refused, kind="create", state=end)
+    waiting = AccountFactory(customer__company_name="Waiting", pending=True)
+    OperationFactory(account=waiting, kind="create", state="unknown")
+    AccountFactory(customer__company_name="Well")
+
+    states = {row.company: row.state for row in every_row(filters(person))}
+    assert states == {"Refused": "not_created", "Waiting": "pending", "Well": "active"}
+    assert found(person, "state=not_created") == ["Refused"]
+    assert found(person, "state=pending") == ["Waiting"]
+    exported = {row[0]: row[HEADER.index("state")] for row in export_rows(filters(person))}
+    assert exported == {"Refused": "Not created", "Waiting": "Pending", "Well": "Active"}
+    assert (refused.shown_state, waiting.shown_state) == ("not_created", "pending")
+
+
 @pytest.mark.parametrize(
     ("email", "company", "count"),
     [

@@ -16,7 +16,7 @@ STYLES = "".join(path.read_text() for path in (settings.BASE_DIR / "static/css")
 
 
 def test_every_state_the_database_may_hold_has_a_look_and_no_look_is_spare() -> None:
-    assert set(states.ACCOUNT_STATES) == set(AccountState.values)
+    assert set(states.ACCOUNT_STATES) == {*AccountState.values, states.NOT_CREATED}
     assert set(states.OPERATION_STATES) == set(OperationState.values)
 
 
@@ -25,7 +25,7 @@ def test_the_model_says_an_operation_state_with_the_same_word() -> None:
 
 
 def test_the_model_says_an_account_state_with_the_same_words() -> None:
-    assert {state.value: str(state.label) for state in AccountState} == dict(states.account_state_choices())
+    assert {state.value: str(state.label) for state in AccountState} == dict(states.account_state_choices(stored=True))
 
 
 @pytest.mark.parametrize("look", [*states.ACCOUNT_STATES.values(), *states.OPERATION_STATES.values()], ids=str)
