@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from customers.models import Account, Customer
 from portal.audit.differences import differences
 from portal.audit.models import AuditEvent
-from portal.audit.verbs import icon_of, words_of
+from portal.audit.verbs import icon_of, sentence_of
 
 NOTE_ADDED = "note.added"
 _OPERATION = "customers.operation"
@@ -92,7 +92,7 @@ def _entry(event: AuditEvent) -> Entry:
     return Entry(
         event.at,
         icon_of(event.verb),
-        f"{who} {words_of(event.verb)}",
+        sentence_of(event.verb, event.actor_label),
         event.reason or ("" if of_operation else _changes(event)),
         operation=event.object_id if of_operation else None,
         code=event.object_label.partition(" ")[0] if of_operation else "",

@@ -18,7 +18,7 @@ from portal.access.models import User
 from portal.access.roles import Role
 from portal.audit.differences import Difference, differences
 from portal.audit.models import AuditEvent
-from portal.audit.verbs import icon_of, known_as, words_of
+from portal.audit.verbs import icon_of, title_of, words_of
 
 _COUNTED = 10_000
 
@@ -102,7 +102,7 @@ class Entry:
 def entry_of(event: AuditEvent) -> Entry:
     who = event.actor_label or _("The portal")
     role = str(dict(Role.choices).get(event.actor_role, event.actor_role))
-    return Entry(event, known_as(event.verb), icon_of(event.verb), who, role, differences(event))
+    return Entry(event, title_of(event.verb, event.actor_label), icon_of(event.verb), who, role, differences(event))
 
 
 class _Bounded(Paginator):  # type: ignore[type-arg]

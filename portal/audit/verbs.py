@@ -1,7 +1,8 @@
 """What every verb reads like, in one place: pages, filters, timelines and exports ask here.
 
-The words follow a person's name ("Nadia Berg - asked to suspend the account"). A verb that is not listed still reads:
-"invoice.closed_again" becomes "invoice: closed again".
+The words follow a person's name ("Nadia Berg - asked to suspend the account"). What also happens by itself has words
+without anybody in them ("The operation succeeded"). A verb that is not listed still reads: "invoice.closed_again"
+becomes "invoice: closed again".
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -16,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 class Verb:
     words: str | Promise
     icon: str
+    alone: str | Promise = ""
 
 
 VERBS: dict[str, Verb] = {
@@ -55,17 +58,23 @@ VERBS: dict[str, Verb] = {
     "operation.cancelled": Verb(_("cancelled the operation"), "circle-minus"),
     "operation.retried": Verb(_("asked for it again"), "rotate"),
     "operation.decided": Verb(_("decided what happened"), "git-compare"),
-    "operation.succeeded": Verb(_("saw the operation succeed"), "check"),
-    "operation.failed": Verb(_("saw the operation fail"), "x"),
-    "operation.unknown": Verb(_("could not learn the outcome"), "help-hexagon"),
-    "operation.needs_attention": Verb(_("left the operation to a person"), "alert-triangle"),
+    "operation.succeeded": Verb(_("settled the operation as done"), "check", _("The operation succeeded")),
+    "operation.failed": Verb(_("settled the operation as failed"), "x", _("The operation failed")),
+    "operation.unknown": Verb(_("left the outcome open"), "help-hexagon", _("The outcome is not known")),
+    "operation.needs_attention": Verb(
+        _("left the operation to a person"), "alert-triangle", _("A person must decide about the operation")
+    ),
     "connection.created": Verb(_("added the connection"), "plug"),
     "connection.edited": Verb(_("edited the connection"), "pencil"),
     "connection.verified": Verb(_("checked the connection"), "plug-connected"),
-    "connection.paused": Verb(_("paused the connection"), "player-pause"),
+    "connection.paused": Verb(_("paused the connection"), "player-pause", _("The connection was paused")),
     "connection.resumed": Verb(_("let the connection go on"), "player-play"),
-    "connection.breaker_opened": Verb(_("saw the provider out of reach"), "plug-connected-x"),
-    "connection.breaker_closed": Verb(_("saw the provider answer again"), "plug-connected"),
+    "connection.breaker_opened": Verb(
+        _("stopped sending to the provider"), "plug-connected-x", _("The provider could not be reached")
+    ),
+    "connection.breaker_closed": Verb(
+        _("let sending to the provider go on"), "plug-connected", _("The provider answered again")
+    ),
     "connection.key_replaced": Verb(_("replaced the connection's key"), "key"),
     "catalogue.refreshed": Verb(_("read the catalogue anew"), "refresh"),
     "usage.run_started": Verb(_("started a usage sync"), "refresh"),
@@ -91,12 +100,28 @@ def words_of(verb: str) -> str:
     return f"{noun}: {act}".replace("_", " ") if act else verb.replace("_", " ")
 
 
+def sentence_of(verb: str, who: str) -> str:
+    """ "Nadia Berg asked to suspend the account"; `who` "" is the portal itself: "The operation succeeded"."""
+    if not who and _alone(verb):
+        return _alone(verb)
+    return f"{who or gettext('The portal')} {words_of(verb)}"
+
+
+def title_of(verb: str, who: str) -> str:
+    """The same where `who` stands beside it."""
+    return known_as(verb) if who or not _alone(verb) else _alone(verb)
+
+
+def _alone(verb: str) -> str:
+    return str(VERBS[verb].alone) if verb in VERBS else ""
+
+
 def icon_of(verb: str) -> str:
     return VERBS[verb].icon if verb in VERBS else "point"
 
 
 def verb_choices() -> list[tuple[str, str]]:
-    return sorted(((verb, known_as(verb)) for verb in VERBS), key=lambda pair: pair[1])
+    return sorted(((verb, title_of(verb, "")) for verb in VERBS), key=lambda pair: pair[1])
 
 
 def known_as(verb: str) -> str:

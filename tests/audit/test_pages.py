@@ -114,6 +114,14 @@ def test_a_verb_nobody_listed_still_reads() -> None:
     assert verbs.icon_of("invoice.closed_again") == "point"
 
 
+def test_what_happens_by_itself_is_told_without_anybody_doing_it() -> None:
+    assert verbs.sentence_of("operation.succeeded", "") == "The operation succeeded"
+    assert verbs.sentence_of("operation.succeeded", "Ada") == "Ada settled the operation as done"
+    assert verbs.sentence_of("audit.rotated", "") == "The portal audit: rotated"
+    assert verbs.title_of("operation.failed", "") == "The operation failed"
+    assert verbs.title_of("staff.signed_in", "Ada") == "Signed in"
+
+
 def test_every_verb_in_the_code_has_its_words() -> None:
     literal = re.compile(r'verb="([a-z_]+\.[a-z_]+)"')
     rooms = [settings.BASE_DIR / room for room in ("portal", "customers", "billing")]
