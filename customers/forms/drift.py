@@ -46,7 +46,10 @@ def choices_of(drift: Drift) -> tuple[str, ...]:
 class AdoptForm(forms.Form):
     customer = forms.ModelChoiceField(
         queryset=Customer.objects.none(), to_field_name="public_id", widget=forms.RadioSelect, empty_label=None,
-        error_messages={"required": _("Choose whose account it is."), "invalid_choice": _("Choose a customer of the list.")},
+        error_messages={
+            "required": _("Choose whose account it is."),
+            "invalid_choice": _("Choose a customer of the list."),
+        },
     )  # fmt: skip
     reason = forms.CharField(
         label=_("How do you know"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}),

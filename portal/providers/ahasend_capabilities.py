@@ -97,8 +97,10 @@ AHASEND = Capabilities(
         (
             "parent-suspended",
             "AhaSend suspended our own account, and all accounts under it stand still.",
-            "It is not about this customer, and nothing can be done here. Whoever of us holds the contract settles it "
-            "with AhaSend; when AhaSend lifts it, this account goes on as it was.",
+            (
+                "It is not about this customer, and nothing can be done here. Whoever of us holds the contract settles "
+                "it with AhaSend; when AhaSend lifts it, this account goes on as it was."
+            ),
         ),
     ),
 )

@@ -382,7 +382,7 @@ class Capabilities:
     delete_consequences: tuple[tuple[str, str, str], ...] = ()
     """Consequences are (icon, what, detail) in plain English, marked for translation where they are shown."""
     held_because: tuple[tuple[str, str, str], ...] = ()
-    """Words of the provider for a state it set itself that need explaining: (its word, what it means, who can lift it)."""
+    """Words of the provider for a state it set itself: (its word, what it means, who can lift it)."""
 
     @property
     def usernames(self) -> bool:
