@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from billing.demo.cast import AHA, EU, GLOBAL, Company
 from billing.demo.stage import Sandbox, Stage
-from customers import catalogue, connecting, observations, operations, people, provisioning, secrets
+from customers import catalogue, connecting, observations, operations, people, proof, provisioning, secrets
 from customers.clients import client_for
 from customers.models import Account, Connection, Customer, Operation
 from customers.operations import FirstKey
@@ -155,9 +155,18 @@ class Deeds:
                 now=self.stage.now(),
             )  # fmt: skip
             self.perform(operation)
+        if company.fate == "unknown":
+            self._a_twin(company, operation)
         if operation.result.get("account_id") and not company.settings:
             account_id = self.account(company).provider_id
             self.sandbox.call("PATCH", f"accounts/{account_id}", sending=company.sending)
+
+    def _a_twin(self, company: Company, operation: Operation) -> None:
+        """Somebody makes the same account by hand at the same time, so that a person has to say which is ours."""
+        held = [{"name": company.offering, "type": "package", "quantity": 1}]
+        self.sandbox.call("POST", "accounts", email=company.email, offerings=held)
+        self.stage.move(self.stage.now() + proof.SETTLE + MOMENT)
+        provisioning.perform(operation.pk, clock=self.stage.now)
 
     def _trouble_at_create(self, company: Company) -> AbstractContextManager[object]:
         if company.settings:  # what it will send is said beforehand
