@@ -174,6 +174,16 @@ def test_a_cap_is_what_may_be_sent_and_nothing_is_over_it(pool: Pool) -> None:
     assert (capped.usage_used, capped.usage_end_on) == (7_000, date(2026, 11, 30))
 
 
+def test_a_cap_that_changed_is_taken_over_without_any_use(pool: Pool) -> None:
+    account = pool.account(700, settings={"monthly_cap": 5_000})
+    pool.read()
+    Account.objects.filter(pk=account.pk).update(settings={"monthly_cap": 9_000})
+    pool.later(hours=1)
+    pool.read()
+    account.refresh_from_db()
+    assert (period_of(account).allowed, account.usage_allowed) == (9_000, 9_000)
+
+
 def test_an_account_that_is_not_in_the_report_is_a_gap(pool: Pool) -> None:
     pool.account(10)
     silent = pool.account()
@@ -283,6 +293,16 @@ def test_a_pool_without_accounts_is_read_all_the_same(pool: Pool) -> None:
     pool.status = 403
     run = pool.read()
     assert run.state == R.ABORTED, "nothing was read, and that is not complete"
+    assert PooledSnapshot.objects.count() == 1
+
+
+def test_a_pool_without_accounts_waits_for_the_limit_too(pool: Pool) -> None:
+    pool.now = timezone.now()
+    pool.status = 429
+    run = pool.read()
+    assert run.state == R.RUNNING, "nothing is waiting, and yet nothing was read"
+    pool.status, pool.now = 200, run.not_before
+    assert pool.work(run).state == R.COMPLETE
     assert PooledSnapshot.objects.count() == 1
 
 
