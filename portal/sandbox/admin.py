@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from portal.sandbox import accounts, admin_accounts, admin_ahasend, faults
+from portal.sandbox import accounts, admin_accounts, admin_ahasend, admin_ahasend_own, faults
 from portal.sandbox.asked import Asked, Refused, sending_of
 from portal.sandbox.clock import iso, moment_of
 from portal.sandbox.start import add_key, add_organisation
@@ -215,4 +215,5 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("GET", "/_admin/requests", request_log),
     ("DELETE", "/_admin/requests", clear_log),
     *admin_ahasend.ACTIONS,
+    *admin_ahasend_own.ACTIONS,
 )

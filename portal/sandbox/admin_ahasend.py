@@ -1,18 +1,15 @@
-"""The admin plane's side of AhaSend: parents, sub accounts, keys, domains, and the truth about all of them."""
+"""The admin plane's side of AhaSend: parents, sub accounts, answers kept, and the truth about what was sent."""
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from portal.sandbox import accounts, ahasend_domains, ahasend_keys, ahasend_messages, ahasend_usage
+from portal.sandbox import accounts, ahasend_usage
 from portal.sandbox import ahasend_store as rows
-from portal.sandbox.ahasend_fields import networks
-from portal.sandbox.ahasend_scopes import CHILD_SCOPES, EVERY_SCOPE
+from portal.sandbox.ahasend_scopes import EVERY_SCOPE
 from portal.sandbox.asked import Asked, Refused, sending_of
 from portal.sandbox.clock import day_of, iso, midnight, moment_of
 from portal.sandbox.usage import Cycle, cycle_at
-from portal.sandbox.wire import Call, Request
 
 COLUMNS = {
     "name": "UPDATE aha_account SET name = ? WHERE id = ?",
@@ -55,22 +52,22 @@ def new_accounts(asked: Asked) -> object:
 
 
 def one_account(asked: Asked) -> object:
-    return _shown(_account(asked))
+    return _shown(account_of(asked))
 
 
 def change_account(asked: Asked) -> object:
-    account = _account(asked)
+    account = account_of(asked)
     _change(asked, account, asked.body)
     return _shown(rows.account(asked.db, account["id"]))
 
 
 def remove_account(asked: Asked) -> object:
-    rows.delete(asked.db, _account(asked)["id"], asked.now)
+    rows.delete(asked.db, account_of(asked)["id"], asked.now)
     return {"deleted": True}
 
 
 def add_usage(asked: Asked) -> object:
-    account, count = _account(asked), asked.body["count"]
+    account, count = account_of(asked), asked.body["count"]
     at = moment_of(asked.body["at"]) if asked.body.get("at") else asked.now
     if type(count) is not int or count < 0:
         raise Refused(400, "count must be a whole number, 0 or more")
@@ -80,73 +77,13 @@ def add_usage(asked: Asked) -> object:
     return {"added": count, "at": iso(at)}
 
 
-def list_keys(asked: Asked) -> object:
-    """Deleted ones included, and no secrets."""
-    found = asked.db.execute("SELECT * FROM aha_key WHERE account = ? ORDER BY seq", (_account(asked)["id"],))
-    return {"keys": [_shown_key(row) for row in found]}
-
-
-def new_key(asked: Asked) -> object:
-    account = _account(asked)
-    every = EVERY_SCOPE if account["parent"] is None else CHILD_SCOPES
-    missing = asked.body.get("missing_scopes", ())
-    row = rows.add_key(
-        asked.store,
-        account["id"],
-        label=asked.body.get("label", "added"),
-        scopes=asked.body.get("scopes") or [scope for scope in every if scope not in missing],
-        ip_allow_list=networks(asked.body.get("ip_allow_list", [])),
-        secret=asked.body.get("key"),
-        at=asked.now,
-    )
-    return {**_shown_key(row), "key": row["secret"]}
-
-
-def change_key(asked: Asked) -> object:
-    row = _key(asked)
-    if "ip_allow_list" in asked.body:
-        entries = json.dumps(networks(asked.body["ip_allow_list"]))
-        asked.db.execute("UPDATE aha_key SET ip_allow_list = ? WHERE id = ?", (entries, row["id"]))
-    if "scopes" in asked.body:
-        scopes = rows.scope_entries(asked.store, row["account"], row["id"], scopes=asked.body["scopes"], at=asked.now)
-        asked.db.execute("UPDATE aha_key SET scopes = ? WHERE id = ?", (json.dumps(scopes), row["id"]))
-    return _shown_key(rows.key(asked.db, row["id"]))
-
-
-def revoke_key(asked: Asked) -> object:
-    asked.db.execute("UPDATE aha_key SET deleted_at = ? WHERE id = ?", (asked.now, _key(asked)["id"]))
-    return {"revoked": True}
-
-
-def list_domains(asked: Asked) -> object:
-    found = asked.db.execute("SELECT * FROM aha_domain WHERE account = ? ORDER BY seq", (_account(asked)["id"],))
-    return {"domains": [_shown_domain(row) for row in found]}
-
-
-def new_domain(asked: Asked) -> object:
-    account = _account(asked)
-    ahasend_domains.add(asked.store, account["id"], asked.body["domain"], asked.now, {})
-    return _change_domain(asked, account["id"], asked.body["domain"])
-
-
-def change_domain(asked: Asked) -> object:
-    return _change_domain(asked, _account(asked)["id"], asked.ids["domain"])
-
-
-def list_messages(asked: Asked) -> object:
-    account = _account(asked)
-    call = Call(asked.store, Request("GET", "", {}, {}, b""), asked.now, "", "", {})
-    found = asked.db.execute("SELECT * FROM aha_message WHERE account = ? ORDER BY seq", (account["id"],)).fetchall()
-    return {"messages": [ahasend_messages.shown(call, row) for row in found]}
-
-
 def kept_answers(asked: Asked) -> object:
     """What is known under which idempotency key, without the answers themselves."""
     found = asked.db.execute(
         "SELECT account, key, operation, status, lease_until, finished_at, expires_at FROM aha_idempotency"
         " ORDER BY lease_until, key"
     ).fetchall()
-    return {"kept": [{**dict(row), **_times(row, ("lease_until", "finished_at", "expires_at"))} for row in found]}
+    return {"kept": [{**dict(row), **times(row, ("lease_until", "finished_at", "expires_at"))} for row in found]}
 
 
 def truth(asked: Asked) -> object:
@@ -193,12 +130,14 @@ def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
         monthly_credit=given.get("monthly_credit", 0),
         at=at,
     )
-    later = {name: value for name, value in given.items() if name in CHANGES}
+    later = {name: value for name, value in given.items() if name not in ("parent", "created_at")}
     _change(asked, row, {"at": iso(at), **later})
     return _shown(rows.account(asked.db, row["id"]))
 
 
 def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> None:
+    if unknown := set(given) - CHANGES:
+        raise Refused(400, f"an account does not take {', '.join(sorted(unknown))}")
     at = moment_of(given["at"]) if given.get("at") else asked.now
     for name, statement in COLUMNS.items():
         if name in given:
@@ -222,42 +161,9 @@ def _set_status(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any], at
         rows.note_sending(asked.db, [rows.account(asked.db, account["id"])], at)
 
 
-def _change_domain(asked: Asked, account_id: str, name: str) -> dict[str, Any]:
-    row = _domain(asked, account_id, name)
-    wanted = asked.body.get("in_place", True if asked.body.get("verified") else None)
-    if wanted is not None:
-        records = [_placed(record, wanted) for record in json.loads(row["records"])]
-        asked.db.execute("UPDATE aha_domain SET records = ? WHERE id = ?", (json.dumps(records), row["id"]))
-    if "paused" in asked.body:
-        asked.db.execute("UPDATE aha_domain SET paused = ? WHERE id = ?", (bool(asked.body["paused"]), row["id"]))
-    if asked.body.get("verified"):
-        ahasend_domains.look(asked.db, _domain(asked, account_id, name), asked.now)
-    return _shown_domain(_domain(asked, account_id, name))
-
-
-def _placed(record: Mapping[str, Any], wanted: bool | Mapping[str, bool]) -> dict[str, Any]:
-    """`true` publishes every record, `{"DKIM": true}` that one."""
-    there = wanted if isinstance(wanted, bool) else wanted.get(record["label"], record["in_place"])
-    return {**record, "in_place": bool(there)}
-
-
-def _domain(asked: Asked, account_id: str, name: str) -> sqlite3.Row:
-    row = ahasend_domains.find(asked.db, account_id, name.lower())
-    if row is None:
-        raise Refused(404, f"no domain {name}")
-    return row
-
-
-def _account(asked: Asked) -> sqlite3.Row:
+def account_of(asked: Asked) -> sqlite3.Row:
     try:
         return rows.account(asked.db, asked.ids["account"])
-    except LookupError as error:
-        raise Refused(404, str(error)) from error
-
-
-def _key(asked: Asked) -> sqlite3.Row:
-    try:
-        return rows.key(asked.db, asked.ids["key"])
     except LookupError as error:
         raise Refused(404, str(error)) from error
 
@@ -266,25 +172,14 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
     shown = {
         name: row[name] for name in ("id", "parent", "name", "website", "monthly_credit", "member_count", "reason")
     }
-    return {**shown, "status": rows.status_of(row), **_times(row, ("created_at", "deleted_at"))}
+    return {**shown, "status": rows.status_of(row), **times(row, ("created_at", "deleted_at"))}
 
 
-def _shown_key(row: sqlite3.Row) -> dict[str, Any]:
-    scopes = {"scopes": rows.scopes_of(row)}
-    return {**ahasend_keys.shown(row), **scopes, **_times(row, ("deleted_at",))}
-
-
-def _shown_domain(row: sqlite3.Row) -> dict[str, Any]:
-    shown = {**ahasend_domains.shown(row), "dns_records": json.loads(row["records"]), "paused": bool(row["paused"])}
-    return {**shown, **_times(row, ("checked_at",))}
-
-
-def _times(row: sqlite3.Row, names: tuple[str, ...]) -> dict[str, str | None]:
+def times(row: sqlite3.Row, names: tuple[str, ...]) -> dict[str, str | None]:
     return {name: None if row[name] is None else iso(row[name]) for name in names}
 
 
 ACCOUNT = "/_admin/aha/accounts/(?P<account>[^/]+)"
-KEY = "/_admin/aha/keys/(?P<key>[^/]+)"
 ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("GET", "/_admin/aha/parents", parents),
     ("POST", "/_admin/aha/parents", new_parent),
@@ -294,14 +189,6 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("PATCH", ACCOUNT, change_account),
     ("DELETE", ACCOUNT, remove_account),
     ("POST", f"{ACCOUNT}/usage", add_usage),
-    ("GET", f"{ACCOUNT}/keys", list_keys),
-    ("POST", f"{ACCOUNT}/keys", new_key),
-    ("PATCH", KEY, change_key),
-    ("DELETE", KEY, revoke_key),
-    ("GET", f"{ACCOUNT}/domains", list_domains),
-    ("POST", f"{ACCOUNT}/domains", new_domain),
-    ("PATCH", f"{ACCOUNT}/domains/(?P<domain>[^/]+)", change_domain),
-    ("GET", f"{ACCOUNT}/messages", list_messages),
     ("GET", "/_admin/aha/kept", kept_answers),
     ("GET", "/_admin/aha/truth", truth),
 )

@@ -72,8 +72,7 @@ def guarded(work: Work, scope: str | None, rule: Rule | None = None) -> Work:
     """The way into a handler: its scope, the answers kept for it, and the faults inside it."""
 
     def checked(call: Call) -> Reply:
-        if call.switch("aha_scope_check") == "after-lookup":
-            _may(call, scope)
+        _may(call, scope)
         return work(call)
 
     def answer(call: Call) -> Reply:

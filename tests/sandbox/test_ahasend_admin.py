@@ -85,11 +85,14 @@ def test_a_reset_brings_back_the_start(aha: AhaSendClient, own: AhaSendClient, a
         ("POST", "aha/accounts/nobody/usage", {"count": 1}, 404),
         ("POST", "aha/accounts/CHILD/usage", {"count": 1.5}, 400),
         ("PATCH", "aha/accounts/CHILD", {"sending": {"colour": 1}}, 400),
+        ("PATCH", "aha/accounts/CHILD", {"colour": 1}, 400),
         ("POST", "aha/accounts", {}, 400),
+        ("POST", "aha/accounts", {"name": "x", "colour": 1}, 400),
         ("POST", "aha/accounts", {"name": "x", "parent": "nobody"}, 400),
         ("POST", "aha/accounts/CHILD/keys", {"ip_allow_list": ["0.0.0.0/0"]}, 400),
         ("DELETE", "aha/keys/nothing", None, 404),
         ("PATCH", "aha/accounts/CHILD/domains/none.test", {}, 404),
+        ("PATCH", "aha/accounts/CHILD/domains/mail.northwind.test", {"in_place": {"dkim": True}}, 400),
         ("POST", "aha/parents", {"id": AHASEND_ACCOUNT}, 400),
         ("PUT", "switches", {"aha_default_sending": {"colour": 1}}, 400),
         ("PUT", "switches", {"aha_rate": -1}, 400),
@@ -98,6 +101,7 @@ def test_a_reset_brings_back_the_start(aha: AhaSendClient, own: AhaSendClient, a
 def test_what_cannot_be_is_refused(
     *, admin: SandboxAdmin, child: str, method: str, path: str, body: object, status: int
 ) -> None:
+    admin.aha.add_domain(child, "mail.northwind.test")
     before = (admin.aha.accounts(), admin.aha.keys(child), admin.call("GET", "switches"))
     with pytest.raises(AssertionError, match=str(status)):
         admin.call(method, path.replace("CHILD", child), body)
