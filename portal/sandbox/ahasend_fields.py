@@ -96,9 +96,7 @@ def allowed(address: str, entries: list[str]) -> bool:
 
 
 def changes(given: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `given` (None = untouched) is really new; an update that changes nothing is refused."""
-    if not given:
-        raise Refused(400, "at least one field must be provided")
+    """What of `given` is really new; an update that is empty or changes nothing is refused."""
     new = {name: value for name, value in given.items() if value != current[name]}
     if not new:
         raise Refused(400, "nothing to update")

@@ -103,7 +103,10 @@ def test_limits_are_inclusive(aha: AhaSendClient) -> None:
     assert aha.create_child(monthly_credit=None).json["monthly_credit"] == 0
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b'{"monthly_credit": NaN}', b"\xff"])
+NOT_A_NUMBER = b'{"name": "x", "website": "x.test", "reason": "x", "label": "x", "scopes": ["domains:read"], "n": NaN}'
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', NOT_A_NUMBER, b"\xff"])
 def test_what_is_no_object_is_refused(aha: AhaSendClient, child: str, body: bytes) -> None:
     assert aha.send("POST", aha.child(), body).status == 400
     assert aha.send("PUT", aha.child(child), body).status == 400
