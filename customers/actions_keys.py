@@ -47,7 +47,10 @@ class KeyCreate:
         body = operation.body or provider.key_body(new_key(operation))
         if not engine.left_a_trace(operation):
             return self._create(operation, provider, body, twins=[])
-        ours = self._ours(operation, provider)
+        try:
+            ours = self._ours(operation, provider)
+        except NotFound:
+            return Refuse("gone", _("The account is not at the provider any more, and its keys went with it."))
         if len(ours) == 1 and KeySecret.objects.filter(operation=operation, key_id=ours[0].id).exists():
             return self._made(operation, ours[0], _("The key is there, and its secret was kept when it arrived."))
         if ours and not self._may_replay(operation, ours, now):
@@ -57,7 +60,10 @@ class KeyCreate:
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotDone:
         """What to send next is decided by `before`. Even where the provider has said no by now, an earlier send may
         have left an orphan."""
-        left = bool(self._ours(operation, provider))
+        try:
+            left = bool(self._ours(operation, provider))
+        except NotFound:
+            left = True  # `before` says what that means
         text = _("No usable answer came. The account's keys are looked at before anything is sent again.")
         return replace(keyed.not_done(operation, text, now=now), more_to_do=left)
 

@@ -284,12 +284,14 @@ def late_answer(operation: Operation) -> Attempt | None:
 
 
 def over_create_budget(operation: Operation, *, now: datetime) -> bool:
-    """The brake on runaway creates: sends of the last hour on this connection against its budget."""
+    """The brake on runaway creates: sends of the last hour on this connection against its budget. Under one key any
+    number of sends makes one account."""
+    counted = Count("operation", distinct=True) if operation.connection.capabilities.idempotent_create else Count("pk")
     sent = Attempt.objects.filter(
         operation__connection=operation.connection,
         operation__kind=OperationKind.CREATE,
         intended_at__gt=now - timedelta(hours=1),
-    ).aggregate(n=Count("pk"))["n"]
+    ).aggregate(n=counted)["n"]
     return bool(sent >= operation.connection.creates_per_hour)
 
 

@@ -30,7 +30,7 @@ from customers.asking import (
 )
 from customers.asking_accounts import FirstKey, ask_create, check_offerings, check_settings, refuse_same_settings
 from customers.asking_keys import ask_domain, ask_key_create, ask_key_delete, ask_key_update, ask_test_message
-from customers.models import Account, Operation
+from customers.models import Account, AccountKey, Operation
 from customers.models.account import as_rows
 from customers.states import OperationKind, OperationState
 from portal.access.models import User
@@ -241,11 +241,12 @@ def _settings_again(operation: Operation, again: dict[str, Any]) -> Operation:
 
 def _key_again(operation: Operation, again: dict[str, Any]) -> Operation:
     payload = operation.payload
+    old = AccountKey.objects.filter(account=operation.account, key_id=payload["replaces"], gone_at=None)
     return ask_key_create(
         account=operation.account,
         new=_new_key(operation),
         keep=payload["keep"],
-        replaces=payload["replaces"],
+        replaces=payload["replaces"] if old.exists() else "",
         reason=operation.reason,
         **again,
     )

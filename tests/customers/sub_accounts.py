@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import connecting, dispatcher, engine, operations, provisioning
+from customers import breaker, connecting, dispatcher, engine, operations, provisioning
 from customers.models import Account, Connection, Operation
 from customers.operations import FirstKey
 from portal.access.models import User
@@ -91,29 +91,35 @@ class SubDesk(Desk):
             seen.save(update_fields=["not_before"])
         return seen
 
-    def expire(self) -> None:
+    def tidy(self) -> None:
+        """What the dispatcher does before it looks for work."""
         engine.expire_leases(now=self.now)
+        for connection_id in breaker.due(now=self.now):
+            breaker.try_again(connection_id, clock=lambda: self.now, connect=self.connect)
 
     def due(self) -> list[int]:
         return dispatcher.due_operations(now=self.now)
 
-    def round(self) -> None:
-        """What the dispatcher would poke now, performed."""
-        self.expire()
-        for operation_id in self.due():
+    def round(self) -> bool:
+        """What the dispatcher would poke now, performed. False when there was nothing."""
+        self.tidy()
+        due = self.due()
+        for operation_id in due:
             self.perform(Operation(pk=operation_id))
+        return bool(due)
 
     def drain(self, *operations: Operation, hours: float = 2, rounds: int = 200) -> Operation:
         """Let time go by, round after round, until these are at rest or the hours are over. Returns the first."""
         end = self.now + timedelta(hours=hours)
         for _ in range(rounds):
-            self.round()
+            moved = self.round()
             rows = list(Operation.objects.filter(pk__in=[each.pk for each in operations]))
             waiting = [each for each in rows if not each.is_final and each.state != "needs_attention"]
             if not waiting or self.now > end:
                 break
             due = [row.lease_until or row.not_before for row in waiting]
-            self.pass_time(max((min(due) - self.now).total_seconds() + 1, 1))
+            # Where something else holds them back, such as an open breaker, more time goes by at once.
+            self.pass_time(max((min(due) - self.now).total_seconds() + 1, 1 if moved else 20))
         for each in operations:
             each.refresh_from_db()
         return operations[0]

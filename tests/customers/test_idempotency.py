@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from customers import connecting, deciding, engine, operations, provisioning
+from customers import connecting, deciding, operations
 from customers.models import Account, Operation
 from customers.operations import UnableToAsk
 from portal.providers import AccountSettings, NewAccount, Once, Profile
@@ -339,80 +339,3 @@ def test_after_23_hours_what_was_made_is_still_found(desk: SubDesk) -> None:
     desk.pass_time(40 * HOUR)
     desk.drain(operation)
     _adopted(desk, operation)
-
-
-# -- whose is it -----------------------------------------------------------------------------------------------
-
-
-def test_two_that_it_may_have_made_are_put_before_a_person(desk: SubDesk) -> None:
-    desk.sandbox.admin.arm("after-status-500", "aha-create")
-    operation = desk.perform(desk.ask_create())
-    provider = desk.connect(desk.connection)
-    new = NewAccount(Profile(""), settings=NORTHWIND)
-    provider.create_account(new, Once(uuid4().hex, provider.create_body(new)))  # somebody, in the console
-    desk.drain(operation)
-    assert (operation.state, operation.error_kind) == ("needs_attention", "several")
-    candidates = {each["provider_id"] for each in operation.result["candidates"]}
-    assert candidates == {each.id for each in desk.children()}
-    mine = min(candidates)
-    deciding.decide_link(
-        actor=desk.person, operation=operation, provider_id=mine, reason="Asked the customer.", now=desk.now
-    )
-    operation.refresh_from_db()
-    assert (operation.state, desk.account(operation).provider_id) == ("succeeded", mine)
-    assert operation.result["linked"] == {
-        "state": "active", "name": "same", "website": "same", "monthly_cap": "same",
-    }  # fmt: skip
-
-
-def test_a_link_to_an_account_of_another_name_is_refused(desk: SubDesk) -> None:
-    other = desk.created(AccountSettings("Globex", "globex.example", 0))
-    Account.objects.filter(pk=other.pk).update(provider_id=None)
-    operation = desk.ask_create()
-    engine_claimed = engine.claim(operation.pk, now=desk.now)
-    assert engine_claimed
-    engine.move(engine_claimed, engine.S.NEEDS_ATTENTION, now=desk.now, error_kind="several")
-    operation.refresh_from_db()
-    with pytest.raises(UnableToAsk, match="Globex"):
-        deciding.decide_link(
-            actor=desk.person, operation=operation, provider_id=other.provider_id or "", reason="A guess.", now=desk.now
-        )
-
-
-def test_an_older_account_of_the_same_name_is_not_taken_for_it(desk: SubDesk) -> None:
-    provider = desk.connect(desk.connection)
-    new = NewAccount(Profile(""), settings=NORTHWIND)
-    old = provider.create_account(new, Once(uuid4().hex, provider.create_body(new))).id
-    desk.pass_time(HOUR)
-    desk.sandbox.admin.arm("status-500", "aha-create")
-    operation = desk.perform(desk.ask_create())
-    desk.drain(operation)
-    assert operation.state == "succeeded"
-    assert desk.account(operation).provider_id != old
-
-
-# -- rights and brakes while something is uncertain ------------------------------------------------------------
-
-
-def test_a_right_lost_meanwhile_is_no_end_of_what_may_have_happened(desk: SubDesk) -> None:
-    desk.sandbox.admin.arm("after-status-500", "aha-create")
-    desk.sandbox.admin.switch(LAG, 60)
-    operation = desk.perform(desk.ask_create())
-    desk.round()
-    type(desk.person).objects.update(is_active=False)
-    desk.drain(operation)
-    assert (operation.state, operation.error_kind) == ("needs_attention", "permission")
-
-
-def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slept(name: str) -> None:
-        if name == "after_intent":
-            desk.pass_time(engine.LEASE.total_seconds() + 1)
-
-    operation = desk.ask_create()
-    with monkeypatch.context() as patch:
-        patch.setattr(provisioning, "crash_point", slept)
-        operation = desk.perform(operation)
-    assert _outcomes(operation) == ["not_sent"]
-    assert desk.children() == []
-    assert desk.drain(operation).state == "succeeded"

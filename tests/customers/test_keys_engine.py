@@ -1,5 +1,4 @@
-"""API keys over real HTTP: in the end one living key whose secret was kept, whatever happened on the way; and what is
-done with a key of the account itself."""
+"""API keys over real HTTP: in the end one living key whose secret was kept, whatever happened on the way."""
 
 from __future__ import annotations
 
@@ -10,13 +9,9 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import dispatcher, engine, observations, provisioning, secrets
+from customers import engine, observations, operations, provisioning, secrets
 from customers.actions import action_of
-from customers.models import Account, AccountKey, Attempt, Connection, KeySecret, Operation
-from customers.operations import UnableToAsk
-from customers.secrets import UnableToShow
-from portal.access.models import User
-from portal.audit.models import AuditEvent
+from customers.models import Account, AccountKey, Attempt, KeySecret, Operation
 from portal.providers import NewKey, Once
 from tests.customers.sub_accounts import HOUR, KEY, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -305,79 +300,6 @@ def test_an_account_that_was_deleted_has_no_keys_and_no_secrets(desk: SubDesk) -
     assert not KeySecret.objects.exclude(sealed="").exists()
 
 
-# -- the secret --------------------------------------------------------------------------------------------------
-
-
-class TestTheSecret:
-    def _claim(self, desk: SubDesk, account: Account, key: AccountKey, actor: User | None = None) -> str:
-        return secrets.claim(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
-
-    def test_is_shown_once_and_is_then_gone(self, desk: SubDesk) -> None:
-        account, key = _made(desk)
-        assert self._claim(desk, account, key).startswith("aha-sk-")
-        assert KeySecret.objects.get().sealed == ""
-        with pytest.raises(UnableToShow, match="once"):
-            self._claim(desk, account, key)
-        assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
-
-    def test_is_for_the_person_who_asked_alone(self, desk: SubDesk) -> None:
-        account, key = _made(desk)
-        other = User.objects.create_user("other@postkeeper.example", name="Other", role="admin")
-        with pytest.raises(UnableToShow, match="Customer success"):
-            self._claim(desk, account, key, other)
-
-    def test_is_gone_after_fifteen_minutes_and_the_dispatcher_empties_it(self, desk: SubDesk) -> None:
-        account, key = _made(desk)
-        desk.pass_time(14 * 60)
-        dispatcher.dispatch(now=desk.now)
-        assert KeySecret.objects.get().sealed
-        desk.pass_time(61)
-        with pytest.raises(UnableToShow, match="15 minutes"):
-            self._claim(desk, account, key)
-        dispatcher.dispatch(now=desk.now)
-        assert KeySecret.objects.get().sealed == ""
-        assert AuditEvent.objects.filter(verb="key.secret_forgotten").count() == 1
-
-    def test_a_kept_one_is_shown_once_as_well_and_stays_for_sending(self, desk: SubDesk) -> None:
-        account, key = _made(desk, keep=True)
-        secret = self._claim(desk, account, key)
-        with pytest.raises(UnableToShow):
-            self._claim(desk, account, key)
-        desk.pass_time(30 * HOUR)
-        dispatcher.dispatch(now=desk.now)
-        kept = secrets.secret_for_sending(account)
-        assert kept is not None
-        assert kept.open() == secret
-        secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
-        assert secrets.secret_for_sending(account) is None
-        assert KeySecret.objects.get().sealed == ""
-
-    def test_a_kept_one_of_a_key_that_is_gone_is_not_used_and_forgotten_the_next_day(self, desk: SubDesk) -> None:
-        account, _key = _made(desk, keep=True)
-        AccountKey.objects.update(gone_at=desk.now)
-        assert secrets.secret_for_sending(account) is None
-        dispatcher.dispatch(now=desk.now)
-        assert KeySecret.objects.get().sealed, "one list may be wrong"
-        desk.pass_time(25 * HOUR)
-        dispatcher.dispatch(now=desk.now)
-        assert KeySecret.objects.get().sealed == ""
-
-    def test_keeping_needs_the_connection_to_allow_it(self, desk: SubDesk) -> None:
-        Connection.objects.update(keep_keys=False)
-        account = desk.created()
-        account.connection.refresh_from_db()
-        with pytest.raises(UnableToAsk) as refusal:
-            desk.ask_key(account, keep=True)
-        assert refusal.value.field == "keep"
-
-    def test_the_same_answer_twice_brings_no_shown_secret_back(self, desk: SubDesk) -> None:
-        account, key = _made(desk)
-        operation = Operation.objects.get(kind="key_create")
-        self._claim(desk, account, key)
-        secrets.keep(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
-        assert KeySecret.objects.get().sealed == ""
-
-
 def test_the_list_of_keys_is_complete_or_not_believed(desk: SubDesk) -> None:
     account, _key = _made(desk)
     before = timezone.now()
@@ -387,3 +309,27 @@ def test_the_list_of_keys_is_complete_or_not_believed(desk: SubDesk) -> None:
     assert set(AccountKey.objects.filter(gone_at=None).values_list("key_id", flat=True)) >= {second.result["key_id"]}
     observations.read_keys(account=account, now=desk.now, provider=desk.connect(desk.connection))
     assert AccountKey.objects.filter(gone_at=None).count() == 2
+
+
+def test_an_account_deleted_elsewhere_ends_an_uncertain_create_of_its_key(desk: SubDesk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("after-status-500", "aha-key-create")
+    operation = desk.perform(desk.ask_key(account))
+    desk.sandbox.admin.aha.delete(str(account.provider_id))
+    desk.drain(operation)
+    assert (operation.state, operation.error_kind) == ("failed", "gone")
+
+
+def test_a_failed_rotation_is_asked_again_also_when_the_old_key_is_gone(desk: SubDesk) -> None:
+    account, old = _made(desk)
+    desk.sandbox.admin.arm("status-400", "aha-key-create")
+    rotate = desk.ask("key_create", account, new=KEY, keep=False, replaces=old.key_id)
+    desk.drain(rotate, rotate.followers.get())
+    assert (rotate.state, rotate.followers.get().error_kind) == ("failed", "leader_failed")
+    again = operations.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
+    assert again.followers.get().payload["key_id"] == old.key_id
+    desk.drain(again, again.followers.get())
+
+    AccountKey.objects.update(gone_at=desk.now)
+    third = operations.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
+    assert not third.followers.exists()

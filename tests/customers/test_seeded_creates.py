@@ -92,7 +92,7 @@ def _let_workers_die(monkeypatch: pytest.MonkeyPatch, chance: Random) -> None:
 def _a_round(desk: SubDesk, chance: Random) -> None:
     """A dispatcher's round in which messages come twice and out of order, and workers may die."""
     _resume(desk)
-    desk.expire()
+    desk.tidy()
     due = [operation for operation in desk.due() for _ in range(chance.choice((1, 1, 2)))]
     chance.shuffle(due)
     for operation_id in due:

@@ -1,0 +1,96 @@
+"""The secret of a new key: sealed, shown once to the person who asked, gone after fifteen minutes, or kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from customers import dispatcher, secrets
+from customers.models import Account, AccountKey, Connection, KeySecret, Operation
+from customers.operations import UnableToAsk
+from customers.secrets import UnableToShow
+from portal.access.models import User
+from portal.audit.models import AuditEvent
+from tests.customers.sub_accounts import HOUR, SubDesk, sub_desk
+from tests.support.sandbox import SandboxProcess
+
+
+@pytest.fixture
+def desk(db: None, sandbox: SandboxProcess) -> SubDesk:
+    return sub_desk(sandbox)
+
+
+def _made(desk: SubDesk, **how: bool) -> tuple[Account, AccountKey]:
+    account = desk.created()
+    operation = desk.perform(desk.ask_key(account, **how))
+    assert operation.state == "succeeded", operation.summary
+    return account, AccountKey.objects.get(account=account)
+
+
+class TestTheSecret:
+    def _claim(self, desk: SubDesk, account: Account, key: AccountKey, actor: User | None = None) -> str:
+        return secrets.claim(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
+
+    def test_is_shown_once_and_is_then_gone(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        assert self._claim(desk, account, key).startswith("aha-sk-")
+        assert KeySecret.objects.get().sealed == ""
+        with pytest.raises(UnableToShow, match="once"):
+            self._claim(desk, account, key)
+        assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
+
+    def test_is_for_the_person_who_asked_alone(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        other = User.objects.create_user("other@postkeeper.example", name="Other", role="admin")
+        with pytest.raises(UnableToShow, match="Customer success"):
+            self._claim(desk, account, key, other)
+
+    def test_is_gone_after_fifteen_minutes_and_the_dispatcher_empties_it(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        desk.pass_time(14 * 60)
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed
+        desk.pass_time(61)
+        with pytest.raises(UnableToShow, match="15 minutes"):
+            self._claim(desk, account, key)
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed == ""
+        assert AuditEvent.objects.filter(verb="key.secret_forgotten").count() == 1
+
+    def test_a_kept_one_is_shown_once_as_well_and_stays_for_sending(self, desk: SubDesk) -> None:
+        account, key = _made(desk, keep=True)
+        secret = self._claim(desk, account, key)
+        with pytest.raises(UnableToShow):
+            self._claim(desk, account, key)
+        desk.pass_time(30 * HOUR)
+        dispatcher.dispatch(now=desk.now)
+        kept = secrets.secret_for_sending(account)
+        assert kept is not None
+        assert kept.open() == secret
+        secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
+        assert secrets.secret_for_sending(account) is None
+        assert KeySecret.objects.get().sealed == ""
+
+    def test_a_kept_one_of_a_key_that_is_gone_is_not_used_and_forgotten_the_next_day(self, desk: SubDesk) -> None:
+        account, _key = _made(desk, keep=True)
+        AccountKey.objects.update(gone_at=desk.now)
+        assert secrets.secret_for_sending(account) is None
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed, "one list may be wrong"
+        desk.pass_time(25 * HOUR)
+        dispatcher.dispatch(now=desk.now)
+        assert KeySecret.objects.get().sealed == ""
+
+    def test_keeping_needs_the_connection_to_allow_it(self, desk: SubDesk) -> None:
+        Connection.objects.update(keep_keys=False)
+        account = desk.created()
+        account.connection.refresh_from_db()
+        with pytest.raises(UnableToAsk) as refusal:
+            desk.ask_key(account, keep=True)
+        assert refusal.value.field == "keep"
+
+    def test_the_same_answer_twice_brings_no_shown_secret_back(self, desk: SubDesk) -> None:
+        account, key = _made(desk)
+        operation = Operation.objects.get(kind="key_create")
+        self._claim(desk, account, key)
+        secrets.keep(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
+        assert KeySecret.objects.get().sealed == ""
