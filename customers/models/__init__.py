@@ -7,6 +7,7 @@ from customers.models.estate import Takeover, TakeoverItem
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
 from customers.models.sighting import Scan, Sighting
+from customers.models.watch import Heartbeat, InvariantCheck
 
 __all__ = [
     "Account",
@@ -17,6 +18,8 @@ __all__ = [
     "Customer",
     "DriftIgnore",
     "FinalReading",
+    "Heartbeat",
+    "InvariantCheck",
     "KeySecret",
     "Note",
     "Offering",

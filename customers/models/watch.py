@@ -1,0 +1,43 @@
+"""What watches the engine: signs of life of the processes, and what the checks of its promises found."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Heartbeat(models.Model):
+    """One process that gives a sign of life. A row that grows old says that it does not any more."""
+
+    class Kind(models.TextChoices):
+        SCHEDULER = "scheduler", _("Scheduler")
+        WORKER = "worker", _("Worker")
+
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    name = models.CharField(max_length=200)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("kind", "name")
+        constraints = [models.UniqueConstraint(fields=("kind", "name"), name="heartbeat_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class InvariantCheck(models.Model):
+    """One pass over everything that must hold. `slot` makes the nightly one unique: the UTC date; for one somebody
+    started by hand, its time. `found` lists every invariant: `{"code", "rows": [text], "more", "error", "ms"}`."""
+
+    slot = models.CharField(max_length=40, unique=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    broken = models.PositiveIntegerField(default=0)
+    found = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("-started_at", "-id")
+
+    def __str__(self) -> str:
+        return self.slot
