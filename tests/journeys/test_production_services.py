@@ -63,9 +63,12 @@ class Visitor:
 
     def post(self, path: str, *, to: str = "", **fields: str) -> str:
         """Fill a form of the page as it stands and send it; returns the path where it led."""
-        form = Hidden(self.get(path)).fields | fields
+        return self.send(to or path, Hidden(self.get(path)).fields | fields)
+
+    def send(self, path: str, form: dict[str, str]) -> str:
+        """Send a form that was looked at before; returns the path where it led."""
         request = urllib.request.Request(  # noqa: S310 our own loopback URL
-            self.url + (to or path), data=urllib.parse.urlencode(form).encode(), headers={"Referer": self.url + path}
+            self.url + path, data=urllib.parse.urlencode(form).encode(), headers={"Referer": self.url + path}
         )
         with self._opener.open(request, timeout=60) as answer:
             return str(answer.url).removeprefix(self.url)
