@@ -33,7 +33,12 @@ class SettingsForm(forms.Form):
         initial=NO_CAP,
         error_messages={"required": gettext_lazy("Choose a cap, or none.")},
     )
-    monthly_cap = CountField(label=gettext_lazy("E-mails a month"), max_length=20, required=False, most=CAP_MAX)
+    monthly_cap = CountField(
+        label=gettext_lazy("E-mails a month"),
+        max_length=20,
+        most=CAP_MAX,
+        error_messages={"required": gettext_lazy("Write how many e-mails a month, or choose No cap.")},
+    )
 
     def __init__(
         self,
@@ -46,6 +51,8 @@ class SettingsForm(forms.Form):
         self.otherwise = otherwise or {}
         initial = fields_of(start) if start else {name: value for name, value in self.otherwise.items() if value}
         super().__init__(data, initial=initial, prefix=prefix)
+        # It belongs to its choice: needed with a cap, not shown without.
+        self.fields["monthly_cap"].required = data is None or data.get(self.add_prefix("cap")) == CAP
         if not self.otherwise:
             self.fields["name"].required = self.fields["website"].required = True
 
@@ -65,8 +72,6 @@ class SettingsForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
-        if values.get("cap") == CAP and values.get("monthly_cap") is None and "monthly_cap" not in self.errors:
-            self.add_error("monthly_cap", _("Write how many e-mails a month, or choose No cap."))
         if values.get("cap") == NO_CAP:  # whatever still stands in the field that is then not shown
             self.errors.pop("monthly_cap", None)
             values["monthly_cap"] = None
@@ -128,4 +133,4 @@ class ChangeSettingsForm(forms.Form):
     read_at = forms.CharField(widget=forms.HiddenInput, required=False, max_length=40)
     client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
     reason = forms.CharField(label=gettext_lazy("Why"), max_length=500, required=False)
-    below_use = forms.BooleanField(label=gettext_lazy("Set this cap although more was sent already."), required=False)
+    below_use = forms.BooleanField(label=gettext_lazy("Set this cap although more was sent already"), required=False)

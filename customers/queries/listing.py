@@ -299,7 +299,7 @@ def _add_account(
     row.package, row.package_label = account["package"], catalogue.label_of(account["package"])
     if connection.capabilities.settings:
         cap = cap_of(account["settings"], account["desired_settings"])
-        row.package_label, row.unlimited = cap_text(cap), cap == 0
+        row.package_label, row.unlimited = cap_text(cap, short=True), cap == 0
     _add_use(row, account)
     row.changed_at, row.changed_what = account["changed_at"], account["changed_what"]
     if operation:

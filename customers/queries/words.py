@@ -16,8 +16,9 @@ def cap_of(settings: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> int 
     return cap
 
 
-def cap_text(cap: int | None) -> str:
-    """ "No cap", "250,000 e-mails a month", or "" where it is not known. 0 is no cap."""
+def cap_text(cap: int | None, *, short: bool = False) -> str:
+    """ "No cap", "250,000 e-mails a month" (`short`: "250,000 a month"), or "" where it is not known. 0 is no cap."""
     if cap is None:
         return ""
-    return _("%(n)s e-mails a month") % {"n": number_text(cap)} if cap else _("No cap")
+    words = _("%(n)s a month") if short else _("%(n)s e-mails a month")
+    return words % {"n": number_text(cap)} if cap else _("No cap")

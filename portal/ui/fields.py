@@ -65,11 +65,15 @@ def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **
 
 
 @register.inclusion_tag("components/_form_errors.html")
-def form_errors(form: forms.BaseForm) -> dict[str, Any]:
-    """The summary above a refused form; it takes the focus and links to each field."""
-    fields = [form[name] for name in form.errors if name in form.fields]
+def form_errors(*given: Any) -> dict[str, Any]:
+    """The summary above a refused form; it takes the focus and links to each field. Several forms of one page, also as
+    a list, share one summary; what is not there counts for none."""
+    every: list[forms.BaseForm] = []
+    for each in given:
+        every += [each] if isinstance(each, forms.BaseForm) else each or []
+    fields = [form[name] for form in every for name in form.errors if name in form.fields]
     hidden = [error for bound in fields if bound.is_hidden for error in bound.errors]
     return {
         "fields": [bound for bound in fields if not bound.is_hidden],
-        "general": [*form.non_field_errors(), *hidden],
+        "general": [*(error for form in every for error in form.non_field_errors()), *hidden],
     }

@@ -390,7 +390,7 @@ def three(person: User) -> None:
 
 def test_the_column_shows_the_cap_where_there_is_no_package(client: Client, three: None) -> None:
     shown = text_of(client.get("/customers/"))
-    for words in ("Package or cap", "250,000 e-mails a month", "No cap", "Pro 100K"):
+    for words in ("Package or cap", "250,000 a month", "No cap", "Pro 100K"):
         assert words in shown, words
 
 
