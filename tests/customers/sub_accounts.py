@@ -113,8 +113,8 @@ class SubDesk(Desk):
         end = self.now + timedelta(hours=hours)
         for _ in range(rounds):
             moved = self.round()
-            rows = list(Operation.objects.filter(pk__in=[each.pk for each in operations]))
-            waiting = [each for each in rows if not each.is_final and each.state != "needs_attention"]
+            rows = list(Operation.objects.filter(pk__in=[each.pk for each in operations]).select_related("follows"))
+            waiting = [each for each in rows if not is_at_rest(each)]
             if not waiting or self.now > end:
                 break
             due = [row.lease_until or row.not_before for row in waiting]
@@ -154,6 +154,13 @@ class SubDesk(Desk):
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
         return self.sandbox.admin.requests(operation)
+
+
+def is_at_rest(operation: Operation) -> bool:
+    """Ended, or a person has to decide: about it, or about the one it follows."""
+    leader = operation.follows
+    needs_a_person = operation.state == "needs_attention" or (leader and leader.state == "needs_attention")
+    return operation.is_final or bool(needs_a_person)
 
 
 def sub_desk(sandbox: SandboxProcess) -> SubDesk:

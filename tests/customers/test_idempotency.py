@@ -339,3 +339,14 @@ def test_after_23_hours_what_was_made_is_still_found(desk: SubDesk) -> None:
     desk.pass_time(40 * HOUR)
     desk.drain(operation)
     _adopted(desk, operation)
+
+
+def test_the_body_is_the_stored_one_whatever_the_row_says_by_then(desk: SubDesk) -> None:
+    desk.sandbox.admin.arm("status-500", "aha-create")
+    operation = desk.perform(desk.ask_create())
+    payload = operation.payload | {"settings": operation.payload["settings"] | {"monthly_cap": 1}}
+    Operation.objects.filter(pk=operation.pk).update(payload=payload)
+    desk.drain(operation)
+    assert operation.state == "succeeded", operation.summary
+    (there,) = desk.children()
+    assert there.settings == NORTHWIND

@@ -38,6 +38,22 @@ class TestTheSecret:
             self._claim(desk, account, key)
         assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
 
+    def test_of_two_who_come_at_once_one_gets_it(self, desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second one comes between the first one's look and its claim."""
+        account, key = _made(desk)
+        opened, shown = KeySecret.open, []
+
+        def meanwhile(row: KeySecret) -> str:
+            if not shown:
+                shown.append("")  # only the first one is overtaken
+                shown.append(self._claim(desk, account, key))
+            return opened(row)
+
+        monkeypatch.setattr(KeySecret, "open", meanwhile)
+        with pytest.raises(UnableToShow, match="once"):
+            self._claim(desk, account, key)
+        assert shown[1].startswith("aha-sk-")
+
     def test_is_for_the_person_who_asked_alone(self, desk: SubDesk) -> None:
         account, key = _made(desk)
         other = User.objects.create_user("other@postkeeper.example", name="Other", role="admin")
