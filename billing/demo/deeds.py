@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from billing.demo.cast import AHA, EU, GLOBAL, Company
 from billing.demo.stage import Sandbox, Stage
-from customers import catalogue, connecting, observations, operations, people, proof, provisioning, secrets
+from customers import breaker, catalogue, connecting, observations, operations, people, proof, provisioning, secrets
 from customers.clients import client_for
 from customers.models import Account, Connection, Customer, Operation
 from customers.operations import FirstKey
@@ -102,6 +102,11 @@ class Deeds:
         provider = client_for(Connection.objects.get(name=AHA))
         new = NewAccount(Profile(email=""), settings=AccountSettings("Internal tests", "tests.postkeeper.example", 0))
         provider.create_account(new, Once(uuid4().hex, provider.create_body(new)))
+
+    def try_what_is_out_of_reach(self) -> None:
+        """As the dispatcher does it: a provider that answers again is used again."""
+        for connection_id in breaker.due(now=self.stage.now()):
+            breaker.try_again(connection_id, clock=self.stage.now)
 
     def forget_secrets(self) -> None:
         """What nobody looked at in time, as the dispatcher does it."""

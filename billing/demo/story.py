@@ -31,6 +31,7 @@ class Story(Deeds):
         with self.stage.played():
             for at, happen in sorted(self.moments(), key=lambda moment: moment[0]):
                 self.stage.move(at)
+                self.try_what_is_out_of_reach()
                 happen()
             self.slow_down()
             self.sandbox.switch("aha_default_sending", None)
