@@ -10,6 +10,7 @@ from django.db import connection as database
 from django.db.models import Count, F, Min, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import causes
 from billing.models import PooledSnapshot, SyncItem, SyncRun
@@ -19,6 +20,7 @@ from customers import connecting, observations
 from customers.models import Account, Connection
 from customers.models.account import AccountState
 from customers.poke import poke
+from customers.watch import Work
 from portal import audit
 from portal.access.models import User
 from portal.providers import UsageSource
@@ -277,6 +279,16 @@ def advance(*, now: datetime) -> None:
     due = SyncRun.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), state=R.RUNNING, not_before__lte=now)
     for run_id in due.values_list("pk", flat=True):
         poke(SYNC_CHUNK, run_id)
+
+
+def work(now: datetime) -> Work:
+    """The runs, for the page that watches the engine."""
+    running = SyncRun.objects.filter(state=R.RUNNING)
+    due = running.filter(lease_until=None, not_before__lte=now).order_by("not_before")
+    return Work(
+        gettext_lazy("Usage runs"), due.count(), due.values_list("not_before", flat=True).first(),
+        running.filter(lease_until__gt=now).count(), running.filter(lease_until__lte=now).count(), "billing:runs",
+    )  # fmt: skip
 
 
 def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:

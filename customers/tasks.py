@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
+from celery.signals import task_prerun, worker_ready, worker_shutdown
+from django.db import connections
 from django.utils import timezone
 
-from customers import breaker, dispatcher, estate, observations, provisioning, reconcile
+from customers import breaker, dispatcher, estate, observations, provisioning, reconcile, watch
 from customers.clients import client_for, recorded
 from customers.models import Account
 from portal.providers import ProviderError
@@ -15,6 +17,7 @@ from portal.providers import ProviderError
 
 @shared_task(name="customers.dispatch")
 def dispatch(**_: Any) -> None:
+    watch.tick(now=timezone.now())
     dispatcher.dispatch(now=timezone.now())
 
 
@@ -56,3 +59,34 @@ def nightly_walks(**_: Any) -> None:
 @shared_task(name="customers.takeover_chunk")
 def takeover_chunk(takeover_id: int, **_: Any) -> None:
     estate.take_chunk(takeover_id)
+
+
+@shared_task(name="customers.nightly_check")
+def nightly_check(**_: Any) -> None:
+    watch.nightly(now=timezone.now())
+
+
+# Whole tables are read: it may take minutes where there are many accounts.
+@shared_task(name=watch.CHECK, soft_time_limit=540, time_limit=570)
+def check_invariants(check_id: int, **_: Any) -> None:
+    watch.run_check(check_id)
+
+
+# --- Signs of life of whatever process runs these and other tasks. Celery logs what fails here and goes on. -----------
+
+
+@worker_ready.connect
+def _worker_is_ready(sender: Any, **_: Any) -> None:
+    watch.started(worker=sender.hostname, now=timezone.now())
+    connections.close_all()  # this process only hands tasks on; those it forks must not inherit a connection
+
+
+@worker_shutdown.connect
+def _worker_ends(sender: Any, **_: Any) -> None:
+    watch.ended(worker=sender.hostname)
+    connections.close_all()
+
+
+@task_prerun.connect
+def _worker_begins_a_task(task: Any, **_: Any) -> None:
+    watch.at_task(worker=task.request.hostname or "", now=timezone.now())

@@ -15,6 +15,7 @@ from customers.views import (
     panels,
     sending,
     settings,
+    watch,
 )
 
 app_name = "customers"
@@ -86,6 +87,7 @@ urlpatterns = [
     path("connections/<uuid:public_id>/resume/", connections.connection_resume, name="connection-resume"),
     path("connections/<uuid:public_id>/key/", connections.connection_key, name="connection-key"),
     path("connections/<uuid:public_id>/catalogue/", connections.connection_catalogue, name="connection-catalogue"),
+    path("engine/", watch.watch, name="watch"),
     path("rail/connections/", panels.rail_connections, name="rail-connections"),
     path("rail/operations/", panels.rail_operations, name="rail-operations"),
 ]

@@ -31,6 +31,9 @@ _SECRET_VALUES = (
     # The password in the address of a database or a broker.
     (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
 )
+# The whole key of a provider, and how one begins (to look for it in a database).
+_WHOLE_KEY = re.compile(r"\bSG\.[\w-]{16,}\.[\w-]{20,}|\baha-sk-[\w-]{16,}")
+KEY_BEGINNINGS = ("SG.", "aha-sk-")
 # Anything that could start a new line or drive a terminal.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 
@@ -40,6 +43,11 @@ def masked(text: str) -> str:
     for pattern, replacement in _SECRET_VALUES:
         text = pattern.sub(replacement, text)
     return text
+
+
+def holds_a_key(text: str) -> bool:
+    """Whether a whole key stands in `text`, and not only something that looks a little like one."""
+    return bool(_WHOLE_KEY.search(text))
 
 
 def one_line(text: str) -> str:

@@ -176,11 +176,12 @@ CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
 CELERY_TASK_DEFAULT_QUEUE = "ops"
-CELERY_TASK_ROUTES = {"billing.*": {"queue": "sync"}}
+CELERY_TASK_ROUTES = {"billing.*": {"queue": "sync"}, "customers.check_invariants": {"queue": "sync"}}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "dispatch operations": {"task": "customers.dispatch", "schedule": 5.0},
     "walk through the providers' lists": {"task": "customers.nightly_walks", "schedule": 600.0},
+    "check the invariants": {"task": "customers.nightly_check", "schedule": 600.0},
     "advance usage runs": {"task": "billing.advance_runs", "schedule": 30.0},
     "seal audit events": {"task": "audit.seal", "schedule": 10.0},
 }

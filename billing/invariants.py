@@ -1,0 +1,49 @@
+"""What must hold of usage: the counts of runs, and the figures that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.db.models import Count, F, Q, Window
+from django.db.models.functions import Lag
+from django.utils.translation import gettext_lazy as _
+
+from billing.models import SyncItem, SyncRun, UsageSnapshot
+from customers.invariants import Invariant
+
+I = SyncItem.State  # noqa: E741
+
+
+def counts_off(now: datetime) -> Iterator[str]:
+    """I13. A run that ended says of how many accounts it read, failed and left out; its items say the same."""
+
+    def items(state: str) -> Count:
+        return Count("items", filter=Q(items__state=state))
+
+    counted = SyncRun.objects.filter(state__in=SyncRun.ENDED).annotate(
+        n=Count("items"), was_done=items(I.DONE), was_failed=items(I.FAILED), was_skipped=items(I.SKIPPED)
+    )
+    fits = Q(total=F("n"), done=F("was_done"), failed=F("was_failed"), skipped=F("was_skipped"))
+    for run in counted.filter(~fits).select_related("connection"):
+        said = f"{run.total} = {run.done} + {run.failed} + {run.skipped}"
+        yield f"{run} says {said}, and has {run.n} = {run.was_done} + {run.was_failed} + {run.was_skipped}"
+
+
+def figures_off(now: datetime) -> Iterator[str]:
+    """I14. No reading stands twice (constraint `usage_snapshot_once`). Inside a period a figure goes down only where
+    the reading is marked lower; the next one is measured by what finance took over."""
+    once = ("account", "source", "period_start_on", "as_of", "seq")
+    for row in UsageSnapshot.objects.order_by().values(*once).annotate(n=Count("pk")).filter(n__gt=1):
+        yield f"account {row['account']}, {row['period_start_on']}: {row['n']} readings as of {row['as_of']}"
+    counts = UsageSnapshot.objects.filter(Q(lower=False) | Q(acceptance__isnull=False))
+    was = Window(Lag("used"), partition_by=("account", "period_start_on"), order_by=("as_of", "seq", "pk"))
+    for each in counts.annotate(was=was).filter(was__gt=F("used")).select_related("account"):
+        if not each.lower:
+            yield f"{each.account.provider_id} {each}: {each.used} after {each.was}, and not marked lower"
+
+
+INVARIANTS = (
+    Invariant("I13", _("The counts of a sync run add up."), counts_off),
+    Invariant("I14", _("No reading stands twice, and none went down unseen."), figures_off),
+)

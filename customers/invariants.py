@@ -1,0 +1,83 @@
+"""What must hold of the tables at any moment, whatever happened to processes, networks and people.
+
+Each invariant is one query that returns the rows which break it, in words for the person who has to look; none is
+what it should return. The numbers are those of docs/operations.md. Apps above this one register theirs when they are
+made ready (`AppConfig.ready`). Nothing here changes a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
+from time import perf_counter
+from typing import Any
+
+import structlog
+from django.db import DatabaseError
+from django.utils.functional import Promise
+
+log = structlog.get_logger(__name__)
+
+# So many rows are kept of each: whoever has to look begins with the first.
+ROWS_KEPT = 20
+Offenders = Callable[[datetime], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Invariant:
+    code: str
+    holds: str | Promise
+    offenders: Offenders
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one invariant's query gave. `more`: there are others besides `rows`; `error`: it could not be asked."""
+
+    code: str
+    rows: list[str]
+    more: bool = False
+    error: str = ""
+    ms: int = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """A question that got no answer is no good news either."""
+        return bool(self.rows or self.error)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_REGISTERED: dict[str, Invariant] = {}
+
+
+def register(*more: Invariant) -> None:
+    for each in more:
+        if _REGISTERED.setdefault(each.code, each) is not each:
+            raise ValueError(f"There are two invariants {each.code}.")
+
+
+def registered() -> list[Invariant]:
+    """In the order of their numbers."""
+    return sorted(_REGISTERED.values(), key=lambda each: int(each.code.removeprefix("I")))
+
+
+def check(*, now: datetime) -> list[Finding]:
+    """Ask every one. One that fails does not keep the others from being asked."""
+    return [_ask(each, now) for each in registered()]
+
+
+def _ask(invariant: Invariant, now: datetime) -> Finding:
+    began = perf_counter()
+    rows: list[str] = []
+    error = ""
+    try:
+        rows = list(islice(invariant.offenders(now), ROWS_KEPT + 1))
+    except DatabaseError as failure:
+        log.exception("invariant.not_asked", invariant=invariant.code)
+        error = type(failure).__name__
+    took = round((perf_counter() - began) * 1000)
+    return Finding(invariant.code, rows[:ROWS_KEPT], len(rows) > ROWS_KEPT, error, took)

@@ -1,0 +1,131 @@
+"""What must hold of accounts, of what was seen at the provider, and of the record of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.apps import apps
+from django.db.models import CharField, Count, Exists, F, JSONField, Model, OuterRef, Q, Subquery, TextField
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Coalesce
+from django.utils.translation import gettext_lazy as _
+
+from customers.invariants import Invariant
+from customers.models import Account, Operation, Scan, Sighting
+from customers.models.account import AccountState
+from customers.models.breaker import at_work
+from customers.reconcile import GONE_AFTER
+from customers.states import OPEN, OperationKind, OperationState
+from portal.audit import chain
+from portal.audit.models import AuditEvent
+from portal.logs import KEY_BEGINNINGS, holds_a_key
+
+# Readings come every night; by then two were missed without a word.
+OLDEST_READING = timedelta(hours=36)
+ROOMS = ("customers", "billing", "audit", "access")
+
+
+def one_id_twice(now: datetime) -> Iterator[str]:
+    """I1. Constraint `account_unique_at_connection` holds it too; this sees a database that lost the constraint."""
+    known = Account.objects.order_by().filter(provider_id__isnull=False).values("connection__name", "provider_id")
+    for row in known.annotate(n=Count("pk")).filter(n__gt=1):
+        yield f"{row['provider_id']} at {row['connection__name']}: {row['n']} accounts"
+
+
+def id_and_create(now: datetime) -> Iterator[str]:
+    """I2. An id comes from a create that succeeded or from an adoption, and a create that succeeded gave one."""
+    made = Operation.objects.filter(kind=OperationKind.CREATE, state=OperationState.SUCCEEDED)
+    for each in made.filter(account__provider_id=None):
+        yield f"{each.code} succeeded, and its account has no id"
+    told = made.annotate(told=KT("result__account_id")).filter(told__isnull=False)
+    for each in told.exclude(told=F("account__provider_id")).select_related("account"):
+        made_id = each.told  # type: ignore[attr-defined]
+        yield f"{each.code} made {made_id}, and its account is {each.account.provider_id}"
+    adopted = AuditEvent.objects.filter(account_id=OuterRef("public_id"), verb="account.adopted")
+    known = Account.objects.filter(provider_id__isnull=False)
+    for account in known.filter(~Exists(made.filter(account=OuterRef("pk"))), ~Exists(adopted)):
+        yield f"account {account.provider_id}: nobody made it and nobody took it over"
+
+
+def nowhere(now: datetime) -> Iterator[str]:
+    """I11. What the last complete walk met is an account of ours, an orphan, or left aside by a person."""
+    walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
+    last = Subquery(walks.order_by("-started_at").values("started_at")[:1])
+    met = Sighting.objects.filter(last_seen_at__gte=last)
+    known = Sighting.objects.unmapped().filter(ignored_at__isnull=False) | Sighting.objects.orphans()
+    for each in met.unmapped().exclude(pk__in=known.values("pk")).select_related("connection"):
+        yield f"{each.provider_id} at {each.connection} is on no list"
+
+
+def missing_and_not_said(now: datetime) -> Iterator[str]:
+    """I12. Two complete walks, twelve hours apart, lacked a living account, and it does not say so."""
+    later = Scan.objects.filter(
+        connection=OuterRef("connection"), state=Scan.State.COMPLETE,
+        started_at__gte=OuterRef("missing_since") + GONE_AFTER,
+    )  # fmt: skip
+    for each in Sighting.objects.filter(Exists(later), missing_since__isnull=False, gone_at=None):
+        yield f"{each.provider_id} is missing since {each.missing_since:%Y-%m-%d %H:%M} UTC and not called gone"
+    create = Operation.objects.filter(account=OuterRef("pk"), kind=OperationKind.CREATE).order_by("-finished_at")
+    living = Account.objects.filter(provider_id__isnull=False).exclude(state=AccountState.DELETED)
+    known = living.alias(there_since=Coalesce(Subquery(create.values("finished_at")[:1]), F("created_at")))
+    sighted = Sighting.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
+    walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
+    walked = walks.filter(started_at__gt=OuterRef("there_since"))
+    for account in known.filter(Exists(walked), ~Exists(sighted)):
+        yield f"{account.provider_id}: the last walk neither met nor missed it"
+
+
+def chain_broken(now: datetime) -> Iterator[str]:
+    """I16. The audit log's own verifier walks the whole chain."""
+    yield from chain.verify().problems
+
+
+def secret_in_the_open(now: datetime) -> Iterator[str]:
+    """I19. No text of any row looks like a provider's key. Sealed columns hold none of these letters in a row."""
+    for label in ROOMS:
+        for model in apps.get_app_config(label).get_models():
+            yield from _keys_in(model)
+
+
+def _keys_in(model: type[Model]) -> Iterator[str]:
+    texts = [each.name for each in model._meta.get_fields() if isinstance(each, (CharField, TextField, JSONField))]
+    for name in texts:
+        told = model._default_manager.annotate(told_text=Cast(name, TextField()))
+        likely = Q()
+        for beginning in KEY_BEGINNINGS:
+            likely |= Q(told_text__contains=beginning)
+        for pk, text in told.filter(likely).values_list("pk", "told_text").iterator():
+            if holds_a_key(text):
+                yield f"{model._meta.label} {pk}, {name}"
+
+
+def silently_old(now: datetime) -> Iterator[str]:
+    """I20. A reading is younger than 36 hours, or it says since when it could not be had: it was tried, the connection
+    is paused or out of reach, or an operation is at work."""
+    old = now - OLDEST_READING
+    living = (
+        Account.objects.filter(at_work("connection__"), provider_id__isnull=False, created_at__lt=old)
+        .exclude(state__in=(AccountState.DELETED, AccountState.PENDING))
+        .exclude(Exists(Operation.objects.filter(account=OuterRef("pk"), state__in=OPEN)))
+    )
+    untried = living.exclude(read_tried_at__gte=old)
+    for account in untried.filter(Q(state_read_at__lt=old) | Q(state_read_at=None)):
+        yield f"{account.provider_id}: its state was read {_when(account.state_read_at)}, and not tried since"
+    for account in living.filter(Q(usage_read_at__lt=old), usage_missing_since=None):
+        yield f"{account.provider_id}: its use was read {_when(account.usage_read_at)}, and nobody says it is missing"
+
+
+def _when(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC" if at else "never"
+
+
+INVARIANTS = (
+    Invariant("I1", _("An id at a provider belongs to one account."), one_id_twice),
+    Invariant("I2", _("Every account at a provider was made by a create or taken over by a person."), id_and_create),
+    Invariant("I11", _("Everything a provider lists is ours, an orphan, or left aside."), nowhere),
+    Invariant("I12", _("An account that two walks did not meet says so."), missing_and_not_said),
+    Invariant("I16", _("The audit log is as it was sealed."), chain_broken),
+    Invariant("I19", _("No row holds a provider's key in the open."), secret_in_the_open),
+    Invariant("I20", _("A reading is of the last 36 hours, or says why not."), silently_old),
+)

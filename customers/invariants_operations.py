@@ -1,0 +1,145 @@
+"""What must hold of operations, their sends and their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Exists, F, Func, IntegerField, OuterRef, Q, Subquery, Value, Window
+from django.db.models.functions import Coalesce, Lag, RowNumber
+from django.utils.translation import gettext_lazy as _
+
+from customers import keyed
+from customers.invariants import Invariant
+from customers.models import Attempt, Operation, Step
+from customers.models.breaker import at_work
+from customers.states import BUSY, ROUTE_OF_KIND, STEPS, OperationKind, OperationState
+from customers.verdicts import NotDone
+from portal.access.permissions import roles_of
+from portal.audit.models import AuditEvent
+
+S = OperationState
+# A lease that ran out is taken up by the next tick of the dispatcher; this long nobody may leave one lying.
+LEASE_LEFT = timedelta(seconds=60)
+# Rights are those of the permission table of today: what was asked since the last two nights is measured by it.
+ASKED_LATELY = timedelta(days=2)
+SENDS = NotDone.sends_at_most
+
+
+def busy_twice(now: datetime) -> Iterator[str]:
+    """I3. Constraint `operation_one_busy_per_lane` holds the lanes. An account's operations go one after another."""
+    for lane in _more_than_one("lane"):
+        yield f"lane {lane}"
+    for account in _more_than_one("account"):
+        yield f"account {account}"
+
+
+def _more_than_one(column: str) -> Iterator[str]:
+    busy = Operation.objects.order_by().filter(state__in=BUSY).values(column).annotate(n=Count("pk")).filter(n__gt=1)
+    return (str(value) for value in busy.values_list(column, flat=True))
+
+
+def lease_left_lying(now: datetime) -> Iterator[str]:
+    """I4. Unknown ones of a connection that is paused or out of reach wait for it: nobody may look there now."""
+    late = Q(lease_until__lt=now - LEASE_LEFT)
+    held = Q(late | Q(lease_until=None), state__in=(S.CLAIMED, S.SENDING))
+    looking = Q(late, at_work("connection__"), state=S.UNKNOWN, not_before__lt=now - LEASE_LEFT)
+    for each in Operation.objects.filter(held | looking):
+        until = f"{each.lease_until:%Y-%m-%d %H:%M:%S} UTC" if each.lease_until else "none"
+        yield f"{each.code} is {each.state}, lease until {until}"
+
+
+def hidden_unknown(now: datetime) -> Iterator[str]:
+    """I5. A send without an answer makes its operation unknown before it may become anything else."""
+    told = Step.objects.filter(operation=OuterRef("operation"), after=S.UNKNOWN, at__gte=OuterRef("intended_at"))
+    hidden = Attempt.objects.filter(
+        ~Exists(told),
+        outcome__in=(Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN),
+        operation__state__in=(S.QUEUED, S.FAILED, S.CANCELLED),
+    )
+    for each in hidden.select_related("operation"):
+        yield f"{each.operation.code} is {each.operation.state}, and nobody knows what its send {each.n} did"
+
+
+def created_twice(now: datetime) -> Iterator[str]:
+    """I6. Under an idempotency key the provider may say the same account twice; without one a second yes is a second
+    account."""
+    applied = Count("attempts", filter=Q(attempts__outcome=Attempt.Outcome.APPLIED))
+    creates = Operation.objects.filter(kind=OperationKind.CREATE).annotate(n=applied).filter(n__gt=1)
+    for each in creates.select_related("connection").prefetch_related("attempts"):
+        said = [one for one in each.attempts.all() if one.outcome == Attempt.Outcome.APPLIED]
+        ids = {str(one.result.get("account_id", "")) for one in said}
+        if len(ids) > 1 or not each.connection.capabilities.idempotent_create:
+            yield f"{each.code} was applied {len(said)} times: {', '.join(sorted(ids))}"
+
+
+def steps_off_the_table(now: datetime) -> Iterator[str]:
+    """I7. Every step is one of the table, begins where the one before ended, and the last one is the state."""
+    known = Q(before="", after=S.QUEUED)
+    for before, ways in STEPS.items():
+        known |= Q(before=before, after__in=[after.value for after in ways])
+    for step in Step.objects.exclude(known).select_related("operation"):
+        yield f"{step.operation.code} went from {step.before} to {step.after}"
+    was = Coalesce(_along(Lag("after")), Value(""))
+    for step in Step.objects.annotate(was=was).filter(~Q(before=F("was"))).select_related("operation"):
+        code = step.operation.code
+        yield f"{code} step {step.n} begins at {step.before or 'nothing'}, not at {step.was or 'nothing'}"
+    for step in Step.objects.annotate(row=_along(RowNumber())).filter(~Q(n=F("row"))):
+        yield f"operation {step.operation_id} has no step before {step.n}"
+    last = Step.objects.filter(operation=OuterRef("pk")).order_by("-n").values("after")[:1]
+    for each in Operation.objects.annotate(last=Coalesce(Subquery(last), Value(""))).filter(~Q(state=F("last"))):
+        said = each.last or "nothing"  # type: ignore[attr-defined]
+        yield f"{each.code} is {each.state}, its last step says {said}"
+
+
+def _along(expression: Func) -> Window:
+    """`expression` over the steps of the same operation, in their order."""
+    return Window(expression, partition_by="operation", order_by="n")
+
+
+def moved_after_the_end(now: datetime) -> Iterator[str]:
+    """I8. Nothing is sent and nothing moves once an operation has ended. A late answer to an earlier send may come."""
+    for step in Step.objects.filter(at__gt=F("operation__finished_at")).select_related("operation"):
+        yield f"{step.operation.code} had ended, and went to {step.after}"
+    for each in Attempt.objects.filter(intended_at__gt=F("operation__finished_at")).select_related("operation"):
+        yield f"{each.operation.code} had ended, and was sent again ({each.n})"
+
+
+def sent_too_often(now: datetime) -> Iterator[str]:
+    """I9. Every send has its attempt; and of sends whose outcome nobody knows there are no more than the kind allows,
+    and one for each time a person said: send it again."""
+    made = Attempt.objects.filter(operation=OuterRef("pk")).order_by().values("operation").annotate(n=Count("pk"))
+    counted = Operation.objects.annotate(made=Coalesce(Subquery(made.values("n")), 0, output_field=IntegerField()))
+    for each in counted.filter(~Q(sends=F("made"))):
+        yield f"{each.code} counts {each.sends} sends and has {each.made} attempts"  # type: ignore[attr-defined]
+    unsure = Q(attempts__outcome__in=(Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN))
+    often = Operation.objects.annotate(n=Count("attempts", filter=unsure)).filter(n__gt=SENDS)
+    for each in often.select_related("connection").prefetch_related("steps"):
+        may = keyed.SENDS_AT_MOST if each.connection.capabilities.idempotent_create else SENDS
+        may += sum(step.after == S.QUEUED and step.n > 1 and step.by_id is not None for step in each.steps.all())
+        unanswered = each.n  # type: ignore[attr-defined]
+        if unanswered > may:
+            yield f"{each.code} was sent {unanswered} times without an answer; {may} are allowed"
+
+
+def without_the_right(now: datetime) -> Iterator[str]:
+    """I18. The role is the one that the audit log kept when it was asked."""
+    asked = AuditEvent.objects.filter(object_id=OuterRef("public_id"), actor=OuterRef("requested_by")).order_by("id")
+    role = Coalesce(Subquery(asked.values("actor_role")[:1]), Value(""))
+    lately = Operation.objects.filter(created_at__gt=now - ASKED_LATELY).annotate(role=role)
+    for kind, route in ROUTE_OF_KIND.items():
+        for each in lately.filter(kind=kind).exclude(role__in=roles_of(route, "POST")):
+            who = each.role or "somebody the audit log does not know"  # type: ignore[attr-defined]
+            yield f"{each.code} {each.kind} was asked by {who}"
+
+
+INVARIANTS = (
+    Invariant("I3", _("An account has one operation under way at most, and a lane one holder."), busy_twice),
+    Invariant("I4", _("Nobody leaves an operation lying: leases that ran out are taken up."), lease_left_lying),
+    Invariant("I5", _("A send without an answer is never passed over."), hidden_unknown),
+    Invariant("I6", _("A create was done once."), created_twice),
+    Invariant("I7", _("Every operation went along the table of states."), steps_off_the_table),
+    Invariant("I8", _("An operation that ended has ended."), moved_after_the_end),
+    Invariant("I9", _("Nothing was sent more often than its kind allows."), sent_too_often),
+    Invariant("I18", _("Whoever asked had the right to."), without_the_right),
+)

@@ -1,0 +1,184 @@
+"""What the page "Engine" shows. The number of queries does not depend on how much there is to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from customers import invariants, watch
+from customers.models import Connection, Heartbeat, InvariantCheck, Operation
+from customers.models.breaker import is_out_of_reach
+from customers.queries.operations import NEEDS_A_PERSON
+from customers.states import OPEN
+from customers.watch import SILENT, Work
+from portal.formats import ago_text
+
+SHOWN = 8
+# What is due is taken up within seconds; this old it says that nobody takes it up.
+LONG_DUE = timedelta(minutes=2)
+CHECK_IS_OLD = timedelta(hours=50)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A process, and whether it was heard of lately."""
+
+    label: str
+    name: str
+    started_at: datetime
+    seen_at: datetime
+    silent: bool
+
+
+@dataclass(frozen=True)
+class WorkRow:
+    work: Work
+    late: bool
+
+
+@dataclass(frozen=True)
+class Broken:
+    code: str
+    holds: str
+    rows: list[str]
+    more: bool
+    error: str
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What somebody should look at: `kind` of notice, a sentence, and what it means."""
+
+    kind: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    now: datetime
+    scheduler: Sign | None
+    workers: list[Sign]
+    work: list[WorkRow]
+    states: list[tuple[str, int]]
+    people: list[Operation]
+    people_count: int
+    connections: list[Connection]
+    check: InvariantCheck | None
+    broken: list[Broken]
+    held: list[invariants.Invariant]
+    alarms: list[Alarm]
+
+    @property
+    def people_more(self) -> int:
+        return self.people_count - len(self.people)
+
+
+def engine_now(*, now: datetime) -> Engine:
+    signs = [_sign(each, now) for each in Heartbeat.objects.filter(seen_at__gte=now - watch.FORGOTTEN)]
+    scheduler = next((each for each in signs if each.name == watch.SCHEDULER), None)
+    workers = [each for each in signs if each is not scheduler]
+    work = [_work(each, now) for each in watch.all_work(now=now)]
+    people = Operation.objects.filter(NEEDS_A_PERSON).select_related("account__customer", "connection")
+    connections = list(Connection.objects.select_related("breaker").order_by("name"))
+    check = InvariantCheck.objects.exclude(finished_at=None).first()
+    broken = _broken(check)
+    bad = {each.code for each in broken}
+    return Engine(
+        now=now,
+        scheduler=scheduler,
+        workers=workers,
+        work=work,
+        states=_states(),
+        people=list(people.order_by("pk")[:SHOWN]),
+        people_count=people.count(),
+        connections=connections,
+        check=check,
+        broken=broken,
+        held=[each for each in invariants.registered() if check and each.code not in bad],
+        alarms=[
+            *_silence(scheduler, workers), *_standing(work), *_unreachable(connections), *_checked(check, broken, now)
+        ],
+    )  # fmt: skip
+
+
+def _states() -> list[tuple[str, int]]:
+    """How many operations stand in each state that is not final."""
+    counted = Operation.objects.order_by().filter(state__in=OPEN).values_list("state").annotate(n=Count("pk"))
+    found = dict(counted)
+    return [(state, found[state]) for state in OPEN if state in found]
+
+
+def _work(work: Work, now: datetime) -> WorkRow:
+    return WorkRow(work, late=bool(work.oldest_at and now - work.oldest_at > LONG_DUE))
+
+
+def _sign(row: Heartbeat, now: datetime) -> Sign:
+    return Sign(str(Heartbeat.Kind(row.kind).label), row.name, row.started_at, row.seen_at, now - row.seen_at > SILENT)
+
+
+def _broken(check: InvariantCheck | None) -> list[Broken]:
+    holds = {each.code: str(each.holds) for each in invariants.registered()}
+    found: list[dict[str, Any]] = check.found if check else []
+    return [
+        Broken(each["code"], holds.get(each["code"], ""), each["rows"], each["more"], each["error"])
+        for each in found
+        if each["rows"] or each["error"]
+    ]
+
+
+# --- What somebody should look at -------------------------------------------------------------------------------------
+
+
+def _silence(scheduler: Sign | None, workers: list[Sign]) -> list[Alarm]:
+    if all(each.silent for each in workers):
+        text = _("Nothing is sent and nothing is read. What was asked waits in the database and is not lost. Start a "
+                 "worker, or look at its log.")  # fmt: skip
+        return [Alarm("danger", _("No worker gives a sign of life"), text)]
+    alarms = []
+    if scheduler is None or scheduler.silent:
+        text = _("New operations are still sent. What waits for its time, was lost on the way or runs by night is "
+                 "not. Start the scheduler, or look at its log.")  # fmt: skip
+        alarms.append(Alarm("danger", _("The scheduler does not tick"), text))
+    text = _("It ended without saying so, or it hangs. Others take up its work when its lease has run out.")
+    for each in workers:
+        if each.silent:
+            title = _("%(name)s was last heard of %(ago)s") % {"name": each.name, "ago": ago_text(each.seen_at)}
+            alarms.append(Alarm("warn", title, text))
+    return alarms
+
+
+def _standing(work: list[WorkRow]) -> list[Alarm]:
+    alarms = []
+    text = _(
+        "More comes in than the workers take up, or a provider's pace holds it. More workers help in the first case."
+    )
+    for each in work:
+        if each.late and each.work.oldest_at:
+            words = {"what": each.work.label, "ago": ago_text(each.work.oldest_at)}
+            alarms.append(Alarm("warn", _("%(what)s: the oldest was due %(ago)s") % words, text))
+    if expired := sum(each.work.expired for each in work):
+        title = ngettext("%(n)d lease has run out", "%(n)d leases have run out", expired) % {"n": expired}
+        text = _("A worker did not come back. With the next tick of the scheduler somebody else takes it up.")
+        alarms.append(Alarm("warn", title, text))
+    return alarms
+
+
+def _unreachable(connections: list[Connection]) -> list[Alarm]:
+    text = _("Operations wait, and none is lost. The connection says why.")
+    stopped = [each.name for each in connections if each.paused or is_out_of_reach(each)]
+    return [Alarm("warn", _("Nothing is sent on %(name)s") % {"name": name}, text) for name in stopped]
+
+
+def _checked(check: InvariantCheck | None, broken: list[Broken], now: datetime) -> list[Alarm]:
+    if n := len(broken):
+        title = ngettext("%(n)d invariant is broken", "%(n)d invariants are broken", n) % {"n": n}
+        return [Alarm("danger", title, _("This must never be. The rows stand below; keep the logs of that time."))]
+    if check and now - check.started_at > CHECK_IS_OLD:
+        return [Alarm("warn", _("The invariants were not checked for two nights"), _("A nightly job does it."))]
+    return []

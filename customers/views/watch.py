@@ -1,0 +1,15 @@
+"""The page "Engine": whether the machinery behind the pages goes on."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from customers.queries.watch import engine_now
+from portal.htmx import is_fragment
+
+
+def watch(request: HttpRequest) -> HttpResponse:
+    template = "customers/watch/_engine.html" if is_fragment(request) else "customers/watch/engine.html"
+    return render(request, template, {"engine": engine_now(now=timezone.now())})

@@ -1,0 +1,188 @@
+"""Watching the engine: signs of life of its processes, how much of each kind of work waits, and the nightly check of
+the invariants. Read by the page "Engine"; nothing here moves an operation.
+
+A sign of life says what it can prove and no more. The scheduler's is written when a worker takes up its tick: it shows
+that both live. A worker's is written when it starts and when it begins a task, so an idle one is heard of as often as
+the scheduler's ticks reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from customers import invariants
+from customers.models import Heartbeat, InvariantCheck, Operation, Takeover
+from customers.models.breaker import at_work
+from customers.models.sighting import Scan
+from customers.poke import poke
+from customers.states import OPEN, OperationState
+
+SCHEDULER = "scheduler"
+# A sign is written this often at most, and means nothing good any more when it is this old.
+EVERY = timedelta(seconds=30)
+SILENT = timedelta(minutes=2)
+# After that a process is taken for gone for good, and its row is let go.
+FORGOTTEN = timedelta(days=1)
+CHECK = "customers.check_invariants"
+CHECK_HOUR = 4
+# Readings and walks need a while after a standstill before it can be said that they do not come.
+CHECK_AFTER_START = timedelta(hours=1)
+# A check whose worker did not come back is begun again after this; the task itself is ended before.
+CHECK_LEASE = timedelta(minutes=15)
+CHECKS_KEPT = 60
+S = OperationState
+Clock = Callable[[], datetime]
+
+
+# --- Signs of life ------------------------------------------------------------------------------------------------
+
+
+def tick(*, now: datetime) -> None:
+    """A worker took up the scheduler's tick. After a standstill the scheduler counts as started anew."""
+    stood = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER, seen_at__lt=now - SILENT)
+    stood.update(started_at=now)
+    _seen(Heartbeat.Kind.SCHEDULER, SCHEDULER, now=now)
+
+
+def at_task(*, worker: str, now: datetime) -> None:
+    """`worker` began a task."""
+    _seen(Heartbeat.Kind.WORKER, worker, now=now)
+
+
+def started(*, worker: str, now: datetime) -> None:
+    Heartbeat.objects.update_or_create(
+        kind=Heartbeat.Kind.WORKER, name=worker[:200], defaults={"started_at": now, "seen_at": now}
+    )
+
+
+def ended(*, worker: str) -> None:
+    """It was told to end, so nobody has to miss it."""
+    Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER, name=worker[:200]).delete()
+
+
+def _seen(kind: str, name: str, *, now: datetime) -> None:
+    mine = Heartbeat.objects.filter(kind=kind, name=name[:200])
+    seen_at = mine.values_list("seen_at", flat=True).first()
+    if seen_at is None:
+        Heartbeat.objects.get_or_create(kind=kind, name=name[:200], defaults={"started_at": now, "seen_at": now})
+    elif seen_at <= now - EVERY:
+        mine.update(seen_at=now)
+
+
+# --- Work that waits ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much of one kind of work there is. `due` could begin now, the oldest of it since `oldest_at`; `running` is
+    held by a worker; `expired` was, and the worker's lease ran out. `route` is the page that shows it."""
+
+    label: str | Promise
+    due: int
+    oldest_at: datetime | None
+    running: int
+    expired: int
+    route: str
+
+
+_ALSO: list[Callable[[datetime], Work]] = []
+
+
+def also_look_at(work: Callable[[datetime], Work]) -> None:
+    """For apps above this one: a kind of work of theirs, counted in a fixed number of queries."""
+    if work not in _ALSO:
+        _ALSO.append(work)
+
+
+def all_work(*, now: datetime) -> list[Work]:
+    return [_operations(now), _settling(now), _walks(now), _takeovers(now), *(work(now) for work in _ALSO)]
+
+
+def _operations(now: datetime) -> Work:
+    """What stands behind another operation of its account is not due before that one is done."""
+    earlier = Operation.objects.filter(account=OuterRef("account"), pk__lt=OuterRef("pk"), state__in=OPEN)
+    due = Operation.objects.filter(
+        ~Exists(earlier), at_work("connection__"), state=S.QUEUED, not_before__lte=now
+    ).order_by("not_before")  # fmt: skip
+    held = Operation.objects.filter(state__in=(S.CLAIMED, S.SENDING))
+    return Work(
+        _("Operations"), due.count(), due.values_list("not_before", flat=True).first(),
+        held.filter(lease_until__gte=now).count(), held.filter(lease_until__lt=now).count(), "customers:operations",
+    )  # fmt: skip
+
+
+def _settling(now: datetime) -> Work:
+    """Unknown outcomes that are looked into by themselves."""
+    unknown = Operation.objects.filter(at_work("connection__"), state=S.UNKNOWN)
+    due = unknown.filter(lease_until=None, not_before__lte=now).order_by("not_before")
+    return Work(
+        _("Unknown outcomes to look into"), due.count(), due.values_list("not_before", flat=True).first(),
+        unknown.filter(lease_until__gte=now).count(), unknown.filter(lease_until__lt=now).count(),
+        "customers:operations",
+    )  # fmt: skip
+
+
+def _walks(now: datetime) -> Work:
+    """Walks through a provider's list: asked for and not taken up yet, or running."""
+    walks = Scan.objects.filter(state=Scan.State.RUNNING)
+    due = walks.filter(taken_at=None, lease_until__gte=now).exclude(kind=Scan.Kind.UNKNOWN).order_by("started_at")
+    held = walks.exclude(taken_at=None, kind__in=(Scan.Kind.NIGHTLY, Scan.Kind.ASKED))
+    return Work(
+        _("Walks through a provider's list"), due.count(), due.values_list("started_at", flat=True).first(),
+        held.filter(lease_until__gte=now).count(), walks.filter(lease_until__lt=now).count(), "customers:drift",
+    )  # fmt: skip
+
+
+def _takeovers(now: datetime) -> Work:
+    runs = Takeover.objects.filter(state=Takeover.State.RUNNING)
+    due = runs.filter(lease_until=None, not_before__lte=now).order_by("not_before")
+    return Work(
+        _("Existing accounts to take over"), due.count(), due.values_list("not_before", flat=True).first(),
+        runs.filter(lease_until__gte=now).count(), runs.filter(lease_until__lt=now).count(), "customers:orphans",
+    )  # fmt: skip
+
+
+# --- The nightly check --------------------------------------------------------------------------------------------
+
+
+def nightly(*, now: datetime) -> bool:
+    """Have the invariants checked once a night (UTC), by a worker. Returns whether that was asked just now."""
+    Heartbeat.objects.filter(seen_at__lt=now - FORGOTTEN).delete()
+    long_up = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, started_at__lte=now - CHECK_AFTER_START)
+    if now.hour < CHECK_HOUR or not long_up.exists():
+        return False
+    check, asked = InvariantCheck.objects.get_or_create(slot=f"{now:%Y-%m-%d}", defaults={"started_at": now})
+    if not asked:
+        left = InvariantCheck.objects.filter(pk=check.pk, finished_at=None, started_at__lt=now - CHECK_LEASE)
+        asked = left.update(started_at=now) == 1
+    if asked:
+        poke(CHECK, check.pk)
+    return asked
+
+
+def check_now(*, slot: str = "", clock: Clock = timezone.now) -> InvariantCheck:
+    """Check at once, in this process, and keep what was found."""
+    now = clock()
+    check = InvariantCheck.objects.create(slot=slot or f"by hand {now.isoformat()}"[:40], started_at=now)
+    return run_check(check.pk, clock=clock) or check
+
+
+def run_check(check_id: int, *, clock: Clock = timezone.now) -> InvariantCheck | None:
+    """Ask every invariant and keep the answers. None where it was done already."""
+    unfinished = InvariantCheck.objects.filter(pk=check_id, finished_at=None)
+    if not unfinished.exists():
+        return None
+    found = invariants.check(now=clock())
+    unfinished.update(
+        finished_at=clock(), broken=sum(each.is_broken for each in found), found=[each.as_json() for each in found]
+    )
+    old = InvariantCheck.objects.order_by("-started_at", "-pk").values_list("pk", flat=True)[CHECKS_KEPT:]
+    InvariantCheck.objects.filter(pk__in=list(old)).delete()
+    return InvariantCheck.objects.get(pk=check_id)

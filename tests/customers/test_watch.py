@@ -1,0 +1,245 @@
+"""Signs of life, the work that waits, the nightly check, and the page that shows them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from customers import tasks, watch
+from customers.models import Breaker, Connection, Heartbeat, InvariantCheck
+from tests.customers.pages import HTMX, prose_of
+from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+NIGHT = datetime(2026, 11, 18, 4, 5, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def admin(client: Client) -> Client:
+    client.force_login(UserFactory(role="admin"))
+    return client
+
+
+def alive(now: datetime | None = None) -> None:
+    now = now or timezone.now()
+    watch.started(worker="celery@one", now=now)
+    watch.tick(now=now)
+
+
+# --- Signs of life ------------------------------------------------------------------------------------------------
+
+
+def test_a_sign_of_life_is_written_every_half_minute_at_most() -> None:
+    watch.at_task(worker="celery@one", now=NIGHT)
+    watch.at_task(worker="celery@one", now=NIGHT + 29 * SECOND)
+    assert Heartbeat.objects.get().seen_at == NIGHT
+    watch.at_task(worker="celery@one", now=NIGHT + 30 * SECOND)
+    assert Heartbeat.objects.get().seen_at == NIGHT + 30 * SECOND
+    assert Heartbeat.objects.get().started_at == NIGHT
+
+
+def test_a_worker_that_starts_again_says_since_when_and_one_that_ends_is_not_missed() -> None:
+    watch.started(worker="celery@one", now=NIGHT)
+    watch.started(worker="celery@one", now=NIGHT + 60 * SECOND)
+    assert Heartbeat.objects.get().started_at == NIGHT + 60 * SECOND
+    watch.ended(worker="celery@one")
+    assert not Heartbeat.objects.exists()
+
+
+def test_after_a_standstill_the_scheduler_counts_from_its_return() -> None:
+    watch.tick(now=NIGHT)
+    watch.tick(now=NIGHT + timedelta(minutes=2))
+    assert Heartbeat.objects.get().started_at == NIGHT
+    back = NIGHT + timedelta(minutes=5)
+    watch.tick(now=back)
+    assert Heartbeat.objects.get().started_at == back
+
+
+def test_the_worker_and_the_scheduler_are_heard_of_where_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.connections, "close_all", lambda: None)
+    tasks._worker_is_ready(sender=SimpleNamespace(hostname="celery@two"))
+    tasks._worker_begins_a_task(task=SimpleNamespace(request=SimpleNamespace(hostname="celery@three")))
+    tasks.dispatch()
+    assert {each.name for each in Heartbeat.objects.all()} == {"celery@two", "celery@three", "scheduler"}
+    tasks._worker_ends(sender=SimpleNamespace(hostname="celery@two"))
+    assert {each.name for each in Heartbeat.objects.all()} == {"celery@three", "scheduler"}
+
+
+# --- The nightly check ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(watch, "poke", lambda *said: found.append(said))
+    return found
+
+
+def test_the_invariants_are_checked_once_a_night(pokes: list[tuple[Any, ...]]) -> None:
+    watch.tick(now=NIGHT - timedelta(minutes=61))
+    Heartbeat.objects.update(seen_at=NIGHT)
+    assert not watch.nightly(now=NIGHT - timedelta(hours=1))  # not yet
+    assert watch.nightly(now=NIGHT)
+    assert not watch.nightly(now=NIGHT)  # another beat, or the same one again
+    check = InvariantCheck.objects.get()
+    assert pokes == [(watch.CHECK, check.pk)]
+
+    assert watch.run_check(check.pk) is not None
+    assert watch.run_check(check.pk) is None  # a message that comes twice
+    assert not watch.nightly(now=NIGHT + timedelta(hours=1))
+    assert watch.nightly(now=NIGHT + timedelta(days=1))
+
+
+def test_a_check_whose_worker_did_not_come_back_is_begun_again(pokes: list[tuple[Any, ...]]) -> None:
+    watch.tick(now=NIGHT - timedelta(hours=2))
+    assert watch.nightly(now=NIGHT)
+    assert not watch.nightly(now=NIGHT + timedelta(minutes=14))
+    assert watch.nightly(now=NIGHT + timedelta(minutes=16))
+    assert len(pokes) == 2
+    assert InvariantCheck.objects.count() == 1
+
+
+def test_nothing_is_checked_right_after_a_standstill(pokes: list[tuple[Any, ...]]) -> None:
+    watch.tick(now=NIGHT - timedelta(minutes=59))
+    assert not watch.nightly(now=NIGHT)
+    assert pokes == []
+
+
+def test_what_is_long_over_is_let_go() -> None:
+    watch.started(worker="celery@gone", now=NIGHT - timedelta(hours=25))
+    watch.nightly(now=NIGHT)
+    assert not Heartbeat.objects.exists()
+    for n in range(watch.CHECKS_KEPT + 3):
+        InvariantCheck.objects.create(slot=str(n), started_at=NIGHT + n * SECOND, finished_at=NIGHT)
+    watch.check_now()
+    assert InvariantCheck.objects.count() == watch.CHECKS_KEPT
+
+
+# --- Work that waits ------------------------------------------------------------------------------------------------
+
+
+def test_only_what_could_begin_now_is_due() -> None:
+    now = timezone.now()
+    first = OperationFactory(not_before=now - 90 * SECOND)
+    OperationFactory(account=first.account, not_before=now - 60 * SECOND)  # waits for the one in front
+    OperationFactory(not_before=now + 60 * SECOND)
+    paused = OperationFactory(not_before=now - 60 * SECOND)
+    Connection.objects.filter(pk=paused.connection_id).update(paused="person")
+    OperationFactory(state="sending", lease_until=now + 60 * SECOND)
+    OperationFactory(state="claimed", lease_until=now - 1 * SECOND)
+    OperationFactory(state="unknown", kind="create", not_before=now - 5 * SECOND)
+    operations, settling, *_others = watch.all_work(now=now)
+    assert (operations.due, operations.oldest_at) == (1, first.not_before)
+    assert (operations.running, operations.expired) == (1, 1)
+    assert (settling.due, settling.running) == (1, 0)
+
+
+# --- The page -------------------------------------------------------------------------------------------------------
+
+
+def test_a_quiet_engine_says_so(admin: Client) -> None:
+    alive()
+    ConnectionFactory(name="Main")
+    answer = admin.get("/engine/")
+    said = prose_of(answer)
+    assert "The engine goes on by itself." in said
+    assert "celery@one" in said
+    assert "All times here are UTC." in said
+    assert "Not checked yet." in said
+    assert b"every 10s" in answer.content
+    fragment = admin.get("/engine/", **HTMX)
+    assert b"<html" not in fragment.content
+    assert fragment.content.strip().startswith(b'<div id="engine"')
+
+
+def test_nobody_at_work_is_said_first(admin: Client) -> None:
+    assert "No worker gives a sign of life" in prose_of(admin.get("/engine/"))
+    now = timezone.now()
+    alive(now - timedelta(minutes=3))
+    assert "No worker gives a sign of life" in prose_of(admin.get("/engine/"))
+    watch.at_task(worker="celery@two", now=now)
+    said = prose_of(admin.get("/engine/"))
+    assert "No worker" not in said
+    assert "The scheduler does not tick" in said
+    assert "celery@one was last heard of 3 min ago" in said
+
+
+def test_what_stands_still_is_named(admin: Client) -> None:
+    alive()
+    now = timezone.now()
+    OperationFactory(not_before=now - timedelta(minutes=5))
+    OperationFactory(state="sending", lease_until=now - SECOND)
+    ConnectionFactory(name="Refused", paused="auth", paused_reason="The key is not known there.")
+    lost = ConnectionFactory(name="Far away")
+    Breaker.objects.create(connection=lost, opened_at=now, retry_at=now, reason="connect timeout")
+    said = prose_of(admin.get("/engine/"))
+    assert "The engine goes on" not in said
+    assert "Operations: the oldest was due 5 min ago" in said
+    assert "1 lease has run out" in said
+    assert "Nothing is sent on Refused" in said
+    assert "The key is not known there." in said
+    assert "Nothing is sent on Far away" in said
+    assert "connect timeout" in said
+
+
+def test_who_waits_for_a_person_is_linked_the_first_first(admin: Client) -> None:
+    alive()
+    waiting = [OperationFactory(state="needs_attention") for _ in range(10)]
+    OperationFactory(state="unknown", kind="suspend")  # settled by looking, not by a person
+    answer = admin.get("/engine/")
+    assert "10 operations wait for a person." in prose_of(answer)
+    assert "and 2 more" in prose_of(answer)
+    assert f"/operations/{waiting[0].public_id}/" in answer.content.decode()
+    assert f"/operations/{waiting[9].public_id}/" not in answer.content.decode()
+
+
+def test_the_last_check_is_shown_with_what_it_found(admin: Client) -> None:
+    alive()
+    watch.check_now()
+    assert "17 hold" in prose_of(admin.get("/engine/"))
+    AccountFactory(provider_id="sg<nobody>")
+    watch.check_now()
+    answer = admin.get("/engine/")
+    said = prose_of(answer)
+    assert "1 invariant is broken" in said
+    assert "account sg<nobody>: nobody made it" in said
+    assert b"sg<nobody>" not in answer.content
+    assert "16 hold" in said
+    InvariantCheck.objects.all().delete()
+    InvariantCheck.objects.create(
+        slot="old", started_at=timezone.now() - timedelta(hours=51), finished_at=timezone.now(), found=[]
+    )
+    assert "not checked for two nights" in prose_of(admin.get("/engine/"))
+
+
+def test_the_number_of_queries_does_not_grow(admin: Client) -> None:
+    alive()
+    admin.get("/engine/")
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as counted:
+            admin.get("/engine/")
+        return len(counted)
+
+    few = queries()
+    for n in range(20):
+        OperationFactory(state=("queued", "needs_attention", "unknown", "claimed")[n % 4])
+        watch.started(worker=f"celery@{n}", now=timezone.now())
+    assert queries() == few
+    assert few <= 30
+
+
+@pytest.mark.parametrize(("role", "status"), [("auditor", 200), ("finance", 403), ("customer_success", 403)])
+def test_admins_and_auditors_may_look(client: Client, role: str, status: int) -> None:
+    client.force_login(UserFactory(role=role))
+    assert client.get("/engine/").status_code == status
+    shown = client.get("/").content.decode()
+    assert ('href="/engine/"' in shown) is (status == 200)
