@@ -121,13 +121,16 @@ def test_only_from_a_verified_domain_of_the_account(desk: SubDesk, account: Acco
         _message(desk, account)
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_of_the_account_never_pauses_our_connection(desk: SubDesk, account: Account, status: int) -> None:
+@pytest.mark.parametrize(("status", "why"), [(401, "deleted, or the account is suspended"), (403, "may not do this")])
+def test_a_refused_key_of_the_account_never_pauses_our_connection(
+    desk: SubDesk, account: Account, status: int, why: str
+) -> None:
     desk.sandbox.admin.arm(f"status-{status}", "aha-domain-create")
     operation = desk.perform(desk.ask("domain", account, name=DOMAIN))
     desk.connection.refresh_from_db()
     assert (operation.state, operation.error_kind) == ("failed", "rejected")
     assert "account's own key" in operation.summary
+    assert why in operation.summary
     assert desk.connection.paused == ""
 
 

@@ -38,9 +38,12 @@ class TestTheSecret:
             self._claim(desk, account, key)
         assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
 
-    def test_of_two_who_come_at_once_one_gets_it(self, desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("keep", [False, True])
+    def test_of_two_who_come_at_once_one_gets_it(
+        self, desk: SubDesk, monkeypatch: pytest.MonkeyPatch, keep: bool
+    ) -> None:
         """The second one comes between the first one's look and its claim."""
-        account, key = _made(desk)
+        account, key = _made(desk, keep=keep)
         opened, shown = KeySecret.open, []
 
         def meanwhile(row: KeySecret) -> str:

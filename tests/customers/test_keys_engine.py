@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
@@ -191,25 +192,41 @@ def test_after_23_hours_the_orphan_goes_and_nothing_is_made_any_more(desk: SubDe
     assert desk.keys(account) == []
 
 
-def test_an_answer_that_comes_after_the_lease_was_lost_is_sealed_and_used(desk: SubDesk) -> None:
-    account = desk.created()
-    asked = desk.ask_key(account)
+def _a_zombies_send(desk: SubDesk, asked: Operation) -> Callable[[], bool]:
+    """A worker sends and freezes; its lease runs out. Returns what it does when it wakes up: record its answer."""
     zombie = engine.claim(asked.pk, now=desk.now)
     assert zombie is not None
-    provider = desk.connect(desk.connection)
-    go = action_of(zombie).before(zombie, provider, now=desk.now)
+    go = action_of(zombie).before(zombie, desk.connect(desk.connection), now=desk.now)
     attempt = engine.intend(zombie, call=go.call, request=go.request, body=go.body, now=desk.now)
     done = go.send()
     desk.pass_time(100)
-    engine.expire_leases(now=desk.now)
-    moved = engine.conclude(
+    desk.tidy()
+    return lambda: engine.conclude(
         zombie, attempt, Attempt.Outcome.APPLIED, engine.S.SUCCEEDED, now=desk.now,
         evidence=engine.Evidence(status=201), result=done.result, account=done.account, also=done.also,
     )  # fmt: skip
-    assert not moved
+
+
+def test_an_answer_that_comes_after_the_lease_was_lost_is_sealed_and_used(desk: SubDesk) -> None:
+    asked = desk.ask_key(desk.created())
+    assert _a_zombies_send(desk, asked)() is False
     desk.drain(asked)
     assert asked.attempts.count() == 1
     _one_living_key(desk, asked)
+
+
+def test_an_answer_that_comes_after_its_key_was_made_anew_spoils_nothing(desk: SubDesk) -> None:
+    asked = desk.ask_key(desk.created())
+    wakes_up = _a_zombies_send(desk, asked)
+    desk.pass_time(600)
+    desk.drain(asked)
+    assert _calls(asked)[1:] == [("delete orphan key", "prepared"), ("create key", "applied")]
+    assert wakes_up() is False
+    observations.read_keys(account=desk.account(asked), now=desk.now, provider=desk.connect(desk.connection))
+    asked.refresh_from_db()
+    (there,) = desk.keys(desk.account(asked))
+    assert asked.result == {"key_id": there.id}
+    assert KeySecret.objects.get(key_id=there.id).sealed, "the secret of the living key is still there"
 
 
 # -- changing, deleting, rotating --------------------------------------------------------------------------------
