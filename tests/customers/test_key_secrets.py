@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from typing import Any
+
 import pytest
+from django.core.management import call_command
 
 from customers import dispatcher, secrets
 from customers.models import Account, AccountKey, Connection, KeySecret, Operation
@@ -113,3 +118,14 @@ class TestTheSecret:
         self._claim(desk, account, key)
         secrets.keep(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
         assert KeySecret.objects.get().sealed == ""
+
+
+def test_a_kept_secret_moves_to_the_first_field_key_with_the_others(desk: SubDesk, settings: Any) -> None:
+    _account, key = _made(desk, keep=True)
+    before = KeySecret.objects.get()
+    settings.FIELD_KEYS = f"new:{base64.b64encode(bytes(range(32))).decode()},{settings.FIELD_KEYS}"
+    call_command("rotate_field_keys", stdout=io.StringIO())
+    settings.FIELD_KEYS = settings.FIELD_KEYS.partition(",")[0]
+    after = KeySecret.objects.get(key_id=key.key_id)
+    assert after.sealed != before.sealed
+    assert after.open().endswith(after.last4)
