@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count
+from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -89,6 +90,9 @@ def engine_now(*, now: datetime) -> Engine:
     check = InvariantCheck.objects.exclude(finished_at=None).first()
     broken = _broken(check)
     bad = {each.code for each in broken}
+    alarms = [
+        *_silence(scheduler, workers), *_standing(work), *_unreachable(connections), *_checked(check, broken, now)
+    ]  # fmt: skip
     return Engine(
         now=now,
         scheduler=scheduler,
@@ -101,10 +105,8 @@ def engine_now(*, now: datetime) -> Engine:
         check=check,
         broken=broken,
         held=[each for each in invariants.registered() if check and each.code not in bad],
-        alarms=[
-            *_silence(scheduler, workers), *_standing(work), *_unreachable(connections), *_checked(check, broken, now)
-        ],
-    )  # fmt: skip
+        alarms=sorted(alarms, key=lambda each: each.kind != "danger"),
+    )
 
 
 def _states() -> list[tuple[str, int]]:
@@ -170,9 +172,11 @@ def _standing(work: list[WorkRow]) -> list[Alarm]:
 
 
 def _unreachable(connections: list[Connection]) -> list[Alarm]:
-    text = _("Operations wait, and none is lost. The connection says why.")
     stopped = [each.name for each in connections if each.paused or is_out_of_reach(each)]
-    return [Alarm("warn", _("Nothing is sent on %(name)s") % {"name": name}, text) for name in stopped]
+    if not stopped:
+        return []
+    title = _("Nothing is sent on %(names)s") % {"names": get_text_list(stopped, _("and"))}
+    return [Alarm("warn", title, _("Operations wait, and none is lost. Why, stands below."))]
 
 
 def _checked(check: InvariantCheck | None, broken: list[Broken], now: datetime) -> list[Alarm]:
