@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from customers import connecting, provisioning
+from customers import connecting, invariants, provisioning
 from customers.models import Connection, KeySecret, Operation
 from customers.operations import FirstKey
 from customers.states import FINAL
@@ -64,6 +64,7 @@ def test_nobody_has_two_accounts_and_no_key_exists_twice(
     for operation in everything:
         operation.refresh_from_db()
         assert is_at_rest(operation), (operation, operation.state, operation.summary)
+    assert [finding for finding in invariants.check(now=desk.now) if finding.is_broken] == []
     _check_accounts(desk, asked)
     for operation in Operation.objects.filter(kind="key_create").select_related("account"):
         _check_keys(desk, operation)
