@@ -134,10 +134,11 @@ def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, dea
         for future in finished:
             _take(chunk, future.result())
             heard.append(future.result())
-        if not running or len(chunk.answers) >= BATCH or monotonic() - flushed_at > BATCH_SECONDS:
+        if len(chunk.answers) >= BATCH or monotonic() - flushed_at > BATCH_SECONDS:
             flush(chunk)
             _tell_breaker(chunk, heard)
             heard, flushed_at = [], monotonic()
+    _tell_breaker(chunk, heard)
 
 
 def _tell_breaker(chunk: Chunk, heard: list[Answer]) -> None:
