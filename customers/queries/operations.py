@@ -14,6 +14,7 @@ from django.db.models import Count, Max, Q, QuerySet
 from customers.models import Connection, Operation, Scan
 from customers.states import OPEN, OperationKind, OperationState
 from portal.access.models import User
+from portal.providers import CAPABILITIES
 from portal.states import operation_state_choices
 
 S, K = OperationState, OperationKind
@@ -27,8 +28,10 @@ SORTS = {
 DEFAULT_SORT = "-asked"
 # Filters of the URL; a search keeps them.
 KEPT = ("state", "kind", "connection", "who")
-# Whom the outcome waits for: a create whose outcome is unknown, and whatever needs attention.
-NEEDS_A_PERSON = Q(state=S.NEEDS_ATTENTION) | Q(state=S.UNKNOWN, kind=K.CREATE)
+# Whom the outcome waits for, as `Operation.needs_a_person` says: a create whose outcome is unknown, unless it goes on
+# under an idempotency key, and whatever needs attention.
+KEYED = [each.kind for each in CAPABILITIES.values() if each.idempotent_create]
+NEEDS_A_PERSON = Q(state=S.NEEDS_ATTENTION) | Q(state=S.UNKNOWN, kind=K.CREATE) & ~Q(connection__kind__in=KEYED)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from customers import deciding, engine, provisioning
 from customers.models import Account, Operation
 from customers.operations import UnableToAsk
+from customers.queries.operations import NEEDS_A_PERSON
 from portal.providers import AccountSettings, NewAccount, Once, Profile
 from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -112,3 +113,12 @@ def test_sends_under_one_key_count_once_in_the_budget(desk: SubDesk) -> None:
     assert second.state == "succeeded"
     third = desk.perform(desk.ask_create(AccountSettings("Initech", "initech.example", 0)))
     assert (third.state, third.error_kind) == ("needs_attention", "budget")
+
+
+def test_an_unknown_create_that_goes_on_by_itself_waits_for_nobody(desk: SubDesk) -> None:
+    desk.sandbox.admin.arm("status-500", "aha-create")
+    operation = desk.perform(desk.ask_create())
+    assert operation.state == "unknown"
+    assert not operation.needs_a_person
+    assert not Operation.objects.filter(NEEDS_A_PERSON).exists()
+    assert Operation.objects.exclude(NEEDS_A_PERSON).count() == 1
