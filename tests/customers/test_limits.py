@@ -193,6 +193,7 @@ def test_the_pace_of_a_connection_is_what_its_admin_set() -> None:
 def test_a_person_and_the_worker_share_what_the_provider_said(desk: Desk) -> None:
     page, worker = clients.client_for(desk.connection, interactive=True), clients.client_for(desk.connection)
     assert page is not worker
+    desk.sandbox.admin.set_clock("2026-11-21T10:00:05+00:00")  # early in a window
     desk.sandbox.admin.switch("rate_per_minute", 1)
     next(worker.list_accounts(patience=0), None)
     with pytest.raises(NotSent) as held:
