@@ -42,9 +42,9 @@ def id_and_create(now: datetime) -> Iterator[str]:
     for each in told.exclude(told=F("account__provider_id")).select_related("account"):
         made_id = each.told  # type: ignore[attr-defined]
         yield f"{each.code} made {made_id}, and its account is {each.account.provider_id}"
-    adopted = AuditEvent.objects.filter(account_id=OuterRef("public_id"), verb="account.adopted")
-    known = Account.objects.filter(provider_id__isnull=False)
-    for account in known.filter(~Exists(made.filter(account=OuterRef("pk"))), ~Exists(adopted)):
+    adopted = AuditEvent.objects.filter(verb="account.adopted", account_id__isnull=False).values("account_id")
+    known = Account.objects.filter(provider_id__isnull=False).exclude(public_id__in=adopted)
+    for account in known.filter(~Exists(made.filter(account=OuterRef("pk")))):
         yield f"account {account.provider_id}: nobody made it and nobody took it over"
 
 

@@ -123,8 +123,8 @@ def sent_too_often(now: datetime) -> Iterator[str]:
 
 
 def without_the_right(now: datetime) -> Iterator[str]:
-    """I18. The role is the one that the audit log kept when it was asked."""
-    asked = AuditEvent.objects.filter(object_id=OuterRef("public_id"), actor=OuterRef("requested_by")).order_by("id")
+    """I18. The role is the one that the audit log kept when it was asked: the first event about an operation."""
+    asked = AuditEvent.objects.filter(object_id=OuterRef("public_id")).order_by("id")
     role = Coalesce(Subquery(asked.values("actor_role")[:1]), Value(""))
     lately = Operation.objects.filter(created_at__gt=now - ASKED_LATELY).annotate(role=role)
     for kind, route in ROUTE_OF_KIND.items():
