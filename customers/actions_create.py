@@ -94,7 +94,12 @@ class KeyedCreate(Create):
                 ) from None
         return self.recall({"account_id": created.id})
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Person:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
+        """What is not there yet may come to be after all, and a 5xx gives its key free: so it is looked for once it had
+        time to settle."""
+        settled_at = (operation.unknown_at or now) + proof.SETTLE
+        if now < settled_at:
+            return Wait(settled_at, operation.summary)
         found = self._found(operation, provider)
         return found or keyed.not_done(
             operation,
