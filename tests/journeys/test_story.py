@@ -97,6 +97,7 @@ def test_from_an_empty_portal_to_the_audit_trail(portal: Installation, at_desk: 
 
 def connect(desk: Desk, page: Page, address: str) -> None:
     page.goto("/connections/new/")
+    page.get_by_role("link", name="SendGrid").click()
     page.locator("[name=name]").fill("SendGrid global")
     page.get_by_role("radio", name="Another address").check()
     page.locator("[name=base_url]").fill(address)
