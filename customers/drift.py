@@ -123,6 +123,15 @@ def _differences(account: Account, sighting: Sighting | None) -> Iterable[tuple[
                 yield field, wanted, value, account.settings_read_at
 
 
+def looked_away(accounts: QuerySet[Account], *, today: date) -> set[int]:
+    """The keys of those accounts whose every difference is ignored today. Looks at those with a live ignore alone."""
+    live = DriftIgnore.objects.filter(until_on__gte=today).values("account")
+    seen: dict[int, bool] = {}
+    for each in drifts_of(drifting(accounts.filter(pk__in=live)), today=today):
+        seen[each.account.pk] = seen.get(each.account.pk, True) and each.ignored is not None
+    return {key for key, all_ignored in seen.items() if all_ignored}
+
+
 def drift_of(account: Account, field: str, *, today: date) -> Drift | None:
     """This very difference, as it is now; None when there is none any more."""
     fresh = drifting(Account.objects.filter(pk=account.pk)).select_related("connection", "customer").first()

@@ -57,6 +57,7 @@ urlpatterns = [
     path("accounts/<uuid:public_id>/domains/<str:name>/test/", sending.test_message, name="test-message"),
     path("accounts/<uuid:public_id>/sign-in-as/", actions.account_sign_in_as, name="account-sign-in-as"),
     path("drift/", drift.drift_board, name="drift"),
+    path("drift/export/", drift.drift_export, name="drift-export"),
     path("drift/scans/", drift.drift_scans, name="drift-scans"),
     path("drift/scan/", drift.drift_scan, name="drift-scan"),
     path("drift/<uuid:public_id>/<slug:field>/", drift.drift_act, name="drift-act"),

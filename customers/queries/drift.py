@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Max, Q, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from customers.drift import Drift, drifting, drifts_of
+from customers.drift import Drift, Field, drifting, drifts_of, looked_away
 from customers.models import Account, Connection, Customer, Scan, Sighting
+from portal.formats import number_text
+from portal.states import account_state_text
 
 PER_PAGE = 50
+AT_ONCE = 500
+HEADER = (
+    "customer", "external reference", "connection", "account id", "what", "we want", "the provider says", "read at",
+    "ignored until", "ignored because",
+)  # fmt: skip
 
 
 @dataclass
@@ -36,9 +46,8 @@ class Board:
 
 def board(asked: Mapping[str, str], *, today: date) -> Board:
     """The board as the URL asks for it. The number of queries does not depend on the number of rows."""
-    found = _narrowed(drifting(Account.objects.all()), asked).select_related("customer", "connection")
-    page = Paginator(found.order_by("-changed_at", "-pk"), PER_PAGE).get_page(asked.get("page"))
     show_ignored = asked.get("view") == "ignored"
+    page = Paginator(_shown(asked, today=today), PER_PAGE).get_page(asked.get("page"))
     by_account: dict[int, list[Drift]] = {}
     for each in drifts_of(page.object_list, today=today):
         if show_ignored or each.ignored is None:
@@ -52,6 +61,46 @@ def board(asked: Mapping[str, str], *, today: date) -> Board:
         kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
         scans=latest_scans(),
     )
+
+
+def _shown(asked: Mapping[str, str], *, today: date) -> QuerySet[Account]:
+    accounts = _narrowed(Account.objects.all(), asked)
+    found = drifting(accounts).select_related("customer", "connection").order_by("-changed_at", "-pk")
+    if asked.get("view") == "ignored":
+        return found
+    return found.exclude(pk__in=looked_away(accounts, today=today))
+
+
+def export_rows(asked: Mapping[str, str], *, today: date) -> Iterator[list[Any]]:
+    """Every difference that the board shows for this URL, one to a row, in its order."""
+    waiting = _shown(asked, today=today).iterator(chunk_size=AT_ONCE)
+    while accounts := list(islice(waiting, AT_ONCE)):
+        for each in drifts_of(accounts, today=today):
+            if each.ignored and asked.get("view") != "ignored":
+                continue
+            account, ignored = each.account, each.ignored
+            yield [
+                account.customer.company_name, account.customer.external_reference, account.connection.name,
+                account.provider_id, each.field.label, value_text(each, each.wanted), value_text(each, each.found),
+                each.read_at, ignored and ignored.until_on, ignored and ignored.reason,
+            ]  # fmt: skip
+
+
+def value_text(drift: Drift, value: Any) -> str:
+    """A value of the board in words."""
+    match drift.field:
+        case Field.STATE:
+            return account_state_text(str(value), drift.account.provider_label)
+        case Field.OFFERINGS:
+            return ", ".join(f"{row['name']} x {row['quantity']}" for row in value)
+        case Field.CAP if value == 0:
+            return _("No cap")
+        case Field.CAP:
+            return ngettext("%(n)s e-mail a month", "%(n)s e-mails a month", int(value)) % {"n": number_text(value)}
+        case Field.EXISTENCE:
+            return {"there": _("There"), "missing": _("Missing in its list"), "gone": _("Gone from its list")}[value]
+        case _:
+            return str(value)
 
 
 def latest_scans() -> list[Scan]:

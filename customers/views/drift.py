@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -20,6 +20,7 @@ from customers.models import Sighting
 from customers.operations import UnableToAsk
 from customers.queries import drift as queries
 from customers.views.common import account_or_404, go_to, is_fragment, person
+from portal.exports import csv_response
 from portal.vault import CannotOpen
 
 
@@ -28,6 +29,14 @@ def drift_board(request: HttpRequest) -> HttpResponse:
     found = queries.board(request.GET.dict(), today=timezone.now().date())
     template = "customers/drift/_board.html" if is_fragment(request) else "customers/drift/board.html"
     return render(request, template, {"found": found, "page": found.page})
+
+
+@require_GET
+def drift_export(request: HttpRequest) -> HttpResponseBase:
+    """The board as filtered, every page of it."""
+    now = timezone.now()
+    rows = queries.export_rows(request.GET.dict(), today=now.date())
+    return csv_response(f"drift-{now:%Y-%m-%d}.csv", queries.HEADER, rows)
 
 
 @require_GET

@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -243,3 +244,35 @@ def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
     scan = Scan.objects.get(state="running")
     reconcile.walk(scan, desk.connect(desk.connection), clock=lambda: later)
     assert reconcile.nightly(now=later + timedelta(minutes=10)) == 0
+
+
+def test_what_is_ignored_hides_nobody_else(
+    desk: Desk, account: Account, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("customers.queries.drift.PER_PAGE", 1)
+    other = read(desk, desk.created("other@northwind.example"))
+    in_console(desk, other, state="deactivated")
+    drift.ignore(
+        actor=desk.person, drift=only(in_console(desk, account, state="deactivated"), Field.STATE), now=timezone.now(),
+        until_on=TODAY + timedelta(days=7), reason="A dispute",
+    )  # fmt: skip
+    staff = sign_in(client, desk.person)
+    shown = board(staff)
+    assert str(other.provider_id) in shown
+    assert str(account.provider_id) not in shown
+    table = b"".join(staff.get(reverse("customers:drift-export"))).decode()
+    assert str(other.provider_id) in table
+    assert str(account.provider_id) not in table
+    everything = b"".join(staff.get(reverse("customers:drift-export"), {"view": "ignored"})).decode()
+    assert "A dispute" in everything
+
+
+def test_the_walk_by_hand(desk: Desk, account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.sandbox.admin.add_account(email="stranger@globex.example")
+    call_command("reconcile", connection=desk.connection.name)
+    assert "2 accounts read, 2 for the first time. 1 are nobody's, 0 of ours are missing, 0 differ" in (
+        capsys.readouterr().out
+    )
+    desk.sandbox.admin.arm("status-500", "list", count=None)
+    with pytest.raises(CommandError, match="Nothing was concluded"):
+        call_command("reconcile", connection=desk.connection.name)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from billing import causes, runs, usage_sync
 from billing.models import SyncItem, SyncRun
 from billing.readings import keep_final_readings
+from customers.management.chosen import connections as chosen_connections
 from customers.models import Connection
 
 R = SyncRun.State
@@ -36,7 +37,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, connection: str | None, date: str | None, dry_run: bool, **__: Any) -> None:
         slot = _slot(date)
-        chosen = _connections(connection)
+        chosen = chosen_connections(connection)
         if dry_run:
             for each in chosen:
                 self._dry(each, slot)
@@ -112,14 +113,3 @@ def _slot(text: str | None) -> str:
     if day > today:
         raise CommandError("--date lies in the future. A provider tells only of the present.")
     return day.isoformat()
-
-
-def _connections(wanted: str | None) -> list[Connection]:
-    found = list(Connection.objects.all())
-    if wanted is None:
-        return [each for each in found if not each.paused]
-    chosen = [each for each in found if wanted in (each.name, str(each.public_id))]
-    if not chosen:
-        names = ", ".join(each.name for each in found) or "none"
-        raise CommandError(f'There is no connection "{wanted}". Known: {names}.')
-    return chosen

@@ -1,0 +1,19 @@
+"""The connections a command line names."""
+
+from __future__ import annotations
+
+from django.core.management.base import CommandError
+
+from customers.models import Connection
+
+
+def connections(wanted: str | None) -> list[Connection]:
+    """Those of this name or public id; without one, all that are not paused. Raises `CommandError`."""
+    found = list(Connection.objects.all())
+    if wanted is None:
+        return [each for each in found if not each.paused]
+    chosen = [each for each in found if wanted in (each.name, str(each.public_id))]
+    if not chosen:
+        names = ", ".join(each.name for each in found) or "none"
+        raise CommandError(f'There is no connection "{wanted}". Known: {names}.')
+    return chosen

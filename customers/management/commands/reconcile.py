@@ -1,0 +1,59 @@
+"""Look through the providers' account lists by hand: the walk that the night does and the drift board asks for."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from customers import reconcile
+from customers.clients import background_client
+from customers.drift import drifting
+from customers.management.chosen import connections
+from customers.models import Account, Connection, Scan
+from portal.vault import CannotOpen
+
+
+class Command(BaseCommand):
+    help = (
+        "Read every account of the provider's list and compare it with ours. Nothing is changed at the provider. "
+        "Ends with status 1 when a list could not be read to its end or was not believed."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--connection", help="name or public id; without it, all that are not paused")
+
+    def handle(self, *_: Any, connection: str | None, **__: Any) -> None:
+        failed = [each.name for each in connections(connection) if not self._walk(each)]
+        if failed:
+            raise CommandError(f"Nothing was concluded for: {', '.join(failed)}.")
+
+    def _walk(self, connection: Connection) -> bool:
+        if connection.paused:
+            self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
+            return False
+        now = timezone.now()
+        try:
+            provider = background_client(connection)
+        except CannotOpen as refusal:
+            self.stderr.write(f"{connection.name}: {refusal}")
+            return False
+        # Taken from the start: no worker is poked, and none that hears of it starts a second walk.
+        scan, begun = reconcile.begin(connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now)
+        if not begun:
+            self.stderr.write(f"{connection.name}: a worker is reading this list now. Look at the drift board.")
+            return False
+        Scan.objects.filter(pk=scan.pk).update(taken_at=now)
+        reconcile.walk(scan, provider)
+        scan.refresh_from_db()
+        if scan.state != Scan.State.COMPLETE:
+            self.stderr.write(f"{connection.name}: {scan.get_state_display()}. {scan.message}")
+            return False
+        differing = drifting(Account.objects.filter(connection=connection)).count()
+        self.stdout.write(
+            f"{connection.name}: {scan.seen} accounts read, {scan.first_seen} for the first time. "
+            f"{scan.orphans} are nobody's, {scan.missing} of ours are missing, {differing} differ from what we want."
+        )
+        return True
