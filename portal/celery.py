@@ -6,6 +6,8 @@ import os
 
 from celery import Celery
 
+from portal import folder_broker  # noqa: F401  (kombu learns of it)
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 app = Celery("portal")

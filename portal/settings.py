@@ -141,7 +141,7 @@ if REDIS_URL:
         "health_check_interval": 10,
     }
 else:
-    CELERY_BROKER_URL = "filesystem://localhost//"  # the host says nothing; without one kombu warns
+    CELERY_BROKER_URL = "folder://localhost//"  # portal.folder_broker; the host says nothing; without one kombu warns
     _queue = DATA_DIR / "broker"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(_queue / "queue"),
