@@ -15,25 +15,25 @@ MESSAGES = 40
 BODY = list(range(50_000))  # takes long enough to be written for a reader to come in between
 
 
-def opened(folder: str, scheme: str) -> Any:
+def opened(folder: str) -> Any:
     names = ("data_folder_in", "data_folder_out", "control_folder", "processed_folder")
     options = {name: f"{folder}/{'queue' if 'data' in name else name}" for name in names}
     for each in options.values():
         Path(each).mkdir(exist_ok=True)
-    return Connection(f"{scheme}://localhost//", transport_options=options)  # type: ignore[no-untyped-call]
+    return Connection(f"{SCHEME}://localhost//", transport_options=options)  # type: ignore[no-untyped-call]
 
 
-def write(folder: str, scheme: str) -> None:
-    with opened(folder, scheme) as connection:
+def write(folder: str) -> None:
+    with opened(folder) as connection:
         for n in range(MESSAGES):
             connection.default_channel._put("ops", {"n": n, "body": BODY})
 
 
-def test_nobody_reads_half_a_message(tmp_path: Path, scheme: str = SCHEME) -> None:
-    writer = get_context("spawn").Process(target=write, args=(str(tmp_path), scheme))
+def test_nobody_reads_half_a_message(tmp_path: Path) -> None:
+    writer = get_context("spawn").Process(target=write, args=(str(tmp_path),))
     writer.start()
     found: list[int] = []
-    with opened(str(tmp_path), scheme) as connection:
+    with opened(str(tmp_path)) as connection:
         while writer.is_alive() or len(found) < MESSAGES:
             try:
                 message = connection.default_channel._get("ops")
