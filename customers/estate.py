@@ -273,12 +273,12 @@ def _next(takeover: Takeover) -> TakeoverItem | None:
 
 def _take(item: TakeoverItem, provider: Provider, *, now: datetime) -> None:
     """One account. `NotNow` leaves it waiting; every other refusal settles it as failed."""
-    state, message = I.DONE, ""
+    state, message, customer = I.DONE, "", item.customer
     try:
-        adopt(
+        customer = adopt(
             actor=item.takeover.asked_by, sighting=item.sighting, customer=_customer_of(item), provider=provider,
             now=now, reason=str(item.get_basis_display()),
-        )  # fmt: skip
+        ).customer  # fmt: skip
     except NotNow as refusal:
         if item.tries + 1 < TRIES:
             TakeoverItem.objects.filter(pk=item.pk).update(tries=F("tries") + 1)
@@ -287,7 +287,8 @@ def _take(item: TakeoverItem, provider: Provider, *, now: datetime) -> None:
     except UnableToAsk as refusal:
         state, message = I.FAILED, str(refusal)
     with transaction.atomic():
-        settled = TakeoverItem.objects.filter(pk=item.pk, state=I.WAITING).update(state=state, message=message[:500])
+        waiting = TakeoverItem.objects.filter(pk=item.pk, state=I.WAITING)
+        settled = waiting.update(state=state, message=message[:500], customer=customer)
         if settled:
             field = "done" if state == I.DONE else "failed"
             Takeover.objects.filter(pk=item.takeover_id).update(**{field: F(field) + 1})

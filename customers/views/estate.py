@@ -64,15 +64,15 @@ def estate_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Tick or untick: all of a basis by its button, or the rows of the page as they stand in the form."""
+    """Tick or untick: all of a basis by its buttons, or the rows of the page as they stand, kept with every tick."""
     connection = _connection(public_id)
     takeover = _open(connection)
-    if takeover and (basis := request.POST.get("all", "")):
-        taking.choose(takeover=takeover, take=request.POST.get("take") == "1", basis=basis)
+    if takeover and (basis := request.POST.get("every") or request.POST.get("all", "")):
+        taking.choose(takeover=takeover, take="every" in request.POST, basis=basis)
     elif takeover:
-        shown, ticked = _numbers(request, "shown"), _numbers(request, "ticked")
-        taking.choose(takeover=takeover, take=True, items=ticked)
-        taking.choose(takeover=takeover, take=False, items=shown - ticked)
+        ticked = _keep_ticks(request, takeover)
+        if is_fragment(request):
+            return render(request, "customers/estate/_start.html", {"connection": connection, "ticked": ticked})
     back = request.POST.get("back", "")
     response = go_to(request, "customers:estate", connection.public_id)
     if back.startswith("?") and "Location" in response:
@@ -84,6 +84,7 @@ def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     if takeover := _open(connection):
+        _keep_ticks(request, takeover)
         try:
             taking.start(actor=person(request), takeover=takeover, now=timezone.now(), request=request)
         except UnableToAsk as refusal:
@@ -130,6 +131,13 @@ def _context(request: HttpRequest, connection: Connection) -> dict[str, Any]:
         ],
         "ticked": sum(row["ticked"] for row in by_basis.values()),
     }
+
+
+def _keep_ticks(request: HttpRequest, takeover: Takeover) -> int:
+    """The ticks of the page that was shown, as they stand there now; returns how many there are in all."""
+    shown, ticked = _numbers(request, "shown"), _numbers(request, "ticked")
+    taking.choose(takeover=takeover, take=True, items=ticked)
+    return taking.choose(takeover=takeover, take=False, items=shown - ticked)
 
 
 def _numbers(request: HttpRequest, name: str) -> set[int]:
