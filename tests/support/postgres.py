@@ -68,7 +68,7 @@ class Postgres:
 
     def start(self) -> None:
         fast = [] if self._durable else ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
-        settings = [*fast, "max_connections=60", f"unix_socket_directories={self.folder}"]
+        settings = [*fast, "max_connections=200", f"unix_socket_directories={self.folder}"]
         options = [part for setting in settings for part in ("-c", setting)]
         where = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
         with (self.folder / "log").open("ab") as log:
