@@ -1,0 +1,186 @@
+"""The people at the portal, as a process of the installation: asks for work through the commands the pages use, and
+looks. One JSON array `[name, arguments]` per line in, one JSON value per line out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import django
+from django.db import Error, connections
+from django.utils import timezone
+
+django.setup()
+
+from customers import operations  # noqa: E402
+from customers.models import Account, Attempt, Connection, Customer, Heartbeat, Operation  # noqa: E402
+from customers.models.account import as_offerings  # noqa: E402
+from customers.states import FINAL, OperationState  # noqa: E402
+from portal.access.models import User  # noqa: E402
+from portal.providers import AccountSettings, NewKey, Offering, Profile  # noqa: E402
+
+PACKAGES = ("postkeeper.ei.pro-100k.v1", "postkeeper.ei.pro-300k.v1")
+KEY = operations.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read")))
+CANARIES = "Canary"  # the connection whose accounts show how soon work is taken up
+PATIENCE = 60.0
+S = OperationState
+
+
+def prepare(canaries: int) -> None:
+    """A person, a budget no load reaches, and accounts that nothing but `canary` is done to."""
+    User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
+    Connection.objects.update(creates_per_hour=1_000_000)
+    connection = Connection.objects.get(name=CANARIES)
+    for n in range(canaries):
+        _create(connection, f"canary-{n}", Random(n))
+
+
+def load(token: str, creates: int, changes: int) -> list[int]:
+    """So many creates at each provider, and changes of accounts there are. The same token asks the same."""
+    chance = Random(token)
+    connections = list(Connection.objects.exclude(name=CANARIES).order_by("pk"))
+    asked = [_create(connection, f"{token}-{n}", chance) for n in range(creates) for connection in connections]
+    living = list(
+        Account.objects.exclude(connection__name=CANARIES).filter(provider_id__isnull=False).order_by("pk")[:400]
+    )
+    for n, account in enumerate(chance.sample(living, min(changes, len(living)))):
+        if pk := _change(account, f"{token}-change-{n}", chance):
+            asked.append(pk)
+    return asked
+
+
+def _create(connection: Connection, token: str, chance: Random) -> int:
+    keyed = connection.capabilities.settings
+    name = f"{connection.kind}-{token}"
+    email = f"{name}@chaos.example"
+    customer, _ = Customer.objects.get_or_create(company_name=name, defaults={"email": email})
+    return operations.ask_create(
+        actor=_actor(), customer=customer, connection=connection, is_test=False, client_token=name, now=timezone.now(),
+        profile=Profile("" if keyed else email),
+        offerings=[] if keyed else [Offering(chance.choice(PACKAGES), "package", 1)],
+        settings=AccountSettings(name, f"{name}.example", 0) if keyed else None,
+        first_key=KEY if keyed and chance.random() < 0.5 else None,
+    ).pk  # fmt: skip
+
+
+def _change(account: Account, token: str, chance: Random) -> int | None:
+    """None where a person would have been told that it can't be asked now."""
+    kind = chance.choice(("state", "plan"))
+    try:
+        if kind == "state":
+            return _switch(account, token)
+        if account.connection.capabilities.settings:
+            base = account.desired_settings
+            return operations.ask_settings(
+                actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
+                changes={"monthly_cap": base["monthly_cap"] + 1000}, client_token=token, now=timezone.now(),
+            ).pk  # fmt: skip
+        base = as_offerings(account.desired_offerings)
+        other = next(name for name in PACKAGES if name != base[0].name)
+        return operations.ask_offerings(
+            actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
+            offerings=[Offering(other, "package", 1)], client_token=token, now=timezone.now(),
+        ).pk  # fmt: skip
+    except operations.UnableToAsk:
+        return None
+
+
+def _switch(account: Account, token: str) -> int:
+    ask = operations.ask_suspend if account.desired_state == "active" else operations.ask_unsuspend
+    return ask(actor=_actor(), account=account, reason="Asked for.", client_token=token, now=timezone.now()).pk
+
+
+def canary(token: str) -> int | None:
+    """Ask for a small change of an account that nothing else is done to; None: all of them have work waiting."""
+    if asked := Operation.objects.filter(client_token=token).first():
+        return asked.pk
+    idle = Account.objects.filter(connection__name=CANARIES, provider_id__isnull=False).exclude(
+        operations__in=Operation.objects.exclude(state__in=FINAL)
+    )
+    account = idle.order_by("changed_at").first()
+    return _switch(account, token) if account else None
+
+
+def begun(pk: int) -> bool:
+    """Whether it was sent, or needed no sending any more."""
+    row = Operation.objects.get(pk=pk)
+    return row.sends > 0 or row.state in FINAL
+
+
+def ready(name: str, since: float) -> bool:
+    """Whether the worker `name` was started after `since` (in real time)."""
+    row = Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER, name=f"{name}@chaos").first()
+    return row is not None and row.started_at.timestamp() > since
+
+
+def counts() -> dict[str, int]:
+    """Rows by state, and how many could be worked on at this moment."""
+    from customers.dispatcher import due_operations  # noqa: PLC0415
+
+    found = Counter(Operation.objects.values_list("state", flat=True))
+    held = Operation.objects.filter(lease_until__gt=timezone.now()).count()
+    return {**found, "due": len(due_operations(now=timezone.now())), "held": held}
+
+
+def resume() -> int:
+    """Connections that stopped themselves."""
+    return Connection.objects.exclude(paused="").update(paused="", paused_reason="", paused_at=None)
+
+
+def rows() -> list[dict[str, Any]]:
+    """Everything that was asked, for the judge."""
+    found = Operation.objects.select_related("account", "connection", "follows").order_by("pk")
+    return [
+        {
+            "pk": each.pk, "code": each.code, "kind": each.kind, "connection": each.connection.name,
+            "identity": each.identity, "state": each.state, "error_kind": each.error_kind, "summary": each.summary,
+            "account": each.account_id, "provider_id": each.account.provider_id, "result": each.result,
+            "desired_state": each.account.desired_state, "desired_offerings": each.account.desired_offerings,
+            "desired_settings": each.account.desired_settings, "sends": each.sends, "settles": each.settles,
+        }
+        for each in found
+    ]  # fmt: skip
+
+
+def attempts() -> dict[str, int]:
+    """Intents of sends by what was called."""
+    return dict(Counter(Attempt.objects.values_list("operation__kind", flat=True)))
+
+
+def _actor() -> User:
+    return User.objects.get(email="cleo@example.com")
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    each.__name__: each for each in (prepare, load, canary, begun, ready, counts, resume, rows, attempts)
+}
+
+
+def _do(name: str, arguments: list[Any]) -> Any:
+    """The database may be restarted under us: a person would press the button again."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return COMMANDS[name](*arguments)
+        except Error:
+            connections.close_all()
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        sys.stdout.write(json.dumps(_do(name, arguments)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

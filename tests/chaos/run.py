@@ -1,0 +1,101 @@
+"""`make chaos [PART=workers|redis|halfopen|postgres|all] [ROUNDS=200] [SEED=n]`: kill what can be killed, under load
+and with faults at the providers, then count what was doubled, lost, mistaken or stuck. Exit code 0: nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.chaos.judge import Verdict, as_text, judge
+from tests.chaos.killer import Killer, Record, percentile, say
+from tests.chaos.stage import Stage, stage
+
+
+def workers(killer: Killer, rounds: int) -> None:
+    killer.rounds(rounds, killer.worker)
+
+
+def redis(killer: Killer, rounds: int) -> None:
+    killer.rounds(max(1, rounds // 2), killer.redis_restart)
+    killer.rounds(rounds, killer.client_kill)
+    killer.rounds(max(1, rounds // 10), killer.freeze)
+
+
+def halfopen(killer: Killer, rounds: int) -> None:
+    stage = killer.stage
+    stage.through_line = True
+    for name, process in list(stage.workers.items()):
+        stage.kill_group(process)
+        stage.start_worker(name)
+    killer.rounds(max(1, rounds // 10), killer.half_open)
+
+
+def postgres(killer: Killer, rounds: int) -> None:
+    killer.rounds(max(1, rounds // 4), killer.postgres_restart)
+
+
+PARTS: dict[str, Callable[[Killer, int], None]] = {each.__name__: each for each in (workers, redis, halfopen, postgres)}
+
+
+def play(one: Stage, part: str, rounds: int, seed: str) -> tuple[Record, Verdict]:
+    killer = Killer(one, f"{part}-{seed}")
+    began = time.monotonic()
+    one.faults(on=True)
+    PARTS[part](killer, rounds)
+    killer.drain()
+    verdict = judge(one, killer.record.asked)
+    killer.record.seconds = time.monotonic() - began
+    return killer.record, verdict
+
+
+def table(part: str, seed: str, record: Record, verdict: Verdict) -> str:
+    figures = {
+        **record.deeds,
+        "operations asked": len(record.asked),
+        "accounts or keys doubled": len(verdict.doubled),
+        "operations lost": len(verdict.lost),
+        "wrong adoptions": len(verdict.wrong),
+        "stuck after the drain": len(verdict.stuck),
+        "accounts not as wanted": len(verdict.differs),
+        "sends without an intent": len(verdict.without_intent),
+        "invariants broken": len(verdict.invariants),
+        "left to a person": len(verdict.for_a_person),
+        "recovery p50": f"{percentile(record.recoveries, 0.5):.1f} s",
+        "recovery p99": f"{percentile(record.recoveries, 0.99):.1f} s",
+        "recovery longest": f"{max(record.recoveries, default=0):.1f} s of {len(record.recoveries)}",
+        "later than 60 s": len(record.slow),
+        "time passed by jumps": f"{record.jumped / 3600:.1f} h",
+        "took": f"{record.seconds / 60:.1f} min",
+    }
+    lines = [f"--- {part}, seed {seed}", *(f"{name:<40} {value}" for name, value in figures.items())]
+    return "\n".join([*lines, *(f"{name:<40} {n}" for name, n in sorted(verdict.asked.items()))])
+
+
+def main() -> int:
+    part, rounds = os.environ.get("PART", "all"), int(os.environ.get("ROUNDS", "200"))
+    seed = os.environ.get("SEED") or str(secrets.randbelow(10**6))
+    failed = 0
+    for name in PARTS if part == "all" else (part,):
+        folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        with stage(folder) as one:
+            record, verdict = play(one, name, rounds, seed)
+            say(table(name, seed, record, verdict))
+            say(as_text(verdict) if not verdict.is_clean or verdict.for_a_person else "clean")
+            say("\n".join(record.slow))
+        if verdict.is_clean:
+            shutil.rmtree(folder)
+        else:
+            failed += 1
+            say(f"What is left of it: {folder}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
