@@ -11,6 +11,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import breaker
@@ -19,9 +21,11 @@ from customers.models import Connection
 from customers.observations import heard_from
 from portal import audit, providers
 from portal.access.models import User
+from portal.notices import raising as notices
 from portal.providers import CAPABILITIES, Unsupported
 
 Paused = Connection.Paused
+KEY_REFUSED = "connection.key_refused"
 
 
 class UnableToConnect(Exception):
@@ -184,7 +188,14 @@ def pause(
 
 def pause_for_auth(*, connection_id: int, message: str, now: datetime) -> None:
     """The provider refused the key: stop the connection once and say so; operations stay queued."""
-    _pause(connection_id, Paused.BY_AUTH, message, actor=None, now=now, request=None)
+    with transaction.atomic():
+        if _pause(connection_id, Paused.BY_AUTH, message, actor=None, now=now, request=None):
+            connection = Connection.objects.get(pk=connection_id)
+            notices.raised(
+                KEY_REFUSED, about=str(connection.public_id), now=now, text=message,
+                title=_("%(connection)s is paused: the provider refused its key") % {"connection": connection.name},
+                path=reverse("customers:connection", args=[connection.public_id]),
+            )  # fmt: skip
 
 
 def resume(*, actor: User, connection: Connection, request: HttpRequest | None = None) -> None:
@@ -196,12 +207,13 @@ def resume(*, actor: User, connection: Connection, request: HttpRequest | None =
         )
         if changed:
             audit.record(actor=actor, verb="connection.resumed", obj=connection, request=request)
+            notices.ended(KEY_REFUSED, about=str(connection.public_id), now=timezone.now())
     connection.refresh_from_db()
 
 
 def _pause(
     connection_id: int, kind: str, reason: str, *, actor: User | None, now: datetime, request: HttpRequest | None
-) -> None:
+) -> bool:
     with transaction.atomic():
         changed = Connection.objects.filter(pk=connection_id, paused="").update(
             paused=kind, paused_reason=reason[:300], paused_at=now, revision=F("revision") + 1
@@ -209,3 +221,4 @@ def _pause(
         if changed:
             connection = Connection.objects.get(pk=connection_id)
             audit.record(actor=actor, verb="connection.paused", obj=connection, reason=reason, request=request)
+    return bool(changed)

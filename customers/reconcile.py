@@ -12,6 +12,7 @@ import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -24,6 +25,7 @@ from customers.observations import heard_from
 from customers.poke import poke
 from portal import audit
 from portal.access.models import User
+from portal.notices import raising as notices
 from portal.providers import Provider, ProviderError, RemoteAccount
 from portal.vault import CannotOpen
 
@@ -39,6 +41,7 @@ GONE_AFTER = timedelta(hours=12)
 BELIEVABLE_SHARE = 0.2
 BELIEVABLE_COUNT = 5
 NIGHTLY_HOUR, NIGHTLY_TRIES = 2, 3
+REFUSED = "scan.refused"
 S = Scan.State
 Clock = Callable[[], datetime]
 Through = Callable[[Iterator[RemoteAccount]], Iterable[RemoteAccount]]
@@ -213,11 +216,24 @@ def _renew(scan: Scan, now: datetime) -> None:
 
 def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: int) -> Scan:
     running = Scan.objects.filter(pk=scan.pk, state=S.RUNNING)
-    if running.update(state=state, finished_at=now, message=message[:500], **counts) != 1:
-        raise GivenUp
+    with transaction.atomic():
+        if running.update(state=state, finished_at=now, message=message[:500], **counts) != 1:
+            raise GivenUp
+        _tell(scan.connection, state, message, now=now)
     scan.refresh_from_db()
     log.info("scan.ended", scan=str(scan.public_id), state=scan.state, seen=scan.seen)
     return scan
+
+
+def _tell(connection: Connection, state: str, message: str, *, now: datetime) -> None:
+    """A list that is not believed leaves the board as it was: somebody has to look."""
+    if state == S.COMPLETE:
+        notices.ended(REFUSED, about=str(connection.public_id), now=now)
+    elif state == S.REFUSED:
+        notices.raised(
+            REFUSED, about=str(connection.public_id), text=message, path=reverse("customers:drift"), now=now,
+            title=_("The account list of %(connection)s is not believed") % {"connection": connection.name},
+        )  # fmt: skip
 
 
 # --- Asked for, and by night ------------------------------------------------------------------------------------------

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from customers import invariants
@@ -23,6 +26,7 @@ from customers.models.breaker import at_work
 from customers.models.sighting import Scan
 from customers.poke import poke
 from customers.states import OPEN, OperationState
+from portal.notices import raising as notices
 
 SCHEDULER = "scheduler"
 # A sign is written this often at most, and means nothing good any more when it is this old.
@@ -37,6 +41,7 @@ CHECK_AFTER_START = timedelta(hours=1)
 # A check whose worker did not come back is begun again after this; the task itself is ended before.
 CHECK_LEASE = timedelta(minutes=15)
 CHECKS_KEPT = 60
+BROKEN = "invariants.broken"
 S = OperationState
 Clock = Callable[[], datetime]
 
@@ -180,9 +185,19 @@ def run_check(check_id: int, *, clock: Clock = timezone.now) -> InvariantCheck |
     if not unfinished.exists():
         return None
     found = invariants.check(now=clock())
-    unfinished.update(
-        finished_at=clock(), broken=sum(each.is_broken for each in found), found=[each.as_json() for each in found]
-    )
+    broken = [each.code for each in found if each.is_broken]
+    with transaction.atomic():
+        unfinished.update(finished_at=clock(), broken=len(broken), found=[each.as_json() for each in found])
+        _tell(broken, now=clock())
     old = InvariantCheck.objects.order_by("-started_at", "-pk").values_list("pk", flat=True)[CHECKS_KEPT:]
     InvariantCheck.objects.filter(pk__in=list(old)).delete()
     return InvariantCheck.objects.get(pk=check_id)
+
+
+def _tell(broken: list[str], *, now: datetime) -> None:
+    if not broken:
+        notices.ended(BROKEN, about=BROKEN, now=now)
+        return
+    title = ngettext("%(n)d rule does not hold", "%(n)d rules do not hold", len(broken)) % {"n": len(broken)}
+    text = gettext("Something that must always hold does not: %(codes)s.") % {"codes": ", ".join(broken)}
+    notices.raised(BROKEN, about=BROKEN, title=title, text=text, path=reverse("customers:watch"), now=now)

@@ -45,6 +45,8 @@ AUDIT_KEY = _required("AUDIT_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]"])
 if PRODUCTION and not ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS is not set. Name the host people open, such as portal.example.com.")
+# Where links in mails lead when no request says it.
+PORTAL_URL = env.str("PORTAL_URL", default=f"https://{ALLOWED_HOSTS[0]}" if PRODUCTION else "").rstrip("/")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 if "*" in ALLOWED_HOSTS and PRODUCTION:
     raise ImproperlyConfigured('ALLOWED_HOSTS holds "*". Name the exact hosts.')
@@ -63,6 +65,7 @@ INSTALLED_APPS = [
     "portal",
     "portal.access",
     "portal.audit",
+    "portal.notices",
     "customers",
     "billing",
 ]
@@ -183,6 +186,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "walk through the providers' lists": {"task": "customers.nightly_walks", "schedule": 600.0},
     "check the invariants": {"task": "customers.nightly_check", "schedule": 600.0},
     "advance usage runs": {"task": "billing.advance_runs", "schedule": 30.0},
+    "tell admins": {"task": "notices.deliver", "schedule": 30.0},
     "seal audit events": {"task": "audit.seal", "schedule": 10.0},
 }
 

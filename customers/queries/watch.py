@@ -18,6 +18,7 @@ from customers.queries.operations import NEEDS_A_PERSON
 from customers.states import OPEN
 from customers.watch import SILENT, Work
 from portal.formats import ago_text
+from portal.notices.models import Notice
 
 SHOWN = 8
 # What is due is taken up within seconds; this old it says that nobody takes it up.
@@ -74,6 +75,7 @@ class Engine:
     broken: list[Broken]
     held: list[invariants.Invariant]
     alarms: list[Alarm]
+    told: list[Notice]
 
     @property
     def people_more(self) -> int:
@@ -106,6 +108,7 @@ def engine_now(*, now: datetime) -> Engine:
         broken=broken,
         held=[each for each in invariants.registered() if check and each.code not in bad],
         alarms=sorted(alarms, key=lambda each: each.kind != "danger"),
+        told=list(Notice.objects.all()[:SHOWN]),
     )
 
 

@@ -1,0 +1,53 @@
+"""Notices by mail, one to all admins. A mail server that does not answer costs a delay, never a notice."""
+
+from __future__ import annotations
+
+import smtplib
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db.models import F
+from django.utils.translation import gettext as _
+
+from portal.access.models import User
+from portal.access.roles import Role
+from portal.notices.models import Notice
+
+log = structlog.get_logger(__name__)
+
+TRIES = 8
+AT_ONCE = 20
+
+
+def deliver(*, now: datetime) -> int:
+    """Send what is due; returns how many went out. Two workers at once send none twice: a try is taken by an update
+    that must change one row. A worker that dies behind the mail server's answer has it sent again."""
+    waiting = Notice.objects.filter(mailed_at=None, ended_at=None, not_before__lte=now, tries__lt=TRIES)
+    sent = 0
+    for notice in waiting.order_by("raised_at")[:AT_ONCE]:
+        mine = Notice.objects.filter(pk=notice.pk, tries=notice.tries, mailed_at=None)
+        if mine.update(tries=F("tries") + 1, not_before=now + timedelta(minutes=2**notice.tries)) != 1:
+            continue
+        if to := _mail(notice):
+            Notice.objects.filter(pk=notice.pk).update(mailed_at=now, mailed_to=to)
+            sent += 1
+    return sent
+
+
+def _mail(notice: Notice) -> int:
+    """How many people it went to; 0 when it did not go out."""
+    admins = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
+    addresses = list(admins.values_list("email", flat=True))
+    if not addresses:
+        return 0
+    body = _("%(text)s\n\n%(url)s\n\nPostkeeper tells you once. It is over when the page says so.\n") % {
+        "text": notice.text, "url": settings.PORTAL_URL + notice.path,
+    }  # fmt: skip
+    try:
+        send_mail(f"Postkeeper: {notice.title}", body, None, addresses)
+    except (OSError, smtplib.SMTPException) as error:
+        log.warning("notice not sent", notice=notice.pk, error=type(error).__name__)
+        return 0
+    return len(addresses)

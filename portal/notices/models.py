@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+
+class Notice(models.Model):
+    """Something admins are told of. Of one kind about one thing there is one that lasts."""
+
+    kind = models.CharField(max_length=40)
+    about = models.CharField(max_length=100)
+    title = models.CharField(max_length=200)
+    text = models.CharField(max_length=1000)
+    path = models.CharField(max_length=200)
+    raised_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    # Its mail: when it is tried next, how often it was, whether it went out and to how many.
+    not_before = models.DateTimeField()
+    tries = models.PositiveSmallIntegerField(default=0)
+    mailed_at = models.DateTimeField(null=True)
+    mailed_to = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ("-raised_at", "-pk")
+        constraints = [
+            models.UniqueConstraint(fields=("kind", "about"), condition=Q(ended_at=None), name="notice_lasts_once"),
+        ]
+        indexes = [models.Index(fields=("not_before",), condition=Q(mailed_at=None), name="notice_to_mail")]
+
+    def __str__(self) -> str:
+        return self.title
