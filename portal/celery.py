@@ -6,7 +6,7 @@ import os
 
 from celery import Celery
 
-from portal import folder_broker  # noqa: F401  (kombu learns of it)
+from portal import folder_broker, redis_broker  # noqa: F401  (kombu learns of them)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
