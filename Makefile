@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test limits lint format check-deploy screenshots sdk-check clean
+.PHONY: help install run test limits chaos lint format check-deploy screenshots sdk-check clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -28,6 +28,9 @@ test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browse
 
 limits: $(STAMP) ## eight processes at one bucket of ten a second, for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/test_limits.py -k eight_processes
+
+chaos: $(STAMP) ## real processes killed by seed: PART=workers|redis|halfopen|postgres|all ROUNDS=200 SEED=n
+	@exec $(PY) -m tests.chaos.run
 
 lint: $(STAMP) ## ruff, mypy, import rules, templates, bandit
 	@sh tools/lint $(VENV)

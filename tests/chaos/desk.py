@@ -4,7 +4,9 @@ looks. One JSON array `[name, arguments]` per line in, one JSON value per line o
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -13,12 +15,15 @@ from random import Random
 from typing import Any
 
 import django
+from django.core.management import call_command
 from django.db import Error, connections
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 django.setup()
 
 from customers import operations  # noqa: E402
+from customers.dispatcher import due_operations  # noqa: E402
 from customers.models import Account, Attempt, Connection, Customer, Heartbeat, Operation  # noqa: E402
 from customers.models.account import as_offerings  # noqa: E402
 from customers.states import FINAL, OperationState  # noqa: E402
@@ -30,6 +35,15 @@ KEY = operations.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read
 CANARIES = "Canary"  # the connection whose accounts show how soon work is taken up
 PATIENCE = 60.0
 S = OperationState
+
+
+def migrate() -> None:
+    call_command("migrate", verbosity=0)
+
+
+def connect(key: str, *argv: str) -> None:
+    os.environ["PORTAL_API_KEY"] = key
+    call_command("connect", *argv, stdout=io.StringIO())
 
 
 def prepare(canaries: int) -> None:
@@ -120,12 +134,13 @@ def ready(name: str, since: float) -> bool:
 
 
 def counts() -> dict[str, int]:
-    """Rows by state, and how many could be worked on at this moment."""
-    from customers.dispatcher import due_operations  # noqa: PLC0415
-
+    """Rows by state, how many could be worked on at this moment (not those behind another one of their account), and
+    how many somebody is at."""
+    now = timezone.now()
     found = Counter(Operation.objects.values_list("state", flat=True))
-    held = Operation.objects.filter(lease_until__gt=timezone.now()).count()
-    return {**found, "due": len(due_operations(now=timezone.now())), "held": held}
+    earlier = Operation.objects.filter(account=OuterRef("account"), pk__lt=OuterRef("pk")).exclude(state__in=FINAL)
+    due = Operation.objects.filter(~Exists(earlier), pk__in=due_operations(now=now)).count()
+    return {**found, "due": due, "held": Operation.objects.filter(lease_until__gt=now).count()}
 
 
 def resume() -> int:
@@ -158,7 +173,8 @@ def _actor() -> User:
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (prepare, load, canary, begun, ready, counts, resume, rows, attempts)
+    each.__name__: each
+    for each in (migrate, connect, prepare, load, canary, begun, ready, counts, resume, rows, attempts)
 }
 
 

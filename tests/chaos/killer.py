@@ -28,6 +28,7 @@ class Record:
     asked: set[int] = field(default_factory=set)
     submits: list[float] = field(default_factory=list)
     slow: list[str] = field(default_factory=list)
+    ended_by_themselves: int = 0
     jumped: float = 0.0
     seconds: float = 0.0
 
@@ -153,7 +154,7 @@ class Killer:
             counts = self.stage.ask("counts")
             if not any(counts.get(state) for state in ("queued", "claimed", "sending", "unknown")):
                 return
-            self._pass_time(100)
+            self._pass_time(150)
 
     def _settle_down(self, seconds: float = 20.0) -> None:
         """Until nothing is due and nobody is at it."""

@@ -17,6 +17,8 @@ from tests.chaos.judge import Verdict, as_text, judge
 from tests.chaos.killer import Killer, Record, percentile, say
 from tests.chaos.stage import Stage, stage
 
+Part = Callable[[Killer, int], None]
+
 
 def workers(killer: Killer, rounds: int) -> None:
     killer.rounds(rounds, killer.worker)
@@ -44,13 +46,14 @@ def postgres(killer: Killer, rounds: int) -> None:
 PARTS: dict[str, Callable[[Killer, int], None]] = {each.__name__: each for each in (workers, redis, halfopen, postgres)}
 
 
-def play(one: Stage, part: str, rounds: int, seed: str) -> tuple[Record, Verdict]:
-    killer = Killer(one, f"{part}-{seed}")
+def play(one: Stage, part: Part, rounds: int, seed: str) -> tuple[Record, Verdict]:
+    killer = Killer(one, f"{part.__name__}-{seed}")
     began = time.monotonic()
     one.faults(on=True)
-    PARTS[part](killer, rounds)
+    part(killer, rounds)
     killer.drain()
     verdict = judge(one, killer.record.asked)
+    killer.record.ended_by_themselves = one.ended_by_themselves
     killer.record.seconds = time.monotonic() - began
     return killer.record, verdict
 
@@ -66,6 +69,7 @@ def table(part: str, seed: str, record: Record, verdict: Verdict) -> str:
         "accounts not as wanted": len(verdict.differs),
         "sends without an intent": len(verdict.without_intent),
         "invariants broken": len(verdict.invariants),
+        "workers that ended by themselves": record.ended_by_themselves,
         "left to a person": len(verdict.for_a_person),
         "recovery p50": f"{percentile(record.recoveries, 0.5):.1f} s",
         "recovery p99": f"{percentile(record.recoveries, 0.99):.1f} s",
@@ -85,7 +89,7 @@ def main() -> int:
     for name in PARTS if part == "all" else (part,):
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         with stage(folder) as one:
-            record, verdict = play(one, name, rounds, seed)
+            record, verdict = play(one, PARTS[name], rounds, seed)
             say(table(name, seed, record, verdict))
             say(as_text(verdict) if not verdict.is_clean or verdict.for_a_person else "clean")
             say("\n".join(record.slow))

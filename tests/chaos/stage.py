@@ -43,6 +43,7 @@ class Stage:
     def __init__(self, portal: Installation, clock: Clock, postgres: Postgres, redis: Redis, line: FaultProxy) -> None:
         self.portal, self.clock, self.postgres, self.redis, self.line = portal, clock, postgres, redis, line
         self.through_line = False
+        self.ended_by_themselves = 0
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self.beat: subprocess.Popen[bytes] | None = None
         self._started: dict[str, float] = {}
@@ -87,6 +88,11 @@ class Stage:
         self._groups.append(self.beat)
 
     def await_workers(self) -> None:
+        """Both are there. One that ended by itself is started again, as whoever runs processes does, and counted."""
+        for name in WORKERS:
+            if self.workers[name].poll() is not None:
+                self.ended_by_themselves += 1
+                self.start_worker(name)
         for name, since in self._started.items():
             until(lambda n=name, s=since: self.ask("ready", n, s), what=f"worker {name}")  # type: ignore[misc]
 
@@ -123,18 +129,15 @@ class Stage:
         admin, base = self.portal.sandbox.admin, self.portal.sandbox.base_url
         for organisation in ("reseller-global", "reseller-eu"):  # by these it is found out that identity can be proved
             admin.add_account(organisation=organisation, email=f"first@{organisation}.example", region=organisation[9:])
-        connect = self.portal.manage
-        connect("migrate", "-v", "0")
-        connect("connect", "sendgrid", "--name", "Salmon", "--base-url", base, PORTAL_API_KEY=KEY)
-        connect("connect", "sendgrid", "--name", "Canary", "--base-url", f"{base}/eu", PORTAL_API_KEY=EU_KEY)
-        connect(
-            "connect", "ahasend", "--name", "Aster", "--base-url", base, "--account-id", AHASEND_ACCOUNT,
-            PORTAL_API_KEY=AHASEND_KEY,
-        )  # fmt: skip
-        self.portal.start_web()
+        self.ask("migrate")
         for name in WORKERS:
             self.start_worker(name)
         self.start_beat()
+        self.ask("connect", KEY, "sendgrid", "--name", "Salmon", "--base-url", base)
+        self.ask("connect", EU_KEY, "sendgrid", "--name", "Canary", "--base-url", f"{base}/eu")
+        aster = ("ahasend", "--name", "Aster", "--base-url", base, "--account-id", AHASEND_ACCOUNT)
+        self.ask("connect", AHASEND_KEY, *aster)
+        self.portal.start_web()
         self.await_workers()
         self.ask("prepare", CANARIES)
         until(lambda: self.ask("counts").get("succeeded") == CANARIES, what="the canaries")
@@ -143,6 +146,9 @@ class Stage:
     def end(self) -> None:
         for process in self._groups:
             self.kill_group(process)
+        if self._desk and self._desk.stdin and self._desk.stdout:
+            self._desk.stdin.close()
+            self._desk.stdout.close()
 
 
 @contextmanager

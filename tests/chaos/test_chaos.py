@@ -1,0 +1,36 @@
+"""A short round of `make chaos`: one of each deed, with the services of production. `SEED=n` plays another one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.judge import as_text
+from tests.chaos.killer import Killer
+from tests.chaos.run import play, table
+from tests.chaos.stage import stage
+from tests.support import postgres, redis
+from tests.support.skips import require
+
+pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis, pytest.mark.xdist_group("journeys")]
+
+
+def short(killer: Killer, rounds: int) -> None:
+    for deed in (killer.worker, killer.redis_restart, killer.postgres_restart):
+        killer.rounds(rounds, deed)
+
+
+def test_nothing_is_doubled_lost_or_stuck_whatever_is_killed(tmp_path: Path) -> None:
+    require(postgres.programs(), postgres.MISSING)
+    require(shutil.which("redis-server"), redis.MISSING)
+    seed = os.environ.get("SEED", "7")
+    with stage(tmp_path / "data") as one:
+        record, verdict = play(one, short, 1, seed)
+    sys.stdout.write(table("short", seed, record, verdict))
+    assert verdict.is_clean, as_text(verdict)
+    assert record.slow == []
+    assert verdict.asked["create succeeded"] > 12, "more than the canaries"
