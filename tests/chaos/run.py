@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -83,6 +84,7 @@ def table(part: str, seed: str, record: Record, verdict: Verdict) -> str:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
     part, rounds = os.environ.get("PART", "all"), int(os.environ.get("ROUNDS", "200"))
     seed = os.environ.get("SEED") or str(secrets.randbelow(10**6))
     failed = 0
