@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
+from customers.crash import crash_point
 from customers.models import Account, Attempt, Operation, Step
 from customers.models.breaker import at_work
 from customers.states import FINAL, OPEN, OperationKind, OperationState, check_step
@@ -200,6 +201,7 @@ def conclude(
                 Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
             if also:
                 also(now)
+            crash_point("in_result")
     except LostLease:
         with transaction.atomic():
             if unanswered.update(**answer) and also:
@@ -226,6 +228,7 @@ def succeed(
             Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
         if also:
             also(now)
+        crash_point("in_settled")
 
 
 def expire_leases(*, now: datetime) -> int:
@@ -235,6 +238,7 @@ def expire_leases(*, now: datetime) -> int:
     for operation in expired.select_related("account__customer", "connection")[:500]:
         try:
             take_over(operation)
+            crash_point("in_dispatch")
             if operation.state == S.SENDING:
                 move(
                     operation,

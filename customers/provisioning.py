@@ -238,6 +238,7 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
     """Look at the account after a success. Failing here changes nothing about that: it is looked at again later."""
     if operation.kind == OperationKind.DELETE:
         return
+    crash_point("in_read_back")
     account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)
     try:
         if operation.kind in KEY_KINDS:

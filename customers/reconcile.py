@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.clients import background_client
+from customers.crash import crash_point
 from customers.models import Account, Connection
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
@@ -158,6 +159,7 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock) -> Scan:
     for start in range(0, len(rows), BATCH):
         _renew(scan, clock())
         _see(scan, rows[start : start + BATCH])
+    crash_point("in_walk")
     missing = _mark_missing(scan, now=clock())
     orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
     return _end(
