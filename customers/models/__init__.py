@@ -6,6 +6,7 @@ from customers.models.drift import DriftIgnore
 from customers.models.estate import Takeover, TakeoverItem
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
+from customers.models.schedule import Hold, Schedule
 from customers.models.sighting import Scan, Sighting
 from customers.models.watch import Heartbeat, InvariantCheck
 
@@ -19,12 +20,14 @@ __all__ = [
     "DriftIgnore",
     "FinalReading",
     "Heartbeat",
+    "Hold",
     "InvariantCheck",
     "KeySecret",
     "Note",
     "Offering",
     "Operation",
     "Scan",
+    "Schedule",
     "SendingDomain",
     "Sighting",
     "Step",

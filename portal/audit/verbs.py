@@ -55,6 +55,20 @@ VERBS: dict[str, Verb] = {
     "estate.started": Verb(_("began to take accounts over"), "link"),
     "estate.paused": Verb(_("paused the taking over of accounts"), "player-pause"),
     "scan.asked": Verb(_("asked to look through the provider's accounts"), "refresh"),
+    "hold.placed": Verb(_("held the account"), "shield"),
+    "hold.released": Verb(_("released the hold of the account"), "shield"),
+    "schedule.asked": Verb(_("put a change on the calendar"), "calendar"),
+    "schedule.edited": Verb(_("changed what stands on the calendar"), "calendar"),
+    "schedule.cancelled": Verb(_("took a change off the calendar"), "calendar"),
+    "schedule.done": Verb(
+        _("had a change of the calendar asked for"), "calendar", _("A change of the calendar was asked for")
+    ),
+    "schedule.skipped": Verb(
+        _("skipped a change of the calendar"), "calendar", _("A change of the calendar was skipped")
+    ),
+    "schedule.moved": Verb(
+        _("moved a change to the cycle's end"), "calendar", _("A change of the calendar moved with the cycle's end")
+    ),
     "operation.cancelled": Verb(_("cancelled the operation"), "circle-minus"),
     "operation.retried": Verb(_("asked for it again"), "rotate"),
     "operation.decided": Verb(_("decided what happened"), "git-compare"),
