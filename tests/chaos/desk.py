@@ -29,6 +29,7 @@ from customers.models.account import as_offerings  # noqa: E402
 from customers.states import FINAL, OperationState  # noqa: E402
 from portal.access.models import User  # noqa: E402
 from portal.providers import AccountSettings, NewKey, Offering, Profile  # noqa: E402
+from tests.journeys.processes import PASSWORD  # noqa: E402
 
 PACKAGES = ("postkeeper.ei.pro-100k.v1", "postkeeper.ei.pro-300k.v1")
 KEY = operations.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read")))
@@ -48,7 +49,7 @@ def connect(key: str, *argv: str) -> None:
 
 def prepare(canaries: int) -> None:
     """A person, a budget no load reaches, and accounts that nothing but `canary` is done to."""
-    User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
+    User.objects.create_user("cleo@example.com", PASSWORD, name="Cleo Lindqvist", role="customer_success")
     Connection.objects.update(creates_per_hour=1_000_000)
     connection = Connection.objects.get(name=CANARIES)
     for n in range(canaries):
@@ -114,11 +115,22 @@ def canary(token: str) -> int | None:
     """Ask for a small change of an account that nothing else is done to; None: all of them have work waiting."""
     if asked := Operation.objects.filter(client_token=token).first():
         return asked.pk
-    idle = Account.objects.filter(connection__name=CANARIES, provider_id__isnull=False).exclude(
-        operations__in=Operation.objects.exclude(state__in=FINAL)
-    )
-    account = idle.order_by("changed_at").first()
+    account = _idle()
     return _switch(account, token) if account else None
+
+
+def page() -> str | None:
+    """The path of the form that `canary` would be asked by."""
+    account = _idle()
+    if account is None:
+        return None
+    return f"/accounts/{account.public_id}/{'suspend' if account.desired_state == 'active' else 'unsuspend'}/"
+
+
+def _idle() -> Account | None:
+    open_ones = Operation.objects.exclude(state__in=FINAL)
+    canaries = Account.objects.filter(connection__name=CANARIES, provider_id__isnull=False)
+    return canaries.exclude(operations__in=open_ones).order_by("changed_at").first()
 
 
 def begun(pk: int) -> bool:
@@ -174,7 +186,7 @@ def _actor() -> User:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (migrate, connect, prepare, load, canary, begun, ready, counts, resume, rows, attempts)
+    for each in (migrate, connect, prepare, load, canary, page, begun, ready, counts, resume, rows, attempts)
 }
 
 

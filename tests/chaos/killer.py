@@ -13,6 +13,7 @@ from random import Random
 import redis as redis_client
 
 from tests.chaos.stage import WORKERS, Stage
+from tests.journeys.test_production_services import Hidden
 
 # After that a worker counts as stuck; it is waited for longer, to tell late from never.
 STUCK = 60.0
@@ -42,8 +43,10 @@ class Killer:
         self._n = 0
 
     def rounds(self, count: int, deed: Callable[[], str]) -> None:
-        for _ in range(count):
+        for n in range(1, count + 1):
             self._round(deed)
+            if n % 20 == 0:
+                say(f"{deed.__name__}: {n} of {count}, {len(self.record.slow)} later than {STUCK:.0f} s")
 
     def _round(self, deed: Callable[[], str]) -> None:
         self._n += 1
@@ -120,11 +123,18 @@ class Killer:
         return "CLIENT KILL of all"
 
     def freeze(self) -> str:
+        """Redis stands still with its connections open; meanwhile somebody sends a form."""
         process = self.stage.redis.process
         assert process is not None
+        path = self.stage.ask("page")
+        visitor = self.stage.visitor()
+        form = Hidden(visitor.get(path)).fields | {"reason": "Asked for."} if path else {}
         os.kill(process.pid, signal.SIGSTOP)
         try:
-            self.stage.ask("counts")
+            began = time.monotonic()
+            if path:
+                visitor.send(path, form)
+                self.record.submits.append(time.monotonic() - began)
             time.sleep(self.chance.uniform(1, 12))
         finally:
             os.kill(process.pid, signal.SIGCONT)

@@ -76,6 +76,7 @@ def table(part: str, seed: str, record: Record, verdict: Verdict) -> str:
         "recovery p99": f"{percentile(record.recoveries, 0.99):.1f} s",
         "recovery longest": f"{max(record.recoveries, default=0):.1f} s of {len(record.recoveries)}",
         "later than 60 s": len(record.slow),
+        "form sent while Redis stands still": f"p95 {percentile(record.submits, 0.95):.2f} s of {len(record.submits)}",
         "time passed by jumps": f"{record.jumped / 3600:.1f} h",
         "took": f"{record.seconds / 60:.1f} min",
     }

@@ -17,7 +17,8 @@ from typing import Any
 
 from tests.chaos.clock import VARIABLE, Clock
 from tests.chaos.proxy import FaultProxy
-from tests.journeys.processes import CELERY, ROOT, Installation, until
+from tests.journeys.processes import CELERY, PASSWORD, ROOT, Installation, until
+from tests.journeys.test_production_services import Visitor
 from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
 from tests.support.postgres import Postgres
 from tests.support.redis import Redis
@@ -49,6 +50,7 @@ class Stage:
         self._started: dict[str, float] = {}
         self._groups: list[subprocess.Popen[Any]] = []
         self._desk: subprocess.Popen[str] | None = None
+        self._visitor: Visitor | None = None
 
     # -- people
 
@@ -62,6 +64,13 @@ class Stage:
         line = desk.stdout.readline()
         assert line, f"the desk ended: {self.portal.said('desk')[-3000:]}"
         return json.loads(line)
+
+    def visitor(self) -> Visitor:
+        """Somebody at a browser, signed in."""
+        if self._visitor is None:
+            self._visitor = Visitor(self.portal.url)
+            self._visitor.post("/sign-in/", login="cleo@example.com", password=PASSWORD)
+        return self._visitor
 
     def _open_desk(self) -> subprocess.Popen[str]:
         with (self.portal.folder / "desk.out").open("ab") as log:
