@@ -70,7 +70,7 @@ def test_it_is_sent_again_only_after_three_complete_walks_and_a_quarter_of_an_ho
 def test_a_walk_that_breaks_off_proves_nothing(desk: Desk, fault: str) -> None:
     operation = unknown(desk, "status-504")
     desk.sandbox.admin.arm(fault, "list", count=None)
-    for minutes in range(3, 60, 3):
+    for minutes in range(3, 60, 12):
         later(desk, operation, minutes=minutes)
     assert (operation.state, creates(desk)) == ("unknown", 1)
     assert not Scan.objects.filter(state="complete").exists()
