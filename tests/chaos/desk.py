@@ -155,6 +155,14 @@ def counts() -> dict[str, int]:
     return {**found, "due": due, "held": Operation.objects.filter(lease_until__gt=now).count()}
 
 
+def next_due() -> float:
+    """Seconds until the next open operation may go on, or its lease ends; 30 where something else is waited for."""
+    now = timezone.now()
+    rows = Operation.objects.exclude(state__in=FINAL).values_list("not_before", "lease_until")
+    coming = [(at - now).total_seconds() for row in rows for at in row if at and at > now]
+    return min(coming, default=30.0)
+
+
 def resume() -> int:
     """Connections that stopped themselves."""
     return Connection.objects.exclude(paused="").update(paused="", paused_reason="", paused_at=None)
@@ -186,7 +194,7 @@ def _actor() -> User:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (migrate, connect, prepare, load, canary, page, begun, ready, counts, resume, rows, attempts)
+    for each in (migrate, connect, prepare, load, canary, page, begun, ready, counts, next_due, resume, rows, attempts)
 }
 
 

@@ -164,7 +164,7 @@ class Killer:
             counts = self.stage.ask("counts")
             if not any(counts.get(state) for state in ("queued", "claimed", "sending", "unknown")):
                 return
-            self._pass_time(150)
+            self._pass_time(self.stage.ask("next_due") + 1)
 
     def _settle_down(self, seconds: float = 20.0) -> None:
         """Until nothing is due and nobody is at it."""

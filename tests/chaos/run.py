@@ -76,10 +76,12 @@ def table(part: str, seed: str, record: Record, verdict: Verdict) -> str:
         "recovery p99": f"{percentile(record.recoveries, 0.99):.1f} s",
         "recovery longest": f"{max(record.recoveries, default=0):.1f} s of {len(record.recoveries)}",
         "later than 60 s": len(record.slow),
-        "form sent while Redis stands still": f"p95 {percentile(record.submits, 0.95):.2f} s of {len(record.submits)}",
         "time passed by jumps": f"{record.jumped / 3600:.1f} h",
         "took": f"{record.seconds / 60:.1f} min",
     }
+    if record.submits:
+        p95, longest = percentile(record.submits, 0.95), max(record.submits)
+        figures["form while Redis stands still"] = f"p95 {p95:.2f} s, longest {longest:.2f} s of {len(record.submits)}"
     lines = [f"--- {part}, seed {seed}", *(f"{name:<40} {value}" for name, value in figures.items())]
     return "\n".join([*lines, *(f"{name:<40} {n}" for name, n in sorted(verdict.asked.items()))])
 
@@ -91,7 +93,7 @@ def main() -> int:
     failed = 0
     for name in PARTS if part == "all" else (part,):
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-        with stage(folder) as one:
+        with stage(folder, seed) as one:
             record, verdict = play(one, PARTS[name], rounds, seed)
             say(table(name, seed, record, verdict))
             say(as_text(verdict) if not verdict.is_clean or verdict.for_a_person else "clean")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from tests.chaos.clock import VARIABLE, Clock
 from tests.chaos.proxy import FaultProxy
@@ -25,7 +26,6 @@ from tests.support.redis import Redis
 from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
 WORKERS = ("one", "two")
-CANARIES = 12
 # How often what goes wrong at the providers, by operation: lost, doubled by nobody, refused for a while, cut off.
 FAULTS = {
     "create": ("after-status-504", "after-status-500", "reset-after", "reset-before", "status-503", "after-html-502"),
@@ -134,7 +134,7 @@ class Stage:
 
     # -- begin and end
 
-    def prepare(self) -> None:
+    def prepare(self, *, canaries: int, web: bool) -> None:
         admin, base = self.portal.sandbox.admin, self.portal.sandbox.base_url
         for organisation in ("reseller-global", "reseller-eu"):  # by these it is found out that identity can be proved
             admin.add_account(organisation=organisation, email=f"first@{organisation}.example", region=organisation[9:])
@@ -146,10 +146,11 @@ class Stage:
         self.ask("connect", EU_KEY, "sendgrid", "--name", "Canary", "--base-url", f"{base}/eu")
         aster = ("ahasend", "--name", "Aster", "--base-url", base, "--account-id", AHASEND_ACCOUNT)
         self.ask("connect", AHASEND_KEY, *aster)
-        self.portal.start_web()
+        if web:
+            self.portal.start_web()
         self.await_workers()
-        self.ask("prepare", CANARIES)
-        until(lambda: self.ask("counts").get("succeeded") == CANARIES, what="the canaries")
+        self.ask("prepare", canaries)
+        until(lambda: self.ask("counts").get("succeeded") == canaries, what="the canaries")
         admin.switch("latency_ms", 60)
 
     def end(self) -> None:
@@ -161,13 +162,16 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
+def stage(folder: Path, seed: str, *, small: bool = False) -> Iterator[Stage]:
+    """`seed` decides what goes wrong at the providers; what is killed meanwhile, and when, is the killer's. `small`:
+    without pages, and with few canaries."""
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock(folder / "clock")
     postgres, redis = Postgres(durable=True), Redis()
     postgres.start()
     redis.start()
-    with SandboxProcess(data=folder / "sandbox.sqlite3") as sandbox, FaultProxy(redis.port) as line:
+    chances = ("--seed", str(crc32(seed.encode())))
+    with SandboxProcess(*chances, data=folder / "sandbox.sqlite3") as sandbox, FaultProxy(redis.port) as line:
         portal = Installation(
             folder, sandbox, DATABASE_URL=postgres.url, REDIS_URL=redis.url,
             DJANGO_SETTINGS_MODULE="tests.chaos.settings",
@@ -175,7 +179,7 @@ def stage(folder: Path) -> Iterator[Stage]:
         )  # fmt: skip
         one = Stage(portal, clock, postgres, redis, line)
         try:
-            one.prepare()
+            one.prepare(canaries=4 if small else 12, web=not small)
             yield one
         finally:
             one.end()
