@@ -28,7 +28,7 @@ PERFORM = "customers.perform"
 # What an audit event keeps of an operation's payload.
 TOLD = (
     "offerings", "is_test", "without_reading", "settings", "changes", "key", "key_id", "label", "keep", "domain",
-    "sender", "recipient",
+    "sender", "recipient", "despite_hold",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from customers import breaker, engine, estate, observations, secrets
+from customers import breaker, engine, estate, observations, schedules_due, secrets
 from customers.models import Operation
 from customers.models.breaker import at_work
 from customers.poke import poke
@@ -29,6 +29,9 @@ def dispatch(*, now: datetime) -> int:
         poke("customers.try_connection", connection_id)
     for takeover_id in estate.due(now=now):
         poke(estate.CHUNK, takeover_id)
+    schedules_due.follow_cycles(now=now)
+    for schedule_id in schedules_due.due(now=now):
+        poke(schedules_due.TAKE, schedule_id)
     return len(due)
 
 

@@ -9,7 +9,7 @@ from celery.signals import task_prerun, worker_ready, worker_shutdown
 from django.db import connections
 from django.utils import timezone
 
-from customers import breaker, dispatcher, estate, observations, provisioning, reconcile, watch
+from customers import breaker, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
 from customers.clients import client_for, recorded
 from customers.models import Account
 from portal.providers import ProviderError
@@ -59,6 +59,11 @@ def nightly_walks(**_: Any) -> None:
 @shared_task(name="customers.takeover_chunk")
 def takeover_chunk(takeover_id: int, **_: Any) -> None:
     estate.take_chunk(takeover_id)
+
+
+@shared_task(name=schedules_due.TAKE)
+def take_schedule(schedule_id: int, **_: Any) -> None:
+    schedules_due.take(schedule_id, now=timezone.now())
 
 
 @shared_task(name="customers.nightly_check")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing.queries.runs import home_runs
 from customers.queries.home import home_page, running_now
+from customers.queries.schedules import skipped_of
+from customers.views.common import person
 
 
 @require_GET
@@ -15,4 +18,6 @@ def home(request: HttpRequest) -> HttpResponse:
     if getattr(request, "htmx", False) and request.GET.get("part") == "running":
         return render(request, "_home_running.html", {"running": running_now()})
     found = home_page()
-    return render(request, "home.html", {"home": found, "running": found.running, "runs": home_runs()})
+    skipped = skipped_of(person(request), now=timezone.now())
+    context = {"home": found, "running": found.running, "runs": home_runs(), "skipped": skipped}
+    return render(request, "home.html", context)

@@ -21,7 +21,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from customers import catalogue
+from customers import catalogue, holds
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.queries.filters import Filters
@@ -68,6 +68,7 @@ class Row:
     state: str = ""
     state_raw: str = ""
     is_test: bool = False
+    held: bool = False
     package: str = ""
     package_label: str = ""
     unlimited: bool = False
@@ -229,7 +230,7 @@ def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[Row]:
     owners = dict(
         User.objects.filter(pk__in={each["owner_id"] for each in customers.values()} - {None}).values_list("pk", "name")
     )
-    running = _open_operations(list(accounts))
+    running, held = _open_operations(list(accounts)), holds.held(accounts)
     urls = _Urls()
     rows = []
     for key in keys:
@@ -240,6 +241,7 @@ def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[Row]:
         row = _customer_row(customer, owners.get(customer["owner_id"], ""), urls)
         if account:
             _add_account(row, account, connections[account["connection_id"]], running.get(account["pk"]), urls)
+            row.held = account["pk"] in held
         rows.append(row)
     return rows
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers import catalogue, telling
+from customers import catalogue, holds, telling
 from customers.forms.customers import AccountForm, NoteForm
 from customers.forms.offerings import new_token
 from customers.forms.parts import AccountPart, Start, refuse
@@ -23,6 +23,7 @@ from customers.people import UnableToChange, add_account
 from customers.queries import operations as operation_queries
 from customers.queries.accounts import AccountPage, account_page
 from customers.queries.keys import SecretPlace, keys_page
+from customers.queries.schedules import coming_for
 from customers.queries.timeline import timeline_of_account
 from customers.queries.together import together
 from customers.states import OperationKind, OperationState
@@ -41,6 +42,7 @@ def account_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "page_url": request.path,
         "note_form": NoteForm(),
         "yours": _secrets_waiting(context["account"], person(request)),
+        "coming": coming_for(context["account"], now=timezone.now()),
     }
     return render(request, "customers/account.html", context)
 
@@ -68,6 +70,7 @@ def account_head(public_id: uuid.UUID) -> dict[str, Any]:
         "account": account,
         "customer": account.customer,
         "connection": account.connection,
+        "hold": holds.held([account.pk]).get(account.pk),
         "failed_headline": telling.headline_of(found.failed) if found.failed else "",
         "failed_story": telling.story_of(found.failed) if found.failed else "",
     }

@@ -16,11 +16,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from customers import observations, rights
+from customers import holds, observations, rights
 from customers.forms import actions as forms
 from customers.forms.offerings import new_token
+from customers.forms.schedules import HeldForm
 from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
-from customers.models import Account, Operation
+from customers.models import Account, Hold, Operation
 from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
 from customers.states import OperationKind, OperationState
 from customers.views.common import SeeOther, account_or_404, go_to, is_fragment, open_kind_of, open_operation_of, person
@@ -83,7 +84,13 @@ DELETE = Deed(
 
 @require_http_methods(["GET", "POST"])
 def account_suspend(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    return _do(request, account_or_404(public_id), SUSPEND)
+    """Where somebody holds the account, the question shows the hold and wants a tick to go past it."""
+    account = account_or_404(public_id)
+    hold = holds.held([account.pk]).get(account.pk)
+    if hold is None:
+        return _do(request, account, SUSPEND)
+    past = {"payload": {"despite_hold": str(hold.public_id)}}
+    return _do(request, account, SUSPEND, form_class=HeldForm, asked_with=past, hold=hold)
 
 
 @require_http_methods(["GET", "POST"])
@@ -108,15 +115,18 @@ def _do(
     *,
     form_class: type[forms.ReasonForm] = forms.ReasonForm,
     facts: dict[str, Any] | None = None,
+    asked_with: dict[str, Any] | None = None,
+    hold: Hold | None = None,
 ) -> HttpResponse:
-    """The question with its consequences; the answer asks for the operation."""
+    """The question with its consequences; the answer asks for the operation, `asked_with` what no form says."""
     facts = (facts or {}) | {"longest": _longest(account, deed)}
+    shown: dict[str, Any] = {"without": bool(facts.get("without_reading")), "hold": hold}
     if request.method == "GET":
         form = form_class(why=deed.why, initial={"client_token": new_token()}, **facts)
-        return _question(request, account, deed, form, without=bool(facts.get("without_reading")))
+        return _question(request, account, deed, form, **shown)
     form = form_class(request.POST, why=deed.why, **facts)
     if form.is_valid():
-        extra = {"without_reading": True} if facts.get("without_reading") else {}
+        extra = {"without_reading": True} if facts.get("without_reading") else asked_with or {}
         try:
             deed.ask(
                 actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(),
@@ -126,11 +136,18 @@ def _do(
             form.add_error("reason" if refusal.field == "reason" else None, str(refusal))
         else:
             return go_to(request, "customers:account", account.public_id)
-    return _question(request, account, deed, form, without=bool(facts.get("without_reading")), status=422)
+    return _question(request, account, deed, form, **shown, status=422)
 
 
 def _question(
-    request: HttpRequest, account: Account, deed: Deed, form: forms.ReasonForm, *, without: bool, status: int = 200
+    request: HttpRequest,
+    account: Account,
+    deed: Deed,
+    form: forms.ReasonForm,
+    *,
+    without: bool,
+    hold: Hold | None,
+    status: int = 200,
 ) -> HttpResponse:
     name = {"name": account.customer.company_name}
     waiting = open_kind_of(account)
@@ -140,6 +157,7 @@ def _question(
         "connection": account.connection,
         "form": form,
         "deed": deed,
+        "hold": hold,
         "question": deed.question % name,
         "consequences": getattr(account.connection.capabilities, deed.consequences),
         "waits": deed.turn % {"kind": waiting} if waiting else "",

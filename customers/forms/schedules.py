@@ -1,0 +1,168 @@
+"""What a person says about a change on a day to come, and about a hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from customers import catalogue, schedules
+from customers.forms.actions import ReasonForm
+from customers.models import Account, Schedule
+from customers.models.account import as_offerings
+from portal.formats import day_text
+from portal.providers import Offering
+
+CYCLE, DAY = "cycle", "day"
+K = Schedule.Kind
+KIND_WORDS = {
+    K.SUSPEND: gettext_lazy("Suspend, unless the account is held then"),
+    K.UNSUSPEND: gettext_lazy("Unsuspend"),
+    K.OFFERINGS: gettext_lazy("Change the package; add-ons stay"),
+}
+
+
+def moment_of(day: date, clock: time, zone: tzinfo) -> datetime:
+    """A wall clock's time as a moment. Raises `ValidationError` for one that a change of the clocks leaves out or has
+    twice: a guess would be an hour off."""
+    local = datetime.combine(day, clock, tzinfo=zone)
+    if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
+        raise forms.ValidationError(_("The clocks go forward then: this time does not exist that day."))
+    if local.utcoffset() != local.replace(fold=1).utcoffset():
+        raise forms.ValidationError(_("The clocks go back then: this time comes twice that day. Choose another."))
+    return local.astimezone(UTC)
+
+
+def day_after(day: date, zone: tzinfo) -> datetime:
+    """The first moment after `day`."""
+    return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
+
+
+class ScheduleForm(forms.Form):
+    """What is to happen, and when. `schedule` is the one that is edited: what it does stays, the rest may change."""
+
+    kind = forms.ChoiceField(
+        label=gettext_lazy("What is to happen"), widget=forms.RadioSelect,
+        error_messages={"required": gettext_lazy("Choose what is to happen.")},
+    )  # fmt: skip
+    package = forms.ChoiceField(label=gettext_lazy("New package"), required=False)
+    when = forms.ChoiceField(
+        label=gettext_lazy("When"), widget=forms.RadioSelect,
+        error_messages={"required": gettext_lazy("Choose when.")},
+    )  # fmt: skip
+    on = forms.DateField(
+        label=gettext_lazy("Day"), required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+    )
+    at = forms.TimeField(
+        label=gettext_lazy("Time"), required=False, initial="09:00",
+        widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+    )  # fmt: skip
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"), max_length=1000, widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
+    )  # fmt: skip
+    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+    version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
+    def __init__(
+        self, account: Account, *args: Any, now: datetime, schedule: Schedule | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.account, self.schedule = account, schedule
+        self.kinds = [K(schedule.kind)] if schedule else schedules.kinds_for(account)
+        self.cycle_end = schedules.cycle_end(account, now=now)
+        end = [(CYCLE, _("At the end of the cycle, after %(day)s (UTC)") % {"day": day_text(self.cycle_end)})] \
+            if self.cycle_end else []  # fmt: skip
+        self._choices("kind", [(each.value, KIND_WORDS[each]) for each in self.kinds])
+        self._choices("when", [*end, (DAY, _("On a day"))])
+        self._choices("package", [("", _("Choose a package")), *self._packages()])
+        if not end:
+            self.fields["when"].initial = DAY
+        if len(self.kinds) == 1:
+            self.fields["kind"].initial = self.kinds[0].value
+
+    @property
+    def changes_packages(self) -> bool:
+        return K.OFFERINGS in self.kinds
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("kind") == K.OFFERINGS and not cleaned.get("package") and "package" not in self.errors:
+            self.add_error("package", _("Choose the new package."))
+        cleaned["due_at"] = None
+        if cleaned.get("when") == DAY and not self.errors.keys() & {"on", "at"}:
+            if not cleaned.get("on"):
+                self.add_error("on", _("On which day?"))
+                return cleaned
+            try:
+                zone = timezone.get_current_timezone()
+                cleaned["due_at"] = moment_of(cleaned["on"], cleaned.get("at") or time(), zone)
+            except forms.ValidationError as error:
+                self.add_error("at", error)
+        return cleaned
+
+    def offerings(self) -> list[Offering] | None:
+        """The list as it is to be then: the new package, and the add-ons the account has."""
+        if self.cleaned_data["kind"] != K.OFFERINGS:
+            return None
+        addons = [each for each in as_offerings(self.account.offerings or []) if each.type != "package"]
+        return [Offering(self.cleaned_data["package"], "package", 1), *addons]
+
+    def _packages(self) -> list[tuple[str, str]]:
+        if not self.changes_packages:
+            return []
+        known = catalogue.known(self.account.connection).values()
+        return [(each.name, each.label) for each in known if each.type == "package" and each.sold]
+
+    def _choices(self, name: str, choices: list[tuple[str, Any]]) -> None:
+        self.fields[name].choices = choices  # type: ignore[attr-defined]
+
+
+def start_of(schedule: Schedule) -> dict[str, Any]:
+    """What the form of an edit starts from, in the active zone."""
+    local = timezone.localtime(schedule.due_at)
+    rows = schedule.payload.get("offerings", [])
+    return {
+        "kind": schedule.kind,
+        "package": next((row["name"] for row in rows if row["type"] == "package"), ""),
+        "when": CYCLE if schedule.cycle_end_on else DAY,
+        "on": local.date(),
+        "at": local.time(),
+        "reason": schedule.reason,
+        "version": schedule.version,
+    }
+
+
+class HoldForm(forms.Form):
+    last_on = forms.DateField(
+        label=gettext_lazy("Last day"), required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+    )  # fmt: skip
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": gettext_lazy("Say why. Whoever meets the hold reads it.")},
+    )  # fmt: skip
+
+    def until(self) -> datetime | None:
+        day = self.cleaned_data.get("last_on")
+        return day_after(day, timezone.get_current_timezone()) if day else None
+
+
+class ReleaseForm(forms.Form):
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
+    )  # fmt: skip
+
+
+class HeldForm(ReasonForm):
+    """The question before a suspend, where somebody holds the account."""
+
+    despite_hold = forms.BooleanField(
+        label=gettext_lazy("Suspend it all the same. The hold stays and is named in the audit log."),
+        error_messages={"required": gettext_lazy("The account is held. Tick this, or release the hold first.")},
+    )

@@ -1,0 +1,180 @@
+"""What the calendar reads: changes and holds in one line by time, and what an account's page and the home page show."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.core.paginator import Page, Paginator
+from django.db.models import CharField, Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from customers import catalogue, holds
+from customers.models import Account, Connection, Hold, Schedule
+from portal.access.models import User
+
+PER_PAGE = 50
+HOLD = "hold"
+# A skipped change is shown to who asked for it this long.
+NEWS = timedelta(days=7)
+SHOWN = 5
+S = Schedule.State
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: a change, or the end of a hold. `at` is when it comes (or came)."""
+
+    at: datetime
+    schedule: Schedule | None = None
+    hold: Hold | None = None
+
+    @property
+    def account(self) -> Account:
+        return (self.schedule or self.hold).account  # type: ignore[union-attr]
+
+    @property
+    def day(self) -> date:
+        return timezone.localtime(self.at).date()
+
+    @property
+    def is_due(self) -> bool:
+        return self.schedule is not None and self.schedule.state == S.WAITING and self.at <= timezone.now()
+
+    @property
+    def is_coming(self) -> bool:
+        return self.at > timezone.now()
+
+    @property
+    def asked_at(self) -> str:
+        """The time on the clock of who asked, where that is not the reader's; else ""."""
+        schedule = self.schedule
+        if schedule is None or schedule.cycle_end_on or schedule.zone == timezone.get_current_timezone_name():
+            return ""
+        return f"{schedule.due_at.astimezone(ZoneInfo(schedule.zone)):%H:%M} {schedule.zone}"
+
+    @property
+    def what(self) -> str:
+        """ "Suspend", "Change package to Pro 300K", "The hold ends"."""
+        if self.schedule is None:
+            if self.hold is not None and self.hold.released_at:
+                return _("The hold was released")
+            return _("The hold ends") if self.is_coming else _("The hold ended")
+        rows = self.schedule.payload.get("offerings", [])
+        package = next((row["name"] for row in rows if row["type"] == "package"), "")
+        if not package:
+            return str(self.schedule.get_kind_display())
+        return _("Change package to %(package)s") % {"package": catalogue.label_of(package)}
+
+
+@dataclass
+class Agenda:
+    page: Page[Any]
+    days: list[tuple[date, list[Entry]]]
+    view: str
+    kind_choices: list[tuple[str, str]]
+    connection_choices: list[tuple[str, str]]
+    person_choices: list[tuple[str, str]]
+    kept: list[tuple[str, str]]
+
+
+def agenda(asked: Mapping[str, str], *, now: datetime) -> Agenda:
+    """The calendar as the URL asks for it. The number of queries does not depend on the number of rows."""
+    past = asked.get("view") == "past"
+    lines = _schedules(asked, past=past).union(_holds(asked, past=past, now=now), all=True)
+    page = Paginator(lines.order_by("-at" if past else "at", "of", "row"), PER_PAGE).get_page(asked.get("page"))
+    entries = _entries(list(page.object_list))
+    return Agenda(
+        page=page,
+        days=[(day, list(group)) for day, group in groupby(entries, key=lambda each: each.day)],
+        view="past" if past else "",
+        kind_choices=[*((each.value, str(each.label)) for each in Schedule.Kind), (HOLD, _("End of a hold"))],
+        connection_choices=[(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")],
+        person_choices=_people(),
+        kept=[(name, asked[name]) for name in ("view", "kind", "connection", "person") if asked.get(name)],
+    )
+
+
+def _schedules(asked: Mapping[str, str], *, past: bool) -> QuerySet[Any]:
+    found = Schedule.objects.exclude(state=S.WAITING) if past else Schedule.objects.filter(state=S.WAITING)
+    if kind := asked.get("kind"):
+        found = found.filter(kind=kind)
+    found = _narrowed(found, asked, "requested_by")
+    return _line(found, F("ended_at") if past else F("due_at"), "change")
+
+
+def _holds(asked: Mapping[str, str], *, past: bool, now: datetime) -> QuerySet[Any]:
+    """Those that end by themselves on a day to come; or those that ended, released or by themselves."""
+    ended = Q(released_at__isnull=False) | Q(until__lte=now)
+    found = Hold.objects.filter(ended if past else holds.live(now=now) & Q(until__isnull=False))
+    if asked.get("kind") not in (None, "", HOLD):
+        found = found.none()
+    return _line(_narrowed(found, asked, "owner"), Coalesce("released_at", "until") if past else F("until"), HOLD)
+
+
+def _line(found: QuerySet[Any], at: Any, of: str) -> QuerySet[Any]:
+    marked: QuerySet[Any] = found.order_by().annotate(at=at, of=Value(of, output_field=CharField()), row=F("pk"))
+    return marked.values_list("at", "of", "row")
+
+
+def _narrowed(found: QuerySet[Any], asked: Mapping[str, str], person: str) -> QuerySet[Any]:
+    if key := _uuid(asked.get("connection", "")):
+        found = found.filter(account__connection__public_id=key)
+    if key := _uuid(asked.get("person", "")):
+        found = found.filter(**{f"{person}__public_id": key})
+    text = asked.get("q", "").strip()[:200].casefold()
+    if text:
+        found = found.filter(account__customer__search__contains=text)
+    return found
+
+
+def _entries(lines: list[tuple[datetime, str, int]]) -> list[Entry]:
+    schedules = _full(Schedule.objects.select_related("requested_by", "operation")).in_bulk(_rows(lines, "change"))
+    ends = _full(Hold.objects.select_related("owner", "released_by")).in_bulk(_rows(lines, HOLD))
+    return [
+        Entry(at, hold=ends[row]) if of == HOLD else Entry(at, schedule=schedules[row])
+        for at, of, row in lines
+        if row in (ends if of == HOLD else schedules)
+    ]
+
+
+def _rows(lines: list[tuple[datetime, str, int]], wanted: str) -> list[int]:
+    return [row for _at, of, row in lines if of == wanted]
+
+
+def _full(found: QuerySet[Any]) -> QuerySet[Any]:
+    return found.select_related("account__customer", "account__connection")
+
+
+def _people() -> list[tuple[str, str]]:
+    asked = Exists(Schedule.objects.filter(requested_by=OuterRef("pk")))
+    hold = Exists(Hold.objects.filter(owner=OuterRef("pk")))
+    return [(str(key), name) for key, name in User.objects.filter(asked | hold).values_list("public_id", "name")]
+
+
+def coming_for(account: Account, *, now: datetime) -> list[Entry]:
+    """What waits for one account, and what was skipped lately, in the order of time."""
+    news = Q(state=S.WAITING) | Q(state=S.SKIPPED, ended_at__gte=now - NEWS)
+    found = account.schedules.filter(news).select_related("requested_by", "operation").order_by("due_at", "pk")
+    return [Entry(each.due_at, schedule=each) for each in found[:20]]
+
+
+def skipped_of(person: User, *, now: datetime) -> list[Entry]:
+    """Changes this person asked for that did not happen, the newest first, for a week."""
+    found = Schedule.objects.filter(requested_by=person, state=S.SKIPPED, ended_at__gte=now - NEWS)
+    ordered = _full(found).order_by("-ended_at", "-pk")[:SHOWN]
+    return [Entry(each.ended_at, schedule=each) for each in ordered]
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,202 @@
+"""Changes that are asked for by themselves on a day to come.
+
+Here people ask, edit and cancel; what happens when the time comes stands in `customers.schedules_due`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from customers.asking import need_reason, permit, permit_role
+from customers.asking_accounts import check_offerings
+from customers.models import Account, Schedule
+from customers.models.account import AccountState, as_rows
+from customers.operations import UnableToAsk
+from customers.states import OperationKind
+from portal import audit
+from portal.access.models import User
+from portal.providers import AccountState as TheirState
+from portal.providers import Offering
+
+# Whoever means next month types next month; a wrong year is caught here.
+FARTHEST = timedelta(days=731)
+K = Schedule.Kind
+S = Schedule.State
+
+
+# --- When ---------------------------------------------------------------------------------------------------------
+
+
+def cycle_end(account: Account, *, now: datetime) -> date | None:
+    """The last day of the account's cycle as usage was last read; None where it is not known or over."""
+    end = account.usage_end_on
+    return end if end is not None and after(end) > now else None
+
+
+def after(day: date) -> datetime:
+    """The first moment of the next cycle. Cycles are whole days in UTC."""
+    return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
+
+
+def kinds_for(account: Account) -> list[Schedule.Kind]:
+    """What can be scheduled for this account, whatever the role."""
+    can = account.connection.capabilities
+    states = [K.SUSPEND, K.UNSUSPEND] if TheirState.STOPPED_BY_US in can.writable_states else []
+    return states + ([K.OFFERINGS] if can.offerings else [])
+
+
+# --- What people do -----------------------------------------------------------------------------------------------
+
+
+def ask(
+    *,
+    actor: User,
+    account: Account,
+    kind: str,
+    due_at: datetime | None,
+    reason: str,
+    client_token: str,
+    now: datetime,
+    offerings: list[Offering] | None = None,
+    request: HttpRequest | None = None,
+) -> Schedule:
+    """Put a change on the calendar; `due_at` None is the end of the account's cycle. Raises `UnableToAsk`.
+
+    The same `client_token` asked twice by the same person is one schedule: the first is returned."""
+    with transaction.atomic():
+        account = Account.objects.select_for_update(of=("self",)).select_related("connection", "customer").get(
+            pk=account.pk
+        )  # fmt: skip
+        if existing := Schedule.objects.filter(requested_by=actor, client_token=client_token).first():
+            return existing
+        facts = _facts(actor, account, K(kind), due_at=due_at, reason=reason, offerings=offerings, now=now)
+        schedule = Schedule.objects.create(
+            account=account, kind=kind, client_token=client_token, created_at=now, requested_by=actor, **facts
+        )
+        tell(schedule, "schedule.asked", actor=actor, after=_told(schedule), reason=reason, request=request)
+    return schedule
+
+
+def edit(
+    *,
+    actor: User,
+    schedule: Schedule,
+    version: int,
+    due_at: datetime | None,
+    reason: str,
+    now: datetime,
+    offerings: list[Offering] | None = None,
+    request: HttpRequest | None = None,
+) -> Schedule:
+    """Change what waits. Whoever edits it looked at the account as it is, and it goes out in their name from now on.
+    `version` is the schedule's as they saw it. Raises `UnableToAsk`."""
+    with transaction.atomic():
+        if not waiting(schedule.pk).filter(version=version).update(version=F("version") + 1):
+            raise UnableToAsk(_("It changed while you were editing, or its time came. Look at it again."))
+        before = Schedule.objects.select_related("account__connection", "account__customer").get(pk=schedule.pk)
+        facts = _facts(
+            actor, before.account, K(before.kind), due_at=due_at, reason=reason, offerings=offerings, now=now
+        )
+        told = _told(before)
+        if before.requested_by_id != actor.pk:  # the token was another person's, and must not meet one of this one's
+            facts |= {"requested_by": actor, "client_token": before.public_id.hex}
+        waiting(schedule.pk).update(**facts)
+        edited = Schedule.objects.select_related("account__customer").get(pk=schedule.pk)
+        tell(
+            edited, "schedule.edited", actor=actor, before=told, after=_told(edited), reason=reason, request=request
+        )  # fmt: skip
+    return edited
+
+
+def cancel(*, actor: User, schedule: Schedule, now: datetime, request: HttpRequest | None = None) -> None:
+    """Take what waits off the calendar. Loses politely to its time. Raises `UnableToAsk`."""
+    permit_role(actor, OperationKind(schedule.kind))
+    with transaction.atomic():
+        if not waiting(schedule.pk).update(state=S.CANCELLED, ended_at=now, outcome=_("Cancelled by %s.") % actor):
+            raise UnableToAsk(_("Its time has come already. It can't be cancelled any more."))
+        tell(schedule, "schedule.cancelled", actor=actor, before=_told(schedule), request=request)
+
+
+def _facts(
+    actor: User,
+    account: Account,
+    kind: Schedule.Kind,
+    *,
+    due_at: datetime | None,
+    reason: str,
+    offerings: list[Offering] | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """The columns of a schedule as asked for now, against the account as it is now. Raises `UnableToAsk`."""
+    permit(actor, account.connection, OperationKind(kind))
+    need_reason(account.connection, reason, shown=kind == K.SUSPEND)
+    if not account.provider_id or account.state == AccountState.DELETED:
+        raise UnableToAsk(_("There is no account at the provider to change."))
+    if kind not in kinds_for(account):
+        raise UnableToAsk(_("%(provider)s does not offer this.") % {"provider": account.provider_label})
+    end = None if due_at else cycle_end(account, now=now)
+    due_at = due_at or (after(end) if end else None)
+    if due_at is None:
+        raise UnableToAsk(_("The end of the cycle is not known. Choose a date."), field="when")
+    if due_at <= now:
+        raise UnableToAsk(_("Choose a time to come."), field="on")
+    if due_at > now + FARTHEST:
+        raise UnableToAsk(_("That is more than two years ahead. Check the year."), field="on")
+    return {
+        "payload": _payload(account, kind, offerings),
+        "base": {"state": account.state, "offerings": account.offerings},
+        "base_version": account.version,
+        "reason": reason.strip(),
+        "due_at": due_at,
+        "cycle_end_on": end,
+        "zone": timezone.get_current_timezone_name(),
+    }
+
+
+def _payload(account: Account, kind: Schedule.Kind, offerings: list[Offering] | None) -> dict[str, Any]:
+    if kind != K.OFFERINGS:
+        return {}
+    if account.offerings is None:
+        raise UnableToAsk(_("The account's offerings were not read yet. Read the account first."), field="package")
+    check_offerings(offerings or [])
+    rows = as_rows(offerings or [])
+    if rows == account.offerings:
+        raise UnableToAsk(_("This is the package the account has."), field="package")
+    return {"offerings": rows}
+
+
+def waiting(schedule_id: int) -> QuerySet[Schedule]:
+    """The row as long as its time has not come: every change of it goes through this, so that one of two loses."""
+    return Schedule.objects.filter(pk=schedule_id, state=S.WAITING)
+
+
+def _told(schedule: Schedule) -> dict[str, Any]:
+    facts: dict[str, Any] = {"what": schedule.kind, "due": schedule.due_at.isoformat()}
+    if schedule.cycle_end_on:
+        facts["cycle_end"] = schedule.cycle_end_on.isoformat()
+    facts.update(schedule.payload)
+    return facts
+
+
+def tell(
+    schedule: Schedule,
+    verb: str,
+    *,
+    actor: User | None,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    reason: str = "",
+    request: HttpRequest | None = None,
+) -> None:
+    account = schedule.account
+    audit.record(
+        actor=actor, verb=verb, obj=schedule, customer=account.customer, account=account, before=before, after=after,
+        reason=reason, request=request,
+    )  # fmt: skip
