@@ -176,7 +176,7 @@ def test_steps_off_the_table(person: User) -> None:
 def test_something_happened_after_the_end(person: User) -> None:
     """I8."""
     ended = asked(person, "failed", "queued", "claimed", "failed")
-    later = NOW + timedelta(minutes=1)
+    later = NOW + timedelta(minutes=3)
     Step.objects.create(operation=ended, n=4, before="failed", after="queued", at=later)
     again = asked(person, "cancelled", "queued", "cancelled")
     sent(again, intended_at=later, outcome="rejected", answered_at=later)

@@ -1,6 +1,6 @@
 """One seed is one world: who asks what, what goes wrong, who dies where, and who runs meanwhile. Deterministic.
 
-    python -m tests.simulation --seeds 20000 --from 0
+python -m tests.simulation --seeds 20000 --from 0
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db import connection as database
 
 from customers import deciding, operations
 from customers.crash import POINTS
-from customers.models import Account, Operation, Step
+from customers.models import Operation, Step
 from customers.operations import UnableToAsk
 from customers.states import WAITS_FOR_A_PERSON
 from portal.sandbox import faults
@@ -131,7 +131,9 @@ class Play:
 
     def cancel(self) -> None:
         if operation := self._any("queued"):
-            self._as_a_person(lambda: operations.cancel(actor=self.world.person(), operation=operation, now=self.world.now))
+            self._as_a_person(
+                lambda: operations.cancel(actor=self.world.person(), operation=operation, now=self.world.now)
+            )
             self.outcome.seen["cancel"] += 1
 
     def decide(self) -> None:
@@ -143,7 +145,7 @@ class Play:
         """Somebody makes a look-alike in the provider's console, or changes what is there."""
         self.outcome.seen["console"] += 1
         creates = Operation.objects.filter(kind="create", connection__kind=self.provider, pk__gt=self.truth.begun)
-        like = creates.order_by("?").first() if False else creates.order_by("-pk").first()
+        like = creates.order_by("-pk").first()
         if like is None:
             return
         if self.provider == "sendgrid":
@@ -223,10 +225,10 @@ class Play:
     # -- the end
 
     def end(self, *, thorough: bool) -> None:
-        self.world.stop = lambda point: None
         for _ in range(6):
             waiting = self.world.drain()
-            left = list(Operation.objects.filter(state="needs_attention").select_related("connection", "account__customer"))
+            found = Operation.objects.filter(state="needs_attention")
+            left = list(found.select_related("connection", "account__customer"))
             for operation in left:
                 self._as_a_person(lambda operation=operation: self._decide(operation))  # type: ignore[misc]
             if not left:
@@ -234,7 +236,8 @@ class Play:
         self.world.app.store.switches.reset()
         self.outcome.problems = self.truth.verdict(waiting=waiting, thorough=thorough)
         steps = Step.objects.filter(operation__pk__gt=self.truth.begun).order_by()
-        self.outcome.edges.update(f"{before or 'asked'} -> {after}" for before, after in steps.values_list("before", "after"))
+        edges = steps.values_list("before", "after")
+        self.outcome.edges.update(f"{before or 'asked'} -> {after}" for before, after in edges)
         self.outcome.seen.update(self.world.wire.seen)
 
 

@@ -1,9 +1,9 @@
 """What must be so in the end, by what the provider has and by what the tables say: T1 to T4, and every invariant.
 
-    T1  a create makes one account at most, and a create of a key leaves one key at most
-    T2  nothing is lost: whatever was asked has ended or says that it has not, and its end is the provider's truth
-    T3  an account of ours is the one its own create made, never somebody else's
-    T4  a change leaves only under a committed intent of an operation that has not ended
+T1  a create makes one account at most, and a create of a key leaves one key at most
+T2  nothing is lost: whatever was asked has ended or says that it has not, and its end is the provider's truth
+T3  an account of ours is the one its own create made, never somebody else's
+T4  a change leaves only under a committed intent of an operation that has not ended
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Truth:
         if Account.objects.filter(pk=operation.account_id, state="deleted").exists():
             return
         label = operation.code
-        living = [each["id"] for each in self.world.admin.aha.keys(at) if not each["deleted_at"] and label in each["label"]]
+        living = [
+            each["id"] for each in self.world.admin.aha.keys(at) if not each["deleted_at"] and label in each["label"]
+        ]
         if len(living) > 1:
             yield f"T1 {operation} has {len(living)} living keys"
         if operation.state in ("failed", "cancelled") and living:

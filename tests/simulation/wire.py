@@ -29,6 +29,10 @@ READ_TIMEOUT = 30.0
 TABLES = {"account": "account", "aha_account": "account", "aha_key": "key", "aha_message": "message"}
 
 
+def nothing(_: object) -> None:
+    """Where nobody wants to know, nor to interfere."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One request that may change something, as it reached the provider."""
@@ -46,8 +50,8 @@ class Wire:
 
     app: Application
     shift: Callable[[float], None]
-    stop: Callable[[str], None] = lambda point: None
-    look: Callable[[int], None] = lambda operation: None
+    stop: Callable[[str], None] = nothing
+    look: Callable[[int], None] = nothing
     refuse: Callable[[], bool] = lambda: False
     changes: list[Change] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
