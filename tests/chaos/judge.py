@@ -20,9 +20,10 @@ Row = dict[str, Any]
 
 @dataclass
 class Verdict:
-    """Lists of what should not be; `asked` by what it ended as."""
+    """Lists of what should not be; `asked` by what it ended as, `ways` by what it took."""
 
     asked: Counter[str] = field(default_factory=Counter)
+    ways: Counter[str] = field(default_factory=Counter)
     doubled: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -48,8 +49,12 @@ def judge(stage: Stage, acknowledged: set[int]) -> Verdict:
     verdict.lost += [f"operation {pk} was asked and is not there" for pk in sorted(acknowledged - known)]
     names = Counter(name for name, _ in there.values())
     verdict.doubled += [f"{name}: {n} accounts" for name, n in names.items() if n > 1]
+    waiting = {row["account"] for row in rows if row["state"] == "needs_attention"}
     for row in rows:
-        _one(row, there, names, verdict)
+        _one(row, there, names, verdict, behind_a_person=row["account"] in waiting)
+        verdict.ways["outcome unknown for a while"] += row["settles"] > 0
+        verdict.ways["found at the provider by proof"] += "proof" in row["result"]
+        verdict.ways["sent more than once"] += row["sends"] > 1
     for row in _last_of_accounts(rows):
         _as_wanted(row, there, verdict)
     _keys(stage, rows, verdict)
@@ -65,11 +70,13 @@ def _there(stage: Stage) -> dict[str, tuple[str, Row]]:
     return found | {each["id"]: (f"{each['name']}|{each['website']}", each) for each in admin.aha.accounts()}
 
 
-def _one(row: Row, there: dict[str, tuple[str, Row]], names: Counter[str], verdict: Verdict) -> None:
+def _one(
+    row: Row, there: dict[str, tuple[str, Row]], names: Counter[str], verdict: Verdict, *, behind_a_person: bool
+) -> None:
     said = f"{row['code']} {row['kind']} at {row['connection']} is {row['state']}"
     if row["state"] == "needs_attention":
         verdict.for_a_person.append(f"{said}: {row['error_kind']}, {row['summary']}")
-    elif row["state"] not in ENDED:
+    elif row["state"] not in ENDED and not behind_a_person:
         verdict.stuck.append(f"{said}: {row['summary']}")
     if row["kind"] != "create":
         return
@@ -137,5 +144,5 @@ def _invariants(stage: Stage) -> list[str]:
 
 
 def as_text(verdict: Verdict) -> str:
-    told = {name: value for name, value in vars(verdict).items() if value and name != "asked"}
+    told = {name: value for name, value in vars(verdict).items() if value and name not in ("asked", "ways")}
     return json.dumps(told, indent=1)

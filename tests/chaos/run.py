@@ -63,6 +63,7 @@ def table(part: str, seed: str, record: Record, verdict: Verdict) -> str:
     figures = {
         **record.deeds,
         "operations asked": len(record.asked),
+        **verdict.ways,
         "accounts or keys doubled": len(verdict.doubled),
         "operations lost": len(verdict.lost),
         "wrong adoptions": len(verdict.wrong),
