@@ -32,6 +32,18 @@ limits: $(STAMP) ## eight processes at one bucket of ten a second, for five minu
 chaos: $(STAMP) ## real processes killed by seed: PART=workers|redis|halfopen|postgres|all ROUNDS=200 SEED=n
 	@exec $(PY) -m tests.chaos.run
 
+SEEDS ?= 200
+FROM ?= 0
+PROCESSES ?= 1
+simulate: $(STAMP) ## seeded worlds of the executor in one process: SEEDS=20000 FROM=0 PROCESSES=2
+	@exec $(PY) -m tests.simulation seeds --seeds $(SEEDS) --from $(FROM) --processes $(PROCESSES)
+
+simulate-bugs: $(STAMP) ## twelve mistakes planted in the executor, each of which must be caught
+	@exec $(PY) -m tests.simulation bugs
+
+crash-matrix: $(STAMP) ## every operation kind, ended at every crash point, in four ways
+	@exec $(PY) -m tests.simulation matrix
+
 lint: $(STAMP) ## ruff, mypy, import rules, templates, bandit
 	@sh tools/lint $(VENV)
 

@@ -79,9 +79,12 @@ def _matrix() -> int:
 
 def _bugs() -> int:
     _set_up()
+    from tests.simulation.asking import furnish  # noqa: PLC0415
     from tests.simulation.bugs import table  # noqa: PLC0415
+    from tests.simulation.world import at_home  # noqa: PLC0415
 
-    return table(_say)
+    with at_home(furnish) as home:
+        return table(home, _say)
 
 
 def _say(*lines: str) -> None:

@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from django.db.models import Max, Min
+
 from customers import invariants
-from customers.models import Account, Attempt, KeySecret, Operation
+from customers.models import Account, Attempt, KeySecret, Operation, Step
+from customers.states import BUSY, FINAL
 from tests.simulation.world import World
 
 ASIDE = ("I11", "I12", "I20")  # of walks and readings: nobody walks or reads by night here
@@ -40,6 +43,8 @@ class Truth:
         intent = operation.attempts.filter(n=operation.sends, outcome=Attempt.Outcome.NONE)
         if operation.state != "sending" or not intent.exists():
             self.problems.append(f"T4 {operation} was sent while it was {operation.state}")
+        if Operation.objects.filter(account=operation.account_id, state__in=BUSY).exclude(pk=pk).exists():
+            self.problems.append(f"T5 {operation} was sent while another one of its account was under way")
 
     def verdict(self, *, waiting: list[Operation], thorough: bool = False) -> list[str]:
         """Everything that is wrong in the end. `waiting`: operations that did not come to rest; `thorough`: every
@@ -49,7 +54,7 @@ class Truth:
         asked = Operation.objects.filter(pk__gt=self.begun).select_related("account", "connection")
         for operation in asked.order_by("pk"):
             found += self._create(operation) if operation.kind == "create" else self._change(operation)
-        found += self._mapped()
+        found += [*self._mapped(), *self._in_order()]
         return found + list(_invariants(self.world, thorough=thorough))
 
     def _create(self, operation: Operation) -> Iterator[str]:
@@ -64,6 +69,17 @@ class Truth:
     def _mapped(self) -> Iterator[str]:
         ids = Counter(Account.objects.filter(provider_id__isnull=False).values_list("provider_id", flat=True))
         yield from (f"T3 {id_} is on {n} accounts" for id_, n in ids.items() if n > 1)
+
+    def _in_order(self) -> Iterator[str]:
+        """Steps are numbered over all operations in the order in which they happened."""
+        steps = Step.objects.filter(operation__pk__gt=self.begun)
+        began = dict(steps.filter(after="claimed").values_list("operation").annotate(Min("pk")))
+        ended = dict(steps.filter(after__in=FINAL).values_list("operation").annotate(Max("pk")))
+        asked = list(Operation.objects.filter(pk__gt=self.begun).order_by("pk").values_list("pk", "account_id"))
+        for earlier, account in asked:
+            for later in (pk for pk, theirs in asked if theirs == account and pk > earlier and pk in began):
+                if began[later] < ended.get(earlier, began[later] + 1):
+                    yield f"T5 operation {later} began before {earlier} had ended"
 
     def _change(self, operation: Operation) -> Iterator[str]:
         at = str(operation.account.provider_id)

@@ -1,0 +1,308 @@
+"""Twelve mistakes one could make in the executor, planted by name, each with the world that must show it.
+
+Every world is also played without its mistake and must then be clean: otherwise it shows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from django.db import DatabaseError, OperationalError
+
+from customers import actions_create, engine, proof, provisioning, reconcile
+from customers.models import Attempt, Operation, Step
+from customers.states import OperationState
+from portal.providers import OutcomeUnknown, Provider, ProviderError, http
+from portal.sandbox import faults
+from tests.simulation import asking
+from tests.simulation.truth import Truth
+from tests.simulation.world import Died, Home, World, replaced
+
+S = OperationState
+Parts = tuple[tuple[Any, str, Any], ...]
+Scene = Callable[[World], None]
+
+
+@dataclass(frozen=True)
+class Bug:
+    name: str
+    plant: Callable[[], Parts]
+    scene: Scene
+
+
+def caught(home: Home, bug: Bug, *, planted: bool = True) -> list[str]:
+    """What the world of this bug shows. An error that stops a worker for good is seen as well."""
+    world = home.world(1)
+    truth = Truth(world)
+    with replaced(*(bug.plant() if planted else ())):
+        try:
+            bug.scene(world)
+            waiting = world.drain()
+        except Exception as error:  # noqa: BLE001 whatever a mistake leads to
+            return [f"{type(error).__name__}: {error}"]
+        return truth.verdict(waiting=waiting)
+
+
+# -- scenes ------------------------------------------------------------------------------------------------------------
+
+
+def create(world: World, *, provider: str = "sendgrid", **fault: Any) -> Operation:
+    if fault:
+        faults.arm(world.app.store, fault.pop("name"), operation=fault.pop("on", "writes"), count=1, params=fault)
+    return asking.create(world, provider, "birchwood")
+
+
+def lost_create(world: World) -> None:
+    """The account is made, its answer is lost."""
+    create(world, name="reset-after")
+    rounds(world, 6)
+
+
+def gateway(world: World) -> None:
+    create(world, name="after-html-502")
+    rounds(world, 4)
+
+
+def late(world: World) -> None:
+    create(world, name="late-create", on="create", seconds=400)
+    rounds(world, 6, pause=5)
+    world.shift(400)
+
+
+def broken_list(world: World) -> None:
+    """The account is made, and no page of the list comes while it is looked for."""
+    faults.arm(world.app.store, "status-500", operation="list")
+    create(world, name="reset-after", on="create")
+    rounds(world, 6, pause=450)
+
+
+def look_alike(world: World) -> None:
+    """Nothing was made, and somebody makes an account of the same offerings in the console."""
+    operation = create(world, name="reset-before")
+    world.round()
+    world.shift(5)
+    world.admin.add_account(email="other@birchwood.example", offerings=operation.payload["offerings"])
+    rounds(world, 6, pause=450)
+
+
+def died(point: str, error: type[BaseException] = Died) -> Scene:
+    """The worker of a create comes to its end at a point, once."""
+
+    def scene(world: World) -> None:
+        create(world)
+        _once(world, point, error)
+        _alive(world)
+        rounds(world, 4, pause=100)
+
+    return scene
+
+
+def overtaken(world: World) -> None:
+    """A worker is stopped while its request is on the way, for longer than its lease; meanwhile others go on."""
+    create(world)
+
+    def meanwhile(at: str) -> None:
+        if at == "answer_begun":
+            world.stop = _nothing
+            world.shift(100)
+            rounds(world, 2, pause=130)
+
+    world.stop = meanwhile
+    world.round()
+
+
+def redirected(world: World) -> None:
+    faults.arm(world.app.store, "redirect", operation="writes", count=1)
+    asking.ask_any(world, "sendgrid", "delete", Random(1))
+    rounds(world, 3)
+
+
+def two_of_one_account(world: World) -> None:
+    """The first one is stopped with its request on the way; the second one's message comes."""
+    asking.ask_any(world, "sendgrid", "suspend", Random(1))
+    second = asking.ask_any(world, "sendgrid", "offerings", Random(1))
+    assert second is not None
+
+    def meanwhile(at: str) -> None:
+        if at == "request_left":
+            world.stop = _nothing
+            world.perform(second.pk)
+
+    world.stop = meanwhile
+    world.round()
+
+
+def out_of_order(world: World) -> None:
+    asking.ask_any(world, "sendgrid", "suspend", Random(1))
+    second = asking.ask_any(world, "sendgrid", "offerings", Random(1))
+    assert second is not None
+    world.perform(second.pk)
+
+
+def rounds(world: World, count: int, *, pause: float = 30) -> None:
+    for _ in range(count):
+        _alive(world)
+        world.shift(pause)
+
+
+def _once(world: World, point: str, error: type[BaseException]) -> None:
+    def stop(at: str) -> None:
+        if at == point:
+            world.stop = _nothing
+            raise error(point)
+
+    world.stop = stop
+
+
+def _alive(world: World) -> None:
+    try:
+        world.round()
+    except (Died, OperationalError):
+        return
+
+
+def _nothing(_: str) -> None:
+    """Go on."""
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+def send_before_intent() -> Parts:
+    right = provisioning._send
+
+    def wrong(operation: Operation, go: Any, provider: Provider, clock: Any) -> None:
+        go.send()
+        right(operation, go, provider, clock)
+
+    return ((provisioning, "_send", wrong),)
+
+
+def sweep_to_queued() -> Parts:
+    def wrong(*, now: Any) -> int:
+        for each in Operation.objects.filter(state=S.SENDING, lease_until__lt=now).select_related("account__customer"):
+            engine.take_over(each)
+            engine.move(each, S.QUEUED, now=now, not_before=now)
+        return 0
+
+    return ((engine, "expire_leases", wrong),)
+
+
+def ignore_token() -> Parts:
+    right = engine.move
+
+    def wrong(operation: Operation, after: OperationState, **more: Any) -> None:
+        row = Operation.objects.get(pk=operation.pk)
+        operation.fence, operation.state = row.fence, row.state
+        right(operation, after, **more)
+
+    return ((engine, "move", wrong),)
+
+
+def adopt_without_proof() -> Parts:
+    return ((proof, "_same_email", lambda *_: "same"),)
+
+
+def settle_at_once() -> Parts:
+    none = timedelta(0)
+    return (
+        (proof, "SETTLE", none), (proof, "BETWEEN_WALKS", none), (proof, "ABSENT_AFTER", none),
+        (actions_create.proof, "SETTLE", none),
+    )  # fmt: skip
+
+
+def retry_a_502() -> Parts:
+    right = provisioning._meaning
+
+    def wrong(operation: Operation, error: Exception, *, now: Any) -> Any:
+        if isinstance(error, OutcomeUnknown):
+            return Attempt.Outcome.NOT_SENT, S.QUEUED, {"summary": str(error), "not_before": now}
+        return right(operation, error, now=now)
+
+    return ((provisioning, "_meaning", wrong),)
+
+
+def believe_a_redirect() -> Parts:
+    right = http.expected
+
+    def wrong(answer: Any, **more: Any) -> Any:
+        return answer if 300 <= answer.status < 400 else right(answer, **more)
+
+    return ((http, "expected", wrong),)
+
+
+def skip_the_queue() -> Parts:
+    return ((engine, "OPEN", ()),)
+
+
+def believe_half_a_list() -> Parts:
+    right = reconcile._walk
+
+    def wrong(scan: Any, rows: Any, clock: Any) -> Any:
+        def until_it_breaks() -> Any:
+            try:
+                yield from rows
+            except ProviderError:
+                return
+
+        return right(scan, until_it_breaks(), clock)
+
+    return ((reconcile, "_walk", wrong), (reconcile, "_not_believable", lambda *_: ""))
+
+
+def write_in_place() -> Parts:
+    def wrong(operation: Operation, after: str, **_: Any) -> None:
+        Step.objects.filter(operation=operation).update(after=after)
+
+    return ((engine, "_add_step", wrong),)
+
+
+def swallow_a_commit() -> Parts:
+    right = engine.conclude
+
+    def wrong(operation: Operation, attempt: Any, outcome: str, after: OperationState, **more: Any) -> bool:
+        try:
+            return right(operation, attempt, outcome, after, **more)
+        except DatabaseError:
+            operation.refresh_from_db()
+            engine.move(operation, S.FAILED, now=more["now"])
+            return True
+
+    return ((engine, "conclude", wrong),)
+
+
+def no_lane() -> Parts:
+    return ((engine, "_lane", lambda operation: f"operation:{operation.pk}"), (engine, "OPEN", ()))
+
+
+BUGS = (
+    Bug("send before intent", send_before_intent, lambda world: rounds(world, 1) if create(world) else None),
+    Bug("sweep sending to queued", sweep_to_queued, died("answer_begun")),
+    Bug("ignore token", ignore_token, overtaken),
+    Bug("adopt without probe", adopt_without_proof, look_alike),
+    Bug("settle 0", settle_at_once, late),
+    Bug("retry 502", retry_a_502, gateway),
+    Bug("treat 3xx as applied", believe_a_redirect, redirected),
+    Bug("skip FIFO", skip_the_queue, out_of_order),
+    Bug("count absent on incomplete scan", believe_half_a_list, broken_list),
+    Bug("update snapshot in place", write_in_place, lost_create),
+    Bug("swallow commit error as failure", swallow_a_commit, died("in_result", OperationalError)),
+    Bug("no lane", no_lane, two_of_one_account),
+)
+
+
+def table(home: Home, say: Callable[..., None]) -> int:
+    """Play them all and print what showed. 0 when all were caught, and nothing without them."""
+    failed = 0
+    for bug in BUGS:
+        clean, shown = caught(home, bug, planted=False), caught(home, bug)
+        failed += bool(clean) or not shown
+        say(f"{bug.name:34}{'caught' if shown else 'MISSED'}: {(shown or ['-'])[0][:110]}")
+        if clean:
+            say(f"  and without it: {clean[0]}")
+    say(f"{len(BUGS) - failed} of {len(BUGS)}")
+    return 1 if failed else 0

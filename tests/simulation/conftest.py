@@ -1,0 +1,29 @@
+"""One furnished installation for the tests of a module. Its time stands still, so it does not outlive the module."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from tests.simulation.asking import furnish
+from tests.simulation.world import Home, at_home
+
+
+@pytest.fixture(scope="module")
+def home(django_db_setup: None, django_db_blocker: Any) -> Iterator[Home]:
+    """On SQLite in memory, whatever the suite runs on; its tables are copied from the suite's database if that is
+    SQLite too."""
+    with django_db_blocker.unblock():
+        suite = connections["default"]
+        if suite.vendor != "sqlite":
+            pytest.skip("the simulation has a database of its own: once per run is enough")
+        tables = sqlite3.connect(f"file:{suite.settings_dict['NAME']}?mode=ro", uri=True)
+        try:
+            with at_home(furnish, migrated=tables) as there:
+                yield there
+        finally:
+            tables.close()
