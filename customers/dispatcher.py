@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from customers import breaker, engine, estate, observations, schedules_due, secrets
+from customers import breaker, bulk_run, engine, estate, observations, schedules_due, secrets
 from customers.models import Operation
 from customers.models.breaker import at_work
 from customers.poke import poke
@@ -32,6 +32,8 @@ def dispatch(*, now: datetime) -> int:
     schedules_due.follow_cycles(now=now)
     for schedule_id in schedules_due.due(now=now):
         poke(schedules_due.TAKE, schedule_id)
+    for change_set_id in bulk_run.due(now=now):
+        poke(bulk_run.RUN, change_set_id)
     return len(due)
 
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers import keyed
 from customers.invariants import Invariant
-from customers.models import Attempt, Operation, Step
+from customers.models import Attempt, ChangeSet, Operation, Step
 from customers.models.breaker import at_work
 from customers.states import BUSY, FINAL, ROUTE_OF_KIND, STEPS, OperationKind, OperationState
 from customers.verdicts import NotDone
@@ -128,6 +128,16 @@ def sent_too_often(now: datetime) -> Iterator[str]:
             yield f"{each.code} was sent {unanswered} times without an answer; {may} are allowed"
 
 
+def approved_by_who_asked(now: datetime) -> Iterator[str]:
+    """I17. Constraints `change_set_second_is_another` and `change_set_runs_once_approved` hold it too; this sees a
+    database that lost them, and a delete or a long run whose approval was for another plan."""
+    for each in ChangeSet.objects.filter(approved_by=F("requested_by")):
+        yield f"{each.code} was approved by who asked for it"
+    ran = ChangeSet.objects.filter(second_person=True, items__operation__isnull=False).distinct()
+    for each in ran.filter(Q(approved_by=None) | ~Q(approved_hash=F("plan_hash"))):
+        yield f"{each.code} was applied without an approval of its plan"
+
+
 def without_the_right(now: datetime) -> Iterator[str]:
     """I18. The role is the one that the audit log kept when it was asked: the first event about an operation."""
     asked = AuditEvent.objects.filter(object_id=OuterRef("public_id")).order_by("id")
@@ -147,5 +157,6 @@ INVARIANTS = (
     Invariant("I7", _("Every operation went along the table of states."), steps_off_the_table),
     Invariant("I8", _("An operation that ended has ended."), moved_after_the_end),
     Invariant("I9", _("Nothing was sent more often than its kind allows."), sent_too_often),
+    Invariant("I17", _("Nobody approved what they asked for."), approved_by_who_asked),
     Invariant("I18", _("Whoever asked had the right to."), without_the_right),
 )

@@ -9,7 +9,7 @@ from celery.signals import task_prerun, worker_ready, worker_shutdown
 from django.db import connections
 from django.utils import timezone
 
-from customers import breaker, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
+from customers import breaker, bulk_run, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
 from customers.clients import client_for, recorded
 from customers.models import Account
 from portal.providers import ProviderError
@@ -64,6 +64,11 @@ def takeover_chunk(takeover_id: int, **_: Any) -> None:
 @shared_task(name=schedules_due.TAKE)
 def take_schedule(schedule_id: int, **_: Any) -> None:
     schedules_due.take(schedule_id, now=timezone.now())
+
+
+@shared_task(name=bulk_run.RUN)
+def run_change_set(change_set_id: int, **_: Any) -> None:
+    bulk_run.run(change_set_id)
 
 
 @shared_task(name="customers.nightly_check")

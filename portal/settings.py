@@ -19,6 +19,8 @@ if PORTAL_ENV not in {"production", "development"}:
     raise ImproperlyConfigured(f'PORTAL_ENV is "{PORTAL_ENV}"; it must be "production" or "development".')
 PRODUCTION = PORTAL_ENV == "production"
 DEMO = env.bool("PORTAL_DEMO", default=False)
+# Deletes, and changes of more than ten accounts, wait for a second person once there is one.
+SECOND_PERSON = env.bool("SECOND_PERSON", default=True)
 if DEMO and PRODUCTION:
     raise ImproperlyConfigured(
         "PORTAL_DEMO is on while PORTAL_ENV is production. The demo signs people in with printed passwords: "

@@ -1,5 +1,6 @@
 from customers.models.account import Account
 from customers.models.breaker import Breaker
+from customers.models.bulk import ChangeSet, ChangeSetItem
 from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
 from customers.models.drift import DriftIgnore
@@ -15,6 +16,8 @@ __all__ = [
     "AccountKey",
     "Attempt",
     "Breaker",
+    "ChangeSet",
+    "ChangeSetItem",
     "Connection",
     "Customer",
     "DriftIgnore",

@@ -69,6 +69,19 @@ VERBS: dict[str, Verb] = {
     "schedule.moved": Verb(
         _("moved a change to the cycle's end"), "calendar", _("A change of the calendar moved with the cycle's end")
     ),
+    "bulk.planned": Verb(_("planned a change of many accounts"), "list-check"),
+    "bulk.submitted": Verb(_("asked a second person to approve a change"), "user-shield"),
+    "bulk.started": Verb(_("began a change of many accounts"), "player-play"),
+    "bulk.approved": Verb(_("approved a change that another person asked for"), "user-shield"),
+    "bulk.refused": Verb(_("refused a change that another person asked for"), "circle-minus"),
+    "bulk.paused": Verb(_("paused a change of many accounts"), "player-pause"),
+    "bulk.resumed": Verb(_("went on with a change of many accounts"), "player-play"),
+    "bulk.cancelled": Verb(_("cancelled a change of many accounts"), "circle-minus"),
+    "bulk.ended": Verb(
+        _("asked for the last of many accounts"),
+        "check",
+        _("A change of many accounts was asked for, account by account"),
+    ),
     "operation.cancelled": Verb(_("cancelled the operation"), "circle-minus"),
     "operation.retried": Verb(_("asked for it again"), "rotate"),
     "operation.decided": Verb(_("decided what happened"), "git-compare"),

@@ -1,0 +1,268 @@
+"""What people do with a change set: plan it, send it off, approve or refuse it, pause it, cancel it, plan again.
+
+A set of more than `ALONE` accounts, or any delete, needs a second person once there is one: somebody else who works
+here and whose role may do it. What they approve is the plan they saw, by its hash. The run itself is in
+`customers.bulk_run`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.bulk_plan import KIND_OF, Planner
+from customers.models import Account, ChangeSet, ChangeSetItem, Operation
+from customers.operations import UnableToAsk
+from customers.operations import cancel as cancel_operation
+from customers.poke import poke
+from customers.states import ROUTE_OF_KIND
+from portal import audit
+from portal.access.models import User
+from portal.access.permissions import allowed, roles_of
+
+S = ChangeSet.State
+I = ChangeSetItem.State  # noqa: E741 beside S
+RUN = "customers.run_change_set"
+# So many accounts one person may change alone, and so many one plan may hold.
+ALONE = 10
+MOST = 5000
+
+
+# --- Who may ----------------------------------------------------------------------------------------------------------
+
+
+def route_of(kind: str) -> str:
+    """The permission a set's changes need, for who asks and for who approves."""
+    wanted = KIND_OF.get(ChangeSet.Kind(kind))
+    return ROUTE_OF_KIND[wanted] if wanted else "customers:edit"
+
+
+def permit(person: User, kind: str) -> None:
+    if not person.is_active or not allowed(person.role, route_of(kind), "POST"):
+        raise UnableToAsk(_("Your role may not do this."))
+
+
+def others(person: User, kind: str) -> QuerySet[User]:
+    """Who else may approve: active, joined, of a role that may do it."""
+    may = User.objects.filter(is_active=True, role__in=roles_of(route_of(kind), "POST")).exclude(pk=person.pk)
+    return may.exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
+
+
+def over_the_line(kind: str, accounts: int) -> bool:
+    return kind == ChangeSet.Kind.DELETE or accounts > ALONE
+
+
+def needs_second(person: User, kind: str, accounts: int) -> bool:
+    return bool(settings.SECOND_PERSON) and over_the_line(kind, accounts) and others(person, kind).exists()
+
+
+# --- Planning ---------------------------------------------------------------------------------------------------------
+
+
+def plan(
+    *,
+    actor: User,
+    kind: str,
+    wanted: dict[str, Any],
+    account_ids: Iterable[int],
+    reason: str,
+    client_token: str,
+    now: datetime,
+    request: HttpRequest | None = None,
+) -> ChangeSet:
+    """One row for each account with what would become of it. Nothing is asked of anybody yet. The same token again
+    gives the same set. Raises `UnableToAsk`."""
+    permit(actor, kind)
+    if not reason.strip():
+        raise UnableToAsk(_("Say why. It is kept in the audit log."), field="reason")
+    chosen = set(account_ids)
+    if not chosen or len(chosen) > MOST:
+        raise UnableToAsk(_("Choose between 1 and %(most)d accounts.") % {"most": MOST})
+    if kind == ChangeSet.Kind.DELETE and len(chosen) > 1:
+        raise UnableToAsk(_("Accounts are deleted one at a time."))
+    asked = ChangeSet.objects.filter(requested_by=actor, client_token=client_token)
+    if existing := asked.first():
+        return existing
+    try:
+        with transaction.atomic():
+            made = ChangeSet.objects.create(
+                kind=kind, wanted=wanted, reason=reason.strip(), requested_by=actor, client_token=client_token,
+                created_at=now, not_before=now,
+            )  # fmt: skip
+            _write_rows(made, chosen, now)
+            ready = made.items.filter(state=I.READY).count()
+            told = {"what": kind, **wanted, "accounts": ready, "left": len(chosen) - ready}
+            audit.record(actor=actor, verb="bulk.planned", obj=made, after=told, reason=made.reason, request=request)
+    except IntegrityError:
+        if existing := asked.first():
+            return existing
+        raise
+    return made
+
+
+def _write_rows(made: ChangeSet, account_ids: Iterable[int], now: datetime) -> None:
+    rows = Planner(made.kind, made.wanted, made.reason, now=now).rows(account_ids)
+    items = [
+        ChangeSetItem(
+            change_set=made, account=row.account, version=row.account.version, before=row.before, after=row.after,
+            was=row.was, becomes="" if row.note else row.becomes, warnings=[] if row.note else row.warnings,
+            note=row.note, state=I.ASIDE if row.note else I.READY,
+        )
+        for row in rows
+    ]  # fmt: skip
+    ChangeSetItem.objects.bulk_create(items, batch_size=500)
+    made.plan_hash = hash_of(made)
+    made.save(update_fields=["plan_hash"])
+
+
+def hash_of(change_set: ChangeSet) -> str:
+    """Of all that is to be done, as the rows say it now."""
+    rows = change_set.items.exclude(state=I.ASIDE).order_by("account_id")
+    said = [change_set.kind, change_set.wanted, change_set.reason]
+    facts = rows.values_list("account_id", "version", "before", "after")
+    return sha256(json.dumps([said, [list(each) for each in facts]], sort_keys=True).encode()).hexdigest()
+
+
+def plan_again(
+    *, actor: User, change_set: ChangeSet, client_token: str, now: datetime, request: HttpRequest | None = None
+) -> ChangeSet:
+    """A new plan for the accounts that changed since: nothing of the old one's approval goes with it."""
+    moved = change_set.items.filter(state__in=(I.MOVED, I.FAILED)).values_list("account_id", flat=True)
+    return plan(
+        actor=actor, kind=change_set.kind, wanted=change_set.wanted, account_ids=list(moved),
+        reason=change_set.reason, client_token=client_token, now=now, request=request,
+    )  # fmt: skip
+
+
+# --- Sending off, and the second person ------------------------------------------------------------------------------
+
+
+def submit(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> ChangeSet:
+    """Apply the plan, or have it wait for a second person. Raises `UnableToAsk`."""
+    permit(actor, change_set.kind)
+    if actor.pk != change_set.requested_by_id:
+        raise UnableToAsk(_("Only who made the plan can send it off."))
+    with transaction.atomic():
+        ready = change_set.items.filter(state=I.READY).count()
+        if not ready:
+            raise UnableToAsk(_("There is nothing in this plan that can be done."))
+        second = needs_second(actor, change_set.kind, ready)
+        state = S.WAITING if second else S.RUNNING
+        if _step(change_set, (S.PLANNED,), state=state, second_person=second, not_before=now):
+            verb = "bulk.submitted" if second else "bulk.started"
+            told: dict[str, Any] = {"accounts": ready, "plan": change_set.plan_hash[:12]}
+            if not second and over_the_line(change_set.kind, ready):
+                told["alone"] = True
+            _tell(verb, change_set, actor, request, after=told)
+            if not second:
+                poke(RUN, change_set.pk)
+    change_set.refresh_from_db()
+    return change_set
+
+
+def approve(
+    *, actor: User, change_set: ChangeSet, plan_hash: str, now: datetime, request: HttpRequest | None = None
+) -> None:
+    """Start what another person planned. `plan_hash` is of the plan they looked at. Raises `UnableToAsk`."""
+    permit(actor, change_set.kind)
+    if actor.pk == change_set.requested_by_id:
+        raise UnableToAsk(_("Another person has to approve it: you asked for it."))
+    with transaction.atomic():
+        if not plan_hash == change_set.plan_hash == hash_of(change_set):
+            raise UnableToAsk(_("The plan is another than the one you looked at. Look at it again."))
+        facts = {"approved_by": actor, "approved_hash": plan_hash, "not_before": now}
+        if not _step(change_set, (S.WAITING,), state=S.RUNNING, **facts):
+            raise UnableToAsk(_("It does not wait for approval any more."))
+        _tell("bulk.approved", change_set, actor, request, after={"plan": plan_hash[:12]})
+        poke(RUN, change_set.pk)
+
+
+def refuse(
+    *, actor: User, change_set: ChangeSet, reason: str, now: datetime, request: HttpRequest | None = None
+) -> None:
+    permit(actor, change_set.kind)
+    if not reason.strip():
+        raise UnableToAsk(_("Say why: whoever asked reads it."), field="reason")
+    with transaction.atomic():
+        message = _("Refused by %(name)s: %(why)s") % {"name": actor, "why": reason.strip()}
+        if not _step(change_set, (S.WAITING,), state=S.REFUSED, message=message[:1000], finished_at=now):
+            raise UnableToAsk(_("It does not wait for approval any more."))
+        change_set.items.filter(state=I.READY).update(state=I.CANCELLED)
+        _tell("bulk.refused", change_set, actor, request, reason=reason.strip())
+
+
+def waiting_for(person: User) -> list[ChangeSet]:
+    """What this person could approve now, oldest first."""
+    waiting = ChangeSet.objects.filter(state=S.WAITING).exclude(requested_by=person).select_related("requested_by")
+    return [each for each in waiting.order_by("pk")[:50] if allowed(person.role, route_of(each.kind), "POST")]
+
+
+# --- Pause, go on, cancel ---------------------------------------------------------------------------------------------
+
+
+def pause(*, actor: User, change_set: ChangeSet, request: HttpRequest | None = None) -> None:
+    """Ask for nothing more for now. What is asked already goes on."""
+    permit(actor, change_set.kind)
+    with transaction.atomic():
+        if _step(change_set, (S.RUNNING,), state=S.PAUSED, message=""):
+            _tell("bulk.paused", change_set, actor, request)
+
+
+def resume(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> None:
+    permit(actor, change_set.kind)
+    with transaction.atomic():
+        if _step(change_set, (S.PAUSED,), state=S.RUNNING, message="", not_before=now):
+            _tell("bulk.resumed", change_set, actor, request)
+            poke(RUN, change_set.pk)
+
+
+def cancel(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> tuple[int, int]:
+    """Ask for nothing more, and take back what is still queued. Returns how many operations were cancelled and how many
+    go on because they were begun."""
+    permit(actor, change_set.kind)
+    with transaction.atomic():
+        before = (S.PLANNED, S.WAITING, S.RUNNING, S.PAUSED, S.ENDED)
+        if _step(change_set, before, state=S.CANCELLED, message="", finished_at=now):
+            left = change_set.items.filter(state=I.READY).update(state=I.CANCELLED)
+            _tell("bulk.cancelled", change_set, actor, request, after={"not_asked": left})
+    taken_back = begun = 0
+    for operation in Operation.objects.open().filter(change_set_item__change_set=change_set).order_by("pk"):
+        try:
+            cancel_operation(actor=actor, operation=operation, now=now, request=request)
+            taken_back += 1
+        except UnableToAsk:
+            begun += 1
+    return taken_back, begun
+
+
+def _step(change_set: ChangeSet, before: tuple[str, ...], **facts: Any) -> int:
+    """Every step of a set goes through this, so that of two at once one loses."""
+    changed = ChangeSet.objects.filter(pk=change_set.pk, state__in=before).update(**facts)
+    change_set.refresh_from_db()
+    return changed
+
+
+def _tell(verb: str, change_set: ChangeSet, actor: User, request: HttpRequest | None, **more: Any) -> None:
+    reason = more.pop("reason", change_set.reason)
+    audit.record(actor=actor, verb=verb, obj=change_set, reason=reason, request=request, **more)
+
+
+def ask_delete_of(*, actor: User, account: Account, without_reading: bool, **asked: Any) -> ChangeSet:
+    """A delete that waits for a second person: a set of one. Takes reason, client_token, now, request."""
+    made = plan(
+        actor=actor, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk],
+        wanted={"without_reading": without_reading}, **asked,
+    )  # fmt: skip
+    if made.state == S.PLANNED and (item := made.items.filter(state=I.ASIDE).first()):
+        raise UnableToAsk(item.note)
+    return submit(actor=actor, change_set=made, now=asked["now"], request=asked.get("request"))

@@ -1,0 +1,205 @@
+"""What one change would do to each of many accounts. Reads our own tables alone; the number of queries follows the
+number of chunks, not of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from customers import catalogue, holds, rights
+from customers.models import Account, ChangeSet, Hold, Operation
+from customers.models.account import AccountState, as_offerings, as_rows
+from customers.states import OPEN, OperationKind
+from portal.formats import number_text
+from portal.providers import AccountState as TheirState
+from portal.providers import Offering
+
+K = ChangeSet.Kind
+CHUNK = 500
+OF_OFFERINGS = (K.PACKAGE, K.ADDON_ADD, K.ADDON_REMOVE)
+OF_TAGS = (K.TAG_ADD, K.TAG_REMOVE)
+MOST_TAGS = 20
+# The kind of operation that each kind of set asks for. Tags are the customer's: they need none.
+KIND_OF = {
+    K.SUSPEND: OperationKind.SUSPEND, K.UNSUSPEND: OperationKind.UNSUSPEND, K.DELETE: OperationKind.DELETE,
+    K.PACKAGE: OperationKind.OFFERINGS, K.ADDON_ADD: OperationKind.OFFERINGS, K.ADDON_REMOVE: OperationKind.OFFERINGS,
+    K.CAP: OperationKind.SETTINGS,
+}  # fmt: skip
+
+
+class NotPossible(Exception):
+    """Why this account is left as it is."""
+
+
+@dataclass
+class Row:
+    account: Account
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+    was: str = ""
+    becomes: str = ""
+    warnings: list[str] = field(default_factory=list)
+    note: str = ""
+
+
+class Planner:
+    def __init__(self, kind: str, wanted: dict[str, Any], reason: str, *, now: datetime) -> None:
+        self.kind, self.wanted, self.reason, self.now = K(kind), wanted, reason, now
+        self._known: dict[int, dict[str, catalogue.Choice]] = {}
+        self._customers: set[int] = set()
+
+    def rows(self, account_ids: Iterable[int]) -> Iterator[Row]:
+        waiting = iter(sorted(set(account_ids)))
+        while chunk := list(islice(waiting, CHUNK)):
+            yield from self._chunk(chunk)
+
+    def _chunk(self, account_ids: list[int]) -> list[Row]:
+        accounts = Account.objects.filter(pk__in=account_ids).select_related("customer", "connection").order_by("pk")
+        under_way: dict[int, list[Operation]] = {}
+        for each in Operation.objects.filter(account__in=account_ids, state__in=OPEN).order_by("pk"):
+            under_way.setdefault(each.account_id, []).append(each)
+        held = holds.held(account_ids, now=self.now) if self.kind == K.SUSPEND else {}
+        return [self._row(each, under_way.get(each.pk, []), held.get(each.pk)) for each in accounts]
+
+    def _row(self, account: Account, under_way: list[Operation], hold: Hold | None) -> Row:
+        row = Row(account, before=base_of(account, self.kind))
+        try:
+            if self.kind in OF_TAGS:
+                self._tags(row)
+                return row
+            self._look(row, under_way, hold)
+            if self.kind in OF_OFFERINGS:
+                self._offerings(row)
+            elif self.kind == K.CAP:
+                self._cap(row)
+            else:
+                self._state(row)
+        except NotPossible as refusal:
+            row.note = str(refusal)[:500]
+        return row
+
+    def _look(self, row: Row, under_way: list[Operation], hold: Hold | None) -> None:
+        """What speaks against any change at the provider, or is to be thought of."""
+        account, kind = row.account, KIND_OF[self.kind]
+        if not account.provider_id:
+            raise NotPossible(_("The account does not exist at the provider yet."))
+        if account.state == AccountState.DELETED:
+            raise NotPossible(_("The account is deleted."))
+        if hold:
+            raise NotPossible(_("Held by %(name)s: %(why)s") % {"name": hold.owner, "why": hold.reason})
+        for each in under_way:
+            if each.kind in (kind, OperationKind.DELETE):
+                words = {"kind": each.get_kind_display(), "code": each.code}
+                raise NotPossible(_("%(kind)s is under way already: %(code)s.") % words)
+        if scope := rights.missing_scope(account.connection, kind):
+            raise NotPossible(rights.missing_text(account.connection, scope))
+        if under_way:
+            row.warnings.append(_("Waits its turn behind %(code)s.") % {"code": under_way[0].code})
+        if account.connection.paused:
+            row.warnings.append(_("%(name)s is paused: it waits.") % {"name": account.connection.name})
+
+    def _state(self, row: Row) -> None:
+        account, can = row.account, row.account.connection.capabilities
+        target = {K.SUSPEND: AccountState.STOPPED_BY_US, K.UNSUSPEND: AccountState.ACTIVE}.get(
+            self.kind, AccountState.DELETED
+        )
+        row.was, row.becomes = str(AccountState(account.state).label), str(target.label)
+        if self.kind != K.DELETE:
+            if TheirState.STOPPED_BY_US not in can.writable_states:
+                raise NotPossible(_("%(provider)s has no way to suspend an account.") % {"provider": can.label})
+            if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
+                raise NotPossible(_("%(provider)s stopped this account itself.") % {"provider": can.label})
+            if account.state == account.desired_state == target:
+                raise NotPossible(_("No change needed."))
+        if self.kind == K.SUSPEND and can.reason_is_shown and len(self.reason) > can.reason_max:
+            raise NotPossible(_("The customer reads the reason, and it is too long for %s.") % can.label)
+        row.after = {"state": target.value}
+
+    def _offerings(self, row: Row) -> None:
+        account = row.account
+        connection, name = account.connection, self.wanted["offering"]
+        if not connection.capabilities.offerings:
+            raise NotPossible(_("%(provider)s has no packages.") % {"provider": connection.provider_label})
+        if account.offerings is None:
+            raise NotPossible(_("The account's offerings were not read yet."))
+        if connection.pk not in self._known:
+            self._known[connection.pk] = catalogue.known(connection)
+        known = self._known[connection.pk]
+        choice = known.get(name)
+        if self.kind != K.ADDON_REMOVE and (choice is None or not choice.sold):
+            raise NotPossible(_("%(name)s does not sell this.") % {"name": connection.name})
+        before = as_offerings(account.offerings)
+        after = self._list(before)
+        if as_rows(after) == as_rows(before):
+            raise NotPossible(_("No change needed."))
+        if account.desired_offerings != as_rows(before):
+            row.warnings.append(_("What the provider has differs from what was wanted: see the drift board."))
+        changes = catalogue.compare(connection, before, after, used=account.usage_used, catalogue=known)
+        row.warnings += [" ".join(filter(None, (_("Loses %s.") % loss.what, loss.detail))) for loss in changes.losses]
+        row.was, row.becomes = _names(before), _names(after)
+        row.after = {"offerings": as_rows(after)}
+
+    def _list(self, before: list[Offering]) -> list[Offering]:
+        name = self.wanted["offering"]
+        if self.kind == K.PACKAGE:
+            return [Offering(name, "package", 1), *(each for each in before if each.type != "package")]
+        if self.kind == K.ADDON_REMOVE:
+            return [each for each in before if each.name != name or each.type != "addon"]
+        return before if any(each.name == name for each in before) else [*before, Offering(name, "addon", 1)]
+
+    def _cap(self, row: Row) -> None:
+        account, cap = row.account, self.wanted["cap"]
+        if not account.connection.capabilities.settings:
+            raise NotPossible(_("%(provider)s has no monthly cap.") % {"provider": account.provider_label})
+        if account.settings is None:
+            raise NotPossible(_("The account's settings were not read yet."))
+        row.was, row.becomes = _cap_words(account.settings["monthly_cap"]), _cap_words(cap)
+        if account.settings["monthly_cap"] == cap == account.desired_settings.get("monthly_cap", cap):
+            raise NotPossible(_("No change needed."))
+        if cap and account.usage_used is None:
+            row.warnings.append(_("This cycle's use is not read."))
+        elif cap and account.usage_used is not None and account.usage_used > cap:
+            row.warnings.append(_("%s are used in this cycle already.") % number_text(account.usage_used))
+        row.after = {"monthly_cap": cap}
+
+    def _tags(self, row: Row) -> None:
+        customer, tag = row.account.customer, self.wanted["tag"]
+        if customer.pk in self._customers:
+            raise NotPossible(_("Another account of this customer stands in the plan."))
+        self._customers.add(customer.pk)
+        there = any(each.casefold() == tag.casefold() for each in customer.tags)
+        row.was = ", ".join(customer.tags)[:500]
+        if there == (self.kind == K.TAG_ADD):
+            raise NotPossible(_("No change needed."))
+        if self.kind == K.TAG_ADD and len(customer.tags) >= MOST_TAGS:
+            raise NotPossible(_("The customer has %d tags, the most there may be.") % MOST_TAGS)
+        kept = [each for each in customer.tags if each.casefold() != tag.casefold()]
+        row.after = {"tags": [*kept, tag] if self.kind == K.TAG_ADD else kept}
+        row.becomes = ", ".join(row.after["tags"])[:500]
+
+
+def base_of(account: Account, kind: str) -> dict[str, Any]:
+    """The part of the account that the change starts from. Where it is another when applied, the plan is out of date;
+    the account's version alone does not tell what the provider or a reading changed."""
+    if kind in OF_TAGS:
+        return {"tags": account.customer.tags}
+    if kind in OF_OFFERINGS:
+        return {"offerings": account.offerings}
+    return {"settings": account.settings} if kind == K.CAP else {"state": account.state}
+
+
+def _names(offerings: list[Offering]) -> str:
+    labels = [
+        catalogue.label_of(each["name"]) + (f" x {each['quantity']}" if each["quantity"] > 1 else "")
+        for each in as_rows(offerings)
+    ]
+    return ", ".join(labels)[:500]
+
+
+def _cap_words(cap: int) -> str:
+    return _("%s a month") % number_text(cap) if cap else _("No cap")

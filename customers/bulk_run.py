@@ -1,0 +1,150 @@
+"""The run over a change set: account by account, each asked for as a click would ask, in one transaction with its row.
+
+One worker holds a run at a time; one that dies leaves rows that are still to be changed, and whoever comes next goes on
+there. Only so many operations of a run are open at once: people's own clicks do not stand behind thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from customers import holds
+from customers.bulk import RUN, I, S, hash_of, route_of
+from customers.bulk_plan import OF_OFFERINGS, OF_TAGS, base_of
+from customers.models import Account, ChangeSet, ChangeSetItem, Operation
+from customers.models.account import as_offerings
+from customers.operations import (
+    StaleVersion,
+    UnableToAsk,
+    ask_delete,
+    ask_offerings,
+    ask_settings,
+    ask_suspend,
+    ask_unsuspend,
+)
+from customers.people import UnableToChange, edit_customer
+from portal import audit
+from portal.access.models import User
+from portal.access.permissions import allowed
+
+__all__ = ["RUN", "due", "run"]
+
+K = ChangeSet.Kind
+LEASE = timedelta(seconds=60)
+CHUNK_SECONDS = 10.0
+OPEN_AT_ONCE = 40
+LOOK_AGAIN = timedelta(seconds=5)
+AT_ONCE = 20
+
+
+class Moved(Exception):
+    """The account is not as the plan saw it."""
+
+
+def due(*, now: datetime) -> list[int]:
+    return list(_due(now).order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
+
+
+def _due(now: datetime) -> QuerySet[ChangeSet]:
+    free = Q(lease_until=None) | Q(lease_until__lte=now)
+    return ChangeSet.objects.filter(free, state=S.RUNNING, not_before__lte=now)
+
+
+def run(change_set_id: int, *, clock: Callable[[], datetime] = timezone.now, seconds: float = CHUNK_SECONDS) -> None:
+    """Ask for what is to be changed until the time is up. Safe to call at any time, twice, by two at once."""
+    change_set = _claim(change_set_id, clock())
+    if change_set is None:
+        return
+    mine = ChangeSet.objects.filter(pk=change_set.pk, fence=change_set.fence)
+    if why := _not_any_more(change_set):
+        mine.filter(state=S.RUNNING).update(state=S.PAUSED, message=why[:1000])
+    until = monotonic() + seconds
+    while monotonic() < until:
+        if Operation.objects.open().filter(change_set_item__change_set=change_set).count() >= OPEN_AT_ONCE:
+            mine.update(not_before=clock() + LOOK_AGAIN)
+            break
+        if not _next(change_set, mine, clock()):
+            break
+    mine.update(lease_until=None)
+
+
+def _claim(change_set_id: int, now: datetime) -> ChangeSet | None:
+    free = _due(now).filter(pk=change_set_id)
+    change_set = free.select_related("requested_by", "approved_by").first()
+    if change_set is None:
+        return None
+    if free.filter(fence=change_set.fence).update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
+        return None
+    change_set.fence += 1
+    return change_set
+
+
+def _not_any_more(change_set: ChangeSet) -> str:
+    """What stops the run as a whole; "" when nothing does. People and plan are looked at again for every chunk."""
+    people: list[User] = [each for each in (change_set.requested_by, change_set.approved_by) if each]
+    for person in people:
+        if not person.is_active or not allowed(person.role, route_of(change_set.kind), "POST"):
+            return _("%(name)s may not do this any more.") % {"name": person}
+    if change_set.second_person and not change_set.approved_hash == change_set.plan_hash == hash_of(change_set):
+        return _("The plan is another than the one that was approved. Cancel it and plan again.")
+    return ""
+
+
+def _next(change_set: ChangeSet, mine: QuerySet[ChangeSet], now: datetime) -> bool:
+    """One account, or the end. The set's row is written first and so held until the end: whoever pauses, cancels or
+    takes the run over comes before this account or after it, never between."""
+    with transaction.atomic():
+        if not mine.filter(state=S.RUNNING).update(lease_until=now + LEASE):
+            return False
+        item = change_set.items.filter(state=I.READY).first()
+        if item is None:
+            mine.update(state=S.ENDED, finished_at=now)
+            audit.record(actor=None, verb="bulk.ended", obj=change_set, reason=change_set.reason)
+            return False
+        facts: dict[str, Any] = {"state": I.ASKED, "note": ""}
+        try:
+            facts["operation"] = _ask(change_set, item, now)
+        except (Moved, StaleVersion):
+            facts |= {"state": I.MOVED, "note": _("It changed since the plan was made.")}
+        except (UnableToAsk, UnableToChange) as refusal:
+            facts |= {"state": I.FAILED, "note": str(refusal)[:500]}
+        ChangeSetItem.objects.filter(pk=item.pk, state=I.READY).update(**facts)
+    return True
+
+
+def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation | None:
+    account = (
+        Account.objects.select_for_update(of=("self",)).select_related("customer", "connection").get(pk=item.account_id)
+    )
+    kind, actor = K(change_set.kind), change_set.requested_by
+    if kind in OF_TAGS:
+        if base_of(account, kind) != item.before:
+            raise Moved
+        edit_customer(actor=actor, customer=account.customer, facts=item.after, now=now)
+        return None
+    if account.version != item.version or base_of(account, kind) != item.before:
+        raise Moved
+    common: dict[str, Any] = {
+        "actor": actor, "account": account, "reason": change_set.reason, "now": now,
+        "client_token": f"bulk:{change_set.public_id.hex}:{account.pk}",
+    }  # fmt: skip
+    if kind in OF_OFFERINGS:
+        return ask_offerings(
+            base=as_offerings(item.before["offerings"]), offerings=as_offerings(item.after["offerings"]),
+            version=item.version, **common,
+        )  # fmt: skip
+    if kind == K.CAP:
+        return ask_settings(base=item.before["settings"], changes=item.after, version=item.version, **common)
+    if kind == K.DELETE:
+        return ask_delete(without_reading=bool(change_set.wanted.get("without_reading")), **common)
+    if kind == K.SUSPEND and (hold := holds.held([account.pk], now=now).get(account.pk)):
+        raise UnableToAsk(_("Held by %(name)s: %(why)s") % {"name": hold.owner, "why": hold.reason})
+    return (ask_suspend if kind == K.SUSPEND else ask_unsuspend)(**common)

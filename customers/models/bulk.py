@@ -1,0 +1,122 @@
+"""One change for many accounts: a plan with a row for each, then a run over the rows that can be done.
+
+Nothing outside `customers.bulk`, `customers.bulk_plan` and `customers.bulk_run` writes these rows.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from customers.models.account import Account
+from customers.models.operation import Operation
+
+
+class ChangeSet(models.Model):
+    class Kind(models.TextChoices):
+        SUSPEND = "suspend", _("Suspend")
+        UNSUSPEND = "unsuspend", _("Unsuspend")
+        PACKAGE = "package", _("Change package")
+        ADDON_ADD = "addon_add", _("Add an add-on")
+        ADDON_REMOVE = "addon_remove", _("Remove an add-on")
+        CAP = "cap", _("Set monthly cap")
+        TAG_ADD = "tag_add", _("Add a tag")
+        TAG_REMOVE = "tag_remove", _("Take a tag off")
+        DELETE = "delete", _("Delete account")
+
+    class State(models.TextChoices):
+        PLANNED = "planned", _("To be looked through")
+        WAITING = "waiting", _("Waits for a second person")
+        RUNNING = "running", _("Running")
+        PAUSED = "paused", _("Paused")
+        ENDED = "ended", _("All asked")
+        CANCELLED = "cancelled", _("Cancelled")
+        REFUSED = "refused", _("Refused")
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    # What is wanted of every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"} or {}.
+    wanted = models.JSONField(default=dict, blank=True)
+    reason = models.CharField(max_length=1000)
+    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_sets")
+    client_token = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    # Of everything that is to be done. An approval names the hash it was given for.
+    plan_hash = models.CharField(max_length=64, default="", blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PLANNED)
+    second_person = models.BooleanField(default=False)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    approved_hash = models.CharField(max_length=64, default="", blank=True)
+    # Why it was refused, is paused or waits.
+    message = models.CharField(max_length=1000, default="", blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    fence = models.PositiveIntegerField(default=0)
+    not_before = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(fields=("requested_by", "client_token"), name="change_set_asked_once"),
+            models.CheckConstraint(
+                condition=Q(approved_by=None) | ~Q(approved_by=F("requested_by")), name="change_set_second_is_another"
+            ),
+            models.CheckConstraint(
+                condition=Q(approved_by=None, approved_hash="") | (Q(approved_by__isnull=False) & ~Q(approved_hash="")),
+                name="change_set_approval_names_a_plan",
+            ),
+            models.CheckConstraint(
+                condition=Q(second_person=False)
+                | Q(approved_by__isnull=False)
+                | ~Q(state__in=("running", "paused", "ended")),
+                name="change_set_runs_once_approved",
+            ),
+        ]
+        indexes = [models.Index(fields=("state", "not_before"), name="change_set_due")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def code(self) -> str:
+        return f"cs_{self.public_id.hex[:6]}"
+
+
+class ChangeSetItem(models.Model):
+    class State(models.TextChoices):
+        READY = "ready", _("To be changed")
+        ASIDE = "aside", _("Left as it is")
+        ASKED = "asked", _("Asked")
+        MOVED = "moved", _("Changed since the plan")
+        FAILED = "failed", _("Not possible any more")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    change_set = models.ForeignKey(ChangeSet, on_delete=models.CASCADE, related_name="items")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    # The account as the plan saw it.
+    version = models.PositiveIntegerField()
+    before = models.JSONField(default=dict, blank=True)
+    after = models.JSONField(default=dict, blank=True)
+    # The difference in words, what to think of first, and why it was left aside, skipped or refused.
+    was = models.CharField(max_length=500, default="", blank=True)
+    becomes = models.CharField(max_length=500, default="", blank=True)
+    warnings = models.JSONField(default=list, blank=True)
+    note = models.CharField(max_length=500, default="", blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.READY)
+    operation = models.OneToOneField(
+        Operation, null=True, blank=True, on_delete=models.PROTECT, related_name="change_set_item"
+    )
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [models.UniqueConstraint(fields=("change_set", "account"), name="change_set_item_once")]
+        indexes = [models.Index(fields=("change_set", "state"), name="change_set_item_state")]
+
+    def __str__(self) -> str:
+        return f"{self.change_set_id}/{self.account_id} {self.state}"
