@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.stage import Stage
-from tests.journeys.processes import ROOT
 
 ENDED = ("succeeded", "failed", "cancelled")
 STATES = {"active": ("activated", "active"), "stopped_by_us": ("deactivated", "suspended")}
@@ -59,7 +56,7 @@ def judge(stage: Stage, acknowledged: set[int]) -> Verdict:
         _as_wanted(row, there, verdict)
     _keys(stage, rows, verdict)
     _intents(stage, verdict)
-    verdict.invariants += _invariants(stage)
+    verdict.invariants += stage.ask("broken")
     return verdict
 
 
@@ -133,14 +130,6 @@ def _intents(stage: Stage, verdict: Verdict) -> None:
     checks = 1  # one create is made by the check of the AhaSend connection, to see whether it may
     if sum(heard.values()) - checks > attempts.get("create", 0):
         verdict.without_intent.append(f"{dict(heard)} creates were heard, {attempts.get('create', 0)} were intended")
-
-
-def _invariants(stage: Stage) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "manage.py", "check_invariants"], cwd=ROOT, env=stage.portal.env, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    return [] if done.returncode == 0 else [line for line in done.stdout.splitlines() if " holds " not in line]
 
 
 def as_text(verdict: Verdict) -> str:

@@ -165,6 +165,7 @@ class Killer:
             if not any(counts.get(state) for state in ("queued", "claimed", "sending", "unknown")):
                 return
             self._pass_time(self.stage.ask("next_due") + 1)
+            self.stage.ask("tick")
 
     def _settle_down(self, seconds: float = 20.0) -> None:
         """Until nothing is due and nobody is at it."""
