@@ -117,7 +117,9 @@ class SubDesk(Desk):
             waiting = [each for each in rows if not is_at_rest(each)]
             if not waiting or self.now > end:
                 break
-            due = [row.lease_until or row.not_before for row in waiting]
+            # What follows another operation is due long before its turn comes: time goes by to its leader's.
+            first = [row for row in waiting if row.follows is None or row.follows.is_final] or waiting
+            due = [row.lease_until or row.not_before for row in first]
             # Where something else holds them back, such as an open breaker, more time goes by at once.
             self.pass_time(max((min(due) - self.now).total_seconds() + 1, 1 if moved else 20))
         for each in operations:
