@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +14,12 @@ from tests.simulation.world import Home, at_home
 
 @pytest.fixture(scope="module")
 def home(django_db_setup: None, django_db_blocker: Any) -> Iterator[Home]:
-    """On SQLite in memory, whatever the suite runs on; its tables are copied from the suite's database if that is
-    SQLite too."""
+    """On SQLite in memory, whatever the suite runs on. Its tables are copied from the suite's database where that has
+    them; they are made where no test of this run asked for a database."""
     with django_db_blocker.unblock():
         suite = connections["default"]
         if suite.vendor != "sqlite":
             pytest.skip("the simulation has a database of its own: once per run is enough")
-        tables = sqlite3.connect(f"file:{suite.settings_dict['NAME']}?mode=ro", uri=True)
-        try:
-            with at_home(furnish, migrated=tables) as there:
-                yield there
-        finally:
-            tables.close()
+        made = suite.introspection.table_names()
+        with at_home(furnish, migrated=suite.connection if made else None) as there:
+            yield there

@@ -13,6 +13,7 @@ from tests.simulation.seeds import run
 from tests.simulation.world import Home
 
 pytestmark = pytest.mark.xdist_group("simulation")
+
 FIRST, COUNT = int(os.environ.get("SIMULATED_FROM", "0")), int(os.environ.get("SIMULATED_SEEDS", "24"))
 # 15: a clock set back made a cancelled operation look as if it had moved after its end (I8).
 KEPT = (15,)
