@@ -119,9 +119,8 @@ def cancel(*, actor: User, schedule: Schedule, now: datetime, request: HttpReque
     """Take what waits off the calendar. Loses politely to its time. Raises `UnableToAsk`."""
     permit_role(actor, OperationKind(schedule.kind))
     with transaction.atomic():
-        if not waiting(schedule.pk).update(
-            state=S.CANCELLED, ended_at=now, outcome=_("By %(name)s.") % {"name": actor}
-        ):
+        ended = {"state": S.CANCELLED, "ended_at": now, "outcome": _("By %(name)s.") % {"name": actor}}
+        if not waiting(schedule.pk).update(**ended):
             raise UnableToAsk(_("Its time has come already. It can't be cancelled any more."))
         tell(schedule, "schedule.cancelled", actor=actor, before=_told(schedule), request=request)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Count, Exists, Min, OuterRef
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -21,7 +21,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from customers import invariants
-from customers.models import Heartbeat, InvariantCheck, Operation, Takeover
+from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Takeover
 from customers.models.breaker import at_work
 from customers.models.sighting import Scan
 from customers.poke import poke
@@ -107,7 +107,14 @@ def also_look_at(work: Callable[[datetime], Work]) -> None:
 
 
 def all_work(*, now: datetime) -> list[Work]:
-    return [_operations(now), _settling(now), _walks(now), _takeovers(now), *(work(now) for work in _ALSO)]
+    return [
+        _operations(now),
+        _settling(now),
+        _walks(now),
+        _takeovers(now),
+        _schedules(now),
+        *(work(now) for work in _ALSO),
+    ]
 
 
 def _operations(now: datetime) -> Work:
@@ -152,6 +159,13 @@ def _takeovers(now: datetime) -> Work:
         _("Existing accounts to take over"), due.count(), due.values_list("not_before", flat=True).first(),
         runs.filter(lease_until__gte=now).count(), runs.filter(lease_until__lt=now).count(), "customers:orphans",
     )  # fmt: skip
+
+
+def _schedules(now: datetime) -> Work:
+    """Changes of the calendar whose time has come. Taking one is a moment, so nothing holds them."""
+    due = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now)
+    found = due.aggregate(n=Count("pk"), oldest=Min("due_at"))
+    return Work(_("Changes of the calendar"), found["n"], found["oldest"], 0, 0, "customers:coming")
 
 
 # --- The nightly check --------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -24,6 +25,13 @@ KIND_WORDS = {
     K.UNSUSPEND: gettext_lazy("Unsuspend"),
     K.OFFERINGS: gettext_lazy("Change the package; add-ons stay"),
 }
+
+
+# A year typed by mistake is told as that, before any arithmetic with it.
+SANE = [
+    MinValueValidator(date(2000, 1, 1), message=gettext_lazy("Check the year.")),
+    MaxValueValidator(date(2200, 1, 1), message=gettext_lazy("Check the year.")),
+]
 
 
 def moment_of(day: date, clock: time, zone: tzinfo) -> datetime:
@@ -49,17 +57,20 @@ class ScheduleForm(forms.Form):
         label=gettext_lazy("What is to happen"), widget=forms.RadioSelect,
         error_messages={"required": gettext_lazy("Choose what is to happen.")},
     )  # fmt: skip
-    package = forms.ChoiceField(label=gettext_lazy("New package"), required=False)
+    package = forms.ChoiceField(
+        label=gettext_lazy("New package"), error_messages={"required": gettext_lazy("Choose the new package.")}
+    )
     when = forms.ChoiceField(
         label=gettext_lazy("When"), widget=forms.RadioSelect,
         error_messages={"required": gettext_lazy("Choose when.")},
     )  # fmt: skip
     on = forms.DateField(
-        label=gettext_lazy("Day"), required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
-    )
+        label=gettext_lazy("Day"), validators=SANE, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        error_messages={"required": gettext_lazy("On which day?")},
+    )  # fmt: skip
     at = forms.TimeField(
-        label=gettext_lazy("Time"), required=False, initial="09:00",
-        widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+        label=gettext_lazy("Time"), initial="09:00", widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+        error_messages={"required": gettext_lazy("At what time?")},
     )  # fmt: skip
     reason = forms.CharField(
         label=gettext_lazy("Reason"), max_length=1000, widget=forms.Textarea(attrs={"rows": 2}),
@@ -84,6 +95,8 @@ class ScheduleForm(forms.Form):
             self.fields["when"].initial = DAY
         if len(self.kinds) == 1:
             self.fields["kind"].initial = self.kinds[0].value
+        for name, of, value in (("package", "kind", K.OFFERINGS), ("on", "when", DAY), ("at", "when", DAY)):
+            self.fields[name].required = not self.is_bound or self.data.get(of) == value
 
     @property
     def changes_packages(self) -> bool:
@@ -91,16 +104,10 @@ class ScheduleForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        if cleaned.get("kind") == K.OFFERINGS and not cleaned.get("package") and "package" not in self.errors:
-            self.add_error("package", _("Choose the new package."))
         cleaned["due_at"] = None
         if cleaned.get("when") == DAY and not self.errors.keys() & {"on", "at"}:
-            if not cleaned.get("on"):
-                self.add_error("on", _("On which day?"))
-                return cleaned
             try:
-                zone = timezone.get_current_timezone()
-                cleaned["due_at"] = moment_of(cleaned["on"], cleaned.get("at") or time(), zone)
+                cleaned["due_at"] = moment_of(cleaned["on"], cleaned["at"], timezone.get_current_timezone())
             except forms.ValidationError as error:
                 self.add_error("at", error)
         return cleaned
@@ -139,7 +146,7 @@ def start_of(schedule: Schedule) -> dict[str, Any]:
 
 class HoldForm(forms.Form):
     last_on = forms.DateField(
-        label=gettext_lazy("Last day"), required=False,
+        label=gettext_lazy("Last day"), required=False, validators=SANE,
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )  # fmt: skip
     reason = forms.CharField(

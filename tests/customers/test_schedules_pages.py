@@ -91,6 +91,13 @@ def test_what_was_typed_stays_with_what_is_wrong(client: Client, account: Accoun
     assert not Schedule.objects.exists()
 
 
+def test_a_year_out_of_all_bounds_is_an_error_of_the_form(client: Client, account: Account) -> None:
+    for day in ("9999-12-31", "0001-01-01"):
+        said = {"kind": "suspend", "when": "day", "on": day, "at": "23:59", "reason": "Due"}
+        assert "Check the year." in text_of(post(client, "schedule-new", account, **said))
+        assert "Check the year." in text_of(post(client, "hold-place", account, last_on=day, reason="Due"))
+
+
 def test_a_package_at_the_cycles_end_and_where_that_is_not_known(client: Client, account: Account) -> None:
     url = reverse("customers:schedule-new", args=[account.public_id])
     assert "At the end of the cycle" in text_of(client.get(url))
