@@ -1,21 +1,41 @@
-"""kombu's Redis broker, with a channel that can be left behind when Redis is gone.
+"""kombu's Redis broker, with a channel that outlives the death and the silence of Redis.
 
-Where a worker holds messages while Redis dies, kombu closes its channel twice: the first attempt fails half way, the
-second wants to give the messages back over a connection that is not there any more, and the worker ends ("Unrecoverable
-error: AttributeError"; seen with kombu 5.7.0). The same happens to a task that ends afterwards and is acknowledged on
-the channel of old. Neither is worth anything here: what a lost message pointed at is found in the database.
+Seen with kombu 5.7.0. Where a worker holds messages while Redis dies, its channel is closed twice: the first attempt
+fails half way, the second wants to give the messages back over a connection that is gone, and the worker ends
+("Unrecoverable error: AttributeError"). And where Redis stands still while a task ends, acknowledging it times out
+("Couldn't ack") and the message counts as held for ever: as many of them as the worker may hold, and it takes nothing
+any more, without a word. No message is worth that: what a lost or repeated one points at is found in the database.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 
 SCHEMES = ("redis", "rediss")
 
 
+class QoS(redis.QoS):
+    """What Redis could not be told is let go here all the same; it comes again after the visibility timeout."""
+
+    def ack(self, delivery_tag: Any) -> None:
+        try:
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+        except Exception:
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            raise
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        try:
+            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+        except Exception:
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+            raise
+
+
 class Channel(redis.Channel):
+    QoS = QoS
     do_restore = False
 
     def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:

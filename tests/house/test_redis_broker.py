@@ -43,3 +43,21 @@ def test_a_message_held_while_redis_dies_is_left_behind(own_redis: Redis) -> Non
     message.ack_log_error(None, ())  # the task has ended meanwhile
     channel.basic_reject(message.delivery_tag)
     assert channel.closed
+
+
+@pytest.mark.parametrize("how", ["ack", "reject"])
+def test_what_could_not_be_acknowledged_is_not_held_for_ever(own_redis: Redis, how: str) -> None:
+    with Connection(own_redis.url) as connection:
+        with connection.SimpleQueue("ops") as queue:
+            queue.put({"look": 17})
+        channel = connection.default_channel
+        channel.basic_qos(0, 1, False)
+        bound = Queue("ops")(channel)
+        bound.declare()
+        message = bound.get()
+        assert message is not None
+        assert not channel.qos.can_consume()
+        own_redis.stop(kill=True)
+        with pytest.raises(connection.connection_errors):
+            getattr(message, how)()
+        assert channel.qos.can_consume()
