@@ -72,9 +72,12 @@ def _seeds(first: int, count: int) -> int:
 
 def _matrix() -> int:
     _set_up()
+    from tests.simulation.asking import furnish  # noqa: PLC0415
     from tests.simulation.matrix import table  # noqa: PLC0415
+    from tests.simulation.world import at_home  # noqa: PLC0415
 
-    return table(_say)
+    with at_home(furnish) as home:
+        return table(home, _say)
 
 
 def _bugs() -> int:

@@ -69,18 +69,18 @@ class Wire:
         if changes and operation is not None:
             self.look(operation)
         self.stop("request_left")
-        before = self._newest() if changes else {}
+        before = self.newest() if changes else {}
         reply = self.app.handle(_request(prepared))
         if changes:
-            self.changes.append(Change(operation, str(prepared.method), prepared.path_url, self._since(before)))
+            self.changes.append(Change(operation, str(prepared.method), prepared.path_url, self.since(before)))
         self.stop("answer_begun")
         return self._deliver(reply)
 
-    def _newest(self) -> dict[str, int]:
+    def newest(self) -> dict[str, int]:
         db = self.app.store.db
         return {table: db.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0] for table in TABLES}  # noqa: S608
 
-    def _since(self, before: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
+    def since(self, before: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
         db: sqlite3.Connection = self.app.store.db
         return tuple(
             (TABLES[table], row["id"])
