@@ -47,8 +47,12 @@ def route_of(kind: str) -> str:
     return ROUTE_OF_KIND[wanted] if wanted else "customers:edit"
 
 
+def may(person: User, kind: str) -> bool:
+    return person.is_active and allowed(person.role, route_of(kind), "POST")
+
+
 def permit(person: User, kind: str) -> None:
-    if not person.is_active or not allowed(person.role, route_of(kind), "POST"):
+    if not may(person, kind):
         raise UnableToAsk(_("Your role may not do this."))
 
 
@@ -257,7 +261,7 @@ def _tell(verb: str, change_set: ChangeSet, actor: User, request: HttpRequest | 
     audit.record(actor=actor, verb=verb, obj=change_set, reason=reason, request=request, **more)
 
 
-def ask_delete_of(*, actor: User, account: Account, without_reading: bool, **asked: Any) -> ChangeSet:
+def ask_delete_of(*, actor: User, account: Account, without_reading: bool = False, **asked: Any) -> ChangeSet:
     """A delete that waits for a second person: a set of one. Takes reason, client_token, now, request."""
     made = plan(
         actor=actor, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk],

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing.queries.runs import home_runs
+from customers.queries.bulk import waiting_sets
 from customers.queries.home import home_page, running_now
 from customers.queries.schedules import skipped_of
 from customers.views.common import person
@@ -20,4 +21,5 @@ def home(request: HttpRequest) -> HttpResponse:
     found = home_page()
     skipped = skipped_of(person(request), now=timezone.now())
     context = {"home": found, "running": found.running, "runs": home_runs(), "skipped": skipped}
+    context["approve"] = waiting_sets(person(request))
     return render(request, "home.html", context)

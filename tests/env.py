@@ -14,6 +14,8 @@ from tests.support.postgres import Postgres
 KEYS = {
     "PORTAL_ENV": "development",
     "PORTAL_DEMO": "0",
+    # One person may delete here; tests of the second person turn it on.
+    "SECOND_PERSON": "0",
     "SECRET_KEY": "test-only-secret-key-that-signs-nothing-outside-the-test-run-0123456789",
     "FIELD_KEYS": "t1:" + base64.b64encode(b"test-only-field-key-of-32-bytes!").decode(),
     "AUDIT_KEY": "test-only-audit-key-of-enough-length-0123456789",

@@ -16,12 +16,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from customers import holds, observations, rights
+from customers import bulk, holds, observations, rights
 from customers.forms import actions as forms
 from customers.forms.offerings import new_token
 from customers.forms.schedules import HeldForm
 from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
-from customers.models import Account, Hold, Operation
+from customers.models import Account, ChangeSet, Hold, Operation
 from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
 from customers.states import OperationKind, OperationState
 from customers.views.common import SeeOther, account_or_404, go_to, is_fragment, open_kind_of, open_operation_of, person
@@ -125,18 +125,27 @@ def _do(
         form = form_class(why=deed.why, initial={"client_token": new_token()}, **facts)
         return _question(request, account, deed, form, **shown)
     form = form_class(request.POST, why=deed.why, **facts)
+    waits_for_second = _waits_for_second(request, deed)
     if form.is_valid():
         extra = {"without_reading": True} if facts.get("without_reading") else asked_with or {}
         try:
-            deed.ask(
+            asked: Any = (bulk.ask_delete_of if waits_for_second else deed.ask)(
                 actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(),
                 client_token=form.cleaned_data["client_token"], request=request, **extra,
             )  # fmt: skip
         except UnableToAsk as refusal:
             form.add_error("reason" if refusal.field == "reason" else None, str(refusal))
         else:
+            if waits_for_second:
+                return go_to(request, "customers:bulk", asked.public_id)
             return go_to(request, "customers:account", account.public_id)
     return _question(request, account, deed, form, **shown, status=422)
+
+
+def _waits_for_second(request: HttpRequest, deed: Deed) -> bool:
+    """A delete is a set of one that another person approves, once there is another who may."""
+    delete = deed.kind == OperationKind.DELETE
+    return delete and bulk.needs_second(person(request), ChangeSet.Kind.DELETE, 1)
 
 
 def _question(
@@ -165,6 +174,8 @@ def _question(
         "without_reading": without,
         "here": request.get_full_path(),
     }
+    if _waits_for_second(request, deed):
+        context["approvers"] = bulk.others(person(request), ChangeSet.Kind.DELETE).order_by("name")[:20]
     template = "customers/_deed.html" if is_fragment(request) else "customers/deed.html"
     return render(request, template, context, status=status)
 

@@ -30,6 +30,7 @@ from customers.queries.listing import list_page, one_row
 from customers.queries.tabs import tabs_of
 from customers.queries.timeline import timeline_of_customer
 from customers.views.common import go_to, is_fragment, person
+from portal.access.permissions import allowed
 from portal.exports import csv_response
 
 
@@ -57,7 +58,8 @@ def _row(request: HttpRequest, public_id: str) -> HttpResponse:
         row = None
     if row is None:
         raise Http404
-    return render(request, "customers/_row.html", {"row": row})
+    may_bulk = allowed(person(request).role, "customers:bulk-new", "POST")
+    return render(request, "customers/_row.html", {"row": row, "may_bulk": may_bulk})
 
 
 @require_GET

@@ -1,0 +1,68 @@
+"""What is to be done to many accounts, and what a second person says to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from customers import catalogue
+from customers.models import ChangeSet, Connection, Offering
+from portal.access.models import User
+from portal.access.permissions import allowed
+
+K = ChangeSet.Kind
+# Which of the fields each kind needs. A delete is asked on the account's own page.
+NEEDS = {K.PACKAGE: "package", K.ADDON_ADD: "addon", K.ADDON_REMOVE: "addon", K.CAP: "cap", K.TAG_ADD: "tag",
+         K.TAG_REMOVE: "tag"}  # fmt: skip
+WANTED_AS = {"package": "offering", "addon": "offering", "cap": "cap", "tag": "tag"}
+
+
+class ChangeForm(forms.Form):
+    kind = forms.ChoiceField(
+        label=gettext_lazy("What to do"),
+        widget=forms.RadioSelect,
+        error_messages={"required": gettext_lazy("Choose what to do.")},
+    )
+    package = forms.ChoiceField(label=gettext_lazy("Package"), required=False)
+    addon = forms.ChoiceField(label=gettext_lazy("Add-on"), required=False)
+    cap = forms.IntegerField(
+        label=gettext_lazy("Monthly cap"), required=False, min_value=0, max_value=2_000_000_000,
+    )  # fmt: skip
+    tag = forms.CharField(label=gettext_lazy("Tag"), required=False, max_length=40)
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
+    )
+    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+
+    def __init__(self, *args: Any, person: User, route_of: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        can = [each.capabilities for each in Connection.objects.all()]
+        kinds = [K.SUSPEND, K.UNSUSPEND, *([K.PACKAGE, K.ADDON_ADD, K.ADDON_REMOVE] if any(c.offerings for c in can)
+                 else []), *([K.CAP] if any(c.settings for c in can) else []), K.TAG_ADD, K.TAG_REMOVE]  # fmt: skip
+        self._choices("kind", [(k.value, str(k.label)) for k in kinds if allowed(person.role, route_of(k), "POST")])
+        sold = Offering.objects.filter(gone_at=None).order_by("name").values_list("type", "name").distinct()
+        for name in ("package", "addon"):
+            found = [(offering, catalogue.label_of(offering)) for kind, offering in sold if kind == name]
+            self._choices(name, [("", _("Choose")), *found])
+
+    def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
+        self.fields[name].choices = choices  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        said = super().clean() or {}
+        needed = NEEDS.get(said.get("kind", ""))
+        if needed == "tag":
+            said["tag"] = " ".join((said.get("tag") or "").replace(",", " ").split())
+        if needed and needed not in self.errors and said.get(needed) in (None, ""):
+            self.add_error(needed, _("This is needed for the change you chose."))
+        return said
+
+    def wanted(self) -> dict[str, Any]:
+        needed = NEEDS.get(self.cleaned_data["kind"])
+        return {WANTED_AS[needed]: self.cleaned_data[needed]} if needed else {}

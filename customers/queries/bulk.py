@@ -1,0 +1,166 @@
+"""What the pages of change sets read. The number of queries does not follow the number of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, QuerySet
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from customers import bulk, catalogue
+from customers.models import ChangeSet, ChangeSetItem
+from customers.states import OPEN, OperationState
+from portal.access.models import User
+from portal.formats import number_text
+
+if TYPE_CHECKING:
+    _Page = Page[ChangeSetItem]
+else:  # generic for the type checker alone
+    _Page = Page
+
+I = ChangeSetItem.State  # noqa: E741
+SIZE = 50
+VIEWS: dict[str, str | Promise] = {
+    "": gettext_lazy("All"), I.READY: gettext_lazy("To be changed"), "going": gettext_lazy("On its way"),
+    "done": gettext_lazy("Done"), "failed": gettext_lazy("Failed"), I.MOVED: gettext_lazy("Changed since the plan"),
+    I.ASIDE: gettext_lazy("Left as it is"), I.CANCELLED: gettext_lazy("Cancelled"),
+}  # fmt: skip
+HEADER = (
+    "customer", "account id", "connection", "from", "to", "to think of", "state", "why", "operation",
+    "operation state", "what became of it",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SetPage:
+    change_set: ChangeSet
+    what: str
+    counts: dict[str, int]
+    tabs: list[tuple[str, str, int]]
+    view: str
+    page: _Page
+    approvers: list[User]
+    may_approve: bool
+    is_mine: bool
+
+    @property
+    def total(self) -> int:
+        return sum(n for view, n in self.counts.items() if view != I.ASIDE)
+
+    @property
+    def ended(self) -> int:
+        return self.total - self.counts.get(I.READY, 0) - self.counts.get("going", 0)
+
+    @property
+    def again(self) -> int:
+        return sum(self.counts.get(view, 0) for view in (I.MOVED, "refused"))
+
+    @property
+    def moves(self) -> bool:
+        """There is more to see by itself."""
+        running = self.change_set.state == ChangeSet.State.RUNNING
+        return running or self.counts.get("going", 0) > 0
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        over = (ChangeSet.State.CANCELLED, ChangeSet.State.REFUSED, ChangeSet.State.ENDED)
+        return self.change_set.state not in over or (
+            self.change_set.state == ChangeSet.State.ENDED and self.counts.get("going", 0) > 0
+        )
+
+
+def set_page(change_set: ChangeSet, person: User, *, view: str, number: str) -> SetPage:
+    counts = _counts(change_set)
+    view = view if view in VIEWS else ""
+    items = _of_view(change_set.items.all(), view).select_related(
+        "account__customer", "account__connection", "operation"
+    )
+    tabs = [(key, str(label), _count(counts, key)) for key, label in VIEWS.items()]
+    others = list(bulk.others(change_set.requested_by, change_set.kind).order_by("name")[:20])
+    is_mine = person.pk == change_set.requested_by_id
+    return SetPage(
+        change_set=change_set, what=what_text(change_set), counts=counts, view=view, approvers=others,
+        tabs=[tab for tab in tabs if tab[2] or tab[0] == view], page=Paginator(items, SIZE).get_page(number),
+        is_mine=is_mine, may_approve=not is_mine and bulk.may(person, change_set.kind),
+    )  # fmt: skip
+
+
+def _counts(change_set: ChangeSet) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    found = change_set.items.order_by().values_list("state", "operation__state").annotate(n=Count("pk"))
+    for state, operation_state, n in found:
+        view = _view_of(state, operation_state)
+        counts[view] = counts.get(view, 0) + n
+    return counts
+
+
+def _view_of(state: str, operation_state: str | None) -> str:
+    if state == I.FAILED:
+        return "refused"
+    if state != I.ASKED:
+        return state
+    if operation_state in (None, OperationState.SUCCEEDED):
+        return "done"
+    return "going" if operation_state in OPEN else "failed" if operation_state == OperationState.FAILED else I.CANCELLED
+
+
+def _count(counts: dict[str, int], view: str) -> int:
+    if not view:
+        return sum(counts.values())
+    return counts.get(view, 0) + (counts.get("refused", 0) if view == "failed" else 0)
+
+
+def _of_view(items: QuerySet[ChangeSetItem], view: str) -> QuerySet[ChangeSetItem]:
+    asked = items.filter(state=I.ASKED)
+    match view:
+        case "":
+            return items
+        case "going":
+            return asked.filter(operation__state__in=OPEN)
+        case "done":
+            return asked.filter(operation=None) | asked.filter(operation__state=OperationState.SUCCEEDED)
+        case "failed":
+            return asked.filter(operation__state=OperationState.FAILED) | items.filter(state=I.FAILED)
+        case I.CANCELLED:
+            return items.filter(state=view) | asked.filter(operation__state=OperationState.CANCELLED)
+        case state:
+            return items.filter(state=state)
+
+
+def what_text(change_set: ChangeSet) -> str:
+    """ "Change package: Pro 300K"."""
+    label, wanted = str(change_set.get_kind_display()), change_set.wanted
+    if "offering" in wanted:
+        return f"{label}: {catalogue.label_of(wanted['offering'])}"
+    if "cap" in wanted:
+        return f"{label}: {number_text(wanted['cap']) if wanted['cap'] else _('No cap')}"
+    return f"{label}: {wanted['tag']}" if "tag" in wanted else label
+
+
+def waiting_sets(person: User) -> list[tuple[ChangeSet, str]]:
+    """What waits for this person's approval, in words."""
+    return [(each, what_text(each)) for each in bulk.waiting_for(person)]
+
+
+def set_list(number: str) -> Any:
+    sets = ChangeSet.objects.select_related("requested_by", "approved_by").annotate(accounts=Count("items"))
+    page = Paginator(sets.order_by("-pk"), SIZE).get_page(number)
+    return page, [(each, what_text(each)) for each in page]
+
+
+def export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
+    """The plan and what became of it, row by row."""
+    items = change_set.items.select_related("account__customer", "account__connection", "operation")
+    for item in items.iterator(chunk_size=1000):
+        operation = item.operation
+        yield [
+            item.account.customer.company_name, item.account.provider_id, item.account.connection.name, item.was,
+            item.becomes, " ".join(item.warnings), str(item.get_state_display()), item.note,
+            operation.code if operation else "", str(operation.get_state_display()) if operation else "",
+            operation.summary if operation else "",
+        ]  # fmt: skip

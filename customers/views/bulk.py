@@ -1,0 +1,153 @@
+"""Changing many accounts: choose, look at the plan, send it off or have it approved, and watch it end."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from customers import bulk
+from customers.forms.bulk import ChangeForm
+from customers.forms.offerings import new_token
+from customers.models import Account, ChangeSet
+from customers.operations import UnableToAsk
+from customers.queries import bulk as queries
+from customers.queries.filters import read_filters
+from customers.queries.listing import Lines
+from customers.views.common import go_to, is_fragment, person
+from portal.exports import csv_response
+
+
+@require_GET
+def bulk_list(request: HttpRequest) -> HttpResponse:
+    page, sets = queries.set_list(request.GET.get("page", ""))
+    return render(request, "customers/bulk/list.html", {"page": page, "sets": sets})
+
+
+@require_http_methods(["GET", "POST"])
+def bulk_new(request: HttpRequest) -> HttpResponse:
+    """GET: all accounts of the list's filter, which stands in the address. POST: those ticked (`ticked`), and from
+    the second step on what is to be done to them."""
+    ticked = _ticked(request)
+    chosen = ticked if request.method == "POST" and request.POST.get("by") == "ticks" else _of_filter(request)
+    facts: dict[str, Any] = {"person": person(request), "route_of": bulk.route_of}
+    answers = request.method == "POST" and "client_token" in request.POST
+    form = ChangeForm(request.POST if answers else None, initial={"client_token": new_token()}, **facts)
+    if answers and form.is_valid():
+        try:
+            made = bulk.plan(
+                actor=person(request), kind=form.cleaned_data["kind"], wanted=form.wanted(), account_ids=chosen,
+                reason=form.cleaned_data["reason"], client_token=form.cleaned_data["client_token"],
+                now=timezone.now(), request=request,
+            )  # fmt: skip
+        except UnableToAsk as refusal:
+            form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        else:
+            return go_to(request, "customers:bulk", made.public_id)
+    if not chosen:
+        messages.warning(request, _("No account was chosen."))
+        return go_to(request, "customers:list")
+    context = {
+        "form": form, "count": len(chosen), "ticked": request.POST.getlist("ticked"), "by": request.POST.get("by", ""),
+        "too_many": len(chosen) > bulk.MOST, "most": bulk.MOST,
+    }  # fmt: skip
+    return render(request, "customers/bulk/new.html", context, status=422 if answers else 200)
+
+
+def _ticked(request: HttpRequest) -> list[int]:
+    wanted = []
+    for value in request.POST.getlist("ticked")[: bulk.MOST]:
+        try:
+            wanted.append(uuid.UUID(value))
+        except ValueError:
+            continue
+    return list(Account.objects.filter(public_id__in=wanted).values_list("pk", flat=True)) if wanted else []
+
+
+def _of_filter(request: HttpRequest) -> list[int]:
+    accounts = Lines(read_filters(request.GET, person(request))).matching.accounts
+    return list(accounts.values_list("pk", flat=True)[: bulk.MOST + 1])
+
+
+@require_GET
+def bulk_set(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    change_set = _set_or_404(public_id)
+    return _page(request, change_set)
+
+
+def _page(request: HttpRequest, change_set: ChangeSet, *, refusal: str = "", status: int = 200) -> HttpResponse:
+    found = queries.set_page(
+        change_set, person(request), view=request.GET.get("show", ""), number=request.GET.get("page", "")
+    )
+    waits = bulk.needs_second(change_set.requested_by, change_set.kind, found.total)
+    context = {
+        "found": found, "set": change_set, "page": found.page, "token": new_token(), "refusal": refusal,
+        "typed": request.POST.get("reason", ""), "needs_second": waits,
+        "over_the_line": bulk.over_the_line(change_set.kind, found.total),
+    }  # fmt: skip
+    template = "customers/bulk/_set.html" if is_fragment(request) else "customers/bulk/set.html"
+    return render(request, template, context, status=status)
+
+
+@require_POST
+def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """`do`: submit, pause, resume, cancel or again."""
+    change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
+    try:
+        match request.POST.get("do"):
+            case "submit":
+                bulk.submit(actor=who, change_set=change_set, now=now, request=request)
+            case "pause":
+                bulk.pause(actor=who, change_set=change_set, request=request)
+            case "resume":
+                bulk.resume(actor=who, change_set=change_set, now=now, request=request)
+            case "cancel":
+                taken_back, begun = bulk.cancel(actor=who, change_set=change_set, now=now, request=request)
+                words = _("Cancelled. %(n)d operations were taken back, %(m)d had begun and go on.")
+                messages.success(request, words % {"n": taken_back, "m": begun})
+            case "again":
+                token = request.POST.get("client_token") or new_token()
+                again = bulk.plan_again(
+                    actor=who, change_set=change_set, client_token=token[:64], now=now, request=request
+                )
+                return go_to(request, "customers:bulk", again.public_id)
+            case _:
+                raise Http404
+    except UnableToAsk as refusal:
+        return _page(request, change_set, refusal=str(refusal), status=422)
+    return go_to(request, "customers:bulk", change_set.public_id)
+
+
+@require_POST
+def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """The second person: `do` is approve (with the hash of the plan that was shown) or refuse (with a reason)."""
+    change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
+    try:
+        if request.POST.get("do") == "approve":
+            seen = request.POST.get("plan", "")
+            bulk.approve(actor=who, change_set=change_set, plan_hash=seen, now=now, request=request)
+        elif request.POST.get("do") == "refuse":
+            reason = request.POST.get("reason", "")
+            bulk.refuse(actor=who, change_set=change_set, reason=reason, now=now, request=request)
+        else:
+            raise Http404
+    except UnableToAsk as refusal:
+        return _page(request, change_set, refusal=str(refusal), status=422)
+    return go_to(request, "customers:bulk", change_set.public_id)
+
+
+@require_GET
+def bulk_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
+    change_set = _set_or_404(public_id)
+    return csv_response(f"change-{change_set.code}.csv", queries.HEADER, queries.export_rows(change_set))
+
+
+def _set_or_404(public_id: uuid.UUID) -> ChangeSet:
+    rows = ChangeSet.objects.select_related("requested_by", "approved_by")
+    return get_object_or_404(rows, public_id=public_id)
