@@ -46,8 +46,11 @@ class ChangeForm(forms.Form):
         kinds = [K.SUSPEND, K.UNSUSPEND, *([K.PACKAGE, K.ADDON_ADD, K.ADDON_REMOVE] if any(c.offerings for c in can)
                  else []), *([K.CAP] if any(c.settings for c in can) else []), K.TAG_ADD, K.TAG_REMOVE]  # fmt: skip
         self._choices("kind", [(k.value, str(k.label)) for k in kinds if allowed(person.role, route_of(k), "POST")])
+        offered = {NEEDS.get(kind) for kind in kinds}
+        for name in {"package", "addon", "cap"} - offered:
+            del self.fields[name]
         sold = Offering.objects.filter(gone_at=None).order_by("name").values_list("type", "name").distinct()
-        for name in ("package", "addon"):
+        for name in {"package", "addon"} & offered:
             found = [(offering, catalogue.label_of(offering)) for kind, offering in sold if kind == name]
             self._choices(name, [("", _("Choose")), *found])
 
