@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from customers import bulk, bulk_run, dispatcher, holds
 from customers.bulk_plan import Planner
+from customers.invariants_operations import approved_by_who_asked
 from customers.models import Account, ChangeSet, ChangeSetItem, Customer, Operation
 from customers.models.account import as_rows
 from customers.operations import UnableToAsk
@@ -283,6 +284,15 @@ class TestTheSecondPerson:
         for facts in ({"approved_by": desk.person, "approved_hash": "x"}, {"state": "running"}):
             with pytest.raises(IntegrityError), transaction.atomic():
                 ChangeSet.objects.filter(pk=made.pk).update(**facts)
+
+    def test_the_invariant_sees_what_ran_on_another_plans_approval(self, desk: Desk) -> None:
+        other = colleague()
+        made = submit(desk, plan(desk, accounts(desk, 11)))
+        bulk.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+        go_on(made)
+        assert list(approved_by_who_asked(NOW)) == []
+        ChangeSet.objects.filter(pk=made.pk).update(plan_hash="another")
+        assert list(approved_by_who_asked(NOW)) == [f"{made.code} was applied without an approval of its plan"]
 
     def test_refused_with_a_reason(self, desk: Desk) -> None:
         other = colleague()

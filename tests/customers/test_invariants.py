@@ -77,7 +77,7 @@ def test_honest_rows_break_nothing(person: User) -> None:
     unknown = asked(person, "unknown", "queued", "claimed", "sending", "unknown")
     sent(unknown)
     assert broken() == {}
-    assert len(invariants.registered()) == 17
+    assert len(invariants.registered()) == 18
 
 
 def test_one_id_for_two_accounts_is_refused_by_the_database(person: User) -> None:
@@ -346,10 +346,10 @@ def test_the_command_says_what_holds_and_fails_where_something_does_not(person: 
     made(person)
     said = StringIO()
     call_command("check_invariants", stdout=said)
-    assert "All 17 hold." in said.getvalue()
+    assert "All 18 hold." in said.getvalue()
     AccountFactory(provider_id="sg-nobody")
     said = StringIO()
-    with pytest.raises(CommandError, match="1 of 17 do not hold"):
+    with pytest.raises(CommandError, match="1 of 18 do not hold"):
         call_command("check_invariants", stdout=said)
     assert "I2   BROKEN" in said.getvalue()
     assert "account sg-nobody: nobody made it" in said.getvalue()
