@@ -144,7 +144,8 @@ def fail_next_statement() -> None:
 
 def _exit(home: Home, world: World, cell: Cell) -> bool:
     """The same in a forked child that is gone at the point; what it had committed is all there is of it."""
-    newest, operation = world.wire.newest(), Operation.objects.order_by("pk").last()
+    newest = world.wire.newest()
+    operation = Operation.objects.filter(follows=None).order_by("pk").last()  # not the first key behind a create
     with TemporaryDirectory(prefix="crash-matrix-") as folder:
         files = (f"{folder}/portal.sqlite3", f"{folder}/sandbox.sqlite3")
         _copied(home.portal, files[0])

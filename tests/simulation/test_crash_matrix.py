@@ -14,7 +14,7 @@ from tests.simulation.matrix import Cell, cells, play
 from tests.simulation.world import Home
 
 pytestmark = pytest.mark.xdist_group("simulation")
-CHANCE = Random(int(os.environ.get("CRASH_SEED", "1")))  # noqa: S311 which cells, no secret
+CHANCE = Random(int(os.environ.get("CRASH_SEED", "1")))
 SLICE = CHANCE.sample(cells(), int(os.environ.get("CRASH_CELLS", "16")))
 
 

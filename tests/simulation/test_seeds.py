@@ -18,8 +18,11 @@ FIRST, COUNT = int(os.environ.get("SIMULATED_FROM", "0")), int(os.environ.get("S
 # 15: a clock set back made a cancelled operation look as if it had moved after its end (I8).
 KEPT = (15,)
 
+# Open (docs/decisions/proof.md): a 504, and the account comes to be 400 seconds later, after the create was repeated.
+OPEN = pytest.param(752, marks=pytest.mark.xfail(strict=True, reason="a late create outlasts the settling time"))
 
-@pytest.mark.parametrize("seed", sorted({*range(FIRST, FIRST + COUNT), *KEPT}))
+
+@pytest.mark.parametrize("seed", [*sorted({*range(FIRST, FIRST + COUNT), *KEPT} - {752}), OPEN])
 def test_a_world_ends_clean(home: Home, seed: int) -> None:
     outcome = run(home, seed, thorough=seed % 25 == 0)
     assert outcome.problems == [], f"seed {seed}"
