@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test limits chaos lint format check-deploy screenshots sdk-check clean
+.PHONY: help install run test limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
