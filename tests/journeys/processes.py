@@ -53,6 +53,7 @@ class Installation:
             "DJANGO_SETTINGS_MODULE": "portal.settings",
             "PORTAL_ENV": "development",
             "PORTAL_DEMO": "0",
+            "SECOND_PERSON": "0",  # a story that shows the second person turns it on
             "DATA_DIR": str(folder),
             "SECRET_KEY": secrets.token_urlsafe(48),
             "FIELD_KEYS": "journey:" + base64.b64encode(secrets.token_bytes(32)).decode(),
