@@ -11,7 +11,7 @@ from customers import catalogue, observations, operations, sending
 from customers.models import Account, AccountKey, Connection, Customer, Operation
 from customers.operations import FirstKey, UnableToAsk
 from portal.providers import AccountSettings, NewKey, Offering, Profile
-from tests.simulation.world import World
+from tests.simulation.world import World, replaced
 
 PACKAGE = Offering("postkeeper.ei.pro-100k.v1", "package", 1)
 BIGGER = Offering("postkeeper.ei.pro-300k.v1", "package", 1)
@@ -42,8 +42,8 @@ def furnish(world: World) -> None:
     ask(world, "key_create", larkfield, new=OTHER_KEY, keep=False)
     _settle(world)
     world.admin.aha.add_domain(str(larkfield.provider_id), DOMAIN, verified=True)
-    sending.client_for = lambda connection, **_: world.connect(connection)  # type: ignore[attr-defined,assignment]
-    sending.read_domains(account=larkfield, now=world.now)
+    with replaced((sending, "client_for", lambda connection, **_: world.connect(connection))):
+        sending.read_domains(account=larkfield, now=world.now)
     for each in Account.objects.all():
         observations.read_account(account=each, now=world.now, provider=world.connect(each.connection))
     assert not Operation.objects.exclude(state="succeeded").exists()
@@ -105,7 +105,10 @@ def _ask_any(world: World, provider: str, kind: str, chance: Random) -> Operatio
             base = [Offering(**row) for row in to.offerings or []]
             return ask(world, kind, to, base=base, version=to.version, offerings=wanted)
         case "settings":
-            changes = {"monthly_cap": chance.choice((1000, 2000)), "name": f"Larkfield {chance.randrange(9)}"}
+            changes: dict[str, Any] = {
+                "monthly_cap": chance.choice((1000, 2000)),
+                "name": f"Larkfield {chance.randrange(9)}",
+            }
             return ask(world, kind, to, base=to.settings or {}, version=to.version, changes=changes)
         case "key_create":
             return ask(world, kind, to, new=NewKey(f"new {chance.randrange(99)}", KEY.scopes), keep=False)

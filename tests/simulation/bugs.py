@@ -13,10 +13,10 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError
 
-from customers import actions_create, engine, proof, provisioning, reconcile
+from customers import engine, proof, provisioning, reconcile
 from customers.models import Attempt, Operation, Step
 from customers.states import OperationState
-from portal.providers import OutcomeUnknown, Provider, ProviderError, http
+from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
 from portal.sandbox import faults
 from tests.simulation import asking
 from tests.simulation.truth import Truth
@@ -54,6 +54,11 @@ def create(world: World, *, provider: str = "sendgrid", **fault: Any) -> Operati
     if fault:
         faults.arm(world.app.store, fault.pop("name"), operation=fault.pop("on", "writes"), count=1, params=fault)
     return asking.create(world, provider, "birchwood")
+
+
+def plain_create(world: World) -> None:
+    create(world)
+    rounds(world, 1)
 
 
 def lost_create(world: World) -> None:
@@ -211,7 +216,6 @@ def settle_at_once() -> Parts:
     none = timedelta(0)
     return (
         (proof, "SETTLE", none), (proof, "BETWEEN_WALKS", none), (proof, "ABSENT_AFTER", none),
-        (actions_create.proof, "SETTLE", none),
     )  # fmt: skip
 
 
@@ -227,7 +231,7 @@ def retry_a_502() -> Parts:
 
 
 def believe_a_redirect() -> Parts:
-    right = http.expected
+    right = outcomes.expected
 
     def wrong(answer: Any, **more: Any) -> Any:
         return answer if 300 <= answer.status < 400 else right(answer, **more)
@@ -280,7 +284,7 @@ def no_lane() -> Parts:
 
 
 BUGS = (
-    Bug("send before intent", send_before_intent, lambda world: rounds(world, 1) if create(world) else None),
+    Bug("send before intent", send_before_intent, plain_create),
     Bug("sweep sending to queued", sweep_to_queued, died("answer_begun")),
     Bug("ignore token", ignore_token, overtaken),
     Bug("adopt without probe", adopt_without_proof, look_alike),

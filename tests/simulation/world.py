@@ -42,7 +42,8 @@ from portal.sandbox.start import Start
 from portal.sandbox.store import Store
 from portal.sandbox.wire import Request
 from tests.simulation.wire import PERFORMING, Adapter, Wire, nothing
-from tests.support.sandbox import ADMIN_KEY, AHASEND_ACCOUNT, AHASEND_KEY, KEY, SandboxAdmin
+from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
+from tests.support.sandbox import ADMIN_KEY, KEY, SandboxAdmin
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MODULES = (provisioning, engine, reconcile)  # where crash points are called
@@ -179,7 +180,7 @@ class World:
             waiting = [each for each in rows if not self.at_rest(each)]
             if not waiting or self.now > end:
                 break
-            now_so = [(each.pk, each.state, each.fence, each.not_before) for each in rows]
+            now_so: list[tuple[object, ...]] = [(each.pk, each.state, each.fence, each.not_before) for each in rows]
             later = [due for each in waiting if (due := each.lease_until or each.not_before) > self.now]
             pause = (min(later) - self.now).total_seconds() + 1 if later else 20
             self.shift(1 if now_so != before and not later else pause)
