@@ -212,7 +212,7 @@ def test_the_last_check_is_shown_with_what_it_found(admin: Client) -> None:
     assert "1 invariant is broken" in said
     assert "account sg<nobody>: nobody made it" in said
     assert b"sg<nobody>" not in answer.content
-    assert "16 hold" in said
+    assert "17 hold" in said
     InvariantCheck.objects.all().delete()
     InvariantCheck.objects.create(
         slot="old", started_at=timezone.now() - timedelta(hours=51), finished_at=timezone.now(), found=[]
