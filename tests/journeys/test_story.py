@@ -27,7 +27,7 @@ LOST, LOST_EMAIL = "Larkspur Events", "it@larkspurevents.example"
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     folder: Path = tmp_path_factory.mktemp("journey") / "data"
-    with installation(folder) as one:
+    with installation(folder, SECOND_PERSON="1") as one:
         one.manage("migrate", "-v", "0")
         one.manage("createcachetable", "-v", "0")
         one.python(FIRST_ADMIN)
@@ -75,7 +75,7 @@ def test_from_an_empty_portal_to_the_audit_trail(portal: Installation, at_desk: 
 
     finance = at_desk("finance")
     read_usage(finance, accept(finance, links["Finance"], "finn@postkeeper.example"))
-    delete(success, success.page, account, portal)
+    delete(success, success.page, account, portal, second=admin)
 
     auditor = at_desk("auditor")
     page = accept(auditor, links["Auditor"], "audrey@postkeeper.example")
@@ -223,7 +223,8 @@ def read_usage(desk: Desk, page: Page) -> None:
     desk.shot("16-refused")
 
 
-def delete(desk: Desk, page: Page, account: str, portal: Installation) -> None:
+def delete(desk: Desk, page: Page, account: str, portal: Installation, *, second: Desk) -> None:
+    """Asked by one person and approved by another; then a worker carries it to its end."""
     page.goto(f"{account}delete/")
     page.get_by_label("Reason").fill("The contract ended.")
     page.get_by_label("Type the customer's name").fill("Northwind")
@@ -234,6 +235,14 @@ def delete(desk: Desk, page: Page, account: str, portal: Installation) -> None:
     page.get_by_label("Type the customer's name").fill(COMPANY)
     desk.shot("18-delete", everywhere=True)
     page.get_by_role("button", name="Delete account for good").click()
+    expect(page.get_by_text("Waits for a second person").first).to_be_visible()
+    assert _at_provider(portal, EMAIL, "deleted_at") is None
+    second.page.goto("/")
+    second.page.get_by_role("region", name="Waits for your approval").get_by_role("link").first.click()
+    second.shot("18-approve", everywhere=True)
+    second.page.get_by_role("button", name="Approve and start").click()
+    expect(second.page.get_by_text("1 of 1")).to_be_visible()
+    page.goto(account)
     expect(page.locator("#account-state")).to_contain_text("Deleted")
     assert _at_provider(portal, EMAIL, "deleted_at")
     desk.shot("19-deleted")
