@@ -95,13 +95,18 @@ class KeyedCreate(Create):
         return self.recall({"account_id": created.id})
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
-        """What is not there yet may come to be after all, and a 5xx gives its key free: so it is looked for once it had
-        time to settle."""
-        settled_at = (operation.unknown_at or now) + proof.SETTLE
+        """What is not there yet may come to be after all, and then the key helps no more: a 5xx gives it free, and the
+        lease of an execution that goes on ends. So it has to be absent for as long as where there is no key."""
+        unknown_at = operation.unknown_at or now
+        settled_at, absent_at = unknown_at + proof.SETTLE, unknown_at + proof.ABSENT_AFTER
         if now < settled_at:
             return Wait(settled_at, operation.summary)
-        found = self._found(operation, provider)
-        return found or keyed.not_done(
+        if found := self._found(operation, provider):
+            return found
+        if now < absent_at:
+            again = min(now + proof.BETWEEN_WALKS, absent_at)
+            return Wait(again, _("Looked through the whole list: not there so far. Looking again."))
+        return keyed.not_done(
             operation,
             _("Looked through the whole list: it was not created. The same is sent again, under the same key."),
             now=now,

@@ -19,7 +19,7 @@ from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
 LAG = "aha_list_lag_seconds"  # with it the list says nothing of what was just made, so the stored answers are met
-SETTLED = proof.SETTLE.total_seconds() + 1
+SETTLED, ABSENT = proof.SETTLE.total_seconds() + 1, proof.ABSENT_AFTER.total_seconds() + 1
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_replayed_answer_that_cant_be_read_back_stays_unknown_until_it_can(
         desk.perform(operation)
     desk.pass_time(100)  # the lease runs out
     desk.round()
-    desk.pass_time(SETTLED)
+    desk.pass_time(ABSENT)
     desk.round()
     desk.pass_time(10)
     desk.sandbox.admin.arm("status-503", "aha-read", count=4)
@@ -170,6 +170,13 @@ def test_a_replayed_answer_that_cant_be_read_back_stays_unknown_until_it_can(
 # -- still running ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second send after two minutes instead of fifteen: the first one's lease of five still runs."""
+    monkeypatch.setattr(proof, "ABSENT_AFTER", proof.SETTLE)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_while_the_first_runs_the_second_waits_as_long_as_it_is_told(desk: SubDesk) -> None:
     desk.timeouts = 1.0
     desk.sandbox.admin.arm("crash-before", "aha-create")  # nobody gives the lease back
@@ -191,6 +198,7 @@ def test_while_the_first_runs_the_second_waits_as_long_as_it_is_told(desk: SubDe
     assert len(desk.children()) == 1
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_request_held_open_meets_its_own_second_try(desk: SubDesk) -> None:
     desk.timeouts = 1.0
     desk.sandbox.admin.arm("hold", "aha-create", seconds=60)
@@ -212,7 +220,7 @@ def test_what_waits_for_the_first_to_end_cant_be_cancelled(desk: SubDesk) -> Non
     desk.timeouts = 1.0
     desk.sandbox.admin.arm("crash-before", "aha-create")
     operation = desk.perform(desk.ask_create())
-    desk.pass_time(SETTLED)
+    desk.pass_time(ABSENT)
     desk.round()
     operation.refresh_from_db()
     assert operation.state == "queued"
@@ -290,11 +298,11 @@ def test_a_stored_refusal_is_final_and_a_corrected_try_has_another_key(
 
 
 def test_a_refusal_after_an_uncertain_send_does_not_hide_what_that_send_made(desk: SubDesk) -> None:
-    desk.sandbox.admin.switch(LAG, 180)
+    desk.sandbox.admin.switch(LAG, 960)
     desk.sandbox.admin.arm("after-status-500", "aha-create")
     operation = desk.perform(desk.ask_create())
     desk.sandbox.admin.arm("status-400", "aha-create")
-    desk.pass_time(SETTLED)
+    desk.pass_time(ABSENT)
     desk.round()
     desk.pass_time(5)
     operation = desk.perform(operation)
@@ -361,11 +369,12 @@ def test_the_body_is_the_stored_one_whatever_the_row_says_by_then(desk: SubDesk)
     assert there.settings == NORTHWIND
 
 
-def test_an_account_that_is_made_late_is_waited_for(desk: SubDesk) -> None:
-    """A gateway gave up, the key is free again, and the account comes a minute later: there is still but one."""
-    desk.sandbox.admin.arm("late-create", "aha-create", seconds=60)
+@pytest.mark.parametrize("seconds", [60, 400, 880])
+def test_an_account_that_is_made_late_is_waited_for(desk: SubDesk, seconds: int) -> None:
+    """A gateway gave up, the key is free again, and the account comes minutes later: there is still but one."""
+    desk.sandbox.admin.arm("late-create", "aha-create", seconds=seconds)
     operation = desk.perform(desk.ask_create())
     assert operation.state == "unknown"
     desk.drain(operation)
-    desk.pass_time(600)
+    desk.pass_time(1800)
     _adopted(desk, operation)

@@ -81,7 +81,7 @@ def test_an_older_account_of_the_same_name_is_not_taken_for_it(desk: SubDesk) ->
 
 def test_a_right_lost_meanwhile_is_no_end_of_what_may_have_happened(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("after-status-500", "aha-create")
-    desk.sandbox.admin.switch(LAG, 600)
+    desk.sandbox.admin.switch(LAG, 1800)
     operation = desk.perform(desk.ask_create())
     desk.round()
     type(desk.person).objects.update(is_active=False)
