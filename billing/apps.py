@@ -6,9 +6,9 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """The models exist by now. Customers asks what is registered there, and does not know billing."""
-        from billing import invariants as of_usage  # noqa: PLC0415
-        from billing import runs  # noqa: PLC0415
-        from customers import invariants, watch  # noqa: PLC0415
+        from billing import invariants as of_usage  # noqa: PLC0415  they read models: not before this point
+        from billing import runs  # noqa: PLC0415  they read models: not before this point
+        from customers import invariants, watch  # noqa: PLC0415  they read models: not before this point
 
         invariants.register(*of_usage.INVARIANTS)
         watch.also_look_at(runs.work)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.models import SyncItem, SyncRun, UsageSnapshot
 from customers.invariants import Invariant
 
-I = SyncItem.State  # noqa: E741
+I = SyncItem.State  # noqa: E741  as everywhere in billing: the items, beside the runs
 
 
 def counts_off(now: datetime) -> Iterator[str]:

@@ -31,7 +31,7 @@ from portal.access.models import User
 from portal.access.permissions import allowed, roles_of
 
 S = ChangeSet.State
-I = ChangeSetItem.State  # noqa: E741 beside S
+I = ChangeSetItem.State  # noqa: E741  the items' states, beside S, the sets'
 RUN = "customers.run_change_set"
 # So many accounts one person may change alone, and so many one plan may hold.
 ALONE = 10

@@ -14,16 +14,18 @@ from django.utils.translation import gettext as _
 from customers import catalogue, holds, rights
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.account import AccountState, as_offerings, as_rows
+from customers.models.customer import MOST_TAGS
+from customers.queries.words import cap_text
 from customers.states import OPEN, OperationKind
 from portal.formats import number_text
 from portal.providers import AccountState as TheirState
 from portal.providers import Offering
+from portal.states import account_state_text
 
 K = ChangeSet.Kind
 CHUNK = 500
 OF_OFFERINGS = (K.PACKAGE, K.ADDON_ADD, K.ADDON_REMOVE)
 OF_TAGS = (K.TAG_ADD, K.TAG_REMOVE)
-MOST_TAGS = 20
 # The kind of operation that each kind of set asks for. Tags are the customer's: they need none.
 KIND_OF = {
     K.SUSPEND: OperationKind.SUSPEND, K.UNSUSPEND: OperationKind.UNSUSPEND, K.DELETE: OperationKind.DELETE,
@@ -91,7 +93,7 @@ class Planner:
         if account.state == AccountState.DELETED:
             raise NotPossible(_("The account is deleted."))
         if hold:
-            raise NotPossible(_("Held by %(name)s: %(why)s") % {"name": hold.owner, "why": hold.reason})
+            raise NotPossible(holds.held_text(hold))
         for each in under_way:
             if each.kind in (kind, OperationKind.DELETE):
                 words = {"kind": each.get_kind_display(), "code": each.code}
@@ -108,7 +110,7 @@ class Planner:
         target = {K.SUSPEND: AccountState.STOPPED_BY_US, K.UNSUSPEND: AccountState.ACTIVE}.get(
             self.kind, AccountState.DELETED
         )
-        row.was, row.becomes = str(AccountState(account.state).label), str(target.label)
+        row.was, row.becomes = account_state_text(account.state, can.label), account_state_text(target, can.label)
         if self.kind != K.DELETE:
             if TheirState.STOPPED_BY_US not in can.writable_states:
                 raise NotPossible(_("%(provider)s has no way to suspend an account.") % {"provider": can.label})
@@ -158,7 +160,7 @@ class Planner:
             raise NotPossible(_("%(provider)s has no monthly cap.") % {"provider": account.provider_label})
         if account.settings is None:
             raise NotPossible(_("The account's settings were not read yet."))
-        row.was, row.becomes = _cap_words(account.settings["monthly_cap"]), _cap_words(cap)
+        row.was, row.becomes = cap_text(account.settings["monthly_cap"], short=True), cap_text(cap, short=True)
         if account.settings["monthly_cap"] == cap == account.desired_settings.get("monthly_cap", cap):
             raise NotPossible(_("No change needed."))
         if cap and account.usage_used is None:
@@ -199,7 +201,3 @@ def _names(offerings: list[Offering]) -> str:
         for each in as_rows(offerings)
     ]
     return ", ".join(labels)[:500]
-
-
-def _cap_words(cap: int) -> str:
-    return _("%s a month") % number_text(cap) if cap else _("No cap")

@@ -69,8 +69,13 @@ def read_list(content: bytes) -> list[Listed]:
         raise UnableToAsk(_("The file is not UTF-8 text."), field="listed") from None
     if "\x00" in text:
         raise UnableToAsk(_("The file is not a CSV file."), field="listed")
-    dialect = "excel-semicolon" if text.partition("\n")[0].count(";") else "excel"
-    reader = csv.DictReader(io.StringIO(text), delimiter=";" if dialect == "excel-semicolon" else ",")
+    try:
+        return _read_rows(csv.DictReader(io.StringIO(text), delimiter=";" if ";" in text.partition("\n")[0] else ","))
+    except csv.Error:
+        raise UnableToAsk(_("The file is not a CSV file."), field="listed") from None
+
+
+def _read_rows(reader: csv.DictReader[str]) -> list[Listed]:
     names = {(name or "").strip().casefold(): name for name in reader.fieldnames or ()}
     if "provider_id" not in names:
         raise UnableToAsk(
@@ -184,7 +189,7 @@ def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: 
     """Tick or untick items, one by one or all of a basis; returns how many are ticked now. What has nobody to go to
     can't be ticked."""
     open_items = takeover.items.filter(Q(customer__isnull=False) | ~Q(group=""), takeover__state=T.PROPOSED)
-    chosen = open_items.filter(basis=basis) if basis else open_items.filter(pk__in=list(items))
+    chosen = open_items.filter(basis=basis) if basis in B.values else open_items.filter(pk__in=list(items))
     chosen.update(take=take)
     return takeover.items.filter(take=True).count()
 

@@ -40,6 +40,10 @@ def held(account_ids: Iterable[int], *, now: datetime | None = None) -> dict[int
     return {each.account_id: each for each in found}
 
 
+def held_text(hold: Hold) -> str:
+    return _("Held by %(name)s: %(why)s") % {"name": hold.owner, "why": hold.reason}
+
+
 def is_held(*, now: datetime) -> Exists:
     """For querysets of accounts: whether a live hold is on the row."""
     return Exists(Hold.objects.filter(live(now=now), account=OuterRef("pk")))

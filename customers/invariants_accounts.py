@@ -40,7 +40,7 @@ def id_and_create(now: datetime) -> Iterator[str]:
         yield f"{each.code} succeeded, and its account has no id"
     told = made.annotate(told=KT("result__account_id")).filter(told__isnull=False)
     for each in told.exclude(told=F("account__provider_id")).select_related("account"):
-        made_id = each.told  # type: ignore[attr-defined]
+        made_id = each.told  # type: ignore[attr-defined]  # annotated
         yield f"{each.code} made {made_id}, and its account is {each.account.provider_id}"
     adopted = AuditEvent.objects.filter(verb="account.adopted", account_id__isnull=False).values("account_id")
     known = Account.objects.filter(provider_id__isnull=False).exclude(public_id__in=adopted)

@@ -90,7 +90,7 @@ def steps_off_the_table(now: datetime) -> Iterator[str]:
         yield f"operation {step.operation_id} has no step before {step.n}"
     last = Step.objects.filter(operation=OuterRef("pk")).order_by("-n").values("after")[:1]
     for each in Operation.objects.annotate(last=Coalesce(Subquery(last), Value(""))).filter(~Q(state=F("last"))):
-        said = each.last or "nothing"  # type: ignore[attr-defined]
+        said = each.last or "nothing"  # type: ignore[attr-defined]  # annotated
         yield f"{each.code} is {each.state}, its last step says {said}"
 
 

@@ -55,7 +55,7 @@ class ChangeForm(forms.Form):
             self._choices(name, [("", _("Choose")), *found])
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
-        self.fields[name].choices = choices  # type: ignore[attr-defined]
+        self.fields[name].choices = choices  # type: ignore[attr-defined]  # of a ChoiceField
 
     def clean(self) -> dict[str, Any]:
         said = super().clean() or {}
@@ -69,3 +69,11 @@ class ChangeForm(forms.Form):
     def wanted(self) -> dict[str, Any]:
         needed = NEEDS.get(self.cleaned_data["kind"])
         return {WANTED_AS[needed]: self.cleaned_data[needed]} if needed else {}
+
+
+class RefuseForm(forms.Form):
+    """Why a second person says no."""
+
+    reason = forms.CharField(
+        max_length=800, error_messages={"required": gettext_lazy("Say why: whoever asked reads it.")}
+    )

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from customers.models.customer import MOST_TAGS
 from portal.formats import number_text
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
@@ -149,7 +150,7 @@ class TagsField(forms.CharField):
         return list(dict.fromkeys(word for word in words if word))
 
     def validate(self, value: Any) -> None:
-        if len(value) > 20 or any(len(word) > 40 for word in value):
+        if len(value) > MOST_TAGS or any(len(word) > 40 for word in value):
             raise forms.ValidationError(self.error_messages["tags"], code="tags")
 
     def run_validators(self, value: Any) -> None:

@@ -126,7 +126,7 @@ class ScheduleForm(forms.Form):
         return [(each.name, each.label) for each in known if each.type == "package" and each.sold]
 
     def _choices(self, name: str, choices: list[tuple[str, Any]]) -> None:
-        self.fields[name].choices = choices  # type: ignore[attr-defined]
+        self.fields[name].choices = choices  # type: ignore[attr-defined]  # of a ChoiceField
 
 
 def start_of(schedule: Schedule) -> dict[str, Any]:

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, QuerySet
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers import bulk, catalogue
 from customers.models import ChangeSet, ChangeSetItem
+from customers.queries.words import cap_text
 from customers.states import OPEN, OperationState
 from portal.access.models import User
-from portal.formats import number_text
 
 if TYPE_CHECKING:
     _Page = Page[ChangeSetItem]
 else:  # generic for the type checker alone
     _Page = Page
 
-I = ChangeSetItem.State  # noqa: E741
+I = ChangeSetItem.State  # noqa: E741  the items' states, beside S, the sets'
 SIZE = 50
 VIEWS: dict[str, str | Promise] = {
     "": gettext_lazy("All"), I.READY: gettext_lazy("To be changed"), "going": gettext_lazy("On its way"),
@@ -138,7 +137,7 @@ def what_text(change_set: ChangeSet) -> str:
     if "offering" in wanted:
         return f"{label}: {catalogue.label_of(wanted['offering'])}"
     if "cap" in wanted:
-        return f"{label}: {number_text(wanted['cap']) if wanted['cap'] else _('No cap')}"
+        return f"{label}: {cap_text(wanted['cap'], short=True)}"
     return f"{label}: {wanted['tag']}" if "tag" in wanted else label
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -15,7 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from customers.drift import Drift, Field, drifting, drifts_of, looked_away
-from customers.models import Account, Connection, Customer, Scan, Sighting
+from customers.models import Account, Customer, Scan, Sighting
+from customers.queries.filters import connection_choices, searchable, uuid_or_none
 from portal.formats import number_text
 from portal.states import account_state_text
 
@@ -57,7 +57,7 @@ def board(asked: Mapping[str, str], *, today: date) -> Board:
         groups=[(account, by_account[account.pk]) for account in page.object_list if account.pk in by_account],
         view="ignored" if show_ignored else "",
         orphans=Sighting.objects.orphans().count(),
-        connection_choices=_connections(),
+        connection_choices=connection_choices(),
         kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
         scans=latest_scans(),
     )
@@ -111,9 +111,9 @@ def latest_scans() -> list[Scan]:
 
 
 def _narrowed(found: QuerySet[Account], asked: Mapping[str, str]) -> QuerySet[Account]:
-    if key := _uuid(asked.get("connection", "")):
+    if key := uuid_or_none(asked.get("connection", "")):
         found = found.filter(connection__public_id=key)
-    text = asked.get("q", "").strip()[:200].casefold()
+    text = searchable(asked.get("q", "")).casefold()
     if text:
         customers = Customer.objects.filter(search__contains=text).values("pk")
         found = found.filter(Q(customer__in=customers) | Q(provider_id=text))
@@ -132,9 +132,9 @@ def orphans(asked: Mapping[str, str]) -> Orphans:
     """Accounts at the provider that no account of ours names; the ignored ones where asked for."""
     ignored = asked.get("view") == "ignored"
     found = Sighting.objects.unmapped().filter(ignored_at__isnull=False) if ignored else Sighting.objects.orphans()
-    if key := _uuid(asked.get("connection", "")):
+    if key := uuid_or_none(asked.get("connection", "")):
         found = found.filter(connection__public_id=key)
-    text = asked.get("q", "").strip()[:200]
+    text = searchable(asked.get("q", ""))
     if text:
         found = found.filter(
             Q(email__icontains=text) | Q(name__icontains=text) | Q(website__icontains=text) | Q(provider_id=text)
@@ -143,14 +143,14 @@ def orphans(asked: Mapping[str, str]) -> Orphans:
     return Orphans(
         page=Paginator(ordered, PER_PAGE).get_page(asked.get("page")),
         view="ignored" if ignored else "",
-        connection_choices=_connections(),
+        connection_choices=connection_choices(),
         kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
     )
 
 
 def customers_like(sighting: Sighting, *, text: str) -> QuerySet[Customer]:
     """Customers an orphan may belong to: those searched for, else those of its e-mail or name."""
-    if text := text.strip()[:200].casefold():
+    if text := searchable(text).casefold():
         return Customer.objects.filter(search__contains=text, archived_at=None)[:20]
     facts: Any = Q(pk__in=[])
     if sighting.email:
@@ -158,14 +158,3 @@ def customers_like(sighting: Sighting, *, text: str) -> QuerySet[Customer]:
     if sighting.name:
         facts |= Q(company_name__iexact=sighting.name)
     return Customer.objects.filter(facts, archived_at=None)[:20]
-
-
-def _connections() -> list[tuple[str, str]]:
-    return [(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")]
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

@@ -108,6 +108,18 @@ def searchable(text: str) -> str:
     return " ".join(_clean(text).split())
 
 
+def uuid_or_none(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def connection_choices() -> list[tuple[str, str]]:
+    """For a filter by connection: public id and name."""
+    return [(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")]
+
+
 def _clean(text: str) -> str:
     return "".join(letter for letter in text[:LONGEST] if letter.isprintable() or letter.isspace()).strip()
 
@@ -119,7 +131,4 @@ def _one_of(value: str, known: object, otherwise: str) -> str:
 def _owner(value: str) -> str:
     if value == NOBODY:
         return value
-    try:
-        return str(uuid.UUID(value))
-    except ValueError:
-        return ""
+    return str(uuid_or_none(value) or "")

@@ -12,6 +12,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Max, Q, QuerySet
 
 from customers.models import Connection, Operation, Scan
+from customers.queries.filters import searchable, uuid_or_none
 from customers.states import OPEN, OperationKind, OperationState
 from portal.access.models import User
 from portal.providers import CAPABILITIES
@@ -84,11 +85,12 @@ def _filtered(asked: Mapping[str, str]) -> QuerySet[Operation]:
         found = found.filter(state=asked["state"])
     if asked.get("kind") in K.values:
         found = found.filter(kind=asked["kind"])
-    if connection := _uuid(asked.get("connection", "")):
+    if connection := uuid_or_none(asked.get("connection", "")):
         found = found.filter(connection__public_id=connection)
-    if person := _uuid(asked.get("who", "")):
+    if person := uuid_or_none(asked.get("who", "")):
         found = found.filter(requested_by__public_id=person)
-    return found.filter(_search(asked["q"].strip()[:200])) if asked.get("q", "").strip() else found
+    text = searchable(asked.get("q", ""))
+    return found.filter(_search(text)) if text else found
 
 
 def _search(text: str) -> Q:
@@ -100,7 +102,7 @@ def _search(text: str) -> Q:
         low, high = uuid.UUID(bare.ljust(32, "0")), uuid.UUID(bare.ljust(32, "f"))
         code = Q(public_id__gte=low, public_id__lte=high)
         return code if lower.startswith("op_") else found | code
-    if whole := _uuid(text):
+    if whole := uuid_or_none(text):
         return Q(public_id=whole)
     return found
 
@@ -109,13 +111,6 @@ def _order(sort: str) -> tuple[str, ...]:
     column = sort if sort.lstrip("-") in SORTS else DEFAULT_SORT
     backwards = column.startswith("-")
     return tuple(f"-{each}" if backwards else each for each in SORTS[column.lstrip("-")])
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
 
 
 def operation_of(public_id: uuid.UUID) -> Operation | None:

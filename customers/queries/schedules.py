@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,7 +16,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import catalogue, holds
-from customers.models import Account, Connection, Hold, Schedule
+from customers.models import Account, Hold, Schedule
+from customers.queries.filters import connection_choices, searchable, uuid_or_none
 from portal.access.models import User
 
 PER_PAGE = 50
@@ -96,7 +96,7 @@ def agenda(asked: Mapping[str, str], *, now: datetime) -> Agenda:
         days=[(day, list(group)) for day, group in groupby(entries, key=lambda each: each.day)],
         view="past" if past else "",
         kind_choices=[*((each.value, str(each.label)) for each in Schedule.Kind), (HOLD, _("End of a hold"))],
-        connection_choices=[(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")],
+        connection_choices=connection_choices(),
         person_choices=_people(),
         kept=[(name, asked[name]) for name in ("view", "kind", "connection", "person") if asked.get(name)],
     )
@@ -104,8 +104,10 @@ def agenda(asked: Mapping[str, str], *, now: datetime) -> Agenda:
 
 def _schedules(asked: Mapping[str, str], *, past: bool) -> QuerySet[Any]:
     found = Schedule.objects.exclude(state=S.WAITING) if past else Schedule.objects.filter(state=S.WAITING)
-    if kind := asked.get("kind"):
-        found = found.filter(kind=kind)
+    if asked.get("kind") == HOLD:
+        found = found.none()
+    elif asked.get("kind") in Schedule.Kind.values:
+        found = found.filter(kind=asked["kind"])
     found = _narrowed(found, asked, "requested_by")
     return _line(found, F("ended_at") if past else F("due_at"), "change")
 
@@ -114,7 +116,7 @@ def _holds(asked: Mapping[str, str], *, past: bool, now: datetime) -> QuerySet[A
     """Those that end by themselves on a day to come; or those that ended, released or by themselves."""
     ended = Q(released_at__isnull=False) | Q(until__lte=now)
     found = Hold.objects.filter(ended if past else holds.live(now=now) & Q(until__isnull=False))
-    if asked.get("kind") not in (None, "", HOLD):
+    if asked.get("kind") in Schedule.Kind.values:
         found = found.none()
     return _line(_narrowed(found, asked, "owner"), Coalesce("released_at", "until") if past else F("until"), HOLD)
 
@@ -125,11 +127,11 @@ def _line(found: QuerySet[Any], at: Any, of: str) -> QuerySet[Any]:
 
 
 def _narrowed(found: QuerySet[Any], asked: Mapping[str, str], person: str) -> QuerySet[Any]:
-    if key := _uuid(asked.get("connection", "")):
+    if key := uuid_or_none(asked.get("connection", "")):
         found = found.filter(account__connection__public_id=key)
-    if key := _uuid(asked.get("person", "")):
+    if key := uuid_or_none(asked.get("person", "")):
         found = found.filter(**{f"{person}__public_id": key})
-    text = asked.get("q", "").strip()[:200].casefold()
+    text = searchable(asked.get("q", "")).casefold()
     if text:
         found = found.filter(account__customer__search__contains=text)
     return found
@@ -171,10 +173,3 @@ def skipped_of(person: User, *, now: datetime) -> list[Entry]:
     found = Schedule.objects.filter(requested_by=person, state=S.SKIPPED, ended_at__gte=now - NEWS)
     ordered = _full(found).order_by("-ended_at", "-pk")[:SHOWN]
     return [Entry(each.ended_at, schedule=each) for each in ordered]
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

@@ -13,14 +13,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers import bulk
-from customers.forms.bulk import ChangeForm
+from customers.forms.bulk import ChangeForm, RefuseForm
 from customers.forms.offerings import new_token
 from customers.models import Account, ChangeSet
 from customers.operations import UnableToAsk
 from customers.queries import bulk as queries
 from customers.queries.filters import read_filters
 from customers.queries.listing import Lines
-from customers.views.common import go_to, is_fragment, person
+from customers.views.common import go_to, is_fragment, person, token_of
 from portal.exports import csv_response
 
 
@@ -112,9 +112,8 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 words = _("Cancelled. %(n)d operations were taken back, %(m)d had begun and go on.")
                 messages.success(request, words % {"n": taken_back, "m": begun})
             case "again":
-                token = request.POST.get("client_token") or new_token()
                 again = bulk.plan_again(
-                    actor=who, change_set=change_set, client_token=token[:64], now=now, request=request
+                    actor=who, change_set=change_set, client_token=token_of(request), now=now, request=request
                 )
                 return go_to(request, "customers:bulk", again.public_id)
             case _:
@@ -133,7 +132,11 @@ def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             seen = request.POST.get("plan", "")
             bulk.approve(actor=who, change_set=change_set, plan_hash=seen, now=now, request=request)
         elif request.POST.get("do") == "refuse":
-            reason = request.POST.get("reason", "")
+            form = RefuseForm(request.POST)
+            if not form.is_valid():
+                why = " ".join(str(each) for each in form.errors["reason"])
+                return _page(request, change_set, refusal=why, status=422)
+            reason = form.cleaned_data["reason"]
             bulk.refuse(actor=who, change_set=change_set, reason=reason, now=now, request=request)
         else:
             raise Http404

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, resolve_url
 from django.utils import timezone
 
+from customers.forms.offerings import new_token
 from customers.models import Account, Operation
 from customers.operations import UnableToAsk
 from customers.states import OPEN
@@ -53,6 +54,12 @@ def was_asked(request: HttpRequest, form: forms.Form, ask: Callable[..., Operati
         form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
         return False
     return True
+
+
+def token_of(request: HttpRequest) -> str:
+    """The token of a button that is a form by itself, so that a double click asks once; a new one where it has none."""
+    token = request.POST.get("client_token", "")
+    return token if 8 <= len(token) <= 64 and token.isascii() and token.isprintable() else new_token()
 
 
 class SeeOther(HttpResponseRedirect):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -141,7 +142,7 @@ def _keep_ticks(request: HttpRequest, takeover: Takeover) -> int:
 
 
 def _numbers(request: HttpRequest, name: str) -> set[int]:
-    return {int(value) for value in request.POST.getlist(name) if value.isdigit()}
+    return {int(value) for value in request.POST.getlist(name) if re.fullmatch("[0-9]{1,15}", value)}
 
 
 def _open(connection: Connection) -> Takeover | None:

@@ -21,7 +21,7 @@ from customers.queries import operations as queries
 from customers.queries.together import Part, together
 from customers.queries.words import cap_text
 from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
-from customers.views.common import go_to, is_fragment, person
+from customers.views.common import go_to, is_fragment, person, token_of
 from portal.access.models import User
 from portal.access.permissions import allowed
 
@@ -83,11 +83,11 @@ def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Ask a failed operation again, as a new one."""
     operation = _operation_or_404(public_id)
-    token = request.POST.get("client_token", "")[:64] or new_token()
     try:
         again = operations.retry(
-            actor=person(request), operation=operation, client_token=token, now=timezone.now(), request=request
-        )
+            actor=person(request), operation=operation, client_token=token_of(request), now=timezone.now(),
+            request=request,
+        )  # fmt: skip
     except UnableToAsk as refusal:
         messages.warning(request, str(refusal))
         return go_to(request, "customers:operation", operation.public_id)

@@ -1,0 +1,86 @@
+"""What nobody types: control characters, numbers no database holds, and files that are no list. Refused or ignored, and
+never an error page; on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from customers import bulk, estate, reconcile
+from customers.models import ChangeSet, Scan, Sighting, Takeover
+from portal.access.models import User
+from tests.customers.conftest import Desk
+from tests.customers.pages import text_of
+from tests.support.people import sign_in
+
+ODD = ["\x00", "a\x00b", "\ud7ff\u202e", "%_'\\\"", "9" * 400]
+
+
+@pytest.fixture
+def admin(client: Client, db: None) -> Client:
+    return sign_in(client, User.objects.create_user("ada@postkeeper.example", name="Ada", role="admin"))
+
+
+@pytest.fixture
+def sighting(desk: Desk) -> Sighting:
+    desk.sandbox.admin.add_account(email="stranger@globex.example")
+    scan, _ = reconcile.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="now", now=timezone.now())
+    reconcile.walk(scan, desk.connect(desk.connection))
+    return Sighting.objects.orphans().get()
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_searching(admin: Client, sighting: Sighting, odd: str) -> None:
+    for name in ("list", "drift", "drift-export", "orphans", "operations", "coming"):
+        for asked in ({"q": odd}, {"page": odd}, {"view": odd}, {"connection": odd}, {"kind": odd}, {"person": odd}):
+            assert admin.get(reverse(f"customers:{name}"), asked).status_code == 200, (name, asked)
+    adopt = reverse("customers:orphan-adopt", args=[sighting.public_id])
+    assert admin.get(adopt, {"q": odd}).status_code == 200
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\u00b2", "9" * 40, "-1"])
+def test_ticks_on_the_first_day(admin: Client, desk: Desk, sighting: Sighting, odd: str) -> None:
+    takeover = estate.propose(actor=desk.person, connection=desk.connection, listed=[], now=timezone.now())
+    args = [desk.connection.public_id]
+    assert admin.get(reverse("customers:estate", args=args), {"basis": odd, "page": odd}).status_code == 200
+    for name in ("choose", "start"):
+        posted = admin.post(
+            reverse(f"customers:estate-{name}", args=args), {"shown": [odd], "ticked": [odd], "all": odd}
+        )
+        assert posted.status_code == 303
+    assert takeover.items.get().take
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'provider_id,company\nsg1,"' + b"x" * 200_000 + b'"\n', b'provider_id\n"sg1\n',
+        b"provider_id,provider_id\nsg1,sg2,sg3\n", b"provider_id\nsg\x001\n", b"\xff\xfe",
+    ],
+    ids=["long", "open quote", "more than named", "nul", "utf-16"],
+)  # fmt: skip
+def test_lists_that_are_none(admin: Client, desk: Desk, sighting: Sighting, content: bytes) -> None:
+    answer = admin.post(
+        reverse("customers:estate-propose", args=[desk.connection.public_id]),
+        {"listed": SimpleUploadedFile("ours.csv", content)},
+    )
+    assert answer.status_code in (303, 422), text_of(answer)
+    assert Takeover.objects.exists() == (answer.status_code == 303)
+
+
+@pytest.mark.parametrize("odd", ["\x00", "x" * 5_000, ""])
+def test_a_change_to_many(admin: Client, desk: Desk, odd: str) -> None:
+    account = desk.created()
+    found = bulk.plan(
+        actor=desk.person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid", client_token="a" * 8,
+        now=timezone.now(),
+    )  # fmt: skip
+    ChangeSet.objects.filter(pk=found.pk).update(state="waiting", second_person=True)
+    decide, act = (reverse(f"customers:bulk-{name}", args=[found.public_id]) for name in ("decide", "act"))
+    assert admin.post(decide, {"do": "approve", "plan": odd}).status_code == 422
+    assert admin.post(decide, {"do": "refuse", "reason": odd}).status_code in (303, 422)
+    assert admin.post(act, {"do": "again", "client_token": odd}).status_code in (303, 422)
+    assert admin.post(reverse("customers:bulk-new"), {"by": "ticks", "ticked": [odd]}).status_code == 303
