@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import date
 from typing import Any
 
 from django.contrib import messages
@@ -23,6 +22,7 @@ from billing.views.cost import sees_cost
 from customers.models import Account
 from customers.views.accounts import account_head
 from customers.views.common import account_or_404, go_to, person
+from portal.asked import day_or_none
 
 
 @require_GET
@@ -62,9 +62,9 @@ def account_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 def _page(request: HttpRequest, account: Account, form: AcceptForm | None = None, status: int = 200) -> HttpResponse:
-    start_on = _day(request.GET.get("cycle", ""))
+    start_on = day_or_none(request.GET.get("cycle", ""))
     if form is not None and form.is_bound:
-        start_on = _day(str(form.data.get("start_on", "")))
+        start_on = day_or_none(str(form.data.get("start_on", "")))
     usage = usage_of(account, now=timezone.now(), start_on=start_on)
     context = account_head(account.public_id) | _context(account, usage) | {"form": form or _accept_form(usage)}
     if sees_cost(request) and any(period.allocated_cost is not None for period in usage.periods):
@@ -103,10 +103,3 @@ def _reach(account: Account, period: Any, now: Any) -> str:
     if period.ends_at > now and account.state != "deleted":
         return words.reach_words("open", period.ends_at - period.read_at)
     return words.reach_words("whole", max(period.ends_at - period.read_at, now - now))
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None

@@ -20,6 +20,7 @@ from billing.queries.report import usage_report as report_of
 from billing.views.cost import sees_cost
 from customers.catalogue import label_of
 from customers.views.common import is_fragment
+from portal.asked import kept
 from portal.exports import csv_response
 from portal.providers import CAPABILITIES, UsageSource
 from portal.states import account_state_choices, account_state_text
@@ -42,7 +43,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
         "connections": [(each.public_id, each.name) for each in filters.connections],
         "states": account_state_choices(stored=True),
         "only": ONLY.items(),
-        "kept": [(name, value) for name, value in request.GET.items() if name not in ("q", "page")],
+        "kept": kept(request.GET, without=("q", "page")),
     }
     template = "billing/_usage.html" if is_fragment(request) else "billing/usage.html"
     return render(request, template, context)

@@ -15,7 +15,8 @@ from django.utils.translation import ngettext
 
 from customers.drift import Drift, Field, drifting, drifts_of, looked_away
 from customers.models import Account, Customer, Scan, Sighting
-from customers.queries.filters import connection_choices, searchable, uuid_or_none
+from customers.queries.filters import connection_choices
+from portal.asked import searchable, uuid_or_none
 from portal.formats import number_text
 from portal.states import account_state_text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from customers.models import Connection
 from customers.models.account import AccountState
 from portal.access.models import User
+from portal.asked import line, searchable, uuid_or_none
 from portal.providers import Capabilities
 from portal.states import NOT_CREATED
 
@@ -36,7 +36,6 @@ SORTS = ("name", "state", "package", "use", "changed")
 DEFAULT_SORT = "-changed"
 SIZES = (25, 50, 100, 200)
 DEFAULT_SIZE = 50
-LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def read_filters(query: QueryDict, user: User) -> Filters:
         state=_one_of(state, (*AccountState.values, NOT_CREATED, NO_ACCOUNT), ""),
         connection=next((each for each in connections.values() if str(each.public_id) == wanted), None),
         provider=_one_of(query.get("provider", ""), {each.kind for each in connections.values()}, ""),
-        package=_clean(query.get("package", "")),
+        package=line(query.get("package", "")),
         owner=_owner(query.get("owner", "")),
         sort=sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,
         size=int(size) if size in {str(each) for each in SIZES} else DEFAULT_SIZE,
@@ -103,25 +102,9 @@ def read_filters(query: QueryDict, user: User) -> Filters:
     )
 
 
-def searchable(text: str) -> str:
-    """The words to look for: no control characters (PostgreSQL takes no NUL), one space between words."""
-    return " ".join(_clean(text).split())
-
-
-def uuid_or_none(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
-
-
 def connection_choices() -> list[tuple[str, str]]:
     """For a filter by connection: public id and name."""
     return [(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")]
-
-
-def _clean(text: str) -> str:
-    return "".join(letter for letter in text[:LONGEST] if letter.isprintable() or letter.isspace()).strip()
 
 
 def _one_of(value: str, known: object, otherwise: str) -> str:

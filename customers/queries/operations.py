@@ -12,9 +12,9 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Max, Q, QuerySet
 
 from customers.models import Connection, Operation, Scan
-from customers.queries.filters import searchable, uuid_or_none
 from customers.states import OPEN, OperationKind, OperationState
 from portal.access.models import User
+from portal.asked import searchable, uuid_or_none
 from portal.providers import CAPABILITIES
 from portal.states import operation_state_choices
 

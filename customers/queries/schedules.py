@@ -17,8 +17,9 @@ from django.utils.translation import gettext as _
 
 from customers import catalogue, holds
 from customers.models import Account, Hold, Schedule
-from customers.queries.filters import connection_choices, searchable, uuid_or_none
+from customers.queries.filters import connection_choices
 from portal.access.models import User
+from portal.asked import searchable, uuid_or_none
 
 PER_PAGE = 50
 HOLD = "hold"

@@ -31,6 +31,7 @@ from customers.queries.tabs import tabs_of
 from customers.queries.timeline import timeline_of_customer
 from customers.views.common import go_to, is_fragment, person
 from portal.access.permissions import allowed
+from portal.asked import kept
 from portal.exports import csv_response
 
 
@@ -44,6 +45,7 @@ def customer_list(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "choices": filter_choices(filters),
         "sizes": SIZES,
+        "kept": kept(request.GET, without=("size", "page")),
     }
     if is_fragment(request):
         return render(request, "customers/_list.html", context)

@@ -24,6 +24,7 @@ from customers.models.account import as_offerings
 from customers.operations import StaleVersion, UnableToAsk, ask_offerings
 from customers.states import OperationState
 from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person
+from portal.asked import uuid_or_none
 from portal.providers import Offering, ProviderError
 from portal.vault import CannotOpen
 
@@ -89,7 +90,7 @@ def offerings_changes(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
 @require_http_methods(["GET"])
 def offering_choices(request: HttpRequest) -> HttpResponse:
     """Packages, add-ons and what they give together, for the form of a new account (`?connection=`)."""
-    wanted = _uuid(request.GET.get("connection", ""))
+    wanted = uuid_or_none(request.GET.get("connection", ""))
     connection = Connection.objects.filter(public_id=wanted).first() if wanted else None
     if connection is None:
         return render(request, "customers/_offering_choices.html", {"connection": None})
@@ -251,7 +252,7 @@ def _saw(request: HttpRequest) -> list[Offering] | None:
 
 def _conflicting(account: Account, text: str) -> Operation | None:
     """The operation of this account that `?conflict=` names, if it did end as a conflict."""
-    public_id = _uuid(text)
+    public_id = uuid_or_none(text)
     failed = account.operations.filter(state=OperationState.FAILED, error_kind="conflict")
     return failed.filter(public_id=public_id).first() if public_id else None
 
@@ -265,10 +266,3 @@ def _differences(saw: list[Offering], now: list[Offering], yours: list[Offering]
         for name in dict.fromkeys(names)
         if was.get(name, 0) != has.get(name, 0)
     ]
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

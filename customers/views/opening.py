@@ -26,6 +26,7 @@ from customers.queries.customers import lookalikes
 from customers.rights import missing_scope, missing_text
 from customers.states import OperationKind
 from customers.views.common import go_to, is_fragment, person
+from portal.asked import line, uuid_or_none
 
 
 @dataclass
@@ -98,7 +99,7 @@ def customer_duplicates(request: HttpRequest) -> HttpResponse:
 def _lookalikes(request: HttpRequest, besides: uuid.UUID | None = None) -> list[Customer]:
     typed = request.POST if request.method == "POST" else request.GET
     return lookalikes(
-        email=typed.get("email", "")[:254], company_name=typed.get("company_name", "")[:200], besides=besides
+        email=line(typed.get("email", "")), company_name=line(typed.get("company_name", "")), besides=besides
     )
 
 
@@ -109,7 +110,7 @@ def _duplicates(found: list[Customer], *, asked: bool) -> dict[str, Any]:
 def _unsent(request: HttpRequest) -> Opening:
     """The empty form. The connection is the one in the address, else the only one there is."""
     connections = list(Connection.objects.all()[:2])
-    wanted = _uuid(request.GET.get("connection", ""))
+    wanted = uuid_or_none(request.GET.get("connection", ""))
     asked = Connection.objects.filter(public_id=wanted).first() if wanted else None
     connection = asked or (connections[0] if len(connections) == 1 and "connection" not in request.GET else None)
     account = AccountForm(
@@ -173,10 +174,3 @@ def part_context(account: AccountForm, part: AccountPart | None, problem: str) -
         "blocked": missing_text(connection, scope) if connection and scope else "",
     }
     return context | (part.context() if part else {})
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

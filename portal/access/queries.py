@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.asked import searchable
 from portal.audit.models import AuditEvent
 from portal.audit.queries import Entry, entry_of
 
@@ -29,7 +30,7 @@ _SORTS = {
 def staff_list(*, search: str = "", role: str = "", status: str = "", sort: str = "") -> QuerySet[User]:
     """People by name; words and values that mean nothing are left out, as in any hand-written address."""
     people = User.objects.all()
-    for word in search.split()[:5]:
+    for word in searchable(search).split()[:5]:
         people = people.filter(Q(name__icontains=word) | Q(email__icontains=word))
     if role in Role.values:
         people = people.filter(role=role)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -16,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.asked import day_or_none, line, searchable, uuid_or_none
 from portal.audit.differences import Difference, differences
 from portal.audit.models import AuditEvent
 from portal.audit.verbs import icon_of, title_of, words_of
@@ -38,26 +38,12 @@ class Filters:
     def read(cls, query: Mapping[str, str]) -> Filters:
         return cls(
             person=query.get("person", ""),
-            verb=query.get("verb", ""),
-            customer=query.get("customer", "").strip(),
+            verb=line(query.get("verb", "")),
+            customer=searchable(query.get("customer", "")),
             account=query.get("account", ""),
-            start_on=_day(query.get("from", "")),
-            end_on=_day(query.get("to", "")),
+            start_on=day_or_none(query.get("from", "")),
+            end_on=day_or_none(query.get("to", "")),
         )
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
 
 
 def events(filters: Filters) -> QuerySet[AuditEvent]:
@@ -65,16 +51,16 @@ def events(filters: Filters) -> QuerySet[AuditEvent]:
     found = AuditEvent.objects.order_by("-id")
     if filters.person == "portal":
         found = found.filter(actor__isnull=True)
-    elif person := _uuid(filters.person):
+    elif person := uuid_or_none(filters.person):
         found = found.filter(Q(actor__public_id=person) | Q(object_id=person))
     if filters.verb:
         found = found.filter(verb=filters.verb)
-    if customer := _uuid(filters.customer):
+    if customer := uuid_or_none(filters.customer):
         found = found.filter(customer_id=customer)
     elif filters.customer:
         words = filters.customer
         found = found.filter(Q(customer_label__icontains=words) | Q(object_label__icontains=words))
-    if account := _uuid(filters.account):
+    if account := uuid_or_none(filters.account):
         found = found.filter(account_id=account)
     if filters.start_on:
         found = found.filter(at__gte=_midnight(filters.start_on))

@@ -22,6 +22,7 @@ from portal.access.models import User
 from portal.access.reauth import reauthenticated
 from portal.access.roles import Role
 from portal.access.views.common import person_at
+from portal.asked import kept
 from portal.htmx import go_to, is_fragment
 
 
@@ -37,6 +38,7 @@ def staff_list(request: HttpRequest) -> HttpResponse:
         "roles": Role.choices,
         "statuses": queries.STATUSES,
         "search": request.GET.get("q", ""),
+        "kept": kept(request.GET, without=("q", "page")),
     }
     return render(request, "access/_staff_rows.html" if is_fragment(request) else "access/staff_list.html", context)
 
