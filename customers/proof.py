@@ -2,7 +2,7 @@
 
     settle -> complete walk -> candidates -> whose are they? -> adopt one | ask a person | absent this time
 
-An account is ours only by proof: its e-mail *and* its offerings are those of the create. Absence is proven by three
+An account is ours only by proof: its e-mail *and* its offerings are those of the create, and it came to be since. Absence is proven by three
 complete walks over at least a quarter of an hour. A walk that was not read to its end proves nothing.
 """
 
@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import engine, reconcile
@@ -27,8 +29,9 @@ SETTLE = timedelta(seconds=120)
 WALKS, BETWEEN_WALKS, ABSENT_AFTER = 3, timedelta(minutes=7), timedelta(minutes=15)
 AFTER_A_BROKEN_WALK = timedelta(minutes=1)
 PATIENCE = 30.0  # the walk happens under the operation's lease
-# Our clock and the provider's need not agree.
-SKEW = timedelta(seconds=120)
+# Our clock and the provider's need not agree. Within the second of these an account may still be the one, and nothing
+# proves it any more.
+SKEW, IN_DOUBT = timedelta(seconds=120), timedelta(minutes=10)
 MATCH, MISMATCH, INCONCLUSIVE = "match", "mismatch", "inconclusive"
 CANDIDATES_SHOWN = 20
 
@@ -91,26 +94,35 @@ def _find(operation: Operation, provider: Provider, *, now: datetime) -> list[Ca
     if not begun:
         return None  # another walk is under way: the next look has its result
     through = partial(engine.keeping_the_lease, operation)
-    scan = reconcile.walk(scan, provider, clock=lambda: now, through=through, patience=PATIENCE)
+    ahead = now - timezone.now()
+    scan = reconcile.walk(scan, provider, clock=lambda: timezone.now() + ahead, through=through, patience=PATIENCE)
     if scan.state != Scan.State.COMPLETE:
         return None
     return [_look(operation, sighting, provider) for sighting in candidates_of(operation, scan)]
 
 
 def candidates_of(operation: Operation, scan: Scan) -> list[Sighting]:
-    """Unmapped accounts made between our first send and the walk, which no walk had met before we sent."""
-    first = operation.attempts.order_by("n").first()
-    if first is None:
+    """Unmapped accounts of the walk, but for those that were surely there before our first send."""
+    sent_at = _first_sent_at(operation)
+    if sent_at is None:
         return []
-    window = Sighting.objects.filter(
-        connection=operation.connection,
-        last_seen_at__gte=scan.started_at,
-        first_seen_at__gte=first.intended_at,
-        made_at__gte=first.intended_at - SKEW,
-        made_at__lte=scan.started_at + SKEW,
-        ignored_at=None,
-    )
-    return list(window.unmapped().order_by("made_at")[: CANDIDATES_SHOWN * 5])
+    listed = Sighting.objects.filter(connection=operation.connection, last_seen_at__gte=scan.started_at)
+    older = Q(first_seen_at__lt=sent_at - SKEW) | Q(made_at__lt=sent_at - IN_DOUBT)
+    return list(listed.exclude(older).unmapped().order_by("made_at")[: CANDIDATES_SHOWN * 5])
+
+
+def _first_sent_at(operation: Operation) -> datetime | None:
+    first = operation.attempts.order_by("n").first()
+    return first.intended_at if first else None
+
+
+def _may_be_older(operation: Operation, sighting: Sighting) -> bool:
+    """Met or made a little before our send by clocks that need not agree, made at a time nobody says, or set aside by a
+    person: then likeness alone is no proof."""
+    sent_at = _first_sent_at(operation)
+    if sent_at is None or sighting.made_at is None or sighting.first_seen_at is None or sighting.ignored_at:
+        return True
+    return sighting.first_seen_at < sent_at or sighting.made_at < sent_at - SKEW
 
 
 def _look(operation: Operation, sighting: Sighting, provider: Provider) -> Candidate:
@@ -132,7 +144,7 @@ def _look(operation: Operation, sighting: Sighting, provider: Provider) -> Candi
         email=email,
         offerings=offerings,
         state=state,
-        verdict=_verdict(email, offerings),
+        verdict=_verdict(email, offerings, in_doubt=_may_be_older(operation, sighting)),
     )
 
 
@@ -144,7 +156,7 @@ def _same_email(operation: Operation, sighting: Sighting, provider: Provider) ->
     return "same" if known.casefold() == operation.identity else "different"
 
 
-def _verdict(email: str, offerings: str) -> str:
+def _verdict(email: str, offerings: str, *, in_doubt: bool) -> str:
     if email == "different":
         return MISMATCH
-    return MATCH if email == "same" and offerings == "same" else INCONCLUSIVE
+    return MATCH if email == "same" and offerings == "same" and not in_doubt else INCONCLUSIVE

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -158,7 +158,7 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock) -> Scan:
     rows = list(found.values())
     for start in range(0, len(rows), BATCH):
         _renew(scan, clock())
-        _see(scan, rows[start : start + BATCH])
+        _see(scan, rows[start : start + BATCH], read_by=clock())
     crash_point("in_walk")
     missing = _mark_missing(scan, now=clock())
     orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
@@ -168,12 +168,14 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock) -> Scan:
     )  # fmt: skip
 
 
-def _see(scan: Scan, rows: Iterable[RemoteAccount]) -> None:
+def _see(scan: Scan, rows: Iterable[RemoteAccount], *, read_by: datetime) -> None:
+    """What is met for the first time was met by `read_by`, not when the walk began: something may have been made since,
+    and a create must never take its own account for one that was there before it."""
     sightings = [
         Sighting(
             connection=scan.connection, provider_id=row.id, email=row.email[:254],
             name=row.settings.name if row.settings else "", website=row.settings.website if row.settings else "",
-            made_at=row.created_at, first_seen_at=scan.started_at, last_seen_at=scan.started_at,
+            made_at=row.created_at, first_seen_at=read_by, last_seen_at=scan.started_at,
         )
         for row in rows
     ]  # fmt: skip
@@ -184,7 +186,7 @@ def _see(scan: Scan, rows: Iterable[RemoteAccount]) -> None:
         update_fields=["email", "name", "website", "made_at", "last_seen_at"],
     )
     met = Sighting.objects.filter(connection=scan.connection, provider_id__in=[each.provider_id for each in sightings])
-    met.filter(first_seen_at=None).update(first_seen_at=F("last_seen_at"))
+    met.filter(first_seen_at=None).update(first_seen_at=read_by)
     met.exclude(missing_since=None, gone_at=None).update(missing_since=None, gone_at=None)
 
 

@@ -91,7 +91,7 @@ class Sighting(models.Model):
     name = models.CharField(max_length=255, default="", blank=True)
     website = models.CharField(max_length=255, default="", blank=True)
     made_at = models.DateTimeField(null=True, blank=True)
-    # None: an account of ours that no walk has met yet.
+    # When the walk that met it first had been read: it was there by then. None: ours, and no walk has met it yet.
     first_seen_at = models.DateTimeField(null=True, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     missing_since = models.DateTimeField(null=True, blank=True)
