@@ -13,13 +13,24 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Customer, Sighting
+from customers.asking_accounts import identity_of
+from customers.models import Account, Customer, Operation, Sighting
 from customers.models.account import AccountState, as_rows
 from customers.operations import UnableToAsk
+from customers.states import OPEN, OperationKind
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
-from portal.providers import AccountRef, NotFound, NotSent, Provider, ProviderError, RateLimited, Unreadable
+from portal.providers import (
+    AccountRef,
+    AccountSettings,
+    NotFound,
+    NotSent,
+    Provider,
+    ProviderError,
+    RateLimited,
+    Unreadable,
+)
 
 ROUTE = "customers:orphan-adopt"
 
@@ -42,12 +53,14 @@ def adopt(
     reason: str = "",
     request: HttpRequest | None = None,
 ) -> Account:
-    """Make `sighting` an account of `customer`. Raises `UnableToAsk`: not there, taken, or not readable now."""
+    """Make `sighting` an account of `customer`. Raises `UnableToAsk`: not there, taken, not readable now, or perhaps
+    made by a create that is not done."""
     if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
         raise UnableToAsk(_("Your role may not do this."))
     columns = _read(sighting, provider, now=now)
     try:
         with transaction.atomic():
+            _refuse_what_a_create_may_have_made(sighting, columns)
             account = Account.objects.create(
                 customer=customer, connection=sighting.connection, provider_id=sighting.provider_id,
                 changed_at=now, changed_what=_("Taken over"), **columns,
@@ -61,6 +74,18 @@ def adopt(
     except IntegrityError:
         raise UnableToAsk(_("This account is a customer's already.")) from None
     return account
+
+
+def _refuse_what_a_create_may_have_made(sighting: Sighting, columns: dict[str, Any]) -> None:
+    """Given to somebody meanwhile, the account would be looked past by its create, which would make another."""
+    known = columns.get("settings")
+    identity = identity_of(AccountSettings(**known)) if known else str(columns["email"]).casefold()
+    creates = Operation.objects.filter(kind=OperationKind.CREATE, state__in=OPEN, connection=sighting.connection)
+    if create := (creates.filter(identity=identity) if identity else creates).first():
+        raise UnableToAsk(
+            _("%(code)s may have made this account and is not done. Wait for it, or decide on its page.")
+            % {"code": create.code}
+        )
 
 
 def _read(sighting: Sighting, provider: Provider, *, now: datetime) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
     settle -> complete walk -> candidates -> whose are they? -> adopt one | ask a person | absent this time
 
-An account is ours only by proof: its e-mail *and* its offerings are those of the create, and it came to be since. Absence is proven by three
-complete walks over at least a quarter of an hour. A walk that was not read to its end proves nothing.
+An account is ours only by proof: its e-mail *and* its offerings are those of the create, and it came to be since.
+Absence is proven by three complete walks over at least a quarter of an hour. A walk that was not read to its end proves
+nothing.
 """
 
 from __future__ import annotations

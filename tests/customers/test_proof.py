@@ -10,8 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import proof, provisioning, reconcile
+from customers import adopting, proof, provisioning, reconcile
 from customers.models import Account, Connection, Operation, Scan, Sighting
+from customers.operations import UnableToAsk
 from tests.customers.conftest import ADDON, PACKAGE, Desk
 from tests.customers.pages import text_of
 from tests.support.people import sign_in
@@ -126,6 +127,55 @@ def test_one_that_was_there_before_is_no_candidate(desk: Desk) -> None:
     operation = unknown(desk, "create-then-504")
     later(desk, operation, seconds=121)
     assert operation.state == "succeeded"
+
+
+def test_a_walk_begun_before_the_send_does_not_make_the_account_older(desk: Desk) -> None:
+    """Another operation's walk stands still before it reads; meanwhile the create is sent."""
+    before = timezone.now() - timedelta(seconds=100)
+    scan, _ = reconcile.begin(connection=desk.connection, kind="unknown", slot="other", now=before)
+    operation = unknown(desk, "create-then-504")
+    reconcile.walk(scan, desk.connect(desk.connection))
+    later(desk, operation, seconds=121)
+    assert operation.state == "succeeded"
+    assert creates(desk) == 1
+
+
+@pytest.mark.parametrize("doubt", ["met a minute before", "set aside", "a slow clock"])
+def test_what_may_be_older_is_neither_taken_nor_looked_past(desk: Desk, doubt: str) -> None:
+    """Clocks need not agree, and a person may set an account aside without knowing of the create."""
+    if doubt == "a slow clock":
+        desk.sandbox.admin.move_clock(seconds=-300)
+    operation = unknown(desk, "create-then-504")
+    scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
+    reconcile.walk(scan, desk.connect(desk.connection))
+    if doubt == "met a minute before":
+        Sighting.objects.update(first_seen_at=operation.attempts.get().intended_at - timedelta(minutes=1))
+    if doubt == "set aside":
+        Sighting.objects.update(ignored_at=timezone.now())
+    for seconds in (121, 550, 980):
+        later(desk, operation, seconds=seconds)
+    assert (operation.state, operation.error_kind) == ("needs_attention", "doubtful")
+    assert creates(desk) == 1
+
+
+def test_a_clock_of_the_provider_that_is_fast_hides_nothing(desk: Desk) -> None:
+    desk.sandbox.admin.move_clock(seconds=900)
+    operation = unknown(desk, "create-then-504")
+    later(desk, operation, seconds=121)
+    assert operation.state == "succeeded"
+    assert creates(desk) == 1
+
+
+def test_what_a_create_may_have_made_is_given_to_nobody(desk: Desk) -> None:
+    operation = unknown(desk, "create-then-504")
+    scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
+    reconcile.walk(scan, desk.connect(desk.connection))
+    given = {"actor": desk.person, "sighting": Sighting.objects.get(), "customer": desk.account(operation).customer}
+    with pytest.raises(UnableToAsk, match=f"{operation.code} may have made this account"):
+        adopting.adopt(**given, provider=desk.connect(desk.connection), now=timezone.now())
+    later(desk, operation, seconds=121)
+    assert operation.state == "succeeded"
+    assert Account.objects.count() == 1
 
 
 def test_what_can_not_be_proven_is_asked_in_the_end(desk: Desk) -> None:

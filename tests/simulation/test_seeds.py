@@ -18,7 +18,7 @@ FIRST, COUNT = int(os.environ.get("SIMULATED_FROM", "0")), int(os.environ.get("S
 # 15: a clock set back made a cancelled operation look as if it had moved after its end (I8).
 # 752: a 504, and the account came to be 400 seconds later, after the create was repeated under its key.
 # 1730, 1814: a test message was accepted, answered 500, and sent again.
-# 30061: a walk of another operation, begun before the create was sent, met its account; so it was taken for an older one.
+# 30061: a walk begun before a create was sent met its account, which was then taken for an older one.
 KEPT = (15, 752, 1730, 1814, 30061)
 
 
