@@ -17,8 +17,8 @@ from portal.providers import ProviderError
 
 @shared_task(name="customers.dispatch")
 def dispatch(**_: Any) -> None:
-    watch.tick(now=timezone.now())
-    dispatcher.dispatch(now=timezone.now())
+    if watch.tick(now=timezone.now()):
+        dispatcher.dispatch(now=timezone.now())
 
 
 @shared_task(name="customers.perform")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count, Exists, Min, OuterRef
+from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -32,6 +32,8 @@ SCHEDULER = "scheduler"
 # A sign is written this often at most, and means nothing good any more when it is this old.
 EVERY = timedelta(seconds=30)
 SILENT = timedelta(minutes=2)
+# Ticks this close together are one. The scheduler sends one every five seconds.
+AT_ONCE = timedelta(seconds=2)
 # After that a process is taken for gone for good, and its row is let go.
 FORGOTTEN = timedelta(days=1)
 CHECK = "customers.check_invariants"
@@ -49,11 +51,16 @@ Clock = Callable[[], datetime]
 # --- Signs of life ------------------------------------------------------------------------------------------------
 
 
-def tick(*, now: datetime) -> None:
-    """A worker took up the scheduler's tick. After a standstill the scheduler counts as started anew."""
-    stood = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER, seen_at__lt=now - SILENT)
-    stood.update(started_at=now)
-    _seen(Heartbeat.Kind.SCHEDULER, SCHEDULER, now=now)
+def tick(*, now: datetime) -> bool:
+    """A worker took up the scheduler's tick; whether it is one to act upon. Those that piled up while no worker lived
+    come all at once, and one of them does. After a standstill the scheduler counts as started anew."""
+    mine = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER)
+    mine.filter(seen_at__lt=now - SILENT).update(started_at=now)
+    a_while_ago = Q(seen_at__lte=now - AT_ONCE) | Q(seen_at__gt=now)  # a clock may have been set back
+    if mine.filter(a_while_ago).update(seen_at=now):
+        return True
+    signs = {"started_at": now, "seen_at": now}
+    return Heartbeat.objects.get_or_create(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER, defaults=signs)[1]
 
 
 def at_task(*, worker: str, now: datetime) -> None:

@@ -63,6 +63,22 @@ def test_after_a_standstill_the_scheduler_counts_from_its_return() -> None:
     assert Heartbeat.objects.get().started_at == back
 
 
+def test_of_ticks_that_piled_up_one_is_acted_upon() -> None:
+    assert watch.tick(now=NIGHT)
+    assert not watch.tick(now=NIGHT)
+    assert not watch.tick(now=NIGHT + SECOND)
+    assert watch.tick(now=NIGHT + 5 * SECOND)
+    assert watch.tick(now=NIGHT - timedelta(hours=1))  # the clock was set back
+
+
+def test_a_tick_that_is_not_acted_upon_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[object] = []
+    monkeypatch.setattr(tasks.dispatcher, "dispatch", lambda **asked: rounds.append(asked))
+    for _ in range(3):
+        tasks.dispatch()
+    assert len(rounds) == 1
+
+
 def test_the_worker_and_the_scheduler_are_heard_of_where_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.connections, "close_all", lambda: None)
     tasks._worker_is_ready(sender=SimpleNamespace(hostname="celery@two"))
