@@ -3,7 +3,7 @@ sent again under the same key with the same bytes; elsewhere it is sent again on
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -27,8 +27,6 @@ from portal.providers import (
     RemoteAccount,
 )
 
-# Our clock and the provider's need not agree.
-SKEW = timedelta(minutes=2)
 PATIENCE = 30.0  # the whole walk happens under one lease
 CANDIDATES_KEPT = 20
 
@@ -113,11 +111,13 @@ class KeyedCreate(Create):
         )
 
     def _found(self, operation: Operation, provider: Provider) -> Done | Person | None:
-        found = _candidates(operation, provider)
-        if not found:
+        sent = engine.sent(operation).first()
+        found = _candidates(operation, provider, since=sent.intended_at - proof.IN_DOUBT) if sent else []
+        if not sent or not found:
             return None
         rows = [_as_row(each) for each in found[:CANDIDATES_KEPT]]
-        if len(found) > 1 or found[0].created_at is None:
+        made_at = found[0].created_at
+        if len(found) > 1 or made_at is None or made_at < sent.intended_at - proof.SKEW:
             return Person(
                 "several",
                 _("There is more than one account that it may have made. A person must say which one.")
@@ -125,8 +125,8 @@ class KeyedCreate(Create):
                 else _("There is an account that it may have made. A person must say whether it is the one."),
                 {"candidates": rows},
             )
-        proof = {"by": "name, website and time", **rows[0]}
-        done = self.recall({"account_id": found[0].id, "proof": proof})
+        evidence = {"by": "name, website and time", **rows[0]}
+        done = self.recall({"account_id": found[0].id, "proof": evidence})
         return Done(_("Found in the list as %(id)s.") % {"id": found[0].id}, done.account, done.result)
 
 
@@ -141,13 +141,9 @@ def new_account(operation: Operation) -> NewAccount:
     )
 
 
-def _candidates(operation: Operation, provider: Provider) -> list[RemoteAccount]:
-    """Accounts of this name and website which came to be since the first send and are nobody's yet. Raises
+def _candidates(operation: Operation, provider: Provider, *, since: datetime) -> list[RemoteAccount]:
+    """Accounts of this name and website which came to be at `since` or later and are nobody's yet. Raises
     `ProviderError` where the list cannot be read to its end."""
-    first = engine.sent(operation).first()
-    if first is None:
-        return []
-    since = first.intended_at - SKEW
     walk = engine.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
     found = [each for each in alike if each.created_at is None or each.created_at >= since]

@@ -157,15 +157,18 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock) -> Scan:
     known = set(Sighting.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
     rows = list(found.values())
     for start in range(0, len(rows), BATCH):
-        _renew(scan, clock())
-        _see(scan, rows[start : start + BATCH], read_by=clock())
+        with transaction.atomic():  # a walk that stood still in between would write over a newer one's sightings
+            _renew(scan, clock())
+            _see(scan, rows[start : start + BATCH], read_by=clock())
     crash_point("in_walk")
-    missing = _mark_missing(scan, now=clock())
-    orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
-    return _end(
-        scan, S.COMPLETE, now=clock(), seen=len(found), first_seen=len(found.keys() - known), orphans=orphans,
-        missing=missing,
-    )  # fmt: skip
+    with transaction.atomic():
+        _renew(scan, clock())
+        missing = _mark_missing(scan, now=clock())
+        orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
+        return _end(
+            scan, S.COMPLETE, now=clock(), seen=len(found), first_seen=len(found.keys() - known), orphans=orphans,
+            missing=missing,
+        )  # fmt: skip
 
 
 def _see(scan: Scan, rows: Iterable[RemoteAccount], *, read_by: datetime) -> None:

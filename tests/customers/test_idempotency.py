@@ -378,3 +378,13 @@ def test_an_account_that_is_made_late_is_waited_for(desk: SubDesk, seconds: int)
     desk.drain(operation)
     desk.pass_time(1800)
     _adopted(desk, operation)
+
+
+def test_a_slow_clock_of_the_provider_hides_nothing(desk: SubDesk) -> None:
+    """By its clock the account is older than our send: then nothing proves it, and a person says."""
+    desk.sandbox.admin.move_clock(seconds=-300)
+    desk.sandbox.admin.arm("after-status-504", "aha-create")
+    operation = desk.perform(desk.ask_create())
+    desk.drain(operation)
+    assert (operation.state, operation.error_kind) == ("needs_attention", "several")
+    assert len(desk.children()) == 1
