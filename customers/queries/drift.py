@@ -13,11 +13,14 @@ from django.db.models import Max, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from customers.asking_accounts import identity_of
 from customers.drift import Drift, Field, drifting, drifts_of, looked_away
-from customers.models import Account, Customer, Scan, Sighting
+from customers.models import Account, Customer, Operation, Scan, Sighting
 from customers.queries.filters import connection_choices
+from customers.states import OPEN, OperationKind
 from portal.asked import searchable, uuid_or_none
 from portal.formats import number_text
+from portal.providers import AccountSettings
 from portal.states import account_state_text
 
 PER_PAGE = 50
@@ -123,7 +126,10 @@ def _narrowed(found: QuerySet[Account], asked: Mapping[str, str]) -> QuerySet[Ac
 
 @dataclass
 class Orphans:
+    """`rows` are those of the page, each with the open create that may have made it."""
+
     page: Page[Sighting]
+    rows: list[tuple[Sighting, Operation | None]]
     view: str
     connection_choices: list[tuple[str, str]]
     kept: list[tuple[str, str]]
@@ -141,12 +147,29 @@ def orphans(asked: Mapping[str, str]) -> Orphans:
             Q(email__icontains=text) | Q(name__icontains=text) | Q(website__icontains=text) | Q(provider_id=text)
         )
     ordered = found.select_related("connection", "ignored_by").order_by("-made_at", "pk")
+    page = Paginator(ordered, PER_PAGE).get_page(asked.get("page"))
     return Orphans(
-        page=Paginator(ordered, PER_PAGE).get_page(asked.get("page")),
+        page=page,
+        rows=_with_creates(list(page)),
         view="ignored" if ignored else "",
         connection_choices=connection_choices(),
         kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
     )
+
+
+def _with_creates(sightings: list[Sighting]) -> list[tuple[Sighting, Operation | None]]:
+    keys = {each.pk: (each.connection_id, _identity(each)) for each in sightings}
+    creates = Operation.objects.filter(
+        kind=OperationKind.CREATE, state__in=OPEN, identity__in={identity for _, identity in keys.values()}
+    ).exclude(identity="")
+    found = {(each.connection_id, each.identity): each for each in creates}
+    return [(each, found.get(keys[each.pk])) for each in sightings]
+
+
+def _identity(sighting: Sighting) -> str:
+    if not sighting.name:
+        return sighting.email.casefold()
+    return identity_of(AccountSettings(sighting.name, sighting.website, monthly_cap=0))
 
 
 def customers_like(sighting: Sighting, *, text: str) -> QuerySet[Customer]:

@@ -166,13 +166,16 @@ def test_a_clock_of_the_provider_that_is_fast_hides_nothing(desk: Desk) -> None:
     assert creates(desk) == 1
 
 
-def test_what_a_create_may_have_made_is_given_to_nobody(desk: Desk) -> None:
+def test_what_a_create_may_have_made_is_given_to_nobody(desk: Desk, client: Client) -> None:
     operation = unknown(desk, "create-then-504")
     scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
     reconcile.walk(scan, desk.connect(desk.connection))
     given = {"actor": desk.person, "sighting": Sighting.objects.get(), "customer": desk.account(operation).customer}
     with pytest.raises(UnableToAsk, match=f"{operation.code} may have made this account"):
         adopting.adopt(**given, provider=desk.connect(desk.connection), now=timezone.now())
+    page = sign_in(client, desk.person).get(reverse("customers:orphans"))
+    assert f"{operation.code} may have made it" in text_of(page)
+    assert "Give to a customer" not in text_of(page)
     later(desk, operation, seconds=121)
     assert operation.state == "succeeded"
     assert Account.objects.count() == 1
