@@ -185,9 +185,11 @@ def retry(
     *, actor: User, operation: Operation, client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> Operation:
     """Ask a failed operation again, as a new one that links back (and, where a key is used, under a new one). A
-    conflict is redone in the editor instead."""
+    conflict is redone in the editor instead, a delete asked anew on its page."""
     if operation.state != S.FAILED or operation.error_kind == "conflict":
         raise UnableToAsk(_("Only an operation that failed can be sent again."))
+    if operation.kind == K.DELETE:  # its page asks for the password, and for a second person where one is needed
+        raise UnableToAsk(_("A delete is asked anew on the account's page."))
     again: dict[str, Any] = {
         "actor": actor,
         "client_token": client_token,
@@ -268,7 +270,6 @@ _AGAIN: dict[OperationKind, Callable[[Operation, dict[str, Any]], Operation]] = 
     K.SETTINGS: _settings_again,
     K.SUSPEND: _plain_again(ask_suspend),
     K.UNSUSPEND: _plain_again(ask_unsuspend),
-    K.DELETE: _plain_again(ask_delete, "without_reading"),
     K.KEY_CREATE: _key_again,
     K.KEY_UPDATE: _plain_again(ask_key_update, "key_id", "changes"),
     K.KEY_DELETE: _plain_again(ask_key_delete, "key_id"),

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -21,6 +22,7 @@ from customers.queries import bulk as queries
 from customers.queries.filters import read_filters
 from customers.queries.listing import Lines
 from customers.views.common import go_to, is_fragment, person, token_of
+from portal.access import reauth
 from portal.exports import csv_response
 
 
@@ -95,10 +97,19 @@ def _page(request: HttpRequest, change_set: ChangeSet, *, refusal: str = "", sta
     return render(request, template, context, status=status)
 
 
+def _password_first(request: HttpRequest, change_set: ChangeSet) -> HttpResponse | None:
+    """A delete is set going by somebody who typed the password a short while ago."""
+    if change_set.kind != ChangeSet.Kind.DELETE or reauth.recent_sign_in(request, 10):
+        return None
+    return reauth.ask_again(request, reverse("customers:bulk", args=[change_set.public_id]))
+
+
 @require_POST
 def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """`do`: submit, pause, resume, cancel or again."""
     change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
+    if request.POST.get("do") in ("submit", "again") and (asked := _password_first(request, change_set)):
+        return asked
     try:
         match request.POST.get("do"):
             case "submit":
@@ -127,6 +138,8 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The second person: `do` is approve (with the hash of the plan that was shown) or refuse (with a reason)."""
     change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
+    if request.POST.get("do") == "approve" and (asked := _password_first(request, change_set)):
+        return asked
     try:
         if request.POST.get("do") == "approve":
             seen = request.POST.get("plan", "")

@@ -187,8 +187,11 @@ def _settings_asked(operation: Operation) -> dict[str, Any] | None:
 
 
 def _can_retry(operation: Operation) -> bool:
-    """Worth sending again as it was: what the provider refused by the field is corrected instead, a conflict redone."""
-    elsewhere = operation.error_kind in ("conflict", "no_reading") or bool(operation.field_errors)
+    """Worth sending again as it was: what the provider refused by the field is corrected instead, a conflict redone, a
+    delete asked anew."""
+    elsewhere = (
+        operation.error_kind == "conflict" or operation.kind == OperationKind.DELETE or bool(operation.field_errors)
+    )
     return operation.state == S.FAILED and not elsewhere and not operation.retries.exists()
 
 

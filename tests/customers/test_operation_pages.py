@@ -274,6 +274,15 @@ class TestCancelAndRetry:
         staff.post(url("operation-retry", operation), {"client_token": "a" * 32})
         assert Operation.objects.count() == 1
 
+    def test_a_delete_is_asked_anew_on_its_page(self, staff: Client) -> None:
+        """There it asks for the password, and for a second person where one is needed."""
+        failed = OperationFactory(kind="delete", state="failed", error_kind="rejected")
+        page = text_of(staff.get(url("operation", failed)))
+        assert reverse("customers:account-delete", args=[failed.account.public_id]) in page
+        assert "Send again" not in page
+        staff.post(url("operation-retry", failed), {"client_token": "a" * 32})
+        assert Operation.objects.count() == 1
+
     @pytest.mark.parametrize("name", ["operation-cancel", "operation-retry", "operation-decide"])
     def test_who_may(self, client: Client, db: None, name: str) -> None:
         operation = OperationFactory()
