@@ -35,12 +35,18 @@ class Create:
     """Without an idempotency key an unknown create is taken for ours, or sent again, by proof alone. What can't be
     proven is left to a person."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Person:
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
+        if known := self.known(operation):
+            return known
+        repeated = engine.uncertain(operation).exists()
+        found = proof.last_look(operation, provider, now=now, recall=self.recall) if repeated else None
+        return found or self.go(operation, provider)
+
+    def known(self, operation: Operation) -> Done | None:
         if operation.account.provider_id:
             return Done(_("The account exists already."))
-        if late := engine.late_answer(operation):
-            return self.recall(late.result)
-        return self.go(operation, provider)
+        late = engine.late_answer(operation)
+        return self.recall(late.result) if late else None
 
     def go(self, operation: Operation, provider: Provider) -> Go:
         new = new_account(operation)
@@ -68,13 +74,14 @@ class KeyedCreate(Create):
     """The rules stand in docs/decisions/idempotency.md. Before anything is sent again the whole list is looked through
     for an account of this name and website that came to be since the first send."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Person:
-        verdict = super().before(operation, provider, now=now)
-        if isinstance(verdict, Done) or not engine.uncertain(operation).exists():
-            return verdict
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
+        if known := self.known(operation):
+            return known
+        if not engine.uncertain(operation).exists():
+            return self.go(operation, provider)
         if found := self._found(operation, provider):
             return found
-        return keyed.spent(operation, now=now) or verdict
+        return keyed.spent(operation, now=now) or self.go(operation, provider)
 
     def trust(self, created: Created, provider: Provider) -> Done | Refuse:
         """A replayed answer speaks of the past: the account may be gone since."""

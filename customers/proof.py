@@ -61,24 +61,57 @@ def verdict(
         return Wait(due_at, operation.summary)
     found = _find(operation, provider, now=now)
     if found is None:
+        return _broken_walk(now)
+    if proven := _proven(found, recall):
+        return proven
+    if now < unknown_at + ABSENT_AFTER or len(walks) + 1 < WALKS:
         return Wait(
-            now + AFTER_A_BROKEN_WALK, _("The provider's list could not be read to its end. Looking again soon.")
+            now + BETWEEN_WALKS,
+            _("Looked through the whole list: not there so far. Looking again; a person may decide sooner."),
         )
+    return _doubtful(found) or NotDone(
+        _("Looked through the whole list three times: it was not created. It is sent again.")
+    )
+
+
+def last_look(
+    operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Done]
+) -> Done | Wait | Person | None:
+    """Once more before it is sent again: long may have passed since its absence was proven, while the connection was
+    paused or no worker lived. None where it may be sent; what a person was shown before is not asked again."""
+    just_now = reconcile.latest_complete(operation.connection, since=now - SETTLE)
+    found = _judged(operation, just_now, provider) if just_now else _find(operation, provider, now=now)
+    if found is None:
+        return _broken_walk(now)
+    shown = {row["provider_id"] for row in operation.result.get("candidates", [])}
+    new = [each for each in found if each.provider_id not in shown]
+    return _proven(new, recall) or _doubtful(new)
+
+
+def _proven(found: list[Candidate], recall: Callable[[dict[str, Any]], Done]) -> Done | Person | None:
     matches = [each for each in found if each.verdict == MATCH]
-    result = {"candidates": [asdict(each) for each in found[:CANDIDATES_SHOWN]]}
-    if len(matches) == 1:
-        done = recall({"account_id": matches[0].provider_id, "proof": {"by": "e-mail and offerings"}})
-        return Done(_("Found in the list as %(id)s.") % {"id": matches[0].provider_id}, done.account, done.result)
-    if matches:
-        return Person("several", _("More than one account fits. A person must say which one it is."), result)
-    absent_long = now >= unknown_at + ABSENT_AFTER and len(walks) + 1 >= WALKS
-    doubtful = any(each.verdict == INCONCLUSIVE for each in found)
-    if doubtful and absent_long:
-        return Person("doubtful", _("There is an account that it may have made, and nothing proves it."), result)
-    if absent_long:
-        return NotDone(_("Looked through the whole list three times: it was not created. It is sent again."))
-    again = now + BETWEEN_WALKS
-    return Wait(again, _("Looked through the whole list: not there so far. Looking again; a person may decide sooner."))
+    if len(matches) > 1:
+        text = _("More than one account fits. A person must say which one it is.")
+        return Person("several", text, _to_be_shown(found))
+    if not matches:
+        return None
+    done = recall({"account_id": matches[0].provider_id, "proof": {"by": "e-mail and offerings"}})
+    return Done(_("Found in the list as %(id)s.") % {"id": matches[0].provider_id}, done.account, done.result)
+
+
+def _doubtful(found: list[Candidate]) -> Person | None:
+    if all(each.verdict == MISMATCH for each in found):
+        return None
+    text = _("There is an account that it may have made, and nothing proves it.")
+    return Person("doubtful", text, _to_be_shown(found))
+
+
+def _to_be_shown(found: list[Candidate]) -> dict[str, Any]:
+    return {"candidates": [asdict(each) for each in found[:CANDIDATES_SHOWN]]}
+
+
+def _broken_walk(now: datetime) -> Wait:
+    return Wait(now + AFTER_A_BROKEN_WALK, _("The provider's list could not be read to its end. Looking again soon."))
 
 
 def _walks(operation: Operation, *, since: datetime) -> list[Scan]:
@@ -99,6 +132,10 @@ def _find(operation: Operation, provider: Provider, *, now: datetime) -> list[Ca
     scan = reconcile.walk(scan, provider, clock=lambda: timezone.now() + ahead, through=through, patience=PATIENCE)
     if scan.state != Scan.State.COMPLETE:
         return None
+    return _judged(operation, scan, provider)
+
+
+def _judged(operation: Operation, scan: Scan, provider: Provider) -> list[Candidate]:
     return [_look(operation, sighting, provider) for sighting in candidates_of(operation, scan)]
 
 

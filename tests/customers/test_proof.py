@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import adopting, proof, provisioning, reconcile
+from customers import adopting, deciding, proof, provisioning, reconcile
 from customers.models import Account, Connection, Operation, Scan, Sighting
 from customers.operations import UnableToAsk
 from tests.customers.conftest import ADDON, PACKAGE, Desk
@@ -108,6 +108,42 @@ def test_an_account_of_somebody_else_is_never_taken(desk: Desk) -> None:
     assert creates(desk) == 2
     there = {each["id"]: each["email"] for each in desk.sandbox.admin.accounts()}
     assert there[desk.account(operation).provider_id] == "ops@northwind.example"
+
+
+def test_before_a_late_repeat_it_is_looked_for_once_more(desk: Desk) -> None:
+    """Its absence was proven; then no worker lived for hours, and the provider made it after all."""
+    operation = unknown(desk, "status-504")
+    for seconds in (121, 550, 980):
+        later(desk, operation, seconds=seconds)
+    assert operation.state == "queued"
+    made = console(desk)
+    later(desk, operation, hours=3)
+    assert (operation.state, desk.account(operation).provider_id) == ("succeeded", made)
+    assert creates(desk) == 1
+
+
+def test_before_a_late_repeat_a_list_that_breaks_off_is_waited_for(desk: Desk) -> None:
+    operation = unknown(desk, "status-504")
+    for seconds in (121, 550, 980):
+        later(desk, operation, seconds=seconds)
+    desk.sandbox.admin.arm("status-503", "list", count=None)
+    later(desk, operation, hours=3)
+    assert (operation.state, creates(desk)) == ("queued", 1)
+    desk.sandbox.admin.clear_faults()
+    later(desk, operation, hours=3, minutes=5)
+    assert (operation.state, creates(desk)) == ("succeeded", 2)
+
+
+def test_what_a_person_was_shown_is_not_asked_again(desk: Desk) -> None:
+    operation = unknown(desk, "status-504")
+    desk.sandbox.admin.add_account(email="ops@northwind.example", offerings=HELD[:1])
+    for seconds in (121, 550, 980):
+        later(desk, operation, seconds=seconds)
+    assert operation.error_kind == "doubtful"
+    at = timezone.now() + timedelta(hours=3)
+    deciding.decide_not_created(actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=at)
+    later(desk, operation, hours=4)
+    assert (operation.state, creates(desk)) == ("succeeded", 2)
 
 
 def test_two_that_fit_are_put_before_a_person(desk: Desk) -> None:

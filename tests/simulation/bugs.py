@@ -94,10 +94,11 @@ def look_alike(world: World) -> None:
     rounds(world, 6, pause=450)
 
 
-def died(point: str, error: type[BaseException] = Died) -> Scene:
-    """The worker of a create comes to its end at a point, once."""
+def died(point: str, error: type[BaseException] = Died, *, lag: float = 0.0) -> Scene:
+    """The worker of a create comes to its end at a point, once; the provider lists the account `lag` seconds later."""
 
     def scene(world: World) -> None:
+        world.app.store.switches.set("list_lag_seconds", lag)
         create(world)
         _once(world, point, error)
         _alive(world)
@@ -285,7 +286,7 @@ def no_lane() -> Parts:
 
 BUGS = (
     Bug("send before intent", send_before_intent, plain_create),
-    Bug("sweep sending to queued", sweep_to_queued, died("answer_begun")),
+    Bug("sweep sending to queued", sweep_to_queued, died("answer_begun", lag=300.0)),
     Bug("ignore token", ignore_token, overtaken),
     Bug("adopt without probe", adopt_without_proof, look_alike),
     Bug("settle 0", settle_at_once, late),
