@@ -136,34 +136,29 @@ def _find(operation: Operation, provider: Provider, *, now: datetime) -> list[Ca
 
 
 def _judged(operation: Operation, scan: Scan, provider: Provider) -> list[Candidate]:
-    return [_look(operation, sighting, provider) for sighting in candidates_of(operation, scan)]
-
-
-def candidates_of(operation: Operation, scan: Scan) -> list[Sighting]:
-    """Unmapped accounts of the walk, but for those that were surely there before our first send."""
-    sent_at = _first_sent_at(operation)
-    if sent_at is None:
+    first = operation.attempts.order_by("n").first()
+    if first is None:
         return []
-    listed = Sighting.objects.filter(connection=operation.connection, last_seen_at__gte=scan.started_at)
+    sent_at = first.intended_at
+    return [_look(operation, each, provider, sent_at=sent_at) for each in _candidates(scan, sent_at=sent_at)]
+
+
+def _candidates(scan: Scan, *, sent_at: datetime) -> list[Sighting]:
+    """Unmapped accounts of the walk, but for those that were surely there before our first send."""
+    listed = Sighting.objects.filter(connection=scan.connection_id, last_seen_at__gte=scan.started_at)
     older = Q(first_seen_at__lt=sent_at - SKEW) | Q(made_at__lt=sent_at - IN_DOUBT)
     return list(listed.exclude(older).unmapped().order_by("made_at")[: CANDIDATES_SHOWN * 5])
 
 
-def _first_sent_at(operation: Operation) -> datetime | None:
-    first = operation.attempts.order_by("n").first()
-    return first.intended_at if first else None
-
-
-def _may_be_older(operation: Operation, sighting: Sighting) -> bool:
+def _may_be_older(sighting: Sighting, *, sent_at: datetime) -> bool:
     """Met or made a little before our send by clocks that need not agree, made at a time nobody says, or set aside by a
     person: then likeness alone is no proof."""
-    sent_at = _first_sent_at(operation)
-    if sent_at is None or sighting.made_at is None or sighting.first_seen_at is None or sighting.ignored_at:
+    if sighting.made_at is None or sighting.first_seen_at is None or sighting.ignored_at:
         return True
     return sighting.first_seen_at < sent_at or sighting.made_at < sent_at - SKEW
 
 
-def _look(operation: Operation, sighting: Sighting, provider: Provider) -> Candidate:
+def _look(operation: Operation, sighting: Sighting, provider: Provider, *, sent_at: datetime) -> Candidate:
     ref = AccountRef(sighting.provider_id)
     email = _same_email(operation, sighting, provider)
     offerings, state = "not readable", ""
@@ -182,7 +177,7 @@ def _look(operation: Operation, sighting: Sighting, provider: Provider) -> Candi
         email=email,
         offerings=offerings,
         state=state,
-        verdict=_verdict(email, offerings, in_doubt=_may_be_older(operation, sighting)),
+        verdict=_verdict(email, offerings, in_doubt=_may_be_older(sighting, sent_at=sent_at)),
     )
 
 

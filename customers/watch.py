@@ -29,7 +29,7 @@ from customers.states import OPEN, OperationState
 from portal.notices import raising as notices
 
 SCHEDULER = "scheduler"
-# A sign is written this often at most, and means nothing good any more when it is this old.
+# A worker's sign is written this often at most. A sign means nothing good any more when it is this old.
 EVERY = timedelta(seconds=30)
 SILENT = timedelta(minutes=2)
 # Ticks this close together are one. The scheduler sends one every five seconds.
