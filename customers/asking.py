@@ -94,6 +94,8 @@ def change(
     **rest: Any,
 ) -> Operation:
     """Change an existing account's desire and queue the operation that carries it out. Raises `StaleVersion`."""
+    number = account.next_operation_number()
+    account.refresh_from_db()
     waiting = nothing_against(kind, account, {})
     before = {name: getattr(account, name) for name in desire}
     chain = [each for each in waiting if set(each.before) & set(desire)]
@@ -105,7 +107,7 @@ def change(
     account.refresh_from_db()
     if changed != 1:
         raise StaleVersion(account)
-    return queue(kind, account, now=now, payload=payload | {"desire": desire}, before=before, **rest)
+    return queue(kind, account, number=number, now=now, payload=payload | {"desire": desire}, before=before, **rest)
 
 
 def add(
@@ -113,9 +115,10 @@ def add(
 ) -> Operation:
     """Queue what changes no desire of the account. `same` names the parts of `payload` by which another open operation
     of this kind would be this one again."""
+    number = account.next_operation_number()
     account.refresh_from_db()
     nothing_against(kind, account, {name: payload[name] for name in same})
-    return queue(kind, account, payload=payload, **rest)
+    return queue(kind, account, number=number, payload=payload, **rest)
 
 
 def nothing_against(kind: OperationKind, account: Account, same: dict[str, Any]) -> list[Operation]:
@@ -138,6 +141,7 @@ def queue(
     kind: OperationKind,
     account: Account,
     *,
+    number: int,
     actor: User,
     now: datetime,
     verb: str,
@@ -148,6 +152,7 @@ def queue(
         kind=kind,
         account=account,
         connection=account.connection,
+        number=number,
         requested_by=actor,
         version=account.version,
         not_before=now,

@@ -72,6 +72,7 @@ def ask_create(
         operation = queue(
             K.CREATE,
             account,
+            number=account.next_operation_number(),
             actor=actor,
             client_token=client_token,
             now=now,

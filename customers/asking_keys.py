@@ -58,6 +58,7 @@ def ask_key_create(
             queue(
                 K.KEY_DELETE,
                 account,
+                number=account.next_operation_number(),
                 payload={"key_id": old.key_id, "label": old.label},
                 follows=operation,
                 actor=actor,
@@ -236,6 +237,7 @@ def follow_with_key(
     return queue(
         K.KEY_CREATE,
         leader.account,
+        number=leader.account.next_operation_number(),
         payload=_payload(new, keep=keep) | {"replaces": ""},
         follows=leader,
         actor=leader.requested_by,

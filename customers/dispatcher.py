@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Min, Q, Window
+from django.db.models.functions import RowNumber
 
 from customers import breaker, bulk_run, engine, estate, observations, schedules_due, secrets
-from customers.models import Operation
+from customers.models import Connection, Operation
 from customers.models.breaker import at_work
 from customers.poke import poke
-from customers.states import OperationState
+from customers.states import OperationKind
 
 POKES_AT_ONCE = 200
 READS_AT_ONCE = 10
@@ -38,10 +39,18 @@ def dispatch(*, now: datetime) -> int:
 
 
 def due_operations(*, now: datetime) -> list[int]:
-    """Queued and due, or unknown and to be settled by reading."""
-    free = Q(lease_until=None) | Q(lease_until__lte=now)
-    settles = Q(state=OperationState.UNKNOWN) & free
+    """What a worker can take now: queued and able to be claimed, or unknown and to be looked into. At most
+    `POKES_AT_ONCE`, the connections in turn, so that nothing that has to wait keeps back what could run."""
+    one_at_a_time = [each.pk for each in Connection.objects.filter(at_work()) if engine.creates_one_at_a_time(each)]
+    queued = engine.ready(now=now)
+    if one_at_a_time:
+        creates = Q(kind=OperationKind.CREATE, connection__in=one_at_a_time)
+        taken = Operation.objects.busy().filter(lane__in=[engine.create_lane(pk) for pk in one_at_a_time])
+        first = queued.filter(creates).exclude(connection__in=taken.values("connection"))
+        firsts = first.values("connection").annotate(first=Min("pk")).values_list("first", flat=True)
+        queued = queued.filter(~creates | Q(pk__in=list(firsts.order_by())))
     due = Operation.objects.filter(
-        Q(state=OperationState.QUEUED) | settles, at_work("connection__"), not_before__lte=now
+        Q(pk__in=queued.order_by().values("pk")) | Q(pk__in=engine.to_verify(now=now).order_by().values("pk"))
     )
-    return list(due.order_by("pk").values_list("pk", flat=True)[:POKES_AT_ONCE])
+    turn = Window(RowNumber(), partition_by="connection", order_by="pk")
+    return list(due.annotate(turn=turn).order_by("turn", "pk").values_list("pk", flat=True)[:POKES_AT_ONCE])

@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 
 from customers.crash import crash_point
-from customers.models import Account, Attempt, Operation, Step
+from customers.models import Account, Attempt, Connection, Operation, Step
 from customers.models.breaker import at_work
-from customers.states import FINAL, OPEN, OperationKind, OperationState, check_step
+from customers.states import FINAL, OperationKind, OperationState, check_step
 from portal import audit
 from portal.providers import Evidence
 
@@ -33,25 +33,50 @@ class LostLease(Exception):
     """Somebody else holds the operation now; nothing was written."""
 
 
-def claim(operation_id: int, *, now: datetime) -> Operation | None:
-    """Take a due operation, or None: not due, paused, behind another one, or its lane is busy."""
-    earlier = Operation.objects.filter(account=OuterRef("account"), pk__lt=OuterRef("pk"), state__in=OPEN)
-    due = Operation.objects.filter(
-        ~Exists(earlier), at_work("connection__"), pk=operation_id, state=S.QUEUED, not_before__lte=now
+class ConnectionStopped(Exception):
+    """The connection was paused, or its circuit breaker opened, after the claim; nothing was written."""
+
+
+def ready(*, now: datetime) -> QuerySet[Operation]:
+    """Queued rows that are due, first of their account, and of a connection at work."""
+    return Operation.objects.at_front().filter(at_work("connection__"), state=S.QUEUED, not_before__lte=now)
+
+
+def to_verify(*, now: datetime) -> QuerySet[Operation]:
+    """Unknown rows that are due to be looked into, and nobody is at."""
+    return Operation.objects.filter(_free(now), at_work("connection__"), state=S.UNKNOWN, not_before__lte=now)
+
+
+def _free(now: datetime) -> Q:
+    return Q(lease_until=None) | Q(lease_until__lte=now)
+
+
+def _take(operation: Operation, *, now: datetime, **fields: Any) -> bool:
+    """Raise the fence of a row that is still as it was read, and lease it. One of any number of processes succeeds.
+
+    Everything the decision rests on stands at the top level of this WHERE, on the row's own table: after waiting for a
+    row, PostgreSQL looks at these columns again, but not into a subselect. A condition on another table (as the join to
+    the connection) would turn all of it into one.
+    """
+    still = Operation.objects.filter(
+        _free(now), pk=operation.pk, state=operation.state, fence=operation.fence, not_before__lte=now
     )
-    operation = due.select_related("account__customer", "connection", "requested_by").first()
+    return still.update(fence=F("fence") + 1, lease_until=now + LEASE, **fields) == 1
+
+
+def claim(operation_id: int, *, now: datetime) -> Operation | None:
+    """Take a due operation, or None: not due, paused, behind another one, or its lane is busy.
+
+    That it is first of its account stays true once it was. Pause and circuit breaker are read again with the intent.
+    """
+    found = ready(now=now).filter(pk=operation_id)
+    operation = found.select_related("account__customer", "connection", "requested_by").first()
     if operation is None:
         return None
     try:
         with transaction.atomic():
-            changed = due.filter(fence=operation.fence).update(
-                state=S.CLAIMED,
-                lane=_lane(operation),
-                fence=F("fence") + 1,
-                lease_until=now + LEASE,
-                claims=F("claims") + 1,
-            )
-            if changed != 1:
+            taken = _take(operation, now=now, state=S.CLAIMED, lane=_lane(operation), claims=F("claims") + 1)
+            if not taken:
                 return None
             operation.fence += 1
             operation.claims += 1
@@ -64,20 +89,9 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
 
 def hold(operation_id: int, *, now: datetime) -> Operation | None:
     """Take an unknown operation to look at what became of it. Raises the fence, changes no state."""
-    free = Operation.objects.filter(
-        Q(lease_until=None) | Q(lease_until__lte=now),
-        at_work("connection__"),
-        pk=operation_id,
-        state=S.UNKNOWN,
-        not_before__lte=now,
-    )
-    operation = free.select_related("account__customer", "connection", "requested_by").first()
-    if operation is None:
-        return None
-    changed = free.filter(fence=operation.fence).update(
-        fence=F("fence") + 1, lease_until=now + LEASE, settles=F("settles") + 1
-    )
-    if changed != 1:
+    found = to_verify(now=now).filter(pk=operation_id)
+    operation = found.select_related("account__customer", "connection", "requested_by").first()
+    if operation is None or not _take(operation, now=now, settles=F("settles") + 1):
         return None
     operation.fence += 1
     operation.settles += 1
@@ -152,9 +166,14 @@ def take_over(operation: Operation, *, only: OperationState | None = None) -> No
 
 
 def intend(operation: Operation, *, call: str, request: str, now: datetime, body: str = "") -> Attempt:
-    """Commit the intent to send. If this raises, nothing may be sent. `body` is kept with the first intent."""
+    """Commit the intent to send. If this raises, nothing may be sent. `body` is kept with the first intent.
+
+    Raises `ConnectionStopped` where the connection does not work any more, `LostLease` where somebody else has the row.
+    """
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
     with transaction.atomic():
+        if not Connection.objects.filter(at_work(), pk=operation.connection_id).exists():
+            raise ConnectionStopped(operation.code)
         move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
         return Attempt.objects.create(
             operation=operation, n=operation.sends, fence=operation.fence, call=call, request=request, intended_at=now
@@ -307,12 +326,18 @@ def backoff(tries: int, *, now: datetime) -> datetime:
 def _lane(operation: Operation) -> str:
     """The account's; but creates at a provider without idempotency keys go one at a time, unless identity can be proved
     afterwards."""
-    exclusive = (
-        not operation.connection.capabilities.idempotent_create and operation.connection.probe_available is not True
-    )
-    if operation.kind == OperationKind.CREATE and exclusive:
-        return f"create:{operation.connection_id}"
+    if operation.kind == OperationKind.CREATE and creates_one_at_a_time(operation.connection):
+        return create_lane(operation.connection_id)
     return f"account:{operation.account_id}"
+
+
+def creates_one_at_a_time(connection: Connection) -> bool:
+    """Whether nothing would prove afterwards which of two unknown creates made an account."""
+    return not connection.capabilities.idempotent_create and connection.probe_available is not True
+
+
+def create_lane(connection_id: int) -> str:
+    return f"create:{connection_id}"
 
 
 def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None, note: str = "") -> None:
@@ -345,7 +370,7 @@ def _restore_desire(operation: Operation, *, now: datetime) -> None:
     changed = 0
     while not changed:  # a change of desire at this very moment shows as a risen version: look again
         version = Account.objects.values_list("version", flat=True).get(pk=operation.account_id)
-        if alike.filter(pk__gt=operation.pk).exclude(state__in=(S.FAILED, S.CANCELLED)).exists():
+        if alike.filter(number__gt=operation.number).exclude(state__in=(S.FAILED, S.CANCELLED)).exists():
             return
         newer = alike.filter(state=S.SUCCEEDED, finished_at__gt=operation.created_at).order_by("finished_at").last()
         desire = newer.payload["desire"] if newer else operation.before

@@ -101,7 +101,12 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
 def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> None:
     """claimed -> sending -> what came of it."""
     crash_point("before_intent")
-    attempt = engine.intend(operation, call=go.call, request=go.request, body=go.body, now=clock())
+    try:
+        attempt = engine.intend(operation, call=go.call, request=go.request, body=go.body, now=clock())
+    except engine.ConnectionStopped:
+        summary = _("The connection stopped before this was sent. It is sent when the connection works again.")
+        engine.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused")
+        return
     crash_point("after_intent")
     with recorded() as exchanges:
         try:

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.db.models import Count, Min, Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from customers import invariants
+from customers import engine, invariants
 from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Takeover
 from customers.models.breaker import at_work
 from customers.models.sighting import Scan
 from customers.poke import poke
-from customers.states import OPEN, OperationState
+from customers.states import OperationState
 from portal.notices import raising as notices
 
 SCHEDULER = "scheduler"
@@ -126,10 +126,7 @@ def all_work(*, now: datetime) -> list[Work]:
 
 def _operations(now: datetime) -> Work:
     """What stands behind another operation of its account is not due before that one is done."""
-    earlier = Operation.objects.filter(account=OuterRef("account"), pk__lt=OuterRef("pk"), state__in=OPEN)
-    due = Operation.objects.filter(
-        ~Exists(earlier), at_work("connection__"), state=S.QUEUED, not_before__lte=now
-    ).order_by("not_before")  # fmt: skip
+    due = engine.ready(now=now).order_by("not_before")
     held = Operation.objects.filter(state__in=(S.CLAIMED, S.SENDING))
     return Work(
         _("Operations"), due.count(), due.values_list("not_before", flat=True).first(),

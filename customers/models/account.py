@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from customers.models.connection import Connection
@@ -49,6 +49,8 @@ class Account(models.Model):
     # name, website, monthly_cap (0 = no cap); {} where the provider has offerings instead.
     desired_settings = models.JSONField(default=dict, blank=True)
     version = models.PositiveIntegerField(default=1)
+    # The number of the newest operation.
+    last_operation = models.PositiveIntegerField(default=0)
     # What the provider said, in our word and in its own.
     state = models.CharField(max_length=20, choices=AccountState.choices, default=AccountState.PENDING)
     state_raw = models.CharField(max_length=60, default="", blank=True)
@@ -112,6 +114,12 @@ class Account(models.Model):
         if waits and not self.operations.filter(state__in=OPEN).exists():
             return NOT_CREATED
         return self.state
+
+    def next_operation_number(self) -> int:
+        """The number of an operation that is being requested. Holds the account's row until the transaction ends, so
+        that what is checked after this still holds when the operation is stored."""
+        Account.objects.filter(pk=self.pk).update(last_operation=F("last_operation") + 1)
+        return Account.objects.values_list("last_operation", flat=True).get(pk=self.pk)
 
     @property
     def wanted_offerings(self) -> list[providers.Offering]:

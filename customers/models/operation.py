@@ -21,12 +21,20 @@ class OperationQuerySet(models.QuerySet["Operation"]):
     def open(self) -> OperationQuerySet:
         return self.exclude(state__in=FINAL)
 
+    def at_front(self) -> OperationQuerySet:
+        """Those that no earlier open operation of their account stands before. It stays true once it is: numbers only
+        rise, and nothing final opens again."""
+        earlier = Operation.objects.filter(account=OuterRef("account"), number__lt=OuterRef("number"), state__in=OPEN)
+        return self.filter(~Exists(earlier))
+
 
 class Operation(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=20, choices=OperationKind.choices)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="operations")
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="operations")
+    # Its place among the operations of its account, which are performed in this order: `Account.next_operation_number`.
+    number = models.PositiveIntegerField()
     # What is to be sent, complete at the time of asking; never rebuilt from the account afterwards.
     payload = models.JSONField(default=dict)
     # The value of the account's desire that this operation replaces; it comes back when the operation comes to nothing.
@@ -70,6 +78,7 @@ class Operation(models.Model):
         ordering = ("-id",)
         constraints = [
             models.UniqueConstraint(fields=("requested_by", "client_token"), name="operation_asked_once"),
+            models.UniqueConstraint(fields=("account", "number"), name="operation_numbered_in_account"),
             models.UniqueConstraint(fields=("lane",), condition=Q(state__in=BUSY), name="operation_one_busy_per_lane"),
             models.UniqueConstraint(
                 fields=("connection", "identity"),
@@ -86,6 +95,7 @@ class Operation(models.Model):
         indexes = [
             models.Index(fields=("state", "not_before"), name="operation_due"),
             models.Index(fields=("account", "-id"), name="operation_of_account"),
+            models.Index(fields=("account", "number"), condition=~Q(state__in=FINAL), name="operation_open_in_account"),
             models.Index(fields=("connection", "kind", "created_at"), name="operation_budget"),
         ]
 

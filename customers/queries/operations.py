@@ -123,8 +123,8 @@ def waits_for(operation: Operation) -> Operation | None:
     """The earlier operation of the same account that a queued one stands behind."""
     if operation.state != S.QUEUED:
         return None
-    earlier = Operation.objects.open().filter(account=operation.account_id, pk__lt=operation.pk)
-    return earlier.order_by("-pk").first()
+    earlier = Operation.objects.open().filter(account=operation.account_id, number__lt=operation.number)
+    return earlier.order_by("-number").first()
 
 
 @dataclass(frozen=True)

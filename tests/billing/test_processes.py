@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection as database
 from django.db.models import Count
 
 from billing.models import SyncItem, SyncRun, UsageSnapshot
 from customers import connecting
 from customers.models import Account, Connection
 from tests.support.factories import AccountFactory
+from tests.support.processes import database_url
 from tests.support.sandbox import KEY, SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,13 +47,6 @@ def connection(sandbox: SandboxProcess, transactional_db: None) -> Connection:
     for each in there[1:]:
         AccountFactory(connection=made, customer=customer, provider_id=each["id"])
     return made
-
-
-def database_url() -> str:
-    facts = database.settings_dict
-    if database.vendor == "sqlite":
-        return f"sqlite:///{facts['NAME']}"
-    return f"postgres://{facts['USER']}@{facts['HOST']}:{facts['PORT']}/{facts['NAME']}"
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from typing import Any
 import django
 from django.core.management import call_command
 from django.db import Error, connections
-from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 django.setup()
@@ -149,9 +148,11 @@ def counts() -> dict[str, int]:
     how many somebody is at."""
     now = timezone.now()
     found = Counter(Operation.objects.values_list("state", flat=True))
-    earlier = Operation.objects.filter(account=OuterRef("account"), pk__lt=OuterRef("pk")).exclude(state__in=FINAL)
-    due = Operation.objects.filter(~Exists(earlier), pk__in=dispatcher.due_operations(now=now)).count()
-    return {**found, "due": due, "held": Operation.objects.filter(lease_until__gt=now).count()}
+    return {
+        **found,
+        "due": len(dispatcher.due_operations(now=now)),
+        "held": Operation.objects.filter(lease_until__gt=now).count(),
+    }
 
 
 def tick() -> int:

@@ -130,6 +130,7 @@ class OperationFactory(factory.django.DjangoModelFactory):
     kind = "suspend"
     account = factory.SubFactory(AccountFactory)
     connection = factory.SelfAttribute("account.connection")
+    number = factory.LazyAttribute(lambda row: row.account.next_operation_number())
     payload = factory.LazyAttribute(_payload)
     version = factory.SelfAttribute("account.version")
     reason = "Asked for in a test."
