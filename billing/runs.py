@@ -273,9 +273,9 @@ def advance(*, now: datetime) -> None:
     for connection in Connection.objects.filter(paused=""):
         start_nightly(connection, now=now)
         _start_deadline(connection, now=now)
-    SyncRun.objects.filter(state=R.PAUSED, connection__paused="").update(
-        state=R.RUNNING, message="", not_before=now, fence=F("fence") + 1
-    )
+        SyncRun.objects.filter(state=R.PAUSED, connection=connection).update(
+            state=R.RUNNING, message="", not_before=now, fence=F("fence") + 1
+        )
     due = SyncRun.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), state=R.RUNNING, not_before__lte=now)
     for run_id in due.values_list("pk", flat=True):
         poke(SYNC_CHUNK, run_id)

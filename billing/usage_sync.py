@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 import structlog
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -88,7 +88,8 @@ def claim(run_id: int, *, now: datetime) -> SyncRun | None:
     if is_out_of_reach(run.connection):
         mine.update(not_before=now + LOOK_AGAIN)
         return None
-    if mine.update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
+    free = Q(lease_until=None) | Q(lease_until__lte=now)
+    if mine.filter(free, not_before__lte=now).update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
         return None
     run.fence += 1
     return run

@@ -188,9 +188,12 @@ def _plain(text: str) -> str:
 def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
     """Tick or untick items, one by one or all of a basis; returns how many are ticked now. What has nobody to go to
     can't be ticked."""
-    open_items = takeover.items.filter(Q(customer__isnull=False) | ~Q(group=""), takeover__state=T.PROPOSED)
+    open_items = takeover.items.filter(Q(customer__isnull=False) | ~Q(group=""))
     chosen = open_items.filter(basis=basis) if basis in B.values else open_items.filter(pk__in=list(items))
-    chosen.update(take=take)
+    with transaction.atomic():
+        # The run's row is held until the end: whoever starts it comes before this change or counts it in.
+        if Takeover.objects.filter(pk=takeover.pk, state=T.PROPOSED).update(state=T.PROPOSED):
+            chosen.update(take=take)
     return takeover.items.filter(take=True).count()
 
 
@@ -200,13 +203,14 @@ def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: 
 def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpRequest | None = None) -> None:
     """Begin, or go on after a pause. Raises `UnableToAsk`."""
     with transaction.atomic():
+        changed = Takeover.objects.filter(pk=takeover.pk, state__in=(T.PROPOSED, T.PAUSED)).update(
+            state=T.RUNNING, not_before=now, message=""
+        )
         total = takeover.items.filter(take=True).count()
         if not total:
-            raise UnableToAsk(_("Tick at least one account."))
-        changed = Takeover.objects.filter(pk=takeover.pk, state__in=(T.PROPOSED, T.PAUSED)).update(
-            state=T.RUNNING, total=total, not_before=now, message=""
-        )
+            raise UnableToAsk(_("Select at least one account."))
         if changed:
+            Takeover.objects.filter(pk=takeover.pk).update(total=total)
             takeover.items.filter(take=False).update(state=I.LEFT)
             audit.record(
                 actor=actor, verb="estate.started", obj=takeover, after={"accounts": total}, request=request

@@ -28,13 +28,14 @@ class Verdict:
     differs: list[str] = field(default_factory=list)
     without_intent: list[str] = field(default_factory=list)
     invariants: list[str] = field(default_factory=list)
+    stalled: list[str] = field(default_factory=list)
     for_a_person: list[str] = field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
         return not (
             self.doubled or self.lost or self.wrong or self.stuck or self.differs or self.without_intent
-            or self.invariants
+            or self.invariants or self.stalled
         )  # fmt: skip
 
 
@@ -71,6 +72,8 @@ def _one(
     row: Row, there: dict[str, tuple[str, Row]], names: Counter[str], verdict: Verdict, *, behind_a_person: bool
 ) -> None:
     said = f"{row['code']} {row['kind']} at {row['connection']} is {row['state']}"
+    if row["error_kind"] == "poison":
+        verdict.stalled.append(f"{said}: {row['summary']}")
     if row["state"] == "needs_attention":
         verdict.for_a_person.append(f"{said}: {row['error_kind']}, {row['summary']}")
     elif row["state"] not in ENDED and not behind_a_person:

@@ -68,6 +68,7 @@ def table(part: str, seed: str, record: Record, verdict: Verdict) -> str:
         "operations lost": len(verdict.lost),
         "wrong adoptions": len(verdict.wrong),
         "stuck after the drain": len(verdict.stuck),
+        "given up as three workers ended": len(verdict.stalled),
         "accounts not as wanted": len(verdict.differs),
         "sends without an intent": len(verdict.without_intent),
         "invariants broken": len(verdict.invariants),

@@ -25,7 +25,7 @@ from tests.support.postgres import Postgres
 from tests.support.redis import Redis
 from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
-WORKERS = ("one", "two")
+WORKERS = ("one", "two", "three")
 # How often what goes wrong at the providers, by operation: lost, doubled by nobody, refused for a while, cut off.
 FAULTS = {
     "create": ("after-status-504", "after-status-500", "reset-after", "reset-before", "status-503", "after-html-502"),
