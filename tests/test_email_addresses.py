@@ -14,7 +14,7 @@ SAME = [
     ("ops@Northwind.Example", "OPS@northwind.example"),
     ("ops@northwind.example.", "ops@northwind.example"),
     (" ops@northwind.example", "ops@northwind.example"),
-    ("ops@ｎorthwind.example", "ops@northwind.example"),
+    ("ops@\uff4eorthwind.example", "ops@northwind.example"),
     ("ops@northwind。example", "ops@northwind.example"),
     ("jose\u0301@northwind.example", "jos\u00e9@northwind.example"),
     ("ops@straße.example", "ops@xn--strae-oqa.example"),
