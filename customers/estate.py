@@ -32,6 +32,7 @@ from customers.operations import UnableToAsk
 from customers.poke import poke
 from portal import audit
 from portal.access.models import User
+from portal.email_addresses import mailbox_key
 from portal.providers import Provider
 from portal.vault import CannotOpen
 
@@ -147,7 +148,7 @@ class _Matcher:
             name: defaultdict(list) for name in ("reference", "email", "company")
         }
         for customer in Customer.objects.filter(archived_at=None).order_by("pk"):
-            self.by["email"][customer.email.casefold()].append(customer)
+            self.by["email"][mailbox_key(customer.email)].append(customer)
             self.by["company"][_plain(customer.company_name)].append(customer)
             if customer.external_reference:
                 self.by["reference"][customer.external_reference].append(customer)
@@ -161,7 +162,7 @@ class _Matcher:
         }  # fmt: skip
         ways = (
             (B.LISTED, "reference", row.external_reference if row else ""),
-            (B.EMAIL, "email", email.casefold()),
+            (B.EMAIL, "email", mailbox_key(email)),
             (B.COMPANY, "company", _plain(company)),
         )
         for basis, name, value in ways:
@@ -178,11 +179,11 @@ class _Matcher:
 
     @staticmethod
     def _group(facts: dict[str, Any]) -> str:
-        return str(facts["reference"] or facts["email"].casefold())
+        return str(facts["reference"] or mailbox_key(facts["email"]))
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(text.lower().split())
 
 
 def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: str = "") -> int:

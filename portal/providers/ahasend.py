@@ -89,6 +89,9 @@ class AhaSend(Lacking):
 
     # accounts
 
+    def clock_skew(self) -> float | None:
+        return self._http.clock_skew(Call("GET", self._base, "accounts.list", query={"limit": "1"}))
+
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
         until = time.monotonic() + patience
         for answer, rows in self._pages(self._base, "accounts.list", until):

@@ -34,7 +34,7 @@ from requests.adapters import HTTPAdapter
 from . import wire
 from .base import ConnectionConfig
 from .calls import Answer, Call
-from .errors import Evidence, NotSent, Unreadable, Unsupported
+from .errors import Evidence, NotSent, ProviderError, Unreadable, Unsupported
 from .limiting import Pacer
 from .outcomes import expected
 from .pacing import Pacing
@@ -44,6 +44,7 @@ logger = logging.getLogger("portal.providers")
 
 BODY_CAP = 5_000_000
 READ_TRIES = 3
+CLOCK_SECONDS = 10.0
 
 
 class _TooLargeError(OSError):
@@ -120,6 +121,14 @@ class Http:
                     raise
             self.sleep(pause)
         return self._once(call, deadline)
+
+    def clock_skew(self, read: Call) -> float | None:
+        """What the answer to `read` tells of the provider's clock; one request, and no answer is no error."""
+        try:
+            with self.budget(CLOCK_SECONDS):
+                return self.call(read).evidence.clock_skew
+        except ProviderError as error:
+            return error.evidence.clock_skew
 
     def _once(self, call: Call, deadline: float) -> Answer:
         """One request, sent at most once, and judged."""

@@ -79,6 +79,9 @@ class SendGrid(Lacking):
 
     # accounts
 
+    def clock_skew(self) -> float | None:
+        return self._http.clock_skew(_page(1))
+
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
         """See `Provider`. The list ends with an empty page, or with one that names no next cursor.
 
