@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError
 
-from customers import engine, proof, provisioning, reconcile
+from customers import engine, matching, proof, provisioning, reconcile
 from customers.models import Attempt, Operation, Step
 from customers.states import OperationState
 from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
@@ -210,13 +210,13 @@ def ignore_token() -> Parts:
 
 
 def adopt_without_proof() -> Parts:
-    return ((proof, "_same_email", lambda *_: "same"),)
+    return ((matching.Create, "email_of", lambda *_: "same"),)
 
 
 def settle_at_once() -> Parts:
     none = timedelta(0)
     return (
-        (proof, "SETTLE", none), (proof, "BETWEEN_WALKS", none), (proof, "ABSENT_AFTER", none),
+        (proof, "SETTLE", none), (proof, "BETWEEN_WALKS", none), (proof, "ABSENT_AFTER", none), (proof, "EARLY", ()),
     )  # fmt: skip
 
 
@@ -247,14 +247,14 @@ def skip_the_queue() -> Parts:
 def believe_half_a_list() -> Parts:
     right = reconcile._walk
 
-    def wrong(scan: Any, rows: Any, clock: Any) -> Any:
+    def wrong(scan: Any, rows: Any, *more: Any) -> Any:
         def until_it_breaks() -> Any:
             try:
                 yield from rows
             except ProviderError:
                 return
 
-        return right(scan, until_it_breaks(), clock)
+        return right(scan, until_it_breaks(), *more)
 
     return ((reconcile, "_walk", wrong), (reconcile, "_not_believable", lambda *_: ""))
 
