@@ -22,7 +22,6 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.adopting import NotNow, adopt
@@ -32,6 +31,7 @@ from customers.operations import UnableToAsk
 from customers.poke import poke
 from portal import audit
 from portal.access.models import User
+from portal.clock import database_now
 from portal.email_addresses import mailbox_key
 from portal.providers import Provider
 from portal.vault import CannotOpen
@@ -233,7 +233,7 @@ def take_chunk(
     takeover_id: int,
     *,
     connect: Callable[[Connection], Provider] = client_for,
-    clock: Callable[[], datetime] = timezone.now,
+    clock: Callable[[], datetime] = database_now,
     seconds: float = CHUNK_SECONDS,
 ) -> None:
     """Take accounts over until the time is up. Safe to call at any time: one worker holds a run, and no account can be

@@ -30,6 +30,8 @@ from portal.providers import AccountRef, Provider, ProviderError
 EARLY = (timedelta(seconds=10), timedelta(seconds=30))
 # A scan that another operation began so shortly before an early look serves it as well.
 FRESH = timedelta(seconds=5)
+# A list that takes longer to read is not read again before it settled.
+SLOW = timedelta(seconds=20)
 # How long a provider may take to list what it created, before a scan can prove absence.
 SETTLE = timedelta(seconds=120)
 WALKS, BETWEEN_WALKS, ABSENT_AFTER = 3, timedelta(minutes=7), timedelta(minutes=15)
@@ -115,8 +117,9 @@ def _counted(looks: list[Scan], unknown_at: datetime) -> list[Scan]:
 def _due(looks: list[Scan], unknown_at: datetime) -> datetime:
     """When the list is to be read next."""
     last = looks[-1] if looks else None
+    is_slow = bool(last and last.finished_at and last.finished_at - last.started_at > SLOW)
     for early in EARLY:
-        if last is None or last.started_at < unknown_at + early - FRESH:
+        if last is None or (last.started_at < unknown_at + early - FRESH and not is_slow):
             return unknown_at + early
     if last is None or last.started_at < unknown_at + SETTLE:
         return unknown_at + SETTLE
