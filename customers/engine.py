@@ -172,8 +172,10 @@ def intend(
 
 def _marks() -> dict[str, int]:
     """The newest keys of sightings and scans: whatever has one of them or an older one came before this moment."""
-    newest = {"sighting_mark": Sighting, "scan_mark": Scan}
-    return {name: model.objects.aggregate(last=Max("pk"))["last"] or 0 for name, model in newest.items()}
+    return {
+        "sighting_mark": Sighting.objects.aggregate(last=Max("pk"))["last"] or 0,
+        "scan_mark": Scan.objects.aggregate(last=Max("pk"))["last"] or 0,
+    }
 
 
 def conclude(

@@ -91,7 +91,7 @@ def engine_now(*, now: datetime) -> Engine:
     people = Operation.objects.filter(NEEDS_A_PERSON).select_related("account__customer", "connection")
     measured = Scan.objects.filter(connection=OuterRef("pk"), clock_skew__isnull=False).order_by("-pk")
     with_clocks = Connection.objects.annotate(clock_skew=Subquery(measured.values("clock_skew")[:1]))
-    connections = list(with_clocks.select_related("breaker").order_by("name"))
+    connections: list[Connection] = [*with_clocks.select_related("breaker").order_by("name")]
     check = InvariantCheck.objects.exclude(finished_at=None).first()
     broken = _broken(check)
     bad = {each.code for each in broken}
@@ -185,12 +185,12 @@ def _is_wrong(skew: int) -> bool:
 
 
 def _skewed(name: str, skew: int) -> str:
-    words = {"name": name, "n": abs(skew)}
+    n = abs(skew)
     if skew > 0:
-        return ngettext("The clock of %(name)s is %(n)d second fast", "The clock of %(name)s is %(n)d seconds fast",
-                        words["n"]) % words  # fmt: skip
-    return ngettext("The clock of %(name)s is %(n)d second slow", "The clock of %(name)s is %(n)d seconds slow",
-                    words["n"]) % words  # fmt: skip
+        text = ngettext("The clock of %(name)s is %(n)d second fast", "The clock of %(name)s is %(n)d seconds fast", n)
+    else:
+        text = ngettext("The clock of %(name)s is %(n)d second slow", "The clock of %(name)s is %(n)d seconds slow", n)
+    return text % {"name": name, "n": n}
 
 
 def _standing(work: list[WorkRow]) -> list[Alarm]:
