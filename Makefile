@@ -38,7 +38,7 @@ PROCESSES ?= 1
 simulate: $(STAMP) ## seeded worlds of the executor in one process: SEEDS=20000 FROM=0 PROCESSES=2
 	@exec $(PY) -m tests.simulation seeds --seeds $(SEEDS) --from $(FROM) --processes $(PROCESSES)
 
-simulate-bugs: $(STAMP) ## twelve mistakes planted in the executor, each of which must be caught
+simulate-bugs: $(STAMP) ## fifteen mistakes planted in the executor, each of which must be caught
 	@exec $(PY) -m tests.simulation bugs
 
 crash-matrix: $(STAMP) ## every operation kind, ended at every crash point, in four ways

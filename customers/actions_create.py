@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from customers import engine, keyed, proof
 from customers.asking_accounts import identity_of
+from customers.matching import Window
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
 from customers.verdicts import Done, Go, NotDone, Person, Prepared, Refuse, Wait
@@ -56,7 +57,7 @@ class Create:
             created = provider.create_account(new, Once(str(operation.public_id), body))
             return self.trust(created, provider)
 
-        return Go("create account", body, send, body)
+        return Go("create account", body, send, body, clock_skew=provider.clock_skew())
 
     def trust(self, created: Created, provider: Provider) -> Done | Refuse:
         return self.recall({"account_id": created.id})
@@ -119,12 +120,12 @@ class KeyedCreate(Create):
 
     def _found(self, operation: Operation, provider: Provider) -> Done | Person | None:
         sent = engine.sent(operation).first()
-        found = _candidates(operation, provider, since=sent.intended_at - proof.IN_DOUBT) if sent else []
-        if not sent or not found:
+        window = Window.of(sent) if sent else None
+        found = _candidates(operation, provider, window) if window else []
+        if not window or not found:
             return None
         rows = [_as_row(each) for each in found[:CANDIDATES_KEPT]]
-        made_at = found[0].created_at
-        if len(found) > 1 or made_at is None or made_at < sent.intended_at - proof.SKEW:
+        if len(found) > 1 or not window.is_since(found[0].created_at):
             return Person(
                 "several",
                 _("There is more than one account that it may have made. A person must say which one.")
@@ -148,12 +149,12 @@ def new_account(operation: Operation) -> NewAccount:
     )
 
 
-def _candidates(operation: Operation, provider: Provider, *, since: datetime) -> list[RemoteAccount]:
-    """Accounts of this name and website which came to be at `since` or later and are nobody's yet. Raises
+def _candidates(operation: Operation, provider: Provider, window: Window) -> list[RemoteAccount]:
+    """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
     `ProviderError` where the list cannot be read to its end."""
     walk = engine.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
-    found = [each for each in alike if each.created_at is None or each.created_at >= since]
+    found = [each for each in alike if not window.is_before(each.created_at)]
     theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
     taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
     return [each for each in found if each.id not in taken]

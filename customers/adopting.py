@@ -5,6 +5,7 @@ Nothing is changed at the provider. What is read live is the account's state, it
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,17 +14,15 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.asking_accounts import identity_of
-from customers.models import Account, Customer, Operation, Sighting
+from customers.matching import possible_creates
+from customers.models import Account, Customer, Sighting
 from customers.models.account import AccountState, as_rows
 from customers.operations import UnableToAsk
-from customers.states import OPEN, OperationKind
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
 from portal.providers import (
     AccountRef,
-    AccountSettings,
     NotFound,
     NotSent,
     Provider,
@@ -78,14 +77,24 @@ def adopt(
 
 def _refuse_what_a_create_may_have_made(sighting: Sighting, columns: dict[str, Any]) -> None:
     """Given to somebody meanwhile, the account would be looked past by its create, which would make another."""
-    known = columns.get("settings")
-    identity = identity_of(AccountSettings(**known)) if known else str(columns["email"]).casefold()
-    creates = Operation.objects.filter(kind=OperationKind.CREATE, state__in=OPEN, connection=sighting.connection)
-    if create := (creates.filter(identity=identity) if identity else creates).first():
+    known: dict[str, str] = columns.get("settings") or {}
+    fresh = _with(
+        sighting, email=columns["email"] or sighting.email, name=known.get("name", sighting.name),
+        website=known.get("website", sighting.website),
+    )  # fmt: skip
+    if create := possible_creates([fresh]).get(sighting.pk):
         raise UnableToAsk(
             _("%(code)s may have made this account and is not done. Wait for it, or decide on its page.")
             % {"code": create.code}
         )
+
+
+def _with(sighting: Sighting, **fields: str) -> Sighting:
+    """A copy with what was read just now; not to be saved."""
+    fresh = copy(sighting)
+    for name, value in fields.items():
+        setattr(fresh, name, value)
+    return fresh
 
 
 def _read(sighting: Sighting, provider: Provider, *, now: datetime) -> dict[str, Any]:

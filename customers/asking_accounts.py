@@ -17,6 +17,7 @@ from customers.models.account import AccountState, as_rows
 from customers.models.operation import never_made
 from customers.states import FINAL, OperationKind
 from portal.access.models import User
+from portal.email_addresses import domain_key, mailbox_key
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 
 K = OperationKind
@@ -59,7 +60,7 @@ def ask_create(
         raise UnableToAsk(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
     is_test = connection.capabilities.test_accounts and (is_test or connection.test_accounts_only)
     rows = as_rows(offerings)
-    identity = identity_of(settings) if settings else profile.email.casefold()
+    identity = identity_of(settings) if settings else mailbox_key(profile.email)
     desire: dict[str, Any] = {"desired_state": "active", "desired_offerings": rows}
     if settings:
         desire["desired_settings"] = asdict(settings)
@@ -99,8 +100,8 @@ def ask_create(
 
 
 def identity_of(settings: AccountSettings) -> str:
-    """What an account without an e-mail is found again by."""
-    return f"{settings.name}|{settings.website}".casefold()[:520]
+    """What an account without an email is found again by."""
+    return f"{settings.name.lower()}|{domain_key(settings.website)}"[:520]
 
 
 def refuse_same_settings(
@@ -130,7 +131,7 @@ def _came_to_nothing(connection: Connection) -> Any:
 def _clean(settings: AccountSettings | None) -> AccountSettings | None:
     if settings is None:
         return None
-    return AccountSettings(settings.name.strip(), settings.website.strip().casefold(), settings.monthly_cap)
+    return AccountSettings(settings.name.strip(), settings.website.strip().lower(), settings.monthly_cap)
 
 
 def _check(

@@ -15,11 +15,11 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Greatest
-from django.utils import timezone
 
 from customers.clients import Connect, recorded, trial_client
 from customers.models import Breaker, Connection
 from portal import audit
+from portal.clock import database_now
 from portal.providers import Evidence, ProviderError
 from portal.vault import CannotOpen
 
@@ -96,7 +96,7 @@ def due(*, now: datetime) -> list[int]:
 
 
 def try_again(
-    connection_id: int, *, clock: Callable[[], datetime] = timezone.now, connect: Connect = trial_client
+    connection_id: int, *, clock: Callable[[], datetime] = database_now, connect: Connect = trial_client
 ) -> None:
     """One small read, by one worker: an answer closes the breaker, none makes the next pause longer."""
     now = clock()

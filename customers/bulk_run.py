@@ -13,7 +13,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import holds
@@ -34,6 +33,7 @@ from customers.people import UnableToChange, edit_customer
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
+from portal.clock import database_now
 
 __all__ = ["RUN", "due", "run"]
 
@@ -58,7 +58,7 @@ def _due(now: datetime) -> QuerySet[ChangeSet]:
     return ChangeSet.objects.filter(free, state=S.RUNNING, not_before__lte=now)
 
 
-def run(change_set_id: int, *, clock: Callable[[], datetime] = timezone.now, seconds: float = CHUNK_SECONDS) -> None:
+def run(change_set_id: int, *, clock: Callable[[], datetime] = database_now, seconds: float = CHUNK_SECONDS) -> None:
     """Ask for what is to be changed until the time is up. Safe to call at any time, twice, by two at once."""
     change_set = _claim(change_set_id, clock())
     if change_set is None:

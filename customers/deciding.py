@@ -21,6 +21,7 @@ from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, O
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
+from portal.email_addresses import domain_key, mailbox_key, same_mailbox
 from portal.providers import AccountRef, Details, Forbidden, NotFound, Provider, ProviderError
 
 S = OperationState
@@ -33,10 +34,14 @@ def decide_link(
     provider_id: str,
     reason: str,
     now: datetime,
+    although_different: bool = False,
     request: HttpRequest | None = None,
     provider: Provider | None = None,
 ) -> None:
-    """ "This is it": the unknown create made `provider_id`. Looked at live before it is believed; sends no change."""
+    """Link the account `provider_id` to the unknown create that made it. The account is read first; nothing is sent.
+
+    An account of another email (or name and website) is linked only where the person says so (`although_different`).
+    """
     _may_decide(actor, operation, reason)
     if operation.kind != OperationKind.CREATE:
         raise UnableToAsk(_("Only a create can be linked to an account."))
@@ -49,7 +54,7 @@ def decide_link(
             _("That account belongs to %(customer)s already.") % {"customer": other.customer}, field="provider_id"
         )
     provider = provider or client_for(operation.connection, interactive=True)
-    evidence = _evidence(operation, AccountRef(provider_id), provider)
+    evidence = _evidence(operation, AccountRef(provider_id), provider, although_different=although_different)
     result = {"account_id": provider_id, "linked": evidence}
     columns = {"provider_id": provider_id, "state": AccountState.UNKNOWN, "changed_what": _("Linked by hand")}
     try:
@@ -175,11 +180,11 @@ def _may_decide(actor: User, operation: Operation, reason: str) -> None:
         raise UnableToAsk(_("Say how you know. It is kept in the audit log."), field="reason")
 
 
-def _evidence(operation: Operation, ref: AccountRef, provider: Provider) -> dict[str, Any]:
-    """Look at the account live. Refuses what is not there and what is plainly somebody else's."""
+def _evidence(operation: Operation, ref: AccountRef, provider: Provider, *, although_different: bool) -> dict[str, Any]:
+    """Read the account and compare it with the request. Refuses what is not there."""
     try:
         if operation.connection.capabilities.settings:
-            return _same_settings(operation, provider.details(ref))
+            return _same_settings(operation, provider.details(ref), although_different=although_different)
         state = provider.state(ref)
         offerings = as_rows(provider.offerings(ref))
         identity = provider.identity(ref)
@@ -191,32 +196,57 @@ def _evidence(operation: Operation, ref: AccountRef, provider: Provider) -> dict
         raise UnableToAsk(
             _("The account could not be looked at: %(why)s Nothing was changed.") % {"why": error}, field="provider_id"
         ) from None
-    if identity.email is not None and identity.email.casefold() != operation.identity:
-        raise UnableToAsk(
-            _("That account's e-mail is %(found)s, not %(wanted)s.")
-            % {"found": identity.email, "wanted": operation.identity},
-            field="provider_id",
-        )
+    wanted = operation.payload["profile"]["email"]
+    email, found = "not readable", identity.email
+    if found is not None:
+        email = "same" if same_mailbox(found, wanted) else "different"
+    if found is not None and email == "different":
+        _refuse_one_of_another_create(operation, mailbox_key(found))
+        _need_a_word(_("email"), found or _("empty"), wanted, although_different=although_different)
     return {
         "state": state.raw,
-        "email": "same" if identity.email is not None else "not readable",
+        "email": email,
+        "found_email": found if email == "different" else "",
         "offerings": "same" if offerings == operation.payload["offerings"] else "different",
     }
 
 
-def _same_settings(operation: Operation, details: Details) -> dict[str, Any]:
-    """The account is known by its name and website, as the create was."""
-    if identity_of(details.settings) != operation.identity:
+def _refuse_one_of_another_create(operation: Operation, identity: str) -> None:
+    open_ones = Operation.objects.open().filter(
+        kind=OperationKind.CREATE, connection=operation.connection, identity=identity
+    )
+    if other := open_ones.exclude(pk=operation.pk).select_related("account__customer").first():
         raise UnableToAsk(
-            _("That account is %(name)s, %(website)s.")
-            % {"name": details.settings.name, "website": details.settings.website},
+            _("That account may come of %(code)s for %(customer)s, which is not finished. Resolve that one first.")
+            % {"code": other.code, "customer": other.account.customer},
             field="provider_id",
         )
+
+
+def _need_a_word(what: str, found: str, wanted: str, *, although_different: bool) -> None:
+    if not although_different:
+        raise UnableToAsk(
+            _("The account's %(what)s is %(found)s; %(wanted)s was requested. Confirm that it is the right one.")
+            % {"what": what, "found": found, "wanted": wanted},
+            field="although_different",
+        )
+
+
+def _same_settings(operation: Operation, details: Details, *, although_different: bool) -> dict[str, Any]:
+    """The account is known by its name and website, as the create was."""
+    found, wanted = details.settings, operation.payload["settings"]
+    is_same = identity_of(found) == operation.identity
+    if not is_same:
+        _refuse_one_of_another_create(operation, identity_of(found))
+        _need_a_word(
+            _("name and website"), f"{found.name}, {found.website}", f"{wanted['name']}, {wanted['website']}",
+            although_different=although_different,
+        )  # fmt: skip
     cap = details.settings.monthly_cap == operation.payload["settings"]["monthly_cap"]
     return {
         "state": details.state.raw,
-        "name": "same",
-        "website": "same",
+        "name": "same" if found.name.lower() == wanted["name"].lower() else "different",
+        "website": "same" if domain_key(found.website) == domain_key(wanted["website"]) else "different",
         "monthly_cap": "same" if cap else "different",
     }
 

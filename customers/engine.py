@@ -12,10 +12,10 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
 
 from customers.crash import crash_point
-from customers.models import Account, Attempt, Connection, Operation, Step
+from customers.models import Account, Attempt, Connection, Operation, Scan, Sighting, Step
 from customers.models.breaker import at_work
 from customers.states import FINAL, OperationKind, OperationState, check_step
 from portal import audit
@@ -165,7 +165,9 @@ def take_over(operation: Operation, *, only: OperationState | None = None) -> No
     operation.fence += 1
 
 
-def intend(operation: Operation, *, call: str, request: str, now: datetime, body: str = "") -> Attempt:
+def intend(
+    operation: Operation, *, call: str, request: str, now: datetime, body: str = "", clock_skew: int | None = None
+) -> Attempt:
     """Commit the intent to send. If this raises, nothing may be sent. `body` is kept with the first intent.
 
     Raises `ConnectionStopped` where the connection does not work any more, `LostLease` where somebody else has the row.
@@ -176,8 +178,23 @@ def intend(operation: Operation, *, call: str, request: str, now: datetime, body
             raise ConnectionStopped(operation.code)
         move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
         return Attempt.objects.create(
-            operation=operation, n=operation.sends, fence=operation.fence, call=call, request=request, intended_at=now
+            operation=operation,
+            n=operation.sends,
+            fence=operation.fence,
+            call=call,
+            request=request,
+            intended_at=now,
+            clock_skew=clock_skew,
+            **(_marks() if operation.kind == OperationKind.CREATE else {}),
         )
+
+
+def _marks() -> dict[str, int]:
+    """The newest keys of sightings and scans: whatever has one of them or an older one came before this moment."""
+    return {
+        "sighting_mark": Sighting.objects.aggregate(last=Max("pk"))["last"] or 0,
+        "scan_mark": Scan.objects.aggregate(last=Max("pk"))["last"] or 0,
+    }
 
 
 def conclude(

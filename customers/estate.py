@@ -22,7 +22,6 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.adopting import NotNow, adopt
@@ -32,6 +31,8 @@ from customers.operations import UnableToAsk
 from customers.poke import poke
 from portal import audit
 from portal.access.models import User
+from portal.clock import database_now
+from portal.email_addresses import mailbox_key
 from portal.providers import Provider
 from portal.vault import CannotOpen
 
@@ -147,7 +148,7 @@ class _Matcher:
             name: defaultdict(list) for name in ("reference", "email", "company")
         }
         for customer in Customer.objects.filter(archived_at=None).order_by("pk"):
-            self.by["email"][customer.email.casefold()].append(customer)
+            self.by["email"][mailbox_key(customer.email)].append(customer)
             self.by["company"][_plain(customer.company_name)].append(customer)
             if customer.external_reference:
                 self.by["reference"][customer.external_reference].append(customer)
@@ -161,7 +162,7 @@ class _Matcher:
         }  # fmt: skip
         ways = (
             (B.LISTED, "reference", row.external_reference if row else ""),
-            (B.EMAIL, "email", email.casefold()),
+            (B.EMAIL, "email", mailbox_key(email)),
             (B.COMPANY, "company", _plain(company)),
         )
         for basis, name, value in ways:
@@ -178,11 +179,11 @@ class _Matcher:
 
     @staticmethod
     def _group(facts: dict[str, Any]) -> str:
-        return str(facts["reference"] or facts["email"].casefold())
+        return str(facts["reference"] or mailbox_key(facts["email"]))
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(text.lower().split())
 
 
 def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
@@ -236,7 +237,7 @@ def take_chunk(
     takeover_id: int,
     *,
     connect: Callable[[Connection], Provider] = client_for,
-    clock: Callable[[], datetime] = timezone.now,
+    clock: Callable[[], datetime] = database_now,
     seconds: float = CHUNK_SECONDS,
 ) -> None:
     """Take accounts over until the time is up. Safe to call at any time: one worker holds a run, and no account can be

@@ -1,10 +1,10 @@
-"""What became of a create nobody knows the outcome of, at a provider that takes no idempotency key.
+"""Find the account of a create whose outcome is unknown, at a provider that takes no idempotency key.
 
-    settle -> complete walk -> candidates -> whose are they? -> adopt one | ask a person | absent this time
+    early looks -> settle -> complete scans -> one assignment of all open creates -> adopt | ask a person | send again
 
-An account is ours only by proof: its e-mail *and* its offerings are those of the create, and it came to be since.
-Absence is proven by three complete walks over at least a quarter of an hour. A walk that was not read to its end proves
-nothing.
+An account is adopted only by proof: its email *and* its offerings are those of the create, and it came to be since.
+Anything else that may have come of the create is doubt, and a person decides. Absence is proven by three complete scans
+over at least a quarter of an hour, none of which lacks an account that exists, with nothing left in doubt.
 """
 
 from __future__ import annotations
@@ -15,181 +15,225 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import engine, reconcile
+from customers import engine, matching, reconcile
+from customers.matching import Assignment, Create
 from customers.models import Operation, Scan, Sighting
 from customers.models.account import as_rows
 from customers.verdicts import Done, NotDone, Person, Wait
-from portal.providers import AccountRef, NotFound, Provider, ProviderError
+from portal.clock import database_now
+from portal.email_addresses import mailbox_key
+from portal.providers import AccountRef, Provider, ProviderError
 
-# How long a provider may take to list what it created, before a walk says anything about it.
+# Looks that may adopt and never prove absence: a customer may change the address at the first sign-in.
+EARLY = (timedelta(seconds=10), timedelta(seconds=30))
+# A scan that another operation began so shortly before an early look serves it as well.
+FRESH = timedelta(seconds=5)
+# A list that takes longer to read is not read again before it settled.
+SLOW = timedelta(seconds=20)
+# How long a provider may take to list what it created, before a scan can prove absence.
 SETTLE = timedelta(seconds=120)
 WALKS, BETWEEN_WALKS, ABSENT_AFTER = 3, timedelta(minutes=7), timedelta(minutes=15)
-AFTER_A_BROKEN_WALK = timedelta(minutes=1)
-PATIENCE = 30.0  # the walk happens under the operation's lease
-# Our clock and the provider's need not agree. Within the second of these an account may still be the one, and nothing
-# proves it any more.
-SKEW, IN_DOUBT = timedelta(seconds=120), timedelta(minutes=10)
-MATCH, MISMATCH, INCONCLUSIVE = "match", "mismatch", "inconclusive"
+AFTER_A_BROKEN_WALK, AFTER_ANOTHER_WALK = timedelta(minutes=1), timedelta(seconds=5)
+PATIENCE = 30.0  # the scan happens under the operation's lease
+READS_AT_ONCE = 200
+MATCH, INCONCLUSIVE = "match", "inconclusive"
 CANDIDATES_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An account that may be the one: made in the time window, and nobody's yet. `email` and `offerings` say what the
-    look at it found: "same", "different", or "not readable"."""
+    """An account that may be the one. `email` and `offerings` are "same", "different" or "not readable"; `address` is
+    the one it has now."""
 
     provider_id: str
     made_at: str
+    address: str
     email: str
     offerings: str
-    state: str
     verdict: str
 
 
 def verdict(
     operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Done]
 ) -> Done | NotDone | Wait | Person:
-    """What a reading says of an unknown create. It looks at most every few minutes; between that nothing is read."""
+    """Say what is known of an unknown create. A scan serves all unknown creates of its connection."""
     unknown_at = operation.unknown_at or now
-    walks = _walks(operation, since=unknown_at + SETTLE)
-    due_at = max(unknown_at + SETTLE, walks[-1].started_at + BETWEEN_WALKS) if walks else unknown_at + SETTLE
-    if now < due_at:
-        return Wait(due_at, operation.summary)
-    found = _find(operation, provider, now=now)
-    if found is None:
-        return _broken_walk(now)
+    looks = _looks(operation, since=unknown_at)
+    if now >= _due(looks, unknown_at):
+        scan = _scan(operation, provider, now=now)
+        if isinstance(scan, Wait):
+            return scan
+        looks.append(scan)
+    if not looks:
+        return Wait(_due(looks, unknown_at), operation.summary)
+    found = _judged(operation, provider, since=looks[-1].started_at, now=now)
     if proven := _proven(found, recall):
         return proven
-    if now < unknown_at + ABSENT_AFTER or len(walks) + 1 < WALKS:
-        return Wait(
-            now + BETWEEN_WALKS,
-            _("Looked through the whole list: not there so far. Looking again; a person may decide sooner."),
-        )
-    return _doubtful(found) or NotDone(
-        _("Looked through the whole list three times: it was not created. It is sent again.")
+    counted = _counted(looks, unknown_at)
+    if len(counted) < WALKS or counted[-1].started_at < unknown_at + ABSENT_AFTER:
+        return Wait(_due(looks, unknown_at), _so_far(looks[-1]))
+    return _doubtful(found, provider) or NotDone(
+        _("Read the whole account list three times: it was not created. It is sent again.")
     )
 
 
 def last_look(
     operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Done]
 ) -> Done | Wait | Person | None:
-    """Once more before it is sent again: long may have passed since its absence was proven, while the connection was
-    paused or no worker lived. None where it may be sent; what a person was shown before is not asked again."""
-    just_now = reconcile.latest_complete(operation.connection, since=now - SETTLE)
-    found = _judged(operation, just_now, provider) if just_now else _find(operation, provider, now=now)
-    if found is None:
-        return _broken_walk(now)
-    shown = {row["provider_id"] for row in operation.result.get("candidates", [])}
-    new = [each for each in found if each.provider_id not in shown]
-    return _proven(new, recall) or _doubtful(new)
+    """Search once more before it is sent again: long may have passed since its absence was proven, while the connection
+    was paused or no worker lived. None where it may be sent."""
+    looks = _looks(operation, since=now - SETTLE)
+    scan = looks[-1] if looks else _scan(operation, provider, now=now)
+    if isinstance(scan, Wait):
+        return scan
+    found = _judged(operation, provider, since=scan.started_at, now=now)
+    return _proven(found, recall) or _doubtful(found, provider)
 
 
-def _proven(found: list[Candidate], recall: Callable[[dict[str, Any]], Done]) -> Done | Person | None:
-    matches = [each for each in found if each.verdict == MATCH]
-    if len(matches) > 1:
-        text = _("More than one account fits. A person must say which one it is.")
-        return Person("several", text, _to_be_shown(found))
-    if not matches:
-        return None
-    done = recall({"account_id": matches[0].provider_id, "proof": {"by": "e-mail and offerings"}})
-    return Done(_("Found in the list as %(id)s.") % {"id": matches[0].provider_id}, done.account, done.result)
+# --- When the list is read --------------------------------------------------------------------------------------------
 
 
-def _doubtful(found: list[Candidate]) -> Person | None:
-    if all(each.verdict == MISMATCH for each in found):
-        return None
-    text = _("There is an account that it may have made, and nothing proves it.")
-    return Person("doubtful", text, _to_be_shown(found))
-
-
-def _to_be_shown(found: list[Candidate]) -> dict[str, Any]:
-    return {"candidates": [asdict(each) for each in found[:CANDIDATES_SHOWN]]}
-
-
-def _broken_walk(now: datetime) -> Wait:
-    return Wait(now + AFTER_A_BROKEN_WALK, _("The provider's list could not be read to its end. Looking again soon."))
-
-
-def _walks(operation: Operation, *, since: datetime) -> list[Scan]:
-    """Complete walks that speak of this create, oldest first."""
+def _looks(operation: Operation, *, since: datetime) -> list[Scan]:
+    """Complete scans that began after the last send and since a moment, oldest first."""
     complete = Scan.objects.filter(connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=since)
-    return list(complete.order_by("started_at")[:WALKS])
+    last = engine.uncertain(operation).last()
+    if last and last.scan_mark is not None:
+        complete = complete.filter(pk__gt=last.scan_mark)
+    return list(complete.order_by("started_at", "pk"))
 
 
-def _find(operation: Operation, provider: Provider, *, now: datetime) -> list[Candidate] | None:
-    """Look for the account with a complete walk that begins now; None where there is no such walk."""
+def _counted(looks: list[Scan], unknown_at: datetime) -> list[Scan]:
+    """Those that prove absence: settled, complete for what we know, and far enough from each other."""
+    counted: list[Scan] = []
+    for each in looks:
+        due_at = counted[-1].started_at + BETWEEN_WALKS if counted else unknown_at + SETTLE
+        if each.proves_absence and each.started_at >= due_at:
+            counted.append(each)
+    return counted
+
+
+def _due(looks: list[Scan], unknown_at: datetime) -> datetime:
+    """When the list is to be read next."""
+    last = looks[-1] if looks else None
+    is_slow = bool(last and last.finished_at and last.finished_at - last.started_at > SLOW)
+    for early in EARLY:
+        if last is None or (last.started_at < unknown_at + early - FRESH and not is_slow):
+            return unknown_at + early
+    if last is None or last.started_at < unknown_at + SETTLE:
+        return unknown_at + SETTLE
+    counted = _counted(looks, unknown_at)
+    return (counted[-1] if counted and last.proves_absence else last).started_at + BETWEEN_WALKS
+
+
+def _so_far(scan: Scan) -> str:
+    if not scan.proves_absence:
+        return _("The account list lacks accounts that exist, so it proves nothing. It is read again.")
+    return _("Read the whole account list: not there so far. It is read again; a person may decide sooner.")
+
+
+def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | Wait:
+    """Read the whole list, beginning now. Returns when to come back where there is no complete scan."""
     scan, begun = reconcile.begin(
         connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now
     )  # fmt: skip
     if not begun:
-        return None  # another walk is under way: the next look has its result
+        return Wait(now + AFTER_ANOTHER_WALK, _("The account list is being read."))
     through = partial(engine.keeping_the_lease, operation)
-    ahead = now - timezone.now()
-    scan = reconcile.walk(scan, provider, clock=lambda: timezone.now() + ahead, through=through, patience=PATIENCE)
+    ahead = now - database_now()
+    scan = reconcile.walk(scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE)
     if scan.state != Scan.State.COMPLETE:
+        return Wait(
+            now + AFTER_A_BROKEN_WALK, _("The account list could not be read to its end. It is read again soon.")
+        )
+    return scan
+
+
+# --- What it says -----------------------------------------------------------------------------------------------------
+
+
+def _judged(operation: Operation, provider: Provider, *, since: datetime, now: datetime) -> Assignment | None:
+    """Judge all open creates of the connection together. What a person was shown before they decided is not judged
+    again."""
+    creates = matching.open_creates(operation.connection)
+    if not any(each.operation.pk == operation.pk for each in creates):
         return None
-    return _judged(operation, scan, provider)
+    decided = {row["provider_id"] for row in operation.result.get("candidates", [])}
+    decided.update(operation.result.get("considered", []))
+    rows = [each for each in matching.candidates(operation.connection, creates) if each.provider_id not in decided]
+    _read(operation, rows, creates, provider, since=since, now=now)
+    return matching.assign(operation, rows, creates)
 
 
-def _judged(operation: Operation, scan: Scan, provider: Provider) -> list[Candidate]:
-    first = operation.attempts.order_by("n").first()
-    if first is None:
-        return []
-    sent_at = first.intended_at
-    return [_look(operation, each, provider, sent_at=sent_at) for each in _candidates(scan, sent_at=sent_at)]
+def _read(
+    operation: Operation,
+    sightings: list[Sighting],
+    creates: list[Create],
+    provider: Provider,
+    *,
+    since: datetime,
+    now: datetime,
+) -> None:
+    """Ask the accounts for what the list does not say, and keep it. Nothing is asked twice, and what gave no answer
+    once per scan."""
+    unread = [each for each in sightings if not (each.read_tried_at and each.read_tried_at >= since)]
+    wanted = {mailbox_key(each.operation.payload["profile"]["email"]) for each in creates}
+    tried = 0
+    for each in engine.keeping_the_lease(operation, unread):
+        if tried >= READS_AT_ONCE:
+            return
+        fields: dict[str, Any] = {}
+        if not each.first_email:
+            fields["first_email"] = (provider.identity(AccountRef(each.provider_id)).email or "")[:254]
+            each.first_email = fields["first_email"]
+        if each.first_offerings is None and wanted & {mailbox_key(each.first_email), mailbox_key(each.email)}:
+            fields["first_offerings"] = each.first_offerings = _offerings(each, provider)
+        if fields:
+            tried += 1
+            Sighting.objects.filter(pk=each.pk).update(read_tried_at=now, **fields)
 
 
-def _candidates(scan: Scan, *, sent_at: datetime) -> list[Sighting]:
-    """Unmapped accounts of the walk, but for those that were surely there before our first send."""
-    listed = Sighting.objects.filter(connection=scan.connection_id, last_seen_at__gte=scan.started_at)
-    older = Q(first_seen_at__lt=sent_at - SKEW) | Q(made_at__lt=sent_at - IN_DOUBT)
-    return list(listed.exclude(older).unmapped().order_by("made_at")[: CANDIDATES_SHOWN * 5])
+def _offerings(sighting: Sighting, provider: Provider) -> list[dict[str, Any]] | None:
+    try:
+        return as_rows(provider.offerings(AccountRef(sighting.provider_id)))
+    except ProviderError:
+        return None
 
 
-def _may_be_older(sighting: Sighting, *, sent_at: datetime) -> bool:
-    """Met or made a little before our send by clocks that need not agree, made at a time nobody says, or set aside by a
-    person: then likeness alone is no proof."""
-    if sighting.made_at is None or sighting.first_seen_at is None or sighting.ignored_at:
-        return True
-    return sighting.first_seen_at < sent_at or sighting.made_at < sent_at - SKEW
+def _proven(found: Assignment | None, recall: Callable[[dict[str, Any]], Done]) -> Done | Person | None:
+    if found is None or not found.proven:
+        return None
+    if len(found.proven) > 1:
+        return Person("several", _("More than one account fits. Select the right one."), _to_be_shown(found))
+    made = found.proven[0].provider_id
+    done = recall({"account_id": made, "proof": {"by": "email and offerings"}})
+    return Done(_("Found in the account list as %(id)s.") % {"id": made}, done.account, done.result)
 
 
-def _look(operation: Operation, sighting: Sighting, provider: Provider, *, sent_at: datetime) -> Candidate:
-    ref = AccountRef(sighting.provider_id)
-    email = _same_email(operation, sighting, provider)
-    offerings, state = "not readable", ""
-    if email != "different":
-        try:
-            state = provider.state(ref).raw
-            rows = as_rows(provider.offerings(ref))
-            offerings = "same" if rows == operation.payload["offerings"] else "different"
-        except NotFound:
-            state = "not found"
-        except ProviderError:
-            pass
-    return Candidate(
-        provider_id=sighting.provider_id,
-        made_at=sighting.made_at.isoformat() if sighting.made_at else "",
-        email=email,
-        offerings=offerings,
-        state=state,
-        verdict=_verdict(email, offerings, in_doubt=_may_be_older(sighting, sent_at=sent_at)),
-    )
+def _doubtful(found: Assignment | None, provider: Provider) -> Person | None:
+    if found is None or not found.doubtful:
+        return None
+    for each in found.candidates[:CANDIDATES_SHOWN]:
+        if each.first_offerings is None:
+            each.first_offerings = _offerings(each, provider)
+    text = _("An account may have come of this, and nothing proves it.")
+    return Person("doubtful", text, _to_be_shown(found))
 
 
-def _same_email(operation: Operation, sighting: Sighting, provider: Provider) -> str:
-    """The list names the e-mail at some times and not at others; the account itself can be asked on its behalf."""
-    known = sighting.email or provider.identity(AccountRef(sighting.provider_id)).email
-    if not known:
-        return "not readable"
-    return "same" if known.casefold() == operation.identity else "different"
-
-
-def _verdict(email: str, offerings: str, *, in_doubt: bool) -> str:
-    if email == "different":
-        return MISMATCH
-    return MATCH if email == "same" and offerings == "same" and not in_doubt else INCONCLUSIVE
+def _to_be_shown(found: Assignment) -> dict[str, Any]:
+    shown = [
+        Candidate(
+            provider_id=each.provider_id,
+            made_at=each.made_at.isoformat() if each.made_at else "",
+            address=each.email or each.first_email,
+            email=found.create.email_of(each),
+            offerings=found.create.offerings_of(each),
+            verdict=MATCH if each in found.proven else INCONCLUSIVE,
+        )
+        for each in found.candidates
+    ]
+    return {
+        "candidates": [asdict(each) for each in shown[:CANDIDATES_SHOWN]],
+        "considered": [each.provider_id for each in shown[CANDIDATES_SHOWN:]],
+    }

@@ -28,6 +28,7 @@ from customers.poke import poke
 from customers.states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.verdicts import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.access.permissions import allowed
+from portal.clock import database_now
 from portal.providers import (
     Evidence,
     InProgress,
@@ -55,7 +56,7 @@ Outcome = Attempt.Outcome
 
 
 def perform(
-    operation_id: int, *, clock: Clock = timezone.now, connect: Callable[[Connection], Provider] = client_for
+    operation_id: int, *, clock: Clock = database_now, connect: Callable[[Connection], Provider] = client_for
 ) -> None:
     """Take an operation as far as it goes now. Safe to call at any time, any number of times, from anywhere."""
     if operation := engine.claim(operation_id, now=clock()):
@@ -102,7 +103,14 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     """claimed -> sending -> what came of it."""
     crash_point("before_intent")
     try:
-        attempt = engine.intend(operation, call=go.call, request=go.request, body=go.body, now=clock())
+        attempt = engine.intend(
+            operation,
+            call=go.call,
+            request=go.request,
+            body=go.body,
+            now=clock(),
+            clock_skew=_skew_by(clock, go.clock_skew),
+        )
     except engine.ConnectionStopped:
         summary = _("The connection stopped before this was sent. It is sent when the connection works again.")
         engine.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused")
@@ -125,6 +133,11 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
         poke("customers.perform", operation.pk)
     elif after == S.SUCCEEDED:
         _read_back(operation, provider, clock)
+
+
+def _skew_by(clock: Clock, skew: float | None) -> int | None:
+    """`skew` was measured by this machine's clock; the same by the clock that all rows are written by."""
+    return None if skew is None else round(skew + (timezone.now() - clock()).total_seconds())
 
 
 def _result_of(answer: Done | Prepared | Refuse, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:

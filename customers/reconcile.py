@@ -7,27 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers.clients import background_client
+from customers import matching
+from customers.clients import background_client, recorded
 from customers.crash import crash_point
-from customers.models import Account, Connection
+from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.sighting import Scan, Sighting
 from customers.observations import heard_from
 from customers.poke import poke
+from customers.states import OperationKind
 from portal import audit
 from portal.access.models import User
+from portal.clock import database_now
 from portal.notices import raising as notices
-from portal.providers import Provider, ProviderError, RemoteAccount
+from portal.providers import Evidence, NotFound, Provider, ProviderError, RemoteAccount
 from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
@@ -42,7 +46,11 @@ GONE_AFTER = timedelta(hours=12)
 BELIEVABLE_SHARE = 0.2
 BELIEVABLE_COUNT = 5
 NIGHTLY_HOUR, NIGHTLY_TRIES = 2, 3
+# How long a list may take to name an account of ours, and how many it lacks are asked whether they exist.
+LIST_LAG = timedelta(minutes=15)
+LACKING_READ = 10
 REFUSED = "scan.refused"
+POSSIBLE_DUPLICATE = "account.possible_duplicate"
 S = Scan.State
 Clock = Callable[[], datetime]
 Through = Callable[[Iterator[RemoteAccount]], Iterable[RemoteAccount]]
@@ -86,7 +94,7 @@ def walk(
     scan: Scan,
     provider: Provider,
     *,
-    clock: Clock = timezone.now,
+    clock: Clock = database_now,
     through: Through = iter,
     patience: float = PATIENCE,
 ) -> Scan:
@@ -94,14 +102,17 @@ def walk(
 
     Never raises `ProviderError`: then the walk is incomplete, its message says why, and nothing else was written.
     """
-    try:
-        return _walk(scan, through(provider.list_accounts(patience=patience)), clock)
-    except GivenUp:
-        scan.refresh_from_db()
-        return scan
+    with recorded() as exchanges:
+        try:
+            return _walk(scan, through(provider.list_accounts(patience=patience)), clock, provider, exchanges)
+        except GivenUp:
+            scan.refresh_from_db()
+            return scan
 
 
-def _walk(scan: Scan, rows: Iterable[RemoteAccount], clock: Clock) -> Scan:
+def _walk(
+    scan: Scan, rows: Iterable[RemoteAccount], clock: Clock, provider: Provider, exchanges: list[Evidence]
+) -> Scan:
     found: dict[str, RemoteAccount] = {}
     try:
         for remote in rows:
@@ -118,7 +129,41 @@ def _walk(scan: Scan, rows: Iterable[RemoteAccount], clock: Clock) -> Scan:
     heard_from(connection_id=scan.connection_id, now=clock())
     if refusal := _not_believable(scan, found):
         return _end(scan, S.REFUSED, now=clock(), message=refusal, seen=len(found))
-    return _keep(scan, found, clock)
+    lacking = _lacks_what_exists(scan, found, provider, clock)
+    measured = {"proves_absence": not lacking, "clock_skew": _skew_by(clock, exchanges)}
+    return _keep(scan, found, clock, measured)
+
+
+def _lacks_what_exists(scan: Scan, found: dict[str, RemoteAccount], provider: Provider, clock: Clock) -> bool:
+    """Whether the list lacks an account of ours that the provider has: then it may lack others as well.
+
+    An account younger than `LIST_LAG` need not be listed yet, and one that is called gone is not expected."""
+    just_made = Operation.objects.filter(
+        account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=scan.started_at - LIST_LAG
+    )
+    gone = Sighting.objects.filter(
+        connection=scan.connection, provider_id=OuterRef("provider_id"), gone_at__isnull=False
+    )
+    ours = should_be_there(scan.connection, before=scan.started_at).exclude(Exists(just_made)).exclude(Exists(gone))
+    lacking = [each for each in ours.order_by("pk") if each.provider_id not in found]
+    if len(lacking) > LACKING_READ:
+        return True
+    for account in lacking:
+        _renew(scan, clock())
+        try:
+            provider.state(account.ref)
+        except NotFound:
+            continue
+        except ProviderError:
+            return True
+        return True
+    return False
+
+
+def _skew_by(clock: Clock, exchanges: list[Evidence]) -> int | None:
+    """By how much the provider's clock is ahead of the one that rows are written by."""
+    told = [each.clock_skew for each in exchanges if each.clock_skew is not None]
+    return round(told[-1] + (timezone.now() - clock()).total_seconds()) if told else None
 
 
 def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
@@ -153,7 +198,7 @@ def _ids(accounts: QuerySet[Account]) -> list[str]:
     return [each for each in accounts.values_list("provider_id", flat=True) if each]
 
 
-def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock) -> Scan:
+def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock, measured: dict[str, Any]) -> Scan:
     known = set(Sighting.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
     rows = list(found.values())
     for start in range(0, len(rows), BATCH):
@@ -165,9 +210,10 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock) -> Scan:
         _renew(scan, clock())
         missing = _mark_missing(scan, now=clock())
         orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
+        _report_possible_duplicates(scan, now=clock())
         return _end(
             scan, S.COMPLETE, now=clock(), seen=len(found), first_seen=len(found.keys() - known), orphans=orphans,
-            missing=missing,
+            missing=missing, **measured,
         )  # fmt: skip
 
 
@@ -176,7 +222,7 @@ def _see(scan: Scan, rows: Iterable[RemoteAccount], *, read_by: datetime) -> Non
     and a create must never take its own account for one that was there before it."""
     sightings = [
         Sighting(
-            connection=scan.connection, provider_id=row.id, email=row.email[:254],
+            connection=scan.connection, provider_id=row.id, email=row.email[:254], first_email=row.email[:254],
             name=row.settings.name if row.settings else "", website=row.settings.website if row.settings else "",
             made_at=row.created_at, first_seen_at=read_by, last_seen_at=scan.started_at,
         )
@@ -190,6 +236,7 @@ def _see(scan: Scan, rows: Iterable[RemoteAccount], *, read_by: datetime) -> Non
     )
     met = Sighting.objects.filter(connection=scan.connection, provider_id__in=[each.provider_id for each in sightings])
     met.filter(first_seen_at=None).update(first_seen_at=read_by)
+    met.filter(first_email="").exclude(email="").update(first_email=F("email"))
     met.exclude(missing_since=None, gone_at=None).update(missing_since=None, gone_at=None)
 
 
@@ -221,7 +268,7 @@ def _renew(scan: Scan, now: datetime) -> None:
         raise GivenUp
 
 
-def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: int) -> Scan:
+def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: Any) -> Scan:
     running = Scan.objects.filter(pk=scan.pk, state=S.RUNNING)
     with transaction.atomic():
         if running.update(state=state, finished_at=now, message=message[:500], **counts) != 1:
@@ -241,6 +288,40 @@ def _tell(connection: Connection, state: str, message: str, *, now: datetime) ->
             REFUSED, about=str(connection.public_id), text=message, path=reverse("customers:drift"), now=now,
             title=_("The account list of %(connection)s is not believed") % {"connection": connection.name},
         )  # fmt: skip
+
+
+def _report_possible_duplicates(scan: Scan, *, now: datetime) -> None:
+    """An account that appears after its create was sent again may be what the first send made: two are billed then.
+
+    It fits by its email; where nobody can read that, by its time."""
+    orphans = Sighting.objects.filter(connection=scan.connection).orphans()
+    over = Sighting.objects.filter(connection=scan.connection, possible_duplicate_of__isnull=False)
+    for each in over.exclude(pk__in=orphans.values("pk")):
+        notices.ended(POSSIBLE_DUPLICATE, about=str(each.public_id), now=now)
+    for create in matching.sent_again(scan.connection):
+        first_of_all = orphans.filter(possible_duplicate_of=None).filter(made_at__gte=create.window.earliest)
+        for sighting in first_of_all.order_by("pk"):
+            if not create.window.excludes(sighting) and create.may_have_left(sighting):
+                _report_possible_duplicate(create.operation, sighting, now=now)
+
+
+def _report_possible_duplicate(operation: Operation, sighting: Sighting, *, now: datetime) -> None:
+    Sighting.objects.filter(pk=sighting.pk).update(possible_duplicate_of=operation)
+    known = operation.account.provider_id or operation.code
+    text = _("%(new)s appeared at %(connection)s after %(code)s was sent again for %(customer)s, whose account is "
+             "%(known)s. If both came of the same request, both are billed: check them and delete one.") % {
+        "new": sighting.provider_id, "connection": sighting.connection, "code": operation.code, "known": known,
+        "customer": operation.account.customer,
+    }  # fmt: skip
+    title = _("Possible duplicate: %(known)s and %(new)s") % {"known": known, "new": sighting.provider_id}
+    notices.raised(
+        POSSIBLE_DUPLICATE, about=str(sighting.public_id), title=title, text=text, path=reverse("customers:orphans"),
+        now=now,
+    )  # fmt: skip
+    audit.record(
+        actor=None, verb="account.possible_duplicate", obj=sighting, customer=operation.account.customer,
+        account=operation.account, after={"provider_id": sighting.provider_id, "operation": operation.code},
+    )  # fmt: skip
 
 
 # --- Asked for, and by night ------------------------------------------------------------------------------------------
@@ -287,9 +368,9 @@ def nightly(*, now: datetime) -> int:
 def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
     """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
     scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=S.RUNNING, taken_at=None).first()
-    if scan is None or Scan.objects.filter(pk=scan_id, taken_at=None).update(taken_at=timezone.now()) != 1:
+    if scan is None or Scan.objects.filter(pk=scan_id, taken_at=None).update(taken_at=database_now()) != 1:
         return
     try:
         walk(scan, connect(scan.connection))
     except CannotOpen as error:
-        _end(scan, S.INCOMPLETE, now=timezone.now(), message=str(error))
+        _end(scan, S.INCOMPLETE, now=database_now(), message=str(error))

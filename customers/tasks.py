@@ -7,18 +7,18 @@ from typing import Any
 from celery import shared_task
 from celery.signals import task_prerun, worker_ready, worker_shutdown
 from django.db import connections
-from django.utils import timezone
 
 from customers import breaker, bulk_run, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
 from customers.clients import client_for, recorded
 from customers.models import Account
+from portal.clock import database_now, local_skew
 from portal.providers import ProviderError
 
 
 @shared_task(name="customers.dispatch")
 def dispatch(**_: Any) -> None:
-    if watch.tick(now=timezone.now()):
-        dispatcher.dispatch(now=timezone.now())
+    if watch.tick(now=database_now()):
+        dispatcher.dispatch(now=database_now())
 
 
 @shared_task(name="customers.perform")
@@ -28,17 +28,17 @@ def perform(operation_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.read_account")
 def read_account(account_id: int, **_: Any) -> None:
-    account = observations.accounts_to_read(now=timezone.now()).filter(pk=account_id).first()
+    account = observations.accounts_to_read(now=database_now()).filter(pk=account_id).first()
     if account is None:
         return
     account = Account.objects.select_related("connection").get(pk=account_id)
     with recorded() as exchanges:
         try:
             provider = client_for(account.connection, interactive=True, background=True)
-            observations.read_account(account=account, now=timezone.now(), provider=provider)
+            observations.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
             pass  # the time of trying is kept; it is asked again later
-    breaker.learn(connection_id=account.connection_id, exchanges=exchanges, now=timezone.now())
+    breaker.learn(connection_id=account.connection_id, exchanges=exchanges, now=database_now())
 
 
 @shared_task(name="customers.try_connection")
@@ -53,7 +53,7 @@ def walk(scan_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.nightly_walks")
 def nightly_walks(**_: Any) -> None:
-    reconcile.nightly(now=timezone.now())
+    reconcile.nightly(now=database_now())
 
 
 @shared_task(name="customers.takeover_chunk")
@@ -63,7 +63,7 @@ def takeover_chunk(takeover_id: int, **_: Any) -> None:
 
 @shared_task(name=schedules_due.TAKE)
 def take_schedule(schedule_id: int, **_: Any) -> None:
-    schedules_due.take(schedule_id, now=timezone.now())
+    schedules_due.take(schedule_id, now=database_now())
 
 
 @shared_task(name=bulk_run.RUN)
@@ -73,7 +73,7 @@ def run_change_set(change_set_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.nightly_check")
 def nightly_check(**_: Any) -> None:
-    watch.nightly(now=timezone.now())
+    watch.nightly(now=database_now())
 
 
 # Whole tables are read: it may take minutes where there are many accounts.
@@ -87,7 +87,7 @@ def check_invariants(check_id: int, **_: Any) -> None:
 
 @worker_ready.connect
 def _worker_is_ready(sender: Any, **_: Any) -> None:
-    watch.started(worker=sender.hostname, now=timezone.now())
+    watch.started(worker=sender.hostname, now=database_now(), clock_skew=round(local_skew()))
     connections.close_all()  # this process only hands tasks on; those it forks must not inherit a connection
 
 
@@ -99,4 +99,4 @@ def _worker_ends(sender: Any, **_: Any) -> None:
 
 @task_prerun.connect
 def _worker_begins_a_task(task: Any, **_: Any) -> None:
-    watch.at_task(worker=task.request.hostname or "", now=timezone.now())
+    watch.at_task(worker=task.request.hostname or "", now=database_now(), clock_skew=round(local_skew()))

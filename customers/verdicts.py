@@ -70,12 +70,14 @@ class Person:
 @dataclass(frozen=True)
 class Go:
     """Nothing speaks against sending. `call` and `request` are what the attempt keeps of this send; `send` makes
-    exactly one change. `body`: its exact bytes, kept on the operation from the first intent on, never built again."""
+    exactly one change. `body`: its exact bytes, kept on the operation from the first intent on, never built again.
+    `clock_skew`: by how many seconds the provider's clock is ahead of this machine's; None where not measured."""
 
     call: str
     request: str
     send: Callable[[], Done | Prepared | Refuse]
     body: str = ""
+    clock_skew: float | None = None
 
 
 class Action(Protocol):

@@ -36,6 +36,8 @@ SILENT = timedelta(minutes=2)
 AT_ONCE = timedelta(seconds=2)
 # After that a process is taken for gone for good, and its row is let go.
 FORGOTTEN = timedelta(days=1)
+# Clocks that differ by no more than this are right.
+CLOCKS_AGREE = timedelta(seconds=5)
 CHECK = "customers.check_invariants"
 CHECK_HOUR = 4
 # Readings and walks need a while after a standstill before it can be said that they do not come.
@@ -63,15 +65,14 @@ def tick(*, now: datetime) -> bool:
     return Heartbeat.objects.get_or_create(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER, defaults=signs)[1]
 
 
-def at_task(*, worker: str, now: datetime) -> None:
-    """`worker` began a task."""
-    _seen(Heartbeat.Kind.WORKER, worker, now=now)
+def at_task(*, worker: str, now: datetime, clock_skew: int = 0) -> None:
+    """`worker` began a task; its machine's clock is ahead of the database's by `clock_skew` seconds."""
+    _seen(Heartbeat.Kind.WORKER, worker, now=now, clock_skew=clock_skew)
 
 
-def started(*, worker: str, now: datetime) -> None:
-    Heartbeat.objects.update_or_create(
-        kind=Heartbeat.Kind.WORKER, name=worker[:200], defaults={"started_at": now, "seen_at": now}
-    )
+def started(*, worker: str, now: datetime, clock_skew: int = 0) -> None:
+    signs = {"started_at": now, "seen_at": now, "clock_skew": clock_skew}
+    Heartbeat.objects.update_or_create(kind=Heartbeat.Kind.WORKER, name=worker[:200], defaults=signs)
 
 
 def ended(*, worker: str) -> None:
@@ -79,13 +80,14 @@ def ended(*, worker: str) -> None:
     Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER, name=worker[:200]).delete()
 
 
-def _seen(kind: str, name: str, *, now: datetime) -> None:
+def _seen(kind: str, name: str, *, now: datetime, clock_skew: int) -> None:
     mine = Heartbeat.objects.filter(kind=kind, name=name[:200])
     seen_at = mine.values_list("seen_at", flat=True).first()
     if seen_at is None:
-        Heartbeat.objects.get_or_create(kind=kind, name=name[:200], defaults={"started_at": now, "seen_at": now})
+        signs = {"started_at": now, "seen_at": now, "clock_skew": clock_skew}
+        Heartbeat.objects.get_or_create(kind=kind, name=name[:200], defaults=signs)
     elif seen_at <= now - EVERY:
-        mine.update(seen_at=now)
+        mine.update(seen_at=now, clock_skew=clock_skew)
 
 
 # --- Work that waits ----------------------------------------------------------------------------------------------

@@ -119,6 +119,10 @@ class DecideForm(forms.Form):
         error_messages={"required": gettext_lazy("Type the account's id.")},
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
+    although_different = forms.BooleanField(
+        label=gettext_lazy("This is the right account, although its email or name differs from the request"),
+        required=False,
+    )
     reason = forms.CharField(
         label=gettext_lazy("How do you know"),
         widget=forms.Textarea(attrs={"rows": 3}),

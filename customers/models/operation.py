@@ -53,8 +53,8 @@ class Operation(models.Model):
     lane = models.CharField(max_length=80, default="", blank=True)
     # The exact body of a change that is sent under an idempotency key: written once, with the first intent.
     body = models.TextField(default="", blank=True)
-    # What a create is found again by, casefolded (the e-mail, or name and website): one open create per connection and
-    # identity.
+    # What a create is found again by (its mailbox, or name and website, in one spelling): one open create per
+    # connection and identity.
     identity = models.CharField(max_length=520, default="", blank=True)
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -163,6 +163,12 @@ class Attempt(models.Model):
     call = models.CharField(max_length=200)
     request = models.TextField(default="", blank=True)
     intended_at = models.DateTimeField()
+    # What was there before this send, of creates alone: no sighting or scan up to these keys came after it. Keys order
+    # events where clocks can't.
+    sighting_mark = models.BigIntegerField(null=True, blank=True)
+    scan_mark = models.BigIntegerField(null=True, blank=True)
+    # By how many seconds the provider's clock was ahead of the database's, just before this send. None: not measured.
+    clock_skew = models.IntegerField(null=True, blank=True)
     outcome = models.CharField(max_length=10, choices=Outcome.choices, default=Outcome.NONE, blank=True)
     status = models.PositiveIntegerField(null=True, blank=True)
     provider_request_id = models.CharField(max_length=120, default="", blank=True)

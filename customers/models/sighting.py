@@ -48,6 +48,10 @@ class Scan(models.Model):
     orphans = models.PositiveIntegerField(default=0)
     missing = models.PositiveIntegerField(default=0)
     message = models.CharField(max_length=500, default="", blank=True)
+    # Whether the list held every account of ours that the provider still has: else its silence proves nothing.
+    proves_absence = models.BooleanField(default=False)
+    # By how many seconds the provider's clock was ahead of the database's. None: not measured.
+    clock_skew = models.IntegerField(null=True, blank=True)
     asked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -88,6 +92,15 @@ class Sighting(models.Model):
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="sightings")
     provider_id = models.CharField(max_length=100)
     email = models.CharField(max_length=254, default="", blank=True)
+    # The first address and offerings seen: customers change theirs, and a create is proven by what it made.
+    first_email = models.CharField(max_length=254, default="", blank=True)
+    first_offerings = models.JSONField(null=True, default=None, blank=True)
+    # When they were last asked of the account itself, answer or not.
+    read_tried_at = models.DateTimeField(null=True, blank=True)
+    # A create that was sent again after its absence was proven, and which may have made this one with its first send.
+    possible_duplicate_of = models.ForeignKey(
+        "customers.Operation", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     name = models.CharField(max_length=255, default="", blank=True)
     website = models.CharField(max_length=255, default="", blank=True)
     made_at = models.DateTimeField(null=True, blank=True)

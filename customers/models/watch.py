@@ -17,6 +17,8 @@ class Heartbeat(models.Model):
     name = models.CharField(max_length=200)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
+    # By how many seconds its machine's clock is ahead of the database's.
+    clock_skew = models.IntegerField(default=0)
 
     class Meta:
         ordering = ("kind", "name")

@@ -13,14 +13,13 @@ from django.db.models import Max, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from customers.asking_accounts import identity_of
 from customers.drift import Drift, Field, drifting, drifts_of, looked_away
+from customers.matching import possible_creates
 from customers.models import Account, Customer, Operation, Scan, Sighting
 from customers.queries.filters import connection_choices
-from customers.states import OPEN, OperationKind
 from portal.asked import searchable, uuid_or_none
+from portal.email_addresses import spellings
 from portal.formats import number_text
-from portal.providers import AccountSettings
 from portal.states import account_state_text
 
 PER_PAGE = 50
@@ -146,30 +145,18 @@ def orphans(asked: Mapping[str, str]) -> Orphans:
         found = found.filter(
             Q(email__icontains=text) | Q(name__icontains=text) | Q(website__icontains=text) | Q(provider_id=text)
         )
-    ordered = found.select_related("connection", "ignored_by").order_by("-made_at", "pk")
+    ordered = found.select_related("connection", "ignored_by", "possible_duplicate_of__account").order_by(
+        "-made_at", "pk"
+    )
     page = Paginator(ordered, PER_PAGE).get_page(asked.get("page"))
+    possible = possible_creates(page)
     return Orphans(
         page=page,
-        rows=_with_creates(list(page)),
+        rows=[(each, possible.get(each.pk)) for each in page],
         view="ignored" if ignored else "",
         connection_choices=connection_choices(),
         kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
     )
-
-
-def _with_creates(sightings: list[Sighting]) -> list[tuple[Sighting, Operation | None]]:
-    keys = {each.pk: (each.connection_id, _identity(each)) for each in sightings}
-    creates = Operation.objects.filter(
-        kind=OperationKind.CREATE, state__in=OPEN, identity__in={identity for _, identity in keys.values()}
-    ).exclude(identity="")
-    found = {(each.connection_id, each.identity): each for each in creates}
-    return [(each, found.get(keys[each.pk])) for each in sightings]
-
-
-def _identity(sighting: Sighting) -> str:
-    if not sighting.name:
-        return sighting.email.casefold()
-    return identity_of(AccountSettings(sighting.name, sighting.website, monthly_cap=0))
 
 
 def customers_like(sighting: Sighting, *, text: str) -> QuerySet[Customer]:
@@ -178,7 +165,8 @@ def customers_like(sighting: Sighting, *, text: str) -> QuerySet[Customer]:
         return Customer.objects.filter(search__contains=text, archived_at=None)[:20]
     facts: Any = Q(pk__in=[])
     if sighting.email:
-        facts |= Q(email__iexact=sighting.email)
+        for spelling in spellings(sighting.email):
+            facts |= Q(email__iexact=spelling)
     if sighting.name:
         facts |= Q(company_name__iexact=sighting.name)
     return Customer.objects.filter(facts, archived_at=None)[:20]

@@ -134,6 +134,7 @@ class Candidate:
     provider_id: str
     made_at: datetime | None
     named: str
+    address: str
     email: str
     offerings: str
     verdict: str
@@ -145,6 +146,7 @@ def candidates_of(operation: Operation) -> list[Candidate]:
             provider_id=str(row.get("provider_id", "")),
             made_at=_moment(row.get("made_at") or row.get("created_at") or ""),
             named=str(row.get("name", "")),
+            address=str(row.get("address", "")),
             email=str(row.get("email", "")),
             offerings=str(row.get("offerings", "")),
             verdict=str(row.get("verdict", "")),

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Subquery
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from customers import invariants, watch
-from customers.models import Connection, Heartbeat, InvariantCheck, Operation
+from customers.models import Connection, Heartbeat, InvariantCheck, Operation, Scan
 from customers.models.breaker import is_out_of_reach
 from customers.queries.operations import NEEDS_A_PERSON
 from customers.states import OPEN
@@ -35,6 +35,7 @@ class Sign:
     started_at: datetime
     seen_at: datetime
     silent: bool
+    clock_skew: int
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,15 @@ def engine_now(*, now: datetime) -> Engine:
     workers = [each for each in signs if each is not scheduler]
     work = [_work(each, now) for each in watch.all_work(now=now)]
     people = Operation.objects.filter(NEEDS_A_PERSON).select_related("account__customer", "connection")
-    connections = list(Connection.objects.select_related("breaker").order_by("name"))
+    measured = Scan.objects.filter(connection=OuterRef("pk"), clock_skew__isnull=False).order_by("-pk")
+    with_clocks = Connection.objects.annotate(clock_skew=Subquery(measured.values("clock_skew")[:1]))
+    connections: list[Connection] = [*with_clocks.select_related("breaker").order_by("name")]
     check = InvariantCheck.objects.exclude(finished_at=None).first()
     broken = _broken(check)
     bad = {each.code for each in broken}
     alarms = [
-        *_silence(scheduler, workers), *_standing(work), *_unreachable(connections), *_checked(check, broken, now)
+        *_silence(scheduler, workers), *_clocks(workers, connections), *_standing(work), *_unreachable(connections),
+        *_checked(check, broken, now),
     ]  # fmt: skip
     return Engine(
         now=now,
@@ -124,7 +128,14 @@ def _work(work: Work, now: datetime) -> WorkRow:
 
 
 def _sign(row: Heartbeat, now: datetime) -> Sign:
-    return Sign(str(Heartbeat.Kind(row.kind).label), row.name, row.started_at, row.seen_at, now - row.seen_at > SILENT)
+    return Sign(
+        str(Heartbeat.Kind(row.kind).label),
+        row.name,
+        row.started_at,
+        row.seen_at,
+        now - row.seen_at > SILENT,
+        row.clock_skew,
+    )
 
 
 def _broken(check: InvariantCheck | None) -> list[Broken]:
@@ -156,6 +167,30 @@ def _silence(scheduler: Sign | None, workers: list[Sign]) -> list[Alarm]:
             title = _("%(name)s was last heard of %(ago)s") % {"name": each.name, "ago": ago_text(each.seen_at)}
             alarms.append(Alarm("warn", title, text))
     return alarms
+
+
+def _clocks(workers: list[Sign], connections: list[Connection]) -> list[Alarm]:
+    """Machines whose clock differs from the database's, and providers whose clock differed at the last scan."""
+    ours = _("Operations are not affected: the database's clock decides. Logs of this machine show the wrong time. "
+             "Check its time synchronization.")  # fmt: skip
+    theirs = _("New accounts are still found: the difference is measured before each create. Times that the provider "
+               "shows differ from ours.")  # fmt: skip
+    skews = [(each.name, each.clock_skew, ours) for each in workers]
+    skews += [(each.name, getattr(each, "clock_skew", None) or 0, theirs) for each in connections]
+    return [Alarm("warn", _skewed(name, skew), text) for name, skew, text in skews if _is_wrong(skew)]
+
+
+def _is_wrong(skew: int) -> bool:
+    return abs(skew) > watch.CLOCKS_AGREE.total_seconds()
+
+
+def _skewed(name: str, skew: int) -> str:
+    n = abs(skew)
+    if skew > 0:
+        text = ngettext("The clock of %(name)s is %(n)d second fast", "The clock of %(name)s is %(n)d seconds fast", n)
+    else:
+        text = ngettext("The clock of %(name)s is %(n)d second slow", "The clock of %(name)s is %(n)d seconds slow", n)
+    return text % {"name": name, "n": n}
 
 
 def _standing(work: list[WorkRow]) -> list[Alarm]:

@@ -20,6 +20,7 @@ from customers.models import Sighting
 from customers.operations import UnableToAsk
 from customers.queries import drift as queries
 from customers.views.common import account_or_404, go_to, is_fragment, person
+from portal.clock import database_now
 from portal.exports import csv_response
 from portal.vault import CannotOpen
 
@@ -48,7 +49,7 @@ def drift_scans(request: HttpRequest) -> HttpResponse:
 @require_POST
 def drift_scan(request: HttpRequest) -> HttpResponse:
     """Look through every connection that is not paused, now."""
-    begun = reconcile.ask_scans(actor=person(request), now=timezone.now(), request=request)
+    begun = reconcile.ask_scans(actor=person(request), now=database_now(), request=request)
     if begun:
         messages.success(request, _("The providers' lists are being read. This page follows."))
     else:

@@ -119,7 +119,9 @@ def _decide(request: HttpRequest, operation: Operation, values: dict[str, Any]) 
     }
     match values["choice"]:
         case "link":
-            deciding.decide_link(provider_id=values["provider_id"], **common)
+            deciding.decide_link(
+                provider_id=values["provider_id"], although_different=values["although_different"], **common
+            )
         case "send_again":
             deciding.decide_not_created(send_again=True, **common)
         case "stop":

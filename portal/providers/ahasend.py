@@ -89,6 +89,9 @@ class AhaSend(Lacking):
 
     # accounts
 
+    def clock_skew(self) -> float | None:
+        return self._http.clock_skew(Call("GET", self._base, "accounts.list", query={"limit": "1"}))
+
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
         until = time.monotonic() + patience
         for answer, rows in self._pages(self._base, "accounts.list", until):
@@ -243,18 +246,21 @@ class AhaSend(Lacking):
     # the wire
 
     def _pages(self, path: str, endpoint: str, until: float) -> Iterator[tuple[Answer, list[Mapping[str, Any]]]]:
-        """Every page of a list. A cursor that comes twice is a loop: the rest is out of reach, so the walk fails."""
+        """Every page of a list. A cursor or a row that comes twice means that pages overlap or loop: the walk fails."""
         cursors: set[str] = set()
+        seen: set[str] = set()
         cursor = ""
         while True:
             query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
             answer = self._patiently(Call("GET", path, endpoint, query=query), until)
             rows, cursor = answers.page(answer)
+            new = {str(row.get("id")) for row in rows} - seen
+            if len(new) < len(rows) or cursor in cursors or (cursor and not rows):
+                raise answer.unusable("AhaSend's list repeats itself, so it can't be read to its end.")
+            seen |= new
             yield answer, rows
             if not cursor:
                 return
-            if cursor in cursors or not rows:
-                raise answer.unusable("AhaSend's list repeats itself, so it can't be read to its end.")
             cursors.add(cursor)
 
     def _patiently(self, call: Call, until: float) -> Answer:

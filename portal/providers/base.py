@@ -414,6 +414,11 @@ class Provider(Protocol):
 
     capabilities: Capabilities
 
+    def clock_skew(self) -> float | None:
+        """Measure by how many seconds the provider's clock is ahead of this machine's, with one cheap read. None where
+        it does not say. Never raises for what the provider answers."""
+        ...
+
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
         """Walk the complete account list, each account once. May wait up to `patience` seconds in all for the
         provider's rate limit. Any page that fails raises (`Unreadable` where the list cannot be read to its

@@ -31,7 +31,8 @@ class FieldError:
 @dataclass(frozen=True)
 class Evidence:
     """What was sent and what came back, already redacted at the HTTP layer. Sizes are capped. `failure` is why the
-    answer is missing or not complete, "" when it is."""
+    answer is missing or not complete, "" when it is. `clock_skew` is by how many seconds the provider's clock was ahead
+    of this machine's (its `Date` header, exact to a second); None where it did not say."""
 
     method: str = ""
     path: str = ""
@@ -43,6 +44,7 @@ class Evidence:
     duration_ms: int = 0
     sent_at: datetime | None = None
     failure: str = ""
+    clock_skew: float | None = None
 
 
 class ProviderError(Exception):

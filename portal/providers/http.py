@@ -20,10 +20,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urlsplit
 
 import requests
@@ -33,7 +34,7 @@ from requests.adapters import HTTPAdapter
 from . import wire
 from .base import ConnectionConfig
 from .calls import Answer, Call
-from .errors import Evidence, NotSent, Unreadable, Unsupported
+from .errors import Evidence, NotSent, ProviderError, Unreadable, Unsupported
 from .limiting import Pacer
 from .outcomes import expected
 from .pacing import Pacing
@@ -43,6 +44,7 @@ logger = logging.getLogger("portal.providers")
 
 BODY_CAP = 5_000_000
 READ_TRIES = 3
+CLOCK_SECONDS = 10.0
 
 
 class _TooLargeError(OSError):
@@ -119,6 +121,14 @@ class Http:
                     raise
             self.sleep(pause)
         return self._once(call, deadline)
+
+    def clock_skew(self, read: Call) -> float | None:
+        """What the answer to `read` tells of the provider's clock; one request, and no answer is no error."""
+        try:
+            with self.budget(CLOCK_SECONDS):
+                return self.call(read).evidence.clock_skew
+        except ProviderError as error:
+            return error.evidence.clock_skew
 
     def _once(self, call: Call, deadline: float) -> Answer:
         """One request, sent at most once, and judged."""
@@ -211,6 +221,7 @@ class Http:
             duration_ms=round(seconds * 1000),
             sent_at=sent_at,
             failure=got.failure,
+            clock_skew=_clock_skew(got.headers, sent_at + timedelta(seconds=seconds / 2)),
         )
 
     def _report(self, call: Call, evidence: Evidence, failure: str) -> None:
@@ -266,6 +277,17 @@ def _receive(response: requests.Response, got: _Received) -> None:
         if not complete:  # what is left unread must not wait for the next request on this connection
             response.raw.close()
         response.close()
+
+
+def _clock_skew(headers: Mapping[str, str], answered_at: datetime) -> float | None:
+    """By how many seconds the provider's clock is ahead of ours. An answer from a cache tells of the past."""
+    try:
+        told = parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError):
+        return None
+    if told.tzinfo is None or "age" in headers:
+        return None
+    return (told - answered_at).total_seconds() + 0.5  # the header is cut to whole seconds
 
 
 def _reason(error: BaseException) -> str:

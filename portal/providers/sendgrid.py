@@ -79,9 +79,15 @@ class SendGrid(Lacking):
 
     # accounts
 
+    def clock_skew(self) -> float | None:
+        return self._http.clock_skew(_page(1))
+
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
-        """See `Provider`. The list ends with an empty or short page. A full page that brings nothing new, or
-        a cursor that comes twice, is a loop: the rest is out of reach, so the walk fails."""
+        """See `Provider`. The list ends with an empty page, or with one that names no next cursor.
+
+        A page shorter than the limit is no end: servers clamp limits. An account or a cursor that comes twice means
+        that pages overlap or loop, so rows may have been passed over: the walk fails.
+        """
         until = time.monotonic() + patience
         seen: set[str] = set()
         cursors: set[str] = set()
@@ -89,14 +95,16 @@ class SendGrid(Lacking):
         while True:
             answer = self._patiently(_page(PAGE, cursor), until)
             rows, last = answers.account_page(answer)
-            new = {row.id: row for row in rows if row.id not in seen}
-            seen |= new.keys()
-            yield from new.values()
-            if len(rows) < PAGE:
+            if not rows:
                 return
-            cursor = last or rows[-1].id  # the offset is the last id received, whether the page repeats it or not
-            if not new or cursor in cursors:
+            new = {row.id for row in rows} - seen
+            if len(new) < len(rows) or last in cursors:
                 raise answer.unusable("SendGrid's account list repeats itself, so it can't be read to its end.")
+            seen |= new
+            yield from rows
+            if not last and len(rows) < PAGE:
+                return
+            cursor = last or rows[-1].id  # a full page without a cursor: the offset is the last id received
             cursors.add(cursor)
 
     def _patiently(self, call: Call, until: float) -> Answer:

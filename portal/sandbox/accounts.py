@@ -100,6 +100,19 @@ def set_state(db: sqlite3.Connection, account_id: str, state: str, at: float) ->
         db.execute("UPDATE account SET subusers = 0, ips = '[]' WHERE id = ?", (account_id,))
 
 
+def email_as(form: str, email: str) -> str:
+    """`email` as the provider shows it: as it was given, its domain rewritten, or in capitals."""
+    local, at, domain = email.rpartition("@")
+    try:
+        if form == "unicode":
+            domain = domain.encode("ascii").decode("idna")
+        elif form == "ascii":
+            domain = domain.encode("idna").decode("ascii")
+    except UnicodeError:  # what can't be rewritten stays as it is
+        return email
+    return email.upper() if form == "upper" else f"{local}{at}{domain}"
+
+
 def delete(db: sqlite3.Connection, account_id: str, at: float) -> None:
     note(db, account_id, at, "state", "deleted")
     db.execute(

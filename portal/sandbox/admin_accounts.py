@@ -104,6 +104,9 @@ def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> Non
     if "state" in given:
         state_at = moment_of(given["state_at"]) if given.get("state_at") else at
         accounts.set_state(asked.db, account["id"], str(given["state"]), state_at)
+    if "listed_at" in given:  # the list knows it from then on only
+        listed_at = moment_of(given["listed_at"])
+        asked.db.execute("UPDATE account SET listed_at = ? WHERE id = ?", (listed_at, account["id"]))
     for name, statement in PLAIN_CHANGES.items():
         if name in given:
             _check_column(name, given[name])

@@ -108,7 +108,7 @@ def shown(call: Call, row: sqlite3.Row) -> dict[str, Any]:
         "object": "sub_account",
         "id": row["id"],
         "parent_account_id": row["parent"],
-        "created_at": iso(row["created_at"]),
+        "created_at": iso(row["created_at"] + call.switch("clock_skew_seconds")),
         "name": row["name"],
         "website": row["website"],
         "status": rows.status_of(row),

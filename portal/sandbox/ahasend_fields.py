@@ -111,7 +111,10 @@ def page_of(call: Call, noun: str) -> Page:
     if "after" in query and "before" in query:
         raise Refused(400, "after and before exclude each other")
     after, before = (_place(query[name], noun) if query.get(name) else None for name in ("after", "before"))
-    return Page(int(limit), None if call.switch("aha_list_cursor") == "loop" else after, before)
+    cap = call.switch("aha_list_page_cap")
+    return Page(
+        min(int(limit), cap) if cap else int(limit), None if call.switch("aha_list_cursor") == "loop" else after, before
+    )
 
 
 def cursor(noun: str, place: int) -> str:

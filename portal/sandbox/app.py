@@ -5,6 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from email.utils import formatdate
 from urllib.parse import parse_qsl, urlencode
 
 from portal.sandbox import admin, ahasend, faults, login, sendgrid_behalf, sendgrid_partner, sendgrid_v2
@@ -161,6 +162,8 @@ class Application:
             rate = call.switch("rate_per_minute")
             reply.headers = self.limiter.untouched(rate=rate, now=call.now).headers() | reply.headers
         reply.headers["X-Request-Id"] = f"sandbox-{line}"
+        if skew := call.switch("clock_skew_seconds"):
+            reply.headers["Date"] = formatdate(self.store.clock.now() + skew, usegmt=True)
         reply.wait_before += call.switch("latency_ms") / 1000
         if api.reword is not None:
             api.reword(call, reply)

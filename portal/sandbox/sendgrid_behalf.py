@@ -84,7 +84,7 @@ def username(call: Call) -> Reply:
 
 def email(call: Call) -> Reply:
     address = f"{_reseller(call)['username']}@sandbox.test" if call.account is None else call.account["email"]
-    return json_reply(200, {"email": address or ""})
+    return json_reply(200, {"email": accounts.email_as(call.switch("email_form"), address or "")})
 
 
 def profile(call: Call) -> Reply:

@@ -80,8 +80,9 @@ def list_accounts(call: Call) -> Reply:
         ).fetchone()
         if after is None:
             return refused([field_error(40032, "Field must be the id of an account", "offset")])
-    rows = _page(call, limit, after)
-    items = [_item(row, bare=call.switch("list_bare")) for row in rows]
+    cap = call.switch("list_page_cap")
+    rows = _page(call, min(limit, cap) if cap else limit, after)
+    items = [_item(call, row) for row in rows]
     return json_reply(200, {"accounts": items, "pages": _pages(call, rows, offset)})
 
 
@@ -207,12 +208,13 @@ def _pages(call: Call, rows: list[sqlite3.Row], offset: str) -> dict[str, str]:
     return {"last": offset if offset and call.switch("list_cursor") == "stuck" else rows[-1]["id"]}
 
 
-def _item(row: sqlite3.Row, *, bare: bool) -> dict[str, Any]:
-    item: dict[str, Any] = {"id": row["id"], "created_at": iso(row["created_at"])}
-    if not bare:
+def _item(call: Call, row: sqlite3.Row) -> dict[str, Any]:
+    skew = call.switch("clock_skew_seconds")
+    item: dict[str, Any] = {"id": row["id"], "created_at": iso(row["created_at"] + skew)}
+    if not call.switch("list_bare"):
         if row["email"] is not None:
-            item["email"] = row["email"]
-        item["updated_at"] = iso(row["updated_at"])
+            item["email"] = accounts.email_as(call.switch("email_form"), row["email"])
+        item["updated_at"] = iso(row["updated_at"] + skew)
     return item
 
 

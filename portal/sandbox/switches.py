@@ -8,10 +8,11 @@ class UnableToSwitch(ValueError):
     """The name is not a switch, or the value is not one it takes."""
 
 
-# name -> (default, allowed values; a type means "anything of that type")
-SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type]] = {
+# name -> (default, allowed values; a type means "anything of that type" from 0 on, "signed" any number)
+SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type | str]] = {
     "latency_ms": (0, int),
     "rate_per_minute": (600, int),
+    "clock_skew_seconds": (0, "signed"),
     "require_accept": (False, bool),
     "put_on_held": ("403", ("403", "allowed")),
     "deactivated": ("new", ("new", "old")),
@@ -20,6 +21,8 @@ SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type]] = {
     "list_lag_seconds": (0, float),
     "list_order": ("created", ("created", "reversed", "shuffled")),
     "list_cursor": ("normal", ("normal", "missing", "stuck", "loop", "repeat")),
+    "list_page_cap": (0, int),
+    "email_form": ("given", ("given", "unicode", "ascii", "upper")),
     "create_lag_seconds": (0, float),
     "create_lag_as": ("404", ("404", "indeterminate")),
     "default_sending": (None, dict),
@@ -47,6 +50,7 @@ SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type]] = {
     "aha_list_order": ("created", ("created", "reversed")),
     "aha_list_lag_seconds": (0, float),
     "aha_list_cursor": ("normal", ("normal", "missing", "stuck", "loop")),
+    "aha_list_page_cap": (0, int),
     "aha_currency": ("usd", str),
     "aha_price_per_thousand": (0.1, float),
     "aha_default_sending": (None, dict),
@@ -68,6 +72,8 @@ class Switches:
         default, allowed = SWITCHES[name]
         if isinstance(allowed, tuple):
             fits = value in allowed and type(value) is type(allowed[0])
+        elif allowed == "signed":
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
         elif allowed is float:
             fits = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
         elif allowed is int:
@@ -75,7 +81,7 @@ class Switches:
         else:
             fits = type(value) is allowed or value == default
         if not fits:
-            takes = allowed.__name__ if isinstance(allowed, type) else ", ".join(map(repr, allowed))
+            takes = allowed.__name__ if isinstance(allowed, type) else _words(allowed)
             raise UnableToSwitch(f"{name} takes {takes}, not {value!r}")
         self.changed[name] = value
 
@@ -84,3 +90,7 @@ class Switches:
 
     def as_json(self) -> dict[str, Any]:
         return {name: self[name] for name in SWITCHES}
+
+
+def _words(allowed: tuple[Any, ...] | str) -> str:
+    return "a number" if isinstance(allowed, str) else ", ".join(map(repr, allowed))

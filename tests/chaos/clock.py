@@ -14,6 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import time_machine
+from django.utils import timezone
+
+from portal import clock as portal_clock
 
 VARIABLE = "CHAOS_CLOCK"
 LOOKS_EVERY = 0.05
@@ -38,7 +41,9 @@ class Clock:
 
 
 def follow() -> None:
-    """The side of a process of the installation: from now on, and in every child it forks."""
+    """The side of a process of the installation: from now on, and in every child it forks. To be called before the
+    portal's modules are imported."""
+    portal_clock.database_now = timezone.now  # the database's machine jumps as well
     path = Path(os.environ[VARIABLE])
     ahead = float(path.read_text())
     traveller = time_machine.travel(datetime.now(UTC) + timedelta(seconds=ahead)).start()

@@ -381,10 +381,10 @@ def test_an_account_that_is_made_late_is_waited_for(desk: SubDesk, seconds: int)
 
 
 def test_a_slow_clock_of_the_provider_hides_nothing(desk: SubDesk) -> None:
-    """By its clock the account is older than our send: then nothing proves it, and a person says."""
+    """By its clock the account is older than our send; that clock was measured just before."""
     desk.sandbox.admin.move_clock(seconds=-300)
     desk.sandbox.admin.arm("after-status-504", "aha-create")
     operation = desk.perform(desk.ask_create())
     desk.drain(operation)
-    assert (operation.state, operation.error_kind) == ("needs_attention", "several")
+    assert operation.state == "succeeded"
     assert len(desk.children()) == 1

@@ -333,12 +333,18 @@ class TestDecide:
         assert answer.status_code == 422
         assert "belongs to Northwind already" in text_of(answer)
 
-    def test_an_account_with_another_email_is_not_linked(self, client: Client, desk: Desk, unknown: Operation) -> None:
+    def test_an_account_with_another_email_is_not_linked_by_itself(
+        self, client: Client, desk: Desk, unknown: Operation
+    ) -> None:
+        """The address is shown, and it is linked only where the person confirms it."""
         stranger = desk.sandbox.admin.add_account(email="stranger@elsewhere.example")
         answer = self.decide(client, unknown, "link", provider_id=stranger["id"])
-        assert "e-mail is stranger@elsewhere.example" in text_of(answer)
+        assert "email is stranger@elsewhere.example" in text_of(answer)
         unknown.refresh_from_db()
         assert unknown.state == "unknown"
+        confirmed = self.decide(client, unknown, "link", provider_id=stranger["id"], although_different="on")
+        assert confirmed.status_code == 303
+        assert desk.account(unknown).provider_id == stranger["id"]
 
     def test_sending_again(self, client: Client, desk: Desk, unknown: Operation) -> None:
         assert self.decide(client, unknown, "send_again").status_code == 303

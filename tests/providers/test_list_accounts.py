@@ -46,15 +46,29 @@ def walk(stub: Stub, *pages: Any) -> tuple[list[RemoteAccount], list[str]]:
     return found, [call.request.url for call in mock.calls]
 
 
-def test_follows_the_cursor_to_a_short_page(stub: Stub) -> None:
-    found, urls = walk(stub, page(rows(0, 100)), page(rows(100, 200)), page(rows(200, 250)))
+def test_follows_the_cursor_to_an_empty_page(stub: Stub) -> None:
+    found, urls = walk(stub, page(rows(0, 100)), page(rows(100, 200)), page(rows(200, 250)), page([]))
     assert ids(found) == expected(250)
     queries = [parse_qs(urlsplit(url).query) for url in urls]
     assert queries == [
         {"limit": ["100"]},
         {"limit": ["100"], "offset": [row(99)["id"]]},
         {"limit": ["100"], "offset": [row(199)["id"]]},
+        {"limit": ["100"], "offset": [row(249)["id"]]},
     ]
+
+
+def test_a_server_that_clamps_the_limit_is_read_to_its_end(stub: Stub) -> None:
+    """At most 54 rows a page, whatever was asked for."""
+    found, _ = walk(stub, page(rows(0, 54)), page(rows(54, 108)), page(rows(108, 130)), page([]))
+    assert ids(found) == expected(130)
+
+
+@pytest.mark.parametrize("last", [None, "", 7])
+def test_a_short_page_without_a_cursor_is_the_end(stub: Stub, last: Any) -> None:
+    found, urls = walk(stub, page(rows(0, 54)), page(rows(54, 60), last))
+    assert ids(found) == expected(60)
+    assert len(urls) == 2
 
 
 @pytest.mark.parametrize(
@@ -93,12 +107,9 @@ def test_rows_without_mail_or_times(stub: Stub) -> None:
     assert found[2].created_at.hour == 8
 
 
-def test_overlapping_pages_give_each_account_once(stub: Stub) -> None:
-    found, _ = walk(stub, page(rows(0, 100)), page(rows(99, 199)), page(rows(199, 210)))
-    assert ids(found) == expected(210)
-
-
 LOOPS = {
+    "overlapping pages": [page(rows(0, 100)), page(rows(99, 199)), page(rows(199, 210)), page([])],
+    "an account twice on a page": [page([*rows(0, 10), row(3)]), page([])],
     "the first page for ever": [page(rows(0, 100))],
     "the same cursor with new rows": [page(rows(0, 100), "c"), page(rows(100, 200), "c")],
     "a circle": [page(rows(0, 100), "a"), page(rows(100, 200), "b"), page(rows(200, 300), "a")],
@@ -147,7 +158,7 @@ def test_a_page_that_fails_fails_the_walk(stub: Stub, status: int, error: type[P
 def test_one_bad_page_is_tried_again(stub: Stub) -> None:
     stub(200, page(rows(0, 100)))
     stub(500)
-    stub(200, page(rows(100, 110)))
+    stub(200, page(rows(100, 110), None))
     assert ids(list(sendgrid().list_accounts())) == expected(110)
 
 
@@ -155,7 +166,7 @@ def test_the_walk_waits_for_the_rate_limit_within_its_patience(stub: Stub) -> No
     soon = str(int(time.time()) + 1)
     stub(200, page(rows(0, 100)), X_RateLimit_Remaining="0", X_RateLimit_Reset=soon)
     stub(429, b"", X_RateLimit_Reset=soon)
-    stub(200, page(rows(100, 110)))
+    stub(200, page(rows(100, 110), None))
     provider = sendgrid()
     rests: list[float] = []
 

@@ -117,3 +117,39 @@ def test_cursors_that_would_catch_a_careless_walk(client: SandboxClient, admin: 
     admin.switch("list_cursor", "repeat")
     assert page(made[1]) == (made[1:3], made[2])
     assert page(made[5]) == ([made[5]], made[5])
+
+
+def test_a_page_may_be_shorter_than_asked_for(client: SandboxClient, admin: SandboxAdmin) -> None:
+    made = fill(admin, 12)
+    admin.switch("list_page_cap", 5)
+    first = client.send("GET", f"{ACCOUNTS}?limit=100").json
+    assert [item["id"] for item in first["accounts"]] == made[:5]
+    assert first["pages"] == {"last": made[4]}
+    assert len(client.send("GET", f"{ACCOUNTS}?limit=3").json["accounts"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("given", "Info@xn--mller-idn-q9a.example"),
+        ("unicode", "Info@müller-idn.example"),
+        ("ascii", "Info@xn--mller-idn-q9a.example"),
+        ("upper", "INFO@XN--MLLER-IDN-Q9A.EXAMPLE"),
+    ],
+)
+def test_an_address_may_be_written_another_way(
+    client: SandboxClient, admin: SandboxAdmin, form: str, shown: str
+) -> None:
+    made = admin.add_account(email="Info@xn--mller-idn-q9a.example")["id"]
+    admin.switch("email_form", form)
+    assert client.send("GET", ACCOUNTS).json["accounts"][0]["email"] == shown
+    assert client.behalf("/v3/user/email", made).json == {"email": shown}
+
+
+def test_the_provider_has_a_clock_of_its_own(client: SandboxClient, admin: SandboxAdmin) -> None:
+    admin.set_clock("2026-11-02T10:00:00Z")
+    admin.switch("clock_skew_seconds", -90)
+    client.create()
+    answer = client.send("GET", ACCOUNTS)
+    assert answer.header("Date") == "Mon, 02 Nov 2026 09:58:30 GMT"
+    assert answer.json["accounts"][0]["created_at"] == "2026-11-02T09:58:30Z"

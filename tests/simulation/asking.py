@@ -96,7 +96,9 @@ def ask_any(world: World, provider: str, kind: str, chance: Random) -> Operation
 
 def _ask_any(world: World, provider: str, kind: str, chance: Random) -> Operation | None:
     if kind == "create":
-        return create(world, provider, f"c{chance.randrange(10**6)}", first_key=chance.random() < 0.7)
+        n = chance.randrange(10**6)
+        address = f"ops@c{n}.xn--mller-idn-q9a.example" if n % 2 else ""
+        return create(world, provider, f"c{n}", email=address, first_key=chance.random() < 0.7)
     to = account(provider, "fernhill" if kind == "unsuspend" else "larkfield")
     key = AccountKey.objects.filter(account=to, label__startswith=OTHER_KEY.label).first()
     match kind:

@@ -1,4 +1,4 @@
-"""Twelve mistakes one could make in the executor, planted by name, each with the world that must show it.
+"""Fifteen mistakes one could make in the executor, planted by name, each with the world that must show it.
 
 Every world is also played without its mistake and must then be clean: otherwise it shows nothing.
 """
@@ -6,17 +6,17 @@ Every world is also played without its mistake and must then be clean: otherwise
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
 
 from django.db import DatabaseError, OperationalError
 
-from customers import engine, proof, provisioning, reconcile
+from customers import engine, matching, proof, provisioning, reconcile
 from customers.models import Attempt, Operation, Step
 from customers.states import OperationState
-from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
+from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes, sendgrid
 from portal.sandbox import faults
 from tests.simulation import asking
 from tests.simulation.truth import Truth
@@ -92,6 +92,26 @@ def look_alike(world: World) -> None:
     world.shift(5)
     world.admin.add_account(email="other@birchwood.example", offerings=operation.payload["offerings"])
     rounds(world, 6, pause=450)
+
+
+def changed_address(world: World) -> None:
+    """The account is made, its answer is lost, and the customer changes the address before the first look."""
+    create(world, name="reset-after")
+    world.round()
+    [made] = world.wire.made("account")
+    world.admin.change_account(made, email="hello@changed.example")
+    rounds(world, 8, pause=430)
+
+
+def short_pages(world: World) -> None:
+    world.app.store.switches.set("list_page_cap", 2)
+    create(world, name="reset-after")
+    rounds(world, 8, pause=430)
+
+
+def lost_create_in_doubt(world: World) -> None:
+    create(world, name="reset-after")
+    rounds(world, 8, pause=430)
 
 
 def died(point: str, error: type[BaseException] = Died, *, lag: float = 0.0) -> Scene:
@@ -210,13 +230,14 @@ def ignore_token() -> Parts:
 
 
 def adopt_without_proof() -> Parts:
-    return ((proof, "_same_email", lambda *_: "same"),)
+    """By its time alone."""
+    return ((matching.Create, "is_proven_by", lambda create, sighting: not create.window.excludes(sighting)),)
 
 
 def settle_at_once() -> Parts:
     none = timedelta(0)
     return (
-        (proof, "SETTLE", none), (proof, "BETWEEN_WALKS", none), (proof, "ABSENT_AFTER", none),
+        (proof, "SETTLE", none), (proof, "BETWEEN_WALKS", none), (proof, "ABSENT_AFTER", none), (proof, "EARLY", ()),
     )  # fmt: skip
 
 
@@ -247,16 +268,19 @@ def skip_the_queue() -> Parts:
 def believe_half_a_list() -> Parts:
     right = reconcile._walk
 
-    def wrong(scan: Any, rows: Any, clock: Any) -> Any:
+    def wrong(scan: Any, rows: Any, *more: Any) -> Any:
         def until_it_breaks() -> Any:
             try:
                 yield from rows
             except ProviderError:
                 return
 
-        return right(scan, until_it_breaks(), clock)
+        return right(scan, until_it_breaks(), *more)
 
-    return ((reconcile, "_walk", wrong), (reconcile, "_not_believable", lambda *_: ""))
+    return (
+        (reconcile, "_walk", wrong), (reconcile, "_not_believable", lambda *_: ""),
+        (reconcile, "_lacks_what_exists", lambda *_: False),
+    )  # fmt: skip
 
 
 def write_in_place() -> Parts:
@@ -284,6 +308,48 @@ def no_lane() -> Parts:
     return ((engine, "_lane", lambda operation: f"operation:{operation.pk}"), (engine, "OPEN", ()))
 
 
+def another_address_excludes() -> Parts:
+    right = matching.assign
+
+    def wrong(*args: Any) -> Any:
+        found = right(*args)
+        return found and replace(
+            found, doubtful=[each for each in found.doubtful if found.create.email_of(each) != "different"]
+        )
+
+    return ((matching, "assign", wrong),)
+
+
+def short_page_ends() -> Parts:
+    right = sendgrid.answers.account_page
+
+    def wrong(answer: Any) -> Any:
+        rows, last = right(answer)
+        return rows, last if len(rows) == sendgrid.PAGE else ""
+
+    return ((sendgrid.answers, "account_page", wrong),)
+
+
+def trust_the_workers_clock() -> Parts:
+    """A worker's clock is taken for the database's, and nothing is measured."""
+
+    def wrong(attempt: Attempt) -> matching.Window:
+        return matching.Window(attempt.intended_at, is_measured=True, mark=attempt.sighting_mark,
+                               intended_at=attempt.intended_at)  # fmt: skip
+
+    def fast(clock: Any, skew: float | None) -> int | None:
+        return None
+
+    right = engine.intend
+
+    def intend(operation: Operation, *, now: Any, **more: Any) -> Attempt:
+        return right(operation, now=now + timedelta(minutes=15), **more)
+
+    return (
+        (matching.Window, "of", wrong), (provisioning, "_skew_by", fast), (engine, "intend", intend),
+    )  # fmt: skip
+
+
 BUGS = (
     Bug("send before intent", send_before_intent, plain_create),
     Bug("sweep sending to queued", sweep_to_queued, died("answer_begun", lag=300.0)),
@@ -297,6 +363,9 @@ BUGS = (
     Bug("update snapshot in place", write_in_place, lost_create),
     Bug("swallow commit error as failure", swallow_a_commit, died("in_result", OperationalError)),
     Bug("no lane", no_lane, two_of_one_account),
+    Bug("another address excludes", another_address_excludes, changed_address),
+    Bug("a short page is the end", short_page_ends, short_pages),
+    Bug("trust the worker's clock", trust_the_workers_clock, lost_create_in_doubt),
 )
 
 

@@ -90,6 +90,25 @@ class Play:
             name = "list_lag_seconds" if self.provider == "sendgrid" else "aha_list_lag_seconds"
             store.switches.set(name, float(self.chance.choice((5, 30, 60))))
             self.outcome.seen["list lag"] += 1
+        self._arm_clocks_and_lists()
+
+    def _arm_clocks_and_lists(self) -> None:
+        """A provider whose clock is wrong, that cuts pages short or writes addresses its own way, and workers whose
+        clock is wrong. The database's clock is right."""
+        switches, sendgrid = self.world.app.store.switches, self.provider == "sendgrid"
+        if self.chance.random() < 0.3:
+            switches.set("clock_skew_seconds", self.chance.choice((-900, -240, -20, 20, 240, 900)))
+            self.outcome.seen["provider clock skew"] += 1
+        if self.chance.random() < 0.3:
+            switches.set("list_page_cap" if sendgrid else "aha_list_page_cap", self.chance.choice((1, 2, 3)))
+            self.outcome.seen["page cap"] += 1
+        if sendgrid and self.chance.random() < 0.3:
+            switches.set("email_form", self.chance.choice(("unicode", "upper")))
+            self.outcome.seen["address rewriting"] += 1
+        if self.chance.random() < 0.3:
+            skews = self.chance.choice(((0, 900), (0, 240, -240), (-900, 0, 900)))
+            self.world.draw_ahead = lambda: self.chance.choice(skews)
+            self.outcome.seen["worker clock skew"] += 1
 
     # -- what happens next
 
@@ -148,12 +167,22 @@ class Play:
         like = creates.order_by("-pk").first()
         if like is None:
             return
-        if self.provider == "sendgrid":
+        if self.provider == "sendgrid" and self.chance.random() < 0.3:
+            self._change_an_address()
+        elif self.provider == "sendgrid":
             self.world.admin.add_account(email=f"other-{self.chance.randrange(10**6)}@{like.account.customer}.example",
                                          offerings=like.payload["offerings"])  # fmt: skip
         else:
             name = like.payload["settings"]["name"]
             self.world.admin.aha.add_account(name, website=f"other{self.chance.randrange(10**6)}.example")
+
+    def _change_an_address(self) -> None:
+        """A customer changes the address of a new account at the first sign-in."""
+        made = [id_ for id_, by in self.world.wire.made("account").items() if by is not None]
+        if made:
+            chosen = self.chance.choice(made)
+            self.world.admin.change_account(chosen, email=f"new-{self.chance.randrange(10**6)}@changed.example")
+            self.outcome.seen["address changed"] += 1
 
     # -- workers that die, or are stopped while others go on
 
@@ -203,7 +232,7 @@ class Play:
         made = [id_ for id_, by in self.world.wire.made("account").items() if by == operation.pk]
         if made:
             provider = self.world.connect(operation.connection)
-            deciding.decide_link(**said, provider_id=made[0], provider=provider)
+            deciding.decide_link(**said, provider_id=made[0], provider=provider, although_different=True)
         elif operation.error_kind in ("budget", "poison", "permission"):
             deciding.decide_try_again(**said)
         elif not self._may_still_come(operation):

@@ -1,4 +1,4 @@
-"""Whoever trusts the simulation must know that it sees mistakes: twelve are planted, and twelve are caught."""
+"""Whoever trusts the simulation must know that it sees mistakes: fifteen are planted, and fifteen are caught."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def test_a_planted_bug_is_caught_and_nothing_without_it(home: Home, bug: Bug) ->
     assert caught(home, bug) != []
 
 
-def test_there_are_twelve() -> None:
-    assert len({bug.name for bug in BUGS}) == 12
+def test_there_are_fifteen() -> None:
+    assert len({bug.name for bug in BUGS}) == 15

@@ -82,6 +82,9 @@ class World:
     stop: Callable[[str], None] = nothing
     look: Callable[[int], None] = nothing
     pokes: list[int] = field(default_factory=list)
+    # By how many seconds the clock of the next worker is fast, and that of the one at work.
+    draw_ahead: Callable[[], float] = lambda: 0.0
+    ahead: float = 0.0
     wire: Wire = field(init=False)
     admin: InProcess = field(init=False)
 
@@ -102,7 +105,8 @@ class World:
 
     @property
     def now(self) -> datetime:
-        return timezone.now()
+        """The database's time: a worker's clock may be wrong."""
+        return timezone.now() - timedelta(seconds=self.ahead)
 
     def shift(self, seconds: float) -> None:
         self.clock.shift(timedelta(seconds=seconds))
@@ -113,6 +117,20 @@ class World:
         self.clock.shift(timedelta(seconds=seconds))
         offset, frozen = self.app.store.clock.setting
         self.app.store.clock.setting = (offset - seconds, frozen)
+
+    @contextmanager
+    def on_a_machine(self, ahead: float) -> Iterator[None]:
+        """What runs inside runs on a machine whose clock is `ahead` seconds fast, or slow. The database's is right."""
+        before = self.ahead
+        self._set_ahead(ahead)
+        try:
+            yield
+        finally:
+            self._set_ahead(before)
+
+    def _set_ahead(self, ahead: float) -> None:
+        self.step(ahead - self.ahead)
+        self.ahead = ahead
 
     # -- what happens in one process
 
@@ -131,7 +149,8 @@ class World:
 
     def _perform(self, operation: int) -> None:
         PERFORMING.set(operation)
-        provisioning.perform(operation, clock=timezone.now, connect=self.connect)
+        with self.on_a_machine(self.draw_ahead()):
+            provisioning.perform(operation, clock=lambda: self.now, connect=self.connect)
 
     def dispatch(self) -> list[int]:
         """The dispatcher's round: what it would poke."""
@@ -140,7 +159,7 @@ class World:
     def _dispatch(self) -> list[int]:
         engine.expire_leases(now=self.now)
         for connection in breaker.due(now=self.now):
-            breaker.try_again(connection, clock=timezone.now, connect=self.connect)
+            breaker.try_again(connection, clock=lambda: self.now, connect=self.connect)
         return dispatcher.due_operations(now=self.now)
 
     def round(self) -> bool:
@@ -165,6 +184,7 @@ class World:
     def drain(self, *, hours: float = 30, rounds: int = 150) -> list[Operation]:
         """No more faults: let time go by until everything is at rest. Returns what is not."""
         self.stop = nothing
+        self.draw_ahead = lambda: 0.0
         self.wire.refuse = lambda: False
         self.app.store.db.execute("DELETE FROM fault")
         end = self.now + timedelta(hours=hours)

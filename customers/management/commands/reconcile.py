@@ -6,13 +6,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from customers import reconcile
 from customers.clients import background_client
 from customers.drift import drifting
 from customers.management.chosen import connections
 from customers.models import Account, Connection, Scan
+from portal.clock import database_now
 from portal.vault import CannotOpen
 
 
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         if connection.paused:
             self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
             return False
-        now = timezone.now()
+        now = database_now()
         try:
             provider = background_client(connection)
         except CannotOpen as refusal:

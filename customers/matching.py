@@ -1,0 +1,202 @@
+"""Which create may have made which account: by time, email and offerings, from what is stored alone.
+
+Time explains: an account that was there before a create was sent is not its account. Email and offerings rank and
+prove, and never exclude: a provider may write an address another way, and customers change theirs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Prefetch, QuerySet
+
+from customers.asking_accounts import identity_of
+from customers.models import Attempt, Connection, Operation, Sighting
+from customers.states import OPEN, OperationKind
+from portal.email_addresses import mailbox_key
+from portal.providers import AccountSettings
+
+# By how much the time of a creation may differ from the measured time of its send: below the first it is surely the
+# same or later, above the second surely earlier. Between them nobody knows.
+PRECISION, TOLERANCE = timedelta(seconds=10), timedelta(seconds=120)
+# As the second, where the provider's clock was not measured.
+UNMEASURED = timedelta(hours=12)
+UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Window:
+    """From when on the account of a send can have come to be.
+
+    `opens_at` is the time of the send by the provider's clock. A sighting up to `mark` was stored before the send;
+    None for attempts older than this rule.
+    """
+
+    opens_at: datetime
+    is_measured: bool
+    mark: int | None
+    intended_at: datetime
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Window:
+        skew = timedelta(seconds=attempt.clock_skew or 0)
+        measured = attempt.clock_skew is not None
+        return cls(attempt.intended_at + skew, measured, attempt.sighting_mark, attempt.intended_at)
+
+    @property
+    def earliest(self) -> datetime:
+        """What was created before this was there before the send."""
+        return self.opens_at - (TOLERANCE if self.is_measured else UNMEASURED)
+
+    def excludes(self, sighting: Sighting) -> bool:
+        """Whether the account was surely there before the send."""
+        if self.mark is not None:
+            met_before = sighting.pk <= self.mark
+        else:
+            met_before = bool(sighting.first_seen_at and sighting.first_seen_at < self.intended_at - TOLERANCE)
+        return met_before or self.is_before(sighting.made_at)
+
+    def is_before(self, made_at: datetime | None) -> bool:
+        return made_at is not None and made_at < self.earliest
+
+    def is_since(self, made_at: datetime | None) -> bool:
+        """Whether an account created at `made_at` surely came to be after the send."""
+        return self.is_measured and made_at is not None and made_at >= self.opens_at - PRECISION
+
+
+@dataclass(frozen=True)
+class Create:
+    """A create that was sent and of which nobody knows what became."""
+
+    operation: Operation
+    window: Window
+
+    def email_of(self, sighting: Sighting) -> str:
+        """ "same", "different" or "not readable". The first address seen counts as well as the present one."""
+        known = {mailbox_key(each) for each in (sighting.first_email, sighting.email) if each}
+        if not known:
+            return "not readable"
+        return "same" if mailbox_key(self.operation.payload["profile"]["email"]) in known else "different"
+
+    def offerings_of(self, sighting: Sighting) -> str:
+        if sighting.first_offerings is None:
+            return "not readable"
+        return "same" if sighting.first_offerings == self.operation.payload["offerings"] else "different"
+
+    def is_proven_by(self, sighting: Sighting) -> bool:
+        """Whether the account is this create's: the same email and offerings, and it came to be since. What a person
+        set aside is theirs to judge."""
+        return (
+            self.email_of(sighting) == "same"
+            and self.offerings_of(sighting) == "same"
+            and not self.window.excludes(sighting)
+            and self.window.is_since(sighting.made_at)
+            and sighting.ignored_at is None
+        )
+
+    def may_have_left(self, sighting: Sighting) -> bool:
+        """Whether the account may be what an earlier send made, after a later one was taken for the only one."""
+        if self.operation.connection.capabilities.settings:
+            return self.operation.identity in identities_of(sighting)
+        return self.email_of(sighting) != "different" and self.operation.account.provider_id != sighting.provider_id
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the unmapped accounts of a connection mean for one create. `proven` are its own by proof; `doubtful` may be
+    its own, and nothing explains them."""
+
+    create: Create
+    proven: list[Sighting]
+    doubtful: list[Sighting]
+
+    @property
+    def candidates(self) -> list[Sighting]:
+        """Both, the likeliest first."""
+        rank = {"same": 0, "not readable": 1, "different": 2}
+        doubtful = sorted(
+            self.doubtful,
+            key=lambda each: (rank[self.create.email_of(each)], rank[self.create.offerings_of(each)], each.pk),
+        )
+        return [*self.proven, *doubtful]
+
+
+def open_creates(connection: Connection | int) -> list[Create]:
+    """The creates of a connection that were sent and have no known outcome."""
+    return _sent(Operation.objects.filter(state__in=OPEN, connection=connection, account__provider_id=None))
+
+
+def candidates(connection: Connection | int, creates: Iterable[Create]) -> QuerySet[Sighting]:
+    """Unmapped accounts that were not surely there before the first of these creates was sent."""
+    windows = [each.window for each in creates]
+    found = Sighting.objects.filter(connection=connection).unmapped()
+    marks = [each.mark for each in windows]
+    if all(mark is not None for mark in marks):
+        found = found.filter(pk__gt=min(mark for mark in marks if mark is not None))
+    return found.exclude(made_at__lt=min(each.earliest for each in windows)).order_by("pk")
+
+
+def assign(operation: Operation, sightings: Iterable[Sighting], creates: list[Create]) -> Assignment | None:
+    """Judge all open creates of a connection together. None where `operation` is not one of them.
+
+    An account is explained where it was there before the send, or is the proven account of exactly one other create.
+    """
+    mine = next((each for each in creates if each.operation.pk == operation.pk), None)
+    if mine is None:
+        return None
+    proven: list[Sighting] = []
+    doubtful: list[Sighting] = []
+    for sighting in sightings:
+        if mine.window.excludes(sighting):
+            continue
+        owners = [each for each in creates if each.is_proven_by(sighting)]
+        if owners == [mine]:
+            proven.append(sighting)
+        elif len(owners) != 1:
+            doubtful.append(sighting)
+    return Assignment(mine, proven, doubtful)
+
+
+def possible_creates(sightings: Iterable[Sighting]) -> dict[int, Operation]:
+    """The open create that may have made each account, by the account's key. Where its address names one, that one;
+    else the first whose account it may be by time."""
+    by_connection: dict[int, list[Sighting]] = defaultdict(list)
+    for each in sightings:
+        by_connection[each.connection_id].append(each)
+    named = Operation.objects.filter(
+        kind=OperationKind.CREATE, state__in=OPEN, connection__in=by_connection, account__provider_id=None
+    ).exclude(identity="")
+    by_identity = {(each.connection_id, each.identity): each for each in named}
+    found: dict[int, Operation] = {}
+    for connection, rows in by_connection.items():
+        sent = [each for each in open_creates(connection) if not each.operation.connection.capabilities.settings]
+        for row in rows:
+            keys = ((connection, each) for each in identities_of(row))
+            create = next((by_identity[key] for key in keys if key in by_identity), None)
+            create = create or next((each.operation for each in sent if not each.window.excludes(row)), None)
+            if create:
+                found[row.pk] = create
+    return found
+
+
+def identities_of(sighting: Sighting) -> list[str]:
+    """What the create of this account would be known by (`Operation.identity`)."""
+    if sighting.name:
+        return [identity_of(AccountSettings(sighting.name, sighting.website, monthly_cap=0))]
+    return [mailbox_key(each) for each in dict.fromkeys((sighting.email, sighting.first_email)) if each]
+
+
+def sent_again(connection: Connection | int) -> list[Create]:
+    """Creates that were sent more than once because the first send was taken for lost, finished or not."""
+    return _sent(Operation.objects.filter(sends__gt=1, connection=connection))
+
+
+def _sent(operations: QuerySet[Operation]) -> list[Create]:
+    uncertain = Attempt.objects.filter(outcome__in=UNCERTAIN).order_by("n")
+    found = operations.filter(kind=OperationKind.CREATE, attempts__outcome__in=UNCERTAIN).distinct()
+    rows = found.select_related("account__customer", "connection").order_by("pk")
+    rows = rows.prefetch_related(Prefetch("attempts", uncertain))
+    return [Create(each, Window.of(each.attempts.all()[0])) for each in rows]
