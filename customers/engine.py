@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from customers.crash import crash_point
 from customers.models import Account, Attempt, Operation, Step
@@ -31,6 +32,10 @@ UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
 class LostLease(Exception):
     """Somebody else holds the operation now; nothing was written."""
+
+
+class AccountTaken(Exception):
+    """Another account has the provider ID that the operation's account was to get; nothing was written."""
 
 
 def claim(operation_id: int, *, now: datetime) -> Operation | None:
@@ -177,7 +182,8 @@ def conclude(
 ) -> bool:
     """Write what came of a send and move the operation, in one transaction. False when the lease was lost meanwhile:
     then the answer is kept on the attempt alone, and whoever holds the operation finds it there. `also` writes what
-    came with the answer, in either case."""
+    came with the answer, in either case. Where another account has the provider ID already the answer is kept too,
+    and the operation needs review."""
     answer = {
         "outcome": outcome,
         "status": evidence.status,
@@ -191,17 +197,27 @@ def conclude(
     if evidence.request_body:
         answer["request"] = evidence.request_body
     unanswered = Attempt.objects.filter(pk=attempt.pk, outcome="")
+    before = operation.state
+    if result:
+        fields["result"] = result
     try:
-        with transaction.atomic():
-            unanswered.update(**answer)
-            if result:
-                fields["result"] = result
-            move(operation, after, now=now, summary=summary, **fields)
-            if account:
-                Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
-            if also:
-                also(now)
-            crash_point("in_result")
+        try:
+            with transaction.atomic():
+                unanswered.update(**answer)
+                move(operation, after, now=now, summary=summary, **fields)
+                _write_account(operation, account, now=now)
+                if also:
+                    also(now)
+                crash_point("in_result")
+        except AccountTaken:
+            operation.state = before
+            with transaction.atomic():
+                unanswered.update(**answer)
+                move(operation, S.UNKNOWN, now=now, summary=summary, **fields)
+                _leave_for_review(operation, account, now=now)
+                if also:
+                    also(now)
+            return False
     except LostLease:
         with transaction.atomic():
             if unanswered.update(**answer) and also:
@@ -220,15 +236,50 @@ def succeed(
     also: Callable[[datetime], None] | None = None,
     by: Any = None,
 ) -> None:
-    """Conclude without a send of this moment: it was so already, was read back, or a person linked it."""
+    """Conclude without a send of this moment: it was so already, was read back, or a person linked it.
+
+    Where another account has the provider ID already the operation needs review; a person who links (`by`) gets
+    `AccountTaken` instead.
+    """
     fields: dict[str, Any] = {"result": result} if result else {}
-    with transaction.atomic():
-        move(operation, S.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
-        if account:
+    before = operation.state
+    try:
+        with transaction.atomic():
+            move(operation, S.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
+            _write_account(operation, account, now=now)
+            if also:
+                also(now)
+            crash_point("in_settled")
+    except AccountTaken:
+        operation.state = before
+        if by is not None:
+            raise
+        with transaction.atomic():
+            _leave_for_review(operation, account, now=now, **fields)
+            if also:
+                also(now)
+
+
+def _write_account(operation: Operation, account: dict[str, Any] | None, *, now: datetime) -> None:
+    if not account:
+        return
+    try:
+        with transaction.atomic():
             Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
-        if also:
-            also(now)
-        crash_point("in_settled")
+    except IntegrityError:
+        raise AccountTaken(str(account.get("provider_id", ""))) from None
+
+
+def _leave_for_review(operation: Operation, account: dict[str, Any] | None, *, now: datetime, **fields: Any) -> None:
+    """The account exists at the provider and is not written here, so nothing more is sent before somebody looks."""
+    provider_id = str((account or {}).get("provider_id", ""))
+    owner = Account.objects.filter(
+        provider_kind=operation.connection.kind, provider_id=provider_id, duplicate_of=None
+    ).select_related("customer").first()  # fmt: skip
+    summary = _("Account %(id)s already belongs to %(customer)s. Review which customer it belongs to.") % {
+        "id": provider_id, "customer": owner.customer if owner else _("another customer"),
+    }  # fmt: skip
+    move(operation, S.NEEDS_ATTENTION, now=now, summary=summary, error_kind="account_taken", **fields)
 
 
 def expire_leases(*, now: datetime) -> int:

@@ -71,8 +71,10 @@ class Scan(models.Model):
 
 class SightingQuerySet(models.QuerySet["Sighting"]):
     def unmapped(self) -> SightingQuerySet:
-        """Accounts at the provider that no account of ours names."""
-        ours = Account.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
+        """Accounts at the provider that no account of ours names, on whatever connection."""
+        ours = Account.objects.filter(
+            provider_kind=OuterRef("connection__kind"), provider_id=OuterRef("provider_id"), duplicate_of=None
+        )
         return self.filter(~Exists(ours))
 
     def orphans(self) -> SightingQuerySet:

@@ -39,7 +39,7 @@ def admin(db: None) -> User:
 
 
 @pytest.fixture
-def browser(client: Client, admin: User, monkeypatch: pytest.MonkeyPatch) -> Client:
+def visitor(client: Client, admin: User, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: True)
     client.force_login(admin)
     return client
@@ -59,24 +59,24 @@ class TestTheSameAddress:
         with pytest.raises(UnableToConnect, match="First"):
             connect(sandbox, "Second", base_url=change(sandbox.base_url))
 
-    def test_the_page_shows_the_sentence_beside_the_key(self, browser: Client, sandbox: SandboxProcess) -> None:
+    def test_the_page_shows_the_sentence_beside_the_key(self, visitor: Client, sandbox: SandboxProcess) -> None:
         connect(sandbox, "First")
         typed = {
             "kind": "sendgrid", "name": "Second", "region": "other", "base_url": sandbox.base_url, "api_key": KEY,
             "usage_source": "credits", "v2_auth": "key_in_form", "requests_per_minute": "600", "creates_per_hour": "50",
         }  # fmt: skip
-        answer = browser.post(reverse("customers:connection-create"), typed)
+        answer = visitor.post(reverse("customers:connection-create"), typed)
         assert answer.status_code == 422
         assert "First" in str(answer.context["form"].errors["api_key"])
         assert KEY not in answer.content.decode()
 
     def test_a_key_is_not_replaced_by_that_of_another_connection(
-        self, browser: Client, sandbox: SandboxProcess
+        self, visitor: Client, sandbox: SandboxProcess
     ) -> None:
         connect(sandbox, "First")
         second = connect(sandbox, "Second", key=EU_KEY)
         url = reverse("customers:connection-key", args=[second.public_id])
-        answer = browser.post(url, {"api_key": KEY})
+        answer = visitor.post(url, {"api_key": KEY})
         assert answer.status_code == 422
         assert "First" in str(answer.context["form"].errors["api_key"])
         second.refresh_from_db()
@@ -144,7 +144,7 @@ class TestTheSameAddress:
 
 
 class TestAnotherAddress:
-    def test_without_a_common_account_it_is_allowed_and_marked(self, browser: Client, sandbox: SandboxProcess) -> None:
+    def test_without_a_common_account_it_is_allowed_and_marked(self, visitor: Client, sandbox: SandboxProcess) -> None:
         sandbox.admin.add_account(email="one@northwind.example", region="global")
         sandbox.admin.add_account(email="two@northwind.example", region="eu")
         first = connect(sandbox, "Global", path="/global")
@@ -152,7 +152,7 @@ class TestAnotherAddress:
         assert second.same_key_as == first
         assert AuditEvent.objects.get(verb="connection.created", object_id=second.public_id).after["same_key_as"]
         for here, there in ((first, "Europe"), (second, "Global")):
-            page = browser.get(reverse("customers:connection", args=[here.public_id])).content.decode()
+            page = visitor.get(reverse("customers:connection", args=[here.public_id])).content.decode()
             assert "Same key as" in page
             assert there in page
 
