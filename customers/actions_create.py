@@ -154,7 +154,7 @@ def _candidates(operation: Operation, provider: Provider, *, since: datetime) ->
     walk = engine.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
     found = [each for each in alike if each.created_at is None or each.created_at >= since]
-    theirs = Account.objects.filter(provider_kind=operation.connection.kind).exclude(pk=operation.account_id)
+    theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
     taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
     return [each for each in found if each.id not in taken]
 

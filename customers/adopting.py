@@ -80,7 +80,9 @@ def _refuse_what_a_create_may_have_made(sighting: Sighting, columns: dict[str, A
     """Given to somebody meanwhile, the account would be looked past by its create, which would make another."""
     known = columns.get("settings")
     identity = identity_of(AccountSettings(**known)) if known else str(columns["email"]).casefold()
-    creates = Operation.objects.filter(kind=OperationKind.CREATE, state__in=OPEN, connection=sighting.connection)
+    creates = Operation.objects.filter(
+        kind=OperationKind.CREATE, state__in=OPEN, connection__kind=sighting.connection.kind
+    )  # two connections may be two keys of one reseller
     if create := (creates.filter(identity=identity) if identity else creates).first():
         raise UnableToAsk(
             _("%(code)s may have made this account and is not done. Wait for it, or decide on its page.")

@@ -54,8 +54,8 @@ def nowhere(now: datetime) -> Iterator[str]:
     walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
     last = Subquery(walks.order_by("-started_at").values("started_at")[:1])
     met = Sighting.objects.filter(last_seen_at__gte=last)
-    known = Sighting.objects.unmapped().filter(ignored_at__isnull=False) | Sighting.objects.orphans()
-    for each in met.unmapped().exclude(pk__in=known.values("pk")).select_related("connection"):
+    known = Sighting.objects.unowned().filter(ignored_at__isnull=False) | Sighting.objects.orphans()
+    for each in met.unowned().exclude(pk__in=known.values("pk")).select_related("connection"):
         yield f"{each.provider_id} at {each.connection} is on no list"
 
 
