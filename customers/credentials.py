@@ -126,6 +126,20 @@ def fill_hashes() -> list[Connection]:
     A key that cannot be decrypted is passed over: its connection cannot be used either.
     """
     twins = []
+    for connection, found in without_hash():
+        unset = Connection.objects.filter(
+            pk=connection.pk, credential_hash=None, api_key_sealed=connection.api_key_sealed
+        )
+        try:
+            with transaction.atomic():
+                unset.update(credential_hash=found)
+        except IntegrityError:  # an older one has it, or its parent account
+            twins.append(connection)
+    return twins
+
+
+def without_hash() -> Iterator[tuple[Connection, str]]:
+    """Connections without a stored hash, oldest first, and what it would be."""
     for connection in Connection.objects.filter(credential_hash=None).exclude(api_key_sealed="").order_by("pk"):
         try:
             key = connection.open("api_key_sealed")
@@ -133,15 +147,5 @@ def fill_hashes() -> list[Connection]:
             log.warning("connection.key_not_readable", connection=str(connection.public_id))
             continue
         hashes = hashes_of(connection.kind, connection.base_url, key)
-        if Connection.objects.filter(credential_hash__in=hashes).exclude(pk=connection.pk).exists():
-            twins.append(connection)
-            continue
-        unset = Connection.objects.filter(
-            pk=connection.pk, credential_hash=None, api_key_sealed=connection.api_key_sealed
-        )
-        try:
-            with transaction.atomic():
-                unset.update(credential_hash=hashes[0])
-        except IntegrityError:  # another one has it, or its parent account, by now
-            twins.append(connection)
-    return twins
+        stored = Connection.objects.filter(credential_hash__in=hashes).values_list("credential_hash", flat=True).first()
+        yield connection, stored or hashes[0]

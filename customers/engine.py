@@ -24,6 +24,7 @@ from portal.providers import Evidence
 
 LEASE = timedelta(seconds=90)
 CLAIMS_BEFORE_A_PERSON = 3
+POISONED = "Three workers ended while preparing this. Nothing was sent."
 S = OperationState
 Row = TypeVar("Row")
 # Outcomes of a send that may have changed something.
@@ -154,6 +155,21 @@ def take_over(operation: Operation, *, only: OperationState | None = None) -> No
     if changed != 1:
         raise LostLease(operation.code)
     operation.fence += 1
+
+
+def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_kind: str) -> None:
+    """Put an operation whose send was passed over where such a send belongs: its outcome is looked for. A step outside
+    the table, for `customers.repair` alone. Raises `LostLease`, or `IntegrityError` while its lane is busy."""
+    with transaction.atomic():
+        mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
+        changed = mine.update(
+            state=S.UNKNOWN, lane=_lane(operation), fence=F("fence") + 1, lease_until=None, finished_at=None,
+            unknown_at=now, not_before=now, summary=note[:500], error_kind=error_kind,
+        )  # fmt: skip
+        if changed != 1:
+            raise LostLease(operation.code)
+        _add_step(operation, S.UNKNOWN, now=now, note=note)
+    operation.refresh_from_db()
 
 
 def intend(operation: Operation, *, call: str, request: str, now: datetime, body: str = "") -> Attempt:
@@ -305,7 +321,7 @@ def expire_leases(*, now: datetime) -> int:
                     S.NEEDS_ATTENTION,
                     now=now,
                     error_kind="poison",
-                    summary="Three workers ended while preparing this. Nothing was sent.",
+                    summary=POISONED,
                 )
             else:
                 claims = operation.claims

@@ -88,6 +88,10 @@ VERBS: dict[str, Verb] = {
         _("A change of many accounts was asked for, account by account"),
     ),
     "operation.cancelled": Verb(_("cancelled the operation"), "circle-minus"),
+    "operation.repaired": Verb(_("repaired the operation"), "rotate", _("The operation was repaired")),
+    "account.names_restored": Verb(
+        _("restored the names of the account's offerings"), "package", _("The names of the offerings were restored")
+    ),
     "operation.retried": Verb(_("asked for it again"), "rotate"),
     "operation.decided": Verb(_("decided what happened"), "git-compare"),
     "operation.succeeded": Verb(_("settled the operation as done"), "check", _("The operation succeeded")),
