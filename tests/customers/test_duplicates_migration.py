@@ -1,4 +1,4 @@
-"""The migration of a database in which accounts are doubled already, on both engines, in processes of its own."""
+"""The migration of a database in which accounts are doubled already, on both engines, in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from tests.support.skips import require
 ROOT = Path(__file__).resolve().parent.parent.parent
 MANY = 3000
 
-BEFORE = """
+STORY = """
 import django; django.setup()
+import json
+from django.core.management import call_command
+call_command("migrate", "customers", "0011", verbosity=0)
+
 from datetime import UTC, datetime, timedelta
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
@@ -51,17 +55,16 @@ Account.objects.bulk_create(
     Account(connection=connection, customer=one, provider_id=f"sg-many-{n}", email=one.email, changed_at=at)
     for connection in (first, second) for n in range(MANY)
 )
-""".replace("MANY", str(MANY))
+call_command("migrate", verbosity=0)
 
-AFTER = """
-import django; django.setup()
-import json
 from customers.models import Account
 from customers import invariants
 from django.utils import timezone
 from portal.audit.models import AuditEvent
 rows = Account.objects.exclude(provider_id__startswith="sg-many").exclude(provider_id=None)
-values = rows.values_list("provider_id", "connection__name", "provider_kind", "duplicate_of__connection__name", "usage_used")
+values = rows.values_list(
+    "provider_id", "connection__name", "provider_kind", "duplicate_of__connection__name", "usage_used"
+)
 many = Account.objects.filter(provider_id__startswith="sg-many", connection__name="Two")
 pending = Account.objects.filter(provider_id=None)
 try:
@@ -75,7 +78,7 @@ print(json.dumps({
     "events": AuditEvent.objects.filter(verb="account.marked_duplicate").count(),
     "i1": next(bool(each.rows) for each in invariants.check(now=timezone.now()) if each.code == "I1"),
 }))
-"""
+""".replace("MANY", str(MANY))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -98,17 +101,11 @@ def test_what_is_doubled_is_marked_and_kept_apart(address: str, tmp_path: Path) 
         "PORTAL_STATEMENT_SECONDS": "0",
     }  # fmt: skip
 
-    def python(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
-    python("manage.py", "migrate", "customers", "0011", "-v", "0")
-    python("-c", BEFORE)
-    python("manage.py", "migrate", "-v", "0")
-    found: dict[str, Any] = json.loads(python("-c", AFTER))
+    done = subprocess.run(
+        [sys.executable, "-c", STORY], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
     assert found["rows"] == [
         ["same", "Aha", "ahasend", None, 7],
         ["same", "One", "sendgrid", None, 7],
