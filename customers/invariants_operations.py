@@ -96,7 +96,7 @@ def steps_off_the_table(now: datetime) -> Iterator[str]:
     repaired = Step.objects.filter(operation=OuterRef("operation"), note__startswith=REPAIRED, n__gt=OuterRef("n"))
     broken = Step.objects.annotate(was=was, over=Exists(repaired)).filter(~Q(before=F("was")))
     for step in broken.select_related("operation"):
-        if step.over:  # type: ignore[attr-defined]  # annotated
+        if step.over:
             continue
         code = step.operation.code
         yield f"{code} step {step.n} begins at {step.before or 'nothing'}, not at {step.was or 'nothing'}"

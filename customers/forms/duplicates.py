@@ -30,6 +30,5 @@ class MergeForm(forms.Form):
 
     def __init__(self, duplicate: Account, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        kept = duplicate.duplicate_of
-        of_both = {duplicate.customer_id, kept.customer_id if kept else None}
-        self.fields["customer"].queryset = Customer.objects.filter(pk__in=of_both - {None})  # type: ignore[attr-defined]
+        of_both = Customer.objects.filter(accounts__in=[duplicate.pk, duplicate.duplicate_of_id]).distinct()
+        self.fields["customer"].queryset = of_both  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.functional import cached_property
@@ -29,7 +30,7 @@ NO_READING = (
 )
 
 
-def merged() -> QuerySet[Account]:
+def merged() -> QuerySet[Account, Any]:
     """Duplicates that were merged. As a subquery, so that the list's own index stays enough for its order."""
     return Account.objects.order_by().filter(duplicate_of__isnull=False, merged_at__isnull=False).values("pk")
 
