@@ -14,6 +14,7 @@ NO_FIGURE = "no_figure"
 NOT_REPORTED = "not_reported"
 TOO_LATE = "too_late"
 DELETED = "deleted"
+DUPLICATE = "duplicate"
 GUARD = "guard"
 BUG = "bug"
 
@@ -50,6 +51,9 @@ CAUSES: dict[str, Cause] = {
     ),
     TOO_LATE: Cause(_("The time of the run was over"), _("The next run reads it.")),
     DELETED: Cause(_("The account was deleted meanwhile"), _("Nothing to do. Its last reading is kept.")),
+    DUPLICATE: Cause(
+        _("The account is a duplicate"), _("Merge it under Drift, Duplicates. The account it duplicates is read.")
+    ),
     GUARD: Cause(_("The run was stopped before it came to this account"), _("See why the run was stopped.")),
     BUG: Cause(_("A fault of the portal"), _("The log has the details. The next run tries again.")),
 }

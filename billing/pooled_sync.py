@@ -74,6 +74,7 @@ class _Known:
     pk: int
     package: str
     deleted: bool
+    duplicate: bool
     cap: int | None
 
 
@@ -82,7 +83,7 @@ def _from_answer(chunk: Chunk, usage: PooledUsage, asked_at: datetime) -> tuple[
     found = {
         known[share.account_id].pk: usage_of_share(usage, share, cap=known[share.account_id].cap)
         for share in usage.accounts
-        if share.account_id in known
+        if share.account_id in known and not known[share.account_id].duplicate
     }
     # Looked at now and not before the question: what was deleted meanwhile is not missing from the answer.
     items = _due(chunk.run, now=chunk.clock())
@@ -103,15 +104,17 @@ def _from_answer(chunk: Chunk, usage: PooledUsage, asked_at: datetime) -> tuple[
 
 def _known_accounts(connection_id: int) -> dict[str, _Known]:
     rows = Account.objects.filter(connection=connection_id, provider_id__isnull=False)
-    fields = ("provider_id", "pk", "package", "state", "settings")
+    fields = ("provider_id", "pk", "package", "state", "duplicate_of_id", "settings")
     return {
-        provider_id: _Known(pk, package, state == AccountState.DELETED, cap_of(settings))
-        for provider_id, pk, package, state, settings in rows.values_list(*fields)
+        provider_id: _Known(pk, package, state == AccountState.DELETED, duplicate_of is not None, cap_of(settings))
+        for provider_id, pk, package, state, duplicate_of, settings in rows.values_list(*fields)
     }
 
 
 def _answer(item: SyncItem, found: dict[int, Usage], asked_at: datetime) -> Answer:
     account = item.account
+    if account.duplicate_of_id is not None:
+        return Answer(item, asked_at, error=NotAsked(causes.DUPLICATE))
     if account.state == AccountState.DELETED or not account.provider_id:
         return Answer(item, asked_at, error=NotAsked(causes.DELETED))
     if usage := found.get(account.pk):

@@ -51,8 +51,9 @@ class UnableToSync(Exception):
 
 
 def accounts_of(connection: Connection, *, end_on: date | None = None) -> QuerySet[Account]:
-    """What a run reads: every account that exists at the provider; with `end_on`, those whose cycle ends that day."""
-    accounts = Account.objects.filter(connection=connection, provider_id__isnull=False).exclude(
+    """What a run reads: every account that exists at the provider, duplicates aside; with `end_on`, those whose cycle
+    ends that day."""
+    accounts = Account.objects.filter(connection=connection, provider_id__isnull=False, duplicate_of=None).exclude(
         state=AccountState.DELETED
     )
     return accounts.filter(usage_end_on=end_on) if end_on else accounts
@@ -106,7 +107,7 @@ def _seed(run: SyncRun, *, end_on: date | None) -> None:
             """
             INSERT INTO billing_syncitem (run_id, account_id, state, tries, cause, message)
             SELECT %s, id, 'pending', 0, '', '' FROM customers_account
-            WHERE connection_id = %s AND provider_id IS NOT NULL AND state <> 'deleted'
+            WHERE connection_id = %s AND provider_id IS NOT NULL AND state <> 'deleted' AND duplicate_of_id IS NULL
               AND (%s OR usage_end_on = %s)
             ORDER BY id
             """,

@@ -125,7 +125,7 @@ def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -
         item.cause, item.message = causes.cause_of(error), said(error)
     else:
         item.cause, item.message = causes.NO_FIGURE, ""
-    if item.cause == causes.DELETED:
+    if item.cause in (causes.DELETED, causes.DUPLICATE):
         item.state = I.SKIPPED
         return
     if item.cause in causes.PASSING and item.tries < TRIES:

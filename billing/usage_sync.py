@@ -175,6 +175,8 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
 
 def _without_asking(chunk: Chunk, item: SyncItem) -> Answer | None:
     account = item.account
+    if account.duplicate_of_id is not None:
+        return Answer(item, chunk.clock(), error=NotAsked(causes.DUPLICATE))
     if account.state == AccountState.DELETED or not account.provider_id:
         return Answer(item, chunk.clock(), error=NotAsked(causes.DELETED))
     if chunk.run.source in NEEDS_USERNAME and not account.v2_username:

@@ -14,10 +14,11 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.matching import possible_creates
-from customers.models import Account, Customer, Sighting
+from customers.matching import identities_of, possible_creates
+from customers.models import Account, Customer, Operation, Sighting
 from customers.models.account import AccountState, as_rows
 from customers.operations import UnableToAsk
+from customers.states import OPEN, OperationKind
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -75,6 +76,16 @@ def adopt(
     return account
 
 
+def _open_elsewhere(sighting: Sighting) -> Operation | None:
+    """An open create that this account would be known by, at another connection of the provider: two connections may
+    be two keys of one reseller."""
+    creates = Operation.objects.filter(
+        kind=OperationKind.CREATE, state__in=OPEN, connection__kind=sighting.connection.kind
+    ).exclude(connection=sighting.connection)
+    identities = identities_of(sighting)
+    return (creates.filter(identity__in=identities) if identities else creates).first()
+
+
 def _refuse_what_a_create_may_have_made(sighting: Sighting, columns: dict[str, Any]) -> None:
     """Given to somebody meanwhile, the account would be looked past by its create, which would make another."""
     known: dict[str, str] = columns.get("settings") or {}
@@ -82,7 +93,7 @@ def _refuse_what_a_create_may_have_made(sighting: Sighting, columns: dict[str, A
         sighting, email=columns["email"] or sighting.email, name=known.get("name", sighting.name),
         website=known.get("website", sighting.website),
     )  # fmt: skip
-    if create := possible_creates([fresh]).get(sighting.pk):
+    if create := possible_creates([fresh]).get(sighting.pk) or _open_elsewhere(fresh):
         raise UnableToAsk(
             _("%(code)s may have made this account and is not done. Wait for it, or decide on its page.")
             % {"code": create.code}

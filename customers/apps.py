@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class CustomersConfig(AppConfig):
@@ -6,6 +7,8 @@ class CustomersConfig(AppConfig):
 
     def ready(self) -> None:
         """The models exist by now, and the invariants ask them."""
-        from customers import invariants, invariants_accounts, invariants_operations  # noqa: PLC0415  they read models: not before this point
+        from customers import invariants, invariants_accounts, invariants_operations, triggers  # noqa: PLC0415  they read models: not before this point
 
+        pre_migrate.connect(triggers.before_migrate, sender=self)
+        post_migrate.connect(triggers.after_migrate, sender=self)
         invariants.register(*invariants_accounts.INVARIANTS, *invariants_operations.INVARIANTS)

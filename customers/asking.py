@@ -15,7 +15,7 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import rights
+from customers import duplicates, rights
 from customers.models import Account, Connection, Operation, Step
 from customers.models.account import AccountState
 from customers.poke import poke
@@ -126,6 +126,8 @@ def nothing_against(kind: OperationKind, account: Account, same: dict[str, Any])
     or the same is under way."""
     if not account.provider_id:
         raise UnableToAsk(_("The account does not exist at the provider yet."))
+    if account.duplicate_of_id is not None:
+        raise UnableToAsk(duplicates.refusal(account))
     if account.state == AccountState.DELETED:
         raise UnableToAsk(_("The account is deleted. Nothing can be changed any more."))
     waiting = list(Operation.objects.filter(account=account, state__in=OPEN).order_by("pk"))

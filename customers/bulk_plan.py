@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import catalogue, holds, rights
+from customers import catalogue, duplicates, holds, rights
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.account import AccountState, as_offerings, as_rows
 from customers.models.customer import MOST_TAGS
@@ -90,6 +90,8 @@ class Planner:
         account, kind = row.account, KIND_OF[self.kind]
         if not account.provider_id:
             raise NotPossible(_("The account does not exist at the provider yet."))
+        if account.duplicate_of_id is not None:
+            raise NotPossible(duplicates.refusal(account))
         if account.state == AccountState.DELETED:
             raise NotPossible(_("The account is deleted."))
         if hold:

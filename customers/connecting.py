@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import breaker
+from customers import breaker, credentials
 from customers.clients import client_for, config_of
 from customers.models import Connection
 from customers.observations import heard_from
@@ -47,7 +47,7 @@ def check_base_url(base_url: str) -> str:
         raise UnableToConnect(
             _("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url"
         )
-    return parts.geturl()
+    return credentials.normal_address(base_url)
 
 
 def add_connection(
@@ -57,8 +57,13 @@ def add_connection(
     api_key: str,
     v2_password: str = "",
     request: HttpRequest | None = None,
+    list_seconds: float = credentials.LIST_SECONDS,
 ) -> Connection:
-    """Add one. `facts` are columns of Connection without secrets; the key is sealed before it is written."""
+    """Add one. `facts` are columns of Connection without secrets; the key is sealed before it is written.
+
+    Raises `UnableToConnect`, also where another connection has the credential. Where one has the key at another
+    address, both account lists are read first, for at most about `list_seconds`.
+    """
     facts = facts | {"base_url": check_base_url(facts["base_url"])}
     if not api_key:
         raise UnableToConnect(_("The API key is missing."), field="api_key")
@@ -70,12 +75,14 @@ def add_connection(
     connection.seal("api_key_sealed", api_key)
     connection.seal("v2_password_sealed", v2_password)
     _check_account_id(connection)
+    _check_credential(connection, api_key, seconds=list_seconds)
+    after = facts | ({"same_key_as": connection.same_key_as.name} if connection.same_key_as else {})
     try:
         with transaction.atomic():
             connection.save(force_insert=True)
-            audit.record(actor=actor, verb="connection.created", obj=connection, after=facts, request=request)
+            audit.record(actor=actor, verb="connection.created", obj=connection, after=after, request=request)
     except IntegrityError:
-        raise UnableToConnect(_("Another connection has this name."), field="name") from None
+        raise _taken(connection) from None
     return connection
 
 
@@ -103,6 +110,8 @@ def edit_connection(
     if api_key:
         connection.seal("api_key_sealed", api_key)
         columns += ["api_key_sealed", "api_key_last4"]
+    if api_key or "account_id" in changes:
+        columns += _check_credential(connection, api_key or connection.open("api_key_sealed"))
     try:
         with transaction.atomic():
             connection.revision += 1
@@ -116,7 +125,26 @@ def edit_connection(
                 after=changes,
             )
     except IntegrityError:
-        raise UnableToConnect(_("Another connection has this name."), field="name") from None
+        raise _taken(connection) from None
+
+
+def _check_credential(connection: Connection, api_key: str, *, seconds: float = credentials.LIST_SECONDS) -> list[str]:
+    """Refuse what another connection uses; set the columns that say whose credential it is, and return their names."""
+    try:
+        connection.same_key_as = credentials.check_free(connection, api_key, seconds=seconds)
+    except credentials.SameCredential as refusal:
+        raise UnableToConnect(str(refusal), field=refusal.field) from None
+    connection.credential_hash = credentials.hashes_of(connection.kind, connection.base_url, api_key)[0]
+    return ["credential_hash", "same_key_as"]
+
+
+def _taken(connection: Connection) -> UnableToConnect:
+    """What a violated constraint means: the name, or a credential that was connected at this moment."""
+    if Connection.objects.filter(name__iexact=connection.name).exclude(pk=connection.pk).exists():
+        return UnableToConnect(_("Another connection has this name."), field="name")
+    return UnableToConnect(
+        _("Another connection with this credential was added just now. Use that one."), field="api_key"
+    )
 
 
 def _check_account_id(connection: Connection) -> None:
@@ -137,28 +165,31 @@ def replace_key(
     v2_password: str | None = None,
     request: HttpRequest | None = None,
 ) -> None:
-    """A new key. A connection paused because the old one was refused goes on by itself."""
+    """A new key. A connection paused because the old one was refused goes on by itself. Raises `UnableToConnect`."""
     if not api_key:
         raise UnableToConnect(_("The API key is missing."), field="api_key")
     before = connection.api_key_last4
     connection.seal("api_key_sealed", api_key)
-    columns = ["api_key_sealed", "api_key_last4", "revision"]
+    columns = ["api_key_sealed", "api_key_last4", "revision", *_check_credential(connection, api_key)]
     if v2_password is not None:
         connection.seal("v2_password_sealed", v2_password)
         columns.append("v2_password_sealed")
-    with transaction.atomic():
-        connection.revision += 1
-        connection.save(update_fields=columns)
-        audit.record(
-            actor=actor,
-            verb="connection.key_replaced",
-            obj=connection,
-            request=request,
-            before={"ends_in": before},
-            after={"ends_in": connection.api_key_last4},
-        )
-        if connection.paused == Paused.BY_AUTH:
-            resume(actor=actor, connection=connection, request=request)
+    try:
+        with transaction.atomic():
+            connection.revision += 1
+            connection.save(update_fields=columns)
+            audit.record(
+                actor=actor,
+                verb="connection.key_replaced",
+                obj=connection,
+                request=request,
+                before={"ends_in": before},
+                after={"ends_in": connection.api_key_last4},
+            )
+            if connection.paused == Paused.BY_AUTH:
+                resume(actor=actor, connection=connection, request=request)
+    except IntegrityError:
+        raise _taken(connection) from None
 
 
 def verify(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> None:

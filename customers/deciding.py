@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -48,7 +48,9 @@ def decide_link(
     provider_id = provider_id.strip()
     if not provider_id:
         raise UnableToAsk(_("Type the provider's account id."), field="provider_id")
-    taken = Account.objects.filter(connection=operation.connection, provider_id=provider_id).select_related("customer")
+    taken = Account.objects.filter(
+        provider_kind=operation.connection.kind, provider_id=provider_id, duplicate_of=None
+    ).select_related("customer")
     if other := taken.first():
         raise UnableToAsk(
             _("That account belongs to %(customer)s already.") % {"customer": other.customer}, field="provider_id"
@@ -71,7 +73,7 @@ def decide_link(
             _audit(operation, "account.linked", actor, reason, request, after=result)
     except engine.LostLease:
         raise UnableToAsk(_("Somebody else decided this meanwhile.")) from None
-    except IntegrityError:
+    except engine.AccountTaken:
         raise UnableToAsk(_("That account was linked elsewhere at this moment."), field="provider_id") from None
     account = Account.objects.select_related("connection").get(pk=operation.account_id)
     try:

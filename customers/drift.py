@@ -83,7 +83,7 @@ def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
     lists = Q(offerings__isnull=False) & ~Q(desired_offerings=[]) & ~Q(offerings=F("desired_offerings"))
     settings = Q(settings__isnull=False) & ~Q(desired_settings={}) & ~Q(settings=F("desired_settings"))
     return (
-        accounts.filter(provider_id__isnull=False)
+        accounts.filter(provider_id__isnull=False, duplicate_of=None)
         .exclude(state__in=(AccountState.DELETED, AccountState.PENDING))
         .filter(states | lists | settings | Exists(missing))
         .exclude(Exists(working))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, F, Max, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from customers.crash import crash_point
 from customers.models import Account, Attempt, Connection, Operation, Scan, Sighting, Step
@@ -23,6 +24,7 @@ from portal.providers import Evidence
 
 LEASE = timedelta(seconds=90)
 CLAIMS_BEFORE_A_PERSON = 3
+POISONED = "Three workers ended while preparing this. Nothing was sent."
 S = OperationState
 Row = TypeVar("Row")
 # Outcomes of a send that may have changed something.
@@ -31,6 +33,10 @@ UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
 class LostLease(Exception):
     """Somebody else holds the operation now; nothing was written."""
+
+
+class AccountTaken(Exception):
+    """Another account has the provider ID that the operation's account was to get; nothing was written."""
 
 
 class ConnectionStopped(Exception):
@@ -165,6 +171,21 @@ def take_over(operation: Operation, *, only: OperationState | None = None) -> No
     operation.fence += 1
 
 
+def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_kind: str) -> None:
+    """Put an operation whose send was passed over where such a send belongs: its outcome is looked for. A step outside
+    the table, for `customers.repair` alone. Raises `LostLease`, or `IntegrityError` while its lane is busy."""
+    with transaction.atomic():
+        mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
+        changed = mine.update(
+            state=S.UNKNOWN, lane=_lane(operation), fence=F("fence") + 1, lease_until=None, finished_at=None,
+            unknown_at=now, not_before=now, summary=note[:500], error_kind=error_kind,
+        )  # fmt: skip
+        if changed != 1:
+            raise LostLease(operation.code)
+        _add_step(operation, S.UNKNOWN, now=now, note=note)
+    operation.refresh_from_db()
+
+
 def intend(
     operation: Operation, *, call: str, request: str, now: datetime, body: str = "", clock_skew: int | None = None
 ) -> Attempt:
@@ -213,7 +234,8 @@ def conclude(
 ) -> bool:
     """Write what came of a send and move the operation, in one transaction. False when the lease was lost meanwhile:
     then the answer is kept on the attempt alone, and whoever holds the operation finds it there. `also` writes what
-    came with the answer, in either case."""
+    came with the answer, in either case. Where another account has the provider ID already the answer is kept too,
+    and the operation needs review."""
     answer = {
         "outcome": outcome,
         "status": evidence.status,
@@ -227,17 +249,27 @@ def conclude(
     if evidence.request_body:
         answer["request"] = evidence.request_body
     unanswered = Attempt.objects.filter(pk=attempt.pk, outcome="")
+    before = operation.state
+    if result:
+        fields["result"] = result
     try:
-        with transaction.atomic():
-            unanswered.update(**answer)
-            if result:
-                fields["result"] = result
-            move(operation, after, now=now, summary=summary, **fields)
-            if account:
-                Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
-            if also:
-                also(now)
-            crash_point("in_result")
+        try:
+            with transaction.atomic():
+                unanswered.update(**answer)
+                move(operation, after, now=now, summary=summary, **fields)
+                _write_account(operation, account, now=now)
+                if also:
+                    also(now)
+                crash_point("in_result")
+        except AccountTaken:
+            operation.state = before
+            with transaction.atomic():
+                unanswered.update(**answer)
+                move(operation, S.UNKNOWN, now=now, summary=summary, **fields)
+                _leave_for_review(operation, account, now=now)
+                if also:
+                    also(now)
+            return False
     except LostLease:
         with transaction.atomic():
             if unanswered.update(**answer) and also:
@@ -256,15 +288,50 @@ def succeed(
     also: Callable[[datetime], None] | None = None,
     by: Any = None,
 ) -> None:
-    """Conclude without a send of this moment: it was so already, was read back, or a person linked it."""
+    """Conclude without a send of this moment: it was so already, was read back, or a person linked it.
+
+    Where another account has the provider ID already the operation needs review; a person who links (`by`) gets
+    `AccountTaken` instead.
+    """
     fields: dict[str, Any] = {"result": result} if result else {}
-    with transaction.atomic():
-        move(operation, S.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
-        if account:
+    before = operation.state
+    try:
+        with transaction.atomic():
+            move(operation, S.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
+            _write_account(operation, account, now=now)
+            if also:
+                also(now)
+            crash_point("in_settled")
+    except AccountTaken:
+        operation.state = before
+        if by is not None:
+            raise
+        with transaction.atomic():
+            _leave_for_review(operation, account, now=now, **fields)
+            if also:
+                also(now)
+
+
+def _write_account(operation: Operation, account: dict[str, Any] | None, *, now: datetime) -> None:
+    if not account:
+        return
+    try:
+        with transaction.atomic():
             Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
-        if also:
-            also(now)
-        crash_point("in_settled")
+    except IntegrityError:
+        raise AccountTaken(str(account.get("provider_id", ""))) from None
+
+
+def _leave_for_review(operation: Operation, account: dict[str, Any] | None, *, now: datetime, **fields: Any) -> None:
+    """The account exists at the provider and is not written here, so nothing more is sent before somebody looks."""
+    provider_id = str((account or {}).get("provider_id", ""))
+    owner = Account.objects.filter(
+        provider_kind=operation.connection.kind, provider_id=provider_id, duplicate_of=None
+    ).select_related("customer").first()  # fmt: skip
+    summary = _("Account %(id)s already belongs to %(customer)s. Review which customer it belongs to.") % {
+        "id": provider_id, "customer": owner.customer if owner else _("another customer"),
+    }  # fmt: skip
+    move(operation, S.NEEDS_ATTENTION, now=now, summary=summary, error_kind="account_taken", **fields)
 
 
 def expire_leases(*, now: datetime) -> int:
@@ -290,7 +357,7 @@ def expire_leases(*, now: datetime) -> int:
                     S.NEEDS_ATTENTION,
                     now=now,
                     error_kind="poison",
-                    summary="Three workers ended while preparing this. Nothing was sent.",
+                    summary=POISONED,
                 )
             else:
                 claims = operation.claims

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from customers import duplicates
 from customers.clients import client_for, config_of
 from customers.models import Account
 from customers.models.account import AccountState
@@ -54,6 +55,8 @@ def why_no_sign_in(account: Account) -> str:
         return _("%(provider)s has no sign-in as an account.") % provider
     if not account.provider_id:
         return _("The account does not exist at %(provider)s yet.") % provider
+    if account.duplicate_of_id is not None:
+        return duplicates.refusal(account)
     if account.state == AccountState.DELETED:
         return _("The account is deleted.")
     if account.state == AccountState.BANNED:

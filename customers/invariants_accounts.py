@@ -27,10 +27,11 @@ ROOMS = ("customers", "billing", "audit", "access")
 
 
 def one_id_twice(now: datetime) -> Iterator[str]:
-    """I1. Constraint `account_unique_at_connection` holds it too; this sees a database that lost the constraint."""
-    known = Account.objects.order_by().filter(provider_id__isnull=False).values("connection__name", "provider_id")
-    for row in known.annotate(n=Count("pk")).filter(n__gt=1):
-        yield f"{row['provider_id']} at {row['connection__name']}: {row['n']} accounts"
+    """I1. Constraint `account_unique_at_provider` holds it for all but duplicates that wait to be merged. Grouped by
+    the connection's own kind, so that a database without the constraint or the trigger is seen, too."""
+    known = Account.objects.order_by().filter(provider_id__isnull=False, merged_at=None)
+    for row in known.values("connection__kind", "provider_id").annotate(n=Count("pk")).filter(n__gt=1):
+        yield f"{row['provider_id']} at {row['connection__kind']}: {row['n']} accounts"
 
 
 def id_and_create(now: datetime) -> Iterator[str]:
@@ -53,8 +54,8 @@ def nowhere(now: datetime) -> Iterator[str]:
     walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
     last = Subquery(walks.order_by("-started_at").values("started_at")[:1])
     met = Sighting.objects.filter(last_seen_at__gte=last)
-    known = Sighting.objects.unmapped().filter(ignored_at__isnull=False) | Sighting.objects.orphans()
-    for each in met.unmapped().exclude(pk__in=known.values("pk")).select_related("connection"):
+    known = Sighting.objects.unowned().filter(ignored_at__isnull=False) | Sighting.objects.orphans()
+    for each in met.unowned().exclude(pk__in=known.values("pk")).select_related("connection"):
         yield f"{each.provider_id} at {each.connection} is on no list"
 
 
@@ -67,7 +68,7 @@ def missing_and_not_said(now: datetime) -> Iterator[str]:
     for each in Sighting.objects.filter(Exists(later), missing_since__isnull=False, gone_at=None):
         yield f"{each.provider_id} is missing since {each.missing_since:%Y-%m-%d %H:%M} UTC and not called gone"
     create = Operation.objects.filter(account=OuterRef("pk"), kind=OperationKind.CREATE).order_by("-finished_at")
-    living = Account.objects.filter(provider_id__isnull=False).exclude(state=AccountState.DELETED)
+    living = Account.objects.filter(provider_id__isnull=False, duplicate_of=None).exclude(state=AccountState.DELETED)
     known = living.alias(there_since=Coalesce(Subquery(create.values("finished_at")[:1]), F("created_at")))
     sighted = Sighting.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
     walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
@@ -105,7 +106,9 @@ def silently_old(now: datetime) -> Iterator[str]:
     is paused or out of reach, or an operation is at work."""
     old = now - OLDEST_READING
     living = (
-        Account.objects.filter(at_work("connection__"), provider_id__isnull=False, created_at__lt=old)
+        Account.objects.filter(
+            at_work("connection__"), provider_id__isnull=False, duplicate_of=None, created_at__lt=old
+        )
         .exclude(state__in=(AccountState.DELETED, AccountState.PENDING))
         .exclude(Exists(Operation.objects.filter(account=OuterRef("pk"), state__in=OPEN)))
     )
@@ -121,7 +124,7 @@ def _when(at: datetime | None) -> str:
 
 
 INVARIANTS = (
-    Invariant("I1", _("An id at a provider belongs to one account."), one_id_twice),
+    Invariant("I1", _("An ID at a provider belongs to one account. No duplicate waits to be merged."), one_id_twice),
     Invariant("I2", _("Every account at a provider was made by a create or taken over by a person."), id_and_create),
     Invariant("I11", _("Everything a provider lists is ours, an orphan, or left aside."), nowhere),
     Invariant("I12", _("An account that two walks did not meet says so."), missing_and_not_said),

@@ -13,7 +13,16 @@ from customers import keyed
 from customers.invariants import Invariant
 from customers.models import Attempt, ChangeSet, Operation, Step
 from customers.models.breaker import at_work
-from customers.states import BUSY, FINAL, ROUTE_OF_KIND, STEPS, OperationKind, OperationState
+from customers.states import (
+    BUSY,
+    FINAL,
+    OVERWRITTEN,
+    REPAIRED,
+    ROUTE_OF_KIND,
+    STEPS,
+    OperationKind,
+    OperationState,
+)
 from customers.verdicts import NotDone
 from portal.access.permissions import roles_of
 from portal.audit.models import AuditEvent
@@ -78,12 +87,17 @@ def created_twice(now: datetime) -> Iterator[str]:
 def steps_off_the_table(now: datetime) -> Iterator[str]:
     """I7. Every step is one of the table, begins where the one before ended, and the last one is the state."""
     known = Q(before="", after=S.QUEUED)
+    known |= Q(before__in=OVERWRITTEN, after=S.UNKNOWN, note__startswith=REPAIRED)
     for before, ways in STEPS.items():
         known |= Q(before=before, after__in=[after.value for after in ways])
     for step in Step.objects.exclude(known).select_related("operation"):
         yield f"{step.operation.code} went from {step.before} to {step.after}"
     was = Coalesce(_along(Lag("after")), Value(""))
-    for step in Step.objects.annotate(was=was).filter(~Q(before=F("was"))).select_related("operation"):
+    repaired = Step.objects.filter(operation=OuterRef("operation"), note__startswith=REPAIRED, n__gt=OuterRef("n"))
+    broken = Step.objects.annotate(was=was, over=Exists(repaired)).filter(~Q(before=F("was")))
+    for step in broken.select_related("operation"):
+        if step.over:
+            continue
         code = step.operation.code
         yield f"{code} step {step.n} begins at {step.before or 'nothing'}, not at {step.was or 'nothing'}"
     for step in Step.objects.annotate(row=_along(RowNumber())).filter(~Q(n=F("row"))):
@@ -103,7 +117,10 @@ def moved_after_the_end(now: datetime) -> Iterator[str]:
     """I8. Nothing is sent and nothing moves once an operation has ended. A late answer to an earlier send may come.
 
     Told by the order of the steps: the clocks of two workers need not agree, nor one with itself."""
-    ended = Step.objects.filter(operation=OuterRef("operation"), after__in=FINAL, n__lt=OuterRef("n"))
+    since = Step.objects.filter(
+        operation=OuterRef("operation"), note__startswith=REPAIRED, n__gt=OuterRef("n"), n__lte=OuterRef(OuterRef("n"))
+    )
+    ended = Step.objects.filter(~Exists(since), operation=OuterRef("operation"), after__in=FINAL, n__lt=OuterRef("n"))
     for step in Step.objects.filter(Exists(ended)).select_related("operation"):
         yield f"{step.operation.code} had ended, and went to {step.after}"
     late = Q(intended_at__gt=F("operation__finished_at") + CLOCKS)

@@ -231,6 +231,7 @@ def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
             Q(read_tried_at=None) | Q(read_tried_at__lt=now - READ_AGAIN_AFTER),
             at_work("connection__"),
             provider_id__isnull=False,
+            duplicate_of=None,
         )
         .exclude(state=AccountState.DELETED)
         .exclude(operations__state__in=OPEN)

@@ -175,7 +175,8 @@ def edit_customer(
 def archive_customer(*, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None) -> None:
     """Take a customer out of the lists. Refused while it has an account that exists or may come to exist."""
     with transaction.atomic():
-        living = Account.objects.filter(customer=customer).exclude(state__in=GONE).exclude(pk__in=_never_made(customer))
+        living = Account.objects.filter(customer=customer, merged_at=None).exclude(state__in=GONE)
+        living = living.exclude(pk__in=_never_made(customer))
         if count := living.count():
             raise UnableToChange(
                 _("It has an account that is not deleted. Delete it first.")

@@ -19,7 +19,7 @@ import structlog
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import breaker, connecting, engine, observations
+from customers import breaker, connecting, duplicates, engine, observations
 from customers.actions import action_of
 from customers.clients import client_for, recorded
 from customers.crash import crash_point
@@ -127,8 +127,10 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     crash_point("after_answer")
     outcome, after, fields = _result_of(answer, now=clock())
     evidence = exchanges[0] if exchanges else Evidence()
-    engine.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
+    concluded = engine.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
     crash_point("after_result")
+    if not concluded:
+        return
     if after == S.QUEUED:
         poke("customers.perform", operation.pk)
     elif after == S.SUCCEEDED:
@@ -239,7 +241,8 @@ def _succeed(operation: Operation, done: Done, provider: Provider, clock: Clock)
     engine.succeed(
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
     )  # fmt: skip
-    _read_back(operation, provider, clock)
+    if operation.state == S.SUCCEEDED:
+        _read_back(operation, provider, clock)
 
 
 def _end_here(operation: Operation, verdict: Refuse | Person, *, now: datetime) -> None:
@@ -298,6 +301,8 @@ def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
     stopped by a lost right only before the eyes of a person.
     """
     begun = engine.left_a_trace(operation)
+    if operation.account.duplicate_of_id is not None:
+        return (Person if begun else Refuse)("duplicate", duplicates.refusal(operation.account))
     keyed = operation.connection.capabilities.idempotent_create
     leader = operation.follows
     if leader is not None and leader.state != S.SUCCEEDED:

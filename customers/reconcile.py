@@ -174,7 +174,7 @@ def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
 def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Account]:
     """Accounts of ours that a walk begun at `before` had to meet."""
     return Account.objects.filter(
-        connection=connection, provider_id__isnull=False, created_at__lt=before
+        connection=connection, provider_id__isnull=False, duplicate_of=None, created_at__lt=before
     ).exclude(state=AccountState.DELETED)  # fmt: skip
 
 
@@ -257,9 +257,9 @@ def _mark_missing(scan: Scan, *, now: datetime) -> int:
     )
     unseen.filter(missing_since=None).update(missing_since=scan.started_at)
     unseen.filter(missing_since__lte=scan.started_at - GONE_AFTER, gone_at=None).update(gone_at=scan.started_at)
-    ours = Account.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id")).exclude(
-        state=AccountState.DELETED
-    )
+    ours = Account.objects.filter(
+        connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), duplicate_of=None
+    ).exclude(state=AccountState.DELETED)
     return unseen.filter(Exists(ours)).count()
 
 

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from customers import duplicates
 from customers.asking import need_reason, permit, permit_role
 from customers.asking_accounts import check_offerings
 from customers.models import Account, Schedule
@@ -138,6 +139,8 @@ def _facts(
     """The columns of a schedule as asked for now, against the account as it is now. Raises `UnableToAsk`."""
     permit(actor, account.connection, OperationKind(kind))
     need_reason(account.connection, reason, shown=kind == K.SUSPEND)
+    if account.duplicate_of_id is not None:
+        raise UnableToAsk(duplicates.refusal(account))
     if not account.provider_id or account.state == AccountState.DELETED:
         raise UnableToAsk(_("There is no account at the provider to change."))
     if kind not in kinds_for(account):

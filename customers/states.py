@@ -32,6 +32,10 @@ STEPS: dict[OperationState, frozenset[OperationState]] = {
     S.FAILED: frozenset(),
     S.CANCELLED: frozenset(),
 }
+# A step whose note begins so was taken by `manage.py repair`; what it found before that step is history.
+REPAIRED = "Repaired: "
+# Where a claim could put an operation whose send it overwrote; from there repair leads back to unknown.
+OVERWRITTEN = (S.QUEUED, S.CLAIMED, S.NEEDS_ATTENTION, S.FAILED, S.CANCELLED)
 BUSY = (S.CLAIMED, S.SENDING, S.UNKNOWN, S.NEEDS_ATTENTION)
 FINAL = (S.SUCCEEDED, S.FAILED, S.CANCELLED)
 OPEN = (S.QUEUED, *BUSY)

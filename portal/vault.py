@@ -13,7 +13,9 @@ import os
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -22,9 +24,12 @@ class CannotOpen(Exception):
     """The sealed value does not open: key missing, value altered, or moved to another row."""
 
 
+HASH_INFO = b"postkeeper keyed hash v1"
+
+
 @lru_cache(maxsize=4)
-def _keys(configured: str) -> dict[str, AESGCM]:
-    keys: dict[str, AESGCM] = {}
+def _raw_keys(configured: str) -> dict[str, bytes]:
+    keys: dict[str, bytes] = {}
     for part in configured.split(","):
         name, _, encoded = part.strip().partition(":")
         try:
@@ -36,8 +41,22 @@ def _keys(configured: str) -> dict[str, AESGCM]:
                 'FIELD_KEYS holds a part that is not "id:base64 of 32 bytes". Make one with: '
                 "python -c 'import base64,os;print(\"k1:\"+base64.b64encode(os.urandom(32)).decode())'"
             )
-        keys[name] = AESGCM(raw)
+        keys[name] = raw
     return keys
+
+
+@lru_cache(maxsize=4)
+def _keys(configured: str) -> dict[str, AESGCM]:
+    return {name: AESGCM(raw) for name, raw in _raw_keys(configured).items()}
+
+
+@lru_cache(maxsize=4)
+def _hash_keys(configured: str) -> dict[str, bytes]:
+    """A key for hashing out of each encryption key (HKDF), so that neither can stand in for the other."""
+    return {
+        name: HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=HASH_INFO).derive(raw)
+        for name, raw in _raw_keys(configured).items()
+    }
 
 
 def check_keys() -> None:
@@ -76,3 +95,19 @@ def open_sealed(token: str, *, context: str) -> str:
         return cipher.decrypt(sealed[:12], sealed[12:], context.encode()).decode()
     except (InvalidTag, binascii.Error, ValueError) as error:
         raise CannotOpen("A stored secret does not open: it was altered or belongs to another row.") from error
+
+
+def keyed_hashes(*parts: str) -> list[str]:
+    """The HMAC-SHA256 of `parts` under every key of FIELD_KEYS as "id:hex", the current key's first.
+
+    Equal parts have equal hashes; without the key nothing can be tried out against one. Store the first, compare
+    with all: rows hashed before a key was replaced carry an older key's.
+    """
+    message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+    return [f"{name}:{_hmac(key, message)}" for name, key in _hash_keys(settings.FIELD_KEYS).items()]
+
+
+def _hmac(key: bytes, message: bytes) -> str:
+    digest = hmac.HMAC(key, hashes.SHA256())
+    digest.update(message)
+    return digest.finalize().hex()

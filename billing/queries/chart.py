@@ -88,7 +88,7 @@ def months_chart(filters: Filters, *, missing_now: int) -> MonthsChart:
 
 def _sums(filters: Filters, months: list[date]) -> dict[date, tuple[int, int, int, int]]:
     """Per month: used, over, periods of accounts older than the month, periods not read to their end."""
-    periods = UsagePeriod.objects.filter(month__in=months)
+    periods = UsagePeriod.objects.filter(month__in=months, account__duplicate_of=None)
     if filters.connection:
         periods = periods.filter(account__connection=filters.connection)
     late = Q(unread_seconds__gt=int(CLOSE_ENOUGH.total_seconds()), end_on__lt=filters.today)
@@ -104,10 +104,9 @@ def _sums(filters: Filters, months: list[date]) -> dict[date, tuple[int, int, in
 def _missing(filters: Filters, months: list[date], sums: dict[date, tuple[int, int, int, int]]) -> dict[date, int]:
     """Accounts that existed before the month and have no reading of a cycle ending in it."""
     of = Q(connection=filters.connection) if filters.connection else Q()
-    born = _per_month(Account.objects.filter(of, provider_id__isnull=False), "created_at")
-    gone = _per_month(
-        Operation.objects.filter(of, kind=OperationKind.DELETE, state=OperationState.SUCCEEDED), "finished_at"
-    )
+    born = _per_month(Account.objects.filter(of, provider_id__isnull=False, duplicate_of=None), "created_at")
+    deletes = Operation.objects.filter(of, kind=OperationKind.DELETE, state=OperationState.SUCCEEDED)
+    gone = _per_month(deletes.filter(account__duplicate_of=None), "finished_at")
     found = {}
     for month in months:
         existing = _before(born, month) - _before(gone, month)

@@ -216,6 +216,7 @@ def _removed(snapshot: PooledSnapshot, read_at: datetime, theirs: Bucket) -> Rem
     periods = UsagePeriod.objects.filter(
         Q(account__state="deleted") | Q(read_at__lt=read_at),
         account__connection=snapshot.connection_id,
+        account__duplicate_of=None,
         start_on=snapshot.period_start_on,
     )
     fields = (

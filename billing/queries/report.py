@@ -205,7 +205,7 @@ def _accounts(filters: Filters) -> QuerySet[Account]:
     wanted = Q(cycle__isnull=False)
     if not filters.is_future:
         wanted |= Q(pk__in=_expected(filters.month))
-    accounts = accounts.filter(wanted, provider_id__isnull=False)
+    accounts = accounts.filter(wanted, provider_id__isnull=False, duplicate_of=None)
     return accounts.filter(connection=filters.connection) if filters.connection else accounts
 
 
@@ -224,7 +224,7 @@ def _expected(month: date) -> QuerySet[Account]:
 
 
 def _periods(filters: Filters) -> QuerySet[UsagePeriod]:
-    periods = UsagePeriod.objects.filter(month=filters.month)
+    periods = UsagePeriod.objects.filter(month=filters.month, account__duplicate_of=None)
     return periods.filter(account__connection=filters.connection) if filters.connection else periods
 
 

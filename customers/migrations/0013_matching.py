@@ -48,7 +48,7 @@ def rewrite_identities(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('customers', '0011_bulk'),
+        ('customers', '0012_operation_numbers'),
     ]
 
     operations = [

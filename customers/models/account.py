@@ -40,6 +40,14 @@ class Account(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="accounts")
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="accounts")
     provider_id = models.CharField(max_length=100, null=True, blank=True)
+    # The connection's kind, kept equal by a trigger (customers.triggers): an ID is unique at its provider.
+    provider_kind = models.CharField(max_length=20, default="", editable=False)
+    # The account that owns this provider ID, where this row is a second one for it. A duplicate is read-only.
+    duplicate_of = models.ForeignKey(
+        "self", null=True, blank=True, default=None, on_delete=models.PROTECT, related_name="duplicates", editable=False
+    )
+    # When a duplicate was merged into the account it points to; from then on it is in no list.
+    merged_at = models.DateTimeField(null=True, blank=True, default=None, editable=False)
     v2_username = models.CharField(max_length=120, default="", blank=True)
     email = models.EmailField(max_length=254, help_text=_("The e-mail the account was created with."))
     is_test = models.BooleanField(default=False)
@@ -87,7 +95,15 @@ class Account(models.Model):
                 condition=Q(provider_id__isnull=False),
                 name="account_unique_at_connection",
             ),
+            models.UniqueConstraint(
+                fields=("provider_kind", "provider_id"),
+                condition=Q(provider_id__isnull=False, duplicate_of__isnull=True),
+                name="account_unique_at_provider",
+            ),
             models.CheckConstraint(condition=~Q(provider_id=""), name="account_provider_id_not_blank"),
+            models.CheckConstraint(
+                condition=Q(duplicate_of__isnull=False) | Q(merged_at__isnull=True), name="account_merged_is_duplicate"
+            ),
         ]
         indexes = [
             # The order of the list. PostgreSQL finds the rows of a late page in the index alone.

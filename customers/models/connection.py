@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
@@ -42,6 +43,13 @@ class Connection(models.Model):
     base_url = models.URLField(max_length=200)
     api_key_sealed = models.TextField(default="", blank=True)
     api_key_last4 = models.CharField(max_length=4, default="", blank=True)
+    # Keyed hash of kind, address and key (customers.credentials): the same credential is connected once. None: not
+    # computed yet, or from before this rule, when the same credential could be connected twice.
+    credential_hash = models.CharField(max_length=200, null=True, default=None, editable=False, unique=True)
+    # Another connection with the same key at another address, whose account list had no account in common.
+    same_key_as = models.ForeignKey(
+        "self", null=True, blank=True, default=None, on_delete=models.SET_NULL, related_name="same_key", editable=False
+    )
     v2_auth = models.CharField(max_length=20, choices=V2Auth.choices, default=V2Auth.KEY_IN_FORM)
     v2_username = models.CharField(max_length=120, default="", blank=True)
     v2_password_sealed = models.TextField(default="", blank=True)
@@ -68,7 +76,14 @@ class Connection(models.Model):
 
     class Meta:
         ordering = ("name",)
-        constraints = [models.UniqueConstraint(Lower("name"), name="connection_name_unique")]
+        constraints = [
+            models.UniqueConstraint(Lower("name"), name="connection_name_unique"),
+            models.UniqueConstraint(
+                "kind", "base_url", Lower("account_id"),
+                condition=~Q(account_id="") & Q(credential_hash__isnull=False),
+                name="connection_parent_account_unique",
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return self.name

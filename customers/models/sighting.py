@@ -75,13 +75,20 @@ class Scan(models.Model):
 
 class SightingQuerySet(models.QuerySet["Sighting"]):
     def unmapped(self) -> SightingQuerySet:
-        """Accounts at the provider that no account of ours names."""
+        """Accounts at the provider that no account of ours at the same connection names."""
         ours = Account.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
         return self.filter(~Exists(ours))
 
+    def unowned(self) -> SightingQuerySet:
+        """Accounts at the provider that no account of ours names, on whatever connection to it."""
+        ours = Account.objects.filter(
+            provider_kind=OuterRef("connection__kind"), provider_id=OuterRef("provider_id"), duplicate_of=None
+        )
+        return self.filter(~Exists(ours))
+
     def orphans(self) -> SightingQuerySet:
-        """Unmapped, there at the last complete walk, and not ignored."""
-        return self.unmapped().filter(missing_since=None, gone_at=None, ignored_at=None)
+        """Unowned, there at the last complete walk, and not ignored."""
+        return self.unowned().filter(missing_since=None, gone_at=None, ignored_at=None)
 
 
 class Sighting(models.Model):

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import catalogue, rights
+from customers import catalogue, duplicates, rights
 from customers.hands_on import why_no_sign_in
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
@@ -87,7 +87,8 @@ class AccountPage:
     @property
     def exists(self) -> bool:
         """Is there something at the provider to act on?"""
-        return bool(self.account.provider_id) and self.account.state != AccountState.DELETED
+        account = self.account
+        return bool(account.provider_id) and account.state != AccountState.DELETED and not account.duplicate_of_id
 
     @cached_property
     def may(self) -> dict[str, bool]:
@@ -127,7 +128,9 @@ def account_page(public_id: uuid.UUID) -> AccountPage:
     # What runs is read before the account: what ends in between is then shown by the account, or asked for again.
     operations = Operation.objects.filter(account__public_id=public_id)
     running = list(_with_people(operations.filter(state__in=OPEN)).order_by("pk"))
-    account = Account.objects.select_related("customer__owner", "connection").get(public_id=public_id)
+    account = Account.objects.select_related(
+        "customer__owner", "connection", "duplicate_of__customer", "duplicate_of__connection"
+    ).get(public_id=public_id)
     last = None if running else _with_people(operations).order_by("-pk").first()
     failed = _failure(last)
     known = catalogue.known(account.connection)
@@ -217,6 +220,8 @@ def _settings(account: Account, running: list[Operation]) -> list[SettingLine]:
 def _explanation(found: AccountPage) -> Explanation | None:
     account = found.account
     name = {"provider": account.provider_label}
+    if account.duplicate_of_id is not None:
+        return Explanation("warn", _("This account is a duplicate."), duplicates.refusal(account))
     match AccountState(account.state):
         case AccountState.PENDING:
             return None if found.running else _not_made(found, name)

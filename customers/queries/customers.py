@@ -29,7 +29,8 @@ class CustomerPage:
 def customer_page(public_id: uuid.UUID) -> CustomerPage:
     """Raises `Customer.DoesNotExist`."""
     customer = Customer.objects.select_related("owner").get(public_id=public_id)
-    accounts = Account.objects.filter(customer=customer).order_by("-changed_at", "-pk").values_list("pk", "state")
+    found = Account.objects.filter(customer=customer, merged_at=None)
+    accounts = found.order_by("-changed_at", "-pk").values_list("pk", "state")
     connections = {each.pk: each for each in Connection.objects.all()}
     keys = [Key(pk, customer.pk) for pk, _state in accounts]
     gone = (AccountState.DELETED, AccountState.BANNED)

@@ -137,7 +137,7 @@ class Orphans:
 def orphans(asked: Mapping[str, str]) -> Orphans:
     """Accounts at the provider that no account of ours names; the ignored ones where asked for."""
     ignored = asked.get("view") == "ignored"
-    found = Sighting.objects.unmapped().filter(ignored_at__isnull=False) if ignored else Sighting.objects.orphans()
+    found = Sighting.objects.unowned().filter(ignored_at__isnull=False) if ignored else Sighting.objects.orphans()
     if key := uuid_or_none(asked.get("connection", "")):
         found = found.filter(connection__public_id=key)
     text = searchable(asked.get("q", ""))

@@ -62,7 +62,9 @@ def home_page() -> Home:
     """The number of queries does not depend on how much there is."""
     now = timezone.now()
     operations = Operation.objects.select_related("account__customer", "connection", "requested_by")
-    accounts = Account.objects.select_related("customer", "connection").filter(customer__archived_at=None)
+    accounts = Account.objects.select_related("customer", "connection").filter(
+        customer__archived_at=None, duplicate_of=None
+    )
     unread = Q(usage_read_at__lt=now - LONG_UNREAD) | Q(usage_read_at=None, created_at__lt=now - LONG_UNREAD)
     connections = list(Connection.objects.select_related("breaker"))
     return Home(

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from django.core.paginator import Page, Paginator
-from django.db.models import F, FloatField, Q, QuerySet
+from django.db.models import F, FilteredRelation, FloatField, Q, QuerySet
 from django.db.models.functions import Cast, Lower, NullIf
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -136,9 +136,11 @@ class Lines:
 
     def _by_name(self, start: int, stop: int) -> list[Key]:
         """Customers along their name, each with its accounts or none: one left join."""
-        belongs = Q(accounts__in=self.matching.accounts.values("pk")) | Q(pk__in=self.matching.bare.values("pk"))
-        found = Customer.objects.filter(belongs).order_by(self._direction(Lower("company_name")), "pk", "accounts__pk")
-        return [Key(account, customer) for customer, account in found.values_list("pk", "accounts__pk")[start:stop]]
+        listed = FilteredRelation("accounts", condition=Q(accounts__merged_at=None))
+        belongs = Q(listed__in=self.matching.accounts.values("pk")) | Q(pk__in=self.matching.bare.values("pk"))
+        found = Customer.objects.annotate(listed=listed).filter(belongs)
+        found = found.order_by(self._direction(Lower("company_name")), "pk", "listed__pk")
+        return [Key(account, customer) for customer, account in found.values_list("pk", "listed__pk")[start:stop]]
 
     def _merged(self, start: int, stop: int) -> Iterator[Key]:
         """Accounts in their order with the customers without one among them (by time), or after them (by what only an

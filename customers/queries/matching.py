@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.functional import cached_property
 
 from customers.models import Account, Connection, Customer, Operation
@@ -24,7 +25,14 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w-]{4,100}")
 
 NEAR = Q(usage_allowed__gt=0, usage_used__gte=F("usage_allowed") * 4 / 5)
-NO_READING = (Q(usage_read_at=None) | Q(usage_missing_since__isnull=False)) & ~Q(state__in=NOT_THERE)
+NO_READING = (
+    (Q(usage_read_at=None) | Q(usage_missing_since__isnull=False)) & ~Q(state__in=NOT_THERE) & Q(duplicate_of=None)
+)
+
+
+def merged() -> QuerySet[Account, Any]:
+    """Duplicates that were merged. As a subquery, so that the list's own index stays enough for its order."""
+    return Account.objects.order_by().filter(duplicate_of__isnull=False, merged_at__isnull=False).values("pk")
 
 
 class Matching:
@@ -38,7 +46,7 @@ class Matching:
         found = Account.objects.order_by()
         archived = Customer.objects.filter(archived_at__isnull=False).values("pk")
         at = Q(customer__in=archived)
-        found = found.filter(at if self.filters.view == "archived" else ~at)
+        found = found.filter(at if self.filters.view == "archived" else ~at, ~Q(pk__in=merged()))
         if self.filters.only_bare:
             return found.none()
         return found.filter(
@@ -47,11 +55,12 @@ class Matching:
 
     @cached_property
     def bare(self) -> QuerySet[Customer]:
-        """Customers without any account."""
+        """Customers without any account, but for duplicates that were merged."""
         if not self.filters.with_bare:
             return Customer.objects.none()
+        accounts = Account.objects.filter(customer=OuterRef("pk"), merged_at=None)
         found = Customer.objects.order_by().filter(
-            may_be_bare=True, accounts=None, archived_at__isnull=self.filters.view != "archived"
+            ~Exists(accounts), may_be_bare=True, archived_at__isnull=self.filters.view != "archived"
         )
         if self.filters.view == "mine":
             found = found.filter(owner=self.filters.user)

@@ -30,7 +30,7 @@ def connection_list(request: HttpRequest) -> HttpResponse:
 
 
 def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
-    connection = get_object_or_404(connection_rows(), public_id=public_id)
+    connection = get_object_or_404(connection_rows().select_related("same_key_as"), public_id=public_id)
     return render(
         request,
         "customers/connections/detail.html",
@@ -42,6 +42,7 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
             "packages": catalogue.package_choices(connection),
             "addons": catalogue.addon_choices(connection),
             "pause_form": PauseForm(),
+            "same_key": [*filter(None, [connection.same_key_as]), *connection.same_key.order_by("name")],
             "catalogue_is_old": connection.catalogue_is_old(now=timezone.now()),
         },
     )
@@ -99,15 +100,19 @@ def connection_key(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
     form = ReplaceKeyForm(request.POST or None, connection=connection)
     if request.method == "POST" and form.is_valid():
-        connecting.replace_key(
-            actor=person(request),
-            connection=connection,
-            api_key=form.cleaned_data["api_key"],
-            v2_password=form.cleaned_data.get("v2_password") or None,
-            request=request,
-        )
-        look_at(request, connection)
-        return go_to(request, "customers:connection", connection.public_id)
+        try:
+            connecting.replace_key(
+                actor=person(request),
+                connection=connection,
+                api_key=form.cleaned_data["api_key"],
+                v2_password=form.cleaned_data.get("v2_password") or None,
+                request=request,
+            )
+        except UnableToConnect as refusal:
+            form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        else:
+            look_at(request, connection)
+            return go_to(request, "customers:connection", connection.public_id)
     return form_page(request, form, _("Replace the key"), _("Replace and check the key"), connection=connection)
 
 

@@ -143,4 +143,4 @@ def orphan_watch(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 def _sighting_or_404(public_id: uuid.UUID) -> Sighting:
-    return get_object_or_404(Sighting.objects.unmapped().select_related("connection"), public_id=public_id)
+    return get_object_or_404(Sighting.objects.unowned().select_related("connection"), public_id=public_id)

@@ -47,6 +47,11 @@ VERBS: dict[str, Verb] = {
     "account.refreshed": Verb(_("read the account anew"), "refresh"),
     "account.linked": Verb(_("linked the account at the provider"), "link"),
     "account.adopted": Verb(_("took over an account that existed at the provider"), "link"),
+    "account.marked_duplicate": Verb(
+        _("marked the account as a duplicate"), "git-compare", _("The account was marked as a duplicate")
+    ),
+    "account.merged": Verb(_("merged the duplicate account"), "link"),
+    "account.moved": Verb(_("moved the account to another customer"), "link"),
     "drift.accepted": Verb(_("accepted the provider's value"), "git-compare"),
     "drift.ignored": Verb(_("chose not to see a difference for a while"), "eye-off"),
     "orphan.ignored": Verb(_("left an unknown account aside"), "eye-off"),
@@ -83,6 +88,10 @@ VERBS: dict[str, Verb] = {
         _("A change of many accounts was asked for, account by account"),
     ),
     "operation.cancelled": Verb(_("cancelled the operation"), "circle-minus"),
+    "operation.repaired": Verb(_("repaired the operation"), "rotate", _("The operation was repaired")),
+    "account.names_restored": Verb(
+        _("restored the names of the account's offerings"), "package", _("The names of the offerings were restored")
+    ),
     "operation.retried": Verb(_("asked for it again"), "rotate"),
     "operation.decided": Verb(_("decided what happened"), "git-compare"),
     "operation.succeeded": Verb(_("settled the operation as done"), "check", _("The operation succeeded")),

@@ -54,6 +54,17 @@ def text(value: Any, *, limit: int = 500) -> str:
     return value.replace("\x00", "").encode("utf-8", "replace").decode().strip()[:limit]
 
 
+def token(value: Any, *, limit: int) -> str:
+    """A name that goes back to the provider byte for byte; "" for what cannot be stored and sent back unchanged."""
+    if not isinstance(value, str) or len(value) > limit or "\x00" in value or not value.strip():
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return ""
+    return value
+
+
 def number(value: Any) -> Decimal | None:
     """int, float or numeric text ("402118", " 1 234 "); never a bool, never negative, never absurd."""
     if isinstance(value, bool):

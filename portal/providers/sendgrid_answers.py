@@ -8,7 +8,10 @@ from typing import Any
 
 from .base import AccountState, CatalogEntry, Offering, RemoteAccount, StateReading, Usage, UsageSource
 from .calls import Answer
-from .reading import day, mapping, moment, text, whole
+from .reading import day, mapping, moment, text, token, whole
+
+NAME_MAX = 200
+"""The longest name of an offering that is taken: a longer one cannot be stored whole."""
 
 _STATES = {
     "activated": AccountState.ACTIVE,
@@ -62,7 +65,7 @@ def _listed(answer: Answer, name: str) -> list[Any]:
 
 def _offering(answer: Answer, item: Any) -> Offering:
     found = mapping(item)
-    name, kind = text(found.get("name")), text(found.get("type"), limit=100)
+    name, kind = token(found.get("name"), limit=NAME_MAX), text(found.get("type"), limit=100)
     quantity = 1 if found.get("quantity") is None else whole(found["quantity"])
     if not name or not kind or quantity is None:
         raise answer.unusable("SendGrid's list holds an offering that can't be read.")

@@ -14,6 +14,9 @@ from customers import catalogue, connecting
 from customers.models import Connection
 from portal.providers import CAPABILITIES, Capabilities, ProviderError
 
+# Nobody waits at a page: the lists of two connections with one key may be long.
+LIST_SECONDS = 600.0
+
 
 class Command(BaseCommand):
     help = "Add a connection and check it. Secrets come from PORTAL_API_KEY and PORTAL_V2_PASSWORD, or a prompt."
@@ -39,8 +42,9 @@ class Command(BaseCommand):
         key = os.environ.get("PORTAL_API_KEY") or getpass("API key: ")
         try:
             connection = connecting.add_connection(
-                actor=None, facts=facts, api_key=key, v2_password=os.environ.get("PORTAL_V2_PASSWORD", "")
-            )
+                actor=None, facts=facts, api_key=key, v2_password=os.environ.get("PORTAL_V2_PASSWORD", ""),
+                list_seconds=LIST_SECONDS,
+            )  # fmt: skip
         except connecting.UnableToConnect as refusal:
             raise CommandError(str(refusal)) from None
         self._check(connection)

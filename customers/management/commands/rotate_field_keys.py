@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from customers import credentials
 from customers.models import Connection, KeySecret
 from portal import vault
 
@@ -39,5 +40,9 @@ def _move(row: Connection | KeySecret, column: str) -> bool:
     if not sealed or vault.key_id(sealed) == vault.current_key_id():
         return False
     context = row.context_of(column)
-    fresh = vault.seal(vault.open_sealed(sealed, context=context), context=context)
-    return bool(type(row)._default_manager.filter(pk=row.pk, **{column: sealed}).update(**{column: fresh}))
+    secret = vault.open_sealed(sealed, context=context)
+    fresh = vault.seal(secret, context=context)
+    columns = {column: fresh}
+    if isinstance(row, Connection) and column == "api_key_sealed" and row.credential_hash:
+        columns["credential_hash"] = credentials.hashes_of(row.kind, row.base_url, secret)[0]
+    return bool(type(row)._default_manager.filter(pk=row.pk, **{column: sealed}).update(**columns))

@@ -1,0 +1,166 @@
+"""Two accounts of ours for one account at a provider: mark the second one, keep it read-only, merge it.
+
+Such rows exist only where one credential was connected twice (docs/decisions/duplicate-accounts.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.models import Account, Customer, Operation
+from customers.models.account import AccountState
+from customers.states import OPEN, OperationKind, OperationState
+from portal import audit
+from portal.access.models import User
+from portal.access.permissions import allowed
+
+ROUTE = "customers:duplicate-merge"
+# What lists, totals and exports show of an account's usage; the periods that were read are kept.
+WITHOUT_USAGE: dict[str, Any] = dict.fromkeys(
+    (
+        "usage_used", "usage_allowed", "usage_overage", "usage_start_on", "usage_end_on", "usage_read_at",
+        "usage_missing_since",
+    )
+)  # fmt: skip
+
+
+class UnableToMerge(Exception):
+    """A refusal for people. `field` names the form field."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def refusal(account: Account) -> str:
+    """Why nothing can be requested for a duplicate."""
+    kept = account.duplicate_of
+    if kept is None:
+        return ""
+    words = {"customer": kept.customer, "connection": kept.connection}
+    if account.merged_at:
+        return _("It was merged into the account of %(customer)s at %(connection)s. Use that account.") % words
+    return (
+        _(
+            "%(customer)s has the same account at %(connection)s. This one is read-only until it is merged under "
+            "Drift, Duplicates."
+        )
+        % words
+    )
+
+
+def unmerged() -> QuerySet[Account]:
+    """Duplicates that wait to be merged, oldest first."""
+    return (
+        Account.objects.filter(duplicate_of__isnull=False, merged_at=None)
+        .select_related("customer", "connection", "duplicate_of__customer", "duplicate_of__connection")
+        .order_by("pk")
+    )
+
+
+def unmarked() -> Iterator[tuple[Account, list[Account]]]:
+    """Accounts with one provider ID that no mark tells apart: the one that keeps it, and the others."""
+    rows = Account.objects.filter(provider_id__isnull=False, duplicate_of=None)
+    keys = rows.order_by("connection__kind", "provider_id").values_list("connection__kind", "provider_id", "pk")
+    for _key, group in groupby(keys.iterator(chunk_size=2000), key=lambda row: row[:2]):
+        found = [pk for *_, pk in group]
+        if len(found) > 1:
+            yield _ranked(found)
+
+
+def _ranked(pks: list[int]) -> tuple[Account, list[Account]]:
+    """One that is not deleted first, then one that a create of ours made, then the older one."""
+    made = set(
+        Operation.objects.filter(
+            account__in=pks, kind=OperationKind.CREATE, state=OperationState.SUCCEEDED
+        ).values_list("account_id", flat=True)
+    )  # fmt: skip
+    accounts = sorted(
+        Account.objects.filter(pk__in=pks).select_related("customer", "connection"),
+        key=lambda each: (each.state == AccountState.DELETED, each.pk not in made, each.created_at, each.pk),
+    )
+    return accounts[0], accounts[1:]
+
+
+def mark(*, account: Account, kept: Account, now: datetime) -> bool:
+    """Mark `account` as a duplicate of `kept`. False when it was marked meanwhile."""
+    with transaction.atomic():
+        changed = Account.objects.filter(pk=account.pk, duplicate_of=None, provider_id=kept.provider_id).update(
+            duplicate_of=kept, version=F("version") + 1, changed_at=now, changed_what=_("Marked as a duplicate"),
+            **WITHOUT_USAGE,
+        )  # fmt: skip
+        if changed:
+            audit.record(
+                actor=None, verb="account.marked_duplicate", obj=account, customer=account.customer, account=account,
+                after={"provider_id": account.provider_id, "duplicate_of": str(kept.public_id)},
+            )  # fmt: skip
+    return bool(changed)
+
+
+def merge(
+    *,
+    actor: User,
+    duplicate: Account,
+    customer: Customer,
+    reason: str,
+    now: datetime,
+    request: HttpRequest | None = None,
+) -> Account:
+    """Close `duplicate`: `customer`, its own or that of the account it duplicates, has the account from now on.
+
+    The duplicate's row stays as it is, with its history, and is listed nowhere any more. Returns the account that is
+    kept. Raises `UnableToMerge`.
+    """
+    if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
+        raise UnableToMerge(_("Your role may not do this."))
+    if not reason.strip():
+        raise UnableToMerge(_("A reason is required. It is recorded in the audit log."), field="reason")
+    kept = duplicate.duplicate_of
+    if kept is None or duplicate.merged_at is not None:
+        raise UnableToMerge(_("This account is not a duplicate that waits to be merged."))
+    if customer.pk not in (duplicate.customer_id, kept.customer_id):
+        raise UnableToMerge(_("Select one of the two customers."), field="customer")
+    # Nothing new can be requested for a duplicate, so what is closed now stays closed.
+    if operation := Operation.objects.filter(account=duplicate, state__in=OPEN).first():
+        raise UnableToMerge(_("%(code)s is not finished. Finish or cancel it first.") % {"code": operation.code})
+    with transaction.atomic():
+        _close(duplicate, kept, now=now)
+        if customer.pk != kept.customer_id:
+            _move(kept, customer, actor=actor, reason=reason, now=now, request=request)
+        audit.record(
+            actor=actor, verb="account.merged", obj=duplicate, customer=duplicate.customer, account=duplicate,
+            after={"merged_into": str(kept.public_id), "customer": str(customer)}, reason=reason, request=request,
+        )  # fmt: skip
+    return kept
+
+
+def _close(duplicate: Account, kept: Account, *, now: datetime) -> None:
+    open_ones = Account.objects.filter(pk=duplicate.pk, duplicate_of=kept, merged_at=None, version=duplicate.version)
+    closed = open_ones.update(merged_at=now, version=F("version") + 1, changed_at=now, changed_what=_("Merged"))
+    if closed != 1:
+        raise UnableToMerge(_("The duplicate changed meanwhile. Nothing was merged. Reload the page."))
+    Customer.objects.filter(pk=duplicate.customer_id).update(may_be_bare=True)
+
+
+def _move(
+    kept: Account, customer: Customer, *, actor: User, reason: str, now: datetime, request: HttpRequest | None
+) -> None:
+    before = kept.customer
+    moved = Account.objects.filter(pk=kept.pk, customer=before, version=kept.version).update(
+        customer=customer, version=F("version") + 1, changed_at=now, changed_what=_("Moved by a merge")
+    )
+    if moved != 1:
+        raise UnableToMerge(_("The account changed meanwhile. Nothing was merged. Reload the page."))
+    Customer.objects.filter(pk=before.pk).update(may_be_bare=True)
+    audit.record(
+        actor=actor, verb="account.moved", obj=kept, customer=customer, account=kept,
+        before={"customer": str(before)}, after={"customer": str(customer)}, reason=reason, request=request,
+    )  # fmt: skip

@@ -1,0 +1,213 @@
+"""Find and fix rows that earlier faults of the portal harmed. The command `repair` is thin over this.
+
+Every fix is one transaction with its audit event, carries what it was found by as its condition, and may run beside
+workers and twice. Nothing is sent to a provider here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
+
+from customers import credentials, duplicates, engine
+from customers.asking import PERFORM
+from customers.models import Account, Attempt, Connection, Offering, Operation
+from customers.models.account import as_offerings, as_rows
+from customers.poke import poke
+from customers.states import FINAL, OVERWRITTEN, REPAIRED, OperationState
+from portal import audit
+
+S = OperationState
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A harmed row: `what` names it and the fix. `fix` returns False when the row changed meanwhile or cannot be fixed
+    now; None is for what a person has to decide."""
+
+    topic: str
+    what: str
+    fix: Callable[[datetime], bool] | None = None
+
+
+def find() -> Iterator[Finding]:
+    """Everything that `repair` would fix or list. Only reads."""
+    yield from _credentials()
+    yield from _unmarked_duplicates()
+    yield from _passed_over_sends()
+    yield from _false_reviews()
+    yield from _trimmed_names()
+
+
+# -- connections and accounts
+
+
+def _credentials() -> Iterator[Finding]:
+    seen: dict[str, Connection] = {
+        each.credential_hash: each for each in Connection.objects.filter(credential_hash__isnull=False)
+        if each.credential_hash
+    }  # fmt: skip
+    for connection, hashed in credentials.without_hash():
+        if other := seen.get(hashed):
+            yield Finding(
+                "credential",
+                f"{connection.name} has the same credential as {other.name}: merge its duplicates, then pause it",
+            )
+            continue
+        seen[hashed] = connection
+        yield Finding("credential", f"{connection.name}: store its credential's hash", partial(_store_hash, connection))
+
+
+def _store_hash(connection: Connection, now: datetime) -> bool:
+    credentials.fill_hashes()
+    return Connection.objects.filter(pk=connection.pk, credential_hash__isnull=False).exists()
+
+
+def _unmarked_duplicates() -> Iterator[Finding]:
+    for kept, others in duplicates.unmarked():
+        for account in others:
+            yield Finding(
+                "duplicate",
+                f"account {account.provider_id} of {account}: mark it as a duplicate of that of {kept}",
+                partial(_mark, account, kept),
+            )
+
+
+def _mark(account: Account, kept: Account, now: datetime) -> bool:
+    return duplicates.mark(account=account, kept=kept, now=now)
+
+
+# -- operations
+
+
+def passed_over() -> QuerySet[Operation]:
+    """Operations that left `sending` without a step: a second claim overwrote the row, and what the send did is not
+    known."""
+    unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=engine.UNCERTAIN)
+    return (
+        Operation.objects.filter(Exists(unsure), state__in=OVERWRITTEN)
+        .annotate(
+            began=Count("steps", filter=Q(steps__after=S.SENDING)),
+            ended=Count("steps", filter=Q(steps__before=S.SENDING)),
+        )
+        .filter(began__gt=F("ended"))
+        .select_related("account__customer", "connection")
+        .order_by("pk")
+    )
+
+
+def _passed_over_sends() -> Iterator[Finding]:
+    for operation in passed_over():
+        yield Finding(
+            "send",
+            f"{operation.code} is {operation.state} and was sent without an answer: look for its outcome",
+            partial(_look_for, operation),
+        )
+
+
+def _look_for(operation: Operation, now: datetime) -> bool:
+    """An operation that had ended is looked for and, where it was not applied, ends as failed: it is not sent again."""
+    before, had_ended = operation.state, operation.state in FINAL
+    note = f"{REPAIRED}it was sent and the answer was passed over, so its outcome is looked for."
+    try:
+        with transaction.atomic():
+            engine.reopen_as_unknown(operation, now=now, note=note, error_kind="rejected" if had_ended else "unknown")
+            _audit(operation, before, S.UNKNOWN, note)
+            poke(PERFORM, operation.pk)
+    except (engine.LostLease, IntegrityError):  # moved meanwhile, or another operation of its lane is busy
+        return False
+    return True
+
+
+def false_reviews() -> QuerySet[Operation]:
+    """Operations that were given to a person because three workers claimed them and none sent anything."""
+    sent = Attempt.objects.filter(operation=OuterRef("pk")).exclude(outcome=Attempt.Outcome.NOT_SENT)
+    return (
+        Operation.objects.filter(
+            ~Exists(sent), state=S.NEEDS_ATTENTION, error_kind="poison", summary=engine.POISONED
+        )
+        .select_related("account__customer", "connection")
+        .order_by("pk")
+    )  # fmt: skip
+
+
+def _false_reviews() -> Iterator[Finding]:
+    for operation in false_reviews():
+        yield Finding(
+            "review", f"{operation.code} needs review and was never sent: queue it again", partial(_queue, operation)
+        )
+
+
+def _queue(operation: Operation, now: datetime) -> bool:
+    before = operation.state
+    note = f"{REPAIRED}it was never sent, so it is queued again."
+    try:
+        with transaction.atomic():
+            engine.take_over(operation)
+            engine.move(operation, S.QUEUED, now=now, summary=note, not_before=now, lane="", error_kind="")
+            _audit(operation, before, S.QUEUED, note)
+            poke(PERFORM, operation.pk)
+    except engine.LostLease:
+        return False
+    return True
+
+
+def _audit(operation: Operation, before: str, after: str, note: str) -> None:
+    audit.record(
+        actor=None, verb="operation.repaired", obj=operation, customer=operation.account.customer,
+        account=operation.account, before={"state": before}, after={"state": after}, reason=note,
+    )  # fmt: skip
+
+
+# -- names of offerings
+
+
+def _trimmed_names() -> Iterator[Finding]:
+    """Names that lost spaces at their ends on the way from the provider. What is sold under such a name today is in the
+    catalog as the provider spells it."""
+    spelled: dict[int, dict[str, list[str]]] = {}
+    for connection_id, name in Offering.objects.filter(gone_at=None).values_list("connection_id", "name"):
+        spelled.setdefault(connection_id, {}).setdefault(name.strip(), []).append(name)
+    for connection_id, names in spelled.items():
+        odd = {short: full for short, full in names.items() if full != [short]}
+        if odd:
+            yield from _of_connection(connection_id, odd)
+
+
+def _of_connection(connection_id: int, odd: dict[str, list[str]]) -> Iterator[Finding]:
+    accounts = Account.objects.filter(connection=connection_id, duplicate_of=None).order_by("pk")
+    for account in accounts.select_related("customer", "connection").iterator(chunk_size=500):
+        held = {str(row["name"]) for row in account.desired_offerings}
+        wrong = {name: odd[name] for name in sorted(held & odd.keys()) if name not in odd[name]}
+        doubtful = [name for name in sorted(held & odd.keys()) if name in odd[name] or len(odd[name]) > 1]
+        if doubtful:
+            yield Finding("name", f"{account}: {', '.join(map(repr, doubtful))} fits several names in the catalog")
+        restored = {name: full[0] for name, full in wrong.items() if len(full) == 1}
+        if restored:
+            what = ", ".join(f"{name!r} becomes {full!r}" for name, full in restored.items())
+            yield Finding("name", f"{account}: {what}", partial(_restore_names, account, restored))
+
+
+def _restore_names(account: Account, restored: dict[str, str], now: datetime) -> bool:
+    before = account.desired_offerings
+    named = [row | {"name": restored.get(row["name"], row["name"])} for row in before]
+    after = as_rows(as_offerings(named))
+    with transaction.atomic():
+        changed = Account.objects.filter(pk=account.pk, version=account.version).update(
+            desired_offerings=after,
+            version=F("version") + 1,
+            changed_at=now,
+            changed_what=_("Offering names restored"),
+        )
+        if changed:
+            audit.record(
+                actor=None, verb="account.names_restored", obj=account, customer=account.customer, account=account,
+                before={"offerings": before}, after={"offerings": after},
+            )  # fmt: skip
+    return bool(changed)

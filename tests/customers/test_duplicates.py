@@ -1,0 +1,326 @@
+"""Two accounts for one account at a provider: the database refuses them, and those from before are kept apart."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.http import QueryDict
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from billing import runs
+from billing.models import SyncItem
+from billing.queries.filters import read_filters
+from billing.queries.report import usage_report
+from customers import adopting, connecting, deciding, drift, duplicates, estate, invariants, observations, operations
+from customers.duplicates import UnableToMerge
+from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
+from customers.operations import UnableToAsk
+from portal.access.models import User
+from portal.audit.models import AuditEvent
+from tests.customers.conftest import Desk
+from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+
+
+@pytest.fixture
+def person() -> User:
+    return UserFactory(role="customer_success")
+
+
+@pytest.fixture
+def twins() -> tuple[Account, Account]:
+    """The account that keeps the ID, and its duplicate, as the migration leaves them."""
+    kept: Account = AccountFactory(customer__company_name="Northwind")
+    twin: Account = AccountFactory(customer__company_name="Southwind")
+    kind = {"duplicate_of": kept, "provider_id": kept.provider_id, **duplicates.WITHOUT_USAGE}
+    Account.objects.filter(pk=twin.pk).update(**kind)
+    twin.refresh_from_db()
+    return kept, twin
+
+
+def kind_of(account: Account) -> str:
+    return Account.objects.values_list("provider_kind", flat=True).get(pk=account.pk)
+
+
+class TestTheTrigger:
+    def test_insert_update_and_the_connections_own_kind(self) -> None:
+        account = AccountFactory(connection=ConnectionFactory(kind="sendgrid"))
+        assert kind_of(account) == "sendgrid"
+        other = ConnectionFactory(kind="ahasend")
+        Account.objects.filter(pk=account.pk).update(connection=other)
+        assert kind_of(account) == "ahasend"
+        Account.objects.filter(pk=account.pk).update(provider_kind="something")
+        assert kind_of(account) == "ahasend", "nobody sets it by hand"
+        Connection.objects.filter(pk=other.pk).update(kind="sendgrid")
+        assert kind_of(account) == "sendgrid"
+
+    def test_many_at_once(self) -> None:
+        at, of = ConnectionFactory(), CustomerFactory()
+        Account.objects.bulk_create(
+            Account(connection=at, customer=of, provider_id=f"sg{n}", email="a@b.example", changed_at=NOW)
+            for n in range(3)
+        )
+        assert set(Account.objects.values_list("provider_kind", flat=True)) == {"sendgrid"}
+
+    def test_the_database_has_it_after_every_migration(self) -> None:
+        """On SQLite a migration that builds the table anew would drop it."""
+        catalog = (
+            "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            if connection.vendor == "sqlite"
+            else "SELECT tgname FROM pg_trigger"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(catalog)
+            names = {name for (name,) in cursor.fetchall()}
+        expected = {"customers_account_kind_insert", "customers_account_kind_update", "customers_connection_kind"}
+        assert (expected if connection.vendor == "sqlite" else {"customers_account_kind"}) <= names
+
+
+class TestTheDatabase:
+    def test_one_id_on_two_connections_of_a_kind_is_refused(self) -> None:
+        first = AccountFactory()
+        with pytest.raises(IntegrityError), transaction.atomic():
+            AccountFactory(provider_id=first.provider_id)
+
+    def test_two_providers_may_use_the_same_id(self) -> None:
+        AccountFactory(provider_id=AccountFactory().provider_id, connection=ConnectionFactory(kind="ahasend"))
+
+    def test_only_a_duplicate_can_be_merged(self, twins: tuple[Account, Account]) -> None:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Account.objects.filter(pk=twins[0].pk).update(merged_at=NOW)
+
+
+class TestADuplicateIsReadOnly:
+    @pytest.mark.parametrize("kind", ["suspend", "delete"])
+    def test_nothing_can_be_requested(self, kind: str, twins: tuple[Account, Account], person: User) -> None:
+        ask = getattr(operations, f"ask_{kind}")
+        with pytest.raises(UnableToAsk, match=r"Northwind has the same account.*read-only"):
+            ask(actor=person, account=twins[1], reason="Test.", client_token="token-of-a-test", now=NOW)
+        assert not Operation.objects.exists()
+
+    def test_what_was_requested_before_is_not_sent(self, desk: Desk) -> None:
+        account = desk.created()
+        operation = desk.ask("suspend", account)
+        keeps = AccountFactory(customer__company_name="Northwind")
+        Account.objects.filter(pk=account.pk).update(duplicate_of=keeps)
+        operation = desk.perform(operation)
+        assert (operation.state, operation.error_kind) == ("failed", "duplicate")
+        assert not operation.attempts.exists()
+
+    def test_it_is_not_read_and_not_compared(self, twins: tuple[Account, Account]) -> None:
+        Account.objects.update(state="active", desired_state="stopped_by_us", state_read_at=None)
+        assert list(observations.accounts_to_read(now=NOW)) == [twins[0]]
+        assert list(drift.drifting(Account.objects.all())) == [twins[0]]
+
+    def test_its_page_says_so_and_offers_nothing(
+        self, client: Client, twins: tuple[Account, Account], person: User
+    ) -> None:
+        client.force_login(person)
+        page = client.get(reverse("customers:account", args=[twins[1].public_id]))
+        assert "This account is a duplicate." in page.content.decode()
+        assert not any(page.context["found"].may.values())
+
+    def test_the_same_account_at_the_second_connection_is_not_unlinked(self, twins: tuple[Account, Account]) -> None:
+        other = ConnectionFactory()
+        seen = {"last_seen_at": NOW, "first_seen_at": NOW}
+        Sighting.objects.create(connection=other, provider_id=twins[0].provider_id, **seen)
+        assert not Sighting.objects.orphans().exists()
+
+
+class TestUsage:
+    def test_it_is_left_out_of_a_run(self, twins: tuple[Account, Account]) -> None:
+        kept, twin = twins
+        Account.objects.filter(pk=twin.pk).update(connection=ConnectionFactory())
+        third = AccountFactory(connection=Account.objects.get(pk=twin.pk).connection)
+        run, _new = runs.start_run(
+            connection=third.connection, kind="asked", slot="one", now=NOW, until=NOW + timedelta(hours=1)
+        )
+        assert list(SyncItem.objects.filter(run=run).values_list("account_id", flat=True)) == [third.pk]
+        assert run.total == 1
+        assert kept.pk not in SyncItem.objects.values_list("account_id", flat=True)
+
+    def test_it_is_left_out_of_the_report(self, twins: tuple[Account, Account]) -> None:
+        Account.objects.update(created_at=NOW - timedelta(days=60))
+        filters = read_filters(QueryDict(), today=NOW.date(), with_cost=True)
+        report = usage_report(filters, now=NOW)
+        assert [row.provider_id for row in report.rows] == [twins[0].provider_id]
+        assert report.coverage.rows == 1
+        assert max(month.missing for month in report.chart.months) <= 1
+
+
+class TestAViolationEndsInReview:
+    """A create, a link and an import meet an ID that another account has."""
+
+    def _take(self, desk: Desk, provider_id: str) -> Account:
+        return AccountFactory(provider_id=provider_id, customer__company_name="Southwind")
+
+    def test_the_answer_of_a_create(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        operation = desk.ask_create()
+        before = {each["id"] for each in desk.sandbox.admin.accounts()}
+        # Between the provider's answer and its record somebody imports the account on another connection.
+        from customers import provisioning  # noqa: PLC0415
+
+        def at(point: str) -> None:
+            if point == "after_answer":
+                made = {each["id"] for each in desk.sandbox.admin.accounts()} - before
+                self._take(desk, made.pop())
+
+        monkeypatch.setattr(provisioning, "crash_point", at)
+        operation = desk.perform(operation)
+        assert (operation.state, operation.error_kind) == ("needs_attention", "account_taken")
+        assert "already belongs to Southwind" in operation.summary
+        attempt = operation.attempts.get()
+        assert attempt.outcome == Attempt.Outcome.APPLIED
+        assert attempt.result["account_id"] in operation.summary
+        assert operation.account.provider_id is None
+        states = list(operation.steps.values_list("before", "after"))
+        assert states[-2:] == [("sending", "unknown"), ("unknown", "needs_attention")]
+        assert AuditEvent.objects.filter(verb="operation.needs_attention", object_id=operation.public_id).exists()
+
+        deciding.decide_not_created(actor=desk.person, operation=operation, reason="Test.", send_again=True, now=NOW)
+        monkeypatch.undo()
+        assert desk.drain(operation).state == "needs_attention"
+        assert len(desk.sandbox.admin.accounts()) == len(before) + 1, "nothing was sent a second time"
+
+    def test_an_unknown_create_that_is_found(self, desk: Desk) -> None:
+        desk.sandbox.admin.arm("create-then-504", "create")
+        operation = desk.perform(desk.ask_create())
+        assert operation.state == "unknown"
+        made = desk.sandbox.admin.accounts()[-1]["id"]
+        self._take(desk, made)
+        operation = desk.drain(operation)
+        assert (operation.state, operation.error_kind) == ("needs_attention", "account_taken"), operation.summary
+        assert desk.account(operation).provider_id is None
+        assert len(desk.sandbox.admin.accounts()) == 1, "nothing was sent a second time"
+
+    def test_an_open_create_keeps_its_account_from_an_import_on_another_connection(self, desk: Desk) -> None:
+        desk.sandbox.admin.arm("create-then-504", "create")
+        desk.perform(desk.ask_create("a@northwind.example"))
+        made = desk.sandbox.admin.accounts()[-1]["id"]
+        key = desk.sandbox.admin.add_key(organisation="reseller-global")
+        facts = {"name": "The same reseller", "kind": "sendgrid", "base_url": desk.sandbox.base_url}
+        second = connecting.add_connection(actor=None, facts=facts, api_key=key)
+        sighting = Sighting.objects.create(connection=second, provider_id=made, email="a@northwind.example")
+        with pytest.raises(UnableToAsk, match="may have made this account"):
+            adopting.adopt(
+                actor=desk.person, sighting=sighting, customer=desk.customer(), provider=desk.connect(second), now=NOW
+            )
+
+    def test_a_link_by_hand(self, desk: Desk) -> None:
+        desk.sandbox.admin.arm("create-then-504", "create")
+        operation = desk.perform(desk.ask_create())
+        made = desk.sandbox.admin.accounts()[-1]["id"]
+        self._take(desk, made)
+        with pytest.raises(UnableToAsk, match="belongs to Southwind"):
+            deciding.decide_link(
+                actor=desk.person, operation=operation, provider_id=made, reason="Test.", now=NOW,
+                provider=desk.connect(desk.connection),
+            )  # fmt: skip
+        operation.refresh_from_db()
+        assert operation.state == "unknown"
+
+    def test_an_import_and_a_single_link(self, desk: Desk) -> None:
+        made = desk.sandbox.admin.add_account(email="a@northwind.example")["id"]
+        sighting = Sighting.objects.create(
+            connection=desk.connection, provider_id=made, email="a@northwind.example", first_seen_at=NOW,
+            last_seen_at=NOW,
+        )  # fmt: skip
+        takeover = estate.propose(actor=desk.person, connection=desk.connection, listed=[], now=NOW)
+        item = takeover.items.get()
+        estate.choose(takeover=takeover, take=True, items=[item.pk])
+        estate.start(actor=desk.person, takeover=takeover, now=NOW)
+        self._take(desk, made)
+        estate.take_chunk(takeover.pk, connect=desk.connect)
+        item.refresh_from_db()
+        assert item.state == TakeoverItem.State.FAILED
+        assert "customer's already" in item.message
+        with pytest.raises(UnableToAsk, match="customer's already"):
+            adopting.adopt(
+                actor=desk.person, sighting=sighting, customer=desk.customer(), provider=desk.connect(desk.connection),
+                now=NOW,
+            )  # fmt: skip
+
+
+class TestMerge:
+    def merge(self, person: User, twin: Account, customer: Customer, reason: str = "They told us.") -> Account:
+        fresh = duplicates.unmerged().get(pk=twin.pk)
+        return duplicates.merge(actor=person, duplicate=fresh, customer=customer, reason=reason, now=NOW)
+
+    @pytest.mark.parametrize("moves", [False, True])
+    def test_the_chosen_customer_has_the_account(
+        self, moves: bool, twins: tuple[Account, Account], person: User
+    ) -> None:
+        kept, twin = twins
+        chosen, other = (twin.customer, kept.customer) if moves else (kept.customer, twin.customer)
+        assert self.merge(person, twin, chosen).pk == kept.pk
+        kept.refresh_from_db()
+        twin.refresh_from_db()
+        assert kept.customer == chosen
+        assert twin.merged_at == NOW
+        assert twin.duplicate_of == kept, "the row stays and points to the account"
+        event = AuditEvent.objects.get(verb="account.merged")
+        assert (event.reason, event.actor_id) == ("They told us.", person.pk)
+        assert AuditEvent.objects.filter(verb="account.moved").exists() == moves
+        other.refresh_from_db()
+        assert other.may_be_bare
+
+    def test_a_merged_duplicate_is_listed_nowhere_and_its_customer_is_still_found(
+        self, client: Client, twins: tuple[Account, Account], person: User
+    ) -> None:
+        kept, twin = twins
+        self.merge(person, twin, kept.customer)
+        client.force_login(person)
+        assert not duplicates.unmerged().exists()
+        for sort in ("", "?sort=name", "?sort=-name"):
+            page = client.get(reverse("customers:list") + sort)
+            rows = [(row.company, row.provider_id) for row in page.context["page"].object_list]
+            assert sorted(rows) == [("Northwind", kept.provider_id), ("Southwind", "")], sort
+        assert client.get(reverse("customers:account", args=[twin.public_id])).status_code == 200
+        rows = [each.rows for each in invariants.check(now=NOW) if each.code == "I1"]
+        assert rows == [[]]
+
+    def test_an_open_operation_comes_first(self, twins: tuple[Account, Account], person: User) -> None:
+        operation = OperationFactory(account=twins[1], requested_by=person)
+        with pytest.raises(UnableToMerge, match=f"{operation.code} is not finished"):
+            self.merge(person, twins[1], twins[0].customer)
+
+    def test_only_one_of_the_two_customers_and_with_a_reason(
+        self, twins: tuple[Account, Account], person: User
+    ) -> None:
+        with pytest.raises(UnableToMerge, match="one of the two"):
+            self.merge(person, twins[1], CustomerFactory())
+        with pytest.raises(UnableToMerge, match="reason"):
+            self.merge(person, twins[1], twins[0].customer, reason=" ")
+        with pytest.raises(UnableToMerge, match="role"):
+            self.merge(UserFactory(role="finance"), twins[1], twins[0].customer)
+
+    def test_two_people_at_once_merge_once(self, twins: tuple[Account, Account], person: User) -> None:
+        seen = duplicates.unmerged().get(pk=twins[1].pk)
+        self.merge(person, twins[1], twins[0].customer)
+        with pytest.raises(UnableToMerge, match="changed meanwhile"):
+            duplicates.merge(actor=person, duplicate=seen, customer=twins[1].customer, reason="Late.", now=NOW)
+        assert Account.objects.get(pk=twins[0].pk).customer == twins[0].customer
+
+    def test_the_pages(self, client: Client, twins: tuple[Account, Account], person: User) -> None:
+        client.force_login(person)
+        assert twins[1].provider_id in client.get(reverse("customers:duplicate-accounts")).content.decode()
+        url = reverse("customers:duplicate-merge", args=[twins[1].public_id])
+        given: dict[str, Any] = {"customer": str(twins[1].customer.public_id), "reason": "They told us."}
+        answer = client.post(url, given)
+        assert answer.status_code == 422, "not without the confirmation"
+        assert "confirmed" in answer.context["form"].errors
+        answer = client.post(url, given | {"confirmed": "on"})
+        assert answer.headers["Location"] == reverse("customers:account", args=[twins[0].public_id])
+        assert client.get(url).status_code == 404
+
+
+def test_the_integrity_check_reports_one_until_it_is_merged(twins: tuple[Account, Account]) -> None:
+    found = {each.code: each.rows for each in invariants.check(now=NOW)}
+    assert found["I1"] == [f"{twins[0].provider_id} at sendgrid: 2 accounts"]
