@@ -21,7 +21,7 @@ from customers.queries import operations as queries
 from customers.queries.together import Part, together
 from customers.queries.words import cap_text
 from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
-from customers.views.common import go_to, is_fragment, person, token_of
+from customers.views.common import go_to, is_fragment, person, say_repeated, token_of
 from portal.access.models import User
 from portal.access.permissions import allowed
 
@@ -91,6 +91,7 @@ def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     except UnableToAsk as refusal:
         messages.warning(request, str(refusal))
         return go_to(request, "customers:operation", operation.public_id)
+    say_repeated(request, again)
     return go_to(request, "customers:operation", again.public_id)
 
 
