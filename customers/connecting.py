@@ -80,16 +80,27 @@ def add_connection(
 
 
 def edit_connection(
-    *, actor: User, connection: Connection, facts: dict[str, Any], api_key: str = "", request: HttpRequest | None = None
+    *,
+    actor: User,
+    connection: Connection,
+    facts: dict[str, Any],
+    api_key: str = "",
+    v2_password: str = "",
+    request: HttpRequest | None = None,
 ) -> None:
-    """Change settings. A new address needs the key again: a stored key goes to no host it was not given for."""
+    """Change settings. A new address needs every secret again: a stored one goes to no host it was not given for. The
+    v2 password is removed where the v2 sign-in does not use it."""
     if "base_url" in facts:
         facts = facts | {"base_url": check_base_url(facts["base_url"])}
-        if facts["base_url"] != connection.base_url and not api_key:
-            raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
+    moves = facts.get("base_url", connection.base_url) != connection.base_url
+    if moves and not api_key:
+        raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
+    forgets = moves and bool(connection.v2_password_sealed) and not v2_password
+    if forgets and facts.get("v2_auth", connection.v2_auth) == Connection.V2Auth.PASSWORD:
+        raise UnableToConnect(_("A new address needs the v2 password again."), field="v2_password")
     before = {name: getattr(connection, name) for name in facts}
     changes = {name: value for name, value in facts.items() if before[name] != value}
-    if not changes and not api_key:
+    if not changes and not api_key and not v2_password:
         return
     if "account_id" in changes and connection.accounts.filter(provider_id__isnull=False).exists():
         raise UnableToConnect(
@@ -99,10 +110,17 @@ def edit_connection(
         setattr(connection, name, value)
     if "account_id" in changes:
         _check_account_id(connection)
-    columns = list(changes)
+    columns, told = list(changes), dict(changes)
     if api_key:
         connection.seal("api_key_sealed", api_key)
         columns += ["api_key_sealed", "api_key_last4"]
+    if v2_password or forgets:
+        connection.seal("v2_password_sealed", v2_password)
+        columns.append("v2_password_sealed")
+    if replaced := [name for name, given in (("API key", api_key), ("v2 sign-in", v2_password)) if given]:
+        told["replaced"] = replaced
+    if forgets:
+        told["removed"] = ["v2 sign-in"]
     try:
         with transaction.atomic():
             connection.revision += 1
@@ -113,7 +131,7 @@ def edit_connection(
                 obj=connection,
                 request=request,
                 before={name: before[name] for name in changes},
-                after=changes,
+                after=told,
             )
     except IntegrityError:
         raise UnableToConnect(_("Another connection has this name."), field="name") from None
