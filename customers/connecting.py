@@ -92,12 +92,7 @@ def edit_connection(
     v2 password is removed where the v2 sign-in does not use it."""
     if "base_url" in facts:
         facts = facts | {"base_url": check_base_url(facts["base_url"])}
-    moves = facts.get("base_url", connection.base_url) != connection.base_url
-    if moves and not api_key:
-        raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
-    forgets = moves and bool(connection.v2_password_sealed) and not v2_password
-    if forgets and facts.get("v2_auth", connection.v2_auth) == Connection.V2Auth.PASSWORD:
-        raise UnableToConnect(_("A new address needs the v2 password again."), field="v2_password")
+    forgets = _removes_v2_password(connection, facts, api_key=api_key, v2_password=v2_password)
     before = {name: getattr(connection, name) for name in facts}
     changes = {name: value for name, value in facts.items() if before[name] != value}
     if not changes and not api_key and not v2_password:
@@ -117,10 +112,8 @@ def edit_connection(
     if v2_password or forgets:
         connection.seal("v2_password_sealed", v2_password)
         columns.append("v2_password_sealed")
-    if replaced := [name for name, given in (("API key", api_key), ("v2 sign-in", v2_password)) if given]:
-        told["replaced"] = replaced
-    if forgets:
-        told["removed"] = ["v2 sign-in"]
+    told |= {"replaced": [name for name, given in (("API key", api_key), ("v2 sign-in", v2_password)) if given]}
+    told |= {"removed": ["v2 sign-in"] if forgets else []}
     try:
         with transaction.atomic():
             connection.revision += 1
@@ -131,10 +124,24 @@ def edit_connection(
                 obj=connection,
                 request=request,
                 before={name: before[name] for name in changes},
-                after=told,
+                after={name: value for name, value in told.items() if name in changes or value},
             )
     except IntegrityError:
         raise UnableToConnect(_("Another connection has this name."), field="name") from None
+
+
+def _removes_v2_password(connection: Connection, facts: dict[str, Any], *, api_key: str, v2_password: str) -> bool:
+    """Whether the stored v2 password ends with this edit. Raises `UnableToConnect` for a new address without the secrets
+    that are used there."""
+    if facts.get("base_url", connection.base_url) == connection.base_url:
+        return False
+    if not api_key:
+        raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
+    if v2_password or not connection.v2_password_sealed:
+        return False
+    if facts.get("v2_auth", connection.v2_auth) == Connection.V2Auth.PASSWORD:
+        raise UnableToConnect(_("A new address needs the v2 password again."), field="v2_password")
+    return True
 
 
 def _check_account_id(connection: Connection) -> None:
