@@ -131,7 +131,7 @@ def edit_connection(
 
 
 def _removes_v2_password(connection: Connection, facts: dict[str, Any], *, api_key: str, v2_password: str) -> bool:
-    """Whether the stored v2 password ends with this edit. Raises `UnableToConnect` for a new address without the secrets
+    """Whether this edit removes the stored v2 password. Raises `UnableToConnect` for a new address without the secrets
     that are used there."""
     if facts.get("base_url", connection.base_url) == connection.base_url:
         return False
