@@ -27,8 +27,8 @@ GUESSABLE = [
     "111111222222", "SendGrid2026!", "AdaLovelace2026", "ada.lovelace.1", "Northwind2026!!", "28.11.2026 xx",
 ]  # fmt: skip
 GOOD = [
-    "kq8#vZ1!mTn4", "harbour-lantern-orchard-2731", "a long test password", "Fahrrad Wolke Tinte Brot", "водопад-лампа-рысь",
-    "x" + string.ascii_letters[::3] * 9 + "7#",
+    "kq8#vZ1!mTn4", "harbour-lantern-orchard-2731", "a long test password", "Fahrrad Wolke Tinte Brot",
+    "водопад-лампа-рысь", "x" + string.ascii_letters[::3] * 9 + "7#",
 ]  # fmt: skip
 
 
