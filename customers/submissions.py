@@ -23,6 +23,7 @@ from portal.formats import at_text
 Result = TypeVar("Result", ChangeSet, Customer, Operation, Schedule)
 # Separates this use of the secret key from every other one.
 PURPOSE = "customers.submission"
+_EARLIER = "_earlier_submission"
 
 
 class _Encoder(DjangoJSONEncoder):
@@ -76,7 +77,8 @@ def submit_once(
     except IntegrityError:
         if earlier := Submission.objects.filter(**form).first():
             return _repeated(model, earlier, said)
-        if model is not Customer and (before := model.objects.filter(**form).first()):
+        rows: Any = model._default_manager
+        if hasattr(model, "client_token") and (before := rows.filter(**form).first()):
             raise already_submitted(before, submitted_at=before.created_at) from None
         raise UnableToAsk(_("Somebody requested the same at this moment. Check the account's operations.")) from None
     return made
@@ -84,7 +86,7 @@ def submit_once(
 
 def earlier_submission(made: models.Model) -> Submission | None:
     """The submission that led to `made` before; None when `made` is new."""
-    found: Submission | None = getattr(made, "_earlier_submission", None)
+    found: Submission | None = getattr(made, _EARLIER, None)
     return found
 
 
@@ -101,8 +103,8 @@ def _repeated(model: type[Result], earlier: Submission, said: str) -> Result:
     keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     if not any(constant_time_compare(earlier.digest, _digest(said, key)) for key in keys):
         raise AlreadySubmitted(earlier)
-    made = model.objects.get(public_id=earlier.result)
-    made._earlier_submission = earlier  # type: ignore[union-attr]
+    made = model._default_manager.get(public_id=str(earlier.result))
+    setattr(made, _EARLIER, earlier)
     return made
 
 

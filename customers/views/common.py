@@ -9,7 +9,7 @@ from typing import Any, cast
 from django import forms
 from django.contrib import messages
 from django.db import models
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import get_object_or_404, resolve_url
 from django.utils import timezone
 
@@ -70,8 +70,9 @@ def add_refusal(form: forms.Form, refusal: UnableToAsk, *, field: str = "") -> N
 def renew_token(form: forms.Form, refusal: Exception) -> None:
     """Give a form whose token was used before a new one, so that it can be submitted deliberately."""
     if isinstance(refusal, AlreadySubmitted):
-        form.data = form.data.copy()  # type: ignore[union-attr]
-        form.data[form.add_prefix("client_token")] = new_token()
+        sent = cast("QueryDict", form.data).copy()
+        sent[form.add_prefix("client_token")] = new_token()
+        form.data = sent
 
 
 def say_repeated(request: HttpRequest, made: models.Model, *, code: str = "") -> None:

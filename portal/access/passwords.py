@@ -16,14 +16,14 @@ from zxcvbn import zxcvbn
 FEWEST_GUESSES = 10**10
 # zxcvbn takes no more; what follows cannot make a password easier to guess.
 LONGEST_JUDGED = 72
-PRODUCT_WORDS = ("postkeeper", "portal", "reseller", "sendgrid", "twilio", "ahasend")
+PRODUCT_WORDS = ("postkeeper", "portal", "reseller")
 # zxcvbn keeps the words of the call in a module-wide table.
 _lock = Lock()
 
 
 class GuessablePasswordValidator:
     """Refuse what zxcvbn guesses soon: its lists of breached passwords, names and words, repeats, sequences, keyboard
-    patterns, dates, and the product, the host names and the person's name and email, also with other letters."""
+    patterns, dates, and the product, the host names (ours and the providers'), the person's name and email."""
 
     def validate(self, password: str, user: AbstractBaseUser | None = None) -> None:
         with _lock:
@@ -41,7 +41,7 @@ class GuessablePasswordValidator:
 
 def _context_words(user: AbstractBaseUser | None) -> list[str]:
     """Words an attacker tries first here, whole and in their parts."""
-    hosts = [urlsplit(settings.PORTAL_URL).hostname or "", *settings.ALLOWED_HOSTS]
+    hosts = [urlsplit(settings.PORTAL_URL).hostname or "", *settings.ALLOWED_HOSTS, *settings.PROVIDER_HOSTS]
     told = [*PRODUCT_WORDS, *hosts, *(str(getattr(user, name, "")) for name in ("name", "email"))]
     parts = [part for text in told for part in re.split(r"[\W_]+", text)]
     return [word for word in dict.fromkeys([*told, *parts]) if len(word) > 2]

@@ -61,7 +61,7 @@ def _restore_typed(request: HttpRequest) -> None:
     path, typed = request.session.get(_TYPED, ("", ""))
     if path == request.path:
         del request.session[_TYPED]
-        request.POST = QueryDict(typed)  # type: ignore[misc, assignment]
+        request.POST = QueryDict(typed)
         messages.info(request, _("Your password was checked. Submit the form again."))
 
 
