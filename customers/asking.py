@@ -1,16 +1,15 @@
-"""What every command is made of: who may, that it is asked once, that nothing speaks against it, and one row for it.
+"""What every command is made of: who may, that nothing speaks against it, and one row for it.
 
-Commands stand in `customers.operations`. Each is one transaction (desire, operation, audit) and a poke on commit.
+Commands stand in `customers.operations`. Each is one transaction (desire, operation, audit) and a poke on commit; that
+one form makes one request is the part of `customers.submissions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -48,14 +47,6 @@ class StaleVersion(UnableToAsk):
         self.current = current
 
 
-class AlreadyAsked(UnableToAsk):
-    """The same form arrived twice, the other one first. `operation` is what it made."""
-
-    def __init__(self, operation: Operation) -> None:
-        super().__init__(_("This form was sent already."))
-        self.operation = operation
-
-
 def permit(actor: User, connection: Connection, *kinds: OperationKind) -> None:
     """The person's role, and the rights of our own credential at the provider, as far as they are known."""
     for kind in kinds:
@@ -67,20 +58,6 @@ def permit(actor: User, connection: Connection, *kinds: OperationKind) -> None:
 def permit_role(actor: User, kind: OperationKind) -> None:
     if not actor.is_active or not allowed(actor.role, ROUTE_OF_KIND[kind], "POST"):
         raise UnableToAsk(_("Your role may not do this."))
-
-
-def once(actor: User, client_token: str, make: Callable[[], Operation]) -> Operation:
-    """Run `make` in a transaction unless this person's token made an operation before, or does so at this moment."""
-    asked = Operation.objects.filter(requested_by=actor, client_token=client_token)
-    if existing := asked.first():
-        return existing
-    try:
-        with transaction.atomic():
-            return make()
-    except IntegrityError:
-        if existing := asked.first():
-            return existing
-        raise UnableToAsk(_("Somebody asked the same at this moment. Look at the account's operations.")) from None
 
 
 def change(

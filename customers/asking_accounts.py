@@ -10,12 +10,13 @@ from django.db.models import F, Q
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.asking import AlreadyAsked, UnableToAsk, once, permit, queue
+from customers.asking import UnableToAsk, permit, queue
 from customers.asking_keys import follow_with_key, refuse_key
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState, as_rows
 from customers.models.operation import never_made
 from customers.states import FINAL, OperationKind
+from customers.submissions import submit_once
 from portal.access.models import User
 from portal.email_addresses import domain_key, mailbox_key
 from portal.providers import AccountSettings, NewKey, Offering, Profile
@@ -45,11 +46,11 @@ def ask_create(
     first_key: FirstKey | None = None,
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
+    same_form: dict[str, Any] | None = None,
 ) -> Operation:
     """Ask for a new (paid) account: with offerings or with settings, as the connection's capabilities say.
 
-    `first_key` is an operation of its own that follows this one. Raises `AlreadyAsked` when the token made an account
-    for another customer row.
+    `first_key` is an operation of its own that follows this one. `same_form`: what else the form said.
     """
     permit(actor, connection, K.CREATE, *([K.KEY_CREATE] if first_key else []))
     settings = _clean(settings)
@@ -93,10 +94,24 @@ def ask_create(
             follow_with_key(operation, first_key.new, keep=first_key.keep, now=now, request=request)
         return operation
 
-    operation = once(actor, client_token, make)
-    if operation.account.customer_id != customer.pk:
-        raise AlreadyAsked(operation)
-    return operation
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.CREATE,
+        target=[customer, connection],
+        content={
+            "profile": profile,
+            "offerings": offerings,
+            "is_test": is_test,
+            "settings": settings,
+            "first_key": first_key,
+            "retry_of": retry_of,
+            "same_form": same_form,
+        },
+        now=now,
+        make=make,
+    )
 
 
 def identity_of(settings: AccountSettings) -> str:

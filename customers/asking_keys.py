@@ -10,10 +10,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers import secrets
-from customers.asking import UnableToAsk, add, need_reason, once, permit, queue, token_of_follower
+from customers.asking import UnableToAsk, add, need_reason, permit, queue, token_of_follower
 from customers.models import Account, AccountKey, Connection, Operation, SendingDomain
 from customers.models.account import AccountState
 from customers.states import OperationKind
+from customers.submissions import submit_once
 from portal.access.models import User
 from portal.providers import NewKey
 
@@ -70,7 +71,16 @@ def ask_key_create(
             )
         return operation
 
-    return once(actor, client_token, make)
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.KEY_CREATE,
+        target=account,
+        content={"new": new, "keep": keep, "replaces": replaces, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
 
 
 def ask_key_update(
@@ -94,10 +104,15 @@ def ask_key_update(
     if changes.keys() - {"label", "scopes", "ip_allow_list"}:
         raise TypeError(f"not a part of a key: {sorted(changes)}")
     changes = {name: list(value) if isinstance(value, list | tuple) else value for name, value in changes.items()}
-    return once(
-        actor,
-        client_token,
-        lambda: add(
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.KEY_UPDATE,
+        target=account,
+        content={"key": key_id, "changes": changes, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=lambda: add(
             K.KEY_UPDATE,
             account,
             payload={"key_id": key_id, "label": key.label, "changes": changes},
@@ -128,10 +143,15 @@ def ask_key_delete(
     permit(actor, account.connection, K.KEY_DELETE)
     need_reason(account.connection, reason)
     key = _key(account, key_id)
-    return once(
-        actor,
-        client_token,
-        lambda: add(
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.KEY_DELETE,
+        target=account,
+        content={"key": key_id, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=lambda: add(
             K.KEY_DELETE,
             account,
             payload={"key_id": key_id, "label": key.label},
@@ -182,7 +202,16 @@ def ask_domain(
             verb="domain.add_asked",
         )
 
-    return once(actor, client_token, make)
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.DOMAIN_ADD,
+        target=account,
+        content={"domain": name, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
 
 
 def ask_test_message(
@@ -227,7 +256,16 @@ def ask_test_message(
             verb="message.test_asked",
         )
 
-    return once(actor, client_token, make)
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.TEST_MESSAGE,
+        target=account,
+        content={"sender": sender, "recipient": recipient, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
 
 
 def follow_with_key(

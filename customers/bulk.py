@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -26,6 +26,7 @@ from customers.operations import UnableToAsk
 from customers.operations import cancel as cancel_operation
 from customers.poke import poke
 from customers.states import ROUTE_OF_KIND
+from customers.submissions import submit_once
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed, roles_of
@@ -84,7 +85,7 @@ def plan(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> ChangeSet:
-    """One row for each account with what would become of it. Nothing is asked of anybody yet. The same token again
+    """One row for each account with what would become of it. Nothing is asked of anybody yet. The same form again
     gives the same set. Raises `UnableToAsk`."""
     permit(actor, kind)
     if not reason.strip():
@@ -94,24 +95,22 @@ def plan(
         raise UnableToAsk(_("Choose between 1 and %(most)d accounts.") % {"most": MOST})
     if kind == ChangeSet.Kind.DELETE and len(chosen) > 1:
         raise UnableToAsk(_("Accounts are deleted one at a time."))
-    asked = ChangeSet.objects.filter(requested_by=actor, client_token=client_token)
-    if existing := asked.first():
-        return existing
-    try:
-        with transaction.atomic():
-            made = ChangeSet.objects.create(
-                kind=kind, wanted=wanted, reason=reason.strip(), requested_by=actor, client_token=client_token,
-                created_at=now, not_before=now,
-            )  # fmt: skip
-            _write_rows(made, chosen, now)
-            ready = made.items.filter(state=I.READY).count()
-            told = {"what": kind, **wanted, "accounts": ready, "left": len(chosen) - ready}
-            audit.record(actor=actor, verb="bulk.planned", obj=made, after=told, reason=made.reason, request=request)
-    except IntegrityError:
-        if existing := asked.first():
-            return existing
-        raise
-    return made
+
+    def make() -> ChangeSet:
+        made = ChangeSet.objects.create(
+            kind=kind, wanted=wanted, reason=reason.strip(), requested_by=actor, client_token=client_token,
+            created_at=now, not_before=now,
+        )  # fmt: skip
+        _write_rows(made, chosen, now)
+        ready = made.items.filter(state=I.READY).count()
+        told = {"what": kind, **wanted, "accounts": ready, "left": len(chosen) - ready}
+        audit.record(actor=actor, verb="bulk.planned", obj=made, after=told, reason=made.reason, request=request)
+        return made
+
+    return submit_once(
+        ChangeSet, actor=actor, client_token=client_token, kind=f"bulk.{kind}", target=sorted(chosen),
+        content={"wanted": wanted, "reason": reason}, now=now, make=make,
+    )  # fmt: skip
 
 
 def _write_rows(made: ChangeSet, account_ids: Iterable[int], now: datetime) -> None:
@@ -267,6 +266,8 @@ def ask_delete_of(*, actor: User, account: Account, without_reading: bool = Fals
         actor=actor, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk],
         wanted={"without_reading": without_reading}, **asked,
     )  # fmt: skip
-    if made.state == S.PLANNED and (item := made.items.filter(state=I.ASIDE).first()):
+    if made.state != S.PLANNED:
+        return made
+    if item := made.items.filter(state=I.ASIDE).first():
         raise UnableToAsk(item.note)
     return submit(actor=actor, change_set=made, now=asked["now"], request=asked.get("request"))

@@ -87,16 +87,22 @@ def add_connection(
 
 
 def edit_connection(
-    *, actor: User, connection: Connection, facts: dict[str, Any], api_key: str = "", request: HttpRequest | None = None
+    *,
+    actor: User,
+    connection: Connection,
+    facts: dict[str, Any],
+    api_key: str = "",
+    v2_password: str = "",
+    request: HttpRequest | None = None,
 ) -> None:
-    """Change settings. A new address needs the key again: a stored key goes to no host it was not given for."""
+    """Change settings. A new address needs every secret again: a stored one goes to no host it was not given for. The
+    v2 password is removed where the v2 sign-in does not use it."""
     if "base_url" in facts:
         facts = facts | {"base_url": check_base_url(facts["base_url"])}
-        if facts["base_url"] != connection.base_url and not api_key:
-            raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
+    forgets = _removes_v2_password(connection, facts, api_key=api_key, v2_password=v2_password)
     before = {name: getattr(connection, name) for name in facts}
     changes = {name: value for name, value in facts.items() if before[name] != value}
-    if not changes and not api_key:
+    if not changes and not api_key and not v2_password:
         return
     if "account_id" in changes and connection.accounts.filter(provider_id__isnull=False).exists():
         raise UnableToConnect(
@@ -106,12 +112,17 @@ def edit_connection(
         setattr(connection, name, value)
     if "account_id" in changes:
         _check_account_id(connection)
-    columns = list(changes)
+    columns, told = list(changes), dict(changes)
     if api_key:
         connection.seal("api_key_sealed", api_key)
         columns += ["api_key_sealed", "api_key_last4"]
     if api_key or "account_id" in changes:
         columns += _check_credential(connection, api_key or connection.open("api_key_sealed"))
+    if v2_password or forgets:
+        connection.seal("v2_password_sealed", v2_password)
+        columns.append("v2_password_sealed")
+    told |= {"replaced": [name for name, given in (("API key", api_key), ("v2 sign-in", v2_password)) if given]}
+    told |= {"removed": ["v2 sign-in"] if forgets else []}
     try:
         with transaction.atomic():
             connection.revision += 1
@@ -122,7 +133,7 @@ def edit_connection(
                 obj=connection,
                 request=request,
                 before={name: before[name] for name in changes},
-                after=changes,
+                after={name: value for name, value in told.items() if name in changes or value},
             )
     except IntegrityError:
         raise _taken(connection) from None
@@ -145,6 +156,20 @@ def _taken(connection: Connection) -> UnableToConnect:
     return UnableToConnect(
         _("Another connection with this credential was added just now. Use that one."), field="api_key"
     )
+
+
+def _removes_v2_password(connection: Connection, facts: dict[str, Any], *, api_key: str, v2_password: str) -> bool:
+    """Whether this edit removes the stored v2 password. Raises `UnableToConnect` for a new address without the secrets
+    that are used there."""
+    if facts.get("base_url", connection.base_url) == connection.base_url:
+        return False
+    if not api_key:
+        raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
+    if v2_password or not connection.v2_password_sealed:
+        return False
+    if facts.get("v2_auth", connection.v2_auth) == Connection.V2Auth.PASSWORD:
+        raise UnableToConnect(_("A new address needs the v2 password again."), field="v2_password")
+    return True
 
 
 def _check_account_id(connection: Connection) -> None:

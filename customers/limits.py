@@ -83,6 +83,7 @@ class Shared:
             socket_connect_timeout=REDIS_SECONDS,
             socket_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            **(settings.REDIS_TLS if url.startswith("rediss://") else {}),
         )
         self._take, self._hold = self._redis.register_script(_TAKE), self._redis.register_script(_HOLD)
         self._alone = Memory()

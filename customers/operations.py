@@ -1,8 +1,8 @@
 """Commands: what staff may ask of a provider. Each is one transaction (desire, operation, audit) and a poke on commit.
 
-Every refusal is an `UnableToAsk` whose text is a sentence for the person who asked. The same `client_token` asked twice
-by the same person is one operation: the first one is returned. What is common to all stands in `customers.asking`; the
-create and the commands about keys have files of their own and are named here for whoever asks.
+Every refusal is an `UnableToAsk` whose text is a sentence for the person who asked. The same form submitted twice by
+the same person is one operation: the first one is returned (`customers.submissions`). What is common to all stands in
+`customers.asking`; the create and the commands about keys have files of their own and are named here for whoever asks.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from django.utils.translation import gettext as _
 from customers import engine
 from customers.asking import (
     PERFORM,
-    AlreadyAsked,
     StaleVersion,
     UnableToAsk,
     change,
     need_reason,
-    once,
     permit,
     permit_role,
     tell,
@@ -33,12 +31,13 @@ from customers.asking_keys import ask_domain, ask_key_create, ask_key_delete, as
 from customers.models import Account, AccountKey, Operation
 from customers.models.account import as_rows
 from customers.states import OperationKind, OperationState
+from customers.submissions import AlreadySubmitted, submit_once
 from portal.access.models import User
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 
 __all__ = [
     "PERFORM",
-    "AlreadyAsked",
+    "AlreadySubmitted",
     "FirstKey",
     "StaleVersion",
     "UnableToAsk",
@@ -81,10 +80,15 @@ def ask_offerings(
     if as_rows(base) == as_rows(offerings):
         raise UnableToAsk(_("Nothing is different from the list the account has."))
     rows = as_rows(offerings)
-    return once(
-        actor,
-        client_token,
-        lambda: change(
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.OFFERINGS,
+        target=account,
+        content={"base": base, "offerings": offerings, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=lambda: change(
             K.OFFERINGS,
             account,
             desire={"desired_offerings": rows},
@@ -144,7 +148,16 @@ def ask_settings(
             retry_of=retry_of,
         )
 
-    return once(actor, client_token, make)
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=K.SETTINGS,
+        target=account,
+        content={"base": base, "changes": changes, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
 
 
 def ask_suspend(**asked: Any) -> Operation:
@@ -316,7 +329,16 @@ def _ask_state(
             retry_of=retry_of,
         )
 
-    return once(actor, client_token, make)
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=kind,
+        target=account,
+        content={"reason": reason, "payload": payload, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
 
 
 def _offerings(rows: list[dict[str, Any]]) -> list[Offering]:

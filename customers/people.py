@@ -14,10 +14,12 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from customers.asking import token_of_follower
 from customers.models import Account, Connection, Customer, Note, Operation
 from customers.models.account import AccountState
 from customers.models.operation import never_made
 from customers.operations import FirstKey, ask_create
+from customers.submissions import already_submitted, earlier_submission, submit_once
 from portal import audit
 from portal.access.models import User
 from portal.providers import AccountSettings, Offering, Profile
@@ -44,34 +46,34 @@ class UnableToChange(Exception):
 
 
 def public_id_of(*, actor: User, client_token: str) -> uuid.UUID:
-    """The id a create form's customer gets. The same form sent twice names the same customer, so it can exist once."""
+    """The id a create form's customer gets. The same form sent twice names the same customer."""
     return uuid.uuid5(actor.public_id, client_token)
 
 
 def create_customer(
     *, actor: User, facts: dict[str, Any], client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> Customer:
-    """Add a customer, or return the one this person's token added before (also when that happens at this moment)."""
-    public_id = public_id_of(actor=actor, client_token=client_token)
-    asked = Customer.objects.filter(public_id=public_id)
-    if existing := asked.first():
-        return existing
+    """Add a customer, or return the one this form added before (also when that happens at this moment)."""
+    return open_customer(actor=actor, facts=facts, account=None, client_token=client_token, now=now, request=request)[0]
+
+
+def _add_customer(public_id: uuid.UUID, facts: dict[str, Any], *, actor: User, request: HttpRequest | None) -> Customer:
     try:
         with transaction.atomic():
             customer = Customer.objects.create(public_id=public_id, **_known(facts))
-            audit.record(
-                actor=actor,
-                verb="customer.created",
-                obj=customer,
-                customer=customer,
-                after=_plain(customer, FACTS),
-                request=request,
-            )
-            return customer
     except IntegrityError:
-        if existing := asked.first():
-            return existing
+        if earlier := Customer.objects.filter(public_id=public_id).first():
+            raise already_submitted(earlier, submitted_at=earlier.created_at) from None
         raise _taken() from None
+    audit.record(
+        actor=actor,
+        verb="customer.created",
+        obj=customer,
+        customer=customer,
+        after=_plain(customer, FACTS),
+        request=request,
+    )
+    return customer
 
 
 @dataclass(frozen=True)
@@ -96,19 +98,31 @@ def open_customer(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> tuple[Customer, Operation | None]:
-    """Add a customer and ask for its first account, both or neither. The same token again gives the same two back.
+    """Add a customer and ask for its first account, both or neither. The same form again gives the same two back.
 
     Raises `UnableToChange` and `UnableToAsk`; then no customer is left behind.
     """
-    with transaction.atomic():
-        customer = create_customer(actor=actor, facts=facts, client_token=client_token, now=now, request=request)
-        if account is None:
-            return customer, None
-        operation = ask_create(
-            actor=actor, customer=customer, connection=account.connection, profile=account.profile,
-            offerings=account.offerings, is_test=account.is_test, settings=account.settings,
-            first_key=account.first_key, client_token=client_token, now=now, request=request,
-        )  # fmt: skip
+    public_id = public_id_of(actor=actor, client_token=client_token)
+    token_of_account = token_of_follower(client_token, "account")
+    operation: Operation | None = None
+
+    def make() -> Customer:
+        nonlocal operation
+        customer = _add_customer(public_id, facts, actor=actor, request=request)
+        if account:
+            operation = ask_create(
+                actor=actor, customer=customer, connection=account.connection, profile=account.profile,
+                offerings=account.offerings, is_test=account.is_test, settings=account.settings,
+                first_key=account.first_key, client_token=token_of_account, now=now, request=request,
+            )  # fmt: skip
+        return customer
+
+    customer = submit_once(
+        Customer, actor=actor, client_token=client_token, kind="customer", target=None,
+        content={"facts": facts, "account": account}, now=now, make=make,
+    )  # fmt: skip
+    if account and earlier_submission(customer):
+        operation = Operation.objects.get(requested_by=actor, client_token=token_of_account)
     return customer, operation
 
 
@@ -134,8 +148,9 @@ def add_account(
             actor=actor, customer=customer, connection=account.connection, profile=account.profile,
             offerings=account.offerings, is_test=account.is_test, settings=account.settings,
             first_key=account.first_key, client_token=client_token, now=now, request=request, retry_of=again,
+            same_form={"take_over": take_over},
         )  # fmt: skip
-        if take_over:
+        if take_over and not earlier_submission(operation):
             facts = {fact: value for part, fact in FACT_OF_PROFILE.items() if (value := getattr(account.profile, part))}
             edit_customer(actor=actor, customer=customer, facts=facts, now=now, request=request)
     return operation

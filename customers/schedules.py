@@ -21,6 +21,7 @@ from customers.models import Account, Schedule
 from customers.models.account import AccountState, as_rows
 from customers.operations import UnableToAsk
 from customers.states import OperationKind
+from customers.submissions import submit_once
 from portal import audit
 from portal.access.models import User
 from portal.providers import AccountState as TheirState
@@ -70,19 +71,23 @@ def ask(
 ) -> Schedule:
     """Put a change on the calendar; `due_at` None is the end of the account's cycle. Raises `UnableToAsk`.
 
-    The same `client_token` asked twice by the same person is one schedule: the first is returned."""
-    with transaction.atomic():
-        account = Account.objects.select_for_update(of=("self",)).select_related("connection", "customer").get(
+    The same form submitted twice by the same person is one schedule: the first is returned."""
+
+    def make() -> Schedule:
+        locked = Account.objects.select_for_update(of=("self",)).select_related("connection", "customer").get(
             pk=account.pk
         )  # fmt: skip
-        if existing := Schedule.objects.filter(requested_by=actor, client_token=client_token).first():
-            return existing
-        facts = _facts(actor, account, K(kind), due_at=due_at, reason=reason, offerings=offerings, now=now)
+        facts = _facts(actor, locked, K(kind), due_at=due_at, reason=reason, offerings=offerings, now=now)
         schedule = Schedule.objects.create(
-            account=account, kind=kind, client_token=client_token, created_at=now, requested_by=actor, **facts
+            account=locked, kind=kind, client_token=client_token, created_at=now, requested_by=actor, **facts
         )
         tell(schedule, "schedule.asked", actor=actor, after=_told(schedule), reason=reason, request=request)
-    return schedule
+        return schedule
+
+    return submit_once(
+        Schedule, actor=actor, client_token=client_token, kind=f"schedule.{kind}", target=account,
+        content={"due_at": due_at, "offerings": offerings, "reason": reason}, now=now, make=make,
+    )  # fmt: skip
 
 
 def edit(

@@ -101,6 +101,14 @@ def _month(month: int, language: str) -> str:
     return str(MONTHS_3[month]).title()
 
 
+def at_text(moment: datetime) -> str:
+    """When something happened, within a sentence: "at 14:21 UTC" today, else "on 18 Nov 2026 14:21 UTC"."""
+    local = _local(moment)
+    if local.date() == timezone.localdate():
+        return _("at %(time)s") % {"time": f"{clock_text(moment)} {zone_name(local)}"}
+    return _("on %(moment)s") % {"moment": moment_text(moment)}
+
+
 def clock_text(moment: datetime, *, seconds: bool = False) -> str:
     """The time of day, "14:21" or "14:21:40". Say the zone once beside the list these stand in."""
     local = _local(moment)

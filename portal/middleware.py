@@ -71,7 +71,7 @@ def request_id(get_response: GetResponse) -> GetResponse:
 
 
 def security_headers(get_response: GetResponse) -> GetResponse:
-    """Strict headers on everything but static files. No page is kept by a browser unless its view says so."""
+    """Set strict headers on every answer, static files included. Only what says how long it keeps is cached."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

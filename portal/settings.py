@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -73,15 +75,16 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "portal.middleware.request_id",
+    # Static files are answered by WhiteNoise: what sets a header stands before it.
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "portal.middleware.security_headers",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "portal.access.middleware.declared_permissions",
@@ -131,11 +134,32 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.str("REDIS_URL", default="")
 if PRODUCTION and not REDIS_URL:
     raise ImproperlyConfigured("REDIS_URL is not set. For example redis://:...@redis:6379/0.")
+# Who signed the certificate of a Redis at rediss://; the system's authorities where it is not set.
+REDIS_CA_FILE = env.str("REDIS_CA_FILE", default="")
+if REDIS_CA_FILE and not Path(REDIS_CA_FILE).is_file():
+    raise ImproperlyConfigured(f'REDIS_CA_FILE is "{REDIS_CA_FILE}", and there is no such file.')
+
+
+def redis_tls(name: str, url: str) -> dict[str, Any]:
+    """The TLS options of a Redis address. kombu would accept any certificate of a rediss:// server, and an option in
+    the address would win over these."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss"):
+        raise ImproperlyConfigured(f"{name} must begin with redis:// or rediss://.")
+    if loose := next((option for option, _ in parse_qsl(parts.query) if option.startswith("ssl_")), ""):
+        raise ImproperlyConfigured(f"{name} holds {loose}. Certificates are always checked; see REDIS_CA_FILE.")
+    if parts.scheme == "redis":
+        return {}
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, "ssl_ca_certs": REDIS_CA_FILE or None}
+
+
 _WORKER = env.bool("PORTAL_WORKER", default=False)
 # Without Redis every process keeps to its own part of a provider's pace: the one worker, and the pages beside it.
 PACE_PART = 0.8 if _WORKER else 0.2
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
+    REDIS_TLS: dict[str, Any] = redis_tls("REDIS_URL", REDIS_URL)
+    CELERY_BROKER_USE_SSL = REDIS_TLS or None
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "visibility_timeout": 900,
         "unacked_restore_interval": 15,
@@ -206,6 +230,7 @@ AUTH_PASSWORD_VALIDATORS = [
     },
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "portal.access.passwords.GuessablePasswordValidator"},
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
@@ -246,12 +271,13 @@ PROVIDER_HOSTS = ["api.sendgrid.com", "api.eu.sendgrid.com", "api.ahasend.com"]
 
 # --- Cache: sign-in throttling and short-lived reads; never a secret ------------------------------------
 if REDIS_URL:
+    CACHE_URL = env.str("CACHE_URL", default=REDIS_URL)
     CACHES: dict[str, Any] = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": env.str("CACHE_URL", default=REDIS_URL),
+            "LOCATION": CACHE_URL,
             "KEY_PREFIX": "portal",
-            "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
+            "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1, **redis_tls("CACHE_URL", CACHE_URL)},
         }
     }
 else:
@@ -289,6 +315,7 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_AUTOREFRESH = False
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # nothing of ours is read by another site's scripts
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 EMAIL_TIMEOUT = 10  # a mail server that hangs must not hold a web worker

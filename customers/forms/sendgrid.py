@@ -95,5 +95,5 @@ class SendGridConnectionForm(ConnectionForm):
 
     def __init__(self, *args: Any, connection: Connection | None = None, **kwargs: Any) -> None:
         super().__init__(*args, connection=connection, **kwargs)
-        if connection:  # it is replaced together with the key
+        if connection and not connection.v2_password_sealed:  # it is added together with a new key
             del self.fields["v2_password"]

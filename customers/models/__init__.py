@@ -9,6 +9,8 @@ from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
 from customers.models.schedule import Hold, Schedule
 from customers.models.sighting import Scan, Sighting
+from customers.models.sign_in import SignInRequest
+from customers.models.submission import Submission
 from customers.models.watch import Heartbeat, InvariantCheck
 
 __all__ = [
@@ -33,7 +35,9 @@ __all__ = [
     "Schedule",
     "SendingDomain",
     "Sighting",
+    "SignInRequest",
     "Step",
+    "Submission",
     "Takeover",
     "TakeoverItem",
 ]

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Concat, Lower
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 MOST_TAGS = 20
@@ -72,6 +73,9 @@ class Customer(models.Model):
 
     def __str__(self) -> str:
         return self.company_name
+
+    def get_absolute_url(self) -> str:
+        return reverse("customers:detail", args=[self.public_id])
 
 
 class Note(models.Model):

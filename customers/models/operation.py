@@ -8,6 +8,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.urls import reverse
 
 from customers.models.account import Account, AccountState
 from customers.models.connection import Connection
@@ -101,6 +102,9 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} {self.kind}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("customers:operation", args=[self.public_id])
 
     @property
     def code(self) -> str:

@@ -10,6 +10,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from customers.models.account import Account
@@ -117,3 +118,6 @@ class Schedule(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.account_id} at {self.due_at:%Y-%m-%d %H:%M} UTC"
+
+    def get_absolute_url(self) -> str:
+        return reverse("customers:account", args=[self.account.public_id])

@@ -27,7 +27,7 @@ from customers.queries.schedules import coming_for
 from customers.queries.timeline import timeline_of_account
 from customers.queries.together import together
 from customers.states import OperationKind, OperationState
-from customers.views.common import go_to, is_fragment, person
+from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User
 
@@ -149,7 +149,9 @@ def account_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             )  # fmt: skip
         except (UnableToAsk, UnableToChange) as refusal:
             refuse(asking.forms, refusal.field, str(refusal))
+            renew_token(asking.account, refusal)
         else:
+            say_repeated(request, operation)
             say_remarks(request, asking.part)
             return go_to(request, "customers:account", operation.account.public_id)
     part_alone = is_fragment(request) and asking.sent is None and request.method == "POST"

@@ -24,7 +24,17 @@ from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
 from customers.states import OperationKind, OperationState
-from customers.views.common import SeeOther, account_or_404, go_to, is_fragment, open_kind_of, open_operation_of, person
+from customers.views.common import (
+    SeeOther,
+    account_or_404,
+    add_refusal,
+    go_to,
+    is_fragment,
+    open_kind_of,
+    open_operation_of,
+    person,
+    say_repeated,
+)
 from portal.access.reauth import reauthenticated
 from portal.middleware import CONTENT_SECURITY_POLICY
 from portal.providers import AccountState, ProviderError
@@ -134,8 +144,9 @@ def _do(
                 client_token=form.cleaned_data["client_token"], request=request, **extra,
             )  # fmt: skip
         except UnableToAsk as refusal:
-            form.add_error("reason" if refusal.field == "reason" else None, str(refusal))
+            add_refusal(form, refusal)
         else:
+            say_repeated(request, asked)
             if waits_for_second:
                 return go_to(request, "customers:bulk", asked.public_id)
             return go_to(request, "customers:account", account.public_id)

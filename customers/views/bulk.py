@@ -21,7 +21,7 @@ from customers.operations import UnableToAsk
 from customers.queries import bulk as queries
 from customers.queries.filters import read_filters
 from customers.queries.listing import Lines
-from customers.views.common import go_to, is_fragment, person, token_of
+from customers.views.common import add_refusal, go_to, is_fragment, person, say_repeated, token_of
 from portal.access import reauth
 from portal.exports import csv_response
 
@@ -49,8 +49,9 @@ def bulk_new(request: HttpRequest) -> HttpResponse:
                 now=timezone.now(), request=request,
             )  # fmt: skip
         except UnableToAsk as refusal:
-            form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+            add_refusal(form, refusal)
         else:
+            say_repeated(request, made)
             return go_to(request, "customers:bulk", made.public_id)
     if not chosen:
         messages.warning(request, _("No account was chosen."))
@@ -126,6 +127,7 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 again = bulk.plan_again(
                     actor=who, change_set=change_set, client_token=token_of(request), now=now, request=request
                 )
+                say_repeated(request, again)
                 return go_to(request, "customers:bulk", again.public_id)
             case _:
                 raise Http404

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django import forms
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib import messages
+from django.db import models
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import get_object_or_404, resolve_url
 from django.utils import timezone
 
@@ -15,6 +17,7 @@ from customers.forms.offerings import new_token
 from customers.models import Account, Operation
 from customers.operations import UnableToAsk
 from customers.states import OPEN
+from customers.submissions import AlreadySubmitted, earlier_submission, repeated_text
 from portal.access.models import User
 
 
@@ -46,14 +49,36 @@ def open_operation_of(account: Account, **narrower: Any) -> Operation | None:
 def was_asked(request: HttpRequest, form: forms.Form, ask: Callable[..., Operation], **what: Any) -> bool:
     """Ask for an operation with what a valid form holds; a refusal becomes an error of the form."""
     try:
-        ask(
+        operation = ask(
             actor=person(request), client_token=form.cleaned_data["client_token"], now=timezone.now(), request=request,
             **what,
         )  # fmt: skip
     except UnableToAsk as refusal:
-        form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        add_refusal(form, refusal)
         return False
+    say_repeated(request, operation)
     return True
+
+
+def add_refusal(form: forms.Form, refusal: UnableToAsk, *, field: str = "") -> None:
+    """Show a refusal as an error of the form, at its own field or at `field`."""
+    field = field or refusal.field
+    form.add_error(field if field in form.fields else None, str(refusal))
+    renew_token(form, refusal)
+
+
+def renew_token(form: forms.Form, refusal: Exception) -> None:
+    """Give a form whose token was used before a new one, so that it can be submitted deliberately."""
+    if isinstance(refusal, AlreadySubmitted):
+        sent = cast("QueryDict", form.data).copy()
+        sent[form.add_prefix("client_token")] = new_token()
+        form.data = sent
+
+
+def say_repeated(request: HttpRequest, made: models.Model, *, code: str = "") -> None:
+    """Tell a person who sent the same form again that nothing new was requested. `code` stands for what was made."""
+    if earlier := earlier_submission(made):
+        messages.info(request, repeated_text(earlier, code=code))
 
 
 def token_of(request: HttpRequest) -> str:

@@ -85,6 +85,7 @@ def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
                 connection=connection,
                 facts=form.facts(),
                 api_key=form.cleaned_data["api_key"],
+                v2_password=form.cleaned_data.get("v2_password", ""),
                 request=request,
             )
         except UnableToConnect as refusal:

@@ -19,7 +19,8 @@ from customers.forms.offerings import new_token
 from customers.models import Sighting
 from customers.operations import UnableToAsk
 from customers.queries import drift as queries
-from customers.views.common import account_or_404, go_to, is_fragment, person
+from customers.submissions import earlier_submission
+from customers.views.common import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
 from portal.clock import database_now
 from portal.exports import csv_response
 from portal.vault import CannotOpen
@@ -70,7 +71,7 @@ def drift_act(request: HttpRequest, public_id: uuid.UUID, field: str) -> HttpRes
         try:
             _act(request, found, form.cleaned_data)
         except UnableToAsk as refusal:
-            form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+            add_refusal(form, refusal)
         else:
             return go_to(request, "customers:drift")
     context = {"form": form, "drift": found, "account": found.account, "here": request.get_full_path()}
@@ -84,7 +85,10 @@ def _act(request: HttpRequest, found: drift.Drift, said: dict[str, Any]) -> None
     }  # fmt: skip
     if said["choice"] == PUSH:
         operation = drift.push(client_token=said["client_token"], **common)
-        messages.success(request, _("Asked: %(kind)s.") % {"kind": operation.get_kind_display()})
+        if earlier_submission(operation):
+            say_repeated(request, operation)
+        else:
+            messages.success(request, _("Asked: %(kind)s.") % {"kind": operation.get_kind_display()})
     elif said["choice"] == ACCEPT:
         drift.accept(**common)
         messages.success(request, _("The provider's value is what we want now. Nothing was sent."))

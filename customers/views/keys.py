@@ -25,6 +25,7 @@ from customers.rights import missing_read, missing_scope, missing_text
 from customers.states import OperationKind
 from customers.views.accounts import account_head, running_card
 from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
+from portal.access.reauth import reauthenticated
 from portal.providers import NewKey, ProviderError
 from portal.vault import CannotOpen
 
@@ -59,6 +60,7 @@ def key_list(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
+@reauthenticated(minutes=10, keep_typed=True)
 def key_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     account = _with_keys_or_404(public_id)
     form = AskKeyForm(account.connection, request.POST or None, initial={"client_token": new_token()})
@@ -72,6 +74,7 @@ def key_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
+@reauthenticated(minutes=10, keep_typed=True)
 def key_edit(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
     """Sends only what differs from the key as it was last read."""
     account = _with_keys_or_404(public_id)
@@ -88,6 +91,7 @@ def key_edit(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpRes
 
 
 @require_http_methods(["GET", "POST"])
+@reauthenticated(minutes=10, keep_typed=True)
 def key_rotate(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
     """A new key like the old one; the old one goes when the new one exists, or when somebody deletes it."""
     account = _with_keys_or_404(public_id)
@@ -112,6 +116,7 @@ def key_rotate(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
 
 
 @require_http_methods(["GET", "POST"])
+@reauthenticated(minutes=10, keep_typed=True)
 def key_delete(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
     account = _with_keys_or_404(public_id)
     line = _line_or_404(request, account, key_id)

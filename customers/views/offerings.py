@@ -23,7 +23,16 @@ from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
 from customers.operations import StaleVersion, UnableToAsk, ask_offerings
 from customers.states import OperationState
-from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person
+from customers.views.common import (
+    account_or_404,
+    add_refusal,
+    go_to,
+    is_fragment,
+    open_kind_of,
+    person,
+    renew_token,
+    say_repeated,
+)
 from portal.asked import uuid_or_none
 from portal.providers import Offering, ProviderError
 from portal.vault import CannotOpen
@@ -117,7 +126,7 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
         return _page(request, account, form, change, reading=Reading(base, _read_at(change)), status=422)
     values = change.cleaned_data
     try:
-        ask_offerings(
+        operation = ask_offerings(
             actor=person(request), account=account, base=base, version=values["version"], offerings=form.chosen(),
             reason=values["reason"], client_token=values["client_token"], now=timezone.now(), request=request,
         )  # fmt: skip
@@ -127,8 +136,10 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
             request, current, _read(current), saw=base, wanted=form.chosen(), reason=values["reason"], status=409
         )
     except UnableToAsk as refusal:
-        form.add_error("package" if refusal.field == "package" else None, str(refusal))
+        add_refusal(form, refusal)
+        renew_token(change, refusal)
         return _page(request, account, form, change, reading=Reading(base, _read_at(change)), status=422)
+    say_repeated(request, operation)
     return go_to(request, "customers:account", account.public_id)
 
 

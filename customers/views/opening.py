@@ -25,7 +25,7 @@ from customers.people import NewAccount, UnableToChange, open_customer, public_i
 from customers.queries.customers import lookalikes
 from customers.rights import missing_scope, missing_text
 from customers.states import OperationKind
-from customers.views.common import go_to, is_fragment, person
+from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from portal.asked import line, uuid_or_none
 
 
@@ -77,7 +77,9 @@ def _add(request: HttpRequest) -> HttpResponse:
             )  # fmt: skip
         except (UnableToAsk, UnableToChange) as refusal:
             refuse(opening.forms, refusal.field, str(refusal))
+            renew_token(opening.account, refusal)
         else:
+            say_repeated(request, customer, code=operation.code if operation else "")
             if operation and opening.part:
                 say_remarks(request, opening.part)
                 return go_to(request, "customers:account", operation.account.public_id)

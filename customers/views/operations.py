@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
@@ -21,11 +22,13 @@ from customers.queries import operations as queries
 from customers.queries.together import Part, together
 from customers.queries.words import cap_text
 from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
-from customers.views.common import go_to, is_fragment, person, token_of
+from customers.views.common import go_to, is_fragment, person, say_repeated, token_of
+from portal.access import reauth
 from portal.access.models import User
 from portal.access.permissions import allowed
 
 S = OperationState
+OF_KEYS = (OperationKind.KEY_CREATE, OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
 
 
 @require_GET
@@ -81,8 +84,10 @@ def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 
 @require_POST
 def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Ask a failed operation again, as a new one."""
+    """Ask a failed operation again, as a new one. What is done to keys needs a recent password, as on their page."""
     operation = _operation_or_404(public_id)
+    if operation.kind in OF_KEYS and not reauth.recent_sign_in(request, 10):
+        return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
     try:
         again = operations.retry(
             actor=person(request), operation=operation, client_token=token_of(request), now=timezone.now(),
@@ -91,6 +96,7 @@ def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     except UnableToAsk as refusal:
         messages.warning(request, str(refusal))
         return go_to(request, "customers:operation", operation.public_id)
+    say_repeated(request, again)
     return go_to(request, "customers:operation", again.public_id)
 
 

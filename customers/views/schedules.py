@@ -19,7 +19,8 @@ from customers.forms.schedules import HoldForm, ReleaseForm, ScheduleForm, start
 from customers.models import Account, Hold, Schedule
 from customers.operations import UnableToAsk
 from customers.queries import schedules as queries
-from customers.views.common import account_or_404, go_to, is_fragment, person
+from customers.submissions import earlier_submission
+from customers.views.common import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
 from portal.formats import moment_text
 
 
@@ -133,11 +134,13 @@ def _page(request: HttpRequest, name: str, account: Account, form: django_forms.
 
 
 def _refuse(form: django_forms.Form, refusal: UnableToAsk) -> None:
-    field = {"until": "last_on"}.get(refusal.field, refusal.field)
-    form.add_error(field if field in form.fields else None, str(refusal))
+    add_refusal(form, refusal, field={"until": "last_on"}.get(refusal.field, ""))
 
 
 def _say(request: HttpRequest, schedule: Schedule) -> None:
+    if earlier_submission(schedule):
+        say_repeated(request, schedule)
+        return
     messages.success(request, _("On the calendar for %(when)s.") % {"when": moment_text(schedule.due_at)})
 
 

@@ -24,7 +24,16 @@ from customers.models.account import AccountState
 from customers.operations import StaleVersion, UnableToAsk, ask_settings
 from customers.queries.words import cap_text
 from customers.states import OperationKind, OperationState
-from customers.views.common import account_or_404, go_to, open_kind_of, open_operation_of, person
+from customers.views.common import (
+    account_or_404,
+    add_refusal,
+    go_to,
+    open_kind_of,
+    open_operation_of,
+    person,
+    renew_token,
+    say_repeated,
+)
 from portal.providers import AccountSettings, ProviderError
 from portal.vault import CannotOpen
 
@@ -83,7 +92,7 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
         return _page(request, account, form, change, reading, status=422)
     values, wanted = change.cleaned_data, form.settings
     try:
-        ask_settings(
+        operation = ask_settings(
             actor=person(request), account=account, base=asdict(base), version=values["version"],
             changes=_changes(base, wanted), reason=values["reason"], client_token=values["client_token"],
             now=timezone.now(), request=request,
@@ -94,8 +103,10 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
             request, current, _read(current), saw=base, wanted=wanted, reason=values["reason"], status=409
         )
     except UnableToAsk as refusal:
-        form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+        add_refusal(form, refusal)
+        renew_token(change, refusal)
         return _page(request, account, form, change, reading, status=422)
+    say_repeated(request, operation)
     for remark in form.remarks:
         messages.info(request, remark)
     return go_to(request, "customers:account", account.public_id)

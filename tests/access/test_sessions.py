@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
@@ -107,6 +108,20 @@ def test_a_stale_password_is_asked_for_again(admin: User, other: User) -> None:
     assert back["Location"] == "/staff/invite/"
     assert client.session.session_key != key
     assert client.get("/staff/invite/").status_code == 200
+
+
+@pytest.mark.parametrize("what", ["disable", "enable"])
+def test_disabling_and_enabling_need_a_fresh_password(admin: User, other: User, what: str) -> None:
+    active = what == "disable"
+    User.objects.filter(pk=other.pk).update(is_active=active)
+    page, address = f"/staff/{other.public_id}/", f"/staff/{other.public_id}/{what}/"
+    client = sign_in(Client(), admin, minutes_ago=11)
+    asked = client.post(address, HTTP_REFERER=f"http://testserver{page}")
+    assert asked["Location"] == f"/reauthenticate/?next={quote(page, safe='')}"
+    assert User.objects.get(pk=other.pk).is_active == active
+    assert client.post("/reauthenticate/", {"password": PASSWORD, "next": page})["Location"] == page
+    assert client.post(address).status_code == 303
+    assert User.objects.get(pk=other.pk).is_active != active
 
 
 def test_nobody_is_asked_twice_within_the_time(admin: User) -> None:

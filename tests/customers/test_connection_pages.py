@@ -85,6 +85,43 @@ def test_another_address_needs_the_key_again(admin: Client, desk: Desk) -> None:
     assert desk.connection.base_url == desk.sandbox.base_url
 
 
+class TestAStoredV2Password:
+    """It goes to no host it was not given for, whatever else is entered again."""
+
+    def edit(self, admin: Client, desk: Desk, **more: str) -> tuple[int, Connection]:
+        desk.connection.v2_username = "reseller"
+        desk.connection.seal("v2_password_sealed", "the old v2 secret")
+        desk.connection.save()
+        url = reverse("customers:connection-edit", args=[desk.connection.public_id])
+        sent = typed("http://127.0.0.1:9", name=desk.connection.name, v2_username="reseller") | more
+        answer = admin.post(url, sent)
+        assert "the old v2 secret" not in answer.content.decode()
+        return answer.status_code, Connection.objects.get()
+
+    def test_it_is_asked_for_again_where_it_is_used(self, admin: Client, desk: Desk) -> None:
+        status, connection = self.edit(admin, desk, v2_auth="password")
+        assert status == 422
+        assert connection.base_url == desk.sandbox.base_url
+
+    def test_the_one_entered_again_replaces_it(self, admin: Client, desk: Desk) -> None:
+        status, connection = self.edit(admin, desk, v2_auth="password", v2_password="a new v2 secret")
+        assert (status, connection.base_url) == (303, "http://127.0.0.1:9")
+        assert connection.open("v2_password_sealed") == "a new v2 secret"
+        assert "a new v2 secret" not in str(list(AuditEvent.objects.values()))
+        assert AuditEvent.objects.get(verb="connection.edited").after["replaced"] == ["API key", "v2 sign-in"]
+
+    def test_it_is_removed_where_it_is_not_used(self, admin: Client, desk: Desk) -> None:
+        status, connection = self.edit(admin, desk, v2_auth="key_in_form")
+        assert status == 303
+        assert connection.v2_password_sealed == ""
+        assert AuditEvent.objects.get(verb="connection.edited").after["removed"] == ["v2 sign-in"]
+
+    def test_at_the_same_address_it_stays(self, admin: Client, desk: Desk) -> None:
+        status, connection = self.edit(admin, desk, base_url=desk.sandbox.base_url, v2_auth="password", api_key="")
+        assert status == 303
+        assert connection.open("v2_password_sealed") == "the old v2 secret"
+
+
 def test_a_new_key_lets_a_connection_go_on_that_was_paused_for_the_old_one(admin: Client, desk: Desk) -> None:
     desk.sandbox.admin.arm("status-401", "create")
     operation = desk.perform(desk.ask_create())

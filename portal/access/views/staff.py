@@ -77,11 +77,13 @@ def staff_role(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     return _act(request, person, staff.change_role, done, role=form.cleaned_data["role"])
 
 
+@reauthenticated(minutes=10)
 def staff_disable(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     person = _person(public_id)
     return _act(request, person, staff.disable, _("%(name)s is disabled and signed out.") % {"name": person.name})
 
 
+@reauthenticated(minutes=10)
 def staff_enable(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     person = _person(public_id)
     return _act(request, person, staff.enable, _("%(name)s may sign in again.") % {"name": person.name})

@@ -1,0 +1,121 @@
+"""Submitted forms: one form token makes one request, bound to the person, the kind, the target and the content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, models, transaction
+from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+
+from customers.asking import UnableToAsk
+from customers.models import ChangeSet, Customer, Operation, Schedule, Submission
+from portal.access.models import User
+from portal.formats import at_text
+
+Result = TypeVar("Result", ChangeSet, Customer, Operation, Schedule)
+# Separates this use of the secret key from every other one.
+PURPOSE = "customers.submission"
+_EARLIER = "_earlier_submission"
+
+
+class _Encoder(DjangoJSONEncoder):
+    def default(self, o: Any) -> Any:
+        if isinstance(o, models.Model):
+            return o.public_id  # type: ignore[attr-defined]
+        if is_dataclass(o):
+            return {each.name: getattr(o, each.name) for each in fields(o)}
+        return super().default(o)
+
+
+class AlreadySubmitted(UnableToAsk):
+    """The form's token was used before, for other content. `submission` says for what."""
+
+    def __init__(self, submission: Submission) -> None:
+        text = _("This form was already submitted {when} with other content ({request}). Nothing new was requested. "
+                 "To request this as well, check the earlier request, then submit the form again.")  # fmt: skip
+        link = format_html('<a href="{}">{}</a>', submission.path, submission.code or _("open it"))
+        super().__init__(format_html(text, when=at_text(submission.submitted_at), request=link))
+        self.submission = submission
+
+
+def submit_once(
+    model: type[Result],
+    *,
+    actor: User,
+    client_token: str,
+    kind: str,
+    target: Any,
+    content: dict[str, Any],
+    now: datetime,
+    make: Callable[[], Result],
+) -> Result:
+    """Run `make` in a transaction unless this person submitted this form before; then return what that led to.
+
+    `content` is what the form said, without secrets: JSON values, dataclasses, and rows, which count by their public
+    ID. `earlier_submission` tells a repeated result from a new one. Raises `AlreadySubmitted` when the token was used
+    for another kind, target or content.
+    """
+    said = json.dumps([actor, kind, target, content], sort_keys=True, cls=_Encoder)
+    form = {"requested_by": actor, "client_token": client_token}
+    if earlier := Submission.objects.filter(**form).first():
+        return _repeated(model, earlier, said)
+    try:
+        with transaction.atomic():
+            # First of all: whoever sends the same token at this moment waits here for the outcome.
+            submission = Submission.objects.create(**form, digest=_digest(said), submitted_at=now)
+            made = make()
+            submission.result, submission.code, submission.path = made.public_id, _code(made), made.get_absolute_url()
+            submission.save(update_fields=["result", "code", "path"])
+    except IntegrityError:
+        if earlier := Submission.objects.filter(**form).first():
+            return _repeated(model, earlier, said)
+        rows: Any = model._default_manager
+        if hasattr(model, "client_token") and (before := rows.filter(**form).first()):
+            raise already_submitted(before, submitted_at=before.created_at) from None
+        raise UnableToAsk(_("Somebody requested the same at this moment. Check the account's operations.")) from None
+    return made
+
+
+def earlier_submission(made: models.Model) -> Submission | None:
+    """The submission that led to `made` before; None when `made` is new."""
+    found: Submission | None = getattr(made, _EARLIER, None)
+    return found
+
+
+def repeated_text(submission: Submission, *, code: str = "") -> str:
+    """The sentence for somebody who sent the same form again."""
+    when, code = at_text(submission.submitted_at), code or submission.code
+    if not code:
+        return _("Submitted %(when)s; nothing new was requested.") % {"when": when}
+    return _("Submitted %(when)s as %(code)s; nothing new was requested.") % {"when": when, "code": code}
+
+
+def _repeated(model: type[Result], earlier: Submission, said: str) -> Result:
+    """What the same content led to. A secret key that was replaced is still tried."""
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    if not any(constant_time_compare(earlier.digest, _digest(said, key)) for key in keys):
+        raise AlreadySubmitted(earlier)
+    made = model._default_manager.get(public_id=str(earlier.result))
+    setattr(made, _EARLIER, earlier)
+    return made
+
+
+def _digest(said: str, key: str | None = None) -> str:
+    return salted_hmac(PURPOSE, said, secret=key, algorithm="sha256").hexdigest()
+
+
+def _code(made: models.Model) -> str:
+    return str(getattr(made, "code", ""))
+
+
+def already_submitted(made: Result, *, submitted_at: datetime) -> AlreadySubmitted:
+    """For what was made before forms were recorded here: its content is not known, so it counts as other content."""
+    return AlreadySubmitted(Submission(submitted_at=submitted_at, code=_code(made), path=made.get_absolute_url()))

@@ -1,0 +1,47 @@
+"""How easy a new password is to guess: breached and common ones, words of this portal and the person, and patterns."""
+
+from __future__ import annotations
+
+import re
+from threading import Lock
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from zxcvbn import zxcvbn
+
+# zxcvbn's best score: ten thousand million guesses, years for whoever has the hash and one machine.
+FEWEST_GUESSES = 10**10
+# zxcvbn takes no more; what follows cannot make a password easier to guess.
+LONGEST_JUDGED = 72
+PRODUCT_WORDS = ("postkeeper", "portal", "reseller")
+# zxcvbn keeps the words of the call in a module-wide table.
+_lock = Lock()
+
+
+class GuessablePasswordValidator:
+    """Refuse what zxcvbn guesses soon: its lists of breached passwords, names and words, repeats, sequences, keyboard
+    patterns, dates, and the product, the host names (ours and the providers'), the person's name and email."""
+
+    def validate(self, password: str, user: AbstractBaseUser | None = None) -> None:
+        with _lock:
+            guesses = zxcvbn(password[:LONGEST_JUDGED], user_inputs=_context_words(user))["guesses"]
+        if guesses < FEWEST_GUESSES:
+            raise ValidationError(
+                _("This password is easy to guess: it is a common one, repeats or counts, or is built on a date, a "
+                  "name, the company or the product. Use four unrelated words, or let a password manager make one."),
+                code="password_guessable",
+            )  # fmt: skip
+
+    def get_help_text(self) -> str:
+        return _("Not a common password, and not built on names, dates, the company or the product.")
+
+
+def _context_words(user: AbstractBaseUser | None) -> list[str]:
+    """Words an attacker tries first here, whole and in their parts."""
+    hosts = [urlsplit(settings.PORTAL_URL).hostname or "", *settings.ALLOWED_HOSTS, *settings.PROVIDER_HOSTS]
+    told = [*PRODUCT_WORDS, *hosts, *(str(getattr(user, name, "")) for name in ("name", "email"))]
+    parts = [part for text in told for part in re.split(r"[\W_]+", text)]
+    return [word for word in dict.fromkeys([*told, *parts]) if len(word) > 2]

@@ -1,0 +1,40 @@
+"""The same work in several processes at the same moment, on the database of the test (`transaction=True`)."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections
+
+DEADLINE_SECONDS = 60
+
+
+def together(work: Callable[[int], Any], processes: int) -> list[Any]:
+    """Run `work(n)` in as many forked processes; they start when all are there. What each returns is pickled back; an
+    exception comes back as its `repr`."""
+    fork = multiprocessing.get_context("fork")
+    barrier, answers = fork.Barrier(processes), fork.Queue()
+
+    def run(n: int) -> None:
+        try:
+            connections["default"].ensure_connection()
+            barrier.wait(DEADLINE_SECONDS)
+            answers.put(work(n))
+        except BaseException as error:  # noqa: BLE001  whatever it is, the parent is told
+            answers.put(repr(error))
+        finally:
+            connections.close_all()
+
+    connections.close_all()  # a connection must not be shared with a child
+    started = [fork.Process(target=run, args=(n,)) for n in range(processes)]
+    for process in started:
+        process.start()
+    try:
+        return [answers.get(timeout=DEADLINE_SECONDS) for _ in started]
+    finally:
+        for process in started:
+            process.join(10)
+            if process.is_alive():
+                process.kill()
