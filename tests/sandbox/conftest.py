@@ -1,7 +1,7 @@
-"""The sandbox under test is the real process, from `tests.support.fixtures`, with a clock that does not depend on today.
+"""The sandbox under test is the real process, from `tests.support.fixtures`, with a clock that knows no today.
 
-It ticks from the start of 2026, before any date that a test sets: an account that a fixture made is then never one of the
-future, and figures that depend on the month are the same on every day.
+It ticks from the start of 2026, before any date that a test sets: an account that a fixture made is then never one of
+the future, and what depends on the month is the same on every day.
 """
 
 import pytest
