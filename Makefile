@@ -23,7 +23,7 @@ $(STAMP): requirements.txt $(RUNS)
 run: $(RUNS) ## the demo: web, worker, scheduler and provider simulator; prints the address and the logins
 	@exec $(PY) -m portal.demo
 
-test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too
+test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too; always both
 	@exec $(PY) -m tests.run
 
 test-fast: $(STAMP) ## SQLite only, without browser, simulator and other processes

@@ -77,7 +77,7 @@ class Extras:
             watch.check_now(slot=at.date().isoformat(), clock=lambda at=at: at)
         for number in range(40):
             facts = {"about": f"connection:{number}", "now": self.now - number * HOUR}
-            raising.raised("breaker_open", title="Provider out of reach", text="No answer.", path="/system/", **facts)
+            raising.raised("breaker_open", title="Provider out of reach", text="No answer.", path="/", **facts)
             if number % 2:
                 raising.ended("breaker_open", **facts)
 
