@@ -3,7 +3,8 @@ FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 COPY requirements-production.txt /build/
-RUN /opt/venv/bin/pip install --require-hashes --only-binary :all: -r /build/requirements-production.txt
+RUN /opt/venv/bin/pip install --no-deps --require-hashes --only-binary :all: -r /build/requirements-production.txt \
+    && /opt/venv/bin/pip check
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORTAL_ENV=production

@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check clean
+.PHONY: help install run test test-fast test-dates limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -23,8 +23,14 @@ $(STAMP): requirements.txt $(RUNS)
 run: $(RUNS) ## the demo: web, worker, scheduler and provider simulator; prints the address and the logins
 	@exec $(PY) -m portal.demo
 
-test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too
+test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too; always both
 	@exec $(PY) -m tests.run
+
+test-fast: $(STAMP) ## SQLite only, without browser, simulator and other processes
+	@exec $(PY) -m tests.run fast
+
+test-dates: $(STAMP) ## SQLite under two other dates, one of them 29 February; needs faketime
+	@exec $(PY) -m tests.run dates
 
 limits: $(STAMP) ## eight processes at one bucket of ten a second, for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/test_limits.py -k eight_processes

@@ -13,8 +13,25 @@ from tests.support.skips import require, skip_or_fail
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.append_only"]
 
+TESTS = Path(__file__).parent
+# Markers that follow from what a test uses or where it stands (tests/run.py selects by them).
+MARKED_BY_FIXTURE = {"postgres_server": "processes", "sandbox_process": "simulator"}
+MARKED_BY_FOLDER = {
+    "journeys": "processes", "chaos": "processes", "upgrade": "processes", "simulation": "slow", "sandbox": "simulator",
+}  # fmt: skip
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in MARKED_BY_FIXTURE:
+                item.add_marker(MARKED_BY_FIXTURE[fixture])
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in MARKED_BY_FOLDER:
+            item.add_marker(MARKED_BY_FOLDER[folder])
 
 
 @pytest.fixture(scope="session")

@@ -1,38 +1,104 @@
-"""`make test`: the whole suite on SQLite, then all that has to do with tables once more on PostgreSQL.
+"""`make test`, `make test-fast` and `make test-dates`.
 
-Further arguments go to pytest: `python -m tests.run -k suspend`. Exit code 0 only when both runs passed.
+Every run of a selection takes place, whatever became of the others. The last lines say what was not run, and the
+verdict. Exit code 0 only when all passed.
+
+`python -m tests.run [all|fast|dates]`; further arguments go to pytest: `python -m tests.run all -k suspend`.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from defusedxml import ElementTree
 
 from tests.support import postgres
 
+WORKERS = ("-n", "2", "--dist", "loadgroup")
+NOTHING_SELECTED = 5  # pytest's exit code
 # Rooms without a table, and one that starts whole installations on databases of its own choice: a second run on
 # another database would say the same again.
 NO_TABLES = tuple(f"--ignore=tests/{room}" for room in ("providers", "sandbox", "ui", "journeys"))
-WORKERS = ("-n", "2", "--dist", "loadgroup")
+# No browser, no server or worker that needs real time, nothing that takes more than a few seconds.
+QUICK = "not browser and not redis and not postgres and not processes and not slow"
+# Leap day, and the last day of a month with 31 days and of a year; both are later than any date that a test sets.
+DATES = ("2032-02-29", "2033-12-31")
+NO_FAKETIME = "faketime is not installed (Debian: apt-get install faketime)"
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    options: tuple[str, ...]
+    database: str = "sqlite"
+    date: str = ""
+    missing: str = ""  # why it cannot take place here
+
+    def command(self) -> list[str]:
+        faked = ["faketime", "-f", f"@{self.date} 12:00:00"] if self.date else []
+        return [*faked, sys.executable, "-m", "pytest", "-q", *WORKERS, *self.options]
+
+    def env(self) -> dict[str, str]:
+        env = {**os.environ, "TEST_DATABASE": self.database}
+        # For pytest's own process; tests/env.py makes time the same in all below it.
+        return env | {"TZ": "UTC", "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if self.date else env
+
+
+def _all() -> list[Run]:
+    missing = postgres.MISSING if postgres.programs() is None else ""
+    return [Run("sqlite", ()), Run("postgres", ("-m", "not browser", *NO_TABLES), "postgres", missing=missing)]
+
+
+def _fast() -> list[Run]:
+    return [Run("sqlite, fast", ("-m", f"{QUICK} and not simulator"))]
+
+
+def _dates() -> list[Run]:
+    missing = "" if shutil.which("faketime") else NO_FAKETIME
+    return [Run(f"sqlite on {date}", ("-m", QUICK), date=date, missing=missing) for date in DATES]
+
+
+SELECTIONS = {"all": _all, "fast": _fast, "dates": _dates}
 
 
 def main(arguments: list[str]) -> int:
-    """Stops at the first run that fails, so that the last line printed is the verdict."""
-    runs = {"sqlite": ("-q",), "postgres": ("-q", "-m", "not browser", *NO_TABLES)}
-    if postgres.programs() is None:
-        print(f"NOT RUN on PostgreSQL: {postgres.MISSING}", flush=True)
-        if os.environ.get("NO_SKIPS") == "1":
-            return 1
-        del runs["postgres"]
-    return next((code for database, own in runs.items() if (code := _pytest(database, *own, *arguments))), 0)
+    chosen = arguments.pop(0) if arguments and arguments[0] in SELECTIONS else "all"
+    failed, report = False, []
+    with tempfile.TemporaryDirectory(prefix="postkeeper-run-") as folder:
+        for run in SELECTIONS[chosen]():
+            if run.missing:
+                failed |= os.environ.get("NO_SKIPS") == "1"
+                report.append(f"{run.name}: NOT RUN: {run.missing}")
+                continue
+            results = Path(folder, "results.xml")
+            code = _pytest(run, results, arguments)
+            failed |= code != 0
+            report.append(f"{run.name}: {'failed' if code else 'passed'}")
+            report += [f"  not run: {count} x {reason}" for reason, count in _skipped(results).most_common()]
+            results.unlink(missing_ok=True)
+    print("\n=== Result ===", *report, "FAILED" if failed else "PASSED", sep="\n", flush=True)
+    return int(failed)
 
 
-def _pytest(database: str, *arguments: str) -> int:
-    print(f"\n=== The suite on {database} ===", flush=True)
-    command = [sys.executable, "-m", "pytest", *WORKERS, *arguments]
-    code = subprocess.run(command, env={**os.environ, "TEST_DATABASE": database}, check=False).returncode
-    return 0 if code == 5 and database == "postgres" else code  # 5: nothing of the selection is for here
+def _pytest(run: Run, results: Path, arguments: list[str]) -> int:
+    print(f"\n=== The suite: {run.name} ===", flush=True)
+    code = subprocess.run([*run.command(), f"--junitxml={results}", *arguments], env=run.env(), check=False).returncode
+    return 0 if code == NOTHING_SELECTED and run.database == "postgres" else code
+
+
+def _skipped(results: Path) -> Counter[str]:
+    """How many tests were skipped for which reason."""
+    if not results.exists():
+        return Counter()
+    found = ElementTree.parse(results).iter("skipped")
+    return Counter(each.get("message", "") for each in found if each.get("type") != "pytest.xfail")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Story(Deeds):
 
     def moments(self) -> Iterator[Moment]:
         today = self.stage.today
-        yield today - 95 * DAY, self.connect
+        yield today - 98 * DAY, self.connect  # before the first customer, whose working day may be two days earlier
         yield self._at(41, 9), self.maintenance
         for company in companies():
             yield self._birth(company), lambda company=company: self.open(company)  # type: ignore[misc]

@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             return None
         body = self.rfile.read(int(length))
         target = urlsplit(self.path)
-        path, region = unquote(target.path), None
+        path, region = unquote(target.path) or "/", None
         first, _, rest = path.lstrip("/").partition("/")
         if first in REGIONS:
             region, path = first, f"/{rest}"

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from portal import checks
 
+pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCTION = {
     "PATH": "/usr/bin:/bin",

@@ -7,10 +7,12 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import pytest
 from kombu import Connection  # type: ignore[attr-defined]
 
 from portal.folder_broker import SCHEME
 
+pytestmark = pytest.mark.processes
 MESSAGES = 40
 BODY = list(range(50_000))  # takes long enough to be written for a reader to come in between
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 OUR_FOLDERS = ("portal", "customers", "billing")
@@ -188,7 +190,7 @@ def _pinned(name: str) -> dict[str, str]:
 
 
 def _name(requirement: str) -> str:
-    return Requirement(requirement.strip()).name.lower().replace("_", "-")
+    return canonicalize_name(Requirement(requirement.strip()).name)
 
 
 def test_dependencies_are_pinned_by_hash_and_complete() -> None:
@@ -200,3 +202,28 @@ def test_dependencies_are_pinned_by_hash_and_complete() -> None:
     assert {_name(each) for each in [*needed, *extras["production"]]} <= set(production)
     assert "pytest" not in production
     assert {name: everything.get(name) for name in production} == production, "tests run what production runs"
+
+
+def test_what_is_asked_for_with_an_extra_is_pinned_with_it() -> None:
+    """pip before 24 takes `coverage[toml]` for unpinned when the lock says `coverage==X`, and looks for the newest."""
+    lock = [Requirement(line.split("--hash")[0]) for line in _pinned("requirements.txt").values()]
+    pinned = {canonicalize_name(each.name): each.extras for each in lock}
+    installed = {canonicalize_name(each.name): each for each in metadata.distributions() if each.name}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    wanted = [("postkeeper", Requirement(text)) for text in asked]
+    for name in pinned.keys() & installed.keys():
+        environments = [{"extra": extra} for extra in ("", *pinned[name])]
+        requirements = [Requirement(text) for text in installed[name].requires or ()]
+        wanted += [
+            (name, each)
+            for each in requirements
+            if each.marker is None or any(each.marker.evaluate(environment) for environment in environments)
+        ]
+    lacking = {
+        f"{asker} asks for {each}"
+        for asker, each in wanted
+        if not each.extras <= pinned.get(canonicalize_name(each.name), set())
+    }
+    assert ("coverage", {"toml"}) in [(each.name, each.extras) for _, each in wanted], "pytest-cov is installed"
+    assert not lacking

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
 # A member that starts a child of its own, writes both pids, and ignores what `deaf` says.
 MEMBER = """

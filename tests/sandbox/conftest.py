@@ -1,8 +1,20 @@
-"""The sandbox under test is the real process, from `tests.support.fixtures`."""
+"""The sandbox under test is the real process, from `tests.support.fixtures`, with a clock that knows no today.
+
+It ticks from the start of 2026, before any date that a test sets: an account that a fixture made is then never one of
+the future, and what depends on the month is the same on every day.
+"""
 
 import pytest
 
 from tests.support.sandbox import AhaSendClient, SandboxAdmin, SandboxClient, SandboxProcess
+
+START = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture
+def sandbox(sandbox: SandboxProcess) -> SandboxProcess:
+    sandbox.admin.set_clock(START, frozen=False)
+    return sandbox
 
 
 @pytest.fixture

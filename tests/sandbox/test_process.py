@@ -1,6 +1,7 @@
 """The process: how it starts, what it says, what it remembers, and how it ends."""
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sandbox import ROOT, SandboxProcess
+from tests.support.sandbox import ROOT, SandboxClient, SandboxProcess
 
 ACCOUNTS = "/v3/partners/accounts"
 
@@ -150,18 +151,26 @@ def test_sigterm_ends_it_at_once_even_while_answers_hang() -> None:
         hanging.join(timeout=10)
 
 
-def test_manage_py_takes_the_same_arguments() -> None:
-    done = subprocess.run(
-        [sys.executable, "manage.py", "sandbox", "--help"],
+@pytest.mark.parametrize("command", [("-m", "portal.sandbox"), ("manage.py", "sandbox")], ids=" ".join)
+def test_it_starts_alone(command: tuple[str, ...]) -> None:
+    """Without one variable of the portal: no settings, no secrets, no database."""
+    with subprocess.Popen(
+        [sys.executable, *command, "--port", "0", "--sendgrid-key", "SG.given"],
         cwd=ROOT,
-        check=False,
-        capture_output=True,
+        env={"PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    for argument in ("--port", "--data", "--sendgrid-key", "--latency-ms", "--rate", "--fault", "--allow-public"):
-        assert argument in done.stdout
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = [next(process.stdout)]
+            while not said[-1].startswith("ready "):
+                said.append(next(process.stdout, None) or pytest.fail("".join(said)))
+            assert SandboxClient(said[-1].split()[1], "SG.given").create().status == 201
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 def test_many_clients_at_once_each_make_their_own_account() -> None:

@@ -42,6 +42,20 @@ def test_a_code_lives_a_minute_of_the_sandboxs_clock(
     assert (b"expired" in page.body) == (status == 410)
 
 
+def test_an_account_of_the_future_has_no_sign_in_link(client: SandboxClient, admin: SandboxAdmin, account: str) -> None:
+    link = ask(client, account)
+    admin.set_clock("2025-12-31T10:00:00Z")
+    answer = ask(client, account)
+    assert (answer.status, answer.header("Location")) == (404, None)
+    assert follow(client, link).status == 410
+
+
+@pytest.mark.parametrize("target", ["?", "?code=x", "http://sandbox.example?code=x"])
+def test_a_request_without_a_path_is_one_for_the_root(client: SandboxClient, target: str) -> None:
+    """What a client sends that follows a `Location` nobody sent."""
+    assert client.send("GET", target).status == client.send("GET", "/").status == 404
+
+
 def test_every_ask_brings_another_code(client: SandboxClient, account: str) -> None:
     first, second = ask(client, account), ask(client, account)
     assert first.header("Location") != second.header("Location")

@@ -1,0 +1,73 @@
+"""Upgrade the database of the environment, check all that must hold of it, and open its pages as an admin.
+
+Started by `test_upgrade` in a process of its own, because the tables of the test run are another database.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter, deque
+from datetime import timedelta
+from html import unescape
+
+import django
+import time_machine
+from django.conf import settings
+from django.core.management import call_command
+from django.test import Client
+from django.urls import Resolver404, resolve
+
+from tests.upgrade.stored import TODAY
+
+PAGES_OF_ONE_ROUTE = 2
+LINK = re.compile(r'href="(/[^"#]*)')
+
+
+def main() -> None:
+    call_command("migrate", verbosity=0)
+    call_command("createcachetable", verbosity=0)
+    call_command("check_invariants")
+    call_command("verify_audit")
+    sys.stdout.write(f"opened {open_pages()} pages\n")
+
+
+def open_pages() -> int:
+    """Follow links from the home page, a few of each route."""
+    from portal.access.models import User  # noqa: PLC0415 - models, so only once Django is set up
+    from tests.support.people import sign_in  # noqa: PLC0415
+
+    admin = User.objects.filter(role="admin", is_active=True).order_by("pk")[0]
+    client = sign_in(Client(SERVER_NAME="localhost"), admin)
+    opened: Counter[str] = Counter()
+    waiting, seen = deque(["/"]), {"/"}
+    while waiting:
+        path = waiting.popleft()
+        try:
+            route = resolve(path.partition("?")[0]).view_name
+        except Resolver404:
+            if path.startswith(settings.STATIC_URL):
+                continue
+            raise
+        if opened[route] == PAGES_OF_ONE_ROUTE:
+            continue
+        opened[route] += 1
+        answer = client.get(path)
+        assert answer.status_code in (200, 302), f"{path}: {answer.status_code}"
+        if "text/html" in answer.headers["Content-Type"] and not answer.streaming:
+            found = [unescape(each) for each in LINK.findall(answer.content.decode())]
+            fresh = [each for each in dict.fromkeys(found) if each not in seen and not each.startswith("//")]
+            seen.update(fresh)
+            waiting.extend(fresh)
+    needed = {"home", "customers:list", "customers:detail", "customers:account", "customers:operation"}
+    missing = needed - opened.keys()
+    assert not missing, f"never met: {missing}; opened: {sorted(opened)}"
+    return opened.total()
+
+
+if __name__ == "__main__":
+    os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
+    with time_machine.travel(TODAY + timedelta(hours=1), tick=True):
+        django.setup()
+        main()

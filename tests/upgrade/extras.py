@@ -1,0 +1,224 @@
+"""Rows beside the demo's: every state of schedules, bulk changes, imports, operations, scans, holds and notices.
+
+Made by the product's own commands where it has one; a state that only a running worker leaves is written as a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from customers import bulk, bulk_run, drift, engine, estate, holds, operations, schedules, schedules_due, watch
+from customers.models import (
+    Account,
+    ChangeSet,
+    Operation,
+    Scan,
+    Schedule,
+    SendingDomain,
+    Sighting,
+    Takeover,
+    TakeoverItem,
+)
+from customers.states import OPEN, OperationState
+from portal.access.models import User
+from portal.audit import chain
+from portal.notices import raising
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@dataclass
+class Extras:
+    now: datetime
+    numbers: Any = field(default_factory=count)
+
+    def add(self) -> None:
+        self.admin = User.objects.filter(role="admin").order_by("pk")[0]
+        self.second = User.objects.create_user("second.admin@postkeeper.example", name="Second admin", role="admin")
+        self.success = User.objects.filter(role="customer_success").order_by("pk")[0]
+        self.free = list(
+            Account.objects.filter(state="active", connection__kind="sendgrid")
+            .exclude(operations__state__in=OPEN)
+            .select_related("customer", "connection")
+            .order_by("pk")
+        )
+        self.signs()
+        self.sightings()
+        self.drifts()
+        self.imports()
+        self.holds()
+        self.schedules()
+        self.bulk_changes()
+        self.operations()
+        self.domains()
+        chain.seal_pending(limit=10_000)
+        self.unsealed()
+
+    def token(self) -> str:
+        return f"stored-{next(self.numbers)}"
+
+    def take(self, number: int) -> list[Account]:
+        """Accounts that nothing else has touched."""
+        taken, self.free = self.free[:number], self.free[number:]
+        assert len(taken) == number, "the demo has too few accounts"
+        return taken
+
+    # --- What watches ---
+
+    def signs(self) -> None:
+        watch.tick(now=self.now)
+        for name in ("operations@host-1", "operations@host-2", "sync@host-1"):
+            watch.started(worker=name, now=self.now)
+        for days in range(5, 0, -1):
+            at = self.now - days * DAY
+            watch.check_now(slot=at.date().isoformat(), clock=lambda at=at: at)
+        for number in range(40):
+            facts = {"about": f"connection:{number}", "now": self.now - number * HOUR}
+            raising.raised("breaker_open", title="Provider out of reach", text="No answer.", path="/", **facts)
+            if number % 2:
+                raising.ended("breaker_open", **facts)
+
+    # --- The provider's list ---
+
+    def sightings(self) -> None:
+        """Scans in every state; accounts that nobody owns, and ones that are missing, gone or ignored."""
+        connection = self.free[0].connection
+        for number in range(60):
+            state = (Scan.State.COMPLETE, Scan.State.INCOMPLETE, Scan.State.REFUSED)[number % 3]
+            at = self.now - (60 - number) * HOUR
+            Scan.objects.create(
+                connection=connection, kind=Scan.Kind.ASKED, slot=self.token(), state=state, started_at=at,
+                finished_at=at + timedelta(minutes=2), taken_at=at, lease_until=at + HOUR, seen=90 + number,
+                message="" if state == Scan.State.COMPLETE else "The list ended early.",
+            )  # fmt: skip
+        Sighting.objects.bulk_create(
+            Sighting(
+                connection=connection, provider_id=f"sgstored{number:024d}", email=f"ops@stranger-{number}.example",
+                made_at=self.now - 200 * DAY, first_seen_at=self.now - 90 * DAY,
+                last_seen_at=self.now - 4 * DAY if number % 10 in (7, 8) else self.now,
+                missing_since={7: self.now - HOUR, 8: self.now - 3 * DAY}.get(number % 10),
+                gone_at=self.now - 2 * DAY if number % 10 == 8 else None,
+                ignored_at=self.now - DAY if number % 10 == 9 else None,
+                ignored_by=self.admin if number % 10 == 9 else None,
+                ignored_why="An account of our own tests." if number % 10 == 9 else "",
+            )
+            for number in range(200)
+        )  # fmt: skip
+
+    def drifts(self) -> None:
+        accounts = self.take(4)
+        for account in accounts:
+            Account.objects.filter(pk=account.pk).update(desired_state="deactivated", version=account.version + 1)
+        ids = [each.pk for each in accounts]
+        found = drift.drifts_of(
+            Account.objects.filter(pk__in=ids).select_related("customer", "connection"), today=self.now.date()
+        )
+        assert found, "a drift was made"
+        for each in found[:2]:
+            drift.ignore(
+                actor=self.admin, drift=each, until_on=(self.now + 7 * DAY).date(), reason="Known.", now=self.now
+            )
+
+    def imports(self) -> None:
+        """One for each state; its items in every state as well."""
+        for state in (Takeover.State.ENDED, Takeover.State.PROPOSED):
+            takeover = estate.propose(actor=self.admin, connection=self.free[0].connection, listed=[], now=self.now)
+            if state == Takeover.State.ENDED:
+                items = list(takeover.items.order_by("pk"))
+                for number, item in enumerate(items):
+                    item.state = (TakeoverItem.State.FAILED, TakeoverItem.State.LEFT)[number % 2]
+                    item.message = "Could not be read."
+                TakeoverItem.objects.bulk_update(items, ["state", "message"])
+                Takeover.objects.filter(pk=takeover.pk).update(
+                    state=state, finished_at=self.now, total=len(items), failed=(len(items) + 1) // 2
+                )
+
+    # --- Accounts ---
+
+    def holds(self) -> None:
+        for number, account in enumerate(self.free[:20]):
+            hold = holds.place(
+                actor=self.admin, account=account, reason="A dispute over invoice 20611.", now=self.now - 9 * DAY,
+                until=(None, self.now - DAY, self.now + 9 * DAY)[number % 3],
+            )  # fmt: skip
+            if number % 3 != 1:  # a live one would keep the accounts from what comes next
+                holds.release(actor=self.success, hold=hold, reason="Paid.", now=self.now - 8 * DAY)
+
+    def schedules(self) -> None:
+        accounts = self.take(8)
+        for number in range(120):
+            account = accounts[number % len(accounts)]
+            schedule = schedules.ask(
+                actor=self.success, account=account, kind="suspend", due_at=self.now + (number + 1) * HOUR,
+                reason="Contract ends.", client_token=self.token(), now=self.now,
+            )  # fmt: skip
+            if number % 4:
+                schedules.cancel(actor=self.success, schedule=schedule, now=self.now)
+            elif number in (0, 4):
+                # The first is done; the second finds the account's operation open and is skipped.
+                Schedule.objects.filter(pk=schedule.pk).update(due_at=self.now - HOUR)
+                schedules_due.take(schedule.pk, now=self.now)
+
+    def bulk_changes(self) -> None:
+        accounts = self.take(3)
+        ids = [each.pk for each in accounts]
+
+        def plan(kind: str = "tag_add") -> ChangeSet:
+            return bulk.plan(
+                actor=self.admin, kind=kind, wanted={"tag": "renewal"}, account_ids=ids, reason="Renewal round.",
+                client_token=self.token(), now=self.now,
+            )  # fmt: skip
+
+        for _ in range(10):
+            for kind in ("tag_add", "tag_remove"):
+                plan(kind)
+                bulk.cancel(actor=self.admin, change_set=plan(kind), now=self.now)
+                bulk_run.run(bulk.submit(actor=self.admin, change_set=plan(kind), now=self.now).pk)
+        bulk.submit(actor=self.admin, change_set=plan(), now=self.now)
+        bulk.pause(actor=self.admin, change_set=bulk.submit(actor=self.admin, change_set=plan(), now=self.now))
+
+    def operations(self) -> None:
+        """Open ones in each state that a worker leaves behind, and many that came to an end."""
+        busy = self.take(4)
+        for state, account in zip(
+            (OperationState.QUEUED, OperationState.CLAIMED, OperationState.SENDING, OperationState.UNKNOWN),
+            busy, strict=True,
+        ):  # fmt: skip
+            operation = self.suspend(account)
+            if state == OperationState.QUEUED:
+                continue
+            claimed = engine.claim(operation.pk, now=self.now)
+            assert claimed is not None
+            if state != OperationState.CLAIMED:
+                engine.intend(claimed, call="put-state", request="PUT /v3/partners/accounts/state", now=self.now)
+            if state == OperationState.UNKNOWN:
+                engine.expire_leases(now=self.now + HOUR)
+        for account in self.take(2):
+            for _ in range(60):
+                operations.cancel(actor=self.success, operation=self.suspend(account), now=self.now)
+
+    def suspend(self, account: Account) -> Operation:
+        account.refresh_from_db()
+        return operations.ask_suspend(
+            actor=self.success, account=account, reason="Unpaid since May.", client_token=self.token(), now=self.now
+        )
+
+    def domains(self) -> None:
+        aha = Account.objects.filter(connection__kind="ahasend").order_by("pk")[:10]
+        SendingDomain.objects.bulk_create(
+            SendingDomain(
+                account=account, name=f"mail{number}.company.example", valid=number % 2 == 0, read_at=self.now,
+                records=[{"type": "TXT", "host": "ahasend._domainkey", "content": "k=rsa", "required": True}],
+                checked_at=self.now, made_at=self.now - DAY, gone_at=self.now if number == 9 else None,
+            )
+            for account in aha
+            for number in range(10)
+        )  # fmt: skip
+
+    def unsealed(self) -> None:
+        """A few events that wait for their seal."""
+        for schedule in Schedule.objects.filter(state="waiting").order_by("pk")[:3]:
+            schedules.cancel(actor=self.success, schedule=schedule, now=self.now)
