@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
 from portal import audit
-from portal.access.addresses import client_ip
+from portal.access.addresses import throttle_key
 from portal.access.models import User
 
 
@@ -27,7 +27,8 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return client_ip(request)
+        """allauth's limits count by it, IPv6 by its /64."""
+        return throttle_key(request)
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:
         """allauth greets and says goodbye; our pages say what needs saying themselves."""
