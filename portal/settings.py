@@ -82,7 +82,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
+    "portal.htmx.htmx",
     "allauth.account.middleware.AccountMiddleware",
     "portal.access.middleware.declared_permissions",
     "portal.middleware.persons_zone",

@@ -23,7 +23,7 @@ class NotReadableError(ValueError):
     """The body is not JSON or XML at all."""
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes | str) -> Any:
     """Parsed JSON, every fractional number a Decimal."""
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
