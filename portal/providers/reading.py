@@ -76,6 +76,12 @@ def whole(value: Any) -> int | None:
     return int(found) if found is not None and found == found.to_integral_value() else None
 
 
+def count(value: Any) -> int | None:
+    """A count of things an account has, as a 32-bit column keeps it; more is damage."""
+    found = whole(value)
+    return found if found is not None and found < 2**31 else None
+
+
 def percent(value: Any) -> Decimal | None:
     found = number(value)
     return found if found is not None and found <= 100 else None

@@ -10,6 +10,7 @@ from .base import AccountState, CatalogEntry, Offering, RemoteAccount, StateRead
 from .calls import Answer
 from .reading import day, mapping, moment, text, whole
 
+ID_MAX = 100
 _STATES = {
     "activated": AccountState.ACTIVE,
     "deactivated": AccountState.STOPPED_BY_US,
@@ -34,8 +35,8 @@ def account_page(answer: Answer) -> tuple[list[RemoteAccount], str]:
 def _account(answer: Answer, row: Any) -> RemoteAccount:
     found = mapping(row)
     account_id = text(found.get("id"))
-    if not account_id:
-        raise answer.unusable("SendGrid's account list holds an account without an id.")
+    if not 0 < len(account_id) <= ID_MAX:
+        raise answer.unusable("SendGrid's account list holds an account without a usable id.")
     return RemoteAccount(
         id=account_id,
         created_at=moment(found.get("created_at")),

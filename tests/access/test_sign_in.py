@@ -116,7 +116,16 @@ def test_tries_at_the_same_moment_are_counted_too(admin: User, monkeypatch: pyte
 
 
 def test_next_leads_only_to_ourselves(admin: User) -> None:
-    for target in ("https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
+    for target in (
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "//[",
+        "http://[::1",
+        "1,5",
+        "home",
+    ):
         response = Client().post(URL, {"login": admin.email, "password": PASSWORD, "next": target})
         assert response["Location"] == "/"
     response = Client().post(URL, {"login": admin.email, "password": PASSWORD, "next": "/me/"})
