@@ -272,6 +272,12 @@ class World:
             self.trace = f"status {answer.status_code}"
         return page.decode("utf-8", "replace") if answer.status_code == 200 else ""
 
+    @property
+    def where(self) -> str:
+        """Our own innermost line of what failed, by which failures are told apart."""
+        lines = [line for line in self.trace.splitlines() if ".venv" not in line and '", line ' in line]
+        return f"{lines[-1:]} {self.trace.strip().splitlines()[-1][:200]}"
+
     def attempts(self, rng: random.Random) -> Iterator[Attempt]:
         while True:
             yield self.attempt(rng)

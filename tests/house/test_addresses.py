@@ -79,7 +79,7 @@ def test_no_request_is_a_server_error(desk: Desk) -> None:  # noqa: F811 - the f
     for attempt, _ in zip(world.attempts(rng), range(int(os.environ.get("HOSTILE_REQUESTS", "400"))), strict=False):
         world.ask(attempt)
         if world.trace:
-            broken.setdefault(world.trace.strip().splitlines()[-1][:200], f"{attempt}\n{world.trace}")
+            broken.setdefault(world.where, f"{attempt}\n{world.trace}")
     if broken:
         pytest.fail("\n\n".join(broken.values()), pytrace=False)
 
@@ -96,6 +96,11 @@ def test_a_current_url_that_cannot_be_read_is_none(db: None, url: str) -> None:
 )
 def test_only_a_path_of_ours_is_led_to(path: str) -> None:
     assert own_path_or_none(path) is None
+
+
+@pytest.mark.parametrize("path", ["/invitation/%00/", "/accounts/00000000-0000-0000-0000-000000000000/domains/a%00/"])
+def test_a_nul_in_a_path_is_found_nowhere(path: str) -> None:
+    assert Client().get(path).status_code == 404
 
 
 def test_a_path_of_ours_is_kept_as_it_is() -> None:
