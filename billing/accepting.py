@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from billing.models import Acceptance, UsagePeriod, UsageSnapshot
+from billing.periods import unread_seconds
 from customers import observations
 from customers.models import Account
 from portal import audit
@@ -52,7 +53,7 @@ def accept_lower(
     held = period.held if period else None
     if period is None or held is None or held.pk != snapshot_id:
         raise UnableToAccept(_("The account was read again meanwhile. Look at the new figures first."))
-    unread = max(0, int((period.ends_at - held.as_of).total_seconds()))
+    unread = unread_seconds(period.ends_at, held.as_of)
     still_held = UsagePeriod.objects.filter(pk=period.pk, held=held)
     try:
         with transaction.atomic():

@@ -29,6 +29,11 @@ class Period:
         return self.end_on.replace(day=1)
 
 
+def unread_seconds(ends_at: datetime, as_of: datetime) -> int:
+    """Seconds of a period after its last reading, at most what the column holds (68 years)."""
+    return min(max(0, int((ends_at - as_of).total_seconds())), 2**31 - 1)
+
+
 def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
 

@@ -19,7 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
-from billing.periods import Period, period_of
+from billing.periods import Period, period_of, unread_seconds
 from billing.pools import cap_of
 from customers import observations
 from customers.models import FinalReading
@@ -171,7 +171,7 @@ def _period_facts(plan: _Plan, reading: Reading) -> dict[str, Any]:
         "ends_at": ends_at,
         "end_on": plan.period.end_on,
         "month": plan.period.month,
-        "unread_seconds": max(0, int((ends_at - reading.as_of).total_seconds())),
+        "unread_seconds": unread_seconds(ends_at, reading.as_of),
     }
     if snapshot.lower and before:
         # The number stays until finance takes the lower one over; so does the time it was last right.

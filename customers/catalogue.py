@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import structlog
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.functional import Promise
@@ -24,6 +25,10 @@ from portal.access.models import User
 from portal.formats import number_text
 from portal.providers import CatalogEntry, Offering, ProviderError
 from portal.vault import CannotOpen
+
+log = structlog.get_logger(__name__)
+# An offering's name is never cut: another name is another offering.
+NAME_MAX = Entry._meta.get_field("name").max_length
 
 SENDS, IPS, TEAMMATES, SUBUSERS = "email_sends_max_monthly", "ip_count", "teammates_max_total", "users_max_total"
 ENTITLEMENT_WORDS: Mapping[str, str | Promise] = {
@@ -132,14 +137,17 @@ def _keep(connection: Connection, entries: list[CatalogEntry], now: datetime) ->
         each.offering.name: Entry(
             connection=connection,
             name=each.offering.name,
-            type=each.offering.type,
+            type=each.offering.type[:20],
             entitlements=each.entitlements,
             first_seen_at=now,
             last_seen_at=now,
             gone_at=None,
         )
         for each in entries
+        if len(each.offering.name) <= NAME_MAX
     }
+    if ignored := len(entries) - len(rows):
+        log.warning("catalogue.rows_ignored", connection=str(connection.public_id), rows=ignored)
     Entry.objects.bulk_create(
         rows.values(),
         update_conflicts=True,

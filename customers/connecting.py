@@ -38,16 +38,21 @@ class UnableToConnect(Exception):
 
 def check_base_url(base_url: str) -> str:
     """The address, normalised: https to a known provider host, or outside production the sandbox on loopback."""
-    parts = urlsplit(base_url.strip().rstrip("/"))
+    hosts = ", ".join(settings.PROVIDER_HOSTS)
+    refusal = UnableToConnect(
+        _("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url"
+    )
+    try:
+        parts = urlsplit(base_url.strip().rstrip("/"))
+        port = parts.port
+    except ValueError:  # "http://[::1", or a port that is none
+        raise refusal from None
     plain = not parts.query and not parts.fragment and parts.username is None and parts.password is None
-    known = parts.scheme == "https" and parts.hostname in settings.PROVIDER_HOSTS and parts.port in (None, 443)
+    known = parts.scheme == "https" and parts.hostname in settings.PROVIDER_HOSTS and port in (None, 443)
     sandbox = not settings.PRODUCTION and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
     if not plain or not (sandbox or (known and parts.path == "")):
-        hosts = ", ".join(settings.PROVIDER_HOSTS)
-        raise UnableToConnect(
-            _("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url"
-        )
-    return credentials.normal_address(base_url)
+        raise refusal
+    return credentials.normal_address(parts.geturl())
 
 
 def add_connection(

@@ -61,7 +61,7 @@ def observe_gone(*, account_id: int, now: datetime) -> None:
 def observe_offerings(*, account_id: int, offerings: list[Offering], now: datetime) -> None:
     rows = as_rows(offerings)
     package = next((row["name"] for row in rows if row["type"] == "package"), "")
-    Account.objects.filter(pk=account_id).update(offerings=rows, offerings_read_at=now, package=package)
+    Account.objects.filter(pk=account_id).update(offerings=rows, offerings_read_at=now, package=package[:200])
 
 
 def observe_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:

@@ -223,7 +223,8 @@ def _see(scan: Scan, rows: Iterable[RemoteAccount], *, read_by: datetime) -> Non
     sightings = [
         Sighting(
             connection=scan.connection, provider_id=row.id, email=row.email[:254], first_email=row.email[:254],
-            name=row.settings.name if row.settings else "", website=row.settings.website if row.settings else "",
+            name=row.settings.name[:255] if row.settings else "",
+            website=row.settings.website[:255] if row.settings else "",
             made_at=row.created_at, first_seen_at=read_by, last_seen_at=scan.started_at,
         )
         for row in rows

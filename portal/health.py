@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
@@ -38,6 +38,6 @@ def readyz(request: HttpRequest) -> HttpResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         complete = _migrations_complete()
-    except DatabaseError:
+    except Error:
         return _plain("database does not answer", 503)
     return _plain("ready") if complete else _plain("migrations are missing", 503)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.core.paginator import Paginator
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -16,7 +18,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from portal.access.permissions import NotYourRole
+from portal.htmx import is_fragment
 from portal.states import ACCOUNT_STATES, OPERATION_STATES, account_state_choices
+
+UNAVAILABLE = (OperationalError, InterfaceError)
+RETRY_SECONDS = 10
 
 
 def states(request: HttpRequest) -> HttpResponse:
@@ -106,11 +112,23 @@ def too_many_requests(request: HttpRequest, exception: Exception | None = None) 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Rendered without context processors: they may be what failed."""
+    """Rendered without context processors: they may be what failed. Django has logged what it was."""
+    if isinstance(sys.exc_info()[1], UNAVAILABLE):
+        return _unavailable(request)
     try:
         return _plain(request, "500.html", 500)
     except Exception:  # noqa: BLE001 - the page of last resort must not fail, whatever did
         return HttpResponse(_("The portal failed. Reload the page to see what was saved."), status=500)
+
+
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    """The database restarts or has too much to do. What a COMMIT did whose answer is lost, nobody knows here."""
+    if is_fragment(request):
+        response = HttpResponse(_("The database does not answer. Wait a moment, then try again."), status=503)
+    else:
+        response = _plain(request, "503.html", 503)
+    response["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 def _plain(request: HttpRequest, template: str, status: int, *, reason: str = "") -> HttpResponse:

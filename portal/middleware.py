@@ -10,9 +10,11 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
+
+from portal.asked import is_storable
 
 log = structlog.get_logger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -82,6 +84,17 @@ def security_headers(get_response: GetResponse) -> GetResponse:
         response.setdefault("Cache-Control", "no-store")
         patch_vary_headers(response, ["HX-Request"])
         return response
+
+    return middleware
+
+
+def storable_path(get_response: GetResponse) -> GetResponse:
+    """Answer 404 to a path that nothing can be stored under: PostgreSQL refuses to look for a NUL."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if not is_storable(request.path_info):
+            raise Http404
+        return get_response(request)
 
     return middleware
 

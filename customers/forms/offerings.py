@@ -16,7 +16,9 @@ from django.utils.translation import gettext_lazy
 from customers import catalogue
 from customers.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, Choice
 from customers.models import Connection
+from portal.asked import is_storable
 from portal.providers import Offering
+from portal.providers.reading import read_json, whole
 
 MOST = 1000
 
@@ -167,8 +169,8 @@ class OfferingListField(forms.Field):
 
     def to_python(self, value: Any) -> list[Offering]:
         try:
-            rows = list.copy(json.loads(value or ""))  # a TypeError for anything but a list
-            return [Offering(str(row["name"]), str(row["type"]), int(row["quantity"])) for row in rows]
+            rows = list.copy(read_json(value or ""))  # a TypeError for anything but a list
+            return [_offering(row) for row in rows]
         except (ValueError, TypeError, KeyError):
             raise forms.ValidationError(_("The page is out of date. Open it again.")) from None
 
@@ -176,6 +178,13 @@ class OfferingListField(forms.Field):
         if isinstance(value, list):
             return json.dumps([{"name": each.name, "type": each.type, "quantity": each.quantity} for each in value])
         return value
+
+
+def _offering(row: Any) -> Offering:
+    name, kind, quantity = row["name"], row["type"], whole(row["quantity"])
+    if not is_storable(name) or not is_storable(kind) or quantity is None:
+        raise ValueError
+    return Offering(name, kind, quantity)
 
 
 class ChangeForm(forms.Form):

@@ -12,7 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.forms.fields import CountField, HostField, host_of
+from portal.asked import is_storable
 from portal.providers import AccountSettings
+from portal.providers.reading import read_json, whole
 
 CAP_MAX = 1_000_000_000
 NO_CAP, CAP = "none", "cap"
@@ -116,13 +118,19 @@ class SeenSettingsField(forms.Field):
 
     def to_python(self, value: Any) -> AccountSettings:
         try:
-            row = json.loads(value or "")
-            return AccountSettings(str(row["name"]), str(row["website"]), int(row["monthly_cap"]))
+            return _settings(read_json(value or ""))
         except (ValueError, TypeError, KeyError):
             raise forms.ValidationError(_("The page is out of date. Open it again.")) from None
 
     def prepare_value(self, value: Any) -> Any:
         return json.dumps(asdict(value)) if isinstance(value, AccountSettings) else value
+
+
+def _settings(row: Any) -> AccountSettings:
+    name, website, cap = row["name"], row["website"], whole(row["monthly_cap"])
+    if not is_storable(name) or not is_storable(website) or cap is None:
+        raise ValueError
+    return AccountSettings(name, website, cap)
 
 
 class ChangeSettingsForm(forms.Form):

@@ -14,7 +14,7 @@ from django.db.models import Count, Max, Q, QuerySet
 from customers.models import Connection, Operation, Scan
 from customers.states import OPEN, OperationKind, OperationState
 from portal.access.models import User
-from portal.asked import searchable, uuid_or_none
+from portal.asked import moment_or_none, searchable, uuid_or_none
 from portal.providers import CAPABILITIES
 from portal.states import operation_state_choices
 
@@ -54,8 +54,8 @@ def operations_page(asked: Mapping[str, str]) -> OperationsPage:
     counts = Operation.objects.filter(state__in=OPEN).aggregate(
         needs=Count("pk", filter=NEEDS_A_PERSON), open=Count("pk")
     )
-    size = int(asked.get("size", "")) if asked.get("size", "").isdigit() else SIZES[1]
-    page = Paginator(found.order_by(*_order(asked.get("sort", ""))), size if size in SIZES else SIZES[1])
+    size = next((each for each in SIZES if str(each) == asked.get("size")), SIZES[1])
+    page = Paginator(found.order_by(*_order(asked.get("sort", ""))), size)
     return OperationsPage(
         page=page.get_page(asked.get("page")),
         view=asked.get("view", "") if asked.get("view") in ("needs", "open") else "",
@@ -144,7 +144,7 @@ def candidates_of(operation: Operation) -> list[Candidate]:
     return [
         Candidate(
             provider_id=str(row.get("provider_id", "")),
-            made_at=_moment(row.get("made_at") or row.get("created_at") or ""),
+            made_at=moment_or_none(row.get("made_at") or row.get("created_at") or ""),
             named=str(row.get("name", "")),
             address=str(row.get("address", "")),
             email=str(row.get("email", "")),
@@ -164,10 +164,3 @@ def looks_at_the_list(operation: Operation) -> tuple[int, datetime | None]:
     )
     found = since.aggregate(n=Count("pk"), last=Max("started_at"))
     return found["n"], found["last"]
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None

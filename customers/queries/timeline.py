@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.models import Account, Customer
+from portal.asked import uuid_or_none
 from portal.audit.differences import differences
 from portal.audit.models import AuditEvent
 from portal.audit.verbs import icon_of, sentence_of
@@ -77,10 +78,8 @@ def _timeline(events: QuerySet[AuditEvent], show: str, before: str) -> Timeline:
 
 
 def _event(public_id: str) -> AuditEvent | None:
-    try:
-        return AuditEvent.objects.filter(public_id=uuid.UUID(public_id)).first()
-    except ValueError:
-        return None
+    wanted = uuid_or_none(public_id)
+    return AuditEvent.objects.filter(public_id=wanted).first() if wanted else None
 
 
 def _entry(event: AuditEvent) -> Entry:

@@ -30,6 +30,7 @@ from customers.states import OperationKind, OperationState
 from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User
+from portal.asked import uuid_or_none
 
 
 @require_GET
@@ -169,9 +170,8 @@ def _asking_context(asking: Asking) -> dict[str, Any]:
 
 def _failed_create(customer: Customer, public_id: str) -> Operation | None:
     """The refused create to be corrected: only one that failed, whose account still does not exist."""
-    try:
-        wanted = uuid.UUID(public_id)
-    except ValueError:
+    wanted = uuid_or_none(public_id)
+    if wanted is None:
         return None
     return (
         Operation.objects.select_related("account", "connection")

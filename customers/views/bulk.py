@@ -23,6 +23,7 @@ from customers.queries.filters import read_filters
 from customers.queries.listing import Lines
 from customers.views.common import add_refusal, go_to, is_fragment, person, say_repeated, token_of
 from portal.access import reauth
+from portal.asked import uuid_or_none
 from portal.exports import csv_response
 
 
@@ -64,12 +65,7 @@ def bulk_new(request: HttpRequest) -> HttpResponse:
 
 
 def _ticked(request: HttpRequest) -> list[int]:
-    wanted = []
-    for value in request.POST.getlist("ticked")[: bulk.MOST]:
-        try:
-            wanted.append(uuid.UUID(value))
-        except ValueError:
-            continue
+    wanted = [found for value in request.POST.getlist("ticked")[: bulk.MOST] if (found := uuid_or_none(value))]
     return list(Account.objects.filter(public_id__in=wanted).values_list("pk", flat=True)) if wanted else []
 
 

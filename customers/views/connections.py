@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from customers import breaker, catalogue, connecting
@@ -21,6 +20,7 @@ from customers.models import Connection
 from customers.queries.connections import check_rows, connection_rows, scope_rows
 from customers.views.common import go_to, person
 from portal.access.reauth import reauthenticated
+from portal.asked import own_path_or_none
 from portal.providers import CAPABILITIES, ProviderError
 from portal.vault import CannotOpen
 
@@ -161,10 +161,8 @@ def connection_catalogue(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 def catalogue_page(request: HttpRequest, connection: Connection) -> str:
     """Back to the form that asked, where it is one of ours, else the connection's page."""
-    back = request.POST.get("next", "")
-    if back and url_has_allowed_host_and_scheme(back, allowed_hosts=None):
-        return back
-    return reverse("customers:connection", args=[connection.public_id])
+    back = own_path_or_none(request.POST.get("next", ""))
+    return back or reverse("customers:connection", args=[connection.public_id])
 
 
 def look_at(request: HttpRequest, connection: Connection) -> None:

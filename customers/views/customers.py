@@ -31,7 +31,7 @@ from customers.queries.tabs import tabs_of
 from customers.queries.timeline import timeline_of_customer
 from customers.views.common import go_to, is_fragment, person
 from portal.access.permissions import allowed
-from portal.asked import kept
+from portal.asked import kept, uuid_or_none
 from portal.exports import csv_response
 
 
@@ -54,10 +54,8 @@ def customer_list(request: HttpRequest) -> HttpResponse:
 
 def _row(request: HttpRequest, public_id: str) -> HttpResponse:
     """One row of the list, for a row that watches its operation."""
-    try:
-        row = one_row(uuid.UUID(public_id))
-    except ValueError:
-        row = None
+    wanted = uuid_or_none(public_id)
+    row = one_row(wanted) if wanted else None
     if row is None:
         raise Http404
     may_bulk = allowed(person(request).role, "customers:bulk-new", "POST")
@@ -161,10 +159,8 @@ def _customer_or_404(public_id: uuid.UUID) -> Customer:
 
 
 def _account_of(customer: Customer, public_id: str) -> Account | None:
-    try:
-        return customer.accounts.filter(public_id=uuid.UUID(public_id)).first()
-    except ValueError:
-        return None
+    wanted = uuid_or_none(public_id)
+    return customer.accounts.filter(public_id=wanted).first() if wanted else None
 
 
 def _page_of(customer: Customer, account: Account | None) -> tuple[str, uuid.UUID]:

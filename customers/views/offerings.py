@@ -12,7 +12,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
@@ -33,7 +32,7 @@ from customers.views.common import (
     renew_token,
     say_repeated,
 )
-from portal.asked import uuid_or_none
+from portal.asked import moment_or_none, uuid_or_none
 from portal.providers import Offering, ProviderError
 from portal.vault import CannotOpen
 
@@ -251,10 +250,7 @@ def _base_of(change: ChangeForm) -> list[Offering] | None:
 
 def _read_at(change: ChangeForm) -> datetime | None:
     change.is_valid()
-    try:
-        return parse_datetime(change.cleaned_data.get("read_at", ""))
-    except ValueError:
-        return None
+    return moment_or_none(change.cleaned_data.get("read_at", ""))
 
 
 def _saw(request: HttpRequest) -> list[Offering] | None:

@@ -11,7 +11,6 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
@@ -34,6 +33,7 @@ from customers.views.common import (
     renew_token,
     say_repeated,
 )
+from portal.asked import moment_or_none, uuid_or_none
 from portal.providers import AccountSettings, ProviderError
 from portal.vault import CannotOpen
 
@@ -220,17 +220,11 @@ def _start(account: Account, reading: Reading) -> dict[str, Any]:
 
 
 def _read_at(change: ChangeSettingsForm) -> datetime | None:
-    try:
-        return parse_datetime(change.cleaned_data.get("read_at", ""))
-    except ValueError:
-        return None
+    return moment_or_none(change.cleaned_data.get("read_at", ""))
 
 
 def _conflicting(account: Account, text: str) -> Operation | None:
     """The operation of this account that `?conflict=` names, if it did end as a conflict."""
-    try:
-        wanted = uuid.UUID(text)
-    except ValueError:
-        return None
+    wanted = uuid_or_none(text)
     ended = account.operations.filter(kind=OperationKind.SETTINGS, state=OperationState.FAILED, error_kind="conflict")
-    return ended.filter(public_id=wanted).first()
+    return ended.filter(public_id=wanted).first() if wanted else None

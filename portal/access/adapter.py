@@ -9,8 +9,9 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
 from portal import audit
-from portal.access.addresses import client_ip
+from portal.access.addresses import throttle_key
 from portal.access.models import User
+from portal.asked import own_path_or_none
 
 
 class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -27,7 +28,12 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return client_ip(request)
+        """allauth's limits count by it, IPv6 by its /64."""
+        return throttle_key(request)
+
+    def is_safe_url(self, url: str | None) -> bool:
+        """Whether `?next=` may be led to."""
+        return own_path_or_none(url or "") is not None
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:
         """allauth greets and says goodbye; our pages say what needs saying themselves."""

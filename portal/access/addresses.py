@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import re
+import uuid
 
 from django.conf import settings
 from django.http import HttpRequest
 
-UNKNOWN = "0.0.0.0"  # noqa: S104  a word for "not known", not an address to listen on
+_WITH_PORT = re.compile(r"\[([^\[\]]*)\](?::\d{1,5})?|([\d.]+):\d{1,5}", re.ASCII)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-def client_ip(request: HttpRequest) -> str:
-    """The client's address: as many steps from the right of X-Forwarded-For as we have proxies of our own.
+def client_ip(request: HttpRequest) -> str | None:
+    """Return the client's address as text that `ipaddress` reads; None when it is not known (a Unix socket).
 
-    With TRUSTED_PROXIES = 0 the header is ignored: whoever sends it could write anything.
+    It stands as many steps from the right of X-Forwarded-For as we have proxies of our own. What is no address there
+    (a proxy that writes "unknown"), and a header with fewer steps, leave the address of the peer. With
+    TRUSTED_PROXIES = 0 the header is ignored: whoever sends it could write anything.
     """
+    return _parse(_forwarded(request)) or _parse(_peer(request))
+
+
+def throttle_key(request: HttpRequest) -> str:
+    """Return what sign-in limits count by: the client's address, or a word that no two clients share.
+
+    Behind a proxy that writes something else than an address every request has the proxy's own one. Counted by that,
+    one attacker would lock everybody out: what the proxy wrote is counted instead. Where there is nothing at all to
+    tell clients apart, only the limits per account hold.
+    """
+    forwarded = _forwarded(request)
+    if found := _parse(forwarded):
+        return found
+    if forwarded:
+        return f"text-{hashlib.sha256(forwarded.encode('utf-8', 'replace')).hexdigest()}"
+    return _parse(_peer(request)) or f"unknown-{uuid.uuid4().hex}"
+
+
+def _peer(request: HttpRequest) -> str:
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _forwarded(request: HttpRequest) -> str:
+    """What the outermost of our own proxies wrote about its client, "" without one. An empty step is a step."""
     depth = int(settings.TRUSTED_PROXIES)
-    candidate = str(request.META.get("REMOTE_ADDR", ""))
-    if depth > 0:
-        hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-        if len(hops) >= depth:
-            candidate = hops[-depth]
+    hops = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    return hops[-depth].strip() if 0 < depth <= len(hops) else ""
+
+
+def _parse(text: str) -> str | None:
+    """Read an address without the port, brackets, quotes and zone that proxies add; one that carries an IPv4 address
+    is that address. The unspecified address says nothing."""
+    text = text.strip().removeprefix('"').removesuffix('"')
+    if match := _WITH_PORT.fullmatch(text):
+        text = match[1] or match[2] or ""
     try:
-        return str(ipaddress.ip_address(candidate))
+        found: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
-        return UNKNOWN  # a unix socket, or a proxy that writes something else
+        return None
+    if isinstance(found, ipaddress.IPv6Address):
+        if found in _NAT64:
+            found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        else:
+            found = found.ipv4_mapped or found
+    return None if found.is_unspecified else str(found)

@@ -24,7 +24,7 @@ from .base import (
     UsageSource,
 )
 from .calls import Answer
-from .reading import mapping, moment, number, text, whole
+from .reading import count, mapping, moment, number, text, whole
 
 _STATES = {
     "active": AccountState.ACTIVE,
@@ -83,8 +83,8 @@ def details(answer: Answer) -> Details:
     return Details(
         settings=_settings(answer, found),
         state=_state(answer, found),
-        domains=whole(found.get("domain_count")),
-        members=whole(found.get("member_count")),
+        domains=count(found.get("domain_count")),
+        members=count(found.get("member_count")),
         last_activity_at=moment(found.get("last_activity_at")),
     )
 
@@ -161,11 +161,11 @@ def pooled(answer: Answer) -> PooledUsage:
 
 def _share(answer: Answer, bucket: Any, *, named: bool = False) -> Share:
     found = mapping(bucket)
-    count, cost = whole(found.get("reception_count")), number(found.get("allocated_cost"))
+    sent, cost = whole(found.get("reception_count")), number(found.get("allocated_cost"))
     account_id = text(found.get("account_id"))
-    if count is None or cost is None or (named and not account_id):
+    if sent is None or cost is None or (named and not account_id):
         raise answer.unusable("AhaSend's usage holds a bucket without its count or its share.")
-    return Share(count=count, cost=cost, account_id=account_id, name=text(found.get("name")))
+    return Share(count=sent, cost=cost, account_id=account_id, name=text(found.get("name")))
 
 
 def _without_accounts(answer: Answer, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -246,7 +246,11 @@ class Http:
 
 def _checked_base_url(config: ConnectionConfig) -> str:
     """Without its last slash. https, except for this very machine (the sandbox) or a private network."""
-    parts = urlsplit(config.base_url)
+    try:
+        parts = urlsplit(config.base_url)
+        _port = parts.port
+    except ValueError:
+        raise Unsupported("The base URL of a connection can't be read.") from None
     schemes = ("https", "http") if parts.hostname in wire.LOOPBACK_NAMES or config.allow_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname:
         raise Unsupported("The base URL of a connection has to be an https address.")

@@ -23,7 +23,7 @@ class NotReadableError(ValueError):
     """The body is not JSON or XML at all."""
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes | str) -> Any:
     """Parsed JSON, every fractional number a Decimal."""
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
@@ -85,6 +85,12 @@ def whole(value: Any) -> int | None:
     """A count. A fraction of an e-mail is damage, so it is None as well."""
     found = number(value)
     return int(found) if found is not None and found == found.to_integral_value() else None
+
+
+def count(value: Any) -> int | None:
+    """A count of things an account has, as a 32-bit column keeps it; more is damage."""
+    found = whole(value)
+    return found if found is not None and found < 2**31 else None
 
 
 def percent(value: Any) -> Decimal | None:

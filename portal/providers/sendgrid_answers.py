@@ -13,6 +13,7 @@ from .reading import day, mapping, moment, text, token, whole
 NAME_MAX = 200
 """The longest name of an offering that is taken: a longer one cannot be stored whole."""
 
+ID_MAX = 100
 _STATES = {
     "activated": AccountState.ACTIVE,
     "deactivated": AccountState.STOPPED_BY_US,
@@ -37,8 +38,8 @@ def account_page(answer: Answer) -> tuple[list[RemoteAccount], str]:
 def _account(answer: Answer, row: Any) -> RemoteAccount:
     found = mapping(row)
     account_id = text(found.get("id"))
-    if not account_id:
-        raise answer.unusable("SendGrid's account list holds an account without an id.")
+    if not 0 < len(account_id) <= ID_MAX:
+        raise answer.unusable("SendGrid's account list holds an account without a usable id.")
     return RemoteAccount(
         id=account_id,
         created_at=moment(found.get("created_at")),

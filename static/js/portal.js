@@ -46,7 +46,7 @@
 
   function explain(xhr) {
     const words = toasts()?.dataset ?? {};
-    const texts = { 403: words.forbidden, 404: words.gone, 410: words.gone, 409: words.conflict, 429: words.slowDown };
+    const texts = { 403: words.forbidden, 404: words.gone, 410: words.gone, 409: words.conflict, 429: words.slowDown, 503: words.unavailable };
     if (xhr.status === 401) return signedOut();
     const number = xhr.getResponseHeader("X-Request-ID");
     let text = texts[xhr.status] ?? words.failed;

@@ -8,10 +8,9 @@ import pytest
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.db import connections
 from django.http import HttpResponse
-from django.test import Client, RequestFactory, override_settings
+from django.test import Client
 from django.urls import reverse
 
-from portal.access.addresses import UNKNOWN, client_ip
 from portal.access.backends import StaffBackend
 from portal.access.models import User
 from portal.audit.models import AuditEvent
@@ -116,26 +115,17 @@ def test_tries_at_the_same_moment_are_counted_too(admin: User, monkeypatch: pyte
     assert set(statuses) <= {422, 429}
 
 
-@pytest.mark.parametrize(
-    ("depth", "header", "expected"),
-    [
-        (0, "203.0.113.9", "192.0.2.1"),
-        (1, "203.0.113.9", "203.0.113.9"),
-        (1, "6.6.6.6, 203.0.113.9", "203.0.113.9"),
-        (2, "6.6.6.6, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
-        (2, "203.0.113.9", "192.0.2.1"),
-        (1, "<script>", UNKNOWN),
-        (1, "", "192.0.2.1"),
-    ],
-)
-def test_only_our_proxies_are_believed(depth: int, header: str, expected: str) -> None:
-    request = RequestFactory().get("/", REMOTE_ADDR="192.0.2.1", HTTP_X_FORWARDED_FOR=header)
-    with override_settings(TRUSTED_PROXIES=depth):
-        assert client_ip(request) == expected
-
-
 def test_next_leads_only_to_ourselves(admin: User) -> None:
-    for target in ("https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"):
+    for target in (
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "//[",
+        "http://[::1",
+        "1,5",
+        "home",
+    ):
         response = Client().post(URL, {"login": admin.email, "password": PASSWORD, "next": target})
         assert response["Location"] == "/"
     response = Client().post(URL, {"login": admin.email, "password": PASSWORD, "next": "/me/"})

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
 from django.db import DatabaseError, connection, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from portal import health, middleware
+from tests.support.factories import UserFactory
+from tests.support.people import sign_in
+from tests.support.postgres import free_port
 
 
 @pytest.fixture
@@ -101,3 +106,49 @@ def test_not_ready_when_the_database_does_not_answer(rf: RequestFactory, monkeyp
     monkeypatch.setattr(connections["default"], "cursor", gone)
     answer = health.readyz(rf.get("/readyz"))
     assert (answer.status_code, answer.content) == (503, b"database does not answer\n")
+
+
+@pytest.fixture
+def database_down(db: None) -> Iterator[None]:
+    """Every connection is refused, as while PostgreSQL restarts."""
+    before = connections["default"]
+    facts = dict.fromkeys(before.settings_dict, None) | {
+        "ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": str(free_port()), "NAME": "x",
+        "USER": "x", "PASSWORD": "", "OPTIONS": {}, "CONN_MAX_AGE": 0, "AUTOCOMMIT": True, "ATOMIC_REQUESTS": False,
+        "CONN_HEALTH_CHECKS": False, "TEST": {},
+    }  # fmt: skip
+    connections["default"] = DatabaseWrapper(facts, "default")
+    yield
+    connections["default"] = before
+
+
+@pytest.fixture
+def signed_in(db: None) -> Client:
+    return sign_in(Client(raise_request_exception=False), UserFactory(role="admin"))
+
+
+@pytest.mark.parametrize("path", ["/", "/customers/", "/no-such-page/"])
+def test_503_while_the_database_is_down(
+    signed_in: Client, database_down: None, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = signed_in.get(path)
+    assert (page.status_code, page["Retry-After"]) == (503, "10")
+    assert "The database does not answer" in page.content.decode()
+    assert page["Content-Security-Policy"].startswith("default-src 'none'")
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    fragment = signed_in.get(path, headers={"HX-Request": "true"})
+    assert (fragment.status_code, fragment["Retry-After"]) == (503, "10")
+    assert b"<html" not in fragment.content
+    posted = Client(raise_request_exception=False).post("/sign-in/", {"login": "a@b.example", "password": "x"})
+    assert posted.status_code == 503
+
+
+def test_the_probes_while_the_database_is_down(database_down: None) -> None:
+    answer = Client().get("/readyz")
+    assert (answer.status_code, answer.content) == (503, b"database does not answer\n")
+    assert Client().get("/healthz").status_code == 200
+
+
+def test_another_failure_stays_a_500(signed_in: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_plain", None)
+    assert signed_in.get("/healthz").status_code == 500

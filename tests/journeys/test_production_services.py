@@ -6,7 +6,9 @@ In the middle Redis is killed and everything queued in it is lost: a click still
 from __future__ import annotations
 
 import json
+import signal
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime, timedelta
@@ -112,6 +114,21 @@ def test_the_story_with_redis_and_postgresql(tmp_path: Path, postgres_server: Po
         until(lambda: "4,321" in visitor.get(f"/usage/?month={month}"), what="the reading in the report", every=1)
         assert len(portal.sandbox.admin.accounts()) == 1
         assert len(portal.sandbox.admin.requests("create")) == 1
+        _rides_out_a_restart(visitor, postgres_server)
+
+
+def _rides_out_a_restart(visitor: Visitor, server: Postgres) -> None:
+    """503 while PostgreSQL is down, from pages and the probe alike; the first request after it is answered."""
+    server.stop(signal.SIGQUIT)
+    for path in ("/", "/customers/", "/sign-in/", "/readyz"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            visitor.get(path)
+        assert refused.value.code == 503, path
+        assert path == "/readyz" or refused.value.headers["Retry-After"] == "10"
+        refused.value.close()
+    assert Visitor(visitor.url).get("/healthz") == "alive\n"
+    server.start()
+    assert "Northwind" in visitor.get("/customers/")
 
 
 def _until(portal: Installation, state: str, package: str) -> None:
