@@ -8,7 +8,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from portal import logs
+from portal import logs, queues
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -123,6 +123,8 @@ else:
     _seconds = env.int("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
     _limits = {"statement_timeout": _seconds, "lock_timeout": 3, "idle_in_transaction_session_timeout": 30}
     _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v * 1000}" for k, v in _limits.items())
+    # A worker's main process writes the heartbeat; a server that is lost must not hold it for minutes.
+    _database["OPTIONS"].setdefault("connect_timeout", 5)
     _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -180,17 +182,22 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
-CELERY_TASK_DEFAULT_QUEUE = "ops"
-CELERY_TASK_ROUTES = {"billing.*": {"queue": "sync"}, "customers.check_invariants": {"queue": "sync"}}
+CELERY_TASK_DEFAULT_QUEUE = queues.DEFAULT
+CELERY_TASK_ROUTES = queues.ROUTES
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "dispatch operations": {"task": "customers.dispatch", "schedule": 5.0},
     "walk through the providers' lists": {"task": "customers.nightly_walks", "schedule": 600.0},
     "check the invariants": {"task": "customers.nightly_check", "schedule": 600.0},
     "advance usage runs": {"task": "billing.advance_runs", "schedule": 30.0},
-    "tell admins": {"task": "notices.deliver", "schedule": 30.0},
     "seal audit events": {"task": "audit.seal", "schedule": 10.0},
 }
+# On every queue, so that whichever still has a worker raises the alarm about the others, and mails it.
+for _name in queues.NAMES:
+    for _task in ("customers.check_workers", "notices.deliver"):
+        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = {
+            "task": _task, "schedule": 30.0, "options": {"queue": _name, "expires": 30.0},
+        }  # fmt: skip
 
 # --- People --------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"

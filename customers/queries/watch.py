@@ -16,7 +16,7 @@ from customers.models import Connection, Heartbeat, InvariantCheck, Operation
 from customers.models.breaker import is_out_of_reach
 from customers.queries.operations import NEEDS_A_PERSON
 from customers.states import OPEN
-from customers.watch import SILENT, Work
+from customers.watch import QueueState, Work
 from portal.formats import ago_text
 from portal.notices.models import Notice
 
@@ -35,6 +35,7 @@ class Sign:
     started_at: datetime
     seen_at: datetime
     silent: bool
+    queues: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Engine:
     now: datetime
     scheduler: Sign | None
     workers: list[Sign]
+    queues: list[QueueState]
     work: list[WorkRow]
     states: list[tuple[str, int]]
     people: list[Operation]
@@ -83,22 +85,30 @@ class Engine:
 
 
 def engine_now(*, now: datetime) -> Engine:
-    signs = [_sign(each, now) for each in Heartbeat.objects.filter(seen_at__gte=now - watch.FORGOTTEN)]
+    rows = watch.heartbeats(now=now)
+    signs = [_sign(each, now) for each in rows if each.ended_at is None]
     scheduler = next((each for each in signs if each.name == watch.SCHEDULER), None)
     workers = [each for each in signs if each is not scheduler]
+    queues = watch.queue_states(rows, now=now)
     work = [_work(each, now) for each in watch.all_work(now=now)]
     people = Operation.objects.filter(NEEDS_A_PERSON).select_related("account__customer", "connection")
     connections = list(Connection.objects.select_related("breaker").order_by("name"))
     check = InvariantCheck.objects.exclude(finished_at=None).first()
     broken = _broken(check)
     bad = {each.code for each in broken}
+    used_twice = watch.names_used_twice(rows, now=now)
     alarms = [
-        *_silence(scheduler, workers), *_standing(work), *_unreachable(connections), *_checked(check, broken, now)
-    ]  # fmt: skip
+        *_silence(scheduler, workers),
+        *_consumers(workers, queues, used_twice),
+        *_standing(work),
+        *_unreachable(connections),
+        *_checked(check, broken, now),
+    ]
     return Engine(
         now=now,
         scheduler=scheduler,
         workers=workers,
+        queues=queues,
         work=work,
         states=_states(),
         people=list(people.order_by("pk")[:SHOWN]),
@@ -124,7 +134,8 @@ def _work(work: Work, now: datetime) -> WorkRow:
 
 
 def _sign(row: Heartbeat, now: datetime) -> Sign:
-    return Sign(str(Heartbeat.Kind(row.kind).label), row.name, row.started_at, row.seen_at, now - row.seen_at > SILENT)
+    silent = not watch.is_alive(row, now=now)
+    return Sign(str(Heartbeat.Kind(row.kind).label), row.name, row.started_at, row.seen_at, silent, row.queues)
 
 
 def _broken(check: InvariantCheck | None) -> list[Broken]:
@@ -155,6 +166,20 @@ def _silence(scheduler: Sign | None, workers: list[Sign]) -> list[Alarm]:
         if each.silent:
             title = _("%(name)s was last heard of %(ago)s") % {"name": each.name, "ago": ago_text(each.seen_at)}
             alarms.append(Alarm("warn", title, text))
+    return alarms
+
+
+def _consumers(workers: list[Sign], queues: list[QueueState], used_twice: list[str]) -> list[Alarm]:
+    """Queues without a worker, and workers that can't be told apart. Nothing where no worker is alive at all."""
+    if all(each.silent for each in workers):
+        return []
+    alarms = [
+        Alarm("danger", watch.queue_stopped_title(each.queue.name), watch.queue_stopped_text(each))
+        for each in queues
+        if each.stopped
+    ]
+    if used_twice:
+        alarms.append(Alarm("warn", watch.same_name_title(used_twice), watch.same_name_text()))
     return alarms
 
 
