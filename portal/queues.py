@@ -29,7 +29,7 @@ QUEUES = (
         "sync",
         _("Usage syncs and integrity checks"),
         _("Usage is not read. What a provider does not report after a billing period is lost."),
-        tasks=("billing.*", "customers.check_invariants"),
+        tasks=("billing.*", "customers.check_invariants", "access.remove_expired_sessions"),
     ),
 )
 NAMES = tuple(queue.name for queue in QUEUES)

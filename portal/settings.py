@@ -19,6 +19,13 @@ if PORTAL_ENV not in {"production", "development"}:
     raise ImproperlyConfigured(f'PORTAL_ENV is "{PORTAL_ENV}"; it must be "production" or "development".')
 PRODUCTION = PORTAL_ENV == "production"
 DEMO = env.bool("PORTAL_DEMO", default=False)
+# Results by account of a usage run are deleted after so many days; its totals and every reading stay.
+SYNC_ITEM_DAYS = env.int("SYNC_ITEM_DAYS", default=35)
+if SYNC_ITEM_DAYS < 32:
+    raise ImproperlyConfigured(
+        f"SYNC_ITEM_DAYS is {SYNC_ITEM_DAYS}; it must be at least 32. Days without a reading could not be shown for a "
+        "whole billing period otherwise."
+    )
 # Deletes, and changes of more than ten accounts, wait for a second person once there is one.
 SECOND_PERSON = env.bool("SECOND_PERSON", default=True)
 if DEMO and PRODUCTION:
@@ -191,6 +198,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "check the invariants": {"task": "customers.nightly_check", "schedule": 600.0},
     "advance usage runs": {"task": "billing.advance_runs", "schedule": 30.0},
     "seal audit events": {"task": "audit.seal", "schedule": 10.0},
+    "remove old sync items": {"task": "billing.remove_old_items", "schedule": 3600.0},
+    "remove expired sessions": {"task": "access.remove_expired_sessions", "schedule": 3600.0},
 }
 # On every queue, so that whichever still has a worker raises the alarm about the others, and mails it.
 for _name in queues.NAMES:
