@@ -28,7 +28,7 @@ QUEUES = (
     Queue(
         "sync",
         _("Usage syncs and integrity checks"),
-        _("Usage is not read. What a provider does not report after a billing period is lost."),
+        _("Usage is not read. Figures that a provider reports only until the end of a billing period are lost."),
         tasks=("billing.*", "customers.check_invariants", "access.remove_expired_sessions"),
     ),
 )
