@@ -16,12 +16,13 @@ I = SyncItem.State  # noqa: E741  as everywhere in billing: the items, beside th
 
 
 def counts_off(now: datetime) -> Iterator[str]:
-    """I13. A run that ended says of how many accounts it read, failed and left out; its items say the same."""
+    """I13. A run that ended says of how many accounts it read, failed and left out; its items say the same, until
+    they are removed."""
 
     def items(state: str) -> Count:
         return Count("items", filter=Q(items__state=state))
 
-    counted = SyncRun.objects.filter(state__in=SyncRun.ENDED).annotate(
+    counted = SyncRun.objects.filter(state__in=SyncRun.ENDED, items_removed_at=None).annotate(
         n=Count("items"), was_done=items(I.DONE), was_failed=items(I.FAILED), was_skipped=items(I.SKIPPED)
     )
     fits = Q(total=F("n"), done=F("was_done"), failed=F("was_failed"), skipped=F("was_skipped"))

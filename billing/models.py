@@ -71,6 +71,9 @@ class SyncRun(models.Model):
     pooled_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
+    # Retention: since when the items are being deleted, and how many had which cause: {"failed": {cause: number}, ...}.
+    items_removed_at = models.DateTimeField(null=True, blank=True)
+    removed_causes = models.JSONField(default=dict, blank=True)
 
     class Meta:
         ordering = ("-started_at", "-id")

@@ -166,12 +166,14 @@ def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | No
         raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
     if run.state == R.RUNNING:
         raise UnableToSync(_("The run is still going."))
+    if run.items_removed_at:
+        raise UnableToSync(_("The results by account of this run were removed. Start a new sync."))
     with transaction.atomic():
         again = SyncItem.objects.filter(Q(state=I.FAILED) | Q(state=I.SKIPPED, cause=causes.GUARD), run=run)
         count = again.update(state=I.PENDING, tries=0, not_before=None, cause="", message="")
         if not count and not run.pending:
             raise UnableToSync(_("Nothing failed in this run."))
-        resumed = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence).update(
+        resumed = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence, items_removed_at=None).update(
             state=R.RUNNING,
             fence=F("fence") + 1,
             lease_until=None,

@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from billing import runs, usage_sync
+from billing import retention, runs, usage_sync
 from billing.readings import keep_final_readings as keep
 from customers.poke import poke
 
@@ -26,3 +26,8 @@ def sync_chunk(run_id: int, **_: Any) -> None:
 @shared_task(name="billing.keep_final_readings")
 def keep_final_readings(**_: Any) -> None:
     keep()
+
+
+@shared_task(name="billing.remove_old_items")
+def remove_old_items(**_: Any) -> None:
+    retention.remove_old_items(now=timezone.now())

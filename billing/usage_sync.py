@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -130,7 +132,9 @@ def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, dea
             elif settled := _without_asking(chunk, item):
                 chunk.answers.append(settled)
             else:
-                running.add(pool.submit(_ask, chunk.provider, item, UsageSource(chunk.run.source), chunk.clock))
+                # In a copy of this context, so that the lines of the thread carry the run's ID too.
+                ask = partial(_ask, chunk.provider, item, UsageSource(chunk.run.source), chunk.clock)
+                running.add(pool.submit(copy_context().run, ask))
         finished, running = wait(running, timeout=BATCH_SECONDS, return_when=FIRST_COMPLETED)
         for future in finished:
             _take(chunk, future.result())

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import shared_task
-from celery.signals import task_prerun, worker_ready, worker_shutdown
+import structlog
+from celery import current_app, shared_task
+from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
 from django.db import connections
+from django.utils import timezone
 
 from customers import breaker, bulk_run, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
 from customers.clients import client_for, recorded
 from customers.models import Account
-from portal.clock import database_now, local_skew
+from portal.clock import database_now
 from portal.providers import ProviderError
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task(name="customers.dispatch")
@@ -82,21 +86,32 @@ def check_invariants(check_id: int, **_: Any) -> None:
     watch.run_check(check_id)
 
 
-# --- Signs of life of whatever process runs these and other tasks. Celery logs what fails here and goes on. -----------
+@shared_task(name="customers.check_workers")
+def check_workers(**_: Any) -> None:
+    watch.check_workers(now=database_now())
+
+
+# --- The heartbeat of the worker in this process, if it is one. Celery logs what fails here and goes on. --------------
+
+_workers: dict[str, watch.WorkerProcess] = {}
+
+
+@heartbeat_sent.connect
+def _worker_is_alive(sender: Any, **_: Any) -> None:
+    """Every two seconds in the worker's main process, while it is connected to the broker."""
+    name = sender.eventer.hostname
+    worker = _workers.setdefault(name, watch.WorkerProcess(name))
+    worker.report(queues=current_app.amqp.queues.consume_from, now=timezone.now())
+    connections.close_all()  # this process only hands tasks on; those it forks must not inherit a connection
 
 
 @worker_ready.connect
 def _worker_is_ready(sender: Any, **_: Any) -> None:
-    watch.started(worker=sender.hostname, now=database_now(), clock_skew=round(local_skew()))
-    connections.close_all()  # this process only hands tasks on; those it forks must not inherit a connection
+    log.info("worker.started", worker=sender.hostname, queues=sorted(current_app.amqp.queues.consume_from))
 
 
 @worker_shutdown.connect
 def _worker_ends(sender: Any, **_: Any) -> None:
-    watch.ended(worker=sender.hostname)
+    if worker := _workers.get(sender.hostname):
+        worker.end(now=database_now())
     connections.close_all()
-
-
-@task_prerun.connect
-def _worker_begins_a_task(task: Any, **_: Any) -> None:
-    watch.at_task(worker=task.request.hostname or "", now=database_now(), clock_skew=round(local_skew()))

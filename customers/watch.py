@@ -2,18 +2,20 @@
 the invariants. Read by the page "Engine"; nothing here moves an operation.
 
 A sign of life says what it can prove and no more. The scheduler's is written when a worker takes up its tick: it shows
-that both live. A worker's is written when it starts and when it begins a task, so an idle one is heard of as often as
-the scheduler's ticks reach it.
+that both live. A worker's is written by its main process while it is connected to the broker, busy or idle, and names
+the queues it consumes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -26,7 +28,10 @@ from customers.models.breaker import at_work
 from customers.models.sighting import Scan
 from customers.poke import poke
 from customers.states import OperationState
+from portal import queues
+from portal.clock import local_skew
 from portal.notices import raising as notices
+from portal.queues import Queue
 
 SCHEDULER = "scheduler"
 # A worker's sign is written this often at most. A sign means nothing good any more when it is this old.
@@ -46,6 +51,8 @@ CHECK_AFTER_START = timedelta(hours=1)
 CHECK_LEASE = timedelta(minutes=15)
 CHECKS_KEPT = 60
 BROKEN = "invariants.broken"
+QUEUE_STOPPED = "queue.stopped"
+SAME_NAME = "workers.same_name"
 S = OperationState
 Clock = Callable[[], datetime]
 
@@ -65,29 +72,129 @@ def tick(*, now: datetime) -> bool:
     return Heartbeat.objects.get_or_create(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER, defaults=signs)[1]
 
 
-def at_task(*, worker: str, now: datetime, clock_skew: int = 0) -> None:
-    """`worker` began a task; its machine's clock is ahead of the database's by `clock_skew` seconds."""
-    _seen(Heartbeat.Kind.WORKER, worker, now=now, clock_skew=clock_skew)
+@dataclass
+class WorkerProcess:
+    """The worker in this process, which reports its heartbeat."""
+
+    name: str
+    clock_skew: Callable[[], float] = local_skew
+    instance: str = field(default_factory=lambda: uuid4().hex)
+    started_at: datetime | None = None
+    _reported_at: datetime | None = None
+    _ended: bool = False
+
+    def report(self, *, queues: Iterable[str], now: datetime) -> None:
+        """Write the heartbeat, once in `EVERY` at most. `now` is by the clock of this machine, and is stored by the
+        database's. The first one replaces what earlier processes of this name left
+        behind; another one that is still alive comes back with its next heartbeat, and is noticed by that."""
+        if self._ended or (self._reported_at and self._reported_at <= now < self._reported_at + EVERY):
+            return
+        self._reported_at = now  # first, so that a database that is down is not asked every two seconds
+        skew = round(self.clock_skew())
+        seen_at = now - timedelta(seconds=skew)
+        if self.started_at is None:
+            self._workers().filter(name=self.name[:200]).delete()
+            self.started_at = seen_at
+        self._workers().update_or_create(
+            kind=Heartbeat.Kind.WORKER,
+            name=self.name[:200],
+            instance=self.instance,
+            defaults={
+                "started_at": self.started_at,
+                "seen_at": seen_at,
+                "queues": sorted(queues),
+                "clock_skew": skew,
+            },
+        )
+
+    def end(self, *, now: datetime) -> None:
+        """It was told to end, so nobody has to miss it; its queues may be missed."""
+        self._ended = True
+        self._workers().filter(name=self.name[:200], instance=self.instance).update(ended_at=now)
+
+    def _workers(self) -> QuerySet[Heartbeat]:
+        return Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER)
 
 
-def started(*, worker: str, now: datetime, clock_skew: int = 0) -> None:
-    signs = {"started_at": now, "seen_at": now, "clock_skew": clock_skew}
-    Heartbeat.objects.update_or_create(kind=Heartbeat.Kind.WORKER, name=worker[:200], defaults=signs)
+# --- Queues -------------------------------------------------------------------------------------------------------
 
 
-def ended(*, worker: str) -> None:
-    """It was told to end, so nobody has to miss it."""
-    Heartbeat.objects.filter(kind=Heartbeat.Kind.WORKER, name=worker[:200]).delete()
+@dataclass(frozen=True)
+class QueueState:
+    """Who consumes a queue. `consumed_at` is when a worker last reported that it does; None: not for a day."""
+
+    queue: Queue
+    workers: list[str]
+    consumed_at: datetime | None
+    stopped: bool
 
 
-def _seen(kind: str, name: str, *, now: datetime, clock_skew: int) -> None:
-    mine = Heartbeat.objects.filter(kind=kind, name=name[:200])
-    seen_at = mine.values_list("seen_at", flat=True).first()
-    if seen_at is None:
-        signs = {"started_at": now, "seen_at": now, "clock_skew": clock_skew}
-        Heartbeat.objects.get_or_create(kind=kind, name=name[:200], defaults=signs)
-    elif seen_at <= now - EVERY:
-        mine.update(seen_at=now, clock_skew=clock_skew)
+def heartbeats(*, now: datetime) -> list[Heartbeat]:
+    """Those of the last day."""
+    return list(Heartbeat.objects.filter(seen_at__gte=now - FORGOTTEN))
+
+
+def queue_states(rows: list[Heartbeat], *, now: datetime) -> list[QueueState]:
+    """Every queue of the portal, by these heartbeats.
+
+    A queue has stopped when no worker reported for `SILENT` that it consumes it, unless the scheduler has only just
+    started: workers may still be on their way.
+    """
+    just_started = any(row.kind == Heartbeat.Kind.SCHEDULER and row.started_at > now - SILENT for row in rows)
+    return [_queue_state(queue, rows, just_started=just_started, now=now) for queue in queues.QUEUES]
+
+
+def _queue_state(queue: Queue, rows: list[Heartbeat], *, just_started: bool, now: datetime) -> QueueState:
+    consumers = [row for row in rows if queue.name in (row.queues or ())]
+    workers = [row.name for row in consumers if is_alive(row, now=now)]
+    consumed_at = max((row.seen_at for row in consumers), default=None)
+    recently = consumed_at is not None and now - consumed_at <= SILENT
+    return QueueState(queue, workers, consumed_at, stopped=not workers and not recently and not just_started)
+
+
+def is_alive(row: Heartbeat, *, now: datetime) -> bool:
+    return row.ended_at is None and now - row.seen_at <= SILENT
+
+
+def names_used_twice(rows: list[Heartbeat], *, now: datetime) -> list[str]:
+    """Names under which more than one worker is alive."""
+    counted = Counter(row.name for row in rows if is_alive(row, now=now))
+    return sorted(name for name, n in counted.items() if n > 1)
+
+
+def check_workers(*, now: datetime) -> None:
+    """Alert the admins when nobody consumes a queue, or when two workers have one name; end what is over."""
+    rows, path = heartbeats(now=now), reverse("customers:watch")
+    for state in queue_states(rows, now=now):
+        name = state.queue.name
+        if state.stopped:
+            title = queue_stopped_title(name)
+            notices.raised(QUEUE_STOPPED, about=name, title=title, text=queue_stopped_text(state), path=path, now=now)
+        elif state.workers:
+            notices.ended(QUEUE_STOPPED, about=name, now=now)
+    if names := names_used_twice(rows, now=now):
+        title, text = same_name_title(names), same_name_text()
+        notices.raised(SAME_NAME, about=SAME_NAME, title=title, text=text, path=path, now=now)
+    else:
+        notices.ended(SAME_NAME, about=SAME_NAME, now=now)
+
+
+def queue_stopped_title(name: str) -> str:
+    return gettext("No worker consumes the queue %(queue)s") % {"queue": name}
+
+
+def queue_stopped_text(state: QueueState) -> str:
+    return gettext("%(effect)s Start a worker with -Q %(queue)s, or check its log.") % {
+        "effect": state.queue.if_stopped, "queue": state.queue.name,
+    }  # fmt: skip
+
+
+def same_name_title(names: list[str]) -> str:
+    return gettext("More than one worker is named %(names)s") % {"names": ", ".join(names)}
+
+
+def same_name_text() -> str:
+    return gettext("Celery's remote control can't tell them apart. Give each worker a name of its own with -n.")
 
 
 # --- Work that waits ----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from portal.queues import NAMES
 from portal.supervisor import Member, Stopped, Supervisor
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -227,8 +228,18 @@ def _web(env: Mapping[str, str], listening: socket.socket) -> Member:
 
 def _background(env: Mapping[str, str]) -> list[Member]:
     celery = ("-m", "celery", "-A", "portal", "--quiet")
-    # One worker for both queues, in threads: SQLite likes few writers.
-    queues = ("--pool=threads", "-c", "8", "-Q", "ops,sync", "--without-gossip", "--without-mingle")
+    # One worker for all queues, in threads: SQLite likes few writers.
+    queues = (
+        "--pool=threads",
+        "-c",
+        "8",
+        "-Q",
+        ",".join(NAMES),
+        "-n",
+        "all@%h",
+        "--without-gossip",
+        "--without-mingle",
+    )
     return [
         _member("worker", *celery, "worker", *queues, env={**env, "PORTAL_WORKER": "1"}),
         _member("beat", *celery, "beat", env=env),

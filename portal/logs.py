@@ -144,7 +144,9 @@ def config(*, json_lines: bool, level: str) -> dict[str, Any]:
             "gunicorn.error": passed_on,
             # portal.middleware.request_id writes the one line of a request.
             "gunicorn.access": {"handlers": [], "propagate": False},
-            "celery.app.trace": {"level": "WARNING"},  # one line per poke would drown the rest
+            # One line per message would drown the rest.
+            "celery.app.trace": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
             "urllib3": {"level": "INFO"},
         },

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from portal import logs
+from portal import logs, queues
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -21,6 +21,13 @@ if PORTAL_ENV not in {"production", "development"}:
     raise ImproperlyConfigured(f'PORTAL_ENV is "{PORTAL_ENV}"; it must be "production" or "development".')
 PRODUCTION = PORTAL_ENV == "production"
 DEMO = env.bool("PORTAL_DEMO", default=False)
+# Results by account of a usage run are deleted after so many days; its totals and every reading stay.
+SYNC_ITEM_DAYS = env.int("SYNC_ITEM_DAYS", default=35)
+if SYNC_ITEM_DAYS < 32:
+    raise ImproperlyConfigured(
+        f"SYNC_ITEM_DAYS is {SYNC_ITEM_DAYS}; it must be at least 32. Days without a reading could not be shown for a "
+        "whole billing period otherwise."
+    )
 # Deletes, and changes of more than ten accounts, wait for a second person once there is one.
 SECOND_PERSON = env.bool("SECOND_PERSON", default=True)
 if DEMO and PRODUCTION:
@@ -127,6 +134,8 @@ else:
     _seconds = env.int("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
     _limits = {"statement_timeout": _seconds, "lock_timeout": 3, "idle_in_transaction_session_timeout": 30}
     _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v * 1000}" for k, v in _limits.items())
+    # A worker's main process writes the heartbeat; a server that is lost must not hold it for minutes.
+    _database["OPTIONS"].setdefault("connect_timeout", 5)
     _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -201,21 +210,27 @@ CELERY_WORKER_MAX_TASKS_PER_CHILD = 500
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_SEND_SENT_EVENT = False
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
-CELERY_TASK_DEFAULT_QUEUE = "ops"
-CELERY_TASK_ROUTES = {"billing.*": {"queue": "sync"}, "customers.check_invariants": {"queue": "sync"}}
+CELERY_TASK_DEFAULT_QUEUE = queues.DEFAULT
+CELERY_TASK_ROUTES = queues.ROUTES
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "dispatch operations": {"task": "customers.dispatch", "schedule": 5.0},
     "walk through the providers' lists": {"task": "customers.nightly_walks", "schedule": 600.0},
     "check the invariants": {"task": "customers.nightly_check", "schedule": 600.0},
     "advance usage runs": {"task": "billing.advance_runs", "schedule": 30.0},
-    "tell admins": {"task": "notices.deliver", "schedule": 30.0},
     "seal audit events": {"task": "audit.seal", "schedule": 10.0},
+    "remove old sync items": {"task": "billing.remove_old_items", "schedule": 3600.0},
+    "remove expired sessions": {"task": "access.remove_expired_sessions", "schedule": 3600.0},
 }
+# On every queue, so that whichever still has a worker raises the alarm about the others, and mails it.
+for _name in queues.NAMES:
+    for _task in ("customers.check_workers", "notices.deliver"):
+        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = {
+            "task": _task, "schedule": 30.0, "options": {"queue": _name, "expires": 30.0},
+        }  # fmt: skip
 
 # --- People --------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from billing.models import SyncItem, UsagePeriod, UsageSnapshot
+from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.periods import DAY, midnight
 from billing.queries.chart import Tick, nice_top
 from customers.models import Account
@@ -88,11 +88,13 @@ class CycleChart:
 
 @dataclass(frozen=True)
 class Cycle:
-    """A period with what its readings say. `points` hold no lower readings: those wait for finance."""
+    """A period with what its readings say. `points` hold no lower readings: those wait for finance. Where readings that
+    confirmed the use were removed, `gaps` are not known and empty."""
 
     period: UsagePeriod
     points: list[Point]
     gaps: list[Gap]
+    readings_removed: bool
     pace: Pace | None
     is_open: bool
     chart: CycleChart
@@ -128,9 +130,20 @@ def account_usage(account: Account, *, now: datetime, start_on: date | None = No
 def _cycle(account: Account, period: UsagePeriod, now: datetime) -> Cycle:
     points = _points(period)
     is_open = period.ends_at > now and account.state != "deleted"
-    gaps = gaps_of(period, points, born_on=account.created_at.date(), now=now, ended=account.state == "deleted")
+    removed = _readings_removed(account, period)
+    gaps = (
+        []
+        if removed
+        else gaps_of(period, points, born_on=account.created_at.date(), now=now, ended=account.state == "deleted")
+    )
     pace = pace_of(period, now=now) if is_open else None
-    return Cycle(period, points, gaps, pace, is_open, _draw(period, points, gaps, pace))
+    return Cycle(period, points, gaps, removed, pace, is_open, _draw(period, points, gaps, pace))
+
+
+def _readings_removed(account: Account, period: UsagePeriod) -> bool:
+    """Whether readings that only confirmed the use may be missing: nothing can be said of days without one then."""
+    removed = SyncRun.objects.filter(connection=account.connection_id, items_removed_at__isnull=False)
+    return removed.filter(started_at__gte=midnight(period.start_on), started_at__lt=period.ends_at).exists()
 
 
 def _points(period: UsagePeriod) -> list[Point]:

@@ -95,6 +95,9 @@ class RunFacts:
 
 def run_facts(run: SyncRun) -> RunFacts:
     items = SyncItem.objects.filter(run=run)
+    if run.items_removed_at:
+        causes_of = {state: _removed(run.removed_causes.get(state, {})) for state in ("failed", "skipped")}
+        return RunFacts(run=run, waiting=0, next_try_at=None, lower=_lower(run), **causes_of)
     waiting = items.filter(state=SyncItem.State.PENDING, tries__gt=0)
     first = waiting.order_by("not_before").values_list("not_before", flat=True).first()
     return RunFacts(
@@ -122,6 +125,12 @@ def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
         look = causes.look(row["cause"])
         groups.append(CauseGroup(look.words, look.what_to_do, row["n"], shown.get(row["cause"], [])))
     return groups
+
+
+def _removed(counts: dict[str, int]) -> list[CauseGroup]:
+    """The same of a run whose items were removed: numbers, and no account."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return [CauseGroup((look := causes.look(cause)).words, look.what_to_do, n, []) for cause, n in ordered]
 
 
 def _lower(run: SyncRun) -> list[Lower]:

@@ -7,7 +7,11 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Heartbeat(models.Model):
-    """One process that gives a sign of life. A row that grows old says that it does not any more."""
+    """One process that gives a sign of life. A row that grows old says that it does not any more.
+
+    `instance` tells apart two processes of the same name. `queues` are those a worker consumes; null is a worker that
+    does not report them (of a version before this column). `ended_at` is set by a process that was told to end.
+    """
 
     class Kind(models.TextChoices):
         SCHEDULER = "scheduler", _("Scheduler")
@@ -15,14 +19,18 @@ class Heartbeat(models.Model):
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     name = models.CharField(max_length=200)
+    # The database's own default: a worker of the version before writes rows while a new version is brought up.
+    instance = models.CharField(max_length=32, default="", db_default="", blank=True)
+    queues = models.JSONField(null=True, blank=True)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     # By how many seconds its machine's clock is ahead of the database's.
     clock_skew = models.IntegerField(default=0)
+    ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        ordering = ("kind", "name")
-        constraints = [models.UniqueConstraint(fields=("kind", "name"), name="heartbeat_once")]
+        ordering = ("kind", "name", "-started_at")
+        constraints = [models.UniqueConstraint(fields=("kind", "name", "instance"), name="heartbeat_once")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"

@@ -16,7 +16,7 @@ from customers.models import Connection, Heartbeat, InvariantCheck, Operation, S
 from customers.models.breaker import is_out_of_reach
 from customers.queries.operations import NEEDS_A_PERSON
 from customers.states import OPEN
-from customers.watch import SILENT, Work
+from customers.watch import QueueState, Work
 from portal.formats import ago_text
 from portal.notices.models import Notice
 
@@ -36,6 +36,7 @@ class Sign:
     seen_at: datetime
     silent: bool
     clock_skew: int
+    queues: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Engine:
     now: datetime
     scheduler: Sign | None
     workers: list[Sign]
+    queues: list[QueueState]
     work: list[WorkRow]
     states: list[tuple[str, int]]
     people: list[Operation]
@@ -84,9 +86,11 @@ class Engine:
 
 
 def engine_now(*, now: datetime) -> Engine:
-    signs = [_sign(each, now) for each in Heartbeat.objects.filter(seen_at__gte=now - watch.FORGOTTEN)]
+    rows = watch.heartbeats(now=now)
+    signs = [_sign(each, now) for each in rows if each.ended_at is None]
     scheduler = next((each for each in signs if each.name == watch.SCHEDULER), None)
     workers = [each for each in signs if each is not scheduler]
+    queues = watch.queue_states(rows, now=now)
     work = [_work(each, now) for each in watch.all_work(now=now)]
     people = Operation.objects.filter(NEEDS_A_PERSON).select_related("account__customer", "connection")
     measured = Scan.objects.filter(connection=OuterRef("pk"), clock_skew__isnull=False).order_by("-pk")
@@ -95,14 +99,20 @@ def engine_now(*, now: datetime) -> Engine:
     check = InvariantCheck.objects.exclude(finished_at=None).first()
     broken = _broken(check)
     bad = {each.code for each in broken}
+    used_twice = watch.names_used_twice(rows, now=now)
     alarms = [
-        *_silence(scheduler, workers), *_clocks(workers, connections), *_standing(work), *_unreachable(connections),
+        *_silence(scheduler, workers),
+        *_consumers(workers, queues, used_twice),
+        *_clocks(workers, connections),
+        *_standing(work),
+        *_unreachable(connections),
         *_checked(check, broken, now),
-    ]  # fmt: skip
+    ]
     return Engine(
         now=now,
         scheduler=scheduler,
         workers=workers,
+        queues=queues,
         work=work,
         states=_states(),
         people=list(people.order_by("pk")[:SHOWN]),
@@ -133,8 +143,9 @@ def _sign(row: Heartbeat, now: datetime) -> Sign:
         row.name,
         row.started_at,
         row.seen_at,
-        now - row.seen_at > SILENT,
+        not watch.is_alive(row, now=now),
         row.clock_skew,
+        row.queues,
     )
 
 
@@ -191,6 +202,20 @@ def _skewed(name: str, skew: int) -> str:
     else:
         text = ngettext("The clock of %(name)s is %(n)d second slow", "The clock of %(name)s is %(n)d seconds slow", n)
     return text % {"name": name, "n": n}
+
+
+def _consumers(workers: list[Sign], queues: list[QueueState], used_twice: list[str]) -> list[Alarm]:
+    """Queues without a worker, and workers that can't be told apart. Nothing where no worker is alive at all."""
+    if all(each.silent for each in workers):
+        return []
+    alarms = [
+        Alarm("danger", watch.queue_stopped_title(each.queue.name), watch.queue_stopped_text(each))
+        for each in queues
+        if each.stopped
+    ]
+    if used_twice:
+        alarms.append(Alarm("warn", watch.same_name_title(used_twice), watch.same_name_text()))
+    return alarms
 
 
 def _standing(work: list[WorkRow]) -> list[Alarm]:

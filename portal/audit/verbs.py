@@ -115,6 +115,7 @@ VERBS: dict[str, Verb] = {
     "catalogue.refreshed": Verb(_("read the catalogue anew"), "refresh"),
     "usage.run_started": Verb(_("started a usage sync"), "refresh"),
     "usage.run_retried": Verb(_("asked to read the failed accounts again"), "rotate"),
+    "usage.items_removed": Verb(_("removed the results by account of a usage run"), "trash"),
     "usage.lower_accepted": Verb(_("took over a lower reading"), "check"),
     "staff.invited": Verb(_("invited the person"), "user-plus"),
     "staff.role_changed": Verb(_("changed the person's role"), "user-shield"),

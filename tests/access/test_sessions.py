@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.test import Client
+from django.utils import timezone
 
-from portal.access import staff
+from portal.access import staff, tasks
 from portal.access.models import User
 from tests.support.factories import PASSWORD
 from tests.support.people import sign_in
@@ -126,3 +130,13 @@ def test_disabling_and_enabling_need_a_fresh_password(admin: User, other: User, 
 
 def test_nobody_is_asked_twice_within_the_time(admin: User) -> None:
     assert sign_in(Client(), admin, minutes_ago=9).get("/staff/invite/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_expired_sessions_are_deleted() -> None:
+    for days in (-1, 1):
+        session = SessionStore()
+        session.set_expiry(timezone.now() + timedelta(days=days))
+        session.save()
+    tasks.remove_expired_sessions()
+    assert Session.objects.get().expire_date > timezone.now()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
 
@@ -306,3 +308,25 @@ def test_readings_cannot_be_changed(meter: Meter) -> None:
         with pytest.raises(IntegrityError), transaction.atomic():
             change()
     assert UsageSnapshot.objects.aggregate(sum=Sum("used"))["sum"] == 1750
+
+
+def test_every_line_about_a_request_carries_the_run(meter: Meter) -> None:
+    """Requests are made in threads, which begin without what was bound for the log."""
+    bound: list[dict[str, object]] = []
+
+    class Bound(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            bound.append(structlog.contextvars.get_contextvars())
+
+    logger, handler = logging.getLogger("portal.providers"), Bound()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    try:
+        meter.account()
+        run = meter.read()
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert bound
+    assert {each.get("usage_run") for each in bound} == {str(run.public_id)}

@@ -36,7 +36,7 @@ def test_a_worker_whose_clock_is_wrong_orders_nothing(desk: Desk, minutes: int) 
     right = database_now()
     with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
         provisioning.perform(operation.pk, connect=desk.connect)
-        tasks._worker_begins_a_task(task=type("T", (), {"request": type("R", (), {"hostname": "celery@fast"})}))
+        watch.WorkerProcess("celery@fast").report(queues=["ops"], now=timezone.now())
     operation.refresh_from_db()
     sent = operation.attempts.get()
     assert abs(sent.intended_at - right) < timedelta(seconds=30)
@@ -133,8 +133,9 @@ def test_a_wrong_clock_shows_on_the_system_page(desk: Desk, client: Client) -> N
     desk.sandbox.admin.switch("clock_skew_seconds", -240)
     scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
     reconcile.walk(scan, desk.connect(desk.connection))
-    watch.started(worker="celery@fast", now=timezone.now(), clock_skew=900)
-    watch.started(worker="celery@right", now=timezone.now(), clock_skew=2)
+    for name, skew in (("celery@fast", 900.0), ("celery@right", 2.0)):
+        process = watch.WorkerProcess(name, clock_skew=lambda seconds=skew: seconds)
+        process.report(queues=["ops"], now=timezone.now() + timedelta(seconds=skew))
     admin = User.objects.create_user(email="admin@postkeeper.example", name="Admin", role="admin")
     page = text_of(sign_in(client, admin).get("/engine/"))
     assert "The clock of celery@fast is 900 seconds fast" in page

@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from customers import tasks, watch
 from customers.models import Breaker, Connection, Heartbeat, InvariantCheck
+from portal.notices.models import Notice
+from portal.queues import NAMES
 from tests.customers.pages import HTMX, prose_of
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 
@@ -28,30 +30,44 @@ def admin(client: Client) -> Client:
     return client
 
 
+def worker(
+    name: str = "ops@one", *, now: datetime | None = None, queues: tuple[str, ...] = NAMES
+) -> watch.WorkerProcess:
+    """A worker that has reported its first heartbeat."""
+    process = watch.WorkerProcess(name)
+    process.report(queues=queues, now=now or timezone.now())
+    return process
+
+
 def alive(now: datetime | None = None) -> None:
     now = now or timezone.now()
-    watch.started(worker="celery@one", now=now)
+    worker(now=now)
     watch.tick(now=now)
 
 
 # --- Signs of life ------------------------------------------------------------------------------------------------
 
 
-def test_a_sign_of_life_is_written_every_half_minute_at_most() -> None:
-    watch.at_task(worker="celery@one", now=NIGHT)
-    watch.at_task(worker="celery@one", now=NIGHT + 29 * SECOND)
+def test_a_heartbeat_is_written_every_half_minute_at_most() -> None:
+    one = worker(now=NIGHT)
+    one.report(queues=NAMES, now=NIGHT + 29 * SECOND)
     assert Heartbeat.objects.get().seen_at == NIGHT
-    watch.at_task(worker="celery@one", now=NIGHT + 30 * SECOND)
-    assert Heartbeat.objects.get().seen_at == NIGHT + 30 * SECOND
-    assert Heartbeat.objects.get().started_at == NIGHT
+    one.report(queues=["sync"], now=NIGHT + 30 * SECOND)
+    row = Heartbeat.objects.get()
+    assert (row.started_at, row.seen_at, row.queues) == (NIGHT, NIGHT + 30 * SECOND, ["sync"])
+    one.report(queues=NAMES, now=NIGHT)  # the clock was set back
+    assert Heartbeat.objects.get().seen_at == NIGHT
 
 
-def test_a_worker_that_starts_again_says_since_when_and_one_that_ends_is_not_missed() -> None:
-    watch.started(worker="celery@one", now=NIGHT)
-    watch.started(worker="celery@one", now=NIGHT + 60 * SECOND)
-    assert Heartbeat.objects.get().started_at == NIGHT + 60 * SECOND
-    watch.ended(worker="celery@one")
-    assert not Heartbeat.objects.exists()
+def test_a_worker_that_starts_again_says_since_when_and_one_that_ends_is_not_missed(admin: Client) -> None:
+    now = timezone.now()
+    worker(now=now - 60 * SECOND)
+    second = worker(now=now)
+    assert Heartbeat.objects.get().started_at == now
+    second.end(now=now)
+    second.report(queues=NAMES, now=now + 60 * SECOND)
+    assert Heartbeat.objects.get().ended_at == now
+    assert "ops@one" not in prose_of(admin.get("/engine/"))
 
 
 def test_after_a_standstill_the_scheduler_counts_from_its_return() -> None:
@@ -79,14 +95,99 @@ def test_a_tick_that_is_not_acted_upon_asks_nobody(monkeypatch: pytest.MonkeyPat
     assert len(rounds) == 1
 
 
-def test_the_worker_and_the_scheduler_are_heard_of_where_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_and_the_scheduler_are_heard_of_where_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.connections, "close_all", lambda: None)
-    tasks._worker_is_ready(sender=SimpleNamespace(hostname="celery@two"))
-    tasks._worker_begins_a_task(task=SimpleNamespace(request=SimpleNamespace(hostname="celery@three")))
+    monkeypatch.setattr(tasks, "_workers", {})
+    tasks._worker_is_alive(sender=SimpleNamespace(eventer=SimpleNamespace(hostname="ops@two")))
     tasks.dispatch()
-    assert {each.name for each in Heartbeat.objects.all()} == {"celery@two", "celery@three", "scheduler"}
-    tasks._worker_ends(sender=SimpleNamespace(hostname="celery@two"))
-    assert {each.name for each in Heartbeat.objects.all()} == {"celery@three", "scheduler"}
+    assert {each.name for each in Heartbeat.objects.all()} == {"ops@two", "scheduler"}
+    tasks._worker_ends(sender=SimpleNamespace(hostname="ops@two"))
+    assert {each.name for each in Heartbeat.objects.filter(ended_at=None)} == {"scheduler"}
+
+
+# --- Queues -------------------------------------------------------------------------------------------------------
+
+
+def stopped(now: datetime) -> set[str]:
+    """The queues the admins are alerted about, after a look at this moment."""
+    watch.check_workers(now=now)
+    return set(Notice.objects.filter(kind=watch.QUEUE_STOPPED, ended_at=None).values_list("about", flat=True))
+
+
+def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
+    watch.tick(now=NIGHT - timedelta(hours=1))
+    ops, sync = worker("ops@one", now=NIGHT, queues=("ops",)), worker("sync@one", now=NIGHT, queues=("sync",))
+    assert stopped(NIGHT) == set()
+    for n in range(1, 7):  # the sync worker was killed
+        ops.report(queues=["ops"], now=NIGHT + n * 30 * SECOND)
+    assert stopped(NIGHT + 120 * SECOND) == set()
+    assert stopped(NIGHT + 121 * SECOND) == {"sync"}
+    assert stopped(NIGHT + 180 * SECOND) == {"sync"}
+    assert Notice.objects.count() == 1
+    assert "Usage is not read." in Notice.objects.get().text
+    worker("sync@two", now=NIGHT + 180 * SECOND, queues=("sync",))
+    assert stopped(NIGHT + 180 * SECOND) == set()
+    assert sync.started_at == NIGHT
+
+
+def test_a_queue_whose_worker_was_told_to_end_is_missed_too() -> None:
+    watch.tick(now=NIGHT - timedelta(hours=1))
+    ops = worker("ops@one", now=NIGHT, queues=("ops",))
+    worker("sync@one", now=NIGHT, queues=("sync",)).end(now=NIGHT)
+    assert stopped(NIGHT + 119 * SECOND) == set()
+    ops.report(queues=["ops"], now=NIGHT + 121 * SECOND)
+    assert stopped(NIGHT + 121 * SECOND) == {"sync"}
+
+
+def test_a_queue_nobody_ever_consumed_is_an_alarm_once_the_scheduler_has_been_up_for_a_while() -> None:
+    watch.tick(now=NIGHT)
+    ops = worker("ops@one", now=NIGHT, queues=("ops", "snyc"))  # a typing mistake in -Q
+    assert stopped(NIGHT + 100 * SECOND) == set()
+    ops.report(queues=["ops", "snyc"], now=NIGHT + 120 * SECOND)
+    assert stopped(NIGHT + 120 * SECOND) == {"sync"}
+
+
+def test_a_worker_of_an_older_version_reports_no_queue(admin: Client) -> None:
+    now = timezone.now()
+    watch.tick(now=now - timedelta(hours=1))
+    Heartbeat.objects.filter(name=watch.SCHEDULER).update(seen_at=now)
+    Heartbeat.objects.create(kind="worker", name="celery@old", started_at=now, seen_at=now)
+    assert stopped(now) == set(NAMES)
+    said = prose_of(admin.get("/engine/"))
+    assert "celery@old" in said
+    assert "not reported" in said
+    worker("ops@new", now=now)
+    assert stopped(now) == set()
+
+
+def test_two_workers_of_one_name_are_noticed(admin: Client) -> None:
+    now = timezone.now()
+    first, second = worker("celery@host", now=now - 40 * SECOND), worker("celery@host", now=now - 35 * SECOND)
+    assert not watch.names_used_twice(watch.heartbeats(now=now), now=now)  # the first may have been killed
+    first.report(queues=["sync"], now=now)
+    assert watch.names_used_twice(watch.heartbeats(now=now), now=now) == ["celery@host"]
+    watch.check_workers(now=now)
+    notice = Notice.objects.get(kind=watch.SAME_NAME, ended_at=None)
+    assert notice.title == "More than one worker is named celery@host"
+    assert notice.title in prose_of(admin.get("/engine/"))
+    second.end(now=now)
+    watch.check_workers(now=now)
+    assert not Notice.objects.filter(kind=watch.SAME_NAME, ended_at=None).exists()
+
+
+def test_the_page_names_the_queue_without_a_worker(admin: Client) -> None:
+    now = timezone.now()
+    watch.tick(now=now - timedelta(hours=1))
+    Heartbeat.objects.update(seen_at=now)
+    worker("sync@one", now=now - timedelta(minutes=3), queues=("sync",)).end(now=now)
+    worker("ops@one", now=now, queues=("ops",))
+    said = prose_of(admin.get("/engine/"))
+    assert "No worker consumes the queue sync" in said
+    assert "Usage is not read." in said
+    assert "No worker consumes the queue ops" not in said
+    row = said[said.index("sync Usage syncs") :][:200]
+    assert "No worker" in row
+    assert "3 min ago" in row
 
 
 # --- The nightly check ----------------------------------------------------------------------------------------------
@@ -130,7 +231,7 @@ def test_nothing_is_checked_right_after_a_standstill(pokes: list[tuple[Any, ...]
 
 
 def test_what_is_long_over_is_let_go() -> None:
-    watch.started(worker="celery@gone", now=NIGHT - timedelta(hours=25))
+    worker("ops@gone", now=NIGHT - timedelta(hours=25))
     watch.nightly(now=NIGHT)
     assert not Heartbeat.objects.exists()
     for n in range(watch.CHECKS_KEPT + 3):
@@ -167,7 +268,7 @@ def test_a_quiet_engine_says_so(admin: Client) -> None:
     answer = admin.get("/engine/")
     said = prose_of(answer)
     assert "The engine goes on by itself." in said
-    assert "celery@one" in said
+    assert "ops@one" in said
     assert "All times here are UTC." in said
     assert "Not checked yet." in said
     assert b"every 10s" in answer.content
@@ -181,11 +282,11 @@ def test_nobody_at_work_is_said_first(admin: Client) -> None:
     now = timezone.now()
     alive(now - timedelta(minutes=3))
     assert "No worker gives a sign of life" in prose_of(admin.get("/engine/"))
-    watch.at_task(worker="celery@two", now=now)
+    worker("ops@two", now=now)
     said = prose_of(admin.get("/engine/"))
     assert "No worker" not in said
     assert "The scheduler does not tick" in said
-    assert "celery@one was last heard of 3 min ago" in said
+    assert "ops@one was last heard of 3 min ago" in said
 
 
 def test_what_stands_still_is_named(admin: Client) -> None:
@@ -248,7 +349,7 @@ def test_the_number_of_queries_does_not_grow(admin: Client) -> None:
     few = queries()
     for n in range(20):
         OperationFactory(state=("queued", "needs_attention", "unknown", "claimed")[n % 4])
-        watch.started(worker=f"celery@{n}", now=timezone.now())
+        worker(f"ops@{n}")
     assert queries() == few
     assert few <= 30
 

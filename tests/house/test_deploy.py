@@ -58,6 +58,7 @@ WRONG = [
     ({"PORTAL_ENV": "prod"}, 'PORTAL_ENV is "prod"'),
     ({"PORTAL_DEMO": "1"}, "PORTAL_DEMO is on"),
     ({"DEBUG": "1"}, "DEBUG is on"),
+    ({"SYNC_ITEM_DAYS": "31"}, "SYNC_ITEM_DAYS is 31"),
 ]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 from celery import Task
 from django.conf import settings
 
+from portal import demo, queues
 from portal.celery import app
+
+ROOT = Path(__file__).resolve().parents[2]
 
 app.autodiscover_tasks(force=True)
 OURS: dict[str, Task] = {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
@@ -52,3 +56,22 @@ def test_limits_stay_inside_the_visibility_timeout(name: str) -> None:
     hard = OURS[name].time_limit or app.conf.task_time_limit
     soft = OURS[name].soft_time_limit or app.conf.task_soft_time_limit
     assert soft < hard < 900
+
+
+def test_every_queue_has_its_worker_wherever_workers_are_started() -> None:
+    """One row in portal/queues.py, one worker of that name in production; the demo's worker consumes all."""
+    compose = (ROOT / "docker-compose.yml").read_text()
+    documented = (ROOT / "docs" / "operations.md").read_text()
+    (argv,) = [member.argv for member in demo._background({}) if member.name == "worker"]
+    assert set(argv[argv.index("-Q") + 1].split(",")) == set(queues.NAMES)
+    for name in queues.NAMES:
+        assert f"worker, -n, {name}@%h, -Q, {name}," in compose
+        assert f"worker -n {name}@%h -Q {name} " in documented
+
+
+@pytest.mark.parametrize("task", ["customers.check_workers", "notices.deliver"])
+def test_alarms_are_raised_and_mailed_from_every_queue(task: str) -> None:
+    """A dead worker must not take the alarm about itself with it."""
+    schedule = [entry for entry in settings.CELERY_BEAT_SCHEDULE.values() if entry["task"] == task]
+    assert {entry["options"]["queue"] for entry in schedule} == set(queues.NAMES)
+    assert all(entry["options"]["expires"] <= entry["schedule"] for entry in schedule)

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from portal.queues import NAMES
 from tests.support.sandbox import ADMIN_KEY, AHASEND_ACCOUNT, AHASEND_KEY, EU_KEY, KEY, SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Generous, for machines that do much else at the same time; everything is polled and goes on as soon as it can.
 PATIENCE = 120.0
 CELERY = ("-m", "celery", "-A", "portal", "--quiet")
-QUEUES = ("--pool=threads", "-c", "4", "-Q", "ops,sync", "--without-gossip", "--without-mingle")
+POOL = ("--pool=threads", "-c", "4", "--without-gossip", "--without-mingle")
 T = TypeVar("T")
 
 
@@ -103,8 +104,10 @@ class Installation:
         until(lambda: answers(f"{self.url}/sign-in/"), what="the sign-in page")
         return self.url
 
-    def start_worker(self, **more: str) -> subprocess.Popen[bytes]:
-        return self.spawn("worker", *CELERY, "worker", *QUEUES, PORTAL_WORKER="1", **more)
+    def start_worker(self, name: str = "worker", queues: str = ",".join(NAMES), **more: str) -> subprocess.Popen[bytes]:
+        return self.spawn(
+            name, *CELERY, "worker", *POOL, "-Q", queues, "-n", f"{name}@%h", PORTAL_WORKER="1", **more
+        )  # fmt: skip
 
     def start_beat(self) -> subprocess.Popen[bytes]:
         return self.spawn("beat", *CELERY, "beat")
