@@ -28,7 +28,7 @@ from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
 # An offering's name is never cut: another name is another offering.
-NAME_MAX = Entry._meta.get_field("name").max_length
+NAME_MAX = Entry._meta.get_field("name").max_length or 0
 
 SENDS, IPS, TEAMMATES, SUBUSERS = "email_sends_max_monthly", "ip_count", "teammates_max_total", "users_max_total"
 ENTITLEMENT_WORDS: Mapping[str, str | Promise] = {

@@ -70,8 +70,8 @@ class Extras:
 
     def signs(self) -> None:
         watch.tick(now=self.now)
-        for name in ("operations@host-1", "operations@host-2", "sync@host-1"):
-            watch.started(worker=name, now=self.now)
+        for name in ("ops@host-1", "ops@host-2", "sync@host-1"):
+            watch.WorkerProcess(name).report(queues=[name.partition("@")[0]], now=self.now)
         for days in range(5, 0, -1):
             at = self.now - days * DAY
             watch.check_now(slot=at.date().isoformat(), clock=lambda at=at: at)
