@@ -12,11 +12,10 @@ recorded answer stands exactly one request. What an operation does is its `Actio
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import breaker, connecting, duplicates, engine, observations
@@ -139,7 +138,7 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
 
 def _skew_by(clock: Clock, skew: float | None) -> int | None:
     """`skew` was measured by this machine's clock; the same by the clock that all rows are written by."""
-    return None if skew is None else round(skew + (timezone.now() - clock()).total_seconds())
+    return None if skew is None else round(skew + (datetime.now(UTC) - clock()).total_seconds())
 
 
 def _result_of(answer: Done | Prepared | Refuse, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:

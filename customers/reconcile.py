@@ -6,7 +6,7 @@ end of the list or that cannot be believed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -14,7 +14,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import matching
@@ -163,7 +162,7 @@ def _lacks_what_exists(scan: Scan, found: dict[str, RemoteAccount], provider: Pr
 def _skew_by(clock: Clock, exchanges: list[Evidence]) -> int | None:
     """By how much the provider's clock is ahead of the one that rows are written by."""
     told = [each.clock_skew for each in exchanges if each.clock_skew is not None]
-    return round(told[-1] + (timezone.now() - clock()).total_seconds()) if told else None
+    return round(told[-1] + (datetime.now(UTC) - clock()).total_seconds()) if told else None
 
 
 def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
