@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from customers import operations
 from customers.models import Account, Attempt, Operation
-from customers.operations import StaleVersion, UnableToAsk
+from customers.operations import AlreadySubmitted, StaleVersion, UnableToAsk
 from customers.states import BUSY, FINAL
 from portal.access.models import User
 from portal.providers import Offering
@@ -38,7 +38,7 @@ class Staff(RuleBasedStateMachine):
         self.world: World = home.world(0)
         self.truth = Truth(self.world)
         self.forms: dict[str, tuple[int, list[Offering]]] = {}
-        self.sent: dict[str, Operation] = {}
+        self.sent: dict[str, tuple[Operation, list[Offering], list[Offering]]] = {}
         self.cancelled: dict[int, int] = {}
         self.demoted = False
         for who in ("first", "second"):
@@ -67,19 +67,18 @@ class Staff(RuleBasedStateMachine):
             return
         assert not self.demoted, "C7: a role that may not do it"
         assert was == version, "C2: taken over a newer version"
-        self.sent[token] = made
+        self.sent[token] = (made, base, wanted)
         assert self._account().version == version + 1
 
     @precondition(lambda self: self.sent and not self.demoted)
     @rule()
     def send_the_same_form_again(self) -> None:
-        """C3: the same token is the same operation."""
-        token, made = next(iter(self.sent.items()))
-        before = Operation.objects.count()
-        again = operations.ask_offerings(
-            account=self._account(), base=[PACKAGE], version=0, offerings=[BIGGER], **self._asked(token)
-        )
-        assert again.pk == made.pk
+        """C3: the same form is the same operation, and other content under its token is refused."""
+        token, (made, base, wanted) = next(iter(self.sent.items()))
+        before, form = Operation.objects.count(), {"account": self._account(), "version": 0, **self._asked(token)}
+        assert operations.ask_offerings(base=base, offerings=wanted, **form).pk == made.pk
+        with pytest.raises(AlreadySubmitted):
+            operations.ask_offerings(base=base, offerings=wanted, **form | {"reason": "Another."})
         assert Operation.objects.count() == before
 
     @rule(kind=st.sampled_from(("suspend", "unsuspend")))
