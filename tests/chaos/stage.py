@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from portal.queues import NAMES
 from tests.chaos.clock import VARIABLE, Clock
 from tests.chaos.proxy import FaultProxy
 from tests.journeys.processes import CELERY, PASSWORD, ROOT, Installation, until
@@ -87,8 +88,8 @@ class Stage:
         more = {"REDIS_URL": f"redis://127.0.0.1:{self.line.port}/0"} if self.through_line else {}
         self._started[name] = time.time() + self.clock.ahead
         self.workers[name] = self.portal.spawn(
-            f"worker-{name}", *CELERY, "worker", "-c", "2", "-Q", "ops,sync", "--without-gossip", "--without-mingle",
-            "-n", f"{name}@chaos", PORTAL_WORKER="1", **more,
+            f"worker-{name}", *CELERY, "worker", "-c", "2", "-Q", ",".join(NAMES), "-n", f"{name}@chaos",
+            "--without-gossip", "--without-mingle", PORTAL_WORKER="1", **more,
         )  # fmt: skip
         self._groups.append(self.workers[name])
 
