@@ -27,8 +27,8 @@ from portal.providers import CatalogEntry, Offering, ProviderError
 from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
-# An offering's name is never cut: another name is another offering.
-NAME_MAX = Entry._meta.get_field("name").max_length
+# As long as the column. An offering's name is never cut: another name is another offering.
+NAME_MAX = 200
 
 SENDS, IPS, TEAMMATES, SUBUSERS = "email_sends_max_monthly", "ip_count", "teammates_max_total", "users_max_total"
 ENTITLEMENT_WORDS: Mapping[str, str | Promise] = {
