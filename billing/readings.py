@@ -14,8 +14,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import structlog
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
@@ -25,6 +26,7 @@ from customers import observations
 from customers.models import FinalReading
 from portal.providers import Usage, UsageSource
 
+log = structlog.get_logger(__name__)
 PLANS = 4
 
 
@@ -221,6 +223,9 @@ def keep_final_readings(*, limit: int = 500) -> int:
             keep_readings([Reading(final.account_id, usage, final.taken_at, final.account.package, final)], run=None)
         except IntegrityError:
             continue  # another process kept it at this moment
+        except DataError:
+            log.exception("usage.final_reading_refused", account=str(final.account.public_id))
+            continue
         kept += 1
     return kept
 

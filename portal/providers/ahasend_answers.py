@@ -24,7 +24,7 @@ from .base import (
     UsageSource,
 )
 from .calls import Answer
-from .reading import count, mapping, moment, number, text, whole
+from .reading import count, mapping, moment, money, text, whole
 
 _STATES = {
     "active": AccountState.ACTIVE,
@@ -161,7 +161,7 @@ def pooled(answer: Answer) -> PooledUsage:
 
 def _share(answer: Answer, bucket: Any, *, named: bool = False) -> Share:
     found = mapping(bucket)
-    sent, cost = whole(found.get("reception_count")), number(found.get("allocated_cost"))
+    sent, cost = whole(found.get("reception_count")), money(found.get("allocated_cost"))
     account_id = text(found.get("account_id"))
     if sent is None or cost is None or (named and not account_id):
         raise answer.unusable("AhaSend's usage holds a bucket without its count or its share.")

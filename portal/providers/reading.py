@@ -93,6 +93,12 @@ def count(value: Any) -> int | None:
     return found if found is not None and found < 2**31 else None
 
 
+def money(value: Any) -> Decimal | None:
+    """An amount that our columns hold: nine places before the point."""
+    found = number(value)
+    return found if found is not None and found < 10**9 else None
+
+
 def percent(value: Any) -> Decimal | None:
     found = number(value)
     return found if found is not None and found <= 100 else None

@@ -22,7 +22,7 @@ from django.utils import timezone
 from requests.adapters import HTTPAdapter
 
 from billing import causes, runs, usage_sync
-from billing.models import SyncItem, SyncRun
+from billing.models import SyncItem, SyncRun, UsageSnapshot
 from billing.readings import keep_final_readings
 from customers import catalogue, clients, observations, provisioning, reconcile
 from customers.models import Account, Connection, Scan, Sighting
@@ -43,7 +43,7 @@ ODD: list[Any] = [
     "2000-01-01T00:00:00+23:59", "2199-12-31T23:59:59-23:59", "2026-02-30T00:00:00Z",
     [], {}, [None], {"": None}, {"\x00": "\ud800"},
 ]  # fmt: skip
-TRIES = int(os.environ.get("DAMAGED_ANSWERS", "60"))  # of each answer; 0 = every value at every place
+TRIES = int(os.environ.get("DAMAGED_ANSWERS", "15"))  # of each answer; 0 = every value at every place
 GOOD, BAD = "sg-good", "sg-bad"
 CHILD, OTHER = str(uuid.UUID(int=7)), str(uuid.UUID(int=8))
 
@@ -103,7 +103,8 @@ def _scan(account: Account) -> None:
     scan = reconcile.walk(scan, _connect(account.connection))
     assert scan.state != Scan.State.RUNNING
     if scan.state == Scan.State.COMPLETE:
-        assert Sighting.objects.filter(connection=account.connection, last_seen_at__isnull=False).exists()
+        met = Sighting.objects.filter(connection=account.connection, last_seen_at__isnull=False)
+        assert scan.seen == met.count()
     else:
         assert scan.message
 
@@ -155,6 +156,7 @@ def _operation(kind: str) -> Callable[[Account], None]:
         assert not operation.error_kind.startswith("bug"), operation.summary
         if kind == "delete":
             keep_final_readings()
+            list(UsageSnapshot.objects.values_list("allocated_cost"))
 
     return perform
 
@@ -204,6 +206,19 @@ def _account(kind: str) -> Account:
     return account
 
 
+# What was seen to end as an exception, on PostgreSQL or when it was read again.
+KNOWN: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
+    "sendgrid list": [(("accounts", 0, "id"), "x" * 101)],
+    "sendgrid offerings": [(("offerings", 0, "name"), "x" * 201)],
+    "sendgrid catalogue": [(("catalog", 0, "offering", at), "x" * 201) for at in ("name", "type")],
+    "sendgrid credits": [(("next_reset",), "2199-12-31")],
+    "sendgrid delete": [(("next_reset",), "2199-12-31")],
+    "ahasend list": [(("data", 0, at), "x" * 256) for at in ("name", "website")],
+    "ahasend account": [((at,), 2**31) for at in ("domain_count", "member_count")],
+    "ahasend delete": [(("sub_accounts", 0, "allocated_cost"), amount) for amount in (10**9, 10**12)],
+}
+
+
 def _damaged(case: Case) -> Iterator[tuple[tuple[Any, ...], Any]]:
     every = [(at, odd) for at in paths(case.body) if at for odd in ODD]
     yield from every if not TRIES else random.Random("seed").sample(every, min(TRIES, len(every)))
@@ -214,7 +229,7 @@ def test_no_value_ends_as_an_exception(db: None, name: str) -> None:
     case = CASES[name]
     account = _account(case.kind)
     broken: dict[str, str] = {}
-    for at, odd in [((), None), *_damaged(case)]:
+    for at, odd in [((), None), *KNOWN.get(name, []), *_damaged(case)]:
         answers = Answers({case.end: changed(case.body, at, odd) if at else case.body} | {
             end: body for end, body in case.more.items() if end != case.end
         })  # fmt: skip

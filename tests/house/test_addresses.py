@@ -76,7 +76,7 @@ def test_no_request_is_a_server_error(desk: Desk) -> None:  # noqa: F811 - the f
     world.explore()
     rng = random.Random(os.environ.get("HOSTILE_SEED", "1"))
     broken: dict[str, str] = {}
-    for attempt, _ in zip(world.attempts(rng), range(int(os.environ.get("HOSTILE_REQUESTS", "400"))), strict=False):
+    for attempt, _ in zip(world.attempts(rng), range(int(os.environ.get("HOSTILE_REQUESTS", "150"))), strict=False):
         world.ask(attempt)
         if world.trace:
             broken.setdefault(world.where, f"{attempt}\n{world.trace}")
