@@ -4,14 +4,20 @@ never an error page; on both databases."""
 from __future__ import annotations
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from customers import bulk, estate, reconcile
+from customers.connecting import UnableToConnect, check_base_url
+from customers.forms.offerings import OfferingListField
+from customers.forms.settings import SeenSettingsField
 from customers.models import ChangeSet, Scan, Sighting, Takeover
+from portal import providers
 from portal.access.models import User
+from portal.providers import ConnectionConfig, Unsupported
 from tests.customers.conftest import Desk
 from tests.customers.pages import text_of
 from tests.support.people import sign_in
@@ -84,3 +90,29 @@ def test_a_change_to_many(admin: Client, desk: Desk, odd: str) -> None:
     assert admin.post(decide, {"do": "refuse", "reason": odd}).status_code in (303, 422)
     assert admin.post(act, {"do": "again", "client_token": odd}).status_code in (303, 422)
     assert admin.post(reverse("customers:bulk-new"), {"by": "ticks", "ticked": [odd]}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://]", "http://127.0.0.1:99999", "https://api.sendgrid.com:x", "https://api.sendgrid.com:-1"]
+)  # fmt: skip
+def test_a_base_url_that_cannot_be_read(url: str) -> None:
+    with pytest.raises(UnableToConnect):
+        check_base_url(url)
+    with pytest.raises(Unsupported):
+        providers.client(ConnectionConfig(kind="sendgrid", base_url=url, api_key="SG.test"))
+
+
+@pytest.mark.parametrize("number", ["1e309", "NaN", "Infinity", "9" * 5_000, "-1", "[" * 100_000, "null", '"\\u0000"'])
+def test_what_a_person_saw_forged(number: str) -> None:
+    """The hidden fields of the editors: JSON that our own page wrote, or whoever sends something else."""
+    offerings, settings = OfferingListField(), SeenSettingsField()
+    assert offerings.clean('[{"name": "a", "type": "package", "quantity": 1}]')
+    assert settings.clean('{"name": "a", "website": "b", "monthly_cap": 1}')
+    for field, text in (
+        (offerings, f'[{{"name": "a", "type": "package", "quantity": {number}}}]'),
+        (settings, f'{{"name": "a", "website": "b", "monthly_cap": {number}}}'),
+        (offerings, '[{"name": "a\\u0000", "type": "package", "quantity": 1}]'),
+        (settings, '{"name": "\\ud800", "website": "b", "monthly_cap": 1}'),
+    ):
+        with pytest.raises(ValidationError):
+            field.clean(text)
