@@ -42,8 +42,8 @@ def test_it_says_where_it_is_and_what_it_takes() -> None:
 def test_it_remembers_across_a_restart(tmp_path: Path) -> None:
     data = tmp_path / "sandbox.sqlite3"
     with SandboxProcess(data=data) as sandbox:
-        account = sandbox.client.create().json["account_id"]
         sandbox.admin.set_clock("2027-01-01T00:00:00Z")
+        account = sandbox.client.create().json["account_id"]
         sandbox.admin.switch("list_bare", True)
         sandbox.admin.arm("status-503", "catalogue")
     with SandboxProcess(data=data) as sandbox:
