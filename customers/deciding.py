@@ -208,7 +208,7 @@ def _evidence(operation: Operation, ref: AccountRef, provider: Provider, *, alth
     return {
         "state": state.raw,
         "email": email,
-        "found_email": found if email == "different" else "",
+        **({"found_email": found} if email == "different" else {}),
         "offerings": "same" if offerings == operation.payload["offerings"] else "different",
     }
 

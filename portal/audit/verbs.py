@@ -50,6 +50,9 @@ VERBS: dict[str, Verb] = {
     "account.marked_duplicate": Verb(
         _("marked the account as a duplicate"), "git-compare", _("The account was marked as a duplicate")
     ),
+    "account.possible_duplicate": Verb(
+        _("reported a possible duplicate account"), "git-compare", _("A possible duplicate account appeared")
+    ),
     "account.merged": Verb(_("merged the duplicate account"), "link"),
     "account.moved": Verb(_("moved the account to another customer"), "link"),
     "drift.accepted": Verb(_("accepted the provider's value"), "git-compare"),

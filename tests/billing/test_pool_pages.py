@@ -17,7 +17,7 @@ from billing.queries.pool import Pool as PoolOnPage
 from billing.readings import keep_final_readings
 from customers import connecting
 from customers.models import Account, FinalReading
-from tests.billing.pooling import NOON, NOTE, PARENT, Pool
+from tests.billing.pooling import NOON, NOTE, Pool
 from tests.billing.test_pages import an_account, read
 from tests.providers.support import Server
 from tests.support.factories import CustomerFactory, OperationFactory, UserFactory
@@ -25,6 +25,7 @@ from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
 SEE_COST = ("admin", "finance", "auditor")
+OTHER_PARENT = "c0a4f6f2-8f0e-4a3b-8a58-6f6b3d1f2e91"
 # A figure that stands nowhere else: 17.23 of something.
 CANARY = "17.23"
 
@@ -141,7 +142,7 @@ def test_two_currencies_are_never_added_up(finance: Client, pool: Pool) -> None:
     with Server() as server:
         facts = {"name": "Other", "kind": "ahasend", "base_url": server.base_url, "usage_source": "pooled"}
         other = connecting.add_connection(
-            actor=None, api_key=f"aha-sk-{'y' * 64}", facts=facts | {"account_id": PARENT}
+            actor=None, api_key=f"aha-sk-{'y' * 64}", facts=facts | {"account_id": OTHER_PARENT}
         )
         dollars = Pool(server, other)
         dollars.report.currency, dollars.report.note = "usd", "Another note."

@@ -22,9 +22,9 @@ def fill(connection: Connection, accounts: int) -> None:
         AccountFactory.build(customer=customer, connection=connection) for _ in range(accounts)
     )
     Operation.objects.bulk_create(
-        OperationFactory.build(account=account, requested_by=person, state=state)
+        OperationFactory.build(account=account, number=number, requested_by=person, state=state)
         for account in made
-        for state in ("queued", "succeeded")
+        for number, state in enumerate(("queued", "succeeded"), 1)
     )
 
 

@@ -88,7 +88,7 @@ class TestMatching:
         there(desk, "hidden@globex.example")
         takeover = proposed(desk)
         assert takeover.items.get().basis == "none"
-        with pytest.raises(UnableToAsk, match="Tick at least one"):
+        with pytest.raises(UnableToAsk, match="Select at least one"):
             estate.start(actor=desk.person, takeover=takeover, now=timezone.now())
 
     def test_nothing_to_match(self, desk: Desk) -> None:
