@@ -11,7 +11,7 @@ import pytest
 from tests.support import postgres, redis
 from tests.support.skips import require, skip_or_fail
 
-pytest_plugins = ["tests.support.fixtures", "tests.support.append_only"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.append_only", "tests.support.updates"]
 
 TESTS = Path(__file__).parent
 # Markers that follow from what a test uses or where it stands (tests/run.py selects by them).
