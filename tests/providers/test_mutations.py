@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
@@ -26,15 +27,23 @@ ODD: list[Any] = [
 TRIES = 2_000
 
 
+LAST_PAGE = b'{"accounts": [], "pages": {}}'
+
+
 class Wire:
-    """One client whose every request gets `body`, at the place where requests would open a connection."""
+    """One client whose every request gets `body`, at the place where requests would open a connection. A further page
+    of a list is empty."""
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
         self.provider = sendgrid()
 
     def outcome(self, body: bytes) -> Any:
-        with patch.object(HTTPAdapter, "send", lambda *_, **__: Canned.response(self.sample.status, body)):
+        def send(_adapter: HTTPAdapter, request: requests.PreparedRequest, **_: Any) -> requests.Response:
+            further = "offset=" in (request.url or "")
+            return Canned.response(200, LAST_PAGE) if further else Canned.response(self.sample.status, body)
+
+        with patch.object(HTTPAdapter, "send", send):
             try:
                 return self.sample.ask(self.provider)
             except ProviderError as error:
