@@ -59,7 +59,9 @@ def test_no_password_keeps_the_process_busy(start: str) -> None:
     """zxcvbn reads every symbol as every letter it may stand for: ten seconds and more, with all of them in it."""
     begun = time.thread_time()
     with suppress(ValidationError):
-        GuessablePasswordValidator().validate((start * 10_000)[:10_000], User(name="Ada", email="ada@northwind.example"))
+        GuessablePasswordValidator().validate(
+            (start * 10_000)[:10_000], User(name="Ada", email="ada@northwind.example")
+        )
     assert time.thread_time() - begun < 2
 
 
