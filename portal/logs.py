@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
+from django.core.exceptions import ImproperlyConfigured
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 MASK = "[hidden]"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _SECRET_KEY = re.compile(
     r"authorization|api[_-]?(key|user)|secret|password|passwd|token|cookie|session_?key|csrf|sealed",
@@ -129,6 +131,9 @@ def _formatter(*, json_lines: bool) -> dict[str, Any]:
 
 def config(*, json_lines: bool, level: str) -> dict[str, Any]:
     """The value of Django's LOGGING, used by gunicorn too: one handler to standard error, one formatter."""
+    level = level.strip().upper()
+    if level not in LEVELS:
+        raise ImproperlyConfigured(f'LOG_LEVEL is "{level}"; it must be one of {", ".join(LEVELS)}.')
     passed_on = {"handlers": [], "propagate": True}
     return {
         "version": 1,

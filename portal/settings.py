@@ -15,6 +15,15 @@ from portal import logs, queues
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
+
+def _whole(name: str, *, default: int) -> int:
+    """A whole number, 0 or more."""
+    text: str = env.str(name, default=str(default)).strip()
+    if not (text.isascii() and text.isdigit()):
+        raise ImproperlyConfigured(f'{name} is "{text}"; it must be a whole number, 0 or more.')
+    return int(text)
+
+
 # --- Which kind of installation -------------------------------------------------------------------
 PORTAL_ENV = env.str("PORTAL_ENV", default="production")
 if PORTAL_ENV not in {"production", "development"}:
@@ -22,7 +31,7 @@ if PORTAL_ENV not in {"production", "development"}:
 PRODUCTION = PORTAL_ENV == "production"
 DEMO = env.bool("PORTAL_DEMO", default=False)
 # Results by account of a usage run are deleted after so many days; its totals and every reading stay.
-SYNC_ITEM_DAYS = env.int("SYNC_ITEM_DAYS", default=35)
+SYNC_ITEM_DAYS = _whole("SYNC_ITEM_DAYS", default=35)
 if SYNC_ITEM_DAYS < 32:
     raise ImproperlyConfigured(
         f"SYNC_ITEM_DAYS is {SYNC_ITEM_DAYS}; it must be at least 32. Days without a reading could not be shown for a "
@@ -131,7 +140,7 @@ if _database["ENGINE"].endswith("sqlite3"):
     )
 else:
     # A page may not wait long, a worker longer; `migrate` runs with PORTAL_STATEMENT_SECONDS=0 (no limit).
-    _seconds = env.int("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
+    _seconds = _whole("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
     _limits = {"statement_timeout": _seconds, "lock_timeout": 3, "idle_in_transaction_session_timeout": 30}
     _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v * 1000}" for k, v in _limits.items())
     # A worker's main process writes the heartbeat; a server that is lost must not hold it for minutes.
@@ -252,8 +261,8 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "account_login"
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
-SESSION_COOKIE_AGE = env.int("SESSION_IDLE_SECONDS", default=8 * 3600)
-SESSION_ABSOLUTE_SECONDS = env.int("SESSION_ABSOLUTE_SECONDS", default=24 * 3600)
+SESSION_COOKIE_AGE = _whole("SESSION_IDLE_SECONDS", default=8 * 3600)
+SESSION_ABSOLUTE_SECONDS = _whole("SESSION_ABSOLUTE_SECONDS", default=24 * 3600)
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -279,7 +288,7 @@ if PRODUCTION:
     if env.bool("BEHIND_TLS_PROXY", default=False):
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # How many proxies in front of us are ours: the client's address is taken that many steps from the right.
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+TRUSTED_PROXIES = _whole("TRUSTED_PROXIES", default=0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 # Base URLs a connection may have. Outside production the sandbox on loopback is allowed as well.

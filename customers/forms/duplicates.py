@@ -24,7 +24,7 @@ class MergeForm(forms.Form):
         error_messages={"required": _("A reason is required. It is recorded in the audit log.")},
     )  # fmt: skip
     confirmed = forms.BooleanField(
-        label=_("I checked which customer the account belongs to. A merge cannot be undone."),
+        label=_("I checked which customer the account belongs to"),
         error_messages={"required": _("Confirm that you checked.")},
     )
 

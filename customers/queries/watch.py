@@ -17,7 +17,7 @@ from customers.models.breaker import is_out_of_reach
 from customers.queries.operations import NEEDS_A_PERSON
 from customers.states import OPEN
 from customers.watch import QueueState, Work
-from portal.formats import ago_text
+from portal.formats import HOUR, ago_text
 from portal.notices.models import Notice
 
 SHOWN = 8
@@ -197,6 +197,9 @@ def _is_wrong(skew: int) -> bool:
 
 def _skewed(name: str, skew: int) -> str:
     n = abs(skew)
+    if n >= HOUR:
+        text = _("The clock of %(name)s is %(n)d h fast") if skew > 0 else _("The clock of %(name)s is %(n)d h slow")
+        return text % {"name": name, "n": n // HOUR}
     if skew > 0:
         text = ngettext("The clock of %(name)s is %(n)d second fast", "The clock of %(name)s is %(n)d seconds fast", n)
     else:

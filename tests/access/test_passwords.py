@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_django import Settings
 
 from portal.access import links
 from portal.access.models import User
+from portal.access.passwords import GuessablePasswordValidator
 from tests.support.factories import PASSWORD, UserFactory
 from tests.support.people import sign_in
 
@@ -50,6 +52,23 @@ def test_the_longest_password_is_judged_in_time() -> None:
     begun = time.monotonic()
     validate_password("e3a4i1o0s5x8-" * 19 + "Qw7#", User(name="Ada", email="ada@postkeeper.example"))
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("start", ["{9<[0+%@8$1(|3745!62", "{[|$+@0123456789", "{[|$+@%0123456789", "\u0130a1!"])
+def test_no_password_keeps_the_process_busy(start: str) -> None:
+    """zxcvbn reads every symbol as every letter it may stand for: ten seconds and more, with all of them in it."""
+    begun = time.thread_time()
+    with suppress(ValidationError):
+        GuessablePasswordValidator().validate(
+            (start * 10_000)[:10_000], User(name="Ada", email="ada@northwind.example")
+        )
+    assert time.thread_time() - begun < 2
+
+
+@pytest.mark.parametrize("password", ["!@#$%^&*()_+", "P@$$w0rd2026!!"])
+def test_what_is_built_of_symbols_is_judged_as_well(password: str) -> None:
+    with pytest.raises(ValidationError):
+        GuessablePasswordValidator().validate(password)
 
 
 def test_two_people_at_once_are_judged_by_their_own_names() -> None:

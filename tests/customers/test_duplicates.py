@@ -313,6 +313,8 @@ class TestMerge:
         assert twins[1].provider_id in client.get(reverse("customers:duplicate-accounts")).content.decode()
         url = reverse("customers:duplicate-merge", args=[twins[1].public_id])
         given: dict[str, Any] = {"customer": str(twins[1].customer.public_id), "reason": "They told us."}
+        answer = client.post(url, {"reason": "They told us.", "confirmed": "on"})
+        assert 'aria-describedby="id_customer_error"' in answer.content.decode(), "said where the customer is chosen"
         answer = client.post(url, given)
         assert answer.status_code == 422, "not without the confirmation"
         assert "confirmed" in answer.context["form"].errors

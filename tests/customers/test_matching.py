@@ -133,11 +133,12 @@ def test_a_wrong_clock_shows_on_the_system_page(desk: Desk, client: Client) -> N
     desk.sandbox.admin.switch("clock_skew_seconds", -240)
     scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
     reconcile.walk(scan, desk.connect(desk.connection))
-    for name, skew in (("celery@fast", 900.0), ("celery@right", 2.0)):
+    for name, skew in (("celery@fast", 900.0), ("celery@right", 2.0), ("celery@zone", -7230.0)):
         process = watch.WorkerProcess(name, clock_skew=lambda seconds=skew: seconds)
         process.report(queues=["ops"], now=timezone.now() + timedelta(seconds=skew))
     admin = User.objects.create_user(email="admin@postkeeper.example", name="Admin", role="admin")
     page = text_of(sign_in(client, admin).get("/engine/"))
     assert "The clock of celery@fast is 900 seconds fast" in page
+    assert "The clock of celery@zone is 2 h slow" in page
     assert "The clock of celery@right" not in page
     assert f"The clock of {desk.connection.name} is 2" in page

@@ -59,6 +59,10 @@ WRONG = [
     ({"PORTAL_DEMO": "1"}, "PORTAL_DEMO is on"),
     ({"DEBUG": "1"}, "DEBUG is on"),
     ({"SYNC_ITEM_DAYS": "31"}, "SYNC_ITEM_DAYS is 31"),
+    ({"SYNC_ITEM_DAYS": "a month"}, 'SYNC_ITEM_DAYS is "a month"'),
+    ({"TRUSTED_PROXIES": "-1"}, 'TRUSTED_PROXIES is "-1"'),
+    ({"SESSION_IDLE_SECONDS": "8h"}, 'SESSION_IDLE_SECONDS is "8h"'),
+    ({"LOG_LEVEL": "LOUD"}, 'LOG_LEVEL is "LOUD"'),
 ]
 
 
@@ -67,6 +71,20 @@ def test_a_wrong_setting_stops_the_start(change: dict[str, str], sentence: str) 
     done = _run("-c", "import portal.settings", env={**PRODUCTION, **change})
     assert done.returncode != 0
     assert sentence in done.stderr.splitlines()[-1]
+
+
+def test_a_level_of_logs_may_be_written_small() -> None:
+    script = "import logging, django; django.setup(); print(logging.getLogger().level)"
+    done = _run("-c", script, env={**PRODUCTION, "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "warning"})
+    assert done.stdout.strip() == "30", done.stderr[-2000:]
+
+
+def test_the_scheduler_has_the_environment_of_a_worker() -> None:
+    """docs/operations.md: workers and beat carry PORTAL_WORKER."""
+    parts = re.split(r"^  ([a-z-]+):\n", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE)[1:]
+    celery = {name: part for name, part in zip(parts[::2], parts[1::2], strict=True) if "[celery, " in part}
+    assert set(celery) == {"worker-ops", "worker-sync", "beat"}
+    assert all('PORTAL_WORKER: "1"' in part for part in celery.values())
 
 
 def test_production_has_strong_hashing_and_safe_cookies() -> None:
