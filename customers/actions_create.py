@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from customers import engine, keyed, proof
 from customers.asking_accounts import identity_of
 from customers.matching import Window
-from customers.models import Account, Operation
+from customers.models import Account, Operation, Sighting
 from customers.models.account import AccountState, as_offerings
 from customers.verdicts import Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.providers import (
@@ -46,7 +46,7 @@ class Create:
     def known(self, operation: Operation) -> Done | None:
         if operation.account.provider_id:
             return Done(_("The account exists already."))
-        late = engine.late_answer(operation)
+        late = engine.late_answer(operation) or engine.late_answer_of_earlier_create(operation)
         return self.recall(late.result) if late else None
 
     def go(self, operation: Operation, provider: Provider) -> Go:
@@ -154,10 +154,20 @@ def _candidates(operation: Operation, provider: Provider, window: Window) -> lis
     `ProviderError` where the list cannot be read to its end."""
     walk = engine.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
-    found = [each for each in alike if not window.is_before(each.created_at)]
+    ids = [each.id for each in alike]
+    met = Sighting.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)
+    met_before = set(met.values_list("provider_id", flat=True))
+    found = [each for each in alike if not _was_there(each, window, met_before)]
     theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
     taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
     return [each for each in found if each.id not in taken]
+
+
+def _was_there(remote: RemoteAccount, window: Window, met_before: set[str]) -> bool:
+    """Whether it was surely there before the send. The clock that stamps accounts need not be the one that was
+    measured, so one that is older by minutes has to be met before the send, too."""
+    at = remote.created_at
+    return at is not None and window.is_before(at) and (remote.id in met_before or at < window.widest)
 
 
 def _as_row(remote: RemoteAccount) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from django.utils.translation import gettext as _
 
 from customers import breaker, credentials
 from customers.clients import client_for, config_of
-from customers.models import Connection
+from customers.models import Connection, Operation
 from customers.observations import heard_from
+from customers.states import OPEN, OperationKind
 from portal import audit, providers
 from portal.access.models import User
+from portal.audit.models import AuditEvent
 from portal.notices import raising as notices
 from portal.providers import CAPABILITIES, Unsupported
 
@@ -109,10 +111,7 @@ def edit_connection(
     changes = {name: value for name, value in facts.items() if before[name] != value}
     if not changes and not api_key and not v2_password:
         return
-    if "account_id" in changes and connection.accounts.filter(provider_id__isnull=False).exists():
-        raise UnableToConnect(
-            _("Its accounts belong to this id. Add another connection for another one."), field="account_id"
-        )
+    _refuse_another_list(connection, changes)
     for name, value in changes.items():
         setattr(connection, name, value)
     if "account_id" in changes:
@@ -142,6 +141,35 @@ def edit_connection(
             )
     except IntegrityError:
         raise _taken(connection) from None
+
+
+def key_replaced_at(connection: Connection, *, since: datetime) -> datetime | None:
+    """When the key was first replaced since a moment, or None. The audit log alone keeps it."""
+    events = AuditEvent.objects.filter(
+        object_id=connection.public_id, verb__in=("connection.key_replaced", "connection.edited"), at__gte=since
+    ).order_by("at")
+    replaced = (
+        each.at for each in events if each.verb != "connection.edited" or "API key" in each.after.get("replaced", ())
+    )
+    return next(replaced, None)
+
+
+def _refuse_another_list(connection: Connection, changes: dict[str, Any]) -> None:
+    """Another address or account ID leads to another account list, which says nothing of what was sent before."""
+    if "account_id" in changes and connection.accounts.filter(provider_id__isnull=False).exists():
+        raise UnableToConnect(
+            _("Its accounts belong to this id. Add another connection for another one."), field="account_id"
+        )
+    field = next((name for name in ("base_url", "account_id") if name in changes), None)
+    if field is None:
+        return
+    creates = Operation.objects.filter(kind=OperationKind.CREATE, state__in=OPEN, sends__gt=0, connection=connection)
+    if create := creates.order_by("pk").first():
+        raise UnableToConnect(
+            _("%(code)s was sent there and is not finished. Wait for it, or resolve it on its page.")
+            % {"code": create.code},
+            field=field,
+        )
 
 
 def _check_credential(connection: Connection, api_key: str, *, seconds: float = credentials.LIST_SECONDS) -> list[str]:

@@ -118,7 +118,8 @@ def decide_try_again(
     _may_decide(actor, operation, reason)
     if operation.error_kind == "too_late":
         raise UnableToAsk(_("Its key is of no use any more. End it, then ask anew."))
-    looks = operation.connection.capabilities.idempotent_create or operation.error_kind in ("budget", "poison")
+    proven = operation.error_kind in ("budget", "poison") and not operation.was_unknown
+    looks = operation.connection.capabilities.idempotent_create or proven
     if operation.kind == OperationKind.CREATE and operation.sends and not looks:
         raise UnableToAsk(_("Say first whether the account was created."))
     _decide(

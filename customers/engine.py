@@ -390,6 +390,14 @@ def late_answer(operation: Operation) -> Attempt | None:
     return operation.attempts.filter(outcome=Attempt.Outcome.APPLIED).order_by("-n").first()
 
 
+def late_answer_of_earlier_create(operation: Operation) -> Attempt | None:
+    """An answer that names the account, to a create of the same account that a person had ended by then."""
+    earlier = Attempt.objects.filter(
+        operation__account=operation.account_id, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED
+    )
+    return earlier.exclude(operation=operation.pk).order_by("-pk").first()
+
+
 def over_create_budget(operation: Operation, *, now: datetime) -> bool:
     """The brake on runaway creates: sends of the last hour on this connection against its budget. Under one key any
     number of sends makes one account."""

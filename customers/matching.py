@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from customers.asking_accounts import identity_of
 from customers.models import Attempt, Connection, Operation, Sighting
-from customers.states import OPEN, OperationKind
+from customers.states import OPEN, OperationKind, OperationState
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountSettings
 
@@ -51,13 +51,24 @@ class Window:
         """What was created before this was there before the send."""
         return self.opens_at - (TOLERANCE if self.is_measured else UNMEASURED)
 
+    @property
+    def widest(self) -> datetime:
+        """As `earliest`, where the clock that was measured is not trusted."""
+        return self.opens_at - UNMEASURED
+
     def excludes(self, sighting: Sighting) -> bool:
-        """Whether the account was surely there before the send."""
+        """Whether the account was there before the send, by all that was measured."""
+        return self._met_before(sighting) or self.is_before(sighting.made_at)
+
+    def excludes_widely(self, sighting: Sighting) -> bool:
+        """As `excludes`, whatever clock told when the account was created."""
+        is_older = sighting.made_at is not None and sighting.made_at < self.widest
+        return self._met_before(sighting) or is_older
+
+    def _met_before(self, sighting: Sighting) -> bool:
         if self.mark is not None:
-            met_before = sighting.pk <= self.mark
-        else:
-            met_before = bool(sighting.first_seen_at and sighting.first_seen_at < self.intended_at - TOLERANCE)
-        return met_before or self.is_before(sighting.made_at)
+            return sighting.pk <= self.mark
+        return bool(sighting.first_seen_at and sighting.first_seen_at < self.intended_at - TOLERANCE)
 
     def is_before(self, made_at: datetime | None) -> bool:
         return made_at is not None and made_at < self.earliest
@@ -86,6 +97,14 @@ class Create:
             return "not readable"
         return "same" if sighting.first_offerings == self.operation.payload["offerings"] else "different"
 
+    def excludes(self, sighting: Sighting) -> bool:
+        """Whether the account is surely none of this create's. The clock that stamps accounts need not be the one that
+        was measured, so an account of the same address is taken for an older one only where it was met before the
+        send, or is older by hours."""
+        if not self.window.excludes(sighting):
+            return False
+        return self.window.excludes_widely(sighting) or self.email_of(sighting) != "same"
+
     def is_proven_by(self, sighting: Sighting) -> bool:
         """Whether the account is this create's: the same email and offerings, and it came to be since. What a person
         set aside is theirs to judge."""
@@ -101,6 +120,8 @@ class Create:
         """Whether the account may be what an earlier send made, after a later one was taken for the only one."""
         if self.operation.connection.capabilities.settings:
             return self.operation.identity in identities_of(sighting)
+        if self.operation.state == OperationState.FAILED:
+            return self.email_of(sighting) == "same"
         return self.email_of(sighting) != "different" and self.operation.account.provider_id != sighting.provider_id
 
 
@@ -136,7 +157,7 @@ def candidates(connection: Connection | int, creates: Iterable[Create]) -> Query
     marks = [each.mark for each in windows]
     if all(mark is not None for mark in marks):
         found = found.filter(pk__gt=min(mark for mark in marks if mark is not None))
-    return found.exclude(made_at__lt=min(each.earliest for each in windows)).order_by("pk")
+    return found.exclude(made_at__lt=min(each.widest for each in windows)).order_by("pk")
 
 
 def assign(operation: Operation, sightings: Iterable[Sighting], creates: list[Create]) -> Assignment | None:
@@ -150,7 +171,7 @@ def assign(operation: Operation, sightings: Iterable[Sighting], creates: list[Cr
     proven: list[Sighting] = []
     doubtful: list[Sighting] = []
     for sighting in sightings:
-        if mine.window.excludes(sighting):
+        if mine.excludes(sighting):
             continue
         owners = [each for each in creates if each.is_proven_by(sighting)]
         if owners == [mine]:
@@ -176,7 +197,7 @@ def possible_creates(sightings: Iterable[Sighting]) -> dict[int, Operation]:
         for row in rows:
             keys = ((connection, each) for each in identities_of(row))
             create = next((by_identity[key] for key in keys if key in by_identity), None)
-            create = create or next((each.operation for each in sent if not each.window.excludes(row)), None)
+            create = create or next((each.operation for each in sent if not each.excludes(row)), None)
             if create:
                 found[row.pk] = create
     return found
@@ -189,9 +210,20 @@ def identities_of(sighting: Sighting) -> list[str]:
     return [mailbox_key(each) for each in dict.fromkeys((sighting.email, sighting.first_email)) if each]
 
 
-def sent_again(connection: Connection | int) -> list[Create]:
-    """Creates that were sent more than once because the first send was taken for lost, finished or not."""
-    return _sent(Operation.objects.filter(sends__gt=1, connection=connection))
+def taken_for_lost(connection: Connection | int) -> list[Create]:
+    """Creates of which a send was taken for lost: sent again, finished or not, or ended as failed."""
+    lost = Q(sends__gt=1) | Q(state=OperationState.FAILED)
+    return _sent(Operation.objects.filter(lost, connection=connection))
+
+
+def late_answers(connection: Connection | int) -> dict[str, Operation]:
+    """What answers say was made that came after their create was sent again or had failed, by the provider ID."""
+    lost = Q(operation__sends__gt=1) | Q(operation__state=OperationState.FAILED)
+    late = Attempt.objects.filter(
+        lost, operation__connection=connection, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED
+    )
+    rows = late.select_related("operation__account__customer", "operation__connection").order_by("pk")
+    return {str(each.result["account_id"]): each.operation for each in rows if each.result.get("account_id")}
 
 
 def _sent(operations: QuerySet[Operation]) -> list[Create]:

@@ -129,7 +129,7 @@ def _due(looks: list[Scan], unknown_at: datetime) -> datetime:
 
 def _so_far(scan: Scan) -> str:
     if not scan.proves_absence:
-        return _("The account list lacks accounts that exist, so it proves nothing. It is read again.")
+        return _("The account list lacks accounts that it should name, so it proves nothing. It is read again.")
     return _("Read the whole account list: not there so far. It is read again; a person may decide sooner.")
 
 

@@ -195,9 +195,9 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
 
 
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
-    """A refusal speaks of its own send. Where nothing can be looked up, an earlier one was judged by a person."""
-    looks = operation.kind != OperationKind.CREATE or operation.connection.capabilities.idempotent_create
-    return looks and engine.uncertain(operation).exclude(n=operation.sends).exists()
+    """A refusal speaks of its own send. What an earlier one made may be the reason for it, as an address that is taken:
+    it is looked for, even where it was absent before."""
+    return engine.uncertain(operation).exclude(n=operation.sends).exists()
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
@@ -208,6 +208,9 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         recalled = action.recall(late.result) if late else None
         verdict = recalled or action.after(operation, provider, now=clock())
     except CannotOpen as error:
+        if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
+            engine.rest(operation, until=engine.backoff(operation.settles, now=clock()), summary=str(error))
+            return
         engine.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
         return
     except ProviderError as error:

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from customers import matching
+from customers import connecting, matching
 from customers.clients import background_client, recorded
 from customers.crash import crash_point
 from customers.models import Account, Connection, Operation
@@ -25,7 +25,7 @@ from customers.models.breaker import at_work
 from customers.models.sighting import Scan, Sighting
 from customers.observations import heard_from
 from customers.poke import poke
-from customers.states import OperationKind
+from customers.states import OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
@@ -48,6 +48,8 @@ NIGHTLY_HOUR, NIGHTLY_TRIES = 2, 3
 # How long a list may take to name an account of ours, and how many it lacks are asked whether they exist.
 LIST_LAG = timedelta(minutes=15)
 LACKING_READ = 10
+# How far the clock of the machine that replaced a key may be behind the database's.
+CLOCKS = timedelta(minutes=15)
 REFUSED = "scan.refused"
 POSSIBLE_DUPLICATE = "account.possible_duplicate"
 S = Scan.State
@@ -128,9 +130,21 @@ def _walk(
     heard_from(connection_id=scan.connection_id, now=clock())
     if refusal := _not_believable(scan, found):
         return _end(scan, S.REFUSED, now=clock(), message=refusal, seen=len(found))
-    lacking = _lacks_what_exists(scan, found, provider, clock)
+    lacking = _may_be_anothers(scan, found) or _lacks_what_exists(scan, found, provider, clock)
     measured = {"proves_absence": not lacking, "clock_skew": _skew_by(clock, exchanges)}
     return _keep(scan, found, clock, measured)
+
+
+def _may_be_anothers(scan: Scan, found: dict[str, RemoteAccount]) -> bool:
+    """Whether nothing shows that this is the list of the reseller whom an open create was sent to: the key was replaced
+    since, and the list names no account that was known before."""
+    sent = [each.window.intended_at for each in matching.open_creates(scan.connection)]
+    replaced_at = connecting.key_replaced_at(scan.connection, since=min(sent) - CLOCKS) if sent else None
+    if replaced_at is None:
+        return False
+    met = Sighting.objects.filter(connection=scan.connection, first_seen_at__lt=replaced_at)
+    ours = Account.objects.filter(connection=scan.connection, created_at__lt=replaced_at)
+    return found.keys().isdisjoint({*met.values_list("provider_id", flat=True), *_ids(ours)})
 
 
 def _lacks_what_exists(scan: Scan, found: dict[str, RemoteAccount], provider: Provider, clock: Clock) -> bool:
@@ -293,23 +307,35 @@ def _tell(connection: Connection, state: str, message: str, *, now: datetime) ->
 def _report_possible_duplicates(scan: Scan, *, now: datetime) -> None:
     """An account that appears after its create was sent again may be what the first send made: two are billed then.
 
-    It fits by its email; where nobody can read that, by its time."""
+    It fits by its email; where nobody can read that, by its time; or an answer that came late names it."""
     orphans = Sighting.objects.filter(connection=scan.connection).orphans()
     over = Sighting.objects.filter(connection=scan.connection, possible_duplicate_of__isnull=False)
     for each in over.exclude(pk__in=orphans.values("pk")):
         notices.ended(POSSIBLE_DUPLICATE, about=str(each.public_id), now=now)
-    for create in matching.sent_again(scan.connection):
-        first_of_all = orphans.filter(possible_duplicate_of=None).filter(made_at__gte=create.window.earliest)
-        for sighting in first_of_all.order_by("pk"):
-            if not create.window.excludes(sighting) and create.may_have_left(sighting):
+    unreported = orphans.filter(possible_duplicate_of=None).order_by("pk")
+    late = matching.late_answers(scan.connection)
+    for sighting in unreported.filter(provider_id__in=late):
+        _report_possible_duplicate(late[sighting.provider_id], sighting, now=now)
+    for create in matching.taken_for_lost(scan.connection):
+        for sighting in unreported.exclude(made_at__lt=create.window.widest):
+            if not create.excludes(sighting) and create.may_have_left(sighting):
                 _report_possible_duplicate(create.operation, sighting, now=now)
 
 
 def _report_possible_duplicate(operation: Operation, sighting: Sighting, *, now: datetime) -> None:
     Sighting.objects.filter(pk=sighting.pk).update(possible_duplicate_of=operation)
     known = operation.account.provider_id or operation.code
-    text = _("%(new)s appeared at %(connection)s after %(code)s was sent again for %(customer)s, whose account is "
-             "%(known)s. If both came of the same request, both are billed: check them and delete one.") % {
+    if operation.state == OperationState.FAILED:
+        text = _(
+            "%(new)s appeared at %(connection)s after %(code)s for %(customer)s had ended as not created. If it "
+            "came of that request, it is billed: link it to the customer, or delete it."
+        )
+    else:
+        text = _(
+            "%(new)s appeared at %(connection)s after %(code)s was sent again for %(customer)s, whose account is "
+            "%(known)s. If both came of the same request, both are billed: check them and delete one."
+        )
+    text %= {
         "new": sighting.provider_id, "connection": sighting.connection, "code": operation.code, "known": known,
         "customer": operation.account.customer,
     }  # fmt: skip

@@ -12,12 +12,13 @@ from datetime import datetime
 from functools import partial
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
 from customers import credentials, duplicates, engine
 from customers.asking import PERFORM
-from customers.models import Account, Attempt, Connection, Offering, Operation
+from customers.models import Account, Attempt, Connection, Offering, Operation, Step
 from customers.models.account import as_offerings, as_rows
 from customers.poke import poke
 from customers.states import FINAL, OVERWRITTEN, REPAIRED, OperationState
@@ -88,13 +89,15 @@ def _mark(account: Account, kept: Account, now: datetime) -> bool:
 
 def passed_over() -> QuerySet[Operation]:
     """Operations that left `sending` without a step: a second claim overwrote the row, and what the send did is not
-    known."""
+    known. What was looked for by an earlier run is history."""
     unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=engine.UNCERTAIN)
+    repaired = Step.objects.filter(operation=OuterRef("pk"), after=S.UNKNOWN, note__startswith=REPAIRED).order_by("-n")
     return (
         Operation.objects.filter(Exists(unsure), state__in=OVERWRITTEN)
+        .alias(repaired=Coalesce(Subquery(repaired.values("n")[:1]), 0))
         .annotate(
-            began=Count("steps", filter=Q(steps__after=S.SENDING)),
-            ended=Count("steps", filter=Q(steps__before=S.SENDING)),
+            began=Count("steps", filter=Q(steps__after=S.SENDING, steps__n__gt=F("repaired"))),
+            ended=Count("steps", filter=Q(steps__before=S.SENDING, steps__n__gt=F("repaired"))),
         )
         .filter(began__gt=F("ended"))
         .select_related("account__customer", "connection")

@@ -4,15 +4,14 @@ from django.db import migrations, models
 from django.db.models import Q
 
 FILL = """
-UPDATE customers_operation SET number = (
-    SELECT COUNT(*) FROM customers_operation AS earlier
-    WHERE earlier.account_id = customers_operation.account_id AND earlier.id <= customers_operation.id
-)
+UPDATE customers_operation SET number = numbered.n
+FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY id) AS n FROM customers_operation) AS numbered
+WHERE numbered.id = customers_operation.id
 """
 LAST = """
-UPDATE customers_account SET last_operation = (
-    SELECT COUNT(*) FROM customers_operation WHERE customers_operation.account_id = customers_account.id
-)
+UPDATE customers_account SET last_operation = counted.n
+FROM (SELECT account_id, COUNT(*) AS n FROM customers_operation GROUP BY account_id) AS counted
+WHERE counted.account_id = customers_account.id
 """
 
 

@@ -36,13 +36,16 @@ def rewrite_identities(apps, schema_editor):
     from portal.providers import AccountSettings
 
     operations = apps.get_model("customers", "Operation").objects
-    open_creates = operations.filter(kind="create", finished_at=None).order_by("pk")
-    for row in open_creates.exclude(identity=""):
-        settings = row.payload.get("settings")
-        new = identity_of(AccountSettings(**settings)) if settings else mailbox_key(row.payload["profile"]["email"])
-        alike = open_creates.filter(connection_id=row.connection_id, identity=new).exclude(pk=row.pk)
-        if new != row.identity and not alike.exists():
-            operations.filter(pk=row.pk).update(identity=new)
+    open_creates = operations.filter(kind="create", finished_at=None).exclude(identity="").order_by("pk")
+    rows = list(open_creates.values_list("pk", "connection_id", "identity", "payload"))
+    taken = {(connection, identity) for _, connection, identity, _ in rows}
+    for pk, connection, old, payload in rows:
+        settings = payload.get("settings")
+        new = identity_of(AccountSettings(**settings)) if settings else mailbox_key(payload["profile"]["email"])
+        if (connection, new) not in taken:
+            operations.filter(pk=pk).update(identity=new)
+            taken.discard((connection, old))
+            taken.add((connection, new))
 
 
 class Migration(migrations.Migration):

@@ -116,6 +116,12 @@ class Operation(models.Model):
         return self.state in FINAL
 
     @property
+    def was_unknown(self) -> bool:
+        """Whether its last step came from an unknown outcome: nobody has proven since what its send did."""
+        last = self.steps.last()
+        return last is not None and last.before == OperationState.UNKNOWN
+
+    @property
     def needs_a_person(self) -> bool:
         """Nothing goes on by itself. An unknown create is settled by looking only where it was sent under a key."""
         return self.state == OperationState.NEEDS_ATTENTION or (

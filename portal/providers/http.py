@@ -45,6 +45,8 @@ logger = logging.getLogger("portal.providers")
 BODY_CAP = 5_000_000
 READ_TRIES = 3
 CLOCK_SECONDS = 10.0
+# A clock that is wrong by more tells no time at all (10 years).
+CLOCK_ABSURD = 10 * 365 * 86_400.0
 
 
 class _TooLargeError(OSError):
@@ -287,11 +289,12 @@ def _clock_skew(headers: Mapping[str, str], answered_at: datetime) -> float | No
     """By how many seconds the provider's clock is ahead of ours. An answer from a cache tells of the past."""
     try:
         told = parsedate_to_datetime(headers["date"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
     if told.tzinfo is None or "age" in headers:
         return None
-    return (told - answered_at).total_seconds() + 0.5  # the header is cut to whole seconds
+    skew = (told - answered_at).total_seconds() + 0.5  # the header is cut to whole seconds
+    return skew if abs(skew) <= CLOCK_ABSURD else None
 
 
 def _reason(error: BaseException) -> str:

@@ -125,6 +125,14 @@ class TestSendsThatWerePassedOver:
         run("--apply")
         assert desk.drain(operation).state == "failed"
         assert desk.sandbox.admin.accounts()[0]["state"] == "activated"
+        assert run("--apply").startswith("0 found"), "what was looked for is not looked for again"
+
+    def test_what_was_looked_for_and_is_queued_is_left(self, desk: Desk) -> None:
+        operation = overwritten(desk.ask_create(), "queued")
+        run("--apply")
+        operation.refresh_from_db()
+        engine.move(operation, "queued", now=NOW, summary="It was not created.")
+        assert run("--apply").startswith("0 found")
 
     def test_a_legitimate_second_send_is_not_found(self, desk: Desk) -> None:
         """Its first send was unknown, looked for and proven absent."""
