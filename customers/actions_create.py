@@ -3,7 +3,7 @@ sent again under the same key with the same bytes; elsewhere it is sent again on
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -30,6 +30,8 @@ from portal.providers import (
 
 PATIENCE = 30.0  # the whole walk happens under one lease
 CANDIDATES_KEPT = 20
+# By how much the clocks of one provider's servers may differ.
+CLOCKS = timedelta(minutes=30)
 
 
 class Create:
@@ -167,7 +169,7 @@ def _was_there(remote: RemoteAccount, window: Window, met_before: set[str]) -> b
     """Whether it was surely there before the send. The clock that stamps accounts need not be the one that was
     measured, so one that is older by minutes has to be met before the send, too."""
     at = remote.created_at
-    return at is not None and window.is_before(at) and (remote.id in met_before or at < window.widest)
+    return at is not None and window.is_before(at) and (remote.id in met_before or at < window.opens_at - CLOCKS)
 
 
 def _as_row(remote: RemoteAccount) -> dict[str, Any]:

@@ -347,6 +347,7 @@ def trust_the_workers_clock() -> Parts:
 
     return (
         (matching.Window, "of", wrong), (provisioning, "_skew_by", fast), (engine, "intend", intend),
+        (matching.Window, "widest", property(lambda window: window.earliest)),
     )  # fmt: skip
 
 
