@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 def at_once(what: str, rows: list[int], processes: int) -> list[int]:
     """What `processes` processes took of `rows`, all beginning at the same moment."""
-    own = {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    own = {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "portal.settings"}
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.customers.claimer", what, str(seed)],

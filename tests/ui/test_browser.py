@@ -97,7 +97,7 @@ def test_on_a_narrow_screen_the_rail_is_a_drawer(sheet: Page) -> None:
 
 def test_a_failed_answer_is_said_with_its_number_and_leaves_the_page(sheet: Page) -> None:
     path = reverse("help-states")
-    sheet.route("**/*sort=name*", lambda route: route.fulfill(status=503, headers={"X-Request-Id": "abc123"}))
+    sheet.route("**/*sort=name*", lambda route: route.fulfill(status=500, headers={"X-Request-Id": "abc123"}))
     sheet.get_by_role("link", name="Customer", exact=True).click()
     expect(sheet.locator("#toasts")).to_contain_text("The portal failed")
     expect(sheet.locator("#toasts")).to_contain_text("abc123")
