@@ -22,7 +22,7 @@ from tests.support.factories import AccountFactory, OperationFactory, UserFactor
 from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
-AT_ONCE = 40
+AT_ONCE = 20
 
 
 @pytest.fixture
