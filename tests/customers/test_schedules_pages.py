@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +21,9 @@ from tests.customers.pages import HTMX, hidden, prose_of, text_of
 from tests.support.people import sign_in
 
 NOW = timezone.now()
+# A summer's day to come, and the Sunday in March when clocks in Oslo go from 02:00 to 03:00.
+SUMMER = date(NOW.year + 1, 7, 1)
+SPRING = next(date(NOW.year + 1, 3, 31 - n) for n in range(7) if date(NOW.year + 1, 3, 31 - n).weekday() == 6)
 OFFERINGS = [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in (PACKAGE, ADDON)]
 
 
@@ -66,27 +69,27 @@ def rows(account: Account, person: User, count: int) -> None:
 
 def test_a_suspend_on_a_day_in_the_persons_zone(client: Client, account: Account) -> None:
     answer = post(
-        client, "schedule-new", account, kind="suspend", when="day", on="2027-07-01", at="09:00", reason="Due"
+        client, "schedule-new", account, kind="suspend", when="day", on=SUMMER.isoformat(), at="09:00", reason="Due"
     )
     assert answer.status_code == 303
     schedule = Schedule.objects.get()
-    assert (schedule.due_at.isoformat(), schedule.zone) == ("2027-07-01T07:00:00+00:00", "Europe/Oslo")
+    assert (schedule.due_at.isoformat(), schedule.zone) == (f"{SUMMER}T07:00:00+00:00", "Europe/Oslo")
     page = prose_of(client.get(reverse("customers:coming")))
-    assert "Thursday 1 July 2027" in page
+    assert f"{SUMMER:%A} 1 July {SUMMER.year}" in page
     assert "Days and times in Europe/Oslo" in page
     assert "09:00 Northwind" in page
-    assert "1 Jul 2027 09:00 CEST" in prose_of(client.get(answer.headers["Location"]))
+    assert f"1 Jul {SUMMER.year} 09:00 CEST" in prose_of(client.get(answer.headers["Location"]))
 
 
 def test_what_was_typed_stays_with_what_is_wrong(client: Client, account: Account) -> None:
     answer = post(
-        client, "schedule-new", account, kind="offerings", when="day", on="2027-03-28", at="02:30", reason="Why"
+        client, "schedule-new", account, kind="offerings", when="day", on=SPRING.isoformat(), at="02:30", reason="Why"
     )
     assert answer.status_code == 422
     page = text_of(answer)
     assert "Choose the new package." in page
     assert "this time does not exist that day" in page
-    assert 'value="2027-03-28"' in page
+    assert f'value="{SPRING}"' in page
     assert ">\nWhy</textarea>" in page
     assert not Schedule.objects.exists()
 
@@ -113,13 +116,19 @@ def test_a_package_at_the_cycles_end_and_where_that_is_not_known(client: Client,
 
 
 def test_edited_and_cancelled(client: Client, account: Account) -> None:
-    post(client, "schedule-new", account, kind="suspend", when="day", on="2027-07-01", at="09:00", reason="Due")
+    post(client, "schedule-new", account, kind="suspend", when="day", on=SUMMER.isoformat(), at="09:00", reason="Due")
     schedule = Schedule.objects.get()
-    said = {"kind": "suspend", "when": "day", "on": "2027-07-02", "at": "10:00", "reason": "Later"}
+    said = {
+        "kind": "suspend",
+        "when": "day",
+        "on": (SUMMER + timedelta(days=1)).isoformat(),
+        "at": "10:00",
+        "reason": "Later",
+    }
     assert post(client, "schedule-edit", schedule, version="7", **said).status_code == 422
     assert post(client, "schedule-edit", schedule, version="1", **said).status_code == 303
     schedule.refresh_from_db()
-    assert (schedule.due_at.isoformat(), schedule.reason) == ("2027-07-02T08:00:00+00:00", "Later")
+    assert (schedule.due_at.isoformat(), schedule.reason) == (f"{SUMMER + timedelta(days=1)}T08:00:00+00:00", "Later")
     assert post(client, "schedule-cancel", schedule).status_code == 303
     past = prose_of(client.get(reverse("customers:coming"), {"view": "past"}))
     assert "Cancelled By Customer success." in past
@@ -151,7 +160,7 @@ def test_a_hold_is_seen_everywhere_and_a_person_goes_past_it_by_saying_so(client
 
 
 def test_a_skipped_one_comes_home_to_who_asked(client: Client, desk: Desk, account: Account) -> None:
-    post(client, "schedule-new", account, kind="suspend", when="day", on="2027-07-01", at="09:00", reason="Due")
+    post(client, "schedule-new", account, kind="suspend", when="day", on=SUMMER.isoformat(), at="09:00", reason="Due")
     holds.place(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
     schedule = Schedule.objects.get()
     schedules_due.take(schedule.pk, now=schedule.due_at)
