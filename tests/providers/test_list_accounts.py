@@ -163,7 +163,7 @@ def test_one_bad_page_is_tried_again(stub: Stub) -> None:
 
 
 def test_the_walk_waits_for_the_rate_limit_within_its_patience(stub: Stub) -> None:
-    soon = str(int(time.time()) + 1)
+    soon = str(int(time.time()) + 4)  # far enough that it lies ahead after the first page, on a busy machine as well
     stub(200, page(rows(0, 100)), X_RateLimit_Remaining="0", X_RateLimit_Reset=soon)
     stub(429, b"", X_RateLimit_Reset=soon)
     stub(200, page(rows(100, 110), None))
