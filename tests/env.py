@@ -7,9 +7,9 @@ import base64
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
+from tests.support import faketime
 from tests.support.postgres import Postgres
 
 KEYS = {
@@ -32,7 +32,7 @@ def _set() -> None:
     os.environ.update(KEYS)
     for name in FOREIGN:
         os.environ.pop(name, None)
-    _fake_the_same_time_everywhere()
+    faketime.same_everywhere()
     first = "TEST_RUN_DIR" not in os.environ  # xdist's workers and processes that tests start come later
     if first:
         os.environ["TEST_RUN_DIR"] = tempfile.mkdtemp(prefix="postkeeper-test-")
@@ -45,22 +45,6 @@ def _set() -> None:
         os.environ["DATABASE_URL"] = f"sqlite:///{data}/portal.sqlite3"
     elif first:
         _start_postgres()
-
-
-def _fake_the_same_time_everywhere() -> None:
-    """Under faketime: make it usable for the processes started from here, pytest's workers among them.
-
-    An absolute time (`@...`) would begin again in each process, so it becomes an offset from the real clock. A faked
-    monotonic clock makes timeouts endless: libfaketime 0.9.10 does not know every way to wait that Python uses.
-    """
-    if "libfaketime" not in os.environ.get("LD_PRELOAD", ""):
-        return
-    if os.environ.get("FAKETIME", "").startswith("@"):
-        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
-        real = int(booted.split()[1]) + float(Path("/proc/uptime").read_text().split()[0])
-        os.environ["FAKETIME"] = f"{time.time() - real:+.0f}s"
-    os.environ["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent / "support" / "faked_time")
 
 
 def _start_postgres() -> None:

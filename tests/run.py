@@ -19,7 +19,7 @@ from pathlib import Path
 
 from defusedxml import ElementTree
 
-from tests.support import postgres
+from tests.support import faketime, postgres
 
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 NOTHING_SELECTED = 5  # pytest's exit code
@@ -52,8 +52,8 @@ class Run:
 
     def env(self) -> dict[str, str]:
         env = {**os.environ, "TEST_DATABASE": self.database}
-        # For pytest's own process; tests/env.py makes time the same in all below it.
-        return env | {"TZ": "UTC", "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if self.date else env
+        # For pytest's own process; tests/support/faketime.py makes time the same in all below it.
+        return env | {"TZ": "UTC", **faketime.SETTINGS} if self.date else env
 
 
 def _all() -> list[Run]:
