@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 # What libfaketime 0.9.10 must leave alone: the monotonic clock, since it does not know every way to wait that Python
-# uses, and its correction of timed waits, which makes each thread that waits for the interpreter's lock try without end.
+# uses, and its correction of timed waits, by which a thread that waits for the interpreter's lock tries without end.
 SETTINGS = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_FORCE_MONOTONIC_FIX": "0"}
 
 
