@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-dates limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check clean
+.PHONY: help install run test test-fast test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -31,6 +31,9 @@ test-fast: $(STAMP) ## SQLite only, without browser, simulator and other process
 
 test-dates: $(STAMP) ## SQLite under two other dates, one of them 29 February; needs faketime
 	@exec $(PY) -m tests.run dates
+
+proof: $(STAMP) ## races of several processes on PostgreSQL, PROOF_ROUNDS=20 of each
+	@exec $(PY) -m tests.run proof
 
 limits: $(STAMP) ## eight processes at one bucket of ten a second, for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/test_limits.py -k eight_processes

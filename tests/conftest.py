@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in MARKED_BY_FIXTURE:
                 item.add_marker(MARKED_BY_FIXTURE[fixture])
+        if item.get_closest_marker("proof"):
+            item.add_marker("slow")
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in MARKED_BY_FOLDER:
             item.add_marker(MARKED_BY_FOLDER[folder])

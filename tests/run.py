@@ -1,9 +1,9 @@
-"""`make test`, `make test-fast` and `make test-dates`.
+"""`make test`, `make test-fast`, `make test-dates` and `make proof`.
 
 Every run of a selection takes place, whatever became of the others. The last lines say what was not run, and the
 verdict. Exit code 0 only when all passed.
 
-`python -m tests.run [all|fast|dates]`; further arguments go to pytest: `python -m tests.run all -k suspend`.
+`python -m tests.run [all|fast|dates|proof]`; further arguments go to pytest: `python -m tests.run all -k suspend`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Run:
     database: str = "sqlite"
     date: str = ""
     missing: str = ""  # why it cannot take place here
+    rounds: int = 0  # of each race between processes, where not as few as in the suite
 
     def command(self) -> list[str]:
         faked = ["faketime", "-f", f"@{self.date} 12:00:00"] if self.date else []
@@ -52,13 +53,19 @@ class Run:
 
     def env(self) -> dict[str, str]:
         env = {**os.environ, "TEST_DATABASE": self.database}
+        if self.rounds:
+            env.setdefault("PROOF_ROUNDS", str(self.rounds))
         # For pytest's own process; tests/support/faketime.py makes time the same in all below it.
         return env | {"TZ": "UTC", **faketime.SETTINGS} if self.date else env
 
 
 def _all() -> list[Run]:
+    return [Run("sqlite", ("-m", "not proof")), _on_postgres("postgres", "-m", "not browser", *NO_TABLES)]
+
+
+def _on_postgres(name: str, *options: str, rounds: int = 0) -> Run:
     missing = postgres.MISSING if postgres.programs() is None else ""
-    return [Run("sqlite", ()), Run("postgres", ("-m", "not browser", *NO_TABLES), "postgres", missing=missing)]
+    return Run(name, options, "postgres", missing=missing, rounds=rounds)
 
 
 def _fast() -> list[Run]:
@@ -70,7 +77,11 @@ def _dates() -> list[Run]:
     return [Run(f"sqlite on {date}", ("-m", QUICK, *NO_CALENDAR), date=date, missing=missing) for date in DATES]
 
 
-SELECTIONS = {"all": _all, "fast": _fast, "dates": _dates}
+def _proof() -> list[Run]:
+    return [_on_postgres("races of processes, postgres", "-m", "proof", rounds=20)]
+
+
+SELECTIONS = {"all": _all, "fast": _fast, "dates": _dates, "proof": _proof}
 
 
 def main(arguments: list[str]) -> int:
