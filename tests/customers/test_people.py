@@ -218,5 +218,5 @@ def test_a_create_corrected_for_another_connection_is_a_new_account(person: User
 
 
 def test_an_archived_customer_gets_no_account(person: User) -> None:
-    with pytest.raises(UnableToChange, match="archived"):
+    with pytest.raises(UnableToAsk, match="archived"):
         add_account(person, CustomerFactory(archived_at=timezone.now()), new_account())
