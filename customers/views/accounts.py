@@ -107,6 +107,7 @@ class Asking:
         self.sent = request.POST if request.method == "POST" and not shows else None
         self.failed = _failed_create(customer, request)
         self.version = _version(request, self.failed)
+        self.corrected = False
         self.account = AccountForm(self.sent, initial=self._start(request), needs_account=True)
         self.connection = self.account.chosen_connection
         self.part: AccountPart | None = None
@@ -134,7 +135,10 @@ class Asking:
 
     def meet(self, refusal: Exception) -> None:
         """Where somebody corrected the same create and nothing came of that either, the next submit replaces theirs."""
-        if not isinstance(refusal, AlreadyCorrected) or refusal.newer.state not in CAME_TO_NOTHING:
+        if not isinstance(refusal, AlreadyCorrected):
+            return
+        self.corrected = True
+        if refusal.newer.state not in CAME_TO_NOTHING:
             return
         if refusal.newer.state == OperationState.FAILED:
             self.failed = refusal.newer
@@ -178,6 +182,7 @@ def _asking_context(asking: Asking) -> dict[str, Any]:
         "customer": asking.customer,
         "failed": asking.failed,
         "version": asking.version,
+        "corrected": asking.corrected,
         "other_errors": asking.part.other_errors if asking.part else [],
     }
 

@@ -124,7 +124,7 @@ def test_a_key_is_replaced_by_two(people: list[User]) -> None:
     both = []
     for _ in rounds():
         account: Account = AccountFactory(connection=connection)
-        AccountKey.objects.create(account=account, key_id="key-1", label="web shop", first_seen_at=timezone.now())
+        AccountKey.objects.create(account=account, key_id="key-1", label="web shop", read_at=timezone.now())
 
         def rotate(n: int, of: Account = account) -> str:
             return told_by(lambda: ask_key_create(

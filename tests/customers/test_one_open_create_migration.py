@@ -42,12 +42,12 @@ def account(name):
     return Account.objects.create(connection=at_one, customer=customer, email="shown@northwind.example",
                                   changed_at=at, changed_what=name, state="pending")
 def create(of, number, email, **more):
-    facts = {"kind": "create", "state": "queued", "follows": None, **more}
+    facts = {"kind": "create", "state": "queued", "follows": None, "identity": email, **more}
     payload = {"profile": {"email": email}, "is_test": False, "settings": None,
                "offerings": [{"name": "pack." + email, "type": "package", "quantity": 1}]}
     made = Operation.objects.create(
         account=of, connection=at_one, number=number, version=number, requested_by=person, payload=payload,
-        client_token=f"{of.pk}-{number}", not_before=at, created_at=at, identity=email, **facts)
+        client_token=f"{of.pk}-{number}", not_before=at, created_at=at, **facts)
     Step.objects.create(operation=made, n=1, before="", after="queued", at=at)
     if facts["state"] != "queued":
         Step.objects.create(operation=made, n=2, before="queued", after="claimed", at=at)

@@ -118,6 +118,13 @@ def test_a_customer_with_a_living_account_stays_in_the_lists(person: User, state
 
 
 @pytest.mark.parametrize("state", ["deleted", "banned"])
+def test_a_customer_with_an_unfinished_operation_is_not_archived(person: User) -> None:
+    account = AccountFactory(state="banned")
+    operation = OperationFactory(account=account, kind="delete")
+    with pytest.raises(UnableToChange, match=f"{operation.code} is not finished"):
+        archive(person, account.customer)
+
+
 def test_a_customer_whose_accounts_are_gone_may_be_archived_and_comes_back(person: User, state: str) -> None:
     customer = AccountFactory(state=state).customer
     archive(person, customer)
