@@ -117,7 +117,6 @@ def test_a_customer_with_a_living_account_stays_in_the_lists(person: User, state
         archive(person, account.customer)
 
 
-@pytest.mark.parametrize("state", ["deleted", "banned"])
 def test_a_customer_with_an_unfinished_operation_is_not_archived(person: User) -> None:
     account = AccountFactory(state="banned")
     operation = OperationFactory(account=account, kind="delete")
@@ -125,6 +124,7 @@ def test_a_customer_with_an_unfinished_operation_is_not_archived(person: User) -
         archive(person, account.customer)
 
 
+@pytest.mark.parametrize("state", ["deleted", "banned"])
 def test_a_customer_whose_accounts_are_gone_may_be_archived_and_comes_back(person: User, state: str) -> None:
     customer = AccountFactory(state=state).customer
     archive(person, customer)
