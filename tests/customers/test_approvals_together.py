@@ -88,7 +88,8 @@ def test_one_approves_and_another_stops_it(other: str, people: list[User]) -> No
         assert "done" in told
         if other == "refuse":
             assert told.count("done") == 1
-        verbs = AuditEvent.objects.filter(object_id=made.public_id, verb__in=DECISIONS).values_list("verb", flat=True)
+        decisions = AuditEvent.objects.filter(object_id=made.public_id, verb__in=DECISIONS).order_by("pk")
+        verbs = decisions.values_list("verb", flat=True)
         if made.state in ("refused", "cancelled"):
             assert verbs.last() != "bulk.approved"
             assert not Operation.objects.filter(change_set_item__change_set=made).exists()

@@ -317,7 +317,9 @@ class TestMerge:
         assert shown.customer == kept.customer
         Account.objects.filter(pk=kept.pk).update(customer=CustomerFactory())
         with pytest.raises(duplicates.UnableToMerge, match="changed meanwhile"):
-            self.merge(person, twin, kept.customer)
+            duplicates.merge(
+                actor=person, duplicate=twin, customer=kept.customer, reason="They told us.", now=NOW
+            )  # fmt: skip
 
     def test_two_people_at_once_merge_once(self, twins: tuple[Account, Account], person: User) -> None:
         seen = duplicates.unmerged().get(pk=twins[1].pk)
