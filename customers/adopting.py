@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from customers.asking import lock_customer
 from customers.matching import identities_of, possible_creates
 from customers.models import Account, Customer, Operation, Sighting
 from customers.models.account import AccountState, as_rows
@@ -60,6 +61,7 @@ def adopt(
     columns = _read(sighting, provider, now=now)
     try:
         with transaction.atomic():
+            lock_customer(customer)
             _refuse_what_a_create_may_have_made(sighting, columns)
             account = Account.objects.create(
                 customer=customer, connection=sighting.connection, provider_id=sighting.provider_id,

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers import duplicates, rights
-from customers.models import Account, Connection, Operation, Step
+from customers.models import Account, Connection, Customer, Operation, Step
 from customers.models.account import AccountState
 from customers.poke import poke
 from customers.states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
@@ -45,6 +45,13 @@ class StaleVersion(UnableToAsk):
     def __init__(self, current: Account) -> None:
         super().__init__(_("The account changed while you were editing. Nothing was sent."))
         self.current = current
+
+
+def lock_customer(customer: Customer) -> None:
+    """Hold the customer's row until the transaction ends. Refuses an archived one: it gets no account."""
+    customer.lock()
+    if customer.archived_at:
+        raise UnableToAsk(_("%(customer)s is archived. Restore the customer first.") % {"customer": customer})
 
 
 def permit(actor: User, connection: Connection, *kinds: OperationKind) -> None:

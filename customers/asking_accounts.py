@@ -8,20 +8,39 @@ from typing import Any
 
 from django.db.models import F, Q
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.asking import UnableToAsk, permit, queue
+from customers.asking import UnableToAsk, lock_customer, permit, queue
 from customers.asking_keys import follow_with_key, refuse_key
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState, as_rows
 from customers.models.operation import never_made
-from customers.states import FINAL, OperationKind
+from customers.states import FINAL, OperationKind, OperationState
 from customers.submissions import submit_once
 from portal.access.models import User
 from portal.email_addresses import domain_key, mailbox_key
+from portal.formats import at_text
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 
 K = OperationKind
+
+
+class AlreadyCorrected(UnableToAsk):
+    """The refused create was requested again since the person looked at it. `newer` is what was requested."""
+
+    def __init__(self, newer: Operation) -> None:
+        text = _("{name} already corrected this create {when} ({request}). Nothing was sent. {next}")
+        link = format_html('<a href="{}">{}</a>', newer.get_absolute_url(), newer.code)
+        after = _("Follow that request, or cancel it before you correct the create again.")
+        if newer.state == OperationState.FAILED:
+            after = _("That one failed too. Check its result, then submit again to send what you typed.")
+        elif newer.state == OperationState.CANCELLED:
+            after = _("That one was cancelled. Submit again to send what you typed.")
+        super().__init__(
+            format_html(text, name=newer.requested_by, when=at_text(newer.created_at), request=link, next=after)
+        )
+        self.newer = newer
 
 
 @dataclass(frozen=True)
@@ -46,11 +65,14 @@ def ask_create(
     first_key: FirstKey | None = None,
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
+    version: int | None = None,
     same_form: dict[str, Any] | None = None,
 ) -> Operation:
     """Ask for a new (paid) account: with offerings or with settings, as the connection's capabilities say.
 
-    `first_key` is an operation of its own that follows this one. `same_form`: what else the form said.
+    `first_key` is an operation of its own that follows this one. `retry_of`: the refused create that is requested
+    again, and `version` that of its account as the person saw it; where the connection is the same, the account's row
+    is used again. `same_form`: what else the form said. Raises `AlreadyCorrected`.
     """
     permit(actor, connection, K.CREATE, *([K.KEY_CREATE] if first_key else []))
     settings = _clean(settings)
@@ -67,6 +89,9 @@ def ask_create(
         desire["desired_settings"] = asdict(settings)
 
     def make() -> Operation:
+        lock_customer(customer)
+        if retry_of:
+            _take_refused(retry_of, version=version)
         _refuse_twice(connection, identity, settings)
         wanted = {name: value for name, value in desire.items() if name != "desired_state"}
         columns = wanted | {"email": profile.email, "is_test": is_test, "package": _package(rows), "changed_at": now}
@@ -123,7 +148,9 @@ def refuse_same_settings(
     connection: Connection, settings: AccountSettings, *, apart_from: Account | None = None
 ) -> None:
     """Our own uniqueness: the provider may allow two accounts of the same name and website, and then nobody could tell
-    which one an unknown create made."""
+    which one an unknown create made. The connection's row is held from here until the transaction ends: whoever
+    requests the same at this moment comes after that and sees it. An account's row is locked before this, not after."""
+    Connection.objects.select_for_update(no_key=True).only("pk").get(pk=connection.pk)
     alike = Q(desired_settings__website__iexact=settings.website) | Q(settings__website__iexact=settings.website)
     living = Account.objects.filter(alike, connection=connection).exclude(state=AccountState.DELETED)
     if apart_from:
@@ -199,19 +226,33 @@ def _refuse_twice(connection: Connection, identity: str, settings: AccountSettin
         refuse_same_settings(connection, settings)
 
 
+def _take_refused(refused: Operation, *, version: int | None) -> None:
+    """Hold the account of a refused create and raise its version, so that this create is requested again once.
+
+    Raises `AlreadyCorrected` where somebody did so since the person looked.
+    """
+    account = refused.account
+    account.lock()
+    later = Q(account=account, number__gt=refused.number) | Q(retry_of=refused)
+    newer = Operation.objects.filter(later, kind=K.CREATE).select_related("requested_by").order_by("pk").last()
+    if newer and (newer.state != OperationState.CANCELLED or version not in (None, account.version)):
+        raise AlreadyCorrected(newer)
+    if account.provider_id or refused.state != OperationState.FAILED:
+        raise UnableToAsk(_("This create did not fail. Open the account to see how it stands. Nothing was sent."))
+    Account.objects.filter(pk=account.pk).update(version=F("version") + 1)
+
+
 def _account(
     customer: Customer, connection: Connection, retry_of: Operation | None, columns: dict[str, Any]
 ) -> Account:
     """The row of the new account: a fresh one, or that of the refused create which is asked again."""
-    if retry_of is None:
+    if retry_of is None or retry_of.connection_id != connection.pk:
         Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
         return Account.objects.create(
             customer=customer, connection=connection, **columns, changed_what=_("Create, asked")
         )
     account = retry_of.account
-    Account.objects.filter(pk=account.pk).update(
-        **columns, version=F("version") + 1, changed_what=_("Create, asked again")
-    )
+    Account.objects.filter(pk=account.pk).update(**columns, changed_what=_("Create, asked again"))
     account.refresh_from_db()
     return account
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
@@ -39,9 +40,10 @@ def ask_key_create(
     deleted as soon as the new one exists, by an operation of its own that follows this one."""
     permit(actor, account.connection, K.KEY_CREATE, *([K.KEY_DELETE] if replaces else []))
     refuse_key(account.connection, new, keep=keep)
-    old = _key(account, replaces) if replaces else None
 
     def make() -> Operation:
+        account.lock()
+        old = _key_to_replace(account, replaces) if replaces else None
         operation = add(
             K.KEY_CREATE,
             account,
@@ -310,6 +312,16 @@ def _key(account: Account, key_id: str) -> AccountKey:
     if key is None:
         raise UnableToAsk(_("The account has no such key any more."))
     return key
+
+
+def _key_to_replace(account: Account, key_id: str) -> AccountKey:
+    """Refuses a key that is on its way out already: two people who rotate it would leave two new keys."""
+    ends = Q(kind=K.KEY_CREATE, payload__replaces=key_id) | Q(kind=K.KEY_DELETE, payload__key_id=key_id)
+    if other := Operation.objects.open().filter(ends, account=account).order_by("pk").first():
+        raise UnableToAsk(
+            _("%(code)s replaces or deletes this key already. Wait for it or cancel it first.") % {"code": other.code}
+        )
+    return _key(account, key_id)
 
 
 def _can_send(account: Account) -> None:

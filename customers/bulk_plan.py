@@ -95,7 +95,7 @@ class Planner:
         if account.state == AccountState.DELETED:
             raise NotPossible(_("The account is deleted."))
         if hold:
-            raise NotPossible(holds.held_text(hold))
+            raise NotPossible(hold.text)
         for each in under_way:
             if each.kind in (kind, OperationKind.DELETE):
                 words = {"kind": each.get_kind_display(), "code": each.code}

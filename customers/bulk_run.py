@@ -146,5 +146,5 @@ def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation
     if kind == K.DELETE:
         return ask_delete(without_reading=bool(change_set.wanted.get("without_reading")), **common)
     if kind == K.SUSPEND and (hold := holds.held([account.pk], now=now).get(account.pk)):
-        raise UnableToAsk(holds.held_text(hold))
+        raise UnableToAsk(hold.text)
     return (ask_suspend if kind == K.SUSPEND else ask_unsuspend)(**common)

@@ -132,8 +132,17 @@ def merge(
     if operation := Operation.objects.filter(account=duplicate, state__in=OPEN).first():
         raise UnableToMerge(_("%(code)s is not finished. Finish or cancel it first.") % {"code": operation.code})
     with transaction.atomic():
+        customer.lock()
+        owner = Account.objects.select_for_update(no_key=True).values_list("customer", flat=True).get(pk=kept.pk)
+        if owner != kept.customer_id:
+            raise UnableToMerge(_("The account changed meanwhile. Nothing was merged. Reload the page."))
         _close(duplicate, kept, now=now)
         if customer.pk != kept.customer_id:
+            if customer.archived_at:
+                raise UnableToMerge(
+                    _("%(customer)s is archived. Restore the customer first.") % {"customer": customer},
+                    field="customer",
+                )
             _move(kept, customer, actor=actor, reason=reason, now=now, request=request)
         audit.record(
             actor=actor, verb="account.merged", obj=duplicate, customer=duplicate.customer, account=duplicate,

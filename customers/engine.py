@@ -16,7 +16,7 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from customers.crash import crash_point
-from customers.models import Account, Attempt, Connection, Operation, Scan, Sighting, Step
+from customers.models import Account, Attempt, Connection, Hold, Operation, Scan, Sighting, Step
 from customers.models.breaker import at_work
 from customers.states import FINAL, OperationKind, OperationState, check_step
 from portal import audit
@@ -37,6 +37,14 @@ class LostLease(Exception):
 
 class AccountTaken(Exception):
     """Another account has the provider ID that the operation's account was to get; nothing was written."""
+
+
+class Held(Exception):
+    """Somebody said since that the account is not to be suspended (`hold`); nothing was written."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(hold.text)
+        self.hold = hold
 
 
 class ConnectionStopped(Exception):
@@ -191,10 +199,13 @@ def intend(
 ) -> Attempt:
     """Commit the intent to send. If this raises, nothing may be sent. `body` is kept with the first intent.
 
-    Raises `ConnectionStopped` where the connection does not work any more, `LostLease` where somebody else has the row.
+    Raises `ConnectionStopped` where the connection does not work any more, `LostLease` where somebody else has the row,
+    `Held` where a hold came before a suspend.
     """
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
     with transaction.atomic():
+        if operation.kind == OperationKind.SUSPEND:
+            _refuse_held(operation, now=now)
         if not Connection.objects.filter(at_work(), pk=operation.connection_id).exists():
             raise ConnectionStopped(operation.code)
         move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
@@ -208,6 +219,15 @@ def intend(
             clock_skew=clock_skew,
             **(_marks() if operation.kind == OperationKind.CREATE else {}),
         )
+
+
+def _refuse_held(operation: Operation, *, now: datetime) -> None:
+    """Whoever places a hold has the account's row: they come before this intent, and it is seen here, or after it, and
+    they are told of the suspend. Only a hold that the person confirmed to go past does not count."""
+    Account.objects.select_for_update(no_key=True).only("pk").get(pk=operation.account_id)
+    hold = Hold.objects.of(operation.account_id, now=now)
+    if hold and operation.payload.get("despite_hold") != str(hold.public_id):
+        raise Held(hold)
 
 
 def _marks() -> dict[str, int]:

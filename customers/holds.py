@@ -1,8 +1,9 @@
 """Holds: a person says that an account is not to be suspended by a schedule or in bulk, why, and until when.
 
-A hold stops what happens by itself or to many at once. It does not stop a person's own click on that one account: they
-are shown the hold and go on by saying so, and the operation names the hold it went past. Refusing them would only make
-them release a colleague's hold first, and then nobody would place it again.
+A hold stops what happens by itself or to many at once, also what is queued already: that is cancelled, and a worker
+that has begun sees the hold before it sends (`engine.intend`). It does not stop a person's own click on that one
+account: they are shown the hold and go on by saying so, and the operation names the hold it went past. Refusing them
+would only make them release a colleague's hold first, and then nobody would place it again.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Hold
+from customers import engine
+from customers.asking import tell
+from customers.models import Account, Hold, Operation
 from customers.models.account import AccountState
 from customers.operations import UnableToAsk
+from customers.states import OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -27,26 +31,12 @@ PLACE = "customers:hold-place"
 RELEASE = "customers:hold-release"
 
 
-def live(*, now: datetime) -> Q:
-    """Holds that hold at this moment."""
-    return Q(released_at=None) & (Q(until=None) | Q(until__gt=now))
-
-
 def held(account_ids: Iterable[int], *, now: datetime | None = None) -> dict[int, Hold]:
     """The live hold of each of these accounts that has one, by the account's key. One query; those without are left
     out. Where there are several, the one that was placed last."""
     at = now or timezone.now()
-    found = Hold.objects.filter(live(now=at), account__in=list(account_ids)).select_related("owner").order_by("pk")
+    found = Hold.objects.live(now=at).filter(account__in=list(account_ids)).select_related("owner").order_by("pk")
     return {each.account_id: each for each in found}
-
-
-def held_text(hold: Hold) -> str:
-    return _("Held by %(name)s: %(why)s") % {"name": hold.owner, "why": hold.reason}
-
-
-def is_held(*, now: datetime) -> Exists:
-    """For querysets of accounts: whether a live hold is on the row."""
-    return Exists(Hold.objects.filter(live(now=now), account=OuterRef("pk")))
 
 
 def place(
@@ -58,7 +48,11 @@ def place(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> Hold:
-    """Hold the account until a moment, or until somebody releases it. Raises `UnableToAsk`."""
+    """Hold the account until a moment, or until somebody releases it.
+
+    What a schedule or a bulk change has queued to suspend it is cancelled (`cancelled` of the hold that is returned).
+    Raises `UnableToAsk`, also where another suspend is under way.
+    """
     _may(actor, PLACE)
     if not reason.strip():
         raise UnableToAsk(_("Say why. Whoever meets the hold reads it."), field="reason")
@@ -70,11 +64,46 @@ def place(
             raise UnableToAsk(_("The account is deleted. There is nothing to hold."))
         if other := held([account.pk], now=now).get(account.pk):
             raise UnableToAsk(_("%(name)s holds it already. Release that hold first.") % {"name": other.owner})
+        suspends = _automatic_suspends(account)
         hold = Hold.objects.create(
             account=account, owner=actor, reason=reason.strip()[:500], placed_at=now, until=until
         )
         _tell(hold, "hold.placed", actor=actor, reason=reason.strip(), request=request)
+        hold.cancelled = [each for each in suspends if _cancel(each, hold, actor=actor, now=now, request=request)]
     return hold
+
+
+def _automatic_suspends(account: Account) -> list[Operation]:
+    """Suspends that a schedule or a bulk change queued and that sent nothing yet. Refuses where any other is open: a
+    colleague requested it, or it may have been sent already."""
+    suspends = Operation.objects.open().filter(account=account, kind=OperationKind.SUSPEND)
+    found = list(suspends.select_related("requested_by", "account__customer").order_by("number"))
+    for each in found:
+        by_itself = hasattr(each, "schedule") or hasattr(each, "change_set_item")
+        sent = each.state not in (OperationState.QUEUED, OperationState.CLAIMED) or engine.left_a_trace(each)
+        if by_itself and not sent:
+            continue
+        text = _("{name} requested to suspend this account ({request}), and that is not finished. {next}")
+        after = _("Cancel it first, then place the hold.")
+        if sent:
+            after = _("It may have been sent. Once it is finished, unsuspend the account, then place the hold.")
+        link = format_html('<a href="{}">{}</a>', each.get_absolute_url(), each.code)
+        raise UnableToAsk(format_html(text, name=each.requested_by, request=link, next=after))
+    return found
+
+
+def _cancel(
+    operation: Operation, hold: Hold, *, actor: User, now: datetime, request: HttpRequest | None
+) -> Operation | None:
+    """Cancel what is still queued. What a worker has is left to it: it does not send past the hold."""
+    rows = Operation.objects.select_for_update(skip_locked=True, of=("self",)).select_related("account__customer")
+    mine = rows.filter(pk=operation.pk, state=OperationState.QUEUED).first()
+    if mine is None:
+        return None
+    engine.take_over(mine)
+    engine.move(mine, OperationState.CANCELLED, now=now, by=actor, summary=hold.text)
+    tell(mine, "operation.cancelled", actor=actor, request=request)
+    return mine
 
 
 def release(*, actor: User, hold: Hold, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
@@ -83,7 +112,7 @@ def release(*, actor: User, hold: Hold, reason: str, now: datetime, request: Htt
     if not reason.strip():
         raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
     with transaction.atomic():
-        if not Hold.objects.filter(live(now=now), pk=hold.pk).update(released_at=now, released_by=actor):
+        if not Hold.objects.live(now=now).filter(pk=hold.pk).update(released_at=now, released_by=actor):
             raise UnableToAsk(_("It does not hold any more."))
         _tell(hold, "hold.released", actor=actor, reason=reason.strip(), request=request)
 

@@ -26,9 +26,16 @@ from customers.asking import (
     permit_role,
     tell,
 )
-from customers.asking_accounts import FirstKey, ask_create, check_offerings, check_settings, refuse_same_settings
+from customers.asking_accounts import (
+    AlreadyCorrected,
+    FirstKey,
+    ask_create,
+    check_offerings,
+    check_settings,
+    refuse_same_settings,
+)
 from customers.asking_keys import ask_domain, ask_key_create, ask_key_delete, ask_key_update, ask_test_message
-from customers.models import Account, AccountKey, Operation
+from customers.models import Account, AccountKey, Hold, Operation
 from customers.models.account import as_rows
 from customers.states import OperationKind, OperationState
 from customers.submissions import AlreadySubmitted, submit_once
@@ -37,6 +44,7 @@ from portal.providers import AccountSettings, NewKey, Offering, Profile
 
 __all__ = [
     "PERFORM",
+    "AlreadyCorrected",
     "AlreadySubmitted",
     "FirstKey",
     "StaleVersion",
@@ -127,9 +135,10 @@ def ask_settings(
     changes = {name: value for name, value in changes.items() if value != base.get(name)}
     if not changes:
         raise UnableToAsk(_("Nothing is different from what the account has."))
-    wanted = (account.desired_settings or base) | changes
 
     def make() -> Operation:
+        account.lock()
+        wanted = (account.desired_settings or base) | changes
         check_settings(AccountSettings(**wanted))
         if changes.keys() & {"name", "website"}:
             refuse_same_settings(account.connection, AccountSettings(**wanted), apart_from=account)
@@ -311,9 +320,11 @@ def _ask_state(
     need_reason(account.connection, reason, shown=kind == K.SUSPEND)
 
     def make() -> Operation:
-        account.refresh_from_db()
+        account.lock()
         if account.desired_state == wanted and account.state == wanted:
             raise UnableToAsk(_("It is so already. Nothing was sent."))
+        if kind == K.SUSPEND:
+            _refuse_held(account, payload or {}, now=now)
         return change(
             kind,
             account,
@@ -339,6 +350,16 @@ def _ask_state(
         now=now,
         make=make,
     )
+
+
+def _refuse_held(account: Account, payload: dict[str, Any], *, now: datetime) -> None:
+    """A suspend goes past a hold only where the person was shown that very hold and confirmed it."""
+    hold = Hold.objects.of(account.pk, now=now)
+    if hold and payload.get("despite_hold") != str(hold.public_id):
+        raise UnableToAsk(
+            _("%(hold)s. Nothing was sent. To suspend it all the same, confirm that on the account's page.")
+            % {"hold": hold.text.rstrip(".")}
+        )
 
 
 def _offerings(rows: list[dict[str, Any]]) -> list[Offering]:

@@ -135,20 +135,18 @@ def add_account(
     take_over: bool,
     client_token: str,
     now: datetime,
+    version: int | None = None,
     request: HttpRequest | None = None,
 ) -> Operation:
     """Ask for a further account. `corrects`: the refused create this one replaces, whose account row is used again as
-    long as it stays with the same connection. `take_over` keeps the profile on the customer as well. Raises
-    `UnableToAsk` and `UnableToChange`; then nothing changed."""
-    if customer.archived_at:
-        raise UnableToChange(_("The customer is archived. Restore it first."))
-    again = corrects if corrects and corrects.connection_id == account.connection.pk else None
+    long as it stays with the same connection; `version` is that account's as the form showed it. `take_over` keeps the
+    profile on the customer as well. Raises `UnableToAsk` and `UnableToChange`; then nothing changed."""
     with transaction.atomic():
         operation = ask_create(
             actor=actor, customer=customer, connection=account.connection, profile=account.profile,
             offerings=account.offerings, is_test=account.is_test, settings=account.settings,
-            first_key=account.first_key, client_token=client_token, now=now, request=request, retry_of=again,
-            same_form={"take_over": take_over},
+            first_key=account.first_key, client_token=client_token, now=now, request=request, retry_of=corrects,
+            version=version, same_form={"take_over": take_over},
         )  # fmt: skip
         if take_over and not earlier_submission(operation):
             facts = {fact: value for part, fact in FACT_OF_PROFILE.items() if (value := getattr(account.profile, part))}
@@ -188,8 +186,10 @@ def edit_customer(
 
 
 def archive_customer(*, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None) -> None:
-    """Take a customer out of the lists. Refused while it has an account that exists or may come to exist."""
+    """Take a customer out of the lists. Refused while it has an account that exists or may come to exist, or an
+    operation that is not finished."""
     with transaction.atomic():
+        customer.lock()
         living = Account.objects.filter(customer=customer, merged_at=None).exclude(state__in=GONE)
         living = living.exclude(pk__in=_never_made(customer))
         if count := living.count():
@@ -197,6 +197,11 @@ def archive_customer(*, actor: User, customer: Customer, now: datetime, request:
                 _("It has an account that is not deleted. Delete it first.")
                 if count == 1
                 else _("It has %(n)d accounts that are not deleted. Delete them first.") % {"n": count}
+            )
+        if operation := Operation.objects.open().filter(account__customer=customer).first():
+            raise UnableToChange(
+                _("%(code)s is not finished. Wait for it or cancel it, then archive the customer.")
+                % {"code": operation.code}
             )
         changed = Customer.objects.filter(pk=customer.pk, archived_at=None).update(archived_at=now, changed_at=now)
         if changed:

@@ -114,6 +114,10 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
         summary = _("The connection stopped before this was sent. It is sent when the connection works again.")
         engine.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused")
         return
+    except engine.Held as error:
+        verdict = Person if engine.left_a_trace(operation) else Refuse
+        _end_here(operation, verdict("do_not_suspend", _held_text(error)), now=clock())
+        return
     crash_point("after_intent")
     with recorded() as exchanges:
         try:
@@ -134,6 +138,10 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
         poke("customers.perform", operation.pk)
     elif after == S.SUCCEEDED:
         _read_back(operation, provider, clock)
+
+
+def _held_text(error: engine.Held) -> str:
+    return _("%(hold)s. This was not sent.") % {"hold": str(error).rstrip(".")}
 
 
 def _skew_by(clock: Clock, skew: float | None) -> int | None:

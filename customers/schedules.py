@@ -128,6 +128,7 @@ def cancel(*, actor: User, schedule: Schedule, now: datetime, request: HttpReque
         ended = {"state": S.CANCELLED, "ended_at": now, "outcome": _("By %(name)s.") % {"name": actor}}
         if not waiting(schedule.pk).update(**ended):
             raise UnableToAsk(_("Its time has come already. It can't be cancelled any more."))
+        schedule.refresh_from_db()  # somebody may have edited it since it was shown
         tell(schedule, "schedule.cancelled", actor=actor, before=_told(schedule), request=request)
 
 

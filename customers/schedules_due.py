@@ -109,7 +109,7 @@ def _why_not(schedule: Schedule, now: datetime) -> str:
         return _("The end of the account's cycle is not known any more.")
     hold = holds.held([account.pk], now=now).get(account.pk) if schedule.kind == K.SUSPEND else None
     if hold:
-        return holds.held_text(hold)
+        return hold.text
     return _why_not_as_it_is(schedule)
 
 

@@ -50,7 +50,7 @@ def headline_of(operation: Operation) -> str:
             return _("It was changed at %(provider)s meanwhile. Ours is not in force.") % provider
         case "no_reading":
             return _("Nothing was deleted.")
-        case "permission" | "held" | "no_key" | "leader_failed":
+        case "permission" | "held" | "do_not_suspend" | "no_key" | "leader_failed":
             return _("Nothing was sent.")
         case "rejected":
             return _("%(provider)s said no. Nothing changed there.") % provider

@@ -131,6 +131,10 @@ class Account(models.Model):
             return NOT_CREATED
         return self.state
 
+    def lock(self) -> None:
+        """Hold the row until the transaction ends, and read it again."""
+        self.refresh_from_db(from_queryset=Account.objects.select_for_update(no_key=True))
+
     def next_operation_number(self) -> int:
         """The number of an operation that is being requested. Holds the account's row until the transaction ends, so
         that what is checked after this still holds when the operation is stored."""

@@ -77,6 +77,12 @@ class Customer(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("customers:detail", args=[self.public_id])
 
+    def lock(self) -> None:
+        """Hold the row until the transaction ends, and read when it was archived. Whoever gives a customer an account
+        does this first, and so does whoever archives it: of the two one comes second and sees what the first did."""
+        row = Customer.objects.select_for_update(no_key=True).only("archived_at").get(pk=self.pk)
+        self.archived_at = row.archived_at
+
 
 class Note(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)

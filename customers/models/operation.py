@@ -86,6 +86,11 @@ class Operation(models.Model):
                 condition=Q(kind=OperationKind.CREATE) & ~Q(state__in=FINAL),
                 name="operation_one_open_create",
             ),
+            models.UniqueConstraint(
+                fields=("account",),
+                condition=Q(kind=OperationKind.CREATE) & ~Q(state__in=FINAL),
+                name="operation_one_open_create_of_account",
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=FINAL, finished_at__isnull=False)
                 | (~Q(state__in=FINAL) & Q(finished_at__isnull=True)),

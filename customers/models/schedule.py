@@ -6,15 +6,29 @@ Nothing outside `customers.schedules` and `customers.holds` writes these rows.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from customers.models.account import Account
 from customers.models.operation import Operation
+
+
+class HoldQuerySet(models.QuerySet["Hold"]):
+    def live(self, *, now: datetime) -> HoldQuerySet:
+        """Those that hold at this moment."""
+        return self.filter(Q(until=None) | Q(until__gt=now), released_at=None)
+
+    def of(self, account_id: int, *, now: datetime) -> Hold | None:
+        """The live hold of an account."""
+        return self.live(now=now).filter(account=account_id).select_related("owner").order_by("pk").last()
 
 
 class Hold(models.Model):
@@ -32,6 +46,11 @@ class Hold(models.Model):
     released_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
+
+    # What `customers.holds.place` cancelled for it; of no stored row.
+    cancelled: Sequence[Operation] = ()
+
+    objects: ClassVar[HoldQuerySet] = HoldQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         ordering = ("-id",)
@@ -53,21 +72,26 @@ class Hold(models.Model):
     def __str__(self) -> str:
         return f"{self.account_id} held by {self.owner_id}"
 
+    @property
+    def text(self) -> str:
+        """Why nothing suspends the account by itself or in bulk, as a sentence."""
+        return _("Held by %(name)s: %(why)s") % {"name": self.owner, "why": self.reason}
+
 
 class Schedule(models.Model):
     """One change that is asked for by itself when its time comes. While it waits nothing is promised: everything is
     looked at again then. `version` rises with every edit."""
 
     class Kind(models.TextChoices):
-        SUSPEND = "suspend", _("Suspend")
-        UNSUSPEND = "unsuspend", _("Unsuspend")
-        OFFERINGS = "offerings", _("Change package")
+        SUSPEND = "suspend", gettext_lazy("Suspend")
+        UNSUSPEND = "unsuspend", gettext_lazy("Unsuspend")
+        OFFERINGS = "offerings", gettext_lazy("Change package")
 
     class State(models.TextChoices):
-        WAITING = "waiting", _("Waiting")
-        DONE = "done", _("Asked")
-        SKIPPED = "skipped", _("Skipped")
-        CANCELLED = "cancelled", _("Cancelled")
+        WAITING = "waiting", gettext_lazy("Waiting")
+        DONE = "done", gettext_lazy("Asked")
+        SKIPPED = "skipped", gettext_lazy("Skipped")
+        CANCELLED = "cancelled", gettext_lazy("Cancelled")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="schedules")

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import catalogue, holds
+from customers import catalogue
 from customers.models import Account, Hold, Schedule
 from customers.queries.filters import connection_choices
 from portal.access.models import User
@@ -115,8 +115,8 @@ def _schedules(asked: Mapping[str, str], *, past: bool) -> QuerySet[Any]:
 
 def _holds(asked: Mapping[str, str], *, past: bool, now: datetime) -> QuerySet[Any]:
     """Those that end by themselves on a day to come; or those that ended, released or by themselves."""
-    ended = Q(released_at__isnull=False) | Q(until__lte=now)
-    found = Hold.objects.filter(ended if past else holds.live(now=now) & Q(until__isnull=False))
+    ended = Hold.objects.filter(Q(released_at__isnull=False) | Q(until__lte=now))
+    found = ended if past else Hold.objects.live(now=now).filter(until__isnull=False)
     if asked.get("kind") in Schedule.Kind.values:
         found = found.none()
     return _line(_narrowed(found, asked, "owner"), Coalesce("released_at", "until") if past else F("until"), HOLD)

@@ -18,7 +18,7 @@ from customers.forms.offerings import new_token
 from customers.forms.parts import AccountPart, Start, refuse
 from customers.forms.profiles import facts_of
 from customers.models import Account, Connection, Customer, Operation
-from customers.operations import UnableToAsk
+from customers.operations import AlreadyCorrected, UnableToAsk
 from customers.people import UnableToChange, add_account
 from customers.queries import operations as operation_queries
 from customers.queries.accounts import AccountPage, account_page
@@ -31,6 +31,8 @@ from customers.views.common import go_to, is_fragment, person, renew_token, say_
 from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User
 from portal.asked import uuid_or_none
+
+CAME_TO_NOTHING = (OperationState.FAILED, OperationState.CANCELLED)
 
 
 @require_GET
@@ -103,7 +105,9 @@ class Asking:
         self.customer = customer
         shows = "show" in request.POST
         self.sent = request.POST if request.method == "POST" and not shows else None
-        self.failed = _failed_create(customer, request.POST.get("from") or request.GET.get("from", ""))
+        self.failed = _failed_create(customer, request)
+        self.version = _version(request, self.failed)
+        self.corrected = False
         self.account = AccountForm(self.sent, initial=self._start(request), needs_account=True)
         self.connection = self.account.chosen_connection
         self.part: AccountPart | None = None
@@ -129,6 +133,18 @@ class Asking:
     def forms(self) -> list[forms.Form]:
         return [*(self.part.forms if self.part else []), self.account]
 
+    def meet(self, refusal: Exception) -> None:
+        """Where somebody corrected the same create and nothing came of that either, the next submit replaces theirs."""
+        if not isinstance(refusal, AlreadyCorrected):
+            return
+        self.corrected = True
+        if refusal.newer.state not in CAME_TO_NOTHING:
+            return
+        if refusal.newer.state == OperationState.FAILED:
+            self.failed = refusal.newer
+        if self.failed:
+            self.version = Account.objects.get(pk=self.failed.account_id).version
+
     def are_valid(self) -> bool:
         """Every form is asked, so that all errors show at once."""
         return False not in [self.account.is_valid(), self.part.are_valid() if self.part else False]
@@ -146,9 +162,10 @@ def account_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             operation = add_account(
                 actor=person(request), customer=customer, corrects=asking.failed, take_over=asking.part.takes_over,
                 account=asking.part.wanted(facts_of(customer), is_test=values["is_test"]),
-                client_token=values["client_token"], now=timezone.now(), request=request,
+                client_token=values["client_token"], version=asking.version, now=timezone.now(), request=request,
             )  # fmt: skip
         except (UnableToAsk, UnableToChange) as refusal:
+            asking.meet(refusal)
             refuse(asking.forms, refusal.field, str(refusal))
             renew_token(asking.account, refusal)
         else:
@@ -164,20 +181,27 @@ def _asking_context(asking: Asking) -> dict[str, Any]:
     return part_context(asking.account, asking.part, asking.problem) | {
         "customer": asking.customer,
         "failed": asking.failed,
+        "version": asking.version,
+        "corrected": asking.corrected,
         "other_errors": asking.part.other_errors if asking.part else [],
     }
 
 
-def _failed_create(customer: Customer, public_id: str) -> Operation | None:
-    """The refused create to be corrected: only one that failed, whose account still does not exist."""
-    wanted = uuid_or_none(public_id)
+def _failed_create(customer: Customer, request: HttpRequest) -> Operation | None:
+    """The refused create to be corrected. The page starts from one that failed and whose account does not exist; what
+    became of it since is for the command to see, or a second account would be requested instead."""
+    wanted = uuid_or_none(request.POST.get("from") or request.GET.get("from", ""))
     if wanted is None:
         return None
-    return (
-        Operation.objects.select_related("account", "connection")
-        .filter(
-            public_id=wanted, account__customer=customer, account__provider_id=None, kind=OperationKind.CREATE,
-            state=OperationState.FAILED,
-        )
-        .first()
-    )  # fmt: skip
+    creates = Operation.objects.filter(account__customer=customer, kind=OperationKind.CREATE)
+    if request.method == "GET":
+        creates = creates.filter(account__provider_id=None, state=OperationState.FAILED)
+    return creates.select_related("account", "connection").filter(public_id=wanted).first()
+
+
+def _version(request: HttpRequest, failed: Operation | None) -> int | None:
+    """The version of the refused create's account that the form was opened with."""
+    sent = request.POST.get("version", "")
+    if sent.isascii() and sent.isdigit() and len(sent) < 10:
+        return int(sent)
+    return failed.account.version if failed else None

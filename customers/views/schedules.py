@@ -92,7 +92,7 @@ def hold_place(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     form = HoldForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            holds.place(
+            hold = holds.place(
                 actor=person(request), account=account, reason=form.cleaned_data["reason"], until=form.until(),
                 now=timezone.now(), request=request,
             )  # fmt: skip
@@ -100,6 +100,11 @@ def hold_place(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             _refuse(form, refusal)
         else:
             messages.success(request, _("The account is held: nothing suspends it by itself or in bulk."))
+            if hold.cancelled:
+                codes = ", ".join(each.code for each in hold.cancelled)
+                messages.info(
+                    request, _("Cancelled, since it was to suspend the account: %(codes)s.") % {"codes": codes}
+                )
             return go_to(request, "customers:account", account.public_id)
     return _page(request, "hold", account, form)
 

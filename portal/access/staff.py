@@ -89,9 +89,14 @@ def end_sessions(*, actor: User, person: User, request: HttpRequest | None) -> N
 
 
 def change_own_password(*, person: User, password: str, request: HttpRequest) -> None:
-    """Every session of the person ends but this one, which gets a new id."""
+    """Every session of the person ends but this one, which gets a new id. Refused where an admin reset the password,
+    ended the sessions or disabled the person since this request began."""
     with transaction.atomic():
-        _write(person, password=make_password(password))
+        as_seen = User.objects.filter(
+            pk=person.pk, password=person.password, session_epoch=person.session_epoch, is_active=True
+        )
+        if not as_seen.update(password=make_password(password), session_epoch=F("session_epoch") + 1):
+            raise UnableToChangeStaff(_("Your access changed meanwhile. Nothing was saved. Sign in again."))
         audit.record(actor=person, verb="staff.password_changed", obj=person, request=request)
     person.refresh_from_db()
     update_session_auth_hash(request, person)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
 from customers.models import Account, Connection, Operation
+from customers.models.account import as_offerings
+from customers.operations import ask_create
 from portal.access.models import User
+from portal.formats import clock_text
+from portal.providers import Profile
+from tests.customers.pages import fields, prose_of, text_of
 from tests.support.factories import (
     ADDON,
     PACKAGE,
@@ -178,6 +185,74 @@ def test_a_correction_with_new_errors_keeps_what_was_typed(
     assert response.context["profile_form"]["email"].value() == "typed@larkfield.example"
     assert {"phone"} == set(response.context["profile_form"].errors)
     assert "package" in response.context["offerings_form"].errors
+
+
+def _corrections(client: Client, operation: Operation, connection: Connection) -> Callable[[], Any]:
+    """Open the form; what is returned sends it, as often as it is called, with what the page says then."""
+    address = f"/customers/{operation.account.customer.public_id}/accounts/new/"
+    shown = [client.get(f"{address}?from={operation.public_id}")]
+    typed = {"connection": str(connection.public_id), "package": PACKAGE, "email": "typed@larkfield.example"}
+
+    def send() -> Any:
+        shown.append(client.post(address, fields(shown[-1]) | typed))
+        return shown[-1]
+
+    return send
+
+
+def _correct(operation: Operation) -> Operation:
+    """A colleague corrects the create meanwhile."""
+    payload = operation.payload
+    return ask_create(
+        actor=UserFactory(name="Finance lead", role="admin"), customer=operation.account.customer,
+        connection=operation.connection, profile=Profile("other@larkfield.example"),
+        offerings=as_offerings(payload["offerings"]), is_test=False, client_token=uuid4().hex, now=timezone.now(),
+        retry_of=operation,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["queued", "succeeded"])
+def test_a_create_that_a_colleague_corrected_is_not_corrected_again(
+    client: Client, person: User, connection: Connection, state: str
+) -> None:
+    operation = refused(connection)
+    send = _corrections(client, operation, connection)
+    theirs = _correct(operation)
+    if state == "succeeded":
+        Operation.objects.filter(pk=theirs.pk).update(state=state, finished_at=timezone.now())
+        Account.objects.filter(pk=theirs.account_id).update(provider_id="sg-1", state="active")
+    for _ in range(2):
+        answer = send()
+        assert answer.status_code == 422
+        assert f"Finance lead already corrected this create at {clock_text(theirs.created_at)}" in prose_of(answer)
+        assert theirs.get_absolute_url() in text_of(answer)
+        assert "typed@larkfield.example" in text_of(answer)
+        assert "did not create the account" not in text_of(answer)
+    assert Account.objects.get().email == "other@larkfield.example"
+    assert Operation.objects.count() == 2
+
+
+@pytest.mark.parametrize(("state", "said"), [("failed", "That one failed too."), ("cancelled", "That one was cancel")])
+def test_where_nothing_came_of_the_colleagues_correction_a_second_submit_is_sent(
+    client: Client, person: User, connection: Connection, state: str, said: str
+) -> None:
+    operation = refused(connection)
+    send = _corrections(client, operation, connection)
+    theirs = _correct(operation)
+    Operation.objects.filter(pk=theirs.pk).update(state=state, finished_at=timezone.now())
+    assert said in prose_of(send())
+    assert send().status_code == 303
+    mine = Operation.objects.get(state="queued")
+    assert mine.payload["profile"]["email"] == "typed@larkfield.example"
+    assert mine.retry_of == (theirs if state == "failed" else operation)
+    assert (mine.account, mine.account.version) == (operation.account, 3)
+
+
+def test_the_database_keeps_one_open_create_of_an_account(connection: Connection) -> None:
+    account = AccountFactory(pending=True, connection=connection)
+    OperationFactory(account=account, kind="create", identity="one")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        OperationFactory(account=account, kind="create", identity="two")
 
 
 def test_only_a_failed_create_of_this_customer_is_a_start(client: Client, person: User, connection: Connection) -> None:

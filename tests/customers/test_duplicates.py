@@ -301,6 +301,26 @@ class TestMerge:
         with pytest.raises(UnableToMerge, match="role"):
             self.merge(UserFactory(role="finance"), twins[1], twins[0].customer)
 
+    def test_an_archived_customer_gets_no_account(self, twins: tuple[Account, Account], person: User) -> None:
+        Customer.objects.filter(pk=twins[1].customer_id).update(archived_at=NOW)
+        with pytest.raises(duplicates.UnableToMerge, match="is archived"):
+            self.merge(person, twins[1], twins[1].customer)
+        twins[1].refresh_from_db()
+        assert twins[1].merged_at is None
+
+    def test_an_account_that_another_merge_moved_is_not_taken_for_the_one_that_was_shown(
+        self, twins: tuple[Account, Account], person: User
+    ) -> None:
+        kept, twin = twins
+        shown = twin.duplicate_of
+        assert shown
+        assert shown.customer == kept.customer
+        Account.objects.filter(pk=kept.pk).update(customer=CustomerFactory())
+        with pytest.raises(duplicates.UnableToMerge, match="changed meanwhile"):
+            duplicates.merge(
+                actor=person, duplicate=twin, customer=kept.customer, reason="They told us.", now=NOW
+            )  # fmt: skip
+
     def test_two_people_at_once_merge_once(self, twins: tuple[Account, Account], person: User) -> None:
         seen = duplicates.unmerged().get(pk=twins[1].pk)
         self.merge(person, twins[1], twins[0].customer)

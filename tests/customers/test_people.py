@@ -117,6 +117,13 @@ def test_a_customer_with_a_living_account_stays_in_the_lists(person: User, state
         archive(person, account.customer)
 
 
+def test_a_customer_with_an_unfinished_operation_is_not_archived(person: User) -> None:
+    account = AccountFactory(state="banned")
+    operation = OperationFactory(account=account, kind="delete")
+    with pytest.raises(UnableToChange, match=f"{operation.code} is not finished"):
+        archive(person, account.customer)
+
+
 @pytest.mark.parametrize("state", ["deleted", "banned"])
 def test_a_customer_whose_accounts_are_gone_may_be_archived_and_comes_back(person: User, state: str) -> None:
     customer = AccountFactory(state=state).customer
@@ -218,5 +225,5 @@ def test_a_create_corrected_for_another_connection_is_a_new_account(person: User
 
 
 def test_an_archived_customer_gets_no_account(person: User) -> None:
-    with pytest.raises(UnableToChange, match="archived"):
+    with pytest.raises(UnableToAsk, match="archived"):
         add_account(person, CustomerFactory(archived_at=timezone.now()), new_account())

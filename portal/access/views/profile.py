@@ -33,9 +33,13 @@ def change_password(request: HttpRequest) -> HttpResponse:
         if too_many:
             return too_many  # type: ignore[no-any-return]
         if form.is_valid() and _is_own(request, form):
-            staff.change_own_password(person=person, password=form.cleaned_data["password"], request=request)
-            messages.success(request, _("Password changed. You are signed out everywhere else."))
-            return go_to(request, "profile")
+            try:
+                staff.change_own_password(person=person, password=form.cleaned_data["password"], request=request)
+            except staff.UnableToChangeStaff as refusal:
+                form.add_error(None, str(refusal))
+            else:
+                messages.success(request, _("Password changed. You are signed out everywhere else."))
+                return go_to(request, "profile")
     return render(request, "access/change_password.html", {"form": form}, status=422 if form.is_bound else 200)
 
 

@@ -1,0 +1,139 @@
+"""A bulk change is decided by two people at the same moment: one decision counts, and it runs once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from customers import bulk, bulk_run, schedules
+from customers.models import Account, AccountKey, ChangeSet, Operation, Schedule
+from customers.operations import UnableToAsk, ask_key_create
+from portal.access.models import User
+from portal.audit.models import AuditEvent
+from portal.providers import NewKey
+from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory
+from tests.support.together import rounds, together
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
+DECISIONS = ("bulk.approved", "bulk.refused", "bulk.cancelled")
+
+
+@pytest.fixture
+def people(settings: Any) -> list[User]:
+    settings.SECOND_PERSON = True
+    return [UserFactory(role="admin") for _ in range(3)]
+
+
+def waiting(person: User) -> ChangeSet:
+    """A delete, which always needs approval."""
+    made = bulk.plan(
+        actor=person, kind="delete", wanted={"without_reading": False}, account_ids=[AccountFactory().pk],
+        reason="They left", client_token=uuid4().hex, now=timezone.now(),
+    )  # fmt: skip
+    return bulk.submit(actor=person, change_set=made, now=timezone.now())
+
+
+def told_by(work: Callable[[], Any]) -> str:
+    try:
+        work()
+    except UnableToAsk as refusal:
+        return str(refusal)
+    return "done"
+
+
+def approve(person: User, change_set: ChangeSet) -> str:
+    return told_by(lambda: bulk.approve(
+        actor=person, change_set=change_set, plan_hash=change_set.plan_hash, now=timezone.now()
+    ))  # fmt: skip
+
+
+def test_two_approve(people: list[User]) -> None:
+    asked, *approvers = people
+    for _ in rounds():
+        made = waiting(asked)
+
+        def work(n: int, of: ChangeSet = made) -> str:
+            said = approve(approvers[n], of)
+            bulk_run.run(of.pk)
+            return said
+
+        told = together(work, 2)
+        bulk_run.run(made.pk)
+        made.refresh_from_db()
+        assert sorted(told) == ["It does not wait for approval any more.", "done"]
+        assert AuditEvent.objects.filter(object_id=made.public_id, verb="bulk.approved").count() == 1
+        assert made.approved_by in approvers
+        assert Operation.objects.filter(kind="delete", change_set_item__change_set=made).count() == 1
+        assert Operation.objects.filter(kind="delete", account=made.items.get().account_id).count() == 1
+
+
+@pytest.mark.parametrize("other", ["refuse", "cancel"])
+def test_one_approves_and_another_stops_it(other: str, people: list[User]) -> None:
+    asked, first, second = people
+    for _ in rounds():
+        made = waiting(asked)
+        now = timezone.now()
+        stop = {
+            "refuse": lambda of=made, at=now: bulk.refuse(actor=second, change_set=of, reason="They pay", now=at),
+            "cancel": lambda of=made, at=now: bulk.cancel(actor=asked, change_set=of, now=at),
+        }[other]
+        told = together(lambda n, of=made, s=stop: told_by(s) if n else approve(first, of), 2)
+        bulk_run.run(made.pk)
+        made.refresh_from_db()
+        assert "done" in told
+        if other == "refuse":
+            assert told.count("done") == 1
+        decisions = AuditEvent.objects.filter(object_id=made.public_id, verb__in=DECISIONS).order_by("pk")
+        verbs = decisions.values_list("verb", flat=True)
+        if made.state in ("refused", "cancelled"):
+            assert verbs.last() != "bulk.approved"
+            assert not Operation.objects.filter(change_set_item__change_set=made).exists()
+        else:
+            assert list(verbs) == ["bulk.approved"]
+
+
+def test_a_schedule_is_edited_and_cancelled(people: list[User]) -> None:
+    """Whoever comes second is told, or cancels what was edited, and the audit log names what was cancelled."""
+    for _ in rounds():
+        now = timezone.now()
+        made = schedules.ask(
+            actor=people[0], account=AccountFactory(), kind="suspend", due_at=now + timedelta(days=2),
+            reason="Unpaid", client_token=uuid4().hex, now=now,
+        )  # fmt: skip
+        shown = Schedule.objects.get(pk=made.pk)
+        works = [
+            lambda of=made, at=now: schedules.edit(
+                actor=people[1], schedule=of, version=1, due_at=at + timedelta(days=3), reason="Unpaid", now=at
+            ),
+            lambda of=shown, at=now: schedules.cancel(actor=people[2], schedule=of, now=at),
+        ]
+        told = together(lambda n, w=works: told_by(w[n]), 2)
+        made.refresh_from_db()
+        assert made.state == "cancelled"
+        cancelled = AuditEvent.objects.get(object_id=made.public_id, verb="schedule.cancelled")
+        assert cancelled.before["due"] == made.due_at.isoformat()
+        assert told == ["done"] * 2 if made.version == 2 else "changed while" in "".join(told)
+
+
+def test_a_key_is_replaced_by_two(people: list[User]) -> None:
+    connection = ConnectionFactory(kind="ahasend", base_url="https://api.ahasend.com", account_id=str(uuid4()))
+    both = []
+    for _ in rounds():
+        account: Account = AccountFactory(connection=connection)
+        AccountKey.objects.create(account=account, key_id="key-1", label="web shop", read_at=timezone.now())
+
+        def rotate(n: int, of: Account = account) -> str:
+            return told_by(lambda: ask_key_create(
+                actor=people[n], account=of, new=NewKey(f"web shop {n}", ("messages:send:all",)), keep=False,
+                replaces="key-1", client_token=uuid4().hex, now=timezone.now(),
+            ))  # fmt: skip
+
+        together(rotate, 2)
+        kinds = Operation.objects.filter(account=account).order_by("kind").values_list("kind", flat=True)
+        both += [list(kinds)] if list(kinds) != ["key_create", "key_delete"] else []
+    assert not both, f"{len(both)} of {len(rounds())}: {both}"

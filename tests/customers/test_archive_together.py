@@ -1,0 +1,158 @@
+"""A customer is archived at the moment an account comes to it, in several processes: one of the two is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import responses
+from django.utils import timezone
+
+from customers import duplicates, estate, people
+from customers.adopting import adopt
+from customers.clients import client_for
+from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
+from customers.operations import UnableToAsk, cancel, retry
+from customers.people import NewAccount, UnableToChange
+from portal.access.models import User
+from portal.providers import Offering, Profile
+from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
+from tests.support.together import rounds, together
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
+REFUSALS = (UnableToAsk, UnableToChange, duplicates.UnableToMerge)
+API = "https://api.sendgrid.com/v3/partners/accounts"
+Work = Callable[[], Any]
+
+
+@pytest.fixture
+def person() -> User:
+    user: User = UserFactory(role="admin")
+    return user
+
+
+def asked() -> dict[str, Any]:
+    return {"client_token": uuid4().hex, "now": timezone.now()}
+
+
+def an_account(connection: Connection, email: str = "") -> NewAccount:
+    address = email or f"{uuid4().hex[:8]}@larkfield.example"
+    return NewAccount(connection, Profile(address), [Offering(PACKAGE, "package", 1)], is_test=False)
+
+
+def a_sighting(connection: Connection) -> Sighting:
+    """An account at the provider that is nobody's; the provider is stubbed at the wire."""
+    now = timezone.now()
+    provider_id = f"sg{uuid4().hex}"
+    responses.get(f"{API}/{provider_id}/state", json={"state": "activated"})
+    responses.get(f"{API}/{provider_id}/offerings", json={"offerings": [
+        {"name": PACKAGE, "type": "package", "quantity": 1}]})  # fmt: skip
+    return Sighting.objects.create(
+        connection=connection, provider_id=provider_id, first_seen_at=now, last_seen_at=now,
+        email=f"{provider_id[:8]}@orphan.example",
+    )  # fmt: skip
+
+
+def settled(work: Work) -> Callable[[], str]:
+    def run() -> str:
+        try:
+            work()
+        except REFUSALS as refusal:
+            return f"refused: {refusal}"
+        return "done"
+
+    return run
+
+
+def living(customer: Customer) -> bool:
+    """Whether the customer is archived and has, or may come to have, an account that exists."""
+    customer.refresh_from_db()
+    accounts = Account.objects.filter(customer=customer, merged_at=None).exclude(state__in=people.GONE)
+    return customer.archived_at is not None and accounts.exclude(pk__in=people._never_made(customer)).exists()
+
+
+def race(person: User, customer: Customer, other: Work) -> list[str]:
+    """Archive against `other`. Both may be refused, not both done."""
+    now = timezone.now()
+    works = [settled(lambda: people.archive_customer(actor=person, customer=customer, now=now)), settled(other)]
+    told: list[str] = together(lambda n: works[n](), 2)
+    assert all(each == "done" or each.startswith("refused: ") for each in told), told
+    return told
+
+
+def test_a_create(person: User) -> None:
+    connection = AccountFactory().connection
+    broken = []
+    for _ in rounds():
+        customer = CustomerFactory()
+        new = an_account(connection)
+        add = {"actor": person, "corrects": None, "take_over": False} | asked()
+        told = race(person, customer, lambda c=customer, a=add, n=new: people.add_account(customer=c, account=n, **a))
+        broken += [told] if living(customer) else []
+    assert not broken, f"{len(broken)} of {len(rounds())}"
+
+
+def test_a_retry_of_a_failed_create(person: User) -> None:
+    broken = []
+    for _ in rounds():
+        failed = OperationFactory(account=AccountFactory(pending=True), kind="create", state="failed", reason="")
+        customer = failed.account.customer
+        again = {"actor": person, "operation": failed} | asked()
+        told = race(person, customer, lambda a=again: retry(**a))
+        broken += [told] if living(customer) else []
+    assert not broken, f"{len(broken)} of {len(rounds())}"
+
+
+@responses.activate
+def test_a_link_of_an_unlinked_account(person: User) -> None:
+    connection = AccountFactory().connection
+    broken = []
+    for _ in rounds():
+        customer, sighting = CustomerFactory(), a_sighting(connection)
+        provider = client_for(connection)
+        told = race(person, customer, lambda c=customer, s=sighting, p=provider: adopt(
+            actor=person, sighting=s, customer=c, provider=p, now=timezone.now(), reason="Theirs."))  # fmt: skip
+        broken += [told] if living(customer) else []
+    assert not broken, f"{len(broken)} of {len(rounds())}"
+
+
+@responses.activate
+def test_an_import(person: User) -> None:
+    connection = AccountFactory().connection
+    broken = []
+    for _ in rounds():
+        customer, sighting = CustomerFactory(), a_sighting(connection)
+        listed = [estate.Listed(sighting.provider_id, email=customer.email)]
+        run = estate.propose(actor=person, connection=connection, listed=listed, now=timezone.now())
+        estate.start(actor=person, takeover=run, now=timezone.now())
+        told = race(person, customer, lambda r=run: estate.take_chunk(r.pk, connect=client_for))
+        run.refresh_from_db()
+        item = TakeoverItem.objects.get(takeover=run)
+        assert run.state == "ended"
+        assert item.state in ("done", "failed")
+        broken += [told] if living(customer) else []
+        run.delete()  # the next round proposes what is unlinked then
+        Sighting.objects.all().delete()
+    assert not broken, f"{len(broken)} of {len(rounds())}"
+
+
+def test_a_merge_of_duplicates(person: User) -> None:
+    broken = []
+    for _ in rounds():
+        kept = AccountFactory()
+        twin = AccountFactory(provider_id=kept.provider_id, duplicate_of=kept, state="deleted")
+        told = race(person, twin.customer, lambda t=twin: duplicates.merge(
+            actor=person, duplicate=t, customer=t.customer, reason="Theirs.", now=timezone.now()))  # fmt: skip
+        broken += [told] if living(twin.customer) else []
+    assert not broken, f"{len(broken)} of {len(rounds())}"
+
+
+def test_a_cancelled_create_leaves_nothing_behind(person: User) -> None:
+    """The other way round: what keeps a customer from being archived goes away at the same moment."""
+    for _ in rounds():
+        operation = OperationFactory(account=AccountFactory(pending=True), kind="create")
+        customer = operation.account.customer
+        race(person, customer, lambda o=operation: cancel(actor=person, operation=o, now=timezone.now()))
+        assert not living(customer)
