@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
@@ -39,7 +40,6 @@ def ask_key_create(
     deleted as soon as the new one exists, by an operation of its own that follows this one."""
     permit(actor, account.connection, K.KEY_CREATE, *([K.KEY_DELETE] if replaces else []))
     refuse_key(account.connection, new, keep=keep)
-    old = _key(account, replaces) if replaces else None
 
     def make() -> Operation:
         operation = add(
@@ -55,7 +55,8 @@ def ask_key_create(
             retry_of=retry_of,
             verb="key.create_asked",
         )
-        if old:
+        if replaces:  # the account's row is held by now: of two people who rotate one key the second is told
+            old = _to_be_replaced(operation, replaces)
             queue(
                 K.KEY_DELETE,
                 account,
@@ -309,6 +310,20 @@ def _key(account: Account, key_id: str) -> AccountKey:
     key = AccountKey.objects.filter(account=account, key_id=key_id, gone_at=None).first()
     if key is None:
         raise UnableToAsk(_("The account has no such key any more."))
+    return key
+
+
+def _to_be_replaced(rotation: Operation, key_id: str) -> AccountKey:
+    """The key that `rotation` replaces. Refused where it does not exist any more, or another request replaces or
+    deletes it."""
+    key = _key(rotation.account, key_id)
+    goes = Q(kind=K.KEY_DELETE, payload__key_id=key_id) | Q(kind=K.KEY_CREATE, payload__replaces=key_id)
+    others = Operation.objects.open().filter(goes, account=rotation.account).exclude(pk=rotation.pk)
+    if other := others.order_by("pk").first():
+        raise UnableToAsk(
+            _("%(code)s of %(who)s replaces or deletes this key already. Wait for it, then look at the keys.")
+            % {"code": other.code, "who": other.requested_by}
+        )
     return key
 
 
