@@ -1,4 +1,5 @@
-"""Finance takes a lower reading over: the count went down inside a period, and a person says that it is right."""
+"""Finance accepts a held reading: the count went down inside a period, or more was counted after the reading that was
+taken before a delete, and a person says that it is right."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_se
         currency=held.currency,
         read_at=held.as_of,
         unread_seconds=unread_seconds,
-        final=held.final_reading_id is not None,
+        **({"final": True} if held.final_reading_id else {}),  # what was read before a delete stays so
     )
     if changed != 1:  # read again since the page was opened
         raise IntegrityError

@@ -41,6 +41,9 @@ class SyncRun(models.Model):
         ABORTED = "aborted", _("Aborted")
 
     ENDED = (State.COMPLETE, State.WITH_ERRORS, State.ABORTED)
+    OPEN = (State.RUNNING, State.PAUSED)
+    # Those that read all accounts. A connection has one of them open at a time.
+    FULL = (Kind.NIGHTLY, Kind.ASKED)
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="usage_runs")
@@ -79,6 +82,11 @@ class SyncRun(models.Model):
         ordering = ("-started_at", "-id")
         constraints = [
             models.UniqueConstraint(fields=("connection", "kind", "slot"), name="usage_run_once_per_slot"),
+            models.UniqueConstraint(
+                fields=("connection",),
+                condition=Q(kind__in=("nightly", "asked"), state__in=("running", "paused")),
+                name="usage_run_one_open_full_run",
+            ),
             models.CheckConstraint(
                 condition=Q(total__gte=F("done") + F("failed") + F("skipped")), name="usage_run_counts_fit"
             ),

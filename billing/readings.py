@@ -1,14 +1,18 @@
 """Write readings down: the plan compares each with the last one, the apply adds snapshots and moves the periods.
 
-Safe against a second writer without row locks: a period moves only if it still stands where the plan saw it, else the
-whole batch is planned again. Nothing is ever changed in a snapshot.
+All writers take the rows of the accounts first, in one order, so that none waits for another that waits for it. SQLite
+has no row locks: a period moves only if it still stands where the plan saw it, else the whole batch is planned again.
+Nothing is ever changed in a snapshot.
+
+The reading taken before a delete is the account's last: once the account is deleted, an answer that comes late is kept
+in the history and moves nothing. Where it counts more, it waits for finance.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,7 +27,9 @@ from billing.models import SyncRun, UsagePeriod, UsageSnapshot
 from billing.periods import Period, period_of, unread_seconds
 from billing.pools import cap_of
 from customers import observations
-from customers.models import FinalReading
+from customers.models import Account, FinalReading
+from customers.models.account import AccountState
+from customers.states import OPEN
 from portal.providers import Usage, UsageSource
 
 log = structlog.get_logger(__name__)
@@ -71,9 +77,19 @@ def keep_readings(readings: Sequence[Reading], *, run: SyncRun | None) -> dict[i
     raise AssertionError("unreachable")
 
 
+def hold_accounts(account_ids: Collection[int]) -> set[int]:
+    """Lock the accounts until the end of the transaction; returns those that are deleted. Rows that refer to them can
+    still be added."""
+    accounts = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
+    return {pk for pk, state in accounts.values_list("pk", "state") if state == AccountState.DELETED}
+
+
 def _keep(readings: Sequence[Reading], run: SyncRun | None) -> dict[int, Kept]:
+    deleted = hold_accounts([reading.account_id for reading in readings])
+    if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
+        keep_final_readings(account_ids=late)
     periods = _known_periods([reading.account_id for reading in readings])
-    plans = [_plan(reading, periods.get(reading.account_id, []), run) for reading in readings]
+    plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
     kept = {}
     for reading, plan in zip(readings, plans, strict=True):
@@ -89,6 +105,7 @@ class _Plan:
     before: UsagePeriod | None
     new: bool
     newest: bool  # of the account: an older period's late reading must not overwrite the present one
+    closed: bool  # the account is deleted and its last reading known: nothing moves any more
 
 
 def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
@@ -107,7 +124,7 @@ def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
     return found
 
 
-def _plan(reading: Reading, known: list[UsagePeriod], run: SyncRun | None) -> _Plan:
+def _plan(reading: Reading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
     usage = reading.usage
     last = Period(known[0].start_on, known[0].end_on) if known else None
     period = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
@@ -115,12 +132,13 @@ def _plan(reading: Reading, known: list[UsagePeriod], run: SyncRun | None) -> _P
     newest = not known or period.start_on >= known[0].start_on
     if before is None and not newest:  # older than the two latest: rare, so it may cost a query
         before = UsagePeriod.objects.filter(account_id=reading.account_id, start_on=period.start_on).first()
+    closed = reading.final is None and reading.account_id in deleted and any(each.final for each in known)
     digest = _digest(reading, period)
     if before and before.latest.raw_sha256 == digest and before.latest.source == usage.source and not reading.final:
-        return _Plan(before.latest, period, before, new=False, newest=newest)
+        return _Plan(before.latest, period, before, new=False, newest=newest, closed=closed)
     lower = before is not None and usage.used is not None and usage.used < before.used
     snapshot = _snapshot(reading, period, digest=digest, lower=lower, run=run, before=before)
-    return _Plan(snapshot, period, before, new=True, newest=newest)
+    return _Plan(snapshot, period, before, new=True, newest=newest, closed=closed)
 
 
 def _snapshot(
@@ -151,8 +169,14 @@ def _overage(usage: Usage) -> int | None:
 
 def _move(plan: _Plan, reading: Reading) -> None:
     before = plan.before
+    if plan.closed:
+        _hold_back(plan)
+        return
     if before and reading.as_of < before.latest.as_of:
-        return  # arrived late: kept in the history, but what was read after it stays
+        # Arrived late: kept in the history, but what was read after it stays. Before a delete that is the last reading.
+        if reading.final:
+            UsagePeriod.objects.filter(pk=before.pk).update(final=True)
+        return
     facts = _period_facts(plan, reading)
     if before is None:
         UsagePeriod.objects.create(account_id=reading.account_id, start_on=plan.period.start_on, **facts)
@@ -162,6 +186,15 @@ def _move(plan: _Plan, reading: Reading) -> None:
             raise MovedOn
     if plan.newest:
         _observe(plan, reading, facts)
+
+
+def _hold_back(plan: _Plan) -> None:
+    """An answer after the account's last reading: finance decides where it counts more. The figure stays as it is."""
+    before, snapshot = plan.before, plan.snapshot
+    if before is None or not plan.new or snapshot.used <= before.used or snapshot.as_of < before.current.as_of:
+        return
+    if UsagePeriod.objects.filter(pk=before.pk, held_id=before.held_id).update(held=snapshot) != 1:
+        raise MovedOn
 
 
 def _period_facts(plan: _Plan, reading: Reading) -> dict[str, Any]:
@@ -181,12 +214,18 @@ def _period_facts(plan: _Plan, reading: Reading) -> dict[str, Any]:
         return facts | {name: getattr(before, name) for name in kept} | {"held": snapshot}
     figures = ("used", "allowed", "overage", "allocated_cost", "currency")
     facts |= {name: getattr(snapshot, name) for name in figures}
-    return facts | {"current": snapshot, "held": None, "final": snapshot.final_reading_id is not None}
+    final = snapshot.final_reading_id is not None or (before is not None and before.final and _delete_is_open(before))
+    return facts | {"current": snapshot, "held": None, "final": final}
+
+
+def _delete_is_open(period: UsagePeriod) -> bool:
+    """Whether the delete before which the account was read may still happen: then this reading is the last one too."""
+    return FinalReading.objects.filter(account=period.account_id, operation__state__in=OPEN).exists()
 
 
 def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:
     if plan.snapshot.lower:
-        observations.usage_missing(account_id=reading.account_id, now=reading.as_of)
+        observations.usage_missing(account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of)
         return
     observations.observe_usage(
         account_id=reading.account_id,
@@ -209,11 +248,14 @@ def _digest(reading: Reading, period: Period) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def keep_final_readings(*, limit: int = 500) -> int:
-    """Turn the readings taken before deletes into snapshots; returns how many. Repeating adds nothing."""
-    waiting = FinalReading.objects.filter(usage_snapshot=None).select_related("account").order_by("pk")[:limit]
+def keep_final_readings(*, account_ids: Collection[int] | None = None, limit: int = 500) -> int:
+    """Turn the readings taken before deletes into snapshots, of all accounts or of those named; returns how many.
+    Repeating adds nothing."""
+    waiting = FinalReading.objects.filter(usage_snapshot=None)
+    if account_ids is not None:
+        waiting = waiting.filter(account__in=account_ids)
     kept = 0
-    for final in waiting:
+    for final in waiting.select_related("account").order_by("pk")[:limit]:
         usage = usage_of(final)
         if usage.source == UsageSource.POOLED:
             usage = replace(usage, allowed=cap_of(final.account.settings))

@@ -15,7 +15,8 @@ from django.utils.translation import gettext_lazy
 from billing import causes
 from billing.models import PooledSnapshot, SyncItem, SyncRun
 from billing.periods import DAY, midnight
-from billing.readings import keep_final_readings
+from billing.readings import hold_accounts, keep_final_readings
+from billing.settling import hold_run, in_a_transaction
 from customers import connecting, observations
 from customers.models import Account, Connection
 from customers.models.account import AccountState
@@ -35,6 +36,7 @@ DEADLINES: tuple[tuple[str, timedelta], ...] = (
 )
 PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE: timedelta(minutes=1)}
 ASKED_GAP = timedelta(minutes=1)
+GIVE_UP_TOGETHER = 500
 SYNC_CHUNK = "billing.sync_chunk"
 # Sources whose credential is the one operations use: if it is refused, nothing else on the connection works either.
 SHARE_THE_KEY = frozenset({UsageSource.CREDITS, UsageSource.POOLED})
@@ -71,10 +73,10 @@ def start_run(
 ) -> tuple[SyncRun, bool]:
     """The run of this slot and whether it was started just now. Two at once start one. Raises `UnableToSync`.
 
+    A connection has one open full run: where another one is open, that is returned instead, and nothing is started.
     A source that tells of all accounts at once is read whole, and also where no account is left: their use is on it.
     """
-    same = SyncRun.objects.filter(connection=connection, kind=kind, slot=slot)
-    if existing := same.first():
+    if existing := _instead(connection, kind, slot):
         return existing, False
     _check_source(connection)
     if is_pooled(connection):
@@ -96,8 +98,23 @@ def start_run(
             _seed(run, end_on=end_on)
             poke(SYNC_CHUNK, run.pk)
     except IntegrityError:
-        return same.get(), False
+        if existing := _instead(connection, kind, slot):
+            return existing, False
+        raise UnableToSync(  # the one that was open ended at this moment
+            _("Another sync of %(name)s ended just now. Try again.") % {"name": connection.name}
+        ) from None
     return run, True
+
+
+def open_full_run(connection: Connection) -> SyncRun | None:
+    """The run that reads all accounts now, or goes on to once the connection may be used again."""
+    full = SyncRun.objects.filter(connection=connection, kind__in=SyncRun.FULL, state__in=SyncRun.OPEN)
+    return full.select_related("asked_by").first()
+
+
+def _instead(connection: Connection, kind: str, slot: str) -> SyncRun | None:
+    same = SyncRun.objects.filter(connection=connection, kind=kind, slot=slot).first()
+    return same or (open_full_run(connection) if kind in SyncRun.FULL else None)
 
 
 def _seed(run: SyncRun, *, end_on: date | None) -> None:
@@ -124,27 +141,25 @@ def ask_runs(
     client_token: str,
     now: datetime,
     request: HttpRequest | None = None,
-) -> list[SyncRun]:
-    """Sync now. A connection that is being read already keeps its run. Raises `UnableToSync` if nothing can start."""
-    started, refusals = [], []
+) -> list[tuple[SyncRun, bool]]:
+    """Sync now: each connection's run, and whether it was started just now. One that is being read already keeps its
+    run. Raises `UnableToSync` if nothing can start."""
+    found, refusals = [], []
     for connection in connections:
         try:
-            started.append(_ask_run(actor, connection, client_token, now=now, request=request))
+            found.append(_ask_run(actor, connection, client_token, now=now, request=request))
         except UnableToSync as refusal:
             refusals.append(str(refusal))
-    if not started:
+    if not found:
         raise UnableToSync(" ".join(refusals) or _("There is no connection yet."))
-    return started
+    return found
 
 
 def _ask_run(
     actor: User, connection: Connection, client_token: str, *, now: datetime, request: HttpRequest | None
-) -> SyncRun:
+) -> tuple[SyncRun, bool]:
     if connection.paused:
         raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
-    going = SyncRun.objects.filter(connection=connection, kind__in=(K.ASKED, K.NIGHTLY), state=R.RUNNING)
-    if run := going.order_by("-pk").first():
-        return run
     with transaction.atomic():
         run, new = start_run(
             connection=connection, kind=K.ASKED, slot=client_token[:64], now=now, until=now + RUN_HOURS, asked_by=actor
@@ -157,7 +172,16 @@ def _ask_run(
                 request=request,
                 after={"connection": connection.name, "source": run.source, "accounts": run.total},
             )
-    return run
+        elif run.state == R.PAUSED:
+            _wake(connection, now=now)
+    return run, new
+
+
+def told_of_running(run: SyncRun) -> str:
+    """A sentence for people who asked for a sync where one is going on."""
+    who = str(run.asked_by) if run.asked_by else _("the scheduler")
+    words = {"name": run.connection.name, "who": who, "when": f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"}
+    return _("%(name)s is being synced already. %(who)s started that sync on %(when)s.") % words
 
 
 def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | None = None) -> None:
@@ -169,24 +193,31 @@ def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | No
     if run.items_removed_at:
         raise UnableToSync(_("The results by account of this run were removed. Start a new sync."))
     with transaction.atomic():
+        if not _reopen(run, now=now):  # first of all the run's own row, as in every batch
+            raise UnableToSync(_("The run changed at this moment. Look again."))
         again = SyncItem.objects.filter(Q(state=I.FAILED) | Q(state=I.SKIPPED, cause=causes.GUARD), run=run)
         count = again.update(state=I.PENDING, tries=0, not_before=None, cause="", message="")
         if not count and not run.pending:
             raise UnableToSync(_("Nothing failed in this run."))
-        resumed = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence, items_removed_at=None).update(
-            state=R.RUNNING,
-            fence=F("fence") + 1,
-            lease_until=None,
-            not_before=now,
-            until=now + RUN_HOURS,
-            message="",
-            finished_at=None,
-            **_counts(run),
-        )
-        if resumed != 1:
-            raise UnableToSync(_("The run changed at this moment. Look again."))
+        SyncRun.objects.filter(pk=run.pk).update(**_counts(run))
         audit.record(actor=actor, verb="usage.run_retried", obj=run, request=request, after={"accounts": count})
         poke(SYNC_CHUNK, run.pk)
+
+
+def _reopen(run: SyncRun, *, now: datetime) -> bool:
+    """Have an ended or paused run go on. Raises `UnableToSync` where another full run of the connection is open."""
+    as_seen = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence, items_removed_at=None)
+    try:
+        with transaction.atomic():
+            changed = as_seen.update(
+                state=R.RUNNING, fence=F("fence") + 1, lease_until=None, not_before=now, until=now + RUN_HOURS,
+                message="", finished_at=None,
+            )  # fmt: skip
+            return changed == 1
+    except IntegrityError:
+        other = open_full_run(run.connection)
+    told = told_of_running(other) if other else ""
+    raise UnableToSync(" ".join(filter(None, [told, _("Retry the failed accounts once it has ended.")])))
 
 
 def is_pooled(connection: Connection) -> bool:
@@ -260,10 +291,23 @@ def _counts(run: SyncRun) -> dict[str, int]:
 
 
 def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
-    waiting = SyncItem.objects.filter(run=run, state=I.PENDING)
-    for account_id in waiting.values_list("account_id", flat=True).iterator(chunk_size=2000):
-        observations.usage_missing(account_id=account_id, now=now)
-    waiting.update(state=state, cause=cause, not_before=None)
+    """Settle what is still waiting, batch by batch, each under the run's fence. Raises `LostRun`; then whoever holds
+    the run now settles the rest."""
+    waiting = SyncItem.objects.filter(run=run, state=I.PENDING).order_by("account_id")
+    left = True
+
+    def write() -> None:
+        nonlocal left
+        hold_run(run, now=now)
+        account_ids = list(waiting.values_list("account_id", flat=True)[:GIVE_UP_TOGETHER])
+        hold_accounts(account_ids)
+        observations.usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
+        settled = SyncItem.objects.filter(run=run, account__in=account_ids, state=I.PENDING)
+        settled.update(state=state, cause=cause, not_before=None)
+        left = bool(account_ids)
+
+    while left:
+        in_a_transaction(write)
 
 
 # --- What is due --------------------------------------------------------------------------------------------------
@@ -276,12 +320,16 @@ def advance(*, now: datetime) -> None:
     for connection in Connection.objects.filter(paused=""):
         start_nightly(connection, now=now)
         _start_deadline(connection, now=now)
-        SyncRun.objects.filter(state=R.PAUSED, connection=connection).update(
-            state=R.RUNNING, message="", not_before=now, fence=F("fence") + 1
-        )
+        _wake(connection, now=now)
     due = SyncRun.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), state=R.RUNNING, not_before__lte=now)
     for run_id in due.values_list("pk", flat=True):
         poke(SYNC_CHUNK, run_id)
+
+
+def _wake(connection: Connection, *, now: datetime) -> None:
+    SyncRun.objects.filter(state=R.PAUSED, connection=connection).update(
+        state=R.RUNNING, message="", not_before=now, fence=F("fence") + 1
+    )
 
 
 def work(now: datetime) -> Work:
@@ -295,16 +343,17 @@ def work(now: datetime) -> Work:
 
 
 def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
-    """The night's run of today (UTC), from 00:30 on; None when it is too early or there is nothing to read."""
+    """The night's run of today (UTC), from 00:30 on; None when it is too early, when there is nothing to read, or while
+    another full run is open: the night's begins after it. It ends before the next night's is due."""
     today = now.astimezone(UTC).date()
     if now < midnight(today) + timedelta(hours=NIGHTLY_AT.hour, minutes=NIGHTLY_AT.minute):
         return None
+    slot, until = today.isoformat(), min(now + RUN_HOURS, next_nightly(now))
     try:
-        return start_run(connection=connection, kind=K.NIGHTLY, slot=today.isoformat(), now=now, until=now + RUN_HOURS)[
-            0
-        ]
+        run, _new = start_run(connection=connection, kind=K.NIGHTLY, slot=slot, now=now, until=until)
     except UnableToSync:
         return None
+    return run if (run.kind, run.slot) == (K.NIGHTLY, slot) else None
 
 
 def _start_deadline(connection: Connection, *, now: datetime) -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from django.db import transaction
+import structlog
+from django.db import OperationalError, transaction
 from django.db.models import F
 
 from billing import causes, guards
 from billing.models import SyncItem, SyncRun
 from billing.pools import PoolReading, keep_pool
-from billing.readings import Kept, Reading, keep_readings
+from billing.readings import Kept, Reading, hold_accounts, keep_readings
 from customers import observations
 from portal.providers import Provider, Unauthorized, Usage
+
+log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=90)
 BATCH = 50
 TRIES = 3
+# How often a transaction is written that the database ended: deadlock_detected, serialization_failure.
+WRITES = 4
+ENDED_BY_THE_DATABASE = ("40P01", "40001")
 I = SyncItem.State  # noqa: E741
 R = SyncRun.State
 Clock = Callable[[], datetime]
@@ -68,6 +74,28 @@ class Chunk:
     resume_at: datetime | None = None
 
 
+def hold_run(run: SyncRun, *, now: datetime) -> None:
+    """Prove and renew the lease. The first statement of every transaction that writes for a run: on PostgreSQL it also
+    holds the run's row until the commit. Raises `LostRun`."""
+    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=R.RUNNING)
+    if mine.update(lease_until=now + LEASE) != 1:
+        raise LostRun
+
+
+def in_a_transaction(write: Callable[[], None]) -> None:
+    """Run `write` in a transaction, again where the database ended it: nothing of it was written then."""
+    for attempt in range(WRITES):
+        try:
+            with transaction.atomic():
+                write()
+        except OperationalError as error:
+            if attempt == WRITES - 1 or getattr(error.__cause__, "sqlstate", "") not in ENDED_BY_THE_DATABASE:
+                raise
+            log.warning("usage.written_again", attempt=attempt + 1)
+        else:
+            return
+
+
 def flush(chunk: Chunk) -> None:
     """Write what waits, in one transaction. Raises `LostRun`."""
     answers, chunk.answers = chunk.answers, []
@@ -75,19 +103,23 @@ def flush(chunk: Chunk) -> None:
     pool, chunk.pool = chunk.pool, None
     if chunk.watch.stop_for_key:  # the refusal is the key's, so it is nothing against these accounts
         answers = [each for each in answers if not isinstance(each.error, Unauthorized)]
+    for each in answers:
+        each.item.tries += 1  # here, because what follows may be repeated
     now = chunk.clock()
-    with transaction.atomic():
-        # First of all the run's own row: it proves the lease, and on PostgreSQL holds it until the commit.
-        mine = SyncRun.objects.filter(pk=chunk.run.pk, fence=chunk.run.fence, state=R.RUNNING)
-        if mine.update(lease_until=now + LEASE) != 1:
-            raise LostRun
+
+    def write() -> None:
+        hold_run(chunk.run, now=now)
+        ids = {each.item.account_id for each in answers} | {each.account_id for each in extra}
+        deleted = hold_accounts(ids)
         if pool:
             keep_pool(pool, run=chunk.run)
         if answers or extra:
-            _settle(chunk, answers, extra, now=now)
+            _settle(chunk, answers, extra, deleted=deleted, now=now)
+
+    in_a_transaction(write)
 
 
-def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, now: datetime) -> None:
+def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, deleted: set[int], now: datetime) -> None:
     run = chunk.run
     readings = [
         Reading(each.item.account_id, each.usage, each.asked_at, each.item.account.package)
@@ -96,7 +128,10 @@ def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, now: d
     ]
     kept = keep_readings([*readings, *extra], run=run)
     for each in answers:
-        _mark(each, kept.get(each.item.account_id), now=now, gap=chunk.gap)
+        if each.error is not None and each.item.account_id in deleted:  # while it was asked
+            _mark(replace(each, error=NotAsked(causes.DELETED)), None, now=now, gap=chunk.gap)
+        else:
+            _mark(each, kept.get(each.item.account_id), now=now, gap=chunk.gap)
     items = [each.item for each in answers]
     SyncItem.objects.bulk_update(
         items, ["state", "tries", "not_before", "cause", "message", "snapshot", "read_at"], batch_size=BATCH
@@ -113,7 +148,6 @@ def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, now: d
 
 def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -> None:
     item, error = answer.item, answer.error
-    item.tries += 1
     item.not_before = None
     if kept is not None:
         item.state, item.cause, item.message = I.DONE, "", ""
@@ -132,7 +166,7 @@ def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -
         item.not_before = now + gap
         return
     item.state = I.FAILED
-    observations.usage_missing(account_id=item.account_id, now=now)
+    observations.usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
 
 
 def said(error: Exception) -> str:

@@ -62,20 +62,20 @@ def sync_chunk(
     run = claim(run_id, now=clock())
     if run is None:
         return False
-    try:
-        chunk = Chunk(run, connect(run.connection), clock, gap or runs.pass_gap(run))
-    except CannotOpen:
-        runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
-        return False
-    except Unsupported as error:  # settings no client can be made of
-        runs.abort(run, message=str(error), now=clock())
-        return False
+    deadline = monotonic() + seconds
     try:
         with structlog.contextvars.bound_contextvars(usage_run=str(run.public_id)):
-            return _work(chunk, deadline=monotonic() + seconds)
+            try:
+                chunk = Chunk(run, connect(run.connection), clock, gap or runs.pass_gap(run))
+            except CannotOpen:
+                runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
+            except Unsupported as error:  # settings no client can be made of
+                runs.abort(run, message=str(error), now=clock())
+            else:
+                return _work(chunk, deadline=deadline)
     except LostRun:
         log.warning("usage_run.lease_lost", run=str(run.public_id))
-        return False
+    return False
 
 
 def claim(run_id: int, *, now: datetime) -> SyncRun | None:
@@ -87,7 +87,7 @@ def claim(run_id: int, *, now: datetime) -> SyncRun | None:
         runs.pause(run, message=run.connection.paused_reason or _("The connection is paused."))
         return None
     mine = SyncRun.objects.filter(pk=run.pk, state=R.RUNNING, fence=run.fence)
-    if is_out_of_reach(run.connection):
+    if is_out_of_reach(run.connection) and now < run.until:  # one whose time is over is ended all the same
         mine.update(not_before=now + LOOK_AGAIN)
         return None
     free = Q(lease_until=None) | Q(lease_until__lte=now)

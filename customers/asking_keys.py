@@ -319,7 +319,8 @@ def _key_to_replace(account: Account, key_id: str) -> AccountKey:
     ends = Q(kind=K.KEY_CREATE, payload__replaces=key_id) | Q(kind=K.KEY_DELETE, payload__key_id=key_id)
     if other := Operation.objects.open().filter(ends, account=account).order_by("pk").first():
         raise UnableToAsk(
-            _("%(code)s replaces or deletes this key already. Wait for it or cancel it first.") % {"code": other.code}
+            _("%(code)s of %(who)s replaces or deletes this key already. Wait for it or cancel it first.")
+            % {"code": other.code, "who": other.requested_by}
         )
     return _key(account, key_id)
 

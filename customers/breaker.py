@@ -80,10 +80,12 @@ def count(*, connection_id: int, answered: int, failed: int, now: datetime, last
             audit.record(actor=None, verb="connection.breaker_opened", obj=connection, reason=reason)
 
 
-def close(*, connection_id: int) -> None:
-    """The provider answered."""
+def close(*, connection_id: int, retry_at: datetime | None = None) -> None:
+    """The provider answered. With `retry_at` only where that is still the next trial: nobody else tries meanwhile."""
     with transaction.atomic():
-        opened = Breaker.objects.filter(connection=connection_id).exclude(opened_at=None)
+        opened = Breaker.objects.filter(connection=connection_id, opened_at__isnull=False)
+        if retry_at:
+            opened = opened.filter(retry_at=retry_at)
         if opened.update(opened_at=None, retry_at=None, failures=0, trials=0):
             connection = Connection.objects.get(pk=connection_id)
             audit.record(actor=None, verb="connection.breaker_closed", obj=connection)
@@ -98,22 +100,25 @@ def due(*, now: datetime) -> list[int]:
 def try_again(
     connection_id: int, *, clock: Callable[[], datetime] = database_now, connect: Connect = trial_client
 ) -> None:
-    """One small read, by one worker: an answer closes the breaker, none makes the next pause longer."""
+    """One small read, by one worker: an answer closes the breaker, none makes the next pause longer. A worker whose
+    trial took so long that another one was begun changes nothing."""
     now = clock()
+    lease = now + TRIAL_LEASE
     mine = Breaker.objects.filter(connection=connection_id)
     connection = Connection.objects.filter(pk=connection_id, paused="").first()
-    if connection is None or mine.filter(retry_at__lte=now).update(retry_at=now + TRIAL_LEASE) != 1:
+    if connection is None or mine.filter(retry_at__lte=now).update(retry_at=lease) != 1:
         return
     with recorded() as exchanges, suppress(ProviderError, CannotOpen):  # what the exchange was says enough
         next(iter(connect(connection).list_accounts(patience=0)), None)
     if not exchanges:
         return  # held back here, by the provider's own wish: another time
     if not unreachable(exchanges[-1]):
-        close(connection_id=connection_id)
+        close(connection_id=connection_id, retry_at=lease)
         return
-    trials = mine.values_list("trials", flat=True).get() + 1
+    held = mine.filter(retry_at=lease)  # as long as nobody else tries, nobody else counts trials
+    trials = (held.values_list("trials", flat=True).first() or 0) + 1
     pause = PAUSES[min(trials, len(PAUSES) - 1)]
-    mine.exclude(opened_at=None).update(retry_at=clock() + pause, trials=trials, reason=_reason(exchanges[-1]))
+    held.update(retry_at=clock() + pause, trials=trials, reason=_reason(exchanges[-1]))
 
 
 def _reason(evidence: Evidence) -> str:

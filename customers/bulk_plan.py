@@ -191,7 +191,7 @@ def base_of(account: Account, kind: str) -> dict[str, Any]:
     """The part of the account that the change starts from. Where it is another when applied, the plan is out of date;
     the account's version alone does not tell what the provider or a reading changed."""
     if kind in OF_TAGS:
-        return {"tags": account.customer.tags}
+        return {"tags": account.customer.tags, "customer": account.customer_id}
     if kind in OF_OFFERINGS:
         return {"offerings": account.offerings}
     return {"settings": account.settings} if kind == K.CAP else {"state": account.state}

@@ -29,7 +29,7 @@ from customers.operations import (
     ask_suspend,
     ask_unsuspend,
 )
-from customers.people import UnableToChange, edit_customer
+from customers.people import UnableToChange, change_tag
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -111,7 +111,10 @@ def _next(change_set: ChangeSet, mine: QuerySet[ChangeSet], now: datetime) -> bo
             return False
         facts: dict[str, Any] = {"state": I.ASKED, "note": ""}
         try:
-            facts["operation"] = _ask(change_set, item, now)
+            if change_set.kind in OF_TAGS:
+                facts["note"] = _change_tag(change_set, item, now)
+            else:
+                facts["operation"] = _ask(change_set, item, now)
         except (Moved, StaleVersion):
             facts |= {"state": I.MOVED, "note": _("It changed since the plan was made.")}
         except (UnableToAsk, UnableToChange) as refusal:
@@ -120,16 +123,28 @@ def _next(change_set: ChangeSet, mine: QuerySet[ChangeSet], now: datetime) -> bo
     return True
 
 
-def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation | None:
+def _change_tag(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> str:
+    """Add or remove this one tag, and tell what differs from the plan. What else the customer was tagged with since
+    stays, so that the plan need not be made anew for it."""
+    account = Account.objects.select_related("customer").get(pk=item.account_id)
+    if item.before.get("customer", account.customer_id) != account.customer_id:
+        raise Moved
+    tags, changed = change_tag(
+        actor=change_set.requested_by, customer=account.customer, tag=change_set.wanted["tag"],
+        add=change_set.kind == K.TAG_ADD, now=now,
+    )  # fmt: skip
+    if not changed:
+        return _("No change needed.")
+    if tags == item.after["tags"]:
+        return ""
+    return (_("Tags now: %(tags)s.") % {"tags": ", ".join(tags) or _("none")})[:500]
+
+
+def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation:
     account = (
         Account.objects.select_for_update(of=("self",)).select_related("customer", "connection").get(pk=item.account_id)
     )
     kind, actor = K(change_set.kind), change_set.requested_by
-    if kind in OF_TAGS:
-        if base_of(account, kind) != item.before:
-            raise Moved
-        edit_customer(actor=actor, customer=account.customer, facts=item.after, now=now)
-        return None
     if account.version != item.version or base_of(account, kind) != item.before:
         raise Moved
     common: dict[str, Any] = {

@@ -31,6 +31,7 @@ from customers.operations import UnableToAsk
 from customers.poke import poke
 from portal import audit
 from portal.access.models import User
+from portal.audit.models import AuditEvent
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
 from portal.providers import Provider
@@ -130,14 +131,32 @@ def propose(
     rows = {each.provider_id: each for each in listed}
     match = _Matcher()
     with transaction.atomic():
-        if Takeover.objects.filter(connection=connection, state__in=(T.RUNNING, T.PAUSED)).exists():
-            raise UnableToAsk(_("Accounts of this connection are being taken over already."))
-        Takeover.objects.filter(connection=connection, state=T.PROPOSED).delete()
+        # Held until the end: two people who propose at once come one after the other.
+        Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
+        _discard_proposal(connection)
         takeover = Takeover.objects.create(connection=connection, asked_by=actor, not_before=now, created_at=now)
         items = [match.item(takeover, each, rows.get(each.provider_id)) for each in sightings]
         TakeoverItem.objects.bulk_create(items, batch_size=500)
         audit.record(actor=actor, verb="estate.proposed", obj=takeover, after={"accounts": len(items)}, request=request)
     return takeover
+
+
+def _discard_proposal(connection: Connection) -> None:
+    """Delete the open proposal, if there is one and nobody has started it: its row is held while that is looked at."""
+    unfinished = Takeover.objects.select_for_update(no_key=True).filter(connection=connection)
+    found = unfinished.exclude(state=T.ENDED).first()
+    if found is None:
+        return
+    if found.state != T.PROPOSED:
+        started = AuditEvent.objects.filter(object_id=found.public_id, verb="estate.started").order_by("pk").last()
+        who = {"who": started.actor if started and started.actor else found.asked_by}
+        raise UnableToAsk(
+            _("An import of this connection is running. %(who)s started it. Wait until it has ended, then try again.")
+            % who
+            if found.state == T.RUNNING
+            else _("An import of this connection is paused. %(who)s started it. Resume it first.") % who
+        )
+    found.delete()
 
 
 class _Matcher:
@@ -207,6 +226,8 @@ def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpReques
         changed = Takeover.objects.filter(pk=takeover.pk, state__in=(T.PROPOSED, T.PAUSED)).update(
             state=T.RUNNING, not_before=now, message=""
         )
+        if not changed and not Takeover.objects.filter(pk=takeover.pk).exists():
+            raise UnableToAsk(_("A colleague made a new proposal just now. Review it, then start."))
         total = takeover.items.filter(take=True).count()
         if not total:
             raise UnableToAsk(_("Select at least one account."))

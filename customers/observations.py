@@ -159,9 +159,12 @@ def observe_usage(
     )
 
 
-def usage_missing(*, account_id: int, now: datetime) -> None:
-    """A reading was due and did not come. The last figures stay; since when they are missing is kept."""
-    Account.objects.filter(pk=account_id, usage_missing_since=None).update(usage_missing_since=now)
+def usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: datetime) -> None:
+    """A reading was due and did not come. The last figures stay; since when they are missing is kept. Where another
+    reading was asked for after `asked_at` and came, nothing is missing."""
+    older = Q(usage_read_at=None) | Q(usage_read_at__lte=asked_at)
+    missing = Account.objects.filter(older, pk__in=account_ids, usage_missing_since=None)
+    missing.update(usage_missing_since=now)
 
 
 def read_account(*, account: Account, now: datetime, provider: Provider | None = None) -> None:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from customers.asking import token_of_follower
 from customers.models import Account, Connection, Customer, Note, Operation
 from customers.models.account import AccountState
+from customers.models.customer import MOST_TAGS
 from customers.models.operation import never_made
 from customers.operations import FirstKey, ask_create
 from customers.submissions import already_submitted, earlier_submission, submit_once
@@ -160,7 +161,8 @@ def edit_customer(
     """Change the named facts; returns the names of those that differ. Only they are written and audited."""
     facts = _known(facts)
     with transaction.atomic():
-        stored = Customer.objects.select_related("owner").get(pk=customer.pk)
+        rows = Customer.objects.select_for_update(of=("self",), no_key=True).select_related("owner")
+        stored = rows.get(pk=customer.pk)  # held: what is audited as before is what was there
         before = _plain(stored, FACTS)
         for name, value in facts.items():
             setattr(stored, name, value)
@@ -183,6 +185,21 @@ def edit_customer(
             after={name: after[name] for name in changed},
         )
     return changed
+
+
+def change_tag(*, actor: User, customer: Customer, tag: str, add: bool, now: datetime) -> tuple[list[str], bool]:
+    """Add or remove one tag, whatever others do to the rest meanwhile. Returns the tags there are now, and whether
+    this changed them. Raises `UnableToChange`."""
+    with transaction.atomic():
+        tags = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk).tags
+        others = [each for each in tags if each.casefold() != tag.casefold()]
+        if add == (others != tags):
+            return tags, False
+        if add and len(tags) >= MOST_TAGS:
+            raise UnableToChange(_("The customer has %d tags, the most there may be.") % MOST_TAGS)
+        wanted = [*tags, tag] if add else others
+        edit_customer(actor=actor, customer=customer, facts={"tags": wanted}, now=now)
+    return wanted, True
 
 
 def archive_customer(*, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None) -> None:

@@ -35,7 +35,7 @@ def run_start(request: HttpRequest) -> HttpResponse:
         messages.warning(request, " ".join(refusals) or _("The form was not complete."))
         return go_to(request, "billing:runs")
     try:
-        started = runs.ask_runs(
+        found = runs.ask_runs(
             actor=person(request),
             connections=form.cleaned_data["connection"],
             client_token=form.cleaned_data["client_token"],
@@ -45,8 +45,11 @@ def run_start(request: HttpRequest) -> HttpResponse:
     except runs.UnableToSync as refusal:
         messages.warning(request, str(refusal))
         return go_to(request, "billing:runs")
-    if len(started) == 1:
-        return go_to(request, "billing:run", started[0].public_id)
+    for run, new in found:
+        if not new:
+            messages.info(request, runs.told_of_running(run))
+    if len(found) == 1:
+        return go_to(request, "billing:run", found[0][0].public_id)
     return go_to(request, "billing:runs")
 
 

@@ -199,9 +199,11 @@ def test_a_page_costs_the_same_for_few_and_for_many(
                 kind="asked",
                 slot=uuid4().hex,
                 source="credits",
+                state="complete",
                 not_before=NOW,
                 until=NOW,
                 started_at=NOW,
+                finished_at=NOW,
                 asked_by=UserFactory(),
             )
 

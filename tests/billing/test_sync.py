@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
+from django.test import Client
+from django.urls import reverse
 
 from billing import runs, settling, usage_sync
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
+from billing.settling import LostRun
+from customers import breaker
 from customers.models import Account, Connection
 from tests.billing.conftest import Meter
+from tests.customers.pages import text_of
+from tests.support.people import sign_in
 
 R = SyncRun.State
 I = SyncItem.State  # noqa: E741
@@ -85,9 +92,66 @@ def test_one_night_is_one_run(meter: Meter) -> None:
     assert first is not None
     assert first == second
     assert runs.start_nightly(meter.connection, now=datetime(2026, 11, 19, 0, 29, tzinfo=UTC)) is None
-    third = runs.start_nightly(meter.connection, now=datetime(2026, 11, 19, 0, 30, tzinfo=UTC))
+    half_past = datetime(2026, 11, 19, 0, 30, tzinfo=UTC)
+    assert runs.start_nightly(meter.connection, now=half_past) is None, "it begins after the one that is still open"
+    meter.finish(first)
+    third = runs.start_nightly(meter.connection, now=half_past)
     assert third is not None
     assert third.slot == "2026-11-19"
+
+
+def test_a_night_that_begins_late_ends_before_the_next_one(meter: Meter) -> None:
+    meter.account()
+    asked = meter.start()
+    late = datetime(2026, 11, 18, 9, tzinfo=UTC)
+    assert runs.start_nightly(meter.connection, now=late) is None
+    meter.finish(asked)
+    nightly = runs.start_nightly(meter.connection, now=late)
+    assert nightly is not None
+    assert nightly.until == datetime(2026, 11, 19, 0, 30, tzinfo=UTC)
+
+
+def test_a_second_sync_now_says_who_started_the_first(meter: Meter, client: Client) -> None:
+    meter.account()
+    first = meter.start()
+    SyncRun.objects.filter(pk=first.pk).update(asked_by=meter.person)
+    sign_in(client, meter.person)
+    sent = {"connection": str(meter.connection.public_id), "client_token": uuid4().hex}
+    answer = client.post(reverse("billing:run-start"), sent, follow=True)
+    assert answer.redirect_chain[-1][0] == reverse("billing:run", args=[first.public_id])
+    assert f"{meter.connection.name} is being synced already. {meter.person} started that sync on" in text_of(answer)
+    assert SyncRun.objects.count() == 1
+
+
+def test_sync_now_wakes_a_run_that_was_paused(meter: Meter) -> None:
+    meter.account()
+    first = meter.start()
+    SyncRun.objects.filter(pk=first.pk).update(state="paused")
+    [(run, new)] = runs.ask_runs(actor=meter.person, connections=[meter.connection], client_token="x", now=meter.now)
+    run.refresh_from_db()
+    assert (run, new, run.state) == (first, False, "running")
+
+
+def test_a_run_whose_time_is_over_ends_also_while_the_provider_is_out_of_reach(meter: Meter) -> None:
+    account = meter.account()
+    run = meter.start()
+    breaker.count(connection_id=meter.connection.pk, answered=0, failed=breaker.OPENS_AT, now=meter.now)
+    assert meter.chunk(run).state == "running"
+    meter.now = run.until
+    assert (meter.chunk(run).state, run.failed) == ("complete_with_errors", 1)
+    account.refresh_from_db()
+    assert account.usage_missing_since == run.until
+
+
+def test_a_worker_that_lost_its_run_gives_nothing_up(meter: Meter) -> None:
+    meter.account()
+    stale = usage_sync.claim(meter.start().pk, now=meter.now)
+    assert stale is not None
+    SyncRun.objects.filter(pk=stale.pk).update(fence=stale.fence + 1)
+    for end in (lambda: runs.run_out(stale, now=meter.now), lambda: runs.abort(stale, message="No", now=meter.now)):
+        with pytest.raises(LostRun):
+            end()
+    assert stale.items.get().state == "pending"
 
 
 def test_one_failure_stops_nobody_else(meter: Meter) -> None:

@@ -11,12 +11,11 @@ import pytest
 from django.utils import timezone
 
 from customers import bulk, bulk_run, schedules
-from customers.models import Account, AccountKey, ChangeSet, Operation, Schedule
-from customers.operations import UnableToAsk, ask_key_create
+from customers.models import ChangeSet, Operation, Schedule
+from customers.operations import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
-from portal.providers import NewKey
-from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory
+from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
@@ -118,22 +117,3 @@ def test_a_schedule_is_edited_and_cancelled(people: list[User]) -> None:
         cancelled = AuditEvent.objects.get(object_id=made.public_id, verb="schedule.cancelled")
         assert cancelled.before["due"] == made.due_at.isoformat()
         assert told == ["done"] * 2 if made.version == 2 else "changed while" in "".join(told)
-
-
-def test_a_key_is_replaced_by_two(people: list[User]) -> None:
-    connection = ConnectionFactory(kind="ahasend", base_url="https://api.ahasend.com", account_id=str(uuid4()))
-    both = []
-    for _ in rounds():
-        account: Account = AccountFactory(connection=connection)
-        AccountKey.objects.create(account=account, key_id="key-1", label="web shop", read_at=timezone.now())
-
-        def rotate(n: int, of: Account = account) -> str:
-            return told_by(lambda: ask_key_create(
-                actor=people[n], account=of, new=NewKey(f"web shop {n}", ("messages:send:all",)), keep=False,
-                replaces="key-1", client_token=uuid4().hex, now=timezone.now(),
-            ))  # fmt: skip
-
-        together(rotate, 2)
-        kinds = Operation.objects.filter(account=account).order_by("kind").values_list("kind", flat=True)
-        both += [list(kinds)] if list(kinds) != ["key_create", "key_delete"] else []
-    assert not both, f"{len(both)} of {len(rounds())}: {both}"

@@ -62,9 +62,7 @@ class Command(BaseCommand):
             self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
             return False
         try:
-            run, new = runs.start_run(
-                connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot, now=now, until=now + runs.RUN_HOURS
-            )
+            run, new = self._start(connection, slot, now)
         except runs.UnableToSync as refusal:
             self.stdout.write(str(refusal))
             return True
@@ -74,6 +72,20 @@ class Command(BaseCommand):
             self._follow(run)
         self._summary(run)
         return run.state in (R.COMPLETE, R.WITH_ERRORS)
+
+    def _start(self, connection: Connection, slot: str, now: datetime) -> tuple[SyncRun, bool]:
+        """The night's run; where another full run is open, that one is brought to its end first."""
+        while True:
+            run, new = runs.start_run(
+                connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot, now=now, until=now + runs.RUN_HOURS
+            )
+            if (run.kind, run.slot) == (SyncRun.Kind.NIGHTLY, slot):
+                return run, new
+            self.stdout.write(f"{runs.told_of_running(run)} The run of {slot} begins after it.")
+            self._follow(run)
+            if not run.has_ended:
+                return run, False
+            now = timezone.now()
 
     def _follow(self, run: SyncRun) -> None:
         """Work on the run, or wait while another worker does; later passes come soon, since somebody is waiting."""

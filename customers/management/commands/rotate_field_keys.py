@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -9,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from customers import credentials
 from customers.models import Connection, KeySecret
 from portal import vault
+
+PASSES = 5
 
 
 class Command(BaseCommand):
@@ -18,27 +21,41 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        moved = stuck = 0
-        rows: list[Connection | KeySecret] = [*Connection.objects.order_by("pk")]
-        rows += KeySecret.objects.exclude(sealed="").order_by("pk")
-        for row in rows:
-            for column in row.SEALED_FIELDS:
+        moved, lost, stuck = 0, True, set[str]()
+        for _pass in range(PASSES):
+            if not lost:
+                break
+            lost, stuck = False, set()
+            for row, column in _under_another_key():
                 try:
-                    moved += _move(row, column)
+                    done = _move(row, column)
                 except vault.CannotOpen as error:
-                    stuck += 1
-                    self.stderr.write(f"{row}, {row.SEALED_FIELDS[column]}: {error}")
+                    stuck.add(f"{row}, {row.SEALED_FIELDS[column]}: {error}")
+                    continue
+                moved += done
+                lost = lost or not done  # somebody changed it: look again
+        for each in sorted(stuck):
+            self.stderr.write(each)
         self.stdout.write(f'{moved} sealed again under the key "{vault.current_key_id()}".')
         if stuck:
-            raise CommandError(f"{stuck} did not open and were left as they are. Keep the old keys.")
+            raise CommandError(f"{len(stuck)} did not open and were left as they are. Keep the old keys.")
+        if lost:
+            raise CommandError("Secrets are still changing. Run this again.")
         self.stdout.write("Nothing is left under another key.")
 
 
+def _under_another_key() -> Iterator[tuple[Connection | KeySecret, str]]:
+    rows: list[Connection | KeySecret] = [*Connection.objects.order_by("pk")]
+    rows += KeySecret.objects.exclude(sealed="").order_by("pk")
+    for row in rows:
+        for column in row.SEALED_FIELDS:
+            if (sealed := getattr(row, column)) and vault.key_id(sealed) != vault.current_key_id():
+                yield row, column
+
+
 def _move(row: Connection | KeySecret, column: str) -> bool:
-    """Seal one column again; False when there is nothing to do, or somebody has just changed it (then it is new)."""
+    """Seal one column again; False when somebody has just changed it, perhaps in a process with the old keys."""
     sealed = getattr(row, column)
-    if not sealed or vault.key_id(sealed) == vault.current_key_id():
-        return False
     context = row.context_of(column)
     secret = vault.open_sealed(sealed, context=context)
     fresh = vault.seal(secret, context=context)

@@ -1,0 +1,74 @@
+"""An import that a person starts while a colleague proposes it again, in processes of their own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from customers import estate
+from customers.models import Connection, Sighting, Takeover
+from customers.operations import UnableToAsk
+from portal.access.models import User
+from tests.support.factories import ConnectionFactory, UserFactory
+from tests.support.together import rounds, together
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
+NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
+ACCOUNTS = 6
+
+
+def unlinked(connection: Connection) -> None:
+    for n in range(ACCOUNTS):
+        Sighting.objects.create(
+            connection=connection, provider_id=f"sg-{connection.pk}-{n}", email=f"a{n}@company.example",
+            first_seen_at=NOW, last_seen_at=NOW,
+        )  # fmt: skip
+
+
+def propose(person: User, connection: Connection) -> str:
+    try:
+        estate.propose(actor=person, connection=connection, listed=[], now=NOW)
+    except UnableToAsk as refusal:
+        return str(refusal)
+    return "proposed"
+
+
+def start(person: User, takeover: Takeover) -> str:
+    try:
+        estate.start(actor=person, takeover=takeover, now=NOW)
+    except UnableToAsk as refusal:
+        return str(refusal)
+    return "started"
+
+
+def test_a_proposal_made_again_never_takes_away_a_run() -> None:
+    starter, colleague = UserFactory(name="Ines Roth", role="admin"), UserFactory(role="admin")
+    for _ in rounds():
+        connection = ConnectionFactory()
+        unlinked(connection)
+        takeover = estate.propose(actor=colleague, connection=connection, listed=[], now=NOW)
+
+        def work(n: int, connection: Connection = connection, takeover: Takeover = takeover) -> str:
+            return start(starter, takeover) if n == 0 else propose(colleague, connection)
+
+        answers = set(together(work, 2))
+        [open_one] = Takeover.objects.filter(connection=connection).exclude(state="ended")
+        assert open_one.items.count() == ACCOUNTS
+        if "started" in answers:
+            assert (open_one.pk, open_one.state, open_one.total) == (takeover.pk, "running", ACCOUNTS)
+            [refusal] = answers - {"started"}
+            assert refusal.startswith("An import of this connection is running. Ines Roth started it.")
+        else:
+            assert answers == {"proposed", "A colleague made a new proposal just now. Review it, then start."}
+            assert open_one.state == "proposed"
+
+
+def test_two_who_propose_at_once_come_one_after_the_other() -> None:
+    people = UserFactory.create_batch(2, role="admin")
+    for _ in rounds():
+        connection = ConnectionFactory()
+        unlinked(connection)
+        answers = together(lambda n, c=connection: propose(people[n], c), 2)
+        assert answers == ["proposed", "proposed"]
+        assert Takeover.objects.get(connection=connection).items.count() == ACCOUNTS
