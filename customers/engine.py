@@ -40,7 +40,7 @@ class AccountTaken(Exception):
 
 
 class ConnectionStopped(Exception):
-    """The connection was paused, or its circuit breaker opened, after the claim; nothing was written."""
+    """The connection was paused, edited, or its circuit breaker opened, after the claim; nothing was written."""
 
 
 def ready(*, now: datetime) -> QuerySet[Operation]:
@@ -195,7 +195,9 @@ def intend(
     """
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
     with transaction.atomic():
-        if not Connection.objects.filter(at_work(), pk=operation.connection_id).exists():
+        # Held until the intent is stored: nobody gives the connection another key or address in between.
+        as_claimed = Connection.objects.filter(pk=operation.connection_id, revision=operation.connection.revision)
+        if not as_claimed.select_for_update(of=("self",), no_key=True).filter(at_work()).values_list("pk", flat=True):
             raise ConnectionStopped(operation.code)
         move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
         return Attempt.objects.create(

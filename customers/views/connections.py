@@ -170,7 +170,9 @@ def look_at(request: HttpRequest, connection: Connection) -> None:
     as they are."""
     who: dict[str, Any] = {"actor": person(request), "connection": connection, "request": request}
     try:
-        connecting.verify(now=timezone.now(), **who)
+        if not connecting.verify(now=timezone.now(), **who):
+            messages.warning(request, _("The connection was edited while it was checked. Check it again."))
+            return
         if connection.capabilities.offerings:
             catalogue.refresh_catalogue(now=timezone.now(), **who)
     except (catalogue.UnableToRefresh, ProviderError, CannotOpen) as refusal:
