@@ -15,6 +15,7 @@ from customers import catalogue, schedules
 from customers.forms.actions import ReasonForm
 from customers.models import Account, Schedule
 from customers.models.account import as_offerings
+from portal.edits import EditForm
 from portal.formats import day_text
 from portal.providers import Offering
 
@@ -50,8 +51,10 @@ def day_after(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
 
 
-class ScheduleForm(forms.Form):
+class ScheduleForm(EditForm):
     """What is to happen, and when. `schedule` is the one that is edited: what it does stays, the rest may change."""
+
+    not_compared = frozenset({"client_token", "version"})
 
     kind = forms.ChoiceField(
         label=gettext_lazy("What is to happen"), widget=forms.RadioSelect,
