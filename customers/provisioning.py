@@ -170,11 +170,9 @@ def _sent_badly(
     now = clock()
     if isinstance(error, Unauthorized):
         connecting.pause_for_auth(operation.connection, message=str(error), now=now)
+    outcome, after, fields = _meaning(operation, error, now=now)
     if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
-        again = {"summary": KEY_REPLACED, "not_before": now, "error_kind": "paused"}
-        outcome, after, fields = Outcome.REJECTED, S.QUEUED, again
-    else:
-        outcome, after, fields = _meaning(operation, error, now=now)
+        after, fields = S.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
     evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
     engine.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
@@ -219,7 +217,8 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
     try:
         provider = connect(operation.connection)
         recalled = action.recall(late.result) if late else None
-        verdict = recalled or _unless_replaced(operation, action.after(operation, provider, now=clock()), now=clock())
+        found = recalled or action.after(operation, provider, now=clock())
+        verdict = _unless_replaced(operation, found, now=clock())
     except CannotOpen as error:
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
             engine.rest(operation, until=engine.backoff(operation.settles, now=clock()), summary=str(error))

@@ -144,7 +144,7 @@ class EditForm(forms.Form):
         asked = [name for name in self._carried(OPENED) if name in self.fields] if self.is_bound else []
         theirs = [name for name in asked if self._choice(name) == THEIRS]
         if theirs:
-            self.data = self.data.copy()
+            self.data = _writable(self.data)
         for name in theirs:
             _put(self.data, self.add_prefix(name), self.fields[name], self.seen.get(name))
         super().full_clean()
@@ -157,7 +157,7 @@ class EditForm(forms.Form):
         person's own changes stay in the fields, everything else is as it is now. `last` tells who saved that."""
         now, saw = fresh.stored(), self.seen
         mine = {name for name, value in self.facts().items() if self._is_changed(name, value, saw)}
-        data = self.data.copy()
+        self.data = data = _writable(self.data)
         for name, field in self.fields.items():
             if name in now and name not in mine:
                 _put(data, self.add_prefix(name), field, now[name])
@@ -165,8 +165,7 @@ class EditForm(forms.Form):
         data[self.add_prefix(OPENED)] = json.dumps({name: saw.get(name) for name in conflict.fields})
         for name in conflict.fields:
             data.pop(self.add_prefix(CHOICE + name), None)
-        self.data, self.last = data, last
-        self.conflicting = True
+        self.last, self.conflicting = last, True
 
     def show_all(self, fresh: Self, *, last: AuditEvent | None = None) -> None:
         """As `show`, for a row that is written as a whole: whatever somebody else changed is asked about."""
@@ -215,6 +214,11 @@ class EditForm(forms.Form):
         if isinstance(value, list):
             return ", ".join(map(str, value)) or _("empty")
         return choices.get(str(value), "" if value is None else str(value)) or _("empty")
+
+
+def _writable(data: Any) -> Any:
+    """A copy of a form's data that can be written to."""
+    return data.copy()
 
 
 def _put(data: Any, name: str, field: forms.Field, value: Any) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from html import unescape
-
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -12,6 +9,7 @@ from django.urls import reverse
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from tests.support.edits import fields_of
 from tests.support.factories import ConnectionFactory, CustomerFactory, UserFactory
 from tests.support.people import sign_in
 
@@ -21,23 +19,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def signed_in_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: True)
-
-
-def fields_of(page: str) -> dict[str, str]:
-    """What a browser would send of the page's main form, untouched."""
-    form = next(each for each in re.findall(r"<form.*?</form>", page, re.DOTALL) if 'name="seen"' in each)
-    sent = {}
-    for tag in re.findall(r"<input[^>]*>", form):
-        attrs = {key: unescape(value) for key, value in re.findall(r'([\w-]+)="([^"]*)"', tag)}
-        off = attrs.get("type") in ("checkbox", "radio") and not re.search(r"\schecked\b", tag)
-        if attrs.get("name") and not off and attrs["name"] != "csrfmiddlewaretoken":
-            sent[attrs["name"]] = attrs.get("value", "on" if attrs.get("type") == "checkbox" else "")
-    for name, body in re.findall(r'<select name="(\w+)".*?>(.*?)</select>', form, re.DOTALL):
-        chosen = re.search(r'<option value="([^"]*)" selected', body)
-        sent[name] = unescape(chosen[1]) if chosen else ""
-    for name, body in re.findall(r'<textarea name="(\w+)".*?>\s?(.*?)</textarea>', form, re.DOTALL):
-        sent[name] = unescape(body)
-    return sent
 
 
 class Editor:

@@ -71,7 +71,6 @@ def schedule_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             schedule = _schedule_or_404(public_id)
             fresh = ScheduleForm(schedule.account, now=now, schedule=schedule, initial=start_of(schedule))
             form.show_all(fresh, last=last_change(schedule, ("due", "what")))
-            form.data["version"] = str(schedule.version)
         except UnableToAsk as refusal:
             _refuse(form, refusal)
         else:

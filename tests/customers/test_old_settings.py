@@ -40,7 +40,7 @@ def key_is_replaced(connection: Connection) -> None:
     connecting.replace_key(actor=UserFactory(role="admin"), connection=other, api_key=NEW_KEY)
 
 
-def answer_late(wire: responses.RequestsMock, account: Account, method: str, path: str, status: int, body: str) -> None:
+def answer_late(wire: responses.RequestsMock, account: Account, method: str, status: int, body: str) -> None:
     """The old key is answered so, after the new one was stored; the new one is answered well."""
 
     def answer(request: Any) -> tuple[int, dict[str, str], str]:
@@ -49,7 +49,7 @@ def answer_late(wire: responses.RequestsMock, account: Account, method: str, pat
         key_is_replaced(account.connection)
         return status, {}, body
 
-    url = f"{HOST}/v3/partners/accounts/{account.provider_id}{path}"
+    url = f"{HOST}/v3/partners/accounts/{account.provider_id}/state"
     wire.add_callback(method, url, callback=answer, content_type="application/json")
 
 
@@ -74,7 +74,7 @@ def test_a_send_refused_with_the_old_key_is_made_again_at_once(
         return 200, {}, '{"state": "deactivated"}' if done else '{"state": "activated"}'
 
     wire.add_callback("GET", f"{HOST}/v3/partners/accounts/{account.provider_id}/state", callback=state)
-    answer_late(wire, account, "PUT", "/state", status, body)
+    answer_late(wire, account, "PUT", status, body)
     operation = perform(suspend(account))
     assert (operation.state, operation.not_before) == ("queued", NOW), operation.summary
     account.connection.refresh_from_db()
@@ -88,7 +88,7 @@ def test_a_send_refused_with_the_old_key_is_made_again_at_once(
 def test_a_reading_before_a_send_is_made_again_at_once(
     wire: responses.RequestsMock, account: Account, status: int, body: str
 ) -> None:
-    answer_late(wire, account, "GET", "/state", status, body)
+    answer_late(wire, account, "GET", status, body)
     operation = perform(suspend(account))
     assert (operation.state, operation.not_before) == ("queued", NOW), operation.summary
     account.connection.refresh_from_db()
