@@ -260,7 +260,7 @@ def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
     """The key was refused. Where operations use the same one, the whole connection stops and the run waits."""
     if run.source in SHARE_THE_KEY:
         pause(run, message=message)
-        connecting.pause_for_auth(connection_id=run.connection_id, message=message, now=now)
+        connecting.pause_for_auth(run.connection, message=message, now=now)
     else:
         abort(run, message=message, now=now)
 

@@ -152,7 +152,7 @@ def _tell_breaker(chunk: Chunk, heard: list[Answer]) -> None:
     lost = [_evidence(each) for each in asked if breaker.unreachable(_evidence(each))]
     connection = chunk.run.connection
     breaker.count(
-        connection_id=connection.pk,
+        connection,
         answered=len(asked) - len(lost),
         failed=len(lost),
         now=chunk.clock(),
@@ -203,6 +203,10 @@ def _take(chunk: Chunk, answer: Answer) -> None:
 def _leave(chunk: Chunk, *, had_work: bool) -> bool:
     """Give the run back, or end it. True when more is due at once."""
     run, now = chunk.run, chunk.clock()
+    stops = chunk.watch.stop or chunk.stop_because
+    if stops and not run.connection.is_current():  # it was another key or address that said so
+        _give_back(run, until=now)
+        return True
     if chunk.watch.stop_for_key:
         runs.stop_for_key(run, message=chunk.watch.stop_for_key, now=now)
     elif chunk.watch.stop_for_missing:
@@ -213,7 +217,11 @@ def _leave(chunk: Chunk, *, had_work: bool) -> bool:
         runs.finish(run, now=now)
     else:
         next_at = chunk.resume_at or runs.next_due(run) or now
-        mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=R.RUNNING)
-        mine.update(lease_until=None, not_before=max(now, next_at))
+        _give_back(run, until=max(now, next_at))
         return had_work and next_at <= now
     return False
+
+
+def _give_back(run: SyncRun, *, until: datetime) -> None:
+    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=R.RUNNING)
+    mine.update(lease_until=None, not_before=until)

@@ -57,38 +57,53 @@ def unreachable(evidence: Evidence) -> bool:
     return bool(evidence.failure) or evidence.status is None or evidence.status >= 500
 
 
-def learn(*, connection_id: int, exchanges: Sequence[Evidence], now: datetime) -> None:
+def learn(connection: Connection, *, exchanges: Sequence[Evidence], now: datetime) -> None:
     """Count how one piece of work went, by its last exchange: one bad answer repeated is one bad answer."""
     if exchanges:
         failed = unreachable(exchanges[-1])
-        count(connection_id=connection_id, answered=int(not failed), failed=int(failed), now=now, last=exchanges[-1])
+        count(connection, answered=int(not failed), failed=int(failed), now=now, last=exchanges[-1])
 
 
-def count(*, connection_id: int, answered: int, failed: int, now: datetime, last: Evidence | None = None) -> None:
-    """Add up what came back, and open the breaker where it is too bad. `last` is what the page names as the reason."""
-    mine = Breaker.objects.filter(connection=connection_id, opened_at=None)
-    if not failed:
-        mine.filter(failures__gt=0).update(failures=Greatest(F("failures") - answered, Value(0)))
+def count(connection: Connection, *, answered: int, failed: int, now: datetime, last: Evidence | None = None) -> None:
+    """Add up what came back, and open the breaker where it is too bad. `last` is what the page names as the reason.
+
+    `connection` is the row that the work was done with: what came back under settings that were replaced since says
+    nothing of the ones that hold now, and is not counted."""
+    mine = Breaker.objects.filter(connection=connection, opened_at=None)
+    if not failed and not mine.filter(failures__gt=0).exists():
         return
-    Breaker.objects.get_or_create(connection_id=connection_id)
-    before = Case(When(failed_at__gt=now - LATELY, then=F("failures")), default=Value(0))
-    reason = _reason(last) if last else ""
-    mine.update(failures=Greatest(before + failed - answered, Value(0)), failed_at=now, reason=reason)
     with transaction.atomic():
+        if not connection.hold_if_current():
+            return
+        if not failed:
+            mine.update(failures=Greatest(F("failures") - answered, Value(0)))
+            return
+        Breaker.objects.get_or_create(connection=connection)
+        before = Case(When(failed_at__gt=now - LATELY, then=F("failures")), default=Value(0))
+        reason = _reason(last) if last else ""
+        mine.update(failures=Greatest(before + failed - answered, Value(0)), failed_at=now, reason=reason)
         if mine.filter(failures__gte=OPENS_AT).update(opened_at=now, retry_at=now + PAUSES[0], trials=0):
-            connection = Connection.objects.get(pk=connection_id)
             audit.record(actor=None, verb="connection.breaker_opened", obj=connection, reason=reason)
 
 
-def close(*, connection_id: int, retry_at: datetime | None = None) -> None:
-    """The provider answered. With `retry_at` only where that is still the next trial: nobody else tries meanwhile."""
+def close(connection: Connection, *, retry_at: datetime | None = None) -> None:
+    """The provider answered, as `connection` says where and with which key it was asked. With `retry_at` only where
+    that is still the next trial: nobody else tries meanwhile."""
     with transaction.atomic():
-        opened = Breaker.objects.filter(connection=connection_id, opened_at__isnull=False)
+        opened = Breaker.objects.filter(connection=connection).exclude(opened_at=None)
         if retry_at:
             opened = opened.filter(retry_at=retry_at)
+        if not connection.hold_if_current():
+            return
         if opened.update(opened_at=None, retry_at=None, failures=0, trials=0):
-            connection = Connection.objects.get(pk=connection_id)
             audit.record(actor=None, verb="connection.breaker_closed", obj=connection)
+
+
+def start_again(connection: Connection) -> None:
+    """Forget what was counted: the connection has another address, of which nothing is known. Call it in the
+    transaction that writes the address."""
+    close(connection)
+    Breaker.objects.filter(connection=connection).update(failures=0)
 
 
 def due(*, now: datetime) -> list[int]:
@@ -113,12 +128,15 @@ def try_again(
     if not exchanges:
         return  # held back here, by the provider's own wish: another time
     if not unreachable(exchanges[-1]):
-        close(connection_id=connection_id, retry_at=lease)
+        close(connection, retry_at=lease)
         return
-    held = mine.filter(retry_at=lease)  # as long as nobody else tries, nobody else counts trials
-    trials = (held.values_list("trials", flat=True).first() or 0) + 1
-    pause = PAUSES[min(trials, len(PAUSES) - 1)]
-    held.update(retry_at=clock() + pause, trials=trials, reason=_reason(exchanges[-1]))
+    with transaction.atomic():
+        if not connection.hold_if_current():
+            return  # another address or key: its own trial is due by the lease
+        held = mine.filter(retry_at=lease)  # as long as nobody else tries, nobody else counts trials
+        trials = (held.values_list("trials", flat=True).first() or 0) + 1
+        pause = PAUSES[min(trials, len(PAUSES) - 1)]
+        held.update(retry_at=clock() + pause, trials=trials, reason=_reason(exchanges[-1]))
 
 
 def _reason(evidence: Evidence) -> str:

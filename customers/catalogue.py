@@ -108,6 +108,8 @@ def refresh_catalogue(
             % {"provider": connection.provider_label}
         )
     with transaction.atomic():
+        if not connection.hold_if_current():
+            raise UnableToRefresh(_("The connection was edited while its catalogue was read. Read it again."))
         _keep(connection, entries, now)
         names = [each.offering.name for each in entries]
         gone = sold.exclude(name__in=names).update(gone_at=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -18,16 +19,20 @@ from django.utils.translation import gettext as _
 from customers import breaker, credentials
 from customers.clients import client_for, config_of
 from customers.models import Connection, Operation
+from customers.models.connection import last4
 from customers.observations import heard_from
 from customers.states import OPEN, OperationKind
 from portal import audit, providers
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.edits import refuse_stale
 from portal.notices import raising as notices
 from portal.providers import CAPABILITIES, Unsupported
 
 Paused = Connection.Paused
 KEY_REFUSED = "connection.key_refused"
+# How often an edit is made anew where others edit the connection between its reading and its writing.
+WRITE_TRIES = 5
 
 
 class UnableToConnect(Exception):
@@ -100,17 +105,41 @@ def edit_connection(
     facts: dict[str, Any],
     api_key: str = "",
     v2_password: str = "",
+    seen: Mapping[str, Any] | None = None,
     request: HttpRequest | None = None,
 ) -> None:
     """Change settings. A new address needs every secret again: a stored one goes to no host it was not given for. The
-    v2 password is removed where the v2 sign-in does not use it."""
+    v2 password is removed where the v2 sign-in does not use it.
+
+    `seen` holds the values that the person's form was opened with, as `portal.edits` has them. Raises
+    `EditConflict` where somebody else changed one of `facts` since then, and `UnableToConnect`.
+    """
     if "base_url" in facts:
         facts = facts | {"base_url": check_base_url(facts["base_url"])}
+    for _attempt in range(WRITE_TRIES):
+        stored = Connection.objects.get(pk=connection.pk)
+        refuse_stale(stored, _compared(facts, api_key), seen)
+        if _edit(actor, stored, facts, api_key=api_key, v2_password=v2_password, request=request):
+            connection.refresh_from_db()
+            return
+    raise _edited_now()
+
+
+def _edit(
+    actor: User,
+    connection: Connection,
+    facts: dict[str, Any],
+    *,
+    api_key: str,
+    v2_password: str,
+    request: HttpRequest | None,
+) -> bool:
+    """Write what differs. False when somebody else changed the connection meanwhile; then nothing was written."""
     forgets = _removes_v2_password(connection, facts, api_key=api_key, v2_password=v2_password)
     before = {name: getattr(connection, name) for name in facts}
     changes = {name: value for name, value in facts.items() if before[name] != value}
     if not changes and not api_key and not v2_password:
-        return
+        return True
     _refuse_another_list(connection, changes)
     for name, value in changes.items():
         setattr(connection, name, value)
@@ -127,20 +156,56 @@ def edit_connection(
         columns.append("v2_password_sealed")
     told |= {"replaced": [name for name, given in (("API key", api_key), ("v2 sign-in", v2_password)) if given]}
     told |= {"removed": ["v2 sign-in"] if forgets else []}
+
+    def then() -> None:
+        _refuse_another_list(connection, changes)  # nothing is sent any more while the row is held (engine.intend)
+        audit.record(
+            actor=actor,
+            verb="connection.edited",
+            obj=connection,
+            request=request,
+            before={name: before[name] for name in changes},
+            after={name: value for name, value in told.items() if name in changes or value},
+        )
+        if "base_url" in changes:
+            breaker.start_again(connection)
+        if api_key:
+            _resume_refused(actor, connection, request)
+
+    return _write(connection, columns, then)
+
+
+def _write(connection: Connection, columns: Iterable[str], then: Callable[[], None]) -> bool:
+    """Write the columns and raise the revision, if it is still the one that was read; `then` runs in the same
+    transaction, which holds the row. False when somebody else changed the connection meanwhile."""
+    values = {name: getattr(connection, name) for name in columns}
     try:
         with transaction.atomic():
+            same = Connection.objects.filter(pk=connection.pk, revision=connection.revision)
+            if same.update(**values, revision=F("revision") + 1) != 1:
+                return False
             connection.revision += 1
-            connection.save(update_fields=[*columns, "revision"])
-            audit.record(
-                actor=actor,
-                verb="connection.edited",
-                obj=connection,
-                request=request,
-                before={name: before[name] for name in changes},
-                after={name: value for name, value in told.items() if name in changes or value},
-            )
+            then()
     except IntegrityError:
         raise _taken(connection) from None
+    return True
+
+
+def _compared(facts: Mapping[str, Any], api_key: str) -> dict[str, Any]:
+    """What an edit changes, as it is compared with what the person saw: the region goes with the address, and a key is
+    known by its end."""
+    compared = {name: value for name, value in facts.items() if name != "region"}
+    return compared | ({"api_key_last4": last4(api_key)} if api_key else {})
+
+
+def _edited_now() -> UnableToConnect:
+    return UnableToConnect(_("Other people are editing this connection at this moment. Nothing was saved. Try again."))
+
+
+def _resume_refused(actor: User, connection: Connection, request: HttpRequest | None) -> None:
+    """Go on with a new key where the old one was refused. Call it with the row held, after the key was written."""
+    if Connection.objects.filter(pk=connection.pk, paused=Paused.BY_AUTH).exists():
+        resume(actor=actor, connection=connection, request=request)
 
 
 def key_replaced_at(connection: Connection, *, since: datetime) -> datetime | None:
@@ -221,69 +286,87 @@ def replace_key(
     connection: Connection,
     api_key: str,
     v2_password: str | None = None,
+    seen: Mapping[str, Any] | None = None,
     request: HttpRequest | None = None,
 ) -> None:
-    """A new key. A connection paused because the old one was refused goes on by itself. Raises `UnableToConnect`."""
+    """A new key. A connection paused because the old one was refused goes on by itself. `seen` as in `edit_connection`.
+    Raises `EditConflict` and `UnableToConnect`."""
     if not api_key:
         raise UnableToConnect(_("The API key is missing."), field="api_key")
+    for _attempt in range(WRITE_TRIES):
+        stored = Connection.objects.get(pk=connection.pk)
+        refuse_stale(stored, _compared({}, api_key), seen)
+        if _replace_key(actor, stored, api_key, v2_password, request):
+            connection.refresh_from_db()
+            return
+    raise _edited_now()
+
+
+def _replace_key(
+    actor: User, connection: Connection, api_key: str, v2_password: str | None, request: HttpRequest | None
+) -> bool:
+    """Write the key. False when somebody else changed the connection meanwhile; then nothing was written."""
     before = connection.api_key_last4
     connection.seal("api_key_sealed", api_key)
-    columns = ["api_key_sealed", "api_key_last4", "revision", *_check_credential(connection, api_key)]
+    columns = ["api_key_sealed", "api_key_last4", *_check_credential(connection, api_key)]
     if v2_password is not None:
         connection.seal("v2_password_sealed", v2_password)
         columns.append("v2_password_sealed")
-    try:
-        with transaction.atomic():
-            connection.revision += 1
-            connection.save(update_fields=columns)
-            audit.record(
-                actor=actor,
-                verb="connection.key_replaced",
-                obj=connection,
-                request=request,
-                before={"ends_in": before},
-                after={"ends_in": connection.api_key_last4},
-            )
-            if connection.paused == Paused.BY_AUTH:
-                resume(actor=actor, connection=connection, request=request)
-    except IntegrityError:
-        raise _taken(connection) from None
+
+    def then() -> None:
+        audit.record(
+            actor=actor,
+            verb="connection.key_replaced",
+            obj=connection,
+            request=request,
+            before={"ends_in": before},
+            after={"ends_in": connection.api_key_last4},
+        )
+        _resume_refused(actor, connection, request)
+
+    return _write(connection, columns, then)
 
 
-def verify(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> None:
-    """Try what the credential can do, reads only, and keep what was found. Raises `vault.CannotOpen`."""
+def verify(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> bool:
+    """Try what the credential can do, reads only, and keep what was found. False where somebody edited the connection
+    meanwhile: it says nothing of the credential that holds now. Raises `vault.CannotOpen`."""
     checks = client_for(connection, interactive=True).verify()
     found = {check.name: check.ok for check in checks}
     with transaction.atomic():
-        Connection.objects.filter(pk=connection.pk).update(
+        asked = Connection.objects.filter(pk=connection.pk, revision=connection.revision)
+        kept = asked.update(
             checks=[asdict(check) for check in checks],
             verified_at=now,
             probe_available=found.get("identity"),
         )
-        if any(found.values()):
-            heard_from(connection_id=connection.pk, now=now)
-            breaker.close(connection_id=connection.pk)
-        audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
+        if kept:
+            if any(found.values()):
+                heard_from(connection, now=now)
+                breaker.close(connection)
+            audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
     connection.refresh_from_db()
+    return bool(kept)
 
 
 def pause(
     *, actor: User, connection: Connection, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """Stop sending anything on this connection. What is queued stays queued."""
-    _pause(connection.pk, Paused.BY_PERSON, reason, actor=actor, now=now, request=request)
+    _pause(Connection.objects.filter(pk=connection.pk), Paused.BY_PERSON, reason, actor=actor, now=now, request=request)
     connection.refresh_from_db()
 
 
-def pause_for_auth(*, connection_id: int, message: str, now: datetime) -> None:
-    """The provider refused the key: stop the connection once and say so; operations stay queued."""
+def pause_for_auth(connection: Connection, *, message: str, now: datetime) -> None:
+    """The provider refused the key that `connection` was asked with: stop the connection once and say so; operations
+    stay queued. Nothing happens where it was edited since: the answer is about another key or address then."""
+    asked = Connection.objects.filter(pk=connection.pk, revision=connection.revision)
+    path = reverse("customers:connection", args=[connection.public_id])  # may import all pages: not with the row held
     with transaction.atomic():
-        if _pause(connection_id, Paused.BY_AUTH, message, actor=None, now=now, request=None):
-            connection = Connection.objects.get(pk=connection_id)
+        if _pause(asked, Paused.BY_AUTH, message, actor=None, now=now, request=None):
             notices.raised(
                 KEY_REFUSED, about=str(connection.public_id), now=now, text=message,
                 title=_("%(connection)s is paused: the provider refused its key") % {"connection": connection.name},
-                path=reverse("customers:connection", args=[connection.public_id]),
+                path=path,
             )  # fmt: skip
 
 
@@ -301,13 +384,11 @@ def resume(*, actor: User, connection: Connection, request: HttpRequest | None =
 
 
 def _pause(
-    connection_id: int, kind: str, reason: str, *, actor: User | None, now: datetime, request: HttpRequest | None
-) -> bool:
+    which: QuerySet[Connection], kind: str, reason: str, *, actor: User | None, now: datetime,
+    request: HttpRequest | None,
+) -> bool:  # fmt: skip
     with transaction.atomic():
-        changed = Connection.objects.filter(pk=connection_id, paused="").update(
-            paused=kind, paused_reason=reason[:300], paused_at=now, revision=F("revision") + 1
-        )
+        changed = which.filter(paused="").update(paused=kind, paused_reason=reason[:300], paused_at=now)
         if changed:
-            connection = Connection.objects.get(pk=connection_id)
-            audit.record(actor=actor, verb="connection.paused", obj=connection, reason=reason, request=request)
+            audit.record(actor=actor, verb="connection.paused", obj=which.get(), reason=reason, request=request)
     return bool(changed)

@@ -48,7 +48,7 @@ class Held(Exception):
 
 
 class ConnectionStopped(Exception):
-    """The connection was paused, or its circuit breaker opened, after the claim; nothing was written."""
+    """The connection was paused, edited, or its circuit breaker opened, after the claim; nothing was written."""
 
 
 def ready(*, now: datetime) -> QuerySet[Operation]:
@@ -206,7 +206,9 @@ def intend(
     with transaction.atomic():
         if operation.kind == OperationKind.SUSPEND:
             _refuse_held(operation, now=now)
-        if not Connection.objects.filter(at_work(), pk=operation.connection_id).exists():
+        # Held until the intent is stored: nobody gives the connection another key or address in between.
+        as_claimed = Connection.objects.filter(pk=operation.connection_id, revision=operation.connection.revision)
+        if not as_claimed.select_for_update(of=("self",), no_key=True).filter(at_work()).values_list("pk", flat=True):
             raise ConnectionStopped(operation.code)
         move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
         return Attempt.objects.create(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -16,6 +18,7 @@ from customers.models import Account, SignInRequest
 from customers.models.account import AccountState
 from portal import audit
 from portal.access.models import User
+from portal.edits import refuse_stale
 from portal.providers import Forbidden, NotFound, ProviderError, SignIn
 from portal.vault import CannotOpen
 
@@ -32,12 +35,22 @@ class UnableToSignIn(Exception):
         self.too_often = too_often
 
 
-def edit_username(*, actor: User, account: Account, username: str, request: HttpRequest | None = None) -> bool:
-    """Keep the account's v2 user name, by which the v2 overview knows it. False when nothing changed."""
-    before, username = account.v2_username, username.strip()
-    if before == username:
-        return False
+def edit_username(
+    *,
+    actor: User,
+    account: Account,
+    username: str,
+    seen: Mapping[str, Any] | None = None,
+    request: HttpRequest | None = None,
+) -> bool:
+    """Keep the account's v2 user name, by which the v2 overview knows it. False when nothing changed. `seen`: what the
+    form was opened with. Raises `EditConflict` where another name was stored since."""
+    username = username.strip()
     with transaction.atomic():
+        before = Account.objects.select_for_update(no_key=True).get(pk=account.pk).v2_username
+        refuse_stale({"username": before}, {"username": username}, seen)
+        if before == username:
+            return False
         Account.objects.filter(pk=account.pk).update(v2_username=username)
         audit.record(
             actor=actor, verb="account.username_edited", obj=account, customer=account.customer, account=account,

@@ -180,7 +180,7 @@ def read_account(*, account: Account, now: datetime, provider: Provider | None =
         raise
     if capabilities.offerings:
         observe_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
-    heard_from(connection_id=account.connection_id, now=now)
+    heard_from(account.connection, now=now)
     if not capabilities.settings and not account.v2_username:
         learn_identity(account=account, provider=provider)
 
@@ -201,14 +201,15 @@ def read_keys(*, account: Account, now: datetime, provider: Provider | None = No
     provider = provider or client_for(account.connection, interactive=True)
     keys = provider.keys(account.ref)
     observe_keys(account_id=account.pk, keys=keys, now=now)
-    heard_from(connection_id=account.connection_id, now=now)
+    heard_from(account.connection, now=now)
     return keys
 
 
-def heard_from(*, connection_id: int, now: datetime) -> None:
-    """The provider answered: the age people see beside the connection. Written at most twice a minute."""
+def heard_from(connection: Connection, *, now: datetime) -> None:
+    """The provider answered: the age people see beside the connection. Written at most twice a minute, and not where
+    the settings changed since they were read for the question: another host or key was asked then."""
     old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))
-    Connection.objects.filter(old, pk=connection_id).update(last_answer_at=now)
+    Connection.objects.filter(old, pk=connection.pk, revision=connection.revision).update(last_answer_at=now)
 
 
 def learn_identity(*, account: Account, provider: Provider) -> None:
@@ -223,7 +224,8 @@ def learn_identity(*, account: Account, provider: Provider) -> None:
     if identity.username:
         Account.objects.filter(pk=account.pk, v2_username="").update(v2_username=identity.username[:120])
     if identity.email is not None:
-        Connection.objects.filter(pk=account.connection_id, probe_available=None).update(probe_available=True)
+        asked = Connection.objects.filter(pk=account.connection_id, revision=account.connection.revision)
+        asked.filter(probe_available=None).update(probe_available=True)
 
 
 def accounts_to_read(*, now: datetime) -> QuerySet[Account]:

@@ -6,6 +6,7 @@ Each is one transaction with its audit event. Refusals are `UnableToChange`, wit
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +24,7 @@ from customers.operations import FirstKey, ask_create
 from customers.submissions import already_submitted, earlier_submission, submit_once
 from portal import audit
 from portal.access.models import User
+from portal.edits import refuse_stale
 from portal.providers import AccountSettings, Offering, Profile
 
 FACTS = (
@@ -156,13 +158,24 @@ def add_account(
 
 
 def edit_customer(
-    *, actor: User, customer: Customer, facts: dict[str, Any], now: datetime, request: HttpRequest | None = None
+    *,
+    actor: User,
+    customer: Customer,
+    facts: dict[str, Any],
+    now: datetime,
+    seen: Mapping[str, Any] | None = None,
+    request: HttpRequest | None = None,
 ) -> list[str]:
-    """Change the named facts; returns the names of those that differ. Only they are written and audited."""
+    """Change the named facts; returns the names of those that differ. Only they are written and audited.
+
+    `seen` holds the values that the person's form was opened with (`portal.edits`). Raises `EditConflict` where
+    somebody else changed one of the facts since then, and `UnableToChange`.
+    """
     facts = _known(facts)
     with transaction.atomic():
         rows = Customer.objects.select_for_update(of=("self",), no_key=True).select_related("owner")
         stored = rows.get(pk=customer.pk)  # held: what is audited as before is what was there
+        refuse_stale(stored, facts, seen)
         before = _plain(stored, FACTS)
         for name, value in facts.items():
             setattr(stored, name, value)

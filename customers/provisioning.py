@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from customers import breaker, connecting, duplicates, engine, observations
 from customers.actions import action_of
@@ -30,7 +31,9 @@ from portal.access.permissions import allowed
 from portal.clock import database_now
 from portal.providers import (
     Evidence,
+    Forbidden,
     InProgress,
+    KeyRefused,
     KeyReused,
     NotSent,
     Provider,
@@ -44,11 +47,15 @@ from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
 S = OperationState
+Verdict = TypeVar("Verdict")
 Clock = Callable[[], datetime]
 AUTH_PAUSE = timedelta(minutes=1)
 # The provider's last word was no, but an earlier send of the same operation may have worked: looked at before it ends.
 LAST_WORD_NO = ("rejected", "key_reused")
 SAYS_LATER = (401, 409, 429)
+# What the credential alone may be the reason for. With one that was replaced meanwhile it is no answer to the request.
+SAYS_KEY = (Unauthorized, Forbidden)
+KEY_REPLACED = gettext_lazy("The connection was edited meanwhile. This is tried again with its new settings.")
 READINGS_BEFORE_A_PERSON = 20
 KEY_KINDS = (OperationKind.KEY_CREATE, OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
 Outcome = Attempt.Outcome
@@ -71,7 +78,7 @@ def perform(
                 task(operation, action_of(operation), connect, clock)
             except engine.LostLease:
                 log.warning("operation.lease_lost")
-        breaker.learn(connection_id=operation.connection_id, exchanges=exchanges, now=clock())
+        breaker.learn(operation.connection, exchanges=exchanges, now=clock())
 
 
 def _run(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
@@ -81,7 +88,7 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         return
     try:
         provider = connect(operation.connection)
-        verdict = action.before(operation, provider, now=clock())
+        verdict = _unless_replaced(operation, action.before(operation, provider, now=clock()), now=clock())
     except CannotOpen as error:
         engine.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
         return
@@ -111,7 +118,9 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
             clock_skew=_skew_by(clock, go.clock_skew),
         )
     except engine.ConnectionStopped:
-        summary = _("The connection stopped before this was sent. It is sent when the connection works again.")
+        summary = _(
+            "The connection was paused or edited before this was sent. It is sent when the connection works again."
+        )
         engine.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused")
         return
     except engine.Held as error:
@@ -168,8 +177,10 @@ def _sent_badly(
     """Keep what came of a send that did not simply work. The first exchange is the change; reads may have followed."""
     now = clock()
     if isinstance(error, Unauthorized):
-        connecting.pause_for_auth(connection_id=operation.connection_id, message=str(error), now=now)
+        connecting.pause_for_auth(operation.connection, message=str(error), now=now)
     outcome, after, fields = _meaning(operation, error, now=now)
+    if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
+        after, fields = S.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
     evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
     engine.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
@@ -214,7 +225,8 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
     try:
         provider = connect(operation.connection)
         recalled = action.recall(late.result) if late else None
-        verdict = recalled or action.after(operation, provider, now=clock())
+        found = recalled or action.after(operation, provider, now=clock())
+        verdict = _unless_replaced(operation, found, now=clock())
     except CannotOpen as error:
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
             engine.rest(operation, until=engine.backoff(operation.settles, now=clock()), summary=str(error))
@@ -232,6 +244,13 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
             _not_done(operation, verdict, now=clock())
         case Wait(until=until, summary=summary):
             engine.rest(operation, until=until, summary=summary)
+
+
+def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | Wait:
+    """What was read, unless the connection has another address or key since: then it is read again there."""
+    if isinstance(verdict, Go | Wait) or operation.connection.is_current():  # an intent looks for itself
+        return verdict
+    return Wait(now, str(KEY_REPLACED), "paused")
 
 
 def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
@@ -283,13 +302,16 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
 def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) -> Refuse | Wait | Person:
     """A read failed while nothing of ours was under way: wait, or say no, which ends only what left no trace."""
     text = str(error)
+    if isinstance(error, Unauthorized):
+        connecting.pause_for_auth(operation.connection, message=text, now=now)
+    if isinstance(error, Rejected) and not operation.connection.is_current():
+        return Wait(now, str(KEY_REPLACED), "paused")
     match error:
         case RateLimited():
             return Wait(error.retry_at, text, "rate")
         case NotSent() if error.retry_at:
             return Wait(error.retry_at, text, "not_sent")
         case Unauthorized():
-            connecting.pause_for_auth(connection_id=operation.connection_id, message=text, now=now)
             return Wait(now + AUTH_PAUSE, text, "paused")
         case NotSent() | Unreadable():
             return Wait(engine.backoff(operation.tries + operation.settles, now=now), text, "not_sent")

@@ -127,7 +127,9 @@ def _walk(
     except BaseException:
         _end(scan, S.INCOMPLETE, now=clock(), message=_("It was broken off."))
         raise
-    heard_from(connection_id=scan.connection_id, now=clock())
+    if not scan.connection.is_current():
+        return _end(scan, S.INCOMPLETE, now=clock(), message=_("The connection was edited while its list was read."))
+    heard_from(scan.connection, now=clock())
     if refusal := _not_believable(scan, found):
         return _end(scan, S.REFUSED, now=clock(), message=refusal, seen=len(found))
     lacking = _may_be_anothers(scan, found) or _lacks_what_exists(scan, found, provider, clock)

@@ -33,6 +33,10 @@ K = Schedule.Kind
 S = Schedule.State
 
 
+class EditedMeanwhile(UnableToAsk):
+    """The schedule still waits, but in another version than the one that was edited. Nothing was written."""
+
+
 # --- When ---------------------------------------------------------------------------------------------------------
 
 
@@ -105,7 +109,9 @@ def edit(
     `version` is the schedule's as they saw it. Raises `UnableToAsk`."""
     with transaction.atomic():
         if not waiting(schedule.pk).filter(version=version).update(version=F("version") + 1):
-            raise UnableToAsk(_("It changed while you were editing, or its time came. Look at it again."))
+            if waiting(schedule.pk).exists():
+                raise EditedMeanwhile(_("Someone changed this schedule while you were editing. Nothing was saved."))
+            raise UnableToAsk(_("Its time came while you were editing. It can't be changed any more."))
         before = Schedule.objects.select_related("account__connection", "account__customer").get(pk=schedule.pk)
         facts = _facts(
             actor, before.account, K(before.kind), due_at=due_at, reason=reason, offerings=offerings, now=now

@@ -59,7 +59,7 @@ def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
     provider = {"provider": account.provider_label}
     try:
         yield client_for(account.connection, interactive=True).sending(account.ref, secret.open())
-        observations.heard_from(connection_id=account.connection_id, now=now)
+        observations.heard_from(account.connection, now=now)
     except (KeyRefused, Unauthorized):
         raise UnableToLook(
             _("%(provider)s refused the kept key: it was deleted, or the account is suspended there.") % provider

@@ -42,7 +42,7 @@ def read_account(account_id: int, **_: Any) -> None:
             observations.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
             pass  # the time of trying is kept; it is asked again later
-    breaker.learn(connection_id=account.connection_id, exchanges=exchanges, now=database_now())
+    breaker.learn(account.connection, exchanges=exchanges, now=database_now())
 
 
 @shared_task(name="customers.try_connection")

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from customers.models import Operation
 from customers.states import OperationKind, OperationState
+from portal.edits import EditForm
 
 SAME_AS_OTHER = "other"
 WHY_SUSPEND = [
@@ -98,7 +99,7 @@ class DeleteForm(ReasonForm):
         return typed
 
 
-class UsernameForm(forms.Form):
+class UsernameForm(EditForm):
     username = forms.CharField(
         label=gettext_lazy("v2 user name"),
         max_length=120,

@@ -12,9 +12,11 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.connecting import UnableToConnect, check_base_url
 from customers.models import Connection
+from portal.edits import EditForm
 from portal.providers import CAPABILITIES
 
 OTHER = "other"
+LABELS = {"api_key_last4": _("API key, ends in"), "base_url": _("Address")}
 
 
 def secret_field(label: Any, *, required: bool) -> forms.CharField:
@@ -22,12 +24,14 @@ def secret_field(label: Any, *, required: bool) -> forms.CharField:
     return forms.CharField(label=label, required=required, max_length=300, strip=True, widget=widget)
 
 
-class ConnectionForm(forms.Form):
+class ConnectionForm(EditForm):
     """What every connection has. Each kind of provider adds its own fields and the template that shows them.
 
     `connection` is the one that is edited, None for a new one. `facts()` are the columns to write, without secrets.
     """
 
+    not_compared = frozenset({"api_key", "v2_password", "region"})
+    labels = LABELS
     template: ClassVar[str] = ""
     key_hint: ClassVar[str | Promise] = ""
     # What a new connection of the kind starts with.
@@ -89,17 +93,35 @@ class ConnectionForm(forms.Form):
         columns = {field.name for field in Connection._meta.get_fields()}
         return {name: value for name, value in self.cleaned_data.items() if name in columns}
 
+    def stored(self) -> dict[str, Any]:
+        """The address also where there is no field for it, and by which end the stored key is known."""
+        kept = {name: getattr(self.connection, name, "") for name in ("base_url", "api_key_last4")}
+        return super().stored() | kept
 
-class ReplaceKeyForm(forms.Form):
+    def changed_facts(self) -> dict[str, Any]:
+        """The region goes with the address."""
+        changed = super().changed_facts()
+        if "base_url" not in changed:
+            changed.pop("region", None)
+        return changed
+
+
+class ReplaceKeyForm(EditForm):
     """A new key, and where the kind has an older API with a password of its own, that too."""
 
+    not_compared = frozenset({"api_key", "v2_password"})
+    labels = LABELS
     api_key = secret_field(_("New API key"), required=True)
     v2_password = secret_field(_("New v2 password"), required=False)
 
     def __init__(self, *args: Any, connection: Connection, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.connection = connection
         if not connection.capabilities.usernames:
             del self.fields["v2_password"]
+
+    def stored(self) -> dict[str, Any]:
+        return {"api_key_last4": self.connection.api_key_last4}
 
 
 class PauseForm(forms.Form):

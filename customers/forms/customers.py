@@ -15,6 +15,7 @@ from customers.forms.fields import PhoneField, TagsField, WebsiteField, ZoneFiel
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.access.permissions import roles_of
+from portal.edits import EditForm
 
 ASKED_LATER = _("Left empty, it is asked at the first login.")
 
@@ -28,7 +29,7 @@ class OwnerField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic f
         )
 
 
-class CustomerForm(forms.Form):
+class CustomerForm(EditForm):
     """The facts of a customer. Only company and e-mail are needed; the e-mail proves later whose an account is."""
 
     company_name = forms.CharField(label=_("Company"), max_length=200)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any
+from typing import Any, Self
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -15,6 +15,8 @@ from customers import catalogue, schedules
 from customers.forms.actions import ReasonForm
 from customers.models import Account, Schedule
 from customers.models.account import as_offerings
+from portal.audit.models import AuditEvent
+from portal.edits import EditConflict, EditForm
 from portal.formats import day_text
 from portal.providers import Offering
 
@@ -50,8 +52,10 @@ def day_after(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
 
 
-class ScheduleForm(forms.Form):
+class ScheduleForm(EditForm):
     """What is to happen, and when. `schedule` is the one that is edited: what it does stays, the rest may change."""
+
+    not_compared = frozenset({"client_token", "version"})
 
     kind = forms.ChoiceField(
         label=gettext_lazy("What is to happen"), widget=forms.RadioSelect,
@@ -97,6 +101,12 @@ class ScheduleForm(forms.Form):
             self.fields["kind"].initial = self.kinds[0].value
         for name, of, value in (("package", "kind", K.OFFERINGS), ("on", "when", DAY), ("at", "when", DAY)):
             self.fields[name].required = not self.is_bound or self.data.get(of) == value
+
+    def show(self, conflict: EditConflict, *, fresh: Self, last: AuditEvent | None = None) -> None:
+        """The whole row is written, in the version that the page shows now."""
+        super().show(conflict, fresh=fresh, last=last)
+        data: Any = self.data
+        data[self.add_prefix("version")] = str(fresh.get_initial_for_field(fresh.fields["version"], "version"))
 
     @property
     def changes_packages(self) -> bool:

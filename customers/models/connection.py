@@ -16,6 +16,11 @@ from portal import providers, vault
 CATALOGUE_AGE = timedelta(hours=24)
 
 
+def last4(secret: str) -> str:
+    """The end of a key by which people tell it from another; "" of one too short to show any of it."""
+    return secret[-4:] if len(secret) >= 12 else ""
+
+
 class Connection(models.Model):
     class UsageSource(models.TextChoices):
         CREDITS = "credits", _("Credits on behalf of the account")
@@ -70,7 +75,8 @@ class Connection(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True)
     catalogue_read_at = models.DateTimeField(null=True, blank=True)
     last_answer_at = models.DateTimeField(null=True, blank=True)
-    # Rises with every change of credential or address, so that cached clients are thrown away.
+    # Rises in the database with every change of settings or credential. Cached clients are thrown away then, and an
+    # answer that was asked for under an earlier revision decides nothing about the connection any more.
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -95,7 +101,7 @@ class Connection(models.Model):
     def seal(self, column: str, secret: str) -> None:
         setattr(self, column, vault.seal(secret, context=self.context_of(column)))
         if column == "api_key_sealed":
-            self.api_key_last4 = secret[-4:] if len(secret) >= 12 else ""
+            self.api_key_last4 = last4(secret)
 
     def open(self, column: str) -> str:
         return vault.open_sealed(getattr(self, column), context=self.context_of(column))
@@ -107,6 +113,15 @@ class Connection(models.Model):
     @property
     def provider_label(self) -> str:
         return self.capabilities.label
+
+    def is_current(self) -> bool:
+        """Whether nobody changed settings or credential since this row was read."""
+        return Connection.objects.filter(pk=self.pk, revision=self.revision).exists()
+
+    def hold_if_current(self) -> bool:
+        """As `is_current`, and nobody can change them until the transaction ends."""
+        same = Connection.objects.select_for_update(no_key=True).filter(pk=self.pk, revision=self.revision)
+        return bool(same.values_list("pk", flat=True))
 
     def catalogue_is_old(self, *, now: datetime) -> bool:
         return self.catalogue_read_at is None or now - self.catalogue_read_at > CATALOGUE_AGE

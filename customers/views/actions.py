@@ -36,6 +36,8 @@ from customers.views.common import (
     say_repeated,
 )
 from portal.access.reauth import reauthenticated
+from portal.audit.queries import last_change
+from portal.edits import EditConflict, status_of
 from portal.middleware import CONTENT_SECURITY_POLICY
 from portal.providers import AccountState, ProviderError
 from portal.vault import CannotOpen
@@ -288,15 +290,27 @@ def account_refresh(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     return go_to(request, "customers:account", account.public_id)
 
 
+def _save_username(request: HttpRequest, account: Account, form: forms.UsernameForm) -> None:
+    changed = form.changed_facts()
+    if changed and edit_username(
+        actor=person(request), account=account, username=changed["username"], seen=form.seen, request=request
+    ):
+        messages.success(request, _("The v2 user name is kept."))
+
+
 @require_http_methods(["GET", "POST"])
 def account_username(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     account = account_or_404(public_id)
     form = forms.UsernameForm(request.POST or None, initial={"username": account.v2_username})
     if request.method == "POST" and form.is_valid():
-        name = form.cleaned_data["username"]
-        if edit_username(actor=person(request), account=account, username=name, request=request):
-            messages.success(request, _("The v2 user name is kept."))
-        return go_to(request, "customers:account", account.public_id)
+        try:
+            _save_username(request, account, form)
+        except EditConflict as conflict:
+            account = account_or_404(public_id)
+            fresh = forms.UsernameForm(initial={"username": account.v2_username})
+            form.show(conflict, fresh=fresh, last=last_change(account, ["v2_username"]))
+        else:
+            return go_to(request, "customers:account", account.public_id)
     context = {"account": account, "customer": account.customer, "connection": account.connection, "form": form}
     template = "customers/_username.html" if is_fragment(request) else "customers/username.html"
-    return render(request, template, context, status=422 if request.method == "POST" else 200)
+    return render(request, template, context, status=status_of(form, fragment=is_fragment(request)))

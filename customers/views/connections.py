@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +15,16 @@ from django.utils.translation import gettext as _
 
 from customers import breaker, catalogue, connecting
 from customers.connecting import UnableToConnect
-from customers.forms.connections import PauseForm, ReplaceKeyForm
+from customers.forms.connections import ConnectionForm, PauseForm, ReplaceKeyForm
 from customers.forms.kinds import KINDS
 from customers.models import Connection
 from customers.queries.connections import check_rows, connection_rows, scope_rows
 from customers.views.common import go_to, person
 from portal.access.reauth import reauthenticated
 from portal.asked import own_path_or_none
+from portal.audit.models import AuditEvent
+from portal.audit.queries import last_change
+from portal.edits import EditConflict, status_of
 from portal.providers import CAPABILITIES, ProviderError
 from portal.vault import CannotOpen
 
@@ -77,23 +81,37 @@ def connection_create(request: HttpRequest) -> HttpResponse:
 @reauthenticated(minutes=10)
 def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
-    form = KINDS[connection.kind].connection(request.POST or None, kind=connection.kind, connection=connection)
+    form = _edit_form(connection, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
             connecting.edit_connection(
                 actor=person(request),
                 connection=connection,
-                facts=form.facts(),
+                facts=form.changed_facts(),
                 api_key=form.cleaned_data["api_key"],
                 v2_password=form.cleaned_data.get("v2_password", ""),
+                seen=form.seen,
                 request=request,
             )
+        except EditConflict as conflict:
+            connection = get_object_or_404(Connection, public_id=public_id)
+            form.show(conflict, fresh=_edit_form(connection), last=_last_edit(connection, conflict))
         except UnableToConnect as refusal:
             form.add_error(refusal.field or None, str(refusal))
         else:
             messages.success(request, _("The connection is changed."))
             return go_to(request, "customers:connection", connection.public_id)
     return form_page(request, form, _("Edit connection"), _("Save changes"), connection=connection)
+
+
+def _edit_form(connection: Connection, data: Mapping[str, Any] | None = None) -> ConnectionForm:
+    return KINDS[connection.kind].connection(data, kind=connection.kind, connection=connection)
+
+
+def _last_edit(connection: Connection, conflict: EditConflict) -> AuditEvent | None:
+    """Who saved the other value. A new key is told of as that, or as what was replaced."""
+    named = {"ends_in", "replaced"} if "api_key_last4" in conflict.fields else set()
+    return last_change(connection, {*conflict.fields, *named})
 
 
 @reauthenticated(minutes=10)
@@ -107,8 +125,13 @@ def connection_key(request: HttpRequest, public_id: UUID) -> HttpResponse:
                 connection=connection,
                 api_key=form.cleaned_data["api_key"],
                 v2_password=form.cleaned_data.get("v2_password") or None,
+                seen=form.seen,
                 request=request,
             )
+        except EditConflict as conflict:
+            connection = get_object_or_404(Connection, public_id=public_id)
+            fresh = ReplaceKeyForm(connection=connection)
+            form.show(conflict, fresh=fresh, last=_last_edit(connection, conflict))
         except UnableToConnect as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
         else:
@@ -170,7 +193,9 @@ def look_at(request: HttpRequest, connection: Connection) -> None:
     as they are."""
     who: dict[str, Any] = {"actor": person(request), "connection": connection, "request": request}
     try:
-        connecting.verify(now=timezone.now(), **who)
+        if not connecting.verify(now=timezone.now(), **who):
+            messages.warning(request, _("The connection was edited while it was checked. Check it again."))
+            return
         if connection.capabilities.offerings:
             catalogue.refresh_catalogue(now=timezone.now(), **who)
     except (catalogue.UnableToRefresh, ProviderError, CannotOpen) as refusal:
@@ -192,5 +217,5 @@ def form_page(request: HttpRequest, form: Any, title: str, button: str, **contex
         request,
         "customers/connections/form.html",
         {"form": form, "title": title, "button": button} | context,
-        status=422 if form.is_bound and form.errors else 200,
+        status=status_of(form),
     )

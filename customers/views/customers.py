@@ -32,6 +32,8 @@ from customers.queries.timeline import timeline_of_customer
 from customers.views.common import go_to, is_fragment, person
 from portal.access.permissions import allowed
 from portal.asked import kept, uuid_or_none
+from portal.audit.queries import last_change
+from portal.edits import EditConflict, status_of
 from portal.exports import csv_response
 
 
@@ -100,8 +102,13 @@ def customer_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             changed = edit_customer(
-                actor=person(request), customer=customer, facts=form.cleaned_data, now=timezone.now(), request=request
-            )
+                actor=person(request), customer=customer, facts=form.changed_facts(), seen=form.seen,
+                now=timezone.now(), request=request,
+            )  # fmt: skip
+        except EditConflict as conflict:
+            customer = _customer_or_404(public_id)
+            fresh = CustomerForm(customer=customer, initial=_facts(customer))
+            form.show(conflict, fresh=fresh, last=last_change(customer, conflict.fields))
         except UnableToChange as refusal:
             form.add_error(refusal.field or None, str(refusal))
         else:
@@ -109,7 +116,7 @@ def customer_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             return go_to(request, "customers:detail", customer.public_id)
     providers = sorted({each.provider_label for each in customer.accounts.select_related("connection")})
     context = {"customer": customer, "form": form, "providers": providers}
-    return render(request, "customers/edit.html", context, status=422 if form.errors else 200)
+    return render(request, "customers/edit.html", context, status=status_of(form))
 
 
 @require_POST

@@ -21,6 +21,7 @@ from customers.operations import UnableToAsk
 from customers.queries import schedules as queries
 from customers.submissions import earlier_submission
 from customers.views.common import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
+from portal.audit.queries import last_change
 from portal.formats import moment_text
 
 
@@ -66,6 +67,10 @@ def schedule_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 actor=person(request), schedule=schedule, version=said["version"] or 0, due_at=said["due_at"],
                 reason=said["reason"], offerings=form.offerings(), now=now, request=request,
             )  # fmt: skip
+        except schedules.EditedMeanwhile:
+            schedule = _schedule_or_404(public_id)
+            fresh = ScheduleForm(schedule.account, now=now, schedule=schedule, initial=start_of(schedule))
+            form.show_all(fresh, last=last_change(schedule, ("due", "what")))
         except UnableToAsk as refusal:
             _refuse(form, refusal)
         else:
@@ -135,7 +140,8 @@ def _page(request: HttpRequest, name: str, account: Account, form: django_forms.
         "here": request.get_full_path(), "zone": timezone.get_current_timezone_name(), **more,
     }  # fmt: skip
     template = f"customers/schedules/_{name}.html" if is_fragment(request) else f"customers/schedules/{name}.html"
-    return render(request, template, context, status=422 if request.method == "POST" else 200)
+    conflict = getattr(form, "conflicting", False) and not is_fragment(request)
+    return render(request, template, context, status=409 if conflict else 422 if request.method == "POST" else 200)
 
 
 def _refuse(form: django_forms.Form, refusal: UnableToAsk) -> None:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.edits import EditForm
 
 
 class SignInForm(LoginForm):  # type: ignore[misc]
@@ -92,7 +93,7 @@ def zone_choices() -> list[tuple[str, str]]:
     return [("UTC", "UTC"), *((zone, zone.replace("_", " ")) for zone in named)]
 
 
-class ProfileForm(forms.Form):
+class ProfileForm(EditForm):
     name = forms.CharField(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}))
     timezone = forms.ChoiceField(
         label=_("Time zone"), help_text=_("Times on pages are shown in it. Exports and the audit export stay in UTC."),
@@ -100,8 +101,17 @@ class ProfileForm(forms.Form):
     )  # fmt: skip
 
 
-class RoleForm(forms.Form):
+class RoleForm(EditForm):
+    """`role` is the one the person has; the form may start from another, chosen before the password was asked for."""
+
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices, widget=forms.RadioSelect)
+
+    def __init__(self, *args: Any, role: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.has = role
+
+    def stored(self) -> dict[str, Any]:
+        return {"role": self.has}
 
 
 class InviteForm(forms.Form):

@@ -6,7 +6,7 @@ each other at the same moment, one of them stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from portal import audit
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.edits import refuse_stale
 
 
 class UnableToChangeStaff(Exception):
@@ -45,8 +46,12 @@ def invite(*, actor: User, email: str, name: str, role: str, now: datetime, requ
     return person
 
 
-def change_role(*, actor: User, person: User, role: str, request: HttpRequest | None) -> None:
+def change_role(
+    *, actor: User, person: User, role: str, request: HttpRequest | None, seen: Mapping[str, Any] | None = None
+) -> None:
+    """`seen`: the role that the form was opened with. Raises `EditConflict` where another admin changed it since."""
     with _held(actor, person) as fresh:
+        refuse_stale(fresh, {"role": role}, seen)
         if fresh.role == role:
             return
         _write(fresh, role=role)
@@ -102,8 +107,14 @@ def change_own_password(*, person: User, password: str, request: HttpRequest) ->
     update_session_auth_hash(request, person)
 
 
-def edit_profile(*, person: User, name: str, timezone: str) -> None:
-    User.objects.filter(pk=person.pk).update(name=name, timezone=timezone)
+def edit_profile(*, person: User, facts: Mapping[str, str], seen: Mapping[str, Any] | None = None) -> None:
+    """Change one's own name or time zone. `seen`: what the form was opened with. Raises `EditConflict` where the person
+    changed the same in another window since."""
+    with transaction.atomic():
+        fresh = User.objects.select_for_update(no_key=True).get(pk=person.pk)
+        refuse_stale(fresh, facts, seen)
+        if facts:
+            User.objects.filter(pk=person.pk).update(**facts)
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, cast
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -124,3 +124,10 @@ def export_rows(filters: Filters) -> Iterator[list[Any]]:
             "; ".join(f"{each.label}: {each.after}" for each in changes if each.after),
             event.reason, event.ip, event.request_id, event.public_id,
         ]  # fmt: skip
+
+
+def last_change(row: Model, names: Iterable[str]) -> AuditEvent | None:
+    """The newest event that tells of a change of one of these facts of a row; None where none is found soon."""
+    wanted = set(names)
+    events = AuditEvent.objects.filter(object_id=row.public_id).order_by("-id")[:50]  # type: ignore[attr-defined]
+    return next((event for event in events if wanted & event.after.keys()), None)

@@ -13,6 +13,7 @@ from portal.access import staff
 from portal.access.models import User
 from portal.access.roles import Role
 from portal.audit.models import AuditEvent
+from tests.support.edits import seen_at
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
@@ -30,7 +31,8 @@ def test_nobody_acts_on_themselves(as_admin: Client, admin: User, act: str) -> N
 
 
 def test_a_role_change_is_audited_with_both_values(as_admin: Client, admin: User, other: User) -> None:
-    response = as_admin.post(f"/staff/{other.public_id}/role/", {"role": "auditor"})
+    seen = seen_at(as_admin, f"/staff/{other.public_id}/")
+    response = as_admin.post(f"/staff/{other.public_id}/role/", {"role": "auditor"} | seen)
     assert (response.status_code, response["Location"]) == (303, f"/staff/{other.public_id}/")
     event = AuditEvent.objects.get(verb="staff.role_changed")
     assert (event.actor, event.before, event.after) == (admin, {"role": "finance"}, {"role": "auditor"})
@@ -90,9 +92,9 @@ EVERY_FIELD = {
 
 def test_the_profile_takes_only_name_and_zone(other: User) -> None:
     client = sign_in(Client(), other)
-    client.get("/me/")
+    seen = seen_at(client, "/me/")
     before = User.objects.filter(pk=other.pk).values().get()
-    response = client.post("/me/", {**EVERY_FIELD, "name": "Bo Borg", "timezone": "Europe/Oslo"})
+    response = client.post("/me/", {**EVERY_FIELD, "name": "Bo Borg", "timezone": "Europe/Oslo"} | seen)
     assert response.status_code == 303
     after = User.objects.filter(pk=other.pk).values().get()
     changed = {name for name in before if before[name] != after[name]}
@@ -102,7 +104,8 @@ def test_the_profile_takes_only_name_and_zone(other: User) -> None:
 
 def test_other_forms_take_only_their_fields_too(as_admin: Client, admin: User, other: User) -> None:
     before = User.objects.filter(pk=other.pk).values().get()
-    as_admin.post(f"/staff/{other.public_id}/role/", {**EVERY_FIELD, "role": "auditor"})
+    seen = seen_at(as_admin, f"/staff/{other.public_id}/")
+    as_admin.post(f"/staff/{other.public_id}/role/", {**EVERY_FIELD, "role": "auditor"} | seen)
     after = User.objects.filter(pk=other.pk).values().get()
     assert {name for name in before if before[name] != after[name]} == {"role", "session_epoch"}
     as_admin.post("/staff/invite/", {**EVERY_FIELD, "name": "Eve", "role": "auditor"})

@@ -34,7 +34,7 @@ def test_a_run_that_gets_no_answer_opens_the_breaker_and_waits_for_it(meter: Met
     assert run.not_before > meter.now
 
     meter.sandbox.admin.clear_faults()
-    breaker.close(connection_id=meter.connection.pk)
+    breaker.close(meter.connection)
     meter.now += timedelta(minutes=1)
     run = meter.finish(run)
     assert (run.state, run.done) == ("complete", 30)

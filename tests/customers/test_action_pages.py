@@ -14,6 +14,7 @@ from customers.models import Account, Operation, SignInRequest
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.customers.pages import HTMX, fields, text_of
+from tests.support.edits import seen_at
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 
@@ -286,7 +287,12 @@ class TestSmallThings:
     def test_the_user_name_is_kept_and_audited(self, staff: Client, desk: Desk, account: Account) -> None:
         Account.objects.filter(pk=account.pk).update(v2_username="old")
         assert 'value="old"' in text_of(staff.get(url("username", account), **HTMX))
-        assert staff.post(url("username", account), {"username": " new.name "}).status_code == 303
+        assert (
+            staff.post(
+                url("username", account), {"username": " new.name "} | seen_at(staff, url("username", account))
+            ).status_code
+            == 303
+        )
         account.refresh_from_db()
         assert account.v2_username == "new.name"
         event = AuditEvent.objects.get(verb="account.username_edited")

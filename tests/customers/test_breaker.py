@@ -32,7 +32,7 @@ REFUSED = told(None, "the connection was refused")
 
 
 def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> breaker.Standing:
-    breaker.learn(connection_id=connection.pk, exchanges=exchanges, now=at)
+    breaker.learn(connection, exchanges=exchanges, now=at)
     return breaker.standing(connection)
 
 

@@ -9,6 +9,7 @@ from django.urls import reverse
 from customers.models import Connection, Operation
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
+from tests.support.edits import seen_at
 from tests.support.factories import UserFactory
 from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
@@ -80,7 +81,7 @@ def test_an_address_that_is_not_a_providers_is_refused(admin: Client, address: s
 def test_another_address_needs_the_key_again(admin: Client, desk: Desk) -> None:
     url = reverse("customers:connection-edit", args=[desk.connection.public_id])
     other = typed("http://127.0.0.1:9", name=desk.connection.name, api_key="")
-    assert admin.post(url, other).status_code == 422
+    assert admin.post(url, other | seen_at(admin, url)).status_code == 422
     desk.connection.refresh_from_db()
     assert desk.connection.base_url == desk.sandbox.base_url
 
@@ -94,7 +95,7 @@ class TestAStoredV2Password:
         desk.connection.save()
         url = reverse("customers:connection-edit", args=[desk.connection.public_id])
         sent = typed("http://127.0.0.1:9", name=desk.connection.name, v2_username="reseller") | more
-        answer = admin.post(url, sent)
+        answer = admin.post(url, sent | seen_at(admin, url))
         assert "the old v2 secret" not in answer.content.decode()
         return answer.status_code, Connection.objects.get()
 
@@ -129,7 +130,8 @@ def test_a_new_key_lets_a_connection_go_on_that_was_paused_for_the_old_one(admin
     assert (operation.state, desk.connection.paused) == ("queued", "auth")
     page = admin.get(reverse("customers:connection", args=[desk.connection.public_id])).content.decode()
     assert "refused the key" in page
-    admin.post(reverse("customers:connection-key", args=[desk.connection.public_id]), {"api_key": KEY})
+    url = reverse("customers:connection-key", args=[desk.connection.public_id])
+    admin.post(url, {"api_key": KEY} | seen_at(admin, url))
     assert desk.drain(operation).state == "succeeded"
     assert Operation.objects.count() == 1
 

@@ -17,6 +17,7 @@ from portal.providers import CAPABILITIES
 from tests.customers.keys import account_with_keys, connection_with_keys
 from tests.customers.pages import text_of
 from tests.customers.test_settings_create import lacking
+from tests.support.edits import seen_at
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.sandbox import SandboxProcess
 
@@ -142,11 +143,11 @@ def test_the_id_of_our_account_stays_while_accounts_are_known_under_it(admin: Cl
     url = reverse("customers:connection-edit", args=[connection.public_id])
     other = str(uuid.uuid4())
     facts = typed(sandbox, name="Renamed", api_key="", account_id=other, keep_keys="")
-    assert admin.post(url, facts).status_code in (302, 303)
+    assert admin.post(url, facts | seen_at(admin, url)).status_code in (302, 303)
     connection.refresh_from_db()
     assert (connection.name, connection.account_id, connection.keep_keys) == ("Renamed", other, False)
     account_with_keys(connection)
-    admin.post(url, facts | {"account_id": str(uuid.uuid4()), "name": "Again"})
+    admin.post(url, facts | {"account_id": str(uuid.uuid4()), "name": "Again"} | seen_at(admin, url))
     connection.refresh_from_db()
     assert (connection.name, connection.account_id) == ("Again", other)
 

@@ -22,6 +22,7 @@ from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.support.ahasend import AHASEND_ACCOUNT as PARENT
 from tests.support.ahasend import AHASEND_KEY
+from tests.support.edits import seen_at
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
@@ -76,7 +77,7 @@ class TestTheSameAddress:
         connect(sandbox, "First")
         second = connect(sandbox, "Second", key=EU_KEY)
         url = reverse("customers:connection-key", args=[second.public_id])
-        answer = visitor.post(url, {"api_key": KEY})
+        answer = visitor.post(url, {"api_key": KEY} | seen_at(visitor, url))
         assert answer.status_code == 422
         assert "First" in str(answer.context["form"].errors["api_key"])
         second.refresh_from_db()

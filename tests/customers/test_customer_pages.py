@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from customers.models import Account, Connection, Customer, Note, Operation
 from portal.access.models import User
+from tests.support.edits import seen_at
 from tests.support.factories import (
     ADDON,
     PACKAGE,
@@ -265,7 +266,8 @@ def test_the_edit_says_what_does_not_reach_the_provider(client: Client, person: 
     assert "Kept here only" in page
     response = client.post(
         f"/customers/{customer.public_id}/edit/",
-        {"company_name": "New name", "email": customer.email, "owner": str(person.public_id), "tags": "a, b,a"},
+        {"company_name": "New name", "email": customer.email, "owner": str(person.public_id), "tags": "a, b,a"}
+        | seen_at(client, f"/customers/{customer.public_id}/edit/"),
     )
     assert response.status_code == 303
     customer.refresh_from_db()

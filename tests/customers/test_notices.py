@@ -70,7 +70,7 @@ def test_a_mail_server_that_is_down_costs_a_delay(admin: User, monkeypatch: pyte
 
 def test_a_refused_key_is_told_and_over_with_the_next(admin: User, desk: Desk, client: Client) -> None:
     for _ in range(3):
-        connecting.pause_for_auth(connection_id=desk.connection.pk, message="The key was refused (401).", now=NOW)
+        connecting.pause_for_auth(desk.connection, message="The key was refused (401).", now=NOW)
     assert delivery.deliver(now=NOW) == 1
     assert desk.connection.name in mail.outbox[0].subject
     shown = text_of(sign_in(client, admin).get(reverse("customers:watch")))

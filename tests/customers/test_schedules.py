@@ -242,7 +242,7 @@ class TestAskingEditingCancelling:
         later = SOON + timedelta(days=5)
         edited = schedules.edit(actor=other, schedule=schedule, version=1, due_at=later, reason="Asked again", now=NOW)
         assert (edited.due_at, edited.requested_by, edited.version) == (later, other, 2)
-        with pytest.raises(UnableToAsk, match="changed while you were editing"):
+        with pytest.raises(UnableToAsk, match="changed this schedule while you were editing"):
             schedules.edit(actor=desk.person, schedule=schedule, version=1, due_at=SOON, reason="Mine", now=NOW)
         assert come(schedule).operation.requested_by == other  # type: ignore[union-attr]
 

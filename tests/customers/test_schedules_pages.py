@@ -125,7 +125,9 @@ def test_edited_and_cancelled(client: Client, account: Account) -> None:
         "at": "10:00",
         "reason": "Later",
     }
-    assert post(client, "schedule-edit", schedule, version="7", **said).status_code == 422
+    older = post(client, "schedule-edit", schedule, version="7", **said)
+    assert older.status_code == 409
+    assert "saved other values" in text_of(older)
     assert post(client, "schedule-edit", schedule, version="1", **said).status_code == 303
     schedule.refresh_from_db()
     assert (schedule.due_at.isoformat(), schedule.reason) == (f"{SUMMER + timedelta(days=1)}T08:00:00+00:00", "Later")

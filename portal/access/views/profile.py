@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from allauth.core import ratelimit
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -10,18 +13,29 @@ from django.views.decorators.debug import sensitive_post_parameters
 from portal.access import staff
 from portal.access.adapter import StaffAdapter
 from portal.access.forms import ChangePasswordForm, ProfileForm
+from portal.access.models import User
 from portal.access.views.common import person_at
+from portal.edits import EditConflict, status_of
 from portal.htmx import go_to
 
 
 def profile(request: HttpRequest) -> HttpResponse:
     person = person_at(request)
-    form = ProfileForm(request.POST or None, initial={"name": person.name, "timezone": person.timezone})
+    form = _profile_form(person, request.POST or None)
     if request.method == "POST" and form.is_valid():
-        staff.edit_profile(person=person, **form.cleaned_data)
-        messages.success(request, _("Profile saved."))
-        return go_to(request, "profile")
-    return render(request, "access/profile.html", {"form": form}, status=422 if form.is_bound else 200)
+        try:
+            staff.edit_profile(person=person, facts=form.changed_facts(), seen=form.seen)
+        except EditConflict as conflict:
+            person.refresh_from_db()
+            form.show(conflict, fresh=_profile_form(person))
+        else:
+            messages.success(request, _("Profile saved."))
+            return go_to(request, "profile")
+    return render(request, "access/profile.html", {"form": form}, status=status_of(form))
+
+
+def _profile_form(person: User, data: Mapping[str, Any] | None = None) -> ProfileForm:
+    return ProfileForm(data, initial={"name": person.name, "timezone": person.timezone})
 
 
 @sensitive_post_parameters("current", "password", "again")

@@ -23,6 +23,8 @@ from portal.access.reauth import reauthenticated
 from portal.access.roles import Role
 from portal.access.views.common import person_at
 from portal.asked import kept
+from portal.audit.queries import last_change
+from portal.edits import EditConflict
 from portal.htmx import go_to, is_fragment
 
 
@@ -70,11 +72,19 @@ def _back_with_choice(request: HttpRequest, public_id: uuid.UUID) -> str:
 @reauthenticated(minutes=10, back=_back_with_choice)
 def staff_role(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     person = _person(public_id)
-    form = RoleForm(request.POST)
+    form = RoleForm(request.POST, role=person.role)
     if not form.is_valid():
         return _member(request, person, role_form=form, status=422)
+    if "role" not in form.changed_facts():
+        return go_to(request, "access:staff-member", person.public_id)
     done = _("The role is changed. %(name)s has to sign in again.") % {"name": person.name}
-    return _act(request, person, staff.change_role, done, role=form.cleaned_data["role"])
+    try:
+        return _act(request, person, staff.change_role, done, role=form.cleaned_data["role"], seen=form.seen)
+    except EditConflict as conflict:
+        person = _person(public_id)
+        fresh = RoleForm(role=person.role)
+        form.show(conflict, fresh=fresh, last=last_change(person, conflict.fields))
+        return _member(request, person, role_form=form, status=409)
 
 
 @reauthenticated(minutes=10)
@@ -128,11 +138,11 @@ def _show_link(request: HttpRequest, person: User, link: Link, *, mailed: bool) 
 def _member(
     request: HttpRequest, person: User, *, role_form: RoleForm | None = None, refusal: str = "", status: int = 200
 ) -> HttpResponse:
-    chosen = request.GET.get("role", "")
+    chosen, role = request.GET.get("role", ""), person.role
     context = {
         "person": person,
         "is_self": person.pk == person_at(request).pk,
-        "role_form": role_form or RoleForm(initial={"role": chosen if chosen in Role.values else person.role}),
+        "role_form": role_form or RoleForm(initial={"role": chosen if chosen in Role.values else role}, role=role),
         "role_chosen": chosen in Role.values and chosen != person.role,
         "refusal": refusal,
         "entries": queries.events_around(person),
