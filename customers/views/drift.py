@@ -113,7 +113,7 @@ def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         try:
             account = adopting.adopt(
                 actor=person(request), sighting=sighting, customer=form.cleaned_data["customer"],
-                provider=client_for(sighting.connection, interactive=True), now=timezone.now(),
+                provider=client_for(sighting.connection, interactive=True), now=database_now(),
                 reason=form.cleaned_data["reason"], request=request,
             )  # fmt: skip
         except (UnableToAsk, CannotOpen) as refusal:
