@@ -50,7 +50,7 @@ def observe_state(*, account_id: int, reading: StateReading, now: datetime) -> N
     """Store the state the provider gave, its own word beside ours. The change time moves when a known state does.
 
     A provider that says "deleted" is not believed on one reading, as one that answers 404 is not."""
-    state = AccountState.UNKNOWN if reading.state == AccountState.DELETED else reading.state
+    state = AccountState.UNKNOWN if str(reading.state) == AccountState.DELETED else reading.state
     unchanged = Q(state__in=(state, AccountState.PENDING, AccountState.UNKNOWN))
     _unless_newer(account_id, "state_read_at", now).update(
         state=state,

@@ -101,7 +101,8 @@ def value_text(drift: Drift, value: Any) -> str:
         case Field.CAP:
             return ngettext("%(n)s e-mail a month", "%(n)s e-mails a month", int(value)) % {"n": number_text(value)}
         case Field.EXISTENCE:
-            return {"there": _("There"), "missing": _("Missing in its list"), "gone": _("Gone from its list")}[value]
+            words = {"there": _("There"), "deleted": _("Deleted")}
+            return (words | {"missing": _("Missing in its list"), "gone": _("Gone from its list")})[value]
         case _:
             return str(value)
 
