@@ -341,7 +341,7 @@ class TestPages:
         desk.sandbox.admin.add_account(email="stranger@globex.example")
         assert staff.post(reverse("customers:drift-scan")).status_code == 303
         scan = Scan.objects.get()
-        assert "the list is being read" in board(staff)
+        assert "the scan waits for a worker" in board(staff)
         reconcile.walk_now(scan.pk, connect=desk.connect)
         reconcile.walk_now(scan.pk, connect=desk.connect)
         scan.refresh_from_db()
@@ -370,7 +370,7 @@ def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
     assert reconcile.nightly(now=two.replace(hour=1)) == 0
     assert reconcile.nightly(now=two) == 1
     assert reconcile.nightly(now=two) == 0
-    later = two + reconcile.LEASE + timedelta(minutes=1)
+    later = two + reconcile.WAITS_FOR_A_WORKER + timedelta(minutes=1)
     assert reconcile.nightly(now=later) == 1  # the first was never taken up
     scan = Scan.objects.get(state="running")
     reconcile.walk(scan, desk.connect(desk.connection), clock=lambda: later)
