@@ -19,6 +19,7 @@ from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.customers.pages import fields, text_of
+from tests.support.factories import OperationFactory
 from tests.support.people import sign_in
 
 TODAY = timezone.now().date()
@@ -161,6 +162,10 @@ class TestDeletes:
     """A delete has one door: the account's page, with the password and, where there is one, a second person."""
 
     @pytest.fixture
+    def staff(self, client: Client, desk: Desk) -> Client:
+        return sign_in(client, desk.person)
+
+    @pytest.fixture
     def wanted_deleted(self, account: Account) -> drift.Drift:
         Account.objects.filter(pk=account.pk).update(desired_state="deleted")
         return only(account, Field.STATE)
@@ -183,6 +188,22 @@ class TestDeletes:
         assert refused.status_code == 422
         assert "deleted on its own page" in text_of(refused)
         assert not Operation.objects.filter(kind="delete").exists()
+
+
+    def test_putting_one_back_asks_for_the_password(
+        self, account: Account, staff: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        delete = OperationFactory(kind="delete", account=account, state="needs_attention")
+        decide = reverse("customers:operation-decide", args=[delete.public_id])
+        monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: False)
+        answer = staff.post(decide, {"choice": "try_again", "reason": "It is down again"})
+        assert "reauthenticate" in answer.headers["Location"]
+        delete.refresh_from_db()
+        assert delete.state == "needs_attention"
+        monkeypatch.undo()
+        staff.post(decide, {"choice": "try_again", "reason": "It is down again"})
+        delete.refresh_from_db()
+        assert delete.state == "queued"
 
 
 class TestDeletedAndListedAgain:
