@@ -34,6 +34,11 @@ READINGS_BEFORE_NOT_DONE = 3
 READING_TRIES = 3
 
 
+def _with(done: Done, **columns: Any) -> Done:
+    """The same, with what the answer said of the account."""
+    return replace(done, account=done.account | columns)
+
+
 class Offerings:
     """The whole list, overwritten. Compared with the list the person saw before it is sent, and with ours after."""
 
@@ -48,7 +53,7 @@ class Offerings:
         def send() -> Done:
             if as_rows(provider.replace_offerings(operation.account.ref, as_offerings(wanted))) != wanted:
                 raise OutcomeUnknown(_("The answer shows another list than the one we sent."))
-            return self.recall({})
+            return _with(self.recall({}), **observations.columns_of_offerings(wanted))
 
         return Go("replace offerings", json.dumps({"offerings": wanted}, indent=1), send)
 
@@ -90,9 +95,10 @@ class Settings:
             return self._conflict(operation, found)
 
         def send() -> Done:
-            if self._missing(operation, asdict(provider.update_settings(operation.account.ref, changes))):
+            answer = asdict(provider.update_settings(operation.account.ref, changes))
+            if self._missing(operation, answer):
                 raise OutcomeUnknown(_("The answer shows other settings than those we sent."))
-            return self.recall({})
+            return _with(self.recall({}), settings=answer)
 
         return Go("update settings", json.dumps(changes, indent=1), send)
 
@@ -140,22 +146,22 @@ class Sending:
                 _("%(provider)s stopped this account itself. Only %(provider)s can lift that.")
                 % {"provider": operation.account.provider_label},
             )
-        return Go("set state", json.dumps({"sending": self.on}), lambda: self._send(operation, provider, now))
+        return Go("set state", json.dumps({"sending": self.on}), lambda: self._send(operation, provider))
 
-    def _send(self, operation: Operation, provider: Provider, now: datetime) -> Done:
+    def _send(self, operation: Operation, provider: Provider) -> Done:
+        """The state that is read back here is written with the conclusion: only that knows the moment of the answer."""
         account = operation.account
         provider.set_sending(account.ref, on=self.on, reason="" if self.on else operation.reason)
         try:
-            reading = observations.read_state(account=account, provider=provider, now=now)
-        except ProviderError:
-            return self.recall({})  # the change was answered; the account is read again later
+            reading = provider.state(account.ref)
+        except ProviderError:  # the change was answered; the account is read again later
+            return _with(self.recall({}), state=self._wanted, state_raw="")
         if reading.state != self._wanted:
             raise OutcomeUnknown(
                 _("%(provider)s accepted the change, but still says %(state)s.")
                 % {"provider": account.provider_label, "state": reading.raw},
             )
-        done = self.recall({})
-        return replace(done, account=done.account | {"state": reading.state, "state_raw": reading.raw})
+        return _with(self.recall({}), state=reading.state, state_raw=reading.raw[:60])
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait:
         if observations.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:

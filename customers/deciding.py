@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers import engine, observations
@@ -21,6 +20,7 @@ from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, O
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
+from portal.clock import database_now
 from portal.email_addresses import domain_key, mailbox_key, same_mailbox
 from portal.providers import AccountRef, Details, Forbidden, NotFound, Provider, ProviderError
 
@@ -77,7 +77,7 @@ def decide_link(
         raise UnableToAsk(_("That account was linked elsewhere at this moment."), field="provider_id") from None
     account = Account.objects.select_related("connection").get(pk=operation.account_id)
     try:
-        observations.read_account(account=account, now=timezone.now(), provider=provider)
+        observations.read_account(account=account, now=database_now(), provider=provider)
     except ProviderError:
         return  # it was readable a moment ago; it is read again later
 

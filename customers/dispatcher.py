@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from customers import breaker, bulk_run, engine, estate, observations, schedules_due, secrets
+from customers import breaker, bulk_run, engine, estate, observations, reconcile, schedules_due, secrets
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
 from customers.poke import poke
@@ -18,7 +18,8 @@ READS_AT_ONCE = 10
 
 
 def dispatch(*, now: datetime) -> int:
-    """Expire leases, empty secrets nobody fetched, then poke what is due. Returns how many operations were poked."""
+    """Expire leases and scans, empty secrets nobody fetched, then poke what is due. Returns how many operations were
+    poked."""
     engine.expire_leases(now=now)
     secrets.forget_due(now=now)
     due = due_operations(now=now)
@@ -28,6 +29,8 @@ def dispatch(*, now: datetime) -> int:
         poke("customers.read_account", account_id)
     for connection_id in breaker.due(now=now):
         poke("customers.try_connection", connection_id)
+    reconcile.expire(now=now)
+    reconcile.deliver_again(now=now)
     for takeover_id in estate.due(now=now):
         poke(estate.CHUNK, takeover_id)
     schedules_due.follow_cycles(now=now)

@@ -1,16 +1,20 @@
 """Where an account at the provider is not as we want it, and what a person may do about it.
 
 Three values stand side by side: what we want (the account's desire), and what the provider said, with when it said so.
-Nothing here acts by itself: a person pushes ours, accepts theirs, or looks away for a while.
+Nothing here acts by itself: a person pushes ours, accepts theirs, or looks away for a while. What they decide about are
+the values they saw (`seal_seen`); where one of them changed meanwhile, nothing is done and both are shown.
+
+Here alone an account leaves "deleted": where a provider's list still names it, a person may say that it exists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
+from django.core import signing
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
@@ -18,15 +22,18 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers import operations
-from customers.models import Account, DriftIgnore, Operation, Sighting
+from customers.engine import observed
+from customers.models import Account, Customer, DriftIgnore, Operation, Sighting
 from customers.models.account import AccountState, as_offerings
 from customers.operations import StaleVersion, UnableToAsk
+from customers.reconcile import LIST_LAG
 from customers.states import OPEN
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
 
 ROUTE = "customers:drift-act"
+SEEN = "customers.drift.seen"
 # All other states are set and lifted by the provider itself: they are shown, never pushed or accepted.
 OURS_TO_SET = (AccountState.ACTIVE, AccountState.STOPPED_BY_US)
 
@@ -56,16 +63,49 @@ class Drift:
 
     @property
     def can_push(self) -> bool:
-        """Whether an ordinary operation would bring ours about."""
-        if self.field == Field.EXISTENCE:
+        """Whether an ordinary operation would bring ours about. A delete is requested on the account's page alone."""
+        if self.field == Field.EXISTENCE or self.wants_delete:
             return False
         return self.field != Field.STATE or self.found in OURS_TO_SET
 
     @property
     def can_accept(self) -> bool:
         if self.field == Field.EXISTENCE:
-            return bool(self.found == "gone")
+            return self.found in ("gone", "there")
         return self.field != Field.STATE or self.found in OURS_TO_SET
+
+    @property
+    def wants_delete(self) -> bool:
+        return bool(self.field == Field.STATE and self.wanted == Account.Desired.DELETED)
+
+
+class ValuesChanged(UnableToAsk):
+    """The values are others than those the person saw. `seen` is the difference as they saw it."""
+
+    def __init__(self, current: Drift, seen: list[Any]) -> None:
+        super().__init__(_("The values changed after you opened this form. Nothing was done. Choose again."))
+        wanted, found = seen
+        self.seen = replace(current, wanted=wanted, found=found)
+
+
+def seal_seen(drift: Drift) -> str:
+    """The values a person is shown, for their form. Sealed, because they are shown again where they changed."""
+    return signing.dumps([drift.wanted, drift.found], salt=_salt(drift), compress=True)
+
+
+def check_seen(drift: Drift, sealed: str) -> None:
+    """Raises `ValuesChanged` unless the difference is what the person saw, `UnableToAsk` where nobody knows what."""
+    try:
+        seen = signing.loads(sealed, salt=_salt(drift))
+    except signing.BadSignature:
+        text = _("This form is incomplete. Nothing was done. Review the values, then choose again.")
+        raise UnableToAsk(text) from None
+    if seen != [drift.wanted, drift.found]:
+        raise ValuesChanged(drift, seen)
+
+
+def _salt(drift: Drift) -> str:
+    return f"{SEEN}:{drift.account.public_id}:{drift.field}"
 
 
 def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
@@ -74,6 +114,12 @@ def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
     missing = Sighting.objects.filter(
         connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), missing_since__isnull=False
     )
+    # A list that was asked for a while after the delete names the account: it is there, whatever the delete said.
+    back = Sighting.objects.filter(
+        connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), missing_since=None,
+        last_seen_at__gt=OuterRef("state_read_at") + LIST_LAG,
+    )  # fmt: skip
+    deleted = Q(state=AccountState.DELETED)
     working = Operation.objects.filter(account=OuterRef("pk"), state__in=OPEN)
     states = (
         Q(desired_state=Account.Desired.ACTIVE) & ~Q(state__in=(AccountState.ACTIVE, AccountState.UNKNOWN))
@@ -84,8 +130,8 @@ def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
     settings = Q(settings__isnull=False) & ~Q(desired_settings={}) & ~Q(settings=F("desired_settings"))
     return (
         accounts.filter(provider_id__isnull=False, duplicate_of=None)
-        .exclude(state__in=(AccountState.DELETED, AccountState.PENDING))
-        .filter(states | lists | settings | Exists(missing))
+        .exclude(state=AccountState.PENDING)
+        .filter(deleted & Exists(back) | ~deleted & (states | lists | settings | Exists(missing)))
         .exclude(Exists(working))
     )
 
@@ -94,10 +140,9 @@ def drifts_of(accounts: Iterable[Account], *, today: date) -> list[Drift]:
     """Every difference of these accounts, field by field. A constant number of queries."""
     rows = list(accounts)
     keys = [each.provider_id for each in rows if each.provider_id]
-    sightings = {
-        (each.connection_id, each.provider_id): each
-        for each in Sighting.objects.filter(provider_id__in=keys, missing_since__isnull=False)
-    }
+    deleted = [each.provider_id for each in rows if each.state == AccountState.DELETED]
+    listed = Sighting.objects.filter(Q(missing_since__isnull=False) | Q(provider_id__in=deleted), provider_id__in=keys)
+    sightings = {(each.connection_id, each.provider_id): each for each in listed}
     ignores = {(each.account_id, each.field): each for each in DriftIgnore.objects.filter(account__in=rows)}
     found: list[Drift] = []
     for account in rows:
@@ -110,6 +155,10 @@ def drifts_of(accounts: Iterable[Account], *, today: date) -> list[Drift]:
 
 
 def _differences(account: Account, sighting: Sighting | None) -> Iterable[tuple[Field, Any, Any, datetime | None]]:
+    if account.state == AccountState.DELETED:
+        if sighting is not None and _names_again(account, sighting):
+            yield Field.EXISTENCE, "deleted", "there", sighting.last_seen_at
+        return
     if sighting is not None:
         yield Field.EXISTENCE, "there", "gone" if sighting.gone_at else "missing", sighting.missing_since
     if account.state not in (AccountState.UNKNOWN, account.desired_state):
@@ -121,6 +170,13 @@ def _differences(account: Account, sighting: Sighting | None) -> Iterable[tuple[
             wanted, value = account.desired_settings.get(field), account.settings.get(field)
             if wanted != value:
                 yield field, wanted, value, account.settings_read_at
+
+
+def _names_again(account: Account, sighting: Sighting) -> bool:
+    """As `drifting` says it of many: the list was asked for a while after the account was deleted, and names it."""
+    if sighting.missing_since or sighting.last_seen_at is None or account.state_read_at is None:
+        return False
+    return sighting.last_seen_at > account.state_read_at + LIST_LAG
 
 
 def looked_away(accounts: QuerySet[Account], *, today: date) -> set[int]:
@@ -143,8 +199,11 @@ def drift_of(account: Account, field: str, *, today: date) -> Drift | None:
 def push(
     *, actor: User, drift: Drift, reason: str, client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> Operation:
-    """Ask the ordinary operation that makes the provider's value ours. Raises `UnableToAsk`."""
+    """Ask the ordinary operation that makes the provider's value ours, if what we want is still as `drift` says. Raises
+    `UnableToAsk`, `StaleVersion`."""
     account = drift.account
+    if drift.wants_delete:  # its page asks for the password, and for a second person where one is needed
+        raise UnableToAsk(_("An account is deleted on its own page. Request the delete there."))
     if not drift.can_push:
         raise UnableToAsk(_("Only the provider can change this."))
     common: dict[str, Any] = {
@@ -155,9 +214,8 @@ def push(
         ask = {
             Account.Desired.ACTIVE: operations.ask_unsuspend,
             Account.Desired.STOPPED: operations.ask_suspend,
-            Account.Desired.DELETED: operations.ask_delete,
-        }[Account.Desired(account.desired_state)]
-        return ask(**common)
+        }[Account.Desired(drift.wanted)]
+        return ask(version=account.version, **common)
     if drift.field == Field.OFFERINGS:
         return operations.ask_offerings(
             base=as_offerings(drift.found), version=account.version, offerings=account.wanted_offerings, **common
@@ -168,23 +226,18 @@ def push(
 
 
 def accept(*, actor: User, drift: Drift, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
-    """Take the provider's value over as what we want. Nothing is sent. Raises `UnableToAsk`, `StaleVersion`."""
+    """Take over as what we want the value that the person saw (`drift`). Nothing is sent. Raises `UnableToAsk`,
+    `StaleVersion`, `ValuesChanged`."""
     _may(actor, reason)
     if not drift.can_accept:
         raise UnableToAsk(_("This can't be taken over: only the provider can lift it."))
-    account = drift.account
-    before, after = _desire(drift)
-    if drift.field == Field.EXISTENCE:
-        columns: dict[str, Any] = {"desired_state": "deleted", "state": AccountState.DELETED, "state_raw": "gone"}
-    else:
-        columns = after
     with transaction.atomic():
-        changed = Account.objects.filter(pk=account.pk, version=account.version).update(
-            **columns, version=F("version") + 1, changed_at=now, changed_what=_("The provider's value accepted")
-        )
-        if changed != 1:
-            account.refresh_from_db()
-            raise StaleVersion(account)
+        account = _hold_unchanged(drift, today=now.date())
+        before, after = _desire(drift, account)
+        Account.objects.filter(pk=account.pk).update(
+            **after, **_existence(drift, now=now), version=F("version") + 1, changed_at=now,
+            changed_what=_("The provider's value accepted"),
+        )  # fmt: skip
         DriftIgnore.objects.filter(account=account, field=drift.field).delete()
         audit.record(
             actor=actor, verb="drift.accepted", obj=account, customer=account.customer, account=account,
@@ -192,12 +245,40 @@ def accept(*, actor: User, drift: Drift, reason: str, now: datetime, request: Ht
         )  # fmt: skip
 
 
-def _desire(drift: Drift) -> tuple[dict[str, Any], dict[str, Any]]:
+def _hold_unchanged(drift: Drift, *, today: date) -> Account:
+    """Hold the customer, the account and its row of the list until the transaction ends, and return the account if all
+    is as `drift` says: no reading, scan or colleague can change it any more before it is written."""
+    customer = Customer.objects.select_for_update(no_key=True).get(pk=drift.account.customer_id)
+    held = Account.objects.select_for_update(no_key=True).get(pk=drift.account.pk)
+    list(Sighting.objects.select_for_update().filter(connection=held.connection_id, provider_id=held.provider_id or ""))
+    current = drift_of(held, drift.field, today=today)
+    if current is None:
+        raise UnableToAsk(_("There is no difference any more. Nothing was done."))
+    if (current.wanted, current.found) != (drift.wanted, drift.found):
+        raise ValuesChanged(current, [drift.wanted, drift.found])
+    if current.account.version != drift.account.version:
+        raise StaleVersion(current.account)
+    if current.found == "there" and customer.archived_at:
+        raise UnableToAsk(_("The customer is archived. Restore the customer first, then decide again."))
+    return current.account
+
+
+def _existence(drift: Drift, *, now: datetime) -> dict[str, Any]:
+    """The observed columns that an accepted existence changes. An account that exists again is read at once."""
+    if drift.field != Field.EXISTENCE:
+        return {}
+    if drift.found == "there":
+        return {"state": AccountState.UNKNOWN, "state_raw": "", "state_read_at": None, "read_tried_at": None}
+    gone = {"state": AccountState.DELETED, "state_raw": "gone"}
+    return gone | observed(gone, now=now)
+
+
+def _desire(drift: Drift, account: Account) -> tuple[dict[str, Any], dict[str, Any]]:
     """The desire before and after taking the provider's value over."""
-    account = drift.account
     match drift.field:
         case Field.EXISTENCE:
-            return {"desired_state": account.desired_state}, {"desired_state": "deleted"}
+            wanted = Account.Desired.ACTIVE if drift.found == "there" else Account.Desired.DELETED
+            return {"desired_state": account.desired_state}, {"desired_state": str(wanted)}
         case Field.STATE:
             return {"desired_state": account.desired_state}, {"desired_state": drift.found}
         case Field.OFFERINGS:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from customers.crash import crash_point
 from customers.models import Account, Attempt, Connection, Hold, Operation, Scan, Sighting, Step
+from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.states import FINAL, OperationKind, OperationState, check_step
 from portal import audit
@@ -339,9 +340,18 @@ def _write_account(operation: Operation, account: dict[str, Any] | None, *, now:
         return
     try:
         with transaction.atomic():
-            Account.objects.filter(pk=operation.account_id).update(**account, changed_at=now)
+            columns = account | {"changed_at": now} | observed(account, now=now)
+            Account.objects.filter(pk=operation.account_id).update(**columns)
     except IntegrityError:
         raise AccountTaken(str(account.get("provider_id", ""))) from None
+
+
+def observed(columns: dict[str, Any], *, now: datetime) -> dict[str, datetime]:
+    """The moments of reading of observed `columns`: what an operation or a person concluded counts as read now.
+
+    A state that is not known yet has none, so that it is read soon."""
+    known = {name for name in columns if columns[name] != AccountState.UNKNOWN}
+    return {f"{name}_read_at": now for name in ("state", "offerings", "settings") if name in known}
 
 
 def _leave_for_review(operation: Operation, account: dict[str, Any] | None, *, now: datetime, **fields: Any) -> None:

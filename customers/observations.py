@@ -1,13 +1,24 @@
-"""What was seen at a provider, written down. The only writers of an account's observed columns."""
+"""Record what a provider said. The only writers of an account's observed columns.
+
+The moment of a reading is the moment it was *asked*, by the database's clock: `now` is taken before the call, here and
+in every caller. A reading is written only if what is stored was read at that moment or before, and the condition stands
+in the UPDATE itself, so a slow answer never overwrites a newer state, and of two readings at once the one asked later
+stays. What an operation concluded counts as read at the moment of its conclusion, after the answer to its send
+(`engine.observed`): a reading that began before it loses, one that is asked afterwards wins.
+
+No reading takes an account out of "deleted", or into it: the first is a person's decision (`customers.drift`), the
+second an operation's or a person's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from customers.clients import client_for
 from customers.models import Account, AccountKey, Connection, SendingDomain
@@ -29,19 +40,31 @@ READ_EVERY = timedelta(hours=20)
 READ_AGAIN_AFTER = timedelta(minutes=10)
 
 
+def _unless_newer(account_id: int, read_at: str, now: datetime) -> QuerySet[Account]:
+    """The account, where its column `read_at` is not later than `now` and it is not deleted; else none."""
+    not_newer = Q(**{read_at: None}) | Q(**{f"{read_at}__lte": now})
+    return Account.objects.filter(not_newer, pk=account_id).exclude(state=AccountState.DELETED)
+
+
 def observe_state(*, account_id: int, reading: StateReading, now: datetime) -> None:
-    """Keep the state the provider gave, its own word beside ours. The change time moves when a known state does."""
-    accounts = Account.objects.filter(pk=account_id)
-    not_read_before = (AccountState.PENDING, AccountState.UNKNOWN)
-    accounts.exclude(state__in=(reading.state, *not_read_before)).update(
-        changed_at=now, changed_what=f"State read: {reading.raw}"[:120]
+    """Store the state the provider gave, its own word beside ours. The change time moves when a known state does.
+
+    A provider that says "deleted" is not believed on one reading, as one that answers 404 is not."""
+    state = AccountState.UNKNOWN if str(reading.state) == AccountState.DELETED else reading.state
+    unchanged = Q(state__in=(state, AccountState.PENDING, AccountState.UNKNOWN))
+    _unless_newer(account_id, "state_read_at", now).update(
+        state=state,
+        state_raw=reading.raw[:60],
+        state_read_at=now,
+        read_tried_at=now,
+        changed_at=Case(When(unchanged, then=F("changed_at")), default=Value(now)),
+        changed_what=Case(When(unchanged, then=F("changed_what")), default=Value(f"State read: {reading.raw}"[:120])),
     )
-    accounts.update(state=reading.state, state_raw=reading.raw[:60], state_read_at=now, read_tried_at=now)
 
 
 def observe_details(*, account_id: int, details: Details, now: datetime) -> None:
-    """Keep what one read of an account gave: settings, counts, last activity, and its state."""
-    Account.objects.filter(pk=account_id).update(
+    """Store what one read of an account gave: settings, counts, last activity, and its state."""
+    _unless_newer(account_id, "settings_read_at", now).update(
         settings=asdict(details.settings),
         settings_read_at=now,
         domain_count=details.domains,
@@ -53,42 +76,61 @@ def observe_details(*, account_id: int, details: Details, now: datetime) -> None
 
 def observe_gone(*, account_id: int, now: datetime) -> None:
     """The provider does not know the account. It is not called deleted on one reading: its state is unknown."""
-    Account.objects.filter(pk=account_id).exclude(state=AccountState.DELETED).update(
+    _unless_newer(account_id, "state_read_at", now).update(
         state=AccountState.UNKNOWN, state_raw="not found", state_read_at=now, read_tried_at=now
     )
 
 
 def observe_offerings(*, account_id: int, offerings: list[Offering], now: datetime) -> None:
-    rows = as_rows(offerings)
+    columns = columns_of_offerings(as_rows(offerings))
+    _unless_newer(account_id, "offerings_read_at", now).update(**columns, offerings_read_at=now)
+
+
+def columns_of_offerings(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The observed columns that a list of offerings fills, without the moment it was read at."""
     package = next((row["name"] for row in rows if row["type"] == "package"), "")
-    Account.objects.filter(pk=account_id).update(offerings=rows, offerings_read_at=now, package=package[:200])
+    return {"offerings": rows, "package": package[:200]}
+
+
+def _hold(account_id: int) -> Account | None:
+    """Hold the account's row until the transaction ends, to compare its keys or domains with an answer and write them.
+    None where the account is deleted, and they with it."""
+    account = Account.objects.select_for_update(no_key=True).get(pk=account_id)
+    return None if account.state == AccountState.DELETED else account
 
 
 def observe_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
-    """Keep a complete list of an account's keys. `now` is the time *before* the list was asked for: a key that was made
-    or deleted since is left as it is."""
+    """Store a complete list of an account's keys. A key that was made, changed or deleted since it was asked for is
+    left as it is, and so are all where a list asked for later is stored."""
     listed = {key.id: key for key in keys}
     with transaction.atomic():
-        known = AccountKey.objects.filter(account=account_id)
-        known.filter(gone_at=None, read_at__lte=now).exclude(key_id__in=listed).update(gone_at=now)
-        deleted_since = set(known.filter(gone_at__gt=now).values_list("key_id", flat=True))
-        _keep_keys(account_id, [key for key in listed.values() if key.id not in deleted_since], now)
+        account = _hold(account_id)
+        if account is None or (account.keys_read_at and account.keys_read_at > now):
+            return
+        known = AccountKey.objects.filter(account=account_id, gone_at=None, read_at__lte=now)
+        known.exclude(key_id__in=listed).update(gone_at=now)
+        _keep_keys(account_id, listed.values(), now)
         Account.objects.filter(pk=account_id).update(keys_read_at=now)
 
 
 def observe_key(*, account_id: int, key: ApiKey, now: datetime) -> None:
-    """Keep one key as the provider gave it."""
-    _keep_keys(account_id, [key], now)
+    """Store one key as the provider gave it."""
+    with transaction.atomic():
+        if _hold(account_id):
+            _keep_keys(account_id, [key], now)
 
 
 def _keep_keys(account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
+    """Store those of `keys` of which nothing later is known. The account's row is held."""
+    newer = _newer(AccountKey.objects.filter(account=account_id), now)
+    known_since = set(newer.values_list("key_id", flat=True))
     rows = [
         AccountKey(
             account_id=account_id, key_id=key.id, label=key.label[:255], public_key=key.public_key[:120],
             scopes=list(key.scopes), ip_allow_list=list(key.ip_allow_list), made_at=key.created_at,
             last_used_at=key.last_used_at, read_at=now,
         )
-        for key in keys
+        for key in keys if key.id not in known_since
     ]  # fmt: skip
     AccountKey.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["account", "key_id"],
@@ -98,32 +140,44 @@ def _keep_keys(account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
     )  # fmt: skip
 
 
+def _newer(rows: QuerySet[Any], now: datetime) -> QuerySet[Any]:
+    return rows.filter(Q(read_at__gt=now) | Q(gone_at__gt=now))
+
+
 def observe_key_gone(*, account_id: int, key_id: str, now: datetime) -> None:
     AccountKey.objects.filter(account=account_id, key_id=key_id, gone_at=None).update(gone_at=now, read_at=now)
 
 
 def observe_domains(*, account_id: int, domains: Iterable[Domain], now: datetime) -> None:
-    """Keep a complete list of an account's sending domains, asked for at `now` or later."""
+    """Store a complete list of an account's sending domains. One that was added or checked since it was asked for is
+    left as it is."""
     listed = {domain.name: domain for domain in domains}
     with transaction.atomic():
+        if not _hold(account_id):
+            return
         known = SendingDomain.objects.filter(account=account_id, gone_at=None, read_at__lte=now)
         known.exclude(name__in=listed).update(gone_at=now)
         _keep_domains(account_id, listed.values(), now)
 
 
 def observe_domain(*, account_id: int, domain: Domain, now: datetime) -> None:
-    """Keep one sending domain as the provider gave it, its DNS records with it."""
-    _keep_domains(account_id, [domain], now)
+    """Store one sending domain as the provider gave it, its DNS records with it."""
+    with transaction.atomic():
+        if _hold(account_id):
+            _keep_domains(account_id, [domain], now)
 
 
 def _keep_domains(account_id: int, domains: Iterable[Domain], now: datetime) -> None:
+    """Store those of `domains` of which nothing later is known. The account's row is held."""
+    newer = _newer(SendingDomain.objects.filter(account=account_id), now)
+    known_since = set(newer.values_list("name", flat=True))
     rows = [
         SendingDomain(
             account_id=account_id, name=domain.name[:255], valid=domain.valid,
             records=[asdict(record) for record in domain.records], checked_at=domain.checked_at,
             made_at=domain.created_at, read_at=now,
         )
-        for domain in domains
+        for domain in domains if domain.name[:255] not in known_since
     ]  # fmt: skip
     SendingDomain.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["account", "name"],
@@ -147,8 +201,10 @@ def observe_usage(
     end_on: date | None,
     now: datetime,
 ) -> None:
-    """The account's use in its current cycle, as billing read it. Counts are e-mails; dates are inclusive."""
-    Account.objects.filter(pk=account_id).update(
+    """Store the account's usage in its current billing period, as billing read it, also after the account was deleted.
+    Counts are emails; dates are inclusive."""
+    not_newer = Q(usage_read_at=None) | Q(usage_read_at__lte=now)
+    Account.objects.filter(not_newer, pk=account_id).update(
         usage_used=used,
         usage_allowed=allowed,
         usage_overage=overage,

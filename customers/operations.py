@@ -315,7 +315,9 @@ def _ask_state(
     request: HttpRequest | None = None,
     payload: dict[str, Any] | None = None,
     retry_of: Operation | None = None,
+    version: int | None = None,
 ) -> Operation:
+    """`version`: of the account as the person saw it, where what they saw is the reason they ask."""
     permit(actor, account.connection, kind)
     need_reason(account.connection, reason, shown=kind == K.SUSPEND)
 
@@ -330,7 +332,7 @@ def _ask_state(
             account,
             desire={"desired_state": wanted},
             payload=payload or {},
-            version=account.version,
+            version=account.version if version is None else version,
             actor=actor,
             reason=reason,
             client_token=client_token,

@@ -136,7 +136,7 @@ def _so_far(scan: Scan) -> str:
 def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | Wait:
     """Read the whole list, beginning now. Returns when to come back where there is no complete scan."""
     scan, begun = reconcile.begin(
-        connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now
+        connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now, taken=True
     )  # fmt: skip
     if not begun:
         return Wait(now + AFTER_ANOTHER_WALK, _("The account list is being read."))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -37,6 +38,9 @@ log = structlog.get_logger(__name__)
 
 WALK = "customers.walk"
 LEASE = timedelta(minutes=3)
+# Until a worker takes a walk up, its lease says when its message is sent again, and after this it is given up.
+DELIVER_AGAIN, WAITS_FOR_A_WORKER = timedelta(minutes=1), timedelta(hours=1)
+DELIVERIES = 50
 PATIENCE = 600.0
 BATCH = 500
 # Missing accounts are called gone by a second complete walk that starts this much later.
@@ -62,16 +66,21 @@ class GivenUp(Exception):
 
 
 def begin(
-    *, connection: Connection, kind: str, slot: str, now: datetime, asked_by: User | None = None
+    *, connection: Connection, kind: str, slot: str, now: datetime, asked_by: User | None = None, taken: bool = False
 ) -> tuple[Scan, bool]:
-    """The walk of this slot and whether it was begun just now. While another one runs, that one is returned."""
-    expire(connection=connection, now=now)
+    """The walk of this slot and whether it was begun just now. While another one runs, that one is returned.
+
+    `taken`: the caller walks it at once. Then one that still waits for a worker ends: this one reads the same list."""
+    expire(now=now, connection=connection)
+    if taken:
+        message = "Another scan of this account list began before a worker started this one."
+        _waiting(connection=connection).update(state=S.INCOMPLETE, finished_at=now, message=message)
     try:
         with transaction.atomic():
             return (
                 Scan.objects.create(
-                    connection=connection, kind=kind, slot=slot, started_at=now, lease_until=now + LEASE,
-                    asked_by=asked_by,
+                    connection=connection, kind=kind, slot=slot, started_at=now, asked_by=asked_by,
+                    taken_at=now if taken else None, lease_until=now + (LEASE if taken else DELIVER_AGAIN),
                 ),
                 True,
             )  # fmt: skip
@@ -80,15 +89,34 @@ def begin(
         running = Scan.objects.filter(connection=connection, state=S.RUNNING).first()
         found = same or running
         if found is None:
-            return begin(connection=connection, kind=kind, slot=slot, now=now, asked_by=asked_by)
+            return begin(connection=connection, kind=kind, slot=slot, now=now, asked_by=asked_by, taken=taken)
         return found, False
 
 
-def expire(*, connection: Connection, now: datetime) -> None:
-    """A walk whose worker did not come back was not read to its end."""
-    Scan.objects.filter(connection=connection, state=S.RUNNING, lease_until__lt=now).update(
+def _waiting(**of: Any) -> QuerySet[Scan]:
+    """Walks that no worker has taken up. One that looks for an unknown create is walked by who began it."""
+    return Scan.objects.filter(state=S.RUNNING, taken_at=None, **of).exclude(kind=Scan.Kind.UNKNOWN)
+
+
+def expire(*, now: datetime, connection: Connection | None = None) -> None:
+    """End walks, of one connection or all: those whose worker did not come back, and those that no worker took up."""
+    of = {"connection": connection} if connection else {}
+    held = Scan.objects.filter(~Q(taken_at=None) | Q(kind=Scan.Kind.UNKNOWN), state=S.RUNNING, **of)
+    held.filter(lease_until__lt=now).update(
         state=S.INCOMPLETE, finished_at=now, message="The worker ended before the list was read to its end."
     )
+    _waiting(**of).filter(started_at__lt=now - WAITS_FOR_A_WORKER).update(
+        state=S.INCOMPLETE, finished_at=now,
+        message="No worker started this scan within an hour. Check the workers, then scan again.",
+    )  # fmt: skip
+
+
+def deliver_again(*, now: datetime) -> None:
+    """Enqueue again the walks whose message was lost or waits in a long queue, each once a minute."""
+    for scan in _waiting(lease_until__lte=now).order_by("pk")[:DELIVERIES]:
+        again = _waiting(pk=scan.pk, lease_until=scan.lease_until)
+        if again.update(lease_until=now + DELIVER_AGAIN):
+            poke(WALK, scan.pk)
 
 
 def walk(
@@ -115,11 +143,13 @@ def _walk(
     scan: Scan, rows: Iterable[RemoteAccount], clock: Clock, provider: Provider, exchanges: list[Evidence]
 ) -> Scan:
     found: dict[str, RemoteAccount] = {}
+    renewed = monotonic()
     try:
         for remote in rows:
             found[remote.id] = remote
-            if len(found) % BATCH == 0:
+            if monotonic() - renewed > LEASE.total_seconds() / 6:  # pages may come slowly: by time, not by rows
                 _renew(scan, clock())
+                renewed = monotonic()
     except ProviderError as error:
         return _end(scan, S.INCOMPLETE, now=clock(), message=str(error))
     except GivenUp:
@@ -187,10 +217,14 @@ def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
 
 
 def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Account]:
-    """Accounts of ours that a walk begun at `before` had to meet."""
-    return Account.objects.filter(
+    """Accounts of ours that a walk begun at `before` had to meet. One that was created since is none of them."""
+    created_since = Operation.objects.filter(
+        account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=before
+    )  # fmt: skip
+    there = Account.objects.filter(
         connection=connection, provider_id__isnull=False, duplicate_of=None, created_at__lt=before
-    ).exclude(state=AccountState.DELETED)  # fmt: skip
+    )
+    return there.exclude(state=AccountState.DELETED).exclude(Exists(created_since))
 
 
 def _not_believable(scan: Scan, found: dict[str, RemoteAccount]) -> str:
@@ -363,6 +397,7 @@ def ask_scan(*, actor: User | None, connection: Connection, now: datetime, reque
         )  # fmt: skip
         if begun:
             audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
+        if scan.state == S.RUNNING and scan.taken_at is None:
             poke(WALK, scan.pk)
     return scan
 
@@ -381,9 +416,10 @@ def nightly(*, now: datetime) -> int:
     if now.hour < NIGHTLY_HOUR:
         return 0
     for connection in Connection.objects.filter(at_work()):
-        expire(connection=connection, now=now)
+        expire(now=now, connection=connection)
         tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
-        if tonight.exclude(state=S.INCOMPLETE).exists() or tonight.count() >= NIGHTLY_TRIES:
+        tried = tonight.exclude(taken_at=None).count()
+        if tonight.exclude(state=S.INCOMPLETE).exists() or tried >= NIGHTLY_TRIES:
             continue
         slot = f"{now:%Y-%m-%d} {tonight.count() + 1}"
         scan, new = begin(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
@@ -396,7 +432,9 @@ def nightly(*, now: datetime) -> int:
 def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
     """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
     scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=S.RUNNING, taken_at=None).first()
-    if scan is None or Scan.objects.filter(pk=scan_id, taken_at=None).update(taken_at=database_now()) != 1:
+    now = database_now()
+    waits = Scan.objects.filter(pk=scan_id, state=S.RUNNING, taken_at=None)
+    if scan is None or waits.update(taken_at=now, lease_until=now + LEASE) != 1:
         return
     try:
         walk(scan, connect(scan.connection))

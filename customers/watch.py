@@ -257,11 +257,11 @@ def _settling(now: datetime) -> Work:
 def _walks(now: datetime) -> Work:
     """Walks through a provider's list: asked for and not taken up yet, or running."""
     walks = Scan.objects.filter(state=Scan.State.RUNNING)
-    due = walks.filter(taken_at=None, lease_until__gte=now).exclude(kind=Scan.Kind.UNKNOWN).order_by("started_at")
+    due = walks.filter(taken_at=None).exclude(kind=Scan.Kind.UNKNOWN).order_by("started_at")
     held = walks.exclude(taken_at=None, kind__in=(Scan.Kind.NIGHTLY, Scan.Kind.ASKED))
     return Work(
         _("Walks through a provider's list"), due.count(), due.values_list("started_at", flat=True).first(),
-        held.filter(lease_until__gte=now).count(), walks.filter(lease_until__lt=now).count(), "customers:drift",
+        held.filter(lease_until__gte=now).count(), held.filter(lease_until__lt=now).count(), "customers:drift",
     )  # fmt: skip
 
 

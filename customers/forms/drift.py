@@ -29,6 +29,10 @@ class DriftForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.choices = choices_of(drift)
         self.fields["choice"].choices = [(each, each) for each in self.choices]  # type: ignore[attr-defined]
+        self.fields["choice"].error_messages["invalid_choice"] = (
+            _("An account is deleted on its own page. Request the delete there.") if drift.wants_delete
+            else _("This can't be done any more. Review the values, then choose again.")
+        )  # fmt: skip
         self.fields["until_on"].initial = today + timedelta(days=7)
 
     def clean(self) -> dict[str, Any]:

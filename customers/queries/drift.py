@@ -101,15 +101,17 @@ def value_text(drift: Drift, value: Any) -> str:
         case Field.CAP:
             return ngettext("%(n)s e-mail a month", "%(n)s e-mails a month", int(value)) % {"n": number_text(value)}
         case Field.EXISTENCE:
-            return {"there": _("There"), "missing": _("Missing in its list"), "gone": _("Gone from its list")}[value]
+            words = {"there": _("There"), "deleted": _("Deleted")}
+            return (words | {"missing": _("Missing in its list"), "gone": _("Gone from its list")})[value]
         case _:
             return str(value)
 
 
 def latest_scans() -> list[Scan]:
-    """The newest complete walk of each connection, and a running one before it."""
-    newest = Scan.objects.filter(state=Scan.State.COMPLETE).values("connection").annotate(last=Max("pk")).values("last")
-    wanted = Q(pk__in=newest) | Q(state=Scan.State.RUNNING)
+    """The newest complete walk of each connection, and the newest of all where that is another: one that runs, or one
+    that says why it came to no end."""
+    newest = Scan.objects.order_by().values("connection").annotate(last=Max("pk")).values("last")
+    wanted = Q(pk__in=newest) | Q(pk__in=newest.filter(state=Scan.State.COMPLETE))
     return list(Scan.objects.filter(wanted).select_related("connection").order_by("connection__name", "state"))
 
 

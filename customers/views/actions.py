@@ -37,6 +37,7 @@ from customers.views.common import (
 )
 from portal.access.reauth import reauthenticated
 from portal.audit.queries import last_change
+from portal.clock import database_now
 from portal.edits import EditConflict, status_of
 from portal.middleware import CONTENT_SECURITY_POLICY
 from portal.providers import AccountState, ProviderError
@@ -281,7 +282,7 @@ def account_refresh(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         messages.warning(request, _("The account does not exist at %(provider)s yet.") % provider)
         return go_to(request, "customers:account", account.public_id)
     try:
-        observations.read_account(account=account, now=timezone.now())
+        observations.read_account(account=account, now=database_now())
     except (ProviderError, CannotOpen) as error:
         text = _("%(provider)s could not be read: %(why)s What you see is the last reading.")
         messages.error(request, text % (provider | {"why": error}))

@@ -60,21 +60,28 @@ def drift_scan(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def drift_act(request: HttpRequest, public_id: uuid.UUID, field: str) -> HttpResponse:
-    """Push ours, accept theirs, or look away for a while. What is decided on is looked at once more first."""
+    """Push ours, accept theirs, or look away for a while, where the values are still those the form showed."""
     account, now = account_or_404(public_id), timezone.now()
     found = drift.drift_of(account, field, today=now.date())
     if found is None:
         messages.info(request, _("There is no difference any more."))
         return go_to(request, "customers:drift")
-    form = DriftForm(found, request.POST or None, today=now.date(), initial={"client_token": new_token()})
-    if request.method == "POST" and form.is_valid():
+    form, seen = DriftForm(found, request.POST or None, today=now.date(), initial={"client_token": new_token()}), None
+    if request.method == "POST":
+        ready = form.is_valid()
         try:
-            _act(request, found, form.cleaned_data)
+            drift.check_seen(found, request.POST.get("seen", ""))
+            if ready:
+                _act(request, found, form.cleaned_data)
+                return go_to(request, "customers:drift")
         except UnableToAsk as refusal:
             add_refusal(form, refusal)
-        else:
-            return go_to(request, "customers:drift")
-    context = {"form": form, "drift": found, "account": found.account, "here": request.get_full_path()}
+            seen = getattr(refusal, "seen", None)
+            found = drift.drift_of(account, field, today=now.date()) or found
+    context = {
+        "form": form, "drift": found, "account": found.account, "here": request.get_full_path(),
+        "seen": seen, "sealed": drift.seal_seen(found),
+    }  # fmt: skip
     template = "customers/drift/_act.html" if is_fragment(request) else "customers/drift/act.html"
     return render(request, template, context, status=422 if request.method == "POST" else 200)
 
@@ -113,7 +120,7 @@ def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         try:
             account = adopting.adopt(
                 actor=person(request), sighting=sighting, customer=form.cleaned_data["customer"],
-                provider=client_for(sighting.connection, interactive=True), now=timezone.now(),
+                provider=client_for(sighting.connection, interactive=True), now=database_now(),
                 reason=form.cleaned_data["reason"], request=request,
             )  # fmt: skip
         except (UnableToAsk, CannotOpen) as refusal:

@@ -26,6 +26,7 @@ from customers.states import OperationKind
 from customers.views.accounts import account_head, running_card
 from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
 from portal.access.reauth import reauthenticated
+from portal.clock import database_now
 from portal.providers import NewKey, ProviderError
 from portal.vault import CannotOpen
 
@@ -37,7 +38,7 @@ FRESH = timedelta(seconds=15)
 @require_GET
 def key_list(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The stored list at once; the page then asks for `?live=1`, which reads at the provider first."""
-    now = timezone.now()
+    now = database_now()
     account = account_or_404(public_id)
     problem, due = _why_unread(account), False
     if not problem and _may_be_read(account) and not queries.is_fresh(account, since=now - FRESH):

@@ -33,6 +33,7 @@ from customers.views.common import (
     say_repeated,
 )
 from portal.asked import moment_or_none, uuid_or_none
+from portal.clock import database_now
 from portal.providers import Offering, ProviderError
 from portal.vault import CannotOpen
 
@@ -215,7 +216,7 @@ def _context(account: Account, form: OfferingsForm, change: ChangeForm) -> dict[
 
 def _read(account: Account) -> Reading:
     """The list at the provider now; when it cannot be read, the last one we have and why."""
-    now, started = timezone.now(), time.monotonic()
+    now, started = database_now(), time.monotonic()
     kept = account.offerings if account.offerings is not None else account.desired_offerings
     if account.connection.paused:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
@@ -225,9 +226,10 @@ def _read(account: Account) -> Reading:
     except (ProviderError, CannotOpen) as error:
         return Reading(as_offerings(kept), account.offerings_read_at, str(error))
     observations.observe_offerings(account_id=account.pk, offerings=found, now=now)
+    account.refresh_from_db(fields=["offerings", "offerings_read_at"])  # what was read later than this stays
     quick = time.monotonic() - started < QUICK_SECONDS
     problem = catalogue.refresh_when_old(connection=account.connection, now=now) if quick else ""
-    return Reading(found, now, catalogue_problem=problem)
+    return Reading(as_offerings(account.offerings or []), account.offerings_read_at, catalogue_problem=problem)
 
 
 def _start(account: Account, reading: Reading) -> dict[str, Any]:

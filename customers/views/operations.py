@@ -104,6 +104,9 @@ def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def operation_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """A person says what happened, or what is to happen. What was typed comes back when it is refused."""
     operation = _operation_or_404(public_id)
+    deletes = operation.kind == OperationKind.DELETE and request.POST.get("choice") == "try_again"
+    if deletes and not reauth.recent_sign_in(request, 10):  # as for requesting it
+        return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
     form = DecideForm(operation, request.POST)
     if form.is_valid():
         try:

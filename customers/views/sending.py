@@ -32,6 +32,7 @@ from customers.sending import UnableToLook, check_dns, message_status, read_doma
 from customers.states import OperationState
 from customers.views.accounts import account_head, running_card
 from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
+from portal.clock import database_now
 
 # A page that is opened again within this time shows what was just read.
 FRESH = timedelta(seconds=15)
@@ -42,7 +43,7 @@ FOLLOWED = timedelta(minutes=1)
 @require_GET
 def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The stored domains at once; the page then asks for `?live=1`, which reads at the provider first."""
-    now = timezone.now()
+    now = database_now()
     account = account_or_404(public_id)
     lack, due, problem = queries.lack_of(account), False, ""
     read_at = queries.read_at(account)
@@ -106,7 +107,7 @@ def domain_check(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpR
     _line_or_404(account, name)
     problem = ""
     try:
-        check_dns(actor=person(request), account=account, name=name, now=timezone.now(), request=request)
+        check_dns(actor=person(request), account=account, name=name, now=database_now(), request=request)
     except UnableToLook as why:
         problem = str(why)
     if not is_fragment(request):

@@ -34,6 +34,7 @@ from customers.views.common import (
     say_repeated,
 )
 from portal.asked import moment_or_none, uuid_or_none
+from portal.clock import database_now
 from portal.providers import AccountSettings, ProviderError
 from portal.vault import CannotOpen
 
@@ -197,7 +198,7 @@ def _why_not(account: Account) -> str:
 
 def _read(account: Account) -> Reading:
     """The settings at the provider now; when they cannot be read, the last ones we have and why."""
-    now = timezone.now()
+    now = database_now()
     kept = AccountSettings(**(account.settings if account.settings is not None else account.desired_settings))
     if account.state == AccountState.DELETED:
         return Reading(kept, account.settings_read_at)
@@ -209,7 +210,7 @@ def _read(account: Account) -> Reading:
     except (ProviderError, CannotOpen) as error:
         return Reading(kept, account.settings_read_at, str(error))
     account.refresh_from_db()
-    return Reading(AccountSettings(**(account.settings or {})), now)
+    return Reading(AccountSettings(**(account.settings or {})), account.settings_read_at)
 
 
 def _start(account: Account, reading: Reading) -> dict[str, Any]:

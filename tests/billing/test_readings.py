@@ -69,7 +69,7 @@ def test_a_late_reading_does_not_move_what_was_read_after_it() -> None:
 
 
 def test_a_reading_of_the_cycle_before_leaves_the_present_one() -> None:
-    account = AccountFactory()
+    account = AccountFactory(usage_read_at=None)
     keep(account, usage(500, start=date(2026, 10, 1), end=date(2026, 10, 31)), T - timedelta(days=20))
     keep(account, usage(10))
     keep(account, usage(510, start=date(2026, 10, 1), end=date(2026, 10, 31)), T + timedelta(hours=1))

@@ -13,12 +13,13 @@ from django.utils import timezone
 
 from customers import drift, observations, reconcile
 from customers.drift import Field
-from customers.models import Account, Scan, Sighting
+from customers.models import Account, Customer, DriftIgnore, Operation, Scan, Sighting
 from customers.operations import StaleVersion, UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
-from tests.customers.conftest import ADDON, PACKAGE, Desk
-from tests.customers.pages import hidden, text_of
+from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.customers.pages import fields, text_of
+from tests.support.factories import OperationFactory
 from tests.support.people import sign_in
 
 TODAY = timezone.now().date()
@@ -157,6 +158,157 @@ class TestWaysOut:
             drift.ignore(actor=desk.person, drift=found, until_on=TODAY, reason="x", now=timezone.now())
 
 
+class TestDeletes:
+    """A delete has one door: the account's page, with the password and, where there is one, a second person."""
+
+    @pytest.fixture
+    def staff(self, client: Client, desk: Desk) -> Client:
+        return sign_in(client, desk.person)
+
+    @pytest.fixture
+    def wanted_deleted(self, account: Account) -> drift.Drift:
+        Account.objects.filter(pk=account.pk).update(desired_state="deleted")
+        return only(account, Field.STATE)
+
+    def test_it_is_not_pushed_from_here(self, desk: Desk, wanted_deleted: drift.Drift) -> None:
+        assert not wanted_deleted.can_push
+        with pytest.raises(UnableToAsk, match="deleted on its own page"):
+            push(desk, wanted_deleted)
+        assert not Operation.objects.filter(kind="delete").exists()
+
+    def test_the_page_leads_to_the_door(self, desk: Desk, wanted_deleted: drift.Drift, client: Client) -> None:
+        staff, account = sign_in(client, desk.person), wanted_deleted.account
+        door = reverse("customers:account-delete", args=[account.public_id])
+        assert door in staff.get(reverse("customers:drift")).content.decode()
+        act = reverse("customers:drift-act", args=[account.public_id, "state"])
+        question = staff.get(act)
+        assert door in question.content.decode()
+        assert 'value="push"' not in question.content.decode()
+        refused = staff.post(act, {"choice": "push", "reason": "Off with it", **fields(question)})
+        assert refused.status_code == 422
+        assert "deleted on its own page" in text_of(refused)
+        assert not Operation.objects.filter(kind="delete").exists()
+
+
+    def test_putting_one_back_asks_for_the_password(
+        self, account: Account, staff: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        delete = OperationFactory(kind="delete", account=account, state="needs_attention")
+        decide = reverse("customers:operation-decide", args=[delete.public_id])
+        monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: False)
+        answer = staff.post(decide, {"choice": "try_again", "reason": "It is down again"})
+        assert "reauthenticate" in answer.headers["Location"]
+        delete.refresh_from_db()
+        assert delete.state == "needs_attention"
+        monkeypatch.undo()
+        staff.post(decide, {"choice": "try_again", "reason": "It is down again"})
+        delete.refresh_from_db()
+        assert delete.state == "queued"
+
+
+class TestDeletedAndListedAgain:
+    """A provider's list that names an account long after its delete shows as drift; a person says what it means."""
+
+    @pytest.fixture
+    def deleted(self, desk: Desk, account: Account) -> Account:
+        walk(desk)
+        Account.objects.filter(pk=account.pk).update(
+            state="deleted", desired_state="deleted", state_read_at=timezone.now()
+        )
+        return Account.objects.select_related("connection", "customer").get(pk=account.pk)
+
+    def test_not_by_a_list_that_was_asked_for_before_or_soon_after(self, desk: Desk, deleted: Account) -> None:
+        walk(desk, after=timedelta(minutes=10))
+        assert not drift.drifting(Account.objects.all()).exists()
+
+    def test_a_later_list_shows_it_and_changes_nothing(self, desk: Desk, deleted: Account) -> None:
+        walk(desk, after=timedelta(minutes=20))
+        found = only(deleted, Field.EXISTENCE)
+        assert (found.wanted, found.found, found.can_push, found.can_accept) == ("deleted", "there", False, True)
+        deleted.refresh_from_db()
+        assert deleted.state == "deleted"
+
+    def test_a_reading_leaves_it_deleted(self, desk: Desk, deleted: Account) -> None:
+        assert read(desk, deleted).state == "deleted"
+
+    def test_a_person_says_that_it_exists(self, desk: Desk, deleted: Account, client: Client) -> None:
+        walk(desk, after=timedelta(minutes=20))
+        act = reverse("customers:drift-act", args=[deleted.public_id, "existence"])
+        staff = sign_in(client, desk.person)
+        question = staff.get(act)
+        assert "counts as existing again" in text_of(question)
+        done = staff.post(act, {"choice": "accept", "reason": "The delete did not hold", **fields(question)})
+        assert done.status_code == 303
+        assert list(observations.accounts_to_read(now=timezone.now())) == [deleted]
+        back = read(desk, deleted)
+        assert (back.state, back.desired_state) == ("active", "active")
+        assert not drift.drifting(Account.objects.all()).exists()
+
+    def test_not_for_an_archived_customer(self, desk: Desk, deleted: Account) -> None:
+        walk(desk, after=timedelta(minutes=20))
+        found = only(deleted, Field.EXISTENCE)
+        Customer.objects.update(archived_at=timezone.now())
+        with pytest.raises(UnableToAsk, match="archived"):
+            drift.accept(actor=desk.person, drift=found, reason="It is there", now=timezone.now())
+
+
+class TestWhatThePersonSaw:
+    """A decision is about the values of the form, not about what came in since."""
+
+    @pytest.fixture
+    def staff(self, client: Client, desk: Desk) -> Client:
+        return sign_in(client, desk.person)
+
+    @pytest.mark.parametrize("choice", ["accept", "push", "ignore"])
+    def test_another_value_since_is_refused_and_both_are_shown(
+        self, desk: Desk, account: Account, staff: Client, choice: str
+    ) -> None:
+        in_console(desk, account, offerings=[{"name": PACKAGE.name, "type": "package", "quantity": 1}])
+        act = reverse("customers:drift-act", args=[account.public_id, "offerings"])
+        question = staff.get(act)
+        in_console(desk, account, offerings=[{"name": BIGGER.name, "type": "package", "quantity": 1}])
+        sent = {"choice": choice, "reason": "As the page says", "until_on": TODAY + timedelta(days=3)}
+        refused = staff.post(act, sent | fields(question))
+        shown = text_of(refused)
+        assert refused.status_code == 422
+        assert "changed after you opened this form" in shown
+        assert "As the page says" in refused.content.decode()
+        assert shown.index(BIGGER.name) < shown.index("What you saw before") < shown.rindex(PACKAGE.name)
+        account.refresh_from_db()
+        assert [row["name"] for row in account.desired_offerings] == [PACKAGE.name, ADDON.name]
+        assert not Operation.objects.filter(kind="offerings").exists()
+        assert not DriftIgnore.objects.exists()
+        again = staff.post(act, sent | fields(refused))
+        assert again.status_code == 303
+
+    def test_another_expected_value_since_is_refused(self, desk: Desk, account: Account, staff: Client) -> None:
+        in_console(desk, account, state="banned")
+        Account.objects.filter(pk=account.pk).update(desired_state="stopped_by_us")
+        act = reverse("customers:drift-act", args=[account.public_id, "state"])
+        question = staff.get(act)
+        Account.objects.filter(pk=account.pk).update(desired_state="active")
+        sent = {"choice": "ignore", "reason": "Known", "until_on": TODAY + timedelta(days=3), **fields(question)}
+        assert staff.post(act, sent).status_code == 422
+        assert not DriftIgnore.objects.exists()
+
+    @pytest.mark.parametrize("seen", ["", "made up", "W10:of:anotherform"])
+    def test_a_form_that_does_not_say_what_was_seen(
+        self, desk: Desk, account: Account, staff: Client, seen: str
+    ) -> None:
+        in_console(desk, account, state="deactivated")
+        act = reverse("customers:drift-act", args=[account.public_id, "state"])
+        sent = {"choice": "accept", "reason": "x", **fields(staff.get(act)), "seen": seen}
+        refused = staff.post(act, sent)
+        assert refused.status_code == 422
+        assert "This form is incomplete" in text_of(refused)
+
+    def test_a_state_is_pushed_only_at_the_version_that_was_seen(self, desk: Desk, account: Account) -> None:
+        found = only(in_console(desk, account, state="deactivated"), Field.STATE)
+        Account.objects.filter(pk=account.pk).update(desired_state="stopped_by_us", version=9)
+        with pytest.raises(StaleVersion):
+            push(desk, found)
+
+
 class TestPages:
     @pytest.fixture
     def staff(self, client: Client, desk: Desk) -> Client:
@@ -168,7 +320,7 @@ class TestPages:
         assert "Suspended by us" in board(staff)
         act = reverse("customers:drift-act", args=[account.public_id, "state"])
         question = staff.get(act)
-        asked = {"choice": "accept", "reason": "", "client_token": hidden(question, "client_token")}
+        asked = {"choice": "accept", "reason": "", **fields(question)}
         refused = staff.post(act, asked)
         assert refused.status_code == 422
         assert "Say why" in text_of(refused)
@@ -210,7 +362,7 @@ class TestPages:
         desk.sandbox.admin.add_account(email="stranger@globex.example")
         assert staff.post(reverse("customers:drift-scan")).status_code == 303
         scan = Scan.objects.get()
-        assert "the list is being read" in board(staff)
+        assert "the scan waits for a worker" in board(staff)
         reconcile.walk_now(scan.pk, connect=desk.connect)
         reconcile.walk_now(scan.pk, connect=desk.connect)
         scan.refresh_from_db()
@@ -239,7 +391,7 @@ def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
     assert reconcile.nightly(now=two.replace(hour=1)) == 0
     assert reconcile.nightly(now=two) == 1
     assert reconcile.nightly(now=two) == 0
-    later = two + reconcile.LEASE + timedelta(minutes=1)
+    later = two + reconcile.WAITS_FOR_A_WORKER + timedelta(minutes=1)
     assert reconcile.nightly(now=later) == 1  # the first was never taken up
     scan = Scan.objects.get(state="running")
     reconcile.walk(scan, desk.connect(desk.connection), clock=lambda: later)

@@ -96,7 +96,7 @@ def test_a_list_that_lacks_much_at_once_is_not_believed(desk: Desk) -> None:
 
 def test_one_walk_at_a_time_and_a_dead_one_is_closed(desk: Desk) -> None:
     now = timezone.now()
-    first, _ = reconcile.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="a", now=now)
+    first, _ = reconcile.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="a", now=now, taken=True)
     second, begun = reconcile.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="b", now=now)
     assert (second, begun) == (first, False)
     later: datetime = now + reconcile.LEASE + timedelta(seconds=1)

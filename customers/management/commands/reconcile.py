@@ -41,11 +41,12 @@ class Command(BaseCommand):
             self.stderr.write(f"{connection.name}: {refusal}")
             return False
         # Taken from the start: no worker is poked, and none that hears of it starts a second walk.
-        scan, begun = reconcile.begin(connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now)
+        scan, begun = reconcile.begin(
+            connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, taken=True
+        )
         if not begun:
             self.stderr.write(f"{connection.name}: a worker is reading this list now. Look at the drift board.")
             return False
-        Scan.objects.filter(pk=scan.pk).update(taken_at=now)
         reconcile.walk(scan, provider)
         scan.refresh_from_db()
         if scan.state != Scan.State.COMPLETE:

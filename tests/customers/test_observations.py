@@ -1,0 +1,123 @@
+"""What is stored of an answer that came late: nothing that was read, made or concluded after it was asked."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from customers import observations
+from customers.models import Account, AccountKey, SendingDomain
+from portal.providers import AccountSettings, AccountState, ApiKey, Details, Domain, Offering, StateReading
+from tests.support.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db
+T = datetime(2026, 3, 10, 12, tzinfo=UTC)
+EARLIER, LATER = T - timedelta(seconds=4), T + timedelta(seconds=4)
+BANNED = StateReading(AccountState.BANNED, "banned")
+SETTINGS = AccountSettings("Northwind Oy", "northwind.example", 250_000)
+
+
+@pytest.fixture
+def account() -> Account:
+    return AccountFactory(
+        state="stopped_by_us", state_raw="deactivated", state_read_at=T, offerings_read_at=T, settings_read_at=T,
+        settings={"name": "Newer"}, usage_read_at=T,
+    )  # fmt: skip
+
+
+def key(label: str, key_id: str = "k1") -> ApiKey:
+    return ApiKey(id=key_id, label=label)
+
+
+def domain(valid: bool) -> Domain:
+    return Domain(name="mail.northwind.example", valid=valid)
+
+
+@pytest.mark.parametrize(("at", "state"), [(EARLIER, "stopped_by_us"), (T, "banned"), (LATER, "banned")])
+def test_a_state(account: Account, at: datetime, state: str) -> None:
+    observations.observe_state(account_id=account.pk, reading=BANNED, now=at)
+    account.refresh_from_db()
+    assert (account.state, account.state_read_at) == (state, max(at, T))
+    assert (account.changed_what == "State read: banned") == (state == "banned")
+
+
+@pytest.mark.parametrize("at", [EARLIER, LATER])
+def test_that_it_is_not_there(account: Account, at: datetime) -> None:
+    observations.observe_gone(account_id=account.pk, now=at)
+    account.refresh_from_db()
+    assert (account.state == "unknown") == (at == LATER)
+
+
+@pytest.mark.parametrize("at", [EARLIER, LATER])
+def test_settings_and_offerings(account: Account, at: datetime) -> None:
+    details = Details(settings=SETTINGS, state=BANNED, domains=3, members=2)
+    observations.observe_details(account_id=account.pk, details=details, now=at)
+    observations.observe_offerings(account_id=account.pk, offerings=[Offering("other", "package", 1)], now=at)
+    account.refresh_from_db()
+    new = at == LATER
+    assert (account.settings["name"] == "Northwind Oy", account.domain_count == 3) == (new, new)
+    assert (account.package == "other", account.offerings_read_at) == (new, max(at, T))
+
+
+@pytest.mark.parametrize("at", [EARLIER, LATER])
+def test_usage_also_of_a_deleted_account(account: Account, at: datetime) -> None:
+    Account.objects.update(state="deleted")
+    day = date(2026, 3, 1)
+    observations.observe_usage(
+        account_id=account.pk, used=7, allowed=9, overage=0, start_on=day, end_on=day, now=at
+    )  # fmt: skip
+    observations.usage_missing(account_id=account.pk, now=EARLIER)
+    account.refresh_from_db()
+    assert (account.usage_used == 7, account.usage_missing_since) == (at == LATER, None)
+
+
+def test_nothing_brings_a_deleted_account_back(account: Account) -> None:
+    Account.objects.update(state="deleted", state_read_at=T)
+    before = Account.objects.values().get()
+    details = Details(settings=SETTINGS, state=BANNED)
+    observations.observe_details(account_id=account.pk, details=details, now=LATER)
+    observations.observe_gone(account_id=account.pk, now=LATER)
+    observations.observe_offerings(account_id=account.pk, offerings=[], now=LATER)
+    observations.observe_keys(account_id=account.pk, keys=[key("web")], now=LATER)
+    observations.observe_domains(account_id=account.pk, domains=[domain(True)], now=LATER)
+    assert Account.objects.values().get() == before
+    assert not AccountKey.objects.exists()
+    assert not SendingDomain.objects.exists()
+
+
+def test_no_reading_makes_an_account_deleted(account: Account) -> None:
+    observations.observe_state(account_id=account.pk, reading=StateReading(AccountState.DELETED, "deleted"), now=LATER)
+    account.refresh_from_db()
+    assert (account.state, account.state_raw) == ("unknown", "deleted")
+
+
+class TestKeys:
+    def stored(self) -> dict[str, tuple[str, bool]]:
+        return {each.key_id: (each.label, each.gone_at is not None) for each in AccountKey.objects.all()}
+
+    def test_a_change_since_stays(self, account: Account) -> None:
+        observations.observe_key(account_id=account.pk, key=key("new"), now=T)
+        observations.observe_keys(account_id=account.pk, keys=[key("old")], now=EARLIER)
+        assert self.stored() == {"k1": ("new", False)}
+
+    def test_a_newer_list_stays_whole(self, account: Account) -> None:
+        observations.observe_keys(account_id=account.pk, keys=[key("web")], now=T)
+        observations.observe_keys(account_id=account.pk, keys=[key("was"), key("deleted since", "k2")], now=EARLIER)
+        assert self.stored() == {"k1": ("web", False)}
+        account.refresh_from_db(fields=["keys_read_at"])
+        assert account.keys_read_at == T
+
+    def test_one_that_was_deleted_since_stays_so(self, account: Account) -> None:
+        observations.observe_key(account_id=account.pk, key=key("web"), now=EARLIER)
+        observations.observe_key_gone(account_id=account.pk, key_id="k1", now=T)
+        observations.observe_keys(account_id=account.pk, keys=[key("web")], now=EARLIER)
+        assert self.stored() == {"k1": ("web", True)}
+
+
+def test_a_domain_that_was_checked_since_stays(account: Account) -> None:
+    observations.observe_domain(account_id=account.pk, domain=domain(True), now=T)
+    observations.observe_domains(account_id=account.pk, domains=[domain(False)], now=EARLIER)
+    assert SendingDomain.objects.get().valid
+    observations.observe_domains(account_id=account.pk, domains=[domain(False)], now=LATER)
+    assert not SendingDomain.objects.get().valid
