@@ -69,5 +69,5 @@ sdk-check: $(STAMP) ## an official SDK of a provider against the sandbox; needs 
 	@exec $(PY) -m tests.sdk.check
 
 clean: ## caches and test leftovers; never the data in var/
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov test-results .coverage .coverage.*
+	rm -rf .pytest_cache .test-databases .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov test-results .coverage .coverage.*
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

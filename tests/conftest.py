@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection as database
 
-from tests.support import postgres, redis
+from tests.support import postgres, redis, template
 from tests.support.skips import require, skip_or_fail
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.append_only", "tests.support.updates"]
@@ -34,6 +35,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in MARKED_BY_FOLDER:
             item.add_marker(MARKED_BY_FOLDER[folder])
+    # What takes long begins first, so that no worker waits for another one at the end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_modify_db_settings: None) -> bool:
+    """Begin with a copy of a migrated database (on PostgreSQL the server copies it)."""
+    if database.vendor != "sqlite":
+        return False
+    template.copy_to(Path(database.settings_dict["TEST"]["NAME"]))
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.support import faketime
+from tests.support import faketime, template
 from tests.support.postgres import Postgres
 
 KEYS = {
@@ -52,6 +52,7 @@ def _start_postgres() -> None:
     server.start()
     atexit.register(server.remove)
     os.environ["DATABASE_URL"] = server.url
+    template.prepare(server)
 
 
 def _remove(folder: str, owner: int) -> None:

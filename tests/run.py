@@ -23,9 +23,10 @@ from tests.support import faketime, postgres
 
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 NOTHING_SELECTED = 5  # pytest's exit code
-# Rooms without a table, and one that starts whole installations on databases of its own choice: a second run on
-# another database would say the same again.
-NO_TABLES = tuple(f"--ignore=tests/{room}" for room in ("providers", "sandbox", "ui", "journeys"))
+# Rooms without a table, or with databases of their own choice: a second run on another database would say the same again.
+ONCE = tuple(f"--ignore=tests/{room}" for room in ("providers", "sandbox", "ui", "journeys", "house", "chaos"))
+# Pages and forms are tried on one database too, the one that customers run (`make test-fast` has them on SQLite).
+PAGES = tuple(f"--ignore-glob=tests/*/test_*{what}.py" for what in ("pages", "forms"))
 # No browser, no server or worker that needs real time, nothing that takes more than a few seconds.
 QUICK = "not browser and not redis and not postgres and not processes and not slow"
 # Leap day, and the last day of a month with 31 days and of a year; both are later than any date that a test sets.
@@ -60,7 +61,7 @@ class Run:
 
 
 def _all() -> list[Run]:
-    return [Run("sqlite", ("-m", "not proof")), _on_postgres("postgres", "-m", "not browser", *NO_TABLES)]
+    return [Run("sqlite", ("-m", "not proof", *PAGES)), _on_postgres("postgres", "-m", "not browser", *ONCE)]
 
 
 def _on_postgres(name: str, *options: str, rounds: int = 0) -> Run:

@@ -241,8 +241,7 @@ def _round(**facts: object) -> Counter[str]:
 @pytest.mark.xdist_group("journeys")
 def test_a_submit_answers_within_two_seconds_while_redis_is_frozen(tmp_path: Path, own_redis: Redis) -> None:
     with installation(tmp_path / "data", REDIS_URL=own_redis.url) as portal:
-        portal.manage("migrate", "-v", "0")
-        portal.manage("createcachetable", "-v", "0")
+        portal.prepare()
         account = f"/accounts/{portal.python(PERSON + ACCOUNT)}"
         visitor = Visitor(portal.start_web())
         visitor.post("/sign-in/", login="ada@example.com", password=PASSWORD)

@@ -7,6 +7,7 @@ process is ended by its own pid.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import signal
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from portal.queues import NAMES
+from tests.support import template
 from tests.support.sandbox import ADMIN_KEY, AHASEND_ACCOUNT, AHASEND_KEY, EU_KEY, KEY, SandboxProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +72,7 @@ class Installation:
             **more,
         }
         self._running: list[subprocess.Popen[bytes]] = []
+        self._inside: subprocess.Popen[str] | None = None
 
     def manage(self, *argv: str, **more: str) -> str:
         """Run a management command to its end and return what it printed."""
@@ -79,9 +82,23 @@ class Installation:
         assert done.returncode == 0, f"{argv}: {done.stderr.decode()[-3000:]}"
         return done.stdout.decode()
 
-    def python(self, code: str, **more: str) -> str:
-        """Run a few lines inside the installation, as a look into its database."""
-        return self.manage("shell", "--no-imports", "-v", "0", "-c", code, **more).strip()
+    def prepare(self) -> None:
+        """Make the database as `migrate` and `createcachetable` do."""
+        template.copy_to(self.folder / "portal.sqlite3")
+
+    def python(self, code: str) -> str:
+        """Run a few lines inside the installation, as a look into its database, and return what they print."""
+        if self._inside is None:
+            self._inside = subprocess.Popen(
+                [sys.executable, "-m", "tests.journeys.inside"], cwd=ROOT, env=self.env, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True, start_new_session=True,
+            )  # fmt: skip
+        assert self._inside.stdin
+        assert self._inside.stdout
+        print(json.dumps(code), file=self._inside.stdin, flush=True)
+        said, error = json.loads(self._inside.stdout.readline())
+        assert not error, error
+        return str(said).strip()
 
     def spawn(self, name: str, *argv: str, **more: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.out").open("ab")
@@ -124,6 +141,10 @@ class Installation:
             self._running.remove(process)
 
     def end_all(self) -> None:
+        if self._inside is not None:
+            assert self._inside.stdin
+            self._inside.stdin.close()
+            self._inside.wait(20)
         for process in list(self._running):
             self.end(process)
 

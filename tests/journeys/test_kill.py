@@ -46,8 +46,7 @@ PERFORM = "from customers import poke, provisioning; provisioning.perform(1); po
 @pytest.fixture
 def portal(tmp_path: Path) -> Iterator[Installation]:
     with installation(tmp_path / "data") as one:
-        one.manage("migrate", "-v", "0")
-        one.manage("createcachetable", "-v", "0")
+        one.prepare()
         one.manage("connect", "sendgrid", "--name", "SendGrid", "--base-url", one.sandbox.base_url, PORTAL_API_KEY=KEY)
         yield one
 

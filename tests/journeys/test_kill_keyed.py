@@ -56,8 +56,7 @@ print(json.dumps({"operations": rows, "held": held, "keys": list(AccountKey.obje
 @pytest.fixture
 def portal(tmp_path: Path) -> Iterator[Installation]:
     with installation(tmp_path / "data", LOG_LEVEL="DEBUG") as one:
-        one.manage("migrate", "-v", "0")
-        one.manage("createcachetable", "-v", "0")
+        one.prepare()
         one.manage(
             "connect", "ahasend", "--name", "AhaSend", "--base-url", one.sandbox.base_url, "--account-id",
             AHASEND_ACCOUNT, PORTAL_API_KEY=AHASEND_KEY,

@@ -25,8 +25,7 @@ LINE = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z (debug|info|warning|error|critical
 @pytest.fixture
 def portal(tmp_path: Path) -> Iterator[Installation]:
     with installation(tmp_path / "data") as one:
-        one.manage("migrate", "-v", "0")
-        one.manage("createcachetable", "-v", "0")
+        one.prepare()
         one.manage("connect", "sendgrid", "--name", "SendGrid", "--base-url", one.sandbox.base_url, PORTAL_API_KEY=KEY)
         yield one
 

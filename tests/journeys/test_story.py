@@ -28,8 +28,7 @@ LOST, LOST_EMAIL = "Larkspur Events", "it@larkspurevents.example"
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     folder: Path = tmp_path_factory.mktemp("journey") / "data"
     with installation(folder, SECOND_PERSON="1") as one:
-        one.manage("migrate", "-v", "0")
-        one.manage("createcachetable", "-v", "0")
+        one.prepare()
         one.python(FIRST_ADMIN)
         one.start_web()
         one.start_worker()

@@ -29,8 +29,7 @@ SECRET = re.compile(r"aha-sk-\w{64}")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     folder: Path = tmp_path_factory.mktemp("sub-accounts") / "data"
     with installation(folder) as one:
-        one.manage("migrate", "-v", "0")
-        one.manage("createcachetable", "-v", "0")
+        one.prepare()
         one.python(FIRST_ADMIN)
         one.start_web()
         one.start_worker()

@@ -35,8 +35,7 @@ def portal(tmp_path: Path) -> Iterator[tuple[Installation, Clock]]:
     clock = Clock(tmp_path / "ahead")
     more = {VARIABLE: str(tmp_path / "ahead"), "DJANGO_SETTINGS_MODULE": "tests.chaos.settings"}
     with installation(tmp_path / "data", **more) as one:
-        one.manage("migrate", "-v", "0")
-        one.manage("createcachetable", "-v", "0")
+        one.prepare()
         one.python(ADMIN)
         yield one, clock
 

@@ -64,7 +64,15 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        return f"postgres://portal@127.0.0.1:{self.port}/postgres"
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        return f"postgres://portal@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def version(self) -> str:
+        """The main version, as in "15"."""
+        return (self.folder / "data" / "PG_VERSION").read_text().strip()
 
     def start(self) -> None:
         fast = [] if self._durable else ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
@@ -97,6 +105,17 @@ class Postgres:
     def remove(self) -> None:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def client(self, program: str, *arguments: str) -> None:
+        """Run psql or pg_dump against the server as its owner of the tables; an error raises."""
+        quiet = ("-q", "-X", "-v", "ON_ERROR_STOP=1") if program == "psql" else ()
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "portal")
+        database = () if "-d" in arguments else ("-d", "postgres")
+        subprocess.run(
+            [str(self._programs / program), *where, *quiet, *database, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
