@@ -23,7 +23,7 @@ from tests.support import faketime, postgres
 
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 NOTHING_SELECTED = 5  # pytest's exit code
-# Rooms without a table, or with databases of their own choice: a second run on another database would say the same again.
+# Rooms without a table, or with databases of their own choice: a run on another database would say the same again.
 ONCE = tuple(f"--ignore=tests/{room}" for room in ("providers", "sandbox", "ui", "journeys", "house", "chaos"))
 # Pages and forms are tried on one database too, the one that customers run (`make test-fast` has them on SQLite).
 PAGES = tuple(f"--ignore-glob=tests/*/test_*{what}.py" for what in ("pages", "forms"))

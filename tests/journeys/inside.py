@@ -31,4 +31,4 @@ def run(code: str) -> list[str]:
 if __name__ == "__main__":
     django.setup()
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)
+        print(json.dumps(run(json.loads(line))), flush=True)  # noqa: T201
