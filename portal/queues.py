@@ -58,6 +58,11 @@ ROUTES = {pattern: {"queue": queue.name} for queue in QUEUES for pattern in queu
 # Seconds after which a message is dropped unread: whatever it points at is found in the database again. Not less,
 # because the clock of the worker's machine decides, and it may be minutes fast.
 EXPIRES = 900.0
+# Messages that may wait in a queue; beyond that the oldest are dropped. What they point at is found in the database
+# again, and a worker that starts after a standstill need not even drop them one by one.
+LONGEST = 200
+# How often the alarms are looked after. By every worker, because a dead one must not take the alarm about itself with it.
+ALARMS_EVERY, ALARMS_ELSEWHERE_EVERY = 30.0, 120.0
 
 
 def beat(task: str, every: float, *, queue: str = "") -> dict[str, Any]:

@@ -237,7 +237,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
 # On every queue, so that whichever still has a worker raises the alarm about the others, and mails it.
 for _name in queues.NAMES:
     for _task in ("customers.check_workers", "notices.deliver"):
-        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queues.beat(_task, 30.0, queue=_name)
+        _every = queues.ALARMS_EVERY if _name == "clock" else queues.ALARMS_ELSEWHERE_EVERY
+        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queues.beat(_task, _every, queue=_name)
 
 # --- People --------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"
