@@ -51,7 +51,9 @@ def connection_of(operation_id: int) -> int | None:
 
 def go_on(connection_id: int, *, now: datetime) -> None:
     """Poke what this connection has room for, now that an operation of it ended."""
-    for operation_id in due_operations(now=now, connection_id=connection_id, of_each=shares.room_of(queues.DEFAULT, connection_id)):
+    for operation_id in due_operations(
+        now=now, connection_id=connection_id, of_each=shares.room_of(queues.DEFAULT, connection_id)
+    ):
         poke("customers.perform", operation_id)
 
 
@@ -59,7 +61,9 @@ def accounts_to_read(*, now: datetime) -> list[int]:
     """The oldest readings of every connection, so that one whose provider is slow keeps back no other."""
     connections = list(Connection.objects.filter(at_work()).values_list("pk", flat=True))
     each = max(1, READS_AT_ONCE // max(1, len(connections)))
-    old = [observations.accounts_to_read(now=now).filter(connection=pk).values_list("pk", flat=True) for pk in connections]
+    old = [
+        observations.accounts_to_read(now=now).filter(connection=pk).values_list("pk", flat=True) for pk in connections
+    ]
     return [account_id for rows in old for account_id in rows[:each]]
 
 

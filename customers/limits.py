@@ -2,7 +2,8 @@
 
 Redis may be slow, frozen or gone: a call waits for it a fraction of a second, then this process counts for itself, at
 the part of the rate that is its own when all count so, and looks for Redis again every few seconds. Without a Redis
-(one machine) the processes count each other in a folder, and each keeps to its part. Nothing here is ever a reason for a page or an operation to fail.
+(one machine) the processes count each other in a folder, and each keeps to its part. Nothing here is ever a reason for
+a page or an operation to fail.
 """
 
 from __future__ import annotations

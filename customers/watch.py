@@ -89,9 +89,10 @@ class WorkerProcess:
     _ended: bool = False
 
     def report(self, *, queues: Iterable[str], now: datetime, processes: int | None = None) -> None:
-        """Write the heartbeat, once in `EVERY` at most. `processes`: how many tasks it does at a time. `now` is by the clock of this machine, and is stored by the
-        database's. The first one replaces what earlier processes of this name left
-        behind; another one that is still alive comes back with its next heartbeat, and is noticed by that."""
+        """Write the heartbeat, once in `EVERY` at most. `processes`: how many tasks it does at a time. `now` is by the
+        clock of this machine, and is stored by the database's. The first one replaces what earlier processes of this
+        name left behind; another one that is still alive comes back with its next heartbeat, and is noticed by that.
+        """
         if self._ended or (self._reported_at and self._reported_at <= now < self._reported_at + EVERY):
             return
         self._reported_at = now  # first, so that a database that is down is not asked every two seconds

@@ -1,5 +1,5 @@
-"""The Celery queues: one row each. Routes, the schedule, the demo's worker, the system page and the alarms are made from
-this table (docs/decisions/celery.md says why these).
+"""The Celery queues: one row each. Routes, the schedule, the demo's worker, the system page and the alarms are made
+from this table (docs/decisions/celery.md says why these).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ EXPIRES = 900.0
 # Messages that may wait in a queue; beyond that the oldest are dropped. What they point at is found in the database
 # again, and a worker that starts after a standstill need not even drop them one by one.
 LONGEST = 200
-# How often the alarms are looked after. By every worker, because a dead one must not take the alarm about itself with it.
+# How often the alarms are looked after: by every worker, because a dead one must not take the alarm about itself along.
 ALARMS_EVERY, ALARMS_ELSEWHERE_EVERY = 30.0, 120.0
 
 

@@ -8,7 +8,6 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-
 # A sign of life means nothing good any more when it is this old.
 SILENT = timedelta(minutes=2)
 

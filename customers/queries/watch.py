@@ -208,7 +208,8 @@ def _skewed(name: str, skew: int) -> str:
 
 
 def _consumers(workers: list[Sign], queues: list[QueueState], used_twice: list[str]) -> list[Alarm]:
-    """Queues without a worker or with old messages, and workers that can't be told apart. Nothing where no worker is alive at all."""
+    """Queues without a worker or with old messages, and workers that can't be told apart. Nothing where no worker is
+    alive at all."""
     if all(each.silent for each in workers):
         return []
     alarms = [

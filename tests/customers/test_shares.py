@@ -12,7 +12,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from customers import dispatcher, shares, tasks
+from customers import asking, dispatcher, operations, shares, tasks
 from customers.models import Account, Heartbeat, Operation
 from customers.states import OperationState
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
@@ -50,9 +50,7 @@ def test_what_the_workers_report_is_shared_and_one_process_where_nothing_is_know
         kind="worker", name="ops@old", queues=[OPS], started_at=timezone.now(), seen_at=timezone.now()
     )
     gone = timezone.now() - timedelta(minutes=3)
-    Heartbeat.objects.create(
-        kind="worker", name="ops@gone", queues=[OPS], processes=90, started_at=gone, seen_at=gone
-    )
+    Heartbeat.objects.create(kind="worker", name="ops@gone", queues=[OPS], processes=90, started_at=gone, seen_at=gone)
     assert shares._total(OPS) == 9
     assert shares.most("sync") == 1
 
@@ -159,3 +157,16 @@ def test_a_killed_process_leaves_no_place_behind() -> None:
 def test_room_is_never_negative() -> None:
     """Workers that ended leave more places taken than there are."""
     assert shares.room(total=2, taken=5, mine=3) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_queue_of_one_connection_sends_no_message_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    poked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(asking, "poke", lambda *said: poked.append(said))
+    one, other, person = ConnectionFactory(), AccountFactory(), UserFactory()
+    for n, account in enumerate([*AccountFactory.create_batch(asking.POKED_AT_ONCE + 5, connection=one), other]):
+        asked = operations.ask_suspend(
+            actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
+        )
+    assert len(poked) == asking.POKED_AT_ONCE + 1
+    assert poked[-1] == (asking.PERFORM, asked.pk), "the other connection's is sent"
