@@ -122,9 +122,10 @@ def they_are_there() -> bool | None:
 def lease_that_ran_out(connection: Connection) -> Operation:
     """Its worker is gone, and nothing was sent."""
     now = timezone.now()
+    account = AccountFactory(connection=connection)
     return OperationFactory(
-        account=AccountFactory(connection=connection), requested_by=UserFactory(), state=S.CLAIMED, fence=1, claims=1,
-        lane="account:of a worker that is gone", lease_until=now, not_before=now,
+        account=account, requested_by=UserFactory(), state=S.CLAIMED, fence=1, claims=1,
+        lane=f"account:{account.pk}", lease_until=now, not_before=now,
     )  # fmt: skip
 
 
