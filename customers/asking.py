@@ -14,7 +14,7 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import duplicates, rights
+from customers import duplicates, engine, rights
 from customers.models import Account, Connection, Customer, Operation, Step
 from customers.models.account import AccountState
 from customers.poke import poke
@@ -24,6 +24,8 @@ from portal.access.models import User
 from portal.access.permissions import allowed
 
 PERFORM = "customers.perform"
+# Beyond so many operations of a connection that wait to begin, a new one sends no message.
+POKED_AT_ONCE = 20
 # What an audit event keeps of an operation's payload.
 TOLD = (
     "offerings", "is_test", "without_reading", "settings", "changes", "key", "key_id", "label", "keep", "domain",
@@ -147,7 +149,10 @@ def queue(
     )
     Step.objects.create(operation=operation, n=1, before="", after=OperationState.QUEUED, at=now, by=actor)
     tell(operation, verb, actor=actor, request=request)
-    poke(PERFORM, operation.pk)
+    # Behind a long queue of the same connection it has to wait in any case: an operation that ends pokes the next one,
+    # and people at other connections do not stand behind its message.
+    if engine.ready(now=now).filter(connection=account.connection_id)[: POKED_AT_ONCE + 1].count() <= POKED_AT_ONCE:
+        poke(PERFORM, operation.pk)
     return operation
 
 

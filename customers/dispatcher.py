@@ -1,4 +1,8 @@
-"""Every few seconds: look at the table and poke whatever is due. Losing every message loses nothing but seconds."""
+"""Every few seconds: look at the table and poke whatever is due. Losing every message loses nothing but seconds.
+
+Of a connection no more is poked than it may have in work at a time (`customers.shares`); an operation that ends pokes
+the next one.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ from datetime import datetime
 from django.db.models import Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from customers import breaker, bulk_run, engine, estate, observations, reconcile, schedules_due, secrets
+from customers import breaker, bulk_run, engine, estate, observations, reconcile, schedules_due, secrets, shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
 from customers.poke import poke
-from customers.states import OperationKind
+from customers.states import OperationKind, OperationState
+from portal import queues
 
 POKES_AT_ONCE = 200
 READS_AT_ONCE = 10
@@ -22,10 +27,10 @@ def dispatch(*, now: datetime) -> int:
     poked."""
     engine.expire_leases(now=now)
     secrets.forget_due(now=now)
-    due = due_operations(now=now)
+    due = due_operations(now=now, of_each=shares.most(queues.DEFAULT))
     for operation_id in due:
         poke("customers.perform", operation_id)
-    for account_id in observations.accounts_to_read(now=now).values_list("pk", flat=True)[:READS_AT_ONCE]:
+    for account_id in accounts_to_read(now=now):
         poke("customers.read_account", account_id)
     for connection_id in breaker.due(now=now):
         poke("customers.try_connection", connection_id)
@@ -41,9 +46,34 @@ def dispatch(*, now: datetime) -> int:
     return len(due)
 
 
-def due_operations(*, now: datetime) -> list[int]:
+def connection_of(operation_id: int) -> int | None:
+    """The connection of an operation that may be waiting for a worker; None where no worker is needed."""
+    waiting = Operation.objects.filter(pk=operation_id, state__in=(OperationState.QUEUED, OperationState.UNKNOWN))
+    return waiting.values_list("connection", flat=True).first()
+
+
+def go_on(connection_id: int, *, now: datetime) -> None:
+    """Poke what this connection has room for, now that an operation of it ended."""
+    for operation_id in due_operations(
+        now=now, connection_id=connection_id, of_each=shares.room_of(queues.DEFAULT, connection_id)
+    ):
+        poke("customers.perform", operation_id)
+
+
+def accounts_to_read(*, now: datetime) -> list[int]:
+    """The oldest readings of every connection, so that one whose provider is slow keeps back no other."""
+    connections = list(Connection.objects.filter(at_work()).values_list("pk", flat=True))
+    each = max(1, READS_AT_ONCE // max(1, len(connections)))
+    old = [
+        observations.accounts_to_read(now=now).filter(connection=pk).values_list("pk", flat=True) for pk in connections
+    ]
+    return [account_id for rows in old for account_id in rows[:each]]
+
+
+def due_operations(*, now: datetime, of_each: int = POKES_AT_ONCE, connection_id: int | None = None) -> list[int]:
     """What a worker can take now: queued and able to be claimed, or unknown and to be looked into. At most
-    `POKES_AT_ONCE`, the connections in turn, so that nothing that has to wait keeps back what could run."""
+    `POKES_AT_ONCE`, the connections in turn, so that nothing that has to wait keeps back what could run, and at most
+    `of_each` of them."""
     one_at_a_time = [each.pk for each in Connection.objects.filter(at_work()) if engine.creates_one_at_a_time(each)]
     queued = engine.ready(now=now)
     if one_at_a_time:
@@ -55,5 +85,8 @@ def due_operations(*, now: datetime) -> list[int]:
     due = Operation.objects.filter(
         Q(pk__in=queued.order_by().values("pk")) | Q(pk__in=engine.to_verify(now=now).order_by().values("pk"))
     )
+    if connection_id is not None:
+        return list(due.filter(connection=connection_id).order_by("pk").values_list("pk", flat=True)[:of_each])
     turn = Window(RowNumber(), partition_by="connection", order_by="pk")
-    return list(due.annotate(turn=turn).order_by("turn", "pk").values_list("pk", flat=True)[:POKES_AT_ONCE])
+    in_turn = due.annotate(turn=turn).filter(turn__lte=of_each).order_by("turn", "pk")
+    return list(in_turn.values_list("pk", flat=True)[:POKES_AT_ONCE])

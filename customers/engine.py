@@ -52,6 +52,14 @@ class ConnectionStopped(Exception):
     """The connection was paused, edited, or its circuit breaker opened, after the claim; nothing was written."""
 
 
+class CreateStopped(Exception):
+    """A brake on creates of the connection holds this one back; nothing was written. `error_kind` says which."""
+
+    def __init__(self, error_kind: str, message: str) -> None:
+        super().__init__(message)
+        self.error_kind = error_kind
+
+
 def ready(*, now: datetime) -> QuerySet[Operation]:
     """Queued rows that are due, first of their account, and of a connection at work."""
     return Operation.objects.at_front().filter(at_work("connection__"), state=S.QUEUED, not_before__lte=now)
@@ -200,17 +208,23 @@ def intend(
 ) -> Attempt:
     """Commit the intent to send. If this raises, nothing may be sent. `body` is kept with the first intent.
 
-    Raises `ConnectionStopped` where the connection does not work any more, `LostLease` where somebody else has the row,
-    `Held` where a hold came before a suspend.
+    Creates of a connection are intended one after the other, so that its brakes count each of them.
+
+    Raises `ConnectionStopped` where the connection does not work any more, `CreateStopped` where one of its brakes
+    holds, `LostLease` where somebody else has the row, `Held` where a hold came before a suspend.
     """
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
+    is_create = operation.kind == OperationKind.CREATE
     with transaction.atomic():
         if operation.kind == OperationKind.SUSPEND:
             _refuse_held(operation, now=now)
         # Held until the intent is stored: nobody gives the connection another key or address in between.
         as_claimed = Connection.objects.filter(pk=operation.connection_id, revision=operation.connection.revision)
-        if not as_claimed.select_for_update(of=("self",), no_key=True).filter(at_work()).values_list("pk", flat=True):
+        connection = as_claimed.select_for_update(of=("self",), no_key=True).filter(at_work()).first()
+        if connection is None:
             raise ConnectionStopped(operation.code)
+        if is_create and (stop := stop_of_create(operation, connection, now=now)):
+            raise stop
         move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
         return Attempt.objects.create(
             operation=operation,
@@ -220,7 +234,7 @@ def intend(
             request=request,
             intended_at=now,
             clock_skew=clock_skew,
-            **(_marks() if operation.kind == OperationKind.CREATE else {}),
+            **(_marks() if is_create else {}),
         )
 
 
@@ -430,16 +444,33 @@ def late_answer_of_earlier_create(operation: Operation) -> Attempt | None:
     return earlier.exclude(operation=operation.pk).order_by("-pk").first()
 
 
-def over_create_budget(operation: Operation, *, now: datetime) -> bool:
+def stop_of_create(operation: Operation, connection: Connection, *, now: datetime) -> CreateStopped | None:
+    """What the connection's brakes on creates say to one more send, by its row as it is now."""
+    if connection.test_accounts_only and not operation.payload["is_test"]:
+        return CreateStopped(
+            "test_only",
+            _("This connection makes test accounts only now, and this was requested as a paid account. Nothing was "
+              "sent."),
+        )  # fmt: skip
+    if _over_create_budget(operation, connection, now=now):
+        return CreateStopped(
+            "budget", _("This connection reached its budget of creates for an hour. Nothing was sent.")
+        )
+    return None
+
+
+def _over_create_budget(operation: Operation, connection: Connection, *, now: datetime) -> bool:
     """The brake on runaway creates: sends of the last hour on this connection against its budget. Under one key any
-    number of sends makes one account."""
-    counted = Count("operation", distinct=True) if operation.connection.capabilities.idempotent_create else Count("pk")
+    number of sends makes one account, so what was begun under a key is not held back any more."""
+    keyed = connection.capabilities.idempotent_create
+    if keyed and left_a_trace(operation):
+        return False
     sent = Attempt.objects.filter(
-        operation__connection=operation.connection,
+        operation__connection=connection,
         operation__kind=OperationKind.CREATE,
         intended_at__gt=now - timedelta(hours=1),
-    ).aggregate(n=counted)["n"]
-    return bool(sent >= operation.connection.creates_per_hour)
+    ).aggregate(n=Count("operation", distinct=True) if keyed else Count("pk"))["n"]
+    return bool(sent >= connection.creates_per_hour)
 
 
 def backoff(tries: int, *, now: datetime) -> datetime:

@@ -254,6 +254,11 @@ def due(*, now: datetime) -> list[int]:
     return list(Takeover.objects.filter(free, state=T.RUNNING, not_before__lte=now).values_list("pk", flat=True))
 
 
+def connection_of(takeover_id: int) -> int:
+    """The connection of a run; 0 where there is no such run."""
+    return Takeover.objects.filter(pk=takeover_id).values_list("connection", flat=True).first() or 0
+
+
 def take_chunk(
     takeover_id: int,
     *,

@@ -2,7 +2,8 @@
 
 Redis may be slow, frozen or gone: a call waits for it a fraction of a second, then this process counts for itself, at
 the part of the rate that is its own when all count so, and looks for Redis again every few seconds. Without a Redis
-(one machine) every process counts its fixed part. Nothing here is ever a reason for a page or an operation to fail.
+(one machine) the processes count each other in a folder, and each keeps to its part. Nothing here is ever a reason for
+a page or an operation to fail.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -22,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from customers.models import Connection
-from portal.providers.pacing import USED, Ledger, Memory, Pacing, Rate, Turn
+from portal.providers.pacing import USED, Memory, Pacing, Rate, Turn
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,8 @@ log = structlog.get_logger(__name__)
 PATIENCE, BACKGROUND_PATIENCE = 2.0, 15.0
 REDIS_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 5.0
+# Who did not ask for so long is not counted.
+PEER_SECONDS = 60
 # Shares a process assumes that never learnt how many there are.
 UNKNOWN_PEERS = 8
 
@@ -147,6 +152,38 @@ class Shared:
             return True
 
 
+class Apart(Memory):
+    """The `Ledger` of one of several processes without Redis. Each that asks marks a file of its own in `folder`, and
+    the pace is divided by how many did in the last minute. One that is new is counted by the others within
+    `LOOK_AGAIN_SECONDS`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._look_again_at = 0.0
+        self._marked_by = 0
+
+    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Turn:
+        if self._marked_by != os.getpid() or time.monotonic() >= self._look_again_at:
+            with suppress(OSError):
+                self.part = 1 / self._count()
+        return super().take(key, rate=rate, background=background, longest=longest)
+
+    def _count(self) -> int:
+        self._marked_by, self._look_again_at = os.getpid(), time.monotonic() + LOOK_AGAIN_SECONDS
+        self._folder.mkdir(parents=True, exist_ok=True)
+        mine = self._folder / str(self._marked_by)
+        mine.touch()
+        lately, peers = mine.stat().st_mtime - PEER_SECONDS, 0
+        for each in self._folder.iterdir():
+            with suppress(FileNotFoundError):
+                if each.stat().st_mtime >= lately:
+                    peers += 1
+                else:
+                    each.unlink()
+        return max(1, peers)
+
+
 @dataclass(frozen=True)
 class Standing:
     """How this process counts: `shared` with all through Redis (`peers` processes), or for itself."""
@@ -160,7 +197,7 @@ def standing() -> Standing:
     ledger = _ledger(settings.REDIS_URL)
     if isinstance(ledger, Shared):
         return Standing(shared=not ledger.lost, lost=ledger.lost, peers=ledger.peers)
-    return Standing(shared=False, lost=False, peers=1)
+    return Standing(shared=False, lost=False, peers=round(1 / ledger.part))
 
 
 def pacer_of(connection: Connection, *, background: bool = False) -> Pacing:
@@ -179,8 +216,8 @@ def pacer_of(connection: Connection, *, background: bool = False) -> Pacing:
 
 
 @lru_cache(maxsize=4)
-def _ledger(url: str) -> Ledger:
-    return Shared(url) if url else Memory(part=settings.PACE_PART)
+def _ledger(url: str) -> Shared | Apart:
+    return Shared(url) if url else Apart(settings.PACE_FOLDER)
 
 
 def _name(key: str) -> str:

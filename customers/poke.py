@@ -1,4 +1,5 @@
-"""Tell a worker that a row is worth looking at. A poke may be lost, late or repeated: the row is the truth.
+"""Tell a worker that a row is worth looking at. A poke may be lost, late or repeated: the row is the truth. One that
+nobody took up for a while is dropped unread; otherwise those of the dispatcher would pile up without end.
 
 Tasks are sent by *name*, so nothing here or below imports `tasks` and no import cycle can form.
 """
@@ -9,16 +10,19 @@ import structlog
 from celery import current_app
 from django.db import transaction
 
+from portal.queues import EXPIRES
+
 log = structlog.get_logger(__name__)
 
 
-def poke(task: str, *ids: int) -> None:
-    """Send `task` with `ids` once the current transaction is committed. Never raises: the dispatcher pokes again."""
-    transaction.on_commit(lambda: _send(task, ids), robust=True)
+def poke(task: str, *ids: int, queue: str | None = None) -> None:
+    """Send `task` with `ids` once the current transaction is committed, to its own queue unless another one is named.
+    Never raises: the dispatcher pokes again."""
+    transaction.on_commit(lambda: _send(task, ids, queue), robust=True)
 
 
-def _send(task: str, ids: tuple[int, ...]) -> None:
+def _send(task: str, ids: tuple[int, ...], queue: str | None) -> None:
     try:
-        current_app.send_task(task, args=ids)
+        current_app.send_task(task, args=ids, queue=queue, expires=EXPIRES)
     except Exception as error:  # noqa: BLE001 whatever the broker's library raises, the click has succeeded already
         log.warning("poke.lost", task=task, ids=ids, error=type(error).__name__)

@@ -63,14 +63,15 @@ Outcome = Attempt.Outcome
 
 def perform(
     operation_id: int, *, clock: Clock = database_now, connect: Callable[[Connection], Provider] = client_for
-) -> None:
-    """Take an operation as far as it goes now. Safe to call at any time, any number of times, from anywhere."""
+) -> bool:
+    """Take an operation as far as it goes now; False where there is nothing to do. Safe to call at any time, any number
+    of times, from anywhere."""
     if operation := engine.claim(operation_id, now=clock()):
         task = _run
     elif operation := engine.hold(operation_id, now=clock()):
         task = _settle
     else:
-        return
+        return False
     with structlog.contextvars.bound_contextvars(operation=operation.code, kind=operation.kind):
         crash_point("after_claim")
         with recorded() as exchanges:
@@ -79,6 +80,7 @@ def perform(
             except engine.LostLease:
                 log.warning("operation.lease_lost")
         breaker.learn(operation.connection, exchanges=exchanges, now=clock())
+    return True
 
 
 def _run(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
@@ -126,6 +128,9 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     except engine.Held as error:
         verdict = Person if engine.left_a_trace(operation) else Refuse
         _end_here(operation, verdict("do_not_suspend", _held_text(error)), now=clock())
+        return
+    except engine.CreateStopped as stop:
+        _end_here(operation, _stop_of(operation, stop), now=clock())
         return
     crash_point("after_intent")
     with recorded() as exchanges:
@@ -327,27 +332,30 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
 
 
 def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
-    """What stops an operation before it looks at the provider: its leader, the right to ask, the budget of creates.
-
-    What was begun and can't make a second account is not stopped by the budget any more, and what was begun at all is
-    stopped by a lost right only before the eyes of a person.
+    """What stops an operation before it looks at the provider: its leader, the right to ask, the brakes on creates.
+    What was begun is stopped only before the eyes of a person.
     """
     begun = engine.left_a_trace(operation)
     if operation.account.duplicate_of_id is not None:
         return (Person if begun else Refuse)("duplicate", duplicates.refusal(operation.account))
-    keyed = operation.connection.capabilities.idempotent_create
     leader = operation.follows
     if leader is not None and leader.state != S.SUCCEEDED:
         return Refuse("leader_failed", _("%(code)s came to nothing, so this was not sent.") % {"code": leader.code})
     if refusal := _may_not(operation):
         return (Person if begun else Refuse)("permission", refusal)
-    if (
-        operation.kind == OperationKind.CREATE
-        and not (begun and keyed)
-        and engine.over_create_budget(operation, now=now)
+    if operation.kind == OperationKind.CREATE and (
+        stop := engine.stop_of_create(operation, operation.connection, now=now)
     ):
-        return Person("budget", _("This connection reached its budget of creates for an hour. Nothing was sent."))
+        return _stop_of(operation, stop)
     return None
+
+
+def _stop_of(operation: Operation, stop: engine.CreateStopped) -> Refuse | Person:
+    """The budget is there again after an hour, so a person decides; a paid account that may not be made ends here,
+    unless it may be there already."""
+    if stop.error_kind == "budget" or engine.left_a_trace(operation):
+        return Person(stop.error_kind, str(stop))
+    return Refuse(stop.error_kind, str(stop))
 
 
 def _may_not(operation: Operation) -> str:

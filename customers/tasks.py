@@ -6,11 +6,22 @@ from typing import Any
 
 import structlog
 from celery import current_app, shared_task
-from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
+from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, worker_shutdown
 from django.db import connections
 from django.utils import timezone
 
-from customers import breaker, bulk_run, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
+from customers import (
+    breaker,
+    bulk_run,
+    dispatcher,
+    estate,
+    observations,
+    provisioning,
+    reconcile,
+    schedules_due,
+    shares,
+    watch,
+)
 from customers.clients import client_for, recorded
 from customers.models import Account
 from portal.clock import database_now
@@ -19,15 +30,30 @@ from portal.providers import ProviderError
 log = structlog.get_logger(__name__)
 
 
+OPS, SYNC = "ops", "sync"  # the queues of the tasks that share processes by connection (portal.queues)
+
+
 @shared_task(name="customers.dispatch")
 def dispatch(**_: Any) -> None:
     if watch.tick(now=database_now()):
+        watch.probe_queues(now=database_now())
         dispatcher.dispatch(now=database_now())
+
+
+@shared_task(name=watch.PROBE)
+def probe_queue(heartbeat_id: int, sent_id: int, **_: Any) -> None:
+    watch.probe_arrived(heartbeat_id, sent_id, now=database_now())
 
 
 @shared_task(name="customers.perform")
 def perform(operation_id: int, **_: Any) -> None:
-    provisioning.perform(operation_id)
+    connection_id = dispatcher.connection_of(operation_id)
+    if connection_id is None:
+        return
+    with shares.place(OPS, connection_id) as taken:
+        performed = taken and provisioning.perform(operation_id)
+    if performed:
+        dispatcher.go_on(connection_id, now=database_now())
 
 
 @shared_task(name="customers.read_account")
@@ -35,8 +61,10 @@ def read_account(account_id: int, **_: Any) -> None:
     account = observations.accounts_to_read(now=database_now()).filter(pk=account_id).first()
     if account is None:
         return
-    account = Account.objects.select_related("connection").get(pk=account_id)
-    with recorded() as exchanges:
+    with shares.place(SYNC, account.connection_id) as taken, recorded() as exchanges:
+        if not taken:
+            return
+        account = Account.objects.select_related("connection").get(pk=account_id)
         try:
             provider = client_for(account.connection, interactive=True, background=True)
             observations.read_account(account=account, now=database_now(), provider=provider)
@@ -47,10 +75,13 @@ def read_account(account_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.try_connection")
 def try_connection(connection_id: int, **_: Any) -> None:
-    breaker.try_again(connection_id)
+    with shares.place(OPS, connection_id) as taken:
+        if taken:
+            breaker.try_again(connection_id)
 
 
-@shared_task(name="customers.walk")
+# The list of a large provider takes minutes at its pace.
+@shared_task(name="customers.walk", soft_time_limit=840, time_limit=870)
 def walk(scan_id: int, **_: Any) -> None:
     reconcile.walk_now(scan_id)
 
@@ -62,7 +93,9 @@ def nightly_walks(**_: Any) -> None:
 
 @shared_task(name="customers.takeover_chunk")
 def takeover_chunk(takeover_id: int, **_: Any) -> None:
-    estate.take_chunk(takeover_id)
+    with shares.place(OPS, estate.connection_of(takeover_id)) as taken:
+        if taken:
+            estate.take_chunk(takeover_id)
 
 
 @shared_task(name=schedules_due.TAKE)
@@ -72,7 +105,9 @@ def take_schedule(schedule_id: int, **_: Any) -> None:
 
 @shared_task(name=bulk_run.RUN)
 def run_change_set(change_set_id: int, **_: Any) -> None:
-    bulk_run.run(change_set_id)
+    with shares.place(OPS, shares.NO_CONNECTION) as taken:
+        if taken:
+            bulk_run.run(change_set_id)
 
 
 @shared_task(name="customers.nightly_check")
@@ -94,6 +129,13 @@ def check_workers(**_: Any) -> None:
 # --- The heartbeat of the worker in this process, if it is one. Celery logs what fails here and goes on. --------------
 
 _workers: dict[str, watch.WorkerProcess] = {}
+_processes: dict[str, int] = {}
+
+
+@celeryd_after_setup.connect
+def _worker_is_set_up(sender: str, instance: Any, **_: Any) -> None:
+    """`sender` is the worker's name."""
+    _processes[sender] = instance.concurrency
 
 
 @heartbeat_sent.connect
@@ -101,7 +143,8 @@ def _worker_is_alive(sender: Any, **_: Any) -> None:
     """Every two seconds in the worker's main process, while it is connected to the broker."""
     name = sender.eventer.hostname
     worker = _workers.setdefault(name, watch.WorkerProcess(name))
-    worker.report(queues=current_app.amqp.queues.consume_from, now=timezone.now())
+    consumed = current_app.amqp.queues.consume_from
+    worker.report(queues=consumed, now=timezone.now(), processes=_processes.get(name))
     connections.close_all()  # this process only hands tasks on; those it forks must not inherit a connection
 
 

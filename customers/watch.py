@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -26,17 +26,21 @@ from customers import engine, invariants
 from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Takeover
 from customers.models.breaker import at_work
 from customers.models.sighting import Scan
+from customers.models.watch import SILENT
 from customers.poke import poke
 from customers.states import OperationState
 from portal import queues
 from portal.clock import local_skew
+from portal.formats import span_text
 from portal.notices import raising as notices
 from portal.queues import Queue
 
 SCHEDULER = "scheduler"
-# A worker's sign is written this often at most. A sign means nothing good any more when it is this old.
+# A worker's sign is written this often at most.
 EVERY = timedelta(seconds=30)
-SILENT = timedelta(minutes=2)
+# How often a message goes through each queue to see how long it waits; one that may have been lost is sent again.
+PROBE = "customers.probe_queue"
+PROBE_EVERY, PROBE_AGAIN = timedelta(seconds=15), timedelta(minutes=1)
 # Ticks this close together are one. The scheduler sends one every five seconds.
 AT_ONCE = timedelta(seconds=2)
 # After that a process is taken for gone for good, and its row is let go.
@@ -52,6 +56,7 @@ CHECK_LEASE = timedelta(minutes=15)
 CHECKS_KEPT = 60
 BROKEN = "invariants.broken"
 QUEUE_STOPPED = "queue.stopped"
+QUEUE_LATE = "queue.late"
 SAME_NAME = "workers.same_name"
 S = OperationState
 Clock = Callable[[], datetime]
@@ -83,10 +88,11 @@ class WorkerProcess:
     _reported_at: datetime | None = None
     _ended: bool = False
 
-    def report(self, *, queues: Iterable[str], now: datetime) -> None:
-        """Write the heartbeat, once in `EVERY` at most. `now` is by the clock of this machine, and is stored by the
-        database's. The first one replaces what earlier processes of this name left
-        behind; another one that is still alive comes back with its next heartbeat, and is noticed by that."""
+    def report(self, *, queues: Iterable[str], now: datetime, processes: int | None = None) -> None:
+        """Write the heartbeat, once in `EVERY` at most. `processes`: how many tasks it does at a time. `now` is by the
+        clock of this machine, and is stored by the database's. The first one replaces what earlier processes of this
+        name left behind; another one that is still alive comes back with its next heartbeat, and is noticed by that.
+        """
         if self._ended or (self._reported_at and self._reported_at <= now < self._reported_at + EVERY):
             return
         self._reported_at = now  # first, so that a database that is down is not asked every two seconds
@@ -103,6 +109,7 @@ class WorkerProcess:
                 "started_at": self.started_at,
                 "seen_at": seen_at,
                 "queues": sorted(queues),
+                "processes": processes,
                 "clock_skew": skew,
             },
         )
@@ -121,17 +128,28 @@ class WorkerProcess:
 
 @dataclass(frozen=True)
 class QueueState:
-    """Who consumes a queue. `consumed_at` is when a worker last reported that it does; None: not for a day."""
+    """Who consumes a queue. `consumed_at` is when a worker last reported that it does; None: not for a day. `delay` is
+    how long the last message that was sent through it waited, or waits; None: none was sent yet."""
 
     queue: Queue
     workers: list[str]
+    processes: int
     consumed_at: datetime | None
     stopped: bool
+    delay: timedelta | None
+
+    @property
+    def late(self) -> bool:
+        return self.delay is not None and self.delay > self.queue.late_after
+
+    @property
+    def delay_text(self) -> str:
+        return span_text(self.delay) if self.delay is not None else ""
 
 
 def heartbeats(*, now: datetime) -> list[Heartbeat]:
-    """Those of the last day."""
-    return list(Heartbeat.objects.filter(seen_at__gte=now - FORGOTTEN))
+    """Those of the last day, and those of the queues."""
+    return list(Heartbeat.objects.filter(Q(seen_at__gte=now - FORGOTTEN) | Q(kind=Heartbeat.Kind.QUEUE)))
 
 
 def queue_states(rows: list[Heartbeat], *, now: datetime) -> list[QueueState]:
@@ -146,10 +164,47 @@ def queue_states(rows: list[Heartbeat], *, now: datetime) -> list[QueueState]:
 
 def _queue_state(queue: Queue, rows: list[Heartbeat], *, just_started: bool, now: datetime) -> QueueState:
     consumers = [row for row in rows if queue.name in (row.queues or ())]
-    workers = [row.name for row in consumers if is_alive(row, now=now)]
+    alive = [row for row in consumers if is_alive(row, now=now)]
     consumed_at = max((row.seen_at for row in consumers), default=None)
     recently = consumed_at is not None and now - consumed_at <= SILENT
-    return QueueState(queue, workers, consumed_at, stopped=not workers and not recently and not just_started)
+    probe = next((row for row in rows if row.kind == Heartbeat.Kind.QUEUE and row.name == queue.name), None)
+    return QueueState(
+        queue=queue,
+        workers=[row.name for row in alive],
+        processes=sum(row.processes or 1 for row in alive),
+        consumed_at=consumed_at,
+        stopped=not alive and not recently and not just_started,
+        delay=_delay(probe, now=now) if probe else None,
+    )
+
+
+def _delay(probe: Heartbeat, *, now: datetime) -> timedelta:
+    taken_up = probe.seen_at >= probe.started_at
+    return (probe.seen_at if taken_up else max(now, probe.started_at)) - probe.started_at
+
+
+def probe_queues(*, now: datetime) -> None:
+    """Send a message through each queue, one at a time: how long it waits is how old the queue is. One that did not
+    come back is sent again now and then, and its time counts from the first."""
+    now = now.replace(microsecond=0)
+    for name in queues.NAMES:
+        times = {"started_at": now, "ended_at": now, "seen_at": now - PROBE_EVERY}
+        probe, first = Heartbeat.objects.get_or_create(kind=Heartbeat.Kind.QUEUE, name=name, defaults=times)
+        mine = Heartbeat.objects.filter(pk=probe.pk, started_at=probe.started_at)
+        if probe.seen_at >= probe.started_at:
+            sent = mine.filter(started_at__lte=now - PROBE_EVERY).update(started_at=now, ended_at=now)
+            probe.started_at = now
+        else:
+            sent = mine.filter(ended_at__lte=now - PROBE_AGAIN).update(ended_at=now)
+        if first or sent:
+            poke(PROBE, probe.pk, int(probe.started_at.timestamp()), queue=name)
+
+
+def probe_arrived(heartbeat_id: int, sent_id: int, *, now: datetime) -> None:
+    """A worker took it up. `sent_id` is the time it was first sent, so that an earlier one does not speak for it."""
+    started_at = datetime.fromtimestamp(sent_id, UTC)
+    mine = Heartbeat.objects.filter(pk=heartbeat_id, kind=Heartbeat.Kind.QUEUE, started_at=started_at)
+    mine.filter(seen_at__lt=F("started_at")).update(seen_at=max(now, started_at))
 
 
 def is_alive(row: Heartbeat, *, now: datetime) -> bool:
@@ -158,12 +213,14 @@ def is_alive(row: Heartbeat, *, now: datetime) -> bool:
 
 def names_used_twice(rows: list[Heartbeat], *, now: datetime) -> list[str]:
     """Names under which more than one worker is alive."""
-    counted = Counter(row.name for row in rows if is_alive(row, now=now))
+    workers = [row for row in rows if row.kind == Heartbeat.Kind.WORKER]
+    counted = Counter(row.name for row in workers if is_alive(row, now=now))
     return sorted(name for name, n in counted.items() if n > 1)
 
 
 def check_workers(*, now: datetime) -> None:
-    """Alert the admins when nobody consumes a queue, or when two workers have one name; end what is over."""
+    """Alert the admins when nobody consumes a queue, when messages wait too long in one, or when two workers have one
+    name; end what is over."""
     rows, path = heartbeats(now=now), reverse("customers:watch")
     for state in queue_states(rows, now=now):
         name = state.queue.name
@@ -172,6 +229,11 @@ def check_workers(*, now: datetime) -> None:
             notices.raised(QUEUE_STOPPED, about=name, title=title, text=queue_stopped_text(state), path=path, now=now)
         elif state.workers:
             notices.ended(QUEUE_STOPPED, about=name, now=now)
+        if state.late and not state.stopped:
+            title, text = queue_late_title(state), queue_late_text(state)
+            notices.raised(QUEUE_LATE, about=name, title=title, text=text, path=path, now=now)
+        else:
+            notices.ended(QUEUE_LATE, about=name, now=now)
     if names := names_used_twice(rows, now=now):
         title, text = same_name_title(names), same_name_text()
         notices.raised(SAME_NAME, about=SAME_NAME, title=title, text=text, path=path, now=now)
@@ -187,6 +249,16 @@ def queue_stopped_text(state: QueueState) -> str:
     return gettext("%(effect)s Start a worker with -Q %(queue)s, or check its log.") % {
         "effect": state.queue.if_stopped, "queue": state.queue.name,
     }  # fmt: skip
+
+
+def queue_late_title(state: QueueState) -> str:
+    return gettext("Messages in the queue %(queue)s wait for %(span)s") % {
+        "queue": state.queue.name, "span": state.delay_text,
+    }  # fmt: skip
+
+
+def queue_late_text(state: QueueState) -> str:
+    return gettext("More arrives than its workers can process. Check their logs, or start more processes (-c).")
 
 
 def same_name_title(names: list[str]) -> str:
@@ -286,7 +358,7 @@ def _schedules(now: datetime) -> Work:
 
 def nightly(*, now: datetime) -> bool:
     """Have the invariants checked once a night (UTC), by a worker. Returns whether that was asked just now."""
-    Heartbeat.objects.filter(seen_at__lt=now - FORGOTTEN).delete()
+    Heartbeat.objects.filter(seen_at__lt=now - FORGOTTEN).exclude(kind=Heartbeat.Kind.QUEUE).delete()
     long_up = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, started_at__lte=now - CHECK_AFTER_START)
     if now.hour < CHECK_HOUR or not long_up.exists():
         return False

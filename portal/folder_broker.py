@@ -1,7 +1,8 @@
 """kombu's folder broker, with messages that appear whole.
 
 kombu creates a message's file and writes it afterwards; a worker that lists the folder in between reads an empty file,
-and ends ("Unrecoverable error: JSONDecodeError"). Here it is written under a name nobody looks for, and renamed.
+and ends ("Unrecoverable error: JSONDecodeError"). Here it is written under a name nobody looks for, and renamed. Where
+nobody reads a queue, its oldest messages go, as with Redis.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils import json
 
+from portal.queues import LONGEST
+
 SCHEME = "folder"
 
 
@@ -26,8 +29,15 @@ class Channel(filesystem.Channel):
         try:
             unfinished.write_text(json.dumps(payload))  # type: ignore[no-untyped-call]
             unfinished.replace(whole)
+            self._drop_oldest(folder, queue)
         except OSError as error:
             raise ChannelError(f"Cannot add {whole}") from error
+
+    def _drop_oldest(self, folder: Path, queue: str) -> None:
+        waiting = [each for each in folder.iterdir() if each.name.partition(".")[2] == f"{queue}.msg"]
+        if len(waiting) > LONGEST:
+            for each in sorted(waiting, key=lambda path: int(path.name.partition("_")[0]))[:-LONGEST]:
+                each.unlink(missing_ok=True)
 
 
 class Transport(filesystem.Transport):

@@ -4,7 +4,7 @@ A missing value is None and is written as a dash by whoever shows it; these func
 Moments are shown in the active time zone (the person's, else UTC), and the zone is always named.
 """
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 
@@ -70,6 +70,18 @@ def ago_text(moment: datetime, *, now: datetime | None = None) -> str:
     if days == 0 or seconds < 6 * HOUR:
         return _("%(n)d h ago") % {"n": seconds // HOUR}
     return _("Yesterday") if days == 1 else day_text(_local(moment).date(), today=_local(now).date())
+
+
+def span_text(span: timedelta) -> str:
+    """How long something lasts, as coarse as a glance needs: "under 1 s", "12 s", "4 min", "3 h"."""
+    seconds = int(span.total_seconds())
+    if seconds < 1:
+        return _("under 1 s")
+    if seconds < MINUTE:
+        return _("%(n)d s") % {"n": seconds}
+    if seconds < HOUR:
+        return _("%(n)d min") % {"n": seconds // MINUTE}
+    return _("%(n)d h") % {"n": seconds // HOUR}
 
 
 def _minutes_text(seconds: int) -> str:

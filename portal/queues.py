@@ -1,8 +1,12 @@
-"""The Celery queues: one row each. Routes, the schedule, the demo's worker and the alarms are made from this table."""
+"""The Celery queues: one row each. Routes, the schedule, the demo's worker, the system page and the alarms are made
+from this table (docs/decisions/celery.md says why these).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -11,27 +15,60 @@ from django.utils.translation import gettext_lazy as _
 @dataclass(frozen=True)
 class Queue:
     """`tasks` are the name patterns routed to it; what no row names goes to the first one. `if_stopped` is a sentence
-    for admins: what does not happen while no worker consumes the queue."""
+    for admins: what does not happen while no worker consumes the queue. A message that waited longer than `late_after`
+    is an alarm."""
 
     name: str
     work: str | Promise
     if_stopped: str | Promise
+    late_after: timedelta
     tasks: tuple[str, ...] = ()
 
 
 QUEUES = (
     Queue(
         "ops",
-        _("Operations, scheduled changes and account list scans"),
-        _("Operations stay queued, and nothing scheduled starts."),
+        _("Operations, imports and bulk changes"),
+        _("Operations stay queued."),
+        timedelta(minutes=1),
+    ),
+    Queue(
+        "clock",
+        _("Scheduler: dispatching, leases, schedules, audit log and notices. Calls no provider."),
+        _("Nothing scheduled starts, and operations whose worker was lost or whose time has come stay as they are."),
+        timedelta(minutes=1),
+        tasks=(
+            "customers.dispatch", "customers.take_schedule", "customers.nightly_walks", "customers.nightly_check",
+            "customers.check_workers", "billing.advance_runs", "audit.seal", "notices.deliver",
+            "access.remove_expired_sessions",
+        ),
     ),
     Queue(
         "sync",
-        _("Usage syncs and integrity checks"),
+        _("Usage syncs, account list scans, account readings and integrity checks"),
         _("Usage is not read. Figures that a provider reports only until the end of a billing period are lost."),
-        tasks=("billing.*", "customers.check_invariants", "access.remove_expired_sessions"),
+        timedelta(minutes=10),
+        tasks=("billing.*", "customers.walk", "customers.read_account", "customers.check_invariants"),
     ),
-)
+)  # fmt: skip
 NAMES = tuple(queue.name for queue in QUEUES)
 DEFAULT = NAMES[0]
 ROUTES = {pattern: {"queue": queue.name} for queue in QUEUES for pattern in queue.tasks}
+
+# Seconds after which a message is dropped unread: whatever it points at is found in the database again. Not less,
+# because the clock of the worker's machine decides, and it may be minutes fast.
+EXPIRES = 900.0
+# Messages that may wait in a queue; beyond that the oldest are dropped. What they point at is found in the database
+# again, and a worker that starts after a standstill need not even drop them one by one.
+LONGEST = 200
+# How often the alarms are looked after: by every worker, because a dead one must not take the alarm about itself along.
+ALARMS_EVERY, ALARMS_ELSEWHERE_EVERY = 30.0, 120.0
+
+
+def beat(task: str, every: float, *, queue: str = "") -> dict[str, Any]:
+    """An entry of the schedule: `task` every so many seconds, dropped when it is older than that (see `EXPIRES`)."""
+    return {
+        "task": task,
+        "schedule": every,
+        "options": {"expires": max(every, EXPIRES), **({"queue": queue} if queue else {})},
+    }

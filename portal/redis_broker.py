@@ -5,6 +5,8 @@ fails half way, the second wants to give the messages back over a connection tha
 ("Unrecoverable error: AttributeError"). And where Redis stands still while a task ends, acknowledging it times out
 ("Couldn't ack") and the message counts as held for ever: as many of them as the worker may hold, and it takes nothing
 any more, without a word. No message is worth that: what a lost or repeated one points at is found in the database.
+
+For the same reason a queue has a length here. Where nobody reads it, the oldest messages go.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+
+from portal.queues import LONGEST, NAMES
 
 SCHEMES = ("redis", "rediss")
 
@@ -37,6 +41,12 @@ class QoS(redis.QoS):
 class Channel(redis.Channel):
     QoS = QoS
     do_restore = False
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        super()._put(queue, message, **kwargs)  # type: ignore[no-untyped-call]
+        if queue in NAMES:
+            with self.conn_or_acquire() as client:
+                client.ltrim(queue, 0, LONGEST - 1)  # new ones come in on the left
 
     def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
         if not self.closed:

@@ -173,8 +173,8 @@ def redis_tls(name: str, url: str) -> dict[str, Any]:
 
 
 _WORKER = env.bool("PORTAL_WORKER", default=False)
-# Without Redis every process keeps to its own part of a provider's pace: the one worker, and the pages beside it.
-PACE_PART = 0.8 if _WORKER else 0.2
+# Without Redis the processes at work count each other here, and each keeps to its part of a provider's pace.
+PACE_FOLDER = DATA_DIR / "pace"
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
     REDIS_TLS: dict[str, Any] = redis_tls("REDIS_URL", REDIS_URL)
@@ -226,20 +226,19 @@ CELERY_TASK_DEFAULT_QUEUE = queues.DEFAULT
 CELERY_TASK_ROUTES = queues.ROUTES
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
-    "dispatch operations": {"task": "customers.dispatch", "schedule": 5.0},
-    "walk through the providers' lists": {"task": "customers.nightly_walks", "schedule": 600.0},
-    "check the invariants": {"task": "customers.nightly_check", "schedule": 600.0},
-    "advance usage runs": {"task": "billing.advance_runs", "schedule": 30.0},
-    "seal audit events": {"task": "audit.seal", "schedule": 10.0},
-    "remove old sync items": {"task": "billing.remove_old_items", "schedule": 3600.0},
-    "remove expired sessions": {"task": "access.remove_expired_sessions", "schedule": 3600.0},
+    "dispatch operations": queues.beat("customers.dispatch", 5.0),
+    "walk through the providers' lists": queues.beat("customers.nightly_walks", 600.0),
+    "check the invariants": queues.beat("customers.nightly_check", 600.0),
+    "advance usage runs": queues.beat("billing.advance_runs", 30.0),
+    "seal audit events": queues.beat("audit.seal", 10.0),
+    "remove old sync items": queues.beat("billing.remove_old_items", 3600.0),
+    "remove expired sessions": queues.beat("access.remove_expired_sessions", 3600.0),
 }
 # On every queue, so that whichever still has a worker raises the alarm about the others, and mails it.
 for _name in queues.NAMES:
     for _task in ("customers.check_workers", "notices.deliver"):
-        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = {
-            "task": _task, "schedule": 30.0, "options": {"queue": _name, "expires": 30.0},
-        }  # fmt: skip
+        _every = queues.ALARMS_EVERY if _name == "clock" else queues.ALARMS_ELSEWHERE_EVERY
+        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queues.beat(_task, _every, queue=_name)
 
 # --- People --------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import ClassVar
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+# A sign of life means nothing good any more when it is this old.
+SILENT = timedelta(minutes=2)
+
+
+class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
+    def alive(self, *, now: datetime) -> HeartbeatQuerySet:
+        """The workers that were heard of lately and were not told to end."""
+        return self.filter(seen_at__gte=now - SILENT, kind=Heartbeat.Kind.WORKER, ended_at=None)
 
 
 class Heartbeat(models.Model):
     """One process that gives a sign of life. A row that grows old says that it does not any more.
 
-    `instance` tells apart two processes of the same name. `queues` are those a worker consumes; null is a worker that
-    does not report them (of a version before this column). `ended_at` is set by a process that was told to end.
+    `instance` tells apart two processes of the same name. `queues` are those a worker consumes, and `processes` how
+    many tasks it does at a time; null is a worker that does not report them (of a version before these columns).
+    `ended_at` is set by a process that was told to end.
+
+    Of a queue there is the last message that was sent through it to see how long it waits: sent at `started_at`, taken
+    up at `seen_at`, or still waiting while that is the earlier one.
     """
 
     class Kind(models.TextChoices):
         SCHEDULER = "scheduler", _("Scheduler")
         WORKER = "worker", _("Worker")
+        QUEUE = "queue", _("Queue")
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     name = models.CharField(max_length=200)
     # The database's own default: a worker of the version before writes rows while a new version is brought up.
     instance = models.CharField(max_length=32, default="", db_default="", blank=True)
     queues = models.JSONField(null=True, blank=True)
+    processes = models.PositiveIntegerField(null=True, blank=True)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     # By how many seconds its machine's clock is ahead of the database's.
     clock_skew = models.IntegerField(default=0)
     ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[HeartbeatQuerySet] = HeartbeatQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         ordering = ("kind", "name", "-started_at")

@@ -87,7 +87,7 @@ class Engine:
 
 def engine_now(*, now: datetime) -> Engine:
     rows = watch.heartbeats(now=now)
-    signs = [_sign(each, now) for each in rows if each.ended_at is None]
+    signs = [_sign(each, now) for each in rows if each.ended_at is None and each.kind != Heartbeat.Kind.QUEUE]
     scheduler = next((each for each in signs if each.name == watch.SCHEDULER), None)
     workers = [each for each in signs if each is not scheduler]
     queues = watch.queue_states(rows, now=now)
@@ -208,13 +208,19 @@ def _skewed(name: str, skew: int) -> str:
 
 
 def _consumers(workers: list[Sign], queues: list[QueueState], used_twice: list[str]) -> list[Alarm]:
-    """Queues without a worker, and workers that can't be told apart. Nothing where no worker is alive at all."""
+    """Queues without a worker or with old messages, and workers that can't be told apart. Nothing where no worker is
+    alive at all."""
     if all(each.silent for each in workers):
         return []
     alarms = [
         Alarm("danger", watch.queue_stopped_title(each.queue.name), watch.queue_stopped_text(each))
         for each in queues
         if each.stopped
+    ]
+    alarms += [
+        Alarm("warn", watch.queue_late_title(each), watch.queue_late_text(each))
+        for each in queues
+        if each.late and not each.stopped
     ]
     if used_twice:
         alarms.append(Alarm("warn", watch.same_name_title(used_twice), watch.same_name_text()))

@@ -11,13 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from customers import clients, limits
-from customers.limits import Shared
+from customers.limits import PEER_SECONDS, Apart, Shared
 from portal.providers import NotSent
 from portal.providers.pacing import BACKGROUND, USED, Ledger, Memory, Rate
 from tests.customers.conftest import Desk
@@ -174,6 +176,47 @@ def test_only_one_thread_waits_for_a_frozen_redis(own_redis: Redis, monkeypatch:
         ledger._look_again_at = 0.0
         turns = [ledger._my_turn_to_look() for _ in range(5)]
     assert turns == [True, False, False, False, False]
+
+
+# -- without Redis
+
+
+def take_all(folder: Path, gate: Any, counts: Any) -> None:
+    """Every turn that one process gets within two seconds, once all of them have been seen."""
+    ledger, key = Apart(folder), "turns"
+    ledger.take("first", rate=FAST, background=None, longest=0.0)
+    gate.wait(60)
+    ledger._look_again_at = 0.0
+    ledger.take("second", rate=FAST, background=None, longest=0.0)
+    began, taken = time.monotonic(), 0
+    while time.monotonic() - began < 2:
+        taken += ledger.take(key, rate=FAST, background=None, longest=0.0).taken
+        time.sleep(0.005)
+    counts.put((taken, ledger.part))
+
+
+@pytest.mark.processes
+def test_without_redis_the_parts_of_all_processes_are_one_pace(tmp_path: Path) -> None:
+    fork = get_context("fork")
+    gate, counts = fork.Barrier(4), fork.Queue()
+    started = [fork.Process(target=take_all, args=(tmp_path / "pace", gate, counts)) for _ in range(4)]
+    for each in started:
+        each.start()
+    found = [counts.get(timeout=60) for _ in started]
+    for each in started:
+        each.join(30)
+    assert sum(part for _taken, part in found) <= 1
+    assert sum(taken for taken, _part in found) <= 2.5 * FAST.per_second + FAST.burst + 4
+
+
+def test_a_process_that_asks_no_more_gives_its_part_back(tmp_path: Path) -> None:
+    gone = tmp_path / "12"
+    gone.touch()
+    os.utime(gone, (time.time() - PEER_SECONDS - 5,) * 2)
+    ledger = Apart(tmp_path)
+    assert ledger.take("x", rate=FAST, background=None, longest=0.0).taken
+    assert ledger.part == 1
+    assert [each.name for each in tmp_path.iterdir()] == [str(os.getpid())]
 
 
 # -- of a connection

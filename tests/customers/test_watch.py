@@ -100,9 +100,9 @@ def test_the_worker_and_the_scheduler_are_heard_of_where_they_run(monkeypatch: p
     monkeypatch.setattr(tasks, "_workers", {})
     tasks._worker_is_alive(sender=SimpleNamespace(eventer=SimpleNamespace(hostname="ops@two")))
     tasks.dispatch()
-    assert {each.name for each in Heartbeat.objects.all()} == {"ops@two", "scheduler"}
+    assert {each.name for each in Heartbeat.objects.exclude(kind="queue")} == {"ops@two", "scheduler"}
     tasks._worker_ends(sender=SimpleNamespace(hostname="ops@two"))
-    assert {each.name for each in Heartbeat.objects.filter(ended_at=None)} == {"scheduler"}
+    assert {each.name for each in Heartbeat.objects.filter(ended_at=None).exclude(kind="queue")} == {"scheduler"}
 
 
 # --- Queues -------------------------------------------------------------------------------------------------------
@@ -114,12 +114,15 @@ def stopped(now: datetime) -> set[str]:
     return set(Notice.objects.filter(kind=watch.QUEUE_STOPPED, ended_at=None).values_list("about", flat=True))
 
 
+OTHERS = tuple(name for name in NAMES if name != "sync")
+
+
 def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
     watch.tick(now=NIGHT - timedelta(hours=1))
-    ops, sync = worker("ops@one", now=NIGHT, queues=("ops",)), worker("sync@one", now=NIGHT, queues=("sync",))
+    ops, sync = worker("ops@one", now=NIGHT, queues=OTHERS), worker("sync@one", now=NIGHT, queues=("sync",))
     assert stopped(NIGHT) == set()
     for n in range(1, 7):  # the sync worker was killed
-        ops.report(queues=["ops"], now=NIGHT + n * 30 * SECOND)
+        ops.report(queues=OTHERS, now=NIGHT + n * 30 * SECOND)
     assert stopped(NIGHT + 120 * SECOND) == set()
     assert stopped(NIGHT + 121 * SECOND) == {"sync"}
     assert stopped(NIGHT + 180 * SECOND) == {"sync"}
@@ -132,18 +135,18 @@ def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
 
 def test_a_queue_whose_worker_was_told_to_end_is_missed_too() -> None:
     watch.tick(now=NIGHT - timedelta(hours=1))
-    ops = worker("ops@one", now=NIGHT, queues=("ops",))
+    ops = worker("ops@one", now=NIGHT, queues=OTHERS)
     worker("sync@one", now=NIGHT, queues=("sync",)).end(now=NIGHT)
     assert stopped(NIGHT + 119 * SECOND) == set()
-    ops.report(queues=["ops"], now=NIGHT + 121 * SECOND)
+    ops.report(queues=OTHERS, now=NIGHT + 121 * SECOND)
     assert stopped(NIGHT + 121 * SECOND) == {"sync"}
 
 
 def test_a_queue_nobody_ever_consumed_is_an_alarm_once_the_scheduler_has_been_up_for_a_while() -> None:
     watch.tick(now=NIGHT)
-    ops = worker("ops@one", now=NIGHT, queues=("ops", "snyc"))  # a typing mistake in -Q
+    ops = worker("ops@one", now=NIGHT, queues=(*OTHERS, "snyc"))  # a typing mistake in -Q
     assert stopped(NIGHT + 100 * SECOND) == set()
-    ops.report(queues=["ops", "snyc"], now=NIGHT + 120 * SECOND)
+    ops.report(queues=[*OTHERS, "snyc"], now=NIGHT + 120 * SECOND)
     assert stopped(NIGHT + 120 * SECOND) == {"sync"}
 
 
@@ -188,6 +191,67 @@ def test_the_page_names_the_queue_without_a_worker(admin: Client) -> None:
     row = said[said.index("sync Usage syncs") :][:200]
     assert "No worker" in row
     assert "3 min ago" in row
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
+    """Queue, row and time of what was sent through the queues."""
+    sent: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(watch, "poke", lambda _task, *ids, queue: sent.append((queue, *ids)))
+    return sent
+
+
+def delays(now: datetime) -> dict[str, float | None]:
+    states = watch.queue_states(watch.heartbeats(now=now), now=now)
+    return {each.queue.name: each.delay.total_seconds() if each.delay is not None else None for each in states}
+
+
+def test_how_long_a_message_waits_is_measured_in_every_queue(probes: list[tuple[str, int, int]]) -> None:
+    assert delays(NIGHT) == dict.fromkeys(NAMES)
+    watch.probe_queues(now=NIGHT)
+    watch.probe_queues(now=NIGHT + 5 * SECOND)
+    assert [queue for queue, *_ids in probes] == list(NAMES), "one at a time"
+    for queue, *ids in probes:
+        watch.probe_arrived(*ids, now=NIGHT + (40 if queue == "ops" else 0) * SECOND)
+    assert delays(NIGHT + 45 * SECOND) == {"ops": 40.0, "clock": 0.0, "sync": 0.0}
+    watch.probe_queues(now=NIGHT + 45 * SECOND)
+    assert delays(NIGHT + 48 * SECOND) == dict.fromkeys(NAMES, 3.0), "the next ones are on their way"
+    for _queue, *ids in probes[:3]:
+        watch.probe_arrived(*ids, now=NIGHT + 49 * SECOND)
+    assert delays(NIGHT + 50 * SECOND) == dict.fromkeys(NAMES, 5.0), "an earlier one does not speak for it"
+
+
+def test_a_message_that_was_lost_is_sent_again_and_its_time_counts_from_the_first(
+    probes: list[tuple[str, int, int]],
+) -> None:
+    watch.probe_queues(now=NIGHT)
+    watch.probe_queues(now=NIGHT + 59 * SECOND)
+    assert len(probes) == 3
+    watch.probe_queues(now=NIGHT + 60 * SECOND)
+    watch.probe_queues(now=NIGHT + 65 * SECOND)
+    assert len(probes) == 6
+    assert probes[3:] == probes[:3]
+    assert delays(NIGHT + 65 * SECOND) == dict.fromkeys(NAMES, 65.0)
+    watch.nightly(now=NIGHT + timedelta(days=2))
+    assert delays(NIGHT + timedelta(days=2)) == dict.fromkeys(NAMES, 172_800.0), "a row that waits is not let go"
+
+
+@pytest.mark.usefixtures("probes")
+def test_a_queue_in_which_messages_wait_too_long_is_an_alarm_while_they_do(admin: Client) -> None:
+    now = timezone.now()
+    worker("all@one", now=now)
+    watch.probe_queues(now=now - timedelta(minutes=4))
+    Heartbeat.objects.filter(kind="queue").exclude(name="ops").update(seen_at=now)
+    Heartbeat.objects.filter(name="sync").update(started_at=now - timedelta(minutes=9))
+    watch.check_workers(now=now)
+    title = "Messages in the queue ops wait for 4 min"
+    notices = Notice.objects.filter(kind=watch.QUEUE_LATE)
+    assert list(notices.filter(about="ops").values_list("title", "ended_at")) == [(title, None)]
+    assert not notices.filter(about="sync").exists(), "a chunk of the usage sync may take its time"
+    assert title in prose_of(admin.get("/engine/"))
+    Heartbeat.objects.filter(name="ops").update(seen_at=now - timedelta(minutes=4))
+    watch.check_workers(now=now)
+    assert not notices.filter(about="ops", ended_at=None).exists()
 
 
 # --- The nightly check ----------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_the_scheduler_has_the_environment_of_a_worker() -> None:
     """docs/operations.md: workers and beat carry PORTAL_WORKER."""
     parts = re.split(r"^  ([a-z-]+):\n", (ROOT / "docker-compose.yml").read_text(), flags=re.MULTILINE)[1:]
     celery = {name: part for name, part in zip(parts[::2], parts[1::2], strict=True) if "[celery, " in part}
-    assert set(celery) == {"worker-ops", "worker-sync", "beat"}
+    assert set(celery) == {"worker-ops", "worker-clock", "worker-sync", "beat"}
     assert all('PORTAL_WORKER: "1"' in part for part in celery.values())
 
 

@@ -11,6 +11,7 @@ import pytest
 from kombu import Connection  # type: ignore[attr-defined]
 
 from portal.folder_broker import SCHEME
+from portal.queues import LONGEST
 
 pytestmark = pytest.mark.processes
 MESSAGES = 40
@@ -46,3 +47,30 @@ def test_nobody_reads_half_a_message(tmp_path: Path) -> None:
     writer.join()
     assert sorted(found) == list(range(MESSAGES))
     assert not list((tmp_path / "queue").iterdir())
+
+
+def test_thousands_of_messages_leave_no_file_and_no_descriptor_open(tmp_path: Path) -> None:
+    def files() -> list[Path]:
+        return [each for each in tmp_path.rglob("*") if each.is_file()]
+
+    with opened(str(tmp_path)) as connection:
+        channel = connection.default_channel
+        channel._put("ops", {})
+        channel._get("ops")
+        before, descriptors = len(files()), len(list(Path("/proc/self/fd").iterdir()))
+        for n in range(3000):
+            channel._put("ops", {"n": n})
+            assert channel._get("ops") == {"n": n}
+        assert len(files()) == before
+        assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+def test_where_nobody_reads_a_queue_its_oldest_messages_go(tmp_path: Path) -> None:
+    with opened(str(tmp_path)) as connection:
+        channel = connection.default_channel
+        channel._put("sync", {"n": "of another queue"})
+        for n in range(LONGEST + 50):
+            channel._put("ops", {"n": n})
+        assert channel._size("ops") == LONGEST
+        assert channel._get("sync") == {"n": "of another queue"}
+        assert {channel._get("ops")["n"] for _ in range(LONGEST)} == set(range(50, LONGEST + 50))

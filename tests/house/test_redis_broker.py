@@ -9,6 +9,7 @@ from kombu import Connection, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from portal import redis_broker
+from portal.queues import LONGEST
 from tests.support.redis import Redis
 
 pytestmark = pytest.mark.redis
@@ -61,3 +62,11 @@ def test_what_could_not_be_acknowledged_is_not_held_for_ever(own_redis: Redis, h
         with pytest.raises(connection.connection_errors):
             getattr(message, how)()
         assert channel.qos.can_consume()
+
+
+def test_where_nobody_reads_a_queue_its_oldest_messages_go(own_redis: Redis) -> None:
+    with Connection(own_redis.url) as connection, connection.SimpleQueue("ops") as queue:
+        for n in range(LONGEST + 50):
+            queue.put({"n": n})
+        assert queue.qsize() == LONGEST
+        assert queue.get(timeout=5).payload == {"n": 50}, "and the rest in order"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from celery import Task
 from django.conf import settings
 
+from customers import poke
 from portal import demo, queues
 from portal.celery import app
 
@@ -74,4 +77,32 @@ def test_alarms_are_raised_and_mailed_from_every_queue(task: str) -> None:
     """A dead worker must not take the alarm about itself with it."""
     schedule = [entry for entry in settings.CELERY_BEAT_SCHEDULE.values() if entry["task"] == task]
     assert {entry["options"]["queue"] for entry in schedule} == set(queues.NAMES)
-    assert all(entry["options"]["expires"] <= entry["schedule"] for entry in schedule)
+
+
+def test_every_message_of_the_scheduler_expires() -> None:
+    """Hours without a worker must not be worked off afterwards. Not sooner than workers' clocks may be wrong."""
+    for name, entry in settings.CELERY_BEAT_SCHEDULE.items():
+        assert entry.get("options", {}).get("expires") == max(entry["schedule"], queues.EXPIRES), name
+
+
+def test_what_is_poked_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dispatcher pokes what is due every five seconds, also while nobody consumes the queue."""
+    sent: list[dict[str, object]] = []
+    monkeypatch.setattr(poke, "current_app", SimpleNamespace(send_task=lambda _task, **more: sent.append(more)))
+    poke._send("customers.perform", (1,), None)
+    assert [each["expires"] for each in sent] == [queues.EXPIRES]
+
+
+CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|provisioning|try_again|walk_now|take_chunk")
+
+
+def test_the_clock_has_a_queue_of_its_own_on_which_no_provider_is_called() -> None:
+    """What decides that something is due or lost must not stand behind a provider's answer."""
+    (clock,) = [queue for queue in queues.QUEUES if queue.name == "clock"]
+    assert set(clock.tasks) <= set(OURS)
+    for name in clock.tasks:
+        assert queues.ROUTES[name] == {"queue": "clock"}
+        assert not CALLS_A_PROVIDER.search(inspect.getsource(OURS[name].run)), name
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        if "queue" not in entry["options"] and entry["task"] != "billing.remove_old_items":
+            assert entry["task"] in clock.tasks

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from portal.logs import MASK
+from portal.queues import NAMES
 from tests.journeys.processes import CELERY, Installation, installation, until
 from tests.journeys.test_kill import ASK
 from tests.support.sandbox import KEY
@@ -35,7 +36,7 @@ def test_a_worker_and_the_scheduler_log_what_they_do(portal: Installation, pool:
     portal.python(ASK)
     code = portal.python(CODE)
     portal.spawn(
-        "worker", *CELERY, "worker", f"--pool={pool}", "-c", "2", "-Q", "ops,sync",
+        "worker", *CELERY, "worker", f"--pool={pool}", "-c", "2", "-Q", ",".join(NAMES),
         PORTAL_WORKER="1", PYTHONWARNINGS="ignore:You're running the worker",
     )  # fmt: skip
     portal.start_beat()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from portal.queues import NAMES
 from tests.chaos.clock import VARIABLE, Clock
 from tests.journeys.processes import Installation, installation, until
 
@@ -45,9 +46,10 @@ def test_a_killed_worker_is_an_alarm_about_its_queue_until_another_one_consumes_
 ) -> None:
     here, clock = portal
     here.start_beat()
-    here.start_worker("ops", queues="ops")
-    sync = here.start_worker("sync", queues="sync")
-    until(lambda: _queues(here) == {"ops": ["ops"], "sync": ["sync"]}, what="both workers", every=1)
+    every = {name: [name] for name in NAMES}
+    started = {name: here.start_worker(name, queues=name) for name in NAMES}
+    sync = started["sync"]
+    until(lambda: _queues(here) == every, what="the workers", every=1)
     until(lambda: _look(here)["tick"], what="the scheduler's tick", every=1)
     sync.send_signal(signal.SIGKILL)
     sync.wait()
@@ -61,7 +63,7 @@ def test_a_killed_worker_is_an_alarm_about_its_queue_until_another_one_consumes_
 
     here.start_worker("sync", queues="sync")
     until(lambda: _look(here)["alarms"] == [], what="the end of the alarm", every=1)
-    assert _queues(here) == {"ops": ["ops"], "sync": ["sync"]}
+    assert _queues(here) == every
     assert "worker.started queues=['sync']" in re.sub(r"worker=\S+ ?", "", here.said("sync"))
 
 

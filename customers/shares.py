@@ -1,0 +1,119 @@
+"""A fair share of a queue's worker processes for every connection: one slow provider does not occupy them all.
+
+A task that calls a provider takes a *place* first and gives it back at its end. A connection gets one more while it
+holds fewer than are free, so alone it gets half of them, and the next one half of the rest. Whoever gets none ends at
+once: its row is found again by the dispatcher, or by the one that gives its place back.
+
+In PostgreSQL a place is an advisory lock of the worker's session, which ends with its process, however that ends. On
+SQLite, where one worker works in threads, it is counted in that process. It is a matter of fairness: no operation is
+right or wrong by it, the claim alone decides that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error, connection, transaction
+
+from customers.models import Heartbeat
+from portal import queues
+from portal.clock import database_now
+
+# What takes a process and calls no provider, as bulk changes do, shares as if it were one more connection.
+NO_CONNECTION = 0
+# The first of two numbers that name an advisory lock; one more for every queue. The key (_LOCKS, 0) is held by whoever
+# is deciding.
+_LOCKS = 0x504B_0000
+_counting = threading.Lock()
+_held: Counter[tuple[str, int]] = Counter()
+
+
+def room(*, total: int, taken: int, mine: int) -> int:
+    """How many more places a connection with `mine` of the `taken` ones may take, of `total`."""
+    return max(0, (total - taken - mine + 1) // 2)
+
+
+def most(queue: str) -> int:
+    """How many places one connection may have at the most."""
+    return room(total=_total(queue), taken=0, mine=0)
+
+
+def room_of(queue: str, connection_id: int) -> int:
+    """How many more places the connection may take at this moment."""
+    taken, mine = (_locked if connection.vendor == "postgresql" else _counted)(queue, connection_id)
+    return room(total=_total(queue), taken=taken, mine=mine)
+
+
+@contextmanager
+def place(queue: str, connection_id: int) -> Iterator[bool]:
+    """Hold a place while the block runs; False where none is to be had, and then nothing may be done."""
+    take, give_back = (_lock, _unlock) if connection.vendor == "postgresql" else (_count, _discount)
+    taken = take(queue, connection_id)
+    try:
+        yield taken
+    finally:
+        if taken:
+            give_back(queue, connection_id)
+
+
+def _total(queue: str) -> int:
+    """The processes of the workers that consume the queue, by their heartbeats; one where nothing is known."""
+    alive = Heartbeat.objects.alive(now=database_now())
+    return max(1, sum(row.processes or 1 for row in alive if queue in (row.queues or ())))
+
+
+def _key(queue: str) -> int:
+    return _LOCKS + 1 + queues.NAMES.index(queue)
+
+
+def _lock(queue: str, connection_id: int) -> bool:
+    with transaction.atomic(), connection.cursor() as cursor:
+        total = _total(queue)
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_LOCKS])
+        taken, mine = _locked(queue, connection_id)
+        if not room(total=total, taken=taken, mine=mine):
+            return False
+        cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [_key(queue), connection_id])
+    return True
+
+
+def _locked(queue: str, connection_id: int) -> tuple[int, int]:
+    """How many places are taken in all sessions, and how many of them by the connection."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), count(*) FILTER (WHERE objid::bigint = %s) FROM pg_locks WHERE locktype = 'advisory' AND "
+            "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s",
+            [connection_id, _key(queue)],
+        )
+        taken, mine = cursor.fetchone()
+    return taken, mine
+
+
+def _unlock(queue: str, connection_id: int) -> None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock_shared(%s, %s)", [_key(queue), connection_id])
+    except Error:
+        connection.close()  # the lock ends with the session
+
+
+def _count(queue: str, connection_id: int) -> bool:
+    total = _total(queue)
+    with _counting:
+        taken, mine = _counted(queue, connection_id)
+        if not room(total=total, taken=taken, mine=mine):
+            return False
+        _held[queue, connection_id] += 1
+    return True
+
+
+def _counted(queue: str, connection_id: int) -> tuple[int, int]:
+    return sum(n for (of, _id), n in list(_held.items()) if of == queue), _held[queue, connection_id]
+
+
+def _discount(queue: str, connection_id: int) -> None:
+    with _counting:
+        _held[queue, connection_id] -= 1

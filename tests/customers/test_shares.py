@@ -1,0 +1,172 @@
+"""A fair share of the worker processes: which connection gets a place, and that a place ends with its process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from multiprocessing import get_context
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from customers import asking, dispatcher, operations, shares, tasks
+from customers.models import Account, Heartbeat, Operation
+from customers.states import OperationState
+from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
+from tests.support.together import rounds, together
+
+OPS = "ops"
+
+
+def workers(processes: int) -> None:
+    now = timezone.now()
+    Heartbeat.objects.create(
+        kind="worker", name="ops@one", queues=[OPS], processes=processes, started_at=now, seen_at=now
+    )
+
+
+@pytest.mark.parametrize(
+    ("total", "gets"),
+    [(1, [1, 0]), (2, [1, 1, 0]), (3, [2, 1, 0]), (4, [2, 1, 1, 0]), (8, [4, 2, 1, 1, 0])],
+)
+def test_a_connection_gets_half_of_what_is_free(total: int, gets: list[int]) -> None:
+    taken = 0
+    for expected in gets:
+        mine = 0
+        while shares.room(total=total, taken=taken, mine=mine):
+            assert shares.room(total=total, taken=taken, mine=mine) == expected - mine
+            taken, mine = taken + 1, mine + 1
+        assert mine == expected
+
+
+@pytest.mark.django_db
+def test_what_the_workers_report_is_shared_and_one_process_where_nothing_is_known() -> None:
+    assert shares.most(OPS) == 1
+    workers(8)
+    Heartbeat.objects.create(
+        kind="worker", name="ops@old", queues=[OPS], started_at=timezone.now(), seen_at=timezone.now()
+    )
+    gone = timezone.now() - timedelta(minutes=3)
+    Heartbeat.objects.create(kind="worker", name="ops@gone", queues=[OPS], processes=90, started_at=gone, seen_at=gone)
+    assert shares._total(OPS) == 9
+    assert shares.most("sync") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_place_is_given_back_however_the_work_ends() -> None:
+    first = OperationFactory()
+    with shares.place(OPS, 7) as taken, shares.place("sync", 7) as elsewhere:
+        assert (taken, elsewhere) == (True, True)
+    with pytest.raises(ZeroDivisionError), shares.place(OPS, 7):
+        raise ZeroDivisionError
+    assert shares.room_of(OPS, 7) == 1
+    assert dispatcher.connection_of(first.pk) == first.connection_id
+    Operation.objects.update(state=OperationState.CANCELLED, finished_at=timezone.now())
+    assert dispatcher.connection_of(first.pk) is None
+
+
+@pytest.mark.django_db
+def test_an_operation_that_ends_pokes_what_its_connection_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    poked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(dispatcher, "poke", lambda *said: poked.append(said))
+    monkeypatch.setattr(tasks.provisioning, "perform", lambda _pk: True)
+    workers(4)
+    one = ConnectionFactory()
+    rows = [OperationFactory(account=AccountFactory(connection=one)) for _ in range(5)]
+    OperationFactory()
+    tasks.perform(rows[0].pk)
+    assert poked == [("customers.perform", rows[0].pk), ("customers.perform", rows[1].pk)]
+    poked.clear()
+    monkeypatch.setattr(tasks.provisioning, "perform", lambda _pk: False)
+    tasks.perform(rows[0].pk)
+    assert poked == [], "who took nothing calls nobody"
+
+
+@pytest.mark.django_db
+def test_the_dispatcher_pokes_no_more_of_a_connection_than_it_may_have_in_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    poked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(dispatcher, "poke", lambda *said: poked.append(said))
+    workers(4)
+    slow, other = ConnectionFactory(), OperationFactory()
+    rows = [OperationFactory(account=AccountFactory(connection=slow)) for _ in range(9)]
+    dispatcher.dispatch(now=timezone.now())
+    found = {operation_id for task, operation_id in poked if task == "customers.perform"}
+    assert found == {rows[0].pk, rows[1].pk, other.pk}
+
+
+@pytest.mark.django_db
+def test_a_slow_connection_keeps_back_no_reading_of_another() -> None:
+    old = timezone.now() - timedelta(days=3)
+    many = AccountFactory.create_batch(12, connection=ConnectionFactory())
+    few = AccountFactory.create_batch(2, connection=ConnectionFactory())
+    Account.objects.filter(pk__in=[each.pk for each in many]).update(state_read_at=old - timedelta(days=1))
+    Account.objects.filter(pk__in=[each.pk for each in few]).update(state_read_at=old)
+    found = dispatcher.accounts_to_read(now=timezone.now())
+    assert len(found) == 7
+    assert {each.pk for each in few} <= set(found)
+
+
+@pytest.mark.proof
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_processes_at_once_one_connection_gets_its_share_and_the_others_theirs() -> None:
+    workers(8)
+    for _round in rounds():
+        gate = get_context("fork").Barrier(8)
+
+        def work(n: int, gate: Any = gate) -> tuple[int, bool]:
+            whose = 1 if n < 6 else 2
+            with shares.place(OPS, whose) as taken:
+                gate.wait(30)  # all of them hold what they got
+                return whose, taken
+
+        found = together(work, 8)
+        got = {whose: sum(taken for of, taken in found if of == whose) for whose in (1, 2)}
+        assert got[1] in (3, 4), found  # 3 where both of the other one came first
+        assert got[2] in (1, 2), found
+        assert sum(got.values()) < 8
+
+
+@pytest.mark.proof
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_process_leaves_no_place_behind() -> None:
+    workers(1)
+    for _round in rounds():
+        fork = get_context("fork")
+        held = fork.Event()
+
+        def work(event: Any = held) -> None:
+            with shares.place(OPS, 7):
+                event.set()
+                signal.pause()
+
+        connections.close_all()
+        process = fork.Process(target=work)
+        process.start()
+        assert held.wait(30)
+        assert shares.room_of(OPS, 7) == 0
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join(30)
+        deadline = timezone.now() + timedelta(seconds=20)
+        while not shares.room_of(OPS, 7):
+            assert timezone.now() < deadline
+
+
+def test_room_is_never_negative() -> None:
+    """Workers that ended leave more places taken than there are."""
+    assert shares.room(total=2, taken=5, mine=3) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_queue_of_one_connection_sends_no_message_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    poked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(asking, "poke", lambda *said: poked.append(said))
+    one, other, person = ConnectionFactory(), AccountFactory(), UserFactory()
+    for n, account in enumerate([*AccountFactory.create_batch(asking.POKED_AT_ONCE + 5, connection=one), other]):
+        asked = operations.ask_suspend(
+            actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
+        )
+    assert len(poked) == asking.POKED_AT_ONCE + 1
+    assert poked[-1] == (asking.PERFORM, asked.pk), "the other connection's is sent"
