@@ -142,9 +142,8 @@ class Installation:
 
     def end_all(self) -> None:
         if self._inside is not None:
-            assert self._inside.stdin
-            self._inside.stdin.close()
-            self._inside.wait(20)
+            self._inside.communicate(timeout=20)  # closes its input, by which it ends
+            self._inside = None
         for process in list(self._running):
             self.end(process)
 
