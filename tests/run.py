@@ -31,10 +31,16 @@ PAGES = tuple(f"--ignore-glob=tests/*/test_*{what}.py" for what in ("pages", "fo
 QUICK = "not browser and not redis and not postgres and not processes and not slow"
 # Leap day, and the last day of a month with 31 days and of a year; both are later than any date that a test sets.
 DATES = ("2032-02-29", "2033-12-31")
-# Left out there: the source itself, and long lists of faults and hostile values, in which the calendar plays no part.
+# Left out there: the source itself, colors, and long lists of faults, seeds and hostile values, in which the calendar
+# plays no part.
 NO_CALENDAR = (
     "--ignore=tests/house",
-    *(f"--ignore=tests/customers/test_{name}.py" for name in ("hostile_input", "idempotency", "account_side")),
+    "--ignore=tests/ui",
+    "--ignore=tests/providers/test_mutations.py",
+    *(
+        f"--ignore=tests/customers/test_{name}.py"
+        for name in ("hostile_input", "idempotency", "account_side", "seeded_creates", "duplicates_migration")
+    ),
 )
 NO_FAKETIME = "faketime is not installed (Debian: apt-get install faketime)"
 
