@@ -133,8 +133,8 @@ def merge(
         raise UnableToMerge(_("%(code)s is not finished. Finish or cancel it first.") % {"code": operation.code})
     with transaction.atomic():
         customer.lock()
-        owner = Account.objects.select_for_update(no_key=True).values_list("customer", flat=True).get(pk=kept.pk)
-        if owner != kept.customer_id:
+        both = Account.objects.select_for_update(no_key=True).filter(pk__in=(kept.pk, duplicate.pk)).order_by("pk")
+        if dict(both.values_list("pk", "customer"))[kept.pk] != kept.customer_id:
             raise UnableToMerge(_("The account changed meanwhile. Nothing was merged. Reload the page."))
         _close(duplicate, kept, now=now)
         if customer.pk != kept.customer_id:

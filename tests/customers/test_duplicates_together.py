@@ -1,0 +1,70 @@
+"""Duplicates are merged while other processes write the same accounts."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import pytest
+from django.db import connection as database
+from django.db import transaction
+from django.utils import timezone
+
+from billing.readings import hold_accounts
+from customers import duplicates
+from customers.models import Account
+from portal.access.models import User
+from tests.support.factories import AccountFactory, UserFactory
+from tests.support.together import rounds, together
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
+
+
+@pytest.fixture
+def person() -> User:
+    user: User = UserFactory(role="admin")
+    return user
+
+
+def is_free(account: Account) -> bool:
+    with transaction.atomic():
+        return bool(Account.objects.select_for_update(skip_locked=True).filter(pk=account.pk))
+
+
+def waits_for_a_lock() -> None:
+    """Return once another session of this database waits for a row."""
+    until = monotonic() + 10
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with database.cursor() as cursor:
+        while monotonic() < until:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(waiting)
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("nobody waits")
+
+
+def test_a_merge_takes_the_accounts_in_the_order_of_a_usage_batch(person: User) -> None:
+    """A batch holds the duplicate, which was added first, and comes to the kept account while the merge waits."""
+    for _ in rounds():
+        twin = AccountFactory(state="deleted")
+        kept = AccountFactory()
+        Account.objects.filter(pk=twin.pk).update(provider_id=kept.provider_id, duplicate_of=kept)
+        twin.refresh_from_db()
+
+        def batch(kept: Account = kept, twin: Account = twin) -> str:
+            with transaction.atomic():
+                hold_accounts([twin.pk])
+                waits_for_a_lock()
+                hold_accounts([kept.pk])
+            return "done"
+
+        def merge(twin: Account = twin) -> str:
+            until = monotonic() + 10
+            while is_free(twin):
+                assert monotonic() < until
+            duplicates.merge(
+                actor=person, duplicate=twin, customer=twin.customer, reason="Theirs.", now=timezone.now()
+            )  # fmt: skip
+            return "done"
+
+        assert together(lambda n, b=batch, m=merge: (b, m)[n](), 2) == ["done", "done"]
