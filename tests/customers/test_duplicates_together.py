@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from billing.readings import hold_accounts
 from customers import duplicates
-from customers.models import Account
+from customers.models import Account, Customer
 from portal.access.models import User
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together
@@ -25,9 +25,9 @@ def person() -> User:
     return user
 
 
-def is_free(account: Account) -> bool:
+def is_free(row: Customer | Account) -> bool:
     with transaction.atomic():
-        return bool(Account.objects.select_for_update(skip_locked=True).filter(pk=account.pk))
+        return bool(type(row)._default_manager.select_for_update(skip_locked=True, of=("self",)).filter(pk=row.pk))
 
 
 def waits_for_a_lock() -> None:
@@ -43,28 +43,30 @@ def waits_for_a_lock() -> None:
     raise AssertionError("nobody waits")
 
 
-def test_a_merge_takes_the_accounts_in_the_order_of_a_usage_batch(person: User) -> None:
-    """A batch holds the duplicate, which was added first, and comes to the kept account while the merge waits."""
+@pytest.mark.parametrize("other", ["a usage batch", "an accepted drift"])
+def test_a_merge_takes_its_rows_in_the_order_of_others(person: User, other: str) -> None:
+    """The other one holds its first row, and comes to its second one while the merge waits."""
     for _ in rounds():
         twin = AccountFactory(state="deleted")
         kept = AccountFactory()
         Account.objects.filter(pk=twin.pk).update(provider_id=kept.provider_id, duplicate_of=kept)
         twin.refresh_from_db()
+        first: Customer | Account = twin if other == "a usage batch" else kept.customer
 
-        def batch(kept: Account = kept, twin: Account = twin) -> str:
+        def holds(first: Customer | Account = first, kept: Account = kept) -> str:
             with transaction.atomic():
-                hold_accounts([twin.pk])
+                first.lock()
                 waits_for_a_lock()
                 hold_accounts([kept.pk])
             return "done"
 
-        def merge(twin: Account = twin) -> str:
+        def merge(first: Customer | Account = first, twin: Account = twin) -> str:
             until = monotonic() + 10
-            while is_free(twin):
+            while is_free(first):
                 assert monotonic() < until
             duplicates.merge(
                 actor=person, duplicate=twin, customer=twin.customer, reason="Theirs.", now=timezone.now()
             )  # fmt: skip
             return "done"
 
-        assert together(lambda n, b=batch, m=merge: (b, m)[n](), 2) == ["done", "done"]
+        assert together(lambda n, h=holds, m=merge: (h, m)[n](), 2) == ["done", "done"]
