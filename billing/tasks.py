@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
-from django.utils import timezone
 
 from billing import retention, runs, usage_sync
 from billing.readings import keep_final_readings as keep
 from customers.poke import poke
+from portal.clock import database_now
 
 
 @shared_task(name="billing.advance_runs")
 def advance_runs(**_: Any) -> None:
-    runs.advance(now=timezone.now())
+    runs.advance(now=database_now())
 
 
 @shared_task(name="billing.sync_chunk", soft_time_limit=140, time_limit=150)
@@ -30,4 +30,4 @@ def keep_final_readings(**_: Any) -> None:
 
 @shared_task(name="billing.remove_old_items")
 def remove_old_items(**_: Any) -> None:
-    retention.remove_old_items(now=timezone.now())
+    retention.remove_old_items(now=database_now())

@@ -18,7 +18,6 @@ from time import monotonic
 
 import structlog
 from django.db.models import F, Q
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import causes, runs
@@ -30,6 +29,7 @@ from customers.clients import background_client
 from customers.models import Connection
 from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
+from portal.clock import database_clock
 from portal.providers import Evidence, NotSent, Provider, ProviderError, RateLimited, Unsupported, UsageSource
 from portal.vault import CannotOpen
 
@@ -50,15 +50,17 @@ Connect = Callable[[Connection], Provider]
 def sync_chunk(
     run_id: int,
     *,
-    clock: Clock = timezone.now,
+    clock: Clock | None = None,
     connect: Connect = background_client,
     seconds: float = CHUNK_SECONDS,
     gap: timedelta | None = None,
 ) -> bool:
     """Take the run as far as the time allows. True when there may be more to do at once. Safe to call at any time.
 
+    `clock` is the database's unless told otherwise: of two readings the one asked later stays, whoever asked it.
     `gap` is how long a failure that may pass waits for its next try; by default what the run's kind says.
     """
+    clock = clock or database_clock()
     run = claim(run_id, now=clock())
     if run is None:
         return False

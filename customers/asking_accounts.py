@@ -27,13 +27,16 @@ K = OperationKind
 
 
 class AlreadyCorrected(UnableToAsk):
-    """The refused create was requested again since the person looked at it. `newer` is what was requested."""
+    """The refused create was requested again since the person looked at it. `newer` is what was requested. `typed`:
+    the person corrects it in a form, and does not just retry it."""
 
-    def __init__(self, newer: Operation) -> None:
+    def __init__(self, newer: Operation, *, typed: bool) -> None:
         text = _("{name} already corrected this create {when} ({request}). Nothing was sent. {next}")
         link = format_html('<a href="{}">{}</a>', newer.get_absolute_url(), newer.code)
         after = _("Follow that request, or cancel it before you correct the create again.")
-        if newer.state == OperationState.FAILED:
+        if newer.state == OperationState.FAILED and not typed:
+            after = _("That one failed too. Open it, then correct or retry that one.")
+        elif newer.state == OperationState.FAILED:
             after = _("That one failed too. Check its result, then submit again to send what you typed.")
         elif newer.state == OperationState.CANCELLED:
             after = _("That one was cancelled. Submit again to send what you typed.")
@@ -236,7 +239,7 @@ def _take_refused(refused: Operation, *, version: int | None) -> None:
     later = Q(account=account, number__gt=refused.number) | Q(retry_of=refused)
     newer = Operation.objects.filter(later, kind=K.CREATE).select_related("requested_by").order_by("pk").last()
     if newer and (newer.state != OperationState.CANCELLED or version not in (None, account.version)):
-        raise AlreadyCorrected(newer)
+        raise AlreadyCorrected(newer, typed=version is not None)
     if account.provider_id or refused.state != OperationState.FAILED:
         raise UnableToAsk(_("This create did not fail. Open the account to see how it stands. Nothing was sent."))
     Account.objects.filter(pk=account.pk).update(version=F("version") + 1)

@@ -132,13 +132,14 @@ def merge(
     if operation := Operation.objects.filter(account=duplicate, state__in=OPEN).first():
         raise UnableToMerge(_("%(code)s is not finished. Finish or cancel it first.") % {"code": operation.code})
     with transaction.atomic():
-        customer.lock()
-        owner = Account.objects.select_for_update(no_key=True).values_list("customer", flat=True).get(pk=kept.pk)
-        if owner != kept.customer_id:
+        owners = Customer.objects.select_for_update(no_key=True).order_by("pk")
+        archived = dict(owners.filter(pk__in=(kept.customer_id, duplicate.customer_id)).values_list("pk", "archived_at"))
+        both = Account.objects.select_for_update(no_key=True).filter(pk__in=(kept.pk, duplicate.pk)).order_by("pk")
+        if dict(both.values_list("pk", "customer"))[kept.pk] != kept.customer_id:
             raise UnableToMerge(_("The account changed meanwhile. Nothing was merged. Reload the page."))
         _close(duplicate, kept, now=now)
         if customer.pk != kept.customer_id:
-            if customer.archived_at:
+            if archived[customer.pk]:
                 raise UnableToMerge(
                     _("%(customer)s is archived. Restore the customer first.") % {"customer": customer},
                     field="customer",

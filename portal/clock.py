@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
 
 from django.db import connection
 from django.utils import timezone
@@ -19,6 +21,13 @@ def database_now() -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         (now,) = cursor.fetchone()
     return now  # type: ignore[no-any-return]  # a cursor's row has no types
+
+
+def database_clock() -> Callable[[], datetime]:
+    """The database's time, asked once and moved on here, for threads that may not ask the database and for no longer
+    than a task lasts. A machine's clock that is wrong or set meanwhile does not matter."""
+    at, since = database_now(), monotonic()
+    return lambda: at + timedelta(seconds=monotonic() - since)
 
 
 def local_skew() -> float:

@@ -17,6 +17,7 @@ from billing.forms import StartForm
 from billing.models import SyncRun
 from billing.queries import runs as queries
 from customers.views.common import go_to, is_fragment, person
+from portal.clock import database_now
 
 
 @require_GET
@@ -39,7 +40,7 @@ def run_start(request: HttpRequest) -> HttpResponse:
             actor=person(request),
             connections=form.cleaned_data["connection"],
             client_token=form.cleaned_data["client_token"],
-            now=timezone.now(),
+            now=database_now(),
             request=request,
         )
     except runs.UnableToSync as refusal:
@@ -69,7 +70,7 @@ def run_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Read the accounts that failed once more."""
     run = _run_or_404(public_id)
     try:
-        runs.retry(actor=person(request), run=run, now=timezone.now(), request=request)
+        runs.retry(actor=person(request), run=run, now=database_now(), request=request)
     except runs.UnableToSync as refusal:
         messages.warning(request, str(refusal))
     return go_to(request, "billing:run", run.public_id)

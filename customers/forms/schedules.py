@@ -177,9 +177,27 @@ class ReleaseForm(forms.Form):
 
 
 class HeldForm(ReasonForm):
-    """The question before a suspend, where somebody holds the account."""
+    """The question before a suspend, where somebody holds the account. The tick is for the hold that was shown, and
+    does not count for another one that was placed since (`hold`, its public ID)."""
+
+    hold = forms.CharField(widget=forms.HiddenInput, required=False, max_length=36)
 
     despite_hold = forms.BooleanField(
         label=gettext_lazy("Suspend it all the same. The hold stays and is named in the audit log."),
         error_messages={"required": gettext_lazy("The account is held. Tick this, or release the hold first.")},
     )
+
+    def __init__(self, *args: Any, hold: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["hold"].initial = self._hold = hold
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("hold") != self._hold:
+            data: Any = self.data.copy()
+            data["hold"] = self._hold
+            if data.pop("despite_hold", None):
+                told = _("This is another hold than the one you confirmed. Read it, then tick again.")
+                self.add_error("despite_hold", told)
+            self.data = data
+        return cleaned

@@ -102,8 +102,8 @@ def account_suspend(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     hold = holds.held([account.pk]).get(account.pk)
     if hold is None:
         return _do(request, account, SUSPEND)
-    past = {"payload": {"despite_hold": str(hold.public_id)}}
-    return _do(request, account, SUSPEND, form_class=HeldForm, asked_with=past, hold=hold)
+    facts, past = {"hold": str(hold.public_id)}, {"payload": {"despite_hold": str(hold.public_id)}}
+    return _do(request, account, SUSPEND, form_class=HeldForm, facts=facts, asked_with=past, hold=hold)
 
 
 @require_http_methods(["GET", "POST"])

@@ -18,6 +18,7 @@ from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.settling import LostRun
 from customers import breaker
 from customers.models import Account, Connection
+from portal import clock
 from tests.billing.conftest import Meter
 from tests.customers.pages import text_of
 from tests.support.people import sign_in
@@ -72,6 +73,16 @@ def test_the_account_shows_what_was_read(meter: Meter) -> None:
     assert account.usage_allowed == 100_000
     assert account.usage_end_on == date(2026, 11, 30)
     assert account.usage_read_at == meter.now
+
+
+def test_readings_are_asked_by_the_databases_clock(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two readings the one asked later stays: a worker whose clock is fast must not outlast all others."""
+    monkeypatch.setattr(clock, "database_now", lambda: meter.now)
+    account = meter.account(per_day=1000)
+    usage_sync.sync_chunk(meter.start().pk, connect=meter.connect)
+    account.refresh_from_db()
+    assert account.usage_read_at is not None
+    assert timedelta() <= account.usage_read_at - meter.now < timedelta(minutes=1)
 
 
 def test_reading_twice_adds_nothing(meter: Meter) -> None:
@@ -135,7 +146,7 @@ def test_sync_now_wakes_a_run_that_was_paused(meter: Meter) -> None:
 def test_a_run_whose_time_is_over_ends_also_while_the_provider_is_out_of_reach(meter: Meter) -> None:
     account = meter.account()
     run = meter.start()
-    breaker.count(connection_id=meter.connection.pk, answered=0, failed=breaker.OPENS_AT, now=meter.now)
+    breaker.count(meter.connection, answered=0, failed=breaker.OPENS_AT, now=meter.now)
     assert meter.chunk(run).state == "running"
     meter.now = run.until
     assert (meter.chunk(run).state, run.failed) == ("complete_with_errors", 1)

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Account, Connection, Operation
@@ -246,6 +247,19 @@ def test_where_nothing_came_of_the_colleagues_correction_a_second_submit_is_sent
     assert mine.payload["profile"]["email"] == "typed@larkfield.example"
     assert mine.retry_of == (theirs if state == "failed" else operation)
     assert (mine.account, mine.account.version) == (operation.account, 3)
+
+
+def test_a_retry_of_a_create_that_was_corrected_and_failed_again_leads_to_the_later_one(
+    client: Client, person: User, connection: Connection
+) -> None:
+    operation = refused(connection)
+    theirs = _correct(operation)
+    Operation.objects.filter(pk=theirs.pk).update(state="failed", finished_at=timezone.now())
+    answer = client.post(
+        reverse("customers:operation-retry", args=[operation.public_id]), {"client_token": uuid4().hex}, follow=True
+    )
+    assert "That one failed too. Open it, then correct or retry that one." in prose_of(answer)
+    assert theirs.get_absolute_url() in text_of(answer)
 
 
 def test_the_database_keeps_one_open_create_of_an_account(connection: Connection) -> None:

@@ -25,12 +25,12 @@ def test_every_failure_and_every_answer_is_counted(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(breaker, "OPENS_AT", 10_000)
     for _ in rounds():
         connection = ConnectionFactory()
-        breaker.count(connection_id=connection.pk, answered=0, failed=100, now=NOW)
+        breaker.count(connection, answered=0, failed=100, now=NOW)
 
         def work(n: int, connection: Connection = connection) -> None:
             for _ in range(10):
                 failed = n % 2
-                breaker.count(connection_id=connection.pk, answered=1 - failed, failed=2 * failed, now=NOW)
+                breaker.count(connection, answered=1 - failed, failed=2 * failed, now=NOW)
 
         together(work, 4)
         assert Breaker.objects.get(connection=connection).failures == 100 + 2 * 10 * 2 - 2 * 10
@@ -42,7 +42,7 @@ def test_it_opens_once() -> None:
 
         def work(_n: int, connection: Connection = connection) -> None:
             for _ in range(3):
-                breaker.learn(connection_id=connection.pk, exchanges=[REFUSED], now=NOW)
+                breaker.learn(connection, exchanges=[REFUSED], now=NOW)
 
         together(work, 4)
         assert breaker.standing(connection).is_open
@@ -51,7 +51,7 @@ def test_it_opens_once() -> None:
 
 
 def opened(connection: Connection) -> None:
-    breaker.count(connection_id=connection.pk, answered=0, failed=breaker.OPENS_AT, now=NOW)
+    breaker.count(connection, answered=0, failed=breaker.OPENS_AT, now=NOW)
 
 
 def test_one_process_makes_the_trial(sandbox: SandboxProcess) -> None:

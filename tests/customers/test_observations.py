@@ -67,7 +67,7 @@ def test_usage_also_of_a_deleted_account(account: Account, at: datetime) -> None
     observations.observe_usage(
         account_id=account.pk, used=7, allowed=9, overage=0, start_on=day, end_on=day, now=at
     )  # fmt: skip
-    observations.usage_missing(account_id=account.pk, now=EARLIER)
+    observations.usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
     account.refresh_from_db()
     assert (account.usage_used == 7, account.usage_missing_since) == (at == LATER, None)
 

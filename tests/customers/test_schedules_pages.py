@@ -46,7 +46,9 @@ def post(client: Client, name: str, row: Any, **said: str) -> Any:
     url = reverse(f"customers:{name}", args=[row.public_id])
     tokens = {}
     if name in ("schedule-new", "schedule-edit", "account-suspend"):
-        tokens = {"client_token": hidden(client.get(url), "client_token")}
+        page = client.get(url)
+        names = [each for each in ("client_token", "hold") if f'name="{each}"' in text_of(page)]
+        tokens = {each: hidden(page, each) for each in names}
     return client.post(url, tokens | said)
 
 
@@ -159,6 +161,27 @@ def test_a_hold_is_seen_everywhere_and_a_person_goes_past_it_by_saying_so(client
     assert post(client, "hold-release", hold, reason="Paid").status_code == 303
     assert ">Held</span>" not in text_of(client.get(reverse("customers:list")))
     assert "Released by Customer success" in prose_of(client.get(reverse("customers:coming"), {"view": "past"}))
+
+
+def test_the_tick_counts_for_the_hold_that_was_shown(client: Client, desk: Desk, account: Account) -> None:
+    """Between the question and its answer a colleague released the hold, and placed another one."""
+    asked = {"actor": desk.person, "now": NOW, "reason": "Pays on Friday"}
+    shown = holds.place(account=account, until=None, **asked)
+    url = reverse("customers:account-suspend", args=[account.public_id])
+    page = client.get(url)
+    said = {name: hidden(page, name) for name in ("client_token", "hold")}
+    said |= {"reason": "Abuse", "despite_hold": "on"}
+    holds.release(hold=shown, **asked)
+    other = holds.place(account=account, until=None, **(asked | {"reason": "A court order"}))
+    refused = client.post(url, said)
+    assert refused.status_code == 422
+    assert "This is another hold than the one you confirmed. Read it, then tick again." in prose_of(refused)
+    assert "A court order" in prose_of(refused)
+    assert "Abuse" in text_of(refused)
+    assert not Operation.objects.filter(kind="suspend").exists()
+    assert "despite_hold" not in refused.context["form"].data
+    assert client.post(url, said | {"hold": hidden(refused, "hold")}).status_code == 303
+    assert Operation.objects.get(kind="suspend").payload["despite_hold"] == str(other.public_id)
 
 
 def test_a_skipped_one_comes_home_to_who_asked(client: Client, desk: Desk, account: Account) -> None:

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from billing import causes, runs, usage_sync
 from billing.models import SyncItem, SyncRun
 from billing.readings import keep_final_readings
 from customers.management.chosen import connections as chosen_connections
 from customers.models import Connection
+from portal.clock import database_now
 
 R = SyncRun.State
 LOOK_AGAIN = 0.5
@@ -57,7 +57,7 @@ class Command(BaseCommand):
 
     def _sync(self, connection: Connection, slot: str) -> bool:
         """Bring the night's run of one connection to its end. False when it was stopped or waits."""
-        now = timezone.now()
+        now = database_now()
         if connection.paused:
             self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
             return False
@@ -85,7 +85,7 @@ class Command(BaseCommand):
             self._follow(run)
             if not run.has_ended:
                 return run, False
-            now = timezone.now()
+            now = database_now()
 
     def _follow(self, run: SyncRun) -> None:
         """Work on the run, or wait while another worker does; later passes come soon, since somebody is waiting."""
