@@ -133,7 +133,9 @@ def merge(
         raise UnableToMerge(_("%(code)s is not finished. Finish or cancel it first.") % {"code": operation.code})
     with transaction.atomic():
         owners = Customer.objects.select_for_update(no_key=True).order_by("pk")
-        archived = dict(owners.filter(pk__in=(kept.customer_id, duplicate.customer_id)).values_list("pk", "archived_at"))
+        archived = dict(
+            owners.filter(pk__in=(kept.customer_id, duplicate.customer_id)).values_list("pk", "archived_at")
+        )
         both = Account.objects.select_for_update(no_key=True).filter(pk__in=(kept.pk, duplicate.pk)).order_by("pk")
         if dict(both.values_list("pk", "customer"))[kept.pk] != kept.customer_id:
             raise UnableToMerge(_("The account changed meanwhile. Nothing was merged. Reload the page."))

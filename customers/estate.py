@@ -41,6 +41,8 @@ CHUNK = "customers.takeover_chunk"
 LEASE = timedelta(seconds=90)
 CHUNK_SECONDS = 40.0
 TRIES = 5
+# The connection's row is not held meanwhile, for operations need it: who comes second tries again.
+PROPOSALS = 5
 ROWS_MAX, BYTES_MAX = 20_000, 5_000_000
 COLUMNS = ("provider_id", "external_reference", "company", "email")
 B = TakeoverItem.Basis
@@ -130,15 +132,20 @@ def propose(
         raise UnableToAsk(_("Every account in the provider's list has a customer already."))
     rows = {each.provider_id: each for each in listed}
     match = _Matcher()
-    with transaction.atomic():
-        # Held until the end: two people who propose at once come one after the other.
-        Connection.objects.select_for_update(no_key=True).get(pk=connection.pk)
-        _discard_proposal(connection)
-        takeover = Takeover.objects.create(connection=connection, asked_by=actor, not_before=now, created_at=now)
-        items = [match.item(takeover, each, rows.get(each.provider_id)) for each in sightings]
-        TakeoverItem.objects.bulk_create(items, batch_size=500)
-        audit.record(actor=actor, verb="estate.proposed", obj=takeover, after={"accounts": len(items)}, request=request)
-    return takeover
+    facts = {"connection": connection, "asked_by": actor, "not_before": now, "created_at": now}
+    for _attempt in range(PROPOSALS):
+        try:
+            with transaction.atomic():
+                _discard_proposal(connection)
+                takeover = Takeover.objects.create(**facts)
+                items = [match.item(takeover, each, rows.get(each.provider_id)) for each in sightings]
+                TakeoverItem.objects.bulk_create(items, batch_size=500)
+                told = {"accounts": len(items)}
+                audit.record(actor=actor, verb="estate.proposed", obj=takeover, after=told, request=request)
+        except IntegrityError:  # a colleague proposed at this moment: theirs is the one to discard
+            continue
+        return takeover
+    raise UnableToAsk(_("A colleague makes a proposal at this moment. Review it, or try again."))
 
 
 def _discard_proposal(connection: Connection) -> None:

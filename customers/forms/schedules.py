@@ -194,10 +194,10 @@ class HeldForm(ReasonForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if cleaned.get("hold") != self._hold:
-            data: Any = self.data.copy()
+            sent: Any = self.data
+            self.data = data = sent.copy()
             data["hold"] = self._hold
             if data.pop("despite_hold", None):
                 told = _("This is another hold than the one you confirmed. Read it, then tick again.")
                 self.add_error("despite_hold", told)
-            self.data = data
         return cleaned

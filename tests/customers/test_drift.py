@@ -189,7 +189,6 @@ class TestDeletes:
         assert "deleted on its own page" in text_of(refused)
         assert not Operation.objects.filter(kind="delete").exists()
 
-
     def test_putting_one_back_asks_for_the_password(
         self, account: Account, staff: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:

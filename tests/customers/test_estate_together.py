@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from threading import Thread
+from typing import Any
 
 import pytest
+from django.db import connections, transaction
 
 from customers import estate
 from customers.models import Connection, Sighting, Takeover
@@ -72,3 +75,27 @@ def test_two_who_propose_at_once_come_one_after_the_other() -> None:
         answers = together(lambda n, c=connection: propose(people[n], c), 2)
         assert answers == ["proposed", "proposed"]
         assert Takeover.objects.get(connection=connection).items.count() == ACCOUNTS
+
+
+def test_operations_are_sent_while_a_large_import_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What intends to send holds the connection's row, and waits three seconds for it at the most."""
+    connection, person = ConnectionFactory(), UserFactory(role="admin")
+    unlinked(connection)
+    match = estate._Matcher.item
+    free: list[bool] = []
+
+    def sends() -> None:
+        with transaction.atomic():
+            rows = Connection.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=connection.pk)
+            free.append(bool(rows))
+        connections.close_all()
+
+    def slowly(*said: Any) -> Any:
+        other = Thread(target=sends)
+        other.start()
+        other.join()
+        return match(*said)
+
+    monkeypatch.setattr(estate._Matcher, "item", slowly)
+    assert propose(person, connection) == "proposed"
+    assert free == [True] * ACCOUNTS
