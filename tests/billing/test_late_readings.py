@@ -38,6 +38,7 @@ def keep(account: Account, what: Usage, at: datetime) -> Kept:
 
 def being_deleted(**account: Any) -> tuple[Account, Operation]:
     """An account with 100 read before its delete, which is under way; nothing of it is known to billing yet."""
+    account = {"usage_read_at": T - timedelta(hours=1)} | account
     operation = OperationFactory(account=AccountFactory(**account), kind="delete", state="sending")
     period = {"period_start_on": "2026-11-01", "period_end_on": "2026-11-30"}
     told = {"used": 100, "allowed": 1000, "raw": {"used": 100}} | period
