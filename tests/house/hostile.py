@@ -172,6 +172,7 @@ class World:
             "offerings": (account, {"base": [], "wanted": [PACKAGE_ROW]}),
             "settings": (child, {each: asdict(NORTHWIND) for each in ("base", "wanted")}),
         }  # fmt: skip
+        hold = holds.place(actor=admin, account=account, reason="Pays", until=None, now=now)
         operations = [
             OperationFactory(kind=kind, account=of, state="failed", error_kind="conflict", result=result)
             for kind, (of, result) in conflicts.items()
@@ -191,7 +192,6 @@ class World:
             actor=admin, account=account, kind=Schedule.Kind.SUSPEND, due_at=now + timedelta(days=9), reason="Due",
             client_token=uuid4().hex, now=now,
         )  # fmt: skip
-        hold = holds.place(actor=admin, account=account, reason="Pays", until=None, now=now)
         run, _ = runs.start_run(
             connection=self.desk.connection, kind="asked", slot="x", now=now, until=now + timedelta(hours=1)
         )
