@@ -220,6 +220,11 @@ def archive_customer(*, actor: User, customer: Customer, now: datetime, request:
     operation that is not finished."""
     with transaction.atomic():
         customer.lock()
+        if operation := Operation.objects.open().filter(account__customer=customer).first():
+            raise UnableToChange(
+                _("%(code)s is not finished. Wait for it or cancel it, then archive the customer.")
+                % {"code": operation.code}
+            )
         living = Account.objects.filter(customer=customer, merged_at=None).exclude(state__in=GONE)
         living = living.exclude(pk__in=_never_made(customer))
         if count := living.count():
@@ -227,11 +232,6 @@ def archive_customer(*, actor: User, customer: Customer, now: datetime, request:
                 _("It has an account that is not deleted. Delete it first.")
                 if count == 1
                 else _("It has %(n)d accounts that are not deleted. Delete them first.") % {"n": count}
-            )
-        if operation := Operation.objects.open().filter(account__customer=customer).first():
-            raise UnableToChange(
-                _("%(code)s is not finished. Wait for it or cancel it, then archive the customer.")
-                % {"code": operation.code}
             )
         changed = Customer.objects.filter(pk=customer.pk, archived_at=None).update(archived_at=now, changed_at=now)
         if changed:

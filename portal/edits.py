@@ -19,8 +19,9 @@ from django.utils.translation import gettext as _
 if TYPE_CHECKING:
     from portal.audit.models import AuditEvent
 
-# Hidden fields: the values the page was opened with, and after a conflict those of the fields it is about.
-SEEN, OPENED = "seen", "opened"
+# Hidden fields: the values the page was opened with, and after a conflict those of the fields it is about, and what
+# stood in these fields.
+SEEN, OPENED, YOURS = "seen", "opened", "yours"
 CHOICE, MINE, THEIRS = "choice-", "mine", "theirs"
 _NEVER_SHOWN = object()
 
@@ -140,11 +141,16 @@ class EditForm(forms.Form):
         return str(self.data.get(self.add_prefix(CHOICE + name), ""))
 
     def full_clean(self) -> None:
-        """After a conflict the person chooses, field by field: the other's value is put in place of the typed one."""
+        """After a conflict the person chooses, field by field: the other's value is put in place of the typed one. Who
+        typed something else meanwhile is asked again."""
         asked = [name for name in self._carried(OPENED) if name in self.fields] if self.is_bound else []
+        yours = self._carried(YOURS) if asked else {}
         theirs = [name for name in asked if self._choice(name) == THEIRS]
         if theirs:
             self.data = _writable(self.data)
+        for name in [each for each in theirs if each in yours and plain(self[each].value()) != yours[each]]:
+            del self.data[self.add_prefix(CHOICE + name)]
+            theirs.remove(name)
         for name in theirs:
             _put(self.data, self.add_prefix(name), self.fields[name], self.seen.get(name))
         super().full_clean()
@@ -180,6 +186,10 @@ class EditForm(forms.Form):
     @property
     def opened_json(self) -> str:
         return json.dumps(self._carried(OPENED))
+
+    @property
+    def yours_json(self) -> str:
+        return json.dumps({name: plain(self[name].value()) for name in self._carried(OPENED) if name in self.fields})
 
     @property
     def differences(self) -> list[Difference]:

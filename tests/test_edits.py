@@ -80,6 +80,15 @@ class TestAConnection:
         told = AuditEvent.objects.filter(verb="connection.edited").latest("id")
         assert (told.before, told.after) == ({"creates_per_hour": 5}, {"creates_per_hour": 20})
 
+    def test_a_value_typed_beside_the_other_choice_is_asked_about(self, url: str) -> None:
+        ada, bo = two(url)
+        ada.save(creates_per_hour="5")
+        assert bo.save(creates_per_hour="20") == 409
+        assert bo.save(**{"choice-creates_per_hour": "theirs", "creates_per_hour": "30"}) == 422
+        assert "Choose which value to save." in bo.page
+        assert fields_of(bo.page)["creates_per_hour"] == "30"
+        assert Connection.objects.get().creates_per_hour == 5
+
     def test_a_third_value_meanwhile_is_asked_about_again(self, url: str) -> None:
         ada, bo = two(url)
         ada.save(creates_per_hour="5")

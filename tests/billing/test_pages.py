@@ -62,7 +62,7 @@ def read(
 
 
 def an_account(**facts: Any) -> Account:
-    account = AccountFactory(**facts)
+    account = AccountFactory(**{"usage_read_at": None} | facts)
     Account.objects.filter(pk=account.pk).update(created_at=datetime(2026, 9, 1, tzinfo=UTC))
     account.refresh_from_db()
     return account
