@@ -147,9 +147,9 @@ class EditForm(forms.Form):
         yours = self._carried(YOURS) if asked else {}
         theirs = [name for name in asked if self._choice(name) == THEIRS]
         if theirs:
-            self.data = _writable(self.data)
+            self.data = data = _writable(self.data)
         for name in [each for each in theirs if each in yours and plain(self[each].value()) != yours[each]]:
-            del self.data[self.add_prefix(CHOICE + name)]
+            data.pop(self.add_prefix(CHOICE + name))
             theirs.remove(name)
         for name in theirs:
             _put(self.data, self.add_prefix(name), self.fields[name], self.seen.get(name))

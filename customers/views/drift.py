@@ -77,6 +77,9 @@ def drift_act(request: HttpRequest, public_id: uuid.UUID, field: str) -> HttpRes
         except UnableToAsk as refusal:
             add_refusal(form, refusal)
             seen = getattr(refusal, "seen", None)
+            if seen:  # a choice is made again with the new values in view; everything else stays
+                form.data = data = request.POST.copy()
+                data.pop("choice", None)
             found = drift.drift_of(account, field, today=now.date()) or found
     context = {
         "form": form, "drift": found, "account": found.account, "here": request.get_full_path(),

@@ -272,6 +272,7 @@ class TestWhatThePersonSaw:
         assert refused.status_code == 422
         assert "changed after you opened this form" in shown
         assert "As the page says" in refused.content.decode()
+        assert " checked" not in refused.content.decode(), "nothing is chosen for values that were not seen"
         assert shown.index(BIGGER.name) < shown.index("What you saw before") < shown.rindex(PACKAGE.name)
         account.refresh_from_db()
         assert [row["name"] for row in account.desired_offerings] == [PACKAGE.name, ADDON.name]
