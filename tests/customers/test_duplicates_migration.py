@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
-import pytest
+from tests.support.processes import told_by
 
-from tests.env import KEYS
-from tests.support import postgres
-from tests.support.skips import require
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 MANY = 3000
 
 STORY = """
@@ -81,31 +69,8 @@ print(json.dumps({
 """.replace("MANY", str(MANY))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/portal.sqlite3"
-        return
-    require(postgres.programs(), postgres.MISSING)
-    server: postgres.Postgres = request.getfixturevalue("postgres_server")
-    with psycopg.connect(server.url, autocommit=True) as database:
-        database.execute("DROP DATABASE IF EXISTS duplicates")
-        database.execute("CREATE DATABASE duplicates")
-    yield server.url.removesuffix("postgres") + "duplicates"
-
-
-def test_what_is_doubled_is_marked_and_kept_apart(address: str, tmp_path: Path) -> None:
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"}, **KEYS,
-        "DATABASE_URL": address, "DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "portal.settings",
-        "PORTAL_STATEMENT_SECONDS": "0",
-    }  # fmt: skip
-
-    done = subprocess.run(
-        [sys.executable, "-c", STORY], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout)
+def test_what_is_doubled_is_marked_and_kept_apart(empty_database: str, tmp_path: Path) -> None:
+    found = told_by(STORY, empty_database, tmp_path)
     assert found["rows"] == [
         ["same", "Aha", "ahasend", None, 7],
         ["same", "One", "sendgrid", None, 7],

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
-import pytest
-
-from tests.env import KEYS
-from tests.support import postgres
-from tests.support.skips import require
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.processes import told_by
 
 STORY = """
 import django; django.setup()
@@ -85,30 +72,8 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/portal.sqlite3"
-        return
-    require(postgres.programs(), postgres.MISSING)
-    server: postgres.Postgres = request.getfixturevalue("postgres_server")
-    with psycopg.connect(server.url, autocommit=True) as database:
-        database.execute("DROP DATABASE IF EXISTS creates")
-        database.execute("CREATE DATABASE creates")
-    yield server.url.removesuffix("postgres") + "creates"
-
-
-def test_one_open_create_of_each_account_is_left(address: str, tmp_path: Path) -> None:
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"}, **KEYS,
-        "DATABASE_URL": address, "DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "portal.settings",
-        "PORTAL_STATEMENT_SECONDS": "0",
-    }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", STORY], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout)
+def test_one_open_create_of_each_account_is_left(empty_database: str, tmp_path: Path) -> None:
+    found = told_by(STORY, empty_database, tmp_path)
     assert found["rows"] == [
         ["a1", "queued", "waiting", 1, "a1", "pack.a1"],
         ["a2", "cancelled", "waiting", 2, "a1", "pack.a1"],

@@ -1,10 +1,14 @@
 """Fixtures any test may ask for. Registered through `pytest_plugins` in the root conftest."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 
+from tests.support import postgres
 from tests.support.sandbox import SandboxProcess
+from tests.support.skips import require
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +22,16 @@ def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
     """The provider simulator, as new: one process for the session, reset for every test."""
     sandbox_process.admin.reset()
     return sandbox_process
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database without a table, on either engine: for migrations from an older state."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/portal.sqlite3"
+    require(postgres.programs(), postgres.MISSING)
+    server: postgres.Postgres = request.getfixturevalue("postgres_server")
+    with psycopg.connect(server.url, autocommit=True) as database:
+        database.execute("DROP DATABASE IF EXISTS older")
+        database.execute("CREATE DATABASE older")
+    return server.url_of("older")
