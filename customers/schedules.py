@@ -111,7 +111,7 @@ def edit(
         if not waiting(schedule.pk).filter(version=version).update(version=F("version") + 1):
             if waiting(schedule.pk).exists():
                 raise EditedMeanwhile(_("Someone changed this schedule while you were editing. Nothing was saved."))
-            raise UnableToAsk(_("Its time came while you were editing. It can't be changed any more."))
+            raise UnableToAsk(_("It no longer waits: its time came, or someone cancelled it. Nothing was saved."))
         before = Schedule.objects.select_related("account__connection", "account__customer").get(pk=schedule.pk)
         facts = _facts(
             actor, before.account, K(before.kind), due_at=due_at, reason=reason, offerings=offerings, now=now
