@@ -15,7 +15,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection as database
 from django.utils import timezone
 
 from customers import catalogue, connecting
@@ -24,12 +23,13 @@ from customers.states import OperationState
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 from tests.support.processes import database_url
 from tests.support.sandbox import KEY, SandboxProcess
+from tests.support.together import ROUNDS_IN_THE_SUITE, rounds
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 500
-LONG = os.environ.get("LONG_PROOFS") == "1"
+LONG = len(rounds()) > ROUNDS_IN_THE_SUITE
+ROWS = 500 if LONG else 120
 S = OperationState
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
 
 
 def at_once(what: str, rows: list[int], processes: int) -> list[int]:
@@ -73,7 +73,7 @@ def queued(count: int, **facts: object) -> list[int]:
 
 
 def processes() -> list[int]:
-    return [2, 4, 8] if database.vendor == "postgresql" else [2]
+    return [2, 4, 8] if LONG else [4]
 
 
 def test_each_row_is_claimed_by_one_process() -> None:
