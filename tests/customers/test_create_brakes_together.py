@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from multiprocessing import get_context
+from time import sleep
 
 import pytest
 from django.utils import timezone
@@ -52,13 +54,24 @@ def test_a_budget_of_five_lets_exactly_five_of_eight_processes_through() -> None
 
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
-def test_no_paid_account_is_sent_after_test_accounts_only_was_set() -> None:
+def test_no_paid_account_is_sent_after_test_accounts_only_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    marks, between = engine._marks, get_context("fork").Event()
+
+    def slowly() -> dict[str, int]:
+        """Between the check of the brake and the commit, as on a slow database: there the brake is set."""
+        between.set()
+        sleep(0.1)
+        return marks()
+
+    monkeypatch.setattr(engine, "_marks", slowly)
     for _round in rounds():
+        between.clear()
         connection = ConnectionFactory()
         rows = creates(connection, 3)
 
         def work(n: int, rows: list[int] = rows, connection: Connection = connection) -> str:
             if n == 3:
+                assert between.wait(30)
                 Connection.objects.filter(pk=connection.pk).update(test_accounts_only=True)
                 return f"set with {Attempt.objects.filter(operation__in=rows).count()} sent"
             return intend(claimed(rows[n]))
