@@ -37,7 +37,7 @@ class EditConflict(Exception):
 def plain(value: Any) -> Any:
     """A value as a form carries it and as two are compared: a row by its public ID, a moment by its ISO text."""
     if isinstance(value, Model):
-        return str(value.public_id)  # type: ignore[attr-defined]
+        return str(value.public_id)  # type: ignore[attr-defined]  # every row of a choice has one
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, list | tuple):

@@ -43,7 +43,7 @@ class Channel(redis.Channel):
     do_restore = False
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
-        super()._put(queue, message, **kwargs)  # type: ignore[no-untyped-call]
+        super()._put(queue, message, **kwargs)  # type: ignore[no-untyped-call]  # kombu ships no types
         if queue in NAMES:
             with self.conn_or_acquire() as client:
                 client.ltrim(queue, 0, LONGEST - 1)  # new ones come in on the left

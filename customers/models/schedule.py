@@ -50,6 +50,7 @@ class Hold(models.Model):
     # What `customers.holds.place` cancelled for it; of no stored row.
     cancelled: Sequence[Operation] = ()
 
+    # django-stubs sees a Manager here, which lacks the methods of the query set.
     objects: ClassVar[HoldQuerySet] = HoldQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:

@@ -46,6 +46,7 @@ class Heartbeat(models.Model):
     clock_skew = models.IntegerField(default=0)
     ended_at = models.DateTimeField(null=True, blank=True)
 
+    # django-stubs sees a Manager here, which lacks the methods of the query set.
     objects: ClassVar[HeartbeatQuerySet] = HeartbeatQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:

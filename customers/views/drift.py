@@ -91,7 +91,7 @@ def drift_act(request: HttpRequest, public_id: uuid.UUID, field: str) -> HttpRes
 
 def _act(request: HttpRequest, found: drift.Drift, said: dict[str, Any]) -> None:
     common: dict[str, Any] = {
-        "actor": person(request), "drift": found, "reason": said["reason"], "now": timezone.now(), "request": request,
+        "actor": person(request), "drift": found, "reason": said["reason"], "now": database_now(), "request": request,
     }  # fmt: skip
     if said["choice"] == PUSH:
         operation = drift.push(client_token=said["client_token"], **common)

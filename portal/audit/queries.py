@@ -129,5 +129,6 @@ def export_rows(filters: Filters) -> Iterator[list[Any]]:
 def last_change(row: Model, names: Iterable[str]) -> AuditEvent | None:
     """The newest event that tells of a change of one of these facts of a row; None where none is found soon."""
     wanted = set(names)
-    events = AuditEvent.objects.filter(object_id=row.public_id).order_by("-id")[:50]  # type: ignore[attr-defined]
+    of_row = AuditEvent.objects.filter(object_id=row.public_id)  # type: ignore[attr-defined]  # what is audited has one
+    events = of_row.order_by("-id")[:50]
     return next((event for event in events if wanted & event.after.keys()), None)

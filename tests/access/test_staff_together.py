@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
 @pytest.fixture
 def request_() -> HttpRequest:
     request = RequestFactory().post("/")
-    request.session = {}  # type: ignore[assignment]
+    request.session = {}  # type: ignore[assignment]  # a plain dict will do
     return request
 
 

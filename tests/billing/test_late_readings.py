@@ -152,6 +152,7 @@ def answered(run: SyncRun, asked_at: datetime, usage: Usage | None = None, error
     claimed = usage_sync.claim(run.pk, now=T + MINUTE)
     assert claimed is not None
     item = SyncItem.objects.select_related("account").get(run=run)
+    # No provider is asked when what came back is written.
     chunk = Chunk(claimed, None, lambda: T + 2 * MINUTE, MINUTE)  # type: ignore[arg-type]
     chunk.answers = [Answer(item, asked_at, usage=usage, error=error)]
     flush(chunk)

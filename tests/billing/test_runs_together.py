@@ -29,7 +29,7 @@ def connection_with(accounts: int) -> Connection:
     connection = ConnectionFactory()
     customer = CustomerFactory()
     AccountFactory.create_batch(accounts, connection=connection, customer=customer)
-    return connection  # type: ignore[no-any-return]
+    return connection  # type: ignore[no-any-return]  # a factory has no types
 
 
 def full_runs(connection: Connection) -> list[SyncRun]:
@@ -105,6 +105,7 @@ def chunk_of(run: SyncRun, seed: int, share: float, now: datetime) -> Chunk:
     claimed = usage_sync.claim(run.pk, now=now)
     assert claimed is not None
     dice, counted = random.Random(seed), 1000 * seed
+    # No provider is asked when what came back is written.
     chunk = Chunk(claimed, provider=None, clock=lambda: now, gap=timedelta(minutes=1))  # type: ignore[arg-type]
     items = list(SyncItem.objects.filter(run=run).select_related("account"))
     dice.shuffle(items)
