@@ -212,7 +212,8 @@ def test_without_redis_the_parts_of_all_processes_are_one_pace(tmp_path: Path) -
 def test_a_process_that_asks_no_more_gives_its_part_back(tmp_path: Path) -> None:
     gone = tmp_path / "12"
     gone.touch()
-    os.utime(gone, (time.time() - PEER_SECONDS - 5,) * 2)
+    # From the file's own clock: under another date `time.time()` differs from it.
+    os.utime(gone, (gone.stat().st_mtime - PEER_SECONDS - 5,) * 2)
     ledger = Apart(tmp_path)
     assert ledger.take("x", rate=FAST, background=None, longest=0.0).taken
     assert ledger.part == 1
