@@ -53,7 +53,7 @@ simulate-bugs: $(STAMP) ## fifteen mistakes planted in the executor, each of whi
 crash-matrix: $(STAMP) ## every operation kind, ended at every crash point, in four ways
 	@exec $(PY) -m tests.simulation matrix
 
-lint: $(STAMP) ## ruff, mypy, import rules, templates, bandit
+lint: $(STAMP) ## ruff, mypy, import rules, templates
 	@sh tools/lint $(VENV)
 
 format: $(STAMP) ## format the Python code

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.db import connection as database
 
-from tests.support import postgres, redis, template
+from tests.support import postgres, redis, samples, template
 from tests.support.skips import require, skip_or_fail
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.append_only", "tests.support.updates"]
@@ -20,12 +21,22 @@ MARKED_BY_FIXTURE = {"postgres_server": "processes", "sandbox_process": "simulat
 MARKED_BY_FOLDER = {
     "journeys": "processes", "chaos": "processes", "upgrade": "processes", "simulation": "slow", "sandbox": "simulator",
 }  # fmt: skip
+# `make test` runs everything on PostgreSQL, as customers do, and on SQLite too what depends on the database most:
+# locks, conditions of an UPDATE, triggers, constraints. `make test-fast` runs all quick tests on SQLite.
+ON_BOTH = {
+    "audit/append_only", "audit/chain", "audit/recording",
+    "billing/invariants", "billing/pools", "billing/processes", "billing/readings", "billing/retention", "billing/sync",
+    "customers/breaker", "customers/claim_processes", "customers/dispatcher", "customers/duplicates",
+    "customers/engine", "customers/holds", "customers/idempotency", "customers/invariants", "customers/observations",
+    "customers/outcomes", "customers/queries", "customers/reconcile", "customers/schedules", "customers/submissions",
+}  # fmt: skip
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _take_samples(config, items)
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in MARKED_BY_FIXTURE:
@@ -34,11 +45,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
             if database.vendor == "sqlite":
                 item.add_marker(pytest.mark.skip(reason="a race that PostgreSQL alone can have"))
-        folder = item.path.relative_to(TESTS).parts[0]
-        if folder in MARKED_BY_FOLDER:
-            item.add_marker(MARKED_BY_FOLDER[folder])
+        where = item.path.relative_to(TESTS)
+        if where.parts[0] in MARKED_BY_FOLDER:
+            item.add_marker(MARKED_BY_FOLDER[where.parts[0]])
+        if where.as_posix().removesuffix(".py").replace("test_", "") in ON_BOTH:
+            item.add_marker("both")
     # What takes long begins first, so that no worker waits for another one at the end.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _take_samples(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave n parameter sets of a test marked `sample(n)`, save where somebody named one."""
+    if any("[" in argument for argument in config.args):
+        return
+    families = defaultdict(list)
+    for item in items:
+        if marker := item.get_closest_marker("sample"):
+            families[item.nodeid.partition("[")[0], marker.args[0]].append(item)
+    left_out: set[pytest.Item] = set()
+    for (name, count), family in families.items():
+        left_out |= set(family) - set(samples.sample(family, count, name=name))
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
 
 
 @pytest.fixture(scope="session")
@@ -78,5 +107,5 @@ def browser_type_launch_args() -> dict[str, object]:
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     require(found, NO_BROWSER)
     assert found is not None
-    # Root (in a container) cannot use Chromium's sandbox; a small /dev/shm makes it crash.
-    return {"executable_path": str(Path(found)), "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+    # Root (in a container) cannot use Chromium's sandbox; a small /dev/shm makes it crash; a GPU is only imitated.
+    return {"executable_path": str(Path(found)), "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]}

@@ -6,6 +6,7 @@ import atexit
 import base64
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,9 @@ FOREIGN = ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "ALLOWED_H
 
 def _set() -> None:
     os.environ.update(KEYS)
+    # A run starts hundreds of Python processes; without kept bytecode each would compile Django anew.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in FOREIGN:
         os.environ.pop(name, None)
     faketime.same_everywhere()

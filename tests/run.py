@@ -1,7 +1,7 @@
 """`make test`, `make test-fast`, `make test-dates` and `make proof`.
 
 Every run of a selection takes place, whatever became of the others. The last lines say what was not run, and the
-verdict. Exit code 0 only when all passed.
+verdict. Exit code 0 only when all passed. Ctrl-C ends a run, and all that it started, at once.
 
 `python -m tests.run [all|fast|dates|proof]`; further arguments go to pytest: `python -m tests.run all -k suspend`.
 """
@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from defusedxml import ElementTree
 
 from tests.support import faketime, postgres
 
 WORKERS = ("-n", "2", "--dist", "loadgroup")
 NOTHING_SELECTED = 5  # pytest's exit code
-# Rooms without a table, or with databases of their own choice: a run on another database would say the same again.
-ONCE = tuple(f"--ignore=tests/{room}" for room in ("providers", "sandbox", "ui", "journeys", "house", "chaos"))
-# Pages and forms are tried on one database too, the one that customers run (`make test-fast` has them on SQLite).
-PAGES = tuple(f"--ignore-glob=tests/*/test_*{what}.py" for what in ("pages", "forms"))
 # No browser, no server or worker that needs real time, nothing that takes more than a few seconds.
-QUICK = "not browser and not redis and not postgres and not processes and not slow"
+QUICK = "not browser and not redis and not postgres and not processes and not slow and not long"
 # Leap day, and the last day of a month with 31 days and of a year; both are later than any date that a test sets.
 DATES = ("2032-02-29", "2033-12-31")
 # Left out there: the source itself, colors, and long lists of faults, seeds and hostile values, in which the calendar
@@ -52,7 +51,7 @@ class Run:
     database: str = "sqlite"
     date: str = ""
     missing: str = ""  # why it cannot take place here
-    rounds: int = 0  # of each race between processes, where not as few as in the suite
+    proof: bool = False  # all parameter sets, and more rounds of each race between processes
 
     def command(self) -> list[str]:
         faked = ["faketime", "-f", f"@{self.date} 12:00:00"] if self.date else []
@@ -60,19 +59,22 @@ class Run:
 
     def env(self) -> dict[str, str]:
         env = {**os.environ, "TEST_DATABASE": self.database}
-        if self.rounds:
-            env.setdefault("PROOF_ROUNDS", str(self.rounds))
+        if self.proof:
+            env |= {"PROOF": "1", "PROOF_ROUNDS": os.environ.get("PROOF_ROUNDS", "20")}
         # For pytest's own process; tests/support/faketime.py makes time the same in all below it.
         return env | {"TZ": "UTC", **faketime.SETTINGS} if self.date else env
 
 
 def _all() -> list[Run]:
-    return [Run("sqlite", ("-m", "not proof", *PAGES)), _on_postgres("postgres", "-m", "not browser", *ONCE)]
+    everything = ("-m", "not long")
+    if postgres.programs() is None:
+        return [_on_postgres("postgres"), Run("sqlite", everything)]
+    return [_on_postgres("postgres", *everything), Run("sqlite", ("-m", "both and not long"))]
 
 
-def _on_postgres(name: str, *options: str, rounds: int = 0) -> Run:
+def _on_postgres(name: str, *options: str, proof: bool = False) -> Run:
     missing = postgres.MISSING if postgres.programs() is None else ""
-    return Run(name, options, "postgres", missing=missing, rounds=rounds)
+    return Run(name, options, "postgres", missing=missing, proof=proof)
 
 
 def _fast() -> list[Run]:
@@ -85,7 +87,7 @@ def _dates() -> list[Run]:
 
 
 def _proof() -> list[Run]:
-    return [_on_postgres("races of processes, postgres", "-m", "proof", rounds=20)]
+    return [_on_postgres("proof, postgres", "-m", "proof or long or sample", proof=True)]
 
 
 SELECTIONS = {"all": _all, "fast": _fast, "dates": _dates, "proof": _proof}
@@ -94,7 +96,9 @@ SELECTIONS = {"all": _all, "fast": _fast, "dates": _dates, "proof": _proof}
 def main(arguments: list[str]) -> int:
     chosen = arguments.pop(0) if arguments and arguments[0] in SELECTIONS else "all"
     failed, report = False, []
-    with tempfile.TemporaryDirectory(prefix="postkeeper-run-") as folder:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="postkeeper-run-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL's user reaches its own folder in it
         for run in SELECTIONS[chosen]():
             if run.missing:
                 failed |= os.environ.get("NO_SKIPS") == "1"
@@ -111,9 +115,31 @@ def main(arguments: list[str]) -> int:
 
 
 def _pytest(run: Run, results: Path, arguments: list[str]) -> int:
+    """Run pytest. Whatever it makes in the temporary folder is removed with the folder of `results`."""
     print(f"\n=== The suite: {run.name} ===", flush=True)
-    code = subprocess.run([*run.command(), f"--junitxml={results}", *arguments], env=run.env(), check=False).returncode
-    return 0 if code == NOTHING_SELECTED and run.database == "postgres" else code
+    command = [*run.command(), f"--junitxml={results}", *arguments]
+    # In a session of its own Ctrl-C reaches this process alone, which then ends the others.
+    with subprocess.Popen(
+        command, env=run.env() | {"TMPDIR": str(results.parent)}, stdin=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            _end(process.pid)
+            raise
+    return 0 if code == NOTHING_SELECTED and arguments else code
+
+
+def _end(pid: int) -> None:
+    """End a process and all below it, whatever session they are in."""
+    with suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        below = [top, *top.children(recursive=True)]
+        for each in below:
+            with suppress(psutil.NoSuchProcess):
+                # SIGQUIT is PostgreSQL's immediate stop, in which it takes its own processes and memory with it.
+                each.send_signal(signal.SIGQUIT if each.name() == "postgres" else signal.SIGKILL)
+        psutil.wait_procs(below, timeout=5)
 
 
 def _skipped(results: Path) -> Counter[str]:
@@ -125,4 +151,7 @@ def _skipped(results: Path) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted.")

@@ -225,6 +225,7 @@ def _damaged(case: Case) -> Iterator[tuple[tuple[Any, ...], Any]]:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.sample(6)
 def test_no_value_ends_as_an_exception(db: None, name: str) -> None:
     case = CASES[name]
     account = _account(case.kind)

@@ -105,6 +105,7 @@ IDS = ["-".join(map(str, fault)) for fault, _, _ in FAULTS]
 
 
 @pytest.mark.parametrize(("fault", "said", "made"), FAULTS, ids=IDS)
+@pytest.mark.sample(8)
 def test_a_create_on_a_broken_line(
     line: Line, fault: tuple[str, str, int], said: type[ProviderError], made: bool
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_create_on_a_broken_line(
 
 
 @pytest.mark.parametrize(("fault", "said"), [each[:2] for each in FAULTS], ids=IDS)
+@pytest.mark.sample(8)
 def test_a_read_on_a_broken_line(line: Line, fault: tuple[str, str, int], said: type[ProviderError]) -> None:
     account = AccountRef(line.create())
     read: Callable[[AccountRef], object] = line.provider.state

@@ -67,6 +67,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.sample(3)
 def test_an_unknown_add_is_read_back_or_sent_again_under_its_key(desk: SubDesk, account: Account, fault: str) -> None:
     desk.sandbox.admin.arm(fault, "aha-domain-create")
     operation = desk.drain(desk.ask("domain", account, name=DOMAIN))
@@ -90,6 +91,7 @@ def test_a_test_message_is_sent_and_its_id_kept(desk: SubDesk, account: Account)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.sample(3)
 def test_a_test_message_of_unknown_outcome_is_sent_again_under_its_key(
     desk: SubDesk, account: Account, fault: str
 ) -> None:

@@ -101,6 +101,7 @@ ANSWERS = [
 @pytest.mark.parametrize(
     ("fault", "params", "state", "outcome", "end", "accounts"), ANSWERS, ids=[row[0] for row in ANSWERS]
 )
+@pytest.mark.sample(6)
 def test_a_create_met_by(  # noqa: PLR0917 the columns of the table
     desk: SubDesk, fault: str, params: dict[str, int], state: str, outcome: str, end: str, accounts: int
 ) -> None:

@@ -76,6 +76,7 @@ LOST = [
 
 
 @pytest.mark.parametrize(("fault", "calls"), LOST, ids=[row[0] for row in LOST])
+@pytest.mark.sample(4)
 def test_a_create_whose_answer_was_lost(desk: SubDesk, fault: str, calls: list[str]) -> None:
     account = desk.created()
     desk.timeouts = 1.0
@@ -258,6 +259,7 @@ FAULTS = ["status-500", "after-status-500", "reset-before", "reset-after", "hang
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("kind", ["key_update", "key_delete", "settings", "suspend", "delete"])
+@pytest.mark.sample(8)
 def test_a_change_of_unknown_outcome_is_read_back_and_settled(desk: SubDesk, kind: str, fault: str) -> None:
     account, key = _made(desk)
     desk.timeouts = 1.0

@@ -160,6 +160,7 @@ class TestPolling:
 class TestOne:
     @pytest.mark.parametrize("state", OperationState.values)
     @pytest.mark.parametrize("kind", OperationKind.values)
+    @pytest.mark.sample(20)
     def test_every_kind_in_every_state_can_be_shown(self, staff: Client, kind: str, state: str) -> None:
         operation = OperationFactory(kind=kind, state=state)
         Step.objects.create(operation=operation, n=1, before="", after="queued", at=timezone.now())

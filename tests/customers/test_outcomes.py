@@ -45,6 +45,7 @@ CREATES = [
 
 
 @pytest.mark.parametrize(("fault", "params", "state", "outcome", "accounts"), CREATES, ids=[row[0] for row in CREATES])
+@pytest.mark.sample(10)
 def test_a_create_met_by(  # noqa: PLR0917 the columns of the table
     desk: Desk, fault: str, params: dict[str, int], state: str, outcome: str, accounts: int
 ) -> None:
@@ -135,6 +136,7 @@ WRITES = [
 
 @pytest.mark.parametrize("fault", [row[0] for row in WRITES])
 @pytest.mark.parametrize("kind", ["offerings", "suspend", "delete"])
+@pytest.mark.sample(8)
 def test_an_idempotent_write_of_unknown_outcome_is_read_back_and_settled(desk: Desk, kind: str, fault: str) -> None:
     desk.timeouts = 1.0
     account = desk.created()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.journeys.processes import until
 from tests.run import DATES, NO_FAKETIME
 from tests.support import postgres
 from tests.support.skips import require
@@ -21,6 +24,8 @@ import os
 import time
 
 import pytest
+
+pytestmark = pytest.mark.both
 
 
 def test_the_database() -> None:
@@ -37,38 +42,74 @@ def test_that_is_skipped(number: int) -> None: ...
 """
 
 
-def run(folder: Path, selection: str, *, failing: str = "") -> tuple[int, list[str]]:
-    """Run a suite of its own, as from a shell."""
-    file = folder / "test_suite_of_its_own.py"
-    file.write_text(SUITE.format(failing=failing))
+# Starts a process in a session of its own, as Chromium and PostgreSQL are, and never comes to an end.
+ENDLESS = """
+import subprocess
+from pathlib import Path
+
+
+def test_without_end(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "3600"], start_new_session=True) as endless:
+        Path({told!r}).write_text(f"{{endless.pid}} {{tmp_path}}")
+"""
+
+
+def start(file: Path, selection: str, *options: str) -> subprocess.Popen[str]:
+    """Run the suite in a file, as from a shell."""
     ours = ("TEST_RUN_DIR", "DATABASE_URL", "DATA_DIR", "TEST_DATABASE", "NO_SKIPS")
     env = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith("PYTEST_")}
-    options = ("-n", "0", "-p", "no:cacheprovider", "-rP", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
-    done = subprocess.run(
+    options += ("-p", "no:cacheprovider", "-rP", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT))
+    return subprocess.Popen(
         [sys.executable, "-m", "tests.run", selection, *options, str(file)],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    return done.returncode, done.stdout.splitlines()
+
+
+def run(folder: Path, selection: str, *, failing: str = "") -> tuple[int, list[str]]:
+    file = folder / "test_suite_of_its_own.py"
+    file.write_text(SUITE.format(failing=failing))
+    with start(file, selection, "-n", "0") as process:
+        said, _ = process.communicate()
+    return process.returncode, said.splitlines()
 
 
 def test_a_failure_on_one_database_does_not_keep_the_other_from_running(tmp_path: Path) -> None:
     require(postgres.programs(), postgres.MISSING)
-    code, lines = run(tmp_path, "all", failing="sqlite")
+    code, lines = run(tmp_path, "all", failing="postgres")
     assert code == 1
     assert sum("3 skipped" in line and "passed" in line for line in lines) == 2, "both summaries of pytest"
     assert lines[-6:] == [
         "=== Result ===",
-        "sqlite: failed",
+        "postgres: failed",
         "  not run: 3 x no such program here",
-        "postgres: passed",
+        "sqlite: passed",
         "  not run: 3 x no such program here",
         "FAILED",
     ]
 
 
+@pytest.mark.long
 def test_other_dates(tmp_path: Path) -> None:
     require(shutil.which("faketime"), NO_FAKETIME)
     code, lines = run(tmp_path, "dates")
     assert code == 0
     assert [line for line in lines if line.startswith("date ")] == [f"date {date}" for date in DATES]
     assert lines[-1] == "PASSED"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_that_a_run_started_and_removes_its_files(tmp_path: Path, number: signal.Signals) -> None:
+    told, file = tmp_path / "told", tmp_path / "test_endless.py"
+    file.write_text(ENDLESS.format(told=str(told)))
+    with start(file, "fast", "-n", "1") as process:
+        until(lambda: told.exists() and told.read_text(), what="the endless test")
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=10)
+    pid, folder = told.read_text().split()
+    assert process.returncode != 0
+    assert int(pid) in {each.pid for each in below}
+    assert [each for each in below if each.is_running()] == []
+    assert "postkeeper-run-" in folder
+    assert not Path(folder).exists()
+    assert "=== Result ===" not in said

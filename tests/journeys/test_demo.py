@@ -11,7 +11,7 @@ import pytest
 
 from tests.journeys.processes import Installation, installation
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
 PLANTED = "Larkspur Events"  # its create was answered with 504, and somebody made the same account by hand
 STRANGER = "Internal tests"  # made in the provider's own console

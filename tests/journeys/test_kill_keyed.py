@@ -80,6 +80,7 @@ def test_killed_behind_the_answer_of_a_create(portal: Installation) -> None:
 @pytest.mark.parametrize(
     ("minutes", "attempts"), [(2, ["", "applied"]), (6, ["", "prepared", "applied"])], ids=["replayed", "made anew"]
 )
+@pytest.mark.sample(1)
 def test_killed_behind_the_answer_of_a_key(portal: Installation, minutes: int, attempts: list[str]) -> None:
     portal.python("from customers import provisioning; provisioning.perform(1)")
     _killed(portal, "from customers import poke; poke.poke('customers.perform', 2)")

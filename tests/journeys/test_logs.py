@@ -32,6 +32,7 @@ def portal(tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.sample(1)
 def test_a_worker_and_the_scheduler_log_what_they_do(portal: Installation, pool: str) -> None:
     portal.python(ASK)
     code = portal.python(CODE)

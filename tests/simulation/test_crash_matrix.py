@@ -15,7 +15,7 @@ from tests.simulation.world import Home
 
 pytestmark = pytest.mark.xdist_group("simulation")
 CHANCE = Random(int(os.environ.get("CRASH_SEED", "1")))
-SLICE = CHANCE.sample(cells(), int(os.environ.get("CRASH_CELLS", "16")))
+SLICE = CHANCE.sample(cells(), int(os.environ.get("CRASH_CELLS", "6")))
 
 
 @pytest.mark.parametrize("cell", SLICE, ids=str)

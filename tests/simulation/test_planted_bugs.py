@@ -11,6 +11,7 @@ pytestmark = pytest.mark.xdist_group("simulation")
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+@pytest.mark.sample(3)
 def test_a_planted_bug_is_caught_and_nothing_without_it(home: Home, bug: Bug) -> None:
     assert caught(home, bug, planted=False) == []
     assert caught(home, bug) != []
