@@ -110,6 +110,7 @@ def test_the_matrix(principal: str, routes: list[tuple[str, str, URLPattern]], m
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("principal", PRINCIPALS)
+@pytest.mark.sample(2)
 def test_the_real_views_agree(principal: str, routes: list[tuple[str, str, URLPattern]]) -> None:
     """With the views as they are and objects that do not exist: refused by rule, otherwise anything but a failure."""
     client, wrong = _client(principal), []

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
 from portal.providers import CatalogEntry, Offering, ProviderError, Usage
+from tests.support.samples import is_proof
 
 from .samples import SAMPLES, Sample
 from .support import Canned, sendgrid
@@ -24,7 +25,7 @@ ODD: list[Any] = [
     None, True, False, 0.5, -1, -0.0, 10**30, 1e308, "", " ", "zero", "-5", "1,000", "\x00", "\ud800", "9" * 400,
     "2026-13-45", "0001-01-01", "9999-12-31", [], {}, [[]], [None], {"": None}, {"message": 1}, "<b>", "a" * 9000,
 ]  # fmt: skip
-TRIES = 2_000
+TRIES, EXAMPLES = (2_000, 200) if is_proof() else (300, 40)
 
 
 LAST_PAGE = b'{"accounts": [], "pages": {}}'
@@ -133,7 +134,7 @@ WIRES = [Wire(sample) for sample in SAMPLES.values()]
 
 
 @given(body=ANY_JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=300))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 def test_bodies_from_nowhere(body: bytes) -> None:
     for wire in WIRES:
         sane(wire.outcome(body), body)

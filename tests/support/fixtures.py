@@ -24,7 +24,9 @@ def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
     return sandbox_process
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=[pytest.param("sqlite", marks=pytest.mark.long), pytest.param("postgres", marks=pytest.mark.postgres)]
+)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a database without a table, on either engine: for migrations from an older state."""
     if request.param == "sqlite":
