@@ -56,7 +56,7 @@ crash-matrix: $(STAMP) ## every operation kind, ended at every crash point, in f
 fuzz-sandbox: $(STAMP) ## schemathesis at the sandbox with the official OpenAPI files: SEED=1 EXAMPLES=50
 	@exec $(PY) -m tests.fuzz.run
 
-mutants: $(STAMP) ## a sample of small mistakes planted in what decides and counts: SEED=1 SAMPLE=25 ONLY=engine
+mutants: $(STAMP) ## a sample of small mistakes planted in what decides and counts: SEED=1 SAMPLE=20 ONLY=engine
 	@exec $(PY) -m tests.mutants
 
 lint: $(STAMP) ## ruff, mypy, import rules, templates, bandit
