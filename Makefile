@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check clean
+.PHONY: help install run test test-fast test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check fuzz-sandbox mutants clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -52,6 +52,12 @@ simulate-bugs: $(STAMP) ## fifteen mistakes planted in the executor, each of whi
 
 crash-matrix: $(STAMP) ## every operation kind, ended at every crash point, in four ways
 	@exec $(PY) -m tests.simulation matrix
+
+fuzz-sandbox: $(STAMP) ## schemathesis at the sandbox with the official OpenAPI files: SEED=1 EXAMPLES=50
+	@exec $(PY) -m tests.fuzz.run
+
+mutants: $(STAMP) ## a sample of small mistakes planted in what decides and counts: SEED=1 SAMPLE=20 ONLY=engine
+	@exec $(PY) -m tests.mutants
 
 lint: $(STAMP) ## ruff, mypy, import rules, templates
 	@sh tools/lint $(VENV)

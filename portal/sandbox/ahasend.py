@@ -196,12 +196,12 @@ def _ping(call: Call) -> Reply:
 
 def _route(operation: str, at: str, work: Work, scope: str | None = None, *, kept: Rule | None = None) -> Route:
     method, path = at.split()
-    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>(?!usage$)[^/]+)", path)
     return Route(operation, method, re.compile(pattern), guarded(work, scope, kept), writes=method != "GET")
 
 
 CHILDREN = "/v2/accounts/{account}/sub-accounts"
-CHILD = CHILDREN + "/{child}"
+CHILD = CHILDREN + "/{child}"  # never `usage`, which stands where an id would
 KEYS = CHILD + "/api-keys"
 KEY = KEYS + "/{key}"
 DOMAINS = "/v2/accounts/{account}/domains"
@@ -215,7 +215,6 @@ API = Api(
         _route("aha-ping", "GET /v2/ping", _ping),
         _route("aha-list", f"GET {CHILDREN}", ahasend_accounts.list_accounts, "sub-accounts:read"),
         _route("aha-create", f"POST {CHILDREN}", ahasend_accounts.create, "sub-accounts:write", kept=ORDINARY),
-        # Before the ids: `usage` stands where an id would.
         _route("aha-usage", f"GET {CHILDREN}/usage", ahasend_usage.read, "sub-accounts:usage"),
         _route("aha-read", f"GET {CHILD}", ahasend_accounts.read, "sub-accounts:read"),
         _route("aha-update", f"PUT {CHILD}", ahasend_accounts.update, "sub-accounts:write"),

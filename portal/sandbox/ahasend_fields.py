@@ -7,12 +7,14 @@ import base64
 import binascii
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from portal.sandbox.ahasend_store import Page
 from portal.sandbox.asked import Refused
+from portal.sandbox.clock import moment_of
 from portal.sandbox.wire import Call
 
 LONGEST = 255
@@ -21,6 +23,7 @@ MOST_CREDIT = 1_000_000_000
 MOST_NETWORKS = 100
 UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)")
 FQDN = re.compile(rf"(?:{LABEL}\.)+(?!\d+$){LABEL}")
 
 
@@ -108,13 +111,21 @@ def page_of(call: Call, noun: str) -> Page:
     limit = query.get("limit", "100")
     if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= 100:
         raise Refused(400, "limit must be between 1 and 100")
-    if "after" in query and "before" in query:
+    if query.get("after") and query.get("before"):
         raise Refused(400, "after and before exclude each other")
     after, before = (_place(query[name], noun) if query.get(name) else None for name in ("after", "before"))
     cap = call.switch("aha_list_page_cap")
     return Page(
         min(int(limit), cap) if cap else int(limit), None if call.switch("aha_list_cursor") == "loop" else after, before
     )
+
+
+def window(call: Call) -> tuple[float, float]:
+    """`from_time` and `to_time` of the query, without end where they are not given."""
+    try:
+        return _moment(call, "from_time", -math.inf), _moment(call, "to_time", math.inf)
+    except ValueError as error:
+        raise Refused(400, "from_time and to_time must be RFC 3339 times") from error
 
 
 def cursor(noun: str, place: int) -> str:
@@ -130,6 +141,15 @@ def _place(text: str, noun: str) -> int:
     except (binascii.Error, ValueError, TypeError, KeyError):
         pass
     raise Refused(400, "invalid cursor")
+
+
+def _moment(call: Call, name: str, otherwise: float) -> float:
+    given = call.request.query.get(name)
+    if given is None:
+        return otherwise
+    if not RFC3339.fullmatch(given):
+        raise ValueError(given)
+    return moment_of(given.upper())
 
 
 def _no_constant(word: str) -> None:

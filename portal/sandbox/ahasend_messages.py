@@ -13,7 +13,7 @@ from typing import Any
 
 from portal.sandbox import accounts, ahasend_accounts
 from portal.sandbox.ahasend_domains import find, is_valid
-from portal.sandbox.ahasend_fields import FQDN, UUID, body_of, text
+from portal.sandbox.ahasend_fields import FQDN, UUID, body_of, text, window
 from portal.sandbox.ahasend_scopes import domains_of, require_any, require_for
 from portal.sandbox.ahasend_store import new_id
 from portal.sandbox.asked import Refused
@@ -77,7 +77,9 @@ def send(call: Call) -> Reply:
 
 def list_messages(call: Call) -> Reply:
     require_any(call, "messages:read")
-    query, values = "SELECT * FROM aha_message WHERE account = ?", [call.organisation]
+    since, until = window(call)
+    query = "SELECT * FROM aha_message WHERE account = ? AND created_at BETWEEN ? AND ?"
+    values: list[object] = [call.organisation, since, until]
     for name in ("sender", "recipient"):
         if call.request.query.get(name):
             query, values = f"{query} AND {name} = ?", [*values, call.request.query[name].lower()]

@@ -13,12 +13,15 @@ from typing import Any
 
 from portal.sandbox import accounts
 from portal.sandbox import ahasend_store as rows
+from portal.sandbox.ahasend_fields import window
+from portal.sandbox.asked import Refused
 from portal.sandbox.clock import DAY, day_of, iso, midnight
 from portal.sandbox.store import Store
 from portal.sandbox.usage import Cycle, History, cycle_at, cycle_use, use_by_day
 from portal.sandbox.wire import Call, Reply, json_reply
 
 NOTE = "Sandbox note: shares of one pooled invoice, in proportion to volume; not list prices."
+GROUPS = ("hour", "day", "week", "month")  # all answered by the day
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,17 @@ def read(call: Call) -> Reply:
 
 def statistics(call: Call) -> Reply:
     """Deliverability of the account's own mail, day by day of the current period: here everything is delivered."""
+    since, until = window(call)
+    if call.request.query.get("group_by", "day") not in GROUPS:
+        raise Refused(400, f"group_by must be one of {', '.join(GROUPS)}")
     cycle = period_at(call.now)
     history = accounts.history_by_id(call.db, call.organisation)
     used = use_by_day(_shaped(history), cycle.start, day_of(call.now), call.now)
     for at, count in history.added:
         if cycle.start <= day_of(at) < cycle.end and at <= call.now:
             used[day_of(at)] = used.get(day_of(at), 0) + count
-    return json_reply(200, {"object": "list", "data": [_day(day, count) for day, count in sorted(used.items())]})
+    days = [_day(day, count) for day, count in sorted(used.items()) if since <= midnight(day) < until]
+    return json_reply(200, {"object": "list", "data": days})
 
 
 def _day(day: date, count: int) -> dict[str, Any]:

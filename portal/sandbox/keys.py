@@ -28,7 +28,7 @@ def enter(call: Call, row: sqlite3.Row) -> None:
 
 
 def admit_bearer(call: Call) -> Reply | sqlite3.Row:
-    """The key's row, or the edge's refusal, which does not use the partner family's envelope."""
+    """The key's row, or a refusal in the words that v3's edge has for most of its paths."""
     key = bearer_of(call)
     if key is None:
         return plain_error(401, MALFORMED, helpful=True)

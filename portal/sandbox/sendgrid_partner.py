@@ -49,7 +49,7 @@ def refused(errors: list[FieldError]) -> Reply:
 def admit(call: Call) -> Reply | None:
     row = admit_bearer(call)
     if isinstance(row, Reply):
-        return row
+        return error(401) if row.status == 401 and call.switch("partner_401") == "declared" else row
     return None if row["reseller"] else error(403)
 
 

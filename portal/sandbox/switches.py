@@ -14,6 +14,7 @@ SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type | str]] = {
     "rate_per_minute": (600, int),
     "clock_skew_seconds": (0, "signed"),
     "require_accept": (False, bool),
+    "partner_401": ("declared", ("declared", "edge")),
     "put_on_held": ("403", ("403", "allowed")),
     "deactivated": ("new", ("new", "old")),
     "sso_inactive": ("403", ("403", "allowed")),

@@ -5,10 +5,8 @@ A new provider joins by adding its kind to `KINDS`; what it cannot do, its `Capa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qsl, urlsplit
@@ -43,14 +41,10 @@ from portal.providers import (
     UsageSource,
     client,
 )
-from tests.support.sandbox import ROOT, SandboxProcess
-from tests.support.skips import require
+from tests.support.contracts import SENDGRID, require_contract
+from tests.support.sandbox import SandboxProcess
 
 KINDS = ["sendgrid"]
-CONTRACT = (
-    Path(os.environ.get("CONTRACTS_DIR") or ROOT.parent / "shared" / "contracts")
-    / "sendgrid_account_provisioning_v3.yaml"
-)
 PROFILE = Profile(
     email="ops@northwind.test",
     first_name="Accounts",
@@ -420,7 +414,7 @@ def test_both_regions_answer(kind: str, sandbox: SandboxProcess) -> None:
 
 @cache
 def contract() -> OpenAPI:
-    return OpenAPI.from_file_path(str(CONTRACT))
+    return OpenAPI.from_file_path(str(SENDGRID))
 
 
 @pytest.fixture
@@ -440,8 +434,7 @@ def sent() -> Iterator[list[requests.PreparedRequest]]:
 def test_our_requests_keep_to_the_official_contract(
     provider: Provider, sandbox: SandboxProcess, sent: list[requests.PreparedRequest]
 ) -> None:
-    reason = f"the provider's contract is not here ({CONTRACT.name}; set CONTRACTS_DIR)"
-    require(CONTRACT.exists(), reason, installable=False)
+    require_contract(SENDGRID)
     sandbox.admin.add_accounts([{"email": f"c{n}@example.test"} for n in range(101)])
     account = AccountRef(create(provider, PROFILE, PRO, IPS, test=True))
     create(provider, Profile(email="only@mail.test"), PRO, test=False)

@@ -327,6 +327,7 @@ def test_both_cursors_together_are_refused(aha: AhaSendClient, admin: SandboxAdm
     admin.aha.add_accounts([{"name": f"n{number}"} for number in range(3)])
     cursor = pages(aha, 1)[0]["pagination"]["next_cursor"]
     assert aha.send("GET", f"{aha.child()}?after={cursor}&before={cursor}").status == 400
+    assert aha.send("GET", f"{aha.child()}?after=&before=").status == 200  # an empty one is none
     assert aha.send("GET", f"{aha.child()}?after={cursor}").status == 200
 
 

@@ -1,8 +1,7 @@
 """Every answer the sandbox gives as AhaSend, and every request that is not wrong on purpose, against the official file.
 
-As in `test_contract.py`: the file is the provider's and is looked for in CONTRACTS_DIR. Statuses the file does not
-declare for an operation (429 everywhere, 404 for paths nobody knows) are the rate page's and the edge's, and are not
-asked for here.
+Statuses the file does not declare for an operation (429 everywhere, 404 for paths nobody knows) are the rate page's and
+the edge's, and are not asked for here.
 """
 
 from collections.abc import Mapping
@@ -15,11 +14,10 @@ import yaml
 from openapi_core import Config, OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
-from tests.sandbox.test_contract import FOLDER, _encoded
+from tests.sandbox.test_contract import _encoded
+from tests.support.contracts import AHASEND, require_contract
 from tests.support.sandbox import AhaSendClient, Answer, SandboxAdmin, SandboxProcess
-from tests.support.skips import require
 
-NAME = "ahasend_v2.yaml"
 DOMAIN = "mail.northwind.test"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 KEY = {"label": "portal", "scopes": ["messages:send:all", "domains:read"], "ip_allow_list": ["203.0.113.9"]}
@@ -36,7 +34,7 @@ MESSAGE = {
 def contract() -> OpenAPI:
     """The file as it is, but for one thing: openapi-core cannot read a query parameter of two types, and none can be
     null anyway."""
-    file = yaml.safe_load((FOLDER / NAME).read_text())
+    file = yaml.safe_load(AHASEND.read_text())
     operations = [operation for path in file["paths"].values() for operation in path.values()]
     for parameter in (given for operation in operations for given in operation.get("parameters", ())):
         kinds = parameter.get("schema", {}).get("type")
@@ -92,8 +90,7 @@ class ContractClient(AhaSendClient):
 
 @pytest.fixture
 def strict(sandbox: SandboxProcess) -> ContractClient:
-    there = (FOLDER / NAME).is_file()
-    require(there, f"the provider's contract {NAME} is not on this machine (CONTRACTS_DIR)", installable=False)
+    require_contract(AHASEND)
     return ContractClient(sandbox.base_url, sandbox.ahasend_key, sandbox.ahasend_account)
 
 

@@ -154,17 +154,23 @@ def test_errors_are_a_message_and_nothing_else(aha: AhaSendClient, admin: Sandbo
     answers = [
         aha.send("GET", "/v2/nothing"),
         aha.send("PATCH", aha.child()),
+        aha.send("QUERY", aha.child()),
         aha.send("POST", aha.child(), b"{"),
         aha.send("GET", aha.child(NOBODY)),
         aha.send("GET", aha.child("usage")),
         AhaSendClient(aha.base_url, None, aha.account).send("GET", "/v2/ping"),
     ]
-    assert [answer.status for answer in answers] == [404, 405, 400, 404, 502, 401]
+    assert [answer.status for answer in answers] == [404, 405, 405, 400, 404, 502, 401]
     for answer in answers:
         assert set(answer.json) == {"message"}
         assert answer.json["message"]
         assert answer.header("Content-Type") == "application/json"
     assert answers[1].header("Allow") == "GET, POST"
+
+
+def test_usage_is_no_id(aha: AhaSendClient) -> None:
+    answers = [aha.send(method, aha.child("usage")) for method in ("PUT", "DELETE")]
+    assert [(answer.status, answer.header("Allow")) for answer in answers] == [(405, "GET")] * 2
 
 
 def test_texts_can_be_made_worthless(aha: AhaSendClient, admin: SandboxAdmin) -> None:

@@ -256,7 +256,8 @@ def test_every_recipient_is_a_message_and_counts(
 
 def test_messages_can_be_filtered(own: AhaSendClient, admin: SandboxAdmin, verified: str) -> None:
     sent(own, recipients=[{"email": "Ada@customer.example"}, {"email": "bounce@customer.example"}])
-    admin.move_clock(seconds=10)
+    middle = admin.move_clock(seconds=5)
+    admin.move_clock(seconds=5)
     sent(own, recipients=[{"email": "ada@customer.example"}])
 
     def found(query: str) -> list[tuple[str, str]]:
@@ -267,6 +268,9 @@ def test_messages_can_be_filtered(own: AhaSendClient, admin: SandboxAdmin, verif
     assert found("status=Received") == [("ada", "Received")]
     assert found("recipient=ADA@customer.example") == [("ada", "Delivered"), ("ada", "Received")]
     assert found("sender=else@mail.northwind.test") == []
+    assert found(f"from_time={middle}") == [("ada", "Received")]
+    assert found(f"to_time={middle}&status=Bounced") == [("bounce", "Bounced")]
+    assert own.send("GET", own.own("/messages?from_time=yesterday")).status == 400
 
 
 @pytest.mark.parametrize(

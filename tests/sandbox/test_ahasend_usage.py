@@ -196,6 +196,18 @@ def test_statistics_agree_with_usage(aha: AhaSendClient, own: AhaSendClient, adm
     assert counts(usage(aha))[1] == [2_500]
 
 
+def test_statistics_take_a_window(own: AhaSendClient, admin: SandboxAdmin) -> None:
+    admin.set_clock("2026-12-10T00:00:00Z")
+    admin.aha.change(own.account, sending={"per_day": 1_000})
+    admin.set_clock("2026-12-12T12:00:00Z")
+    admin.switch("aha_statistics_rate", 0)
+    path = own.own("/statistics/transactional/deliverability")
+    one = own.send("GET", f"{path}?from_time=2026-12-11T00:00:00Z&to_time=2026-12-12T01:00:00%2B01:00&group_by=week")
+    assert [day["from_timestamp"] for day in one.json["data"]] == ["2026-12-11T00:00:00Z"]
+    for wrong in ("to_time=null", "from_time=2026-12-11", "from_time=2026-13-11T00:00:00Z", "group_by=year"):
+        assert own.send("GET", f"{path}?{wrong}").status == 400, wrong
+
+
 def test_a_thousand_accounts_are_no_burden(sandbox: SandboxProcess, admin: SandboxAdmin) -> None:
     admin.set_clock("2026-11-29T00:00:00Z")
     given = [{"name": f"n{number}", "created_at": "2026-09-01", "sending": {"per_day": 100}} for number in range(1_000)]

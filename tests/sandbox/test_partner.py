@@ -230,6 +230,21 @@ def test_any_other_value_of_the_test_header_is_ignored(client: SandboxClient, ad
     assert [account["test"] for account in admin.accounts()] == [False]
 
 
+@pytest.mark.parametrize("header", [None, "Basic abc", "Bearer", "Bearer SG.unknown.key"])
+def test_a_refused_key_is_told_in_the_words_of_the_contract(sandbox: SandboxProcess, header: str | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    nobody = SandboxClient(sandbox.base_url, None)
+    refusal = {"message": "Failed to authenticate user", "field": "", "error_id": "10-40100"}
+    for method, path in (
+        ("GET", ACCOUNTS),
+        ("POST", ACCOUNTS),
+        ("DELETE", f"{ACCOUNTS}/x"),
+        ("POST", f"{ACCOUNTS}/x/sso"),
+    ):
+        answer = nobody.send(method, path, headers=headers)
+        assert (answer.status, answer.json) == (401, {"errors": [refusal]})
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
@@ -241,8 +256,9 @@ def test_any_other_value_of_the_test_header_is_ignored(client: SandboxClient, ad
     ],
 )
 def test_the_edge_tells_a_missing_key_from_an_unknown_one(
-    sandbox: SandboxProcess, header: str | None, message: str
+    sandbox: SandboxProcess, admin: SandboxAdmin, header: str | None, message: str
 ) -> None:
+    admin.switch("partner_401", "edge")
     headers = {} if header is None else {"Authorization": header}
     answer = SandboxClient(sandbox.base_url, None).send("GET", ACCOUNTS, headers=headers)
     assert answer.status == 401
@@ -268,6 +284,8 @@ def test_a_wrong_method_is_named_before_the_key_is_looked_at(sandbox: SandboxPro
     assert "GET" in answer.json["errors"][0]["message"]
     head = nobody.send("HEAD", ACCOUNTS)
     assert (head.status, head.body) == (405, b"")
+    for method in ("TRACE", "QUERY", "MADE-UP"):
+        assert nobody.send(method, ACCOUNTS).json == answer.json
 
 
 def test_an_unknown_path_is_unknown(client: SandboxClient) -> None:
