@@ -19,6 +19,7 @@ from billing.settling import LostRun
 from customers import breaker
 from customers.models import Account, Connection
 from portal import clock
+from portal.audit.models import AuditEvent
 from tests.billing.conftest import Meter
 from tests.customers.pages import text_of
 from tests.support.people import sign_in
@@ -356,6 +357,20 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     assert run.items.get().state == I.PENDING
 
 
+def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
+    meter.account()
+    run, later = meter.start(), meter.now + settling.LEASE + timedelta(seconds=1)
+    woken, holder = usage_sync.claim(run.pk, now=meter.now), usage_sync.claim(run.pk, now=later)
+    assert woken is not None
+    assert holder is not None
+    runs.finish(woken, now=later)
+    runs.pause(woken, message="The key was refused.")
+    with pytest.raises(LostRun):
+        runs.abort(woken, message="Nothing fits.", now=later)
+    run.refresh_from_db()
+    assert (run.state, run.fence, run.lease_until, run.message) == (R.RUNNING, holder.fence, later + settling.LEASE, "")
+
+
 def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None:
     meter.account(per_day=100)
     meter.account(per_day=100)
@@ -365,6 +380,7 @@ def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None
     meter.sandbox.admin.clear_faults()
 
     runs.retry(actor=meter.person, run=run, now=meter.now)
+    assert AuditEvent.objects.get(verb="usage.run_retried").after == {"accounts": 2}
     meter.finish(run)
 
     assert run.state == R.COMPLETE
