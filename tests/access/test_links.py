@@ -118,6 +118,17 @@ def test_forgotten_is_limited_per_address_of_mail_and_per_client(other: User) ->
     assert statuses == [303, 303, 303, 429, 429]
 
 
+def test_links_are_tried_ten_times_in_a_quarter_of_an_hour_per_client(db: None) -> None:
+    statuses = [Client().post("/invitation/nonsense/", FORM).status_code for _ in range(12)]
+    assert statuses == [410] * 10 + [429] * 2
+
+
+def test_a_link_ends_with_the_address_it_was_sent_to(as_admin: Client) -> None:
+    link = _invite(as_admin)
+    User.objects.filter(email="cy@postkeeper.example").update(email="cy.new@postkeeper.example")
+    assert Client().get(link).status_code == 410
+
+
 def test_a_mail_server_that_fails_is_said_and_the_link_still_shown(
     as_admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,8 @@ class TestTheRun:
         assert bulk.cancel(actor=desk.person, change_set=made, now=NOW) == (2, 1)
         assert sorted(states(made)) == ["asked"] * 3 + ["cancelled"]
         assert go_on(made).state == "cancelled"
+        told = AuditEvent.objects.filter(object_id=made.public_id).order_by("pk").values_list("verb", flat=True)
+        assert list(told)[-3:] == ["bulk.paused", "bulk.resumed", "bulk.cancelled"]
         assert set(Operation.objects.values_list("state", flat=True)) == {"claimed", "cancelled"}
 
     def test_the_role_is_looked_at_again(self, desk: Desk) -> None:

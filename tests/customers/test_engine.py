@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,7 @@ from customers.models import Account, Attempt, Connection, Operation, Step
 from customers.operations import UnableToAsk
 from portal.providers import Evidence, NewAccount, Once
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.support.factories import OperationFactory
 
 LATER = timedelta(minutes=5)
 
@@ -133,6 +135,47 @@ def test_an_old_fence_writes_nothing(desk: Desk) -> None:
         engine.intend(stale, call="create account", request="{}", now=timezone.now())
     assert Step.objects.count() == steps
     assert Attempt.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_a_woken_worker_commits_no_intent_beside_another() -> None:
+    """The row is claimed, as the woken worker left it, but by another one: the fence alone tells them apart."""
+    asked, now = OperationFactory(), timezone.now()
+    woken = engine.claim(asked.pk, now=now)
+    engine.expire_leases(now=now + LATER)
+    holder = engine.claim(asked.pk, now=now + LATER)
+    assert woken is not None
+    assert holder is not None
+    with pytest.raises(engine.LostLease):
+        engine.intend(woken, call="set state", request="{}", now=now + LATER)
+    with pytest.raises(engine.LostLease):
+        engine.move(woken, engine.S.FAILED, now=now + LATER)
+    assert not Attempt.objects.exists()
+    attempt = engine.intend(holder, call="set state", request="{}", now=now + LATER)
+    woken.state = engine.S.SENDING
+    concluded = engine.conclude(
+        woken, attempt, Attempt.Outcome.APPLIED, engine.S.SUCCEEDED, evidence=Evidence(status=200), now=now + LATER
+    )
+    asked.refresh_from_db()
+    assert (concluded, asked.state, asked.fence) == (False, "sending", holder.fence)
+
+
+@pytest.mark.django_db
+def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(step=20)
+    monkeypatch.setattr(engine, "monotonic", lambda: next(clock))
+    asked, now = OperationFactory(state="unknown"), timezone.now()
+    woken = engine.hold(asked.pk, now=now)
+    holder = engine.hold(asked.pk, now=now + LATER)
+    assert woken is not None
+    assert holder is not None
+    with pytest.raises(engine.LostLease):
+        next(engine.keeping_the_lease(woken, ["row"]))
+    asked.refresh_from_db()
+    assert asked.lease_until == now + LATER + engine.LEASE
+    assert list(engine.keeping_the_lease(holder, ["one", "two"])) == ["one", "two"]
+    asked.refresh_from_db()
+    assert asked.lease_until == now + LATER + engine.LEASE + timedelta(seconds=40)
 
 
 def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Desk) -> None:
