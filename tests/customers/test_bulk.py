@@ -21,6 +21,7 @@ from customers.operations import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.support import messages
 
 NOW = timezone.now()
 
@@ -200,12 +201,11 @@ class TestTheRun:
         assert states(go_on(made)) == ["failed"]
         assert "Pays on Friday" in made.items.get().note
 
-    def test_the_dispatcher_pokes_it(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        poked: list[tuple[Any, ...]] = []
-        monkeypatch.setattr(dispatcher, "poke", lambda *what: poked.append(what))
+    def test_the_dispatcher_pokes_it(self, desk: Desk) -> None:
         made = submit(desk, plan(desk, accounts(desk, 1)))
-        dispatcher.dispatch(now=timezone.now())
-        assert (bulk_run.RUN, made.pk) in poked
+        with messages.sent() as found:
+            dispatcher.dispatch(now=timezone.now())
+        assert (bulk_run.RUN, made.pk) in found
 
     @pytest.mark.django_db(transaction=True)
     def test_two_workers_at_once(self, desk: Desk) -> None:
