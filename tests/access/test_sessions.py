@@ -135,6 +135,7 @@ def test_disabling_and_enabling_need_a_fresh_password(admin: User, other: User, 
     assert client.post("/reauthenticate/", {"password": PASSWORD, "next": page})["Location"] == page
     assert client.post(address).status_code == 303
     assert User.objects.get(pk=other.pk).is_active != active
+    assert AuditEvent.objects.get(verb=f"staff.{what}d").object_id == other.public_id
 
 
 def test_nobody_is_asked_twice_within_the_time(admin: User) -> None:

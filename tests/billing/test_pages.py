@@ -137,9 +137,7 @@ def test_a_reading_a_quarter_of_an_hour_before_the_end_is_whole(
 
 
 @pytest.mark.parametrize(("seconds", "reach", "counts"), [(-1, "open", (1, 0)), (0, "partial", (0, 1))])
-def test_a_period_is_over_at_midnight_utc(
-    time_machine: Any, seconds: int, reach: str, counts: tuple[int, int]
-) -> None:
+def test_a_period_is_over_at_midnight_utc(time_machine: Any, seconds: int, reach: str, counts: tuple[int, int]) -> None:
     read(an_account(), 700)
     now = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     time_machine.move_to(now, tick=False)

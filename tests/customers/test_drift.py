@@ -202,12 +202,11 @@ class TestDeletes:
         assert "deleted on its own page" in text_of(refused)
         assert not Operation.objects.filter(kind="delete").exists()
 
-    def test_putting_one_back_asks_for_the_password(
-        self, desk: Desk, account: Account, staff: Client
-    ) -> None:
+    def test_putting_one_back_asks_for_the_password(self, desk: Desk, account: Account, staff: Client) -> None:
         delete = OperationFactory(kind="delete", account=account, state="needs_attention")
         decide = reverse("customers:operation-decide", args=[delete.public_id])
-        answer = sign_in(Client(), desk.person, minutes_ago=11).post(decide, {"choice": "try_again", "reason": "It is down again"})
+        stale = sign_in(Client(), desk.person, minutes_ago=11)
+        answer = stale.post(decide, {"choice": "try_again", "reason": "It is down again"})
         assert "reauthenticate" in answer.headers["Location"]
         delete.refresh_from_db()
         assert delete.state == "needs_attention"

@@ -6,6 +6,7 @@ import os
 import signal
 from datetime import timedelta
 from multiprocessing import get_context
+from typing import Any
 
 import pytest
 from django.db import connections

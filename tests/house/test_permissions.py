@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tomllib
 import uuid
-from inspect import getclosurevars, unwrap
 from collections.abc import Iterator
+from inspect import getclosurevars, unwrap
 from pathlib import Path
 from typing import Any
 

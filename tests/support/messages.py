@@ -13,8 +13,8 @@ from django.test import TestCase
 
 @contextmanager
 def sent() -> Iterator[list[tuple[Any, ...]]]:
-    """What is sent within, as (task, *ids). None arrives. It is there after the block: messages leave on commit, and the
-    transaction of a test, which never commits, is taken for committed then."""
+    """What is sent within, as (task, *ids); none arrives. Complete after the block: messages leave on commit, and the
+    transaction of a test, which never commits, counts as committed there."""
     messages: list[tuple[Any, ...]] = []
 
     def send(task: str, args: tuple[int, ...] = (), **_: Any) -> None:
