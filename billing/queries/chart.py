@@ -143,9 +143,7 @@ def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
     return step * count, [step * number for number in range(count + 1)]
 
 
-def _bar(
-    filters: Filters, number: int, month: date, *, sums: Sums | None, missing: int, top: int
-) -> Month:
+def _bar(filters: Filters, number: int, month: date, *, sums: Sums | None, missing: int, top: int) -> Month:
     slot = (WIDTH - LEFT) / MONTHS
     width = round(slot * 0.5, 1)
     x = round(LEFT + slot * number + (slot - width) / 2, 1)
