@@ -248,4 +248,4 @@ def test_a_failed_change_gives_the_account_its_last_desire_back(desk: Desk) -> N
     operation = desk.perform(desk.ask_offerings(account, [Offering(BIGGER.name, "package", 1)]))
     account.refresh_from_db()
     assert operation.state == "failed"
-    assert account.desired_offerings[0]["name"] == PACKAGE.name
+    assert [row["name"] for row in account.desired_offerings] == [PACKAGE.name, ADDON.name]
