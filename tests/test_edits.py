@@ -16,11 +16,6 @@ from tests.support.people import sign_in
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def signed_in_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: True)
-
-
 class Editor:
     """A person with the page open in a browser."""
 
@@ -164,7 +159,7 @@ class TestATeamMember:
     def test_ones_own_profile_in_two_windows(self) -> None:
         one = Editor(reverse("profile"), "finance", "Bo")
         other = Editor(reverse("profile"), "finance", "Cy")
-        other.client.force_login(one.person)
+        sign_in(other.client, one.person)
         other.fields = fields_of(other.client.get(other.url).content.decode())
         assert one.save(name="Bo Berg") == 303
         assert other.save(timezone="Europe/Berlin") == 303

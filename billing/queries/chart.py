@@ -20,6 +20,10 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 1140, 200, 44, 42, 24
 GAP_HEIGHT = 18
 _STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
+# Of a month: used, over (None where no source told it), periods of accounts older than the month, and those not read
+# to their end.
+Sums = tuple[int, int | None, int, int]
+
 
 @dataclass(frozen=True)
 class Month:
@@ -86,22 +90,21 @@ def months_chart(filters: Filters, *, missing_now: int) -> MonthsChart:
     )
 
 
-def _sums(filters: Filters, months: list[date]) -> dict[date, tuple[int, int, int, int]]:
-    """Per month: used, over, periods of accounts older than the month, periods not read to their end."""
+def _sums(filters: Filters, months: list[date]) -> dict[date, Sums]:
     periods = UsagePeriod.objects.filter(month__in=months, account__duplicate_of=None)
     if filters.connection:
         periods = periods.filter(account__connection=filters.connection)
     late = Q(unread_seconds__gt=int(CLOSE_ENOUGH.total_seconds()), end_on__lt=filters.today)
     rows = periods.values("month").annotate(
         used_sum=Sum("used"),
-        over_sum=Sum("overage", default=0),
+        over_sum=Sum("overage"),
         older=Count("pk", filter=Q(account__created_at__lt=F("month"))),
         partial=Count("pk", filter=late & Q(final=False)),
     )
     return {row["month"]: (row["used_sum"], row["over_sum"], row["older"], row["partial"]) for row in rows}
 
 
-def _missing(filters: Filters, months: list[date], sums: dict[date, tuple[int, int, int, int]]) -> dict[date, int]:
+def _missing(filters: Filters, months: list[date], sums: dict[date, Sums]) -> dict[date, int]:
     """Accounts that existed before the month and have no reading of a cycle ending in it."""
     of = Q(connection=filters.connection) if filters.connection else Q()
     born = _per_month(Account.objects.filter(of, provider_id__isnull=False, duplicate_of=None), "created_at")
@@ -140,15 +143,13 @@ def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
     return step * count, [step * number for number in range(count + 1)]
 
 
-def _bar(
-    filters: Filters, number: int, month: date, *, sums: tuple[int, int, int, int] | None, missing: int, top: int
-) -> Month:
+def _bar(filters: Filters, number: int, month: date, *, sums: Sums | None, missing: int, top: int) -> Month:
     slot = (WIDTH - LEFT) / MONTHS
     width = round(slot * 0.5, 1)
     x = round(LEFT + slot * number + (slot - width) / 2, 1)
     used, over, _, partial = sums or (0, 0, 0, 0)
     scale = (HEIGHT - TOP - BOTTOM) / top
-    over_height, in_height = round(over * scale, 1), round((used - over) * scale, 1)
+    over_height, in_height = round((over or 0) * scale, 1), round((used - (over or 0)) * scale, 1)
     in_y = round(HEIGHT - BOTTOM - in_height, 1)
     over_y = round(in_y - over_height, 1)
     gap_y = round(over_y - GAP_HEIGHT, 1) if missing else over_y

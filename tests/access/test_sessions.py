@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from portal.access import staff, tasks
 from portal.access.models import User
+from portal.audit.models import AuditEvent
 from tests.support.factories import PASSWORD
 from tests.support.people import sign_in
 
@@ -24,13 +25,21 @@ def _is_in(client: Client) -> bool:
     return client.get("/me/").status_code == 200
 
 
-@pytest.mark.parametrize("how", ["disable", "change_role", "end_sessions", "reset_password"])
-def test_what_an_admin_does_ends_all_sessions_at_once(admin: User, other: User, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "verb"),
+    [
+        ("disable", "staff.disabled"), ("change_role", "staff.role_changed"), ("end_sessions", "staff.sessions_ended"),
+        ("reset_password", "staff.reset_link_made"),
+    ],
+)  # fmt: skip
+def test_what_an_admin_does_ends_all_sessions_at_once(admin: User, other: User, how: str, verb: str) -> None:
     clients = [sign_in(Client(), other), sign_in(Client(), other)]
     assert all(map(_is_in, clients))
     facts = {"role": "auditor"} if how == "change_role" else {}
     getattr(staff, how)(actor=admin, person=other, request=None, **facts)
     assert not any(map(_is_in, clients))
+    event = AuditEvent.objects.get(verb=verb)
+    assert (event.actor, event.object_id) == (admin, other.public_id)
 
 
 def test_changing_the_own_password_keeps_only_this_session(other: User) -> None:
@@ -126,6 +135,7 @@ def test_disabling_and_enabling_need_a_fresh_password(admin: User, other: User, 
     assert client.post("/reauthenticate/", {"password": PASSWORD, "next": page})["Location"] == page
     assert client.post(address).status_code == 303
     assert User.objects.get(pk=other.pk).is_active != active
+    assert AuditEvent.objects.get(verb=f"staff.{what}d").object_id == other.public_id
 
 
 def test_nobody_is_asked_twice_within_the_time(admin: User) -> None:

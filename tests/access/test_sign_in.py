@@ -99,6 +99,11 @@ def test_thirty_tries_per_address_over_many_accounts(monkeypatch: pytest.MonkeyP
     assert len(evaluated) == 30
 
 
+def test_sixty_requests_a_minute_per_address_whatever_they_hold(db: None) -> None:
+    statuses = [_try(Client(), "", "").status_code for _ in range(62)]
+    assert statuses == [422] * 60 + [429] * 2
+
+
 @pytest.mark.django_db(transaction=True)
 def test_tries_at_the_same_moment_are_counted_too(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated = _evaluated(monkeypatch)

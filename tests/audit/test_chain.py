@@ -7,12 +7,16 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from io import StringIO
+from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
+from django.utils import timezone
 
 from portal import audit
 from portal.audit import chain
@@ -138,6 +142,17 @@ def test_tampering_is_found(tamper: Callable[[list[int], random.Random], None], 
     with pytest.raises(CommandError, match="tampered"):
         call_command("verify_audit", stdout=StringIO(), stderr=StringIO())
     _mend()
+
+
+def test_every_column_of_an_event_is_sealed() -> None:
+    at, ids = timezone.now(), (uuid4() for _ in count())
+    facts: dict[str, Any] = dict.fromkeys((field.attname for field in AuditEvent._meta.concrete_fields), "x")
+    facts |= {"at": at, "id": 1, "actor_id": 1, "before": {"n": 1}, "after": {"n": 1}, "ip": "192.0.2.1"}
+    facts |= {name: next(ids) for name in ("public_id", "object_id", "customer_id", "account_id")}
+    others = facts | dict.fromkeys(facts, "y") | {"at": at + timedelta(microseconds=1), "id": 2, "actor_id": 2}
+    sealed = chain.row_hash(1, chain.GENESIS, AuditEvent(**facts))
+    changed = {name: chain.row_hash(1, chain.GENESIS, AuditEvent(**facts | {name: others[name]})) for name in facts}
+    assert [name for name, found in changed.items() if found == sealed] == []
 
 
 def test_a_cut_off_end_is_found_by_a_head_noted_before() -> None:

@@ -78,6 +78,10 @@ def context(client: Client, **query: str) -> Any:
     return client.get(reverse("billing:usage"), query).context["report"]
 
 
+def bar_of(report: Any, month: date) -> Any:
+    return next(each for each in report.chart.months if each.month == month)
+
+
 def test_a_gap_is_a_dash_and_totals_say_at_least(finance: Client) -> None:
     connection = ConnectionFactory()
     read(an_account(connection=connection), 41_000)
@@ -118,6 +122,75 @@ def test_what_was_not_read_to_its_end_is_at_least(finance: Client) -> None:
     assert report.totals.partial == 1
     assert report.totals.at_least
     assert "at least" in page(finance, month="2026-10")
+
+
+@pytest.mark.parametrize(("seconds", "reach", "partial"), [(900, "whole", 0), (901, "partial", 1)])
+def test_a_reading_a_quarter_of_an_hour_before_the_end_is_whole(
+    finance: Client, seconds: int, reach: str, partial: int
+) -> None:
+    last = datetime(2026, 11, 1, tzinfo=UTC) - timedelta(seconds=seconds)
+    read(an_account(), 700, start=date(2026, 10, 1), end=date(2026, 10, 31), at=last)
+    report = context(finance, month="2026-10")
+    assert report.rows[0].reach(NOW) == reach
+    assert report.totals.partial == partial
+    assert bar_of(report, date(2026, 10, 1)).partial == partial
+
+
+@pytest.mark.parametrize(("seconds", "reach", "counts"), [(-1, "open", (1, 0)), (0, "partial", (0, 1))])
+def test_a_period_is_over_at_midnight_utc(time_machine: Any, seconds: int, reach: str, counts: tuple[int, int]) -> None:
+    read(an_account(), 700)
+    now = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    time_machine.move_to(now, tick=False)
+    report = context(sign_in(Client(), UserFactory(role="finance")), month="2026-11")
+    assert report.rows[0].reach(now) == reach
+    assert (report.totals.open, report.totals.partial) == counts
+
+
+def test_what_is_expected_of_a_month_begins_and_ends_with_it(finance: Client) -> None:
+    begin, end = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
+    early, late, gone_before, gone_in = (an_account() for _ in range(4))
+    Account.objects.filter(pk=early.pk).update(created_at=end - timedelta(microseconds=1))
+    Account.objects.filter(pk=late.pk).update(created_at=end)
+    for account, when in ((gone_before, begin - timedelta(microseconds=1)), (gone_in, begin)):
+        OperationFactory(account=account, kind="delete", state="succeeded", created_at=begin, finished_at=when)
+    assert {row.account for row in context(finance, month="2026-10").rows} == {early.public_id, gone_in.public_id}
+
+
+def test_nothing_read_is_no_figure(finance: Client) -> None:
+    an_account()
+    report = context(finance)
+    assert (report.totals.used, report.totals.overage) == (None, None)
+    assert (report.coverage.used, report.coverage.overage) == (None, None)
+
+
+def test_an_overage_that_nobody_told_is_no_zero(finance: Client) -> None:
+    account = an_account()
+    usage = Usage(source=UsageSource.POOLED, used=700, period_start_on=START, period_end_on=END, raw={})
+    keep_readings([Reading(account.pk, usage, NOW, "")], run=None)
+    report = context(finance)
+    assert (report.totals.used, report.totals.overage) == (700, None)
+    assert (bar_of(report, START).used, bar_of(report, START).over) == (700, None)
+
+
+def test_the_chart_counts_an_account_as_missing_from_the_month_after_it_was_made(finance: Client) -> None:
+    an_account()  # made in September, and never read
+    made = an_account()
+    Account.objects.filter(pk=made.pk).update(created_at=datetime(2026, 10, 1, tzinfo=UTC))
+    read(made, 5, start=date(2026, 10, 1), end=date(2026, 10, 31), at=datetime(2026, 10, 31, 23, 55, tzinfo=UTC))
+    report = context(finance, month="2026-12")
+    missing = {bar.month.month: bar.missing for bar in report.chart.months if bar.month >= date(2026, 8, 1)}
+    assert missing == {8: 0, 9: 0, 10: 1, 11: 2, 12: 0}
+
+
+@pytest.mark.parametrize(
+    ("month", "first", "last"),
+    [("2025-12", date(2025, 12, 1), date(2026, 11, 1)), ("2025-11", date(2024, 12, 1), date(2025, 11, 1))],
+)
+def test_the_chart_reaches_back_twelve_months_or_ends_with_the_chosen_one(
+    finance: Client, month: str, first: date, last: date
+) -> None:
+    bars = context(finance, month=month).chart.months
+    assert (bars[0].month, bars[-1].month) == (first, last)
 
 
 def test_a_deleted_account_counts_with_the_reading_before_its_delete(finance: Client) -> None:

@@ -218,7 +218,7 @@ def test_after_a_delete_the_customer_keeps_its_figures_and_the_sum_is_explained(
 
 def test_the_months_of_an_invoice_stand_apart(finance: Client, pool: Pool) -> None:
     pool.account(10, "1.0")
-    pool.now = datetime(2026, 10, 31, 23, 55, tzinfo=UTC)
+    pool.now = datetime(2026, 10, 31, 23, 45, tzinfo=UTC)
     pool.report.start, pool.report.end = "2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z"
     pool.read()
     pool.now = NOON

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 import structlog
 from django.db import IntegrityError, transaction
+from django.db import connection as database
 from django.db.models import Sum
 from django.test import Client
 from django.urls import reverse
@@ -19,6 +21,7 @@ from billing.settling import LostRun
 from customers import breaker
 from customers.models import Account, Connection
 from portal import clock
+from portal.audit.models import AuditEvent
 from tests.billing.conftest import Meter
 from tests.customers.pages import text_of
 from tests.support.people import sign_in
@@ -356,6 +359,54 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     assert run.items.get().state == I.PENDING
 
 
+def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
+    meter.account()
+    run, later = meter.start(), meter.now + settling.LEASE + timedelta(seconds=1)
+    woken, holder = usage_sync.claim(run.pk, now=meter.now), usage_sync.claim(run.pk, now=later)
+    assert woken is not None
+    assert holder is not None
+    runs.finish(woken, now=later)
+    runs.pause(woken, message="The key was refused.")
+    with pytest.raises(LostRun):
+        runs.abort(woken, message="Nothing fits.", now=later)
+    run.refresh_from_db()
+    assert (run.state, run.fence, run.lease_until, run.message) == (R.RUNNING, holder.fence, later + settling.LEASE, "")
+
+
+def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter) -> None:
+    meter.account()
+    run, later = meter.start(), meter.now + settling.LEASE + timedelta(seconds=1)
+    holder = usage_sync.claim(run.pk, now=meter.now)
+    assert holder is not None
+    renewals = [lambda: settling.hold_run(holder, now=later)]
+
+    def renew(execute: Callable[..., object], sql: str, *more: object) -> object:
+        if sql.startswith('UPDATE "billing_syncrun"') and renewals:
+            renewals.pop()()
+        return execute(sql, *more)
+
+    with database.execute_wrapper(renew):
+        assert usage_sync.claim(run.pk, now=later) is None
+
+
+@pytest.mark.parametrize("goes_on", ["", "woken", "retried"])
+def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter, goes_on: str) -> None:
+    meter.account()
+    run = meter.start()
+    worker = usage_sync.claim(run.pk, now=meter.now)
+    assert worker is not None
+    runs.pause(worker, message="The connection is paused.")
+    run.refresh_from_db()
+    if goes_on == "woken":
+        runs.advance(now=meter.now)
+    elif goes_on == "retried":
+        runs.retry(actor=meter.person, run=run, now=meter.now)
+    run.refresh_from_db()
+    assert run.state == (R.RUNNING if goes_on else R.PAUSED)
+    with pytest.raises(LostRun):
+        settling.hold_run(worker, now=meter.now)
+
+
 def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None:
     meter.account(per_day=100)
     meter.account(per_day=100)
@@ -365,6 +416,7 @@ def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None
     meter.sandbox.admin.clear_faults()
 
     runs.retry(actor=meter.person, run=run, now=meter.now)
+    assert AuditEvent.objects.get(verb="usage.run_retried").after == {"accounts": 2}
     meter.finish(run)
 
     assert run.state == R.COMPLETE

@@ -165,8 +165,11 @@ def is_at_rest(operation: Operation) -> bool:
     return operation.is_final or bool(needs_a_person)
 
 
-def sub_desk(sandbox: SandboxProcess) -> SubDesk:
-    person = User.objects.create_user("success@postkeeper.example", name="Customer success", role="customer_success")
+def sub_desk(sandbox: SandboxProcess, person: User | None = None) -> SubDesk:
+    """A desk of `person`, or of a new one."""
+    person = person or User.objects.create_user(
+        "success@postkeeper.example", name="Customer success", role="customer_success"
+    )
     connection = connecting.add_connection(
         actor=None,
         api_key=sandbox.ahasend_key,

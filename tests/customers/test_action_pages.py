@@ -104,6 +104,15 @@ class TestSuspend:
         assert "This can't be asked now" in words
         assert "Suspend account</button>" not in words
 
+    @pytest.mark.parametrize("state", ["suspended", "banned"])
+    def test_what_the_provider_stopped_meanwhile_is_left_as_it_is(self, desk: Desk, state: str) -> None:
+        account = desk.created()
+        operation = desk.ask("suspend", account)
+        desk.sandbox.admin.set_state(account.provider_id, state)
+        operation = desk.perform(operation)
+        assert (operation.state, operation.error_kind, operation.sends) == ("failed", "held", 0)
+        assert desk.sandbox.admin.account(account.provider_id)["state"] == state
+
     def test_unsuspend(self, staff: Client, desk: Desk) -> None:
         account = desk.created()
         assert desk.perform(desk.ask("suspend", account)).state == "succeeded"

@@ -21,6 +21,7 @@ from customers.operations import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.support import messages
 
 NOW = timezone.now()
 
@@ -182,6 +183,8 @@ class TestTheRun:
         assert bulk.cancel(actor=desk.person, change_set=made, now=NOW) == (2, 1)
         assert sorted(states(made)) == ["asked"] * 3 + ["cancelled"]
         assert go_on(made).state == "cancelled"
+        told = AuditEvent.objects.filter(object_id=made.public_id).order_by("pk").values_list("verb", flat=True)
+        assert list(told)[-3:] == ["bulk.paused", "bulk.resumed", "bulk.cancelled"]
         assert set(Operation.objects.values_list("state", flat=True)) == {"claimed", "cancelled"}
 
     def test_the_role_is_looked_at_again(self, desk: Desk) -> None:
@@ -198,12 +201,11 @@ class TestTheRun:
         assert states(go_on(made)) == ["failed"]
         assert "Pays on Friday" in made.items.get().note
 
-    def test_the_dispatcher_pokes_it(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        poked: list[tuple[Any, ...]] = []
-        monkeypatch.setattr(dispatcher, "poke", lambda *what: poked.append(what))
+    def test_the_dispatcher_pokes_it(self, desk: Desk) -> None:
         made = submit(desk, plan(desk, accounts(desk, 1)))
-        dispatcher.dispatch(now=timezone.now())
-        assert (bulk_run.RUN, made.pk) in poked
+        with messages.sent() as found:
+            dispatcher.dispatch(now=timezone.now())
+        assert (bulk_run.RUN, made.pk) in found
 
     @pytest.mark.django_db(transaction=True)
     def test_two_workers_at_once(self, desk: Desk) -> None:

@@ -62,9 +62,9 @@ class TestRefresh:
             catalogue.refresh_catalogue(connection=desk.connection, now=timezone.now())
         assert list(Entry.objects.values_list("name", "gone_at")) == before
 
-    def test_an_empty_catalogue_is_not_believed(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        client = catalogue.client_for(desk.connection, interactive=True)
-        monkeypatch.setattr(client, "catalog", list)
+    def test_a_catalogue_without_packages_is_not_believed(self, desk: Desk) -> None:
+        for name in Entry.objects.filter(type="package").values_list("name", flat=True):
+            desk.sandbox.admin.put_offering(name, gone=1)
         with pytest.raises(UnableToRefresh, match="without packages"):
             catalogue.refresh_catalogue(connection=desk.connection, now=timezone.now())
         assert not Entry.objects.exclude(gone_at=None).exists()

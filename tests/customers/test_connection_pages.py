@@ -11,18 +11,13 @@ from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.support.edits import seen_at
 from tests.support.factories import UserFactory
+from tests.support.people import sign_in
 from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
 
 @pytest.fixture
 def admin(client: Client, db: None) -> Client:
-    client.force_login(UserFactory(role="admin"))
-    return client
-
-
-@pytest.fixture(autouse=True)
-def signed_in_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: True)
+    return sign_in(client, UserFactory(role="admin"))
 
 
 def typed(base_url: str, **more: str) -> dict[str, str]:

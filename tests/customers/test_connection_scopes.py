@@ -19,6 +19,7 @@ from tests.customers.pages import text_of
 from tests.customers.test_settings_create import lacking
 from tests.support.edits import seen_at
 from tests.support.factories import ConnectionFactory, UserFactory
+from tests.support.people import sign_in
 from tests.support.sandbox import SandboxProcess
 
 NEW = "customers:connection-create"
@@ -27,13 +28,7 @@ SCOPES = [scope.name for scope in CAPABILITIES["ahasend"].own_scopes]
 
 @pytest.fixture
 def admin(client: Client, db: None) -> Client:
-    client.force_login(UserFactory(role="admin"))
-    return client
-
-
-@pytest.fixture(autouse=True)
-def signed_in_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: True)
+    return sign_in(client, UserFactory(role="admin"))
 
 
 def typed(sandbox: SandboxProcess, **more: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from tests.support.ahasend import AHASEND_ACCOUNT as PARENT
 from tests.support.ahasend import AHASEND_KEY
 from tests.support.edits import seen_at
 from tests.support.factories import ConnectionFactory, UserFactory
+from tests.support.people import sign_in
 from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
 pytestmark = pytest.mark.django_db
@@ -40,10 +41,8 @@ def admin(db: None) -> User:
 
 
 @pytest.fixture
-def visitor(client: Client, admin: User, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: True)
-    client.force_login(admin)
-    return client
+def visitor(client: Client, admin: User) -> Client:
+    return sign_in(client, admin)
 
 
 class TestTheSameAddress:

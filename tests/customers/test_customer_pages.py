@@ -300,6 +300,14 @@ def test_archive_and_restore(client: Client, person: User) -> None:
     assert customer.archived_at is None
 
 
+@pytest.mark.parametrize(
+    ("state", "offered"), [("active", False), ("stopped_by_provider", False), ("banned", True), ("deleted", True)]
+)
+def test_archiving_is_offered_once_no_account_lives(client: Client, person: User, state: str, offered: bool) -> None:
+    page = text(client.get(f"/customers/{AccountFactory(state=state).customer.public_id}/"))
+    assert ("Archive customer" in page) is offered
+
+
 def test_a_note_shows_in_the_timeline(client: Client, person: User) -> None:
     account = AccountFactory()
     address = f"/customers/{account.customer.public_id}/notes/"

@@ -19,7 +19,7 @@ from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.customers.pages import fields, text_of
-from tests.support.factories import OperationFactory
+from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 
 TODAY = timezone.now().date()
@@ -150,6 +150,19 @@ class TestWaysOut:
         [other] = drift.drifts_of([worse], today=TODAY)
         assert other.ignored is None
 
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("facts", [{"role": "auditor"}, {"role": "finance"}, {"is_active": False}])
+    def test_whoever_may_not_decides_nothing(self, facts: dict[str, object]) -> None:
+        actor, account = UserFactory(**facts), AccountFactory(desired_state="stopped_by_us")
+        found, now = only(account, Field.STATE), timezone.now()
+        with pytest.raises(UnableToAsk, match="role may not"):
+            drift.accept(actor=actor, drift=found, reason="x", now=now)
+        with pytest.raises(UnableToAsk, match="role may not"):
+            drift.ignore(actor=actor, drift=found, until_on=TODAY + timedelta(days=3), reason="x", now=now)
+        account.refresh_from_db()
+        assert account.desired_state == "stopped_by_us"
+        assert not DriftIgnore.objects.exists()
+
     def test_a_reason_and_a_day_to_come_are_needed(self, desk: Desk, account: Account) -> None:
         found = only(in_console(desk, account, state="deactivated"), Field.STATE)
         with pytest.raises(UnableToAsk, match="reason"):
@@ -189,17 +202,14 @@ class TestDeletes:
         assert "deleted on its own page" in text_of(refused)
         assert not Operation.objects.filter(kind="delete").exists()
 
-    def test_putting_one_back_asks_for_the_password(
-        self, account: Account, staff: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_putting_one_back_asks_for_the_password(self, desk: Desk, account: Account, staff: Client) -> None:
         delete = OperationFactory(kind="delete", account=account, state="needs_attention")
         decide = reverse("customers:operation-decide", args=[delete.public_id])
-        monkeypatch.setattr("portal.access.reauth.recent_sign_in", lambda *_: False)
-        answer = staff.post(decide, {"choice": "try_again", "reason": "It is down again"})
+        stale = sign_in(Client(), desk.person, minutes_ago=11)
+        answer = stale.post(decide, {"choice": "try_again", "reason": "It is down again"})
         assert "reauthenticate" in answer.headers["Location"]
         delete.refresh_from_db()
         assert delete.state == "needs_attention"
-        monkeypatch.undo()
         staff.post(decide, {"choice": "try_again", "reason": "It is down again"})
         delete.refresh_from_db()
         assert delete.state == "queued"

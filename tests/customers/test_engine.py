@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import count
 from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.db import connection as database
+from django.db.models import F
 from django.utils import timezone
 
-from customers import connecting, dispatcher, engine, operations
+from customers import connecting, dispatcher, engine, operations, provisioning
 from customers.models import Account, Attempt, Connection, Operation, Step
 from customers.operations import UnableToAsk
-from portal.providers import Evidence, NewAccount, Once
+from portal.audit.models import AuditEvent
+from portal.providers import Evidence, NewAccount, Once, Provider
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 
 LATER = timedelta(minutes=5)
 
@@ -133,6 +139,194 @@ def test_an_old_fence_writes_nothing(desk: Desk) -> None:
         engine.intend(stale, call="create account", request="{}", now=timezone.now())
     assert Step.objects.count() == steps
     assert Attempt.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_a_woken_worker_commits_no_intent_beside_another() -> None:
+    """The row is claimed, as the woken worker left it, but by another one: the fence alone tells them apart."""
+    asked, now = OperationFactory(), timezone.now()
+    woken = engine.claim(asked.pk, now=now)
+    engine.expire_leases(now=now + LATER)
+    holder = engine.claim(asked.pk, now=now + LATER)
+    assert woken is not None
+    assert holder is not None
+    with pytest.raises(engine.LostLease):
+        engine.intend(woken, call="set state", request="{}", now=now + LATER)
+    with pytest.raises(engine.LostLease):
+        engine.move(woken, engine.S.FAILED, now=now + LATER)
+    with pytest.raises(engine.LostLease):
+        engine.take_over(woken)
+    assert not Attempt.objects.exists()
+    attempt = engine.intend(holder, call="set state", request="{}", now=now + LATER)
+    woken.state = engine.S.SENDING
+    concluded = engine.conclude(
+        woken, attempt, Attempt.Outcome.APPLIED, engine.S.SUCCEEDED, evidence=Evidence(status=200), now=now + LATER
+    )
+    asked.refresh_from_db()
+    assert (concluded, asked.state, asked.fence) == (False, "sending", holder.fence)
+
+
+@pytest.mark.django_db
+def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(step=20)
+    monkeypatch.setattr(engine, "monotonic", lambda: next(clock))
+    asked, now = OperationFactory(state="unknown"), timezone.now()
+    woken = engine.hold(asked.pk, now=now)
+    holder = engine.hold(asked.pk, now=now + LATER)
+    assert woken is not None
+    assert holder is not None
+    with pytest.raises(engine.LostLease):
+        next(engine.keeping_the_lease(woken, ["row"]))
+    engine.rest(woken, until=now, summary="Nothing found yet.")
+    asked.refresh_from_db()
+    assert (asked.lease_until, asked.summary) == (now + LATER + engine.LEASE, "")
+    assert list(engine.keeping_the_lease(holder, ["one", "two"])) == ["one", "two"]
+    asked.refresh_from_db()
+    assert asked.lease_until == now + LATER + engine.LEASE + timedelta(seconds=40)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        {"state": "cancelled", "finished_at": F("created_at")}, {"fence": F("fence") + 1},
+        {"not_before": F("not_before") + LATER},
+    ],
+)  # fmt: skip
+def test_a_claim_loses_to_what_comes_between_its_reading_and_its_writing(meanwhile: dict[str, object]) -> None:
+    asked = OperationFactory()
+
+    def change(execute: Callable[..., object], sql: str, *more: object) -> object:
+        if sql.startswith('UPDATE "customers_operation"') and changes:
+            Operation.objects.filter(pk=asked.pk).update(**changes.pop())
+        return execute(sql, *more)
+
+    changes = [meanwhile]
+    with database.execute_wrapper(change):
+        assert engine.claim(asked.pk, now=asked.not_before) is None
+    asked.refresh_from_db()
+    assert (asked.state, asked.lease_until) == (meanwhile.get("state", "queued"), None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", [{"revision": 7}, {"paused": "person"}, {"paused": "auth"}])
+def test_nothing_is_sent_over_a_connection_that_was_edited_or_paused_since_the_claim(change: dict[str, object]) -> None:
+    asked, now = OperationFactory(), timezone.now()
+    held = engine.claim(asked.pk, now=now)
+    assert held is not None
+    Connection.objects.update(**change)
+    with pytest.raises(engine.ConnectionStopped):
+        engine.intend(held, call="set state", request="{}", now=now)
+    asked.refresh_from_db()
+    assert (asked.state, asked.sends) == ("claimed", 0)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("minutes", "stops"), [(59, True), (61, False)])
+def test_the_create_budget_counts_the_last_hour(minutes: int, stops: bool) -> None:
+    now, connection = timezone.now(), ConnectionFactory(creates_per_hour=1)
+    sent, asked = (OperationFactory(kind="create", account=AccountFactory(connection=connection)) for _ in range(2))
+    Attempt.objects.create(operation=sent, n=1, fence=1, call="x", intended_at=now - timedelta(minutes=minutes))
+    assert bool(engine.stop_of_create(asked, connection, now=now)) is stops
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("after", ["succeeded", "failed", "unknown", "needs_attention"])
+def test_what_became_of_an_operation_is_in_the_audit_log(after: str) -> None:
+    asked = OperationFactory(state="sending" if after == "unknown" else "claimed")
+    engine.move(asked, engine.S(after), now=timezone.now(), summary="This is why.")
+    event = AuditEvent.objects.get(verb=f"operation.{after}")
+    assert (event.object_id, event.account_id) == (asked.public_id, asked.account.public_id)
+    assert event.reason == "This is why."
+
+
+def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: Desk) -> None:
+    account = desk.created()
+    asked, now = desk.ask("suspend", account), timezone.now()
+
+    def clock() -> datetime:
+        return now + engine.LEASE if Attempt.objects.filter(operation=asked).exists() else now
+
+    provisioning.perform(asked.pk, clock=clock, connect=desk.connect)
+    asked.refresh_from_db()
+    assert (asked.state, asked.attempts.get().outcome) == ("queued", "not_sent")
+    assert desk.sandbox.admin.account(account.provider_id or "")["state"] == "activated"
+
+
+def suspended_then_unsuspended(account: Account) -> tuple[Operation, Operation]:
+    asked = {"actor": UserFactory(), "account": account, "reason": "Unpaid.", "now": timezone.now()}
+    suspend = operations.ask_suspend(client_token=uuid4().hex, **asked)
+    return suspend, operations.ask_unsuspend(client_token=uuid4().hex, **asked)
+
+
+def edit(connection: Connection) -> None:
+    """Somebody gives it another key or address."""
+    Connection.objects.filter(pk=connection.pk).update(revision=F("revision") + 1)
+
+
+def test_what_was_read_before_the_connection_was_edited_concludes_nothing(desk: Desk) -> None:
+    account = desk.created()
+    asked = desk.ask("suspend", account)
+    desk.sandbox.admin.set_state(account.provider_id or "", "deactivated")
+
+    def connect(connection: Connection) -> Provider:
+        provider = desk.connect(connection)
+        edit(connection)
+        return provider
+
+    provisioning.perform(asked.pk, clock=timezone.now, connect=connect)
+    asked.refresh_from_db()
+    assert (asked.state, asked.error_kind, asked.sends) == ("queued", "paused", 0)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_a_key_that_was_replaced_meanwhile_is_no_answer(desk: Desk, status: int) -> None:
+    account = desk.created()
+    asked, edited = desk.ask_offerings(account, [BIGGER]), []
+    desk.sandbox.admin.arm(f"status-{status}", "put-offerings")
+
+    def clock() -> datetime:
+        if not edited and Attempt.objects.filter(operation=asked).exists():
+            edited.append(edit(desk.connection))
+        return timezone.now()
+
+    provisioning.perform(asked.pk, clock=clock, connect=desk.connect)
+    asked.refresh_from_db()
+    desk.connection.refresh_from_db()
+    assert (asked.state, asked.error_kind, desk.connection.paused) == ("queued", "paused", "")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("suspend_ends_first", [True, False])
+def test_of_two_changes_that_came_to_nothing_the_desire_is_the_one_before_both(suspend_ends_first: bool) -> None:
+    suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
+    for operation in (suspend, unsuspend) if suspend_ends_first else (unsuspend, suspend):
+        engine.move(operation, engine.S.CANCELLED, now=timezone.now())
+    assert Account.objects.get().desired_state == "active"
+
+
+@pytest.mark.django_db
+def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_succeeded_since() -> None:
+    suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
+    claimed = engine.claim(suspend.pk, now=timezone.now())
+    assert claimed is not None
+    engine.succeed(claimed, now=timezone.now(), summary="", account={"state": "stopped_by_us"}, result={})
+    engine.move(unsuspend, engine.S.CANCELLED, now=timezone.now())
+    assert Account.objects.get().desired_state == "stopped_by_us"
+
+
+@pytest.mark.django_db
+def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_was_asked_since() -> None:
+    suspend, _unsuspend = suspended_then_unsuspended(AccountFactory())
+    OperationFactory(account=suspend.account, kind="delete")
+    Account.objects.update(desired_state="deleted")
+    engine.move(suspend, engine.S.CANCELLED, now=timezone.now())
+    assert Account.objects.get().desired_state == "deleted"
+
+
+def test_a_state_that_is_not_known_yet_has_no_moment_of_reading() -> None:
+    now, columns = timezone.now(), {"state": "unknown", "offerings": [], "provider_id": "sg-1"}
+    assert engine.observed(columns, now=now) == {"offerings_read_at": now}
 
 
 def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Desk) -> None:

@@ -134,6 +134,17 @@ def test_a_retry_does_not_go_past_a_hold(person: User, account: Account) -> None
         retry(actor=person, operation=failed, client_token=uuid4().hex, now=NOW)
 
 
+def test_a_suspend_that_goes_past_one_hold_does_not_go_past_another(person: User, account: Account) -> None:
+    asked = OperationFactory(account=account, payload={"despite_hold": str(uuid4())})
+    held = engine.claim(asked.pk, now=asked.not_before)
+    assert held is not None
+    hold = Hold.objects.create(account=account, owner=person, reason="They pay on Friday", placed_at=NOW)
+    with pytest.raises(engine.Held, match="They pay on Friday"):
+        engine.intend(held, call="set state", request="{}", now=timezone.now())
+    held.payload["despite_hold"] = str(hold.public_id)
+    assert engine.intend(held, call="set state", request="{}", now=timezone.now()).n == 1
+
+
 class TestAWorkerHasItAlready:
     @pytest.fixture
     def held_before_the_intent(self, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -236,10 +236,18 @@ def test_confirmed_not_created_ends_it_or_sends_it_again(desk: Desk) -> None:
     assert [each["email"] for each in desk.sandbox.admin.accounts()] == ["two@northwind.example"]
 
 
+def test_a_key_that_is_refused_at_a_reading_pauses_the_connection_too(desk: Desk) -> None:
+    account = desk.created()
+    desk.sandbox.admin.arm("status-401", "state", count=None)
+    operation = desk.perform(desk.ask("suspend", account))
+    desk.connection.refresh_from_db()
+    assert (operation.state, operation.sends, desk.connection.paused) == ("queued", 0, "auth")
+
+
 def test_a_failed_change_gives_the_account_its_last_desire_back(desk: Desk) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("status-400", "put-offerings")
     operation = desk.perform(desk.ask_offerings(account, [Offering(BIGGER.name, "package", 1)]))
     account.refresh_from_db()
     assert operation.state == "failed"
-    assert account.desired_offerings[0]["name"] == PACKAGE.name
+    assert [row["name"] for row in account.desired_offerings] == [PACKAGE.name, ADDON.name]

@@ -20,6 +20,7 @@ from customers.operations import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.support import messages
 
 NOW = timezone.now()
 SOON = NOW + timedelta(days=3)
@@ -87,14 +88,14 @@ class TestWhenItsTimeComes:
         assert done.outcome.startswith("Late: it was due")
         assert done.outcome.endswith("5 h ago.")
 
-    def test_the_dispatcher_pokes_what_is_due(self, desk: Desk, account: Account, monkeypatch: Any) -> None:
-        poked: list[tuple[str, int]] = []
-        monkeypatch.setattr(dispatcher, "poke", lambda task, *ids: poked.append((task, *ids)))
+    def test_the_dispatcher_pokes_what_is_due(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account)
-        dispatcher.dispatch(now=SOON - timedelta(seconds=1))
-        assert not [each for each in poked if each[0] == schedules_due.TAKE]
-        dispatcher.dispatch(now=SOON)
-        assert [each for each in poked if each[0] == schedules_due.TAKE] == [(schedules_due.TAKE, schedule.pk)]
+        with messages.sent() as early:
+            dispatcher.dispatch(now=SOON - timedelta(seconds=1))
+        assert not [each for each in early if each[0] == schedules_due.TAKE]
+        with messages.sent() as found:
+            dispatcher.dispatch(now=SOON)
+        assert [each for each in found if each[0] == schedules_due.TAKE] == [(schedules_due.TAKE, schedule.pk)]
 
     def test_a_package_changes_and_the_add_ons_stay(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account, "offerings", due_at=None, offerings=[BIGGER, ADDON])

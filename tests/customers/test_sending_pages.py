@@ -80,6 +80,7 @@ class TestWhatIsNeeded:
         [
             ("stopped_by_us", "The account is suspended by us"),
             ("stopped_by_provider", "AhaSend holds this account"),
+            ("banned", "AhaSend holds this account"),
             ("deleted", "The account is deleted"),
         ],
     )
@@ -131,13 +132,22 @@ class TestDomains:
         assert answer.headers["HX-Redirect"] == url("account-sending", account)
         assert Operation.objects.get(kind="domain_add").payload["domain"] == "news.larkfield.example"
 
-    @pytest.mark.parametrize("name", ["", "localhost", NAME])
-    def test_what_cannot_be_added(self, staff: Client, account: Account, name: str) -> None:
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            ("", "Which domain will the customer send from?"), ("localhost", "Write a domain name"),
+            (NAME, "The account has this domain already."),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_added(self, staff: Client, account: Account, name: str, why: str) -> None:
         domain_of(account)
         typed = fields(staff.get(url("domain-add", account))) | {"name": name}
         answer = staff.post(url("domain-add", account), typed, **HTMX)
         assert answer.status_code == 422
-        assert f'value="{name}"' in text_of(answer) or not name
+        field = answer.context["form"]["name"]
+        assert (field.value(), len(field.errors)) == (name, 1)
+        assert why in field.errors[0]
+        assert why in prose_of(answer)
         assert not Operation.objects.filter(kind="domain_add").exists()
 
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from customers import asking, dispatcher, operations, shares, tasks
 from customers.models import Account, Heartbeat, Operation
 from customers.states import OperationState
+from tests.support import messages
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -69,32 +70,29 @@ def test_a_place_is_given_back_however_the_work_ends() -> None:
 
 
 @pytest.mark.django_db
-def test_an_operation_that_ends_pokes_what_its_connection_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    poked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(dispatcher, "poke", lambda *said: poked.append(said))
-    monkeypatch.setattr(tasks.provisioning, "perform", lambda _pk: True)
+def test_an_operation_that_ends_pokes_what_its_connection_has_room_for() -> None:
     workers(4)
-    one = ConnectionFactory()
-    rows = [OperationFactory(account=AccountFactory(connection=one)) for _ in range(5)]
+    one, disabled = ConnectionFactory(), UserFactory(is_active=False)
+    ends = OperationFactory(account=AccountFactory(connection=one), requested_by=disabled)
+    rows = [OperationFactory(account=AccountFactory(connection=one)) for _ in range(4)]
     OperationFactory()
-    tasks.perform(rows[0].pk)
-    assert poked == [("customers.perform", rows[0].pk), ("customers.perform", rows[1].pk)]
-    poked.clear()
-    monkeypatch.setattr(tasks.provisioning, "perform", lambda _pk: False)
-    tasks.perform(rows[0].pk)
-    assert poked == [], "who took nothing calls nobody"
+    with messages.sent() as found:
+        tasks.perform(ends.pk)
+    assert found == [("customers.perform", rows[0].pk), ("customers.perform", rows[1].pk)]
+    Operation.objects.filter(pk=rows[0].pk).update(not_before=timezone.now() + timedelta(hours=1))
+    with messages.sent() as found:
+        tasks.perform(rows[0].pk)
+    assert found == [], "who took nothing calls nobody"
 
 
 @pytest.mark.django_db
-def test_the_dispatcher_pokes_no_more_of_a_connection_than_it_may_have_in_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    poked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(dispatcher, "poke", lambda *said: poked.append(said))
+def test_the_dispatcher_pokes_no_more_of_a_connection_than_it_may_have_in_work() -> None:
     workers(4)
     slow, other = ConnectionFactory(), OperationFactory()
     rows = [OperationFactory(account=AccountFactory(connection=slow)) for _ in range(9)]
-    dispatcher.dispatch(now=timezone.now())
-    found = {operation_id for task, operation_id in poked if task == "customers.perform"}
-    assert found == {rows[0].pk, rows[1].pk, other.pk}
+    with messages.sent() as found:
+        dispatcher.dispatch(now=timezone.now())
+    assert {each[1] for each in found if each[0] == "customers.perform"} == {rows[0].pk, rows[1].pk, other.pk}
 
 
 @pytest.mark.django_db
@@ -159,14 +157,13 @@ def test_room_is_never_negative() -> None:
     assert shares.room(total=2, taken=5, mine=3) == 0
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_long_queue_of_one_connection_sends_no_message_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    poked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(asking, "poke", lambda *said: poked.append(said))
+@pytest.mark.django_db
+def test_a_long_queue_of_one_connection_sends_no_message_for_each() -> None:
     one, other, person = ConnectionFactory(), AccountFactory(), UserFactory()
-    for n, account in enumerate([*AccountFactory.create_batch(asking.POKED_AT_ONCE + 5, connection=one), other]):
-        asked = operations.ask_suspend(
-            actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
-        )
-    assert len(poked) == asking.POKED_AT_ONCE + 1
-    assert poked[-1] == (asking.PERFORM, asked.pk), "the other connection's is sent"
+    with messages.sent() as found:
+        for n, account in enumerate([*AccountFactory.create_batch(asking.POKED_AT_ONCE + 5, connection=one), other]):
+            asked = operations.ask_suspend(
+                actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
+            )
+    assert len(found) == asking.POKED_AT_ONCE + 1
+    assert found[-1] == (asking.PERFORM, asked.pk), "the other connection's is sent"

@@ -313,8 +313,7 @@ FORM = "application/x-www-form-urlencoded"
 
 def sub_desk_of(desk: Desk) -> Desk:
     """A second connection, to the other provider, of the same person."""
-    with patch.object(User.objects, "create_user", lambda *_, **__: desk.person):
-        return sub_desk(desk.sandbox)
+    return sub_desk(desk.sandbox, desk.person)
 
 
 def _some(rng: random.Random, names: set[str]) -> list[str]:

@@ -76,6 +76,40 @@ def test_no_secret_is_written(written: Written) -> None:
     assert [secret for secret in SECRETS if secret in written.text] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"the key {AHA}, refused", "the key [hidden], refused"),
+        (f"the key {KEY}, refused", "the key [hidden], refused"),
+        ("the key SG.abcdef, cut", "the key [hidden], cut"),
+        ("Bearer abc.def-ghi", "Bearer [hidden]"),
+        ("authorization: basic YXBpa2V5OnNlY3JldA==", "authorization: basic [hidden]"),
+        ("GET /invitation/eyJ3aG8i:1x/ 410", "GET /invitation/[hidden] 410"),
+        ("GET /password/reset/1a-xyz/ 410", "GET /password/reset/[hidden] 410"),
+        ("GET /password/reset/sent/ 200", "GET /password/reset/sent/ 200"),
+        *((f"?a=1&{name}=x%20y&b=2", f"?a=1&{name}=[hidden]&b=2") for name in (
+            "password", "v2_password", "client_secret", "Token", "api_key", "api-key", "apikey", "api_user", "API_KEY",
+        )),
+        ("postgres://portal:hunter2@db/portal", "postgres://portal:[hidden]@db/portal"),
+        ("redis://:hunter2@broker:6379/0", "redis://:[hidden]@broker:6379/0"),
+    ],
+)  # fmt: skip
+def test_what_is_hidden_of_a_text(text: str, expected: str) -> None:
+    assert logs.masked(text) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization", "api_key", "api-key", "apikey", "api_user", "client_secret", "new_password", "passwd", "Token",
+        "Set-Cookie", "session_key", "sessionkey", "csrfmiddlewaretoken", "x-csrf", "api_key_sealed",
+    ],
+)  # fmt: skip
+def test_a_value_with_a_secret_name_is_hidden_at_any_depth(name: str) -> None:
+    event = logs.redact(None, "info", {"event": "x", name: "plain", "deep": [{"a": {name: "plain"}}]})
+    assert event == {"event": "x", name: logs.MASK, "deep": [{"a": {name: logs.MASK}}]}
+
+
 def test_an_event_is_one_line_whatever_it_holds(written: Written) -> None:
     structlog.get_logger(written.logger.name).info("name\r\n2026-01-01 error forged", who="a\nb\u2028c\x1b[2J")
     written.logger.info("std %s", "x\ny\x85z")

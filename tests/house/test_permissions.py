@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 import uuid
 from collections.abc import Iterator
+from inspect import getclosurevars, unwrap
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, path, reverse
 
 from portal.access.checks import undeclared
 from portal.access.models import User
+from portal.access.reauth import reauthenticated
 from portal.access.roles import Role
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
@@ -148,6 +150,45 @@ def test_what_the_roles_are_for() -> None:
 
 def _view(request: HttpRequest) -> HttpResponse:
     return HttpResponse("secret")
+
+
+# The routes that ask for the password again, unless it was typed within so many minutes.
+ASKS_AGAIN = {
+    "access:staff-disable": 10, "access:staff-enable": 10, "access:staff-invite": 10,
+    "access:staff-reset-password": 10, "access:staff-role": 10,
+    "customers:connection-create": 10, "customers:connection-edit": 10, "customers:connection-key": 10,
+    "customers:account-delete": 10, "customers:account-sign-in-as": 60,
+    "customers:key-create": 10, "customers:key-delete": 10, "customers:key-edit": 10, "customers:key-secret": 10,
+    "customers:key-rotate": 10,
+}  # fmt: skip
+GUARDED = reauthenticated(minutes=1)(_view).__code__  # type: ignore[attr-defined]  # a view is a function
+
+
+def _asks_again(pattern: URLPattern) -> int | None:
+    def is_guarded(view: Any) -> bool:
+        return getattr(view, "__code__", None) is GUARDED
+
+    view = unwrap(pattern.callback, stop=is_guarded)
+    return getclosurevars(view).nonlocals["minutes"] if is_guarded(view) else None
+
+
+def test_these_views_declare_that_they_ask_for_the_password(routes: list[tuple[str, str, URLPattern]]) -> None:
+    declared = {name: _asks_again(pattern) for name, _, pattern in routes}
+    assert {name: minutes for name, minutes in declared.items() if minutes} == ASKS_AGAIN
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("route", "minutes"), ASKS_AGAIN.items())
+def test_a_session_that_is_too_old_is_asked_for_the_password(
+    route: str, minutes: int, routes: list[tuple[str, str, URLPattern]]
+) -> None:
+    url = next(url for name, url, _ in routes if name == route)
+    admin = UserFactory(role="admin")
+    for method in DECLARED["routes"][route]:
+        too_old = sign_in(Client(), admin, minutes_ago=minutes + 0.1).generic(method, url)
+        assert (too_old.status_code, too_old["Location"].split("?")[0]) == (302, reverse("account_reauthenticate"))
+        recent = sign_in(Client(), admin, minutes_ago=minutes - 0.1).generic(method, url)
+        assert "reauthenticate" not in recent.get("Location", "")
 
 
 def _refused(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -280,7 +280,8 @@ def test_the_next_call_of_that_kind_waits_and_others_do_not(stub: Stub) -> None:
         CHANGES["create"](provider)
     with pytest.raises(NotSent) as held:
         CHANGES["create"](provider)
-    assert held.value.retry_at == limited.value.retry_at or held.value.retry_at is not None
+    assert held.value.retry_at is not None
+    assert abs(held.value.retry_at - limited.value.retry_at) < timedelta(seconds=1)
     assert len(mock.calls) == 1
     with pytest.raises(RateLimited):
         CHANGES["delete"](provider)
@@ -296,6 +297,7 @@ def test_nothing_left_is_obeyed_before_it_is_refused(stub: Stub) -> None:
         READS["state"](provider)
     assert len(mock.calls) == len(kept) == 1  # held back: no exchange
     assert caught.value.retry_at is not None
+    assert 58 < (caught.value.retry_at - datetime.now(UTC)).total_seconds() <= 60
     assert READS["state"](sendgrid()).raw == "activated"  # another client knows nothing of it
 
 

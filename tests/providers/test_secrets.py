@@ -9,7 +9,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -119,6 +119,13 @@ def test_v2_credentials_go_into_the_form_of_a_post_and_never_into_the_address() 
 )
 def test_masks(given: str, expected: str) -> None:
     assert Redactor([]).text(given) == expected
+
+
+@pytest.mark.parametrize(
+    "spelled", [PASSWORD, quote(PASSWORD, safe=""), quote_plus(PASSWORD), json.dumps(PASSWORD)[1:-1]]
+)
+def test_a_secret_is_hidden_in_every_spelling(spelled: str) -> None:
+    assert Redactor([PASSWORD]).text(f"it said <{spelled}>") == "it said <[hidden]>"
 
 
 def test_short_or_public_words_are_not_taken_for_secrets() -> None:

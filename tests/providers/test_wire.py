@@ -403,6 +403,17 @@ def test_a_rebound_name_is_refused_at_the_second_look_up(monkeypatch: pytest.Mon
     assert issubclass(AddressRefusedError, OSError)
 
 
+@pytest.mark.parametrize("addresses", [("8.8.8.8", "10.0.0.1"), ("10.0.0.1", "8.8.8.8")])
+def test_a_name_with_one_private_address_is_refused(
+    addresses: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of them is tried first: a connection that fails goes on to the next."""
+    found = [(2, 1, 6, "", (each, 443)) for each in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(NotSent, match="not public"):
+        create(sendgrid())
+
+
 @pytest.mark.parametrize(
     "url",
     [
