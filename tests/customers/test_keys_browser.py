@@ -184,6 +184,7 @@ def test_from_a_domain_to_a_delivered_message(seat: Seat, keys_desk: Desk) -> No
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.sample(1)
 def test_axe_finds_no_fault(seat: Seat, keys_desk: Desk, width: int, scheme: Any) -> None:
     account, person = account_with_keys(keys_desk.connection), keys_desk.person
     secret_of(key_of(account, ip_allow_list=["203.0.113.9/32"] * 3), person)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.journeys.processes import ROOT
+from tests.support.samples import sample
 
 SHOTS = ROOT / "test-results" / "journey"
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+NARROW: ViewportSize = {"width": 390, "height": 844}
+MODES: tuple[tuple[str, Literal["light", "dark"], ViewportSize], ...] = (
+    ("", "light", WIDE),
+    ("-dark", "dark", WIDE),
+    ("-narrow", "light", NARROW),
+)
 SERIOUS = ("serious", "critical")
 # Machines that do much else at the same time still get there; what is awaited is polled.
 SECONDS = 60
@@ -22,7 +30,7 @@ class Desk:
     def __init__(self, browser: Browser, url: str, name: str) -> None:
         self.url, self.name = url, name
         self.complaints: list[str] = []
-        self.context = browser.new_context(base_url=url, viewport={"width": 1440, "height": 900}, accept_downloads=True)
+        self.context = browser.new_context(base_url=url, viewport=WIDE, accept_downloads=True)
         self.context.set_default_timeout(SECONDS * 1000)
         self.page = self.context.new_page()
         expect.set_options(timeout=SECONDS * 1000)
@@ -47,17 +55,15 @@ class Desk:
         return self.page
 
     def shot(self, name: str, *, everywhere: bool = False) -> None:
-        """Keep a picture for people, and let axe look: light and wide, or dark and narrow as well."""
+        """Keep a picture for people, and let axe look: light and wide; where `everywhere`, dark and narrow as well, of
+        which the suite takes one."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self._one_shot(SHOTS / f"{name}.png", name)
-        if not everywhere:
-            return
-        self.page.emulate_media(color_scheme="dark")
-        self._one_shot(SHOTS / f"{name}-dark.png", name)
+        for suffix, scheme, size in sample(MODES, 1, name=name) if everywhere else MODES[:1]:
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.set_viewport_size(size)
+            self._one_shot(SHOTS / f"{name}{suffix}.png", name)
         self.page.emulate_media(color_scheme="light")
-        self.page.set_viewport_size({"width": 390, "height": 844})
-        self._one_shot(SHOTS / f"{name}-narrow.png", name)
-        self.page.set_viewport_size({"width": 1440, "height": 900})
+        self.page.set_viewport_size(WIDE)
 
     def _one_shot(self, path: Path, name: str) -> None:
         self.page.screenshot(path=path)

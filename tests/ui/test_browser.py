@@ -42,7 +42,7 @@ def sheet(page: Page, live_server: Any) -> Iterator[Page]:
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 def test_the_sheet_has_no_fault_axe_can_find(sheet: Page, width: int, scheme: Any) -> None:
     sheet.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     sheet.set_viewport_size({"width": width, "height": 900})
