@@ -32,8 +32,11 @@ test-fast: $(STAMP) ## SQLite only, without browser, simulator and other process
 test-dates: $(STAMP) ## SQLite under two other dates, one of them 29 February; needs faketime
 	@exec $(PY) -m tests.run dates
 
-proof: $(STAMP) ## races of several processes on PostgreSQL, PROOF_ROUNDS=20 of each
-	@exec $(PY) -m tests.run proof
+proof: $(STAMP) ## an hour and more: every case, 20 rounds of each race, chaos, crash matrix, simulation
+	@$(PY) -m tests.run proof
+	@$(MAKE) --no-print-directory crash-matrix
+	@$(MAKE) --no-print-directory simulate SEEDS=2000 PROCESSES=2
+	@$(MAKE) --no-print-directory chaos ROUNDS=20
 
 limits: $(STAMP) ## eight processes at one bucket of ten a second, for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/test_limits.py -k eight_processes

@@ -109,3 +109,9 @@ def browser_type_launch_args() -> dict[str, object]:
     assert found is not None
     # Root (in a container) cannot use Chromium's sandbox; a small /dev/shm makes it crash; a GPU is only imitated.
     return {"executable_path": str(Path(found)), "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args: dict[str, object]) -> dict[str, object]:
+    """Nothing moves: what is drawn again and again takes most of the time of a browser without a GPU."""
+    return browser_context_args | {"reduced_motion": "reduce"}
