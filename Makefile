@@ -1,7 +1,7 @@
 # Everything a person needs: `make run` on a fresh machine, `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check fuzz-sandbox mutants clean
+.PHONY: help install run test test-fast test-long test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check fuzz-sandbox mutants clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -28,6 +28,9 @@ test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browse
 
 test-fast: $(STAMP) ## SQLite only, without browser, simulator and other processes
 	@exec $(PY) -m tests.run fast
+
+test-long: $(STAMP) ## what takes minutes: the whole demo, the story of sub accounts, workers and their logs
+	@exec $(PY) -m tests.run long
 
 test-dates: $(STAMP) ## SQLite under two other dates, one of them 29 February; needs faketime
 	@exec $(PY) -m tests.run dates

@@ -1,9 +1,9 @@
-"""`make test`, `make test-fast`, `make test-dates` and `make proof`.
+"""`make test`, `make test-fast`, `make test-long`, `make test-dates` and `make proof`.
 
 Every run of a selection takes place, whatever became of the others. The last lines say what was not run, and the
 verdict. Exit code 0 only when all passed. Ctrl-C ends a run, and all that it started, at once.
 
-`python -m tests.run [all|fast|dates|proof]`; further arguments go to pytest: `python -m tests.run all -k suspend`.
+`python -m tests.run [all|fast|long|dates|proof]`; further arguments go to pytest: `python -m tests.run all -k suspend`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,11 @@ def _proof() -> list[Run]:
     return [_on_postgres("proof, postgres", "-m", "proof or long or sample", proof=True)]
 
 
-SELECTIONS = {"all": _all, "fast": _fast, "dates": _dates, "proof": _proof}
+def _long() -> list[Run]:
+    return [_on_postgres("what takes minutes, postgres", "-m", "long")]
+
+
+SELECTIONS = {"all": _all, "fast": _fast, "long": _long, "dates": _dates, "proof": _proof}
 
 
 def main(arguments: list[str]) -> int:

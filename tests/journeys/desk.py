@@ -30,7 +30,8 @@ class Desk:
     def __init__(self, browser: Browser, url: str, name: str) -> None:
         self.url, self.name = url, name
         self.complaints: list[str] = []
-        self.context = browser.new_context(base_url=url, viewport=WIDE, accept_downloads=True)
+        # What turns and breathes would be drawn without a pause, by the processor.
+        self.context = browser.new_context(base_url=url, viewport=WIDE, accept_downloads=True, reduced_motion="reduce")
         self.context.set_default_timeout(SECONDS * 1000)
         self.page = self.context.new_page()
         expect.set_options(timeout=SECONDS * 1000)
@@ -59,10 +60,10 @@ class Desk:
         which the suite takes one."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         for suffix, scheme, size in sample(MODES, 1, name=name) if everywhere else MODES[:1]:
-            self.page.emulate_media(color_scheme=scheme)
+            self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             self.page.set_viewport_size(size)
             self._one_shot(SHOTS / f"{name}{suffix}.png", name)
-        self.page.emulate_media(color_scheme="light")
+        self.page.emulate_media(color_scheme="light", reduced_motion="reduce")
         self.page.set_viewport_size(WIDE)
 
     def _one_shot(self, path: Path, name: str) -> None:

@@ -14,7 +14,7 @@ from tests.journeys.processes import CELERY, Installation, installation, until
 from tests.journeys.test_kill import ASK
 from tests.support.sandbox import KEY
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
 
 SECRET = "SG.aaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 CODE = "from customers.models import Operation; print(Operation.objects.get().code)"
@@ -32,7 +32,6 @@ def portal(tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-@pytest.mark.sample(1)
 def test_a_worker_and_the_scheduler_log_what_they_do(portal: Installation, pool: str) -> None:
     portal.python(ASK)
     code = portal.python(CODE)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.journeys.desk import Desk
 from tests.journeys.processes import PASSWORD, Installation, installation, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
 
 ADMIN = "ada@postkeeper.example"
 FIRST_ADMIN = f"""

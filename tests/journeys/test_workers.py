@@ -67,6 +67,7 @@ def test_a_killed_worker_is_an_alarm_about_its_queue_until_another_one_consumes_
     assert "worker.started queues=['sync']" in re.sub(r"worker=\S+ ?", "", here.said("sync"))
 
 
+@pytest.mark.long
 def test_two_workers_of_one_name_are_an_alarm(portal: tuple[Installation, Clock]) -> None:
     here, clock = portal
     here.start_beat()
