@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from time import monotonic
+from time import monotonic_ns
 from typing import Any
 
 from kombu.exceptions import ChannelError
@@ -24,7 +24,7 @@ SCHEME = "folder"
 class Channel(filesystem.Channel):
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_out)
-        whole = folder / f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
+        whole = folder / f"{monotonic_ns()}_{uuid.uuid4()}.{queue}.msg"
         unfinished = whole.with_suffix(".part")
         try:
             unfinished.write_text(json.dumps(payload))  # type: ignore[no-untyped-call]

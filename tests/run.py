@@ -24,7 +24,7 @@ from defusedxml import ElementTree
 
 from tests.support import faketime, postgres
 
-WORKERS = ("-n", "2", "--dist", "loadgroup")
+WORKERS = ("-n", "3", "--dist", "loadgroup")
 NOTHING_SELECTED = 5  # pytest's exit code
 # No browser, no server or worker that needs real time, nothing that takes more than a few seconds.
 QUICK = "not browser and not redis and not postgres and not processes and not slow and not long"

@@ -138,7 +138,7 @@ def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
     """A round scale: its top and the values to mark, zero included."""
     rough = max(highest, 1) / parts
     power: float = 10 ** (len(str(int(rough))) - 1)
-    step = next(max(1, int(each * power)) for each in _STEPS if each * power >= rough)
+    step = next(each for each in (int(step * power) for step in _STEPS) if each >= rough)
     count = -(-int(max(highest, 1)) // step)
     return step * count, [step * number for number in range(count + 1)]
 

@@ -13,9 +13,10 @@ from portal.audit.models import AuditEvent
 from tests.billing.test_processes import DEADLINE_SECONDS, ROOT, database_url
 from tests.billing.test_retention import NOW, run
 from tests.support.factories import UserFactory
+from tests.support.samples import is_proof
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-RUNS, ITEMS = 40, 25
+RUNS, ITEMS = (40, 25) if is_proof() else (15, 10)
 
 REMOVE = f"""
 import sys

@@ -147,6 +147,7 @@ def click(account: Account) -> float | None:
     return (sent.intended_at - asked.created_at).total_seconds() if sent else None
 
 
+@pytest.mark.long
 def test_clicks_are_sent_and_leases_expire_behind_a_slow_provider_and_a_long_standstill(
     broker: Celery, redis_server: Redis, tmp_path: Path
 ) -> None:

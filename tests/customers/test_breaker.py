@@ -198,6 +198,7 @@ def test_a_person_who_checks_the_connection_closes_it(sandbox: SandboxProcess) -
 # -- through the executor
 
 
+@pytest.mark.long
 def test_half_an_hour_without_the_provider(desk: Desk) -> None:
     """Clock moved in steps of the dispatcher; the provider's port answers nobody, then 503, then all again."""
     accounts = [desk.created(f"ops{n}@northwind.example") for n in range(12)]

@@ -27,7 +27,7 @@ from tests.support.together import ROUNDS_IN_THE_SUITE, rounds
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = len(rounds()) > ROUNDS_IN_THE_SUITE
-ROWS = 500 if LONG else 120
+ROWS = 500 if LONG else 60
 S = OperationState
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
 
@@ -111,7 +111,7 @@ def test_what_is_performed_by_many_at_once_is_sent_once_and_succeeds(sandbox: Sa
     for count in processes():
         accounts = [
             AccountFactory(pending=True, connection=connection, email=f"a{made + n}@company.example")
-            for n in range(ROWS if LONG else 60)
+            for n in range(ROWS if LONG else 24)
         ]
         rows = [OperationFactory(kind="create", account=each, requested_by=person).pk for each in accounts]
         made += len(rows)

@@ -39,6 +39,7 @@ def sighting(desk: Desk) -> Sighting:
 
 
 @pytest.mark.parametrize("odd", ODD)
+@pytest.mark.sample(1)
 def test_searching(admin: Client, sighting: Sighting, odd: str) -> None:
     for name in ("list", "drift", "drift-export", "orphans", "operations", "coming"):
         for asked in ({"q": odd}, {"page": odd}, {"view": odd}, {"connection": odd}, {"kind": odd}, {"person": odd}):

@@ -360,7 +360,7 @@ class TestSecret:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.slow
-def test_a_hundred_claims_at_once_show_it_once() -> None:
+def test_claims_at_once_show_it_once() -> None:
     """A hundred browsers of the same person, as many at a time as the database has connections for."""
     person, account = UserFactory(), account_with_keys()
     secret_of(key_of(account), person)

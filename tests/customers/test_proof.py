@@ -387,6 +387,7 @@ def test_the_account_of_another_open_create_is_no_doubt(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.long
 def test_sixty_unknown_at_once_are_linked_from_a_few_scans(desk: Desk, bare: bool) -> None:
     Connection.objects.filter(pk=desk.connection.pk).update(creates_per_hour=100)
     desk.sandbox.admin.switch("list_bare", bare)

@@ -40,7 +40,7 @@ def desk(db: None, sandbox: SandboxProcess) -> SubDesk:
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=[f"seed-{n}" for n in SEEDS])
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 def test_nobody_has_two_accounts_and_no_key_exists_twice(
     desk: SubDesk, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -144,6 +144,7 @@ def running_again(tmp_path: Path) -> Iterator[Demo]:
     one.end()
 
 
+@pytest.mark.long
 def test_a_second_start_keeps_what_is_there_and_a_kill_leaves_nothing(running_again: Demo) -> None:
     running = running_again
     before = (running.data / "demo.env").read_text()

@@ -14,7 +14,7 @@ import pytest
 from tests.journeys.processes import Installation, installation, until
 from tests.support.sandbox import AHASEND_ACCOUNT, AHASEND_KEY
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
 
 ASK = """
 from django.utils import timezone
@@ -80,7 +80,6 @@ def test_killed_behind_the_answer_of_a_create(portal: Installation) -> None:
 @pytest.mark.parametrize(
     ("minutes", "attempts"), [(2, ["", "applied"]), (6, ["", "prepared", "applied"])], ids=["replayed", "made anew"]
 )
-@pytest.mark.sample(1)
 def test_killed_behind_the_answer_of_a_key(portal: Installation, minutes: int, attempts: list[str]) -> None:
     portal.python("from customers import provisioning; provisioning.perform(1)")
     _killed(portal, "from customers import poke; poke.poke('customers.perform', 2)")

@@ -23,7 +23,13 @@ from tests.support.postgres import Postgres
 from tests.support.redis import Redis
 from tests.support.sandbox import KEY
 
-pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis, pytest.mark.xdist_group("journeys")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.slow,
+    pytest.mark.postgres,
+    pytest.mark.redis,
+    pytest.mark.xdist_group("journeys"),
+]
 
 PERSON = f"""
 from portal.access.models import User

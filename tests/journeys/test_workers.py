@@ -41,6 +41,7 @@ def portal(tmp_path: Path) -> Iterator[tuple[Installation, Clock]]:
         yield one, clock
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_an_alarm_about_its_queue_until_another_one_consumes_it(
     portal: tuple[Installation, Clock],
 ) -> None:
