@@ -8,19 +8,25 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from django.db import connection as database
 
 from tests.support import postgres, redis, samples, template
 from tests.support.skips import require, skip_or_fail
 
+# The same cases in every run; `make proof` looks for others.
+hypothesis.settings.register_profile("suite", derandomize=True)
+if not samples.is_proof():
+    hypothesis.settings.load_profile("suite")
 pytest_plugins = ["tests.support.fixtures", "tests.support.append_only", "tests.support.updates"]
 
 TESTS = Path(__file__).parent
 # Markers that follow from what a test uses or where it stands (tests/run.py selects by them).
 MARKED_BY_FIXTURE = {"postgres_server": "processes", "sandbox_process": "simulator"}
 MARKED_BY_FOLDER = {
-    "journeys": "processes", "chaos": "processes", "upgrade": "processes", "simulation": "slow", "sandbox": "simulator",
+    "journeys": "processes", "chaos": "processes", "upgrade": "processes", "simulation": "simulation slow",
+    "sandbox": "simulator",
 }  # fmt: skip
 # `make test` runs everything on PostgreSQL, as customers do, and on SQLite too what depends on the database most:
 # locks, conditions of an UPDATE, triggers, constraints. `make test-fast` runs all quick tests on SQLite.
@@ -47,8 +53,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if database.vendor == "sqlite":
                 item.add_marker(pytest.mark.skip(reason="a race that PostgreSQL alone can have"))
         where = item.path.relative_to(TESTS)
-        if where.parts[0] in MARKED_BY_FOLDER:
-            item.add_marker(MARKED_BY_FOLDER[where.parts[0]])
+        for marker in MARKED_BY_FOLDER.get(where.parts[0], "").split():
+            item.add_marker(marker)
         if where.as_posix().removesuffix(".py").replace("test_", "") in ON_BOTH:
             item.add_marker("both")
     # What takes long begins first, so that no worker waits for another one at the end.

@@ -26,6 +26,9 @@ from tests.support import faketime, postgres
 
 WORKERS = ("-n", "3", "--dist", "loadgroup")
 NOTHING_SELECTED = 5  # pytest's exit code
+# Never on PostgreSQL: the simulation has a database of its own, and a process that drives a browser cannot be forked,
+# as races of processes are.
+ON_SQLITE = "browser or simulation"
 # No browser, no server or worker that needs real time, nothing that takes more than a few seconds.
 QUICK = "not browser and not redis and not postgres and not processes and not slow and not long"
 # Leap day, and the last day of a month with 31 days and of a year; both are later than any date that a test sets.
@@ -66,10 +69,10 @@ class Run:
 
 
 def _all() -> list[Run]:
-    everything = ("-m", "not long")
     if postgres.programs() is None:
-        return [_on_postgres("postgres"), Run("sqlite", everything)]
-    return [_on_postgres("postgres", *everything), Run("sqlite", ("-m", "both and not long"))]
+        return [_on_postgres("postgres"), Run("sqlite", ("-m", "not long"))]
+    on_sqlite = f"(both or {ON_SQLITE}) and not long"
+    return [_on_postgres("postgres", "-m", f"not ({ON_SQLITE} or long)"), Run("sqlite", ("-m", on_sqlite))]
 
 
 def _on_postgres(name: str, *options: str, proof: bool = False) -> Run:
@@ -87,11 +90,14 @@ def _dates() -> list[Run]:
 
 
 def _proof() -> list[Run]:
-    return [_on_postgres("proof, postgres", "-m", "proof or long or sample", proof=True)]
+    what = "(proof or long or sample)"
+    on_postgres = _on_postgres("proof, postgres", "-m", f"{what} and not ({ON_SQLITE})", proof=True)
+    return [on_postgres, Run("proof, sqlite", ("-m", f"{what} and ({ON_SQLITE})"), proof=True)]
 
 
 def _long() -> list[Run]:
-    return [_on_postgres("what takes minutes, postgres", "-m", "long")]
+    on_postgres = _on_postgres("what takes minutes, postgres", "-m", f"long and not ({ON_SQLITE})")
+    return [on_postgres, Run("what takes minutes, sqlite", ("-m", f"long and ({ON_SQLITE})"))]
 
 
 SELECTIONS = {"all": _all, "fast": _fast, "long": _long, "dates": _dates, "proof": _proof}

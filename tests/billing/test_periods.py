@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from billing.periods import DAY, Period, last_day, midnight, month_after, period_of, unread_seconds
@@ -43,6 +43,7 @@ def test_a_known_period_rolls_forward_without_gap_or_overlap(anchor: int, first:
     assert found.start_on.day in (anchor, last_day(found.start_on).day)
 
 
+@example(highest=6, parts=4)
 @given(highest=st.integers(0, 10**12), parts=st.integers(2, 5))
 def test_a_scale_is_round_and_high_enough(highest: int, parts: int) -> None:
     top, values = nice_top(highest, parts)

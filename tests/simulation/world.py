@@ -267,7 +267,7 @@ def _at(point: str) -> None:
     _world[0].stop(point)
 
 
-def _sent(task: str, ids: tuple[int, ...]) -> None:
+def _sent(task: str, ids: tuple[int, ...], queue: str | None) -> None:
     if task == "customers.perform":
         _world[0].pokes += ids
 
