@@ -111,7 +111,7 @@ def test_what_is_performed_by_many_at_once_is_sent_once_and_succeeds(sandbox: Sa
     for count in processes():
         accounts = [
             AccountFactory(pending=True, connection=connection, email=f"a{made + n}@company.example")
-            for n in range(ROWS if LONG else 24)
+            for n in range(ROWS if LONG else 30)
         ]
         rows = [OperationFactory(kind="create", account=each, requested_by=person).pk for each in accounts]
         made += len(rows)
