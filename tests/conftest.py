@@ -33,7 +33,7 @@ MARKED_BY_FOLDER = {
 ON_BOTH = {
     "audit/append_only", "audit/chain", "audit/recording",
     "billing/invariants", "billing/pools", "billing/processes", "billing/readings", "billing/retention", "billing/sync",
-    "customers/breaker", "customers/claim_processes", "customers/dispatcher", "customers/duplicates",
+    "customers/breaker", "customers/dispatcher", "customers/duplicates",
     "customers/engine", "customers/holds", "customers/idempotency", "customers/invariants", "customers/observations",
     "customers/outcomes", "customers/queries", "customers/reconcile", "customers/schedules", "customers/submissions",
 }  # fmt: skip

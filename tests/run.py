@@ -26,8 +26,7 @@ from tests.support import faketime, postgres
 
 WORKERS = ("-n", "3", "--dist", "loadgroup")
 NOTHING_SELECTED = 5  # pytest's exit code
-# Never on PostgreSQL: the simulation has a database of its own, and a process that drives a browser cannot be forked,
-# as races of processes are.
+# Not on PostgreSQL: the simulation has a database of its own, and what a browser shows is the same on either.
 ON_SQLITE = "browser or simulation"
 # No browser, no server or worker that needs real time, nothing that takes more than a few seconds.
 QUICK = "not browser and not redis and not postgres and not processes and not slow and not long"
@@ -68,16 +67,20 @@ class Run:
         return env | {"TZ": "UTC", **faketime.SETTINGS} if self.date else env
 
 
-def _all() -> list[Run]:
-    if postgres.programs() is None:
-        return [_on_postgres("postgres"), Run("sqlite", ("-m", "not long"))]
-    on_sqlite = f"(both or {ON_SQLITE}) and not long"
-    return [_on_postgres("postgres", "-m", f"not ({ON_SQLITE} or long)"), Run("sqlite", ("-m", on_sqlite))]
-
-
-def _on_postgres(name: str, *options: str, proof: bool = False) -> Run:
+def _on_both(name: str, which: str, *, proof: bool = False) -> list[Run]:
+    """All tests of the expression `which` on PostgreSQL, and on SQLite those that belong there too; all of them there
+    where PostgreSQL is missing."""
     missing = postgres.MISSING if postgres.programs() is None else ""
-    return Run(name, options, "postgres", missing=missing, proof=proof)
+    on_sqlite = which if missing else f"({which}) and (both or {ON_SQLITE})"
+    on_postgres = ("-m", f"({which}) and not ({ON_SQLITE})")
+    return [
+        Run(f"{name}postgres", on_postgres, "postgres", missing=missing, proof=proof),
+        Run(f"{name}sqlite", ("-m", on_sqlite), proof=proof),
+    ]
+
+
+def _all() -> list[Run]:
+    return _on_both("", "not long")
 
 
 def _fast() -> list[Run]:
@@ -89,15 +92,12 @@ def _dates() -> list[Run]:
     return [Run(f"sqlite on {date}", ("-m", QUICK, *NO_CALENDAR), date=date, missing=missing) for date in DATES]
 
 
-def _proof() -> list[Run]:
-    what = "(proof or long or sample)"
-    on_postgres = _on_postgres("proof, postgres", "-m", f"{what} and not ({ON_SQLITE})", proof=True)
-    return [on_postgres, Run("proof, sqlite", ("-m", f"{what} and ({ON_SQLITE})"), proof=True)]
-
-
 def _long() -> list[Run]:
-    on_postgres = _on_postgres("what takes minutes, postgres", "-m", f"long and not ({ON_SQLITE})")
-    return [on_postgres, Run("what takes minutes, sqlite", ("-m", f"long and ({ON_SQLITE})"))]
+    return _on_both("what takes minutes, ", "long")
+
+
+def _proof() -> list[Run]:
+    return _on_both("every case, ", "long or not long", proof=True)  # an expression for all
 
 
 SELECTIONS = {"all": _all, "fast": _fast, "long": _long, "dates": _dates, "proof": _proof}
@@ -105,8 +105,9 @@ SELECTIONS = {"all": _all, "fast": _fast, "long": _long, "dates": _dates, "proof
 
 def main(arguments: list[str]) -> int:
     chosen = arguments.pop(0) if arguments and arguments[0] in SELECTIONS else "all"
-    failed, report = False, []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    failed, ran, report = False, False, []
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, also where the terminal is closed
+        signal.signal(ending, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="postkeeper-run-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # PostgreSQL's user reaches its own folder in it
         for run in SELECTIONS[chosen]():
@@ -116,10 +117,14 @@ def main(arguments: list[str]) -> int:
                 continue
             results = Path(folder, "results.xml")
             code = _pytest(run, results, arguments)
-            failed |= code != 0
-            report.append(f"{run.name}: {'failed' if code else 'passed'}")
+            # The further arguments may leave one run of several without a test, not all of them.
+            nothing = bool(arguments) and code == NOTHING_SELECTED
+            failed |= code != 0 and not nothing
+            ran |= not nothing
+            report.append(f"{run.name}: {'no tests' if nothing else 'failed' if code else 'passed'}")
             report += [f"  not run: {count} x {reason}" for reason, count in _skipped(results).most_common()]
             results.unlink(missing_ok=True)
+    failed |= not ran
     print("\n=== Result ===", *report, "FAILED" if failed else "PASSED", sep="\n", flush=True)
     return int(failed)
 
@@ -133,11 +138,10 @@ def _pytest(run: Run, results: Path, arguments: list[str]) -> int:
         command, env=run.env() | {"TMPDIR": str(results.parent)}, stdin=subprocess.DEVNULL, start_new_session=True
     ) as process:
         try:
-            code = process.wait()
+            return process.wait()
         except KeyboardInterrupt:
             _end(process.pid)
             raise
-    return 0 if code == NOTHING_SELECTED and arguments else code
 
 
 def _end(pid: int) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+# ruff: noqa: F403, F405 - the names come with the star import
 # isort: off
 import tests.env  # noqa: F401  sets os.environ, so it comes first
-from portal.settings import *  # noqa: F403
+from portal.settings import *
 from tests.support import template
 
 # The real hasher takes 50 ms and 100 MB for every sign-in; production's list is checked in tests/house.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Processes that tests start must be able to open the database: a file, never memory.
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
-    DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}  # noqa: F405
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
     # No test cuts the power: nothing waits for the disk.
-    DATABASES["default"]["OPTIONS"]["init_command"] += "PRAGMA synchronous=OFF;"  # noqa: F405
+    DATABASES["default"]["OPTIONS"]["init_command"] += "PRAGMA synchronous=OFF;"
 else:
-    DATABASES["default"]["TEST"] = {"TEMPLATE": template.DATABASE}  # noqa: F405
+    DATABASES["default"]["TEST"] = {"TEMPLATE": template.DATABASE}

@@ -87,7 +87,6 @@ def test_every_route_has_a_rule_and_every_rule_a_route(routes: list[tuple[str, s
     assert undeclared() == []
 
 
-@pytest.mark.sample(len(PRINCIPALS))
 @pytest.mark.django_db
 @pytest.mark.parametrize("principal", PRINCIPALS)
 def test_the_matrix(principal: str, routes: list[tuple[str, str, URLPattern]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import ON_BOTH, TESTS
 from tests.journeys.processes import until
 from tests.run import DATES, NO_FAKETIME
-from tests.support import postgres
+from tests.support import postgres, samples
 from tests.support.skips import require
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
@@ -88,6 +89,32 @@ def test_a_failure_on_one_database_does_not_keep_the_other_from_running(tmp_path
     ]
 
 
+def test_a_run_without_a_test_is_no_success(tmp_path: Path) -> None:
+    file = tmp_path / "test_suite_of_its_own.py"
+    file.write_text(SUITE.format(failing=""))
+    with start(file, "fast", "-n", "0", "-k", "misspelled") as process:
+        said, _ = process.communicate()
+    assert process.returncode == 1
+    assert said.splitlines()[-2:] == ["sqlite, fast: no tests", "FAILED"]
+
+
+def test_a_sample_is_the_same_each_time_and_a_proof_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROOF", raising=False)
+    cases = list(range(100))
+    some = samples.sample(cases, 5, name="one")
+    assert len(some) == 5
+    assert some == sorted(some) == samples.sample(cases, 5, name="one")
+    assert some != samples.sample(cases, 5, name="another")
+    assert samples.sample(cases[:4], 5, name="one") == cases[:4]
+    monkeypatch.setenv("PROOF", "1")
+    assert samples.sample(cases, 5, name="one") == cases
+
+
+def test_what_runs_on_both_databases_exists() -> None:
+    names = {path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
+    assert not ON_BOTH - {name.removesuffix(".py").replace("test_", "") for name in names}
+
+
 @pytest.mark.long
 def test_other_dates(tmp_path: Path) -> None:
     require(shutil.which("faketime"), NO_FAKETIME)
@@ -97,7 +124,7 @@ def test_other_dates(tmp_path: Path) -> None:
     assert lines[-1] == "PASSED"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_ends_all_that_a_run_started_and_removes_its_files(tmp_path: Path, number: signal.Signals) -> None:
     told, file = tmp_path / "told", tmp_path / "test_endless.py"
     file.write_text(ENDLESS.format(told=str(told)))

@@ -30,6 +30,9 @@ def together(work: Callable[[int], Any], processes: int) -> list[Any]:
 
     def run(n: int) -> None:
         try:
+            # Django keeps connections apart inside and outside an event loop. Where the parent drives a browser, which
+            # has one, `close_all` leaves what was open before; in the children, without a loop, it would be shared.
+            connections["default"].connection = None
             connections["default"].ensure_connection()
             barrier.wait(DEADLINE_SECONDS)
             answers.put(work(n))
