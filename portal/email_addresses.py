@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from contextlib import suppress
+from functools import lru_cache
 
 import idna
 
 
+@lru_cache(maxsize=10_000)  # lists of accounts are compared pair by pair, and most have the same few domains
 def domain_key(domain: str) -> str:
     """Return the form of `domain` that is equal for every spelling of it: A-labels, lower case (IDNA2008, UTS 46).
 

@@ -32,10 +32,10 @@ MARKED_BY_FOLDER = {
 # locks, conditions of an UPDATE, triggers, constraints. `make test-fast` runs all quick tests on SQLite.
 ON_BOTH = {
     "audit/append_only", "audit/chain", "audit/recording",
-    "billing/invariants", "billing/pools", "billing/processes", "billing/readings", "billing/retention", "billing/sync",
-    "customers/breaker", "customers/dispatcher", "customers/duplicates",
-    "customers/engine", "customers/holds", "customers/idempotency", "customers/invariants", "customers/observations",
-    "customers/outcomes", "customers/queries", "customers/reconcile", "customers/schedules", "customers/submissions",
+    "billing/pools", "billing/readings", "billing/retention", "billing/sync",
+    "customers/breaker", "customers/dispatcher", "customers/duplicates", "customers/engine", "customers/holds",
+    "customers/observations", "customers/queries", "customers/reconcile", "customers/schedules",
+    "customers/submissions",
 }  # fmt: skip
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if where.as_posix().removesuffix(".py").replace("test_", "") in ON_BOTH:
             item.add_marker("both")
     # What takes long begins first, so that no worker waits for another one at the end.
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "long"))))
 
 
 def pytest_collection_finish() -> None:

@@ -15,7 +15,7 @@ from tests.billing.test_retention import NOW, run
 from tests.support.factories import UserFactory
 from tests.support.samples import is_proof
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.long]
 RUNS, ITEMS = (40, 25) if is_proof() else (15, 10)
 
 REMOVE = f"""

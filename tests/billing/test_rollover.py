@@ -43,7 +43,7 @@ def tick(meter: Meter, moment: datetime) -> None:
         usage_sync.sync_chunk(run.pk, clock=lambda: moment, connect=meter.connect)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_cycle_of_every_account_is_what_was_sent(meter: Meter) -> None:
     born = "2028-01-01T00:00:00Z"
     steady = [meter.account(anchor_day=day, born=born, per_day=2_000 + day) for day in ANCHORS]
@@ -82,7 +82,7 @@ def test_every_cycle_of_every_account_is_what_was_sent(meter: Meter) -> None:
     assert all(account.usage_periods.count() >= MONTHS for account in steady)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_report_of_a_month_adds_up_to_the_snapshots(meter: Meter) -> None:
     for day in ANCHORS:
         meter.account(anchor_day=day, born="2028-01-01T00:00:00Z", per_day=100)

@@ -18,7 +18,7 @@ from tests.support import postgres, redis
 from tests.support.samples import sample
 from tests.support.skips import require
 
-pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.long, pytest.mark.postgres, pytest.mark.redis, pytest.mark.xdist_group("journeys")]
 
 
 def short(killer: Killer, rounds: int) -> None:

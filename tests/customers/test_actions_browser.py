@@ -123,7 +123,7 @@ def test_a_running_operation_follows_by_itself_and_then_rests(seat: Seat, desk: 
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_axe_finds_no_fault(seat: Seat, desk: Desk, width: int, scheme: Any) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("create-then-504")

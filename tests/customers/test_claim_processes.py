@@ -86,6 +86,7 @@ def test_each_row_is_claimed_by_one_process() -> None:
         assert list(facts) == [(S.CLAIMED, 1, 1)]
 
 
+@pytest.mark.long
 def test_each_unknown_row_is_taken_for_verification_by_one_process() -> None:
     for count in processes():
         rows = queued(ROWS, state=S.UNKNOWN)
@@ -96,6 +97,7 @@ def test_each_unknown_row_is_taken_for_verification_by_one_process() -> None:
         assert list(facts) == [(S.UNKNOWN, 1, 1)]
 
 
+@pytest.mark.long
 def test_what_is_performed_by_many_at_once_is_sent_once_and_succeeds(sandbox: SandboxProcess) -> None:
     connection = connecting.add_connection(
         actor=None, api_key=KEY,

@@ -38,7 +38,7 @@ def test_each_connection_counts_its_own_accounts_and_open_operations() -> None:
     assert counted == {one.pk: (3, 3), two.pk: (2, 2), empty.pk: (0, 0)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_work_grows_with_the_accounts_and_not_with_accounts_times_operations() -> None:
     connections = [ConnectionFactory() for _ in range(3)]
     for each in connections:

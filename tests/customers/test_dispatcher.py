@@ -39,7 +39,7 @@ def creates(connection: Connection, count: int) -> list[Operation]:
     return [OperationFactory(kind="create", account=each, requested_by=person) for each in accounts]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_rows_behind_another_one_keep_nothing_back() -> None:
     first = OperationFactory(state=S.NEEDS_ATTENTION)
     behind(first, BLOCKED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import told_by
 
 MANY = 3000
@@ -69,6 +71,7 @@ print(json.dumps({
 """.replace("MANY", str(MANY))
 
 
+@pytest.mark.long
 def test_what_is_doubled_is_marked_and_kept_apart(empty_database: str, tmp_path: Path) -> None:
     found = told_by(STORY, empty_database, tmp_path)
     assert found["rows"] == [

@@ -18,7 +18,7 @@ from tests.support.skips import require
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROCESSES, ROWS = 4, 15
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.long]
 
 PREPARE = f"""
 import tests.env

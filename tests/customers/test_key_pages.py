@@ -359,7 +359,7 @@ class TestSecret:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.slow
+@pytest.mark.long
 def test_claims_at_once_show_it_once() -> None:
     """A hundred browsers of the same person, as many at a time as the database has connections for."""
     person, account = UserFactory(), account_with_keys()

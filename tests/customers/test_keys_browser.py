@@ -131,6 +131,7 @@ def test_single_scopes_show_when_they_are_chosen(seat: Seat, keys_desk: Desk) ->
     expect(scope).to_be_visible()
 
 
+@pytest.mark.long
 def test_rotating_in_a_dialog_deletes_the_old_key_after(seat: Seat, keys_desk: Desk) -> None:
     account = created_account(keys_desk)
     page = seat.open("key-create", account)
@@ -154,6 +155,7 @@ def test_rotating_in_a_dialog_deletes_the_old_key_after(seat: Seat, keys_desk: D
     expect(page.get_by_text(old.label[-9:])).to_have_count(0)
 
 
+@pytest.mark.long
 def test_from_a_domain_to_a_delivered_message(seat: Seat, keys_desk: Desk) -> None:
     account = created_account(keys_desk)
     page = seat.open("key-create", account)
@@ -184,7 +186,7 @@ def test_from_a_domain_to_a_delivered_message(seat: Seat, keys_desk: Desk) -> No
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_axe_finds_no_fault(seat: Seat, keys_desk: Desk, width: int, scheme: Any) -> None:
     account, person = account_with_keys(keys_desk.connection), keys_desk.person
     secret_of(key_of(account, ip_allow_list=["203.0.113.9/32"] * 3), person)

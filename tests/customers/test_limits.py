@@ -250,7 +250,7 @@ def test_a_person_and_the_worker_share_what_the_provider_said(desk: Desk) -> Non
 
 
 @pytest.mark.redis
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_processes_use_the_quota_and_are_not_refused(sandbox: SandboxProcess, redis_server: Redis) -> None:
     """A provider that takes ten a second, twenty at once, and says nothing of it in its answers."""
     sandbox.admin.switch("aha_rate", 10)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import told_by
 
 STORY = """
@@ -72,6 +74,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.long
 def test_one_open_create_of_each_account_is_left(empty_database: str, tmp_path: Path) -> None:
     found = told_by(STORY, empty_database, tmp_path)
     assert found["rows"] == [

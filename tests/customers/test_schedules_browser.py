@@ -54,7 +54,7 @@ def test_a_suspend_is_scheduled_held_and_skipped(seat: Seat, desk: Desk) -> None
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
-@pytest.mark.sample(1)
+@pytest.mark.long
 def test_axe_finds_no_fault(seat: Seat, desk: Desk, scheme: Any, width: int) -> None:  # noqa: F811
     account = desk.created()
     _fill(desk, account)

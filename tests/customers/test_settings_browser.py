@@ -49,6 +49,7 @@ def harm(page: Page) -> list[str]:
     return [each["id"] for each in Axe().run(page).response["violations"]]
 
 
+@pytest.mark.long
 def test_an_account_with_its_key_is_asked_for_on_one_page(seat: Page, live_server: Any, desk: Desk) -> None:
     OfferingFactory(connection=ConnectionFactory(name="Another"))
     seat.goto(f"{live_server.url}/customers/new/")

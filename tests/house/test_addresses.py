@@ -52,6 +52,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return asked
 
 
+@pytest.mark.long
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("n", range(len(ODD)))
 def test_no_word_of_an_address_is_a_server_error(db: None, words: set[str], n: int) -> None:
@@ -74,6 +75,7 @@ def test_no_word_of_an_address_is_a_server_error(db: None, words: set[str], n: i
     assert {("customers:list", "q"), ("audit:list", "verb"), ("access:staff", "q")} <= tried, tried
 
 
+@pytest.mark.long
 def test_no_request_is_a_server_error(desk: Desk) -> None:  # noqa: F811 - the fixture
     """Seeded; HOSTILE_REQUESTS=20000 HOSTILE_SEED=7 is a long run of another kind."""
     world = World(desk)

@@ -108,6 +108,7 @@ def _within(seconds: float, pids: set[int], one: Demo) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_from_an_empty_folder_to_the_sign_in_page_and_to_nothing(running: Demo) -> None:
     url = running.wait_ready(180)
     assert _status(f"{url}/sign-in/") == 200

@@ -159,6 +159,7 @@ def test_a_certificate_of_our_ca_is_accepted_everywhere(served: str, authorities
     assert set(_try_all(served, authorities["ours"].folder / "ca.pem").values()) == {"connected"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("served", [("foreign", HERE), ("ours", ELSEWHERE)], indirect=True, ids=["foreign", "name"])
 def test_another_certificate_is_refused_everywhere(served: str, authorities: dict[str, Authority]) -> None:
     outcomes = _try_all(served, authorities["ours"].folder / "ca.pem")

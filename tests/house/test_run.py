@@ -74,6 +74,7 @@ def run(folder: Path, selection: str, *, failing: str = "") -> tuple[int, list[s
     return process.returncode, said.splitlines()
 
 
+@pytest.mark.long
 def test_a_failure_on_one_database_does_not_keep_the_other_from_running(tmp_path: Path) -> None:
     require(postgres.programs(), postgres.MISSING)
     code, lines = run(tmp_path, "all", failing="postgres")
@@ -124,6 +125,7 @@ def test_other_dates(tmp_path: Path) -> None:
     assert lines[-1] == "PASSED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_ends_all_that_a_run_started_and_removes_its_files(tmp_path: Path, number: signal.Signals) -> None:
     told, file = tmp_path / "told", tmp_path / "test_endless.py"

@@ -12,7 +12,7 @@ import pytest
 from tests.journeys.processes import Installation, installation, until
 from tests.support.sandbox import KEY
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
 
 ASK = """
 from django.utils import timezone

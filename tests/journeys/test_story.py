@@ -13,7 +13,7 @@ from tests.journeys.desk import Desk
 from tests.journeys.processes import PASSWORD, Installation, installation, until
 from tests.support.sandbox import KEY
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("journeys")]
 
 ADMIN = "ada@postkeeper.example"
 FIRST_ADMIN = f"""

@@ -162,6 +162,7 @@ class Staff(RuleBasedStateMachine):
         return {"actor": self._person(), "reason": "As Hypothesis says.", "client_token": token, "now": self.world.now}
 
 
+@pytest.mark.long
 def test_staff_do_what_they_like(home: Home) -> None:
     run_state_machine_as_test(
         lambda: Staff(home),  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield loaded
 
 
+@pytest.mark.long
 def test_a_database_of_an_earlier_release_can_be_upgraded(url: str, tmp_path: Path) -> None:
     env = os.environ | KEYS | {"DATABASE_URL": url, "DATA_DIR": str(tmp_path), "LOG_LEVEL": "ERROR"}
     command = [sys.executable, "-m", "tests.upgrade.check"]
