@@ -29,7 +29,7 @@ test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browse
 test-fast: $(STAMP) ## SQLite only, without browser, simulator and other processes
 	@exec $(PY) -m tests.run fast
 
-test-long: $(STAMP) ## what takes minutes: the whole demo, the story of sub accounts, workers and their logs
+test-long: $(STAMP) ## what takes ten seconds and more: stories in a browser, migrations of many rows, killed workers
 	@exec $(PY) -m tests.run long
 
 test-dates: $(STAMP) ## SQLite under two other dates, one of them 29 February; needs faketime

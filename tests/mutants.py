@@ -40,7 +40,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "customers/engine.py": ("customers/test_states.py", "customers/test_engine.py", "customers/test_outcomes.py"),
     "customers/provisioning.py": ("customers/test_outcomes.py", "customers/test_engine.py", "customers/test_proof.py"),
     "customers/verdicts.py": ("customers/test_outcomes.py",),
-    "portal/access/permissions.py": ("access/test_permissions.py",),
+    "portal/access/permissions.py": ("access/test_permissions.py", "house/test_permissions.py"),
     "billing/periods.py": ("billing/test_periods.py", "billing/test_readings.py"),
     "billing/readings.py": ("billing/test_readings.py", "billing/test_late_readings.py"),
     "billing/pools.py": ("billing/test_pools.py",),
