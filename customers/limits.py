@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from customers.models import Connection
-from portal.providers.pacing import USED, Memory, Pacing, Rate, Turn
+from portal.providers.rate_limit import USED, Memory, Pacing, Rate, Turn
 
 log = structlog.get_logger(__name__)
 

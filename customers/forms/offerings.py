@@ -18,7 +18,7 @@ from customers.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, Choice
 from customers.models import Connection
 from portal.asked import is_storable
 from portal.providers import Offering
-from portal.providers.reading import read_json, whole
+from portal.providers.parsing import read_json, whole
 
 MOST = 1000
 

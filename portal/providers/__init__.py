@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .ahasend import AhaSend
-from .ahasend_capabilities import AHASEND
-from .ahasend_writing import canonical_allow_list
+from portal.providers.ahasend.capabilities import AHASEND
+from portal.providers.ahasend.client import AhaSend
+from portal.providers.ahasend.payloads import canonical_allow_list
+from portal.providers.sendgrid.capabilities import SENDGRID
+from portal.providers.sendgrid.client import SendGrid
+
 from .base import (
     AccountRef,
     AccountSettings,
@@ -58,9 +61,7 @@ from .errors import (
     Unreadable,
     Unsupported,
 )
-from .limiting import Pace, Pacer
-from .sendgrid import SendGrid
-from .sendgrid_capabilities import SENDGRID
+from .rate_limit_protocol import Pace, Pacer
 
 __all__ = [
     "CAPABILITIES",

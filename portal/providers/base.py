@@ -26,7 +26,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
-from .limiting import Pace
+from .rate_limit_protocol import Pace
 
 
 class AccountState(StrEnum):

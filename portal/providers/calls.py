@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Evidence, OutcomeUnknown, ProviderError, Unreadable
-from .reading import NotReadableError, read_json
+from .parsing import NotReadableError, read_json
 from .redaction import Redactor
 
 

@@ -31,13 +31,13 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from . import wire
+from . import sockets
 from .base import ConnectionConfig
 from .calls import Answer, Call
 from .errors import Evidence, NotSent, ProviderError, Unreadable, Unsupported
-from .limiting import Pacer
 from .outcomes import expected
-from .pacing import Pacing
+from .rate_limit import Pacing
+from .rate_limit_protocol import Pacer
 from .redaction import MASK, Redactor
 
 logger = logging.getLogger("portal.providers")
@@ -56,14 +56,14 @@ class _TooLargeError(OSError):
 # Why it failed, in our words, the first that fits: library texts hold addresses, and those may hold secrets.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((_TooLargeError,), "it is too large"),
-    ((wire.AddressRefusedError,), "its name leads to an address that is not public"),
+    ((sockets.AddressRefusedError,), "its name leads to an address that is not public"),
     ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "no secure connection"),
     ((requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError), "it took too long"),
     ((TimeoutError, urllib3.exceptions.TimeoutError), "it did not respond in time"),
     ((ConnectionRefusedError,), "the connection was refused"),
     ((ConnectionResetError, BrokenPipeError), "the connection was reset"),
     ((urllib3.exceptions.IncompleteRead, http.client.IncompleteRead), "it was cut off"),
-    ((wire.NotResolvedError,), "its name was not resolved"),
+    ((sockets.NotResolvedError,), "its name was not resolved"),
 )
 
 
@@ -180,7 +180,7 @@ class Http:
         """Send and read all of it. Failures are told, not raised: an exception would carry the request."""
         got = _Received()
         adapter = _new_adapter() if call.changes else self._kept_adapter()
-        with wire.Exchange(seconds, allow_private=self._config.allow_private) as exchange:
+        with sockets.Exchange(seconds, allow_private=self._config.allow_private) as exchange:
             timeout = (self._config.connect_timeout, min(self._config.read_timeout, seconds))
             try:
                 response = adapter.send(prepared, stream=True, timeout=timeout)
@@ -253,7 +253,7 @@ def _checked_base_url(config: ConnectionConfig) -> str:
         _port = parts.port
     except ValueError:
         raise Unsupported("The base URL of a connection can't be read.") from None
-    schemes = ("https", "http") if parts.hostname in wire.LOOPBACK_NAMES or config.allow_private else ("https",)
+    schemes = ("https", "http") if parts.hostname in sockets.LOOPBACK_NAMES or config.allow_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname:
         raise Unsupported("The base URL of a connection has to be an https address.")
     if "@" in parts.netloc or parts.query or parts.fragment:
@@ -263,7 +263,7 @@ def _checked_base_url(config: ConnectionConfig) -> str:
 
 def _new_adapter() -> HTTPAdapter:
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-    adapter.poolmanager.pool_classes_by_scheme = wire.POOLS
+    adapter.poolmanager.pool_classes_by_scheme = sockets.POOLS
     return adapter
 
 

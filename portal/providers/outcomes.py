@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from .calls import Answer
-from .complaints import complaints, sentence
+from .error_messages import complaints, sentence
 from .errors import (
     FieldError,
     Forbidden,
@@ -18,7 +18,7 @@ from .errors import (
     Rejected,
     Unauthorized,
 )
-from .pacing import retry_at
+from .rate_limit import retry_at
 
 # Refusals of the edge in front of the provider: certain, whatever stands in the body.
 _EDGE_REFUSALS = frozenset({405, 406, 411, 413, 414, 415, 431, 451})

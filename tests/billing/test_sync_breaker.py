@@ -12,7 +12,7 @@ from billing.usage_sync import claim
 from customers import breaker
 from customers.clients import background_client
 from customers.models import Breaker, Connection
-from portal.providers.pacing import Pacing
+from portal.providers.rate_limit import Pacing
 from tests.billing.conftest import Meter
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,9 @@ from customers.forms.actions import choices_of
 from customers.models import Connection, Operation, Sighting
 from customers.operations import UnableToAsk
 from portal.notices.models import Notice
-from portal.providers import Profile, Provider, ahasend, http, sendgrid
+from portal.providers import Profile, Provider, http
+from portal.providers.ahasend import client as ahasend_client
+from portal.providers.sendgrid import client as sendgrid_client
 from portal.vault import CannotOpen
 from tests.customers.conftest import ADDON, PACKAGE, Desk
 from tests.customers.sub_accounts import sub_desk
@@ -84,7 +86,7 @@ def test_the_clock_that_stamps_an_account_is_not_the_one_that_was_measured(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, minutes: int
 ) -> None:
     """Another server answered the read before the send: an exact match is doubt, not absence."""
-    monkeypatch.setattr(sendgrid.SendGrid, "clock_skew", lambda _: 0.0)
+    monkeypatch.setattr(sendgrid_client.SendGrid, "clock_skew", lambda _: 0.0)
     desk.sandbox.admin.switch("clock_skew_seconds", -60 * minutes)
     operation = unknown(desk, "create-then-504")
     desk.drain(operation, hours=2)
@@ -220,7 +222,7 @@ def test_under_a_key_the_clock_that_stamps_accounts_is_not_trusted_either(
 ) -> None:
     """A 5xx gave the key free, so what is looked past is made twice."""
     desk = sub_desk(sandbox)
-    monkeypatch.setattr(ahasend.AhaSend, "clock_skew", lambda _: 0.0)
+    monkeypatch.setattr(ahasend_client.AhaSend, "clock_skew", lambda _: 0.0)
     sandbox.admin.switch("clock_skew_seconds", -600)
     sandbox.admin.arm("after-status-500", "aha-create")
     operation = desk.perform(desk.ask_create())

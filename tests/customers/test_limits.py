@@ -21,7 +21,7 @@ import pytest
 from customers import clients, limits
 from customers.limits import PEER_SECONDS, Apart, Shared
 from portal.providers import NotSent
-from portal.providers.pacing import BACKGROUND, USED, Ledger, Memory, Rate
+from portal.providers.rate_limit import BACKGROUND, USED, Ledger, Memory, Rate
 from tests.customers.conftest import Desk
 from tests.journeys.processes import PASSWORD, installation
 from tests.journeys.test_production_services import PERSON, Hidden, Visitor

@@ -36,7 +36,7 @@ from django.conf import settings
 from django.core.cache import cache
 from customers.limits import Shared
 from portal.celery import app
-from portal.providers.pacing import Rate
+from portal.providers.rate_limit import Rate
 
 def outcome(attempt):
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portal.providers import AccountRef, UsageSource
-from portal.providers.sendgrid import SendGrid
+from portal.providers.sendgrid.client import SendGrid
 
 from .support import ACCOUNT_ID, PACKAGE, create
 

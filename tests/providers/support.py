@@ -15,7 +15,7 @@ from typing import Any, Self
 import requests
 
 from portal.providers import ConnectionConfig, Evidence, NewAccount, Offering, Once, Profile, Provider
-from portal.providers.sendgrid import SendGrid
+from portal.providers.sendgrid.client import SendGrid
 
 KEY = "SG.canary-v3-key.8f1c2b7d9e"
 PASSWORD = "canary v2 pässword+/="

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from portal.providers import CAPABILITIES
-from portal.providers.pacing import BACKGROUND, UNLIMITED, USED, Memory, Pacing, Rate, retry_at
+from portal.providers.rate_limit import BACKGROUND, UNLIMITED, USED, Memory, Pacing, Rate, retry_at
 
 TEN = Rate(10.0, 5.0)
 

@@ -8,19 +8,9 @@ from typing import Any
 
 import pytest
 
-from portal.providers.complaints import complaints
+from portal.providers.error_messages import complaints
 from portal.providers.errors import FieldError
-from portal.providers.reading import (
-    NotReadableError,
-    day,
-    moment,
-    number,
-    percent,
-    read_json,
-    read_xml,
-    text,
-    whole,
-)
+from portal.providers.parsing import NotReadableError, day, moment, number, percent, read_json, read_xml, text, whole
 
 
 @pytest.mark.parametrize(

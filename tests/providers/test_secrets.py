@@ -15,7 +15,7 @@ import pytest
 
 from portal.providers import AccountRef, Evidence, ProviderError, UsageSource
 from portal.providers.redaction import Redactor
-from portal.providers.sendgrid import SendGrid
+from portal.providers.sendgrid.client import SendGrid
 
 from .support import ACCOUNT_ID, KEY, PASSWORD, Server, config, create, reply, sendgrid
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from portal.providers import AccountRef, Evidence, OutcomeUnknown, Rejected
-from portal.providers.sign_in import trusted
+from portal.providers.sendgrid.sign_in import trusted
 
 from .conftest import Stub
 from .support import ACCOUNT_ID, sendgrid

@@ -21,8 +21,8 @@ from portal.providers import (
     client,
 )
 from portal.providers import http as provider_http
-from portal.providers.sendgrid import SendGrid
-from portal.providers.wire import AddressRefusedError, may_connect
+from portal.providers.sendgrid.client import SendGrid
+from portal.providers.sockets import AddressRefusedError, may_connect
 
 from .support import ACCOUNT_ID, Script, Server, config, create, read_request, reply, reset, sendgrid
 

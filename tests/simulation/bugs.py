@@ -17,7 +17,8 @@ from customers import engine, matching, proof, provisioning, reconcile
 from customers.models import Attempt, Operation, Step
 from customers.models.operation import OperationQuerySet
 from customers.states import OperationState
-from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes, sendgrid
+from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
+from portal.providers.sendgrid import client as sendgrid_client
 from portal.sandbox import faults
 from tests.simulation import asking
 from tests.simulation.truth import Truth
@@ -322,13 +323,13 @@ def another_address_excludes() -> Parts:
 
 
 def short_page_ends() -> Parts:
-    right = sendgrid.answers.account_page
+    right = sendgrid_client.parsing.account_page
 
     def wrong(answer: Any) -> Any:
         rows, last = right(answer)
-        return rows, last if len(rows) == sendgrid.PAGE else ""
+        return rows, last if len(rows) == sendgrid_client.PAGE else ""
 
-    return ((sendgrid.answers, "account_page", wrong),)
+    return ((sendgrid_client.parsing, "account_page", wrong),)
 
 
 def trust_the_workers_clock() -> Parts:

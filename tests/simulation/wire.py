@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import requests
 import urllib3
 
-from portal.providers import wire as ours
+from portal.providers import sockets as ours
 from portal.sandbox.app import Application
 from portal.sandbox.wire import Reply, Request
 

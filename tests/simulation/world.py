@@ -35,8 +35,8 @@ from customers.states import FINAL
 from portal import providers
 from portal.access.models import User
 from portal.providers import http
-from portal.providers import wire as wire_of_ours
-from portal.providers.pacing import Memory, Pacing
+from portal.providers import sockets as wire_of_ours
+from portal.providers.rate_limit import Memory, Pacing
 from portal.sandbox.app import Application
 from portal.sandbox.start import Start
 from portal.sandbox.store import Store

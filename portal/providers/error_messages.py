@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import FieldError
-from .reading import NotReadableError, mapping, read_json, read_xml, text
+from .parsing import NotReadableError, mapping, read_json, read_xml, text
 
 _MOST = 50
 

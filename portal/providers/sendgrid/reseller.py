@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .base import ConnectionConfig, Usage, UsageSource
-from .calls import Answer, Call
-from .complaints import in_json, in_xml, sentence
-from .errors import (
+from portal.providers.base import ConnectionConfig, Usage, UsageSource
+from portal.providers.calls import Answer, Call
+from portal.providers.error_messages import in_json, in_xml, sentence
+from portal.providers.errors import (
     Evidence,
     FieldError,
     Forbidden,
@@ -25,10 +25,11 @@ from .errors import (
     Unreadable,
     Unsupported,
 )
-from .http import Http
-from .reading import NotReadableError, day, mapping, percent, read_xml, text, whole
-from .redaction import V2_KEY_USER
-from .sendgrid_answers import period
+from portal.providers.http import Http
+from portal.providers.parsing import NotReadableError, day, mapping, percent, read_xml, text, whole
+from portal.providers.redaction import V2_KEY_USER
+
+from .parsing import period
 
 # Told apart by text, against our habit: v2 has no codes of its own and puts a wrong key into a plain 400.
 _BAD_LOGIN = re.compile(r"permission denied|wrong credentials|bad username|authentication|authorization", re.IGNORECASE)

@@ -20,9 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from . import sendgrid_answers as answers
-from . import sendgrid_reseller as reseller
-from .base import (
+from portal.providers.base import (
     AccountRef,
     CatalogEntry,
     Check,
@@ -38,8 +36,8 @@ from .base import (
     Usage,
     UsageSource,
 )
-from .calls import Answer, Call
-from .errors import (
+from portal.providers.calls import Answer, Call
+from portal.providers.errors import (
     Evidence,
     FieldError,
     Forbidden,
@@ -50,11 +48,13 @@ from .errors import (
     Unauthorized,
     Unsupported,
 )
-from .http import Http
-from .lacking import Lacking
-from .limiting import Pacer
-from .reading import mapping, text
-from .sendgrid_capabilities import SENDGRID
+from portal.providers.http import Http
+from portal.providers.parsing import mapping, text
+from portal.providers.rate_limit_protocol import Pacer
+from portal.providers.unsupported import Lacking
+
+from . import parsing, reseller
+from .capabilities import SENDGRID
 from .sign_in import trusted
 
 PAGE = 100
@@ -94,7 +94,7 @@ class SendGrid(Lacking):
         cursor = ""
         while True:
             answer = self._patiently(_page(PAGE, cursor), until)
-            rows, last = answers.account_page(answer)
+            rows, last = parsing.account_page(answer)
             if not rows:
                 return
             new = {row.id for row in rows} - seen
@@ -143,19 +143,19 @@ class SendGrid(Lacking):
     # offerings
 
     def catalog(self) -> list[CatalogEntry]:
-        return answers.catalog(self._http.call(Call("GET", "/v3/partners/offerings", "catalogue")))
+        return parsing.catalog(self._http.call(Call("GET", "/v3/partners/offerings", "catalogue")))
 
     def offerings(self, account: AccountRef) -> list[Offering]:
-        return answers.offerings(self._http.call(Call("GET", _path(account, "/offerings"), "offerings.read")))
+        return parsing.offerings(self._http.call(Call("GET", _path(account, "/offerings"), "offerings.read")))
 
     def replace_offerings(self, account: AccountRef, offerings: list[Offering]) -> list[Offering]:
         path, body = _path(account, "/offerings"), {"offerings": _wire_offerings(offerings)}
-        return answers.offerings(self._http.call(Call("PUT", path, "offerings.write", changes=True, body=body)))
+        return parsing.offerings(self._http.call(Call("PUT", path, "offerings.write", changes=True, body=body)))
 
     # state and sign-in
 
     def state(self, account: AccountRef) -> StateReading:
-        return answers.state(self._http.call(Call("GET", _path(account, "/state"), "state.read")))
+        return parsing.state(self._http.call(Call("GET", _path(account, "/state"), "state.read")))
 
     def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
         body = {"state": "activated" if on else "deactivated"}
@@ -191,7 +191,7 @@ class SendGrid(Lacking):
 
     def usage(self, account: AccountRef, source: UsageSource) -> Usage:
         if source is UsageSource.CREDITS:
-            return answers.credits(self._on_behalf(account, "/v3/user/credits"))
+            return parsing.credits(self._on_behalf(account, "/v3/user/credits"))
         if source not in SENDGRID.usage_sources:
             raise Unsupported(f"SendGrid has no usage source {source!r}.")
         return reseller.overview(self._http, self._config, account.username, source)
@@ -227,7 +227,7 @@ class SendGrid(Lacking):
         accounts: list[RemoteAccount] = []
 
         def listed() -> str:
-            accounts.extend(answers.account_page(self._http.call(_page(1)))[0])
+            accounts.extend(parsing.account_page(self._http.call(_page(1)))[0])
             return "The account list can be read." if accounts else "The account list can be read. It is empty."
 
         first = _check("accounts", listed)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from .base import (
+from portal.providers.base import (
     AccountSettings,
     AccountState,
     ApiKey,
@@ -23,8 +23,8 @@ from .base import (
     Usage,
     UsageSource,
 )
-from .calls import Answer
-from .reading import count, mapping, moment, money, text, whole
+from portal.providers.calls import Answer
+from portal.providers.parsing import count, mapping, moment, money, text, whole
 
 _STATES = {
     "active": AccountState.ACTIVE,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from . import ahasend_answers as answers
-from . import ahasend_writing as writing
-from .base import Created, Domain, MessageReading, Once, TestMessage
-from .calls import Answer, Call
-from .errors import KeyRefused, Unauthorized
-from .http import Http
+from portal.providers.base import Created, Domain, MessageReading, Once, TestMessage
+from portal.providers.calls import Answer, Call
+from portal.providers.errors import KeyRefused, Unauthorized
+from portal.providers.http import Http
+
+from . import parsing, payloads
 
 PAGE, PAGES = 100, 50
 
@@ -30,40 +30,40 @@ class AhaSendSending:
         for _ in range(PAGES):
             query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
             answer = self._call(Call("GET", f"{self._base}/domains", "domains.list", query=query))
-            rows, cursor = answers.page(answer)
-            found += [answers.domain(answer, row) for row in rows]
+            rows, cursor = parsing.page(answer)
+            found += [parsing.domain(answer, row) for row in rows]
             if not cursor:
                 return found
         raise answer.unusable("AhaSend's list of domains does not end.")
 
     def domain(self, name: str) -> Domain:
         answer = self._call(Call("GET", self._path(name), "domains.read"))
-        return answers.domain(answer, answer.json())
+        return parsing.domain(answer, answer.json())
 
     def domain_body(self, name: str) -> str:
-        return writing.domain_body(name)
+        return payloads.domain_body(name)
 
     def add_domain(self, once: Once) -> Domain:
         answer = self._call(_keyed(f"{self._base}/domains", "domains.create", 201, once))
-        return answers.domain(answer, answer.json())
+        return parsing.domain(answer, answer.json())
 
     def check_dns(self, name: str) -> Domain:
         answer = self._call(Call("POST", self._path(name, "/check-dns"), "domains.check", changes=True))
-        return answers.domain(answer, answer.json())
+        return parsing.domain(answer, answer.json())
 
     def message_body(self, message: TestMessage) -> str:
-        return writing.message_body(message)
+        return payloads.message_body(message)
 
     def send_message(self, once: Once) -> Created:
-        return answers.sent(self._call(_keyed(f"{self._base}/messages", "messages.send", 202, once)))
+        return parsing.sent(self._call(_keyed(f"{self._base}/messages", "messages.send", 202, once)))
 
     def message(self, message_id: str) -> MessageReading:
         path = f"{self._base}/messages/{quote(message_id, safe='')}"
-        return answers.message(self._call(Call("GET", path, "messages.read")))
+        return parsing.message(self._call(Call("GET", path, "messages.read")))
 
     def _path(self, name: str, rest: str = "") -> str:
-        if not writing.is_host(name):
-            raise writing.refused("A domain is a name such as mail.example.com.", "name")
+        if not payloads.is_host(name):
+            raise payloads.refused("A domain is a name such as mail.example.com.", "name")
         return f"{self._base}/domains/{name.lower()}{rest}"
 
     def _call(self, call: Call) -> Answer:

@@ -3,8 +3,8 @@ August 2026; "early access" is the Platform Partner programme."""
 
 from __future__ import annotations
 
-from .base import AccountState, Capabilities, KeyBundle, Scope, UsageSource
-from .limiting import Pace
+from portal.providers.base import AccountState, Capabilities, KeyBundle, Scope, UsageSource
+from portal.providers.rate_limit_protocol import Pace
 
 OWN_SCOPES = (
     Scope("sub-accounts:read", "Read accounts: state, settings, counts, the whole list.", for_reads=("accounts",)),

@@ -21,11 +21,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from . import ahasend_answers as answers
-from . import ahasend_writing as writing
-from .ahasend_capabilities import AHASEND
-from .ahasend_sending import AhaSendSending
-from .base import (
+from portal.providers.base import (
     AccountRef,
     AccountSettings,
     ApiKey,
@@ -45,8 +41,8 @@ from .base import (
     Usage,
     UsageSource,
 )
-from .calls import Answer, Call
-from .errors import (
+from portal.providers.calls import Answer, Call
+from portal.providers.errors import (
     Evidence,
     Forbidden,
     NotSent,
@@ -57,9 +53,13 @@ from .errors import (
     Unreadable,
     Unsupported,
 )
-from .http import Http
-from .lacking import Lacking
-from .limiting import Pacer
+from portal.providers.http import Http
+from portal.providers.rate_limit_protocol import Pacer
+from portal.providers.unsupported import Lacking
+
+from . import parsing, payloads
+from .account_client import AhaSendSending
+from .capabilities import AHASEND
 
 PAGE = 100
 _PRINTABLE = re.compile(r"[!-~]{1,255}")
@@ -81,7 +81,7 @@ class AhaSend(Lacking):
         on_exchange: Callable[[Evidence], None] | None = None,
         pacer: Pacer | None = None,
     ) -> None:
-        if not answers.is_id(config.account_id):
+        if not parsing.is_id(config.account_id):
             raise Unsupported("An AhaSend connection needs the id of our own account there (a UUID).")
         self._config, self._on_exchange = config, on_exchange
         self._http = Http(config, label=AHASEND.label, on_exchange=on_exchange, pacer=pacer)
@@ -95,24 +95,24 @@ class AhaSend(Lacking):
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
         until = time.monotonic() + patience
         for answer, rows in self._pages(self._base, "accounts.list", until):
-            yield from (answers.remote_account(answer, row) for row in rows)
+            yield from (parsing.remote_account(answer, row) for row in rows)
 
     def create_body(self, new: NewAccount) -> str:
-        return writing.account_body(new)
+        return payloads.account_body(new)
 
     def create_account(self, new: NewAccount, once: Once) -> Created:
-        return answers.created(self._http.call(_keyed(self._base, "accounts.create", once)))
+        return parsing.created(self._http.call(_keyed(self._base, "accounts.create", once)))
 
     def state(self, account: AccountRef) -> StateReading:
         return self.details(account).state
 
     def details(self, account: AccountRef) -> Details:
-        return answers.details(self._http.call(Call("GET", self._path(account), "accounts.read")))
+        return parsing.details(self._http.call(Call("GET", self._path(account), "accounts.read")))
 
     def update_settings(self, account: AccountRef, changes: Mapping[str, str | int]) -> AccountSettings:
-        body = writing.wire_settings(dict(changes))
+        body = payloads.wire_settings(dict(changes))
         call = Call("PUT", self._path(account), "accounts.write", changes=True, body=body)
-        return answers.details(self._http.call(call)).settings
+        return parsing.details(self._http.call(call)).settings
 
     def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
         """A reason is required to suspend (contract: 1 to 500 characters)."""
@@ -121,7 +121,7 @@ class AhaSend(Lacking):
             self._http.call(Call("POST", path, "accounts.suspend", changes=True))
             return
         if not reason.strip():
-            raise writing.refused("AhaSend wants a reason, which the customer sees.", "reason")
+            raise payloads.refused("AhaSend wants a reason, which the customer sees.", "reason")
         body = {"reason": reason.strip()[: AHASEND.reason_max]}
         self._http.call(Call("POST", path, "accounts.suspend", changes=True, body=body))
 
@@ -140,26 +140,26 @@ class AhaSend(Lacking):
     def keys(self, account: AccountRef) -> list[ApiKey]:
         found: list[ApiKey] = []
         for answer, rows in self._pages(self._path(account, "/api-keys"), "keys.list", time.monotonic()):
-            found += [answers.api_key(answer, row) for row in rows]
+            found += [parsing.api_key(answer, row) for row in rows]
         return found
 
     def key_body(self, new: NewKey) -> str:
-        return writing.key_body(new)
+        return payloads.key_body(new)
 
     def create_key(self, account: AccountRef, once: Once) -> CreatedKey:
         answer = self._http.call(_keyed(self._path(account, "/api-keys"), "keys.create", once))
-        key = answers.api_key(answer, answer.json())
-        return CreatedKey(key=key, secret=answers.secret(answer), replayed=answers.replayed(answer))
+        key = parsing.api_key(answer, answer.json())
+        return CreatedKey(key=key, secret=parsing.secret(answer), replayed=parsing.replayed(answer))
 
     def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
         body = dict(changes)
         if "scopes" in body:
-            body["scopes"] = list(writing.key_scopes(body["scopes"]))
+            body["scopes"] = list(payloads.key_scopes(body["scopes"]))
         if "ip_allow_list" in body:
-            body["ip_allow_list"] = list(writing.canonical_allow_list(body["ip_allow_list"]))
+            body["ip_allow_list"] = list(payloads.canonical_allow_list(body["ip_allow_list"]))
         call = Call("PUT", self._key_path(account, key_id), "keys.write", changes=True, body=body)
         answer = self._http.call(call)
-        return answers.api_key(answer, answer.json())
+        return parsing.api_key(answer, answer.json())
 
     def delete_key(self, account: AccountRef, key_id: str) -> None:
         self._http.call(Call("DELETE", self._key_path(account, key_id), "keys.delete", changes=True))
@@ -167,7 +167,7 @@ class AhaSend(Lacking):
     # usage
 
     def pooled_usage(self) -> PooledUsage:
-        return answers.pooled(self._http.call(Call("GET", f"{self._base}/usage", "usage")))
+        return parsing.pooled(self._http.call(Call("GET", f"{self._base}/usage", "usage")))
 
     def usage(self, account: AccountRef, source: UsageSource) -> Usage:
         if source is not UsageSource.POOLED:
@@ -176,7 +176,7 @@ class AhaSend(Lacking):
         pool = self.pooled_usage()
         for share in pool.accounts:
             if share.account_id == wanted:
-                return answers.usage_of(pool, share)
+                return parsing.usage_of(pool, share)
         raise Unreadable("AhaSend's usage does not name this account.")
 
     # the account's own side
@@ -253,7 +253,7 @@ class AhaSend(Lacking):
         while True:
             query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
             answer = self._patiently(Call("GET", path, endpoint, query=query), until)
-            rows, cursor = answers.page(answer)
+            rows, cursor = parsing.page(answer)
             new = {str(row.get("id")) for row in rows} - seen
             if len(new) < len(rows) or cursor in cursors or (cursor and not rows):
                 raise answer.unusable("AhaSend's list repeats itself, so it can't be read to its end.")
@@ -297,6 +297,6 @@ def _keyed(path: str, endpoint: str, once: Once) -> Call:
 
 def _checked_id(value: str) -> str:
     """An id as it may stand in a path; anything else never came from AhaSend."""
-    if not answers.is_id(value):
+    if not parsing.is_id(value):
         raise Rejected("The account or key has no usable id at AhaSend. Nothing was sent.")
     return value

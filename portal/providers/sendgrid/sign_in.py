@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
-from .wire import LOOPBACK_NAMES
+from portal.providers.sockets import LOOPBACK_NAMES
 
 _PLAIN = re.compile(r"[!-~]{1,4096}", re.ASCII)  # no space, CR, LF, NUL, nothing beyond ASCII
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re.ASCII)

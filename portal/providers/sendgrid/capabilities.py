@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .base import AccountState, Capabilities, UsageSource
-from .limiting import Pace
+from portal.providers.base import AccountState, Capabilities, UsageSource
+from portal.providers.rate_limit_protocol import Pace
 
 SENDGRID = Capabilities(
     kind="sendgrid",

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .ahasend_capabilities import AHASEND, KEY_SCOPES
-from .base import AccountSettings, NewAccount, NewKey, TestMessage
-from .errors import FieldError, Rejected
+from portal.providers.base import AccountSettings, NewAccount, NewKey, TestMessage
+from portal.providers.errors import FieldError, Rejected
+
+from .capabilities import AHASEND, KEY_SCOPES
 
 CAP_MAX = 1_000_000_000
 _FQDN = re.compile(

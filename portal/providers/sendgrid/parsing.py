@@ -6,9 +6,9 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from .base import AccountState, CatalogEntry, Offering, RemoteAccount, StateReading, Usage, UsageSource
-from .calls import Answer
-from .reading import day, mapping, moment, text, token, whole
+from portal.providers.base import AccountState, CatalogEntry, Offering, RemoteAccount, StateReading, Usage, UsageSource
+from portal.providers.calls import Answer
+from portal.providers.parsing import day, mapping, moment, text, token, whole
 
 NAME_MAX = 200
 """The longest name of an offering that is taken: a longer one cannot be stored whole."""
