@@ -8,14 +8,20 @@ from collections.abc import Callable
 from email.utils import formatdate
 from urllib.parse import parse_qsl, urlencode
 
-from portal.sandbox import admin, ahasend, faults, login, sendgrid_behalf, sendgrid_partner, sendgrid_v2
-from portal.sandbox.keys import bearer_of
+from portal.sandbox import faults
+from portal.sandbox.admin import api as admin_api
+from portal.sandbox.ahasend import api as ahasend_api
 from portal.sandbox.limits import Limiter
-from portal.sandbox.start import Credentials, Start, begin
+from portal.sandbox.messages import Api, Call, Held, Reply, Request, Route, plain_error
+from portal.sandbox.seed import Credentials, Start, begin
+from portal.sandbox.sendgrid import login as sendgrid_login
+from portal.sandbox.sendgrid import on_behalf
+from portal.sandbox.sendgrid import partner as sendgrid_partner
+from portal.sandbox.sendgrid import v2 as sendgrid_v2
+from portal.sandbox.sendgrid.keys import bearer_of
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Api, Call, Held, Reply, Request, Route, plain_error
 
-APIS = (sendgrid_partner.API, sendgrid_behalf.API, sendgrid_v2.API, ahasend.API)
+APIS = (sendgrid_partner.API, on_behalf.API, sendgrid_v2.API, ahasend_api.API)
 SECRET_FIELDS = ("api_user", "api_key", "code")
 SECRETS = re.compile(r"SG\.[\w-]{8,}(?:\.[\w-]+)?|aha-sk-[\w-]+|-----BEGIN [^-]+-----[^-]*(?:-----END [^-]+-----)?")
 BODY_KEPT = 4_000
@@ -37,9 +43,9 @@ class Application:
     def handle(self, request: Request) -> Reply:
         try:
             if request.path == "/_admin" or request.path.startswith("/_admin/"):
-                return admin.handle(self.store, request, admin_key=self.credentials.admin_key, reset=self.reset)
+                return admin_api.handle(self.store, request, admin_key=self.credentials.admin_key, reset=self.reset)
             if request.path.startswith("/_login/"):
-                return login.show(self.store, request)
+                return sendgrid_login.show(self.store, request)
             return self._provider(request)
         except Exception:  # noqa: BLE001 - whatever breaks, the client gets an answer and we get the traceback
             traceback.print_exc(file=sys.stderr)
@@ -171,7 +177,7 @@ class Application:
 
 def _family(request: Request) -> Api:
     """Whose words an answer has that no handler gives."""
-    return ahasend.API if request.path.startswith("/v2/") else sendgrid_partner.API
+    return ahasend_api.API if request.path.startswith("/v2/") else sendgrid_partner.API
 
 
 def _masked_path(request: Request) -> str:

@@ -10,8 +10,8 @@ from types import FrameType
 
 from portal.sandbox.app import Application
 from portal.sandbox.faults import UnableToArm
+from portal.sandbox.seed import Start
 from portal.sandbox.server import SandboxServer
-from portal.sandbox.start import Start
 from portal.sandbox.store import Store
 
 GREETING = """\

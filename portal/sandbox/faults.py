@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portal.sandbox import sendgrid_v2
+from portal.sandbox.messages import Api, Call, Reply, Route, html_reply, json_reply
+from portal.sandbox.sendgrid import v2 as sendgrid_v2
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Api, Call, Reply, Route, html_reply, json_reply
 
 # kind -> is the side effect done when the name does not say
 KINDS = {

@@ -9,7 +9,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-from portal.sandbox.wire import JSON, Call, Reply
+from portal.sandbox.messages import JSON, Call, Reply
 
 LEASE = 300
 LONGEST_KEY = 255

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from portal.sandbox.app import Application
-from portal.sandbox.wire import Reply, Request, plain_error
+from portal.sandbox.messages import Reply, Request, plain_error
 
 MAX_BODY = 20_000_000  # the admin plane takes accounts by the thousand
 REGIONS = ("global", "eu")

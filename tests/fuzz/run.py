@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from portal.sandbox.app import APIS
-from portal.sandbox.wire import Route
+from portal.sandbox.messages import Route
 from tests.support.ahasend import AHASEND_ACCOUNT
 from tests.support.contracts import AHASEND, SENDGRID
 from tests.support.sandbox import SandboxAdmin, SandboxProcess

@@ -3,9 +3,9 @@
 import pytest
 
 from portal.sandbox import app
-from portal.sandbox.start import Start
+from portal.sandbox.messages import Request
+from portal.sandbox.seed import Start
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Request
 from tests.support.sandbox import SandboxAdmin, SandboxClient, SandboxProcess
 
 ACCOUNTS = "/v3/partners/accounts"

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from portal.sandbox.clock import DAY, midnight, moment_of
-from portal.sandbox.usage import (
+from portal.sandbox.sendgrid.usage import (
     Cycle,
     History,
     Moment,

@@ -21,7 +21,7 @@ import urllib3
 
 from portal.providers import sockets as ours
 from portal.sandbox.app import Application
-from portal.sandbox.wire import Reply, Request
+from portal.sandbox.messages import Reply, Request
 
 # The operation that is performed just now, in this worker.
 PERFORMING: ContextVar[int | None] = ContextVar("performing", default=None)

@@ -38,9 +38,9 @@ from portal.providers import http
 from portal.providers import sockets as wire_of_ours
 from portal.providers.rate_limit import Memory, Pacing
 from portal.sandbox.app import Application
-from portal.sandbox.start import Start
+from portal.sandbox.messages import Request
+from portal.sandbox.seed import Start
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Request
 from tests.simulation.wire import PERFORMING, Adapter, Wire, nothing
 from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
 from tests.support.sandbox import ADMIN_KEY, KEY, SandboxAdmin

@@ -3,8 +3,8 @@
 import re
 from html import escape
 
+from portal.sandbox.messages import Reply, Request, html_reply
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Reply, Request, html_reply
 
 LIFETIME = 60
 PATH = re.compile(r"/_login/(?P<account>[^/]+)")

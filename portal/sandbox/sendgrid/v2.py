@@ -6,11 +6,11 @@ from datetime import timedelta
 from html import escape
 from urllib.parse import parse_qsl
 
-from portal.sandbox import accounts
 from portal.sandbox.clock import day_of
-from portal.sandbox.keys import bearer_of, enter, key_row
-from portal.sandbox.usage import use_by_day
-from portal.sandbox.wire import Api, Call, Reply, Route, html_reply, json_reply, too_many_requests
+from portal.sandbox.messages import Api, Call, Reply, Route, html_reply, json_reply, too_many_requests
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.keys import bearer_of, enter, key_row
+from portal.sandbox.sendgrid.usage import use_by_day
 
 WRONG = "Permission denied, wrong credentials"
 NO_PASSWORDS = "invalid authentication method"
@@ -110,10 +110,10 @@ def _customer(call: Call, username: str) -> sqlite3.Row | None:
 
 
 def _overview(call: Call, account: sqlite3.Row) -> dict[str, str | int]:
-    history = accounts.history_of(call.db, account)
-    use = accounts.current_use(call.db, account, call.now)
+    history = sendgrid_accounts.history_of(call.db, account)
+    use = sendgrid_accounts.current_use(call.db, account, call.now)
     today = day_of(call.now)
-    package = accounts.package_of(call.db, account)
+    package = sendgrid_accounts.package_of(call.db, account)
     values: dict[str, str | int] = {
         "reputation": round(account["reputation"]),
         # A counter of its own at the provider; ours is everything since the account began.

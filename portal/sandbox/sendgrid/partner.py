@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from portal.sandbox import accounts
 from portal.sandbox.clock import iso
-from portal.sandbox.keys import admit_bearer
-from portal.sandbox.partner_fields import (
+from portal.sandbox.messages import Api, Call, Reply, Route, json_reply, too_many_requests
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.keys import admit_bearer
+from portal.sandbox.sendgrid.partner_fields import (
     FieldError,
     field_error,
     offering_errors,
@@ -18,7 +19,6 @@ from portal.sandbox.partner_fields import (
     profile_errors,
     profile_of,
 )
-from portal.sandbox.wire import Api, Call, Reply, Route, json_reply, too_many_requests
 
 ERRORS = {
     400: (40000, "The request was formatted incorrectly"),
@@ -57,7 +57,7 @@ def on_account(handler: Callable[[Call, sqlite3.Row], Reply]) -> Callable[[Call]
     """Hand the account in the path to `handler`; unknown, deleted, foreign and not yet ready are all 404."""
 
     def answer(call: Call) -> Reply:
-        account = accounts.find(
+        account = sendgrid_accounts.find(
             call.db, call.ids["account"], organisation=call.organisation, region=call.region, now=call.now
         )
         if account is None or (call.now < account["ready_at"] and call.switch("create_lag_as") == "404"):
@@ -91,13 +91,15 @@ def create(call: Call) -> Reply:
     if body is None:
         return error(400)
     known = {
-        name: row["type"] for name, row in accounts.catalogue(call.db, call.organisation).items() if not row["gone"]
+        name: row["type"]
+        for name, row in sendgrid_accounts.catalogue(call.db, call.organisation).items()
+        if not row["gone"]
     }
     errors = profile_errors(body["profile"]) if "profile" in body else []
     errors += offering_errors(body.get("offerings"), known)
     if errors:
         return refused(errors)
-    account = accounts.open_account(
+    account = sendgrid_accounts.open_account(
         call.store,
         organisation=call.organisation,
         region=call.region,
@@ -111,7 +113,7 @@ def create(call: Call) -> Reply:
 
 
 def delete(call: Call, account: sqlite3.Row) -> Reply:
-    accounts.delete(call.db, account["id"], call.now)
+    sendgrid_accounts.delete(call.db, account["id"], call.now)
     return Reply(204)
 
 
@@ -128,13 +130,15 @@ def put_offerings(call: Call, account: sqlite3.Row) -> Reply:
     # What the account already has may stay, also when the catalogue no longer offers it.
     known = {item["name"]: item["type"] for item in json.loads(account["offerings"])}
     known |= {
-        name: row["type"] for name, row in accounts.catalogue(call.db, call.organisation).items() if not row["gone"]
+        name: row["type"]
+        for name, row in sendgrid_accounts.catalogue(call.db, call.organisation).items()
+        if not row["gone"]
     }
     errors = offering_errors(body.get("offerings"), known)
     if errors:
         return refused(errors)
-    accounts.set_offerings(call.db, account, offerings_of(body), call.now)
-    return read_offerings(call, accounts.row_of(call.db, account["id"]))
+    sendgrid_accounts.set_offerings(call.db, account, offerings_of(body), call.now)
+    return read_offerings(call, sendgrid_accounts.row_of(call.db, account["id"]))
 
 
 def sign_in(call: Call, account: sqlite3.Row) -> Reply:
@@ -157,17 +161,17 @@ def put_state(call: Call, account: sqlite3.Row) -> Reply:
         return refused([field_error(40033, "Field must be activated or deactivated", "state")])
     if _held(call, account):
         return error(403)
-    accounts.set_state(call.db, account["id"], body["state"], call.now)
+    sendgrid_accounts.set_state(call.db, account["id"], body["state"], call.now)
     return Reply(204)
 
 
 def catalogue(call: Call) -> Reply:
-    entries = accounts.catalogue(call.db, call.organisation).values()
+    entries = sendgrid_accounts.catalogue(call.db, call.organisation).values()
     return json_reply(200, {"catalog": [_entry(row) for row in entries if not row["gone"]]})
 
 
 def _held(call: Call, account: sqlite3.Row) -> bool:
-    return account["state"] in accounts.HELD and call.switch("put_on_held") == "403"
+    return account["state"] in sendgrid_accounts.HELD and call.switch("put_on_held") == "403"
 
 
 def _limit(text: str) -> int | None:
@@ -213,7 +217,7 @@ def _item(call: Call, row: sqlite3.Row) -> dict[str, Any]:
     item: dict[str, Any] = {"id": row["id"], "created_at": iso(row["created_at"] + skew)}
     if not call.switch("list_bare"):
         if row["email"] is not None:
-            item["email"] = accounts.email_as(call.switch("email_form"), row["email"])
+            item["email"] = sendgrid_accounts.email_as(call.switch("email_form"), row["email"])
         item["updated_at"] = iso(row["updated_at"] + skew)
     return item
 

@@ -6,8 +6,9 @@ import random
 import string
 from dataclasses import dataclass
 
-from portal.sandbox import ahasend_store, faults
-from portal.sandbox.catalogue import DEMO
+from portal.sandbox import faults
+from portal.sandbox.ahasend import store as ahasend_store
+from portal.sandbox.sendgrid.catalogue import DEMO
 from portal.sandbox.store import Store
 
 # id -> name, region of its key, v2 username

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from portal.sandbox.clock import day_of
+from portal.sandbox.sendgrid.usage import Cycle, CycleUse, History, Moment, Sending, cycle_at, cycle_use
 from portal.sandbox.store import Store
-from portal.sandbox.usage import Cycle, CycleUse, History, Moment, Sending, cycle_at, cycle_use
 
 HELD = ("suspended", "banned", "indeterminate")
 Offering = dict[str, Any]

@@ -5,13 +5,15 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from portal.sandbox import ahasend_domains, ahasend_keys, ahasend_messages
-from portal.sandbox import ahasend_store as rows
-from portal.sandbox.admin_ahasend import ACCOUNT, account_of, times
-from portal.sandbox.ahasend_fields import networks
-from portal.sandbox.ahasend_scopes import CHILD_SCOPES, EVERY_SCOPE
-from portal.sandbox.asked import Asked, Refused
-from portal.sandbox.wire import Call, Request
+from portal.sandbox.admin.ahasend import ACCOUNT, account_of, times
+from portal.sandbox.admin.request import Asked, Refused
+from portal.sandbox.ahasend import domains as ahasend_domains
+from portal.sandbox.ahasend import keys as ahasend_keys
+from portal.sandbox.ahasend import messages as ahasend_messages
+from portal.sandbox.ahasend import store as rows
+from portal.sandbox.ahasend.fields import networks
+from portal.sandbox.ahasend.scopes import CHILD_SCOPES, EVERY_SCOPE
+from portal.sandbox.messages import Call, Request
 
 
 def list_keys(asked: Asked) -> object:

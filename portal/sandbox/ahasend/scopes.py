@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from portal.sandbox.asked import Refused
-from portal.sandbox.wire import Call
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.messages import Call
 
 # Of a parent alone: a child cannot manage what is nested under it.
 PARENT_SCOPES = (

@@ -4,12 +4,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from portal.sandbox import accounts, ahasend_usage
-from portal.sandbox import ahasend_store as rows
-from portal.sandbox.ahasend_scopes import EVERY_SCOPE
-from portal.sandbox.asked import Asked, Refused, sending_of
+from portal.sandbox.admin.request import Asked, Refused, sending_of
+from portal.sandbox.ahasend import store as rows
+from portal.sandbox.ahasend import usage as ahasend_usage
+from portal.sandbox.ahasend.scopes import EVERY_SCOPE
 from portal.sandbox.clock import day_of, iso, midnight, moment_of
-from portal.sandbox.usage import Cycle, cycle_at
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.usage import Cycle, cycle_at
 
 COLUMNS = {
     "name": "UPDATE aha_account SET name = ? WHERE id = ?",
@@ -73,7 +74,7 @@ def add_usage(asked: Asked) -> object:
         raise Refused(400, "count must be a whole number, 0 or more")
     if at < account["created_at"]:
         raise Refused(400, "the account did not exist at that time")
-    accounts.add_usage(asked.db, account["id"], at, count)
+    sendgrid_accounts.add_usage(asked.db, account["id"], at, count)
     return {"added": count, "at": iso(at)}
 
 
@@ -143,7 +144,7 @@ def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> Non
         if name in given:
             asked.db.execute(statement, (given[name], account["id"]))
     if "sending" in given:
-        accounts.note(asked.db, account["id"], at, "sending", sending_of(given["sending"]))
+        sendgrid_accounts.note(asked.db, account["id"], at, "sending", sending_of(given["sending"]))
     if "status" in given:
         _set_status(asked, account, given, at)
 

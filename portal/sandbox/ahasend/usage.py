@@ -11,14 +11,14 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from portal.sandbox import accounts
-from portal.sandbox import ahasend_store as rows
-from portal.sandbox.ahasend_fields import window
-from portal.sandbox.asked import Refused
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.ahasend import store as rows
+from portal.sandbox.ahasend.fields import window
 from portal.sandbox.clock import DAY, day_of, iso, midnight
+from portal.sandbox.messages import Call, Reply, json_reply
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.usage import Cycle, History, cycle_at, cycle_use, use_by_day
 from portal.sandbox.store import Store
-from portal.sandbox.usage import Cycle, History, cycle_at, cycle_use, use_by_day
-from portal.sandbox.wire import Call, Reply, json_reply
 
 NOTE = "Sandbox note: shares of one pooled invoice, in proportion to volume; not list prices."
 GROUPS = ("hour", "day", "week", "month")  # all answered by the day
@@ -81,7 +81,7 @@ def statistics(call: Call) -> Reply:
     if call.request.query.get("group_by", "day") not in GROUPS:
         raise Refused(400, f"group_by must be one of {', '.join(GROUPS)}")
     cycle = period_at(call.now)
-    history = accounts.history_by_id(call.db, call.organisation)
+    history = sendgrid_accounts.history_by_id(call.db, call.organisation)
     used = use_by_day(_shaped(history), cycle.start, day_of(call.now), call.now)
     for at, count in history.added:
         if cycle.start <= day_of(at) < cycle.end and at <= call.now:
@@ -121,7 +121,7 @@ def _bucket(count: int, cents: int) -> dict[str, Any]:
 
 
 def _count(db: sqlite3.Connection, row: sqlite3.Row, cycle: Cycle, now: float) -> int:
-    history = accounts.history_by_id(db, row["id"])
+    history = sendgrid_accounts.history_by_id(db, row["id"])
     added = [count for at, count in history.added if cycle.start <= day_of(at) < cycle.end and at <= now]
     return cycle_use(_shaped(history), cycle, now).used + sum(added)
 

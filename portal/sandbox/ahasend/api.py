@@ -11,23 +11,16 @@ import re
 import sqlite3
 from collections.abc import Callable
 
-from portal.sandbox import (
-    ahasend_accounts,
-    ahasend_domains,
-    ahasend_keys,
-    ahasend_messages,
-    ahasend_usage,
-    faults,
-    idempotency,
-)
-from portal.sandbox import ahasend_store as rows
-from portal.sandbox.ahasend_fields import allowed, identifier
-from portal.sandbox.ahasend_scopes import require
-from portal.sandbox.asked import Refused
+from portal.sandbox import faults, idempotency
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.ahasend import accounts, domains, keys, messages, usage
+from portal.sandbox.ahasend import store as rows
+from portal.sandbox.ahasend.fields import allowed, identifier
+from portal.sandbox.ahasend.scopes import require
 from portal.sandbox.faults import HOLD, Fault
 from portal.sandbox.idempotency import ORDINARY, WITH_SECRET, Conflict, Lease, Rule
-from portal.sandbox.keys import bearer_of
-from portal.sandbox.wire import Api, Call, Held, Reply, Route, json_reply
+from portal.sandbox.messages import Api, Call, Held, Reply, Route, json_reply
+from portal.sandbox.sendgrid.keys import bearer_of
 
 Work = Callable[[Call], Reply]
 
@@ -213,32 +206,30 @@ API = Api(
     name="ahasend",
     routes=(
         _route("aha-ping", "GET /v2/ping", _ping),
-        _route("aha-list", f"GET {CHILDREN}", ahasend_accounts.list_accounts, "sub-accounts:read"),
-        _route("aha-create", f"POST {CHILDREN}", ahasend_accounts.create, "sub-accounts:write", kept=ORDINARY),
-        _route("aha-usage", f"GET {CHILDREN}/usage", ahasend_usage.read, "sub-accounts:usage"),
-        _route("aha-read", f"GET {CHILD}", ahasend_accounts.read, "sub-accounts:read"),
-        _route("aha-update", f"PUT {CHILD}", ahasend_accounts.update, "sub-accounts:write"),
-        _route("aha-delete", f"DELETE {CHILD}", ahasend_accounts.delete, "sub-accounts:delete"),
-        _route("aha-suspend", f"POST {CHILD}/suspend", ahasend_accounts.suspend, "sub-accounts:suspend"),
-        _route("aha-unsuspend", f"POST {CHILD}/unsuspend", ahasend_accounts.unsuspend, "sub-accounts:suspend"),
-        _route("aha-keys", f"GET {KEYS}", ahasend_keys.list_keys, "sub-account-api-keys:read"),
-        _route("aha-key-create", f"POST {KEYS}", ahasend_keys.create, "sub-account-api-keys:write", kept=WITH_SECRET),
-        _route("aha-key", f"GET {KEY}", ahasend_keys.read, "sub-account-api-keys:read"),
-        _route("aha-key-update", f"PUT {KEY}", ahasend_keys.update, "sub-account-api-keys:write"),
-        _route("aha-key-delete", f"DELETE {KEY}", ahasend_keys.delete, "sub-account-api-keys:delete"),
-        _route(
-            "aha-unpause", f"POST {CHILD}/domains/{{domain}}/unpause", ahasend_domains.unpause, "sub-accounts:suspend"
-        ),
+        _route("aha-list", f"GET {CHILDREN}", accounts.list_accounts, "sub-accounts:read"),
+        _route("aha-create", f"POST {CHILDREN}", accounts.create, "sub-accounts:write", kept=ORDINARY),
+        _route("aha-usage", f"GET {CHILDREN}/usage", usage.read, "sub-accounts:usage"),
+        _route("aha-read", f"GET {CHILD}", accounts.read, "sub-accounts:read"),
+        _route("aha-update", f"PUT {CHILD}", accounts.update, "sub-accounts:write"),
+        _route("aha-delete", f"DELETE {CHILD}", accounts.delete, "sub-accounts:delete"),
+        _route("aha-suspend", f"POST {CHILD}/suspend", accounts.suspend, "sub-accounts:suspend"),
+        _route("aha-unsuspend", f"POST {CHILD}/unsuspend", accounts.unsuspend, "sub-accounts:suspend"),
+        _route("aha-keys", f"GET {KEYS}", keys.list_keys, "sub-account-api-keys:read"),
+        _route("aha-key-create", f"POST {KEYS}", keys.create, "sub-account-api-keys:write", kept=WITH_SECRET),
+        _route("aha-key", f"GET {KEY}", keys.read, "sub-account-api-keys:read"),
+        _route("aha-key-update", f"PUT {KEY}", keys.update, "sub-account-api-keys:write"),
+        _route("aha-key-delete", f"DELETE {KEY}", keys.delete, "sub-account-api-keys:delete"),
+        _route("aha-unpause", f"POST {CHILD}/domains/{{domain}}/unpause", domains.unpause, "sub-accounts:suspend"),
         # An account's own side. Where a scope may name a domain, the handler looks.
-        _route("aha-domains", f"GET {DOMAINS}", ahasend_domains.list_domains, "domains:read"),
-        _route("aha-domain-create", f"POST {DOMAINS}", ahasend_domains.create, "domains:write", kept=ORDINARY),
-        _route("aha-domain", f"GET {DOMAIN}", ahasend_domains.read, "domains:read"),
-        _route("aha-domain-delete", f"DELETE {DOMAIN}", ahasend_domains.delete),
-        _route("aha-check-dns", f"POST {DOMAIN}/check-dns", ahasend_domains.check_dns, "domains:write"),
-        _route("aha-message", f"POST {MESSAGES_OF}", ahasend_messages.send, kept=ORDINARY),
-        _route("aha-messages", f"GET {MESSAGES_OF}", ahasend_messages.list_messages),
-        _route("aha-message-read", f"GET {MESSAGES_OF}/{{message}}", ahasend_messages.read),
-        _route("aha-statistics", f"GET {STATISTICS}", ahasend_usage.statistics, "statistics-transactional:read:all"),
+        _route("aha-domains", f"GET {DOMAINS}", domains.list_domains, "domains:read"),
+        _route("aha-domain-create", f"POST {DOMAINS}", domains.create, "domains:write", kept=ORDINARY),
+        _route("aha-domain", f"GET {DOMAIN}", domains.read, "domains:read"),
+        _route("aha-domain-delete", f"DELETE {DOMAIN}", domains.delete),
+        _route("aha-check-dns", f"POST {DOMAIN}/check-dns", domains.check_dns, "domains:write"),
+        _route("aha-message", f"POST {MESSAGES_OF}", messages.send, kept=ORDINARY),
+        _route("aha-messages", f"GET {MESSAGES_OF}", messages.list_messages),
+        _route("aha-message-read", f"GET {MESSAGES_OF}/{{message}}", messages.read),
+        _route("aha-statistics", f"GET {STATISTICS}", usage.statistics, "statistics-transactional:read:all"),
     ),
     admit=admit,
     error=error,

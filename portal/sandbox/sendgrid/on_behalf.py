@@ -10,11 +10,11 @@ import sqlite3
 from collections.abc import Callable
 from datetime import date, timedelta
 
-from portal.sandbox import accounts
 from portal.sandbox.clock import day_of
-from portal.sandbox.keys import admit_bearer, lacks
-from portal.sandbox.usage import CycleUse, cycle_at, use_by_day
-from portal.sandbox.wire import Api, Call, Reply, Route, json_reply, plain_error, too_many_requests
+from portal.sandbox.messages import Api, Call, Reply, Route, json_reply, plain_error, too_many_requests
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.keys import admit_bearer, lacks
+from portal.sandbox.sendgrid.usage import CycleUse, cycle_at, use_by_day
 
 MESSAGES = {401: "authorization required", 403: "access forbidden", 404: "not found"}
 PROFILE = (
@@ -54,7 +54,9 @@ def _act_as(call: Call) -> Reply | None:
     match = re.fullmatch(r"account-id (\S+)", behalf)
     if match is None:
         return error(call.switch("unknown_behalf"))  # a bare value would be a subuser, and there is none
-    call.account = accounts.find(call.db, match[1], organisation=call.organisation, region=call.region, now=call.now)
+    call.account = sendgrid_accounts.find(
+        call.db, match[1], organisation=call.organisation, region=call.region, now=call.now
+    )
     if call.account is None or (call.now < call.account["ready_at"] and call.switch("create_lag_as") == "404"):
         return error(call.switch("unknown_behalf"))
     if call.account["state"] == "deactivated" and call.switch("deactivated") == "old":
@@ -66,13 +68,13 @@ def read_credits(call: Call) -> Reply:
     if call.account is None:
         nothing = CycleUse(cycle_at(1, day_of(call.now)), allowed=0, attempted=0, used=0)
         return json_reply(200, _credits(nothing))
-    return json_reply(200, _credits(accounts.current_use(call.db, call.account, call.now)))
+    return json_reply(200, _credits(sendgrid_accounts.current_use(call.db, call.account, call.now)))
 
 
 def plan(call: Call) -> Reply:
     if call.account is None:
         return json_reply(200, {"type": "paid", "reputation": 100.0})
-    free = accounts.is_free(call.db, call.account)
+    free = sendgrid_accounts.is_free(call.db, call.account)
     return json_reply(200, {"type": "free" if free else "paid", "reputation": call.account["reputation"]})
 
 
@@ -84,7 +86,7 @@ def username(call: Call) -> Reply:
 
 def email(call: Call) -> Reply:
     address = f"{_reseller(call)['username']}@sandbox.test" if call.account is None else call.account["email"]
-    return json_reply(200, {"email": accounts.email_as(call.switch("email_form"), address or "")})
+    return json_reply(200, {"email": sendgrid_accounts.email_as(call.switch("email_form"), address or "")})
 
 
 def profile(call: Call) -> Reply:
@@ -108,7 +110,7 @@ def stats(call: Call) -> Reply:
         return plain_error(400, "limit and offset must be numbers", "limit")
     used = {}
     if call.account is not None:
-        used = use_by_day(accounts.history_of(call.db, call.account), first, last, call.now)
+        used = use_by_day(sendgrid_accounts.history_of(call.db, call.account), first, last, call.now)
     rows = _aggregate(used, first, last, aggregated_by)
     return json_reply(200, [{"date": day, "stats": [{"metrics": sums}]} for day, sums in rows[offset : offset + limit]])
 

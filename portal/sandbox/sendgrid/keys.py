@@ -3,7 +3,7 @@
 import json
 import sqlite3
 
-from portal.sandbox.wire import Call, Reply, plain_error
+from portal.sandbox.messages import Call, Reply, plain_error
 
 MALFORMED = "Permission denied, wrong credentials"
 UNKNOWN = "The provided authorization grant is invalid, expired, or revoked"

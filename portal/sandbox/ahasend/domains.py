@@ -11,14 +11,14 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from portal.sandbox import ahasend_accounts
-from portal.sandbox.ahasend_fields import body_of, host_name
-from portal.sandbox.ahasend_scopes import require_for
-from portal.sandbox.ahasend_store import new_id
-from portal.sandbox.asked import Refused
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.ahasend import accounts
+from portal.sandbox.ahasend.fields import body_of, host_name
+from portal.sandbox.ahasend.scopes import require_for
+from portal.sandbox.ahasend.store import new_id
 from portal.sandbox.clock import iso
+from portal.sandbox.messages import Call, Reply, json_reply
 from portal.sandbox.store import Store
-from portal.sandbox.wire import Call, Reply, json_reply
 
 SUBDOMAINS = ("tracking_subdomain", "return_path_subdomain", "subscription_subdomain", "media_subdomain")
 FIELDS = {"domain", "dkim_private_key", "dkim_selector", "dkim_rotation_interval_days", *SUBDOMAINS}
@@ -36,7 +36,7 @@ def list_domains(call: Call) -> Reply:
         raise Refused(400, "dns_valid must be true or false")
     if wanted is not None:
         query += f" AND {MISSING} = {int(wanted == 'false')}"
-    return ahasend_accounts.list_reply(call, "domains", query, values, lambda _, row: shown(row))
+    return accounts.list_reply(call, "domains", query, values, lambda _, row: shown(row))
 
 
 def create(call: Call) -> Reply:
@@ -69,7 +69,7 @@ def check_dns(call: Call) -> Reply:
 
 def unpause(call: Call) -> Reply:
     """Operation 14, by the parent; only newer documents know it, and no schema does."""
-    account = ahasend_accounts.find(call)
+    account = accounts.find(call)
     row = _existing(call, account["id"], _name(call))
     call.db.execute("UPDATE aha_domain SET paused = 0 WHERE id = ?", (row["id"],))
     return json_reply(200, {**shown(row), "paused": False})

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from portal.sandbox.sendgrid.usage import Sending
 from portal.sandbox.store import Store
-from portal.sandbox.usage import Sending
 
 SENDING = set(Sending.__dataclass_fields__) - {"since"}
 

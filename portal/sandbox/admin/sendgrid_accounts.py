@@ -5,10 +5,10 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from portal.sandbox import accounts
-from portal.sandbox.asked import Asked, Refused, sending_of
+from portal.sandbox.admin.request import Asked, Refused, sending_of
 from portal.sandbox.clock import iso, moment_of
-from portal.sandbox.usage import cycle_use, cycles, use_by_day
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.usage import cycle_use, cycles, use_by_day
 
 CHANGED_AT_BIRTH = ("state", "state_at", "sending", "username", "reputation", "subusers")
 DEFAULT_OFFERINGS = ({"name": "postkeeper.ei.essentials-50k.v1", "type": "package"},)
@@ -44,11 +44,11 @@ def one_account(asked: Asked) -> object:
 def change_account(asked: Asked) -> object:
     account = _account(asked)
     _change(asked, account, asked.body)
-    return _shown(accounts.row_of(asked.db, account["id"]))
+    return _shown(sendgrid_accounts.row_of(asked.db, account["id"]))
 
 
 def remove_account(asked: Asked) -> object:
-    accounts.delete(asked.db, _account(asked)["id"], asked.now)
+    sendgrid_accounts.delete(asked.db, _account(asked)["id"], asked.now)
     return {"deleted": True}
 
 
@@ -60,7 +60,7 @@ def add_usage(asked: Asked) -> object:
         raise Refused(400, "requests must be a whole number, 0 or more")
     if at < account["created_at"]:
         raise Refused(400, "the account did not exist at that time")
-    accounts.add_usage(asked.db, account["id"], at, requests)
+    sendgrid_accounts.add_usage(asked.db, account["id"], at, requests)
     return {"added": requests, "at": iso(at)}
 
 
@@ -79,7 +79,7 @@ def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
     if "email" in given:
         profile["email"] = given["email"]
     at = moment_of(given["created_at"]) if given.get("created_at") else asked.now
-    account = accounts.open_account(
+    account = sendgrid_accounts.open_account(
         asked.store,
         organisation=organisation,
         region=given.get("region", "eu" if organisation == "reseller-eu" else "global"),
@@ -92,18 +92,18 @@ def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
     later = {name: value for name, value in given.items() if name in CHANGED_AT_BIRTH}
     # What is told of a new account holds from its beginning, unless a time is given for the state.
     _change(asked, account, {"at": iso(at), **later})
-    return _shown(accounts.row_of(asked.db, account["id"]))
+    return _shown(sendgrid_accounts.row_of(asked.db, account["id"]))
 
 
 def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> None:
     at = moment_of(given["at"]) if given.get("at") else asked.now
     if "sending" in given:
-        accounts.note(asked.db, account["id"], at, "sending", sending_of(given["sending"]))
+        sendgrid_accounts.note(asked.db, account["id"], at, "sending", sending_of(given["sending"]))
     if "offerings" in given:
-        accounts.set_offerings(asked.db, account, [{"quantity": 1, **item} for item in given["offerings"]], at)
+        sendgrid_accounts.set_offerings(asked.db, account, [{"quantity": 1, **item} for item in given["offerings"]], at)
     if "state" in given:
         state_at = moment_of(given["state_at"]) if given.get("state_at") else at
-        accounts.set_state(asked.db, account["id"], str(given["state"]), state_at)
+        sendgrid_accounts.set_state(asked.db, account["id"], str(given["state"]), state_at)
     if "listed_at" in given:  # the list knows it from then on only
         listed_at = moment_of(given["listed_at"])
         asked.db.execute("UPDATE account SET listed_at = ? WHERE id = ?", (listed_at, account["id"]))
@@ -120,7 +120,7 @@ def _check_column(name: str, value: object) -> None:
 
 def _account(asked: Asked) -> sqlite3.Row:
     try:
-        return accounts.row_of(asked.db, asked.ids["account"])
+        return sendgrid_accounts.row_of(asked.db, asked.ids["account"])
     except LookupError as error:
         raise Refused(404, str(error)) from error
 
@@ -135,7 +135,7 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _truth(asked: Asked, row: sqlite3.Row) -> dict[str, Any]:
-    history = accounts.history_of(asked.db, row)
+    history = sendgrid_accounts.history_of(asked.db, row)
     uses = [cycle_use(history, cycle, asked.now) for cycle in cycles(history, asked.now)]
     shown: dict[str, Any] = {name: row[name] for name in ("id", "organisation", "region", "email", "username", "state")}
     shown["test"] = bool(row["test"])

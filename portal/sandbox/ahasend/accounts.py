@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from portal.sandbox import ahasend_store as rows
-from portal.sandbox.ahasend_fields import (
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.ahasend import store as rows
+from portal.sandbox.ahasend.fields import (
     LONGEST_REASON,
     body_of,
     changes,
@@ -16,9 +17,8 @@ from portal.sandbox.ahasend_fields import (
     page_of,
     text,
 )
-from portal.sandbox.asked import Refused
 from portal.sandbox.clock import iso
-from portal.sandbox.wire import Call, Reply, json_reply
+from portal.sandbox.messages import Call, Reply, json_reply
 
 FIELDS: dict[str, Callable[[object], Any]] = {
     "name": lambda value: text(value, "name"),

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portal.sandbox import accounts
-from portal.sandbox.ahasend_scopes import EVERY_SCOPE
+from portal.sandbox.ahasend.scopes import EVERY_SCOPE
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 from portal.sandbox.store import Store
 
 LETTERS = string.ascii_letters + string.digits
@@ -76,11 +76,11 @@ def add_account(
         "INSERT INTO aha_account (id, parent, name, website, monthly_credit, created_at) VALUES (?, ?, ?, ?, ?, ?)",
         (id_, parent, name, website, monthly_credit, at),
     )
-    accounts.note(store.db, id_, at, "plan", {"allotment": NO_CEILING, "free": False})
-    accounts.note(store.db, id_, at, "state", "activated")
+    sendgrid_accounts.note(store.db, id_, at, "plan", {"allotment": NO_CEILING, "free": False})
+    sendgrid_accounts.note(store.db, id_, at, "state", "activated")
     sending = store.switches["aha_default_sending"]
     if parent is not None and sending:
-        accounts.note(store.db, id_, at, "sending", {"seed": uuid.UUID(id_).int & 0xFFFFFF, **sending})
+        sendgrid_accounts.note(store.db, id_, at, "sending", {"seed": uuid.UUID(id_).int & 0xFFFFFF, **sending})
     return account(store.db, id_)
 
 
@@ -127,13 +127,13 @@ def note_sending(db: sqlite3.Connection, rows: Iterable[sqlite3.Row], at: float)
     """Tell the usage engine who may send from now on."""
     for row in rows:
         if row["deleted_at"] is None:
-            accounts.note(db, row["id"], at, "state", "activated" if status_of(row) == "active" else "stopped")
+            sendgrid_accounts.note(db, row["id"], at, "state", "activated" if status_of(row) == "active" else "stopped")
 
 
 def delete(db: sqlite3.Connection, id_: str, at: float) -> None:
     """A soft delete: what was sent stays, keys stop working."""
     db.execute("UPDATE aha_account SET deleted_at = ? WHERE id = ?", (at, id_))
-    accounts.note(db, id_, at, "state", "deleted")
+    sendgrid_accounts.note(db, id_, at, "state", "deleted")
 
 
 def last_activity(db: sqlite3.Connection, row: sqlite3.Row, now: float) -> float | None:

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from portal.sandbox.ahasend_store import Page
-from portal.sandbox.asked import Refused
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.ahasend.store import Page
 from portal.sandbox.clock import moment_of
-from portal.sandbox.wire import Call
+from portal.sandbox.messages import Call
 
 LONGEST = 255
 LONGEST_REASON = 500

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portal.sandbox import accounts, ahasend_accounts
-from portal.sandbox.ahasend_domains import find, is_valid
-from portal.sandbox.ahasend_fields import FQDN, UUID, body_of, text, window
-from portal.sandbox.ahasend_scopes import domains_of, require_any, require_for
-from portal.sandbox.ahasend_store import new_id
-from portal.sandbox.asked import Refused
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.ahasend import accounts as ahasend_accounts
+from portal.sandbox.ahasend.domains import find, is_valid
+from portal.sandbox.ahasend.fields import FQDN, UUID, body_of, text, window
+from portal.sandbox.ahasend.scopes import domains_of, require_any, require_for
+from portal.sandbox.ahasend.store import new_id
 from portal.sandbox.clock import DAY, iso, moment_of
-from portal.sandbox.wire import Call, Reply, json_reply
+from portal.sandbox.messages import Call, Reply, json_reply
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 
 OUTCOMES = {
     "deliver": "Delivered",
@@ -70,7 +71,7 @@ def send(call: Call) -> Reply:
     schedule = _schedule(call, body.get("schedule"))
     message = Message(body, sender, _sending_domain(call, sender), schedule)
     if body.get("sandbox") is not True:
-        accounts.add_usage(call.db, call.organisation, call.now, len(recipients))
+        sendgrid_accounts.add_usage(call.db, call.organisation, call.now, len(recipients))
     sent = [_add(call, message, recipient) for recipient in recipients]
     return json_reply(202, {"object": "list", "data": sent})
 

@@ -10,13 +10,16 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from portal.sandbox import accounts, admin_accounts, admin_ahasend, admin_ahasend_own, faults
-from portal.sandbox.asked import Asked, Refused, sending_of
+from portal.sandbox import faults
+from portal.sandbox.admin import ahasend, ahasend_account
+from portal.sandbox.admin import sendgrid_accounts as admin_sendgrid_accounts
+from portal.sandbox.admin.request import Asked, Refused, sending_of
+from portal.sandbox.admin.switches import UnableToSwitch
 from portal.sandbox.clock import iso, moment_of
-from portal.sandbox.start import add_key, add_organisation
+from portal.sandbox.messages import Reply, Request, json_reply
+from portal.sandbox.seed import add_key, add_organisation
+from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 from portal.sandbox.store import Store
-from portal.sandbox.switches import UnableToSwitch
-from portal.sandbox.wire import Reply, Request, json_reply
 
 HEADER = "x-sandbox-admin"
 FAULT_FIELDS = {"name", "operation", "count", "probability", "after", "email", "params"}
@@ -149,7 +152,7 @@ def put_offering(asked: Asked) -> object:
     """Add an entry to a catalogue, or change it; `gone` takes it away without touching accounts."""
     given = asked.body
     organisation = given.get("organisation", "reseller-global")
-    known = accounts.catalogue(asked.db, organisation).get(given["name"])
+    known = sendgrid_accounts.catalogue(asked.db, organisation).get(given["name"])
     entry: dict[str, Any] = {
         "type": "addon",
         "display_name": given["name"],
@@ -195,13 +198,13 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("GET", "/_admin/keys", keys),
     ("POST", "/_admin/keys", new_key),
     ("POST", "/_admin/keys/revoke", revoke_key),
-    ("GET", "/_admin/accounts", admin_accounts.list_accounts),
-    ("POST", "/_admin/accounts", admin_accounts.new_accounts),
-    ("GET", "/_admin/accounts/(?P<account>[^/]+)", admin_accounts.one_account),
-    ("PATCH", "/_admin/accounts/(?P<account>[^/]+)", admin_accounts.change_account),
-    ("DELETE", "/_admin/accounts/(?P<account>[^/]+)", admin_accounts.remove_account),
-    ("POST", "/_admin/accounts/(?P<account>[^/]+)/usage", admin_accounts.add_usage),
-    ("GET", "/_admin/truth", admin_accounts.truth),
+    ("GET", "/_admin/accounts", admin_sendgrid_accounts.list_accounts),
+    ("POST", "/_admin/accounts", admin_sendgrid_accounts.new_accounts),
+    ("GET", "/_admin/accounts/(?P<account>[^/]+)", admin_sendgrid_accounts.one_account),
+    ("PATCH", "/_admin/accounts/(?P<account>[^/]+)", admin_sendgrid_accounts.change_account),
+    ("DELETE", "/_admin/accounts/(?P<account>[^/]+)", admin_sendgrid_accounts.remove_account),
+    ("POST", "/_admin/accounts/(?P<account>[^/]+)/usage", admin_sendgrid_accounts.add_usage),
+    ("GET", "/_admin/truth", admin_sendgrid_accounts.truth),
     ("GET", "/_admin/clock", clock),
     ("POST", "/_admin/clock", move_clock),
     ("GET", "/_admin/faults", list_faults),
@@ -214,6 +217,6 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("PUT", "/_admin/catalogue", put_offering),
     ("GET", "/_admin/requests", request_log),
     ("DELETE", "/_admin/requests", clear_log),
-    *admin_ahasend.ACTIONS,
-    *admin_ahasend_own.ACTIONS,
+    *ahasend.ACTIONS,
+    *ahasend_account.ACTIONS,
 )

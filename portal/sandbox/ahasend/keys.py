@@ -5,14 +5,14 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from portal.sandbox import ahasend_store as rows
-from portal.sandbox.ahasend_accounts import find as find_account
-from portal.sandbox.ahasend_accounts import list_reply
-from portal.sandbox.ahasend_fields import body_of, changes, identifier, networks, text
-from portal.sandbox.ahasend_scopes import child_scopes
-from portal.sandbox.asked import Refused
+from portal.sandbox.admin.request import Refused
+from portal.sandbox.ahasend import store as rows
+from portal.sandbox.ahasend.accounts import find as find_account
+from portal.sandbox.ahasend.accounts import list_reply
+from portal.sandbox.ahasend.fields import body_of, changes, identifier, networks, text
+from portal.sandbox.ahasend.scopes import child_scopes
 from portal.sandbox.clock import iso
-from portal.sandbox.wire import Call, Reply, json_reply
+from portal.sandbox.messages import Call, Reply, json_reply
 
 FIELDS = {"label", "scopes", "ip_allow_list"}
 
