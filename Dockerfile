@@ -24,5 +24,5 @@ USER 10001
 # Beat keeps its schedule here; nothing else is written.
 ENV WEB_BIND=0.0.0.0:8000 DATA_DIR=/tmp
 EXPOSE 8000
-HEALTHCHECK --interval=15s --timeout=4s --start-period=20s CMD ["python", "-m", "portal.probe", "healthz"]
+HEALTHCHECK --interval=15s --timeout=4s --start-period=20s CMD ["python", "-m", "portal.health_probe", "healthz"]
 CMD ["gunicorn", "-c", "python:portal.gunicorn", "portal.wsgi"]

@@ -20,11 +20,11 @@ from billing.settling import hold_run, in_a_transaction
 from customers import connecting, observations
 from customers.models import Account, Connection
 from customers.models.account import AccountState
-from customers.poke import poke
 from customers.watch import Work
 from portal import audit
 from portal.access.models import User
 from portal.providers import UsageSource
+from portal.queue import poke
 
 NIGHTLY_AT = time(0, 30)
 RUN_HOURS = timedelta(hours=22)

@@ -8,8 +8,8 @@ from celery import shared_task
 
 from billing import retention, runs, usage_sync
 from billing.readings import keep_final_readings as keep
-from customers.poke import poke
 from portal.clock import database_now
+from portal.queue import poke
 
 
 @shared_task(name="billing.advance_runs")

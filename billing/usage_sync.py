@@ -30,8 +30,8 @@ from customers.models import Connection
 from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
 from portal.clock import database_clock
+from portal.encryption import CannotOpen
 from portal.providers import Evidence, NotSent, Provider, ProviderError, RateLimited, Unsupported, UsageSource
-from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
 

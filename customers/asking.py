@@ -17,11 +17,11 @@ from django.utils.translation import gettext as _
 from customers import duplicates, engine, rights
 from customers.models import Account, Connection, Customer, Operation, Step
 from customers.models.account import AccountState
-from customers.poke import poke
 from customers.states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
+from portal.queue import poke
 
 PERFORM = "customers.perform"
 # Beyond so many operations of a connection that wait to begin, a new one sends no message.

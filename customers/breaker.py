@@ -20,8 +20,8 @@ from customers.clients import Connect, recorded, trial_client
 from customers.models import Breaker, Connection
 from portal import audit
 from portal.clock import database_now
+from portal.encryption import CannotOpen
 from portal.providers import Evidence, ProviderError
-from portal.vault import CannotOpen
 
 # Open when failures outnumber answers by this many, none of them longer after the one before than `LATELY`.
 OPENS_AT = 5

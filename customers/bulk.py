@@ -24,12 +24,12 @@ from customers.bulk_plan import KIND_OF, Planner
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.operations import UnableToAsk
 from customers.operations import cancel as cancel_operation
-from customers.poke import poke
 from customers.states import ROUTE_OF_KIND
 from customers.submissions import submit_once
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed, roles_of
+from portal.queue import poke
 
 S = ChangeSet.State
 I = ChangeSetItem.State  # noqa: E741  the items' states, beside S, the sets'

@@ -20,7 +20,7 @@ from customers.states import OPEN, OperationKind
 from portal.formats import number_text
 from portal.providers import AccountState as TheirState
 from portal.providers import Offering
-from portal.states import account_state_text
+from portal.state_labels import account_state_text
 
 K = ChangeSet.Kind
 CHUNK = 500

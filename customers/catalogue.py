@@ -22,9 +22,9 @@ from customers.models import Connection
 from customers.models import Offering as Entry
 from portal import audit
 from portal.access.models import User
+from portal.encryption import CannotOpen
 from portal.formats import number_text
 from portal.providers import CatalogEntry, Offering, ProviderError
-from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
 # An offering's name is never cut: another name is another offering.

@@ -16,9 +16,9 @@ from django.utils.translation import gettext as _
 
 from customers.clients import client_for, config_of
 from customers.models import Connection
-from portal import providers, vault
+from portal import encryption, providers
+from portal.encryption import CannotOpen
 from portal.providers import Provider, ProviderError, Unsupported
-from portal.vault import CannotOpen
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ def normal_address(base_url: str) -> str:
 
 def hashes_of(kind: str, base_url: str, api_key: str) -> list[str]:
     """The credential's keyed hash under every field key, the current key's first."""
-    return vault.keyed_hashes("credential", kind, normal_address(base_url), api_key)
+    return encryption.keyed_hashes("credential", kind, normal_address(base_url), api_key)
 
 
 def check_free(connection: Connection, api_key: str, *, seconds: float = LIST_SECONDS) -> Connection | None:

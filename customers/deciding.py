@@ -15,7 +15,6 @@ from customers.clients import client_for
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_rows
 from customers.operations import PERFORM, UnableToAsk
-from customers.poke import poke
 from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
@@ -23,6 +22,7 @@ from portal.access.permissions import allowed
 from portal.clock import database_now
 from portal.email_addresses import domain_key, mailbox_key, same_mailbox
 from portal.providers import AccountRef, Details, Forbidden, NotFound, Provider, ProviderError
+from portal.queue import poke
 
 S = OperationState
 

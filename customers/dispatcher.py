@@ -14,9 +14,9 @@ from django.db.models.functions import RowNumber
 from customers import breaker, bulk_run, engine, estate, observations, reconcile, schedules_due, secrets, shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
-from customers.poke import poke
 from customers.states import OperationKind, OperationState
 from portal import queues
+from portal.queue import poke
 
 POKES_AT_ONCE = 200
 READS_AT_ONCE = 10

@@ -15,12 +15,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers.crash import crash_point
 from customers.models import Account, Attempt, Connection, Hold, Operation, Scan, Sighting, Step
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.states import FINAL, OperationKind, OperationState, check_step
 from portal import audit
+from portal.failpoints import crash_point
 from portal.providers import Evidence
 
 LEASE = timedelta(seconds=90)

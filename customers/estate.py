@@ -28,14 +28,14 @@ from customers.adopting import NotNow, adopt
 from customers.clients import client_for
 from customers.models import Connection, Customer, Sighting, Takeover, TakeoverItem
 from customers.operations import UnableToAsk
-from customers.poke import poke
 from portal import audit
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
+from portal.encryption import CannotOpen
 from portal.providers import Provider
-from portal.vault import CannotOpen
+from portal.queue import poke
 
 CHUNK = "customers.takeover_chunk"
 LEASE = timedelta(seconds=90)

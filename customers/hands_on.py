@@ -19,8 +19,8 @@ from customers.models.account import AccountState
 from portal import audit
 from portal.access.models import User
 from portal.edits import refuse_stale
+from portal.encryption import CannotOpen
 from portal.providers import Forbidden, NotFound, ProviderError, SignIn
-from portal.vault import CannotOpen
 
 SIGN_INS_PER_HOUR = 10
 SIGNED_IN_AS = "account.signed_in_as"

@@ -22,13 +22,13 @@ from django.utils.translation import gettext_lazy
 from customers import breaker, connecting, duplicates, engine, observations
 from customers.actions import action_of
 from customers.clients import client_for, recorded
-from customers.crash import crash_point
 from customers.models import Account, Attempt, Connection, Operation
-from customers.poke import poke
 from customers.states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.verdicts import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.access.permissions import allowed
 from portal.clock import database_now
+from portal.encryption import CannotOpen
+from portal.failpoints import crash_point
 from portal.providers import (
     Evidence,
     Forbidden,
@@ -43,7 +43,7 @@ from portal.providers import (
     Unauthorized,
     Unreadable,
 )
-from portal.vault import CannotOpen
+from portal.queue import poke
 
 log = structlog.get_logger(__name__)
 S = OperationState

@@ -19,20 +19,20 @@ from django.utils.translation import gettext as _
 
 from customers import connecting, matching
 from customers.clients import background_client, recorded
-from customers.crash import crash_point
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.sighting import Scan, Sighting
 from customers.observations import heard_from
-from customers.poke import poke
 from customers.states import OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
+from portal.encryption import CannotOpen
+from portal.failpoints import crash_point
 from portal.notices import raising as notices
 from portal.providers import Evidence, NotFound, Provider, ProviderError, RemoteAccount
-from portal.vault import CannotOpen
+from portal.queue import poke
 
 log = structlog.get_logger(__name__)
 

@@ -20,9 +20,9 @@ from customers import credentials, duplicates, engine
 from customers.asking import PERFORM
 from customers.models import Account, Attempt, Connection, Offering, Operation, Step
 from customers.models.account import as_offerings, as_rows
-from customers.poke import poke
 from customers.states import FINAL, OVERWRITTEN, REPAIRED, OperationState
 from portal import audit
+from portal.queue import poke
 
 S = OperationState
 

@@ -18,8 +18,8 @@ from customers.clients import client_for
 from customers.models import Account
 from portal import audit
 from portal.access.models import User
+from portal.encryption import CannotOpen
 from portal.providers import Forbidden, KeyRefused, MessageReading, NotFound, ProviderError, Sending, Unauthorized
-from portal.vault import CannotOpen
 
 
 class UnableToLook(Exception):

@@ -27,12 +27,12 @@ from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Tak
 from customers.models.breaker import at_work
 from customers.models.sighting import Scan
 from customers.models.watch import SILENT
-from customers.poke import poke
 from customers.states import OperationState
 from portal import queues
 from portal.clock import local_skew
 from portal.formats import span_text
 from portal.notices import raising as notices
+from portal.queue import poke
 from portal.queues import Queue
 
 SCHEDULER = "scheduler"

@@ -11,7 +11,7 @@ from celery.signals import beat_init, setup_logging
 from django.conf import settings
 from django.utils.log import configure_logging
 
-from portal import folder_broker, redis_broker  # noqa: F401  (kombu learns of them)
+from portal.brokers import folder as folder_broker  # noqa: F401  (kombu learns of them)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 

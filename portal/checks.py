@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  Django's own name
 from django.core.exceptions import ImproperlyConfigured
 
-from portal import vault
+from portal import encryption
 
 Apps = Sequence[AppConfig] | None
 AUDIT_KEY_LENGTH = 32
@@ -21,7 +21,7 @@ def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
     """portal.E001 FIELD_KEYS, portal.E002 AUDIT_KEY, portal.E003 one key used twice."""
     found: list[CheckMessage] = []
     try:
-        vault.check_keys()
+        encryption.check_keys()
     except ImproperlyConfigured as error:
         found.append(Error(str(error), id="portal.E001"))
     if len(settings.AUDIT_KEY) < AUDIT_KEY_LENGTH:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from portal.access.permissions import NotYourRole
 from portal.htmx import is_fragment
-from portal.states import ACCOUNT_STATES, OPERATION_STATES, account_state_choices
+from portal.state_labels import ACCOUNT_STATES, OPERATION_STATES, account_state_choices
 
 UNAVAILABLE = (OperationalError, InterfaceError)
 RETRY_SECONDS = 10

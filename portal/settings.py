@@ -59,7 +59,7 @@ def _required(name: str) -> str:
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var")))
 SECRET_KEY = _required("SECRET_KEY")
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
-# "id:base64 of 32 bytes", comma separated; the first one encrypts, all decrypt (portal/vault.py).
+# "id:base64 of 32 bytes", comma separated; the first one encrypts, all decrypt (portal/encryption.py).
 FIELD_KEYS = _required("FIELD_KEYS")
 AUDIT_KEY = _required("AUDIT_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]"])

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.periods import month_after
 from customers.models import Connection
 from customers.models.account import AccountState
-from portal.asked import searchable
+from portal.query_params import searchable
 
 ONLY: dict[str, str | Promise] = {
     "over": _("Over package"),

@@ -22,7 +22,7 @@ from billing.views.cost import sees_cost
 from customers.models import Account
 from customers.views.accounts import account_head
 from customers.views.common import account_or_404, go_to, person
-from portal.asked import day_or_none
+from portal.query_params import day_or_none
 
 
 @require_GET

@@ -20,10 +20,10 @@ from billing.queries.report import usage_report as report_of
 from billing.views.cost import sees_cost
 from customers.catalogue import label_of
 from customers.views.common import is_fragment
-from portal.asked import kept
 from portal.exports import csv_response
 from portal.providers import CAPABILITIES, UsageSource
-from portal.states import account_state_choices, account_state_text
+from portal.query_params import kept
+from portal.state_labels import account_state_choices, account_state_text
 
 MONTHS_OFFERED = 14
 

@@ -16,9 +16,9 @@ from django.utils.translation import gettext_lazy
 from customers import catalogue
 from customers.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, Choice
 from customers.models import Connection
-from portal.asked import is_storable
 from portal.providers import Offering
 from portal.providers.parsing import read_json, whole
+from portal.query_params import is_storable
 
 MOST = 1000
 

@@ -12,9 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.forms.fields import CountField, HostField, host_of
-from portal.asked import is_storable
 from portal.providers import AccountSettings
 from portal.providers.parsing import read_json, whole
+from portal.query_params import is_storable
 
 CAP_MAX = 1_000_000_000
 NO_CAP, CAP = "none", "cap"

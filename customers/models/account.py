@@ -16,7 +16,7 @@ from customers.models.connection import Connection
 from customers.models.customer import Customer
 from customers.states import OPEN
 from portal import providers
-from portal.states import NOT_CREATED
+from portal.state_labels import NOT_CREATED
 
 
 class AccountState(models.TextChoices):

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
-from portal import providers, vault
+from portal import encryption, providers
 
 CATALOGUE_AGE = timedelta(hours=24)
 
@@ -99,12 +99,12 @@ class Connection(models.Model):
         return f"customers.connection:{self.public_id}:{self.SEALED_FIELDS[column]}"
 
     def seal(self, column: str, secret: str) -> None:
-        setattr(self, column, vault.seal(secret, context=self.context_of(column)))
+        setattr(self, column, encryption.seal(secret, context=self.context_of(column)))
         if column == "api_key_sealed":
             self.api_key_last4 = last4(secret)
 
     def open(self, column: str) -> str:
-        return vault.open_sealed(getattr(self, column), context=self.context_of(column))
+        return encryption.open_sealed(getattr(self, column), context=self.context_of(column))
 
     @property
     def capabilities(self) -> providers.Capabilities:

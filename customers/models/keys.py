@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from customers.models.account import Account
 from customers.models.operation import Operation
-from portal import vault
+from portal import encryption
 
 WAITS = timedelta(minutes=15)
 
@@ -77,11 +77,11 @@ class KeySecret(models.Model):
         return f"customers.keysecret:{self.public_id}:{self.SEALED_FIELDS[column]}"
 
     def seal(self, secret: str) -> None:
-        self.sealed = vault.seal(secret, context=self.context_of("sealed"))
+        self.sealed = encryption.seal(secret, context=self.context_of("sealed"))
         self.last4 = secret[-4:]
 
     def open(self) -> str:
-        return vault.open_sealed(self.sealed, context=self.context_of("sealed"))
+        return encryption.open_sealed(self.sealed, context=self.context_of("sealed"))
 
 
 class SendingDomain(models.Model):

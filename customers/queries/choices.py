@@ -11,7 +11,7 @@ from customers.models import Offering
 from customers.queries.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, Filters
 from portal.access.models import User
 from portal.access.permissions import roles_of
-from portal.states import account_state_choices
+from portal.state_labels import account_state_choices
 
 Pairs = list[tuple[str, str]]
 

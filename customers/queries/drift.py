@@ -17,10 +17,10 @@ from customers.drift import Drift, Field, drifting, drifts_of, looked_away
 from customers.matching import possible_creates
 from customers.models import Account, Customer, Operation, Scan, Sighting
 from customers.queries.filters import connection_choices
-from portal.asked import searchable, uuid_or_none
 from portal.email_addresses import spellings
 from portal.formats import number_text
-from portal.states import account_state_text
+from portal.query_params import searchable, uuid_or_none
+from portal.state_labels import account_state_text
 
 PER_PAGE = 50
 AT_ONCE = 500

@@ -13,7 +13,7 @@ from customers.models.operation import never_made
 from customers.queries.filters import Filters
 from customers.queries.listing import Lines
 from customers.queries.words import cap_of
-from portal.states import NOT_CREATED, account_state_text
+from portal.state_labels import NOT_CREATED, account_state_text
 
 HEADER = (
     "customer", "e-mail", "external reference", "owner", "account id", "connection", "state", "package", "monthly cap",

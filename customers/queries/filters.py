@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from customers.models import Connection
 from customers.models.account import AccountState
 from portal.access.models import User
-from portal.asked import line, searchable, uuid_or_none
 from portal.providers import Capabilities
-from portal.states import NOT_CREATED
+from portal.query_params import line, searchable, uuid_or_none
+from portal.state_labels import NOT_CREATED
 
 VIEWS: dict[str, str | Promise] = {
     "all": _("All"),

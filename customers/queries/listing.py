@@ -30,7 +30,7 @@ from customers.queries.words import cap_of, cap_text
 from customers.states import OPEN, WAITS_FOR_A_PERSON, OperationKind
 from portal.access.models import User
 from portal.formats import number_text
-from portal.states import NOT_CREATED, operation_look
+from portal.state_labels import NOT_CREATED, operation_look
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]

@@ -14,7 +14,7 @@ from customers.models.account import AccountState
 from customers.models.operation import never_made
 from customers.queries.filters import CAPPED, NOBODY, UNCAPPED, Filters
 from customers.queries.operations import NEEDS_A_PERSON
-from portal import states
+from portal import state_labels
 
 STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
 # Not at the provider (any more), so there is nothing to read.
@@ -96,7 +96,7 @@ class Matching:
         match self.filters.state:
             case "":
                 return Q()
-            case states.NOT_CREATED:
+            case state_labels.NOT_CREATED:
                 return never_made()
             case AccountState.PENDING:
                 return Q(state=AccountState.PENDING) & ~never_made()

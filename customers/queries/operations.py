@@ -14,9 +14,9 @@ from django.db.models import Count, Max, Q, QuerySet
 from customers.models import Connection, Operation, Scan
 from customers.states import OPEN, OperationKind, OperationState
 from portal.access.models import User
-from portal.asked import moment_or_none, searchable, uuid_or_none
 from portal.providers import CAPABILITIES
-from portal.states import operation_state_choices
+from portal.query_params import moment_or_none, searchable, uuid_or_none
+from portal.state_labels import operation_state_choices
 
 S, K = OperationState, OperationKind
 SIZES = (25, 50, 100, 200)

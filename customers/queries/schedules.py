@@ -19,7 +19,7 @@ from customers import catalogue
 from customers.models import Account, Hold, Schedule
 from customers.queries.filters import connection_choices
 from portal.access.models import User
-from portal.asked import searchable, uuid_or_none
+from portal.query_params import searchable, uuid_or_none
 
 PER_PAGE = 50
 HOLD = "hold"

@@ -13,10 +13,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.models import Account, Customer
-from portal.asked import uuid_or_none
 from portal.audit.differences import differences
 from portal.audit.models import AuditEvent
 from portal.audit.verbs import icon_of, sentence_of
+from portal.query_params import uuid_or_none
 
 NOTE_ADDED = "note.added"
 _OPERATION = "customers.operation"

@@ -30,7 +30,7 @@ from customers.states import OperationKind, OperationState
 from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User
-from portal.asked import uuid_or_none
+from portal.query_params import uuid_or_none
 
 CAME_TO_NOTHING = (OperationState.FAILED, OperationState.CANCELLED)
 

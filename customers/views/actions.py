@@ -39,9 +39,9 @@ from portal.access.reauth import reauthenticated
 from portal.audit.queries import last_change
 from portal.clock import database_now
 from portal.edits import EditConflict, status_of
+from portal.encryption import CannotOpen
 from portal.middleware import CONTENT_SECURITY_POLICY
 from portal.providers import AccountState, ProviderError
-from portal.vault import CannotOpen
 
 Text = str | Promise
 

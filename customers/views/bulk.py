@@ -23,8 +23,8 @@ from customers.queries.filters import read_filters
 from customers.queries.listing import Lines
 from customers.views.common import add_refusal, go_to, is_fragment, person, say_repeated, token_of
 from portal.access import reauth
-from portal.asked import uuid_or_none
 from portal.exports import csv_response
+from portal.query_params import uuid_or_none
 
 
 @require_GET

@@ -21,12 +21,12 @@ from customers.models import Connection
 from customers.queries.connections import check_rows, connection_rows, scope_rows
 from customers.views.common import go_to, person
 from portal.access.reauth import reauthenticated
-from portal.asked import own_path_or_none
 from portal.audit.models import AuditEvent
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of
+from portal.encryption import CannotOpen
 from portal.providers import CAPABILITIES, ProviderError
-from portal.vault import CannotOpen
+from portal.query_params import own_path_or_none
 
 
 def connection_list(request: HttpRequest) -> HttpResponse:

@@ -31,10 +31,10 @@ from customers.queries.tabs import tabs_of
 from customers.queries.timeline import timeline_of_customer
 from customers.views.common import go_to, is_fragment, person
 from portal.access.permissions import allowed
-from portal.asked import kept, uuid_or_none
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of
 from portal.exports import csv_response
+from portal.query_params import kept, uuid_or_none
 
 
 @require_GET

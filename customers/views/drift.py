@@ -22,8 +22,8 @@ from customers.queries import drift as queries
 from customers.submissions import earlier_submission
 from customers.views.common import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
 from portal.clock import database_now
+from portal.encryption import CannotOpen
 from portal.exports import csv_response
-from portal.vault import CannotOpen
 
 
 @require_GET

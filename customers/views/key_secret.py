@@ -16,7 +16,7 @@ from customers import secrets
 from customers.queries import keys as queries
 from customers.views.common import account_or_404, go_to, is_fragment, person
 from portal.access.reauth import reauthenticated
-from portal.vault import CannotOpen
+from portal.encryption import CannotOpen
 
 
 @dataclass(frozen=True)

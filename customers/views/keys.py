@@ -27,8 +27,8 @@ from customers.views.accounts import account_head, running_card
 from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
 from portal.access.reauth import reauthenticated
 from portal.clock import database_now
+from portal.encryption import CannotOpen
 from portal.providers import NewKey, ProviderError
-from portal.vault import CannotOpen
 
 K = OperationKind
 # A page that is opened again within this time shows what was just read.

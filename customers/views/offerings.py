@@ -32,10 +32,10 @@ from customers.views.common import (
     renew_token,
     say_repeated,
 )
-from portal.asked import moment_or_none, uuid_or_none
 from portal.clock import database_now
+from portal.encryption import CannotOpen
 from portal.providers import Offering, ProviderError
-from portal.vault import CannotOpen
+from portal.query_params import moment_or_none, uuid_or_none
 
 # After a slow reading the catalogue is not asked as well: a page waits ten seconds for a provider, not twenty.
 QUICK_SECONDS = 2.0

@@ -26,7 +26,7 @@ from customers.queries.customers import lookalikes
 from customers.rights import missing_scope, missing_text
 from customers.states import OperationKind
 from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
-from portal.asked import line, uuid_or_none
+from portal.query_params import line, uuid_or_none
 
 
 @dataclass

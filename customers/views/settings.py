@@ -33,10 +33,10 @@ from customers.views.common import (
     renew_token,
     say_repeated,
 )
-from portal.asked import moment_or_none, uuid_or_none
 from portal.clock import database_now
+from portal.encryption import CannotOpen
 from portal.providers import AccountSettings, ProviderError
-from portal.vault import CannotOpen
+from portal.query_params import moment_or_none, uuid_or_none
 
 LABELS = {
     "name": gettext_lazy("Name"),

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from portal import audit
 from portal.access.addresses import throttle_key
 from portal.access.models import User
-from portal.asked import own_path_or_none
+from portal.query_params import own_path_or_none
 
 
 class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]

@@ -8,9 +8,9 @@ from django.utils.translation import gettext_lazy as _
 
 from portal.access.models import User
 from portal.access.roles import Role
-from portal.asked import searchable
 from portal.audit.models import AuditEvent
 from portal.audit.queries import Entry, entry_of
+from portal.query_params import searchable
 
 STATUSES = (("active", _("Active")), ("waiting", _("Has not joined yet")), ("disabled", _("Disabled")))
 _NO_PASSWORD = Q(password__startswith=UNUSABLE_PASSWORD_PREFIX)

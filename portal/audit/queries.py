@@ -15,10 +15,10 @@ from django.utils.translation import gettext as _
 
 from portal.access.models import User
 from portal.access.roles import Role
-from portal.asked import day_or_none, line, searchable, uuid_or_none
 from portal.audit.differences import Difference, differences
 from portal.audit.models import AuditEvent
 from portal.audit.verbs import icon_of, title_of, words_of
+from portal.query_params import day_or_none, line, searchable, uuid_or_none
 
 _COUNTED = 10_000
 

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from portal import formats, states
+from portal import formats, state_labels
 from portal.ui.bar import use_bar_of
 
 register = template.Library()
@@ -51,7 +51,7 @@ def account_state(account: Any, header: bool = False, provider: str = "") -> Saf
 
 @lru_cache(maxsize=1024)
 def _account_state(state: str, provider: str, raw: str, header: bool, language: str) -> SafeString:
-    look = states.account_look(state)
+    look = state_labels.account_look(state)
     said = look.said_by(provider or _("the provider"))
     filled = look.filled or header
     title = _("%(provider)s says: %(word)s") % {"provider": provider or _("The provider"), "word": raw} if raw else ""
@@ -72,7 +72,7 @@ def operation_state(operation: Any) -> SafeString:
 
 @lru_cache(maxsize=64)
 def _operation_state(state: str, language: str) -> SafeString:
-    look = states.operation_look(state)
+    look = state_labels.operation_look(state)
     return format_html(
         '<span class="pk-state pk-o-{}{}">{}<span>{}</span></span>',
         look.css, " pk-fill" if look.filled else "", _icon(look.icon, 14), look.word,

@@ -24,9 +24,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from customers import catalogue, connecting, operations
-from customers import poke as poking
 from customers.models import Account, Attempt, Connection, Heartbeat, Operation
 from customers.states import OperationState
+from portal import queue as poking
 from portal import queues
 from portal.providers import Offering, Profile
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory

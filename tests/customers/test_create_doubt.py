@@ -13,11 +13,11 @@ from customers import connecting, deciding, operations, provisioning, reconcile
 from customers.forms.actions import choices_of
 from customers.models import Connection, Operation, Sighting
 from customers.operations import UnableToAsk
+from portal.encryption import CannotOpen
 from portal.notices.models import Notice
 from portal.providers import Profile, Provider, http
 from portal.providers.ahasend import client as ahasend_client
 from portal.providers.sendgrid import client as sendgrid_client
-from portal.vault import CannotOpen
 from tests.customers.conftest import ADDON, PACKAGE, Desk
 from tests.customers.sub_accounts import sub_desk
 from tests.customers.test_proof import console, creates, later, unknown

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from customers import connecting
 from customers.connecting import UnableToConnect
 from customers.models import Connection
-from portal import vault
+from portal import encryption
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
@@ -198,6 +198,6 @@ def test_the_command_says_why(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_hash_does_not_come_from_the_encryption_key_itself() -> None:
     """Same parts, same hash; parts cannot be shifted into one another; another field key gives another hash."""
-    one = vault.keyed_hashes("a", "bc")
-    assert one == vault.keyed_hashes("a", "bc") != vault.keyed_hashes("ab", "c")
+    one = encryption.keyed_hashes("a", "bc")
+    assert one == encryption.keyed_hashes("a", "bc") != encryption.keyed_hashes("ab", "c")
     assert one[0].startswith("t1:")

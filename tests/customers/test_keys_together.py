@@ -15,7 +15,7 @@ from pytest_django import Settings
 from customers.asking_keys import ask_key_create, ask_key_delete
 from customers.models import Account, AccountKey, Connection, Operation
 from customers.operations import UnableToAsk
-from portal import vault
+from portal import encryption
 from portal.access.models import User
 from portal.providers import NewKey
 from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory
@@ -79,4 +79,4 @@ def test_processes_that_seal_anew_at_once_move_every_secret_once(settings: Setti
         for row in Connection.objects.filter(pk__in=[each.pk for each in made]):
             assert row.open("api_key_sealed") == "SG.test.key-of-a-test"
         Connection.objects.all().delete()
-    assert vault.current_key_id() == "t2"
+    assert encryption.current_key_id() == "t2"

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from customers.models import Connection
-from portal import vault
+from portal import encryption
 from tests.support.factories import ConnectionFactory
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +47,7 @@ def test_what_does_not_open_is_left_as_it_is_and_the_command_fails(settings: Set
         _rotate()
 
     after = dict(Connection.objects.values_list("pk", "api_key_sealed"))
-    assert vault.key_id(after[first]) == "t2", "one bad row does not keep the others from moving"
+    assert encryption.key_id(after[first]) == "t2", "one bad row does not keep the others from moving"
     assert after[second] == sealed[first]
 
 

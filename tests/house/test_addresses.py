@@ -15,7 +15,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from portal.access.models import User
-from portal.asked import is_storable, moment_or_none, own_path_or_none
+from portal.query_params import is_storable, moment_or_none, own_path_or_none
 from tests.customers.conftest import Desk, desk  # noqa: F401 - a fixture
 from tests.house.hostile import World
 from tests.support.people import sign_in

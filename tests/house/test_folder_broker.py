@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kombu import Connection  # type: ignore[attr-defined]
 
-from portal.folder_broker import SCHEME
+from portal.brokers.folder import SCHEME
 from portal.queues import LONGEST
 
 pytestmark = pytest.mark.processes

@@ -8,7 +8,7 @@ import pytest
 from kombu import Connection, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from portal import redis_broker
+from portal.brokers import redis as redis_broker
 from portal.queues import LONGEST
 from tests.support.redis import Redis
 

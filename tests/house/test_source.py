@@ -98,14 +98,14 @@ def test_one_module_speaks_http() -> None:
     speakers = {name for name, tree in _modules(*OUR_FOLDERS) for _, module in _imports(tree) if module in clients}
     # The demo and the container's health check ask our own web process whether it is up; the demo's story moves the
     # sandbox's clock.
-    assert speakers <= {"portal/providers/http.py", "portal/demo.py", "portal/probe.py", "billing/demo/stage.py"}
+    assert speakers <= {"portal/providers/http.py", "portal/demo.py", "portal/health_probe.py", "billing/demo/stage.py"}
 
 
 def test_shared_code_names_no_provider() -> None:
     """What differs between providers is data (`Capabilities`) or stands in a file of the provider's own."""
     names = re.compile("sendgrid|ahasend", re.IGNORECASE)
     own = re.compile(
-        r"sendgrid|ahasend|demo|migrations/|portal/(settings|help|states)\.py|portal/(providers|sandbox|ui)/"
+        r"sendgrid|ahasend|demo|migrations/|portal/(settings|help|state_labels)\.py|portal/(providers|sandbox|ui)/"
     )
     allowed = {"customers/forms/kinds.py"}  # the registry of the providers' own forms
     found = [

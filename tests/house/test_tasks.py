@@ -11,8 +11,8 @@ import pytest
 from celery import Task
 from django.conf import settings
 
-from customers import poke
 from portal import demo, queues
+from portal import queue as portal_queue
 from portal.celery import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,8 +88,8 @@ def test_every_message_of_the_scheduler_expires() -> None:
 def test_what_is_poked_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dispatcher pokes what is due every five seconds, also while nobody consumes the queue."""
     sent: list[dict[str, object]] = []
-    monkeypatch.setattr(poke, "current_app", SimpleNamespace(send_task=lambda _task, **more: sent.append(more)))
-    poke._send("customers.perform", (1,), None)
+    monkeypatch.setattr(portal_queue, "current_app", SimpleNamespace(send_task=lambda _task, **more: sent.append(more)))
+    portal_queue._send("customers.perform", (1,), None)
     assert [each["expires"] for each in sent] == [queues.EXPIRES]
 
 

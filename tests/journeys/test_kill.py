@@ -40,7 +40,7 @@ from django.utils import timezone
 from customers import dispatcher
 dispatcher.dispatch(now=timezone.now() + timedelta(minutes=5))
 """
-PERFORM = "from customers import poke, provisioning; provisioning.perform(1); poke.poke('customers.perform', 1)"
+PERFORM = "from portal import queue; from customers import provisioning; provisioning.perform(1); queue.poke('customers.perform', 1)"
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_killed_behind_the_answer_of_a_create(portal: Installation) -> None:
 )
 def test_killed_behind_the_answer_of_a_key(portal: Installation, minutes: int, attempts: list[str]) -> None:
     portal.python("from customers import provisioning; provisioning.perform(1)")
-    _killed(portal, "from customers import poke; poke.poke('customers.perform', 2)")
+    _killed(portal, "from portal import queue; queue.poke('customers.perform', 2)")
     portal.python(ROUNDS.format(minutes=minutes))
     seen = _look(portal)
     assert seen["operations"][1]["attempts"] == attempts

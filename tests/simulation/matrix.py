@@ -27,9 +27,9 @@ from django.db import connection as database
 from django.db.models import Max
 
 from customers import deciding
-from customers.crash import POINTS
 from customers.models import Operation, Step
 from customers.operations import UnableToAsk
+from portal.failpoints import POINTS
 from portal.sandbox import faults
 from portal.sandbox.store import Store
 from tests.simulation import asking

@@ -16,10 +16,10 @@ from django.db import OperationalError
 from django.db import connection as database
 
 from customers import deciding, operations
-from customers.crash import POINTS
 from customers.models import Operation, Step
 from customers.operations import UnableToAsk
 from customers.states import WAITS_FOR_A_PERSON
+from portal.failpoints import POINTS
 from portal.sandbox import faults
 from tests.simulation import asking
 from tests.simulation.truth import Truth

@@ -29,10 +29,11 @@ from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.utils import timezone
 
-from customers import breaker, clients, connecting, dispatcher, engine, poke, provisioning, reconcile
+from customers import breaker, clients, connecting, dispatcher, engine, provisioning, reconcile
 from customers.models import Connection, Operation
 from customers.states import FINAL
 from portal import providers
+from portal import queue as portal_queue
 from portal.access.models import User
 from portal.providers import http
 from portal.providers import sockets as wire_of_ours
@@ -296,7 +297,10 @@ def at_home(
     points = [(module, "crash_point", _at) for module in MODULES]
     wire = (http, "_new_adapter", lambda: Adapter(_world[0].wire))
     alarm = (wire_of_ours, "threading", SimpleNamespace(Lock=threading.Lock, Timer=NoAlarm))
-    with time_machine.travel(BEGIN, tick=False) as clock, replaced(wire, alarm, (poke, "_send", _sent), *points):
+    with (
+        time_machine.travel(BEGIN, tick=False) as clock,
+        replaced(wire, alarm, (portal_queue, "_send", _sent), *points),
+    ):
         connections["default"] = database
         try:
             if migrated is None:

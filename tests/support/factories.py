@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from customers.models import Account, Connection, Customer, Offering, Operation
 from customers.states import BUSY, FINAL, OperationState
-from portal import vault
+from portal import encryption
 from portal.access.models import User
 
 PASSWORD = "a long test password"
@@ -38,7 +38,7 @@ class ConnectionFactory(factory.django.DjangoModelFactory):
     kind = "sendgrid"
     base_url = "https://api.sendgrid.com"
     api_key_sealed = factory.LazyAttribute(
-        lambda row: vault.seal("SG.test.key-of-a-test", context=f"customers.connection:{row.public_id}:api_key")
+        lambda row: encryption.seal("SG.test.key-of-a-test", context=f"customers.connection:{row.public_id}:api_key")
     )
     api_key_last4 = "test"
     probe_available = True

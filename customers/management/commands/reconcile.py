@@ -13,7 +13,7 @@ from customers.drift import drifting
 from customers.management.chosen import connections
 from customers.models import Account, Connection, Scan
 from portal.clock import database_now
-from portal.vault import CannotOpen
+from portal.encryption import CannotOpen
 
 
 class Command(BaseCommand):

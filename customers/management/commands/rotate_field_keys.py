@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from customers import credentials
 from customers.models import Connection, KeySecret
-from portal import vault
+from portal import encryption
 
 PASSES = 5
 
@@ -29,14 +29,14 @@ class Command(BaseCommand):
             for row, column in _under_another_key():
                 try:
                     done = _move(row, column)
-                except vault.CannotOpen as error:
+                except encryption.CannotOpen as error:
                     stuck.add(f"{row}, {row.SEALED_FIELDS[column]}: {error}")
                     continue
                 moved += done
                 lost = lost or not done  # somebody changed it: look again
         for each in sorted(stuck):
             self.stderr.write(each)
-        self.stdout.write(f'{moved} sealed again under the key "{vault.current_key_id()}".')
+        self.stdout.write(f'{moved} sealed again under the key "{encryption.current_key_id()}".')
         if stuck:
             raise CommandError(f"{len(stuck)} did not open and were left as they are. Keep the old keys.")
         if lost:
@@ -49,7 +49,7 @@ def _under_another_key() -> Iterator[tuple[Connection | KeySecret, str]]:
     rows += KeySecret.objects.exclude(sealed="").order_by("pk")
     for row in rows:
         for column in row.SEALED_FIELDS:
-            if (sealed := getattr(row, column)) and vault.key_id(sealed) != vault.current_key_id():
+            if (sealed := getattr(row, column)) and encryption.key_id(sealed) != encryption.current_key_id():
                 yield row, column
 
 
@@ -57,8 +57,8 @@ def _move(row: Connection | KeySecret, column: str) -> bool:
     """Seal one column again; False when somebody has just changed it, perhaps in a process with the old keys."""
     sealed = getattr(row, column)
     context = row.context_of(column)
-    secret = vault.open_sealed(sealed, context=context)
-    fresh = vault.seal(secret, context=context)
+    secret = encryption.open_sealed(sealed, context=context)
+    fresh = encryption.seal(secret, context=context)
     columns = {column: fresh}
     if isinstance(row, Connection) and column == "api_key_sealed" and row.credential_hash:
         columns["credential_hash"] = credentials.hashes_of(row.kind, row.base_url, secret)[0]

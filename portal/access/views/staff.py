@@ -22,10 +22,10 @@ from portal.access.models import User
 from portal.access.reauth import reauthenticated
 from portal.access.roles import Role
 from portal.access.views.common import person_at
-from portal.asked import kept
 from portal.audit.queries import last_change
 from portal.edits import EditConflict
 from portal.htmx import go_to, is_fragment
+from portal.query_params import kept
 
 
 def staff_list(request: HttpRequest) -> HttpResponse:
