@@ -21,7 +21,7 @@ $(STAMP): requirements.txt $(RUNS)
 	@sh tools/make_venv $(VENV) requirements.txt $@
 
 run: $(RUNS) ## the demo: web, worker, scheduler and provider simulator; prints the address and the logins
-	@exec $(PY) -m portal.demo
+	@exec $(PY) -m portal.demo.run
 
 test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too; always both
 	@exec $(PY) -m tests.run

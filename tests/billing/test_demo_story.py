@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
-from billing.demo.cast import companies
-from billing.demo.story import Story
+from portal.demo.companies import companies
+from portal.demo.script import Story
 
 # Two years and a day, one of them a leap year; the hour moves through the day too.
 ENDS = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=days, hours=days % 24) for days in range(732)]

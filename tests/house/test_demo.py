@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from portal import demo
+from portal.demo import run as demo_run
 from portal.sandbox import cli as sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ class Demo:
         self.data = data
         self._log = data.with_suffix(".out").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "portal.demo"],
+            [sys.executable, "-m", "portal.demo.run"],
             # Processes are tested here; what the demo holds is tested in tests/journeys.
             cwd=ROOT, env={"DATA_DIR": str(data), "PATH": "/usr/bin:/bin", "DEMO_SEED": "0"},
             stdout=self._log, stderr=self._log,
@@ -114,7 +114,7 @@ def test_from_an_empty_folder_to_the_sign_in_page_and_to_nothing(running: Demo) 
     assert _status(f"{url}/sign-in/") == 200
     assert _status(f"{url}/readyz") == 200
     assert _status(f"{url}/static/css/base.css") == 200
-    for role, (email, _) in demo.LOGINS.items():
+    for role, (email, _) in demo_run.LOGINS.items():
         assert re.search(rf"{role}\s+{re.escape(email)}\s+\S{{12,}}", running.said())
     expected = ("gunicorn", "celery -A portal --quiet worker", "celery -A portal --quiet beat", "portal.sandbox")
     deadline = time.monotonic() + 20
@@ -167,13 +167,13 @@ def test_a_port_somebody_else_has_is_named(tmp_path: Path, monkeypatch: pytest.M
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setenv("PORT", str(port))
-        with pytest.raises(demo.UnableToStart, match=f"Port {port} cannot be used"):
-            demo._web_socket()
+        with pytest.raises(demo_run.UnableToStart, match=f"Port {port} cannot be used"):
+            demo_run._web_socket()
 
 
 def _chosen(folder: Path, start: threading.Barrier) -> tuple[socket.socket, socket.socket]:
     start.wait(10)
-    return demo._web_socket(), demo._sandbox_socket(folder)
+    return demo_run._web_socket(), demo_run._sandbox_socket(folder)
 
 
 def test_starts_side_by_side_get_different_ports_and_hold_them_at_once(tmp_path: Path) -> None:
@@ -188,40 +188,40 @@ def test_starts_side_by_side_get_different_ports_and_hold_them_at_once(tmp_path:
         # Nothing serves yet, and nobody else gets in: not even who may share a port that only is bound.
         for port in ports:
             with pytest.raises(OSError, match="in use"):
-                demo._held(port)
+                demo_run._held(port)
 
 
 def test_the_sandbox_comes_back_on_its_port_unless_another_demo_runs_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "PORT_WAIT", 0.3)
-    with demo._sandbox_socket(tmp_path) as first:
-        port = demo._port(first)
-        kept = demo.demo_settings(tmp_path, sandbox_port=port)
-    with demo._sandbox_socket(tmp_path) as again:
-        assert demo._port(again) == port
-        assert demo.demo_settings(tmp_path, sandbox_port=port) == kept
+    monkeypatch.setattr(demo_run, "PORT_WAIT", 0.3)
+    with demo_run._sandbox_socket(tmp_path) as first:
+        port = demo_run._port(first)
+        kept = demo_run.demo_settings(tmp_path, sandbox_port=port)
+    with demo_run._sandbox_socket(tmp_path) as again:
+        assert demo_run._port(again) == port
+        assert demo_run.demo_settings(tmp_path, sandbox_port=port) == kept
 
-        with demo._sandbox_socket(tmp_path) as moved:
-            assert demo._port(moved) != port
-            settings = demo.demo_settings(tmp_path, sandbox_port=demo._port(moved))
-            assert settings == kept | {"SANDBOX_PORT": str(demo._port(moved))}
+        with demo_run._sandbox_socket(tmp_path) as moved:
+            assert demo_run._port(moved) != port
+            settings = demo_run.demo_settings(tmp_path, sandbox_port=demo_run._port(moved))
+            assert settings == kept | {"SANDBOX_PORT": str(demo_run._port(moved))}
 
 
 def test_a_key_that_begins_with_a_dash_is_still_a_key(tmp_path: Path) -> None:
-    env = demo.demo_settings(tmp_path, sandbox_port=1) | {"SANDBOX_ADMIN_KEY": "-starts-with-a-dash"}
-    with demo._held(0) as held:
-        argv = demo._sandbox(env, tmp_path, held).argv
+    env = demo_run.demo_settings(tmp_path, sandbox_port=1) | {"SANDBOX_ADMIN_KEY": "-starts-with-a-dash"}
+    with demo_run._held(0) as held:
+        argv = demo_run._sandbox(env, tmp_path, held).argv
     parser = argparse.ArgumentParser()
     sandbox.add_arguments(parser)
     assert parser.parse_args(argv[3:]).admin_key == "-starts-with-a-dash"
 
 
 def test_secrets_are_new_for_every_installation(tmp_path: Path) -> None:
-    first, second = (demo.demo_settings(folder, sandbox_port=1) for folder in _made(tmp_path, "a", "b"))
+    first, second = (demo_run.demo_settings(folder, sandbox_port=1) for folder in _made(tmp_path, "a", "b"))
     secret = {name for name in first if name != "SANDBOX_PORT"}
     assert {name for name in secret if first[name] == second[name]} == set()
-    assert demo.demo_settings(tmp_path / "a", sandbox_port=1) == first
+    assert demo_run.demo_settings(tmp_path / "a", sandbox_port=1) == first
 
 
 def _made(parent: Path, *names: str) -> tuple[Path, ...]:
@@ -230,8 +230,8 @@ def _made(parent: Path, *names: str) -> tuple[Path, ...]:
     return tuple(parent / name for name in names)
 
 
-def _prepared(folder: Path, url: str = "http://127.0.0.1:1") -> demo.Prepared:
-    return demo.Prepared(folder, {"SANDBOX_URL": url})
+def _prepared(folder: Path, url: str = "http://127.0.0.1:1") -> demo_run.Prepared:
+    return demo_run.Prepared(folder, {"SANDBOX_URL": url})
 
 
 def test_an_interrupted_first_start_begins_anew_and_a_finished_one_is_kept(tmp_path: Path) -> None:

@@ -98,7 +98,12 @@ def test_one_module_speaks_http() -> None:
     speakers = {name for name, tree in _modules(*OUR_FOLDERS) for _, module in _imports(tree) if module in clients}
     # The demo and the container's health check ask our own web process whether it is up; the demo's story moves the
     # sandbox's clock.
-    assert speakers <= {"portal/providers/http.py", "portal/demo.py", "portal/health_probe.py", "billing/demo/stage.py"}
+    assert speakers <= {
+        "portal/providers/http.py",
+        "portal/demo/run.py",
+        "portal/health_probe.py",
+        "portal/demo/clock.py",
+    }
 
 
 def test_shared_code_names_no_provider() -> None:
@@ -133,7 +138,7 @@ def test_chance_is_used_where_it_may_be_guessed() -> None:
     """`random` is for spreading retries and for the simulator; tokens come from `secrets`."""
     users = {name for name, tree in _modules(*OUR_FOLDERS) for _, module in _imports(tree) if module == "random"}
     allowed = {"portal/providers/http.py", "customers/engine.py"}
-    assert {name for name in users if not name.startswith(("portal/sandbox/", "billing/demo/"))} <= allowed
+    assert {name for name in users if not name.startswith(("portal/sandbox/", "portal/demo/"))} <= allowed
 
 
 def test_the_rooms_import_in_one_direction() -> None:

@@ -32,7 +32,7 @@ time.sleep(600)
 GROUP = """
 import sys
 from pathlib import Path
-from portal import supervisor
+from portal.demo import supervisor
 supervisor.GRACE = 1.0
 group = supervisor.Supervisor(log_folder=Path(sys.argv[1]))
 for name in sys.argv[2:]:

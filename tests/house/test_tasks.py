@@ -11,9 +11,10 @@ import pytest
 from celery import Task
 from django.conf import settings
 
-from portal import demo, queues
 from portal import queue as portal_queue
+from portal import queues
 from portal.celery import app
+from portal.demo import run as demo_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +66,7 @@ def test_every_queue_has_its_worker_wherever_workers_are_started() -> None:
     """One row in portal/queues.py, one worker of that name in production; the demo's worker consumes all."""
     compose = (ROOT / "docker-compose.yml").read_text()
     documented = (ROOT / "docs" / "operations.md").read_text()
-    (argv,) = [member.argv for member in demo._background({}) if member.name == "worker"]
+    (argv,) = [member.argv for member in demo_run._background({}) if member.name == "worker"]
     assert set(argv[argv.index("-Q") + 1].split(",")) == set(queues.NAMES)
     for name in queues.NAMES:
         assert f"worker, -n, {name}@%h, -Q, {name}," in compose

@@ -10,7 +10,7 @@ from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 
 from portal.access.models import User
-from portal.demo import COLLEAGUES, LOGINS
+from portal.demo.run import COLLEAGUES, LOGINS
 
 
 class Command(BaseCommand):

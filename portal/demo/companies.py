@@ -34,7 +34,7 @@ _PHONES = {
 @dataclass(frozen=True)
 class Company:
     """`share`: what it wants to send in a cycle, as a share of its package. `days`: how long ago it came to us.
-    `fate`: a chapter of billing/demo/story.py, "" for a quiet life."""
+    `fate`: a chapter of portal/demo/script.py, "" for a quiet life."""
 
     number: int
     name: str

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
-from billing.demo.cast import GLOBAL, PLANS, Company, companies
-from billing.demo.deeds import DAY, HOUR, Deeds
-from billing.demo.readings import nights, read_ending_cycles, read_night
 from customers import observations, operations
 from customers.states import OperationKind
+from portal.demo.companies import GLOBAL, PLANS, Company, companies
+from portal.demo.staff_actions import DAY, HOUR, Deeds
+from portal.demo.usage_nights import nights, read_ending_cycles, read_night
 from portal.providers import Offering
 
 DEDICATED_IP = Offering("postkeeper.x.ip.v2", "addon", 1)

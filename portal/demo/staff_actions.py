@@ -9,14 +9,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from billing.demo.cast import AHA, EU, GLOBAL, Company
-from billing.demo.stage import Sandbox, Stage
 from customers import breaker, catalogue, connecting, observations, operations, people, proof, provisioning, secrets
 from customers.clients import client_for
 from customers.models import Account, Connection, Customer, Operation
 from customers.operations import FirstKey
 from customers.states import FINAL, OperationKind
 from portal.access.models import User
+from portal.demo.clock import Sandbox, Stage
+from portal.demo.companies import AHA, EU, GLOBAL, Company
 from portal.providers import AccountSettings, NewAccount, NewKey, Offering, Once, Profile, ProviderError
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

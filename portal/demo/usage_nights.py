@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from billing import runs, usage_sync
-from billing.demo.stage import Stage
 from billing.models import SyncRun
 from billing.periods import DAY, midnight
 from customers.models import Connection
+from portal.demo.clock import Stage
 
 PASSES = 8
 EVERY_NIGHT = timedelta(days=32)

@@ -11,13 +11,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection as database
 
-from billing.demo.deeds import Keys, Staff
-from billing.demo.stage import Sandbox, Stage
-from billing.demo.story import Story
 from customers import connecting
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.demo.clock import Sandbox, Stage
+from portal.demo.script import Story
+from portal.demo.staff_actions import Keys, Staff
 
 
 class Command(BaseCommand):
