@@ -6,8 +6,8 @@ class BillingConfig(AppConfig):
 
     def ready(self) -> None:
         """The models exist by now. Customers asks what is registered there, and does not know billing."""
-        from billing import invariants as of_usage  # noqa: PLC0415  they read models: not before this point
-        from billing import runs  # noqa: PLC0415  they read models: not before this point
+        from billing.usage import invariants as of_usage  # noqa: PLC0415  they read models: not before this point
+        from billing.usage import runs  # noqa: PLC0415  they read models: not before this point
         from customers import invariants, watch  # noqa: PLC0415  they read models: not before this point
 
         invariants.register(*of_usage.INVARIANTS)

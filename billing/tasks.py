@@ -6,8 +6,9 @@ from typing import Any
 
 from celery import shared_task
 
-from billing import retention, runs, usage_sync
-from billing.readings import keep_final_readings as keep
+from billing.usage import retention, runs
+from billing.usage import sync as usage_sync
+from billing.usage.snapshots import keep_final_readings as keep
 from portal.clock import database_now
 from portal.queue import poke
 

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from billing.queries.runs import home_runs
+from billing.usage.queries import home_runs
 from customers.queries.bulk import waiting_sets
 from customers.queries.home import home_page, running_now
 from customers.queries.schedules import skipped_of

@@ -41,9 +41,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "customers/provisioning.py": ("customers/test_outcomes.py", "customers/test_engine.py", "customers/test_proof.py"),
     "customers/verdicts.py": ("customers/test_outcomes.py",),
     "portal/access/permissions.py": ("access/test_permissions.py", "house/test_permissions.py"),
-    "billing/periods.py": ("billing/test_periods.py", "billing/test_readings.py"),
-    "billing/readings.py": ("billing/test_readings.py", "billing/test_late_readings.py"),
-    "billing/pools.py": ("billing/test_pools.py",),
+    "billing/usage/periods.py": ("billing/test_periods.py", "billing/test_readings.py"),
+    "billing/usage/snapshots.py": ("billing/test_readings.py", "billing/test_late_readings.py"),
+    "billing/usage/pool_snapshots.py": ("billing/test_pools.py",),
 }
 # Not copied: what is no source, and what another process may be changing.
 LEFT_OUT = (".git", ".venv", "var", "node_modules", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")

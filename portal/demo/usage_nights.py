@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from billing import runs, usage_sync
 from billing.models import SyncRun
-from billing.periods import DAY, midnight
+from billing.usage import runs
+from billing.usage import sync as usage_sync
+from billing.usage.periods import DAY, midnight
 from customers.models import Connection
 from portal.demo.clock import Stage
 

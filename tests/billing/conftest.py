@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from billing import runs, usage_sync
 from billing.models import SyncRun
+from billing.usage import runs
+from billing.usage import sync as usage_sync
 from customers import clients, connecting
 from customers.models import Account, Connection
 from portal import providers

@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from billing import runs, usage_sync
 from billing.models import PooledSnapshot, SyncRun, UsagePeriod
+from billing.usage import runs
+from billing.usage import sync as usage_sync
 from customers import clients
 from customers.models import Account, Connection
 from portal import providers

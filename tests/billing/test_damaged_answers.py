@@ -21,9 +21,10 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 from requests.adapters import HTTPAdapter
 
-from billing import causes, runs, usage_sync
 from billing.models import SyncItem, SyncRun, UsageSnapshot
-from billing.readings import keep_final_readings
+from billing.usage import failure_reasons, runs
+from billing.usage import sync as usage_sync
+from billing.usage.snapshots import keep_final_readings
 from customers import catalogue, clients, observations, provisioning, reconcile
 from customers.models import Account, Connection, Scan, Sighting
 from customers.states import FINAL
@@ -131,7 +132,7 @@ def _sync(account: Account) -> None:
     )
     usage_sync.sync_chunk(run.pk, connect=_connect, gap=timedelta())
     items = SyncItem.objects.filter(run=run)
-    assert not items.filter(cause=causes.BUG).exists()
+    assert not items.filter(cause=failure_reasons.BUG).exists()
     run.refresh_from_db()
     assert run.state != SyncRun.State.RUNNING or items.exclude(tries=0).exists()
 

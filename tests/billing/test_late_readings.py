@@ -10,11 +10,12 @@ from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
-from billing import runs, usage_sync
-from billing.accepting import accept_lower
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.readings import Kept, Reading, keep_final_readings, keep_readings
-from billing.settling import Answer, Chunk, flush
+from billing.usage import runs
+from billing.usage import sync as usage_sync
+from billing.usage.accept_lower import accept_lower
+from billing.usage.batches import Answer, Chunk, flush
+from billing.usage.snapshots import Kept, Reading, keep_final_readings, keep_readings
 from customers.models import Account, FinalReading, Operation
 from customers.states import OperationState
 from portal.providers import NotFound, Usage, UsageSource

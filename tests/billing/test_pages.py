@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import SyncItem, SyncRun, UsagePeriod
-from billing.queries import home_runs
-from billing.readings import Reading, keep_final_readings, keep_readings
+from billing.usage.queries import home_runs
+from billing.usage.snapshots import Reading, keep_final_readings, keep_readings
 from customers.models import Account, FinalReading
 from portal.access.models import User
 from portal.providers import Usage, UsageSource

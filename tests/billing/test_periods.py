@@ -8,8 +8,8 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from billing.periods import DAY, Period, last_day, midnight, month_after, period_of, unread_seconds
-from billing.queries.chart import nice_top
+from billing.reports.month_chart import nice_top
+from billing.usage.periods import DAY, Period, last_day, midnight, month_after, period_of, unread_seconds
 
 days = st.dates(date(2020, 1, 1), date(2040, 1, 1))
 

@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
 
-from billing.queries.pool import Pool as PoolOnPage
-from billing.readings import keep_final_readings
+from billing.reports.pool import Pool as PoolOnPage
+from billing.usage.snapshots import keep_final_readings
 from customers import connecting
 from customers.models import Account, FinalReading
 from tests.billing.pooling import NOON, NOTE, Pool

@@ -13,9 +13,10 @@ from uuid import uuid4
 
 import pytest
 
-from billing import runs, usage_sync
 from billing.models import PooledSnapshot, SyncRun, UsagePeriod
-from billing.queries.pool import pool_of
+from billing.reports.pool import pool_of
+from billing.usage import runs
+from billing.usage import sync as usage_sync
 from customers import clients, connecting, operations, provisioning
 from customers.models import Account, Connection
 from customers.models.account import AccountState

@@ -12,9 +12,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from billing import pooled_sync, runs, settling, usage_sync
 from billing.models import PooledSnapshot, SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.readings import keep_final_readings
+from billing.usage import batches, pooled_sync, runs
+from billing.usage import sync as usage_sync
+from billing.usage.snapshots import keep_final_readings
 from customers.models import Account, Connection, FinalReading
 from portal.providers import UsageSource
 from tests.billing.pooling import NOTE, Pool, last_report, period_of
@@ -264,12 +265,12 @@ def test_what_passes_is_asked_once_more_per_pass_and_not_per_account(pool: Pool)
     assert first_pass <= 3, "the client's own tries of one read"
     assert run.state == R.RUNNING
     assert run.not_before == pool.now + runs.ASKED_GAP
-    for _ in range(settling.TRIES - 1):
+    for _ in range(batches.TRIES - 1):
         pool.now = run.not_before
         pool.work(run)
     assert run.state == R.WITH_ERRORS
     assert counts(run) == (0, 5, 0)
-    assert pool.asked == first_pass * settling.TRIES
+    assert pool.asked == first_pass * batches.TRIES
     assert set(run.items.values_list("cause", flat=True)) == {"unreadable"}
 
 
@@ -311,9 +312,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
     run = pool.start()
     slow = usage_sync.claim(run.pk, now=pool.now)
     assert slow is not None
-    assert usage_sync.claim(run.pk, now=pool.now + settling.LEASE + timedelta(seconds=1)) is not None
-    chunk = settling.Chunk(slow, pool.connect(pool.connection), lambda: pool.now, runs.ASKED_GAP)
-    with pytest.raises(settling.LostRun):
+    assert usage_sync.claim(run.pk, now=pool.now + batches.LEASE + timedelta(seconds=1)) is not None
+    chunk = batches.Chunk(slow, pool.connect(pool.connection), lambda: pool.now, runs.ASKED_GAP)
+    with pytest.raises(batches.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
     assert not PooledSnapshot.objects.exists()
     assert not UsageSnapshot.objects.exists()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from billing import readings
 from billing.models import UsagePeriod, UsageSnapshot
-from billing.readings import Reading, keep_final_readings, keep_readings
+from billing.usage import snapshots
+from billing.usage.snapshots import Reading, keep_final_readings, keep_readings
 from customers.models import Account, FinalReading
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, OperationFactory
@@ -33,7 +33,7 @@ def usage(
     )
 
 
-def keep(account: Account, what: Usage, at: datetime = T) -> readings.Kept:
+def keep(account: Account, what: Usage, at: datetime = T) -> snapshots.Kept:
     return keep_readings([Reading(account.pk, what, at)], run=None)[account.pk]
 
 
@@ -108,10 +108,10 @@ def test_a_writer_who_was_overtaken_plans_again(monkeypatch: pytest.MonkeyPatch)
     """Another process writes between the plan and the write: the period must not fall back, nothing is doubled."""
     account = AccountFactory()
     keep(account, usage(10))
-    look = readings._known_periods
+    look = snapshots._known_periods
     stale = [look([account.pk])]
     keep(account, usage(40), T + timedelta(hours=2))
-    monkeypatch.setattr(readings, "_known_periods", lambda ids: stale.pop() if stale else look(ids))
+    monkeypatch.setattr(snapshots, "_known_periods", lambda ids: stale.pop() if stale else look(ids))
 
     keep(account, usage(30), T + timedelta(hours=3))
 

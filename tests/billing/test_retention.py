@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import retention, runs
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.queries.account import account_usage
+from billing.reports.account_usage import account_usage
+from billing.usage import retention, runs
 from customers import invariants
 from customers.models import Account
 from portal.access.models import User

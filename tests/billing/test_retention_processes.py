@@ -21,7 +21,7 @@ RUNS, ITEMS = (40, 25) if is_proof() else (15, 10)
 REMOVE = f"""
 import sys
 from datetime import datetime
-from billing import retention
+from billing.usage import retention
 retention.CHUNK = 5
 print("ready", flush=True)
 sys.stdin.readline()
@@ -30,7 +30,7 @@ print(retention.remove_old_items(now=datetime.fromisoformat("{NOW.isoformat()}")
 RETRY = f"""
 import random, sys
 from datetime import datetime
-from billing import runs
+from billing.usage import runs
 from billing.models import SyncRun
 from portal.access.models import User
 person, found = User.objects.get(email="fay@company.example"), list(SyncRun.objects.order_by("-pk"))

@@ -11,11 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from billing import runs, usage_sync
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
-from billing.periods import last_day, month_after
-from billing.queries.filters import Filters
-from billing.queries.report import usage_report
+from billing.reports.filters import Filters
+from billing.reports.queries import usage_report
+from billing.usage import runs
+from billing.usage import sync as usage_sync
+from billing.usage.periods import last_day, month_after
 from tests.billing.conftest import Meter
 from tests.support.samples import is_proof
 

@@ -12,9 +12,10 @@ import pytest
 from django.db import connection as database
 from django.db import transaction
 
-from billing import runs, settling, usage_sync
 from billing.models import SyncItem, SyncRun
-from billing.settling import Answer, Chunk, LostRun, NotAsked, flush
+from billing.usage import batches, runs
+from billing.usage import sync as usage_sync
+from billing.usage.batches import Answer, Chunk, LostRun, NotAsked, flush
 from customers.models import Account, Connection
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
@@ -200,7 +201,7 @@ def test_a_worker_that_lost_its_run_ends_nothing_of_it(how: str) -> None:
         )
         stale = usage_sync.claim(run.pk, now=NOW)
         assert stale is not None
-        later = NOW + settling.LEASE + timedelta(seconds=1)
+        later = NOW + batches.LEASE + timedelta(seconds=1)
 
         def work(i: int, run: SyncRun = run, stale: SyncRun = stale, later: datetime = later, n: int = n) -> str:
             if i == 0:

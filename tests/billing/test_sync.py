@@ -15,9 +15,10 @@ from django.db.models import Sum
 from django.test import Client
 from django.urls import reverse
 
-from billing import runs, settling, usage_sync
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.settling import LostRun
+from billing.usage import batches, runs
+from billing.usage import sync as usage_sync
+from billing.usage.batches import LostRun
 from customers import breaker
 from customers.models import Account, Connection
 from portal import clock
@@ -209,7 +210,7 @@ def test_three_passes_without_an_answer_are_a_failure(meter: Meter) -> None:
 
     assert run.state == R.WITH_ERRORS
     assert causes_in(run) == {"unreadable": 1}
-    assert run.items.get().tries == settling.TRIES
+    assert run.items.get().tries == batches.TRIES
     account.refresh_from_db()
     assert account.usage_used == 1750, "the last figure stays"
     assert account.usage_missing_since is not None
@@ -351,9 +352,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     slow = usage_sync.claim(run.pk, now=meter.now)
     assert slow is not None
     assert usage_sync.claim(run.pk, now=meter.now) is None, "one worker at a time"
-    assert usage_sync.claim(run.pk, now=meter.now + settling.LEASE + timedelta(seconds=1)) is not None
-    chunk = settling.Chunk(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
-    with pytest.raises(settling.LostRun):
+    assert usage_sync.claim(run.pk, now=meter.now + batches.LEASE + timedelta(seconds=1)) is not None
+    chunk = batches.Chunk(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
+    with pytest.raises(batches.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
     assert UsageSnapshot.objects.count() == 0
     assert run.items.get().state == I.PENDING
@@ -361,7 +362,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
 
 def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
     meter.account()
-    run, later = meter.start(), meter.now + settling.LEASE + timedelta(seconds=1)
+    run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
     woken, holder = usage_sync.claim(run.pk, now=meter.now), usage_sync.claim(run.pk, now=later)
     assert woken is not None
     assert holder is not None
@@ -370,15 +371,15 @@ def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
     with pytest.raises(LostRun):
         runs.abort(woken, message="Nothing fits.", now=later)
     run.refresh_from_db()
-    assert (run.state, run.fence, run.lease_until, run.message) == (R.RUNNING, holder.fence, later + settling.LEASE, "")
+    assert (run.state, run.fence, run.lease_until, run.message) == (R.RUNNING, holder.fence, later + batches.LEASE, "")
 
 
 def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter) -> None:
     meter.account()
-    run, later = meter.start(), meter.now + settling.LEASE + timedelta(seconds=1)
+    run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
     holder = usage_sync.claim(run.pk, now=meter.now)
     assert holder is not None
-    renewals = [lambda: settling.hold_run(holder, now=later)]
+    renewals = [lambda: batches.hold_run(holder, now=later)]
 
     def renew(execute: Callable[..., object], sql: str, *more: object) -> object:
         if sql.startswith('UPDATE "billing_syncrun"') and renewals:
@@ -404,7 +405,7 @@ def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter
     run.refresh_from_db()
     assert run.state == (R.RUNNING if goes_on else R.PAUSED)
     with pytest.raises(LostRun):
-        settling.hold_run(worker, now=meter.now)
+        batches.hold_run(worker, now=meter.now)
 
 
 def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None:

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from billing import usage_sync
 from billing.models import SyncItem
-from billing.usage_sync import claim
+from billing.usage import sync as usage_sync
+from billing.usage.sync import claim
 from customers import breaker
 from customers.clients import background_client
 from customers.models import Breaker, Connection

@@ -12,10 +12,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import runs
 from billing.models import SyncItem
-from billing.queries.filters import read_filters
-from billing.queries.report import usage_report
+from billing.reports.filters import read_filters
+from billing.reports.queries import usage_report
+from billing.usage import runs
 from customers import adopting, connecting, deciding, drift, duplicates, estate, invariants, observations, operations
 from customers.duplicates import UnableToMerge
 from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem

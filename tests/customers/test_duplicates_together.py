@@ -9,7 +9,7 @@ from django.db import connection as database
 from django.db import transaction
 from django.utils import timezone
 
-from billing.readings import hold_accounts
+from billing.usage.snapshots import hold_accounts
 from customers import duplicates
 from customers.models import Account, Customer
 from portal.access.models import User

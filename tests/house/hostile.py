@@ -26,7 +26,7 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
-from billing import runs
+from billing.usage import runs
 from customers import bulk, estate, holds, reconcile, schedules
 from customers.models import Connection, Schedule, Sighting
 from portal.access import links

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing import causes, runs, usage_sync
 from billing.models import SyncItem, SyncRun
-from billing.readings import keep_final_readings
+from billing.usage import failure_reasons, runs
+from billing.usage import sync as usage_sync
+from billing.usage.snapshots import keep_final_readings
 from customers.management.chosen import connections as chosen_connections
 from customers.models import Connection
 from portal.clock import database_now
@@ -111,7 +112,7 @@ class Command(BaseCommand):
         self.stdout.write(text.strip())
         failed = SyncItem.objects.filter(run=run, state=SyncItem.State.FAILED)
         for cause in sorted(set(failed.values_list("cause", flat=True))):
-            self.stdout.write(f"  {failed.filter(cause=cause).count()} x {causes.look(cause).words}")
+            self.stdout.write(f"  {failed.filter(cause=cause).count()} x {failure_reasons.look(cause).words}")
 
 
 def _slot(text: str | None) -> str:

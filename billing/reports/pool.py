@@ -14,7 +14,7 @@ from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 
 from billing.models import PooledSnapshot, SyncRun, UsagePeriod
 from billing.money import trimmed, trimmed_or_none
-from billing.periods import CLOSE_ENOUGH, last_day
+from billing.usage.periods import CLOSE_ENOUGH, last_day
 from customers.models import Account, Connection
 
 LINES_A_PAGE = 100

@@ -10,10 +10,10 @@ import structlog
 from django.db import OperationalError, transaction
 from django.db.models import F
 
-from billing import causes, guards
 from billing.models import SyncItem, SyncRun
-from billing.pools import PoolReading, keep_pool
-from billing.readings import Kept, Reading, hold_accounts, keep_readings
+from billing.usage import failure_reasons, guards
+from billing.usage.pool_snapshots import PoolReading, keep_pool
+from billing.usage.snapshots import Kept, Reading, hold_accounts, keep_readings
 from customers import observations
 from portal.providers import Provider, Unauthorized, Usage
 
@@ -129,7 +129,7 @@ def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, delete
     kept = keep_readings([*readings, *extra], run=run)
     for each in answers:
         if each.error is not None and each.item.account_id in deleted:  # while it was asked
-            _mark(replace(each, error=NotAsked(causes.DELETED)), None, now=now, gap=chunk.gap)
+            _mark(replace(each, error=NotAsked(failure_reasons.DELETED)), None, now=now, gap=chunk.gap)
         else:
             _mark(each, kept.get(each.item.account_id), now=now, gap=chunk.gap)
     items = [each.item for each in answers]
@@ -156,13 +156,13 @@ def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -
     if isinstance(error, NotAsked):
         item.cause, item.message = error.cause, error.message
     elif error is not None:
-        item.cause, item.message = causes.cause_of(error), said(error)
+        item.cause, item.message = failure_reasons.cause_of(error), said(error)
     else:
-        item.cause, item.message = causes.NO_FIGURE, ""
-    if item.cause in (causes.DELETED, causes.DUPLICATE):
+        item.cause, item.message = failure_reasons.NO_FIGURE, ""
+    if item.cause in (failure_reasons.DELETED, failure_reasons.DUPLICATE):
         item.state = I.SKIPPED
         return
-    if item.cause in causes.PASSING and item.tries < TRIES:
+    if item.cause in failure_reasons.PASSING and item.tries < TRIES:
         item.not_before = now + gap
         return
     item.state = I.FAILED
@@ -171,4 +171,4 @@ def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -
 
 def said(error: Exception) -> str:
     """The provider's sentence; of a fault of ours only its kind, for texts of exceptions may hold anything."""
-    return (type(error).__name__ if causes.cause_of(error) == causes.BUG else str(error))[:500]
+    return (type(error).__name__ if failure_reasons.cause_of(error) == failure_reasons.BUG else str(error))[:500]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.periods import DAY, midnight
-from billing.queries.chart import Tick, nice_top
+from billing.reports.month_chart import Tick, nice_top
+from billing.usage.periods import DAY, midnight
 from customers.models import Account
 
 # A pace needs a day of sending behind it, and a reading of today or yesterday.

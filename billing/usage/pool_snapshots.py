@@ -13,7 +13,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 from billing.models import COST_DIGITS, COST_PLACES, PooledSnapshot, SyncRun
-from billing.periods import Period
+from billing.usage.periods import Period
 from portal.providers import PooledUsage, Share, Unreadable, Usage, UsageSource
 
 # How far a bucket's cost may be from the exact share: providers round to cents.

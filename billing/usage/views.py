@@ -12,10 +12,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from billing import runs, words
+from billing import labels
 from billing.forms import StartForm
 from billing.models import SyncRun
-from billing.queries import runs as queries
+from billing.usage import queries, runs
 from customers.views.common import go_to, is_fragment, person
 from portal.clock import database_now
 
@@ -78,7 +78,7 @@ def run_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 def _facts(public_id: uuid.UUID) -> dict[str, Any]:
     facts = queries.run_facts(_run_or_404(public_id))
-    return {"facts": facts, "source": words.source(facts.run.source)}
+    return {"facts": facts, "source": labels.source(facts.run.source)}
 
 
 def _run_or_404(public_id: uuid.UUID) -> SyncRun:

@@ -10,7 +10,7 @@ from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from billing.periods import month_after
+from billing.usage.periods import month_after
 from customers.models import Connection
 from customers.models.account import AccountState
 from portal.query_params import searchable

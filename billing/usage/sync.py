@@ -20,10 +20,10 @@ import structlog
 from django.db.models import F, Q
 from django.utils.translation import gettext as _
 
-from billing import causes, runs
 from billing.models import SyncItem, SyncRun
-from billing.pooled_sync import ask_the_pool
-from billing.settling import BATCH, LEASE, Answer, Chunk, Clock, LostRun, NotAsked, flush
+from billing.usage import failure_reasons, runs
+from billing.usage.batches import BATCH, LEASE, Answer, Chunk, Clock, LostRun, NotAsked, flush
+from billing.usage.pooled_sync import ask_the_pool
 from customers import breaker
 from customers.clients import background_client
 from customers.models import Connection
@@ -174,7 +174,7 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
     try:
         return Answer(item, asked_at, usage=provider.usage(item.account.ref, source))
     except Exception as error:
-        if causes.cause_of(error) == causes.BUG:
+        if failure_reasons.cause_of(error) == failure_reasons.BUG:
             log.exception("usage.reading_failed", account=str(item.account.public_id))
         return Answer(item, asked_at, error=error)
 
@@ -182,11 +182,11 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
 def _without_asking(chunk: Chunk, item: SyncItem) -> Answer | None:
     account = item.account
     if account.duplicate_of_id is not None:
-        return Answer(item, chunk.clock(), error=NotAsked(causes.DUPLICATE))
+        return Answer(item, chunk.clock(), error=NotAsked(failure_reasons.DUPLICATE))
     if account.state == AccountState.DELETED or not account.provider_id:
-        return Answer(item, chunk.clock(), error=NotAsked(causes.DELETED))
+        return Answer(item, chunk.clock(), error=NotAsked(failure_reasons.DELETED))
     if chunk.run.source in NEEDS_USERNAME and not account.v2_username:
-        return Answer(item, chunk.clock(), error=NotAsked(causes.NO_USER_NAME))
+        return Answer(item, chunk.clock(), error=NotAsked(failure_reasons.NO_USER_NAME))
     return None
 
 

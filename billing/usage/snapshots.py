@@ -24,8 +24,8 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
-from billing.periods import Period, period_of, unread_seconds
-from billing.pools import cap_of
+from billing.usage.periods import Period, period_of, unread_seconds
+from billing.usage.pool_snapshots import cap_of
 from customers import observations
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState

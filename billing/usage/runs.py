@@ -12,11 +12,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing import causes
 from billing.models import PooledSnapshot, SyncItem, SyncRun
-from billing.periods import DAY, midnight
-from billing.readings import hold_accounts, keep_final_readings
-from billing.settling import hold_run, in_a_transaction
+from billing.usage import failure_reasons
+from billing.usage.batches import hold_run, in_a_transaction
+from billing.usage.periods import DAY, midnight
+from billing.usage.snapshots import hold_accounts, keep_final_readings
 from customers import connecting, observations
 from customers.models import Account, Connection
 from customers.models.account import AccountState
@@ -195,7 +195,7 @@ def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | No
     with transaction.atomic():
         if not _reopen(run, now=now):  # first of all the run's own row, as in every batch
             raise UnableToSync(_("The run changed at this moment. Look again."))
-        again = SyncItem.objects.filter(Q(state=I.FAILED) | Q(state=I.SKIPPED, cause=causes.GUARD), run=run)
+        again = SyncItem.objects.filter(Q(state=I.FAILED) | Q(state=I.SKIPPED, cause=failure_reasons.GUARD), run=run)
         count = again.update(state=I.PENDING, tries=0, not_before=None, cause="", message="")
         if not count and not run.pending:
             raise UnableToSync(_("Nothing failed in this run."))
@@ -241,13 +241,13 @@ def finish(run: SyncRun, *, now: datetime) -> None:
 
 def run_out(run: SyncRun, *, now: datetime) -> None:
     """The run's time is over: what is still waiting was not read, and that is said."""
-    _give_up(run, I.FAILED, causes.TOO_LATE, now=now)
+    _give_up(run, I.FAILED, failure_reasons.TOO_LATE, now=now)
     finish(run, now=now)
 
 
 def abort(run: SyncRun, *, message: str, now: datetime) -> None:
     """Stop for good: to go on would be wrong. Waiting items are skipped."""
-    _give_up(run, I.SKIPPED, causes.GUARD, now=now)
+    _give_up(run, I.SKIPPED, failure_reasons.GUARD, now=now)
     _mine(run).update(state=R.ABORTED, lease_until=None, finished_at=now, message=message[:500], **_counts(run))
 
 

@@ -9,11 +9,11 @@ from time import monotonic
 
 import structlog
 
-from billing import causes
 from billing.models import SyncItem, SyncRun
-from billing.pools import PoolReading, cap_of, sound, usage_of_share
-from billing.readings import Reading
-from billing.settling import Answer, Chunk, NotAsked, flush, said
+from billing.usage import failure_reasons
+from billing.usage.batches import Answer, Chunk, NotAsked, flush, said
+from billing.usage.pool_snapshots import PoolReading, cap_of, sound, usage_of_share
+from billing.usage.snapshots import Reading
 from customers.models import Account
 from customers.models.account import AccountState
 from portal.providers import NotFound, NotSent, PooledUsage, RateLimited, Unauthorized, Usage
@@ -37,7 +37,7 @@ def ask_the_pool(chunk: Chunk, *, deadline: float) -> bool:
     try:
         usage = sound(chunk.provider.pooled_usage())
     except Exception as error:
-        if causes.cause_of(error) == causes.BUG:
+        if failure_reasons.cause_of(error) == failure_reasons.BUG:
             log.exception("usage.pool_failed", connection=str(chunk.run.connection.public_id))
         answers = _without_answer(chunk, error, asked_at)
         extra: list[Reading] = []
@@ -89,7 +89,7 @@ def _from_answer(chunk: Chunk, usage: PooledUsage, asked_at: datetime) -> tuple[
     items = _due(chunk.run, now=chunk.clock())
     answers = [_answer(item, found, asked_at) for item in items]
     chunk.watch.answers = len(answers)
-    chunk.watch.missing = sum(_cause(each) == causes.NOT_REPORTED for each in answers)
+    chunk.watch.missing = sum(_cause(each) == failure_reasons.NOT_REPORTED for each in answers)
     if chunk.watch.stop:
         return [], []
     chunk.pool = PoolReading(usage, asked_at, frozenset(known))
@@ -114,12 +114,12 @@ def _known_accounts(connection_id: int) -> dict[str, _Known]:
 def _answer(item: SyncItem, found: dict[int, Usage], asked_at: datetime) -> Answer:
     account = item.account
     if account.duplicate_of_id is not None:
-        return Answer(item, asked_at, error=NotAsked(causes.DUPLICATE))
+        return Answer(item, asked_at, error=NotAsked(failure_reasons.DUPLICATE))
     if account.state == AccountState.DELETED or not account.provider_id:
-        return Answer(item, asked_at, error=NotAsked(causes.DELETED))
+        return Answer(item, asked_at, error=NotAsked(failure_reasons.DELETED))
     if usage := found.get(account.pk):
         return Answer(item, asked_at, usage=usage)
-    return Answer(item, asked_at, error=NotAsked(causes.NOT_REPORTED))
+    return Answer(item, asked_at, error=NotAsked(failure_reasons.NOT_REPORTED))
 
 
 def _cause(answer: Answer) -> str:

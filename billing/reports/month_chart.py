@@ -10,8 +10,8 @@ from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncMonth
 
 from billing.models import UsagePeriod
-from billing.periods import CLOSE_ENOUGH, last_day, month_after
-from billing.queries.filters import Filters
+from billing.reports.filters import Filters
+from billing.usage.periods import CLOSE_ENOUGH, last_day, month_after
 from customers.models import Account, Operation
 from customers.states import OperationKind, OperationState
 

@@ -10,11 +10,11 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from billing import words
-from billing.queries.filters import read_filters
-from billing.queries.pool import pool_of
-from billing.runs import next_nightly
-from billing.views.report import months_of
+from billing import labels
+from billing.reports.filters import read_filters
+from billing.reports.pool import pool_of
+from billing.reports.views import months_of
+from billing.usage.runs import next_nightly
 from customers.models import Connection
 
 
@@ -31,9 +31,9 @@ def pool(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "months": months_of(request, filters),
         "pool": found,
         "page": found.page if found else None,
-        "source": words.source("pooled"),
+        "source": labels.source("pooled"),
         "next_at": next_nightly(now),
         "reach_is": reach,
-        "reach": words.reach_words(reach, found.snapshot.ends_at - found.read_at) if found else "",
+        "reach": labels.reach_words(reach, found.snapshot.ends_at - found.read_at) if found else "",
     }
     return render(request, "billing/pool.html", context)

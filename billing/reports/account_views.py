@@ -11,14 +11,15 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from billing import accepting, words
+from billing import labels
 from billing.forms import AcceptForm
 from billing.money import trimmed_or_none
-from billing.queries.account import AccountUsage
-from billing.queries.account import account_usage as usage_of
-from billing.queries.pool import note_of
-from billing.runs import next_nightly
-from billing.views.cost import sees_cost
+from billing.reports.account_usage import AccountUsage
+from billing.reports.account_usage import account_usage as usage_of
+from billing.reports.cost_access import sees_cost
+from billing.reports.pool import note_of
+from billing.usage import accept_lower
+from billing.usage.runs import next_nightly
 from customers.models import Account
 from customers.views.accounts import account_head
 from customers.views.common import account_or_404, go_to, person
@@ -47,7 +48,7 @@ def account_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         return _page(request, account, form, status=422)
     facts = form.cleaned_data
     try:
-        accepting.accept_lower(
+        accept_lower.accept_lower(
             actor=person(request),
             account=account,
             start_on=facts["start_on"],
@@ -56,7 +57,7 @@ def account_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             now=timezone.now(),
             request=request,
         )
-    except accepting.UnableToAccept as refusal:
+    except accept_lower.UnableToAccept as refusal:
         messages.warning(request, str(refusal))
     return go_to(request, "billing:account-usage", account.public_id)
 
@@ -86,7 +87,7 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
         "account": account,
         "usage": usage,
         "cycle": cycle,
-        "source": words.source(cycle.period.current.source) if cycle else "",
+        "source": labels.source(cycle.period.current.source) if cycle else "",
         "next_at": next_nightly(now),
         "now": now,
         "packaged": account.connection.capabilities.offerings,
@@ -99,7 +100,7 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
 
 def _reach(account: Account, period: Any, now: Any) -> str:
     if period.final:
-        return words.reach_words("final", period.ends_at - period.read_at)
+        return labels.reach_words("final", period.ends_at - period.read_at)
     if period.ends_at > now and account.state != "deleted":
-        return words.reach_words("open", period.ends_at - period.read_at)
-    return words.reach_words("whole", max(period.ends_at - period.read_at, now - now))
+        return labels.reach_words("open", period.ends_at - period.read_at)
+    return labels.reach_words("whole", max(period.ends_at - period.read_at, now - now))

@@ -11,9 +11,9 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value, W
 from django.db.models.functions import RowNumber
 from django.utils.functional import Promise
 
-from billing import causes
 from billing.models import SyncItem, SyncRun
-from billing.runs import next_nightly
+from billing.usage import failure_reasons
+from billing.usage.runs import next_nightly
 from customers.models import Connection
 
 RUNS_A_PAGE = 30
@@ -122,7 +122,7 @@ def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
         shown.setdefault(cause, []).append(Missed(*facts))
     groups = []
     for row in counts:
-        look = causes.look(row["cause"])
+        look = failure_reasons.look(row["cause"])
         groups.append(CauseGroup(look.words, look.what_to_do, row["n"], shown.get(row["cause"], [])))
     return groups
 
@@ -130,7 +130,7 @@ def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
 def _removed(counts: dict[str, int]) -> list[CauseGroup]:
     """The same of a run whose items were removed: numbers, and no account."""
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    return [CauseGroup((look := causes.look(cause)).words, look.what_to_do, n, []) for cause, n in ordered]
+    return [CauseGroup((look := failure_reasons.look(cause)).words, look.what_to_do, n, []) for cause, n in ordered]
 
 
 def _lower(run: SyncRun) -> list[Lower]:

@@ -16,10 +16,10 @@ from django.db.models import Sum as Total
 
 from billing.models import UsagePeriod
 from billing.money import Sum, trimmed, trimmed_or_none
-from billing.periods import CLOSE_ENOUGH, midnight, month_after
-from billing.queries.chart import MonthsChart, months_chart
-from billing.queries.filters import Filters
-from billing.queries.pool import PoolHead, pool_heads
+from billing.reports.filters import Filters
+from billing.reports.month_chart import MonthsChart, months_chart
+from billing.reports.pool import PoolHead, pool_heads
+from billing.usage.periods import CLOSE_ENOUGH, midnight, month_after
 from customers.models import Account, Operation
 from customers.states import OperationKind, OperationState
 

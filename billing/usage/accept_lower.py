@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from billing.models import Acceptance, UsagePeriod, UsageSnapshot
-from billing.periods import unread_seconds
+from billing.usage.periods import unread_seconds
 from customers import observations
 from customers.models import Account
 from portal import audit

@@ -11,13 +11,13 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from billing import words
-from billing.periods import month_after
-from billing.queries.filters import ONLY, Filters, read_filters
-from billing.queries.pool import pool_heads
-from billing.queries.report import Row, report_lines
-from billing.queries.report import usage_report as report_of
-from billing.views.cost import sees_cost
+from billing import labels
+from billing.reports.cost_access import sees_cost
+from billing.reports.filters import ONLY, Filters, read_filters
+from billing.reports.pool import pool_heads
+from billing.reports.queries import Row, report_lines
+from billing.reports.queries import usage_report as report_of
+from billing.usage.periods import month_after
 from customers.catalogue import label_of
 from customers.views.common import is_fragment
 from portal.exports import csv_response
@@ -38,7 +38,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "rows": [_line(row, now) for row in report.rows],
         "page": report.page,
-        "sources": words.sources(report.sources),
+        "sources": labels.sources(report.sources),
         "months": months_of(request, filters),
         "connections": [(each.public_id, each.name) for each in filters.connections],
         "states": account_state_choices(stored=True),
@@ -54,10 +54,10 @@ def usage_export(request: HttpRequest) -> StreamingHttpResponse:
     """Every row of the filtered report. Credits are e-mails; dates are ISO, moments UTC."""
     now = timezone.now()
     filters = read_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
-    header = [str(column) for column in words.EXPORT_HEADER]
+    header = [str(column) for column in labels.EXPORT_HEADER]
     rows = _exported(filters, now)
     if filters.with_cost:
-        header += [str(column) for column in words.EXPORT_COST_HEADER]
+        header += [str(column) for column in labels.EXPORT_COST_HEADER]
         rows = _with_cost(filters, now)
     return csv_response(f"usage-{filters.month:%Y-%m}.csv", header, (line for _, line in rows))
 
@@ -77,7 +77,7 @@ def _exported(filters: Filters, now: Any) -> Iterator[tuple[Row, list[Any]]]:
         yield row, [
             month, row.company, row.reference, row.provider_id, row.connection, account_state_text(row.state, provider),
             row.package, row.requests, row.allowed, row.used, row.remaining, row.overage, row.reputation,
-            row.start_on, row.end_on, row.process_on, words.EXPORT_REACH[row.reach(now)], row.source, row.read_at,
+            row.start_on, row.end_on, row.process_on, labels.EXPORT_REACH[row.reach(now)], row.source, row.read_at,
             row.unread_seconds if row.reach(now) in ("whole", "partial") else None, row.inferred, row.held,
         ]  # fmt: skip
 
@@ -91,10 +91,10 @@ def _line(row: Row, now: Any) -> dict[str, Any]:
         "packaged": capabilities.offerings,
         "has_figures": row.source != UsageSource.POOLED,  # a report of all accounts has the count alone
         "reach": reach,
-        "reach_words": words.reach_words(reach, row.unread),
+        "reach_words": labels.reach_words(reach, row.unread),
         "package": label_of(row.package) if row.package else "",
         "provider": capabilities.label,
-        "source": words.short_source(row.source),
+        "source": labels.short_source(row.source),
     }
 
 
