@@ -8,7 +8,7 @@ from customers.actions_create import Create, KeyedCreate
 from customers.actions_keys import KeyCreate, KeyDelete, KeyUpdate
 from customers.actions_sending import DomainAdd, SendTestMessage
 from customers.models import Operation
-from customers.states import OperationKind
+from customers.models.operation_states import OperationKind
 from customers.verdicts import Action
 
 ACTIONS: dict[OperationKind, Action] = {

@@ -18,8 +18,8 @@ from customers.asking import lock_customer
 from customers.matching import identities_of, possible_creates
 from customers.models import Account, Customer, Operation, Sighting
 from customers.models.account import AccountState, as_rows
+from customers.models.operation_states import OPEN, OperationKind
 from customers.operations import UnableToAsk
-from customers.states import OPEN, OperationKind
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

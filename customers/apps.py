@@ -7,7 +7,8 @@ class CustomersConfig(AppConfig):
 
     def ready(self) -> None:
         """The models exist by now, and the invariants ask them."""
-        from customers import invariants, invariants_accounts, invariants_operations, triggers  # noqa: PLC0415  they read models: not before this point
+        from customers import invariants, invariants_accounts, invariants_operations  # noqa: PLC0415  they read models: not before this point
+        from customers.models import triggers  # noqa: PLC0415  they read models: not before this point
 
         pre_migrate.connect(triggers.before_migrate, sender=self)
         post_migrate.connect(triggers.after_migrate, sender=self)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from customers import duplicates, engine, rights
 from customers.models import Account, Connection, Customer, Operation, Step
 from customers.models.account import AccountState
-from customers.states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
+from customers.models.operation_states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

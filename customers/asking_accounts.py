@@ -16,7 +16,7 @@ from customers.asking_keys import follow_with_key, refuse_key
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState, as_rows
 from customers.models.operation import never_made
-from customers.states import FINAL, OperationKind, OperationState
+from customers.models.operation_states import FINAL, OperationKind, OperationState
 from customers.submissions import submit_once
 from portal.access.models import User
 from portal.email_addresses import domain_key, mailbox_key

@@ -14,7 +14,7 @@ from customers import secrets
 from customers.asking import UnableToAsk, add, need_reason, permit, queue, token_of_follower
 from customers.models import Account, AccountKey, Connection, Operation, SendingDomain
 from customers.models.account import AccountState
-from customers.states import OperationKind
+from customers.models.operation_states import OperationKind
 from customers.submissions import submit_once
 from portal.access.models import User
 from portal.providers import NewKey

@@ -12,11 +12,11 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from customers import catalogue, duplicates, holds, rights
+from customers.labels import cap_text
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.account import AccountState, as_offerings, as_rows
 from customers.models.customer import MOST_TAGS
-from customers.queries.words import cap_text
-from customers.states import OPEN, OperationKind
+from customers.models.operation_states import OPEN, OperationKind
 from portal.formats import number_text
 from portal.providers import AccountState as TheirState
 from portal.providers import Offering

@@ -14,8 +14,8 @@ from customers.asking_accounts import identity_of
 from customers.clients import client_for
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_rows
+from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.operations import PERFORM, UnableToAsk
-from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -14,7 +14,7 @@ from django.db.models.functions import RowNumber
 from customers import breaker, bulk_run, engine, estate, observations, reconcile, schedules_due, secrets, shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
-from customers.states import OperationKind, OperationState
+from customers.models.operation_states import OperationKind, OperationState
 from portal import queues
 from portal.queue import poke
 

@@ -25,9 +25,9 @@ from customers import operations
 from customers.engine import observed
 from customers.models import Account, Customer, DriftIgnore, Operation, Sighting
 from customers.models.account import AccountState, as_offerings
+from customers.models.operation_states import OPEN
 from customers.operations import StaleVersion, UnableToAsk
 from customers.reconcile import LIST_LAG
-from customers.states import OPEN
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from customers.models import Account, Customer, Operation
 from customers.models.account import AccountState
-from customers.states import OPEN, OperationKind, OperationState
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Attempt, Connection, Hold, Operation, Scan, Sighting, Step
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
-from customers.states import FINAL, OperationKind, OperationState, check_step
+from customers.models.operation_states import FINAL, OperationKind, OperationState, check_step
 from portal import audit
 from portal.failpoints import crash_point
 from portal.providers import Evidence

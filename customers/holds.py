@@ -21,8 +21,8 @@ from customers import engine
 from customers.asking import tell
 from customers.models import Account, Hold, Operation
 from customers.models.account import AccountState
+from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import UnableToAsk
-from customers.states import OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -15,8 +15,8 @@ from customers.invariants import Invariant
 from customers.models import Account, Operation, Scan, Sighting
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from customers.reconcile import GONE_AFTER
-from customers.states import OPEN, OperationKind, OperationState
 from portal.audit import chain
 from portal.audit.models import AuditEvent
 from portal.logs import KEY_BEGINNINGS, holds_a_key

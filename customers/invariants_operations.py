@@ -13,7 +13,7 @@ from customers import keyed
 from customers.invariants import Invariant
 from customers.models import Attempt, ChangeSet, Operation, Step
 from customers.models.breaker import at_work
-from customers.states import (
+from customers.models.operation_states import (
     BUSY,
     FINAL,
     OVERWRITTEN,

@@ -15,7 +15,7 @@ from django.db.models import Prefetch, Q, QuerySet
 
 from customers.asking_accounts import identity_of
 from customers.models import Attempt, Connection, Operation, Sighting
-from customers.states import OPEN, OperationKind, OperationState
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountSettings
 

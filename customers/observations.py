@@ -24,7 +24,7 @@ from customers.clients import client_for
 from customers.models import Account, AccountKey, Connection, SendingDomain
 from customers.models.account import AccountState, as_rows
 from customers.models.breaker import at_work
-from customers.states import OPEN
+from customers.models.operation_states import OPEN
 from portal.providers import (
     ApiKey,
     Details,

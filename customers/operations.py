@@ -37,7 +37,7 @@ from customers.asking_accounts import (
 from customers.asking_keys import ask_domain, ask_key_create, ask_key_delete, ask_key_update, ask_test_message
 from customers.models import Account, AccountKey, Hold, Operation
 from customers.models.account import as_rows
-from customers.states import OperationKind, OperationState
+from customers.models.operation_states import OperationKind, OperationState
 from customers.submissions import AlreadySubmitted, submit_once
 from portal.access.models import User
 from portal.providers import AccountSettings, NewKey, Offering, Profile

@@ -1,4 +1,4 @@
-"""Performs one operation against its provider. Read it beside the table in `customers.states`.
+"""Performs one operation against its provider. Read it beside the table in `customers.models.operation_states`.
 
     queued --claim--> claimed --(reads)--> intent committed = sending --(one change)--> what came of it
     unknown --hold--> (reads back) --> succeeded | failed | queued | still unknown
@@ -23,7 +23,7 @@ from customers import breaker, connecting, duplicates, engine, observations
 from customers.actions import action_of
 from customers.clients import client_for, recorded
 from customers.models import Account, Attempt, Connection, Operation
-from customers.states import ROUTE_OF_KIND, OperationKind, OperationState
+from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.verdicts import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.access.permissions import allowed
 from portal.clock import database_now

@@ -22,9 +22,9 @@ from customers.clients import background_client, recorded
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
+from customers.models.operation_states import OperationKind, OperationState
 from customers.models.sighting import Scan, Sighting
 from customers.observations import heard_from
-from customers.states import OperationKind, OperationState
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now

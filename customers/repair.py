@@ -20,7 +20,7 @@ from customers import credentials, duplicates, engine
 from customers.asking import PERFORM
 from customers.models import Account, Attempt, Connection, Offering, Operation, Step
 from customers.models.account import as_offerings, as_rows
-from customers.states import FINAL, OVERWRITTEN, REPAIRED, OperationState
+from customers.models.operation_states import FINAL, OVERWRITTEN, REPAIRED, OperationState
 from portal import audit
 from portal.queue import poke
 

@@ -19,8 +19,8 @@ from customers.asking import need_reason, permit, permit_role
 from customers.asking_accounts import check_offerings
 from customers.models import Account, Schedule
 from customers.models.account import AccountState, as_rows
+from customers.models.operation_states import OperationKind
 from customers.operations import UnableToAsk
-from customers.states import OperationKind
 from customers.submissions import submit_once
 from portal import audit
 from portal.access.models import User

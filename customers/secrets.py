@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from customers.models import Account, AccountKey, KeySecret, Operation
 from customers.models.keys import WAITS
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from customers.models import Operation, Step
 from customers.models.breaker import is_out_of_reach
-from customers.states import OperationKind, OperationState
+from customers.models.operation_states import OperationKind, OperationState
 from portal.formats import clock_text
 
 S, K = OperationState, OperationKind

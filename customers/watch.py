@@ -25,9 +25,9 @@ from django.utils.translation import gettext_lazy as _
 from customers import engine, invariants
 from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Takeover
 from customers.models.breaker import at_work
+from customers.models.operation_states import OperationState
 from customers.models.sighting import Scan
 from customers.models.watch import SILENT
-from customers.states import OperationState
 from portal import queues
 from portal.clock import local_skew
 from portal.formats import span_text

@@ -36,7 +36,11 @@ from parso.tree import NodeOrLeaf
 ROOT = Path(__file__).resolve().parents[1]
 # Every module with the tests that have to notice, fastest first: the first failure ends a run.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "customers/states.py": ("customers/test_states.py", "customers/test_repair.py", "customers/test_engine.py"),
+    "customers/models/operation_states.py": (
+        "customers/test_states.py",
+        "customers/test_repair.py",
+        "customers/test_engine.py",
+    ),
     "customers/engine.py": ("customers/test_states.py", "customers/test_engine.py", "customers/test_outcomes.py"),
     "customers/provisioning.py": ("customers/test_outcomes.py", "customers/test_engine.py", "customers/test_proof.py"),
     "customers/verdicts.py": ("customers/test_outcomes.py",),

@@ -13,7 +13,7 @@ from billing.models import UsagePeriod
 from billing.reports.filters import Filters
 from billing.usage.periods import CLOSE_ENOUGH, last_day, month_after
 from customers.models import Account, Operation
-from customers.states import OperationKind, OperationState
+from customers.models.operation_states import OperationKind, OperationState
 
 MONTHS = 12
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 1140, 200, 44, 42, 24

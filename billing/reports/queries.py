@@ -21,7 +21,7 @@ from billing.reports.month_chart import MonthsChart, months_chart
 from billing.reports.pool import PoolHead, pool_heads
 from billing.usage.periods import CLOSE_ENOUGH, midnight, month_after
 from customers.models import Account, Operation
-from customers.states import OperationKind, OperationState
+from customers.models.operation_states import OperationKind, OperationState
 
 DELETED_FOR_GOOD = {"kind": OperationKind.DELETE, "state": OperationState.SUCCEEDED}
 _SORT_FIELDS = {

@@ -29,7 +29,7 @@ from billing.usage.pool_snapshots import cap_of
 from customers import observations
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState
-from customers.states import OPEN
+from customers.models.operation_states import OPEN
 from portal.providers import Usage, UsageSource
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.models import Operation
-from customers.states import OperationKind, OperationState
+from customers.models.operation_states import OperationKind, OperationState
 from portal.edits import EditForm
 
 SAME_AS_OTHER = "other"

@@ -16,11 +16,11 @@ from customers.forms.parts import AccountPart, Start, with_typed
 from customers.forms.profiles import add_provider_errors, facts_of, profile_of
 from customers.forms.settings import SettingsForm, fields_of, settings_of_facts
 from customers.models import Connection, Operation
+from customers.models.operation_states import OperationKind
 from customers.operations import FirstKey
 from customers.people import NewAccount
 from customers.queries.keys import bundle_of
 from customers.rights import missing_scope, missing_text
-from customers.states import OperationKind
 from portal.providers import AccountSettings
 
 

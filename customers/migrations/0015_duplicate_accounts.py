@@ -5,7 +5,7 @@ from django.db import migrations, models
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
-from customers import triggers
+from customers.models import triggers
 
 # The account that keeps the ID: one that is not deleted before one that is, one that a create of ours made before one
 # that was linked, then the older one.

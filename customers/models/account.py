@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models.connection import Connection
 from customers.models.customer import Customer
-from customers.states import OPEN
+from customers.models.operation_states import OPEN
 from portal import providers
 from portal.state_labels import NOT_CREATED
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from customers.models.account import Account, AccountState
 from customers.models.connection import Connection
-from customers.states import BUSY, FINAL, OPEN, OperationKind, OperationState
+from customers.models.operation_states import BUSY, FINAL, OPEN, OperationKind, OperationState
 
 
 class OperationQuerySet(models.QuerySet["Operation"]):

@@ -14,10 +14,10 @@ from django.utils.translation import gettext as _
 
 from customers import catalogue, duplicates, rights
 from customers.hands_on import why_no_sign_in
+from customers.labels import cap_text
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
-from customers.queries.words import cap_text
-from customers.states import OPEN, OperationKind, OperationState
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal import providers
 
 READ_BACK_WITHIN = timedelta(minutes=1)

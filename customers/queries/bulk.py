@@ -12,9 +12,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 from customers import bulk, catalogue
+from customers.labels import cap_text
 from customers.models import ChangeSet, ChangeSetItem
-from customers.queries.words import cap_text
-from customers.states import OPEN, OperationState
+from customers.models.operation_states import OPEN, OperationState
 from portal.access.models import User
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
-from customers.states import OPEN
+from customers.models.operation_states import OPEN
 from portal.providers import Scope
 
 # What `Provider.verify` tries, in words for people; a name not listed here is shown as it is.

@@ -13,9 +13,9 @@ from django.utils import timezone
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
+from customers.models.operation_states import OPEN
 from customers.queries.matching import NOT_THERE
 from customers.queries.operations import NEEDS_A_PERSON
-from customers.states import OPEN
 
 SHOWN = 6
 COUNTED = 999

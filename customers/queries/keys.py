@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from customers import secrets
 from customers.models import Account, AccountKey, KeySecret, Operation
-from customers.states import OPEN, OperationKind, OperationState
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal.access.models import User
 from portal.providers import Capabilities, KeyBundle
 

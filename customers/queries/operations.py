@@ -12,7 +12,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Count, Max, Q, QuerySet
 
 from customers.models import Connection, Operation, Scan
-from customers.states import OPEN, OperationKind, OperationState
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal.access.models import User
 from portal.providers import CAPABILITIES
 from portal.query_params import moment_or_none, searchable, uuid_or_none

@@ -11,8 +11,8 @@ from django.utils.translation import gettext as _
 
 from customers.models import Account, Operation, SendingDomain
 from customers.models.account import AccountState
+from customers.models.operation_states import OPEN, OperationKind, OperationState
 from customers.queries.keys import kept_key
-from customers.states import OPEN, OperationKind, OperationState
 
 MESSAGES_SHOWN = 5
 

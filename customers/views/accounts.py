@@ -18,6 +18,7 @@ from customers.forms.offerings import new_token
 from customers.forms.parts import AccountPart, Start, refuse
 from customers.forms.profiles import facts_of
 from customers.models import Account, Connection, Customer, Operation
+from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import AlreadyCorrected, UnableToAsk
 from customers.people import UnableToChange, add_account
 from customers.queries import operations as operation_queries
@@ -26,7 +27,6 @@ from customers.queries.keys import SecretPlace, keys_page
 from customers.queries.schedules import coming_for
 from customers.queries.timeline import timeline_of_account
 from customers.queries.together import together
-from customers.states import OperationKind, OperationState
 from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User

@@ -22,8 +22,8 @@ from customers.forms.offerings import new_token
 from customers.forms.schedules import HeldForm
 from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.models import Account, ChangeSet, Hold, Operation
+from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
-from customers.states import OperationKind, OperationState
 from customers.views.common import (
     SeeOther,
     account_or_404,

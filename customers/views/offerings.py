@@ -20,8 +20,8 @@ from customers.clients import client_for
 from customers.forms.offerings import ChangeForm, OfferingsForm, new_token, rebase
 from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
+from customers.models.operation_states import OperationState
 from customers.operations import StaleVersion, UnableToAsk, ask_offerings
-from customers.states import OperationState
 from customers.views.common import (
     account_or_404,
     add_refusal,

@@ -20,11 +20,11 @@ from customers.forms.kinds import KINDS
 from customers.forms.offerings import new_token
 from customers.forms.parts import AccountPart, Start, refuse
 from customers.models import Connection, Customer
+from customers.models.operation_states import OperationKind
 from customers.operations import UnableToAsk
 from customers.people import NewAccount, UnableToChange, open_customer, public_id_of
 from customers.queries.customers import lookalikes
 from customers.rights import missing_scope, missing_text
-from customers.states import OperationKind
 from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from portal.query_params import line, uuid_or_none
 

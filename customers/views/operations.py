@@ -16,12 +16,12 @@ from django.views.decorators.http import require_GET, require_POST
 from customers import catalogue, deciding, operations, telling
 from customers.forms.actions import DecideForm, choices_of, may_exist
 from customers.forms.offerings import new_token
+from customers.labels import cap_text
 from customers.models import Operation
+from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.operations import UnableToAsk
 from customers.queries import operations as queries
 from customers.queries.together import Part, together
-from customers.queries.words import cap_text
-from customers.states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.views.common import go_to, is_fragment, person, say_repeated, token_of
 from portal.access import reauth
 from portal.access.models import User

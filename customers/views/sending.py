@@ -24,12 +24,12 @@ from customers import telling
 from customers.forms.offerings import new_token
 from customers.forms.sending import DomainForm, TestMessageForm
 from customers.models import Account, Operation
+from customers.models.operation_states import OperationState
 from customers.operations import ask_domain, ask_test_message
 from customers.queries import sending as queries
 from customers.queries.keys import kept_key
 from customers.queries.sending import DomainLine
 from customers.sending import UnableToLook, check_dns, message_status, read_domains
-from customers.states import OperationState
 from customers.views.accounts import account_head, running_card
 from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
 from portal.clock import database_now

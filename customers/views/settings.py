@@ -18,11 +18,11 @@ from django.views.decorators.http import require_http_methods
 from customers import observations, rights
 from customers.forms.offerings import new_token
 from customers.forms.settings import ChangeSettingsForm, SettingsForm
+from customers.labels import cap_text
 from customers.models import Account, Operation
 from customers.models.account import AccountState
+from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import StaleVersion, UnableToAsk, ask_settings
-from customers.queries.words import cap_text
-from customers.states import OperationKind, OperationState
 from customers.views.common import (
     account_or_404,
     add_refusal,

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from customers import observations, operations
-from customers.states import OperationKind
+from customers.models.operation_states import OperationKind
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
 from portal.demo.staff_actions import DAY, HOUR, Deeds
 from portal.demo.usage_nights import nights, read_ending_cycles, read_night

@@ -12,8 +12,8 @@ from uuid import uuid4
 from customers import breaker, catalogue, connecting, observations, operations, people, proof, provisioning, secrets
 from customers.clients import client_for
 from customers.models import Account, Connection, Customer, Operation
+from customers.models.operation_states import FINAL, OperationKind
 from customers.operations import FirstKey
-from customers.states import FINAL, OperationKind
 from portal.access.models import User
 from portal.demo.clock import Sandbox, Stage
 from portal.demo.companies import AHA, EU, GLOBAL, Company

@@ -27,7 +27,7 @@ from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings
 from customers import catalogue, clients, observations, provisioning, reconcile
 from customers.models import Account, Connection, Scan, Sighting
-from customers.states import FINAL
+from customers.models.operation_states import FINAL
 from portal import providers
 from portal.providers import ProviderError
 from tests.customers.keys import account_with_keys, connection_with_keys

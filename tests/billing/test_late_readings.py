@@ -17,7 +17,7 @@ from billing.usage.accept_lower import accept_lower
 from billing.usage.batches import Answer, Chunk, flush
 from billing.usage.snapshots import Kept, Reading, keep_final_readings, keep_readings
 from customers.models import Account, FinalReading, Operation
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from portal.providers import NotFound, Usage, UsageSource
 from tests.customers.pages import prose_of
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory

@@ -24,7 +24,7 @@ django.setup()
 from customers import dispatcher, invariants, operations  # noqa: E402
 from customers.models import Account, Attempt, Connection, Customer, Heartbeat, Operation  # noqa: E402
 from customers.models.account import as_offerings  # noqa: E402
-from customers.states import FINAL, OperationState  # noqa: E402
+from customers.models.operation_states import FINAL, OperationState  # noqa: E402
 from portal.access.models import User  # noqa: E402
 from portal.providers import AccountSettings, NewKey, Offering, Profile  # noqa: E402
 from tests.journeys.processes import PASSWORD  # noqa: E402

@@ -25,7 +25,7 @@ from django.utils import timezone
 
 from customers import catalogue, connecting, operations
 from customers.models import Account, Attempt, Connection, Heartbeat, Operation
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from portal import queue as poking
 from portal import queues
 from portal.providers import Offering, Profile

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from customers import catalogue, connecting
 from customers.models import Account, Connection, Operation
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 from tests.support.processes import database_url
 from tests.support.sandbox import KEY, SandboxProcess

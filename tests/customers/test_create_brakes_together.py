@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from customers import engine
 from customers.models import Attempt, Connection, Operation
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from customers import dispatcher
 from customers.models import Account, Connection, Operation
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 
 S = OperationState

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from customers import telling
 from customers.models import Account, Attempt, Operation, Step
-from customers.states import BUSY, FINAL, OperationKind, OperationState
+from customers.models.operation_states import BUSY, FINAL, OperationKind, OperationState
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.customers.pages import HTMX, fields, text_of

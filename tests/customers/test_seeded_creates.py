@@ -14,8 +14,8 @@ import pytest
 
 from customers import connecting, invariants, provisioning
 from customers.models import Connection, KeySecret, Operation
+from customers.models.operation_states import FINAL
 from customers.operations import FirstKey
-from customers.states import FINAL
 from portal.providers import AccountSettings
 from tests.customers.sub_accounts import KEY, Died, SubDesk, is_at_rest, sub_desk
 from tests.support.sandbox import SandboxProcess

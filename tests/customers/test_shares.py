@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from customers import asking, dispatcher, operations, shares, tasks
 from customers.models import Account, Heartbeat, Operation
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from tests.support import messages
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from customers.states import BUSY, FINAL, OPEN, STEPS, IllegalStep, OperationState, check_step
+from customers.models.operation_states import BUSY, FINAL, OPEN, STEPS, IllegalStep, OperationState, check_step
 
 AGREED = {
     "queued": {"claimed", "cancelled", "needs_attention"},

@@ -16,7 +16,7 @@ from django.db import DatabaseError, OperationalError
 from customers import engine, matching, proof, provisioning, reconcile
 from customers.models import Attempt, Operation, Step
 from customers.models.operation import OperationQuerySet
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
 from portal.providers.sendgrid import client as sendgrid_client
 from portal.sandbox import faults

@@ -17,8 +17,8 @@ from django.db import connection as database
 
 from customers import deciding, operations
 from customers.models import Operation, Step
+from customers.models.operation_states import WAITS_FOR_A_PERSON
 from customers.operations import UnableToAsk
-from customers.states import WAITS_FOR_A_PERSON
 from portal.failpoints import POINTS
 from portal.sandbox import faults
 from tests.simulation import asking

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from customers import operations
 from customers.models import Account, Attempt, Operation
+from customers.models.operation_states import BUSY, FINAL
 from customers.operations import AlreadySubmitted, StaleVersion, UnableToAsk
-from customers.states import BUSY, FINAL
 from portal.access.models import User
 from portal.providers import Offering
 from tests.simulation.asking import ADDON, BIGGER, PACKAGE, account

@@ -16,7 +16,7 @@ from django.db.models import Max, Min
 
 from customers import invariants
 from customers.models import Account, Attempt, KeySecret, Operation, Step
-from customers.states import BUSY, FINAL
+from customers.models.operation_states import BUSY, FINAL
 from tests.simulation.world import World
 
 ASIDE = ("I11", "I12", "I20")  # of walks and readings: nobody walks or reads by night here

@@ -31,7 +31,7 @@ from django.utils import timezone
 
 from customers import breaker, clients, connecting, dispatcher, engine, provisioning, reconcile
 from customers.models import Connection, Operation
-from customers.states import FINAL
+from customers.models.operation_states import FINAL
 from portal import providers
 from portal import queue as portal_queue
 from portal.access.models import User

@@ -9,7 +9,7 @@ import factory
 from django.utils import timezone
 
 from customers.models import Account, Connection, Customer, Offering, Operation
-from customers.states import BUSY, FINAL, OperationState
+from customers.models.operation_states import BUSY, FINAL, OperationState
 from portal import encryption
 from portal.access.models import User
 

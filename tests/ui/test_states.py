@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from customers.models.account import AccountState
-from customers.states import OperationState
+from customers.models.operation_states import OperationState
 from portal import state_labels
 
 SPRITE = (settings.BASE_DIR / "static/img/icons.svg").read_text()

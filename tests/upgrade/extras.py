@@ -22,7 +22,7 @@ from customers.models import (
     Takeover,
     TakeoverItem,
 )
-from customers.states import OPEN, OperationState
+from customers.models.operation_states import OPEN, OperationState
 from portal.access.models import User
 from portal.audit import chain
 from portal.notices import raising
