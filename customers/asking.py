@@ -14,7 +14,8 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import duplicates, engine, rights
+from customers import duplicates, engine
+from customers.connections import scopes
 from customers.models import Account, Connection, Customer, Operation, Step
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
@@ -60,8 +61,8 @@ def permit(actor: User, connection: Connection, *kinds: OperationKind) -> None:
     """The person's role, and the rights of our own credential at the provider, as far as they are known."""
     for kind in kinds:
         permit_role(actor, kind)
-        if scope := rights.missing_scope(connection, kind):
-            raise UnableToAsk(rights.missing_text(connection, scope))
+        if scope := scopes.missing_scope(connection, kind):
+            raise UnableToAsk(scopes.missing_text(connection, scope))
 
 
 def permit_role(actor: User, kind: OperationKind) -> None:

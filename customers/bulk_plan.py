@@ -11,7 +11,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import catalogue, duplicates, holds, rights
+from customers import duplicates, holds
+from customers.connections import catalogue, scopes
 from customers.labels import cap_text
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.account import AccountState, as_offerings, as_rows
@@ -100,8 +101,8 @@ class Planner:
             if each.kind in (kind, OperationKind.DELETE):
                 words = {"kind": each.get_kind_display(), "code": each.code}
                 raise NotPossible(_("%(kind)s is under way already: %(code)s.") % words)
-        if scope := rights.missing_scope(account.connection, kind):
-            raise NotPossible(rights.missing_text(account.connection, scope))
+        if scope := scopes.missing_scope(account.connection, kind):
+            raise NotPossible(scopes.missing_text(account.connection, scope))
         if under_way:
             row.warnings.append(_("Waits its turn behind %(code)s.") % {"code": under_way[0].code})
         if account.connection.paused:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from customers import engine, observations
 from customers.asking_accounts import identity_of
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState

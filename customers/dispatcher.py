@@ -1,8 +1,7 @@
 """Every few seconds: look at the table and poke whatever is due. Losing every message loses nothing but seconds.
 
-Of a connection no more is poked than it may have in work at a time (`customers.shares`); an operation that ends pokes
-the next one.
-"""
+Of a connection no more is poked than it may have in work at a time (`customers.connections.worker_shares`); an
+operation that ends pokes the next one."""
 
 from __future__ import annotations
 
@@ -11,7 +10,8 @@ from datetime import datetime
 from django.db.models import Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from customers import breaker, bulk_run, engine, estate, observations, reconcile, schedules_due, secrets, shares
+from customers import bulk_run, engine, estate, observations, reconcile, schedules_due, secrets
+from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
@@ -27,12 +27,12 @@ def dispatch(*, now: datetime) -> int:
     poked."""
     engine.expire_leases(now=now)
     secrets.forget_due(now=now)
-    due = due_operations(now=now, of_each=shares.most(queues.DEFAULT))
+    due = due_operations(now=now, of_each=worker_shares.most(queues.DEFAULT))
     for operation_id in due:
         poke("customers.perform", operation_id)
     for account_id in accounts_to_read(now=now):
         poke("customers.read_account", account_id)
-    for connection_id in breaker.due(now=now):
+    for connection_id in circuit_breaker.due(now=now):
         poke("customers.try_connection", connection_id)
     reconcile.expire(now=now)
     reconcile.deliver_again(now=now)
@@ -55,7 +55,7 @@ def connection_of(operation_id: int) -> int | None:
 def go_on(connection_id: int, *, now: datetime) -> None:
     """Poke what this connection has room for, now that an operation of it ended."""
     for operation_id in due_operations(
-        now=now, connection_id=connection_id, of_each=shares.room_of(queues.DEFAULT, connection_id)
+        now=now, connection_id=connection_id, of_each=worker_shares.room_of(queues.DEFAULT, connection_id)
     ):
         poke("customers.perform", operation_id)
 

@@ -25,7 +25,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.adopting import NotNow, adopt
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Connection, Customer, Sighting, Takeover, TakeoverItem
 from customers.operations import UnableToAsk
 from portal import audit

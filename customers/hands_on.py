@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers import duplicates
-from customers.clients import client_for, config_of
+from customers.connections.client import client_for, config_of
 from customers.models import Account, SignInRequest
 from customers.models.account import AccountState
 from portal import audit

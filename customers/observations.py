@@ -20,7 +20,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Account, AccountKey, Connection, SendingDomain
 from customers.models.account import AccountState, as_rows
 from customers.models.breaker import at_work

@@ -19,9 +19,11 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import breaker, connecting, duplicates, engine, observations
+from customers import duplicates, engine, observations
 from customers.actions import action_of
-from customers.clients import client_for, recorded
+from customers.connections import circuit_breaker
+from customers.connections import commands as connection_commands
+from customers.connections.client import client_for, recorded
 from customers.models import Account, Attempt, Connection, Operation
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.verdicts import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
@@ -79,7 +81,7 @@ def perform(
                 task(operation, action_of(operation), connect, clock)
             except engine.LostLease:
                 log.warning("operation.lease_lost")
-        breaker.learn(operation.connection, exchanges=exchanges, now=clock())
+        circuit_breaker.learn(operation.connection, exchanges=exchanges, now=clock())
     return True
 
 
@@ -182,7 +184,7 @@ def _sent_badly(
     """Keep what came of a send that did not simply work. The first exchange is the change; reads may have followed."""
     now = clock()
     if isinstance(error, Unauthorized):
-        connecting.pause_for_auth(operation.connection, message=str(error), now=now)
+        connection_commands.pause_for_auth(operation.connection, message=str(error), now=now)
     outcome, after, fields = _meaning(operation, error, now=now)
     if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
         after, fields = S.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
@@ -308,7 +310,7 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
     """A read failed while nothing of ours was under way: wait, or say no, which ends only what left no trace."""
     text = str(error)
     if isinstance(error, Unauthorized):
-        connecting.pause_for_auth(operation.connection, message=text, now=now)
+        connection_commands.pause_for_auth(operation.connection, message=text, now=now)
     if isinstance(error, Rejected) and not operation.connection.is_current():
         return Wait(now, str(KEY_REPLACED), "paused")
     match error:

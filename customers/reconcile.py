@@ -17,8 +17,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from customers import connecting, matching
-from customers.clients import background_client, recorded
+from customers import matching
+from customers.connections import commands as connection_commands
+from customers.connections.client import background_client, recorded
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
@@ -171,7 +172,7 @@ def _may_be_anothers(scan: Scan, found: dict[str, RemoteAccount]) -> bool:
     """Whether nothing shows that this is the list of the reseller whom an open create was sent to: the key was replaced
     since, and the list names no account that was known before."""
     sent = [each.window.intended_at for each in matching.open_creates(scan.connection)]
-    replaced_at = connecting.key_replaced_at(scan.connection, since=min(sent) - CLOCKS) if sent else None
+    replaced_at = connection_commands.key_replaced_at(scan.connection, since=min(sent) - CLOCKS) if sent else None
     if replaced_at is None:
         return False
     met = Sighting.objects.filter(connection=scan.connection, first_seen_at__lt=replaced_at)

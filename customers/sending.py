@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers import observations, secrets
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Account
 from portal import audit
 from portal.access.models import User

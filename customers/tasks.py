@@ -10,19 +10,9 @@ from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, wo
 from django.db import connections
 from django.utils import timezone
 
-from customers import (
-    breaker,
-    bulk_run,
-    dispatcher,
-    estate,
-    observations,
-    provisioning,
-    reconcile,
-    schedules_due,
-    shares,
-    watch,
-)
-from customers.clients import client_for, recorded
+from customers import bulk_run, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
+from customers.connections import circuit_breaker, worker_shares
+from customers.connections.client import client_for, recorded
 from customers.models import Account
 from portal.clock import database_now
 from portal.providers import ProviderError
@@ -50,7 +40,7 @@ def perform(operation_id: int, **_: Any) -> None:
     connection_id = dispatcher.connection_of(operation_id)
     if connection_id is None:
         return
-    with shares.place(OPS, connection_id) as taken:
+    with worker_shares.place(OPS, connection_id) as taken:
         performed = taken and provisioning.perform(operation_id)
     if performed:
         dispatcher.go_on(connection_id, now=database_now())
@@ -61,7 +51,7 @@ def read_account(account_id: int, **_: Any) -> None:
     account = observations.accounts_to_read(now=database_now()).filter(pk=account_id).first()
     if account is None:
         return
-    with shares.place(SYNC, account.connection_id) as taken, recorded() as exchanges:
+    with worker_shares.place(SYNC, account.connection_id) as taken, recorded() as exchanges:
         if not taken:
             return
         account = Account.objects.select_related("connection").get(pk=account_id)
@@ -70,14 +60,14 @@ def read_account(account_id: int, **_: Any) -> None:
             observations.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
             pass  # the time of trying is kept; it is asked again later
-    breaker.learn(account.connection, exchanges=exchanges, now=database_now())
+    circuit_breaker.learn(account.connection, exchanges=exchanges, now=database_now())
 
 
 @shared_task(name="customers.try_connection")
 def try_connection(connection_id: int, **_: Any) -> None:
-    with shares.place(OPS, connection_id) as taken:
+    with worker_shares.place(OPS, connection_id) as taken:
         if taken:
-            breaker.try_again(connection_id)
+            circuit_breaker.try_again(connection_id)
 
 
 # The list of a large provider takes minutes at its pace.
@@ -93,7 +83,7 @@ def nightly_walks(**_: Any) -> None:
 
 @shared_task(name="customers.takeover_chunk")
 def takeover_chunk(takeover_id: int, **_: Any) -> None:
-    with shares.place(OPS, estate.connection_of(takeover_id)) as taken:
+    with worker_shares.place(OPS, estate.connection_of(takeover_id)) as taken:
         if taken:
             estate.take_chunk(takeover_id)
 
@@ -105,7 +95,7 @@ def take_schedule(schedule_id: int, **_: Any) -> None:
 
 @shared_task(name=bulk_run.RUN)
 def run_change_set(change_set_id: int, **_: Any) -> None:
-    with shares.place(OPS, shares.NO_CONNECTION) as taken:
+    with worker_shares.place(OPS, worker_shares.NO_CONNECTION) as taken:
         if taken:
             bulk_run.run(change_set_id)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from customers import connecting, people
+from customers import people
+from customers.connections import commands as connection_commands
 from customers.models import Connection, Customer
 from portal.access import staff
 from portal.access.models import User
@@ -37,7 +38,7 @@ def race(edit: Edit, first: dict[str, Any], second: dict[str, Any], seen: dict[s
 class TestAConnection:
     def edit(self, facts: dict[str, Any], seen: dict[str, Any]) -> None:
         row, admin = Connection.objects.get(), User.objects.get()
-        connecting.edit_connection(actor=admin, connection=row, facts=facts, seen=seen)
+        connection_commands.edit_connection(actor=admin, connection=row, facts=facts, seen=seen)
 
     def test_the_same_field(self) -> None:
         UserFactory(role="admin")

@@ -17,7 +17,8 @@ from billing.usage import failure_reasons
 from billing.usage.batches import hold_run, in_a_transaction
 from billing.usage.periods import DAY, midnight
 from billing.usage.snapshots import hold_accounts, keep_final_readings
-from customers import connecting, observations
+from customers import observations
+from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
 from customers.watch import Work
@@ -260,7 +261,7 @@ def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
     """The key was refused. Where operations use the same one, the whole connection stops and the run waits."""
     if run.source in SHARE_THE_KEY:
         pause(run, message=message)
-        connecting.pause_for_auth(run.connection, message=message, now=now)
+        connection_commands.pause_for_auth(run.connection, message=message, now=now)
     else:
         abort(run, message=message, now=now)
 

@@ -24,8 +24,8 @@ from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, runs
 from billing.usage.batches import BATCH, LEASE, Answer, Chunk, Clock, LostRun, NotAsked, flush
 from billing.usage.pooled_sync import ask_the_pool
-from customers import breaker
-from customers.clients import background_client
+from customers.connections import circuit_breaker
+from customers.connections.client import background_client
 from customers.models import Connection
 from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
@@ -151,16 +151,16 @@ def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, dea
 def _tell_breaker(chunk: Chunk, heard: list[Answer]) -> None:
     """Say whether the provider can be reached; where it cannot, the run asks nothing more for now."""
     asked = [each for each in heard if each.usage or _evidence(each).sent_at]
-    lost = [_evidence(each) for each in asked if breaker.unreachable(_evidence(each))]
+    lost = [_evidence(each) for each in asked if circuit_breaker.unreachable(_evidence(each))]
     connection = chunk.run.connection
-    breaker.count(
+    circuit_breaker.count(
         connection,
         answered=len(asked) - len(lost),
         failed=len(lost),
         now=chunk.clock(),
         last=lost[-1] if lost else None,
     )
-    if lost and (standing := breaker.standing(connection)).is_open:
+    if lost and (standing := circuit_breaker.standing(connection)).is_open:
         chunk.stop, chunk.resume_at = True, standing.retry_at
 
 

@@ -10,7 +10,8 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.forms.connections import ConnectionForm
+from customers.connections.forms import ConnectionForm
+from customers.connections.scopes import missing_scope, missing_text
 from customers.forms.keys import SINGLE, KeyForm
 from customers.forms.parts import AccountPart, Start, with_typed
 from customers.forms.profiles import add_provider_errors, facts_of, profile_of
@@ -20,7 +21,6 @@ from customers.models.operation_states import OperationKind
 from customers.operations import FirstKey
 from customers.people import NewAccount
 from customers.queries.keys import bundle_of
-from customers.rights import missing_scope, missing_text
 from portal.providers import AccountSettings
 
 

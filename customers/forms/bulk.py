@@ -8,7 +8,7 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import catalogue
+from customers.connections import catalogue
 from customers.models import ChangeSet, Connection, Offering
 from portal.access.models import User
 from portal.access.permissions import allowed

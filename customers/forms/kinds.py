@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from customers.connections.forms import ConnectionForm
 from customers.forms.ahasend import AhaSendConnectionForm, AhaSendPart
-from customers.forms.connections import ConnectionForm
 from customers.forms.parts import AccountPart
 from customers.forms.sendgrid import SendGridConnectionForm, SendGridPart
 

@@ -13,8 +13,8 @@ from django.forms.boundfield import BoundField
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import catalogue
-from customers.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, Choice
+from customers.connections import catalogue
+from customers.connections.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, Choice
 from customers.models import Connection
 from portal.providers import Offering
 from portal.providers.parsing import read_json, whole

@@ -11,7 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import catalogue, schedules
+from customers import schedules
+from customers.connections import catalogue
 from customers.forms.actions import ReasonForm
 from customers.models import Account, Schedule
 from customers.models.account import as_offerings

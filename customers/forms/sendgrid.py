@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from customers.forms.connections import ConnectionForm, secret_field
+from customers.connections.forms import ConnectionForm, secret_field
 from customers.forms.fields import PhoneField, WebsiteField, ZoneField, zones
 from customers.forms.offerings import OfferingsForm
 from customers.forms.parts import AccountPart, Start, with_typed

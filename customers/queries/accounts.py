@@ -12,7 +12,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import catalogue, duplicates, rights
+from customers import duplicates
+from customers.connections import catalogue
+from customers.connections import scopes as connection_scopes
 from customers.hands_on import why_no_sign_in
 from customers.labels import cap_text
 from customers.models import Account, Operation
@@ -111,11 +113,14 @@ class AccountPage:
         """Acts that the state allows and our own credential does not, each with the scope to grant."""
         connection = self.account.connection
         scopes = {
-            kind: rights.missing_scope(connection, kind) for kind in ("suspend", "unsuspend", "settings", "delete")
+            kind: connection_scopes.missing_scope(connection, kind)
+            for kind in ("suspend", "unsuspend", "settings", "delete")
         }
-        scopes["refresh"] = rights.missing_read(connection, "accounts")
+        scopes["refresh"] = connection_scopes.missing_read(connection, "accounts")
         return {
-            act: rights.missing_text(connection, scope) for act, scope in scopes.items() if scope and self.may.get(act)
+            act: connection_scopes.missing_text(connection, scope)
+            for act, scope in scopes.items()
+            if scope and self.may.get(act)
         }
 
     @property

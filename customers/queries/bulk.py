@@ -11,7 +11,8 @@ from django.db.models import Count, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
-from customers import bulk, catalogue
+from customers import bulk
+from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import ChangeSet, ChangeSetItem
 from customers.models.operation_states import OPEN, OperationState

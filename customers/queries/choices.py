@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from customers import catalogue
+from customers.connections import catalogue
 from customers.models import Offering
 from customers.queries.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, Filters
 from portal.access.models import User

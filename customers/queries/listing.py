@@ -21,7 +21,8 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from customers import catalogue, holds
+from customers import holds
+from customers.connections import catalogue
 from customers.labels import cap_of, cap_text
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import catalogue
+from customers.connections import catalogue
 from customers.models import Account, Hold, Schedule
 from customers.queries.filters import connection_choices
 from portal.access.models import User

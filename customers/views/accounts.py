@@ -12,7 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers import catalogue, holds, telling
+from customers import holds, telling
+from customers.connections import catalogue
 from customers.forms.customers import AccountForm, NoteForm
 from customers.forms.offerings import new_token
 from customers.forms.parts import AccountPart, Start, refuse

@@ -16,7 +16,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from customers import bulk, holds, observations, rights
+from customers import bulk, holds, observations
+from customers.connections import scopes
 from customers.forms import actions as forms
 from customers.forms.offerings import new_token
 from customers.forms.schedules import HeldForm
@@ -203,8 +204,8 @@ def _why_not(account: Account, deed: Deed) -> str:
         return _("The account is deleted already.")
     if same := open_operation_of(account, kind__in=(deed.kind, OperationKind.DELETE)):
         return _("%(kind)s is under way already: %(code)s.") % {"kind": same.get_kind_display(), "code": same.code}
-    if scope := rights.missing_scope(account.connection, deed.kind):
-        return rights.missing_text(account.connection, scope)
+    if scope := scopes.missing_scope(account.connection, deed.kind):
+        return scopes.missing_text(account.connection, scope)
     if deed.kind == OperationKind.DELETE:
         return ""
     if AccountState.STOPPED_BY_US not in account.connection.capabilities.writable_states:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers import adopting, drift, reconcile
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.forms.drift import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
 from customers.forms.offerings import new_token
 from customers.models import Sighting

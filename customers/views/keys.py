@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from customers import observations, telling
+from customers.connections.scopes import missing_read, missing_scope, missing_text
 from customers.forms.actions import ReasonForm
 from customers.forms.keys import WHY_DELETE_KEY, AskKeyForm, RotateForm
 from customers.forms.offerings import new_token
@@ -22,7 +23,6 @@ from customers.models.operation_states import OperationKind
 from customers.operations import ask_key_create, ask_key_delete, ask_key_update
 from customers.queries import keys as queries
 from customers.queries.keys import KeyLine
-from customers.rights import missing_read, missing_scope, missing_text
 from customers.views.accounts import account_head, running_card
 from customers.views.common import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
 from portal.access.reauth import reauthenticated

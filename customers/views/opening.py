@@ -13,7 +13,8 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers import catalogue
+from customers.connections import catalogue
+from customers.connections.scopes import missing_scope, missing_text
 from customers.forms.customers import AccountForm, CustomerForm, DuplicatesForm
 from customers.forms.fields import zones
 from customers.forms.kinds import KINDS
@@ -24,7 +25,6 @@ from customers.models.operation_states import OperationKind
 from customers.operations import UnableToAsk
 from customers.people import NewAccount, UnableToChange, open_customer, public_id_of
 from customers.queries.customers import lookalikes
-from customers.rights import missing_scope, missing_text
 from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from portal.query_params import line, uuid_or_none
 

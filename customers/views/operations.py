@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from customers import catalogue, deciding, operations, telling
+from customers import deciding, operations, telling
+from customers.connections import catalogue
 from customers.forms.actions import DecideForm, choices_of, may_exist
 from customers.forms.offerings import new_token
 from customers.labels import cap_text

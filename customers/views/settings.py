@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
-from customers import observations, rights
+from customers import observations
+from customers.connections import scopes
 from customers.forms.offerings import new_token
 from customers.forms.settings import ChangeSettingsForm, SettingsForm
 from customers.labels import cap_text
@@ -187,8 +188,8 @@ def _page(
 
 def _why_not(account: Account) -> str:
     """What makes asking pointless; asking looks again."""
-    if scope := rights.missing_scope(account.connection, OperationKind.SETTINGS):
-        return rights.missing_text(account.connection, scope)
+    if scope := scopes.missing_scope(account.connection, OperationKind.SETTINGS):
+        return scopes.missing_text(account.connection, scope)
     if same := open_operation_of(account, kind__in=(OperationKind.SETTINGS, OperationKind.DELETE)):
         return _("%(kind)s is under way already: %(code)s.") % {"kind": same.get_kind_display(), "code": same.code}
     if account.state == AccountState.DELETED:

@@ -9,8 +9,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from customers import breaker, catalogue, connecting, observations, operations, people, proof, provisioning, secrets
-from customers.clients import client_for
+from customers import observations, operations, people, proof, provisioning, secrets
+from customers.connections import catalogue, circuit_breaker
+from customers.connections import commands as connection_commands
+from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.operation_states import FINAL, OperationKind
 from customers.operations import FirstKey
@@ -74,17 +76,17 @@ class Deeds:
     def connect(self) -> None:
         for facts, key in self.keys.connections():
             facts |= {"base_url": self.sandbox.url + facts["base_url"], "requests_per_minute": 60_000}
-            connection = connecting.add_connection(actor=self.staff.admin, facts=facts, api_key=key)
-            connecting.verify(actor=self.staff.admin, connection=connection, now=self.stage.now())
+            connection = connection_commands.add_connection(actor=self.staff.admin, facts=facts, api_key=key)
+            connection_commands.verify(actor=self.staff.admin, connection=connection, now=self.stage.now())
             if connection.capabilities.offerings:
                 catalogue.refresh_catalogue(connection=connection, now=self.stage.now(), actor=self.staff.admin)
 
     def maintenance(self) -> None:
         connection = Connection.objects.get(name=EU)
         reason = "SendGrid announced maintenance in its EU region."
-        connecting.pause(actor=self.staff.admin, connection=connection, reason=reason, now=self.stage.now())
+        connection_commands.pause(actor=self.staff.admin, connection=connection, reason=reason, now=self.stage.now())
         self.stage.move(self.stage.now() + 2 * HOUR)
-        connecting.resume(actor=self.staff.admin, connection=connection)
+        connection_commands.resume(actor=self.staff.admin, connection=connection)
 
     def look_at_accounts(self) -> None:
         """State and offerings of all accounts, as workers read them once a day."""
@@ -105,8 +107,8 @@ class Deeds:
 
     def try_what_is_out_of_reach(self) -> None:
         """As the dispatcher does it: a provider that answers again is used again."""
-        for connection_id in breaker.due(now=self.stage.now()):
-            breaker.try_again(connection_id, clock=self.stage.now)
+        for connection_id in circuit_breaker.due(now=self.stage.now()):
+            circuit_breaker.try_again(connection_id, clock=self.stage.now)
 
     def forget_secrets(self) -> None:
         """What nobody looked at in time, as the dispatcher does it."""
@@ -115,8 +117,8 @@ class Deeds:
     def slow_down(self) -> None:
         """The story was read at a pace of its own; from now on the connections keep the provider's."""
         for connection in Connection.objects.all():
-            connecting.verify(actor=self.staff.admin, connection=connection, now=self.stage.now())
-            connecting.edit_connection(
+            connection_commands.verify(actor=self.staff.admin, connection=connection, now=self.stage.now())
+            connection_commands.edit_connection(
                 actor=self.staff.admin, connection=connection, facts={"requests_per_minute": 600}
             )
 

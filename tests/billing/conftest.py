@@ -14,7 +14,8 @@ import pytest
 from billing.models import SyncRun
 from billing.usage import runs
 from billing.usage import sync as usage_sync
-from customers import clients, connecting
+from customers.connections import client as connection_client
+from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from portal import providers
 from portal.access.models import User
@@ -71,7 +72,7 @@ class Meter:
         return account
 
     def connect(self, connection: Connection) -> providers.Provider:
-        config = clients.config_of(connection)
+        config = connection_client.config_of(connection)
         quick = replace(config, connect_timeout=2, read_timeout=self.timeouts, total_timeout=self.timeouts)
         return providers.client(quick)
 
@@ -110,7 +111,7 @@ class Meter:
 
 @pytest.fixture
 def meter(db: None, sandbox: SandboxProcess) -> Meter:
-    connection = connecting.add_connection(
+    connection = connection_commands.add_connection(
         actor=None,
         api_key=KEY,
         facts={
@@ -130,7 +131,7 @@ def meter(db: None, sandbox: SandboxProcess) -> Meter:
 def pool(db: None) -> Iterator[Pool]:
     """A connection whose provider tells of all accounts at once, spoken for by the test."""
     with Server() as server:
-        connection = connecting.add_connection(
+        connection = connection_commands.add_connection(
             actor=None,
             api_key=f"aha-sk-{'x' * 64}",
             facts={

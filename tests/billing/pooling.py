@@ -13,7 +13,7 @@ from uuid import uuid4
 from billing.models import PooledSnapshot, SyncRun, UsagePeriod
 from billing.usage import runs
 from billing.usage import sync as usage_sync
-from customers import clients
+from customers.connections import client as connection_client
 from customers.models import Account, Connection
 from portal import providers
 from tests.providers.support import Server, read_request, reply
@@ -93,7 +93,7 @@ class Pool:
         self.report.shares[account.provider_id or ""] = (count, cost)
 
     def connect(self, connection: Connection) -> providers.Provider:
-        config = replace(clients.config_of(connection), connect_timeout=2, read_timeout=5, total_timeout=5)
+        config = replace(connection_client.config_of(connection), connect_timeout=2, read_timeout=5, total_timeout=5)
         client = providers.client(config)
         client._http.sleep = lambda _seconds: None  # type: ignore[attr-defined]
         return client

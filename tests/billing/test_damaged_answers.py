@@ -25,7 +25,9 @@ from billing.models import SyncItem, SyncRun, UsageSnapshot
 from billing.usage import failure_reasons, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings
-from customers import catalogue, clients, observations, provisioning, reconcile
+from customers import observations, provisioning, reconcile
+from customers.connections import catalogue
+from customers.connections import client as connection_client
 from customers.models import Account, Connection, Scan, Sighting
 from customers.models.operation_states import FINAL
 from portal import providers
@@ -95,8 +97,8 @@ class Answers:
 
 
 def _connect(connection: Connection) -> providers.Provider:
-    config = replace(clients.config_of(connection), repeat_reads=False)
-    return providers.client(config, on_exchange=clients._note)
+    config = replace(connection_client.config_of(connection), repeat_reads=False)
+    return providers.client(config, on_exchange=connection_client._note)
 
 
 def _scan(account: Account) -> None:
@@ -237,7 +239,7 @@ def test_no_value_ends_as_an_exception(db: None, name: str) -> None:
         })  # fmt: skip
         try:
             with transaction.atomic(), patch.object(HTTPAdapter, "send", answers.send):
-                clients._clients.clear()
+                connection_client._clients.clear()
                 with transaction.atomic():
                     case.act(Account.objects.select_related("connection", "customer").get(pk=account.pk))
                 transaction.set_rollback(True)

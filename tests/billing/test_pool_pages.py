@@ -15,7 +15,7 @@ from django.utils.html import escape
 
 from billing.reports.pool import Pool as PoolOnPage
 from billing.usage.snapshots import keep_final_readings
-from customers import connecting
+from customers.connections import commands as connection_commands
 from customers.models import Account, FinalReading
 from tests.billing.pooling import NOON, NOTE, Pool
 from tests.billing.test_pages import an_account, read
@@ -141,7 +141,7 @@ def test_two_currencies_are_never_added_up(finance: Client, pool: Pool) -> None:
     pool.read()
     with Server() as server:
         facts = {"name": "Other", "kind": "ahasend", "base_url": server.base_url, "usage_source": "pooled"}
-        other = connecting.add_connection(
+        other = connection_commands.add_connection(
             actor=None, api_key=f"aha-sk-{'y' * 64}", facts=facts | {"account_id": OTHER_PARENT}
         )
         dollars = Pool(server, other)

@@ -17,7 +17,9 @@ from billing.models import PooledSnapshot, SyncRun, UsagePeriod
 from billing.reports.pool import pool_of
 from billing.usage import runs
 from billing.usage import sync as usage_sync
-from customers import clients, connecting, operations, provisioning
+from customers import operations, provisioning
+from customers.connections import client as connection_client
+from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
 from portal import providers
@@ -44,7 +46,7 @@ class Reseller:
         self.sandbox.admin.set_clock(moment.isoformat())
 
     def connect(self, connection: Connection) -> providers.Provider:
-        return providers.client(clients.config_of(connection))
+        return providers.client(connection_client.config_of(connection))
 
     def child(self, per_day: int, cap: int = 0) -> str:
         """An account at the provider that sends so much a day from now on."""
@@ -99,7 +101,7 @@ class Reseller:
 @pytest.fixture
 def reseller(db: None, sandbox: SandboxProcess, time_machine: Any) -> Reseller:
     time_machine.move_to(FIRST)
-    connection = connecting.add_connection(
+    connection = connection_commands.add_connection(
         actor=None,
         api_key=sandbox.ahasend_key,
         facts={

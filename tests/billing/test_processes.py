@@ -15,7 +15,7 @@ import pytest
 from django.db.models import Count
 
 from billing.models import SyncItem, SyncRun, UsageSnapshot
-from customers import connecting
+from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from tests.support.factories import AccountFactory
 from tests.support.processes import database_url
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 @pytest.fixture
 def connection(sandbox: SandboxProcess, transactional_db: None) -> Connection:
     """A connection with many accounts, slow enough to be met in the middle: eighty a second."""
-    made = connecting.add_connection(
+    made = connection_commands.add_connection(
         actor=None,
         api_key=KEY,
         facts={

@@ -19,7 +19,7 @@ from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import batches, runs
 from billing.usage import sync as usage_sync
 from billing.usage.batches import LostRun
-from customers import breaker
+from customers.connections import circuit_breaker
 from customers.models import Account, Connection
 from portal import clock
 from portal.audit.models import AuditEvent
@@ -150,7 +150,7 @@ def test_sync_now_wakes_a_run_that_was_paused(meter: Meter) -> None:
 def test_a_run_whose_time_is_over_ends_also_while_the_provider_is_out_of_reach(meter: Meter) -> None:
     account = meter.account()
     run = meter.start()
-    breaker.count(meter.connection, answered=0, failed=breaker.OPENS_AT, now=meter.now)
+    circuit_breaker.count(meter.connection, answered=0, failed=circuit_breaker.OPENS_AT, now=meter.now)
     assert meter.chunk(run).state == "running"
     meter.now = run.until
     assert (meter.chunk(run).state, run.failed) == ("complete_with_errors", 1)

@@ -9,8 +9,8 @@ import pytest
 from billing.models import SyncItem
 from billing.usage import sync as usage_sync
 from billing.usage.sync import claim
-from customers import breaker
-from customers.clients import background_client
+from customers.connections import circuit_breaker
+from customers.connections.client import background_client
 from customers.models import Breaker, Connection
 from portal.providers.rate_limit import Pacing
 from tests.billing.conftest import Meter
@@ -23,7 +23,7 @@ def test_a_run_that_gets_no_answer_opens_the_breaker_and_waits_for_it(meter: Met
         meter.account(per_day=10)
     meter.sandbox.admin.arm("status-503", "credits", count=None)
     run = meter.chunk(meter.start())
-    standing = breaker.standing(meter.connection)
+    standing = circuit_breaker.standing(meter.connection)
     assert standing.is_open
     assert (run.state, run.not_before) == ("running", standing.retry_at)
     assert SyncItem.objects.filter(run=run, state="failed").count() == 0
@@ -34,7 +34,7 @@ def test_a_run_that_gets_no_answer_opens_the_breaker_and_waits_for_it(meter: Met
     assert run.not_before > meter.now
 
     meter.sandbox.admin.clear_faults()
-    breaker.close(meter.connection)
+    circuit_breaker.close(meter.connection)
     meter.now += timedelta(minutes=1)
     run = meter.finish(run)
     assert (run.state, run.done) == ("complete", 30)

@@ -18,7 +18,8 @@ django.setup()
 
 from django.utils import timezone  # noqa: E402
 
-from customers import clients, engine, provisioning  # noqa: E402
+from customers import engine, provisioning  # noqa: E402
+from customers.connections import client as connection_client  # noqa: E402
 from portal import providers  # noqa: E402
 
 
@@ -31,7 +32,10 @@ def hold(pk: int) -> bool:
 
 
 def perform(pk: int) -> bool:
-    provisioning.perform(pk, connect=lambda each: providers.client(clients.config_of(each), on_exchange=clients._note))
+    provisioning.perform(
+        pk,
+        connect=lambda each: providers.client(connection_client.config_of(each), on_exchange=connection_client._note),
+    )
     return False  # what became of it stands in its row
 
 

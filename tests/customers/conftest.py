@@ -10,7 +10,10 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import catalogue, clients, connecting, dispatcher, operations, provisioning
+from customers import dispatcher, operations, provisioning
+from customers.connections import catalogue
+from customers.connections import client as connection_client
+from customers.connections import commands as connection_commands
 from customers.models import Account, Connection, Customer, Operation
 from portal import providers
 from portal.access.models import User
@@ -72,10 +75,10 @@ class Desk:
         )
 
     def connect(self, connection: Connection) -> providers.Provider:
-        config = clients.config_of(connection)
+        config = connection_client.config_of(connection)
         return providers.client(
             replace(config, connect_timeout=2, read_timeout=self.timeouts, total_timeout=self.timeouts),
-            on_exchange=clients._note,
+            on_exchange=connection_client._note,
         )
 
     def perform(self, operation: Operation, *, at: datetime | None = None) -> Operation:
@@ -107,7 +110,7 @@ def desk(db: None, sandbox: SandboxProcess) -> Desk:
     person = User.objects.create_user(
         email="success@postkeeper.example", name="Customer success", role="customer_success"
     )
-    connection = connecting.add_connection(
+    connection = connection_commands.add_connection(
         actor=None,
         api_key=KEY,
         facts={"name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url},

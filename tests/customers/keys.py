@@ -8,7 +8,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from customers import connecting, operations
+from customers import operations
+from customers.connections import commands as connection_commands
 from customers.models import Account, AccountKey, Connection, Customer, KeySecret, Operation, SendingDomain
 from portal.access.models import User
 from portal.providers import AccountSettings, Profile
@@ -77,7 +78,7 @@ def desk_with_keys(sandbox: SandboxProcess) -> Desk:
     """A member of customer success before a connection to the sandbox that keeps keys."""
     person = User.objects.create_user(email="success@postkeeper.example", name="Nadia Berg", role="customer_success")
     facts = {"name": "AhaSend test", "kind": "ahasend", "base_url": sandbox.base_url, "keep_keys": True}
-    connection = connecting.add_connection(
+    connection = connection_commands.add_connection(
         actor=None, api_key=sandbox.ahasend_key, facts=facts | {"account_id": sandbox.ahasend_account}
     )
     return Desk(sandbox, connection, person)

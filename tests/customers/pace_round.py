@@ -19,7 +19,7 @@ PROCESSES = 8
 
 
 def one(facts: dict[str, Any]) -> Counter[str]:
-    from customers.limits import Shared  # noqa: PLC0415 after Django is set up
+    from customers.connections.rate_limit import Shared  # noqa: PLC0415 after Django is set up
     from portal.providers import ConnectionConfig, NotSent, RateLimited, client  # noqa: PLC0415
     from portal.providers.rate_limit import USED, Pacing, Rate  # noqa: PLC0415
 

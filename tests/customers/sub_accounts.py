@@ -14,7 +14,9 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import breaker, connecting, dispatcher, engine, operations, provisioning
+from customers import dispatcher, engine, operations, provisioning
+from customers.connections import circuit_breaker
+from customers.connections import commands as connection_commands
 from customers.models import Account, Connection, Operation
 from customers.operations import FirstKey
 from portal.access.models import User
@@ -94,8 +96,8 @@ class SubDesk(Desk):
     def tidy(self) -> None:
         """What the dispatcher does before it looks for work."""
         engine.expire_leases(now=self.now)
-        for connection_id in breaker.due(now=self.now):
-            breaker.try_again(connection_id, clock=lambda: self.now, connect=self.connect)
+        for connection_id in circuit_breaker.due(now=self.now):
+            circuit_breaker.try_again(connection_id, clock=lambda: self.now, connect=self.connect)
 
     def due(self) -> list[int]:
         return dispatcher.due_operations(now=self.now)
@@ -170,7 +172,7 @@ def sub_desk(sandbox: SandboxProcess, person: User | None = None) -> SubDesk:
     person = person or User.objects.create_user(
         "success@postkeeper.example", name="Customer success", role="customer_success"
     )
-    connection = connecting.add_connection(
+    connection = connection_commands.add_connection(
         actor=None,
         api_key=sandbox.ahasend_key,
         facts={

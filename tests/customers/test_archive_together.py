@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from customers import duplicates, estate, people
 from customers.adopting import adopt
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
 from customers.operations import UnableToAsk, cancel, retry
 from customers.people import NewAccount, UnableToChange

@@ -23,7 +23,9 @@ from celery import Celery
 from django.conf import settings
 from django.utils import timezone
 
-from customers import catalogue, connecting, operations
+from customers import operations
+from customers.connections import catalogue
+from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Heartbeat, Operation
 from customers.models.operation_states import OperationState
 from portal import queue as poking
@@ -99,7 +101,7 @@ def pile_up(sender: Celery) -> int:
 def connected(sandbox: SandboxProcess, name: str) -> Connection:
     facts = {"name": name, "kind": "sendgrid", "base_url": sandbox.base_url, "creates_per_hour": 10_000,
              "requests_per_minute": 60_000}  # fmt: skip
-    connection = connecting.add_connection(actor=None, api_key=KEY, facts=facts)
+    connection = connection_commands.add_connection(actor=None, api_key=KEY, facts=facts)
     sandbox.admin.switch("rate_per_minute", 60_000)
     catalogue.refresh_catalogue(connection=connection, now=timezone.now())
     Connection.objects.filter(pk=connection.pk).update(probe_available=True)

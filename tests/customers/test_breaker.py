@@ -9,7 +9,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from customers import breaker, clients, connecting, dispatcher, engine, observations, provisioning, reconcile
+from customers import dispatcher, engine, observations, provisioning, reconcile
+from customers.connections import circuit_breaker
+from customers.connections import client as connection_client
+from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation
 from portal.audit.models import AuditEvent
 from portal.providers import Evidence
@@ -31,15 +34,15 @@ def told(status: int | None = 200, failure: str = "") -> Evidence:
 REFUSED = told(None, "the connection was refused")
 
 
-def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> breaker.Standing:
-    breaker.learn(connection, exchanges=exchanges, now=at)
-    return breaker.standing(connection)
+def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> circuit_breaker.Standing:
+    circuit_breaker.learn(connection, exchanges=exchanges, now=at)
+    return circuit_breaker.standing(connection)
 
 
 def opened(connection: Connection, at: datetime = START) -> None:
-    for _ in range(breaker.OPENS_AT):
+    for _ in range(circuit_breaker.OPENS_AT):
         learn(connection, REFUSED, at=at)
-    assert breaker.standing(connection).is_open
+    assert circuit_breaker.standing(connection).is_open
 
 
 # -- what opens it
@@ -63,11 +66,11 @@ def opened(connection: Connection, at: datetime = START) -> None:
     ],
 )
 def test_no_answer_and_a_5xx_count_and_a_refusal_does_not(evidence: Evidence, out_of_reach: bool) -> None:
-    assert breaker.unreachable(evidence) is out_of_reach
+    assert circuit_breaker.unreachable(evidence) is out_of_reach
     connection = ConnectionFactory()
-    for _ in range(breaker.OPENS_AT):
+    for _ in range(circuit_breaker.OPENS_AT):
         learn(connection, evidence)
-    assert breaker.standing(connection).is_open is out_of_reach
+    assert circuit_breaker.standing(connection).is_open is out_of_reach
 
 
 def test_it_opens_when_failures_outnumber_answers() -> None:
@@ -87,13 +90,13 @@ def test_one_piece_of_work_counts_once_by_its_end() -> None:
     learn(connection, REFUSED, REFUSED, told())
     assert Breaker.objects.get().failures == 0
     learn(connection)
-    assert not breaker.standing(connection).is_open
+    assert not circuit_breaker.standing(connection).is_open
 
 
 def test_failures_long_after_one_another_do_not_add_up() -> None:
     connection = ConnectionFactory()
     for n in range(20):
-        assert not learn(connection, REFUSED, at=START + n * (breaker.LATELY + TICK)).is_open
+        assert not learn(connection, REFUSED, at=START + n * (circuit_breaker.LATELY + TICK)).is_open
 
 
 def test_where_nothing_ever_failed_there_is_no_row() -> None:
@@ -105,7 +108,7 @@ def test_where_nothing_ever_failed_there_is_no_row() -> None:
 def test_one_connection_is_not_another() -> None:
     broken, other = ConnectionFactory(), ConnectionFactory()
     opened(broken)
-    assert not breaker.standing(other).is_open
+    assert not circuit_breaker.standing(other).is_open
 
 
 # -- while it is open
@@ -135,24 +138,24 @@ def test_a_trial_is_made_by_one_worker_after_a_pause_that_grows(sandbox: Sandbox
     Connection.objects.filter(pk=connection.pk).update(base_url="http://127.0.0.1:9")
     now, pauses = START, []
     for _ in range(4):
-        assert breaker.due(now=now) == []
-        retry_at = breaker.standing(connection).retry_at
+        assert circuit_breaker.due(now=now) == []
+        retry_at = circuit_breaker.standing(connection).retry_at
         assert retry_at is not None
         pauses.append((retry_at - now).total_seconds())
         now = retry_at
-        assert breaker.due(now=now) == [connection.pk]
-        breaker.try_again(connection.pk, clock=lambda at=now: at, connect=plain)
-        breaker.try_again(connection.pk, clock=lambda at=now: at, connect=nobody)
+        assert circuit_breaker.due(now=now) == [connection.pk]
+        circuit_breaker.try_again(connection.pk, clock=lambda at=now: at, connect=plain)
+        circuit_breaker.try_again(connection.pk, clock=lambda at=now: at, connect=nobody)
     assert pauses == [30, 60, 120, 120]
-    assert breaker.standing(connection).trials == 4
+    assert circuit_breaker.standing(connection).trials == 4
 
 
 def test_an_answer_closes_it_also_a_refusal(sandbox: SandboxProcess) -> None:
     connection = ConnectionFactory(base_url=sandbox.base_url)  # with a key the sandbox does not know
     opened(connection)
     later = START + timedelta(seconds=30)
-    breaker.try_again(connection.pk, clock=lambda: later, connect=plain)
-    assert not breaker.standing(connection).is_open
+    circuit_breaker.try_again(connection.pk, clock=lambda: later, connect=plain)
+    assert not circuit_breaker.standing(connection).is_open
     assert AuditEvent.objects.filter(verb="connection.breaker_closed").count() == 1
     assert len(sandbox.admin.requests("list")) <= 1
 
@@ -161,8 +164,8 @@ def test_a_trial_asks_once(sandbox: SandboxProcess) -> None:
     connection = connected(sandbox)
     opened(connection)
     sandbox.admin.arm("status-500", "list", count=10)
-    breaker.try_again(connection.pk, clock=lambda: START + timedelta(seconds=30))
-    assert breaker.standing(connection).is_open
+    circuit_breaker.try_again(connection.pk, clock=lambda: START + timedelta(seconds=30))
+    assert circuit_breaker.standing(connection).is_open
     assert len(sandbox.admin.requests("list")) == 1
 
 
@@ -175,24 +178,24 @@ def test_a_worker_that_dies_in_a_trial_delays_the_next_one_a_minute() -> None:
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        breaker.try_again(connection.pk, clock=lambda: now, connect=dies)
-    assert breaker.due(now=now + timedelta(seconds=59)) == []
-    assert breaker.due(now=now + timedelta(seconds=60)) == [connection.pk]
+        circuit_breaker.try_again(connection.pk, clock=lambda: now, connect=dies)
+    assert circuit_breaker.due(now=now + timedelta(seconds=59)) == []
+    assert circuit_breaker.due(now=now + timedelta(seconds=60)) == [connection.pk]
 
 
 def test_a_paused_connection_is_not_tried() -> None:
     connection = ConnectionFactory(paused="person")
     opened(connection)
     later = START + timedelta(hours=1)
-    assert breaker.due(now=later) == []
-    breaker.try_again(connection.pk, clock=lambda: later, connect=nobody)
+    assert circuit_breaker.due(now=later) == []
+    circuit_breaker.try_again(connection.pk, clock=lambda: later, connect=nobody)
 
 
 def test_a_person_who_checks_the_connection_closes_it(sandbox: SandboxProcess) -> None:
     connection = connected(sandbox)
     opened(connection)
-    connecting.verify(actor=None, connection=connection, now=timezone.now())
-    assert not breaker.standing(connection).is_open
+    connection_commands.verify(actor=None, connection=connection, now=timezone.now())
+    assert not circuit_breaker.standing(connection).is_open
 
 
 # -- through the executor
@@ -209,7 +212,7 @@ def test_half_an_hour_without_the_provider(desk: Desk) -> None:
     Connection.objects.update(base_url="http://127.0.0.1:9", revision=2)
     rounds = _Rounds(desk, now)
     rounds.until(now + timedelta(minutes=15))
-    assert breaker.standing(connection).is_open
+    assert circuit_breaker.standing(connection).is_open
     Connection.objects.update(base_url=desk.sandbox.base_url, revision=3)
     desk.sandbox.admin.clear_requests()
     desk.sandbox.admin.arm("status-503", None, count=None)
@@ -222,7 +225,7 @@ def test_half_an_hour_without_the_provider(desk: Desk) -> None:
 
     desk.sandbox.admin.clear_faults()
     rounds.until(now + timedelta(minutes=40))
-    assert not breaker.standing(connection).is_open
+    assert not circuit_breaker.standing(connection).is_open
     assert set(Operation.objects.values_list("state", flat=True)) == {"succeeded"}
     assert len(desk.sandbox.admin.accounts()) == 15, "and each account was made once"
     trials = AuditEvent.objects.filter(verb="connection.breaker_opened").count()
@@ -238,14 +241,14 @@ class _Rounds:
     def until(self, end: datetime) -> None:
         while self.now < end:
             engine.expire_leases(now=self.now)
-            for connection_id in breaker.due(now=self.now):
-                breaker.try_again(connection_id, clock=lambda: self.now, connect=self._trial)
+            for connection_id in circuit_breaker.due(now=self.now):
+                circuit_breaker.try_again(connection_id, clock=lambda: self.now, connect=self._trial)
             for operation_id in dispatcher.due_operations(now=self.now):
                 provisioning.perform(operation_id, clock=lambda: self.now, connect=self.desk.connect)
             self.now += TICK
 
     def _trial(self, connection: Connection) -> Any:
-        return clients.trial_client(connection)
+        return connection_client.trial_client(connection)
 
 
 def test_a_refused_key_pauses_once_tells_the_admins_and_burns_nothing(desk: Desk, client: Client) -> None:
@@ -256,7 +259,7 @@ def test_a_refused_key_pauses_once_tells_the_admins_and_burns_nothing(desk: Desk
         desk.perform(operation)
     desk.connection.refresh_from_db()
     assert desk.connection.paused == "auth"
-    assert not breaker.standing(desk.connection).is_open, "it answered"
+    assert not circuit_breaker.standing(desk.connection).is_open, "it answered"
     assert {Operation.objects.get(pk=each.pk).state for each in operations} == {"queued"}
     assert AuditEvent.objects.filter(verb="connection.paused").count() == 1
     admin = UserFactory(role="admin")
@@ -266,7 +269,7 @@ def test_a_refused_key_pauses_once_tells_the_admins_and_burns_nothing(desk: Desk
     assert f"/connections/{desk.connection.public_id}/" in home
 
     desk.sandbox.admin.clear_faults()
-    connecting.replace_key(actor=admin, connection=desk.connection, api_key=KEY)
+    connection_commands.replace_key(actor=admin, connection=desk.connection, api_key=KEY)
     for operation in operations:
         assert desk.drain(operation).state == "succeeded"
 
@@ -299,13 +302,13 @@ def test_home_says_so(client: Client) -> None:
 
 
 def connected(sandbox: SandboxProcess) -> Connection:
-    return connecting.add_connection(
+    return connection_commands.add_connection(
         actor=None, api_key=KEY, facts={"name": "SendGrid", "kind": "sendgrid", "base_url": sandbox.base_url}
     )
 
 
 def plain(connection: Connection) -> Any:
-    return clients.trial_client(connection)
+    return connection_client.trial_client(connection)
 
 
 def nobody(_connection: Connection) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from customers import breaker, clients
+from customers.connections import circuit_breaker
+from customers.connections import client as connection_client
 from customers.models import Breaker, Connection
 from portal.audit.models import AuditEvent
 from portal.providers import Evidence
@@ -22,15 +23,15 @@ REFUSED = Evidence(method="GET", status=None, failure="the connection was refuse
 
 
 def test_every_failure_and_every_answer_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "OPENS_AT", 10_000)
+    monkeypatch.setattr(circuit_breaker, "OPENS_AT", 10_000)
     for _ in rounds():
         connection = ConnectionFactory()
-        breaker.count(connection, answered=0, failed=100, now=NOW)
+        circuit_breaker.count(connection, answered=0, failed=100, now=NOW)
 
         def work(n: int, connection: Connection = connection) -> None:
             for _ in range(10):
                 failed = n % 2
-                breaker.count(connection, answered=1 - failed, failed=2 * failed, now=NOW)
+                circuit_breaker.count(connection, answered=1 - failed, failed=2 * failed, now=NOW)
 
         together(work, 4)
         assert Breaker.objects.get(connection=connection).failures == 100 + 2 * 10 * 2 - 2 * 10
@@ -42,16 +43,16 @@ def test_it_opens_once() -> None:
 
         def work(_n: int, connection: Connection = connection) -> None:
             for _ in range(3):
-                breaker.learn(connection, exchanges=[REFUSED], now=NOW)
+                circuit_breaker.learn(connection, exchanges=[REFUSED], now=NOW)
 
         together(work, 4)
-        assert breaker.standing(connection).is_open
+        assert circuit_breaker.standing(connection).is_open
         opened = AuditEvent.objects.filter(verb="connection.breaker_opened", object_id=connection.public_id)
         assert opened.count() == 1
 
 
 def opened(connection: Connection) -> None:
-    breaker.count(connection, answered=0, failed=breaker.OPENS_AT, now=NOW)
+    circuit_breaker.count(connection, answered=0, failed=circuit_breaker.OPENS_AT, now=NOW)
 
 
 def test_one_process_makes_the_trial(sandbox: SandboxProcess) -> None:
@@ -60,9 +61,9 @@ def test_one_process_makes_the_trial(sandbox: SandboxProcess) -> None:
         connection = ConnectionFactory(base_url=sandbox.base_url)
         opened(connection)
         sandbox.admin.clear_requests()
-        together(lambda _n, c=connection: breaker.try_again(c.pk, clock=lambda: later), 4)
+        together(lambda _n, c=connection: circuit_breaker.try_again(c.pk, clock=lambda: later), 4)
         assert Counter(each["path"] for each in sandbox.admin.requests("list")).total() == 1
-        assert not breaker.standing(connection).is_open
+        assert not circuit_breaker.standing(connection).is_open
         closed = AuditEvent.objects.filter(verb="connection.breaker_closed", object_id=connection.public_id)
         assert closed.count() == 1
 
@@ -77,20 +78,20 @@ def test_a_trial_that_came_back_late_changes_nothing(sandbox: SandboxProcess, an
 
     def meets_nobody(connection: Connection) -> Any:
         connection.base_url = NOBODY
-        return clients.trial_client(connection)
+        return connection_client.trial_client(connection)
 
     def sleeps(connection: Connection) -> Any:
         def another(_n: int) -> None:
-            breaker.try_again(connection.pk, clock=lambda: second, connect=meets_nobody)
+            circuit_breaker.try_again(connection.pk, clock=lambda: second, connect=meets_nobody)
 
         together(another, 1)
         connection.base_url = sandbox.base_url if answers else NOBODY
-        return clients.trial_client(connection)
+        return connection_client.trial_client(connection)
 
     for _ in rounds():
         connection = ConnectionFactory(base_url=sandbox.base_url)
         opened(connection)
-        breaker.try_again(connection.pk, clock=lambda: first, connect=sleeps)
-        standing = breaker.standing(connection)
+        circuit_breaker.try_again(connection.pk, clock=lambda: first, connect=sleeps)
+        standing = circuit_breaker.standing(connection)
         assert (standing.is_open, standing.trials) == (True, 1)
-        assert standing.retry_at == second + breaker.PAUSES[1]
+        assert standing.retry_at == second + circuit_breaker.PAUSES[1]

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from customers import catalogue
-from customers.catalogue import UnableToRefresh
+from customers.connections import catalogue
+from customers.connections.catalogue import UnableToRefresh
 from customers.forms.offerings import OfferingsForm, rebase
 from customers.models import Offering as Entry
 from portal.audit.models import AuditEvent

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from customers import catalogue, connecting
+from customers.connections import catalogue
+from customers.connections import commands as connection_commands
 from customers.models import Account, Connection, Operation
 from customers.models.operation_states import OperationState
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
@@ -99,7 +100,7 @@ def test_each_unknown_row_is_taken_for_verification_by_one_process() -> None:
 
 @pytest.mark.long
 def test_what_is_performed_by_many_at_once_is_sent_once_and_succeeds(sandbox: SandboxProcess) -> None:
-    connection = connecting.add_connection(
+    connection = connection_commands.add_connection(
         actor=None, api_key=KEY,
         facts={"name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url, "creates_per_hour": 100_000,
                "requests_per_minute": 600_000},

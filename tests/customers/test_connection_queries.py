@@ -7,8 +7,8 @@ from django.db import connection as database
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from customers.connections.queries import connection_rows
 from customers.models import Account, Connection, Operation
-from customers.queries.connections import connection_rows
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.work import work_of
 

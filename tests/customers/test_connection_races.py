@@ -9,7 +9,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import connecting, engine
+from customers import engine
+from customers.connections import commands as connection_commands
 from customers.models import Attempt, Connection, Operation
 from portal.notices.models import Notice
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
@@ -30,7 +31,7 @@ def test_two_edits_raise_the_revision_twice() -> None:
         before = stored(connection)
         edits: list[dict[str, Any]] = [{"requests_per_minute": 700 + n}, {"creates_per_hour": 60 + n}]
         answers = together(
-            lambda i, edits=edits, before=before: connecting.edit_connection(
+            lambda i, edits=edits, before=before: connection_commands.edit_connection(
                 actor=admin, connection=before, facts=edits[i]
             ),
             2,
@@ -48,9 +49,9 @@ def test_a_key_stored_while_settings_are_edited_raises_it_twice() -> None:
 
         def work(i: int, n: int = n, before: Connection = before) -> None:
             if i:
-                connecting.replace_key(actor=admin, connection=before, api_key=f"SG.another.key-{n:08}")
+                connection_commands.replace_key(actor=admin, connection=before, api_key=f"SG.another.key-{n:08}")
             else:
-                connecting.edit_connection(actor=admin, connection=before, facts={"creates_per_hour": 60 + n})
+                connection_commands.edit_connection(actor=admin, connection=before, facts={"creates_per_hour": 60 + n})
 
         assert together(work, 2) == [None, None]
         after = stored(connection)
@@ -69,12 +70,12 @@ def test_a_late_refusal_of_the_old_key_does_not_pause_the_new_one() -> None:
 
         def work(i: int, n: int = n, asked: Connection = asked) -> None:
             if i:
-                connecting.replace_key(actor=admin, connection=asked, api_key=f"SG.another.key-{n:08}")
+                connection_commands.replace_key(actor=admin, connection=asked, api_key=f"SG.another.key-{n:08}")
                 return
             late = False
             while not late:  # answers keep coming in, the last of them after the new key was stored
                 late = not asked.is_current()
-                connecting.pause_for_auth(asked, message="The key was refused (401).", now=timezone.now())
+                connection_commands.pause_for_auth(asked, message="The key was refused (401).", now=timezone.now())
 
         assert together(work, 2) == [None, None]
         stopped += bool(stored(connection).paused)
@@ -96,7 +97,7 @@ def test_an_intent_and_a_new_address_come_one_after_the_other() -> None:
 
         def work(i: int, claimed: Operation = claimed, n: int = n, address: str = address) -> bool:
             if i:
-                connecting.edit_connection(
+                connection_commands.edit_connection(
                     actor=admin, connection=connection, facts={"base_url": address}, api_key=f"SG.another.key-{n:08}"
                 )
             else:

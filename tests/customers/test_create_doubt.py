@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import connecting, deciding, operations, provisioning, reconcile
+from customers import deciding, operations, provisioning, reconcile
+from customers.connections import commands as connection_commands
 from customers.forms.actions import choices_of
 from customers.models import Connection, Operation, Sighting
 from customers.operations import UnableToAsk
@@ -108,9 +109,9 @@ def test_a_key_of_another_reseller_proves_no_absence(desk: Desk, through: str) -
     scan(desk, "before")
     operation = unknown(desk, "create-then-504")
     if through == "replace":
-        connecting.replace_key(actor=None, connection=desk.connection, api_key="SG.another")
+        connection_commands.replace_key(actor=None, connection=desk.connection, api_key="SG.another")
     else:
-        connecting.edit_connection(actor=None, connection=desk.connection, facts={}, api_key="SG.another")
+        connection_commands.edit_connection(actor=None, connection=desk.connection, facts={}, api_key="SG.another")
     for each in desk.sandbox.admin.accounts():  # the other reseller has none of them
         desk.sandbox.admin.delete_account(each["id"])
     connection = Connection.objects.get()  # the sandbox knows one key: it goes back in, unrecorded
@@ -125,15 +126,15 @@ def test_a_rotated_key_of_the_same_reseller_proves_absence(desk: Desk) -> None:
     desk.created("old@northwind.example")
     Operation.objects.update(finished_at=timezone.now() - timedelta(hours=1))
     operation = unknown(desk, "status-504")
-    connecting.replace_key(actor=None, connection=desk.connection, api_key=KEY)
+    connection_commands.replace_key(actor=None, connection=desk.connection, api_key=KEY)
     desk.drain(operation, hours=2)
     assert (operation.state, creates(desk)) == ("succeeded", 3)
 
 
 def test_a_new_address_waits_for_creates_whose_outcome_is_unknown(desk: Desk) -> None:
     operation = unknown(desk, "create-then-504")
-    with pytest.raises(connecting.UnableToConnect, match=operation.code):
-        connecting.edit_connection(
+    with pytest.raises(connection_commands.UnableToConnect, match=operation.code):
+        connection_commands.edit_connection(
             actor=None, connection=desk.connection, facts={"base_url": "https://api.sendgrid.com"}, api_key="SG.x"
         )
 

@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from customers import connecting
-from customers.connecting import UnableToConnect
+from customers.connections import commands as connection_commands
+from customers.connections.commands import UnableToConnect
 from customers.models import Connection
 from portal import encryption
 from portal.access.models import User
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db
 
 def connect(sandbox: SandboxProcess, name: str, *, path: str = "", key: str = KEY, **facts: Any) -> Connection:
     facts = {"name": name, "kind": "sendgrid", "base_url": sandbox.base_url + path} | facts
-    return connecting.add_connection(actor=None, facts=facts, api_key=key)
+    return connection_commands.add_connection(actor=None, facts=facts, api_key=key)
 
 
 @pytest.fixture
@@ -86,15 +86,15 @@ class TestTheSameAddress:
         connect(sandbox, "First")
         second = connect(sandbox, "Second", key=EU_KEY)
         with pytest.raises(UnableToConnect, match="First"):
-            connecting.edit_connection(actor=admin, connection=second, facts={}, api_key=KEY)
+            connection_commands.edit_connection(actor=admin, connection=second, facts={}, api_key=KEY)
 
     def test_a_connection_may_be_given_its_own_key_again(self, sandbox: SandboxProcess, admin: User) -> None:
         first = connect(sandbox, "First")
-        connecting.replace_key(actor=admin, connection=first, api_key=KEY)
+        connection_commands.replace_key(actor=admin, connection=first, api_key=KEY)
 
     def test_after_the_key_changed_the_old_one_is_free(self, sandbox: SandboxProcess, admin: User) -> None:
         first = connect(sandbox, "First")
-        connecting.replace_key(actor=admin, connection=first, api_key=EU_KEY)
+        connection_commands.replace_key(actor=admin, connection=first, api_key=EU_KEY)
         connect(sandbox, "Second")
 
     def test_a_connection_from_before_the_rule_is_recognized(self, sandbox: SandboxProcess) -> None:
@@ -177,7 +177,7 @@ class TestAnotherAddress:
         connect(sandbox, "Global", path="/global")
         facts = {"name": "Europe", "kind": "sendgrid", "base_url": f"{sandbox.base_url}/eu"}
         with pytest.raises(UnableToConnect, match=r"manage\.py connect"):
-            connecting.add_connection(actor=None, facts=facts, api_key=KEY, list_seconds=0)
+            connection_commands.add_connection(actor=None, facts=facts, api_key=KEY, list_seconds=0)
         monkeypatch.setenv("PORTAL_API_KEY", KEY)
         call_command("connect", "sendgrid", name="Europe", base_url=f"{sandbox.base_url}/eu", stdout=io.StringIO())
         assert Connection.objects.get(name="Europe").same_key_as
@@ -185,7 +185,7 @@ class TestAnotherAddress:
     def test_the_mark_goes_with_the_key(self, sandbox: SandboxProcess, admin: User) -> None:
         connect(sandbox, "Global", path="/global")
         second = connect(sandbox, "Europe", path="/eu")
-        connecting.replace_key(actor=admin, connection=second, api_key=EU_KEY)
+        connection_commands.replace_key(actor=admin, connection=second, api_key=EU_KEY)
         second.refresh_from_db()
         assert second.same_key_as is None
 

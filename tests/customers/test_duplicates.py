@@ -16,7 +16,8 @@ from billing.models import SyncItem
 from billing.reports.filters import read_filters
 from billing.reports.queries import usage_report
 from billing.usage import runs
-from customers import adopting, connecting, deciding, drift, duplicates, estate, invariants, observations, operations
+from customers import adopting, deciding, drift, duplicates, estate, invariants, observations, operations
+from customers.connections import commands as connection_commands
 from customers.duplicates import UnableToMerge
 from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
 from customers.operations import UnableToAsk
@@ -206,7 +207,7 @@ class TestAViolationEndsInReview:
         made = desk.sandbox.admin.accounts()[-1]["id"]
         key = desk.sandbox.admin.add_key(organisation="reseller-global")
         facts = {"name": "The same reseller", "kind": "sendgrid", "base_url": desk.sandbox.base_url}
-        second = connecting.add_connection(actor=None, facts=facts, api_key=key)
+        second = connection_commands.add_connection(actor=None, facts=facts, api_key=key)
         sighting = Sighting.objects.create(connection=second, provider_id=made, email="a@northwind.example")
         with pytest.raises(UnableToAsk, match="may have made this account"):
             adopting.adopt(

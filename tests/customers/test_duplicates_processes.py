@@ -47,7 +47,8 @@ import django; django.setup()
 import io, sys, time
 from django.core.management import CommandError, call_command
 from django.utils import timezone
-from customers import connecting, duplicates
+from customers.connections import commands as connection_commands
+from customers import duplicates
 from portal.access.models import User
 person = User.objects.get(role="admin")
 waiting = list(duplicates.unmerged())
@@ -55,8 +56,8 @@ print("ready", flush=True)
 sys.stdin.readline()
 facts = {"name": f"Connection {sys.argv[1]}", "kind": "sendgrid", "base_url": "https://api.sendgrid.com"}
 try:
-    connecting.add_connection(actor=None, facts=facts, api_key="SG.one.key-for-all-of-them")
-except connecting.UnableToConnect as refusal:
+    connection_commands.add_connection(actor=None, facts=facts, api_key="SG.one.key-for-all-of-them")
+except connection_commands.UnableToConnect as refusal:
     assert refusal.field == "api_key", refusal
 for each in waiting:
     try:

@@ -13,7 +13,8 @@ from django.db import connection as database
 from django.db.models import F
 from django.utils import timezone
 
-from customers import connecting, dispatcher, engine, operations, provisioning
+from customers import dispatcher, engine, operations, provisioning
+from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Operation, Step
 from customers.operations import UnableToAsk
 from portal.audit.models import AuditEvent
@@ -354,9 +355,9 @@ def test_cancel_wins_only_while_queued(desk: Desk) -> None:
 
 def test_a_paused_connection_keeps_its_operations_queued(desk: Desk) -> None:
     operation = desk.ask_create()
-    connecting.pause(actor=desk.person, connection=desk.connection, reason="Maintenance.", now=timezone.now())
+    connection_commands.pause(actor=desk.person, connection=desk.connection, reason="Maintenance.", now=timezone.now())
     assert desk.drain(operation).state == "queued"
-    connecting.resume(actor=desk.person, connection=desk.connection)
+    connection_commands.resume(actor=desk.person, connection=desk.connection)
     assert desk.drain(operation).state == "succeeded"
 
 

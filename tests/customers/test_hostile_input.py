@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers import bulk, estate, reconcile
-from customers.connecting import UnableToConnect, check_base_url
+from customers.connections.commands import UnableToConnect, check_base_url
 from customers.forms.offerings import OfferingListField
 from customers.forms.settings import SeenSettingsField
 from customers.models import ChangeSet, Scan, Sighting, Takeover

@@ -11,7 +11,8 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import connecting, deciding, operations, proof
+from customers import deciding, operations, proof
+from customers.connections import commands as connection_commands
 from customers.models import Account, Operation
 from customers.operations import UnableToAsk
 from portal.providers import AccountSettings, NewAccount, Once, Profile
@@ -319,7 +320,7 @@ def test_a_refused_credential_stores_nothing_and_burns_nothing(desk: SubDesk) ->
     desk.connection.refresh_from_db()
     assert (operation.state, desk.connection.paused) == ("queued", "auth")
     desk.pass_time(30 * HOUR)
-    connecting.resume(actor=desk.person, connection=desk.connection)
+    connection_commands.resume(actor=desk.person, connection=desk.connection)
     assert desk.drain(operation).state == "succeeded"
 
 

@@ -18,8 +18,9 @@ from uuid import uuid4
 
 import pytest
 
-from customers import clients, limits
-from customers.limits import PEER_SECONDS, Apart, Shared
+from customers.connections import client as connection_client
+from customers.connections import rate_limit
+from customers.connections.rate_limit import PEER_SECONDS, Apart, Shared
 from portal.providers import NotSent
 from portal.providers.rate_limit import BACKGROUND, USED, Ledger, Memory, Rate
 from tests.customers.conftest import Desk
@@ -63,7 +64,7 @@ def ledgers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Two that keep one book, as two processes do."""
     if request.param == "memory":
         return (Memory(),) * 2
-    monkeypatch.setattr(limits, "REDIS_SECONDS", 5.0)  # a busy machine is not a lost Redis
+    monkeypatch.setattr(rate_limit, "REDIS_SECONDS", 5.0)  # a busy machine is not a lost Redis
     url = request.getfixturevalue("redis_server").url
     return Shared(url), Shared(url)
 
@@ -118,7 +119,7 @@ def test_a_hold_of_the_background_is_not_one_of_people(ledgers: tuple[Ledger, Le
 
 @pytest.mark.redis
 def test_two_ledgers_of_one_redis_are_one(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "REDIS_SECONDS", 5.0)
+    monkeypatch.setattr(rate_limit, "REDIS_SECONDS", 5.0)
     key, (one, other) = uuid4().hex, (Shared(redis_server.url), Shared(redis_server.url))
     taken = [each.take(key, rate=SLOW, background=None, longest=0.0).taken for each in (one, other) * 3]
     assert taken == [True] * 3 + [False] * 3
@@ -129,10 +130,10 @@ def test_two_ledgers_of_one_redis_are_one(redis_server: Redis, monkeypatch: pyte
 def test_without_redis_each_counts_its_part_soon_and_goes_back_by_itself(
     own_redis: Redis, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(limits, "LOOK_AGAIN_SECONDS", 0.5)
-    monkeypatch.setattr(limits, "REDIS_SECONDS", 0.4)
+    monkeypatch.setattr(rate_limit, "LOOK_AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr(rate_limit, "REDIS_SECONDS", 0.4)
     ledger, key = Shared(own_redis.url), uuid4().hex
-    monkeypatch.setattr(limits, "_me", iter(["a", "b", "c", "d"] + ["d"] * 1000).__next__)
+    monkeypatch.setattr(rate_limit, "_me", iter(["a", "b", "c", "d"] + ["d"] * 1000).__next__)
     for _ in range(4):
         assert ledger.take(key, rate=FAST, background=None, longest=5.0).taken
     assert ledger.peers == 4
@@ -226,16 +227,19 @@ def test_a_process_that_asks_no_more_gives_its_part_back(tmp_path: Path) -> None
 @pytest.mark.django_db
 def test_the_pace_of_a_connection_is_what_its_admin_set() -> None:
     slow = ConnectionFactory(requests_per_minute=60)
-    pacer = limits.pacer_of(slow)
+    pacer = rate_limit.pacer_of(slow)
     assert pacer._rate == Rate(USED, 3.0)
     assert pacer._background is None
-    nightly = limits.pacer_of(slow, background=True)._background
+    nightly = rate_limit.pacer_of(slow, background=True)._background
     assert nightly == Rate(USED, 3.0).part(BACKGROUND)
 
 
 @pytest.mark.django_db
 def test_a_person_and_the_worker_share_what_the_provider_said(desk: Desk) -> None:
-    page, worker = clients.client_for(desk.connection, interactive=True), clients.client_for(desk.connection)
+    page, worker = (
+        connection_client.client_for(desk.connection, interactive=True),
+        connection_client.client_for(desk.connection),
+    )
     assert page is not worker
     desk.sandbox.admin.set_clock("2026-11-21T10:00:05+00:00")  # early in a window
     desk.sandbox.admin.switch("rate_per_minute", 1)

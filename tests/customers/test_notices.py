@@ -11,7 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import connecting, invariants, watch
+from customers import invariants, watch
+from customers.connections import commands as connection_commands
 from portal.access.models import User
 from portal.notices import delivery, raising
 from portal.notices.models import Notice
@@ -70,19 +71,19 @@ def test_a_mail_server_that_is_down_costs_a_delay(admin: User, monkeypatch: pyte
 
 def test_a_refused_key_is_told_and_over_with_the_next(admin: User, desk: Desk, client: Client) -> None:
     for _ in range(3):
-        connecting.pause_for_auth(desk.connection, message="The key was refused (401).", now=NOW)
+        connection_commands.pause_for_auth(desk.connection, message="The key was refused (401).", now=NOW)
     assert delivery.deliver(now=NOW) == 1
     assert desk.connection.name in mail.outbox[0].subject
     shown = text_of(sign_in(client, admin).get(reverse("customers:watch")))
     assert "the provider refused its key" in shown
     assert "to 1 admin" in shown
     desk.connection.refresh_from_db()
-    connecting.resume(actor=admin, connection=desk.connection)
+    connection_commands.resume(actor=admin, connection=desk.connection)
     assert Notice.objects.get().ended_at
 
 
 def test_a_pause_by_hand_is_nobodys_news(admin: User, desk: Desk) -> None:
-    connecting.pause(actor=admin, connection=desk.connection, reason="Maintenance", now=NOW)
+    connection_commands.pause(actor=admin, connection=desk.connection, reason="Maintenance", now=NOW)
     assert not Notice.objects.exists()
 
 

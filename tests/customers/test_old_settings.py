@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import responses
 
-from customers import breaker, catalogue, clients, connecting, observations, provisioning, reconcile
+from customers import observations, provisioning, reconcile
+from customers.connections import catalogue, circuit_breaker
+from customers.connections import client as connection_client
+from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation, Scan
 from portal.notices.models import Notice
 from portal.providers import Evidence
@@ -37,7 +40,7 @@ def account() -> Account:
 
 def key_is_replaced(connection: Connection) -> None:
     other = Connection.objects.get(pk=connection.pk)
-    connecting.replace_key(actor=UserFactory(role="admin"), connection=other, api_key=NEW_KEY)
+    connection_commands.replace_key(actor=UserFactory(role="admin"), connection=other, api_key=NEW_KEY)
 
 
 def answer_late(wire: responses.RequestsMock, account: Account, method: str, status: int, body: str) -> None:
@@ -61,7 +64,7 @@ def suspend(account: Account) -> Operation:
 
 
 def perform(operation: Operation) -> Operation:
-    provisioning.perform(operation.pk, clock=lambda: NOW, connect=clients.client_for)
+    provisioning.perform(operation.pk, clock=lambda: NOW, connect=connection_client.client_for)
     return Operation.objects.get(pk=operation.pk)
 
 
@@ -106,8 +109,8 @@ def test_a_refusal_of_the_key_that_holds_pauses_as_before(wire: responses.Reques
 
 
 def test_a_key_that_is_stored_by_editing_ends_the_pause_as_well(account: Account) -> None:
-    connecting.pause_for_auth(account.connection, message="Refused", now=NOW)
-    connecting.edit_connection(
+    connection_commands.pause_for_auth(account.connection, message="Refused", now=NOW)
+    connection_commands.edit_connection(
         actor=UserFactory(role="admin"), connection=account.connection, facts={}, api_key=NEW_KEY
     )
     assert account.connection.paused == ""
@@ -126,7 +129,7 @@ class TestWhatAnOldAnswerWritesNoMore:
     def fail(self, connection: Connection, times: int) -> None:
         lost = Evidence(sent_at=NOW, failure="no answer")
         for _n in range(times):
-            breaker.learn(connection, exchanges=[lost], now=NOW)
+            circuit_breaker.learn(connection, exchanges=[lost], now=NOW)
 
     def test_the_time_of_the_last_answer(self, old: Connection) -> None:
         observations.heard_from(old, now=NOW)
@@ -134,26 +137,26 @@ class TestWhatAnOldAnswerWritesNoMore:
 
     def test_failures_of_the_breaker(self, old: Connection) -> None:
         self.fail(old, 10)
-        assert not breaker.standing(old).is_open
+        assert not circuit_breaker.standing(old).is_open
         self.fail(Connection.objects.get(), 10)
-        assert breaker.standing(old).is_open
-        breaker.close(old)
-        assert breaker.standing(old).is_open, "an answer of the old host is none of the new one"
+        assert circuit_breaker.standing(old).is_open
+        circuit_breaker.close(old)
+        assert circuit_breaker.standing(old).is_open, "an answer of the old host is none of the new one"
 
     def test_what_was_counted_at_another_address(self, old: Connection) -> None:
         current = Connection.objects.get()
         self.fail(current, 10)
-        connecting.edit_connection(
+        connection_commands.edit_connection(
             actor=UserFactory(role="admin"), connection=current, facts={"base_url": "https://api.eu.sendgrid.com"},
             api_key="SG.a-key-of-another-host",
         )  # fmt: skip
-        assert not breaker.standing(current).is_open
+        assert not circuit_breaker.standing(current).is_open
         assert Breaker.objects.get().failures == 0
 
     def test_what_a_check_found(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/accounts", json={"accounts": [], "pages": {}})
         wire.get(f"{HOST}/v3/partners/accounts/offerings", json={"catalog": []})
-        assert not connecting.verify(actor=None, connection=old, now=NOW)
+        assert not connection_commands.verify(actor=None, connection=old, now=NOW)
         assert (Connection.objects.get().verified_at, Connection.objects.get().checks) == (None, [])
 
     def test_a_catalogue(self, wire: responses.RequestsMock, old: Connection) -> None:
@@ -165,5 +168,5 @@ class TestWhatAnOldAnswerWritesNoMore:
     def test_an_account_list(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/accounts", json={"accounts": [], "pages": {}})
         scan = Scan.objects.create(connection=old, kind="asked", slot="x", started_at=NOW, lease_until=NOW)
-        reconcile.walk(scan, clients.client_for(old), clock=lambda: NOW)
+        reconcile.walk(scan, connection_client.client_for(old), clock=lambda: NOW)
         assert (scan.state, scan.message) == ("incomplete", "The connection was edited while its list was read.")

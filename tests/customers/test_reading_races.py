@@ -18,7 +18,7 @@ import pytest
 import responses
 
 from customers import observations, operations, provisioning
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Account
 from customers.models.account import as_offerings
 from portal.access.models import User

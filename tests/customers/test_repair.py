@@ -10,7 +10,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from customers import catalogue, engine, invariants, repair
+from customers import engine, invariants, repair
+from customers.connections import catalogue
 from customers.models import Account, Attempt, Connection, Offering, Operation, Step
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import PACKAGE, Desk

@@ -12,7 +12,8 @@ from random import Random
 
 import pytest
 
-from customers import connecting, invariants, provisioning
+from customers import invariants, provisioning
+from customers.connections import commands as connection_commands
 from customers.models import Connection, KeySecret, Operation
 from customers.models.operation_states import FINAL
 from customers.operations import FirstKey
@@ -109,7 +110,7 @@ def _a_round(desk: SubDesk, chance: Random) -> None:
 
 def _resume(desk: SubDesk) -> None:
     for connection in Connection.objects.exclude(paused=""):
-        connecting.resume(actor=desk.person, connection=connection)
+        connection_commands.resume(actor=desk.person, connection=connection)
 
 
 def _check_accounts(desk: SubDesk, asked: list[Operation]) -> None:

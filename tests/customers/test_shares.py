@@ -12,7 +12,8 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from customers import asking, dispatcher, operations, shares, tasks
+from customers import asking, dispatcher, operations, tasks
+from customers.connections import worker_shares
 from customers.models import Account, Heartbeat, Operation
 from customers.models.operation_states import OperationState
 from tests.support import messages
@@ -37,33 +38,33 @@ def test_a_connection_gets_half_of_what_is_free(total: int, gets: list[int]) -> 
     taken = 0
     for expected in gets:
         mine = 0
-        while shares.room(total=total, taken=taken, mine=mine):
-            assert shares.room(total=total, taken=taken, mine=mine) == expected - mine
+        while worker_shares.room(total=total, taken=taken, mine=mine):
+            assert worker_shares.room(total=total, taken=taken, mine=mine) == expected - mine
             taken, mine = taken + 1, mine + 1
         assert mine == expected
 
 
 @pytest.mark.django_db
 def test_what_the_workers_report_is_shared_and_one_process_where_nothing_is_known() -> None:
-    assert shares.most(OPS) == 1
+    assert worker_shares.most(OPS) == 1
     workers(8)
     Heartbeat.objects.create(
         kind="worker", name="ops@old", queues=[OPS], started_at=timezone.now(), seen_at=timezone.now()
     )
     gone = timezone.now() - timedelta(minutes=3)
     Heartbeat.objects.create(kind="worker", name="ops@gone", queues=[OPS], processes=90, started_at=gone, seen_at=gone)
-    assert shares._total(OPS) == 9
-    assert shares.most("sync") == 1
+    assert worker_shares._total(OPS) == 9
+    assert worker_shares.most("sync") == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_place_is_given_back_however_the_work_ends() -> None:
     first = OperationFactory()
-    with shares.place(OPS, 7) as taken, shares.place("sync", 7) as elsewhere:
+    with worker_shares.place(OPS, 7) as taken, worker_shares.place("sync", 7) as elsewhere:
         assert (taken, elsewhere) == (True, True)
-    with pytest.raises(ZeroDivisionError), shares.place(OPS, 7):
+    with pytest.raises(ZeroDivisionError), worker_shares.place(OPS, 7):
         raise ZeroDivisionError
-    assert shares.room_of(OPS, 7) == 1
+    assert worker_shares.room_of(OPS, 7) == 1
     assert dispatcher.connection_of(first.pk) == first.connection_id
     Operation.objects.update(state=OperationState.CANCELLED, finished_at=timezone.now())
     assert dispatcher.connection_of(first.pk) is None
@@ -116,7 +117,7 @@ def test_of_eight_processes_at_once_one_connection_gets_its_share_and_the_others
 
         def work(n: int, gate: Any = gate) -> tuple[int, bool]:
             whose = 1 if n < 6 else 2
-            with shares.place(OPS, whose) as taken:
+            with worker_shares.place(OPS, whose) as taken:
                 gate.wait(30)  # all of them hold what they got
                 return whose, taken
 
@@ -136,7 +137,7 @@ def test_a_killed_process_leaves_no_place_behind() -> None:
         held = fork.Event()
 
         def work(event: Any = held) -> None:
-            with shares.place(OPS, 7):
+            with worker_shares.place(OPS, 7):
                 event.set()
                 signal.pause()
 
@@ -144,17 +145,17 @@ def test_a_killed_process_leaves_no_place_behind() -> None:
         process = fork.Process(target=work)
         process.start()
         assert held.wait(30)
-        assert shares.room_of(OPS, 7) == 0
+        assert worker_shares.room_of(OPS, 7) == 0
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join(30)
         deadline = timezone.now() + timedelta(seconds=20)
-        while not shares.room_of(OPS, 7):
+        while not worker_shares.room_of(OPS, 7):
             assert timezone.now() < deadline
 
 
 def test_room_is_never_negative() -> None:
     """Workers that ended leave more places taken than there are."""
-    assert shares.room(total=2, taken=5, mine=3) == 0
+    assert worker_shares.room(total=2, taken=5, mine=3) == 0
 
 
 @pytest.mark.django_db

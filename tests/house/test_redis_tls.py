@@ -34,7 +34,7 @@ import json, django
 django.setup()
 from django.conf import settings
 from django.core.cache import cache
-from customers.limits import Shared
+from customers.connections.rate_limit import Shared
 from portal.celery import app
 from portal.providers.rate_limit import Rate
 

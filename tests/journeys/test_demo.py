@@ -18,7 +18,7 @@ STRANGER = "Internal tests"  # made in the provider's own console
 SCAN = """
 import json
 from dataclasses import asdict
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import as_rows
 from portal.audit.models import AuditEvent

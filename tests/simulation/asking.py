@@ -7,7 +7,8 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from customers import catalogue, observations, operations, sending
+from customers import observations, operations, sending
+from customers.connections import catalogue
 from customers.models import Account, AccountKey, Connection, Customer, Operation
 from customers.operations import FirstKey, UnableToAsk
 from portal.providers import AccountSettings, NewKey, Offering, Profile

@@ -29,7 +29,10 @@ from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.utils import timezone
 
-from customers import breaker, clients, connecting, dispatcher, engine, provisioning, reconcile
+from customers import dispatcher, engine, provisioning, reconcile
+from customers.connections import circuit_breaker
+from customers.connections import client as connection_client
+from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation
 from customers.models.operation_states import FINAL
 from portal import providers
@@ -139,8 +142,8 @@ class World:
         key = (connection.pk, connection.revision)
         if key not in self._clients:
             pacer = Pacing(self._ledger, name=str(connection.pk), sleep=self.shift, clock=lambda: self._passed)
-            config = replace(clients.config_of(connection), connect_timeout=2)
-            self._clients[key] = providers.client(config, on_exchange=clients._note, pacer=pacer)
+            config = replace(connection_client.config_of(connection), connect_timeout=2)
+            self._clients[key] = providers.client(config, on_exchange=connection_client._note, pacer=pacer)
             self._clients[key]._http.sleep = self.shift  # type: ignore[attr-defined]
         return self._clients[key]
 
@@ -159,8 +162,8 @@ class World:
 
     def _dispatch(self) -> list[int]:
         engine.expire_leases(now=self.now)
-        for connection in breaker.due(now=self.now):
-            breaker.try_again(connection, clock=lambda: self.now, connect=self.connect)
+        for connection in circuit_breaker.due(now=self.now):
+            circuit_breaker.try_again(connection, clock=lambda: self.now, connect=self.connect)
         return dispatcher.due_operations(now=self.now)
 
     def round(self) -> bool:
@@ -171,7 +174,7 @@ class World:
 
     def resume(self) -> None:
         for connection in Connection.objects.exclude(paused=""):
-            connecting.resume(actor=self.person("admin"), connection=connection)
+            connection_commands.resume(actor=self.person("admin"), connection=connection)
 
     def person(self, role: str = "customer_success") -> User:
         return User.objects.get(role=role)
@@ -337,7 +340,7 @@ def people_and_connections() -> None:
     for role in ("admin", "customer_success", "finance"):
         User.objects.create(email=f"{role}@postkeeper.example", name=role, role=role)
     facts = {"name": "SendGrid", "kind": "sendgrid", "base_url": "http://127.0.0.1:9"}
-    sendgrid = connecting.add_connection(actor=None, api_key=KEY, facts=facts)
+    sendgrid = connection_commands.add_connection(actor=None, api_key=KEY, facts=facts)
     facts = {"name": "AhaSend", "kind": "ahasend", "base_url": "http://127.0.0.1:9", "account_id": AHASEND_ACCOUNT}
-    connecting.add_connection(actor=None, api_key=AHASEND_KEY, facts=facts | {"keep_keys": True})
+    connection_commands.add_connection(actor=None, api_key=AHASEND_KEY, facts=facts | {"keep_keys": True})
     Connection.objects.filter(pk=sendgrid.pk).update(probe_available=True)

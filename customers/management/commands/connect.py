@@ -10,7 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from customers import catalogue, connecting
+from customers.connections import catalogue
+from customers.connections import commands as connection_commands
 from customers.models import Connection
 from portal.providers import CAPABILITIES, Capabilities, ProviderError
 
@@ -41,18 +42,18 @@ class Command(BaseCommand):
         facts = _facts(capabilities, options) | {"base_url": base_url}
         key = os.environ.get("PORTAL_API_KEY") or getpass("API key: ")
         try:
-            connection = connecting.add_connection(
+            connection = connection_commands.add_connection(
                 actor=None, facts=facts, api_key=key, v2_password=os.environ.get("PORTAL_V2_PASSWORD", ""),
                 list_seconds=LIST_SECONDS,
             )  # fmt: skip
-        except connecting.UnableToConnect as refusal:
+        except connection_commands.UnableToConnect as refusal:
             raise CommandError(str(refusal)) from None
         self._check(connection)
 
     def _check(self, connection: Connection) -> None:
         now = timezone.now()
         try:
-            connecting.verify(actor=None, connection=connection, now=now)
+            connection_commands.verify(actor=None, connection=connection, now=now)
             if connection.capabilities.offerings:
                 catalogue.refresh_catalogue(connection=connection, now=now)
         except (ProviderError, catalogue.UnableToRefresh) as error:

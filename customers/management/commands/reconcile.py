@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from customers import reconcile
-from customers.clients import background_client
+from customers.connections.client import background_client
 from customers.drift import drifting
 from customers.management.chosen import connections
 from customers.models import Account, Connection, Scan

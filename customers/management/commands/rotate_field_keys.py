@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from customers import credentials
+from customers.connections import credentials
 from customers.models import Connection, KeySecret
 from portal import encryption
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection as database
 
-from customers import connecting
+from customers.connections import commands as connection_commands
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.access.roles import Role
@@ -60,7 +60,7 @@ def _follow_the_sandbox(url: str, keys: Keys) -> None:
         there = Connection.objects.filter(kind=facts["kind"], base_url__regex=rf"^http://127\.0\.0\.1:\d+{path}$")
         for connection in there.exclude(base_url=url + path):
             if admin:
-                connecting.edit_connection(
+                connection_commands.edit_connection(
                     actor=admin, connection=connection, facts={"base_url": url + path}, api_key=key
                 )
 

@@ -17,7 +17,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from customers.clients import client_for
+from customers.connections.client import client_for
 from customers.models import Connection
 from customers.models import Offering as Entry
 from portal import audit

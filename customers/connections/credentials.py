@@ -14,7 +14,7 @@ import structlog
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from customers.clients import client_for, config_of
+from customers.connections.client import client_for, config_of
 from customers.models import Connection
 from portal import encryption, providers
 from portal.encryption import CannotOpen

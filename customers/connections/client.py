@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from customers import limits
+from customers.connections import rate_limit
 from customers.models import Connection
 from portal import providers
 
@@ -36,7 +36,7 @@ def client_for(connection: Connection, *, interactive: bool = False, background:
             _clients[key] = providers.client(
                 config_of(connection, interactive=interactive),
                 on_exchange=_note,
-                pacer=limits.pacer_of(connection, background=background),
+                pacer=rate_limit.pacer_of(connection, background=background),
             )
         return _clients[key]
 
@@ -49,7 +49,7 @@ def background_client(connection: Connection) -> providers.Provider:
 def trial_client(connection: Connection) -> providers.Provider:
     """One that asks once, to see whether anybody answers. Raises as `client_for` does."""
     config = replace(config_of(connection, interactive=True), repeat_reads=False)
-    return providers.client(config, on_exchange=_note, pacer=limits.pacer_of(connection))
+    return providers.client(config, on_exchange=_note, pacer=rate_limit.pacer_of(connection))
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import breaker, catalogue, connecting
-from customers.connecting import UnableToConnect
-from customers.forms.connections import ConnectionForm, PauseForm, ReplaceKeyForm
+from customers.connections import catalogue, circuit_breaker, commands
+from customers.connections.commands import UnableToConnect
+from customers.connections.forms import ConnectionForm, PauseForm, ReplaceKeyForm
+from customers.connections.queries import check_rows, connection_rows, scope_rows
 from customers.forms.kinds import KINDS
 from customers.models import Connection
-from customers.queries.connections import check_rows, connection_rows, scope_rows
 from customers.views.common import go_to, person
 from portal.access.reauth import reauthenticated
 from portal.audit.models import AuditEvent
@@ -40,7 +40,7 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
         "customers/connections/detail.html",
         {
             "connection": connection,
-            "breaker": breaker.standing(connection),
+            "breaker": circuit_breaker.standing(connection),
             "checks": check_rows(connection),
             "scopes": scope_rows(connection),
             "packages": catalogue.package_choices(connection),
@@ -62,7 +62,7 @@ def connection_create(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         try:
-            connection = connecting.add_connection(
+            connection = commands.add_connection(
                 actor=person(request),
                 facts=form.facts() | {"kind": kind},
                 api_key=values["api_key"],
@@ -84,7 +84,7 @@ def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
     form = _edit_form(connection, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            connecting.edit_connection(
+            commands.edit_connection(
                 actor=person(request),
                 connection=connection,
                 facts=form.changed_facts(),
@@ -120,7 +120,7 @@ def connection_key(request: HttpRequest, public_id: UUID) -> HttpResponse:
     form = ReplaceKeyForm(request.POST or None, connection=connection)
     if request.method == "POST" and form.is_valid():
         try:
-            connecting.replace_key(
+            commands.replace_key(
                 actor=person(request),
                 connection=connection,
                 api_key=form.cleaned_data["api_key"],
@@ -150,7 +150,7 @@ def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
     form = PauseForm(request.POST)
     if form.is_valid():
-        connecting.pause(
+        commands.pause(
             actor=person(request),
             connection=connection,
             reason=form.cleaned_data["reason"],
@@ -165,7 +165,7 @@ def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 def connection_resume(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
-    connecting.resume(actor=person(request), connection=connection, request=request)
+    commands.resume(actor=person(request), connection=connection, request=request)
     messages.success(request, _("%(name)s goes on. What is queued starts within seconds.") % {"name": connection.name})
     return go_to(request, "customers:connection", connection.public_id)
 
@@ -193,7 +193,7 @@ def look_at(request: HttpRequest, connection: Connection) -> None:
     as they are."""
     who: dict[str, Any] = {"actor": person(request), "connection": connection, "request": request}
     try:
-        if not connecting.verify(now=timezone.now(), **who):
+        if not commands.verify(now=timezone.now(), **who):
             messages.warning(request, _("The connection was edited while it was checked. Check it again."))
             return
         if connection.capabilities.offerings:

@@ -16,8 +16,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import breaker, credentials
-from customers.clients import client_for, config_of
+from customers.connections import circuit_breaker, credentials
+from customers.connections.client import client_for, config_of
 from customers.models import Connection, Operation
 from customers.models.connection import last4
 from customers.models.operation_states import OPEN, OperationKind
@@ -168,7 +168,7 @@ def _edit(
             after={name: value for name, value in told.items() if name in changes or value},
         )
         if "base_url" in changes:
-            breaker.start_again(connection)
+            circuit_breaker.start_again(connection)
         if api_key:
             _resume_refused(actor, connection, request)
 
@@ -342,7 +342,7 @@ def verify(*, actor: User | None, connection: Connection, now: datetime, request
         if kept:
             if any(found.values()):
                 heard_from(connection, now=now)
-                breaker.close(connection)
+                circuit_breaker.close(connection)
             audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
     connection.refresh_from_db()
     return bool(kept)

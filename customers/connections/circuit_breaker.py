@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Greatest
 
-from customers.clients import Connect, recorded, trial_client
+from customers.connections.client import Connect, recorded, trial_client
 from customers.models import Breaker, Connection
 from portal import audit
 from portal.clock import database_now
