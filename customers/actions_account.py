@@ -13,9 +13,10 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import observations, secrets
+from customers import secrets
 from customers.models import FinalReading, KeySecret, Operation
 from customers.models.account import as_offerings, as_rows
+from customers.observed import accounts as observed_accounts
 from customers.verdicts import Done, Go, NotDone, Refuse, Wait
 from portal.providers import (
     AccountState,
@@ -53,7 +54,7 @@ class Offerings:
         def send() -> Done:
             if as_rows(provider.replace_offerings(operation.account.ref, as_offerings(wanted))) != wanted:
                 raise OutcomeUnknown(_("The answer shows another list than the one we sent."))
-            return _with(self.recall({}), **observations.columns_of_offerings(wanted))
+            return _with(self.recall({}), **observed_accounts.columns_of_offerings(wanted))
 
         return Go("replace offerings", json.dumps({"offerings": wanted}, indent=1), send)
 
@@ -70,7 +71,7 @@ class Offerings:
 
     def _found(self, operation: Operation, provider: Provider, now: datetime) -> list[dict[str, Any]]:
         offerings = provider.offerings(operation.account.ref)
-        observations.observe_offerings(account_id=operation.account_id, offerings=offerings, now=now)
+        observed_accounts.observe_offerings(account_id=operation.account_id, offerings=offerings, now=now)
         return as_rows(offerings)
 
     def _conflict(self, operation: Operation, found: list[dict[str, Any]]) -> Refuse:
@@ -115,7 +116,7 @@ class Settings:
 
     def _found(self, operation: Operation, provider: Provider, now: datetime) -> dict[str, Any]:
         details = provider.details(operation.account.ref)
-        observations.observe_details(account_id=operation.account_id, details=details, now=now)
+        observed_accounts.observe_details(account_id=operation.account_id, details=details, now=now)
         return asdict(details.settings)
 
     def _missing(self, operation: Operation, found: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class Sending:
     on: bool
 
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse:
-        state = observations.read_state(account=operation.account, provider=provider, now=now).state
+        state = observed_accounts.read_state(account=operation.account, provider=provider, now=now).state
         if state == self._wanted:
             return Done(_("It is so already at the provider."))
         if state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
@@ -164,7 +165,7 @@ class Sending:
         return _with(self.recall({}), state=reading.state, state_raw=reading.raw[:60])
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait:
-        if observations.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:
+        if observed_accounts.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:
             return self.recall({})
         if operation.settles < READINGS_BEFORE_NOT_DONE:
             return Wait(now + READ_BACK_EVERY, _("Read back: not so yet. Looking again."))
@@ -228,7 +229,7 @@ class Delete:
 
     def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:
         try:
-            observations.read_state(account=operation.account, provider=provider, now=now)
+            observed_accounts.read_state(account=operation.account, provider=provider, now=now)
         except NotFound:
             return True
         return False
@@ -247,7 +248,7 @@ class Delete:
 
 def _all_gone(account_id: int) -> Callable[[datetime], None]:
     def write(now: datetime) -> None:
-        observations.observe_all_gone(account_id=account_id, now=now)
+        observed_accounts.observe_all_gone(account_id=account_id, now=now)
         for row in KeySecret.objects.filter(account=account_id).exclude(sealed=""):
             secrets.forget_key(account_id=account_id, key_id=row.key_id)
 

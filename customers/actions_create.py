@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 
 from customers import engine, keyed, proof
 from customers.asking_accounts import identity_of
-from customers.matching import Window
 from customers.models import Account, Operation, Sighting
 from customers.models.account import AccountState, as_offerings
+from customers.observed.matching import Window
 from customers.verdicts import Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.providers import (
     AccountRef,

@@ -21,8 +21,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine, keyed, observations, secrets
+from customers import engine, keyed, secrets
 from customers.models import Attempt, KeySecret, Operation
+from customers.observed import accounts as observed_accounts
 from customers.verdicts import Done, Go, NotDone, Person, Prepared, Refuse
 from portal.providers import (
     ApiKey,
@@ -98,7 +99,7 @@ class KeyCreate:
 
     def _made(self, operation: Operation, key: ApiKey, note: str, *, secret: str = "") -> Done:
         def write(now: datetime) -> None:
-            observations.observe_key(account_id=operation.account_id, key=key, now=now)
+            observed_accounts.observe_key(account_id=operation.account_id, key=key, now=now)
             if secret:
                 secrets.keep(operation=operation, key_id=key.id, secret=secret, now=now)
             secrets.forget_others(operation=operation, key_id=key.id)
@@ -161,7 +162,7 @@ class KeyUpdate:
         return Done(
             note,
             result={"key_id": key.id},
-            also=lambda now: observations.observe_key(account_id=operation.account_id, key=key, now=now),
+            also=lambda now: observed_accounts.observe_key(account_id=operation.account_id, key=key, now=now),
         )
 
 
@@ -199,7 +200,7 @@ class KeyDelete:
         key_id = operation.payload["key_id"]
 
         def write(now: datetime) -> None:
-            observations.observe_key_gone(account_id=operation.account_id, key_id=key_id, now=now)
+            observed_accounts.observe_key_gone(account_id=operation.account_id, key_id=key_id, now=now)
             secrets.forget_key(account_id=operation.account_id, key_id=key_id)
 
         return Done(note, result={"key_id": key_id}, also=write)
@@ -222,7 +223,7 @@ def _deletes(operation: Operation) -> list[Attempt]:
 
 
 def _read(operation: Operation, provider: Provider, now: datetime) -> ApiKey | None:
-    keys = observations.read_keys(account=operation.account, now=now, provider=provider)
+    keys = observed_accounts.read_keys(account=operation.account, now=now, provider=provider)
     return next((key for key in keys if key.id == operation.payload["key_id"]), None)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine, keyed, observations, secrets
+from customers import engine, keyed, secrets
 from customers.models import Operation
+from customers.observed import accounts as observed_accounts
 from customers.verdicts import Done, Go, NotDone, Person, Refuse
 from portal.providers import (
     AccountState,
@@ -80,7 +81,7 @@ class DomainAdd:
         return Done(
             _("%(domain)s is there.") % {"domain": domain.name},
             result={"domain": domain.name},
-            also=lambda now: observations.observe_domain(account_id=operation.account_id, domain=domain, now=now),
+            also=lambda now: observed_accounts.observe_domain(account_id=operation.account_id, domain=domain, now=now),
         )
 
 
@@ -127,7 +128,7 @@ def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSid
     """The account's side with its kept key, or why there is none. Where a send of ours may have worked already, that is
     for a person: it can be neither read back nor repeated."""
     verdict = Person if engine.left_a_trace(operation) else Refuse
-    reading = observations.read_state(account=operation.account, provider=provider, now=now)
+    reading = observed_accounts.read_state(account=operation.account, provider=provider, now=now)
     if reading.state != AccountState.ACTIVE:
         return verdict("held", _("The account is not active, and its own keys don't work while it is not."))
     secret = secrets.secret_for_sending(operation.account)

@@ -14,11 +14,12 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import duplicates, engine
+from customers import engine
 from customers.connections import scopes
 from customers.models import Account, Connection, Customer, Operation, Step
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
+from customers.observed import duplicates
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -9,12 +9,13 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import engine, observations
+from customers import engine
 from customers.asking_accounts import identity_of
 from customers.connections.client import client_for
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
+from customers.observed import accounts as observed_accounts
 from customers.operations import PERFORM, UnableToAsk
 from portal import audit
 from portal.access.models import User
@@ -77,7 +78,7 @@ def decide_link(
         raise UnableToAsk(_("That account was linked elsewhere at this moment."), field="provider_id") from None
     account = Account.objects.select_related("connection").get(pk=operation.account_id)
     try:
-        observations.read_account(account=account, now=database_now(), provider=provider)
+        observed_accounts.read_account(account=account, now=database_now(), provider=provider)
     except ProviderError:
         return  # it was readable a moment ago; it is read again later
 

@@ -10,11 +10,13 @@ from datetime import datetime
 from django.db.models import Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from customers import bulk_run, engine, estate, observations, reconcile, schedules_due, secrets
+from customers import bulk_run, engine, estate, schedules_due, secrets
 from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
+from customers.observed import account_list
+from customers.observed import accounts as observed_accounts
 from portal import queues
 from portal.queue import poke
 
@@ -34,8 +36,8 @@ def dispatch(*, now: datetime) -> int:
         poke("customers.read_account", account_id)
     for connection_id in circuit_breaker.due(now=now):
         poke("customers.try_connection", connection_id)
-    reconcile.expire(now=now)
-    reconcile.deliver_again(now=now)
+    account_list.expire(now=now)
+    account_list.deliver_again(now=now)
     for takeover_id in estate.due(now=now):
         poke(estate.CHUNK, takeover_id)
     schedules_due.follow_cycles(now=now)
@@ -65,7 +67,8 @@ def accounts_to_read(*, now: datetime) -> list[int]:
     connections = list(Connection.objects.filter(at_work()).values_list("pk", flat=True))
     each = max(1, READS_AT_ONCE // max(1, len(connections)))
     old = [
-        observations.accounts_to_read(now=now).filter(connection=pk).values_list("pk", flat=True) for pk in connections
+        observed_accounts.accounts_to_read(now=now).filter(connection=pk).values_list("pk", flat=True)
+        for pk in connections
     ]
     return [account_id for rows in old for account_id in rows[:each]]
 

@@ -26,8 +26,8 @@ from customers.engine import observed
 from customers.models import Account, Customer, DriftIgnore, Operation, Sighting
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import OPEN
+from customers.observed.account_list import LIST_LAG
 from customers.operations import StaleVersion, UnableToAsk
-from customers.reconcile import LIST_LAG
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -12,10 +12,10 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import duplicates
 from customers.connections.client import client_for, config_of
 from customers.models import Account, SignInRequest
 from customers.models.account import AccountState
+from customers.observed import duplicates
 from portal import audit
 from portal.access.models import User
 from portal.edits import refuse_stale

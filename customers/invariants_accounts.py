@@ -16,7 +16,7 @@ from customers.models import Account, Operation, Scan, Sighting
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.operation_states import OPEN, OperationKind, OperationState
-from customers.reconcile import GONE_AFTER
+from customers.observed.account_list import GONE_AFTER
 from portal.audit import chain
 from portal.audit.models import AuditEvent
 from portal.logs import KEY_BEGINNINGS, holds_a_key

@@ -17,10 +17,11 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine, matching, reconcile
-from customers.matching import Assignment, Create
+from customers import engine
 from customers.models import Operation, Scan, Sighting
 from customers.models.account import as_rows
+from customers.observed import account_list, matching
+from customers.observed.matching import Assignment, Create
 from customers.verdicts import Done, NotDone, Person, Wait
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
@@ -135,14 +136,14 @@ def _so_far(scan: Scan) -> str:
 
 def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | Wait:
     """Read the whole list, beginning now. Returns when to come back where there is no complete scan."""
-    scan, begun = reconcile.begin(
+    scan, begun = account_list.begin(
         connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now, taken=True
     )  # fmt: skip
     if not begun:
         return Wait(now + AFTER_ANOTHER_WALK, _("The account list is being read."))
     through = partial(engine.keeping_the_lease, operation)
     ahead = now - database_now()
-    scan = reconcile.walk(scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE)
+    scan = account_list.walk(scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE)
     if scan.state != Scan.State.COMPLETE:
         return Wait(
             now + AFTER_A_BROKEN_WALK, _("The account list could not be read to its end. It is read again soon.")

@@ -19,13 +19,15 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import duplicates, engine, observations
+from customers import engine
 from customers.actions import action_of
 from customers.connections import circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for, recorded
 from customers.models import Account, Attempt, Connection, Operation
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
+from customers.observed import accounts as observed_accounts
+from customers.observed import duplicates
 from customers.verdicts import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.access.permissions import allowed
 from portal.clock import database_now
@@ -299,9 +301,9 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
     account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)
     try:
         if operation.kind in KEY_KINDS:
-            observations.read_keys(account=account, now=clock(), provider=provider)
+            observed_accounts.read_keys(account=account, now=clock(), provider=provider)
         else:
-            observations.read_account(account=account, now=clock(), provider=provider)
+            observed_accounts.read_account(account=account, now=clock(), provider=provider)
     except ProviderError as error:
         log.info("account.not_read", error=type(error).__name__)
 

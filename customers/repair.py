@@ -16,12 +16,13 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
-from customers import duplicates, engine
+from customers import engine
 from customers.asking import PERFORM
 from customers.connections import credentials
 from customers.models import Account, Attempt, Connection, Offering, Operation, Step
 from customers.models.account import as_offerings, as_rows
 from customers.models.operation_states import FINAL, OVERWRITTEN, REPAIRED, OperationState
+from customers.observed import duplicates
 from portal import audit
 from portal.queue import poke
 

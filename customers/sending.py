@@ -13,9 +13,10 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import observations, secrets
+from customers import secrets
 from customers.connections.client import client_for
 from customers.models import Account
+from customers.observed import accounts as observed_accounts
 from portal import audit
 from portal.access.models import User
 from portal.encryption import CannotOpen
@@ -30,7 +31,7 @@ def read_domains(*, account: Account, now: datetime) -> None:
     """Read all domains of the account and keep them. Raises `UnableToLook`."""
     with _with_kept_key(account, now) as sending:
         found = sending.domains()
-    observations.observe_domains(account_id=account.pk, domains=found, now=now)
+    observed_accounts.observe_domains(account_id=account.pk, domains=found, now=now)
 
 
 def check_dns(*, actor: User, account: Account, name: str, now: datetime, request: HttpRequest | None = None) -> None:
@@ -38,7 +39,7 @@ def check_dns(*, actor: User, account: Account, name: str, now: datetime, reques
     with _with_kept_key(account, now) as sending:
         found = sending.check_dns(name)
     with transaction.atomic():
-        observations.observe_domain(account_id=account.pk, domain=found, now=now)
+        observed_accounts.observe_domain(account_id=account.pk, domain=found, now=now)
         audit.record(
             actor=actor, verb="domain.checked", obj=account, customer=account.customer, account=account,
             after={"domain": name, "valid": found.valid}, request=request,
@@ -59,7 +60,7 @@ def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
     provider = {"provider": account.provider_label}
     try:
         yield client_for(account.connection, interactive=True).sending(account.ref, secret.open())
-        observations.heard_from(account.connection, now=now)
+        observed_accounts.heard_from(account.connection, now=now)
     except (KeyRefused, Unauthorized):
         raise UnableToLook(
             _("%(provider)s refused the kept key: it was deleted, or the account is suspended there.") % provider

@@ -10,10 +10,12 @@ from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, wo
 from django.db import connections
 from django.utils import timezone
 
-from customers import bulk_run, dispatcher, estate, observations, provisioning, reconcile, schedules_due, watch
+from customers import bulk_run, dispatcher, estate, provisioning, schedules_due, watch
 from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
 from customers.models import Account
+from customers.observed import account_list
+from customers.observed import accounts as observed_accounts
 from portal.clock import database_now
 from portal.providers import ProviderError
 
@@ -48,7 +50,7 @@ def perform(operation_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.read_account")
 def read_account(account_id: int, **_: Any) -> None:
-    account = observations.accounts_to_read(now=database_now()).filter(pk=account_id).first()
+    account = observed_accounts.accounts_to_read(now=database_now()).filter(pk=account_id).first()
     if account is None:
         return
     with worker_shares.place(SYNC, account.connection_id) as taken, recorded() as exchanges:
@@ -57,7 +59,7 @@ def read_account(account_id: int, **_: Any) -> None:
         account = Account.objects.select_related("connection").get(pk=account_id)
         try:
             provider = client_for(account.connection, interactive=True, background=True)
-            observations.read_account(account=account, now=database_now(), provider=provider)
+            observed_accounts.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
             pass  # the time of trying is kept; it is asked again later
     circuit_breaker.learn(account.connection, exchanges=exchanges, now=database_now())
@@ -73,12 +75,12 @@ def try_connection(connection_id: int, **_: Any) -> None:
 # The list of a large provider takes minutes at its pace.
 @shared_task(name="customers.walk", soft_time_limit=840, time_limit=870)
 def walk(scan_id: int, **_: Any) -> None:
-    reconcile.walk_now(scan_id)
+    account_list.walk_now(scan_id)
 
 
 @shared_task(name="customers.nightly_walks")
 def nightly_walks(**_: Any) -> None:
-    reconcile.nightly(now=database_now())
+    account_list.nightly(now=database_now())
 
 
 @shared_task(name="customers.takeover_chunk")

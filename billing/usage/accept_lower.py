@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 
 from billing.models import Acceptance, UsagePeriod, UsageSnapshot
 from billing.usage.periods import unread_seconds
-from customers import observations
 from customers.models import Account
+from customers.observed import accounts as observed_accounts
 from portal import audit
 from portal.access.models import User
 
@@ -61,7 +61,7 @@ def accept_lower(
             Acceptance.objects.create(snapshot=held, by=actor, reason=reason, at=now)
             _take_over(still_held, held, unread)
             if not UsagePeriod.objects.filter(account=account, start_on__gt=start_on).exists():
-                observations.observe_usage(
+                observed_accounts.observe_usage(
                     account_id=account.pk,
                     used=held.used,
                     allowed=held.allowed,

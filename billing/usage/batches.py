@@ -14,7 +14,7 @@ from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, guards
 from billing.usage.pool_snapshots import PoolReading, keep_pool
 from billing.usage.snapshots import Kept, Reading, hold_accounts, keep_readings
-from customers import observations
+from customers.observed import accounts as observed_accounts
 from portal.providers import Provider, Unauthorized, Usage
 
 log = structlog.get_logger(__name__)
@@ -166,7 +166,7 @@ def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -
         item.not_before = now + gap
         return
     item.state = I.FAILED
-    observations.usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
+    observed_accounts.usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
 
 
 def said(error: Exception) -> str:

@@ -17,10 +17,10 @@ from billing.usage import failure_reasons
 from billing.usage.batches import hold_run, in_a_transaction
 from billing.usage.periods import DAY, midnight
 from billing.usage.snapshots import hold_accounts, keep_final_readings
-from customers import observations
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
+from customers.observed import accounts as observed_accounts
 from customers.watch import Work
 from portal import audit
 from portal.access.models import User
@@ -302,7 +302,7 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
         hold_run(run, now=now)
         account_ids = list(waiting.values_list("account_id", flat=True)[:GIVE_UP_TOGETHER])
         hold_accounts(account_ids)
-        observations.usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
+        observed_accounts.usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
         settled = SyncItem.objects.filter(run=run, account__in=account_ids, state=I.PENDING)
         settled.update(state=state, cause=cause, not_before=None)
         left = bool(account_ids)

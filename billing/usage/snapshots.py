@@ -26,10 +26,10 @@ from django.db.models import F, OuterRef, Q, Subquery
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage.periods import Period, period_of, unread_seconds
 from billing.usage.pool_snapshots import cap_of
-from customers import observations
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN
+from customers.observed import accounts as observed_accounts
 from portal.providers import Usage, UsageSource
 
 log = structlog.get_logger(__name__)
@@ -225,9 +225,9 @@ def _delete_is_open(period: UsagePeriod) -> bool:
 
 def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:
     if plan.snapshot.lower:
-        observations.usage_missing(account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of)
+        observed_accounts.usage_missing(account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of)
         return
-    observations.observe_usage(
+    observed_accounts.observe_usage(
         account_id=reading.account_id,
         used=facts["used"],
         allowed=facts["allowed"],

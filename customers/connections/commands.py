@@ -21,7 +21,7 @@ from customers.connections.client import client_for, config_of
 from customers.models import Connection, Operation
 from customers.models.connection import last4
 from customers.models.operation_states import OPEN, OperationKind
-from customers.observations import heard_from
+from customers.observed.accounts import heard_from
 from portal import audit, providers
 from portal.access.models import User
 from portal.audit.models import AuditEvent

@@ -22,7 +22,7 @@ WAITS = timedelta(minutes=15)
 
 
 class AccountKey(models.Model):
-    """One API key of an account, as last read. Written by `customers.observations` alone."""
+    """One API key of an account, as last read. Written by `customers.observed.accounts` alone."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="keys")
     key_id = models.CharField(max_length=100)
@@ -85,7 +85,8 @@ class KeySecret(models.Model):
 
 
 class SendingDomain(models.Model):
-    """A sending domain of an account, as last read with one of its keys. Written by `customers.observations` alone."""
+    """A sending domain of an account, as last read with one of its keys. Written by `customers.observed.accounts`
+    alone."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="domains")
     name = models.CharField(max_length=255)

@@ -1,7 +1,7 @@
 """Accounts as the provider's own list names them, known to us or not, and the walks through that list.
 
-Only a complete and believable walk says that something is *not* there. Written by `customers.reconcile` alone.
-"""
+Only a complete and believable walk says that something is *not* there. Written by `customers.observed.account_list`
+alone."""
 
 from __future__ import annotations
 

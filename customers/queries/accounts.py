@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers import duplicates
 from customers.connections import catalogue
 from customers.connections import scopes as connection_scopes
 from customers.hands_on import why_no_sign_in
@@ -20,6 +19,7 @@ from customers.labels import cap_text
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import OPEN, OperationKind, OperationState
+from customers.observed import duplicates
 from portal import providers
 
 READ_BACK_WITHIN = timedelta(minutes=1)

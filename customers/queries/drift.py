@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from customers.drift import Drift, Field, drifting, drifts_of, looked_away
-from customers.matching import possible_creates
 from customers.models import Account, Customer, Operation, Scan, Sighting
+from customers.observed.matching import possible_creates
 from customers.queries.filters import connection_choices
 from portal.email_addresses import spellings
 from portal.formats import number_text

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from customers import bulk, holds, observations
+from customers import bulk, holds
 from customers.connections import scopes
 from customers.forms import actions as forms
 from customers.forms.offerings import new_token
@@ -24,6 +24,7 @@ from customers.forms.schedules import HeldForm
 from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.operation_states import OperationKind, OperationState
+from customers.observed import accounts as observed_accounts
 from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
 from customers.views.common import (
     SeeOther,
@@ -283,7 +284,7 @@ def account_refresh(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         messages.warning(request, _("The account does not exist at %(provider)s yet.") % provider)
         return go_to(request, "customers:account", account.public_id)
     try:
-        observations.read_account(account=account, now=database_now())
+        observed_accounts.read_account(account=account, now=database_now())
     except (ProviderError, CannotOpen) as error:
         text = _("%(provider)s could not be read: %(why)s What you see is the last reading.")
         messages.error(request, text % (provider | {"why": error}))

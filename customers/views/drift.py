@@ -12,11 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers import adopting, drift, reconcile
+from customers import adopting, drift
 from customers.connections.client import client_for
 from customers.forms.drift import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
 from customers.forms.offerings import new_token
 from customers.models import Sighting
+from customers.observed import account_list
 from customers.operations import UnableToAsk
 from customers.queries import drift as queries
 from customers.submissions import earlier_submission
@@ -50,7 +51,7 @@ def drift_scans(request: HttpRequest) -> HttpResponse:
 @require_POST
 def drift_scan(request: HttpRequest) -> HttpResponse:
     """Look through every connection that is not paused, now."""
-    begun = reconcile.ask_scans(actor=person(request), now=database_now(), request=request)
+    begun = account_list.ask_scans(actor=person(request), now=database_now(), request=request)
     if begun:
         messages.success(request, _("The providers' lists are being read. This page follows."))
     else:

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers import duplicates
-from customers.duplicates import UnableToMerge
 from customers.forms.duplicates import MergeForm
+from customers.observed import duplicates
+from customers.observed.duplicates import UnableToMerge
 from customers.views.common import go_to, person
 
 PER_PAGE = 50

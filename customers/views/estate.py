@@ -16,8 +16,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from customers import estate as taking
-from customers import reconcile
 from customers.models import Connection, Scan, Sighting, Takeover, TakeoverItem
+from customers.observed import account_list
 from customers.operations import UnableToAsk
 from customers.views.common import go_to, is_fragment, person
 from portal.clock import database_now
@@ -47,7 +47,7 @@ def estate_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def estate_look(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
-    reconcile.ask_scan(actor=person(request), connection=connection, now=database_now(), request=request)
+    account_list.ask_scan(actor=person(request), connection=connection, now=database_now(), request=request)
     return go_to(request, "customers:estate", connection.public_id)
 
 

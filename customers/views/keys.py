@@ -13,13 +13,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers import observations, telling
+from customers import telling
 from customers.connections.scopes import missing_read, missing_scope, missing_text
 from customers.forms.actions import ReasonForm
 from customers.forms.keys import WHY_DELETE_KEY, AskKeyForm, RotateForm
 from customers.forms.offerings import new_token
 from customers.models import Account
 from customers.models.operation_states import OperationKind
+from customers.observed import accounts as observed_accounts
 from customers.operations import ask_key_create, ask_key_delete, ask_key_update
 from customers.queries import keys as queries
 from customers.queries.keys import KeyLine
@@ -158,7 +159,7 @@ def _why_unread(account: Account) -> str:
 def _read(account: Account, now: datetime) -> str:
     """Why the list could not be read at the provider, or ""."""
     try:
-        observations.read_keys(account=account, now=now)
+        observed_accounts.read_keys(account=account, now=now)
     except (ProviderError, CannotOpen) as error:
         return str(error)
     return ""

@@ -15,13 +15,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from customers import observations
 from customers.connections import catalogue
 from customers.connections.client import client_for
 from customers.forms.offerings import ChangeForm, OfferingsForm, new_token, rebase
 from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
 from customers.models.operation_states import OperationState
+from customers.observed import accounts as observed_accounts
 from customers.operations import StaleVersion, UnableToAsk, ask_offerings
 from customers.views.common import (
     account_or_404,
@@ -226,7 +226,7 @@ def _read(account: Account) -> Reading:
         found = client_for(account.connection, interactive=True).offerings(account.ref)
     except (ProviderError, CannotOpen) as error:
         return Reading(as_offerings(kept), account.offerings_read_at, str(error))
-    observations.observe_offerings(account_id=account.pk, offerings=found, now=now)
+    observed_accounts.observe_offerings(account_id=account.pk, offerings=found, now=now)
     account.refresh_from_db(fields=["offerings", "offerings_read_at"])  # what was read later than this stays
     quick = time.monotonic() - started < QUICK_SECONDS
     problem = catalogue.refresh_when_old(connection=account.connection, now=now) if quick else ""

@@ -15,7 +15,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
-from customers import observations
 from customers.connections import scopes
 from customers.forms.offerings import new_token
 from customers.forms.settings import ChangeSettingsForm, SettingsForm
@@ -23,6 +22,7 @@ from customers.labels import cap_text
 from customers.models import Account, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
+from customers.observed import accounts as observed_accounts
 from customers.operations import StaleVersion, UnableToAsk, ask_settings
 from customers.views.common import (
     account_or_404,
@@ -207,7 +207,7 @@ def _read(account: Account) -> Reading:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
         return Reading(kept, account.settings_read_at, problem)
     try:
-        observations.read_account(account=account, now=now)
+        observed_accounts.read_account(account=account, now=now)
     except (ProviderError, CannotOpen) as error:
         return Reading(kept, account.settings_read_at, str(error))
     account.refresh_from_db()

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
-from customers import observations, operations
+from customers import operations
 from customers.models.operation_states import OperationKind
+from customers.observed import accounts as observed_accounts
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
 from portal.demo.staff_actions import DAY, HOUR, Deeds
 from portal.demo.usage_nights import nights, read_ending_cycles, read_night
@@ -155,7 +156,7 @@ class Story(Deeds):
         self.sandbox.call("PATCH", f"accounts/{self.account(company).provider_id}", state=state)
 
     def _read(self, company: Company) -> None:
-        observations.read_account(account=self.account(company), now=self.stage.now())
+        observed_accounts.read_account(account=self.account(company), now=self.stage.now())
 
     def _deleted(self, company: Company) -> Iterator[Moment]:
         days = company.days // 4

@@ -9,12 +9,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from customers import observations, operations, people, proof, provisioning, secrets
+from customers import operations, people, proof, provisioning, secrets
 from customers.connections import catalogue, circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.operation_states import FINAL, OperationKind
+from customers.observed import accounts as observed_accounts
 from customers.operations import FirstKey
 from portal.access.models import User
 from portal.demo.clock import Sandbox, Stage
@@ -90,9 +91,9 @@ class Deeds:
 
     def look_at_accounts(self) -> None:
         """State and offerings of all accounts, as workers read them once a day."""
-        for account in observations.accounts_to_read(now=self.stage.now()).select_related("connection"):
+        for account in observed_accounts.accounts_to_read(now=self.stage.now()).select_related("connection"):
             try:
-                observations.read_account(account=account, now=self.stage.now())
+                observed_accounts.read_account(account=account, now=self.stage.now())
             except ProviderError:
                 continue
         for connection in Connection.objects.all():

@@ -25,11 +25,13 @@ from billing.models import SyncItem, SyncRun, UsageSnapshot
 from billing.usage import failure_reasons, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings
-from customers import observations, provisioning, reconcile
+from customers import provisioning
 from customers.connections import catalogue
 from customers.connections import client as connection_client
 from customers.models import Account, Connection, Scan, Sighting
 from customers.models.operation_states import FINAL
+from customers.observed import account_list
+from customers.observed import accounts as observed_accounts
 from portal import providers
 from portal.providers import ProviderError
 from tests.customers.keys import account_with_keys, connection_with_keys
@@ -102,8 +104,8 @@ def _connect(connection: Connection) -> providers.Provider:
 
 
 def _scan(account: Account) -> None:
-    scan, _ = reconcile.begin(connection=account.connection, kind="asked", slot="now", now=timezone.now())
-    scan = reconcile.walk(scan, _connect(account.connection))
+    scan, _ = account_list.begin(connection=account.connection, kind="asked", slot="now", now=timezone.now())
+    scan = account_list.walk(scan, _connect(account.connection))
     assert scan.state != Scan.State.RUNNING
     if scan.state == Scan.State.COMPLETE:
         met = Sighting.objects.filter(connection=account.connection, last_seen_at__isnull=False)
@@ -113,7 +115,7 @@ def _scan(account: Account) -> None:
 
 
 def _read(account: Account) -> None:
-    observations.read_account(account=account, now=timezone.now(), provider=_connect(account.connection))
+    observed_accounts.read_account(account=account, now=timezone.now(), provider=_connect(account.connection))
 
 
 def _learn(account: Account) -> None:
@@ -140,12 +142,12 @@ def _sync(account: Account) -> None:
 
 
 def _keys(account: Account) -> None:
-    observations.read_keys(account=account, now=timezone.now(), provider=_connect(account.connection))
+    observed_accounts.read_keys(account=account, now=timezone.now(), provider=_connect(account.connection))
 
 
 def _domains(account: Account) -> None:
     domains = _connect(account.connection).sending(account.ref, "aha-sk-" + "x" * 64).domains()
-    observations.observe_domains(account_id=account.pk, domains=domains, now=timezone.now())
+    observed_accounts.observe_domains(account_id=account.pk, domains=domains, now=timezone.now())
 
 
 def _operation(kind: str) -> Callable[[Account], None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from customers import observations, operations, secrets
+from customers import operations, secrets
 from customers.models import Account, AccountKey, Operation, SendingDomain
+from customers.observed import accounts as observed_accounts
 from customers.operations import UnableToAsk
 from tests.customers.sub_accounts import HOUR, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -33,7 +34,7 @@ def _verified(desk: SubDesk, account: Account) -> None:
     secret = secrets.secret_for_sending(account)
     assert secret is not None
     domain = desk.connect(desk.connection).sending(account.ref, secret.open()).check_dns(DOMAIN)
-    observations.observe_domain(account_id=account.pk, domain=domain, now=desk.now)
+    observed_accounts.observe_domain(account_id=account.pk, domain=domain, now=desk.now)
     assert domain.valid
 
 

@@ -10,10 +10,11 @@ import pytest
 import responses
 from django.utils import timezone
 
-from customers import duplicates, estate, people
+from customers import estate, people
 from customers.adopting import adopt
 from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
+from customers.observed import duplicates
 from customers.operations import UnableToAsk, cancel, retry
 from customers.people import NewAccount, UnableToChange
 from portal.access.models import User

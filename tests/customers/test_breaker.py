@@ -9,11 +9,13 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from customers import dispatcher, engine, observations, provisioning, reconcile
+from customers import dispatcher, engine, provisioning
 from customers.connections import circuit_breaker
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation
+from customers.observed import account_list
+from customers.observed import accounts as observed_accounts
 from portal.audit.models import AuditEvent
 from portal.providers import Evidence
 from tests.customers.conftest import Desk
@@ -125,11 +127,11 @@ def test_nothing_is_claimed_read_or_walked() -> None:
     late = now + timedelta(minutes=20)
     due = Operation.objects.filter(pk__in=dispatcher.due_operations(now=late))
     assert {each.connection for each in due} == {other}
-    assert {each.connection for each in observations.accounts_to_read(now=late)} == {other}
+    assert {each.connection for each in observed_accounts.accounts_to_read(now=late)} == {other}
     for operation in Operation.objects.filter(connection=broken):
         assert engine.claim(operation.pk, now=late) is None
         assert engine.hold(operation.pk, now=late) is None
-    assert reconcile.nightly(now=now.replace(hour=3)) == 1
+    assert account_list.nightly(now=now.replace(hour=3)) == 1
 
 
 def test_a_trial_is_made_by_one_worker_after_a_pause_that_grows(sandbox: SandboxProcess) -> None:

@@ -11,9 +11,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import drift, observations, reconcile
+from customers import drift
 from customers.drift import Field
 from customers.models import Account, Customer, DriftIgnore, Operation, Scan, Sighting
+from customers.observed import account_list
+from customers.observed import accounts as observed_accounts
 from customers.operations import StaleVersion, UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
@@ -26,14 +28,14 @@ TODAY = timezone.now().date()
 
 
 def read(desk: Desk, account: Account) -> Account:
-    observations.read_account(account=account, now=timezone.now(), provider=desk.connect(desk.connection))
+    observed_accounts.read_account(account=account, now=timezone.now(), provider=desk.connect(desk.connection))
     return Account.objects.select_related("connection", "customer").get(pk=account.pk)
 
 
 def walk(desk: Desk, *, after: timedelta = timedelta(0)) -> Scan:
     now = timezone.now() + after
-    scan, _ = reconcile.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot=uuid4().hex, now=now)
-    return reconcile.walk(scan, desk.connect(desk.connection), clock=lambda: now)
+    scan, _ = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot=uuid4().hex, now=now)
+    return account_list.walk(scan, desk.connect(desk.connection), clock=lambda: now)
 
 
 def in_console(desk: Desk, account: Account, **changes: object) -> Account:
@@ -248,7 +250,7 @@ class TestDeletedAndListedAgain:
         assert "counts as existing again" in text_of(question)
         done = staff.post(act, {"choice": "accept", "reason": "The delete did not hold", **fields(question)})
         assert done.status_code == 303
-        assert list(observations.accounts_to_read(now=timezone.now())) == [deleted]
+        assert list(observed_accounts.accounts_to_read(now=timezone.now())) == [deleted]
         back = read(desk, deleted)
         assert (back.state, back.desired_state) == ("active", "active")
         assert not drift.drifting(Account.objects.all()).exists()
@@ -373,8 +375,8 @@ class TestPages:
         assert staff.post(reverse("customers:drift-scan")).status_code == 303
         scan = Scan.objects.get()
         assert "the scan waits for a worker" in board(staff)
-        reconcile.walk_now(scan.pk, connect=desk.connect)
-        reconcile.walk_now(scan.pk, connect=desk.connect)
+        account_list.walk_now(scan.pk, connect=desk.connect)
+        account_list.walk_now(scan.pk, connect=desk.connect)
         scan.refresh_from_db()
         assert (scan.state, scan.orphans) == ("complete", 1)
 
@@ -398,14 +400,14 @@ class TestPages:
 
 def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
     two = timezone.now().replace(hour=2, minute=5)
-    assert reconcile.nightly(now=two.replace(hour=1)) == 0
-    assert reconcile.nightly(now=two) == 1
-    assert reconcile.nightly(now=two) == 0
-    later = two + reconcile.WAITS_FOR_A_WORKER + timedelta(minutes=1)
-    assert reconcile.nightly(now=later) == 1  # the first was never taken up
+    assert account_list.nightly(now=two.replace(hour=1)) == 0
+    assert account_list.nightly(now=two) == 1
+    assert account_list.nightly(now=two) == 0
+    later = two + account_list.WAITS_FOR_A_WORKER + timedelta(minutes=1)
+    assert account_list.nightly(now=later) == 1  # the first was never taken up
     scan = Scan.objects.get(state="running")
-    reconcile.walk(scan, desk.connect(desk.connection), clock=lambda: later)
-    assert reconcile.nightly(now=later + timedelta(minutes=10)) == 0
+    account_list.walk(scan, desk.connect(desk.connection), clock=lambda: later)
+    assert account_list.nightly(now=later + timedelta(minutes=10)) == 0
 
 
 def test_what_is_ignored_hides_nobody_else(

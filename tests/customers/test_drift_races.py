@@ -8,9 +8,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from customers import observations
 from customers.models import Account, Operation
 from customers.models.account import as_offerings
+from customers.observed import accounts as observed_accounts
 from portal.clock import database_now
 from tests.customers.pages import fields
 from tests.support.factories import PACKAGE_ROW, SMALLER, AccountFactory, UserFactory
@@ -37,7 +37,7 @@ def test_accept_takes_the_value_that_was_shown_or_none(staff: Client) -> None:
 
         def work(n: int) -> int:
             if n:
-                observations.observe_offerings(
+                observed_accounts.observe_offerings(
                     account_id=account.pk, offerings=as_offerings(ARRIVES), now=database_now()
                 )
                 return 0

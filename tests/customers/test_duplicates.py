@@ -16,10 +16,12 @@ from billing.models import SyncItem
 from billing.reports.filters import read_filters
 from billing.reports.queries import usage_report
 from billing.usage import runs
-from customers import adopting, deciding, drift, duplicates, estate, invariants, observations, operations
+from customers import adopting, deciding, drift, estate, invariants, operations
 from customers.connections import commands as connection_commands
-from customers.duplicates import UnableToMerge
 from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
+from customers.observed import accounts as observed_accounts
+from customers.observed import duplicates
+from customers.observed.duplicates import UnableToMerge
 from customers.operations import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
@@ -117,7 +119,7 @@ class TestADuplicateIsReadOnly:
 
     def test_it_is_not_read_and_not_compared(self, twins: tuple[Account, Account]) -> None:
         Account.objects.update(state="active", desired_state="stopped_by_us", state_read_at=None)
-        assert list(observations.accounts_to_read(now=NOW)) == [twins[0]]
+        assert list(observed_accounts.accounts_to_read(now=NOW)) == [twins[0]]
         assert list(drift.drifting(Account.objects.all())) == [twins[0]]
 
     def test_its_page_says_so_and_offers_nothing(

@@ -48,7 +48,7 @@ import io, sys, time
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from customers.connections import commands as connection_commands
-from customers import duplicates
+from customers.observed import duplicates
 from portal.access.models import User
 person = User.objects.get(role="admin")
 waiting = list(duplicates.unmerged())

@@ -10,8 +10,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing.usage.snapshots import hold_accounts
-from customers import duplicates
 from customers.models import Account, Customer
+from customers.observed import duplicates
 from portal.access.models import User
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together

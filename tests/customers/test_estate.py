@@ -12,8 +12,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import drift, estate, reconcile
+from customers import drift, estate
 from customers.models import Account, Customer, Scan, Sighting, Takeover, TakeoverItem
+from customers.observed import account_list
 from customers.operations import UnableToAsk
 from tests.customers.conftest import PACKAGE, Desk
 from tests.customers.pages import text_of
@@ -30,10 +31,10 @@ def there(desk: Desk, *emails: str) -> list[str]:
 
 
 def walked(desk: Desk) -> Scan:
-    scan, _ = reconcile.begin(
+    scan, _ = account_list.begin(
         connection=desk.connection, kind=Scan.Kind.ASKED, slot=timezone.now().isoformat(), now=timezone.now()
     )
-    return reconcile.walk(scan, desk.connect(desk.connection))
+    return account_list.walk(scan, desk.connect(desk.connection))
 
 
 def proposed(desk: Desk, *listed: estate.Listed) -> Takeover:
@@ -224,7 +225,7 @@ def test_from_an_empty_portal_in_five_clicks(desk: Desk, client: Client) -> None
 
     assert "Not looked yet" in text_of(staff.get(page))
     assert "list is being read" in text_of(click("look"))
-    reconcile.walk_now(Scan.objects.get().pk, connect=desk.connect)
+    account_list.walk_now(Scan.objects.get().pk, connect=desk.connect)
     assert f"lists {ACCOUNTS:,} accounts" in text_of(staff.get(page))
     listed = SimpleUploadedFile("ours.csv", f"provider_id,company\n{ids[0]},Globex\n".encode())
     assert f"Take {ACCOUNTS:,} accounts over" in text_of(click("propose", {"listed": listed}))

@@ -10,11 +10,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk, estate, reconcile
+from customers import bulk, estate
 from customers.connections.commands import UnableToConnect, check_base_url
 from customers.forms.offerings import OfferingListField
 from customers.forms.settings import SeenSettingsField
 from customers.models import ChangeSet, Scan, Sighting, Takeover
+from customers.observed import account_list
 from portal import providers
 from portal.access.models import User
 from portal.providers import ConnectionConfig, Unsupported
@@ -33,8 +34,8 @@ def admin(client: Client, db: None) -> Client:
 @pytest.fixture
 def sighting(desk: Desk) -> Sighting:
     desk.sandbox.admin.add_account(email="stranger@globex.example")
-    scan, _ = reconcile.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="now", now=timezone.now())
-    reconcile.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="now", now=timezone.now())
+    account_list.walk(scan, desk.connect(desk.connection))
     return Sighting.objects.orphans().get()
 
 

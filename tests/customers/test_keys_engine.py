@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import engine, observations, operations, provisioning, secrets
+from customers import engine, operations, provisioning, secrets
 from customers.actions import action_of
 from customers.models import Account, AccountKey, Attempt, KeySecret, Operation
+from customers.observed import accounts as observed_accounts
 from portal.providers import NewKey, Once
 from tests.customers.sub_accounts import HOUR, KEY, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -223,7 +224,7 @@ def test_an_answer_that_comes_after_its_key_was_made_anew_spoils_nothing(desk: S
     desk.drain(asked)
     assert _calls(asked)[1:] == [("delete orphan key", "prepared"), ("create key", "applied")]
     assert wakes_up() is False
-    observations.read_keys(account=desk.account(asked), now=desk.now, provider=desk.connect(desk.connection))
+    observed_accounts.read_keys(account=desk.account(asked), now=desk.now, provider=desk.connect(desk.connection))
     asked.refresh_from_db()
     (there,) = desk.keys(desk.account(asked))
     assert asked.result == {"key_id": there.id}
@@ -325,9 +326,9 @@ def test_the_list_of_keys_is_complete_or_not_believed(desk: SubDesk) -> None:
     before = timezone.now()
     second = desk.perform(desk.ask_key(account, NewKey("second", ("domains:read",))))
     assert second.state == "succeeded"
-    observations.observe_keys(account_id=account.pk, keys=[], now=before)  # asked for before the second was made
+    observed_accounts.observe_keys(account_id=account.pk, keys=[], now=before)  # asked for before the second was made
     assert set(AccountKey.objects.filter(gone_at=None).values_list("key_id", flat=True)) >= {second.result["key_id"]}
-    observations.read_keys(account=account, now=desk.now, provider=desk.connect(desk.connection))
+    observed_accounts.read_keys(account=account, now=desk.now, provider=desk.connect(desk.connection))
     assert AccountKey.objects.filter(gone_at=None).count() == 2
 
 

@@ -13,8 +13,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import adopting, matching, provisioning, reconcile, tasks, watch
+from customers import adopting, provisioning, tasks, watch
 from customers.models import Heartbeat, Operation, Sighting
+from customers.observed import account_list, matching
 from customers.operations import UnableToAsk
 from portal.access.models import User
 from portal.clock import database_now
@@ -62,8 +63,8 @@ def test_a_fast_worker_takes_no_lease_from_a_living_one(desk: Desk) -> None:
 def test_what_was_listed_before_a_send_is_told_by_keys(desk: Desk) -> None:
     """Whatever the clocks say: a sighting stored before the intent was there before the send."""
     desk.sandbox.admin.add_account(email="ops@northwind.example")
-    scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
-    reconcile.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
+    account_list.walk(scan, desk.connect(desk.connection))
     Sighting.objects.update(made_at=None, first_seen_at=timezone.now() + timedelta(days=1))
     operation = unknown(desk, "status-504")
     [create] = matching.open_creates(desk.connection)
@@ -76,8 +77,8 @@ def test_an_account_that_may_be_a_creates_is_given_to_nobody_whatever_its_addres
     operation = unknown(desk, "create-then-504")
     [made] = desk.sandbox.admin.accounts()
     desk.sandbox.admin.change_account(made["id"], email="hello@changed.example")
-    scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
-    reconcile.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
+    account_list.walk(scan, desk.connect(desk.connection))
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
     assert operation.code in text_of(page)
     with pytest.raises(UnableToAsk, match=operation.code):
@@ -131,8 +132,8 @@ def test_an_attempt_of_before_is_judged_by_its_times(desk: Desk) -> None:
 
 def test_a_wrong_clock_shows_on_the_system_page(desk: Desk, client: Client) -> None:
     desk.sandbox.admin.switch("clock_skew_seconds", -240)
-    scan, _ = reconcile.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
-    reconcile.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
+    account_list.walk(scan, desk.connect(desk.connection))
     for name, skew in (("celery@fast", 900.0), ("celery@right", 2.0), ("celery@zone", -7230.0)):
         process = watch.WorkerProcess(name, clock_skew=lambda seconds=skew: seconds)
         process.report(queues=["ops"], now=timezone.now() + timedelta(seconds=skew))

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from customers import observations
 from customers.models import Account, AccountKey, SendingDomain
+from customers.observed import accounts as observed_accounts
 from portal.providers import AccountSettings, AccountState, ApiKey, Details, Domain, Offering, StateReading
 from tests.support.factories import AccountFactory
 
@@ -36,7 +36,7 @@ def domain(valid: bool) -> Domain:
 
 @pytest.mark.parametrize(("at", "state"), [(EARLIER, "stopped_by_us"), (T, "banned"), (LATER, "banned")])
 def test_a_state(account: Account, at: datetime, state: str) -> None:
-    observations.observe_state(account_id=account.pk, reading=BANNED, now=at)
+    observed_accounts.observe_state(account_id=account.pk, reading=BANNED, now=at)
     account.refresh_from_db()
     assert (account.state, account.state_read_at) == (state, max(at, T))
     assert (account.changed_what == "State read: banned") == (state == "banned")
@@ -44,7 +44,7 @@ def test_a_state(account: Account, at: datetime, state: str) -> None:
 
 @pytest.mark.parametrize("at", [EARLIER, LATER])
 def test_that_it_is_not_there(account: Account, at: datetime) -> None:
-    observations.observe_gone(account_id=account.pk, now=at)
+    observed_accounts.observe_gone(account_id=account.pk, now=at)
     account.refresh_from_db()
     assert (account.state == "unknown") == (at == LATER)
 
@@ -52,8 +52,8 @@ def test_that_it_is_not_there(account: Account, at: datetime) -> None:
 @pytest.mark.parametrize("at", [EARLIER, LATER])
 def test_settings_and_offerings(account: Account, at: datetime) -> None:
     details = Details(settings=SETTINGS, state=BANNED, domains=3, members=2)
-    observations.observe_details(account_id=account.pk, details=details, now=at)
-    observations.observe_offerings(account_id=account.pk, offerings=[Offering("other", "package", 1)], now=at)
+    observed_accounts.observe_details(account_id=account.pk, details=details, now=at)
+    observed_accounts.observe_offerings(account_id=account.pk, offerings=[Offering("other", "package", 1)], now=at)
     account.refresh_from_db()
     new = at == LATER
     assert (account.settings["name"] == "Northwind Oy", account.domain_count == 3) == (new, new)
@@ -64,10 +64,10 @@ def test_settings_and_offerings(account: Account, at: datetime) -> None:
 def test_usage_also_of_a_deleted_account(account: Account, at: datetime) -> None:
     Account.objects.update(state="deleted")
     day = date(2026, 3, 1)
-    observations.observe_usage(
+    observed_accounts.observe_usage(
         account_id=account.pk, used=7, allowed=9, overage=0, start_on=day, end_on=day, now=at
     )  # fmt: skip
-    observations.usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
+    observed_accounts.usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
     account.refresh_from_db()
     assert (account.usage_used == 7, account.usage_missing_since) == (at == LATER, None)
 
@@ -76,18 +76,20 @@ def test_nothing_brings_a_deleted_account_back(account: Account) -> None:
     Account.objects.update(state="deleted", state_read_at=T)
     before = Account.objects.values().get()
     details = Details(settings=SETTINGS, state=BANNED)
-    observations.observe_details(account_id=account.pk, details=details, now=LATER)
-    observations.observe_gone(account_id=account.pk, now=LATER)
-    observations.observe_offerings(account_id=account.pk, offerings=[], now=LATER)
-    observations.observe_keys(account_id=account.pk, keys=[key("web")], now=LATER)
-    observations.observe_domains(account_id=account.pk, domains=[domain(True)], now=LATER)
+    observed_accounts.observe_details(account_id=account.pk, details=details, now=LATER)
+    observed_accounts.observe_gone(account_id=account.pk, now=LATER)
+    observed_accounts.observe_offerings(account_id=account.pk, offerings=[], now=LATER)
+    observed_accounts.observe_keys(account_id=account.pk, keys=[key("web")], now=LATER)
+    observed_accounts.observe_domains(account_id=account.pk, domains=[domain(True)], now=LATER)
     assert Account.objects.values().get() == before
     assert not AccountKey.objects.exists()
     assert not SendingDomain.objects.exists()
 
 
 def test_no_reading_makes_an_account_deleted(account: Account) -> None:
-    observations.observe_state(account_id=account.pk, reading=StateReading(AccountState.DELETED, "deleted"), now=LATER)
+    observed_accounts.observe_state(
+        account_id=account.pk, reading=StateReading(AccountState.DELETED, "deleted"), now=LATER
+    )
     account.refresh_from_db()
     assert (account.state, account.state_raw) == ("unknown", "deleted")
 
@@ -97,27 +99,29 @@ class TestKeys:
         return {each.key_id: (each.label, each.gone_at is not None) for each in AccountKey.objects.all()}
 
     def test_a_change_since_stays(self, account: Account) -> None:
-        observations.observe_key(account_id=account.pk, key=key("new"), now=T)
-        observations.observe_keys(account_id=account.pk, keys=[key("old")], now=EARLIER)
+        observed_accounts.observe_key(account_id=account.pk, key=key("new"), now=T)
+        observed_accounts.observe_keys(account_id=account.pk, keys=[key("old")], now=EARLIER)
         assert self.stored() == {"k1": ("new", False)}
 
     def test_a_newer_list_stays_whole(self, account: Account) -> None:
-        observations.observe_keys(account_id=account.pk, keys=[key("web")], now=T)
-        observations.observe_keys(account_id=account.pk, keys=[key("was"), key("deleted since", "k2")], now=EARLIER)
+        observed_accounts.observe_keys(account_id=account.pk, keys=[key("web")], now=T)
+        observed_accounts.observe_keys(
+            account_id=account.pk, keys=[key("was"), key("deleted since", "k2")], now=EARLIER
+        )
         assert self.stored() == {"k1": ("web", False)}
         account.refresh_from_db(fields=["keys_read_at"])
         assert account.keys_read_at == T
 
     def test_one_that_was_deleted_since_stays_so(self, account: Account) -> None:
-        observations.observe_key(account_id=account.pk, key=key("web"), now=EARLIER)
-        observations.observe_key_gone(account_id=account.pk, key_id="k1", now=T)
-        observations.observe_keys(account_id=account.pk, keys=[key("web")], now=EARLIER)
+        observed_accounts.observe_key(account_id=account.pk, key=key("web"), now=EARLIER)
+        observed_accounts.observe_key_gone(account_id=account.pk, key_id="k1", now=T)
+        observed_accounts.observe_keys(account_id=account.pk, keys=[key("web")], now=EARLIER)
         assert self.stored() == {"k1": ("web", True)}
 
 
 def test_a_domain_that_was_checked_since_stays(account: Account) -> None:
-    observations.observe_domain(account_id=account.pk, domain=domain(True), now=T)
-    observations.observe_domains(account_id=account.pk, domains=[domain(False)], now=EARLIER)
+    observed_accounts.observe_domain(account_id=account.pk, domain=domain(True), now=T)
+    observed_accounts.observe_domains(account_id=account.pk, domains=[domain(False)], now=EARLIER)
     assert SendingDomain.objects.get().valid
-    observations.observe_domains(account_id=account.pk, domains=[domain(False)], now=LATER)
+    observed_accounts.observe_domains(account_id=account.pk, domains=[domain(False)], now=LATER)
     assert not SendingDomain.objects.get().valid

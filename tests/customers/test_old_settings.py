@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import responses
 
-from customers import observations, provisioning, reconcile
+from customers import provisioning
 from customers.connections import catalogue, circuit_breaker
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation, Scan
+from customers.observed import account_list
+from customers.observed import accounts as observed_accounts
 from portal.notices.models import Notice
 from portal.providers import Evidence
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
@@ -132,7 +134,7 @@ class TestWhatAnOldAnswerWritesNoMore:
             circuit_breaker.learn(connection, exchanges=[lost], now=NOW)
 
     def test_the_time_of_the_last_answer(self, old: Connection) -> None:
-        observations.heard_from(old, now=NOW)
+        observed_accounts.heard_from(old, now=NOW)
         assert Connection.objects.get().last_answer_at is None
 
     def test_failures_of_the_breaker(self, old: Connection) -> None:
@@ -168,5 +170,5 @@ class TestWhatAnOldAnswerWritesNoMore:
     def test_an_account_list(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/accounts", json={"accounts": [], "pages": {}})
         scan = Scan.objects.create(connection=old, kind="asked", slot="x", started_at=NOW, lease_until=NOW)
-        reconcile.walk(scan, connection_client.client_for(old), clock=lambda: NOW)
+        account_list.walk(scan, connection_client.client_for(old), clock=lambda: NOW)
         assert (scan.state, scan.message) == ("incomplete", "The connection was edited while its list was read.")

@@ -17,10 +17,11 @@ from uuid import uuid4
 import pytest
 import responses
 
-from customers import observations, operations, provisioning
+from customers import operations, provisioning
 from customers.connections.client import client_for
 from customers.models import Account
 from customers.models.account import as_offerings
+from customers.observed import accounts as observed_accounts
 from portal.access.models import User
 from portal.clock import database_now
 from portal.providers import NotFound
@@ -100,7 +101,7 @@ def slow_reading_while(account: Account, act: Callable[[Provider], None], *, the
             provider.there = there
             mine = Account.objects.select_related("connection").get(pk=account.pk)
             try:
-                observations.read_account(account=mine, now=database_now(), provider=client_for(mine.connection))
+                observed_accounts.read_account(account=mine, now=database_now(), provider=client_for(mine.connection))
             except NotFound:
                 return "read"
         return "read"
@@ -157,7 +158,7 @@ def test_of_two_readings_the_one_asked_later_stays() -> None:
         def read_later(provider: Provider) -> None:
             provider.state, provider.rows = "banned", [SMALLER_ROW]
             mine = Account.objects.select_related("connection").get(pk=account.pk)
-            observations.read_account(account=mine, now=database_now(), provider=client_for(mine.connection))
+            observed_accounts.read_account(account=mine, now=database_now(), provider=client_for(mine.connection))
 
         after = slow_reading_while(account, read_later)
         return after.state, after.package

@@ -16,8 +16,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import dispatcher, reconcile
+from customers import dispatcher
 from customers.models import Account, Connection, Operation, Scan, Sighting
+from customers.observed import account_list
 from portal.clock import database_now
 from portal.providers import RemoteAccount
 from tests.customers.pages import text_of
@@ -33,13 +34,13 @@ MINUTE = timedelta(minutes=1)
 def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Every message about a scan. None arrives."""
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(reconcile, "poke", lambda task, pk: sent.append((task, pk)))
+    monkeypatch.setattr(account_list, "poke", lambda task, pk: sent.append((task, pk)))
     return sent
 
 
 def begun(connection: Connection, *, now: datetime = NOON, **more: Any) -> Scan:
     more = {"kind": "asked", "slot": uuid4().hex} | more
-    scan, new = reconcile.begin(connection=connection, now=now, **more)
+    scan, new = account_list.begin(connection=connection, now=now, **more)
     assert new
     return scan
 
@@ -50,12 +51,12 @@ class TestLost:
         scan = begun(ConnectionFactory())
         for seconds in (5, 61, 65, 115, 125):
             dispatcher.dispatch(now=NOON + timedelta(seconds=seconds))
-        assert pokes == [(reconcile.WALK, scan.pk)] * 2
+        assert pokes == [(account_list.WALK, scan.pk)] * 2
 
     def test_not_of_one_that_a_worker_reads(self, pokes: list[tuple[str, int]]) -> None:
         begun(ConnectionFactory(), taken=True)
         begun(ConnectionFactory(), kind="unknown", taken=True)
-        reconcile.deliver_again(now=NOON + 2 * MINUTE)
+        account_list.deliver_again(now=NOON + 2 * MINUTE)
         assert pokes == []
 
     def test_after_an_hour_without_a_worker_it_ends_and_says_so(
@@ -63,24 +64,26 @@ class TestLost:
     ) -> None:
         connection = ConnectionFactory()
         scan = begun(connection)
-        dispatcher.dispatch(now=NOON + reconcile.WAITS_FOR_A_WORKER + MINUTE)
+        dispatcher.dispatch(now=NOON + account_list.WAITS_FOR_A_WORKER + MINUTE)
         scan.refresh_from_db()
         assert (scan.state, scan.finished_at is not None) == ("incomplete", True)
         assert "No worker started this scan" in text_of(sign_in(client, UserFactory()).get(reverse("customers:drift")))
-        again = reconcile.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(hours=2))
+        again = account_list.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(hours=2))
         assert (again.pk != scan.pk, again.state) == (True, "running")
 
     def test_a_dead_worker_is_noticed_by_the_dispatcher(self, pokes: list[tuple[str, int]]) -> None:
         scan = begun(ConnectionFactory(), taken=True)
-        dispatcher.dispatch(now=NOON + reconcile.LEASE + MINUTE)
+        dispatcher.dispatch(now=NOON + account_list.LEASE + MINUTE)
         scan.refresh_from_db()
         assert (scan.state, scan.message) == ("incomplete", "The worker ended before the list was read to its end.")
 
     def test_asking_again_sends_the_message_again(self, pokes: list[tuple[str, int]]) -> None:
         connection = ConnectionFactory()
         scan = begun(connection)
-        assert reconcile.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(seconds=9)) == scan
-        assert pokes == [(reconcile.WALK, scan.pk)]
+        assert (
+            account_list.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(seconds=9)) == scan
+        )
+        assert pokes == [(account_list.WALK, scan.pk)]
 
     def test_who_reads_the_list_at_once_does_not_wait_behind_it(self, pokes: list[tuple[str, int]]) -> None:
         connection = ConnectionFactory()
@@ -92,7 +95,7 @@ class TestLost:
     def test_a_night_without_workers_does_not_use_up_its_tries(self, pokes: list[tuple[str, int]]) -> None:
         ConnectionFactory()
         for hours in range(4):
-            assert reconcile.nightly(now=NOON + timedelta(hours=hours, minutes=hours)) == 1
+            assert account_list.nightly(now=NOON + timedelta(hours=hours, minutes=hours)) == 1
 
 
 class Listing:
@@ -118,7 +121,7 @@ def test_an_account_created_while_the_list_is_read_is_not_missing() -> None:
 
     scan = begun(account.connection, taken=True)
     provider: Any = Listing(["acc-other"], create)
-    assert reconcile.walk(scan, provider, clock=lambda: NOON + MINUTE).state == "complete"
+    assert account_list.walk(scan, provider, clock=lambda: NOON + MINUTE).state == "complete"
     assert Operation.objects.count() == 1
     assert not Sighting.objects.filter(missing_since__isnull=False).exists()
 
@@ -127,9 +130,9 @@ def test_an_account_created_while_the_list_is_read_is_not_missing() -> None:
 def test_a_list_that_comes_slowly_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = begun(ConnectionFactory(), taken=True)
     seconds = iter(range(0, 10_000, 40))
-    monkeypatch.setattr(reconcile, "monotonic", lambda: next(seconds))
-    provider: Any = Listing(["acc-1", "acc-2"], lambda: reconcile.expire(now=NOON + 4 * MINUTE))
-    assert reconcile.walk(scan, provider, clock=lambda: NOON + 3 * MINUTE).state == "complete"
+    monkeypatch.setattr(account_list, "monotonic", lambda: next(seconds))
+    provider: Any = Listing(["acc-1", "acc-2"], lambda: account_list.expire(now=NOON + 4 * MINUTE))
+    assert account_list.walk(scan, provider, clock=lambda: NOON + 3 * MINUTE).state == "complete"
 
 
 @pytest.mark.proof
@@ -143,12 +146,12 @@ def test_a_lost_message_is_sent_again_once_and_one_worker_reads_the_list() -> No
 
         def work(_n: int) -> tuple[int, int]:
             sent: list[int] = []
-            reconcile.poke = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # in this process alone
-            reconcile.deliver_again(now=database_now())
+            account_list.poke = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # in this process alone
+            account_list.deliver_again(now=database_now())
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})
                 wire.add(responses.GET, re.compile(r"https://api\.sendgrid\.com/"), body=body)
-                reconcile.walk_now(scan.pk)
+                account_list.walk_now(scan.pk)
                 return len(sent), len(wire.calls)
 
         found = together(work, 4)
@@ -166,12 +169,12 @@ def test_a_scan_that_is_given_up_at_the_moment_a_worker_starts_it_ends_once() ->
 
         def work(n: int) -> int:
             if n:
-                reconcile.expire(now=database_now())
+                account_list.expire(now=database_now())
                 return 0
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})
                 wire.add(responses.GET, re.compile(r"https://api\.sendgrid\.com/"), body=body)
-                reconcile.walk_now(scan.pk)
+                account_list.walk_now(scan.pk)
                 return len(wire.calls)
 
         calls = sum(together(work, 2))

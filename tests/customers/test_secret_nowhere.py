@@ -10,8 +10,9 @@ import pytest
 from celery import current_app
 from django.db import connection as database
 
-from customers import observations, secrets
+from customers import secrets
 from customers.models import KeySecret
+from customers.observed import accounts as observed_accounts
 from tests.customers.sub_accounts import SubDesk, sub_desk
 from tests.support.sandbox import AHASEND_KEY, SandboxProcess
 
@@ -77,7 +78,7 @@ def _set_up_sending(desk: SubDesk, account: Any) -> None:
     kept = secrets.secret_for_sending(account)
     assert kept is not None
     found = desk.connect(desk.connection).sending(account.ref, kept.open()).check_dns(DOMAIN)
-    observations.observe_domain(account_id=account.pk, domain=found, now=desk.now)
+    observed_accounts.observe_domain(account_id=account.pk, domain=found, now=desk.now)
     for fault in ("status-401", "reset-after"):
         desk.sandbox.admin.arm(fault, "aha-message")
         desk.drain(desk.ask("test_message", account, sender=f"a@{DOMAIN}", recipient="me@postkeeper.example"))

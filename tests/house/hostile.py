@@ -27,8 +27,9 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from billing.usage import runs
-from customers import bulk, estate, holds, reconcile, schedules
+from customers import bulk, estate, holds, schedules
 from customers.models import Connection, Schedule, Sighting
+from customers.observed import account_list
 from portal.access import links
 from portal.access.models import User
 from portal.access.roles import Role
@@ -181,8 +182,8 @@ class World:
             OperationFactory(kind="create", state="unknown"),
         ]
         self.desk.sandbox.admin.add_account(email="stranger@globex.example")
-        scan, _ = reconcile.begin(connection=self.desk.connection, kind="asked", slot="now", now=now)
-        reconcile.walk(scan, self.desk.connect(self.desk.connection))
+        scan, _ = account_list.begin(connection=self.desk.connection, kind="asked", slot="now", now=now)
+        account_list.walk(scan, self.desk.connect(self.desk.connection))
         estate.propose(actor=admin, connection=self.desk.connection, listed=[], now=now)
         change = bulk.plan(
             actor=admin, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid",

@@ -7,9 +7,10 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from customers import observations, operations, sending
+from customers import operations, sending
 from customers.connections import catalogue
 from customers.models import Account, AccountKey, Connection, Customer, Operation
+from customers.observed import accounts as observed_accounts
 from customers.operations import FirstKey, UnableToAsk
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 from tests.simulation.world import World, replaced
@@ -46,7 +47,7 @@ def furnish(world: World) -> None:
     with replaced((sending, "client_for", lambda connection, **_: world.connect(connection))):
         sending.read_domains(account=larkfield, now=world.now)
     for each in Account.objects.all():
-        observations.read_account(account=each, now=world.now, provider=world.connect(each.connection))
+        observed_accounts.read_account(account=each, now=world.now, provider=world.connect(each.connection))
     assert not Operation.objects.exclude(state="succeeded").exists()
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError
 
-from customers import engine, matching, proof, provisioning, reconcile
+from customers import engine, proof, provisioning
 from customers.models import Attempt, Operation, Step
 from customers.models.operation import OperationQuerySet
 from customers.models.operation_states import OperationState
+from customers.observed import account_list, matching
 from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
 from portal.providers.sendgrid import client as sendgrid_client
 from portal.sandbox import faults
@@ -268,7 +269,7 @@ def skip_the_queue() -> Parts:
 
 
 def believe_half_a_list() -> Parts:
-    right = reconcile._walk
+    right = account_list._walk
 
     def wrong(scan: Any, rows: Any, *more: Any) -> Any:
         def until_it_breaks() -> Any:
@@ -280,8 +281,8 @@ def believe_half_a_list() -> Parts:
         return right(scan, until_it_breaks(), *more)
 
     return (
-        (reconcile, "_walk", wrong), (reconcile, "_not_believable", lambda *_: ""),
-        (reconcile, "_lacks_what_exists", lambda *_: False),
+        (account_list, "_walk", wrong), (account_list, "_not_believable", lambda *_: ""),
+        (account_list, "_lacks_what_exists", lambda *_: False),
     )  # fmt: skip
 
 

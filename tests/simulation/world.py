@@ -29,12 +29,13 @@ from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.utils import timezone
 
-from customers import dispatcher, engine, provisioning, reconcile
+from customers import dispatcher, engine, provisioning
 from customers.connections import circuit_breaker
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation
 from customers.models.operation_states import FINAL
+from customers.observed import account_list
 from portal import providers
 from portal import queue as portal_queue
 from portal.access.models import User
@@ -50,7 +51,7 @@ from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
 from tests.support.sandbox import ADMIN_KEY, KEY, SandboxAdmin
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-MODULES = (provisioning, engine, reconcile)  # where crash points are called
+MODULES = (provisioning, engine, account_list)  # where crash points are called
 START = Start(
     sendgrid_key=KEY, admin_key=ADMIN_KEY, ahasend_key=AHASEND_KEY, ahasend_account=AHASEND_ACCOUNT, rate=0
 )  # fmt: skip

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from customers import reconcile
 from customers.connections.client import background_client
 from customers.drift import drifting
 from customers.management.chosen import connections
 from customers.models import Account, Connection, Scan
+from customers.observed import account_list
 from portal.clock import database_now
 from portal.encryption import CannotOpen
 
@@ -41,13 +41,13 @@ class Command(BaseCommand):
             self.stderr.write(f"{connection.name}: {refusal}")
             return False
         # Taken from the start: no worker is poked, and none that hears of it starts a second walk.
-        scan, begun = reconcile.begin(
+        scan, begun = account_list.begin(
             connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, taken=True
         )
         if not begun:
             self.stderr.write(f"{connection.name}: a worker is reading this list now. Look at the drift board.")
             return False
-        reconcile.walk(scan, provider)
+        account_list.walk(scan, provider)
         scan.refresh_from_db()
         if scan.state != Scan.State.COMPLETE:
             self.stderr.write(f"{connection.name}: {scan.get_state_display()}. {scan.message}")

@@ -17,7 +17,6 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from customers import matching
 from customers.connections import commands as connection_commands
 from customers.connections.client import background_client, recorded
 from customers.models import Account, Connection, Operation
@@ -25,7 +24,8 @@ from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
 from customers.models.sighting import Scan, Sighting
-from customers.observations import heard_from
+from customers.observed import matching
+from customers.observed.accounts import heard_from
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
