@@ -14,12 +14,12 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.asking import lock_customer
 from customers.models import Account, Customer, Operation, Sighting
 from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import OPEN, OperationKind
 from customers.observed.matching import identities_of, possible_creates
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
+from customers.operations.request import lock_customer
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

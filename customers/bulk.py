@@ -23,9 +23,9 @@ from django.utils.translation import gettext as _
 from customers.bulk_plan import KIND_OF, Planner
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.models.operation_states import ROUTE_OF_KIND
-from customers.operations import UnableToAsk
-from customers.operations import cancel as cancel_operation
-from customers.submissions import submit_once
+from customers.operations.commands import UnableToAsk
+from customers.operations.commands import cancel as cancel_operation
+from customers.operations.submissions import submit_once
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed, roles_of

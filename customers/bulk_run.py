@@ -20,7 +20,7 @@ from customers.bulk import RUN, I, S, hash_of, route_of
 from customers.bulk_plan import OF_OFFERINGS, OF_TAGS, base_of
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.models.account import as_offerings
-from customers.operations import (
+from customers.operations.commands import (
     StaleVersion,
     UnableToAsk,
     ask_delete,

@@ -10,13 +10,14 @@ from datetime import datetime
 from django.db.models import Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from customers import bulk_run, engine, estate, schedules_due, secrets
+from customers import bulk_run, estate, schedules_due
 from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
+from customers.operations import key_secrets, transitions
 from portal import queues
 from portal.queue import poke
 
@@ -27,8 +28,8 @@ READS_AT_ONCE = 10
 def dispatch(*, now: datetime) -> int:
     """Expire leases and scans, empty secrets nobody fetched, then poke what is due. Returns how many operations were
     poked."""
-    engine.expire_leases(now=now)
-    secrets.forget_due(now=now)
+    transitions.expire_leases(now=now)
+    key_secrets.forget_due(now=now)
     due = due_operations(now=now, of_each=worker_shares.most(queues.DEFAULT))
     for operation_id in due:
         poke("customers.perform", operation_id)
@@ -77,16 +78,18 @@ def due_operations(*, now: datetime, of_each: int = POKES_AT_ONCE, connection_id
     """What a worker can take now: queued and able to be claimed, or unknown and to be looked into. At most
     `POKES_AT_ONCE`, the connections in turn, so that nothing that has to wait keeps back what could run, and at most
     `of_each` of them."""
-    one_at_a_time = [each.pk for each in Connection.objects.filter(at_work()) if engine.creates_one_at_a_time(each)]
-    queued = engine.ready(now=now)
+    one_at_a_time = [
+        each.pk for each in Connection.objects.filter(at_work()) if transitions.creates_one_at_a_time(each)
+    ]
+    queued = transitions.ready(now=now)
     if one_at_a_time:
         creates = Q(kind=OperationKind.CREATE, connection__in=one_at_a_time)
-        taken = Operation.objects.busy().filter(lane__in=[engine.create_lane(pk) for pk in one_at_a_time])
+        taken = Operation.objects.busy().filter(lane__in=[transitions.create_lane(pk) for pk in one_at_a_time])
         first = queued.filter(creates).exclude(connection__in=taken.values("connection"))
         firsts = first.values("connection").annotate(first=Min("pk")).values_list("first", flat=True)
         queued = queued.filter(~creates | Q(pk__in=list(firsts.order_by())))
     due = Operation.objects.filter(
-        Q(pk__in=queued.order_by().values("pk")) | Q(pk__in=engine.to_verify(now=now).order_by().values("pk"))
+        Q(pk__in=queued.order_by().values("pk")) | Q(pk__in=transitions.to_verify(now=now).order_by().values("pk"))
     )
     if connection_id is not None:
         return list(due.filter(connection=connection_id).order_by("pk").values_list("pk", flat=True)[:of_each])

@@ -21,13 +21,13 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import operations
-from customers.engine import observed
 from customers.models import Account, Customer, DriftIgnore, Operation, Sighting
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import OPEN
 from customers.observed.account_list import LIST_LAG
-from customers.operations import StaleVersion, UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations.commands import StaleVersion, UnableToAsk
+from customers.operations.transitions import observed
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -212,15 +212,15 @@ def push(
     }  # fmt: skip
     if drift.field == Field.STATE:
         ask = {
-            Account.Desired.ACTIVE: operations.ask_unsuspend,
-            Account.Desired.STOPPED: operations.ask_suspend,
+            Account.Desired.ACTIVE: operation_commands.ask_unsuspend,
+            Account.Desired.STOPPED: operation_commands.ask_suspend,
         }[Account.Desired(drift.wanted)]
         return ask(version=account.version, **common)
     if drift.field == Field.OFFERINGS:
-        return operations.ask_offerings(
+        return operation_commands.ask_offerings(
             base=as_offerings(drift.found), version=account.version, offerings=account.wanted_offerings, **common
         )
-    return operations.ask_settings(
+    return operation_commands.ask_settings(
         base=account.settings or {}, version=account.version, changes={str(drift.field): drift.wanted}, **common
     )
 

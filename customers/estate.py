@@ -27,7 +27,7 @@ from django.utils.translation import gettext as _
 from customers.adopting import NotNow, adopt
 from customers.connections.client import client_for
 from customers.models import Connection, Customer, Sighting, Takeover, TakeoverItem
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from portal import audit
 from portal.access.models import User
 from portal.audit.models import AuditEvent

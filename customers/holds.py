@@ -17,12 +17,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers import engine
-from customers.asking import tell
 from customers.models import Account, Hold, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
-from customers.operations import UnableToAsk
+from customers.operations import transitions
+from customers.operations.commands import UnableToAsk
+from customers.operations.request import tell
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -80,7 +80,7 @@ def _automatic_suspends(account: Account) -> list[Operation]:
     found = list(suspends.select_related("requested_by", "account__customer").order_by("number"))
     for each in found:
         by_itself = hasattr(each, "schedule") or hasattr(each, "change_set_item")
-        sent = each.state not in (OperationState.QUEUED, OperationState.CLAIMED) or engine.left_a_trace(each)
+        sent = each.state not in (OperationState.QUEUED, OperationState.CLAIMED) or transitions.left_a_trace(each)
         if by_itself and not sent:
             continue
         text = _("{name} requested to suspend this account ({request}), and that is not finished. {next}")
@@ -100,8 +100,8 @@ def _cancel(
     mine = rows.filter(pk=operation.pk, state=OperationState.QUEUED).first()
     if mine is None:
         return None
-    engine.take_over(mine)
-    engine.move(mine, OperationState.CANCELLED, now=now, by=actor, summary=hold.text)
+    transitions.take_over(mine)
+    transitions.move(mine, OperationState.CANCELLED, now=now, by=actor, summary=hold.text)
     tell(mine, "operation.cancelled", actor=actor, request=request)
     return mine
 

@@ -9,7 +9,6 @@ from django.db.models import Count, Exists, F, Func, IntegerField, OuterRef, Q, 
 from django.db.models.functions import Coalesce, Lag, RowNumber
 from django.utils.translation import gettext_lazy as _
 
-from customers import keyed
 from customers.invariants import Invariant
 from customers.models import Attempt, ChangeSet, Operation, Step
 from customers.models.breaker import at_work
@@ -23,7 +22,8 @@ from customers.models.operation_states import (
     OperationKind,
     OperationState,
 )
-from customers.verdicts import NotDone
+from customers.operations import idempotency
+from customers.operations.outcomes import NotDone
 from portal.access.permissions import roles_of
 from portal.audit.models import AuditEvent
 
@@ -138,7 +138,7 @@ def sent_too_often(now: datetime) -> Iterator[str]:
     unsure = Q(attempts__outcome__in=(Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN))
     often = Operation.objects.annotate(n=Count("attempts", filter=unsure)).filter(n__gt=SENDS)
     for each in often.select_related("connection").prefetch_related("steps"):
-        may = keyed.SENDS_AT_MOST if each.connection.capabilities.idempotent_create else SENDS
+        may = idempotency.SENDS_AT_MOST if each.connection.capabilities.idempotent_create else SENDS
         may += sum(step.after == S.QUEUED and step.n > 1 and step.by_id is not None for step in each.steps.all())
         unanswered = each.n  # type: ignore[attr-defined]
         if unanswered > may:

@@ -15,13 +15,13 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.asking import token_of_follower
 from customers.models import Account, Connection, Customer, Note, Operation
 from customers.models.account import AccountState
 from customers.models.customer import MOST_TAGS
 from customers.models.operation import never_made
-from customers.operations import FirstKey, ask_create
-from customers.submissions import already_submitted, earlier_submission, submit_once
+from customers.operations.commands import FirstKey, ask_create
+from customers.operations.request import token_of_follower
+from customers.operations.submissions import already_submitted, earlier_submission, submit_once
 from portal import audit
 from portal.access.models import User
 from portal.edits import refuse_stale

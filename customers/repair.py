@@ -16,13 +16,13 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
-from customers import engine
-from customers.asking import PERFORM
 from customers.connections import credentials
 from customers.models import Account, Attempt, Connection, Offering, Operation, Step
 from customers.models.account import as_offerings, as_rows
 from customers.models.operation_states import FINAL, OVERWRITTEN, REPAIRED, OperationState
 from customers.observed import duplicates
+from customers.operations import transitions
+from customers.operations.request import PERFORM
 from portal import audit
 from portal.queue import poke
 
@@ -92,7 +92,7 @@ def _mark(account: Account, kept: Account, now: datetime) -> bool:
 def passed_over() -> QuerySet[Operation]:
     """Operations that left `sending` without a step: a second claim overwrote the row, and what the send did is not
     known. What was looked for by an earlier run is history."""
-    unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=engine.UNCERTAIN)
+    unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=transitions.UNCERTAIN)
     repaired = Step.objects.filter(operation=OuterRef("pk"), after=S.UNKNOWN, note__startswith=REPAIRED).order_by("-n")
     return (
         Operation.objects.filter(Exists(unsure), state__in=OVERWRITTEN)
@@ -122,10 +122,12 @@ def _look_for(operation: Operation, now: datetime) -> bool:
     note = f"{REPAIRED}it was sent and the answer was passed over, so its outcome is looked for."
     try:
         with transaction.atomic():
-            engine.reopen_as_unknown(operation, now=now, note=note, error_kind="rejected" if had_ended else "unknown")
+            transitions.reopen_as_unknown(
+                operation, now=now, note=note, error_kind="rejected" if had_ended else "unknown"
+            )
             _audit(operation, before, S.UNKNOWN, note)
             poke(PERFORM, operation.pk)
-    except (engine.LostLease, IntegrityError):  # moved meanwhile, or another operation of its lane is busy
+    except (transitions.LostLease, IntegrityError):  # moved meanwhile, or another operation of its lane is busy
         return False
     return True
 
@@ -135,7 +137,7 @@ def false_reviews() -> QuerySet[Operation]:
     sent = Attempt.objects.filter(operation=OuterRef("pk")).exclude(outcome=Attempt.Outcome.NOT_SENT)
     return (
         Operation.objects.filter(
-            ~Exists(sent), state=S.NEEDS_ATTENTION, error_kind="poison", summary=engine.POISONED
+            ~Exists(sent), state=S.NEEDS_ATTENTION, error_kind="poison", summary=transitions.POISONED
         )
         .select_related("account__customer", "connection")
         .order_by("pk")
@@ -154,11 +156,11 @@ def _queue(operation: Operation, now: datetime) -> bool:
     note = f"{REPAIRED}it was never sent, so it is queued again."
     try:
         with transaction.atomic():
-            engine.take_over(operation)
-            engine.move(operation, S.QUEUED, now=now, summary=note, not_before=now, lane="", error_kind="")
+            transitions.take_over(operation)
+            transitions.move(operation, S.QUEUED, now=now, summary=note, not_before=now, lane="", error_kind="")
             _audit(operation, before, S.QUEUED, note)
             poke(PERFORM, operation.pk)
-    except engine.LostLease:
+    except transitions.LostLease:
         return False
     return True
 

@@ -14,14 +14,14 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers.asking import need_reason, permit, permit_role
-from customers.asking_accounts import check_offerings
 from customers.models import Account, Schedule
 from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import OperationKind
 from customers.observed import duplicates
-from customers.operations import UnableToAsk
-from customers.submissions import submit_once
+from customers.operations.commands import UnableToAsk
+from customers.operations.kinds.create import check_offerings
+from customers.operations.request import need_reason, permit, permit_role
+from customers.operations.submissions import submit_once
 from portal import audit
 from portal.access.models import User
 from portal.providers import AccountState as TheirState

@@ -21,7 +21,7 @@ from customers import holds
 from customers.models import Account, Operation, Schedule
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
-from customers.operations import UnableToAsk, ask_offerings, ask_suspend, ask_unsuspend
+from customers.operations.commands import UnableToAsk, ask_offerings, ask_suspend, ask_unsuspend
 from customers.schedules import after, tell, waiting
 from portal.access.permissions import allowed
 from portal.formats import ago_text, moment_text

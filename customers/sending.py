@@ -13,10 +13,10 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import secrets
 from customers.connections.client import client_for
 from customers.models import Account
 from customers.observed import accounts as observed_accounts
+from customers.operations import key_secrets
 from portal import audit
 from portal.access.models import User
 from portal.encryption import CannotOpen
@@ -54,7 +54,7 @@ def message_status(*, account: Account, message_id: str, now: datetime) -> Messa
 
 @contextmanager
 def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
-    secret = secrets.secret_for_sending(account)
+    secret = key_secrets.secret_for_sending(account)
     if secret is None:
         raise UnableToLook(_("No key of this account is kept here."))
     provider = {"provider": account.provider_label}

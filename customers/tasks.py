@@ -10,12 +10,13 @@ from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, wo
 from django.db import connections
 from django.utils import timezone
 
-from customers import bulk_run, dispatcher, estate, provisioning, schedules_due, watch
+from customers import bulk_run, dispatcher, estate, schedules_due, watch
 from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
 from customers.models import Account
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
+from customers.operations import executor
 from portal.clock import database_now
 from portal.providers import ProviderError
 
@@ -43,7 +44,7 @@ def perform(operation_id: int, **_: Any) -> None:
     if connection_id is None:
         return
     with worker_shares.place(OPS, connection_id) as taken:
-        performed = taken and provisioning.perform(operation_id)
+        performed = taken and executor.perform(operation_id)
     if performed:
         dispatcher.go_on(connection_id, now=database_now())
 

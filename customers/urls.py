@@ -1,6 +1,7 @@
 from django.urls import path
 
 from customers.connections import views as connection_views
+from customers.operations import views as operation_views
 from customers.views import (
     accounts,
     actions,
@@ -13,7 +14,6 @@ from customers.views import (
     keys,
     offerings,
     opening,
-    operations,
     panels,
     schedules,
     sending,
@@ -89,13 +89,13 @@ urlpatterns = [
     path("schedules/<uuid:public_id>/edit/", schedules.schedule_edit, name="schedule-edit"),
     path("schedules/<uuid:public_id>/cancel/", schedules.schedule_cancel, name="schedule-cancel"),
     path("holds/<uuid:public_id>/release/", schedules.hold_release, name="hold-release"),
-    path("operations/", operations.operation_list, name="operations"),
-    path("operations/<uuid:public_id>/", operations.operation_detail, name="operation"),
-    path("operations/<uuid:public_id>/row/", operations.operation_row, name="operation-row"),
-    path("operations/<uuid:public_id>/progress/", operations.operation_progress, name="operation-progress"),
-    path("operations/<uuid:public_id>/cancel/", operations.operation_cancel, name="operation-cancel"),
-    path("operations/<uuid:public_id>/retry/", operations.operation_retry, name="operation-retry"),
-    path("operations/<uuid:public_id>/decide/", operations.operation_decide, name="operation-decide"),
+    path("operations/", operation_views.operation_list, name="operations"),
+    path("operations/<uuid:public_id>/", operation_views.operation_detail, name="operation"),
+    path("operations/<uuid:public_id>/row/", operation_views.operation_row, name="operation-row"),
+    path("operations/<uuid:public_id>/progress/", operation_views.operation_progress, name="operation-progress"),
+    path("operations/<uuid:public_id>/cancel/", operation_views.operation_cancel, name="operation-cancel"),
+    path("operations/<uuid:public_id>/retry/", operation_views.operation_retry, name="operation-retry"),
+    path("operations/<uuid:public_id>/decide/", operation_views.operation_decide, name="operation-decide"),
     path("connections/", connection_views.connection_list, name="connections"),
     path("connections/new/", connection_views.connection_create, name="connection-create"),
     path("connections/<uuid:public_id>/", connection_views.connection_detail, name="connection"),

@@ -22,12 +22,13 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from customers import engine, invariants
+from customers import invariants
 from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Takeover
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationState
 from customers.models.sighting import Scan
 from customers.models.watch import SILENT
+from customers.operations import transitions
 from portal import queues
 from portal.clock import local_skew
 from portal.formats import span_text
@@ -307,7 +308,7 @@ def all_work(*, now: datetime) -> list[Work]:
 
 def _operations(now: datetime) -> Work:
     """What stands behind another operation of its account is not due before that one is done."""
-    due = engine.ready(now=now).order_by("not_before")
+    due = transitions.ready(now=now).order_by("not_before")
     held = Operation.objects.filter(state__in=(S.CLAIMED, S.SENDING))
     return Work(
         _("Operations"), due.count(), due.values_list("not_before", flat=True).first(),

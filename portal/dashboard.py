@@ -8,10 +8,10 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing.usage.queries import home_runs
+from customers.operations.view_helpers import person
 from customers.queries.bulk import waiting_sets
 from customers.queries.home import home_page, running_now
 from customers.queries.schedules import skipped_of
-from customers.views.common import person
 
 
 @require_GET

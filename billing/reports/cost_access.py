@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
-from customers.views.common import person
+from customers.operations.view_helpers import person
 from portal.access.permissions import allowed
 
 ROUTE = "billing:pool"

@@ -19,7 +19,7 @@ from billing.reports.queries import Row, report_lines
 from billing.reports.queries import usage_report as report_of
 from billing.usage.periods import month_after
 from customers.connections.catalogue import label_of
-from customers.views.common import is_fragment
+from customers.operations.view_helpers import is_fragment
 from portal.exports import csv_response
 from portal.providers import CAPABILITIES, UsageSource
 from portal.query_params import kept

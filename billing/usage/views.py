@@ -16,7 +16,7 @@ from billing import labels
 from billing.forms import StartForm
 from billing.models import SyncRun
 from billing.usage import queries, runs
-from customers.views.common import go_to, is_fragment, person
+from customers.operations.view_helpers import go_to, is_fragment, person
 from portal.clock import database_now
 
 

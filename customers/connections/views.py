@@ -19,7 +19,7 @@ from customers.connections.forms import ConnectionForm, PauseForm, ReplaceKeyFor
 from customers.connections.queries import check_rows, connection_rows, scope_rows
 from customers.forms.kinds import KINDS
 from customers.models import Connection
-from customers.views.common import go_to, person
+from customers.operations.view_helpers import go_to, person
 from portal.access.reauth import reauthenticated
 from portal.audit.models import AuditEvent
 from portal.audit.queries import last_change

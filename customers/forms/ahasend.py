@@ -18,7 +18,7 @@ from customers.forms.profiles import add_provider_errors, facts_of, profile_of
 from customers.forms.settings import SettingsForm, fields_of, settings_of_facts
 from customers.models import Connection, Operation
 from customers.models.operation_states import OperationKind
-from customers.operations import FirstKey
+from customers.operations.commands import FirstKey
 from customers.people import NewAccount
 from customers.queries.keys import bundle_of
 from portal.providers import AccountSettings

@@ -1,7 +1,7 @@
 """A customer's account at one connection: what we want, what the provider said, and when it said so.
 
-Nothing outside `customers.operations`, `customers.provisioning` and `customers.observed.accounts` writes these rows.
-"""
+Nothing outside `customers.operations.commands`, `customers.operations.executor` and `customers.observed.accounts`
+writes these rows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One submitted form: who sent it, under which token, with what content, and what it led to.
 
-Only `customers.submissions` writes these rows.
+Only `customers.operations.submissions` writes these rows.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from django.utils import timezone
 from customers.models import Connection, Operation
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
-from customers.queries.operations import NEEDS_A_PERSON
+from customers.operations.queries import NEEDS_A_PERSON
 
 # The nightly run and the readings of the day keep a working connection younger than this.
 SLOW = timedelta(hours=2)

@@ -14,8 +14,8 @@ from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
+from customers.operations.queries import NEEDS_A_PERSON
 from customers.queries.matching import NOT_THERE
-from customers.queries.operations import NEEDS_A_PERSON
 
 SHOWN = 6
 COUNTED = 999

@@ -10,9 +10,9 @@ from datetime import datetime
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from customers import secrets
 from customers.models import Account, AccountKey, KeySecret, Operation
 from customers.models.operation_states import OPEN, OperationKind, OperationState
+from customers.operations import key_secrets
 from portal.access.models import User
 from portal.providers import Capabilities, KeyBundle
 
@@ -165,7 +165,7 @@ def secret_line(secret: KeySecret | None, *, viewer: User, now: datetime) -> Sec
 
 def kept_key(account: Account) -> KeyLine | None:
     """The key with which sending is set up from here."""
-    secret = secrets.secret_for_sending(account)
+    secret = key_secrets.secret_for_sending(account)
     if secret is None:
         return None
     key = AccountKey.objects.get(account=account, key_id=secret.key_id)

@@ -12,8 +12,8 @@ from django.utils.functional import cached_property
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.operation import never_made
+from customers.operations.queries import NEEDS_A_PERSON
 from customers.queries.filters import CAPPED, NOBODY, UNCAPPED, Filters
-from customers.queries.operations import NEEDS_A_PERSON
 from portal import state_labels
 
 STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)

@@ -15,7 +15,7 @@ from customers import invariants, watch
 from customers.models import Connection, Heartbeat, InvariantCheck, Operation, Scan
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
-from customers.queries.operations import NEEDS_A_PERSON
+from customers.operations.queries import NEEDS_A_PERSON
 from customers.watch import QueueState, Work
 from portal.formats import HOUR, ago_text
 from portal.notices.models import Notice

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers import holds, telling
+from customers import holds
 from customers.connections import catalogue
 from customers.forms.customers import AccountForm, NoteForm
 from customers.forms.offerings import new_token
@@ -20,15 +20,16 @@ from customers.forms.parts import AccountPart, Start, refuse
 from customers.forms.profiles import facts_of
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.operation_states import OperationKind, OperationState
-from customers.operations import AlreadyCorrected, UnableToAsk
+from customers.operations import explain
+from customers.operations import queries as operation_queries
+from customers.operations.commands import AlreadyCorrected, UnableToAsk
+from customers.operations.group import together
+from customers.operations.view_helpers import go_to, is_fragment, person, renew_token, say_repeated
 from customers.people import UnableToChange, add_account
-from customers.queries import operations as operation_queries
 from customers.queries.accounts import AccountPage, account_page
 from customers.queries.keys import SecretPlace, keys_page
 from customers.queries.schedules import coming_for
 from customers.queries.timeline import timeline_of_account
-from customers.queries.together import together
-from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User
 from portal.query_params import uuid_or_none
@@ -75,8 +76,8 @@ def account_head(public_id: uuid.UUID) -> dict[str, Any]:
         "customer": account.customer,
         "connection": account.connection,
         "hold": holds.held([account.pk]).get(account.pk),
-        "failed_headline": telling.headline_of(found.failed) if found.failed else "",
-        "failed_story": telling.story_of(found.failed) if found.failed else "",
+        "failed_headline": explain.headline_of(found.failed) if found.failed else "",
+        "failed_story": explain.story_of(found.failed) if found.failed else "",
     }
 
 

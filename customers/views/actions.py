@@ -25,8 +25,8 @@ from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
-from customers.views.common import (
+from customers.operations.commands import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
+from customers.operations.view_helpers import (
     SeeOther,
     account_or_404,
     add_refusal,

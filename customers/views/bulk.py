@@ -17,11 +17,11 @@ from customers import bulk
 from customers.forms.bulk import ChangeForm, RefuseForm
 from customers.forms.offerings import new_token
 from customers.models import Account, ChangeSet
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
+from customers.operations.view_helpers import add_refusal, go_to, is_fragment, person, say_repeated, token_of
 from customers.queries import bulk as queries
 from customers.queries.filters import read_filters
 from customers.queries.listing import Lines
-from customers.views.common import add_refusal, go_to, is_fragment, person, say_repeated, token_of
 from portal.access import reauth
 from portal.exports import csv_response
 from portal.query_params import uuid_or_none

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from customers.forms.customers import CustomerForm, NoteForm
 from customers.models import Account, Customer
+from customers.operations.view_helpers import go_to, is_fragment, person
 from customers.people import (
     UnableToChange,
     add_note,
@@ -29,7 +30,6 @@ from customers.queries.filters import SIZES, read_filters
 from customers.queries.listing import list_page, one_row
 from customers.queries.tabs import tabs_of
 from customers.queries.timeline import timeline_of_customer
-from customers.views.common import go_to, is_fragment, person
 from portal.access.permissions import allowed
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of

@@ -18,10 +18,10 @@ from customers.forms.drift import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
 from customers.forms.offerings import new_token
 from customers.models import Sighting
 from customers.observed import account_list
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
+from customers.operations.submissions import earlier_submission
+from customers.operations.view_helpers import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
 from customers.queries import drift as queries
-from customers.submissions import earlier_submission
-from customers.views.common import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
 from portal.clock import database_now
 from portal.encryption import CannotOpen
 from portal.exports import csv_response

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from customers.forms.duplicates import MergeForm
 from customers.observed import duplicates
 from customers.observed.duplicates import UnableToMerge
-from customers.views.common import go_to, person
+from customers.operations.view_helpers import go_to, person
 
 PER_PAGE = 50
 

@@ -18,8 +18,8 @@ from django.views.decorators.http import require_GET, require_POST
 from customers import estate as taking
 from customers.models import Connection, Scan, Sighting, Takeover, TakeoverItem
 from customers.observed import account_list
-from customers.operations import UnableToAsk
-from customers.views.common import go_to, is_fragment, person
+from customers.operations.commands import UnableToAsk
+from customers.operations.view_helpers import go_to, is_fragment, person
 from portal.clock import database_now
 
 PER_PAGE = 100

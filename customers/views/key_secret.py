@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from customers import secrets
+from customers.operations import key_secrets
+from customers.operations.view_helpers import account_or_404, go_to, is_fragment, person
 from customers.queries import keys as queries
-from customers.views.common import account_or_404, go_to, is_fragment, person
 from portal.access.reauth import reauthenticated
 from portal.encryption import CannotOpen
 
@@ -42,9 +42,9 @@ def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
     if request.method == "POST":
         try:
             shown = Shown(
-                secrets.claim(actor=person(request), account=account, key_id=key_id, now=now, request=request)
+                key_secrets.claim(actor=person(request), account=account, key_id=key_id, now=now, request=request)
             )
-        except (secrets.UnableToShow, CannotOpen) as why:
+        except (key_secrets.UnableToShow, CannotOpen) as why:
             refusal = str(why)
     where = queries.secret_of(account, key_id, viewer=person(request), now=now)
     if where is None:
@@ -74,8 +74,10 @@ def key_let_go(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
         raise Http404
     if request.method == "POST":
         try:
-            secrets.let_go(actor=person(request), account=account, key_id=key_id, now=timezone.now(), request=request)
-        except secrets.UnableToShow as refusal:
+            key_secrets.let_go(
+                actor=person(request), account=account, key_id=key_id, now=timezone.now(), request=request
+            )
+        except key_secrets.UnableToShow as refusal:
             messages.warning(request, str(refusal))
         else:
             messages.success(request, _("The secret of “%(label)s” is not kept any more.") % {"label": line.label})

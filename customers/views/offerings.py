@@ -22,8 +22,8 @@ from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
 from customers.models.operation_states import OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations import StaleVersion, UnableToAsk, ask_offerings
-from customers.views.common import (
+from customers.operations.commands import StaleVersion, UnableToAsk, ask_offerings
+from customers.operations.view_helpers import (
     account_or_404,
     add_refusal,
     go_to,

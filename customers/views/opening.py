@@ -22,10 +22,10 @@ from customers.forms.offerings import new_token
 from customers.forms.parts import AccountPart, Start, refuse
 from customers.models import Connection, Customer
 from customers.models.operation_states import OperationKind
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
+from customers.operations.view_helpers import go_to, is_fragment, person, renew_token, say_repeated
 from customers.people import NewAccount, UnableToChange, open_customer, public_id_of
 from customers.queries.customers import lookalikes
-from customers.views.common import go_to, is_fragment, person, renew_token, say_repeated
 from portal.query_params import line, uuid_or_none
 
 

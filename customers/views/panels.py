@@ -11,11 +11,11 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from customers.models import Customer
+from customers.operations.view_helpers import account_or_404, is_fragment
 from customers.queries.accounts import account_operations as operations_of
 from customers.queries.frame import rail_connections_now, rail_operations_now
 from customers.queries.timeline import Timeline, timeline_of_account, timeline_of_customer
 from customers.views.accounts import account_head
-from customers.views.common import account_or_404, is_fragment
 
 PER_PAGE = 50
 

@@ -17,10 +17,10 @@ from customers import holds, schedules
 from customers.forms.offerings import new_token
 from customers.forms.schedules import HoldForm, ReleaseForm, ScheduleForm, start_of
 from customers.models import Account, Hold, Schedule
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
+from customers.operations.submissions import earlier_submission
+from customers.operations.view_helpers import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
 from customers.queries import schedules as queries
-from customers.submissions import earlier_submission
-from customers.views.common import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
 from portal.audit.queries import last_change
 from portal.formats import moment_text
 

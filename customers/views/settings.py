@@ -23,8 +23,8 @@ from customers.models import Account, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations import StaleVersion, UnableToAsk, ask_settings
-from customers.views.common import (
+from customers.operations.commands import StaleVersion, UnableToAsk, ask_settings
+from customers.operations.view_helpers import (
     account_or_404,
     add_refusal,
     go_to,

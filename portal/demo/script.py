@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
-from customers import operations
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
+from customers.operations import commands as operation_commands
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
 from portal.demo.staff_actions import DAY, HOUR, Deeds
 from portal.demo.usage_nights import nights, read_ending_cycles, read_night
@@ -167,7 +167,7 @@ class Story(Deeds):
         def think_again() -> None:
             actor = self.staff.of(company)
             operation = self.ask_state(OperationKind.SUSPEND, company, "Invoice 20517 overdue.")
-            operations.cancel(actor=actor, operation=operation, now=self.stage.now())
+            operation_commands.cancel(actor=actor, operation=operation, now=self.stage.now())
 
         yield self._at(10), think_again
 

@@ -9,14 +9,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from customers import operations, people, proof, provisioning, secrets
+from customers import people
 from customers.connections import catalogue, circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.operation_states import FINAL, OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations import FirstKey
+from customers.operations import commands as operation_commands
+from customers.operations import create_search, executor, key_secrets
+from customers.operations.commands import FirstKey
 from portal.access.models import User
 from portal.demo.clock import Sandbox, Stage
 from portal.demo.companies import AHA, EU, GLOBAL, Company
@@ -113,7 +115,7 @@ class Deeds:
 
     def forget_secrets(self) -> None:
         """What nobody looked at in time, as the dispatcher does it."""
-        secrets.forget_due(now=self.stage.now())
+        key_secrets.forget_due(now=self.stage.now())
 
     def slow_down(self) -> None:
         """The story was read at a pace of its own; from now on the connections keep the provider's."""
@@ -146,7 +148,7 @@ class Deeds:
         first, last = company.contact.rsplit(" ", 1)
         refused = company.fate == "refused"
         with self._trouble_at_create(company):
-            operation = operations.ask_create(
+            operation = operation_commands.ask_create(
                 actor=self.staff.of(company),
                 customer=self.customers[company.name],
                 connection=Connection.objects.get(name=company.connection),
@@ -173,8 +175,8 @@ class Deeds:
         """Somebody makes the same account by hand at the same time, so that a person has to say which is ours."""
         held = [{"name": company.offering, "type": "package", "quantity": 1}]
         self.sandbox.call("POST", "accounts", email=company.email, offerings=held)
-        self.stage.move(self.stage.now() + proof.SETTLE + MOMENT)
-        provisioning.perform(operation.pk, clock=self.stage.now)
+        self.stage.move(self.stage.now() + create_search.SETTLE + MOMENT)
+        executor.perform(operation.pk, clock=self.stage.now)
 
     def _trouble_at_create(self, company: Company) -> AbstractContextManager[object]:
         if company.settings:  # what it will send is said beforehand
@@ -189,7 +191,7 @@ class Deeds:
         """Let it go as far as it goes without a person, as workers and the dispatcher would."""
         for _ in range(20):
             self.stage.move(max(operation.not_before, self.stage.now()) + MOMENT)
-            provisioning.perform(operation.pk, clock=self.stage.now)
+            executor.perform(operation.pk, clock=self.stage.now)
             operation.refresh_from_db()
             if operation.state in FINAL or operation.needs_a_person:
                 break
@@ -207,14 +209,14 @@ class Deeds:
 
     def ask_offerings(self, company: Company, offerings: list[Offering], reason: str) -> Operation:
         account = self.account(company)
-        return operations.ask_offerings(
+        return operation_commands.ask_offerings(
             actor=self.staff.of(company), account=account, base=account.wanted_offerings, version=account.version,
             offerings=offerings, reason=reason, client_token=uuid4().hex, now=self.stage.now(),
         )  # fmt: skip
 
     def ask_cap(self, company: Company, cap: int, reason: str) -> Operation:
         account = self.account(company)
-        return operations.ask_settings(
+        return operation_commands.ask_settings(
             actor=self.staff.of(company), account=account, base=account.settings or account.desired_settings,
             version=account.version, changes={"monthly_cap": cap}, reason=reason, client_token=uuid4().hex,
             now=self.stage.now(),
@@ -224,7 +226,7 @@ class Deeds:
         """A new key in the place of the first one."""
         account = self.account(company)
         first = account.keys.filter(gone_at=None).order_by("made_at").first()
-        return operations.ask_key_create(
+        return operation_commands.ask_key_create(
             actor=self.staff.of(company), account=account, new=replace(FIRST_KEY, label="After the audit"), keep=False,
             replaces=first.key_id if first else "", reason="Asked for after their audit.", client_token=uuid4().hex,
             now=self.stage.now(),
@@ -238,7 +240,7 @@ class Deeds:
 
 
 ASK: dict[OperationKind, Callable[..., Operation]] = {
-    OperationKind.SUSPEND: operations.ask_suspend,
-    OperationKind.UNSUSPEND: operations.ask_unsuspend,
-    OperationKind.DELETE: operations.ask_delete,
+    OperationKind.SUSPEND: operation_commands.ask_suspend,
+    OperationKind.UNSUSPEND: operation_commands.ask_unsuspend,
+    OperationKind.DELETE: operation_commands.ask_delete,
 }

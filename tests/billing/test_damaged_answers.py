@@ -25,13 +25,13 @@ from billing.models import SyncItem, SyncRun, UsageSnapshot
 from billing.usage import failure_reasons, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings
-from customers import provisioning
 from customers.connections import catalogue
 from customers.connections import client as connection_client
 from customers.models import Account, Connection, Scan, Sighting
 from customers.models.operation_states import FINAL
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
+from customers.operations import executor
 from portal import providers
 from portal.providers import ProviderError
 from tests.customers.keys import account_with_keys, connection_with_keys
@@ -155,7 +155,7 @@ def _operation(kind: str) -> Callable[[Account], None]:
         if kind == "create":
             account = AccountFactory(connection=account.connection, pending=True)
         operation = OperationFactory(kind=kind, account=account)
-        provisioning.perform(operation.pk, connect=_connect)
+        executor.perform(operation.pk, connect=_connect)
         operation.refresh_from_db()
         assert operation.state in {*FINAL, "unknown", "needs_attention", "queued"}, operation.state
         assert not operation.error_kind.startswith("bug"), operation.summary

@@ -17,11 +17,12 @@ from billing.models import PooledSnapshot, SyncRun, UsagePeriod
 from billing.reports.pool import pool_of
 from billing.usage import runs
 from billing.usage import sync as usage_sync
-from customers import operations, provisioning
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
+from customers.operations import commands as operation_commands
+from customers.operations import executor
 from portal import providers
 from portal.access.models import User
 from portal.providers import AccountSettings, NewAccount, Once, Profile
@@ -88,10 +89,10 @@ class Reseller:
 
     def delete(self, account: Account) -> None:
         self.at(self.now)
-        operation = operations.ask_delete(
+        operation = operation_commands.ask_delete(
             actor=self.person, account=account, reason="Contract ended.", client_token=uuid4().hex, now=self.now
         )
-        provisioning.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
+        executor.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
         operation.refresh_from_db()
         assert operation.state == "succeeded", operation.summary
         account.refresh_from_db()

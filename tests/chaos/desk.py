@@ -21,16 +21,17 @@ from django.utils import timezone
 
 django.setup()
 
-from customers import dispatcher, invariants, operations  # noqa: E402
+from customers import dispatcher, invariants  # noqa: E402
 from customers.models import Account, Attempt, Connection, Customer, Heartbeat, Operation  # noqa: E402
 from customers.models.account import as_offerings  # noqa: E402
 from customers.models.operation_states import FINAL, OperationState  # noqa: E402
+from customers.operations import commands as operation_commands  # noqa: E402
 from portal.access.models import User  # noqa: E402
 from portal.providers import AccountSettings, NewKey, Offering, Profile  # noqa: E402
 from tests.journeys.processes import PASSWORD  # noqa: E402
 
 PACKAGES = ("postkeeper.ei.pro-100k.v1", "postkeeper.ei.pro-300k.v1")
-KEY = operations.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read")))
+KEY = operation_commands.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read")))
 CANARIES = "Canary"  # the connection whose accounts show how soon work is taken up
 PATIENCE = 60.0
 S = OperationState
@@ -73,7 +74,7 @@ def _create(connection: Connection, token: str, chance: Random) -> int:
     name = f"{connection.kind}-{token}"
     email = f"{name}@chaos.example"
     customer, _ = Customer.objects.get_or_create(company_name=name, defaults={"email": email})
-    return operations.ask_create(
+    return operation_commands.ask_create(
         actor=_actor(), customer=customer, connection=connection, is_test=False, client_token=name, now=timezone.now(),
         profile=Profile("" if keyed else email),
         offerings=[] if keyed else [Offering(chance.choice(PACKAGES), "package", 1)],
@@ -90,22 +91,22 @@ def _change(account: Account, token: str, chance: Random) -> int | None:
             return _switch(account, token)
         if account.connection.capabilities.settings:
             base = account.desired_settings
-            return operations.ask_settings(
+            return operation_commands.ask_settings(
                 actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
                 changes={"monthly_cap": base["monthly_cap"] + 1000}, client_token=token, now=timezone.now(),
             ).pk  # fmt: skip
         base = as_offerings(account.desired_offerings)
         other = next(name for name in PACKAGES if name != base[0].name)
-        return operations.ask_offerings(
+        return operation_commands.ask_offerings(
             actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
             offerings=[Offering(other, "package", 1)], client_token=token, now=timezone.now(),
         ).pk  # fmt: skip
-    except operations.UnableToAsk:
+    except operation_commands.UnableToAsk:
         return None
 
 
 def _switch(account: Account, token: str) -> int:
-    ask = operations.ask_suspend if account.desired_state == "active" else operations.ask_unsuspend
+    ask = operation_commands.ask_suspend if account.desired_state == "active" else operation_commands.ask_unsuspend
     return ask(actor=_actor(), account=account, reason="Asked for.", client_token=token, now=timezone.now()).pk
 
 

@@ -18,21 +18,21 @@ django.setup()
 
 from django.utils import timezone  # noqa: E402
 
-from customers import engine, provisioning  # noqa: E402
 from customers.connections import client as connection_client  # noqa: E402
+from customers.operations import executor, transitions  # noqa: E402
 from portal import providers  # noqa: E402
 
 
 def claim(pk: int) -> bool:
-    return engine.claim(pk, now=timezone.now()) is not None
+    return transitions.claim(pk, now=timezone.now()) is not None
 
 
 def hold(pk: int) -> bool:
-    return engine.hold(pk, now=timezone.now()) is not None
+    return transitions.hold(pk, now=timezone.now()) is not None
 
 
 def perform(pk: int) -> bool:
-    provisioning.perform(
+    executor.perform(
         pk,
         connect=lambda each: providers.client(connection_client.config_of(each), on_exchange=connection_client._note),
     )

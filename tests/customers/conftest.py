@@ -10,11 +10,13 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import dispatcher, operations, provisioning
+from customers import dispatcher
 from customers.connections import catalogue
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection, Customer, Operation
+from customers.operations import commands as operation_commands
+from customers.operations import executor
 from portal import providers
 from portal.access.models import User
 from portal.providers import Offering, Profile
@@ -38,7 +40,7 @@ class Desk:
         return Customer.objects.create(company_name="Northwind", email=email)
 
     def ask_create(self, email: str = "ops@northwind.example", **profile: str) -> Operation:
-        return operations.ask_create(
+        return operation_commands.ask_create(
             actor=self.person,
             customer=self.customer(email),
             connection=self.connection,
@@ -55,7 +57,7 @@ class Desk:
         return self.account(operation)
 
     def ask(self, kind: str, account: Account, **more: object) -> Operation:
-        command = getattr(operations, f"ask_{kind}")
+        command = getattr(operation_commands, f"ask_{kind}")
         return command(
             actor=self.person,
             account=account,
@@ -83,7 +85,7 @@ class Desk:
 
     def perform(self, operation: Operation, *, at: datetime | None = None) -> Operation:
         clock = (lambda: at) if at else timezone.now
-        provisioning.perform(operation.pk, clock=clock, connect=self.connect)
+        executor.perform(operation.pk, clock=clock, connect=self.connect)
         return Operation.objects.select_related("account__customer", "connection", "requested_by").get(pk=operation.pk)
 
     def drain(self, operation: Operation, *, hours: float = 1) -> Operation:
@@ -91,9 +93,9 @@ class Desk:
         now = timezone.now()
         end = now + timedelta(hours=hours)
         for _ in range(60):
-            dispatcher.engine.expire_leases(now=now)
+            dispatcher.transitions.expire_leases(now=now)
             for due in dispatcher.due_operations(now=now):
-                provisioning.perform(due, clock=lambda at=now: at, connect=self.connect)
+                executor.perform(due, clock=lambda at=now: at, connect=self.connect)
             operation.refresh_from_db()
             if operation.is_final or operation.state == "needs_attention" or now > end:
                 break

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from customers import operations
 from customers.connections import commands as connection_commands
 from customers.models import Account, AccountKey, Connection, Customer, KeySecret, Operation, SendingDomain
+from customers.operations import commands as operation_commands
 from portal.access.models import User
 from portal.providers import AccountSettings, Profile
 from tests.customers.conftest import Desk
@@ -87,7 +87,7 @@ def desk_with_keys(sandbox: SandboxProcess) -> Desk:
 def created_account(desk: Desk, name: str = "Larkfield Outdoor") -> Account:
     """An account that exists at the sandbox, without a key."""
     customer = Customer.objects.create(company_name=name, email="ops@larkfield.example")
-    operation = operations.ask_create(
+    operation = operation_commands.ask_create(
         actor=desk.person, customer=customer, connection=desk.connection, profile=Profile(email=customer.email),
         offerings=[], settings=AccountSettings(name, "larkfield.example", 0), is_test=False,
         client_token=uuid.uuid4().hex, now=timezone.now(),

@@ -14,11 +14,13 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import dispatcher, engine, operations, provisioning
+from customers import dispatcher
 from customers.connections import circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection, Operation
-from customers.operations import FirstKey
+from customers.operations import commands as operation_commands
+from customers.operations import executor, transitions
+from customers.operations.commands import FirstKey
 from portal.access.models import User
 from portal.providers import AccountSettings, ApiKey, NewKey, Profile, Provider, RemoteAccount
 from tests.customers.conftest import Desk
@@ -63,7 +65,7 @@ class SubDesk(Desk):
         first_key: FirstKey | None = None,
         **more: Any,
     ) -> Operation:
-        return operations.ask_create(
+        return operation_commands.ask_create(
             actor=self.person, customer=self.customer(), connection=self.connection, profile=Profile(email=""),
             offerings=[], is_test=False, settings=settings, first_key=first_key, client_token=uuid4().hex,
             now=self.now, **more,
@@ -76,14 +78,14 @@ class SubDesk(Desk):
 
     def ask(self, kind: str, account: Account, **more: Any) -> Operation:
         asked = {"reason": "Asked in a test.", "client_token": uuid4().hex, "now": self.now} | more
-        return getattr(operations, f"ask_{kind}")(actor=self.person, account=account, **asked)
+        return getattr(operation_commands, f"ask_{kind}")(actor=self.person, account=account, **asked)
 
     def ask_key(self, account: Account, new: NewKey = KEY, *, keep: bool = False) -> Operation:
         return self.ask("key_create", account, new=new, keep=keep)
 
     def perform(self, operation: Operation, *, at: datetime | None = None) -> Operation:
         assert at is None, "here time is passed, not given"
-        provisioning.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
+        executor.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
         return self._seen(operation)
 
     def _seen(self, operation: Operation) -> Operation:
@@ -95,7 +97,7 @@ class SubDesk(Desk):
 
     def tidy(self) -> None:
         """What the dispatcher does before it looks for work."""
-        engine.expire_leases(now=self.now)
+        transitions.expire_leases(now=self.now)
         for connection_id in circuit_breaker.due(now=self.now):
             circuit_breaker.try_again(connection_id, clock=lambda: self.now, connect=self.connect)
 
@@ -137,7 +139,7 @@ class SubDesk(Desk):
                 raise Died(name)
 
         with monkeypatch.context() as patch:
-            patch.setattr(provisioning, "crash_point", crash_point)
+            patch.setattr(executor, "crash_point", crash_point)
             with pytest.raises(Died):
                 yield
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
-from customers.operations import ask_create
+from customers.operations.commands import ask_create
 from portal.access.models import User
 from portal.formats import clock_text
 from portal.providers import Profile

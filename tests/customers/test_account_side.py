@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from customers import operations, secrets
 from customers.models import Account, AccountKey, Operation, SendingDomain
 from customers.observed import accounts as observed_accounts
-from customers.operations import UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations import key_secrets
+from customers.operations.commands import UnableToAsk
 from tests.customers.sub_accounts import HOUR, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -31,7 +32,7 @@ def account(desk: SubDesk) -> Account:
 def _verified(desk: SubDesk, account: Account) -> None:
     assert desk.perform(desk.ask("domain", account, name=DOMAIN)).state == "succeeded"
     desk.sandbox.admin.aha.publish(str(account.provider_id), DOMAIN)
-    secret = secrets.secret_for_sending(account)
+    secret = key_secrets.secret_for_sending(account)
     assert secret is not None
     domain = desk.connect(desk.connection).sending(account.ref, secret.open()).check_dns(DOMAIN)
     observed_accounts.observe_domain(account_id=account.pk, domain=domain, now=desk.now)
@@ -150,7 +151,7 @@ def test_a_suspended_account_is_refused_in_words_early_and_late(desk: SubDesk, a
 def test_without_a_kept_key_it_is_refused_in_words_early_and_late(desk: SubDesk, account: Account) -> None:
     asked = desk.ask("domain", account, name=DOMAIN)
     key = AccountKey.objects.get()
-    secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + secrets.WAITS)
+    key_secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
     operation = desk.perform(asked)
     assert (operation.state, operation.error_kind, operation.sends) == ("failed", "no_key", 0)
     with pytest.raises(UnableToAsk, match="kept"):
@@ -162,8 +163,8 @@ def test_a_message_that_may_have_left_is_for_a_person_when_the_key_is_gone(desk:
     desk.sandbox.admin.arm("reset-after", "aha-message")
     operation = desk.perform(_message(desk, account))
     key = AccountKey.objects.get()
-    secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + secrets.WAITS)
+    key_secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
     desk.drain(operation)
     assert (operation.state, operation.error_kind) == ("needs_attention", "no_key")
     with pytest.raises(UnableToAsk):
-        operations.cancel(actor=desk.person, operation=operation, now=desk.now)
+        operation_commands.cancel(actor=desk.person, operation=operation, now=desk.now)

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from customers import bulk, bulk_run, schedules
 from customers.models import ChangeSet, Operation, Schedule
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.support.factories import AccountFactory, UserFactory

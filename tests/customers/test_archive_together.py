@@ -15,7 +15,7 @@ from customers.adopting import adopt
 from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
 from customers.observed import duplicates
-from customers.operations import UnableToAsk, cancel, retry
+from customers.operations.commands import UnableToAsk, cancel, retry
 from customers.people import NewAccount, UnableToChange
 from portal.access.models import User
 from portal.providers import Offering, Profile

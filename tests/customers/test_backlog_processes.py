@@ -23,11 +23,11 @@ from celery import Celery
 from django.conf import settings
 from django.utils import timezone
 
-from customers import operations
 from customers.connections import catalogue
 from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Heartbeat, Operation
 from customers.models.operation_states import OperationState
+from customers.operations import commands as operation_commands
 from portal import queue as poking
 from portal import queues
 from portal.providers import Offering, Profile
@@ -140,7 +140,7 @@ def taken_up(operation: Operation) -> float | None:
 def click(account: Account) -> float | None:
     """Seconds from a click to the committed intent, behind which the request leaves at once."""
     account.refresh_from_db()
-    ask = operations.ask_suspend if account.desired_state == "active" else operations.ask_unsuspend
+    ask = operation_commands.ask_suspend if account.desired_state == "active" else operation_commands.ask_unsuspend
     asked = ask(
         actor=UserFactory(), account=account, reason="Case 3318.", client_token=f"click-{time.monotonic()}",
         now=timezone.now(),
@@ -163,7 +163,7 @@ def test_clicks_are_sent_and_leases_expire_behind_a_slow_provider_and_a_long_sta
         slow.admin.switch("latency_ms", ANSWERS_AFTER_MS)
         messages = pile_up(broker)
         for n in range(CREATES):
-            operations.ask_create(
+            operation_commands.ask_create(
                 actor=person, customer=CustomerFactory(), connection=late, profile=Profile(email=f"b{n}@late.example"),
                 offerings=[Offering(PACKAGE, "package", 1)], is_test=False, client_token=f"create-{n}",
                 now=timezone.now(),

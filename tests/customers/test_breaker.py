@@ -9,13 +9,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from customers import dispatcher, engine, provisioning
+from customers import dispatcher
 from customers.connections import circuit_breaker
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
+from customers.operations import executor, transitions
 from portal.audit.models import AuditEvent
 from portal.providers import Evidence
 from tests.customers.conftest import Desk
@@ -129,8 +130,8 @@ def test_nothing_is_claimed_read_or_walked() -> None:
     assert {each.connection for each in due} == {other}
     assert {each.connection for each in observed_accounts.accounts_to_read(now=late)} == {other}
     for operation in Operation.objects.filter(connection=broken):
-        assert engine.claim(operation.pk, now=late) is None
-        assert engine.hold(operation.pk, now=late) is None
+        assert transitions.claim(operation.pk, now=late) is None
+        assert transitions.hold(operation.pk, now=late) is None
     assert account_list.nightly(now=now.replace(hour=3)) == 1
 
 
@@ -242,11 +243,11 @@ class _Rounds:
 
     def until(self, end: datetime) -> None:
         while self.now < end:
-            engine.expire_leases(now=self.now)
+            transitions.expire_leases(now=self.now)
             for connection_id in circuit_breaker.due(now=self.now):
                 circuit_breaker.try_again(connection_id, clock=lambda: self.now, connect=self._trial)
             for operation_id in dispatcher.due_operations(now=self.now):
-                provisioning.perform(operation_id, clock=lambda: self.now, connect=self.desk.connect)
+                executor.perform(operation_id, clock=lambda: self.now, connect=self.desk.connect)
             self.now += TICK
 
     def _trial(self, connection: Connection) -> Any:

@@ -17,7 +17,7 @@ from customers.bulk_plan import Planner
 from customers.invariants_operations import approved_by_who_asked
 from customers.models import Account, ChangeSet, ChangeSetItem, Customer, Operation
 from customers.models.account import as_rows
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk

@@ -9,9 +9,9 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import engine
 from customers.connections import commands as connection_commands
 from customers.models import Attempt, Connection, Operation
+from customers.operations import transitions
 from portal.notices.models import Notice
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
@@ -92,7 +92,7 @@ def test_an_intent_and_a_new_address_come_one_after_the_other() -> None:
     for n in rounds():
         address = next(each for each in (HOST, "https://api.eu.sendgrid.com") if each != stored(connection).base_url)
         operation = OperationFactory(account=AccountFactory(connection=connection, pending=True), kind="create")
-        claimed = engine.claim(operation.pk, now=timezone.now() + timedelta(seconds=1))
+        claimed = transitions.claim(operation.pk, now=timezone.now() + timedelta(seconds=1))
         assert claimed
 
         def work(i: int, claimed: Operation = claimed, n: int = n, address: str = address) -> bool:
@@ -101,7 +101,7 @@ def test_an_intent_and_a_new_address_come_one_after_the_other() -> None:
                     actor=admin, connection=connection, facts={"base_url": address}, api_key=f"SG.another.key-{n:08}"
                 )
             else:
-                engine.intend(claimed, call="create", request="", now=now)
+                transitions.intend(claimed, call="create", request="", now=now)
             return True
 
         answers = together(work, 2)

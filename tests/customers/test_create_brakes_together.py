@@ -9,9 +9,9 @@ from time import sleep
 import pytest
 from django.utils import timezone
 
-from customers import engine
 from customers.models import Attempt, Connection, Operation
 from customers.models.operation_states import OperationState
+from customers.operations import transitions
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -26,15 +26,15 @@ def creates(connection: Connection, count: int) -> list[int]:
 
 
 def claimed(pk: int) -> Operation:
-    operation = engine.claim(pk, now=timezone.now())
+    operation = transitions.claim(pk, now=timezone.now())
     assert operation is not None
     return operation
 
 
 def intend(operation: Operation) -> str:
     try:
-        engine.intend(operation, call="POST", request="{}", now=timezone.now())
-    except engine.CreateStopped as stop:
+        transitions.intend(operation, call="POST", request="{}", now=timezone.now())
+    except transitions.CreateStopped as stop:
         return stop.error_kind
     return "sent"
 
@@ -55,7 +55,7 @@ def test_a_budget_of_five_lets_exactly_five_of_eight_processes_through() -> None
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
 def test_no_paid_account_is_sent_after_test_accounts_only_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    marks, between = engine._marks, get_context("fork").Event()
+    marks, between = transitions._marks, get_context("fork").Event()
 
     def slowly() -> dict[str, int]:
         """Between the check of the brake and the commit, as on a slow database: there the brake is set."""
@@ -63,7 +63,7 @@ def test_no_paid_account_is_sent_after_test_accounts_only_was_set(monkeypatch: p
         sleep(0.1)
         return marks()
 
-    monkeypatch.setattr(engine, "_marks", slowly)
+    monkeypatch.setattr(transitions, "_marks", slowly)
     for _round in rounds():
         between.clear()
         connection = ConnectionFactory()

@@ -9,12 +9,13 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import deciding, operations, provisioning
 from customers.connections import commands as connection_commands
 from customers.forms.actions import choices_of
 from customers.models import Connection, Operation, Sighting
 from customers.observed import account_list
-from customers.operations import UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations import executor, resolve
+from customers.operations.commands import UnableToAsk
 from portal.encryption import CannotOpen
 from portal.notices.models import Notice
 from portal.providers import Profile, Provider, http
@@ -40,7 +41,7 @@ def test_an_unknown_create_waits_where_the_stored_key_does_not_decrypt(desk: Des
         raise CannotOpen("A stored secret does not open.")
 
     at = operation.unknown_at + timedelta(seconds=11)
-    provisioning.perform(operation.pk, clock=lambda: at, connect=closed)
+    executor.perform(operation.pk, clock=lambda: at, connect=closed)
     operation.refresh_from_db()
     assert (operation.state, operation.summary) == ("unknown", "A stored secret does not open.")
     assert operation.not_before > at
@@ -52,12 +53,12 @@ def test_an_unknown_create_waits_where_the_stored_key_does_not_decrypt(desk: Des
 def test_a_person_says_what_is_so_before_a_create_without_proof_is_retried(desk: Desk) -> None:
     """A review of before this rule: the key did not decrypt while the outcome was looked for."""
     operation = unknown(desk, "create-then-504")
-    operation = provisioning.engine.hold(operation.pk, now=operation.unknown_at + timedelta(seconds=11))
-    provisioning.engine.move(operation, "needs_attention", now=timezone.now(), error_kind="poison")
+    operation = executor.transitions.hold(operation.pk, now=operation.unknown_at + timedelta(seconds=11))
+    executor.transitions.move(operation, "needs_attention", now=timezone.now(), error_kind="poison")
     operation.refresh_from_db()
     assert choices_of(operation) == ("link", "send_again", "stop")
     with pytest.raises(UnableToAsk, match="whether the account was created"):
-        deciding.decide_try_again(actor=desk.person, operation=operation, reason="Try", now=timezone.now())
+        resolve.decide_try_again(actor=desk.person, operation=operation, reason="Try", now=timezone.now())
 
 
 def test_a_repeat_that_is_refused_is_looked_for_before_it_fails(desk: Desk) -> None:
@@ -68,7 +69,7 @@ def test_a_repeat_that_is_refused_is_looked_for_before_it_fails(desk: Desk) -> N
         later(desk, operation, seconds=seconds)
     assert operation.state == "queued"
     desk.sandbox.admin.arm("status-400", "create")
-    provisioning.perform(operation.pk, clock=lambda: timezone.now() + timedelta(seconds=1_000), connect=desk.connect)
+    executor.perform(operation.pk, clock=lambda: timezone.now() + timedelta(seconds=1_000), connect=desk.connect)
     operation.refresh_from_db()
     assert (operation.state, operation.error_kind, creates(desk)) == ("unknown", "rejected", 2)
     desk.sandbox.admin.move_clock(seconds=2_000)
@@ -142,7 +143,7 @@ def test_a_new_address_waits_for_creates_whose_outcome_is_unknown(desk: Desk) ->
 
 def test_what_comes_to_be_after_a_person_ended_its_create_is_reported(desk: Desk) -> None:
     operation = unknown(desk, "late-create", seconds=600)
-    deciding.decide_not_created(
+    resolve.decide_not_created(
         actor=desk.person, operation=operation, reason="Not in the console.", send_again=False, now=timezone.now()
     )
     desk.sandbox.admin.move_clock(seconds=700)
@@ -155,15 +156,15 @@ def test_what_comes_to_be_after_a_person_ended_its_create_is_reported(desk: Desk
 
 def test_an_answer_that_comes_after_a_person_ended_its_create_is_reported(desk: Desk) -> None:
     operation = desk.ask_create()
-    held = provisioning.engine.claim(operation.pk, now=timezone.now())
-    attempt = provisioning.engine.intend(held, call="create account", request="{}", now=timezone.now())
+    held = executor.transitions.claim(operation.pk, now=timezone.now())
+    attempt = executor.transitions.intend(held, call="create account", request="{}", now=timezone.now())
     made = console(desk, "somebody@changed.example")
-    provisioning.engine.expire_leases(now=timezone.now() + timedelta(seconds=100))
+    executor.transitions.expire_leases(now=timezone.now() + timedelta(seconds=100))
     operation.refresh_from_db()
-    deciding.decide_not_created(
+    resolve.decide_not_created(
         actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
     )
-    provisioning.engine.conclude(
+    executor.transitions.conclude(
         held, attempt, "applied", "succeeded", evidence=http.Evidence(), now=timezone.now(),
         result={"account_id": made}, account={"provider_id": made},
     )  # fmt: skip
@@ -198,19 +199,19 @@ def test_a_date_that_cannot_be_is_no_measurement(date: str) -> None:
 def test_a_retry_takes_the_account_that_a_late_answer_named(desk: Desk) -> None:
     """The first request was ended by a person, and its answer came after all: nothing is sent a second time."""
     operation = desk.ask_create()
-    held = provisioning.engine.claim(operation.pk, now=timezone.now())
-    attempt = provisioning.engine.intend(held, call="create account", request="{}", now=timezone.now())
-    provisioning.engine.expire_leases(now=timezone.now() + timedelta(seconds=100))
+    held = executor.transitions.claim(operation.pk, now=timezone.now())
+    attempt = executor.transitions.intend(held, call="create account", request="{}", now=timezone.now())
+    executor.transitions.expire_leases(now=timezone.now() + timedelta(seconds=100))
     operation.refresh_from_db()
-    deciding.decide_not_created(
+    resolve.decide_not_created(
         actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
     )
     made = console(desk)
-    provisioning.engine.conclude(
+    executor.transitions.conclude(
         held, attempt, "applied", "succeeded", evidence=http.Evidence(), now=timezone.now(),
         result={"account_id": made}, account={"provider_id": made},
     )  # fmt: skip
-    again = operations.ask_create(
+    again = operation_commands.ask_create(
         actor=desk.person, customer=operation.account.customer, connection=desk.connection,
         profile=Profile(email="ops@northwind.example"), offerings=[PACKAGE, ADDON], is_test=False,
         client_token=uuid4().hex, now=timezone.now(), retry_of=operation,

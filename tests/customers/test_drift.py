@@ -16,7 +16,7 @@ from customers.drift import Field
 from customers.models import Account, Customer, DriftIgnore, Operation, Scan, Sighting
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
-from customers.operations import StaleVersion, UnableToAsk
+from customers.operations.commands import StaleVersion, UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk

@@ -16,13 +16,15 @@ from billing.models import SyncItem
 from billing.reports.filters import read_filters
 from billing.reports.queries import usage_report
 from billing.usage import runs
-from customers import adopting, deciding, drift, estate, invariants, operations
+from customers import adopting, drift, estate, invariants
 from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
 from customers.observed.duplicates import UnableToMerge
-from customers.operations import UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations import resolve
+from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
@@ -103,7 +105,7 @@ class TestTheDatabase:
 class TestADuplicateIsReadOnly:
     @pytest.mark.parametrize("kind", ["suspend", "delete"])
     def test_nothing_can_be_requested(self, kind: str, twins: tuple[Account, Account], person: User) -> None:
-        ask = getattr(operations, f"ask_{kind}")
+        ask = getattr(operation_commands, f"ask_{kind}")
         with pytest.raises(UnableToAsk, match=r"Northwind has the same account.*read-only"):
             ask(actor=person, account=twins[1], reason="Test.", client_token="token-of-a-test", now=NOW)
         assert not Operation.objects.exists()
@@ -168,14 +170,14 @@ class TestAViolationEndsInReview:
         operation = desk.ask_create()
         before = {each["id"] for each in desk.sandbox.admin.accounts()}
         # Between the provider's answer and its record somebody imports the account on another connection.
-        from customers import provisioning  # noqa: PLC0415
+        from customers.operations import executor  # noqa: PLC0415
 
         def at(point: str) -> None:
             if point == "after_answer":
                 made = {each["id"] for each in desk.sandbox.admin.accounts()} - before
                 self._take(desk, made.pop())
 
-        monkeypatch.setattr(provisioning, "crash_point", at)
+        monkeypatch.setattr(executor, "crash_point", at)
         operation = desk.perform(operation)
         assert (operation.state, operation.error_kind) == ("needs_attention", "account_taken")
         assert "already belongs to Southwind" in operation.summary
@@ -187,7 +189,7 @@ class TestAViolationEndsInReview:
         assert states[-2:] == [("sending", "unknown"), ("unknown", "needs_attention")]
         assert AuditEvent.objects.filter(verb="operation.needs_attention", object_id=operation.public_id).exists()
 
-        deciding.decide_not_created(actor=desk.person, operation=operation, reason="Test.", send_again=True, now=NOW)
+        resolve.decide_not_created(actor=desk.person, operation=operation, reason="Test.", send_again=True, now=NOW)
         monkeypatch.undo()
         assert desk.drain(operation).state == "needs_attention"
         assert len(desk.sandbox.admin.accounts()) == len(before) + 1, "nothing was sent a second time"
@@ -222,7 +224,7 @@ class TestAViolationEndsInReview:
         made = desk.sandbox.admin.accounts()[-1]["id"]
         self._take(desk, made)
         with pytest.raises(UnableToAsk, match="belongs to Southwind"):
-            deciding.decide_link(
+            resolve.decide_link(
                 actor=desk.person, operation=operation, provider_id=made, reason="Test.", now=NOW,
                 provider=desk.connect(desk.connection),
             )  # fmt: skip

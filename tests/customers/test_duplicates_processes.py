@@ -25,12 +25,12 @@ import tests.env
 import django; django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-from customers import engine
+from customers.operations import transitions
 from customers.models import Account, Attempt, Operation, Step
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 person = UserFactory(role="admin")
 for n in range({ROWS}):
-    why = {{"error_kind": "poison", "summary": engine.POISONED}}
+    why = {{"error_kind": "poison", "summary": transitions.POISONED}}
     review = OperationFactory(requested_by=person, state="needs_attention", **why)
     Step.objects.create(operation=review, n=1, before="", after="needs_attention", at=review.created_at)
     lost = OperationFactory(requested_by=person, state="failed", sends=1)

@@ -13,10 +13,12 @@ from django.db import connection as database
 from django.db.models import F
 from django.utils import timezone
 
-from customers import dispatcher, engine, operations, provisioning
+from customers import dispatcher
 from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Operation, Step
-from customers.operations import UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations import executor, transitions
+from customers.operations.commands import UnableToAsk
 from portal.audit.models import AuditEvent
 from portal.providers import Evidence, NewAccount, Once, Provider
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
@@ -28,10 +30,10 @@ LATER = timedelta(minutes=5)
 def test_a_claim_is_taken_once_and_raises_the_fence(desk: Desk) -> None:
     asked = desk.ask_create()
     now = timezone.now()
-    first = engine.claim(asked.pk, now=now)
+    first = transitions.claim(asked.pk, now=now)
     assert first is not None
     assert first.fence == asked.fence + 1
-    assert engine.claim(asked.pk, now=now) is None
+    assert transitions.claim(asked.pk, now=now) is None
 
 
 def test_operations_of_one_account_go_one_after_the_other(desk: Desk) -> None:
@@ -39,9 +41,9 @@ def test_operations_of_one_account_go_one_after_the_other(desk: Desk) -> None:
     first = desk.ask_offerings(account, [BIGGER])
     second = desk.ask("suspend", account)
     now = timezone.now()
-    assert engine.claim(second.pk, now=now) is None
-    assert engine.claim(first.pk, now=now) is not None
-    assert engine.claim(second.pk, now=now) is None
+    assert transitions.claim(second.pk, now=now) is None
+    assert transitions.claim(first.pk, now=now) is not None
+    assert transitions.claim(second.pk, now=now) is None
 
 
 def test_without_the_identity_probe_creates_of_a_connection_share_one_lane(desk: Desk) -> None:
@@ -49,10 +51,10 @@ def test_without_the_identity_probe_creates_of_a_connection_share_one_lane(desk:
     desk.connection.refresh_from_db()
     first, second = desk.ask_create("a@northwind.example"), desk.ask_create("b@northwind.example")
     now = timezone.now()
-    assert engine.claim(first.pk, now=now) is not None
-    assert engine.claim(second.pk, now=now) is None
+    assert transitions.claim(first.pk, now=now) is not None
+    assert transitions.claim(second.pk, now=now) is None
     Connection.objects.update(probe_available=True)
-    assert engine.claim(second.pk, now=now) is not None
+    assert transitions.claim(second.pk, now=now) is not None
 
 
 def test_one_open_create_for_a_connection_and_email(desk: Desk) -> None:
@@ -71,7 +73,7 @@ def test_the_same_token_is_the_same_operation(desk: Desk) -> None:
         "client_token": uuid4().hex,
         "now": timezone.now(),
     }
-    assert operations.ask_suspend(**asked).pk == operations.ask_suspend(**asked).pk
+    assert operation_commands.ask_suspend(**asked).pk == operation_commands.ask_suspend(**asked).pk
     assert Operation.objects.filter(kind="suspend").count() == 1
 
 
@@ -79,9 +81,9 @@ def test_a_lost_lease_before_sending_goes_back_and_the_third_time_to_a_person(de
     operation = desk.ask_create()
     now = timezone.now()
     for expected in ("queued", "queued", "needs_attention"):
-        assert engine.claim(operation.pk, now=now) is not None
+        assert transitions.claim(operation.pk, now=now) is not None
         now += LATER
-        engine.expire_leases(now=now)
+        transitions.expire_leases(now=now)
         operation.refresh_from_db()
         assert operation.state == expected
     assert operation.error_kind == "poison"
@@ -90,10 +92,10 @@ def test_a_lost_lease_before_sending_goes_back_and_the_third_time_to_a_person(de
 
 def test_a_lost_lease_while_sending_is_an_unknown_outcome_never_queued(desk: Desk) -> None:
     asked = desk.ask_create()
-    operation = engine.claim(asked.pk, now=timezone.now())
+    operation = transitions.claim(asked.pk, now=timezone.now())
     assert operation is not None
-    engine.intend(operation, call="create account", request="{}", now=timezone.now())
-    engine.expire_leases(now=timezone.now() + LATER)
+    transitions.intend(operation, call="create account", request="{}", now=timezone.now())
+    transitions.expire_leases(now=timezone.now() + LATER)
     operation.refresh_from_db()
     assert operation.state == "unknown"
     assert dispatcher.due_operations(now=timezone.now() + LATER) == [operation.pk], "it is looked at"
@@ -103,19 +105,19 @@ def test_a_lost_lease_while_sending_is_an_unknown_outcome_never_queued(desk: Des
 
 def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk: Desk) -> None:
     asked = desk.ask_create()
-    zombie = engine.claim(asked.pk, now=timezone.now())
+    zombie = transitions.claim(asked.pk, now=timezone.now())
     assert zombie is not None
-    attempt = engine.intend(zombie, call="create account", request="{}", now=timezone.now())
+    attempt = transitions.intend(zombie, call="create account", request="{}", now=timezone.now())
     provider = desk.connect(desk.connection)
-    new = NewAccount(operations.Profile(**asked.payload["profile"]), (PACKAGE, ADDON))
+    new = NewAccount(operation_commands.Profile(**asked.payload["profile"]), (PACKAGE, ADDON))
     created = provider.create_account(new, Once("key", provider.create_body(new))).id
-    engine.expire_leases(now=timezone.now() + LATER)
+    transitions.expire_leases(now=timezone.now() + LATER)
 
-    moved = engine.conclude(
+    moved = transitions.conclude(
         zombie,
         attempt,
         Attempt.Outcome.APPLIED,
-        engine.S.SUCCEEDED,
+        transitions.S.SUCCEEDED,
         now=timezone.now(),
         evidence=Evidence(status=201),
         result={"account_id": created},
@@ -132,12 +134,12 @@ def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk:
 
 def test_an_old_fence_writes_nothing(desk: Desk) -> None:
     asked = desk.ask_create()
-    stale = engine.claim(asked.pk, now=timezone.now())
+    stale = transitions.claim(asked.pk, now=timezone.now())
     assert stale is not None
-    engine.expire_leases(now=timezone.now() + LATER)
+    transitions.expire_leases(now=timezone.now() + LATER)
     steps = Step.objects.count()
-    with pytest.raises(engine.LostLease):
-        engine.intend(stale, call="create account", request="{}", now=timezone.now())
+    with pytest.raises(transitions.LostLease):
+        transitions.intend(stale, call="create account", request="{}", now=timezone.now())
     assert Step.objects.count() == steps
     assert Attempt.objects.count() == 0
 
@@ -146,22 +148,22 @@ def test_an_old_fence_writes_nothing(desk: Desk) -> None:
 def test_a_woken_worker_commits_no_intent_beside_another() -> None:
     """The row is claimed, as the woken worker left it, but by another one: the fence alone tells them apart."""
     asked, now = OperationFactory(), timezone.now()
-    woken = engine.claim(asked.pk, now=now)
-    engine.expire_leases(now=now + LATER)
-    holder = engine.claim(asked.pk, now=now + LATER)
+    woken = transitions.claim(asked.pk, now=now)
+    transitions.expire_leases(now=now + LATER)
+    holder = transitions.claim(asked.pk, now=now + LATER)
     assert woken is not None
     assert holder is not None
-    with pytest.raises(engine.LostLease):
-        engine.intend(woken, call="set state", request="{}", now=now + LATER)
-    with pytest.raises(engine.LostLease):
-        engine.move(woken, engine.S.FAILED, now=now + LATER)
-    with pytest.raises(engine.LostLease):
-        engine.take_over(woken)
+    with pytest.raises(transitions.LostLease):
+        transitions.intend(woken, call="set state", request="{}", now=now + LATER)
+    with pytest.raises(transitions.LostLease):
+        transitions.move(woken, transitions.S.FAILED, now=now + LATER)
+    with pytest.raises(transitions.LostLease):
+        transitions.take_over(woken)
     assert not Attempt.objects.exists()
-    attempt = engine.intend(holder, call="set state", request="{}", now=now + LATER)
-    woken.state = engine.S.SENDING
-    concluded = engine.conclude(
-        woken, attempt, Attempt.Outcome.APPLIED, engine.S.SUCCEEDED, evidence=Evidence(status=200), now=now + LATER
+    attempt = transitions.intend(holder, call="set state", request="{}", now=now + LATER)
+    woken.state = transitions.S.SENDING
+    concluded = transitions.conclude(
+        woken, attempt, Attempt.Outcome.APPLIED, transitions.S.SUCCEEDED, evidence=Evidence(status=200), now=now + LATER
     )
     asked.refresh_from_db()
     assert (concluded, asked.state, asked.fence) == (False, "sending", holder.fence)
@@ -170,20 +172,20 @@ def test_a_woken_worker_commits_no_intent_beside_another() -> None:
 @pytest.mark.django_db
 def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count(step=20)
-    monkeypatch.setattr(engine, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(transitions, "monotonic", lambda: next(clock))
     asked, now = OperationFactory(state="unknown"), timezone.now()
-    woken = engine.hold(asked.pk, now=now)
-    holder = engine.hold(asked.pk, now=now + LATER)
+    woken = transitions.hold(asked.pk, now=now)
+    holder = transitions.hold(asked.pk, now=now + LATER)
     assert woken is not None
     assert holder is not None
-    with pytest.raises(engine.LostLease):
-        next(engine.keeping_the_lease(woken, ["row"]))
-    engine.rest(woken, until=now, summary="Nothing found yet.")
+    with pytest.raises(transitions.LostLease):
+        next(transitions.keeping_the_lease(woken, ["row"]))
+    transitions.rest(woken, until=now, summary="Nothing found yet.")
     asked.refresh_from_db()
-    assert (asked.lease_until, asked.summary) == (now + LATER + engine.LEASE, "")
-    assert list(engine.keeping_the_lease(holder, ["one", "two"])) == ["one", "two"]
+    assert (asked.lease_until, asked.summary) == (now + LATER + transitions.LEASE, "")
+    assert list(transitions.keeping_the_lease(holder, ["one", "two"])) == ["one", "two"]
     asked.refresh_from_db()
-    assert asked.lease_until == now + LATER + engine.LEASE + timedelta(seconds=40)
+    assert asked.lease_until == now + LATER + transitions.LEASE + timedelta(seconds=40)
 
 
 @pytest.mark.django_db
@@ -204,7 +206,7 @@ def test_a_claim_loses_to_what_comes_between_its_reading_and_its_writing(meanwhi
 
     changes = [meanwhile]
     with database.execute_wrapper(change):
-        assert engine.claim(asked.pk, now=asked.not_before) is None
+        assert transitions.claim(asked.pk, now=asked.not_before) is None
     asked.refresh_from_db()
     assert (asked.state, asked.lease_until) == (meanwhile.get("state", "queued"), None)
 
@@ -213,11 +215,11 @@ def test_a_claim_loses_to_what_comes_between_its_reading_and_its_writing(meanwhi
 @pytest.mark.parametrize("change", [{"revision": 7}, {"paused": "person"}, {"paused": "auth"}])
 def test_nothing_is_sent_over_a_connection_that_was_edited_or_paused_since_the_claim(change: dict[str, object]) -> None:
     asked, now = OperationFactory(), timezone.now()
-    held = engine.claim(asked.pk, now=now)
+    held = transitions.claim(asked.pk, now=now)
     assert held is not None
     Connection.objects.update(**change)
-    with pytest.raises(engine.ConnectionStopped):
-        engine.intend(held, call="set state", request="{}", now=now)
+    with pytest.raises(transitions.ConnectionStopped):
+        transitions.intend(held, call="set state", request="{}", now=now)
     asked.refresh_from_db()
     assert (asked.state, asked.sends) == ("claimed", 0)
 
@@ -228,14 +230,14 @@ def test_the_create_budget_counts_the_last_hour(minutes: int, stops: bool) -> No
     now, connection = timezone.now(), ConnectionFactory(creates_per_hour=1)
     sent, asked = (OperationFactory(kind="create", account=AccountFactory(connection=connection)) for _ in range(2))
     Attempt.objects.create(operation=sent, n=1, fence=1, call="x", intended_at=now - timedelta(minutes=minutes))
-    assert bool(engine.stop_of_create(asked, connection, now=now)) is stops
+    assert bool(transitions.stop_of_create(asked, connection, now=now)) is stops
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("after", ["succeeded", "failed", "unknown", "needs_attention"])
 def test_what_became_of_an_operation_is_in_the_audit_log(after: str) -> None:
     asked = OperationFactory(state="sending" if after == "unknown" else "claimed")
-    engine.move(asked, engine.S(after), now=timezone.now(), summary="This is why.")
+    transitions.move(asked, transitions.S(after), now=timezone.now(), summary="This is why.")
     event = AuditEvent.objects.get(verb=f"operation.{after}")
     assert (event.object_id, event.account_id) == (asked.public_id, asked.account.public_id)
     assert event.reason == "This is why."
@@ -246,9 +248,9 @@ def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: Desk) -> None
     asked, now = desk.ask("suspend", account), timezone.now()
 
     def clock() -> datetime:
-        return now + engine.LEASE if Attempt.objects.filter(operation=asked).exists() else now
+        return now + transitions.LEASE if Attempt.objects.filter(operation=asked).exists() else now
 
-    provisioning.perform(asked.pk, clock=clock, connect=desk.connect)
+    executor.perform(asked.pk, clock=clock, connect=desk.connect)
     asked.refresh_from_db()
     assert (asked.state, asked.attempts.get().outcome) == ("queued", "not_sent")
     assert desk.sandbox.admin.account(account.provider_id or "")["state"] == "activated"
@@ -256,8 +258,8 @@ def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: Desk) -> None
 
 def suspended_then_unsuspended(account: Account) -> tuple[Operation, Operation]:
     asked = {"actor": UserFactory(), "account": account, "reason": "Unpaid.", "now": timezone.now()}
-    suspend = operations.ask_suspend(client_token=uuid4().hex, **asked)
-    return suspend, operations.ask_unsuspend(client_token=uuid4().hex, **asked)
+    suspend = operation_commands.ask_suspend(client_token=uuid4().hex, **asked)
+    return suspend, operation_commands.ask_unsuspend(client_token=uuid4().hex, **asked)
 
 
 def edit(connection: Connection) -> None:
@@ -275,7 +277,7 @@ def test_what_was_read_before_the_connection_was_edited_concludes_nothing(desk: 
         edit(connection)
         return provider
 
-    provisioning.perform(asked.pk, clock=timezone.now, connect=connect)
+    executor.perform(asked.pk, clock=timezone.now, connect=connect)
     asked.refresh_from_db()
     assert (asked.state, asked.error_kind, asked.sends) == ("queued", "paused", 0)
 
@@ -291,7 +293,7 @@ def test_a_refusal_of_a_key_that_was_replaced_meanwhile_is_no_answer(desk: Desk,
             edited.append(edit(desk.connection))
         return timezone.now()
 
-    provisioning.perform(asked.pk, clock=clock, connect=desk.connect)
+    executor.perform(asked.pk, clock=clock, connect=desk.connect)
     asked.refresh_from_db()
     desk.connection.refresh_from_db()
     assert (asked.state, asked.error_kind, desk.connection.paused) == ("queued", "paused", "")
@@ -302,17 +304,17 @@ def test_a_refusal_of_a_key_that_was_replaced_meanwhile_is_no_answer(desk: Desk,
 def test_of_two_changes_that_came_to_nothing_the_desire_is_the_one_before_both(suspend_ends_first: bool) -> None:
     suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
     for operation in (suspend, unsuspend) if suspend_ends_first else (unsuspend, suspend):
-        engine.move(operation, engine.S.CANCELLED, now=timezone.now())
+        transitions.move(operation, transitions.S.CANCELLED, now=timezone.now())
     assert Account.objects.get().desired_state == "active"
 
 
 @pytest.mark.django_db
 def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_succeeded_since() -> None:
     suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
-    claimed = engine.claim(suspend.pk, now=timezone.now())
+    claimed = transitions.claim(suspend.pk, now=timezone.now())
     assert claimed is not None
-    engine.succeed(claimed, now=timezone.now(), summary="", account={"state": "stopped_by_us"}, result={})
-    engine.move(unsuspend, engine.S.CANCELLED, now=timezone.now())
+    transitions.succeed(claimed, now=timezone.now(), summary="", account={"state": "stopped_by_us"}, result={})
+    transitions.move(unsuspend, transitions.S.CANCELLED, now=timezone.now())
     assert Account.objects.get().desired_state == "stopped_by_us"
 
 
@@ -321,13 +323,13 @@ def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_was_asked_since
     suspend, _unsuspend = suspended_then_unsuspended(AccountFactory())
     OperationFactory(account=suspend.account, kind="delete")
     Account.objects.update(desired_state="deleted")
-    engine.move(suspend, engine.S.CANCELLED, now=timezone.now())
+    transitions.move(suspend, transitions.S.CANCELLED, now=timezone.now())
     assert Account.objects.get().desired_state == "deleted"
 
 
 def test_a_state_that_is_not_known_yet_has_no_moment_of_reading() -> None:
     now, columns = timezone.now(), {"state": "unknown", "offerings": [], "provider_id": "sg-1"}
-    assert engine.observed(columns, now=now) == {"offerings_read_at": now}
+    assert transitions.observed(columns, now=now) == {"offerings_read_at": now}
 
 
 def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Desk) -> None:
@@ -342,15 +344,15 @@ def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Des
 def test_cancel_wins_only_while_queued(desk: Desk) -> None:
     account = desk.created()
     operation = desk.ask("suspend", account)
-    operations.cancel(actor=desk.person, operation=operation, now=timezone.now())
+    operation_commands.cancel(actor=desk.person, operation=operation, now=timezone.now())
     account.refresh_from_db()
     assert (operation.state, account.desired_state) == ("cancelled", "active")
     assert desk.perform(operation).state == "cancelled"
 
     other = desk.ask("suspend", account)
-    assert engine.claim(other.pk, now=timezone.now()) is not None
+    assert transitions.claim(other.pk, now=timezone.now()) is not None
     with pytest.raises(UnableToAsk):
-        operations.cancel(actor=desk.person, operation=other, now=timezone.now())
+        operation_commands.cancel(actor=desk.person, operation=other, now=timezone.now())
 
 
 def test_a_paused_connection_keeps_its_operations_queued(desk: Desk) -> None:

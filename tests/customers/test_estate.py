@@ -15,7 +15,7 @@ from django.utils import timezone
 from customers import drift, estate
 from customers.models import Account, Customer, Scan, Sighting, Takeover, TakeoverItem
 from customers.observed import account_list
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from tests.customers.conftest import PACKAGE, Desk
 from tests.customers.pages import text_of
 from tests.support.people import sign_in

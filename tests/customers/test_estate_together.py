@@ -11,7 +11,7 @@ from django.db import connections, transaction
 
 from customers import estate
 from customers.models import Connection, Sighting, Takeover
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.together import rounds, together

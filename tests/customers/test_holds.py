@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from customers import holds
 from customers.models import Account, Hold
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk

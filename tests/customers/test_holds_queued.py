@@ -11,9 +11,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk, bulk_run, engine, holds, provisioning, schedules, schedules_due
+from customers import bulk, bulk_run, holds, schedules, schedules_due
 from customers.models import Account, Attempt, Hold, Operation
-from customers.operations import UnableToAsk, ask_suspend, ask_unsuspend, retry
+from customers.operations import executor, transitions
+from customers.operations.commands import UnableToAsk, ask_suspend, ask_unsuspend, retry
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
@@ -136,13 +137,13 @@ def test_a_retry_does_not_go_past_a_hold(person: User, account: Account) -> None
 
 def test_a_suspend_that_goes_past_one_hold_does_not_go_past_another(person: User, account: Account) -> None:
     asked = OperationFactory(account=account, payload={"despite_hold": str(uuid4())})
-    held = engine.claim(asked.pk, now=asked.not_before)
+    held = transitions.claim(asked.pk, now=asked.not_before)
     assert held is not None
     hold = Hold.objects.create(account=account, owner=person, reason="They pay on Friday", placed_at=NOW)
-    with pytest.raises(engine.Held, match="They pay on Friday"):
-        engine.intend(held, call="set state", request="{}", now=timezone.now())
+    with pytest.raises(transitions.Held, match="They pay on Friday"):
+        transitions.intend(held, call="set state", request="{}", now=timezone.now())
     held.payload["despite_hold"] = str(hold.public_id)
-    assert engine.intend(held, call="set state", request="{}", now=timezone.now()).n == 1
+    assert transitions.intend(held, call="set state", request="{}", now=timezone.now()).n == 1
 
 
 class TestAWorkerHasItAlready:
@@ -156,7 +157,7 @@ class TestAWorkerHasItAlready:
                     )
                     assert hold.cancelled == []
 
-            monkeypatch.setattr(provisioning, "crash_point", crash_point)
+            monkeypatch.setattr(executor, "crash_point", crash_point)
 
         return held
 
@@ -187,10 +188,10 @@ class TestAWorkerHasItAlready:
 
 
 def test_the_intent_is_refused_and_nothing_is_written(person: User, account: Account) -> None:
-    operation = engine.claim(in_bulk(person, account).pk, now=NOW)
+    operation = transitions.claim(in_bulk(person, account).pk, now=NOW)
     assert operation
     place(person, account)
-    with pytest.raises(engine.Held):
-        engine.intend(operation, call="set state", request="", now=NOW)
+    with pytest.raises(transitions.Held):
+        transitions.intend(operation, call="set state", request="", now=NOW)
     operation.refresh_from_db()
     assert (operation.state, operation.sends) == ("claimed", 0)

@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import bulk, bulk_run, engine, holds
+from customers import bulk, bulk_run, holds
 from customers.models import Account, Attempt, Hold, Operation
-from customers.operations import UnableToAsk, ask_suspend
+from customers.operations import transitions
+from customers.operations.commands import UnableToAsk, ask_suspend
 from portal.access.models import User
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together
@@ -33,12 +34,12 @@ def place(person: User, account: Account) -> str:
 
 def send(operation: Operation) -> str:
     """Claim and intend, as a worker does, without the provider."""
-    claimed = engine.claim(operation.pk, now=timezone.now())
+    claimed = transitions.claim(operation.pk, now=timezone.now())
     if claimed is None:
         return "not claimed"
     try:
-        engine.intend(claimed, call="set state", request="", now=timezone.now())
-    except (engine.LostLease, getattr(engine, "Held", engine.LostLease)) as stopped:
+        transitions.intend(claimed, call="set state", request="", now=timezone.now())
+    except (transitions.LostLease, getattr(transitions, "Held", transitions.LostLease)) as stopped:
         return type(stopped).__name__
     return "sent"
 

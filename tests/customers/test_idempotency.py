@@ -11,16 +11,17 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import deciding, operations, proof
 from customers.connections import commands as connection_commands
 from customers.models import Account, Operation
-from customers.operations import UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations import create_search, resolve
+from customers.operations.commands import UnableToAsk
 from portal.providers import AccountSettings, NewAccount, Once, Profile
 from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
 LAG = "aha_list_lag_seconds"  # with it the list says nothing of what was just made, so the stored answers are met
-SETTLED, ABSENT = proof.SETTLE.total_seconds() + 1, proof.ABSENT_AFTER.total_seconds() + 1
+SETTLED, ABSENT = create_search.SETTLE.total_seconds() + 1, create_search.ABSENT_AFTER.total_seconds() + 1
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_a_replayed_answer_that_cant_be_read_back_stays_unknown_until_it_can(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second send after two minutes instead of fifteen: the first one's lease of five still runs."""
-    monkeypatch.setattr(proof, "ABSENT_AFTER", proof.SETTLE)
+    monkeypatch.setattr(create_search, "ABSENT_AFTER", create_search.SETTLE)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -227,7 +228,7 @@ def test_what_waits_for_the_first_to_end_cant_be_cancelled(desk: SubDesk) -> Non
     operation.refresh_from_db()
     assert operation.state == "queued"
     with pytest.raises(UnableToAsk, match="can't be cancelled"):
-        operations.cancel(actor=desk.person, operation=operation, now=desk.now)
+        operation_commands.cancel(actor=desk.person, operation=operation, now=desk.now)
     operation.refresh_from_db()
     assert operation.state == "queued"
 
@@ -293,7 +294,7 @@ def test_a_stored_refusal_is_final_and_a_corrected_try_has_another_key(
     assert _outcomes(operation) == ["", "rejected"]
     assert desk.children() == []
 
-    again = operations.retry(actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry(actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now)
     assert desk.drain(again).state == "succeeded"
     assert json.loads(again.body) == json.loads(operation.body)
     assert len(desk.children()) == 1
@@ -337,19 +338,19 @@ def test_nothing_keyed_is_sent_after_23_hours(desk: SubDesk, hours: float, sends
     if sends == 1:
         assert (operation.state, operation.error_kind) == ("needs_attention", "too_late")
         assert "key" in operation.summary
-        for decide in (deciding.decide_try_again, _not_created_send_again):
+        for decide in (resolve.decide_try_again, _not_created_send_again):
             with pytest.raises(UnableToAsk, match="of no use"):
                 decide(actor=desk.person, operation=operation, reason="Looked.", now=desk.now)
-        deciding.decide_not_created(
+        resolve.decide_not_created(
             actor=desk.person, operation=operation, reason="Looked.", send_again=False, now=desk.now
         )
-        again = operations.retry(actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now)
+        again = operation_commands.retry(actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now)
         assert desk.drain(again).state == "succeeded"
     assert len(desk.children()) == 1
 
 
 def _not_created_send_again(**decided: object) -> None:
-    deciding.decide_not_created(send_again=True, **decided)  # type: ignore[arg-type]
+    resolve.decide_not_created(send_again=True, **decided)  # type: ignore[arg-type]
 
 
 def test_after_23_hours_what_was_made_is_still_found(desk: SubDesk) -> None:

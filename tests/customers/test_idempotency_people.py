@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from customers import deciding, engine, provisioning
 from customers.models import Account, Operation
-from customers.operations import UnableToAsk
-from customers.queries.operations import NEEDS_A_PERSON
+from customers.operations import executor, resolve, transitions
+from customers.operations.commands import UnableToAsk
+from customers.operations.queries import NEEDS_A_PERSON
 from portal.providers import AccountSettings, NewAccount, Once, Profile
 from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -40,7 +40,7 @@ def test_two_that_it_may_have_made_are_put_before_a_person(desk: SubDesk) -> Non
     candidates = {each["provider_id"] for each in operation.result["candidates"]}
     assert candidates == {each.id for each in desk.children()}
     mine = min(candidates)
-    deciding.decide_link(
+    resolve.decide_link(
         actor=desk.person, operation=operation, provider_id=mine, reason="Asked the customer.", now=desk.now
     )
     operation.refresh_from_db()
@@ -54,12 +54,12 @@ def test_a_link_to_an_account_of_another_name_is_refused(desk: SubDesk) -> None:
     other = desk.created(AccountSettings("Globex", "globex.example", 0))
     Account.objects.filter(pk=other.pk).update(provider_id=None)
     operation = desk.ask_create()
-    engine_claimed = engine.claim(operation.pk, now=desk.now)
+    engine_claimed = transitions.claim(operation.pk, now=desk.now)
     assert engine_claimed
-    engine.move(engine_claimed, engine.S.NEEDS_ATTENTION, now=desk.now, error_kind="several")
+    transitions.move(engine_claimed, transitions.S.NEEDS_ATTENTION, now=desk.now, error_kind="several")
     operation.refresh_from_db()
     with pytest.raises(UnableToAsk, match="Globex"):
-        deciding.decide_link(
+        resolve.decide_link(
             actor=desk.person, operation=operation, provider_id=other.provider_id or "", reason="A guess.", now=desk.now
         )
 
@@ -92,11 +92,11 @@ def test_a_right_lost_meanwhile_is_no_end_of_what_may_have_happened(desk: SubDes
 def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     def slept(name: str) -> None:
         if name == "after_intent":
-            desk.pass_time(engine.LEASE.total_seconds() + 1)
+            desk.pass_time(transitions.LEASE.total_seconds() + 1)
 
     operation = desk.ask_create()
     with monkeypatch.context() as patch:
-        patch.setattr(provisioning, "crash_point", slept)
+        patch.setattr(executor, "crash_point", slept)
         operation = desk.perform(operation)
     assert _outcomes(operation) == ["not_sent"]
     assert desk.children() == []

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from customers import dispatcher, secrets
+from customers import dispatcher
 from customers.models import Account, AccountKey, Connection, KeySecret, Operation
-from customers.operations import UnableToAsk
-from customers.secrets import UnableToShow
+from customers.operations import key_secrets
+from customers.operations.commands import UnableToAsk
+from customers.operations.key_secrets import UnableToShow
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.sub_accounts import HOUR, SubDesk, sub_desk
@@ -33,7 +34,7 @@ def _made(desk: SubDesk, **how: bool) -> tuple[Account, AccountKey]:
 
 class TestTheSecret:
     def _claim(self, desk: SubDesk, account: Account, key: AccountKey, actor: User | None = None) -> str:
-        return secrets.claim(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
+        return key_secrets.claim(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
 
     def test_is_shown_once_and_is_then_gone(self, desk: SubDesk) -> None:
         account, key = _made(desk)
@@ -87,17 +88,17 @@ class TestTheSecret:
             self._claim(desk, account, key)
         desk.pass_time(30 * HOUR)
         dispatcher.dispatch(now=desk.now)
-        kept = secrets.secret_for_sending(account)
+        kept = key_secrets.secret_for_sending(account)
         assert kept is not None
         assert kept.open() == secret
-        secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
-        assert secrets.secret_for_sending(account) is None
+        key_secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
+        assert key_secrets.secret_for_sending(account) is None
         assert KeySecret.objects.get().sealed == ""
 
     def test_a_kept_one_of_a_key_that_is_gone_is_not_used_and_forgotten_the_next_day(self, desk: SubDesk) -> None:
         account, _key = _made(desk, keep=True)
         AccountKey.objects.update(gone_at=desk.now)
-        assert secrets.secret_for_sending(account) is None
+        assert key_secrets.secret_for_sending(account) is None
         dispatcher.dispatch(now=desk.now)
         assert KeySecret.objects.get().sealed, "one list may be wrong"
         desk.pass_time(25 * HOUR)
@@ -116,7 +117,7 @@ class TestTheSecret:
         account, key = _made(desk)
         operation = Operation.objects.get(kind="key_create")
         self._claim(desk, account, key)
-        secrets.keep(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
+        key_secrets.keep(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
         assert KeySecret.objects.get().sealed == ""
 
 

@@ -10,10 +10,11 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import engine, operations, provisioning, secrets
-from customers.actions import action_of
 from customers.models import Account, AccountKey, Attempt, KeySecret, Operation
 from customers.observed import accounts as observed_accounts
+from customers.operations import commands as operation_commands
+from customers.operations import executor, key_secrets, transitions
+from customers.operations.kinds.table import action_of
 from portal.providers import NewKey, Once
 from tests.customers.sub_accounts import HOUR, KEY, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -50,7 +51,7 @@ def test_a_key_is_made_and_its_secret_sealed(desk: SubDesk) -> None:
     _one_living_key(desk, operation)
     row = KeySecret.objects.get()
     assert (row.holder, row.kept, row.shown_at) == (desk.person, False, None)
-    assert row.expires_at - row.made_at == secrets.WAITS
+    assert row.expires_at - row.made_at == key_secrets.WAITS
     assert _calls(operation) == [("create key", "applied")]
 
 
@@ -139,7 +140,7 @@ def test_a_fresh_key_beside_an_older_one_of_its_label_is_not_trusted(
     with desk.dies_at("after_answer", monkeypatch):
         desk.perform(operation)
     desk.pass_time(100)
-    engine.expire_leases(now=desk.now)
+    transitions.expire_leases(now=desk.now)
     desk.perform(operation)
     desk.pass_time(10)
 
@@ -148,7 +149,7 @@ def test_a_fresh_key_beside_an_older_one_of_its_label_is_not_trusted(
             desk.sandbox.admin.move_clock(seconds=600)
 
     with monkeypatch.context() as patch:
-        patch.setattr(provisioning, "crash_point", meanwhile)
+        patch.setattr(executor, "crash_point", meanwhile)
         operation = desk.perform(operation)
     assert operation.state == "unknown"
     assert len(desk.keys(account)) == 2
@@ -196,16 +197,16 @@ def test_after_23_hours_the_orphan_goes_and_nothing_is_made_any_more(desk: SubDe
 
 def _a_zombies_send(desk: SubDesk, asked: Operation) -> Callable[[], bool]:
     """A worker sends and freezes; its lease runs out. Returns what it does when it wakes up: record its answer."""
-    zombie = engine.claim(asked.pk, now=desk.now)
+    zombie = transitions.claim(asked.pk, now=desk.now)
     assert zombie is not None
     go = action_of(zombie).before(zombie, desk.connect(desk.connection), now=desk.now)
-    attempt = engine.intend(zombie, call=go.call, request=go.request, body=go.body, now=desk.now)
+    attempt = transitions.intend(zombie, call=go.call, request=go.request, body=go.body, now=desk.now)
     done = go.send()
     desk.pass_time(100)
     desk.tidy()
-    return lambda: engine.conclude(
-        zombie, attempt, Attempt.Outcome.APPLIED, engine.S.SUCCEEDED, now=desk.now,
-        evidence=engine.Evidence(status=201), result=done.result, account=done.account, also=done.also,
+    return lambda: transitions.conclude(
+        zombie, attempt, Attempt.Outcome.APPLIED, transitions.S.SUCCEEDED, now=desk.now,
+        evidence=transitions.Evidence(status=201), result=done.result, account=done.account, also=done.also,
     )  # fmt: skip
 
 
@@ -289,9 +290,9 @@ def test_a_change_of_unknown_outcome_is_read_back_and_settled(desk: SubDesk, kin
 
 def test_deleting_a_key_takes_its_secret_with_it(desk: SubDesk) -> None:
     account, key = _made(desk, keep=True)
-    assert secrets.secret_for_sending(account) is not None
+    assert key_secrets.secret_for_sending(account) is not None
     assert desk.perform(desk.ask("key_delete", account, key_id=key.key_id)).state == "succeeded"
-    assert secrets.secret_for_sending(account) is None
+    assert key_secrets.secret_for_sending(account) is None
     assert not KeySecret.objects.exclude(sealed="").exists()
 
 
@@ -347,10 +348,10 @@ def test_a_failed_rotation_is_asked_again_also_when_the_old_key_is_gone(desk: Su
     rotate = desk.ask("key_create", account, new=KEY, keep=False, replaces=old.key_id)
     desk.drain(rotate, rotate.followers.get())
     assert (rotate.state, rotate.followers.get().error_kind) == ("failed", "leader_failed")
-    again = operations.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
     assert again.followers.get().payload["key_id"] == old.key_id
     desk.drain(again, again.followers.get())
 
     AccountKey.objects.update(gone_at=desk.now)
-    third = operations.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
+    third = operation_commands.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
     assert not third.followers.exists()

@@ -12,9 +12,9 @@ import pytest
 from django.core.management import call_command
 from pytest_django import Settings
 
-from customers.asking_keys import ask_key_create, ask_key_delete
 from customers.models import Account, AccountKey, Connection, Operation
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
+from customers.operations.kinds.api_keys import ask_key_create, ask_key_delete
 from portal import encryption
 from portal.access.models import User
 from portal.providers import NewKey

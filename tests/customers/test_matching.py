@@ -13,10 +13,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import adopting, provisioning, tasks, watch
+from customers import adopting, tasks, watch
 from customers.models import Heartbeat, Operation, Sighting
 from customers.observed import account_list, matching
-from customers.operations import UnableToAsk
+from customers.operations import executor
+from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.clock import database_now
 from tests.customers.conftest import Desk
@@ -36,7 +37,7 @@ def test_a_worker_whose_clock_is_wrong_orders_nothing(desk: Desk, minutes: int) 
     operation = desk.ask_create()
     right = database_now()
     with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
-        provisioning.perform(operation.pk, connect=desk.connect)
+        executor.perform(operation.pk, connect=desk.connect)
         watch.WorkerProcess("celery@fast").report(queues=["ops"], now=timezone.now())
     operation.refresh_from_db()
     sent = operation.attempts.get()

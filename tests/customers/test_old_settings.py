@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import responses
 
-from customers import provisioning
 from customers.connections import catalogue, circuit_breaker
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation, Scan
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
+from customers.operations import executor
 from portal.notices.models import Notice
 from portal.providers import Evidence
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
@@ -66,7 +66,7 @@ def suspend(account: Account) -> Operation:
 
 
 def perform(operation: Operation) -> Operation:
-    provisioning.perform(operation.pk, clock=lambda: NOW, connect=connection_client.client_for)
+    executor.perform(operation.pk, clock=lambda: NOW, connect=connection_client.client_for)
     return Operation.objects.get(pk=operation.pk)
 
 

@@ -11,9 +11,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import telling
 from customers.models import Account, Attempt, Operation, Step
 from customers.models.operation_states import BUSY, FINAL, OperationKind, OperationState
+from customers.operations import explain
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.customers.pages import HTMX, fields, text_of
@@ -222,7 +222,7 @@ class TestSteps:
         for n in range(40):
             after = ("queued", "claimed")[n % 2]
             Step.objects.create(operation=operation, n=n + 1, before="x" if n else "", after=after, at=timezone.now())
-        lines = telling.steps_of(operation)
+        lines = explain.steps_of(operation)
         assert lines[0].label == "Queued"
         assert lines[1].label == "32 steps more"
         assert [each.state for each in lines].count("now") == 1
@@ -230,12 +230,12 @@ class TestSteps:
 
     def test_the_last_step_is_the_present_one(self, desk: Desk) -> None:
         operation = desk.ask_create()
-        assert [(each.label, each.state) for each in telling.steps_of(operation)][:2] == [
+        assert [(each.label, each.state) for each in explain.steps_of(operation)][:2] == [
             ("Queued", "now"),
             ("Starting", "next"),
         ]
         done = desk.perform(operation)
-        assert {each.state for each in telling.steps_of(done)} == {"done"}
+        assert {each.state for each in explain.steps_of(done)} == {"done"}
 
 
 class TestCancelAndRetry:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from customers import people
 from customers.models import Account, Customer, Note, Operation
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from customers.people import NewAccount, UnableToChange
 from portal.access.models import User
 from portal.audit.models import AuditEvent

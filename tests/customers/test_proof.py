@@ -10,10 +10,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import adopting, deciding, proof, provisioning
+from customers import adopting
 from customers.models import Account, Breaker, Connection, Operation, Scan, Sighting
 from customers.observed import account_list
-from customers.operations import UnableToAsk
+from customers.operations import create_search, executor, resolve
+from customers.operations.commands import UnableToAsk
 from portal.audit.models import AuditEvent
 from portal.notices.models import Notice
 from tests.customers.conftest import ADDON, PACKAGE, Desk
@@ -34,7 +35,7 @@ def unknown(desk: Desk, fault: str, email: str = "ops@northwind.example", **para
 def later(desk: Desk, operation: Operation, **after: float) -> Operation:
     """Look once, so long after the outcome became unknown."""
     at = operation.unknown_at + timedelta(**after)  # type: ignore[operator]
-    provisioning.perform(operation.pk, clock=lambda: at, connect=desk.connect)
+    executor.perform(operation.pk, clock=lambda: at, connect=desk.connect)
     operation.refresh_from_db()
     return operation
 
@@ -77,7 +78,7 @@ def test_it_is_sent_again_only_after_three_complete_walks_and_a_quarter_of_an_ho
     for seconds, state in ((121, "unknown"), (550, "unknown"), (980, "queued")):
         later(desk, operation, seconds=seconds)
         assert (operation.state, creates(desk)) == (state, 1), seconds
-    assert Scan.objects.filter(state="complete").count() == proof.WALKS
+    assert Scan.objects.filter(state="complete").count() == create_search.WALKS
     desk.drain(operation)
     assert (operation.state, creates(desk), len(desk.sandbox.admin.accounts())) == ("succeeded", 2, 1)
 
@@ -124,7 +125,7 @@ def test_an_account_of_another_address_is_neither_taken_nor_looked_past(desk: De
     [candidate] = operation.result["candidates"]
     assert (candidate["provider_id"], candidate["address"]) == (theirs, "somebody@else.example")
     assert (candidate["email"], candidate["offerings"], candidate["verdict"]) == ("different", "same", "inconclusive")
-    deciding.decide_not_created(
+    resolve.decide_not_created(
         actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=timezone.now()
     )
     desk.drain(operation, hours=4)
@@ -163,7 +164,7 @@ def test_what_a_person_was_shown_is_not_asked_again(desk: Desk) -> None:
         later(desk, operation, seconds=seconds)
     assert operation.error_kind == "doubtful"
     at = timezone.now() + timedelta(hours=3)
-    deciding.decide_not_created(actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=at)
+    resolve.decide_not_created(actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=at)
     later(desk, operation, hours=4)
     assert (operation.state, creates(desk)) == ("succeeded", 2)
 
@@ -235,7 +236,7 @@ def test_the_clock_of_a_worker_is_wrong_at_the_send(desk: Desk, minutes: int, sc
     ahead = timedelta(minutes=minutes)
     asked = desk.ask_create()
     Operation.objects.filter(pk=asked.pk).update(not_before=timezone.now() - timedelta(hours=1))
-    provisioning.perform(asked.pk, clock=lambda: timezone.now() + ahead, connect=desk.connect)
+    executor.perform(asked.pk, clock=lambda: timezone.now() + ahead, connect=desk.connect)
     operation = Operation.objects.get(pk=asked.pk)
     assert operation.state == "unknown"
     if scan_between:
@@ -243,7 +244,7 @@ def test_the_clock_of_a_worker_is_wrong_at_the_send(desk: Desk, minutes: int, sc
         account_list.walk(scan, desk.connect(desk.connection))
     for seconds in (1_000, 2_000, 3_000, 4_000):
         at = timezone.now() + timedelta(seconds=seconds)
-        provisioning.perform(operation.pk, clock=lambda at=at: at, connect=desk.connect)
+        executor.perform(operation.pk, clock=lambda at=at: at, connect=desk.connect)
     operation.refresh_from_db()
     assert (operation.state, creates(desk)) == ("succeeded", 1)
 
@@ -370,7 +371,7 @@ def test_an_account_of_another_open_create_is_linked_to_no_other(desk: Desk) -> 
     [made] = desk.sandbox.admin.accounts()
     second = unknown(desk, "status-504", "b@northwind.example")
     with pytest.raises(UnableToAsk, match=first.code):
-        deciding.decide_link(
+        resolve.decide_link(
             actor=desk.person, operation=second, provider_id=made["id"], reason="A guess", now=timezone.now(),
             although_different=True, provider=desk.connect(desk.connection),
         )  # fmt: skip
@@ -402,7 +403,7 @@ def test_sixty_unknown_at_once_are_linked_from_a_few_scans(desk: Desk, bare: boo
     now = timezone.now() + timedelta(seconds=30)
     for n, each in enumerate(asked):
         at = now + timedelta(seconds=n / 4)
-        provisioning.perform(each.pk, clock=lambda at=at: at, connect=desk.connect)
+        executor.perform(each.pk, clock=lambda at=at: at, connect=desk.connect)
     assert Operation.objects.filter(state="succeeded").count() == 60
     emails = {each["id"]: each["email"] for each in desk.sandbox.admin.accounts()}
     assert len(emails) == 60

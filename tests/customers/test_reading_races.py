@@ -17,11 +17,12 @@ from uuid import uuid4
 import pytest
 import responses
 
-from customers import operations, provisioning
 from customers.connections.client import client_for
 from customers.models import Account
 from customers.models.account import as_offerings
 from customers.observed import accounts as observed_accounts
+from customers.operations import commands as operation_commands
+from customers.operations import executor
 from portal.access.models import User
 from portal.clock import database_now
 from portal.providers import NotFound
@@ -111,12 +112,12 @@ def slow_reading_while(account: Account, act: Callable[[Provider], None], *, the
 
 
 def perform(kind: str, account: Account, person: User, **more: Any) -> Callable[[Provider], None]:
-    operation = getattr(operations, f"ask_{kind}")(
+    operation = getattr(operation_commands, f"ask_{kind}")(
         actor=person, account=account, reason="Asked in a test.", client_token=uuid4().hex, now=database_now(), **more
     )
 
     def act(_provider: Provider) -> None:
-        provisioning.perform(operation.pk)
+        executor.perform(operation.pk)
         operation.refresh_from_db()
         assert operation.state == "succeeded", operation.summary
 

@@ -10,9 +10,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from customers import engine, invariants, repair
+from customers import invariants, repair
 from customers.connections import catalogue
 from customers.models import Account, Attempt, Connection, Offering, Operation, Step
+from customers.operations import transitions
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import PACKAGE, Desk
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory
@@ -61,7 +62,7 @@ class TestFalseReviews:
         operation = desk.ask_create()
         step(operation, *[("queued", "claimed")] * 3, ("claimed", "needs_attention"))
         Operation.objects.filter(pk=operation.pk).update(
-            state="needs_attention", error_kind="poison", summary=engine.POISONED, claims=3,
+            state="needs_attention", error_kind="poison", summary=transitions.POISONED, claims=3,
             lane=f"account:{operation.account_id}",
         )  # fmt: skip
         operation.refresh_from_db()
@@ -116,8 +117,8 @@ class TestSendsThatWerePassedOver:
         operation = overwritten(desk.ask_create(), "claimed")
         held = Operation.objects.select_related("account__customer", "connection").get(pk=operation.pk)
         run("--apply")
-        with pytest.raises(engine.LostLease):
-            engine.intend(held, call="create account", request="", now=NOW)
+        with pytest.raises(transitions.LostLease):
+            transitions.intend(held, call="create account", request="", now=NOW)
 
     def test_one_that_had_ended_is_not_sent_again(self, desk: Desk) -> None:
         account = desk.created()
@@ -132,7 +133,7 @@ class TestSendsThatWerePassedOver:
         operation = overwritten(desk.ask_create(), "queued")
         run("--apply")
         operation.refresh_from_db()
-        engine.move(operation, "queued", now=NOW, summary="It was not created.")
+        transitions.move(operation, "queued", now=NOW, summary="It was not created.")
         assert run("--apply").startswith("0 found")
 
     def test_a_legitimate_second_send_is_not_found(self, desk: Desk) -> None:

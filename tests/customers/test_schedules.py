@@ -16,7 +16,7 @@ from django.utils import timezone
 from customers import dispatcher, holds, schedules, schedules_due
 from customers.forms.schedules import moment_of
 from customers.models import Account, Connection, Operation, Schedule
-from customers.operations import UnableToAsk
+from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk

@@ -10,9 +10,9 @@ import pytest
 from celery import current_app
 from django.db import connection as database
 
-from customers import secrets
 from customers.models import KeySecret
 from customers.observed import accounts as observed_accounts
+from customers.operations import key_secrets
 from tests.customers.sub_accounts import SubDesk, sub_desk
 from tests.support.sandbox import AHASEND_KEY, SandboxProcess
 
@@ -64,7 +64,7 @@ def _a_life(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         desk.perform(dying)
     desk.drain(dying)
     secret_of.add(
-        secrets.claim(actor=desk.person, account=account, key_id=dying.result["key_id"], now=dying.finished_at)
+        key_secrets.claim(actor=desk.person, account=account, key_id=dying.result["key_id"], now=dying.finished_at)
     )
     _set_up_sending(desk, account)
     desk.sandbox.admin.arm("status-401", "aha-keys")
@@ -75,7 +75,7 @@ def _a_life(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def _set_up_sending(desk: SubDesk, account: Any) -> None:
     assert desk.drain(desk.ask("domain", account, name=DOMAIN)).state == "succeeded"
     desk.sandbox.admin.aha.publish(account.provider_id, DOMAIN)
-    kept = secrets.secret_for_sending(account)
+    kept = key_secrets.secret_for_sending(account)
     assert kept is not None
     found = desk.connect(desk.connection).sending(account.ref, kept.open()).check_dns(DOMAIN)
     observed_accounts.observe_domain(account_id=account.pk, domain=found, now=desk.now)

@@ -12,11 +12,12 @@ from random import Random
 
 import pytest
 
-from customers import invariants, provisioning
+from customers import invariants
 from customers.connections import commands as connection_commands
 from customers.models import Connection, KeySecret, Operation
 from customers.models.operation_states import FINAL
-from customers.operations import FirstKey
+from customers.operations import executor
+from customers.operations.commands import FirstKey
 from portal.providers import AccountSettings
 from tests.customers.sub_accounts import KEY, Died, SubDesk, is_at_rest, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -91,7 +92,7 @@ def _let_workers_die(monkeypatch: pytest.MonkeyPatch, chance: Random) -> None:
         if name in POINTS and chance.random() < often:
             raise Died(name)
 
-    monkeypatch.setattr(provisioning, "crash_point", crash_point)
+    monkeypatch.setattr(executor, "crash_point", crash_point)
 
 
 def _a_round(desk: SubDesk, chance: Random) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from customers.models import Account, Connection, Operation
-from customers.operations import UnableToAsk, ask_create, ask_settings
+from customers.operations.commands import UnableToAsk, ask_create, ask_settings
 from portal.access.models import User
 from portal.providers import AccountSettings, Profile
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory

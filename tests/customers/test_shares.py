@@ -12,10 +12,12 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from customers import asking, dispatcher, operations, tasks
+from customers import dispatcher, tasks
 from customers.connections import worker_shares
 from customers.models import Account, Heartbeat, Operation
 from customers.models.operation_states import OperationState
+from customers.operations import commands as operation_commands
+from customers.operations import request as operation_request
 from tests.support import messages
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
@@ -162,9 +164,11 @@ def test_room_is_never_negative() -> None:
 def test_a_long_queue_of_one_connection_sends_no_message_for_each() -> None:
     one, other, person = ConnectionFactory(), AccountFactory(), UserFactory()
     with messages.sent() as found:
-        for n, account in enumerate([*AccountFactory.create_batch(asking.POKED_AT_ONCE + 5, connection=one), other]):
-            asked = operations.ask_suspend(
+        for n, account in enumerate(
+            [*AccountFactory.create_batch(operation_request.POKED_AT_ONCE + 5, connection=one), other]
+        ):
+            asked = operation_commands.ask_suspend(
                 actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
             )
-    assert len(found) == asking.POKED_AT_ONCE + 1
-    assert found[-1] == (asking.PERFORM, asked.pk), "the other connection's is sent"
+    assert len(found) == operation_request.POKED_AT_ONCE + 1
+    assert found[-1] == (operation_request.PERFORM, asked.pk), "the other connection's is sent"

@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from customers import engine, operations
 from customers.models import Account, Connection, Operation
-from customers.operations import FirstKey, UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations import transitions
+from customers.operations.commands import FirstKey, UnableToAsk
 from portal.providers import AccountSettings
 from tests.customers.sub_accounts import KEY, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -54,7 +55,7 @@ def test_a_follower_whose_leader_came_to_nothing_ends_without_a_send(desk: SubDe
     create = desk.ask_create(first_key=FirstKey(KEY))
     follower = create.followers.get()
     if how == "cancelled":
-        operations.cancel(actor=desk.person, operation=create, now=desk.now)
+        operation_commands.cancel(actor=desk.person, operation=create, now=desk.now)
     else:
         desk.sandbox.admin.arm("status-400", "aha-create")
         assert desk.perform(create).state == "failed"
@@ -66,7 +67,7 @@ def test_a_refused_create_is_asked_again_with_its_key_under_new_idempotency_keys
     desk.sandbox.admin.arm("status-400", "aha-create")
     first = desk.perform(desk.ask_create(first_key=FirstKey(KEY, keep=True)))
     desk.drain(first.followers.get())
-    again = operations.retry(actor=desk.person, operation=first, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry(actor=desk.person, operation=first, client_token=uuid4().hex, now=desk.now)
     key = again.followers.get()
     assert (again.account_id, again.retry_of_id) == (first.account_id, first.pk)
     assert key.payload == first.followers.get().payload
@@ -83,7 +84,7 @@ def test_a_failed_key_is_finished_alone(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("status-400", "aha-key-create")
     desk.drain(create, key)
     assert (create.state, key.state) == ("succeeded", "failed")
-    again = operations.retry(actor=desk.person, operation=key, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry(actor=desk.person, operation=key, client_token=uuid4().hex, now=desk.now)
     assert desk.drain(again).state == "succeeded"
     assert len(desk.keys(desk.account(create))) == 1
 
@@ -115,8 +116,8 @@ class TestOurOwnUniqueness:
 
     def test_creates_go_side_by_side(self, desk: SubDesk) -> None:
         first, second = desk.ask_create(), desk.ask_create(OTHER)
-        assert engine.claim(first.pk, now=desk.now) is not None
-        assert engine.claim(second.pk, now=desk.now) is not None
+        assert transitions.claim(first.pk, now=desk.now) is not None
+        assert transitions.claim(second.pk, now=desk.now) is not None
 
 
 def _ask_settings(desk: SubDesk, account: Account, **changes: object) -> Operation:

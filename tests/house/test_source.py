@@ -137,7 +137,7 @@ def test_time_lives_in_rows_and_not_in_messages() -> None:
 def test_chance_is_used_where_it_may_be_guessed() -> None:
     """`random` is for spreading retries and for the simulator; tokens come from `secrets`."""
     users = {name for name, tree in _modules(*OUR_FOLDERS) for _, module in _imports(tree) if module == "random"}
-    allowed = {"portal/providers/http.py", "customers/engine.py"}
+    allowed = {"portal/providers/http.py", "customers/operations/transitions.py"}
     assert {name for name in users if not name.startswith(("portal/sandbox/", "portal/demo/"))} <= allowed
 
 

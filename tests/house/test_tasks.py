@@ -94,7 +94,7 @@ def test_what_is_poked_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each["expires"] for each in sent] == [queues.EXPIRES]
 
 
-CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|provisioning|try_again|walk_now|take_chunk")
+CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|executor|try_again|walk_now|take_chunk")
 
 
 def test_the_clock_has_a_queue_of_its_own_on_which_no_provider_is_called() -> None:

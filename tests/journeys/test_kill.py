@@ -16,13 +16,13 @@ pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("journ
 
 ASK = """
 from django.utils import timezone
-from customers import operations
+from customers.operations import commands as operation_commands
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.providers import Offering, Profile
 person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
 customer = Customer.objects.create(company_name="Northwind", email="ops@northwind.example")
-operations.ask_create(
+operation_commands.ask_create(
     actor=person, customer=customer, connection=Connection.objects.get(), profile=Profile(email=customer.email),
     offerings=[Offering("postkeeper.ei.pro-100k.v1", "package", 1)], is_test=False, client_token="once",
     now=timezone.now(),
@@ -40,7 +40,7 @@ from django.utils import timezone
 from customers import dispatcher
 dispatcher.dispatch(now=timezone.now() + timedelta(minutes=5))
 """
-PERFORM = "from portal import queue; from customers import provisioning; provisioning.perform(1); queue.poke('customers.perform', 1)"
+PERFORM = "from portal import queue; from customers.operations import executor; executor.perform(1); queue.poke('customers.perform', 1)"
 
 
 @pytest.fixture

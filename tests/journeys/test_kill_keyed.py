@@ -18,15 +18,15 @@ pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("journ
 
 ASK = """
 from django.utils import timezone
-from customers import operations
+from customers.operations import commands as operation_commands
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.providers import AccountSettings, NewKey, Profile
 person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
-operations.ask_create(
+operation_commands.ask_create(
     actor=person, customer=Customer.objects.create(company_name="Northwind"), connection=Connection.objects.get(),
     profile=Profile(""), offerings=[], settings=AccountSettings("Northwind Oy", "northwind.example", 0), is_test=False,
-    first_key=operations.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read"))), client_token="once",
+    first_key=operation_commands.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read"))), client_token="once",
     now=timezone.now(),
 )
 """
@@ -34,12 +34,13 @@ operations.ask_create(
 ROUNDS = """
 from datetime import timedelta
 from django.utils import timezone
-from customers import dispatcher, engine, provisioning
+from customers import dispatcher
+from customers.operations import transitions, executor
 for n in range(30):
     now = timezone.now() + timedelta(minutes={minutes}, seconds=20 * n)
-    engine.expire_leases(now=now)
+    transitions.expire_leases(now=now)
     for pk in dispatcher.due_operations(now=now):
-        provisioning.perform(pk, clock=lambda: now)
+        executor.perform(pk, clock=lambda: now)
 """
 LOOK = """
 import json
@@ -81,7 +82,7 @@ def test_killed_behind_the_answer_of_a_create(portal: Installation) -> None:
     ("minutes", "attempts"), [(2, ["", "applied"]), (6, ["", "prepared", "applied"])], ids=["replayed", "made anew"]
 )
 def test_killed_behind_the_answer_of_a_key(portal: Installation, minutes: int, attempts: list[str]) -> None:
-    portal.python("from customers import provisioning; provisioning.perform(1)")
+    portal.python("from customers.operations import executor; executor.perform(1)")
     _killed(portal, "from portal import queue; queue.poke('customers.perform', 2)")
     portal.python(ROUNDS.format(minutes=minutes))
     seen = _look(portal)

@@ -7,11 +7,12 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from customers import operations, sending
+from customers import sending
 from customers.connections import catalogue
 from customers.models import Account, AccountKey, Connection, Customer, Operation
 from customers.observed import accounts as observed_accounts
-from customers.operations import FirstKey, UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations.commands import FirstKey, UnableToAsk
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 from tests.simulation.world import World, replaced
 
@@ -68,7 +69,7 @@ def account(provider: str, name: str) -> Account:
 def create(world: World, provider: str, name: str, *, first_key: bool = False, email: str = "") -> Operation:
     customer = Customer.objects.create(company_name=name, email=f"ops@{name}.example")
     sendgrid = provider == "sendgrid"
-    return operations.ask_create(
+    return operation_commands.ask_create(
         actor=world.person(),
         customer=customer,
         connection=connection(provider),
@@ -83,7 +84,7 @@ def create(world: World, provider: str, name: str, *, first_key: bool = False, e
 
 
 def ask(world: World, kind: str, to: Account, **more: Any) -> Operation:
-    command: Callable[..., Operation] = getattr(operations, f"ask_{kind}")
+    command: Callable[..., Operation] = getattr(operation_commands, f"ask_{kind}")
     asked = {"actor": world.person(), "reason": "Asked in a test.", "client_token": uuid4().hex, "now": world.now}
     return command(account=to, **asked, **more)
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError
 
-from customers import engine, proof, provisioning
 from customers.models import Attempt, Operation, Step
 from customers.models.operation import OperationQuerySet
 from customers.models.operation_states import OperationState
 from customers.observed import account_list, matching
+from customers.operations import create_search, executor, transitions
 from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
 from portal.providers.sendgrid import client as sendgrid_client
 from portal.sandbox import faults
@@ -202,34 +202,34 @@ def _nothing(_: str) -> None:
 
 
 def send_before_intent() -> Parts:
-    right = provisioning._send
+    right = executor._send
 
     def wrong(operation: Operation, go: Any, provider: Provider, clock: Any) -> None:
         go.send()
         right(operation, go, provider, clock)
 
-    return ((provisioning, "_send", wrong),)
+    return ((executor, "_send", wrong),)
 
 
 def sweep_to_queued() -> Parts:
     def wrong(*, now: Any) -> int:
         for each in Operation.objects.filter(state=S.SENDING, lease_until__lt=now).select_related("account__customer"):
-            engine.take_over(each)
-            engine.move(each, S.QUEUED, now=now, not_before=now)
+            transitions.take_over(each)
+            transitions.move(each, S.QUEUED, now=now, not_before=now)
         return 0
 
-    return ((engine, "expire_leases", wrong),)
+    return ((transitions, "expire_leases", wrong),)
 
 
 def ignore_token() -> Parts:
-    right = engine.move
+    right = transitions.move
 
     def wrong(operation: Operation, after: OperationState, **more: Any) -> None:
         row = Operation.objects.get(pk=operation.pk)
         operation.fence, operation.state = row.fence, row.state
         right(operation, after, **more)
 
-    return ((engine, "move", wrong),)
+    return ((transitions, "move", wrong),)
 
 
 def adopt_without_proof() -> Parts:
@@ -240,19 +240,22 @@ def adopt_without_proof() -> Parts:
 def settle_at_once() -> Parts:
     none = timedelta(0)
     return (
-        (proof, "SETTLE", none), (proof, "BETWEEN_WALKS", none), (proof, "ABSENT_AFTER", none), (proof, "EARLY", ()),
-    )  # fmt: skip
+        (create_search, "SETTLE", none),
+        (create_search, "BETWEEN_WALKS", none),
+        (create_search, "ABSENT_AFTER", none),
+        (create_search, "EARLY", ()),
+    )
 
 
 def retry_a_502() -> Parts:
-    right = provisioning._meaning
+    right = executor._meaning
 
     def wrong(operation: Operation, error: Exception, *, now: Any) -> Any:
         if isinstance(error, OutcomeUnknown):
             return Attempt.Outcome.NOT_SENT, S.QUEUED, {"summary": str(error), "not_before": now}
         return right(operation, error, now=now)
 
-    return ((provisioning, "_meaning", wrong),)
+    return ((executor, "_meaning", wrong),)
 
 
 def believe_a_redirect() -> Parts:
@@ -290,25 +293,25 @@ def write_in_place() -> Parts:
     def wrong(operation: Operation, after: str, **_: Any) -> None:
         Step.objects.filter(operation=operation).update(after=after)
 
-    return ((engine, "_add_step", wrong),)
+    return ((transitions, "_add_step", wrong),)
 
 
 def swallow_a_commit() -> Parts:
-    right = engine.conclude
+    right = transitions.conclude
 
     def wrong(operation: Operation, attempt: Any, outcome: str, after: OperationState, **more: Any) -> bool:
         try:
             return right(operation, attempt, outcome, after, **more)
         except DatabaseError:
             operation.refresh_from_db()
-            engine.move(operation, S.FAILED, now=more["now"])
+            transitions.move(operation, S.FAILED, now=more["now"])
             return True
 
-    return ((engine, "conclude", wrong),)
+    return ((transitions, "conclude", wrong),)
 
 
 def no_lane() -> Parts:
-    return ((engine, "_lane", lambda operation: f"operation:{operation.pk}"), *skip_the_queue())
+    return ((transitions, "_lane", lambda operation: f"operation:{operation.pk}"), *skip_the_queue())
 
 
 def another_address_excludes() -> Parts:
@@ -343,13 +346,13 @@ def trust_the_workers_clock() -> Parts:
     def fast(clock: Any, skew: float | None) -> int | None:
         return None
 
-    right = engine.intend
+    right = transitions.intend
 
     def intend(operation: Operation, *, now: Any, **more: Any) -> Attempt:
         return right(operation, now=now + timedelta(minutes=15), **more)
 
     return (
-        (matching.Window, "of", wrong), (provisioning, "_skew_by", fast), (engine, "intend", intend),
+        (matching.Window, "of", wrong), (executor, "_skew_by", fast), (transitions, "intend", intend),
         (matching.Window, "widest", property(lambda window: window.earliest)),
     )  # fmt: skip
 

@@ -26,9 +26,9 @@ from django.db import OperationalError, connections
 from django.db import connection as database
 from django.db.models import Max
 
-from customers import deciding
 from customers.models import Operation, Step
-from customers.operations import UnableToAsk
+from customers.operations import resolve
+from customers.operations.commands import UnableToAsk
 from portal.failpoints import POINTS
 from portal.sandbox import faults
 from portal.sandbox.store import Store
@@ -186,7 +186,7 @@ def _people(world: World) -> None:
     """Whoever has to decide looks at the provider first; here they only put back what can be tried again."""
     for each in Operation.objects.filter(state="needs_attention").select_related("connection", "account__customer"):
         try:
-            deciding.decide_try_again(actor=world.person(), operation=each, reason="Looked.", now=world.now)
+            resolve.decide_try_again(actor=world.person(), operation=each, reason="Looked.", now=world.now)
         except UnableToAsk:
             continue
 

@@ -15,10 +15,11 @@ from typing import Any
 from django.db import OperationalError
 from django.db import connection as database
 
-from customers import deciding, operations
 from customers.models import Operation, Step
 from customers.models.operation_states import WAITS_FOR_A_PERSON
-from customers.operations import UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations import resolve
+from customers.operations.commands import UnableToAsk
 from portal.failpoints import POINTS
 from portal.sandbox import faults
 from tests.simulation import asking
@@ -151,7 +152,7 @@ class Play:
     def cancel(self) -> None:
         if operation := self._any("queued"):
             self._as_a_person(
-                lambda: operations.cancel(actor=self.world.person(), operation=operation, now=self.world.now)
+                lambda: operation_commands.cancel(actor=self.world.person(), operation=operation, now=self.world.now)
             )
             self.outcome.seen["cancel"] += 1
 
@@ -227,16 +228,16 @@ class Play:
         if operation.kind != "create":
             if operation.state == "unknown" and self.chance.random() < 0.8:
                 return
-            self._one_of(said, deciding.decide_try_again, deciding.decide_give_up)
+            self._one_of(said, resolve.decide_try_again, resolve.decide_give_up)
             return
         made = [id_ for id_, by in self.world.wire.made("account").items() if by == operation.pk]
         if made:
             provider = self.world.connect(operation.connection)
-            deciding.decide_link(**said, provider_id=made[0], provider=provider, although_different=True)
+            resolve.decide_link(**said, provider_id=made[0], provider=provider, although_different=True)
         elif operation.error_kind in ("budget", "poison", "permission"):
-            deciding.decide_try_again(**said)
+            resolve.decide_try_again(**said)
         elif not self._may_still_come(operation):
-            deciding.decide_not_created(**said, send_again=self.chance.random() < 0.5)
+            resolve.decide_not_created(**said, send_again=self.chance.random() < 0.5)
 
     def _one_of(self, said: dict[str, Any], again: Callable[..., None], end: Callable[..., None]) -> None:
         if self.chance.random() < 0.7:

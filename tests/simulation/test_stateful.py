@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from customers import operations
 from customers.models import Account, Attempt, Operation
 from customers.models.operation_states import BUSY, FINAL
-from customers.operations import AlreadySubmitted, StaleVersion, UnableToAsk
+from customers.operations import commands as operation_commands
+from customers.operations.commands import AlreadySubmitted, StaleVersion, UnableToAsk
 from portal.access.models import User
 from portal.providers import Offering
 from tests.simulation.asking import ADDON, BIGGER, PACKAGE, account
@@ -57,7 +57,7 @@ class Staff(RuleBasedStateMachine):
         to, token = self._account(), uuid4().hex
         was = to.version
         try:
-            made = operations.ask_offerings(
+            made = operation_commands.ask_offerings(
                 account=to, base=base, version=version, offerings=wanted, **self._asked(token)
             )
         except StaleVersion:
@@ -76,15 +76,15 @@ class Staff(RuleBasedStateMachine):
         """C3: the same form is the same operation, and other content under its token is refused."""
         token, (made, base, wanted) = next(iter(self.sent.items()))
         before, form = Operation.objects.count(), {"account": self._account(), "version": 0, **self._asked(token)}
-        assert operations.ask_offerings(base=base, offerings=wanted, **form).pk == made.pk
+        assert operation_commands.ask_offerings(base=base, offerings=wanted, **form).pk == made.pk
         with pytest.raises(AlreadySubmitted):
-            operations.ask_offerings(base=base, offerings=wanted, **form | {"reason": "Another."})
+            operation_commands.ask_offerings(base=base, offerings=wanted, **form | {"reason": "Another."})
         assert Operation.objects.count() == before
 
     @rule(kind=st.sampled_from(("suspend", "unsuspend")))
     def ask_for_a_state(self, kind: str) -> None:
         try:
-            getattr(operations, f"ask_{kind}")(account=self._account(), **self._asked(uuid4().hex))
+            getattr(operation_commands, f"ask_{kind}")(account=self._account(), **self._asked(uuid4().hex))
         except UnableToAsk:
             return
         assert not self.demoted, "C7: a role that may not do it"
@@ -97,7 +97,7 @@ class Staff(RuleBasedStateMachine):
         if queued is None:
             return
         try:
-            operations.cancel(actor=self._person(), operation=queued, now=self.world.now)
+            operation_commands.cancel(actor=self._person(), operation=queued, now=self.world.now)
         except UnableToAsk:
             return
         self.cancelled[queued.pk] = queued.sends

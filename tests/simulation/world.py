@@ -29,13 +29,14 @@ from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.utils import timezone
 
-from customers import dispatcher, engine, provisioning
+from customers import dispatcher
 from customers.connections import circuit_breaker
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation
 from customers.models.operation_states import FINAL
 from customers.observed import account_list
+from customers.operations import executor, transitions
 from portal import providers
 from portal import queue as portal_queue
 from portal.access.models import User
@@ -51,7 +52,7 @@ from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
 from tests.support.sandbox import ADMIN_KEY, KEY, SandboxAdmin
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-MODULES = (provisioning, engine, account_list)  # where crash points are called
+MODULES = (executor, transitions, account_list)  # where crash points are called
 START = Start(
     sendgrid_key=KEY, admin_key=ADMIN_KEY, ahasend_key=AHASEND_KEY, ahasend_account=AHASEND_ACCOUNT, rate=0
 )  # fmt: skip
@@ -155,14 +156,14 @@ class World:
     def _perform(self, operation: int) -> None:
         PERFORMING.set(operation)
         with self.on_a_machine(self.draw_ahead()):
-            provisioning.perform(operation, clock=lambda: self.now, connect=self.connect)
+            executor.perform(operation, clock=lambda: self.now, connect=self.connect)
 
     def dispatch(self) -> list[int]:
         """The dispatcher's round: what it would poke."""
         return Context().run(self._dispatch)
 
     def _dispatch(self) -> list[int]:
-        engine.expire_leases(now=self.now)
+        transitions.expire_leases(now=self.now)
         for connection in circuit_breaker.due(now=self.now):
             circuit_breaker.try_again(connection, clock=lambda: self.now, connect=self.connect)
         return dispatcher.due_operations(now=self.now)

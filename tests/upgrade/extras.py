@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from customers import bulk, bulk_run, drift, engine, estate, holds, operations, schedules, schedules_due, watch
+from customers import bulk, bulk_run, drift, estate, holds, schedules, schedules_due, watch
 from customers.models import (
     Account,
     ChangeSet,
@@ -23,6 +23,8 @@ from customers.models import (
     TakeoverItem,
 )
 from customers.models.operation_states import OPEN, OperationState
+from customers.operations import commands as operation_commands
+from customers.operations import transitions
 from portal.access.models import User
 from portal.audit import chain
 from portal.notices import raising
@@ -190,19 +192,19 @@ class Extras:
             operation = self.suspend(account)
             if state == OperationState.QUEUED:
                 continue
-            claimed = engine.claim(operation.pk, now=self.now)
+            claimed = transitions.claim(operation.pk, now=self.now)
             assert claimed is not None
             if state != OperationState.CLAIMED:
-                engine.intend(claimed, call="put-state", request="PUT /v3/partners/accounts/state", now=self.now)
+                transitions.intend(claimed, call="put-state", request="PUT /v3/partners/accounts/state", now=self.now)
             if state == OperationState.UNKNOWN:
-                engine.expire_leases(now=self.now + HOUR)
+                transitions.expire_leases(now=self.now + HOUR)
         for account in self.take(2):
             for _ in range(60):
-                operations.cancel(actor=self.success, operation=self.suspend(account), now=self.now)
+                operation_commands.cancel(actor=self.success, operation=self.suspend(account), now=self.now)
 
     def suspend(self, account: Account) -> Operation:
         account.refresh_from_db()
-        return operations.ask_suspend(
+        return operation_commands.ask_suspend(
             actor=self.success, account=account, reason="Unpaid since May.", client_token=self.token(), now=self.now
         )
 

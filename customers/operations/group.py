@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from customers import telling
 from customers.models import Operation
+from customers.operations import explain
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Part:
     operation: Operation
     headline: str
     story: str
-    steps: list[telling.StepLine]
+    steps: list[explain.StepLine]
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,4 @@ def together(operation: Operation) -> Together:
 
 
 def _part(operation: Operation) -> Part:
-    return Part(operation, telling.headline_of(operation), telling.story_of(operation), telling.steps_of(operation))
+    return Part(operation, explain.headline_of(operation), explain.story_of(operation), explain.steps_of(operation))

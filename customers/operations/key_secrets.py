@@ -1,9 +1,8 @@
 """The secrets of new API keys: sealed when they arrive, shown once to the person who asked, then gone.
 
 Where the connection allows it and that person said so, a secret is kept, still sealed, for setting up sending: only
-`customers.actions_sending` and the live reads of its pages open it then. Nothing here ever hands a secret to anyone
-else, or twice.
-"""
+`customers.operations.kinds.sending_setup` and the live reads of its pages open it then. Nothing here ever hands a
+secret to anyone else, or twice."""
 
 from __future__ import annotations
 

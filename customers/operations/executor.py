@@ -19,8 +19,6 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import engine
-from customers.actions import action_of
 from customers.connections import circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for, recorded
@@ -28,7 +26,9 @@ from customers.models import Account, Attempt, Connection, Operation
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
-from customers.verdicts import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
+from customers.operations import transitions
+from customers.operations.kinds.table import action_of
+from customers.operations.outcomes import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.access.permissions import allowed
 from portal.clock import database_now
 from portal.encryption import CannotOpen
@@ -70,9 +70,9 @@ def perform(
 ) -> bool:
     """Take an operation as far as it goes now; False where there is nothing to do. Safe to call at any time, any number
     of times, from anywhere."""
-    if operation := engine.claim(operation_id, now=clock()):
+    if operation := transitions.claim(operation_id, now=clock()):
         task = _run
-    elif operation := engine.hold(operation_id, now=clock()):
+    elif operation := transitions.hold(operation_id, now=clock()):
         task = _settle
     else:
         return False
@@ -81,7 +81,7 @@ def perform(
         with recorded() as exchanges:
             try:
                 task(operation, action_of(operation), connect, clock)
-            except engine.LostLease:
+            except transitions.LostLease:
                 log.warning("operation.lease_lost")
         circuit_breaker.learn(operation.connection, exchanges=exchanges, now=clock())
     return True
@@ -96,7 +96,7 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         provider = connect(operation.connection)
         verdict = _unless_replaced(operation, action.before(operation, provider, now=clock()), now=clock())
     except CannotOpen as error:
-        engine.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
+        transitions.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
         return
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
@@ -106,7 +106,7 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         case Done():
             _succeed(operation, verdict, provider, clock)
         case Wait(until=until, summary=summary, error_kind=kind):
-            engine.move(operation, S.QUEUED, now=clock(), not_before=until, summary=summary, error_kind=kind)
+            transitions.move(operation, S.QUEUED, now=clock(), not_before=until, summary=summary, error_kind=kind)
         case Refuse() | Person():
             _end_here(operation, verdict, now=clock())
 
@@ -115,7 +115,7 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     """claimed -> sending -> what came of it."""
     crash_point("before_intent")
     try:
-        attempt = engine.intend(
+        attempt = transitions.intend(
             operation,
             call=go.call,
             request=go.request,
@@ -123,23 +123,23 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
             now=clock(),
             clock_skew=_skew_by(clock, go.clock_skew),
         )
-    except engine.ConnectionStopped:
+    except transitions.ConnectionStopped:
         summary = _(
             "The connection was paused or edited before this was sent. It is sent when the connection works again."
         )
-        engine.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused")
+        transitions.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused")
         return
-    except engine.Held as error:
-        verdict = Person if engine.left_a_trace(operation) else Refuse
+    except transitions.Held as error:
+        verdict = Person if transitions.left_a_trace(operation) else Refuse
         _end_here(operation, verdict("do_not_suspend", _held_text(error)), now=clock())
         return
-    except engine.CreateStopped as stop:
+    except transitions.CreateStopped as stop:
         _end_here(operation, _stop_of(operation, stop), now=clock())
         return
     crash_point("after_intent")
     with recorded() as exchanges:
         try:
-            if clock() >= attempt.intended_at + engine.LEASE:
+            if clock() >= attempt.intended_at + transitions.LEASE:
                 raise NotSent(_("The worker slept too long to send this."))  # noqa: TRY301 an answer like any other
             answer = go.send()
         except Exception as error:  # noqa: BLE001 bytes may have left: nothing may pass without becoming a state
@@ -148,7 +148,7 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     crash_point("after_answer")
     outcome, after, fields = _result_of(answer, now=clock())
     evidence = exchanges[0] if exchanges else Evidence()
-    concluded = engine.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
+    concluded = transitions.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
     crash_point("after_result")
     if not concluded:
         return
@@ -158,7 +158,7 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
         _read_back(operation, provider, clock)
 
 
-def _held_text(error: engine.Held) -> str:
+def _held_text(error: transitions.Held) -> str:
     return _("%(hold)s. This was not sent.") % {"hold": str(error).rstrip(".")}
 
 
@@ -191,7 +191,7 @@ def _sent_badly(
     if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
         after, fields = S.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
     evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
-    engine.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
+    transitions.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
 
 def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
@@ -199,7 +199,7 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
     said: dict[str, Any] = {"summary": str(error)}
     match error:
         case NotSent():
-            until = error.retry_at or engine.backoff(operation.tries, now=now)
+            until = error.retry_at or transitions.backoff(operation.tries, now=now)
             return Outcome.NOT_SENT, S.QUEUED, said | {"not_before": until, "error_kind": "not_sent"}
         case RateLimited():
             return Outcome.REJECTED, S.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
@@ -225,12 +225,12 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     """A refusal speaks of its own send. What an earlier one made may be the reason for it, as an address that is taken:
     it is looked for, even where it was absent before."""
-    return engine.uncertain(operation).exclude(n=operation.sends).exists()
+    return transitions.uncertain(operation).exclude(n=operation.sends).exists()
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
     """unknown -> what became of it, by a late answer of our own attempt or by reading back. Never by sending."""
-    late = engine.late_answer(operation)
+    late = transitions.late_answer(operation)
     try:
         provider = connect(operation.connection)
         recalled = action.recall(late.result) if late else None
@@ -238,9 +238,9 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         verdict = _unless_replaced(operation, found, now=clock())
     except CannotOpen as error:
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
-            engine.rest(operation, until=engine.backoff(operation.settles, now=clock()), summary=str(error))
+            transitions.rest(operation, until=transitions.backoff(operation.settles, now=clock()), summary=str(error))
             return
-        engine.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
+        transitions.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
         return
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
@@ -252,7 +252,7 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         case NotDone():
             _not_done(operation, verdict, now=clock())
         case Wait(until=until, summary=summary):
-            engine.rest(operation, until=until, summary=summary)
+            transitions.rest(operation, until=until, summary=summary)
 
 
 def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | Wait:
@@ -267,16 +267,16 @@ def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
     said_no = operation.error_kind in LAST_WORD_NO and not verdict.more_to_do
     refused = operation.attempts.filter(outcome=Outcome.REJECTED).exclude(status__in=SAYS_LATER).count()
     if said_no and (last := operation.attempts.last()):
-        engine.move(operation, S.FAILED, now=now, summary=last.message)
-    elif engine.uncertain(operation).count() + refused < verdict.sends_at_most:
+        transitions.move(operation, S.FAILED, now=now, summary=last.message)
+    elif transitions.uncertain(operation).count() + refused < verdict.sends_at_most:
         until = verdict.until or now
-        engine.move(operation, S.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind="")
+        transitions.move(operation, S.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind="")
     else:
-        engine.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, error_kind="unknown")
+        transitions.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, error_kind="unknown")
 
 
 def _succeed(operation: Operation, done: Done, provider: Provider, clock: Clock) -> None:
-    engine.succeed(
+    transitions.succeed(
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
     )  # fmt: skip
     if operation.state == S.SUCCEEDED:
@@ -287,10 +287,10 @@ def _end_here(operation: Operation, verdict: Refuse | Person, *, now: datetime) 
     """Failed, or left to a person. Nothing is sent any more before somebody asks or decides."""
     fields: dict[str, Any] = {"error_kind": verdict.error_kind, "result": verdict.result}
     if isinstance(verdict, Person):
-        engine.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, **fields)
+        transitions.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, **fields)
         return
     fields["field_errors"] = [vars(each) for each in verdict.field_errors]
-    engine.move(operation, S.FAILED, now=now, summary=verdict.summary, **fields)
+    transitions.move(operation, S.FAILED, now=now, summary=verdict.summary, **fields)
 
 
 def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
@@ -323,12 +323,12 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
         case Unauthorized():
             return Wait(now + AUTH_PAUSE, text, "paused")
         case NotSent() | Unreadable():
-            return Wait(engine.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
-        case Rejected() if operation.state == S.UNKNOWN or engine.left_a_trace(operation):
+            return Wait(transitions.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
+        case Rejected() if operation.state == S.UNKNOWN or transitions.left_a_trace(operation):
             tries = operation.tries + operation.settles
             if tries > READINGS_BEFORE_A_PERSON:
                 return Person("unknown", text)
-            return Wait(engine.backoff(tries, now=now), text, "unknown")
+            return Wait(transitions.backoff(tries, now=now), text, "unknown")
         case Rejected(field_errors=field_errors):
             return Refuse("rejected", text, field_errors=field_errors)
         case _:
@@ -339,7 +339,7 @@ def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
     """What stops an operation before it looks at the provider: its leader, the right to ask, the brakes on creates.
     What was begun is stopped only before the eyes of a person.
     """
-    begun = engine.left_a_trace(operation)
+    begun = transitions.left_a_trace(operation)
     if operation.account.duplicate_of_id is not None:
         return (Person if begun else Refuse)("duplicate", duplicates.refusal(operation.account))
     leader = operation.follows
@@ -348,16 +348,16 @@ def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
     if refusal := _may_not(operation):
         return (Person if begun else Refuse)("permission", refusal)
     if operation.kind == OperationKind.CREATE and (
-        stop := engine.stop_of_create(operation, operation.connection, now=now)
+        stop := transitions.stop_of_create(operation, operation.connection, now=now)
     ):
         return _stop_of(operation, stop)
     return None
 
 
-def _stop_of(operation: Operation, stop: engine.CreateStopped) -> Refuse | Person:
+def _stop_of(operation: Operation, stop: transitions.CreateStopped) -> Refuse | Person:
     """The budget is there again after an hour, so a person decides; a paid account that may not be made ends here,
     unless it may be there already."""
-    if stop.error_kind == "budget" or engine.left_a_trace(operation):
+    if stop.error_kind == "budget" or transitions.left_a_trace(operation):
         return Person(stop.error_kind, str(stop))
     return Refuse(stop.error_kind, str(stop))
 

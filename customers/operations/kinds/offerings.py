@@ -13,11 +13,11 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import secrets
 from customers.models import FinalReading, KeySecret, Operation
 from customers.models.account import as_offerings, as_rows
 from customers.observed import accounts as observed_accounts
-from customers.verdicts import Done, Go, NotDone, Refuse, Wait
+from customers.operations import key_secrets
+from customers.operations.outcomes import Done, Go, NotDone, Refuse, Wait
 from portal.providers import (
     AccountState,
     NotFound,
@@ -250,6 +250,6 @@ def _all_gone(account_id: int) -> Callable[[datetime], None]:
     def write(now: datetime) -> None:
         observed_accounts.observe_all_gone(account_id=account_id, now=now)
         for row in KeySecret.objects.filter(account=account_id).exclude(sealed=""):
-            secrets.forget_key(account_id=account_id, key_id=row.key_id)
+            key_secrets.forget_key(account_id=account_id, key_id=row.key_id)
 
     return write

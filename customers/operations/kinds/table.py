@@ -1,15 +1,15 @@
 """What each kind of operation does. The kinds stand in files of their own; what they say to the executor is in
-`customers.verdicts`."""
+`customers.operations.outcomes`."""
 
 from __future__ import annotations
 
-from customers.actions_account import Delete, Offerings, Sending, Settings
-from customers.actions_create import Create, KeyedCreate
-from customers.actions_keys import KeyCreate, KeyDelete, KeyUpdate
-from customers.actions_sending import DomainAdd, SendTestMessage
 from customers.models import Operation
 from customers.models.operation_states import OperationKind
-from customers.verdicts import Action
+from customers.operations.kinds.api_keys_action import KeyCreate, KeyDelete, KeyUpdate
+from customers.operations.kinds.create_action import Create, KeyedCreate
+from customers.operations.kinds.offerings import Delete, Offerings, Sending, Settings
+from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage
+from customers.operations.outcomes import Action
 
 ACTIONS: dict[OperationKind, Action] = {
     OperationKind.CREATE: Create(),

@@ -13,17 +13,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from customers import deciding, operations, telling
 from customers.connections import catalogue
 from customers.forms.actions import DecideForm, choices_of, may_exist
 from customers.forms.offerings import new_token
 from customers.labels import cap_text
 from customers.models import Operation
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
-from customers.operations import UnableToAsk
-from customers.queries import operations as queries
-from customers.queries.together import Part, together
-from customers.views.common import go_to, is_fragment, person, say_repeated, token_of
+from customers.operations import commands, explain, queries, resolve
+from customers.operations.commands import UnableToAsk
+from customers.operations.group import Part, together
+from customers.operations.view_helpers import go_to, is_fragment, person, say_repeated, token_of
 from portal.access import reauth
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -73,7 +72,7 @@ def operation_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     operation = _operation_or_404(public_id)
     try:
-        operations.cancel(actor=person(request), operation=operation, now=timezone.now(), request=request)
+        commands.cancel(actor=person(request), operation=operation, now=timezone.now(), request=request)
     except UnableToAsk as refusal:
         messages.warning(request, str(refusal))
     else:
@@ -90,7 +89,7 @@ def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if operation.kind in OF_KEYS and not reauth.recent_sign_in(request, 10):
         return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
     try:
-        again = operations.retry(
+        again = commands.retry(
             actor=person(request), operation=operation, client_token=token_of(request), now=timezone.now(),
             request=request,
         )  # fmt: skip
@@ -129,17 +128,17 @@ def _decide(request: HttpRequest, operation: Operation, values: dict[str, Any]) 
     }
     match values["choice"]:
         case "link":
-            deciding.decide_link(
+            resolve.decide_link(
                 provider_id=values["provider_id"], although_different=values["although_different"], **common
             )
         case "send_again":
-            deciding.decide_not_created(send_again=True, **common)
+            resolve.decide_not_created(send_again=True, **common)
         case "stop":
-            deciding.decide_not_created(send_again=False, **common)
+            resolve.decide_not_created(send_again=False, **common)
         case "try_again":
-            deciding.decide_try_again(**common)
+            resolve.decide_try_again(**common)
         case "give_up":
-            deciding.decide_give_up(**common)
+            resolve.decide_give_up(**common)
 
 
 def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, status: int = 200) -> HttpResponse:
@@ -174,8 +173,8 @@ def _card(operation: Operation) -> dict[str, Any]:
         "operation": operation,
         "account": operation.account,
         "connection": operation.connection,
-        "headline": telling.headline_of(operation),
-        "story": telling.story_of(operation),
+        "headline": explain.headline_of(operation),
+        "story": explain.story_of(operation),
         "together": together(operation),
         "running": not operation.is_final,
         "behind": queries.waits_for(operation),

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine, keyed, proof
-from customers.asking_accounts import identity_of
 from customers.models import Account, Operation, Sighting
 from customers.models.account import AccountState, as_offerings
 from customers.observed.matching import Window
-from customers.verdicts import Done, Go, NotDone, Person, Prepared, Refuse, Wait
+from customers.operations import create_search, idempotency, transitions
+from customers.operations.kinds.create import identity_of
+from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.providers import (
     AccountRef,
     AccountSettings,
@@ -41,14 +41,14 @@ class Create:
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
         if known := self.known(operation):
             return known
-        repeated = engine.uncertain(operation).exists()
-        found = proof.last_look(operation, provider, now=now, recall=self.recall) if repeated else None
+        repeated = transitions.uncertain(operation).exists()
+        found = create_search.last_look(operation, provider, now=now, recall=self.recall) if repeated else None
         return found or self.go(operation, provider)
 
     def known(self, operation: Operation) -> Done | None:
         if operation.account.provider_id:
             return Done(_("The account exists already."))
-        late = engine.late_answer(operation) or engine.late_answer_of_earlier_create(operation)
+        late = transitions.late_answer(operation) or transitions.late_answer_of_earlier_create(operation)
         return self.recall(late.result) if late else None
 
     def go(self, operation: Operation, provider: Provider) -> Go:
@@ -65,7 +65,7 @@ class Create:
         return self.recall({"account_id": created.id})
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
-        return proof.verdict(operation, provider, now=now, recall=self.recall)
+        return create_search.verdict(operation, provider, now=now, recall=self.recall)
 
     def recall(self, result: dict[str, Any]) -> Done:
         account_id = result["account_id"]
@@ -80,11 +80,11 @@ class KeyedCreate(Create):
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
         if known := self.known(operation):
             return known
-        if not engine.uncertain(operation).exists():
+        if not transitions.uncertain(operation).exists():
             return self.go(operation, provider)
         if found := self._found(operation, provider):
             return found
-        return keyed.spent(operation, now=now) or self.go(operation, provider)
+        return idempotency.spent(operation, now=now) or self.go(operation, provider)
 
     def trust(self, created: Created, provider: Provider) -> Done | Refuse:
         """A replayed answer speaks of the past: the account may be gone since."""
@@ -106,22 +106,22 @@ class KeyedCreate(Create):
         """What is not there yet may come to be after all, and then the key helps no more: a 5xx gives it free, and the
         lease of an execution that goes on ends. So it has to be absent for as long as where there is no key."""
         unknown_at = operation.unknown_at or now
-        settled_at, absent_at = unknown_at + proof.SETTLE, unknown_at + proof.ABSENT_AFTER
+        settled_at, absent_at = unknown_at + create_search.SETTLE, unknown_at + create_search.ABSENT_AFTER
         if now < settled_at:
             return Wait(settled_at, operation.summary)
         if found := self._found(operation, provider):
             return found
         if now < absent_at:
-            again = min(now + proof.BETWEEN_WALKS, absent_at)
+            again = min(now + create_search.BETWEEN_WALKS, absent_at)
             return Wait(again, _("Looked through the whole list: not there so far. Looking again."))
-        return keyed.not_done(
+        return idempotency.not_done(
             operation,
             _("Looked through the whole list: it was not created. The same is sent again, under the same key."),
             now=now,
         )
 
     def _found(self, operation: Operation, provider: Provider) -> Done | Person | None:
-        sent = engine.sent(operation).first()
+        sent = transitions.sent(operation).first()
         window = Window.of(sent) if sent else None
         found = _candidates(operation, provider, window) if window else []
         if not window or not found:
@@ -154,7 +154,7 @@ def new_account(operation: Operation) -> NewAccount:
 def _candidates(operation: Operation, provider: Provider, window: Window) -> list[RemoteAccount]:
     """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
     `ProviderError` where the list cannot be read to its end."""
-    walk = engine.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
+    walk = transitions.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
     ids = [each.id for each in alike]
     met = Sighting.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)

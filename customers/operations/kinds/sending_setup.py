@@ -13,10 +13,10 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine, keyed, secrets
 from customers.models import Operation
 from customers.observed import accounts as observed_accounts
-from customers.verdicts import Done, Go, NotDone, Person, Refuse
+from customers.operations import idempotency, key_secrets, transitions
+from customers.operations.outcomes import Done, Go, NotDone, Person, Refuse
 from portal.providers import (
     AccountState,
     Domain,
@@ -58,14 +58,14 @@ class DomainAdd:
                 raise
             return self._added(operation, domain)
 
-        return keyed.spent(operation, now=now) or Go("add domain", body, send, body)
+        return idempotency.spent(operation, now=now) or Go("add domain", body, send, body)
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Refuse | Person:
         side = _side(operation, provider, now)
         if isinstance(side, Refuse | Person):
             return side
         text = _("Read back: the domain is not there. The same is sent again, under the same key.")
-        return self._there(operation, side) or keyed.not_done(operation, text, now=now)
+        return self._there(operation, side) or idempotency.not_done(operation, text, now=now)
 
     def recall(self, result: dict[str, Any]) -> None:
         return None
@@ -89,7 +89,7 @@ class SendTestMessage:
     """Keyed, and nothing tells whether it was sent but an answer under its key: it is never sent without it."""
 
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
-        if late := engine.late_answer(operation):
+        if late := transitions.late_answer(operation):
             return self.recall(late.result)
         side = _side(operation, provider, now)
         if isinstance(side, Refuse | Person):
@@ -101,11 +101,11 @@ class SendTestMessage:
                 created = side.send_message(Once(str(operation.public_id), body))
             return self.recall({"message_id": created.id})
 
-        return keyed.spent(operation, now=now) or Go("send test message", body, send, body)
+        return idempotency.spent(operation, now=now) or Go("send test message", body, send, body)
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotDone:
         text = _("No usable answer came. The same is sent again, under the same key, so that it is sent once.")
-        return keyed.not_done(operation, text, now=now)
+        return idempotency.not_done(operation, text, now=now)
 
     def recall(self, result: dict[str, Any]) -> Done:
         return Done(_("Accepted as %(id)s.") % {"id": result["message_id"]}, result=result)
@@ -127,11 +127,11 @@ def as_the_account() -> Iterator[None]:
 def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSide | Refuse | Person:
     """The account's side with its kept key, or why there is none. Where a send of ours may have worked already, that is
     for a person: it can be neither read back nor repeated."""
-    verdict = Person if engine.left_a_trace(operation) else Refuse
+    verdict = Person if transitions.left_a_trace(operation) else Refuse
     reading = observed_accounts.read_state(account=operation.account, provider=provider, now=now)
     if reading.state != AccountState.ACTIVE:
         return verdict("held", _("The account is not active, and its own keys don't work while it is not."))
-    secret = secrets.secret_for_sending(operation.account)
+    secret = key_secrets.secret_for_sending(operation.account)
     if secret is None:
         return verdict("no_key", _("No key of the account is kept any more. Make or rotate one and keep it."))
     return provider.sending(operation.account.ref, secret.open())

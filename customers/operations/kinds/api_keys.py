@@ -10,12 +10,12 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import secrets
-from customers.asking import UnableToAsk, add, need_reason, permit, queue, token_of_follower
 from customers.models import Account, AccountKey, Connection, Operation, SendingDomain
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind
-from customers.submissions import submit_once
+from customers.operations import key_secrets
+from customers.operations.request import UnableToAsk, add, need_reason, permit, queue, token_of_follower
+from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import NewKey
 
@@ -329,7 +329,7 @@ def _can_send(account: Account) -> None:
     """With the account's own key only an active account can be worked on: those of a suspended one are refused."""
     if account.state in (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER):
         raise UnableToAsk(_("The account is suspended, and its own keys don't work while it is. Unsuspend it first."))
-    if secrets.secret_for_sending(account) is None:
+    if key_secrets.secret_for_sending(account) is None:
         raise UnableToAsk(
             _("This needs a key of the account whose secret is kept here. Make or rotate one and keep it.")
         )

@@ -1,9 +1,9 @@
 """Commands: what staff may ask of a provider. Each is one transaction (desire, operation, audit) and a poke on commit.
 
 Every refusal is an `UnableToAsk` whose text is a sentence for the person who asked. The same form submitted twice by
-the same person is one operation: the first one is returned (`customers.submissions`). What is common to all stands in
-`customers.asking`; the create and the commands about keys have files of their own and are named here for whoever asks.
-"""
+the same person is one operation: the first one is returned (`customers.operations.submissions`). What is common to all
+stands in `customers.operations.request`; the create and the commands about keys have files of their own and are named
+here for whoever asks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,26 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import engine
-from customers.asking import (
+from customers.models import Account, AccountKey, Hold, Operation
+from customers.models.account import as_rows
+from customers.models.operation_states import OperationKind, OperationState
+from customers.operations import transitions
+from customers.operations.kinds.api_keys import (
+    ask_domain,
+    ask_key_create,
+    ask_key_delete,
+    ask_key_update,
+    ask_test_message,
+)
+from customers.operations.kinds.create import (
+    AlreadyCorrected,
+    FirstKey,
+    ask_create,
+    check_offerings,
+    check_settings,
+    refuse_same_settings,
+)
+from customers.operations.request import (
     PERFORM,
     StaleVersion,
     UnableToAsk,
@@ -26,19 +44,7 @@ from customers.asking import (
     permit_role,
     tell,
 )
-from customers.asking_accounts import (
-    AlreadyCorrected,
-    FirstKey,
-    ask_create,
-    check_offerings,
-    check_settings,
-    refuse_same_settings,
-)
-from customers.asking_keys import ask_domain, ask_key_create, ask_key_delete, ask_key_update, ask_test_message
-from customers.models import Account, AccountKey, Hold, Operation
-from customers.models.account import as_rows
-from customers.models.operation_states import OperationKind, OperationState
-from customers.submissions import AlreadySubmitted, submit_once
+from customers.operations.submissions import AlreadySubmitted, submit_once
 from portal.access.models import User
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 
@@ -192,14 +198,16 @@ def cancel(*, actor: User, operation: Operation, now: datetime, request: HttpReq
     permit_role(actor, OperationKind(operation.kind))
     try:
         with transaction.atomic():
-            engine.take_over(operation, only=S.QUEUED)
-            if engine.left_a_trace(operation):
+            transitions.take_over(operation, only=S.QUEUED)
+            if transitions.left_a_trace(operation):
                 raise UnableToAsk(
                     _("It was sent before, and what became of that is not known yet. It can't be cancelled.")
                 )
-            engine.move(operation, S.CANCELLED, now=now, by=actor, summary=_("Cancelled before anything was sent."))
+            transitions.move(
+                operation, S.CANCELLED, now=now, by=actor, summary=_("Cancelled before anything was sent.")
+            )
             tell(operation, "operation.cancelled", actor=actor, request=request)
-    except engine.LostLease:
+    except transitions.LostLease:
         raise UnableToAsk(_("It has started already and can't be cancelled any more.")) from None
 
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine, keyed, secrets
 from customers.models import Attempt, KeySecret, Operation
 from customers.observed import accounts as observed_accounts
-from customers.verdicts import Done, Go, NotDone, Person, Prepared, Refuse
+from customers.operations import idempotency, key_secrets, transitions
+from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse
 from portal.providers import (
     ApiKey,
     CreatedKey,
@@ -46,7 +46,7 @@ class KeyCreate:
 
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
         body = operation.body or provider.key_body(new_key(operation))
-        if not engine.left_a_trace(operation):
+        if not transitions.left_a_trace(operation):
             return self._create(operation, provider, body, twins=[])
         try:
             ours = self._ours(operation, provider)
@@ -56,7 +56,7 @@ class KeyCreate:
             return self._made(operation, ours[0], _("The key is there, and its secret was kept when it arrived."))
         if ours and not self._may_replay(operation, ours, now):
             return self._clean_up(operation, provider, ours[0], body)
-        return keyed.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)
+        return idempotency.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)
 
     def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotDone:
         """What to send next is decided by `before`. Even where the provider has said no by now, an earlier send may
@@ -66,7 +66,7 @@ class KeyCreate:
         except NotFound:
             left = True  # `before` says what that means
         text = _("No usable answer came. The account's keys are looked at before anything is sent again.")
-        return replace(keyed.not_done(operation, text, now=now), more_to_do=left)
+        return replace(idempotency.not_done(operation, text, now=now), more_to_do=left)
 
     def recall(self, result: dict[str, Any]) -> None:
         return None  # a key that came late may have been deleted since as an orphan: `before` looks
@@ -76,7 +76,7 @@ class KeyCreate:
 
     def _create(self, operation: Operation, provider: Provider, body: str, *, twins: list[ApiKey]) -> Go:
         once = Once(f"{operation.public_id}-{len(_deletes(operation))}", body)
-        alone = not engine.left_a_trace(operation)
+        alone = not transitions.left_a_trace(operation)
 
         def send() -> Done:
             created = provider.create_key(operation.account.ref, once)
@@ -101,8 +101,8 @@ class KeyCreate:
         def write(now: datetime) -> None:
             observed_accounts.observe_key(account_id=operation.account_id, key=key, now=now)
             if secret:
-                secrets.keep(operation=operation, key_id=key.id, secret=secret, now=now)
-            secrets.forget_others(operation=operation, key_id=key.id)
+                key_secrets.keep(operation=operation, key_id=key.id, secret=secret, now=now)
+            key_secrets.forget_others(operation=operation, key_id=key.id)
 
         return Done(note, result={"key_id": key.id}, also=write)
 
@@ -118,11 +118,11 @@ class KeyCreate:
         """Whether the provider should still have the answer that got lost: one key, one send of this generation, no
         answer to it at all, a moment ago. Any answer says that there is nothing to replay."""
         deletes = _deletes(operation)
-        sends = list(engine.sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
+        sends = list(transitions.sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
         return (
             len(ours) == 1
             and len(sends) == 1
-            and sends[0].outcome in engine.UNCERTAIN
+            and sends[0].outcome in transitions.UNCERTAIN
             and sends[0].status is None
             and now < sends[0].intended_at + REPLAYS_FOR
         )
@@ -201,7 +201,7 @@ class KeyDelete:
 
         def write(now: datetime) -> None:
             observed_accounts.observe_key_gone(account_id=operation.account_id, key_id=key_id, now=now)
-            secrets.forget_key(account_id=operation.account_id, key_id=key_id)
+            key_secrets.forget_key(account_id=operation.account_id, key_id=key_id)
 
         return Done(note, result={"key_id": key_id}, also=write)
 
@@ -218,7 +218,7 @@ def new_key(operation: Operation) -> NewKey:
 
 def _deletes(operation: Operation) -> list[Attempt]:
     """Deletes of orphans that happened or may have, oldest first."""
-    perhaps = (Attempt.Outcome.PREPARED, *engine.UNCERTAIN)
+    perhaps = (Attempt.Outcome.PREPARED, *transitions.UNCERTAIN)
     return list(operation.attempts.filter(call=DELETE_ORPHAN, outcome__in=perhaps).order_by("n"))
 
 

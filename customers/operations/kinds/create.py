@@ -11,13 +11,13 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.asking import UnableToAsk, lock_customer, permit, queue
-from customers.asking_keys import follow_with_key, refuse_key
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState, as_rows
 from customers.models.operation import never_made
 from customers.models.operation_states import FINAL, OperationKind, OperationState
-from customers.submissions import submit_once
+from customers.operations.kinds.api_keys import follow_with_key, refuse_key
+from customers.operations.request import UnableToAsk, lock_customer, permit, queue
+from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.email_addresses import domain_key, mailbox_key
 from portal.formats import at_text

@@ -17,12 +17,12 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import engine
 from customers.models import Operation, Scan, Sighting
 from customers.models.account import as_rows
 from customers.observed import account_list, matching
 from customers.observed.matching import Assignment, Create
-from customers.verdicts import Done, NotDone, Person, Wait
+from customers.operations import transitions
+from customers.operations.outcomes import Done, NotDone, Person, Wait
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountRef, Provider, ProviderError
@@ -99,7 +99,7 @@ def last_look(
 def _looks(operation: Operation, *, since: datetime) -> list[Scan]:
     """Complete scans that began after the last send and since a moment, oldest first."""
     complete = Scan.objects.filter(connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=since)
-    last = engine.uncertain(operation).last()
+    last = transitions.uncertain(operation).last()
     if last and last.scan_mark is not None:
         complete = complete.filter(pk__gt=last.scan_mark)
     return list(complete.order_by("started_at", "pk"))
@@ -141,7 +141,7 @@ def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | 
     )  # fmt: skip
     if not begun:
         return Wait(now + AFTER_ANOTHER_WALK, _("The account list is being read."))
-    through = partial(engine.keeping_the_lease, operation)
+    through = partial(transitions.keeping_the_lease, operation)
     ahead = now - database_now()
     scan = account_list.walk(scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE)
     if scan.state != Scan.State.COMPLETE:
@@ -181,7 +181,7 @@ def _read(
     unread = [each for each in sightings if not (each.read_tried_at and each.read_tried_at >= since)]
     wanted = {mailbox_key(each.operation.payload["profile"]["email"]) for each in creates}
     tried = 0
-    for each in engine.keeping_the_lease(operation, unread):
+    for each in transitions.keeping_the_lease(operation, unread):
         if tried >= READS_AT_ONCE:
             return
         fields: dict[str, Any] = {}

@@ -9,14 +9,14 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import engine
-from customers.asking_accounts import identity_of
 from customers.connections.client import client_for
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations import PERFORM, UnableToAsk
+from customers.operations import transitions
+from customers.operations.commands import PERFORM, UnableToAsk
+from customers.operations.kinds.create import identity_of
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -62,8 +62,8 @@ def decide_link(
     columns = {"provider_id": provider_id, "state": AccountState.UNKNOWN, "changed_what": _("Linked by hand")}
     try:
         with transaction.atomic():
-            engine.take_over(operation)
-            engine.succeed(
+            transitions.take_over(operation)
+            transitions.succeed(
                 operation,
                 now=now,
                 summary=_("Linked to %(id)s by hand.") % {"id": provider_id},
@@ -72,9 +72,9 @@ def decide_link(
                 by=actor,
             )
             _audit(operation, "account.linked", actor, reason, request, after=result)
-    except engine.LostLease:
+    except transitions.LostLease:
         raise UnableToAsk(_("Somebody else decided this meanwhile.")) from None
-    except engine.AccountTaken:
+    except transitions.AccountTaken:
         raise UnableToAsk(_("That account was linked elsewhere at this moment."), field="provider_id") from None
     account = Account.objects.select_related("connection").get(pk=operation.account_id)
     try:
@@ -166,12 +166,12 @@ def _decide(
         fields |= {"not_before": now, "lane": ""}
     try:
         with transaction.atomic():
-            engine.take_over(operation)
-            engine.move(operation, after, now=now, by=actor, **fields)
+            transitions.take_over(operation)
+            transitions.move(operation, after, now=now, by=actor, **fields)
             _audit(operation, "operation.decided", actor, reason, request, after={"state": after})
             if after == S.QUEUED:
                 poke(PERFORM, operation.pk)
-    except engine.LostLease:
+    except transitions.LostLease:
         raise UnableToAsk(_("Somebody else decided this meanwhile.")) from None
 
 

@@ -16,8 +16,8 @@ from django.utils import timezone
 from customers.forms.offerings import new_token
 from customers.models import Account, Operation
 from customers.models.operation_states import OPEN
-from customers.operations import UnableToAsk
-from customers.submissions import AlreadySubmitted, earlier_submission, repeated_text
+from customers.operations.commands import UnableToAsk
+from customers.operations.submissions import AlreadySubmitted, earlier_submission, repeated_text
 from portal.access.models import User
 
 

@@ -15,8 +15,8 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.asking import UnableToAsk
 from customers.models import ChangeSet, Customer, Operation, Schedule, Submission
+from customers.operations.request import UnableToAsk
 from portal.access.models import User
 from portal.formats import at_text
 

@@ -1,8 +1,7 @@
 """What every command is made of: who may, that nothing speaks against it, and one row for it.
 
-Commands stand in `customers.operations`. Each is one transaction (desire, operation, audit) and a poke on commit; that
-one form makes one request is the part of `customers.submissions`.
-"""
+Commands stand in `customers.operations.commands`. Each is one transaction (desire, operation, audit) and a poke on
+commit; that one form makes one request is the part of `customers.operations.submissions`."""
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers import engine
 from customers.connections import scopes
 from customers.models import Account, Connection, Customer, Operation, Step
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, ROUTE_OF_KIND, OperationKind, OperationState
 from customers.observed import duplicates
+from customers.operations import transitions
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -153,7 +152,10 @@ def queue(
     tell(operation, verb, actor=actor, request=request)
     # Behind a long queue of the same connection it has to wait in any case: an operation that ends pokes the next one,
     # and people at other connections do not stand behind its message.
-    if engine.ready(now=now).filter(connection=account.connection_id)[: POKED_AT_ONCE + 1].count() <= POKED_AT_ONCE:
+    if (
+        transitions.ready(now=now).filter(connection=account.connection_id)[: POKED_AT_ONCE + 1].count()
+        <= POKED_AT_ONCE
+    ):
         poke(PERFORM, operation.pk)
     return operation
 
