@@ -11,7 +11,6 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers import holds
 from customers.connections import catalogue, scopes
 from customers.labels import cap_text
 from customers.models import Account, ChangeSet, Hold, Operation
@@ -19,6 +18,7 @@ from customers.models.account import AccountState, as_offerings, as_rows
 from customers.models.customer import MOST_TAGS
 from customers.models.operation_states import OPEN, OperationKind
 from customers.observed import duplicates
+from customers.schedules import holds
 from portal.formats import number_text
 from portal.providers import AccountState as TheirState
 from portal.providers import Offering

@@ -15,7 +15,6 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers import holds
 from customers.bulk import RUN, I, S, hash_of, route_of
 from customers.bulk_plan import OF_OFFERINGS, OF_TAGS, base_of
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
@@ -30,6 +29,7 @@ from customers.operations.commands import (
     ask_unsuspend,
 )
 from customers.people import UnableToChange, change_tag
+from customers.schedules import holds
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db.models import Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from customers import bulk_run, estate, schedules_due
+from customers import bulk_run, estate
 from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
@@ -18,6 +18,7 @@ from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets, transitions
+from customers.schedules import due as due_schedules
 from portal import queues
 from portal.queue import poke
 
@@ -41,9 +42,9 @@ def dispatch(*, now: datetime) -> int:
     account_list.deliver_again(now=now)
     for takeover_id in estate.due(now=now):
         poke(estate.CHUNK, takeover_id)
-    schedules_due.follow_cycles(now=now)
-    for schedule_id in schedules_due.due(now=now):
-        poke(schedules_due.TAKE, schedule_id)
+    due_schedules.follow_cycles(now=now)
+    for schedule_id in due_schedules.due(now=now):
+        poke(due_schedules.TAKE, schedule_id)
     for change_set_id in bulk_run.due(now=now):
         poke(bulk_run.RUN, change_set_id)
     return len(due)

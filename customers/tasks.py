@@ -10,13 +10,14 @@ from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, wo
 from django.db import connections
 from django.utils import timezone
 
-from customers import bulk_run, dispatcher, estate, schedules_due, watch
+from customers import bulk_run, dispatcher, estate, watch
 from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
 from customers.models import Account
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import executor
+from customers.schedules import due as due_schedules
 from portal.clock import database_now
 from portal.providers import ProviderError
 
@@ -91,9 +92,9 @@ def takeover_chunk(takeover_id: int, **_: Any) -> None:
             estate.take_chunk(takeover_id)
 
 
-@shared_task(name=schedules_due.TAKE)
+@shared_task(name=due_schedules.TAKE)
 def take_schedule(schedule_id: int, **_: Any) -> None:
-    schedules_due.take(schedule_id, now=database_now())
+    due_schedules.take(schedule_id, now=database_now())
 
 
 @shared_task(name=bulk_run.RUN)

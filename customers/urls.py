@@ -2,6 +2,7 @@ from django.urls import path
 
 from customers.connections import views as connection_views
 from customers.operations import views as operation_views
+from customers.schedules import views as schedule_views
 from customers.views import (
     accounts,
     actions,
@@ -15,7 +16,6 @@ from customers.views import (
     offerings,
     opening,
     panels,
-    schedules,
     sending,
     settings,
     watch,
@@ -77,18 +77,18 @@ urlpatterns = [
     path("estate/<uuid:public_id>/start/", estate.estate_start, name="estate-start"),
     path("estate/<uuid:public_id>/pause/", estate.estate_pause, name="estate-pause"),
     path("estate/<uuid:public_id>/progress/", estate.estate_progress, name="estate-progress"),
-    path("accounts/<uuid:public_id>/schedules/new/", schedules.schedule_new, name="schedule-new"),
-    path("accounts/<uuid:public_id>/hold/", schedules.hold_place, name="hold-place"),
+    path("accounts/<uuid:public_id>/schedules/new/", schedule_views.schedule_new, name="schedule-new"),
+    path("accounts/<uuid:public_id>/hold/", schedule_views.hold_place, name="hold-place"),
     path("changes/", bulk.bulk_list, name="bulk-list"),
     path("changes/new/", bulk.bulk_new, name="bulk-new"),
     path("changes/<uuid:public_id>/", bulk.bulk_set, name="bulk"),
     path("changes/<uuid:public_id>/act/", bulk.bulk_act, name="bulk-act"),
     path("changes/<uuid:public_id>/decide/", bulk.bulk_decide, name="bulk-decide"),
     path("changes/<uuid:public_id>/export/", bulk.bulk_export, name="bulk-export"),
-    path("coming/", schedules.coming, name="coming"),
-    path("schedules/<uuid:public_id>/edit/", schedules.schedule_edit, name="schedule-edit"),
-    path("schedules/<uuid:public_id>/cancel/", schedules.schedule_cancel, name="schedule-cancel"),
-    path("holds/<uuid:public_id>/release/", schedules.hold_release, name="hold-release"),
+    path("coming/", schedule_views.coming, name="coming"),
+    path("schedules/<uuid:public_id>/edit/", schedule_views.schedule_edit, name="schedule-edit"),
+    path("schedules/<uuid:public_id>/cancel/", schedule_views.schedule_cancel, name="schedule-cancel"),
+    path("holds/<uuid:public_id>/release/", schedule_views.hold_release, name="hold-release"),
     path("operations/", operation_views.operation_list, name="operations"),
     path("operations/<uuid:public_id>/", operation_views.operation_detail, name="operation"),
     path("operations/<uuid:public_id>/row/", operation_views.operation_row, name="operation-row"),

@@ -11,7 +11,7 @@ from billing.usage.queries import home_runs
 from customers.operations.view_helpers import person
 from customers.queries.bulk import waiting_sets
 from customers.queries.home import home_page, running_now
-from customers.queries.schedules import skipped_of
+from customers.schedules.queries import skipped_of
 
 
 @require_GET

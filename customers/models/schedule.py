@@ -1,6 +1,6 @@
 """What is to happen to an account on a day to come, and what keeps that from happening.
 
-Nothing outside `customers.schedules` and `customers.holds` writes these rows.
+Nothing outside `customers.schedules.commands` and `customers.schedules.holds` writes these rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HoldQuerySet(models.QuerySet["Hold"]):
 
 class Hold(models.Model):
     """A person's word that an account is not to be suspended by a schedule or in bulk. It falls silent by itself: who
-    asks reads the time (`customers.holds.held`), no job ends it."""
+    asks reads the time (`customers.schedules.holds.held`), no job ends it."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="holds")
@@ -47,7 +47,7 @@ class Hold(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
 
-    # What `customers.holds.place` cancelled for it; of no stored row.
+    # What `customers.schedules.holds.place` cancelled for it; of no stored row.
     cancelled: Sequence[Operation] = ()
 
     # django-stubs sees a Manager here, which lacks the methods of the query set.

@@ -21,7 +21,6 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from customers import holds
 from customers.connections import catalogue
 from customers.labels import cap_of, cap_text
 from customers.models import Account, Connection, Customer, Operation
@@ -29,6 +28,7 @@ from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, WAITS_FOR_A_PERSON, OperationKind
 from customers.queries.filters import Filters
 from customers.queries.matching import Matching
+from customers.schedules import holds
 from portal.access.models import User
 from portal.formats import number_text
 from portal.state_labels import NOT_CREATED, operation_look

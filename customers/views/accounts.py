@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers import holds
 from customers.connections import catalogue
 from customers.forms.customers import AccountForm, NoteForm
 from customers.forms.offerings import new_token
@@ -28,8 +27,9 @@ from customers.operations.view_helpers import go_to, is_fragment, person, renew_
 from customers.people import UnableToChange, add_account
 from customers.queries.accounts import AccountPage, account_page
 from customers.queries.keys import SecretPlace, keys_page
-from customers.queries.schedules import coming_for
 from customers.queries.timeline import timeline_of_account
+from customers.schedules import holds
+from customers.schedules.queries import coming_for
 from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User
 from portal.query_params import uuid_or_none

@@ -16,11 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from customers import bulk, holds
+from customers import bulk
 from customers.connections import scopes
 from customers.forms import actions as forms
 from customers.forms.offerings import new_token
-from customers.forms.schedules import HeldForm
 from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.operation_states import OperationKind, OperationState
@@ -37,6 +36,8 @@ from customers.operations.view_helpers import (
     person,
     say_repeated,
 )
+from customers.schedules import holds
+from customers.schedules.forms import HeldForm
 from portal.access.reauth import reauthenticated
 from portal.audit.queries import last_change
 from portal.clock import database_now

@@ -10,9 +10,10 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import bulk, bulk_run, schedules
+from customers import bulk, bulk_run
 from customers.models import ChangeSet, Operation, Schedule
 from customers.operations.commands import UnableToAsk
+from customers.schedules import commands as schedule_commands
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.support.factories import AccountFactory, UserFactory
@@ -100,16 +101,16 @@ def test_a_schedule_is_edited_and_cancelled(people: list[User]) -> None:
     """Whoever comes second is told, or cancels what was edited, and the audit log names what was cancelled."""
     for _ in rounds():
         now = timezone.now()
-        made = schedules.ask(
+        made = schedule_commands.ask(
             actor=people[0], account=AccountFactory(), kind="suspend", due_at=now + timedelta(days=2),
             reason="Unpaid", client_token=uuid4().hex, now=now,
         )  # fmt: skip
         shown = Schedule.objects.get(pk=made.pk)
         works = [
-            lambda of=made, at=now: schedules.edit(
+            lambda of=made, at=now: schedule_commands.edit(
                 actor=people[1], schedule=of, version=1, due_at=at + timedelta(days=3), reason="Unpaid", now=at
             ),
-            lambda of=shown, at=now: schedules.cancel(actor=people[2], schedule=of, now=at),
+            lambda of=shown, at=now: schedule_commands.cancel(actor=people[2], schedule=of, now=at),
         ]
         told = together(lambda n, w=works: told_by(w[n]), 2)
         made.refresh_from_db()

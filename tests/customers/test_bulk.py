@@ -12,12 +12,13 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from customers import bulk, bulk_run, dispatcher, holds
+from customers import bulk, bulk_run, dispatcher
 from customers.bulk_plan import Planner
 from customers.invariants_operations import approved_by_who_asked
 from customers.models import Account, ChangeSet, ChangeSetItem, Customer, Operation
 from customers.models.account import as_rows
 from customers.operations.commands import UnableToAsk
+from customers.schedules import holds
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from customers import holds
 from customers.models import Account, Hold
 from customers.operations.commands import UnableToAsk
+from customers.schedules import holds
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk

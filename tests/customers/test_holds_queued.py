@@ -11,10 +11,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk, bulk_run, holds, schedules, schedules_due
+from customers import bulk, bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import executor, transitions
 from customers.operations.commands import UnableToAsk, ask_suspend, ask_unsuspend, retry
+from customers.schedules import commands as schedule_commands
+from customers.schedules import due as due_schedules
+from customers.schedules import holds
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
@@ -48,11 +51,11 @@ def in_bulk(person: User, account: Account) -> Operation:
 
 
 def scheduled(person: User, account: Account) -> Operation:
-    made = schedules.ask(
+    made = schedule_commands.ask(
         actor=person, account=account, kind="suspend", due_at=NOW + timedelta(hours=1), reason="Unpaid",
         client_token=uuid4().hex, now=NOW,
     )  # fmt: skip
-    schedules_due.take(made.pk, now=NOW + timedelta(hours=1))
+    due_schedules.take(made.pk, now=NOW + timedelta(hours=1))
     return Operation.objects.get(schedule=made)
 
 

@@ -7,10 +7,11 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import bulk, bulk_run, holds
+from customers import bulk, bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import transitions
 from customers.operations.commands import UnableToAsk, ask_suspend
+from customers.schedules import holds
 from portal.access.models import User
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together

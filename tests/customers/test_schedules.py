@@ -13,10 +13,13 @@ from django import forms
 from django.db import connection as database
 from django.utils import timezone
 
-from customers import dispatcher, holds, schedules, schedules_due
-from customers.forms.schedules import moment_of
+from customers import dispatcher
 from customers.models import Account, Connection, Operation, Schedule
 from customers.operations.commands import UnableToAsk
+from customers.schedules import commands as schedule_commands
+from customers.schedules import due as due_schedules
+from customers.schedules import holds
+from customers.schedules.forms import moment_of
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
@@ -54,12 +57,12 @@ def plan(desk: Desk, account: Account, kind: str = "suspend", **more: Any) -> Sc
         "client_token": uuid4().hex,
         "now": NOW,
     } | more
-    return schedules.ask(account=account, kind=kind, **asked)
+    return schedule_commands.ask(account=account, kind=kind, **asked)
 
 
 def come(schedule: Schedule, *, late: timedelta = timedelta(0)) -> Schedule:
     """Its time comes."""
-    schedules_due.take(schedule.pk, now=Schedule.objects.get(pk=schedule.pk).due_at + late)
+    due_schedules.take(schedule.pk, now=Schedule.objects.get(pk=schedule.pk).due_at + late)
     return Schedule.objects.get(pk=schedule.pk)
 
 
@@ -71,7 +74,7 @@ def sent(desk: Desk, schedule: Schedule) -> str:
 class TestWhenItsTimeComes:
     def test_it_is_asked_in_the_name_of_who_asked_and_once(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account)
-        schedules_due.take(schedule.pk, now=SOON - timedelta(seconds=1))
+        due_schedules.take(schedule.pk, now=SOON - timedelta(seconds=1))
         assert not Operation.objects.filter(kind="suspend").exists()
         done = come(schedule)
         operation = Operation.objects.get(kind="suspend")
@@ -92,10 +95,10 @@ class TestWhenItsTimeComes:
         schedule = plan(desk, account)
         with messages.sent() as early:
             dispatcher.dispatch(now=SOON - timedelta(seconds=1))
-        assert not [each for each in early if each[0] == schedules_due.TAKE]
+        assert not [each for each in early if each[0] == due_schedules.TAKE]
         with messages.sent() as found:
             dispatcher.dispatch(now=SOON)
-        assert [each for each in found if each[0] == schedules_due.TAKE] == [(schedules_due.TAKE, schedule.pk)]
+        assert [each for each in found if each[0] == due_schedules.TAKE] == [(due_schedules.TAKE, schedule.pk)]
 
     def test_a_package_changes_and_the_add_ons_stay(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account, "offerings", due_at=None, offerings=[BIGGER, ADDON])
@@ -188,13 +191,13 @@ class TestTheEndOfTheCycle:
         assert AuditEvent.objects.filter(verb="schedule.moved").count() == 1
         earlier = end - timedelta(days=2)
         Account.objects.filter(pk=account.pk).update(usage_end_on=earlier)
-        schedules_due.follow_cycles(now=NOW)
+        due_schedules.follow_cycles(now=NOW)
         assert Schedule.objects.get(pk=schedule.pk).cycle_end_on == earlier
         # The next cycle has begun and was read already: this is the moment it waited for.
         Account.objects.filter(pk=account.pk).update(
             usage_start_on=earlier + timedelta(days=1), usage_end_on=earlier + timedelta(days=31)
         )
-        schedules_due.follow_cycles(now=NOW)
+        due_schedules.follow_cycles(now=NOW)
         assert come(schedule).state == "done"
 
     def test_not_known_any_more_or_never(self, desk: Desk, account: Account) -> None:
@@ -230,8 +233,8 @@ class TestAskingEditingCancelling:
         schedule = plan(desk, account)
         for forbidden in (
             lambda: plan(desk, account, actor=other),
-            lambda: schedules.cancel(actor=other, schedule=schedule, now=NOW),
-            lambda: schedules.edit(actor=other, schedule=schedule, version=1, due_at=SOON, reason="x", now=NOW),
+            lambda: schedule_commands.cancel(actor=other, schedule=schedule, now=NOW),
+            lambda: schedule_commands.edit(actor=other, schedule=schedule, version=1, due_at=SOON, reason="x", now=NOW),
         ):
             with pytest.raises(UnableToAsk, match="Your role"):
                 forbidden()
@@ -241,19 +244,21 @@ class TestAskingEditingCancelling:
         other = User.objects.create_user(email="admin@postkeeper.example", name="Admin", role="admin")
         schedule = plan(desk, account)
         later = SOON + timedelta(days=5)
-        edited = schedules.edit(actor=other, schedule=schedule, version=1, due_at=later, reason="Asked again", now=NOW)
+        edited = schedule_commands.edit(
+            actor=other, schedule=schedule, version=1, due_at=later, reason="Asked again", now=NOW
+        )
         assert (edited.due_at, edited.requested_by, edited.version) == (later, other, 2)
         with pytest.raises(UnableToAsk, match="changed this schedule while you were editing"):
-            schedules.edit(actor=desk.person, schedule=schedule, version=1, due_at=SOON, reason="Mine", now=NOW)
+            schedule_commands.edit(actor=desk.person, schedule=schedule, version=1, due_at=SOON, reason="Mine", now=NOW)
         assert come(schedule).operation.requested_by == other  # type: ignore[union-attr]
 
     def test_cancelled_it_never_comes_and_after_its_time_it_cannot_be(self, desk: Desk, account: Account) -> None:
         one, two = plan(desk, account), plan(desk, account)
-        schedules.cancel(actor=desk.person, schedule=one, now=NOW)
+        schedule_commands.cancel(actor=desk.person, schedule=one, now=NOW)
         assert come(one).state == "cancelled"
         come(two)
         with pytest.raises(UnableToAsk, match="time has come"):
-            schedules.cancel(actor=desk.person, schedule=two, now=SOON)
+            schedule_commands.cancel(actor=desk.person, schedule=two, now=SOON)
 
 
 class TestTheClock:
@@ -280,7 +285,7 @@ class TestOnce:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(schedules_due, "_end", dies)
+            patched.setattr(due_schedules, "_end", dies)
             with pytest.raises(KeyboardInterrupt):
                 come(schedule)
         assert not Operation.objects.filter(kind="suspend").exists()
@@ -296,7 +301,7 @@ class TestOnce:
             try:
                 ready.wait(10)
                 for each in several:
-                    schedules_due.take(each.pk, now=SOON)
+                    due_schedules.take(each.pk, now=SOON)
             except Exception as error:  # noqa: BLE001 shown below, whatever it is
                 failures.append(error)
             finally:

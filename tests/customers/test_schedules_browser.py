@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from customers import holds, schedules_due
 from customers.models import Account, Schedule
+from customers.schedules import due as due_schedules
+from customers.schedules import holds
 from tests.customers.conftest import Desk
 from tests.customers.test_actions_browser import Seat, _django_beside_playwright, seat  # noqa: F401 fixtures
 
@@ -46,7 +47,7 @@ def test_a_suspend_is_scheduled_held_and_skipped(seat: Seat, desk: Desk) -> None
     dialog.get_by_role("button", name="Hold account").click()
     expect(page.locator("#account-state")).to_contain_text("Held")
     schedule = Schedule.objects.get()
-    schedules_due.take(schedule.pk, now=schedule.due_at)
+    due_schedules.take(schedule.pk, now=schedule.due_at)
     page.get_by_role("link", name="Calendar", exact=True).first.click()
     expect(page.get_by_text("Nothing is coming")).to_be_visible()
     page.get_by_role("link", name="Past").click()

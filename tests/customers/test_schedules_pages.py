@@ -12,8 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import holds, schedules_due
 from customers.models import Account, Hold, Operation, Schedule
+from customers.schedules import due as due_schedules
+from customers.schedules import holds
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
@@ -188,7 +189,7 @@ def test_a_skipped_one_comes_home_to_who_asked(client: Client, desk: Desk, accou
     post(client, "schedule-new", account, kind="suspend", when="day", on=SUMMER.isoformat(), at="09:00", reason="Due")
     holds.place(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
     schedule = Schedule.objects.get()
-    schedules_due.take(schedule.pk, now=schedule.due_at)
+    due_schedules.take(schedule.pk, now=schedule.due_at)
     Schedule.objects.update(ended_at=NOW)
     home = prose_of(client.get(reverse("home")))
     assert "You scheduled it, and it was skipped" in home

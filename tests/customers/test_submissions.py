@@ -11,11 +11,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk, people, schedules
+from customers import bulk, people
 from customers.models import Account, ChangeSet, Connection, Customer, Operation, Schedule, Submission
 from customers.operations import commands as operation_commands
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import AlreadySubmitted
+from customers.schedules import commands as schedule_commands
 from portal.access.models import User
 from portal.providers import NewKey, Offering, Profile
 from tests.customers.pages import HTMX, hidden, prose_of
@@ -170,7 +171,7 @@ class TestOneAccount:
         account, common = AccountFactory(), {"actor": person, "reason": "Unpaid", "client_token": "d" * 32}
         operation_commands.ask_suspend(account=account, now=timezone.now(), **common)
         with pytest.raises(AlreadySubmitted):
-            schedules.ask(account=account, kind="suspend", due_at=timezone.now() + timedelta(days=1),
+            schedule_commands.ask(account=account, kind="suspend", due_at=timezone.now() + timedelta(days=1),
                           now=timezone.now(), **common)  # fmt: skip
         assert not Schedule.objects.exists()
 
@@ -182,10 +183,10 @@ class TestOneAccount:
             "client_token": "e" * 32, "now": timezone.now(),
         }  # fmt: skip
         other = {"due_at": day + timedelta(days=1), "reason": "Left", "kind": "unsuspend", "account": None}[changed]
-        first = schedules.ask(**sent)
-        assert schedules.ask(**sent) == first
+        first = schedule_commands.ask(**sent)
+        assert schedule_commands.ask(**sent) == first
         with pytest.raises(AlreadySubmitted):
-            schedules.ask(**sent | {changed: other or AccountFactory()})
+            schedule_commands.ask(**sent | {changed: other or AccountFactory()})
         assert Schedule.objects.count() == 1
 
     def test_a_repeated_schedule_says_so_on_its_page_even_after_somebody_else_edited_it(
@@ -197,7 +198,7 @@ class TestOneAccount:
                 "at": "09:00", "reason": "Unpaid", "client_token": "e" * 32}  # fmt: skip
         assert REPEATED not in landed(client, client.post(url, sent))
         schedule, other = Schedule.objects.get(), UserFactory()
-        schedules.edit(actor=other, schedule=schedule, version=1, due_at=schedule.due_at, reason="Mine now",
+        schedule_commands.edit(actor=other, schedule=schedule, version=1, due_at=schedule.due_at, reason="Mine now",
                        now=timezone.now())  # fmt: skip
         assert REPEATED in landed(client, client.post(url, sent))
         assert Schedule.objects.get().requested_by == other

@@ -27,9 +27,11 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from billing.usage import runs
-from customers import bulk, estate, holds, schedules
+from customers import bulk, estate
 from customers.models import Connection, Schedule, Sighting
 from customers.observed import account_list
+from customers.schedules import commands as schedule_commands
+from customers.schedules import holds
 from portal.access import links
 from portal.access.models import User
 from portal.access.roles import Role
@@ -189,7 +191,7 @@ class World:
             actor=admin, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid",
             client_token=uuid4().hex, now=now,
         )  # fmt: skip
-        schedule = schedules.ask(
+        schedule = schedule_commands.ask(
             actor=admin, account=account, kind=Schedule.Kind.SUSPEND, due_at=now + timedelta(days=9), reason="Due",
             client_token=uuid4().hex, now=now,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from customers import bulk, bulk_run, drift, estate, holds, schedules, schedules_due, watch
+from customers import bulk, bulk_run, drift, estate, watch
 from customers.models import (
     Account,
     ChangeSet,
@@ -25,6 +25,9 @@ from customers.models import (
 from customers.models.operation_states import OPEN, OperationState
 from customers.operations import commands as operation_commands
 from customers.operations import transitions
+from customers.schedules import commands as schedule_commands
+from customers.schedules import due as due_schedules
+from customers.schedules import holds
 from portal.access.models import User
 from portal.audit import chain
 from portal.notices import raising
@@ -153,16 +156,16 @@ class Extras:
         accounts = self.take(8)
         for number in range(120):
             account = accounts[number % len(accounts)]
-            schedule = schedules.ask(
+            schedule = schedule_commands.ask(
                 actor=self.success, account=account, kind="suspend", due_at=self.now + (number + 1) * HOUR,
                 reason="Contract ends.", client_token=self.token(), now=self.now,
             )  # fmt: skip
             if number % 4:
-                schedules.cancel(actor=self.success, schedule=schedule, now=self.now)
+                schedule_commands.cancel(actor=self.success, schedule=schedule, now=self.now)
             elif number in (0, 4):
                 # The first is done; the second finds the account's operation open and is skipped.
                 Schedule.objects.filter(pk=schedule.pk).update(due_at=self.now - HOUR)
-                schedules_due.take(schedule.pk, now=self.now)
+                due_schedules.take(schedule.pk, now=self.now)
 
     def bulk_changes(self) -> None:
         accounts = self.take(3)
@@ -223,4 +226,4 @@ class Extras:
     def unsealed(self) -> None:
         """A few events that wait for their seal."""
         for schedule in Schedule.objects.filter(state="waiting").order_by("pk")[:3]:
-            schedules.cancel(actor=self.success, schedule=schedule, now=self.now)
+            schedule_commands.cancel(actor=self.success, schedule=schedule, now=self.now)

@@ -1,6 +1,6 @@
 """Changes that are asked for by themselves on a day to come.
 
-Here people ask, edit and cancel; what happens when the time comes stands in `customers.schedules_due`.
+Here people ask, edit and cancel; what happens when the time comes stands in `customers.schedules.due`.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers import schedules
 from customers.connections import catalogue
 from customers.forms.actions import ReasonForm
 from customers.models import Account, Schedule
 from customers.models.account import as_offerings
+from customers.schedules import commands
 from portal.audit.models import AuditEvent
 from portal.edits import EditConflict, EditForm
 from portal.formats import day_text
@@ -89,8 +89,8 @@ class ScheduleForm(EditForm):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.account, self.schedule = account, schedule
-        self.kinds = [K(schedule.kind)] if schedule else schedules.kinds_for(account)
-        self.cycle_end = schedules.cycle_end(account, now=now)
+        self.kinds = [K(schedule.kind)] if schedule else commands.kinds_for(account)
+        self.cycle_end = commands.cycle_end(account, now=now)
         end = [(CYCLE, _("At the end of the cycle, after %(day)s (UTC)") % {"day": day_text(self.cycle_end)})] \
             if self.cycle_end else []  # fmt: skip
         self._choices("kind", [(each.value, KIND_WORDS[each]) for each in self.kinds])

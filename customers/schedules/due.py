@@ -17,12 +17,12 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers import holds
 from customers.models import Account, Operation, Schedule
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.operations.commands import UnableToAsk, ask_offerings, ask_suspend, ask_unsuspend
-from customers.schedules import after, tell, waiting
+from customers.schedules import holds
+from customers.schedules.commands import after, tell, waiting
 from portal.access.permissions import allowed
 from portal.formats import ago_text, moment_text
 

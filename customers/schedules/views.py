@@ -13,14 +13,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers import holds, schedules
 from customers.forms.offerings import new_token
-from customers.forms.schedules import HoldForm, ReleaseForm, ScheduleForm, start_of
 from customers.models import Account, Hold, Schedule
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission
 from customers.operations.view_helpers import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
-from customers.queries import schedules as queries
+from customers.schedules import commands, holds, queries
+from customers.schedules.forms import HoldForm, ReleaseForm, ScheduleForm, start_of
 from portal.audit.queries import last_change
 from portal.formats import moment_text
 
@@ -39,7 +38,7 @@ def schedule_new(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         try:
-            made = schedules.ask(
+            made = commands.ask(
                 actor=person(request), account=account, kind=said["kind"], due_at=said["due_at"], reason=said["reason"],
                 client_token=said["client_token"], offerings=form.offerings(), now=now, request=request,
             )  # fmt: skip
@@ -63,11 +62,11 @@ def schedule_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         try:
-            made = schedules.edit(
+            made = commands.edit(
                 actor=person(request), schedule=schedule, version=said["version"] or 0, due_at=said["due_at"],
                 reason=said["reason"], offerings=form.offerings(), now=now, request=request,
             )  # fmt: skip
-        except schedules.EditedMeanwhile:
+        except commands.EditedMeanwhile:
             schedule = _schedule_or_404(public_id)
             fresh = ScheduleForm(schedule.account, now=now, schedule=schedule, initial=start_of(schedule))
             form.show_all(fresh, last=last_change(schedule, ("due", "what")))
@@ -83,7 +82,7 @@ def schedule_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def schedule_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     schedule = _schedule_or_404(public_id)
     try:
-        schedules.cancel(actor=person(request), schedule=schedule, now=timezone.now(), request=request)
+        commands.cancel(actor=person(request), schedule=schedule, now=timezone.now(), request=request)
     except UnableToAsk as refusal:
         messages.warning(request, str(refusal))
     else:
