@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db.models import Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from customers import bulk_run, estate
+from customers import bulk_run
 from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
@@ -18,6 +18,7 @@ from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets, transitions
+from customers.reconcile import account_import
 from customers.schedules import due as due_schedules
 from portal import queues
 from portal.queue import poke
@@ -40,8 +41,8 @@ def dispatch(*, now: datetime) -> int:
         poke("customers.try_connection", connection_id)
     account_list.expire(now=now)
     account_list.deliver_again(now=now)
-    for takeover_id in estate.due(now=now):
-        poke(estate.CHUNK, takeover_id)
+    for takeover_id in account_import.due(now=now):
+        poke(account_import.CHUNK, takeover_id)
     due_schedules.follow_cycles(now=now)
     for schedule_id in due_schedules.due(now=now):
         poke(due_schedules.TAKE, schedule_id)

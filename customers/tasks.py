@@ -10,13 +10,14 @@ from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, wo
 from django.db import connections
 from django.utils import timezone
 
-from customers import bulk_run, dispatcher, estate, watch
+from customers import bulk_run, dispatcher, watch
 from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
 from customers.models import Account
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import executor
+from customers.reconcile import account_import
 from customers.schedules import due as due_schedules
 from portal.clock import database_now
 from portal.providers import ProviderError
@@ -87,9 +88,9 @@ def nightly_walks(**_: Any) -> None:
 
 @shared_task(name="customers.takeover_chunk")
 def takeover_chunk(takeover_id: int, **_: Any) -> None:
-    with worker_shares.place(OPS, estate.connection_of(takeover_id)) as taken:
+    with worker_shares.place(OPS, account_import.connection_of(takeover_id)) as taken:
         if taken:
-            estate.take_chunk(takeover_id)
+            account_import.take_chunk(takeover_id)
 
 
 @shared_task(name=due_schedules.TAKE)

@@ -6,9 +6,8 @@ in the UPDATE itself, so a slow answer never overwrites a newer state, and of tw
 stays. What an operation concluded counts as read at the moment of its conclusion, after the answer to its send
 (`engine.observed`): a reading that began before it loses, one that is asked afterwards wins.
 
-No reading takes an account out of "deleted", or into it: the first is a person's decision (`customers.drift`), the
-second an operation's or a person's.
-"""
+No reading takes an account out of "deleted", or into it: the first is a person's decision
+(`customers.reconcile.drift`), the second an operation's or a person's."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from customers.drift import Drift, Field
-from customers.queries.drift import value_text
+from customers.reconcile.drift import Drift, Field
+from customers.reconcile.queries import value_text
 
 register = template.Library()
 

@@ -10,13 +10,14 @@ import pytest
 import responses
 from django.utils import timezone
 
-from customers import estate, people
-from customers.adopting import adopt
+from customers import people
 from customers.connections.client import client_for
 from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
 from customers.observed import duplicates
 from customers.operations.commands import UnableToAsk, cancel, retry
 from customers.people import NewAccount, UnableToChange
+from customers.reconcile import account_import
+from customers.reconcile.link import adopt
 from portal.access.models import User
 from portal.providers import Offering, Profile
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
@@ -125,10 +126,10 @@ def test_an_import(person: User) -> None:
     broken = []
     for _ in rounds():
         customer, sighting = CustomerFactory(), a_sighting(connection)
-        listed = [estate.Listed(sighting.provider_id, email=customer.email)]
-        run = estate.propose(actor=person, connection=connection, listed=listed, now=timezone.now())
-        estate.start(actor=person, takeover=run, now=timezone.now())
-        told = race(person, customer, lambda r=run: estate.take_chunk(r.pk, connect=client_for))
+        listed = [account_import.Listed(sighting.provider_id, email=customer.email)]
+        run = account_import.propose(actor=person, connection=connection, listed=listed, now=timezone.now())
+        account_import.start(actor=person, takeover=run, now=timezone.now())
+        told = race(person, customer, lambda r=run: account_import.take_chunk(r.pk, connect=client_for))
         run.refresh_from_db()
         item = TakeoverItem.objects.get(takeover=run)
         assert run.state == "ended"

@@ -11,12 +11,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import drift
-from customers.drift import Field
 from customers.models import Account, Customer, DriftIgnore, Operation, Scan, Sighting
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations.commands import StaleVersion, UnableToAsk
+from customers.reconcile import drift
+from customers.reconcile.drift import Field
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
@@ -413,7 +413,7 @@ def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
 def test_what_is_ignored_hides_nobody_else(
     desk: Desk, account: Account, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("customers.queries.drift.PER_PAGE", 1)
+    monkeypatch.setattr("customers.reconcile.queries.PER_PAGE", 1)
     other = read(desk, desk.created("other@northwind.example"))
     in_console(desk, other, state="deactivated")
     drift.ignore(

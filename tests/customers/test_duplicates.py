@@ -16,7 +16,7 @@ from billing.models import SyncItem
 from billing.reports.filters import read_filters
 from billing.reports.queries import usage_report
 from billing.usage import runs
-from customers import adopting, drift, estate, invariants
+from customers import invariants
 from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
 from customers.observed import accounts as observed_accounts
@@ -25,6 +25,8 @@ from customers.observed.duplicates import UnableToMerge
 from customers.operations import commands as operation_commands
 from customers.operations import resolve
 from customers.operations.commands import UnableToAsk
+from customers.reconcile import account_import, drift
+from customers.reconcile import link as account_link
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
@@ -214,7 +216,7 @@ class TestAViolationEndsInReview:
         second = connection_commands.add_connection(actor=None, facts=facts, api_key=key)
         sighting = Sighting.objects.create(connection=second, provider_id=made, email="a@northwind.example")
         with pytest.raises(UnableToAsk, match="may have made this account"):
-            adopting.adopt(
+            account_link.adopt(
                 actor=desk.person, sighting=sighting, customer=desk.customer(), provider=desk.connect(second), now=NOW
             )
 
@@ -237,17 +239,17 @@ class TestAViolationEndsInReview:
             connection=desk.connection, provider_id=made, email="a@northwind.example", first_seen_at=NOW,
             last_seen_at=NOW,
         )  # fmt: skip
-        takeover = estate.propose(actor=desk.person, connection=desk.connection, listed=[], now=NOW)
+        takeover = account_import.propose(actor=desk.person, connection=desk.connection, listed=[], now=NOW)
         item = takeover.items.get()
-        estate.choose(takeover=takeover, take=True, items=[item.pk])
-        estate.start(actor=desk.person, takeover=takeover, now=NOW)
+        account_import.choose(takeover=takeover, take=True, items=[item.pk])
+        account_import.start(actor=desk.person, takeover=takeover, now=NOW)
         self._take(desk, made)
-        estate.take_chunk(takeover.pk, connect=desk.connect)
+        account_import.take_chunk(takeover.pk, connect=desk.connect)
         item.refresh_from_db()
         assert item.state == TakeoverItem.State.FAILED
         assert "customer's already" in item.message
         with pytest.raises(UnableToAsk, match="customer's already"):
-            adopting.adopt(
+            account_link.adopt(
                 actor=desk.person, sighting=sighting, customer=desk.customer(), provider=desk.connect(desk.connection),
                 now=NOW,
             )  # fmt: skip

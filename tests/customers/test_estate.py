@@ -12,10 +12,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import drift, estate
 from customers.models import Account, Customer, Scan, Sighting, Takeover, TakeoverItem
 from customers.observed import account_list
 from customers.operations.commands import UnableToAsk
+from customers.reconcile import account_import, drift
 from tests.customers.conftest import PACKAGE, Desk
 from tests.customers.pages import text_of
 from tests.support.people import sign_in
@@ -37,9 +37,9 @@ def walked(desk: Desk) -> Scan:
     return account_list.walk(scan, desk.connect(desk.connection))
 
 
-def proposed(desk: Desk, *listed: estate.Listed) -> Takeover:
+def proposed(desk: Desk, *listed: account_import.Listed) -> Takeover:
     walked(desk)
-    return estate.propose(actor=desk.person, connection=desk.connection, listed=listed, now=timezone.now())
+    return account_import.propose(actor=desk.person, connection=desk.connection, listed=listed, now=timezone.now())
 
 
 def item_of(takeover: Takeover, provider_id: str) -> TakeoverItem:
@@ -47,8 +47,8 @@ def item_of(takeover: Takeover, provider_id: str) -> TakeoverItem:
 
 
 def taken(desk: Desk, takeover: Takeover) -> Takeover:
-    estate.start(actor=desk.person, takeover=takeover, now=timezone.now())
-    estate.take_chunk(takeover.pk, connect=desk.connect)
+    account_import.start(actor=desk.person, takeover=takeover, now=timezone.now())
+    account_import.take_chunk(takeover.pk, connect=desk.connect)
     takeover.refresh_from_db()
     return takeover
 
@@ -64,8 +64,8 @@ class TestMatching:
             desk, "ops@globex.example", "it@initech.example", "boss@umbrella.example", "new@hooli.example"
         )
         listed = [
-            estate.Listed(second, external_reference="C-7"),
-            estate.Listed(third, company="umbrella corp"),
+            account_import.Listed(second, external_reference="C-7"),
+            account_import.Listed(third, company="umbrella corp"),
         ]
         takeover = proposed(desk, *listed)
         assert {each.basis: each.customer for each in takeover.items.all()} == {
@@ -82,7 +82,7 @@ class TestMatching:
         item = item_of(takeover, id_)
         assert (item.basis, item.take, item.customer) == ("none", False, None)
         assert "2 customers fit" in item.note
-        assert estate.choose(takeover=takeover, take=True, items=[item.pk]) == 0
+        assert account_import.choose(takeover=takeover, take=True, items=[item.pk]) == 0
 
     def test_what_nobody_can_be_told_of_stays_an_orphan(self, desk: Desk) -> None:
         desk.sandbox.admin.switch("list_bare", True)
@@ -90,7 +90,7 @@ class TestMatching:
         takeover = proposed(desk)
         assert takeover.items.get().basis == "none"
         with pytest.raises(UnableToAsk, match="Select at least one"):
-            estate.start(actor=desk.person, takeover=takeover, now=timezone.now())
+            account_import.start(actor=desk.person, takeover=takeover, now=timezone.now())
 
     def test_nothing_to_match(self, desk: Desk) -> None:
         desk.created()
@@ -119,7 +119,7 @@ class TestTakingOver:
     def test_a_dead_worker_is_followed_by_another(self, desk: Desk) -> None:
         there(desk, *(f"ops{n}@globex.example" for n in range(4)))
         takeover = proposed(desk)
-        estate.start(actor=desk.person, takeover=takeover, now=timezone.now())
+        account_import.start(actor=desk.person, takeover=takeover, now=timezone.now())
 
         class Killed(BaseException):
             pass
@@ -136,14 +136,14 @@ class TestTakingOver:
                 return getattr(real, name)
 
         with pytest.raises(Killed):
-            estate.take_chunk(takeover.pk, connect=lambda _: Dying())  # type: ignore[arg-type, return-value]
+            account_import.take_chunk(takeover.pk, connect=lambda _: Dying())  # type: ignore[arg-type, return-value]
         takeover.refresh_from_db()
         assert 0 < takeover.done < 4
-        estate.take_chunk(takeover.pk, connect=desk.connect)  # its lease still stands
+        account_import.take_chunk(takeover.pk, connect=desk.connect)  # its lease still stands
         assert Account.objects.count() == takeover.done
-        later = timezone.now() + estate.LEASE + timedelta(seconds=1)
-        assert estate.due(now=later) == [takeover.pk]
-        estate.take_chunk(takeover.pk, connect=desk.connect, clock=lambda: later)
+        later = timezone.now() + account_import.LEASE + timedelta(seconds=1)
+        assert account_import.due(now=later) == [takeover.pk]
+        account_import.take_chunk(takeover.pk, connect=desk.connect, clock=lambda: later)
         takeover.refresh_from_db()
         assert (takeover.state, takeover.done, Account.objects.count()) == ("ended", 4, 4)
 
@@ -155,18 +155,18 @@ class TestTakingOver:
         assert takeover.state == "running"
         assert takeover.not_before > timezone.now()
         assert "can't be read at the moment" in takeover.message
-        for n in range(1, estate.TRIES):
+        for n in range(1, account_import.TRIES):
             later = timezone.now() + timedelta(minutes=n)
-            estate.take_chunk(takeover.pk, connect=desk.connect, clock=lambda at=later: at)
+            account_import.take_chunk(takeover.pk, connect=desk.connect, clock=lambda at=later: at)
         takeover.refresh_from_db()
         assert takeover.failed == 1
 
     def test_pause_and_go_on(self, desk: Desk) -> None:
         there(desk, "ops@globex.example", "it@globex.example")
         takeover = proposed(desk)
-        estate.start(actor=desk.person, takeover=takeover, now=timezone.now())
-        estate.pause(actor=desk.person, takeover=takeover)
-        estate.take_chunk(takeover.pk, connect=desk.connect)
+        account_import.start(actor=desk.person, takeover=takeover, now=timezone.now())
+        account_import.pause(actor=desk.person, takeover=takeover)
+        account_import.take_chunk(takeover.pk, connect=desk.connect)
         assert not Account.objects.exists()
         assert taken(desk, takeover).done == 2
 
@@ -184,9 +184,9 @@ class TestTakingOver:
 
 class TestTheList:
     def test_is_read_with_either_separator(self) -> None:
-        rows = estate.read_list("\ufeffProvider_ID;Company\na1;Globex\n".encode())
-        assert rows == [estate.Listed("a1", company="Globex")]
-        assert estate.read_list(b"provider_id,email\na1,ops@globex.example\n")[0].email == "ops@globex.example"
+        rows = account_import.read_list("\ufeffProvider_ID;Company\na1;Globex\n".encode())
+        assert rows == [account_import.Listed("a1", company="Globex")]
+        assert account_import.read_list(b"provider_id,email\na1,ops@globex.example\n")[0].email == "ops@globex.example"
 
     @pytest.mark.parametrize(
         ("content", "why"),
@@ -198,13 +198,13 @@ class TestTheList:
             (b"provider_id,company\na," + b"x" * 201 + b"\n", "company is too long"),
             ("provider_id\n1\n".encode("utf-16"), "UTF-8"),
             (b"provider_id\n\x00\n", "not a CSV"),
-            (b"provider_id\n" + b"x" * estate.BYTES_MAX, "larger than 5 MB"),
+            (b"provider_id\n" + b"x" * account_import.BYTES_MAX, "larger than 5 MB"),
             (b"", "name the columns"),
         ],
     )
     def test_a_wrong_one_says_where(self, content: bytes, why: str) -> None:
         with pytest.raises(UnableToAsk, match=why) as refused:
-            estate.read_list(content)
+            account_import.read_list(content)
         assert refused.value.field == "listed"
 
 
@@ -236,7 +236,7 @@ def test_from_an_empty_portal_in_five_clicks(desk: Desk, client: Client) -> None
     assert "Running" in text_of(click("start"))
     takeover = Takeover.objects.get()
     while takeover.state == "running":
-        estate.take_chunk(takeover.pk, connect=desk.connect)
+        account_import.take_chunk(takeover.pk, connect=desk.connect)
         takeover.refresh_from_db()
     assert clicks < 10
     assert (takeover.done, takeover.failed, Account.objects.count()) == (ACCOUNTS - 1, 0, ACCOUNTS - 1)

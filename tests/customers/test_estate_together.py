@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from customers import estate
 from customers.models import Connection, Sighting, Takeover
 from customers.operations.commands import UnableToAsk
+from customers.reconcile import account_import
 from portal.access.models import User
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.together import rounds, together
@@ -31,7 +31,7 @@ def unlinked(connection: Connection) -> None:
 
 def propose(person: User, connection: Connection) -> str:
     try:
-        estate.propose(actor=person, connection=connection, listed=[], now=NOW)
+        account_import.propose(actor=person, connection=connection, listed=[], now=NOW)
     except UnableToAsk as refusal:
         return str(refusal)
     return "proposed"
@@ -39,7 +39,7 @@ def propose(person: User, connection: Connection) -> str:
 
 def start(person: User, takeover: Takeover) -> str:
     try:
-        estate.start(actor=person, takeover=takeover, now=NOW)
+        account_import.start(actor=person, takeover=takeover, now=NOW)
     except UnableToAsk as refusal:
         return str(refusal)
     return "started"
@@ -50,7 +50,7 @@ def test_a_proposal_made_again_never_takes_away_a_run() -> None:
     for _ in rounds():
         connection = ConnectionFactory()
         unlinked(connection)
-        takeover = estate.propose(actor=colleague, connection=connection, listed=[], now=NOW)
+        takeover = account_import.propose(actor=colleague, connection=connection, listed=[], now=NOW)
 
         def work(n: int, connection: Connection = connection, takeover: Takeover = takeover) -> str:
             return start(starter, takeover) if n == 0 else propose(colleague, connection)
@@ -81,7 +81,7 @@ def test_operations_are_sent_while_a_large_import_is_proposed(monkeypatch: pytes
     """What intends to send holds the connection's row, and waits three seconds for it at the most."""
     connection, person = ConnectionFactory(), UserFactory(role="admin")
     unlinked(connection)
-    match = estate._Matcher.item
+    match = account_import._Matcher.item
     free: list[bool] = []
 
     def sends() -> None:
@@ -96,6 +96,6 @@ def test_operations_are_sent_while_a_large_import_is_proposed(monkeypatch: pytes
         other.join()
         return match(*said)
 
-    monkeypatch.setattr(estate._Matcher, "item", slowly)
+    monkeypatch.setattr(account_import._Matcher, "item", slowly)
     assert propose(person, connection) == "proposed"
     assert free == [True] * ACCOUNTS

@@ -10,12 +10,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk, estate
+from customers import bulk
 from customers.connections.commands import UnableToConnect, check_base_url
 from customers.forms.offerings import OfferingListField
 from customers.forms.settings import SeenSettingsField
 from customers.models import ChangeSet, Scan, Sighting, Takeover
 from customers.observed import account_list
+from customers.reconcile import account_import
 from portal import providers
 from portal.access.models import User
 from portal.providers import ConnectionConfig, Unsupported
@@ -51,7 +52,7 @@ def test_searching(admin: Client, sighting: Sighting, odd: str) -> None:
 
 @pytest.mark.parametrize("odd", ["\x00", "\u00b2", "9" * 40, "-1"])
 def test_ticks_on_the_first_day(admin: Client, desk: Desk, sighting: Sighting, odd: str) -> None:
-    takeover = estate.propose(actor=desk.person, connection=desk.connection, listed=[], now=timezone.now())
+    takeover = account_import.propose(actor=desk.person, connection=desk.connection, listed=[], now=timezone.now())
     args = [desk.connection.public_id]
     assert admin.get(reverse("customers:estate", args=args), {"basis": odd, "page": odd}).status_code == 200
     for name in ("choose", "start"):

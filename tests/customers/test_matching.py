@@ -13,11 +13,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import adopting, tasks, watch
+from customers import tasks, watch
 from customers.models import Heartbeat, Operation, Sighting
 from customers.observed import account_list, matching
 from customers.operations import executor
 from customers.operations.commands import UnableToAsk
+from customers.reconcile import link as account_link
 from portal.access.models import User
 from portal.clock import database_now
 from tests.customers.conftest import Desk
@@ -83,7 +84,7 @@ def test_an_account_that_may_be_a_creates_is_given_to_nobody_whatever_its_addres
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
     assert operation.code in text_of(page)
     with pytest.raises(UnableToAsk, match=operation.code):
-        adopting.adopt(
+        account_link.adopt(
             actor=desk.person, sighting=Sighting.objects.get(), customer=desk.customer("else@globex.example"),
             provider=desk.connect(desk.connection), now=timezone.now(),
         )  # fmt: skip

@@ -10,11 +10,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import adopting
 from customers.models import Account, Breaker, Connection, Operation, Scan, Sighting
 from customers.observed import account_list
 from customers.operations import create_search, executor, resolve
 from customers.operations.commands import UnableToAsk
+from customers.reconcile import link as account_link
 from portal.audit.models import AuditEvent
 from portal.notices.models import Notice
 from tests.customers.conftest import ADDON, PACKAGE, Desk
@@ -263,7 +263,7 @@ def test_what_a_create_may_have_made_is_given_to_nobody(desk: Desk, client: Clie
     account_list.walk(scan, desk.connect(desk.connection))
     given = {"actor": desk.person, "sighting": Sighting.objects.get(), "customer": desk.account(operation).customer}
     with pytest.raises(UnableToAsk, match=f"{operation.code} may have made this account"):
-        adopting.adopt(**given, provider=desk.connect(desk.connection), now=timezone.now())
+        account_link.adopt(**given, provider=desk.connect(desk.connection), now=timezone.now())
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
     assert f"{operation.code} may have made it" in text_of(page)
     assert "Give to a customer" not in text_of(page)

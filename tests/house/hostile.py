@@ -27,9 +27,10 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from billing.usage import runs
-from customers import bulk, estate
+from customers import bulk
 from customers.models import Connection, Schedule, Sighting
 from customers.observed import account_list
+from customers.reconcile import account_import
 from customers.schedules import commands as schedule_commands
 from customers.schedules import holds
 from portal.access import links
@@ -186,7 +187,7 @@ class World:
         self.desk.sandbox.admin.add_account(email="stranger@globex.example")
         scan, _ = account_list.begin(connection=self.desk.connection, kind="asked", slot="now", now=now)
         account_list.walk(scan, self.desk.connect(self.desk.connection))
-        estate.propose(actor=admin, connection=self.desk.connection, listed=[], now=now)
+        account_import.propose(actor=admin, connection=self.desk.connection, listed=[], now=now)
         change = bulk.plan(
             actor=admin, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid",
             client_token=uuid4().hex, now=now,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from customers import bulk, bulk_run, drift, estate, watch
+from customers import bulk, bulk_run, watch
 from customers.models import (
     Account,
     ChangeSet,
@@ -25,6 +25,7 @@ from customers.models import (
 from customers.models.operation_states import OPEN, OperationState
 from customers.operations import commands as operation_commands
 from customers.operations import transitions
+from customers.reconcile import account_import, drift
 from customers.schedules import commands as schedule_commands
 from customers.schedules import due as due_schedules
 from customers.schedules import holds
@@ -130,7 +131,9 @@ class Extras:
     def imports(self) -> None:
         """One for each state; its items in every state as well."""
         for state in (Takeover.State.ENDED, Takeover.State.PROPOSED):
-            takeover = estate.propose(actor=self.admin, connection=self.free[0].connection, listed=[], now=self.now)
+            takeover = account_import.propose(
+                actor=self.admin, connection=self.free[0].connection, listed=[], now=self.now
+            )
             if state == Takeover.State.ENDED:
                 items = list(takeover.items.order_by("pk"))
                 for number, item in enumerate(items):

@@ -8,10 +8,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from customers.connections.client import background_client
-from customers.drift import drifting
 from customers.management.chosen import connections
 from customers.models import Account, Connection, Scan
 from customers.observed import account_list
+from customers.reconcile.drift import drifting
 from portal.clock import database_now
 from portal.encryption import CannotOpen
 

@@ -8,8 +8,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from customers.drift import Drift
 from customers.models import Customer
+from customers.reconcile.drift import Drift
 
 PUSH, ACCEPT, IGNORE = "push", "accept", "ignore"
 

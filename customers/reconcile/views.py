@@ -12,16 +12,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers import adopting, drift
 from customers.connections.client import client_for
-from customers.forms.drift import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
 from customers.forms.offerings import new_token
 from customers.models import Sighting
 from customers.observed import account_list
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission
 from customers.operations.view_helpers import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
-from customers.queries import drift as queries
+from customers.reconcile import drift, link, queries
+from customers.reconcile.forms import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
 from portal.clock import database_now
 from portal.encryption import CannotOpen
 from portal.exports import csv_response
@@ -122,7 +121,7 @@ def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     form = AdoptForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            account = adopting.adopt(
+            account = link.adopt(
                 actor=person(request), sighting=sighting, customer=form.cleaned_data["customer"],
                 provider=client_for(sighting.connection, interactive=True), now=database_now(),
                 reason=form.cleaned_data["reason"], request=request,
@@ -142,7 +141,7 @@ def orphan_aside(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     sighting = _sighting_or_404(public_id)
     form = AsideForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        adopting.leave_aside(
+        link.leave_aside(
             actor=person(request), sighting=sighting, reason=form.cleaned_data["reason"], now=timezone.now(),
             request=request,
         )  # fmt: skip
@@ -153,7 +152,7 @@ def orphan_aside(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def orphan_watch(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    adopting.watch_again(actor=person(request), sighting=_sighting_or_404(public_id), request=request)
+    link.watch_again(actor=person(request), sighting=_sighting_or_404(public_id), request=request)
     return go_to(request, "customers:orphans")
 
 

@@ -15,11 +15,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from customers import estate as taking
 from customers.models import Connection, Scan, Sighting, Takeover, TakeoverItem
 from customers.observed import account_list
 from customers.operations.commands import UnableToAsk
 from customers.operations.view_helpers import go_to, is_fragment, person
+from customers.reconcile import account_import
 from portal.clock import database_now
 
 PER_PAGE = 100
@@ -56,8 +56,10 @@ def estate_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     upload = request.FILES.get("listed")
     try:
-        listed = taking.read_list(upload.read(taking.BYTES_MAX + 1)) if upload else []
-        taking.propose(actor=person(request), connection=connection, listed=listed, now=timezone.now(), request=request)
+        listed = account_import.read_list(upload.read(account_import.BYTES_MAX + 1)) if upload else []
+        account_import.propose(
+            actor=person(request), connection=connection, listed=listed, now=timezone.now(), request=request
+        )
     except UnableToAsk as refusal:
         context = _context(request, connection) | {"refusal": str(refusal)}
         return render(request, "customers/estate/page.html", context, status=422)
@@ -70,7 +72,7 @@ def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     takeover = _open(connection)
     if takeover and (basis := request.POST.get("every") or request.POST.get("all", "")):
-        taking.choose(takeover=takeover, take="every" in request.POST, basis=basis)
+        account_import.choose(takeover=takeover, take="every" in request.POST, basis=basis)
     elif takeover:
         ticked = _keep_ticks(request, takeover)
         if is_fragment(request):
@@ -88,7 +90,7 @@ def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if takeover := _open(connection):
         _keep_ticks(request, takeover)
         try:
-            taking.start(actor=person(request), takeover=takeover, now=timezone.now(), request=request)
+            account_import.start(actor=person(request), takeover=takeover, now=timezone.now(), request=request)
         except UnableToAsk as refusal:
             messages.warning(request, str(refusal))
     return go_to(request, "customers:estate", connection.public_id)
@@ -98,7 +100,7 @@ def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def estate_pause(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     if takeover := _open(connection):
-        taking.pause(actor=person(request), takeover=takeover, request=request)
+        account_import.pause(actor=person(request), takeover=takeover, request=request)
         messages.success(request, _("Paused. What was taken over stays so."))
     return go_to(request, "customers:estate", connection.public_id)
 
@@ -138,8 +140,8 @@ def _context(request: HttpRequest, connection: Connection) -> dict[str, Any]:
 def _keep_ticks(request: HttpRequest, takeover: Takeover) -> int:
     """The ticks of the page that was shown, as they stand there now; returns how many there are in all."""
     shown, ticked = _numbers(request, "shown"), _numbers(request, "ticked")
-    taking.choose(takeover=takeover, take=True, items=ticked)
-    return taking.choose(takeover=takeover, take=False, items=shown - ticked)
+    account_import.choose(takeover=takeover, take=True, items=ticked)
+    return account_import.choose(takeover=takeover, take=False, items=shown - ticked)
 
 
 def _numbers(request: HttpRequest, name: str) -> set[int]:

@@ -12,10 +12,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers.forms.duplicates import MergeForm
 from customers.observed import duplicates
 from customers.observed.duplicates import UnableToMerge
 from customers.operations.view_helpers import go_to, person
+from customers.reconcile.duplicate_forms import MergeForm
 
 PER_PAGE = 50
 

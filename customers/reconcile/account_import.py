@@ -24,10 +24,10 @@ from django.db.models import F, Q
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.adopting import NotNow, adopt
 from customers.connections.client import client_for
 from customers.models import Connection, Customer, Sighting, Takeover, TakeoverItem
 from customers.operations.commands import UnableToAsk
+from customers.reconcile.link import NotNow, adopt
 from portal import audit
 from portal.access.models import User
 from portal.audit.models import AuditEvent
