@@ -7,9 +7,9 @@ class CustomersConfig(AppConfig):
 
     def ready(self) -> None:
         """The models exist by now, and the invariants ask them."""
-        from customers import invariants, invariants_accounts, invariants_operations  # noqa: PLC0415  they read models: not before this point
         from customers.models import triggers  # noqa: PLC0415  they read models: not before this point
+        from customers.monitoring import account_invariants, invariants, operation_invariants  # noqa: PLC0415  they read models: not before this point
 
         pre_migrate.connect(triggers.before_migrate, sender=self)
         post_migrate.connect(triggers.after_migrate, sender=self)
-        invariants.register(*invariants_accounts.INVARIANTS, *invariants_operations.INVARIANTS)
+        invariants.register(*account_invariants.INVARIANTS, *operation_invariants.INVARIANTS)

@@ -10,10 +10,11 @@ from celery.signals import celeryd_after_setup, heartbeat_sent, worker_ready, wo
 from django.db import connections
 from django.utils import timezone
 
-from customers import bulk_run, dispatcher, watch
+from customers import bulk_run, dispatcher
 from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
 from customers.models import Account
+from customers.monitoring import heartbeat
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import executor
@@ -30,14 +31,14 @@ OPS, SYNC = "ops", "sync"  # the queues of the tasks that share processes by con
 
 @shared_task(name="customers.dispatch")
 def dispatch(**_: Any) -> None:
-    if watch.tick(now=database_now()):
-        watch.probe_queues(now=database_now())
+    if heartbeat.tick(now=database_now()):
+        heartbeat.probe_queues(now=database_now())
         dispatcher.dispatch(now=database_now())
 
 
-@shared_task(name=watch.PROBE)
+@shared_task(name=heartbeat.PROBE)
 def probe_queue(heartbeat_id: int, sent_id: int, **_: Any) -> None:
-    watch.probe_arrived(heartbeat_id, sent_id, now=database_now())
+    heartbeat.probe_arrived(heartbeat_id, sent_id, now=database_now())
 
 
 @shared_task(name="customers.perform")
@@ -107,23 +108,23 @@ def run_change_set(change_set_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.nightly_check")
 def nightly_check(**_: Any) -> None:
-    watch.nightly(now=database_now())
+    heartbeat.nightly(now=database_now())
 
 
 # Whole tables are read: it may take minutes where there are many accounts.
-@shared_task(name=watch.CHECK, soft_time_limit=540, time_limit=570)
+@shared_task(name=heartbeat.CHECK, soft_time_limit=540, time_limit=570)
 def check_invariants(check_id: int, **_: Any) -> None:
-    watch.run_check(check_id)
+    heartbeat.run_check(check_id)
 
 
 @shared_task(name="customers.check_workers")
 def check_workers(**_: Any) -> None:
-    watch.check_workers(now=database_now())
+    heartbeat.check_workers(now=database_now())
 
 
 # --- The heartbeat of the worker in this process, if it is one. Celery logs what fails here and goes on. --------------
 
-_workers: dict[str, watch.WorkerProcess] = {}
+_workers: dict[str, heartbeat.WorkerProcess] = {}
 _processes: dict[str, int] = {}
 
 
@@ -137,7 +138,7 @@ def _worker_is_set_up(sender: str, instance: Any, **_: Any) -> None:
 def _worker_is_alive(sender: Any, **_: Any) -> None:
     """Every two seconds in the worker's main process, while it is connected to the broker."""
     name = sender.eventer.hostname
-    worker = _workers.setdefault(name, watch.WorkerProcess(name))
+    worker = _workers.setdefault(name, heartbeat.WorkerProcess(name))
     consumed = current_app.amqp.queues.consume_from
     worker.report(queues=consumed, now=timezone.now(), processes=_processes.get(name))
     connections.close_all()  # this process only hands tasks on; those it forks must not inherit a connection

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from customers.connections import views as connection_views
+from customers.monitoring import views as monitoring_views
 from customers.operations import views as operation_views
 from customers.reconcile import duplicate_views, import_views
 from customers.reconcile import views as reconcile_views
@@ -17,7 +18,6 @@ from customers.views import (
     panels,
     sending,
     settings,
-    watch,
 )
 
 app_name = "customers"
@@ -104,7 +104,7 @@ urlpatterns = [
     path("connections/<uuid:public_id>/resume/", connection_views.connection_resume, name="connection-resume"),
     path("connections/<uuid:public_id>/key/", connection_views.connection_key, name="connection-key"),
     path("connections/<uuid:public_id>/catalogue/", connection_views.connection_catalogue, name="connection-catalogue"),
-    path("engine/", watch.watch, name="watch"),
+    path("engine/", monitoring_views.watch, name="watch"),
     path("rail/connections/", panels.rail_connections, name="rail-connections"),
     path("rail/operations/", panels.rail_operations, name="rail-operations"),
 ]

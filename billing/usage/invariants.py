@@ -10,7 +10,7 @@ from django.db.models.functions import Lag
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import SyncItem, SyncRun, UsageSnapshot
-from customers.invariants import Invariant
+from customers.monitoring.invariants import Invariant
 
 I = SyncItem.State  # noqa: E741  as everywhere in billing: the items, beside the runs
 

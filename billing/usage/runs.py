@@ -20,8 +20,8 @@ from billing.usage.snapshots import hold_accounts, keep_final_readings
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
+from customers.monitoring.heartbeat import Work
 from customers.observed import accounts as observed_accounts
-from customers.watch import Work
 from portal import audit
 from portal.access.models import User
 from portal.providers import UsageSource

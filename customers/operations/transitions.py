@@ -190,7 +190,8 @@ def take_over(operation: Operation, *, only: OperationState | None = None) -> No
 
 def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_kind: str) -> None:
     """Put an operation whose send was passed over where such a send belongs: its outcome is looked for. A step outside
-    the table, for `customers.repair` alone. Raises `LostLease`, or `IntegrityError` while its lane is busy."""
+    the table, for `customers.monitoring.repair` alone. Raises `LostLease`, or `IntegrityError` while its lane is
+    busy."""
     with transaction.atomic():
         mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
         changed = mine.update(

@@ -9,8 +9,8 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from billing.models import Acceptance, SyncItem, SyncRun, UsageSnapshot
-from customers import invariants, watch
 from customers.models import Account
+from customers.monitoring import heartbeat, invariants
 from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -99,5 +99,5 @@ def test_the_runs_stand_on_the_engines_page() -> None:
     run(slot="2", lease_until=NOW + timedelta(seconds=30))
     run(slot="3", lease_until=NOW - timedelta(seconds=30))
     run(slot="4", state="paused")
-    [work] = [each for each in watch.all_work(now=NOW) if each.route == "billing:runs"]
+    [work] = [each for each in heartbeat.all_work(now=NOW) if each.route == "billing:runs"]
     assert (work.due, work.oldest_at, work.running, work.expired) == (1, due, 1, 1)

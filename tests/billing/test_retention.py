@@ -15,8 +15,8 @@ from django.utils import timezone
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.reports.account_usage import account_usage
 from billing.usage import retention, runs
-from customers import invariants
 from customers.models import Account
+from customers.monitoring import invariants
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.billing.conftest import Meter

@@ -21,10 +21,11 @@ from django.utils import timezone
 
 django.setup()
 
-from customers import dispatcher, invariants  # noqa: E402
+from customers import dispatcher  # noqa: E402
 from customers.models import Account, Attempt, Connection, Customer, Heartbeat, Operation  # noqa: E402
 from customers.models.account import as_offerings  # noqa: E402
 from customers.models.operation_states import FINAL, OperationState  # noqa: E402
+from customers.monitoring import invariants  # noqa: E402
 from customers.operations import commands as operation_commands  # noqa: E402
 from portal.access.models import User  # noqa: E402
 from portal.providers import AccountSettings, NewKey, Offering, Profile  # noqa: E402

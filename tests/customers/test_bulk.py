@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from customers import bulk, bulk_run, dispatcher
 from customers.bulk_plan import Planner
-from customers.invariants_operations import approved_by_who_asked
 from customers.models import Account, ChangeSet, ChangeSetItem, Customer, Operation
 from customers.models.account import as_rows
+from customers.monitoring.operation_invariants import approved_by_who_asked
 from customers.operations.commands import UnableToAsk
 from customers.schedules import holds
 from portal.access.models import User

@@ -16,9 +16,9 @@ from billing.models import SyncItem
 from billing.reports.filters import read_filters
 from billing.reports.queries import usage_report
 from billing.usage import runs
-from customers import invariants
 from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
+from customers.monitoring import invariants
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
 from customers.observed.duplicates import UnableToMerge

@@ -48,7 +48,7 @@ Account.objects.bulk_create(
 call_command("migrate", verbosity=0)
 
 from customers.models import Account
-from customers import invariants
+from customers.monitoring import invariants
 from django.utils import timezone
 from portal.audit.models import AuditEvent
 rows = Account.objects.exclude(provider_id__startswith="sg-many").exclude(provider_id=None)

@@ -14,9 +14,9 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from customers import invariants
-from customers.invariants import Invariant
 from customers.models import Account, Attempt, InvariantCheck, Operation, Scan, Sighting, Step
+from customers.monitoring import invariants
+from customers.monitoring.invariants import Invariant
 from portal import audit
 from portal.access.models import User
 from portal.audit import chain

@@ -13,8 +13,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import tasks, watch
+from customers import tasks
 from customers.models import Heartbeat, Operation, Sighting
+from customers.monitoring import heartbeat
 from customers.observed import account_list, matching
 from customers.operations import executor
 from customers.operations.commands import UnableToAsk
@@ -39,7 +40,7 @@ def test_a_worker_whose_clock_is_wrong_orders_nothing(desk: Desk, minutes: int) 
     right = database_now()
     with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
         executor.perform(operation.pk, connect=desk.connect)
-        watch.WorkerProcess("celery@fast").report(queues=["ops"], now=timezone.now())
+        heartbeat.WorkerProcess("celery@fast").report(queues=["ops"], now=timezone.now())
     operation.refresh_from_db()
     sent = operation.attempts.get()
     assert abs(sent.intended_at - right) < timedelta(seconds=30)
@@ -137,7 +138,7 @@ def test_a_wrong_clock_shows_on_the_system_page(desk: Desk, client: Client) -> N
     scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
     account_list.walk(scan, desk.connect(desk.connection))
     for name, skew in (("celery@fast", 900.0), ("celery@right", 2.0), ("celery@zone", -7230.0)):
-        process = watch.WorkerProcess(name, clock_skew=lambda seconds=skew: seconds)
+        process = heartbeat.WorkerProcess(name, clock_skew=lambda seconds=skew: seconds)
         process.report(queues=["ops"], now=timezone.now() + timedelta(seconds=skew))
     admin = User.objects.create_user(email="admin@postkeeper.example", name="Admin", role="admin")
     page = text_of(sign_in(client, admin).get("/engine/"))

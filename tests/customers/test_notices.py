@@ -11,8 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import invariants, watch
 from customers.connections import commands as connection_commands
+from customers.monitoring import heartbeat, invariants
 from portal.access.models import User
 from portal.notices import delivery, raising
 from portal.notices.models import Notice
@@ -92,8 +92,8 @@ def test_a_broken_rule_is_told_and_over_when_it_holds(admin: User, monkeypatch: 
         return [invariants.Finding("I4", ["operation 7"])]
 
     with monkeypatch.context() as night:
-        night.setattr("customers.invariants.check", broken)
-        watch.check_now()
+        night.setattr("customers.monitoring.invariants.check", broken)
+        heartbeat.check_now()
     assert "I4" in Notice.objects.get().text
-    watch.check_now()
+    heartbeat.check_now()
     assert Notice.objects.get().ended_at

@@ -52,7 +52,7 @@ create(both, 3, "c3", kind="key_create", follows=second, identity="")
 create(alone, 1, "d1", state="failed", finished_at=at); create(alone, 2, "d2")
 call_command("migrate", verbosity=0)
 
-from customers import invariants
+from customers.monitoring import invariants
 from customers.models import Account, Operation
 from django.utils import timezone
 from portal.audit.models import AuditEvent

@@ -10,9 +10,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from customers import invariants, repair
 from customers.connections import catalogue
 from customers.models import Account, Attempt, Connection, Offering, Operation, Step
+from customers.monitoring import invariants, repair
 from customers.operations import transitions
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import PACKAGE, Desk

@@ -12,10 +12,10 @@ from random import Random
 
 import pytest
 
-from customers import invariants
 from customers.connections import commands as connection_commands
 from customers.models import Connection, KeySecret, Operation
 from customers.models.operation_states import FINAL
+from customers.monitoring import invariants
 from customers.operations import executor
 from customers.operations.commands import FirstKey
 from portal.providers import AccountSettings

@@ -12,8 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from customers import tasks, watch
+from customers import tasks
 from customers.models import Breaker, Connection, Heartbeat, InvariantCheck
+from customers.monitoring import heartbeat
 from portal.notices.models import Notice
 from portal.queues import NAMES
 from tests.customers.pages import HTMX, prose_of
@@ -32,9 +33,9 @@ def admin(client: Client) -> Client:
 
 def worker(
     name: str = "ops@one", *, now: datetime | None = None, queues: tuple[str, ...] = NAMES
-) -> watch.WorkerProcess:
+) -> heartbeat.WorkerProcess:
     """A worker that has reported its first heartbeat."""
-    process = watch.WorkerProcess(name)
+    process = heartbeat.WorkerProcess(name)
     process.report(queues=queues, now=now or timezone.now())
     return process
 
@@ -42,7 +43,7 @@ def worker(
 def alive(now: datetime | None = None) -> None:
     now = now or timezone.now()
     worker(now=now)
-    watch.tick(now=now)
+    heartbeat.tick(now=now)
 
 
 # --- Signs of life ------------------------------------------------------------------------------------------------
@@ -71,20 +72,20 @@ def test_a_worker_that_starts_again_says_since_when_and_one_that_ends_is_not_mis
 
 
 def test_after_a_standstill_the_scheduler_counts_from_its_return() -> None:
-    watch.tick(now=NIGHT)
-    watch.tick(now=NIGHT + timedelta(minutes=2))
+    heartbeat.tick(now=NIGHT)
+    heartbeat.tick(now=NIGHT + timedelta(minutes=2))
     assert Heartbeat.objects.get().started_at == NIGHT
     back = NIGHT + timedelta(minutes=5)
-    watch.tick(now=back)
+    heartbeat.tick(now=back)
     assert Heartbeat.objects.get().started_at == back
 
 
 def test_of_ticks_that_piled_up_one_is_acted_upon() -> None:
-    assert watch.tick(now=NIGHT)
-    assert not watch.tick(now=NIGHT)
-    assert not watch.tick(now=NIGHT + SECOND)
-    assert watch.tick(now=NIGHT + 5 * SECOND)
-    assert watch.tick(now=NIGHT - timedelta(hours=1))  # the clock was set back
+    assert heartbeat.tick(now=NIGHT)
+    assert not heartbeat.tick(now=NIGHT)
+    assert not heartbeat.tick(now=NIGHT + SECOND)
+    assert heartbeat.tick(now=NIGHT + 5 * SECOND)
+    assert heartbeat.tick(now=NIGHT - timedelta(hours=1))  # the clock was set back
 
 
 def test_a_tick_that_is_not_acted_upon_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,15 +111,15 @@ def test_the_worker_and_the_scheduler_are_heard_of_where_they_run(monkeypatch: p
 
 def stopped(now: datetime) -> set[str]:
     """The queues the admins are alerted about, after a look at this moment."""
-    watch.check_workers(now=now)
-    return set(Notice.objects.filter(kind=watch.QUEUE_STOPPED, ended_at=None).values_list("about", flat=True))
+    heartbeat.check_workers(now=now)
+    return set(Notice.objects.filter(kind=heartbeat.QUEUE_STOPPED, ended_at=None).values_list("about", flat=True))
 
 
 OTHERS = tuple(name for name in NAMES if name != "sync")
 
 
 def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
-    watch.tick(now=NIGHT - timedelta(hours=1))
+    heartbeat.tick(now=NIGHT - timedelta(hours=1))
     ops, sync = worker("ops@one", now=NIGHT, queues=OTHERS), worker("sync@one", now=NIGHT, queues=("sync",))
     assert stopped(NIGHT) == set()
     for n in range(1, 7):  # the sync worker was killed
@@ -134,7 +135,7 @@ def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
 
 
 def test_a_queue_whose_worker_was_told_to_end_is_missed_too() -> None:
-    watch.tick(now=NIGHT - timedelta(hours=1))
+    heartbeat.tick(now=NIGHT - timedelta(hours=1))
     ops = worker("ops@one", now=NIGHT, queues=OTHERS)
     worker("sync@one", now=NIGHT, queues=("sync",)).end(now=NIGHT)
     assert stopped(NIGHT + 119 * SECOND) == set()
@@ -143,7 +144,7 @@ def test_a_queue_whose_worker_was_told_to_end_is_missed_too() -> None:
 
 
 def test_a_queue_nobody_ever_consumed_is_an_alarm_once_the_scheduler_has_been_up_for_a_while() -> None:
-    watch.tick(now=NIGHT)
+    heartbeat.tick(now=NIGHT)
     ops = worker("ops@one", now=NIGHT, queues=(*OTHERS, "snyc"))  # a typing mistake in -Q
     assert stopped(NIGHT + 100 * SECOND) == set()
     ops.report(queues=[*OTHERS, "snyc"], now=NIGHT + 120 * SECOND)
@@ -152,8 +153,8 @@ def test_a_queue_nobody_ever_consumed_is_an_alarm_once_the_scheduler_has_been_up
 
 def test_a_worker_of_an_older_version_reports_no_queue(admin: Client) -> None:
     now = timezone.now()
-    watch.tick(now=now - timedelta(hours=1))
-    Heartbeat.objects.filter(name=watch.SCHEDULER).update(seen_at=now)
+    heartbeat.tick(now=now - timedelta(hours=1))
+    Heartbeat.objects.filter(name=heartbeat.SCHEDULER).update(seen_at=now)
     Heartbeat.objects.create(kind="worker", name="celery@old", started_at=now, seen_at=now)
     assert stopped(now) == set(NAMES)
     said = prose_of(admin.get("/engine/"))
@@ -166,21 +167,21 @@ def test_a_worker_of_an_older_version_reports_no_queue(admin: Client) -> None:
 def test_two_workers_of_one_name_are_noticed(admin: Client) -> None:
     now = timezone.now()
     first, second = worker("celery@host", now=now - 40 * SECOND), worker("celery@host", now=now - 35 * SECOND)
-    assert not watch.names_used_twice(watch.heartbeats(now=now), now=now)  # the first may have been killed
+    assert not heartbeat.names_used_twice(heartbeat.heartbeats(now=now), now=now)  # the first may have been killed
     first.report(queues=["sync"], now=now)
-    assert watch.names_used_twice(watch.heartbeats(now=now), now=now) == ["celery@host"]
-    watch.check_workers(now=now)
-    notice = Notice.objects.get(kind=watch.SAME_NAME, ended_at=None)
+    assert heartbeat.names_used_twice(heartbeat.heartbeats(now=now), now=now) == ["celery@host"]
+    heartbeat.check_workers(now=now)
+    notice = Notice.objects.get(kind=heartbeat.SAME_NAME, ended_at=None)
     assert notice.title == "More than one worker is named celery@host"
     assert notice.title in prose_of(admin.get("/engine/"))
     second.end(now=now)
-    watch.check_workers(now=now)
-    assert not Notice.objects.filter(kind=watch.SAME_NAME, ended_at=None).exists()
+    heartbeat.check_workers(now=now)
+    assert not Notice.objects.filter(kind=heartbeat.SAME_NAME, ended_at=None).exists()
 
 
 def test_the_page_names_the_queue_without_a_worker(admin: Client) -> None:
     now = timezone.now()
-    watch.tick(now=now - timedelta(hours=1))
+    heartbeat.tick(now=now - timedelta(hours=1))
     Heartbeat.objects.update(seen_at=now)
     worker("sync@one", now=now - timedelta(minutes=3), queues=("sync",)).end(now=now)
     worker("ops@one", now=now, queues=("ops",))
@@ -197,42 +198,42 @@ def test_the_page_names_the_queue_without_a_worker(admin: Client) -> None:
 def probes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     """Queue, row and time of what was sent through the queues."""
     sent: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(watch, "poke", lambda _task, *ids, queue: sent.append((queue, *ids)))
+    monkeypatch.setattr(heartbeat, "poke", lambda _task, *ids, queue: sent.append((queue, *ids)))
     return sent
 
 
 def delays(now: datetime) -> dict[str, float | None]:
-    states = watch.queue_states(watch.heartbeats(now=now), now=now)
+    states = heartbeat.queue_states(heartbeat.heartbeats(now=now), now=now)
     return {each.queue.name: each.delay.total_seconds() if each.delay is not None else None for each in states}
 
 
 def test_how_long_a_message_waits_is_measured_in_every_queue(probes: list[tuple[str, int, int]]) -> None:
     assert delays(NIGHT) == dict.fromkeys(NAMES)
-    watch.probe_queues(now=NIGHT)
-    watch.probe_queues(now=NIGHT + 5 * SECOND)
+    heartbeat.probe_queues(now=NIGHT)
+    heartbeat.probe_queues(now=NIGHT + 5 * SECOND)
     assert [queue for queue, *_ids in probes] == list(NAMES), "one at a time"
     for queue, *ids in probes:
-        watch.probe_arrived(*ids, now=NIGHT + (40 if queue == "ops" else 0) * SECOND)
+        heartbeat.probe_arrived(*ids, now=NIGHT + (40 if queue == "ops" else 0) * SECOND)
     assert delays(NIGHT + 45 * SECOND) == {"ops": 40.0, "clock": 0.0, "sync": 0.0}
-    watch.probe_queues(now=NIGHT + 45 * SECOND)
+    heartbeat.probe_queues(now=NIGHT + 45 * SECOND)
     assert delays(NIGHT + 48 * SECOND) == dict.fromkeys(NAMES, 3.0), "the next ones are on their way"
     for _queue, *ids in probes[:3]:
-        watch.probe_arrived(*ids, now=NIGHT + 49 * SECOND)
+        heartbeat.probe_arrived(*ids, now=NIGHT + 49 * SECOND)
     assert delays(NIGHT + 50 * SECOND) == dict.fromkeys(NAMES, 5.0), "an earlier one does not speak for it"
 
 
 def test_a_message_that_was_lost_is_sent_again_and_its_time_counts_from_the_first(
     probes: list[tuple[str, int, int]],
 ) -> None:
-    watch.probe_queues(now=NIGHT)
-    watch.probe_queues(now=NIGHT + 59 * SECOND)
+    heartbeat.probe_queues(now=NIGHT)
+    heartbeat.probe_queues(now=NIGHT + 59 * SECOND)
     assert len(probes) == 3
-    watch.probe_queues(now=NIGHT + 60 * SECOND)
-    watch.probe_queues(now=NIGHT + 65 * SECOND)
+    heartbeat.probe_queues(now=NIGHT + 60 * SECOND)
+    heartbeat.probe_queues(now=NIGHT + 65 * SECOND)
     assert len(probes) == 6
     assert probes[3:] == probes[:3]
     assert delays(NIGHT + 65 * SECOND) == dict.fromkeys(NAMES, 65.0)
-    watch.nightly(now=NIGHT + timedelta(days=2))
+    heartbeat.nightly(now=NIGHT + timedelta(days=2))
     assert delays(NIGHT + timedelta(days=2)) == dict.fromkeys(NAMES, 172_800.0), "a row that waits is not let go"
 
 
@@ -240,17 +241,17 @@ def test_a_message_that_was_lost_is_sent_again_and_its_time_counts_from_the_firs
 def test_a_queue_in_which_messages_wait_too_long_is_an_alarm_while_they_do(admin: Client) -> None:
     now = timezone.now()
     worker("all@one", now=now)
-    watch.probe_queues(now=now - timedelta(minutes=4))
+    heartbeat.probe_queues(now=now - timedelta(minutes=4))
     Heartbeat.objects.filter(kind="queue").exclude(name="ops").update(seen_at=now)
     Heartbeat.objects.filter(name="sync").update(started_at=now - timedelta(minutes=9))
-    watch.check_workers(now=now)
+    heartbeat.check_workers(now=now)
     title = "Messages in the queue ops wait for 4 min"
-    notices = Notice.objects.filter(kind=watch.QUEUE_LATE)
+    notices = Notice.objects.filter(kind=heartbeat.QUEUE_LATE)
     assert list(notices.filter(about="ops").values_list("title", "ended_at")) == [(title, None)]
     assert not notices.filter(about="sync").exists(), "a chunk of the usage sync may take its time"
     assert title in prose_of(admin.get("/engine/"))
     Heartbeat.objects.filter(name="ops").update(seen_at=now - timedelta(minutes=4))
-    watch.check_workers(now=now)
+    heartbeat.check_workers(now=now)
     assert not notices.filter(about="ops", ended_at=None).exists()
 
 
@@ -260,48 +261,48 @@ def test_a_queue_in_which_messages_wait_too_long_is_an_alarm_while_they_do(admin
 @pytest.fixture
 def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(watch, "poke", lambda *said: found.append(said))
+    monkeypatch.setattr(heartbeat, "poke", lambda *said: found.append(said))
     return found
 
 
 def test_the_invariants_are_checked_once_a_night(pokes: list[tuple[Any, ...]]) -> None:
-    watch.tick(now=NIGHT - timedelta(minutes=61))
+    heartbeat.tick(now=NIGHT - timedelta(minutes=61))
     Heartbeat.objects.update(seen_at=NIGHT)
-    assert not watch.nightly(now=NIGHT - timedelta(hours=1))  # not yet
-    assert watch.nightly(now=NIGHT)
-    assert not watch.nightly(now=NIGHT)  # another beat, or the same one again
+    assert not heartbeat.nightly(now=NIGHT - timedelta(hours=1))  # not yet
+    assert heartbeat.nightly(now=NIGHT)
+    assert not heartbeat.nightly(now=NIGHT)  # another beat, or the same one again
     check = InvariantCheck.objects.get()
-    assert pokes == [(watch.CHECK, check.pk)]
+    assert pokes == [(heartbeat.CHECK, check.pk)]
 
-    assert watch.run_check(check.pk) is not None
-    assert watch.run_check(check.pk) is None  # a message that comes twice
-    assert not watch.nightly(now=NIGHT + timedelta(hours=1))
-    assert watch.nightly(now=NIGHT + timedelta(days=1))
+    assert heartbeat.run_check(check.pk) is not None
+    assert heartbeat.run_check(check.pk) is None  # a message that comes twice
+    assert not heartbeat.nightly(now=NIGHT + timedelta(hours=1))
+    assert heartbeat.nightly(now=NIGHT + timedelta(days=1))
 
 
 def test_a_check_whose_worker_did_not_come_back_is_begun_again(pokes: list[tuple[Any, ...]]) -> None:
-    watch.tick(now=NIGHT - timedelta(hours=2))
-    assert watch.nightly(now=NIGHT)
-    assert not watch.nightly(now=NIGHT + timedelta(minutes=14))
-    assert watch.nightly(now=NIGHT + timedelta(minutes=16))
+    heartbeat.tick(now=NIGHT - timedelta(hours=2))
+    assert heartbeat.nightly(now=NIGHT)
+    assert not heartbeat.nightly(now=NIGHT + timedelta(minutes=14))
+    assert heartbeat.nightly(now=NIGHT + timedelta(minutes=16))
     assert len(pokes) == 2
     assert InvariantCheck.objects.count() == 1
 
 
 def test_nothing_is_checked_right_after_a_standstill(pokes: list[tuple[Any, ...]]) -> None:
-    watch.tick(now=NIGHT - timedelta(minutes=59))
-    assert not watch.nightly(now=NIGHT)
+    heartbeat.tick(now=NIGHT - timedelta(minutes=59))
+    assert not heartbeat.nightly(now=NIGHT)
     assert pokes == []
 
 
 def test_what_is_long_over_is_let_go() -> None:
     worker("ops@gone", now=NIGHT - timedelta(hours=25))
-    watch.nightly(now=NIGHT)
+    heartbeat.nightly(now=NIGHT)
     assert not Heartbeat.objects.exists()
-    for n in range(watch.CHECKS_KEPT + 3):
+    for n in range(heartbeat.CHECKS_KEPT + 3):
         InvariantCheck.objects.create(slot=str(n), started_at=NIGHT + n * SECOND, finished_at=NIGHT)
-    watch.check_now()
-    assert InvariantCheck.objects.count() == watch.CHECKS_KEPT
+    heartbeat.check_now()
+    assert InvariantCheck.objects.count() == heartbeat.CHECKS_KEPT
 
 
 # --- Work that waits ------------------------------------------------------------------------------------------------
@@ -317,7 +318,7 @@ def test_only_what_could_begin_now_is_due() -> None:
     OperationFactory(state="sending", lease_until=now + 60 * SECOND)
     OperationFactory(state="claimed", lease_until=now - 1 * SECOND)
     OperationFactory(state="unknown", kind="create", not_before=now - 5 * SECOND)
-    operations, settling, *_others = watch.all_work(now=now)
+    operations, settling, *_others = heartbeat.all_work(now=now)
     assert (operations.due, operations.oldest_at) == (1, first.not_before)
     assert (operations.running, operations.expired) == (1, 1)
     assert (settling.due, settling.running) == (1, 0)
@@ -384,10 +385,10 @@ def test_who_waits_for_a_person_is_linked_the_first_first(admin: Client) -> None
 
 def test_the_last_check_is_shown_with_what_it_found(admin: Client) -> None:
     alive()
-    watch.check_now()
+    heartbeat.check_now()
     assert "18 hold" in prose_of(admin.get("/engine/"))
     AccountFactory(provider_id="sg<nobody>")
-    watch.check_now()
+    heartbeat.check_now()
     answer = admin.get("/engine/")
     said = prose_of(answer)
     assert "1 invariant is broken" in said

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from django.db.models import Max, Min
 
-from customers import invariants
 from customers.models import Account, Attempt, KeySecret, Operation, Step
 from customers.models.operation_states import BUSY, FINAL
+from customers.monitoring import invariants
 from tests.simulation.world import World
 
 ASIDE = ("I11", "I12", "I20")  # of walks and readings: nobody walks or reads by night here

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from customers import bulk, bulk_run, watch
+from customers import bulk, bulk_run
 from customers.models import (
     Account,
     ChangeSet,
@@ -23,6 +23,7 @@ from customers.models import (
     TakeoverItem,
 )
 from customers.models.operation_states import OPEN, OperationState
+from customers.monitoring import heartbeat
 from customers.operations import commands as operation_commands
 from customers.operations import transitions
 from customers.reconcile import account_import, drift
@@ -75,12 +76,12 @@ class Extras:
     # --- What watches ---
 
     def signs(self) -> None:
-        watch.tick(now=self.now)
+        heartbeat.tick(now=self.now)
         for name in ("ops@host-1", "ops@host-2", "sync@host-1"):
-            watch.WorkerProcess(name).report(queues=[name.partition("@")[0]], now=self.now)
+            heartbeat.WorkerProcess(name).report(queues=[name.partition("@")[0]], now=self.now)
         for days in range(5, 0, -1):
             at = self.now - days * DAY
-            watch.check_now(slot=at.date().isoformat(), clock=lambda at=at: at)
+            heartbeat.check_now(slot=at.date().isoformat(), clock=lambda at=at: at)
         for number in range(40):
             facts = {"about": f"connection:{number}", "now": self.now - number * HOUR}
             raising.raised("breaker_open", title="Provider out of reach", text="No answer.", path="/", **facts)

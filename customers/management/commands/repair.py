@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from customers import repair
+from customers.monitoring import repair
 
 
 class Command(BaseCommand):

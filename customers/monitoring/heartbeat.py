@@ -22,12 +22,12 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from customers import invariants
 from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Takeover
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationState
 from customers.models.sighting import Scan
 from customers.models.watch import SILENT
+from customers.monitoring import invariants
 from customers.operations import transitions
 from portal import queues
 from portal.clock import local_skew

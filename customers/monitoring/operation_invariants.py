@@ -9,7 +9,6 @@ from django.db.models import Count, Exists, F, Func, IntegerField, OuterRef, Q, 
 from django.db.models.functions import Coalesce, Lag, RowNumber
 from django.utils.translation import gettext_lazy as _
 
-from customers.invariants import Invariant
 from customers.models import Attempt, ChangeSet, Operation, Step
 from customers.models.breaker import at_work
 from customers.models.operation_states import (
@@ -22,6 +21,7 @@ from customers.models.operation_states import (
     OperationKind,
     OperationState,
 )
+from customers.monitoring.invariants import Invariant
 from customers.operations import idempotency
 from customers.operations.outcomes import NotDone
 from portal.access.permissions import roles_of

@@ -11,12 +11,12 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from customers import invariants, watch
 from customers.models import Connection, Heartbeat, InvariantCheck, Operation, Scan
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
+from customers.monitoring import heartbeat, invariants
+from customers.monitoring.heartbeat import QueueState, Work
 from customers.operations.queries import NEEDS_A_PERSON
-from customers.watch import QueueState, Work
 from portal.formats import HOUR, ago_text
 from portal.notices.models import Notice
 
@@ -86,12 +86,12 @@ class Engine:
 
 
 def engine_now(*, now: datetime) -> Engine:
-    rows = watch.heartbeats(now=now)
+    rows = heartbeat.heartbeats(now=now)
     signs = [_sign(each, now) for each in rows if each.ended_at is None and each.kind != Heartbeat.Kind.QUEUE]
-    scheduler = next((each for each in signs if each.name == watch.SCHEDULER), None)
+    scheduler = next((each for each in signs if each.name == heartbeat.SCHEDULER), None)
     workers = [each for each in signs if each is not scheduler]
-    queues = watch.queue_states(rows, now=now)
-    work = [_work(each, now) for each in watch.all_work(now=now)]
+    queues = heartbeat.queue_states(rows, now=now)
+    work = [_work(each, now) for each in heartbeat.all_work(now=now)]
     people = Operation.objects.filter(NEEDS_A_PERSON).select_related("account__customer", "connection")
     measured = Scan.objects.filter(connection=OuterRef("pk"), clock_skew__isnull=False).order_by("-pk")
     with_clocks = Connection.objects.annotate(clock_skew=Subquery(measured.values("clock_skew")[:1]))
@@ -99,7 +99,7 @@ def engine_now(*, now: datetime) -> Engine:
     check = InvariantCheck.objects.exclude(finished_at=None).first()
     broken = _broken(check)
     bad = {each.code for each in broken}
-    used_twice = watch.names_used_twice(rows, now=now)
+    used_twice = heartbeat.names_used_twice(rows, now=now)
     alarms = [
         *_silence(scheduler, workers),
         *_consumers(workers, queues, used_twice),
@@ -143,7 +143,7 @@ def _sign(row: Heartbeat, now: datetime) -> Sign:
         row.name,
         row.started_at,
         row.seen_at,
-        not watch.is_alive(row, now=now),
+        not heartbeat.is_alive(row, now=now),
         row.clock_skew,
         row.queues,
     )
@@ -192,7 +192,7 @@ def _clocks(workers: list[Sign], connections: list[Connection]) -> list[Alarm]:
 
 
 def _is_wrong(skew: int) -> bool:
-    return abs(skew) > watch.CLOCKS_AGREE.total_seconds()
+    return abs(skew) > heartbeat.CLOCKS_AGREE.total_seconds()
 
 
 def _skewed(name: str, skew: int) -> str:
@@ -213,17 +213,17 @@ def _consumers(workers: list[Sign], queues: list[QueueState], used_twice: list[s
     if all(each.silent for each in workers):
         return []
     alarms = [
-        Alarm("danger", watch.queue_stopped_title(each.queue.name), watch.queue_stopped_text(each))
+        Alarm("danger", heartbeat.queue_stopped_title(each.queue.name), heartbeat.queue_stopped_text(each))
         for each in queues
         if each.stopped
     ]
     alarms += [
-        Alarm("warn", watch.queue_late_title(each), watch.queue_late_text(each))
+        Alarm("warn", heartbeat.queue_late_title(each), heartbeat.queue_late_text(each))
         for each in queues
         if each.late and not each.stopped
     ]
     if used_twice:
-        alarms.append(Alarm("warn", watch.same_name_title(used_twice), watch.same_name_text()))
+        alarms.append(Alarm("warn", heartbeat.same_name_title(used_twice), heartbeat.same_name_text()))
     return alarms
 
 

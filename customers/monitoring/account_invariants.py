@@ -11,11 +11,11 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce
 from django.utils.translation import gettext_lazy as _
 
-from customers.invariants import Invariant
 from customers.models import Account, Operation, Scan, Sighting
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.operation_states import OPEN, OperationKind, OperationState
+from customers.monitoring.invariants import Invariant
 from customers.observed.account_list import GONE_AFTER
 from portal.audit import chain
 from portal.audit.models import AuditEvent

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from customers.queries.watch import engine_now
+from customers.monitoring.queries import engine_now
 from portal.htmx import is_fragment
 
 
