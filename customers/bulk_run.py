@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from customers.bulk import RUN, I, S, hash_of, route_of
 from customers.bulk_plan import OF_OFFERINGS, OF_TAGS, base_of
+from customers.directory.commands import UnableToChange, change_tag
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.models.account import as_offerings
 from customers.operations.commands import (
@@ -28,7 +29,6 @@ from customers.operations.commands import (
     ask_suspend,
     ask_unsuspend,
 )
-from customers.people import UnableToChange, change_tag
 from customers.schedules import holds
 from portal import audit
 from portal.access.models import User

@@ -1,37 +1,26 @@
 from django.urls import path
 
 from customers.connections import views as connection_views
+from customers.directory import views as customer_views
 from customers.monitoring import views as monitoring_views
 from customers.operations import views as operation_views
 from customers.reconcile import duplicate_views, import_views
 from customers.reconcile import views as reconcile_views
 from customers.schedules import views as schedule_views
-from customers.views import (
-    accounts,
-    actions,
-    bulk,
-    customers,
-    key_secret,
-    keys,
-    offerings,
-    opening,
-    panels,
-    sending,
-    settings,
-)
+from customers.views import accounts, actions, bulk, key_secret, keys, offerings, opening, panels, sending, settings
 
 app_name = "customers"
 urlpatterns = [
-    path("customers/", customers.customer_list, name="list"),
-    path("customers/export/", customers.customer_export, name="export"),
+    path("customers/", customer_views.customer_list, name="list"),
+    path("customers/export/", customer_views.customer_export, name="export"),
     path("customers/new/", opening.customer_create, name="create"),
     path("customers/new/duplicates/", opening.customer_duplicates, name="duplicates"),
     path("customers/new/offerings/", offerings.offering_choices, name="offering-choices"),
-    path("customers/<uuid:public_id>/", customers.customer_detail, name="detail"),
-    path("customers/<uuid:public_id>/edit/", customers.customer_edit, name="edit"),
-    path("customers/<uuid:public_id>/archive/", customers.customer_archive, name="archive"),
-    path("customers/<uuid:public_id>/restore/", customers.customer_restore, name="restore"),
-    path("customers/<uuid:public_id>/notes/", customers.note_add, name="note-add"),
+    path("customers/<uuid:public_id>/", customer_views.customer_detail, name="detail"),
+    path("customers/<uuid:public_id>/edit/", customer_views.customer_edit, name="edit"),
+    path("customers/<uuid:public_id>/archive/", customer_views.customer_archive, name="archive"),
+    path("customers/<uuid:public_id>/restore/", customer_views.customer_restore, name="restore"),
+    path("customers/<uuid:public_id>/notes/", customer_views.note_add, name="note-add"),
     path("customers/<uuid:public_id>/timeline/", panels.customer_timeline, name="customer-timeline"),
     path("customers/<uuid:public_id>/accounts/new/", accounts.account_create, name="account-create"),
     path("accounts/<uuid:public_id>/", accounts.account_detail, name="account"),

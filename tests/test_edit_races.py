@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from customers import people
 from customers.connections import commands as connection_commands
+from customers.directory import commands as customer_commands
 from customers.models import Connection, Customer
 from portal.access import staff
 from portal.access.models import User
@@ -67,7 +67,7 @@ class TestAConnection:
 
 class TestACustomer:
     def edit(self, facts: dict[str, Any], seen: dict[str, Any]) -> None:
-        people.edit_customer(
+        customer_commands.edit_customer(
             actor=User.objects.get(), customer=Customer.objects.get(), facts=facts, seen=seen, now=NOW
         )  # fmt: skip
 

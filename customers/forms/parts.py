@@ -10,8 +10,8 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.http import QueryDict
 
+from customers.directory.commands import NewAccount
 from customers.models import Connection, Customer, Operation
-from customers.people import NewAccount
 
 F = TypeVar("F", bound=forms.Form)
 

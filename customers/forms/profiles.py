@@ -8,8 +8,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from customers.directory.commands import FACT_OF_PROFILE
 from customers.models import Customer
-from customers.people import FACT_OF_PROFILE
 from portal.providers import Profile
 
 

@@ -10,13 +10,13 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.connections.forms import ConnectionForm, secret_field
+from customers.directory.commands import NewAccount
 from customers.forms.fields import PhoneField, WebsiteField, ZoneField, zones
 from customers.forms.offerings import OfferingsForm
 from customers.forms.parts import AccountPart, Start, with_typed
 from customers.forms.profiles import TakeOverForm, add_provider_errors, profile_of, profile_of_customer
 from customers.models import Connection
 from customers.models.account import as_offerings
-from customers.people import NewAccount
 from portal.providers import Profile
 
 

@@ -10,12 +10,12 @@ from django.db.models import F, FloatField, Q, QuerySet
 from django.db.models.functions import Cast
 from django.utils import timezone
 
+from customers.directory.search import NOT_THERE
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
 from customers.operations.queries import NEEDS_A_PERSON
-from customers.queries.matching import NOT_THERE
 
 SHOWN = 6
 COUNTED = 999

@@ -13,9 +13,9 @@ from django.db.models import Max, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from customers.directory.filters import connection_choices
 from customers.models import Account, Customer, Operation, Scan, Sighting
 from customers.observed.matching import possible_creates
-from customers.queries.filters import connection_choices
 from customers.reconcile.drift import Drift, Field, drifting, drifts_of, looked_away
 from portal.email_addresses import spellings
 from portal.formats import number_text

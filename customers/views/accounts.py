@@ -13,7 +13,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.connections import catalogue
-from customers.forms.customers import AccountForm, NoteForm
+from customers.directory.commands import UnableToChange, add_account
+from customers.directory.forms import AccountForm, NoteForm
+from customers.directory.timeline import timeline_of_account
 from customers.forms.offerings import new_token
 from customers.forms.parts import AccountPart, Start, refuse
 from customers.forms.profiles import facts_of
@@ -24,10 +26,8 @@ from customers.operations import queries as operation_queries
 from customers.operations.commands import AlreadyCorrected, UnableToAsk
 from customers.operations.group import together
 from customers.operations.view_helpers import go_to, is_fragment, person, renew_token, say_repeated
-from customers.people import UnableToChange, add_account
 from customers.queries.accounts import AccountPage, account_page
 from customers.queries.keys import SecretPlace, keys_page
-from customers.queries.timeline import timeline_of_account
 from customers.schedules import holds
 from customers.schedules.queries import coming_for
 from customers.views.opening import part_context, part_of, say_remarks

@@ -14,14 +14,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers import bulk
+from customers.directory.filters import read_filters
+from customers.directory.list import Lines
 from customers.forms.bulk import ChangeForm, RefuseForm
 from customers.forms.offerings import new_token
 from customers.models import Account, ChangeSet
 from customers.operations.commands import UnableToAsk
 from customers.operations.view_helpers import add_refusal, go_to, is_fragment, person, say_repeated, token_of
 from customers.queries import bulk as queries
-from customers.queries.filters import read_filters
-from customers.queries.listing import Lines
 from portal.access import reauth
 from portal.exports import csv_response
 from portal.query_params import uuid_or_none

@@ -15,7 +15,9 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.connections import catalogue
 from customers.connections.scopes import missing_scope, missing_text
-from customers.forms.customers import AccountForm, CustomerForm, DuplicatesForm
+from customers.directory.commands import NewAccount, UnableToChange, open_customer, public_id_of
+from customers.directory.forms import AccountForm, CustomerForm, DuplicatesForm
+from customers.directory.queries import lookalikes
 from customers.forms.fields import zones
 from customers.forms.kinds import KINDS
 from customers.forms.offerings import new_token
@@ -24,8 +26,6 @@ from customers.models import Connection, Customer
 from customers.models.operation_states import OperationKind
 from customers.operations.commands import UnableToAsk
 from customers.operations.view_helpers import go_to, is_fragment, person, renew_token, say_repeated
-from customers.people import NewAccount, UnableToChange, open_customer, public_id_of
-from customers.queries.customers import lookalikes
 from portal.query_params import line, uuid_or_none
 
 

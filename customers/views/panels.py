@@ -10,11 +10,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
+from customers.directory.timeline import Timeline, timeline_of_account, timeline_of_customer
 from customers.models import Customer
 from customers.operations.view_helpers import account_or_404, is_fragment
 from customers.queries.accounts import account_operations as operations_of
 from customers.queries.frame import rail_connections_now, rail_operations_now
-from customers.queries.timeline import Timeline, timeline_of_account, timeline_of_customer
 from customers.views.accounts import account_head
 
 PER_PAGE = 50

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from customers import people
 from customers.connections import catalogue, circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for
+from customers.directory import commands as customer_commands
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.operation_states import FINAL, OperationKind
 from customers.observed import accounts as observed_accounts
@@ -130,7 +130,7 @@ class Deeds:
     def open(self, company: Company) -> None:
         """A new customer, and its account unless it has not decided yet."""
         first, last = company.contact.rsplit(" ", 1)
-        customer = people.create_customer(
+        customer = customer_commands.create_customer(
             actor=self.staff.of(company),
             facts={
                 "company_name": company.name, "first_name": first, "last_name": last, "email": company.email,
@@ -205,7 +205,7 @@ class Deeds:
     # --- Deeds ----------------------------------------------------------------------------------------------------
 
     def note(self, company: Company, text: str) -> None:
-        people.add_note(actor=self.staff.of(company), customer=self.customers[company.name], text=text)
+        customer_commands.add_note(actor=self.staff.of(company), customer=self.customers[company.name], text=text)
 
     def ask_offerings(self, company: Company, offerings: list[Offering], reason: str) -> Operation:
         account = self.account(company)

@@ -10,12 +10,12 @@ import pytest
 import responses
 from django.utils import timezone
 
-from customers import people
 from customers.connections.client import client_for
+from customers.directory import commands as customer_commands
+from customers.directory.commands import NewAccount, UnableToChange
 from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
 from customers.observed import duplicates
 from customers.operations.commands import UnableToAsk, cancel, retry
-from customers.people import NewAccount, UnableToChange
 from customers.reconcile import account_import
 from customers.reconcile.link import adopt
 from portal.access.models import User
@@ -71,14 +71,19 @@ def settled(work: Work) -> Callable[[], str]:
 def living(customer: Customer) -> bool:
     """Whether the customer is archived and has, or may come to have, an account that exists."""
     customer.refresh_from_db()
-    accounts = Account.objects.filter(customer=customer, merged_at=None).exclude(state__in=people.GONE)
-    return customer.archived_at is not None and accounts.exclude(pk__in=people._never_made(customer)).exists()
+    accounts = Account.objects.filter(customer=customer, merged_at=None).exclude(state__in=customer_commands.GONE)
+    return (
+        customer.archived_at is not None and accounts.exclude(pk__in=customer_commands._never_made(customer)).exists()
+    )
 
 
 def race(person: User, customer: Customer, other: Work) -> list[str]:
     """Archive against `other`. Both may be refused, not both done."""
     now = timezone.now()
-    works = [settled(lambda: people.archive_customer(actor=person, customer=customer, now=now)), settled(other)]
+    works = [
+        settled(lambda: customer_commands.archive_customer(actor=person, customer=customer, now=now)),
+        settled(other),
+    ]
     told: list[str] = together(lambda n: works[n](), 2)
     assert all(each == "done" or each.startswith("refused: ") for each in told), told
     return told
@@ -91,7 +96,9 @@ def test_a_create(person: User) -> None:
         customer = CustomerFactory()
         new = an_account(connection)
         add = {"actor": person, "corrects": None, "take_over": False} | asked()
-        told = race(person, customer, lambda c=customer, a=add, n=new: people.add_account(customer=c, account=n, **a))
+        told = race(
+            person, customer, lambda c=customer, a=add, n=new: customer_commands.add_account(customer=c, account=n, **a)
+        )
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from customers import bulk, bulk_run
+from customers.directory.commands import edit_customer
 from customers.models import Account, ChangeSet, Customer
-from customers.people import edit_customer
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from customers import people
+from customers.directory import commands as customer_commands
+from customers.directory.commands import NewAccount, UnableToChange
 from customers.models import Account, Customer, Note, Operation
 from customers.operations.commands import UnableToAsk
-from customers.people import NewAccount, UnableToChange
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from portal.providers import Offering, Profile
@@ -36,15 +36,15 @@ def person() -> User:
 
 
 def create(person: User, token: str = "token-0001", **facts: Any) -> Customer:
-    return people.create_customer(actor=person, facts=FACTS | facts, client_token=token, now=timezone.now())
+    return customer_commands.create_customer(actor=person, facts=FACTS | facts, client_token=token, now=timezone.now())
 
 
 def edit(person: User, customer: Customer, **facts: Any) -> list[str]:
-    return people.edit_customer(actor=person, customer=customer, facts=facts, now=timezone.now())
+    return customer_commands.edit_customer(actor=person, customer=customer, facts=facts, now=timezone.now())
 
 
 def archive(person: User, customer: Customer) -> None:
-    people.archive_customer(actor=person, customer=customer, now=timezone.now())
+    customer_commands.archive_customer(actor=person, customer=customer, now=timezone.now())
 
 
 def verbs() -> list[str]:
@@ -130,7 +130,7 @@ def test_a_customer_whose_accounts_are_gone_may_be_archived_and_comes_back(perso
     archive(person, customer)
     customer.refresh_from_db()
     assert customer.archived_at
-    people.restore_customer(actor=person, customer=customer, now=timezone.now())
+    customer_commands.restore_customer(actor=person, customer=customer, now=timezone.now())
     customer.refresh_from_db()
     assert customer.archived_at is None
     assert verbs() == ["customer.archived", "customer.restored"]
@@ -152,7 +152,7 @@ def test_archiving_twice_is_recorded_once(person: User) -> None:
 
 
 def test_a_note_is_kept_with_its_author(person: User) -> None:
-    people.add_note(actor=person, customer=CustomerFactory(), text="  They ring on Mondays. ")
+    customer_commands.add_note(actor=person, customer=CustomerFactory(), text="  They ring on Mondays. ")
     note = Note.objects.get()
     assert (note.text, note.author) == ("They ring on Mondays.", person)
     assert verbs() == ["note.added"]
@@ -160,7 +160,7 @@ def test_a_note_is_kept_with_its_author(person: User) -> None:
 
 def test_an_empty_note_is_refused(person: User) -> None:
     with pytest.raises(UnableToChange):
-        people.add_note(actor=person, customer=CustomerFactory(), text=" \n ")
+        customer_commands.add_note(actor=person, customer=CustomerFactory(), text=" \n ")
 
 
 def new_account(**changes: Any) -> NewAccount:
@@ -172,7 +172,9 @@ def new_account(**changes: Any) -> NewAccount:
 
 
 def open_customer(person: User, account: NewAccount, token: str = "token-0001") -> tuple[Customer, Operation | None]:
-    return people.open_customer(actor=person, facts=FACTS, account=account, client_token=token, now=timezone.now())
+    return customer_commands.open_customer(
+        actor=person, facts=FACTS, account=account, client_token=token, now=timezone.now()
+    )
 
 
 def test_a_customer_and_its_account_come_together(person: User) -> None:
@@ -196,7 +198,7 @@ def test_the_same_opening_again_gives_the_same_two_back(person: User) -> None:
 
 def add_account(person: User, customer: Customer, account: NewAccount, **more: Any) -> Operation:
     asked: dict[str, Any] = {"corrects": None, "take_over": False, "client_token": "token-0009", "now": timezone.now()}
-    return people.add_account(actor=person, customer=customer, account=account, **asked | more)
+    return customer_commands.add_account(actor=person, customer=customer, account=account, **asked | more)
 
 
 def test_a_corrected_create_uses_the_same_account_row(person: User) -> None:

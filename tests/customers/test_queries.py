@@ -9,13 +9,13 @@ import pytest
 from django.http import QueryDict
 from django.utils import timezone
 
+from customers.directory import list as customer_list
+from customers.directory.export import HEADER, export_rows
+from customers.directory.filters import Filters, read_filters
+from customers.directory.list import Lines, Row, list_page
+from customers.directory.queries import lookalikes
+from customers.directory.tabs import tabs_of
 from customers.models import Account
-from customers.queries import listing
-from customers.queries.customers import lookalikes
-from customers.queries.export import HEADER, export_rows
-from customers.queries.filters import Filters, read_filters
-from customers.queries.listing import Lines, Row, list_page
-from customers.queries.tabs import tabs_of
 from portal.access.models import User
 from tests.support.factories import (
     PACKAGE,
@@ -196,7 +196,7 @@ def test_the_order_is_the_one_that_was_asked_for(person: User) -> None:
 
 
 def test_a_list_too_long_to_count_still_goes_on(person: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "COUNTED", 30)
+    monkeypatch.setattr(customer_list, "COUNTED", 30)
     connection = ConnectionFactory()
     AccountFactory.create_batch(60, connection=connection)
     asked = filters(person, "size=25")

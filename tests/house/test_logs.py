@@ -167,6 +167,6 @@ def test_a_refused_page_is_one_line_and_a_failed_one_keeps_its_traceback(
         assert " warning django.request Forbidden" in line
         assert len(line.splitlines()) == 1
 
-        monkeypatch.setattr("customers.views.customers.render", broken)
+        monkeypatch.setattr("customers.directory.views.render", broken)
         assert client.get("/customers/").status_code == 500
         assert "RuntimeError: no template" in written.text

@@ -13,23 +13,17 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers.forms.customers import CustomerForm, NoteForm
+from customers.directory.commands import UnableToChange, add_note, archive_customer, edit_customer, restore_customer
+from customers.directory.export import HEADER, export_rows
+from customers.directory.filter_choices import filter_choices
+from customers.directory.filters import SIZES, read_filters
+from customers.directory.forms import CustomerForm, NoteForm
+from customers.directory.list import list_page, one_row
+from customers.directory.queries import customer_page
+from customers.directory.tabs import tabs_of
+from customers.directory.timeline import timeline_of_customer
 from customers.models import Account, Customer
 from customers.operations.view_helpers import go_to, is_fragment, person
-from customers.people import (
-    UnableToChange,
-    add_note,
-    archive_customer,
-    edit_customer,
-    restore_customer,
-)
-from customers.queries.choices import filter_choices
-from customers.queries.customers import customer_page
-from customers.queries.export import HEADER, export_rows
-from customers.queries.filters import SIZES, read_filters
-from customers.queries.listing import list_page, one_row
-from customers.queries.tabs import tabs_of
-from customers.queries.timeline import timeline_of_customer
 from portal.access.permissions import allowed
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from customers.directory.list import Key, Row, rows_of
 from customers.models import Account, Connection, Customer
 from customers.models.account import AccountState
-from customers.queries.listing import Key, Row, rows_of
 
 SHOWN = 5
 

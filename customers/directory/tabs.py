@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from customers.queries.filters import VIEWS, Filters
-from customers.queries.listing import Lines
+from customers.directory.filters import VIEWS, Filters
+from customers.directory.list import Lines
 from portal.formats import number_text
 
 # A tab says "999+" beyond: the number that matters there is small.

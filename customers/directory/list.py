@@ -22,12 +22,12 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue
+from customers.directory.filters import Filters
+from customers.directory.search import Matching
 from customers.labels import cap_of, cap_text
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, WAITS_FOR_A_PERSON, OperationKind
-from customers.queries.filters import Filters
-from customers.queries.matching import Matching
 from customers.schedules import holds
 from portal.access.models import User
 from portal.formats import number_text

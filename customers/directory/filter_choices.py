@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue
+from customers.directory.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, Filters
 from customers.models import Offering
-from customers.queries.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, Filters
 from portal.access.models import User
 from portal.access.permissions import roles_of
 from portal.state_labels import account_state_choices

@@ -9,10 +9,10 @@ from typing import Any
 from django.db.models import Case, F, Value, When
 from django.utils.translation import gettext as _
 
+from customers.directory.filters import Filters
+from customers.directory.list import Lines
 from customers.labels import cap_of
 from customers.models.operation import never_made
-from customers.queries.filters import Filters
-from customers.queries.listing import Lines
 from portal.state_labels import NOT_CREATED, account_state_text
 
 HEADER = (

@@ -9,11 +9,11 @@ from typing import Any
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.functional import cached_property
 
+from customers.directory.filters import CAPPED, NOBODY, UNCAPPED, Filters
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.operation import never_made
 from customers.operations.queries import NEEDS_A_PERSON
-from customers.queries.filters import CAPPED, NOBODY, UNCAPPED, Filters
 from portal import state_labels
 
 STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
