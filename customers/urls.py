@@ -1,5 +1,6 @@
 from django.urls import path
 
+from customers.bulk import views as bulk_views
 from customers.connections import views as connection_views
 from customers.directory import views as customer_views
 from customers.monitoring import views as monitoring_views
@@ -7,7 +8,7 @@ from customers.operations import views as operation_views
 from customers.reconcile import duplicate_views, import_views
 from customers.reconcile import views as reconcile_views
 from customers.schedules import views as schedule_views
-from customers.views import accounts, actions, bulk, key_secret, keys, offerings, opening, panels, sending, settings
+from customers.views import accounts, actions, key_secret, keys, offerings, opening, panels, sending, settings
 
 app_name = "customers"
 urlpatterns = [
@@ -67,12 +68,12 @@ urlpatterns = [
     path("estate/<uuid:public_id>/progress/", import_views.estate_progress, name="estate-progress"),
     path("accounts/<uuid:public_id>/schedules/new/", schedule_views.schedule_new, name="schedule-new"),
     path("accounts/<uuid:public_id>/hold/", schedule_views.hold_place, name="hold-place"),
-    path("changes/", bulk.bulk_list, name="bulk-list"),
-    path("changes/new/", bulk.bulk_new, name="bulk-new"),
-    path("changes/<uuid:public_id>/", bulk.bulk_set, name="bulk"),
-    path("changes/<uuid:public_id>/act/", bulk.bulk_act, name="bulk-act"),
-    path("changes/<uuid:public_id>/decide/", bulk.bulk_decide, name="bulk-decide"),
-    path("changes/<uuid:public_id>/export/", bulk.bulk_export, name="bulk-export"),
+    path("changes/", bulk_views.bulk_list, name="bulk-list"),
+    path("changes/new/", bulk_views.bulk_new, name="bulk-new"),
+    path("changes/<uuid:public_id>/", bulk_views.bulk_set, name="bulk"),
+    path("changes/<uuid:public_id>/act/", bulk_views.bulk_act, name="bulk-act"),
+    path("changes/<uuid:public_id>/decide/", bulk_views.bulk_decide, name="bulk-decide"),
+    path("changes/<uuid:public_id>/export/", bulk_views.bulk_export, name="bulk-export"),
     path("coming/", schedule_views.coming, name="coming"),
     path("schedules/<uuid:public_id>/edit/", schedule_views.schedule_edit, name="schedule-edit"),
     path("schedules/<uuid:public_id>/cancel/", schedule_views.schedule_cancel, name="schedule-cancel"),

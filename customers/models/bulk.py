@@ -1,6 +1,6 @@
 """One change for many accounts: a plan with a row for each, then a run over the rows that can be done.
 
-Nothing outside `customers.bulk`, `customers.bulk_plan` and `customers.bulk_run` writes these rows.
+Nothing outside `customers.bulk.commands`, `customers.bulk.plan` and `customers.bulk.run` writes these rows.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
-from customers import bulk
+from customers.bulk import commands as bulk_commands
 from customers.connections import scopes
 from customers.forms import actions as forms
 from customers.forms.offerings import new_token
@@ -145,7 +145,7 @@ def _do(
     if form.is_valid():
         extra = {"without_reading": True} if facts.get("without_reading") else asked_with or {}
         try:
-            asked: Any = (bulk.ask_delete_of if waits_for_second else deed.ask)(
+            asked: Any = (bulk_commands.ask_delete_of if waits_for_second else deed.ask)(
                 actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(),
                 client_token=form.cleaned_data["client_token"], request=request, **extra,
             )  # fmt: skip
@@ -162,7 +162,7 @@ def _do(
 def _waits_for_second(request: HttpRequest, deed: Deed) -> bool:
     """A delete is a set of one that another person approves, once there is another who may."""
     delete = deed.kind == OperationKind.DELETE
-    return delete and bulk.needs_second(person(request), ChangeSet.Kind.DELETE, 1)
+    return delete and bulk_commands.needs_second(person(request), ChangeSet.Kind.DELETE, 1)
 
 
 def _question(
@@ -192,7 +192,7 @@ def _question(
         "here": request.get_full_path(),
     }
     if _waits_for_second(request, deed):
-        context["approvers"] = bulk.others(person(request), ChangeSet.Kind.DELETE).order_by("name")[:20]
+        context["approvers"] = bulk_commands.others(person(request), ChangeSet.Kind.DELETE).order_by("name")[:20]
     template = "customers/_deed.html" if is_fragment(request) else "customers/deed.html"
     return render(request, template, context, status=status)
 

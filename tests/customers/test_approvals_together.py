@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import bulk, bulk_run
+from customers.bulk import commands as bulk_commands
+from customers.bulk import run as bulk_run
 from customers.models import ChangeSet, Operation, Schedule
 from customers.operations.commands import UnableToAsk
 from customers.schedules import commands as schedule_commands
@@ -31,11 +32,11 @@ def people(settings: Any) -> list[User]:
 
 def waiting(person: User) -> ChangeSet:
     """A delete, which always needs approval."""
-    made = bulk.plan(
+    made = bulk_commands.plan(
         actor=person, kind="delete", wanted={"without_reading": False}, account_ids=[AccountFactory().pk],
         reason="They left", client_token=uuid4().hex, now=timezone.now(),
     )  # fmt: skip
-    return bulk.submit(actor=person, change_set=made, now=timezone.now())
+    return bulk_commands.submit(actor=person, change_set=made, now=timezone.now())
 
 
 def told_by(work: Callable[[], Any]) -> str:
@@ -47,7 +48,7 @@ def told_by(work: Callable[[], Any]) -> str:
 
 
 def approve(person: User, change_set: ChangeSet) -> str:
-    return told_by(lambda: bulk.approve(
+    return told_by(lambda: bulk_commands.approve(
         actor=person, change_set=change_set, plan_hash=change_set.plan_hash, now=timezone.now()
     ))  # fmt: skip
 
@@ -79,8 +80,10 @@ def test_one_approves_and_another_stops_it(other: str, people: list[User]) -> No
         made = waiting(asked)
         now = timezone.now()
         stop = {
-            "refuse": lambda of=made, at=now: bulk.refuse(actor=second, change_set=of, reason="They pay", now=at),
-            "cancel": lambda of=made, at=now: bulk.cancel(actor=asked, change_set=of, now=at),
+            "refuse": lambda of=made, at=now: bulk_commands.refuse(
+                actor=second, change_set=of, reason="They pay", now=at
+            ),
+            "cancel": lambda of=made, at=now: bulk_commands.cancel(actor=asked, change_set=of, now=at),
         }[other]
         told = together(lambda n, of=made, s=stop: told_by(s) if n else approve(first, of), 2)
         bulk_run.run(made.pk)

@@ -12,8 +12,10 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from customers import bulk, bulk_run, dispatcher
-from customers.bulk_plan import Planner
+from customers import dispatcher
+from customers.bulk import commands as bulk_commands
+from customers.bulk import run as bulk_run
+from customers.bulk.plan import Planner
 from customers.models import Account, ChangeSet, ChangeSetItem, Customer, Operation
 from customers.models.account import as_rows
 from customers.monitoring.operation_invariants import approved_by_who_asked
@@ -53,11 +55,11 @@ def plan(desk: Desk, chosen: list[Account], kind: str = "suspend", **more: Any) 
     asked: dict[str, Any] = {
         "actor": desk.person, "wanted": {}, "reason": "Not paid", "client_token": uuid4().hex, "now": NOW,
     } | more  # fmt: skip
-    return bulk.plan(kind=kind, account_ids=[each.pk for each in chosen], **asked)
+    return bulk_commands.plan(kind=kind, account_ids=[each.pk for each in chosen], **asked)
 
 
 def submit(desk: Desk, made: ChangeSet) -> ChangeSet:
-    return bulk.submit(actor=desk.person, change_set=made, now=NOW)
+    return bulk_commands.submit(actor=desk.person, change_set=made, now=NOW)
 
 
 def go_on(made: ChangeSet) -> ChangeSet:
@@ -138,7 +140,7 @@ class TestTheRun:
         assert states(made) == ["moved", "moved", "asked", "asked"]
         go_on(made)
         assert Operation.objects.count() == 2
-        again = bulk.plan_again(actor=desk.person, change_set=made, client_token=uuid4().hex, now=NOW)
+        again = bulk_commands.plan_again(actor=desk.person, change_set=made, client_token=uuid4().hex, now=NOW)
         assert sorted(again.items.values_list("account_id", flat=True)) == [each.pk for each in chosen[:2]]
 
     def test_a_death_between_two_accounts(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,14 +176,14 @@ class TestTheRun:
     def test_paused_resumed_and_cancelled(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bulk_run, "OPEN_AT_ONCE", 3)
         made = submit(desk, plan(desk, accounts(desk, 4)))
-        bulk.pause(actor=desk.person, change_set=made)
+        bulk_commands.pause(actor=desk.person, change_set=made)
         assert go_on(made).state == "paused"
         assert not Operation.objects.exists()
-        bulk.resume(actor=desk.person, change_set=made, now=NOW)
+        bulk_commands.resume(actor=desk.person, change_set=made, now=NOW)
         go_on(made)
         begun = Operation.objects.order_by("pk")[0]
         Operation.objects.filter(pk=begun.pk).update(state="claimed", lane="taken", lease_until=NOW)
-        assert bulk.cancel(actor=desk.person, change_set=made, now=NOW) == (2, 1)
+        assert bulk_commands.cancel(actor=desk.person, change_set=made, now=NOW) == (2, 1)
         assert sorted(states(made)) == ["asked"] * 3 + ["cancelled"]
         assert go_on(made).state == "cancelled"
         told = AuditEvent.objects.filter(object_id=made.public_id).order_by("pk").values_list("verb", flat=True)
@@ -253,16 +255,16 @@ class TestTheSecondPerson:
         other, chosen = colleague(), accounts(desk, 11)
         made = submit(desk, plan(desk, chosen))
         assert go_on(made).state == "waiting"
-        assert bulk.waiting_for(other) == [made]
-        assert bulk.waiting_for(desk.person) == bulk.waiting_for(colleague("auditor")) == []
+        assert bulk_commands.waiting_for(other) == [made]
+        assert bulk_commands.waiting_for(desk.person) == bulk_commands.waiting_for(colleague("auditor")) == []
         common: dict[str, Any] = {"change_set": made, "now": NOW}
         with pytest.raises(UnableToAsk, match="Another person"):
-            bulk.approve(actor=desk.person, plan_hash=made.plan_hash, **common)
+            bulk_commands.approve(actor=desk.person, plan_hash=made.plan_hash, **common)
         with pytest.raises(UnableToAsk, match="Your role"):
-            bulk.approve(actor=colleague("finance"), plan_hash=made.plan_hash, **common)
+            bulk_commands.approve(actor=colleague("finance"), plan_hash=made.plan_hash, **common)
         with pytest.raises(UnableToAsk, match="another than the one"):
-            bulk.approve(actor=other, plan_hash="0" * 64, **common)
-        bulk.approve(actor=other, plan_hash=made.plan_hash, **common)
+            bulk_commands.approve(actor=other, plan_hash="0" * 64, **common)
+        bulk_commands.approve(actor=other, plan_hash=made.plan_hash, **common)
         Account.objects.filter(pk=chosen[3].pk).update(version=9)
         go_on(made)
         assert sorted(states(made)) == ["asked"] * 10 + ["moved"]
@@ -274,9 +276,9 @@ class TestTheSecondPerson:
         item = made.items.all()[0]
         ChangeSetItem.objects.filter(pk=item.pk).update(after={"offerings": as_rows([PACKAGE])})
         with pytest.raises(UnableToAsk, match="another than the one"):
-            bulk.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+            bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
         ChangeSetItem.objects.filter(pk=item.pk).update(after=item.after)
-        bulk.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+        bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
         ChangeSetItem.objects.filter(pk=item.pk).update(after={"offerings": as_rows([PACKAGE])})
         assert go_on(made).state == "paused"
         assert not Operation.objects.exists()
@@ -291,7 +293,7 @@ class TestTheSecondPerson:
     def test_the_invariant_sees_what_ran_on_another_plans_approval(self, desk: Desk) -> None:
         other = colleague()
         made = submit(desk, plan(desk, accounts(desk, 11)))
-        bulk.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+        bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
         go_on(made)
         assert list(approved_by_who_asked(NOW)) == []
         ChangeSet.objects.filter(pk=made.pk).update(plan_hash="another")
@@ -301,12 +303,12 @@ class TestTheSecondPerson:
         other = colleague()
         made = submit(desk, plan(desk, accounts(desk, 11)))
         with pytest.raises(UnableToAsk, match="Say why"):
-            bulk.refuse(actor=other, change_set=made, reason=" ", now=NOW)
-        bulk.refuse(actor=other, change_set=made, reason="Half of them paid", now=NOW)
+            bulk_commands.refuse(actor=other, change_set=made, reason=" ", now=NOW)
+        bulk_commands.refuse(actor=other, change_set=made, reason="Half of them paid", now=NOW)
         assert go_on(made).state == "refused"
         assert made.message == "Refused by Vera Lind: Half of them paid"
         with pytest.raises(UnableToAsk, match="any more"):
-            bulk.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+            bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
 
     def test_the_setting_turns_it_off(self, desk: Desk, settings: Any) -> None:
         colleague()

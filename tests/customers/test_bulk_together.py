@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from customers import bulk, bulk_run
+from customers.bulk import commands as bulk_commands
+from customers.bulk import run as bulk_run
 from customers.directory.commands import edit_customer
 from customers.models import Account, ChangeSet, Customer
 from portal.access.models import User
@@ -23,8 +24,8 @@ CUSTOMERS = 8
 
 def running(person: User, chosen: list[Account], kind: str, tag: str) -> ChangeSet:
     asked: dict[str, Any] = {"actor": person, "reason": "For the review", "client_token": uuid4().hex, "now": NOW}
-    made = bulk.plan(kind=kind, wanted={"tag": tag}, account_ids=[each.pk for each in chosen], **asked)
-    return bulk.submit(actor=person, change_set=made, now=NOW)
+    made = bulk_commands.plan(kind=kind, wanted={"tag": tag}, account_ids=[each.pk for each in chosen], **asked)
+    return bulk_commands.submit(actor=person, change_set=made, now=NOW)
 
 
 def work_off(made: ChangeSet) -> str:

@@ -11,7 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk, bulk_run
+from customers.bulk import commands as bulk_commands
+from customers.bulk import run as bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import executor, transitions
 from customers.operations.commands import UnableToAsk, ask_suspend, ask_unsuspend, retry
@@ -41,11 +42,11 @@ def account(db: None) -> Account:
 
 
 def in_bulk(person: User, account: Account) -> Operation:
-    made = bulk.plan(
+    made = bulk_commands.plan(
         actor=person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Unpaid", client_token=uuid4().hex,
         now=NOW,
     )  # fmt: skip
-    bulk.submit(actor=person, change_set=made, now=NOW)
+    bulk_commands.submit(actor=person, change_set=made, now=NOW)
     bulk_run.run(made.pk, clock=lambda: NOW)
     return Operation.objects.get(change_set_item__change_set=made)
 

@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers import bulk, bulk_run
+from customers.bulk import commands as bulk_commands
+from customers.bulk import run as bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import transitions
 from customers.operations.commands import UnableToAsk, ask_suspend
@@ -47,11 +48,11 @@ def send(operation: Operation) -> str:
 
 def in_bulk(person: User, account: Account) -> Operation:
     now = timezone.now()
-    made = bulk.plan(
+    made = bulk_commands.plan(
         actor=person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Unpaid", client_token=uuid4().hex,
         now=now,
     )  # fmt: skip
-    bulk.submit(actor=person, change_set=made, now=now)
+    bulk_commands.submit(actor=person, change_set=made, now=now)
     bulk_run.run(made.pk)
     return Operation.objects.get(change_set_item__change_set=made)
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk
+from customers.bulk import commands as bulk_commands
 from customers.connections.commands import UnableToConnect, check_base_url
 from customers.forms.offerings import OfferingListField
 from customers.forms.settings import SeenSettingsField
@@ -83,7 +83,7 @@ def test_lists_that_are_none(admin: Client, desk: Desk, sighting: Sighting, cont
 @pytest.mark.parametrize("odd", ["\x00", "x" * 5_000, ""])
 def test_a_change_to_many(admin: Client, desk: Desk, odd: str) -> None:
     account = desk.created()
-    found = bulk.plan(
+    found = bulk_commands.plan(
         actor=desk.person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid", client_token="a" * 8,
         now=timezone.now(),
     )  # fmt: skip

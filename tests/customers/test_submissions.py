@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers import bulk
+from customers.bulk import commands as bulk_commands
 from customers.directory import commands as customer_commands
 from customers.models import Account, ChangeSet, Connection, Customer, Operation, Schedule, Submission
 from customers.operations import commands as operation_commands
@@ -232,7 +232,7 @@ class TestBulk:
             "actor": person, "kind": "suspend", "wanted": {}, "account_ids": [each.pk for each in accounts],
             "reason": "Unpaid", "client_token": "a" * 32, "now": timezone.now(),
         }  # fmt: skip
-        return bulk.plan(**sent | more)
+        return bulk_commands.plan(**sent | more)
 
     def test_other_accounts_or_another_change_are_refused(self, person: User) -> None:
         one, other = AccountFactory(), AccountFactory()

@@ -27,7 +27,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from billing.usage import runs
-from customers import bulk
+from customers.bulk import commands as bulk_commands
 from customers.models import Connection, Schedule, Sighting
 from customers.observed import account_list
 from customers.reconcile import account_import
@@ -188,7 +188,7 @@ class World:
         scan, _ = account_list.begin(connection=self.desk.connection, kind="asked", slot="now", now=now)
         account_list.walk(scan, self.desk.connect(self.desk.connection))
         account_import.propose(actor=admin, connection=self.desk.connection, listed=[], now=now)
-        change = bulk.plan(
+        change = bulk_commands.plan(
             actor=admin, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid",
             client_token=uuid4().hex, now=now,
         )  # fmt: skip

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from customers import bulk, bulk_run
+from customers.bulk import commands as bulk_commands
+from customers.bulk import run as bulk_run
 from customers.models import (
     Account,
     ChangeSet,
@@ -176,7 +177,7 @@ class Extras:
         ids = [each.pk for each in accounts]
 
         def plan(kind: str = "tag_add") -> ChangeSet:
-            return bulk.plan(
+            return bulk_commands.plan(
                 actor=self.admin, kind=kind, wanted={"tag": "renewal"}, account_ids=ids, reason="Renewal round.",
                 client_token=self.token(), now=self.now,
             )  # fmt: skip
@@ -184,10 +185,12 @@ class Extras:
         for _ in range(10):
             for kind in ("tag_add", "tag_remove"):
                 plan(kind)
-                bulk.cancel(actor=self.admin, change_set=plan(kind), now=self.now)
-                bulk_run.run(bulk.submit(actor=self.admin, change_set=plan(kind), now=self.now).pk)
-        bulk.submit(actor=self.admin, change_set=plan(), now=self.now)
-        bulk.pause(actor=self.admin, change_set=bulk.submit(actor=self.admin, change_set=plan(), now=self.now))
+                bulk_commands.cancel(actor=self.admin, change_set=plan(kind), now=self.now)
+                bulk_run.run(bulk_commands.submit(actor=self.admin, change_set=plan(kind), now=self.now).pk)
+        bulk_commands.submit(actor=self.admin, change_set=plan(), now=self.now)
+        bulk_commands.pause(
+            actor=self.admin, change_set=bulk_commands.submit(actor=self.admin, change_set=plan(), now=self.now)
+        )
 
     def operations(self) -> None:
         """Open ones in each state that a worker leaves behind, and many that came to an end."""

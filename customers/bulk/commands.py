@@ -2,7 +2,7 @@
 
 A set of more than `ALONE` accounts, or any delete, needs a second person once there is one: somebody else who works
 here and whose role may do it. What they approve is the plan they saw, by its hash. The run itself is in
-`customers.bulk_run`.
+`customers.bulk.run`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.bulk_plan import KIND_OF, Planner
+from customers.bulk.plan import KIND_OF, Planner
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.models.operation_states import ROUTE_OF_KIND
 from customers.operations.commands import UnableToAsk

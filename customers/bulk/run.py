@@ -15,8 +15,8 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers.bulk import RUN, I, S, hash_of, route_of
-from customers.bulk_plan import OF_OFFERINGS, OF_TAGS, base_of
+from customers.bulk.commands import RUN, I, S, hash_of, route_of
+from customers.bulk.plan import OF_OFFERINGS, OF_TAGS, base_of
 from customers.directory.commands import UnableToChange, change_tag
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.models.account import as_offerings

@@ -13,15 +13,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers import bulk
+from customers.bulk import commands, queries
+from customers.bulk.forms import ChangeForm, RefuseForm
 from customers.directory.filters import read_filters
 from customers.directory.list import Lines
-from customers.forms.bulk import ChangeForm, RefuseForm
 from customers.forms.offerings import new_token
 from customers.models import Account, ChangeSet
 from customers.operations.commands import UnableToAsk
 from customers.operations.view_helpers import add_refusal, go_to, is_fragment, person, say_repeated, token_of
-from customers.queries import bulk as queries
 from portal.access import reauth
 from portal.exports import csv_response
 from portal.query_params import uuid_or_none
@@ -39,12 +38,12 @@ def bulk_new(request: HttpRequest) -> HttpResponse:
     the second step on what is to be done to them."""
     ticked = _ticked(request)
     chosen = ticked if request.method == "POST" and request.POST.get("by") == "ticks" else _of_filter(request)
-    facts: dict[str, Any] = {"person": person(request), "route_of": bulk.route_of}
+    facts: dict[str, Any] = {"person": person(request), "route_of": commands.route_of}
     answers = request.method == "POST" and "client_token" in request.POST
     form = ChangeForm(request.POST if answers else None, initial={"client_token": new_token()}, **facts)
     if answers and form.is_valid():
         try:
-            made = bulk.plan(
+            made = commands.plan(
                 actor=person(request), kind=form.cleaned_data["kind"], wanted=form.wanted(), account_ids=chosen,
                 reason=form.cleaned_data["reason"], client_token=form.cleaned_data["client_token"],
                 now=timezone.now(), request=request,
@@ -59,19 +58,19 @@ def bulk_new(request: HttpRequest) -> HttpResponse:
         return go_to(request, "customers:list")
     context = {
         "form": form, "count": len(chosen), "ticked": request.POST.getlist("ticked"), "by": request.POST.get("by", ""),
-        "too_many": len(chosen) > bulk.MOST, "most": bulk.MOST,
+        "too_many": len(chosen) > commands.MOST, "most": commands.MOST,
     }  # fmt: skip
     return render(request, "customers/bulk/new.html", context, status=422 if answers else 200)
 
 
 def _ticked(request: HttpRequest) -> list[int]:
-    wanted = [found for value in request.POST.getlist("ticked")[: bulk.MOST] if (found := uuid_or_none(value))]
+    wanted = [found for value in request.POST.getlist("ticked")[: commands.MOST] if (found := uuid_or_none(value))]
     return list(Account.objects.filter(public_id__in=wanted).values_list("pk", flat=True)) if wanted else []
 
 
 def _of_filter(request: HttpRequest) -> list[int]:
     accounts = Lines(read_filters(request.GET, person(request))).matching.accounts
-    return list(accounts.values_list("pk", flat=True)[: bulk.MOST + 1])
+    return list(accounts.values_list("pk", flat=True)[: commands.MOST + 1])
 
 
 @require_GET
@@ -84,11 +83,11 @@ def _page(request: HttpRequest, change_set: ChangeSet, *, refusal: str = "", sta
     found = queries.set_page(
         change_set, person(request), view=request.GET.get("show", ""), number=request.GET.get("page", "")
     )
-    waits = bulk.needs_second(change_set.requested_by, change_set.kind, found.total)
+    waits = commands.needs_second(change_set.requested_by, change_set.kind, found.total)
     context = {
         "found": found, "set": change_set, "page": found.page, "token": new_token(), "refusal": refusal,
         "typed": request.POST.get("reason", ""), "needs_second": waits,
-        "over_the_line": bulk.over_the_line(change_set.kind, found.total),
+        "over_the_line": commands.over_the_line(change_set.kind, found.total),
     }  # fmt: skip
     template = "customers/bulk/_set.html" if is_fragment(request) else "customers/bulk/set.html"
     return render(request, template, context, status=status)
@@ -110,17 +109,17 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     try:
         match request.POST.get("do"):
             case "submit":
-                bulk.submit(actor=who, change_set=change_set, now=now, request=request)
+                commands.submit(actor=who, change_set=change_set, now=now, request=request)
             case "pause":
-                bulk.pause(actor=who, change_set=change_set, request=request)
+                commands.pause(actor=who, change_set=change_set, request=request)
             case "resume":
-                bulk.resume(actor=who, change_set=change_set, now=now, request=request)
+                commands.resume(actor=who, change_set=change_set, now=now, request=request)
             case "cancel":
-                taken_back, begun = bulk.cancel(actor=who, change_set=change_set, now=now, request=request)
+                taken_back, begun = commands.cancel(actor=who, change_set=change_set, now=now, request=request)
                 words = _("Cancelled. %(n)d operations were taken back, %(m)d had begun and go on.")
                 messages.success(request, words % {"n": taken_back, "m": begun})
             case "again":
-                again = bulk.plan_again(
+                again = commands.plan_again(
                     actor=who, change_set=change_set, client_token=token_of(request), now=now, request=request
                 )
                 say_repeated(request, again)
@@ -141,14 +140,14 @@ def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     try:
         if request.POST.get("do") == "approve":
             seen = request.POST.get("plan", "")
-            bulk.approve(actor=who, change_set=change_set, plan_hash=seen, now=now, request=request)
+            commands.approve(actor=who, change_set=change_set, plan_hash=seen, now=now, request=request)
         elif request.POST.get("do") == "refuse":
             form = RefuseForm(request.POST)
             if not form.is_valid():
                 why = " ".join(str(each) for each in form.errors["reason"])
                 return _page(request, change_set, refusal=why, status=422)
             reason = form.cleaned_data["reason"]
-            bulk.refuse(actor=who, change_set=change_set, reason=reason, now=now, request=request)
+            commands.refuse(actor=who, change_set=change_set, reason=reason, now=now, request=request)
         else:
             raise Http404
     except UnableToAsk as refusal:

@@ -11,7 +11,7 @@ from django.db.models import Count, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
-from customers import bulk
+from customers.bulk import commands
 from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import ChangeSet, ChangeSetItem
@@ -81,12 +81,12 @@ def set_page(change_set: ChangeSet, person: User, *, view: str, number: str) -> 
         "account__customer", "account__connection", "operation"
     )
     tabs = [(key, str(label), _count(counts, key)) for key, label in VIEWS.items()]
-    others = list(bulk.others(change_set.requested_by, change_set.kind).order_by("name")[:20])
+    others = list(commands.others(change_set.requested_by, change_set.kind).order_by("name")[:20])
     is_mine = person.pk == change_set.requested_by_id
     return SetPage(
         change_set=change_set, what=what_text(change_set), counts=counts, view=view, approvers=others,
         tabs=[tab for tab in tabs if tab[2] or tab[0] == view], page=Paginator(items, SIZE).get_page(number),
-        is_mine=is_mine, may_approve=not is_mine and bulk.may(person, change_set.kind),
+        is_mine=is_mine, may_approve=not is_mine and commands.may(person, change_set.kind),
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def what_text(change_set: ChangeSet) -> str:
 
 def waiting_sets(person: User) -> list[tuple[ChangeSet, str]]:
     """What waits for this person's approval, in words."""
-    return [(each, what_text(each)) for each in bulk.waiting_for(person)]
+    return [(each, what_text(each)) for each in commands.waiting_for(person)]
 
 
 def set_list(number: str) -> Any:
