@@ -1,53 +1,61 @@
 from django.urls import path
 
+from customers.accounts import action_views
+from customers.accounts import views as account_views
+from customers.accounts.create import views as create_views
+from customers.accounts.keys import secret_views
+from customers.accounts.keys import views as key_views
+from customers.accounts.offerings import views as offering_views
+from customers.accounts.sending import views as sending_views
+from customers.accounts.settings import views as settings_views
 from customers.bulk import views as bulk_views
 from customers.connections import views as connection_views
 from customers.directory import views as customer_views
 from customers.monitoring import views as monitoring_views
 from customers.operations import views as operation_views
+from customers.pages import panels as page_panels
 from customers.reconcile import duplicate_views, import_views
 from customers.reconcile import views as reconcile_views
 from customers.schedules import views as schedule_views
-from customers.views import accounts, actions, key_secret, keys, offerings, opening, panels, sending, settings
 
 app_name = "customers"
 urlpatterns = [
     path("customers/", customer_views.customer_list, name="list"),
     path("customers/export/", customer_views.customer_export, name="export"),
-    path("customers/new/", opening.customer_create, name="create"),
-    path("customers/new/duplicates/", opening.customer_duplicates, name="duplicates"),
-    path("customers/new/offerings/", offerings.offering_choices, name="offering-choices"),
+    path("customers/new/", create_views.customer_create, name="create"),
+    path("customers/new/duplicates/", create_views.customer_duplicates, name="duplicates"),
+    path("customers/new/offerings/", offering_views.offering_choices, name="offering-choices"),
     path("customers/<uuid:public_id>/", customer_views.customer_detail, name="detail"),
     path("customers/<uuid:public_id>/edit/", customer_views.customer_edit, name="edit"),
     path("customers/<uuid:public_id>/archive/", customer_views.customer_archive, name="archive"),
     path("customers/<uuid:public_id>/restore/", customer_views.customer_restore, name="restore"),
     path("customers/<uuid:public_id>/notes/", customer_views.note_add, name="note-add"),
-    path("customers/<uuid:public_id>/timeline/", panels.customer_timeline, name="customer-timeline"),
-    path("customers/<uuid:public_id>/accounts/new/", accounts.account_create, name="account-create"),
-    path("accounts/<uuid:public_id>/", accounts.account_detail, name="account"),
-    path("accounts/<uuid:public_id>/timeline/", panels.account_timeline, name="account-timeline"),
-    path("accounts/<uuid:public_id>/operations/", panels.account_operations, name="account-operations"),
-    path("accounts/<uuid:public_id>/refresh/", actions.account_refresh, name="account-refresh"),
-    path("accounts/<uuid:public_id>/username/", actions.account_username, name="account-username"),
-    path("accounts/<uuid:public_id>/offerings/", offerings.offerings_edit, name="account-offerings"),
-    path("accounts/<uuid:public_id>/offerings/changes/", offerings.offerings_changes, name="offerings-changes"),
-    path("accounts/<uuid:public_id>/suspend/", actions.account_suspend, name="account-suspend"),
-    path("accounts/<uuid:public_id>/unsuspend/", actions.account_unsuspend, name="account-unsuspend"),
-    path("accounts/<uuid:public_id>/delete/", actions.account_delete, name="account-delete"),
-    path("accounts/<uuid:public_id>/settings/", settings.account_settings, name="account-settings"),
-    path("accounts/<uuid:public_id>/keys/", keys.key_list, name="account-keys"),
-    path("accounts/<uuid:public_id>/keys/new/", keys.key_create, name="key-create"),
-    path("accounts/<uuid:public_id>/keys/<str:key_id>/edit/", keys.key_edit, name="key-edit"),
-    path("accounts/<uuid:public_id>/keys/<str:key_id>/rotate/", keys.key_rotate, name="key-rotate"),
-    path("accounts/<uuid:public_id>/keys/<str:key_id>/delete/", keys.key_delete, name="key-delete"),
-    path("accounts/<uuid:public_id>/keys/<str:key_id>/secret/", key_secret.key_secret, name="key-secret"),
-    path("accounts/<uuid:public_id>/keys/<str:key_id>/let-go/", key_secret.key_let_go, name="key-let-go"),
-    path("accounts/<uuid:public_id>/sending/", sending.sending_setup, name="account-sending"),
-    path("accounts/<uuid:public_id>/domains/new/", sending.domain_add, name="domain-add"),
-    path("accounts/<uuid:public_id>/domains/<str:name>/", sending.domain_detail, name="domain"),
-    path("accounts/<uuid:public_id>/domains/<str:name>/check/", sending.domain_check, name="domain-check"),
-    path("accounts/<uuid:public_id>/domains/<str:name>/test/", sending.test_message, name="test-message"),
-    path("accounts/<uuid:public_id>/sign-in-as/", actions.account_sign_in_as, name="account-sign-in-as"),
+    path("customers/<uuid:public_id>/timeline/", page_panels.customer_timeline, name="customer-timeline"),
+    path("customers/<uuid:public_id>/accounts/new/", account_views.account_create, name="account-create"),
+    path("accounts/<uuid:public_id>/", account_views.account_detail, name="account"),
+    path("accounts/<uuid:public_id>/timeline/", page_panels.account_timeline, name="account-timeline"),
+    path("accounts/<uuid:public_id>/operations/", page_panels.account_operations, name="account-operations"),
+    path("accounts/<uuid:public_id>/refresh/", action_views.account_refresh, name="account-refresh"),
+    path("accounts/<uuid:public_id>/username/", action_views.account_username, name="account-username"),
+    path("accounts/<uuid:public_id>/offerings/", offering_views.offerings_edit, name="account-offerings"),
+    path("accounts/<uuid:public_id>/offerings/changes/", offering_views.offerings_changes, name="offerings-changes"),
+    path("accounts/<uuid:public_id>/suspend/", action_views.account_suspend, name="account-suspend"),
+    path("accounts/<uuid:public_id>/unsuspend/", action_views.account_unsuspend, name="account-unsuspend"),
+    path("accounts/<uuid:public_id>/delete/", action_views.account_delete, name="account-delete"),
+    path("accounts/<uuid:public_id>/settings/", settings_views.account_settings, name="account-settings"),
+    path("accounts/<uuid:public_id>/keys/", key_views.key_list, name="account-keys"),
+    path("accounts/<uuid:public_id>/keys/new/", key_views.key_create, name="key-create"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/edit/", key_views.key_edit, name="key-edit"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/rotate/", key_views.key_rotate, name="key-rotate"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/delete/", key_views.key_delete, name="key-delete"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/secret/", secret_views.key_secret, name="key-secret"),
+    path("accounts/<uuid:public_id>/keys/<str:key_id>/let-go/", secret_views.key_let_go, name="key-let-go"),
+    path("accounts/<uuid:public_id>/sending/", sending_views.sending_setup, name="account-sending"),
+    path("accounts/<uuid:public_id>/domains/new/", sending_views.domain_add, name="domain-add"),
+    path("accounts/<uuid:public_id>/domains/<str:name>/", sending_views.domain_detail, name="domain"),
+    path("accounts/<uuid:public_id>/domains/<str:name>/check/", sending_views.domain_check, name="domain-check"),
+    path("accounts/<uuid:public_id>/domains/<str:name>/test/", sending_views.test_message, name="test-message"),
+    path("accounts/<uuid:public_id>/sign-in-as/", action_views.account_sign_in_as, name="account-sign-in-as"),
     path("drift/", reconcile_views.drift_board, name="drift"),
     path("drift/export/", reconcile_views.drift_export, name="drift-export"),
     path("drift/scans/", reconcile_views.drift_scans, name="drift-scans"),
@@ -95,6 +103,6 @@ urlpatterns = [
     path("connections/<uuid:public_id>/key/", connection_views.connection_key, name="connection-key"),
     path("connections/<uuid:public_id>/catalogue/", connection_views.connection_catalogue, name="connection-catalogue"),
     path("engine/", monitoring_views.watch, name="watch"),
-    path("rail/connections/", panels.rail_connections, name="rail-connections"),
-    path("rail/operations/", panels.rail_operations, name="rail-operations"),
+    path("rail/connections/", page_panels.rail_connections, name="rail-connections"),
+    path("rail/operations/", page_panels.rail_operations, name="rail-operations"),
 ]

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 from billing.usage.queries import home_runs
 from customers.bulk.queries import waiting_sets
 from customers.operations.view_helpers import person
-from customers.queries.home import home_page, running_now
+from customers.pages.home import home_page, running_now
 from customers.schedules.queries import skipped_of
 
 

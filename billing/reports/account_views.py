@@ -20,9 +20,9 @@ from billing.reports.cost_access import sees_cost
 from billing.reports.pool import note_of
 from billing.usage import accept_lower
 from billing.usage.runs import next_nightly
+from customers.accounts.views import account_head
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404, go_to, person
-from customers.views.accounts import account_head
 from portal.query_params import day_or_none
 
 

@@ -13,11 +13,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from customers.accounts.create.providers import KINDS
 from customers.connections import catalogue, circuit_breaker, commands
 from customers.connections.commands import UnableToConnect
 from customers.connections.forms import ConnectionForm, PauseForm, ReplaceKeyForm
 from customers.connections.queries import check_rows, connection_rows, scope_rows
-from customers.forms.kinds import KINDS
 from customers.models import Connection
 from customers.operations.view_helpers import go_to, person
 from portal.access.reauth import reauthenticated

@@ -11,7 +11,7 @@ from django import forms
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from customers.forms.fields import PhoneField, TagsField, WebsiteField, ZoneField
+from customers.forms import PhoneField, TagsField, WebsiteField, ZoneField
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.access.permissions import roles_of

@@ -1,4 +1,4 @@
-"""A place in the hourly limit of sign-ins as a customer. Only `customers.hands_on` writes these rows."""
+"""A place in the hourly limit of sign-ins as a customer. Only `customers.accounts.sign_in` writes these rows."""
 
 from __future__ import annotations
 

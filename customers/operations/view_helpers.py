@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.shortcuts import get_object_or_404, resolve_url
 from django.utils import timezone
 
-from customers.forms.offerings import new_token
+from customers.accounts.offerings.forms import new_token
 from customers.models import Account, Operation
 from customers.models.operation_states import OPEN
 from customers.operations.commands import UnableToAsk

@@ -13,9 +13,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
+from customers.accounts.forms import DecideForm, choices_of, may_exist
+from customers.accounts.offerings.forms import new_token
 from customers.connections import catalogue
-from customers.forms.actions import DecideForm, choices_of, may_exist
-from customers.forms.offerings import new_token
 from customers.labels import cap_text
 from customers.models import Operation
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from customers.accounts.offerings.forms import new_token
 from customers.connections.client import client_for
-from customers.forms.offerings import new_token
 from customers.models import Sighting
 from customers.observed import account_list
 from customers.operations.commands import UnableToAsk

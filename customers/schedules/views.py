@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers.forms.offerings import new_token
+from customers.accounts.offerings.forms import new_token
 from customers.models import Account, Hold, Schedule
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission

@@ -236,7 +236,7 @@ class TestSignInAs:
         def refuse(**_: object) -> None:
             raise RuntimeError("disk full")
 
-        monkeypatch.setattr("customers.hands_on.audit.record", refuse)
+        monkeypatch.setattr("customers.accounts.sign_in.audit.record", refuse)
         staff.raise_request_exception = False
         answer = staff.post(url("sign-in-as", account), data)
         assert answer.status_code == 500

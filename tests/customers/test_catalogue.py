@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from customers.accounts.offerings.forms import OfferingsForm, rebase
 from customers.connections import catalogue
 from customers.connections.catalogue import UnableToRefresh
-from customers.forms.offerings import OfferingsForm, rebase
 from customers.models import Offering as Entry
 from portal.audit.models import AuditEvent
 from portal.providers import Offering

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
+from customers.accounts.forms import choices_of
 from customers.connections import commands as connection_commands
-from customers.forms.actions import choices_of
 from customers.models import Connection, Operation, Sighting
 from customers.observed import account_list
 from customers.operations import commands as operation_commands

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from customers.queries.home import SHOWN, home_page
+from customers.pages.home import SHOWN, home_page
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 

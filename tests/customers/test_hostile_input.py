@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from customers.accounts.offerings.forms import OfferingListField
+from customers.accounts.settings.forms import SeenSettingsField
 from customers.bulk import commands as bulk_commands
 from customers.connections.commands import UnableToConnect, check_base_url
-from customers.forms.offerings import OfferingListField
-from customers.forms.settings import SeenSettingsField
 from customers.models import ChangeSet, Scan, Sighting, Takeover
 from customers.observed import account_list
 from customers.reconcile import account_import

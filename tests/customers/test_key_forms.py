@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from customers.forms.keys import AddressesField, KeyForm
-from customers.forms.sending import DomainField, TestMessageForm
-from customers.queries.keys import family_of, split_label
+from customers.accounts.keys.forms import AddressesField, KeyForm
+from customers.accounts.keys.queries import family_of, split_label
+from customers.accounts.sending.forms import DomainField, TestMessageForm
 from tests.customers.keys import account_with_keys, connection_with_keys, key_of
 
 pytestmark = pytest.mark.django_db

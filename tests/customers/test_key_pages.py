@@ -352,7 +352,7 @@ class TestSecret:
         assert "not kept any more" in text_of(staff.get(url("key-let-go", account, "key-1")))
 
     def test_an_error_page_would_not_have_it(self) -> None:
-        from customers.views.key_secret import Shown  # noqa: PLC0415
+        from customers.accounts.keys.secret_views import Shown  # noqa: PLC0415
 
         assert SECRET not in repr(Shown(SECRET))
         assert str(Shown(SECRET)) == SECRET

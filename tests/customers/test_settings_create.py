@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from customers.forms.fields import host_of
-from customers.forms.settings import SettingsForm
+from customers.accounts.settings.forms import SettingsForm
+from customers.forms import host_of
 from customers.models import Account, Connection, Customer, Operation
 from portal.access.models import User
 from portal.providers import CAPABILITIES

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from customers import sending
+from customers.accounts.sending import checks as sending_checks
 from customers.connections import catalogue
 from customers.models import Account, AccountKey, Connection, Customer, Operation
 from customers.observed import accounts as observed_accounts
@@ -45,8 +45,8 @@ def furnish(world: World) -> None:
     ask(world, "key_create", larkfield, new=OTHER_KEY, keep=False)
     _settle(world)
     world.admin.aha.add_domain(str(larkfield.provider_id), DOMAIN, verified=True)
-    with replaced((sending, "client_for", lambda connection, **_: world.connect(connection))):
-        sending.read_domains(account=larkfield, now=world.now)
+    with replaced((sending_checks, "client_for", lambda connection, **_: world.connect(connection))):
+        sending_checks.read_domains(account=larkfield, now=world.now)
     for each in Account.objects.all():
         observed_accounts.read_account(account=each, now=world.now, provider=world.connect(each.connection))
     assert not Operation.objects.exclude(state="succeeded").exists()

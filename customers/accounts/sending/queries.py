@@ -9,10 +9,10 @@ from functools import cached_property
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
+from customers.accounts.keys.queries import kept_key
 from customers.models import Account, Operation, SendingDomain
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, OperationKind, OperationState
-from customers.queries.keys import kept_key
 
 MESSAGES_SHOWN = 5
 

@@ -1,5 +1,5 @@
 """The part of a page that asks for a new account. What stands in it depends on the kind of provider; each kind has its
-own in `customers/forms/<kind>.py`, found through `customers/forms/kinds.py`."""
+own in `customers/accounts/create/<kind>.py`, found through `customers/accounts/create/providers.py`."""
 
 from __future__ import annotations
 

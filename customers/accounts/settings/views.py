@@ -15,9 +15,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
+from customers.accounts.offerings.forms import new_token
+from customers.accounts.settings.forms import ChangeSettingsForm, SettingsForm
 from customers.connections import scopes
-from customers.forms.offerings import new_token
-from customers.forms.settings import ChangeSettingsForm, SettingsForm
 from customers.labels import cap_text
 from customers.models import Account, Operation
 from customers.models.account import AccountState

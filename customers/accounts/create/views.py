@@ -13,15 +13,15 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
+from customers.accounts.create.base import AccountPart, Start, refuse
+from customers.accounts.create.providers import KINDS
+from customers.accounts.offerings.forms import new_token
 from customers.connections import catalogue
 from customers.connections.scopes import missing_scope, missing_text
 from customers.directory.commands import NewAccount, UnableToChange, open_customer, public_id_of
 from customers.directory.forms import AccountForm, CustomerForm, DuplicatesForm
 from customers.directory.queries import lookalikes
-from customers.forms.fields import zones
-from customers.forms.kinds import KINDS
-from customers.forms.offerings import new_token
-from customers.forms.parts import AccountPart, Start, refuse
+from customers.forms import zones
 from customers.models import Connection, Customer
 from customers.models.operation_states import OperationKind
 from customers.operations.commands import UnableToAsk

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
+from customers.accounts.keys import queries
 from customers.operations import key_secrets
 from customers.operations.view_helpers import account_or_404, go_to, is_fragment, person
-from customers.queries import keys as queries
 from portal.access.reauth import reauthenticated
 from portal.encryption import CannotOpen
 

@@ -12,13 +12,16 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
+from customers.accounts.create.base import AccountPart, Start, refuse
+from customers.accounts.create.profile_form import facts_of
+from customers.accounts.create.views import part_context, part_of, say_remarks
+from customers.accounts.keys.queries import SecretPlace, keys_page
+from customers.accounts.offerings.forms import new_token
+from customers.accounts.queries import AccountPage, account_page
 from customers.connections import catalogue
 from customers.directory.commands import UnableToChange, add_account
 from customers.directory.forms import AccountForm, NoteForm
 from customers.directory.timeline import timeline_of_account
-from customers.forms.offerings import new_token
-from customers.forms.parts import AccountPart, Start, refuse
-from customers.forms.profiles import facts_of
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import explain
@@ -26,11 +29,8 @@ from customers.operations import queries as operation_queries
 from customers.operations.commands import AlreadyCorrected, UnableToAsk
 from customers.operations.group import together
 from customers.operations.view_helpers import go_to, is_fragment, person, renew_token, say_repeated
-from customers.queries.accounts import AccountPage, account_page
-from customers.queries.keys import SecretPlace, keys_page
 from customers.schedules import holds
 from customers.schedules.queries import coming_for
-from customers.views.opening import part_context, part_of, say_remarks
 from portal.access.models import User
 from portal.query_params import uuid_or_none
 

@@ -16,11 +16,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
+from customers.accounts import forms
+from customers.accounts.offerings.forms import new_token
+from customers.accounts.sign_in import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.bulk import commands as bulk_commands
 from customers.connections import scopes
-from customers.forms import actions as forms
-from customers.forms.offerings import new_token
-from customers.hands_on import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import accounts as observed_accounts

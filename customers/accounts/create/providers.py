@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from customers.accounts.create.ahasend import AhaSendConnectionForm, AhaSendPart
+from customers.accounts.create.base import AccountPart
+from customers.accounts.create.sendgrid import SendGridConnectionForm, SendGridPart
 from customers.connections.forms import ConnectionForm
-from customers.forms.ahasend import AhaSendConnectionForm, AhaSendPart
-from customers.forms.parts import AccountPart
-from customers.forms.sendgrid import SendGridConnectionForm, SendGridPart
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,18 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers.forms.offerings import new_token
-from customers.forms.sending import DomainForm, TestMessageForm
+from customers.accounts.keys.queries import kept_key
+from customers.accounts.offerings.forms import new_token
+from customers.accounts.sending import queries
+from customers.accounts.sending.checks import UnableToLook, check_dns, message_status, read_domains
+from customers.accounts.sending.forms import DomainForm, TestMessageForm
+from customers.accounts.sending.queries import DomainLine
+from customers.accounts.views import account_head, running_card
 from customers.models import Account, Operation
 from customers.models.operation_states import OperationState
 from customers.operations import explain
 from customers.operations.commands import ask_domain, ask_test_message
 from customers.operations.view_helpers import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
-from customers.queries import sending as queries
-from customers.queries.keys import kept_key
-from customers.queries.sending import DomainLine
-from customers.sending import UnableToLook, check_dns, message_status, read_domains
-from customers.views.accounts import account_head, running_card
 from portal.clock import database_now
 
 # A page that is opened again within this time shows what was just read.

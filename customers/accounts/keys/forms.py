@@ -16,8 +16,8 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from customers.accounts.keys.queries import bundle_of, family_of, joined_label, split_label
 from customers.models import AccountKey, Connection
-from customers.queries.keys import bundle_of, family_of, joined_label, split_label
 from portal.providers import KeyBundle, NewKey
 
 # The value of `rights` that means: the scopes ticked one by one.

@@ -13,19 +13,19 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
+from customers.accounts.forms import ReasonForm
+from customers.accounts.keys import queries
+from customers.accounts.keys.forms import WHY_DELETE_KEY, AskKeyForm, RotateForm
+from customers.accounts.keys.queries import KeyLine
+from customers.accounts.offerings.forms import new_token
+from customers.accounts.views import account_head, running_card
 from customers.connections.scopes import missing_read, missing_scope, missing_text
-from customers.forms.actions import ReasonForm
-from customers.forms.keys import WHY_DELETE_KEY, AskKeyForm, RotateForm
-from customers.forms.offerings import new_token
 from customers.models import Account
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import explain
 from customers.operations.commands import ask_key_create, ask_key_delete, ask_key_update
 from customers.operations.view_helpers import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
-from customers.queries import keys as queries
-from customers.queries.keys import KeyLine
-from customers.views.accounts import account_head, running_card
 from portal.access.reauth import reauthenticated
 from portal.clock import database_now
 from portal.encryption import CannotOpen

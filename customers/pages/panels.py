@@ -10,12 +10,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
+from customers.accounts.queries import account_operations as operations_of
+from customers.accounts.views import account_head
 from customers.directory.timeline import Timeline, timeline_of_account, timeline_of_customer
 from customers.models import Customer
 from customers.operations.view_helpers import account_or_404, is_fragment
-from customers.queries.accounts import account_operations as operations_of
-from customers.queries.frame import rail_connections_now, rail_operations_now
-from customers.views.accounts import account_head
+from customers.pages.navigation import rail_connections_now, rail_operations_now
 
 PER_PAGE = 50
 

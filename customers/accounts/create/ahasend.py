@@ -10,17 +10,17 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from customers.accounts.create.base import AccountPart, Start, with_typed
+from customers.accounts.create.profile_form import add_provider_errors, facts_of, profile_of
+from customers.accounts.keys.forms import SINGLE, KeyForm
+from customers.accounts.keys.queries import bundle_of
+from customers.accounts.settings.forms import SettingsForm, fields_of, settings_of_facts
 from customers.connections.forms import ConnectionForm
 from customers.connections.scopes import missing_scope, missing_text
 from customers.directory.commands import NewAccount
-from customers.forms.keys import SINGLE, KeyForm
-from customers.forms.parts import AccountPart, Start, with_typed
-from customers.forms.profiles import add_provider_errors, facts_of, profile_of
-from customers.forms.settings import SettingsForm, fields_of, settings_of_facts
 from customers.models import Connection, Operation
 from customers.models.operation_states import OperationKind
 from customers.operations.commands import FirstKey
-from customers.queries.keys import bundle_of
 from portal.providers import AccountSettings
 
 

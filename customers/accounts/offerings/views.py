@@ -15,9 +15,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
+from customers.accounts.offerings.forms import ChangeForm, OfferingsForm, new_token, rebase
 from customers.connections import catalogue
 from customers.connections.client import client_for
-from customers.forms.offerings import ChangeForm, OfferingsForm, new_token, rebase
 from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
 from customers.models.operation_states import OperationState

@@ -9,12 +9,12 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from customers.accounts.create.base import AccountPart, Start, with_typed
+from customers.accounts.create.profile_form import TakeOverForm, add_provider_errors, profile_of, profile_of_customer
+from customers.accounts.offerings.forms import OfferingsForm
 from customers.connections.forms import ConnectionForm, secret_field
 from customers.directory.commands import NewAccount
-from customers.forms.fields import PhoneField, WebsiteField, ZoneField, zones
-from customers.forms.offerings import OfferingsForm
-from customers.forms.parts import AccountPart, Start, with_typed
-from customers.forms.profiles import TakeOverForm, add_provider_errors, profile_of, profile_of_customer
+from customers.forms import PhoneField, WebsiteField, ZoneField, zones
 from customers.models import Connection
 from customers.models.account import as_offerings
 from portal.providers import Profile

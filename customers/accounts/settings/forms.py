@@ -11,7 +11,7 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.forms.fields import CountField, HostField, host_of
+from customers.forms import CountField, HostField, host_of
 from portal.providers import AccountSettings
 from portal.providers.parsing import read_json, whole
 from portal.query_params import is_storable

@@ -12,9 +12,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from customers.accounts.sign_in import why_no_sign_in
 from customers.connections import catalogue
 from customers.connections import scopes as connection_scopes
-from customers.hands_on import why_no_sign_in
 from customers.labels import cap_text
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
