@@ -25,8 +25,6 @@ TRIES = 3
 # How often a transaction is written that the database ended: deadlock_detected, serialization_failure.
 WRITES = 4
 ENDED_BY_THE_DATABASE = ("40P01", "40001")
-I = SyncItem.State  # noqa: E741
-R = SyncRun.State
 Clock = Callable[[], datetime]
 
 
@@ -77,7 +75,7 @@ class Chunk:
 def hold_run(run: SyncRun, *, now: datetime) -> None:
     """Prove and renew the lease. The first statement of every transaction that writes for a run: on PostgreSQL it also
     holds the run's row until the commit. Raises `LostRun`."""
-    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=R.RUNNING)
+    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
     if mine.update(lease_until=now + LEASE) != 1:
         raise LostRun
 
@@ -136,11 +134,14 @@ def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, delete
     SyncItem.objects.bulk_update(
         items, ["state", "tries", "not_before", "cause", "message", "snapshot", "read_at"], batch_size=BATCH
     )
-    counts = {state: sum(item.state == state for item in items) for state in (I.DONE, I.FAILED, I.SKIPPED)}
+    counts = {
+        state: sum(item.state == state for item in items)
+        for state in (SyncItem.State.DONE, SyncItem.State.FAILED, SyncItem.State.SKIPPED)
+    }
     SyncRun.objects.filter(pk=run.pk).update(
-        done=F("done") + counts[I.DONE],
-        failed=F("failed") + counts[I.FAILED],
-        skipped=F("skipped") + counts[I.SKIPPED],
+        done=F("done") + counts[SyncItem.State.DONE],
+        failed=F("failed") + counts[SyncItem.State.FAILED],
+        skipped=F("skipped") + counts[SyncItem.State.SKIPPED],
         changed=F("changed") + sum(each.new for each in kept.values()),
         lower=F("lower") + sum(each.lower for each in kept.values()),
     )
@@ -150,7 +151,7 @@ def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -
     item, error = answer.item, answer.error
     item.not_before = None
     if kept is not None:
-        item.state, item.cause, item.message = I.DONE, "", ""
+        item.state, item.cause, item.message = SyncItem.State.DONE, "", ""
         item.snapshot, item.read_at = kept.snapshot, answer.asked_at
         return
     if isinstance(error, NotAsked):
@@ -160,12 +161,12 @@ def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -
     else:
         item.cause, item.message = failure_reasons.NO_FIGURE, ""
     if item.cause in (failure_reasons.DELETED, failure_reasons.DUPLICATE):
-        item.state = I.SKIPPED
+        item.state = SyncItem.State.SKIPPED
         return
     if item.cause in failure_reasons.PASSING and item.tries < TRIES:
         item.not_before = now + gap
         return
-    item.state = I.FAILED
+    item.state = SyncItem.State.FAILED
     observed_accounts.usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
 
 

@@ -12,8 +12,6 @@ from django.utils.translation import gettext_lazy as _
 from billing.models import SyncItem, SyncRun, UsageSnapshot
 from customers.monitoring.invariants import Invariant
 
-I = SyncItem.State  # noqa: E741  as everywhere in billing: the items, beside the runs
-
 
 def counts_off(now: datetime) -> Iterator[str]:
     """I13. A run that ended says of how many accounts it read, failed and left out; its items say the same, until
@@ -23,7 +21,10 @@ def counts_off(now: datetime) -> Iterator[str]:
         return Count("items", filter=Q(items__state=state))
 
     counted = SyncRun.objects.filter(state__in=SyncRun.ENDED, items_removed_at=None).annotate(
-        n=Count("items"), was_done=items(I.DONE), was_failed=items(I.FAILED), was_skipped=items(I.SKIPPED)
+        n=Count("items"),
+        was_done=items(SyncItem.State.DONE),
+        was_failed=items(SyncItem.State.FAILED),
+        was_skipped=items(SyncItem.State.SKIPPED),
     )
     fits = Q(total=F("n"), done=F("was_done"), failed=F("was_failed"), skipped=F("was_skipped"))
     for run in counted.filter(~fits).select_related("connection"):

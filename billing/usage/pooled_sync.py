@@ -22,7 +22,6 @@ log = structlog.get_logger(__name__)
 
 # Written together; a worker that is killed in between has the next one ask once more for the rest.
 TOGETHER = 200
-I = SyncItem.State  # noqa: E741
 
 
 def ask_the_pool(chunk: Chunk, *, deadline: float) -> bool:
@@ -48,7 +47,7 @@ def ask_the_pool(chunk: Chunk, *, deadline: float) -> bool:
 
 
 def _due(run: SyncRun, *, now: datetime) -> list[SyncItem]:
-    due = SyncItem.objects.filter(run=run, state=I.PENDING).exclude(not_before__gt=now)
+    due = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).exclude(not_before__gt=now)
     return list(due.select_related("account").order_by("tries", "pk"))
 
 

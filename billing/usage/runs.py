@@ -41,9 +41,6 @@ GIVE_UP_TOGETHER = 500
 SYNC_CHUNK = "billing.sync_chunk"
 # Sources whose credential is the one operations use: if it is refused, nothing else on the connection works either.
 SHARE_THE_KEY = frozenset({UsageSource.CREDITS, UsageSource.POOLED})
-K = SyncRun.Kind
-R = SyncRun.State
-I = SyncItem.State  # noqa: E741
 
 
 class UnableToSync(Exception):
@@ -163,7 +160,12 @@ def _ask_run(
         raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
     with transaction.atomic():
         run, new = start_run(
-            connection=connection, kind=K.ASKED, slot=client_token[:64], now=now, until=now + RUN_HOURS, asked_by=actor
+            connection=connection,
+            kind=SyncRun.Kind.ASKED,
+            slot=client_token[:64],
+            now=now,
+            until=now + RUN_HOURS,
+            asked_by=actor,
         )
         if new:
             audit.record(
@@ -173,7 +175,7 @@ def _ask_run(
                 request=request,
                 after={"connection": connection.name, "source": run.source, "accounts": run.total},
             )
-        elif run.state == R.PAUSED:
+        elif run.state == SyncRun.State.PAUSED:
             _wake(connection, now=now)
     return run, new
 
@@ -189,15 +191,17 @@ def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | No
     """Read what failed once more, in the same run; a paused run goes on. Raises `UnableToSync`."""
     if run.connection.paused:
         raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
-    if run.state == R.RUNNING:
+    if run.state == SyncRun.State.RUNNING:
         raise UnableToSync(_("The run is still going."))
     if run.items_removed_at:
         raise UnableToSync(_("The results by account of this run were removed. Start a new sync."))
     with transaction.atomic():
         if not _reopen(run, now=now):  # first of all the run's own row, as in every batch
             raise UnableToSync(_("The run changed at this moment. Look again."))
-        again = SyncItem.objects.filter(Q(state=I.FAILED) | Q(state=I.SKIPPED, cause=failure_reasons.GUARD), run=run)
-        count = again.update(state=I.PENDING, tries=0, not_before=None, cause="", message="")
+        again = SyncItem.objects.filter(
+            Q(state=SyncItem.State.FAILED) | Q(state=SyncItem.State.SKIPPED, cause=failure_reasons.GUARD), run=run
+        )
+        count = again.update(state=SyncItem.State.PENDING, tries=0, not_before=None, cause="", message="")
         if not count and not run.pending:
             raise UnableToSync(_("Nothing failed in this run."))
         SyncRun.objects.filter(pk=run.pk).update(**_counts(run))
@@ -211,9 +215,14 @@ def _reopen(run: SyncRun, *, now: datetime) -> bool:
     try:
         with transaction.atomic():
             changed = as_seen.update(
-                state=R.RUNNING, fence=F("fence") + 1, lease_until=None, not_before=now, until=now + RUN_HOURS,
-                message="", finished_at=None,
-            )  # fmt: skip
+                state=SyncRun.State.RUNNING,
+                fence=F("fence") + 1,
+                lease_until=None,
+                not_before=now,
+                until=now + RUN_HOURS,
+                message="",
+                finished_at=None,
+            )
             return changed == 1
     except IntegrityError:
         other = open_full_run(run.connection)
@@ -236,25 +245,27 @@ def _check_source(connection: Connection) -> None:
 def finish(run: SyncRun, *, now: datetime) -> None:
     """No item is waiting any more. Counts are taken from the items, not from what was added up on the way."""
     counts = _counts(run)
-    state = R.WITH_ERRORS if counts["failed"] else R.COMPLETE
+    state = SyncRun.State.WITH_ERRORS if counts["failed"] else SyncRun.State.COMPLETE
     _mine(run).update(state=state, lease_until=None, finished_at=now, **counts)
 
 
 def run_out(run: SyncRun, *, now: datetime) -> None:
     """The run's time is over: what is still waiting was not read, and that is said."""
-    _give_up(run, I.FAILED, failure_reasons.TOO_LATE, now=now)
+    _give_up(run, SyncItem.State.FAILED, failure_reasons.TOO_LATE, now=now)
     finish(run, now=now)
 
 
 def abort(run: SyncRun, *, message: str, now: datetime) -> None:
     """Stop for good: to go on would be wrong. Waiting items are skipped."""
-    _give_up(run, I.SKIPPED, failure_reasons.GUARD, now=now)
-    _mine(run).update(state=R.ABORTED, lease_until=None, finished_at=now, message=message[:500], **_counts(run))
+    _give_up(run, SyncItem.State.SKIPPED, failure_reasons.GUARD, now=now)
+    _mine(run).update(
+        state=SyncRun.State.ABORTED, lease_until=None, finished_at=now, message=message[:500], **_counts(run)
+    )
 
 
 def pause(run: SyncRun, *, message: str) -> None:
     """Wait until the connection may be used again."""
-    _mine(run).update(state=R.PAUSED, lease_until=None, message=message[:500])
+    _mine(run).update(state=SyncRun.State.PAUSED, lease_until=None, message=message[:500])
 
 
 def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
@@ -268,7 +279,7 @@ def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
 
 def next_due(run: SyncRun) -> datetime | None:
     """When the next waiting item may be tried; None when one may be tried at once."""
-    waiting = SyncItem.objects.filter(run=run, state=I.PENDING)
+    waiting = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING)
     if waiting.filter(not_before=None).exists():
         return None
     earliest: datetime | None = waiting.aggregate(at=Min("not_before"))["at"]
@@ -280,11 +291,11 @@ def pass_gap(run: SyncRun) -> timedelta:
 
 
 def _mine(run: SyncRun) -> QuerySet[SyncRun]:
-    return SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=R.RUNNING)
+    return SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
 
 
 def _counts(run: SyncRun) -> dict[str, int]:
-    states = (I.DONE, I.FAILED, I.SKIPPED)
+    states = (SyncItem.State.DONE, SyncItem.State.FAILED, SyncItem.State.SKIPPED)
     counted: dict[str, int] = SyncItem.objects.filter(run=run).aggregate(
         **{state.value: Count("pk", filter=Q(state=state)) for state in states}
     )
@@ -294,7 +305,7 @@ def _counts(run: SyncRun) -> dict[str, int]:
 def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
     """Settle what is still waiting, batch by batch, each under the run's fence. Raises `LostRun`; then whoever holds
     the run now settles the rest."""
-    waiting = SyncItem.objects.filter(run=run, state=I.PENDING).order_by("account_id")
+    waiting = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).order_by("account_id")
     left = True
 
     def write() -> None:
@@ -303,7 +314,7 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
         account_ids = list(waiting.values_list("account_id", flat=True)[:GIVE_UP_TOGETHER])
         hold_accounts(account_ids)
         observed_accounts.usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
-        settled = SyncItem.objects.filter(run=run, account__in=account_ids, state=I.PENDING)
+        settled = SyncItem.objects.filter(run=run, account__in=account_ids, state=SyncItem.State.PENDING)
         settled.update(state=state, cause=cause, not_before=None)
         left = bool(account_ids)
 
@@ -322,20 +333,22 @@ def advance(*, now: datetime) -> None:
         start_nightly(connection, now=now)
         _start_deadline(connection, now=now)
         _wake(connection, now=now)
-    due = SyncRun.objects.filter(Q(lease_until=None) | Q(lease_until__lte=now), state=R.RUNNING, not_before__lte=now)
+    due = SyncRun.objects.filter(
+        Q(lease_until=None) | Q(lease_until__lte=now), state=SyncRun.State.RUNNING, not_before__lte=now
+    )
     for run_id in due.values_list("pk", flat=True):
         poke(SYNC_CHUNK, run_id)
 
 
 def _wake(connection: Connection, *, now: datetime) -> None:
-    SyncRun.objects.filter(state=R.PAUSED, connection=connection).update(
-        state=R.RUNNING, message="", not_before=now, fence=F("fence") + 1
+    SyncRun.objects.filter(state=SyncRun.State.PAUSED, connection=connection).update(
+        state=SyncRun.State.RUNNING, message="", not_before=now, fence=F("fence") + 1
     )
 
 
 def work(now: datetime) -> Work:
     """The runs, for the page that watches the engine."""
-    running = SyncRun.objects.filter(state=R.RUNNING)
+    running = SyncRun.objects.filter(state=SyncRun.State.RUNNING)
     due = running.filter(lease_until=None, not_before__lte=now).order_by("not_before")
     return Work(
         gettext_lazy("Usage runs"), due.count(), due.values_list("not_before", flat=True).first(),
@@ -351,10 +364,10 @@ def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
         return None
     slot, until = today.isoformat(), min(now + RUN_HOURS, next_nightly(now))
     try:
-        run, _new = start_run(connection=connection, kind=K.NIGHTLY, slot=slot, now=now, until=until)
+        run, _new = start_run(connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot, now=now, until=until)
     except UnableToSync:
         return None
-    return run if (run.kind, run.slot) == (K.NIGHTLY, slot) else None
+    return run if (run.kind, run.slot) == (SyncRun.Kind.NIGHTLY, slot) else None
 
 
 def _start_deadline(connection: Connection, *, now: datetime) -> None:
@@ -368,7 +381,7 @@ def _start_deadline(connection: Connection, *, now: datetime) -> None:
     try:
         start_run(
             connection=connection,
-            kind=K.DEADLINE,
+            kind=SyncRun.Kind.DEADLINE,
             slot=f"{end_on.isoformat()}/{reached[-1]}",
             now=now,
             until=ends_at,

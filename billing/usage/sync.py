@@ -42,8 +42,6 @@ THREADS = 8
 # A run whose provider is out of reach looks again after this.
 LOOK_AGAIN = timedelta(seconds=30)
 NEEDS_USERNAME = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
-I = SyncItem.State  # noqa: E741
-R = SyncRun.State
 Connect = Callable[[Connection], Provider]
 
 
@@ -82,13 +80,13 @@ def sync_chunk(
 
 def claim(run_id: int, *, now: datetime) -> SyncRun | None:
     """Take the run, or None: ended, not due, its connection paused or out of reach, or another worker holds it."""
-    run = SyncRun.objects.select_related("connection").filter(pk=run_id, state=R.RUNNING).first()
+    run = SyncRun.objects.select_related("connection").filter(pk=run_id, state=SyncRun.State.RUNNING).first()
     if run is None or run.not_before > now or (run.lease_until and run.lease_until > now):
         return None
     if run.connection.paused:
         runs.pause(run, message=run.connection.paused_reason or _("The connection is paused."))
         return None
-    mine = SyncRun.objects.filter(pk=run.pk, state=R.RUNNING, fence=run.fence)
+    mine = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.RUNNING, fence=run.fence)
     if is_out_of_reach(run.connection) and now < run.until:  # one whose time is over is ended all the same
         mine.update(not_before=now + LOOK_AGAIN)
         return None
@@ -115,7 +113,7 @@ def _work(chunk: Chunk, *, deadline: float) -> bool:
 
 
 def _due_items(run: SyncRun, *, now: datetime) -> list[SyncItem]:
-    due = SyncItem.objects.filter(run=run, state=I.PENDING).exclude(not_before__gt=now)
+    due = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).exclude(not_before__gt=now)
     return list(due.select_related("account").order_by("tries", "pk")[:CHUNK])
 
 
@@ -215,7 +213,7 @@ def _leave(chunk: Chunk, *, had_work: bool) -> bool:
         runs.abort(run, message=chunk.watch.stop_for_missing, now=now)
     elif chunk.stop_because:
         runs.abort(run, message=chunk.stop_because, now=now)
-    elif not chunk.put_off and not SyncItem.objects.filter(run=run, state=I.PENDING).exists():
+    elif not chunk.put_off and not SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).exists():
         runs.finish(run, now=now)
     else:
         next_at = chunk.resume_at or runs.next_due(run) or now
@@ -225,5 +223,5 @@ def _leave(chunk: Chunk, *, had_work: bool) -> bool:
 
 
 def _give_back(run: SyncRun, *, until: datetime) -> None:
-    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=R.RUNNING)
+    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
     mine.update(lease_until=None, not_before=until)

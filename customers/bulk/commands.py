@@ -31,8 +31,6 @@ from portal.access.models import User
 from portal.access.permissions import allowed, roles_of
 from portal.queue import poke
 
-S = ChangeSet.State
-I = ChangeSetItem.State  # noqa: E741  the items' states, beside S, the sets'
 RUN = "customers.run_change_set"
 # So many accounts one person may change alone, and so many one plan may hold.
 ALONE = 10
@@ -102,7 +100,7 @@ def plan(
             created_at=now, not_before=now,
         )  # fmt: skip
         _write_rows(made, chosen, now)
-        ready = made.items.filter(state=I.READY).count()
+        ready = made.items.filter(state=ChangeSetItem.State.READY).count()
         told = {"what": kind, **wanted, "accounts": ready, "left": len(chosen) - ready}
         audit.record(actor=actor, verb="bulk.planned", obj=made, after=told, reason=made.reason, request=request)
         return made
@@ -119,7 +117,7 @@ def _write_rows(made: ChangeSet, account_ids: Iterable[int], now: datetime) -> N
         ChangeSetItem(
             change_set=made, account=row.account, version=row.account.version, before=row.before, after=row.after,
             was=row.was, becomes="" if row.note else row.becomes, warnings=[] if row.note else row.warnings,
-            note=row.note, state=I.ASIDE if row.note else I.READY,
+            note=row.note, state=ChangeSetItem.State.ASIDE if row.note else ChangeSetItem.State.READY,
         )
         for row in rows
     ]  # fmt: skip
@@ -130,7 +128,7 @@ def _write_rows(made: ChangeSet, account_ids: Iterable[int], now: datetime) -> N
 
 def hash_of(change_set: ChangeSet) -> str:
     """Of all that is to be done, as the rows say it now."""
-    rows = change_set.items.exclude(state=I.ASIDE).order_by("account_id")
+    rows = change_set.items.exclude(state=ChangeSetItem.State.ASIDE).order_by("account_id")
     said = [change_set.kind, change_set.wanted, change_set.reason]
     facts = rows.values_list("account_id", "version", "before", "after")
     return sha256(json.dumps([said, [list(each) for each in facts]], sort_keys=True).encode()).hexdigest()
@@ -140,7 +138,9 @@ def plan_again(
     *, actor: User, change_set: ChangeSet, client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> ChangeSet:
     """A new plan for the accounts that changed since: nothing of the old one's approval goes with it."""
-    moved = change_set.items.filter(state__in=(I.MOVED, I.FAILED)).values_list("account_id", flat=True)
+    moved = change_set.items.filter(state__in=(ChangeSetItem.State.MOVED, ChangeSetItem.State.FAILED)).values_list(
+        "account_id", flat=True
+    )
     return plan(
         actor=actor, kind=change_set.kind, wanted=change_set.wanted, account_ids=list(moved),
         reason=change_set.reason, client_token=client_token, now=now, request=request,
@@ -156,12 +156,12 @@ def submit(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRe
     if actor.pk != change_set.requested_by_id:
         raise UnableToAsk(_("Only who made the plan can send it off."))
     with transaction.atomic():
-        ready = change_set.items.filter(state=I.READY).count()
+        ready = change_set.items.filter(state=ChangeSetItem.State.READY).count()
         if not ready:
             raise UnableToAsk(_("There is nothing in this plan that can be done."))
         second = needs_second(actor, change_set.kind, ready)
-        state = S.WAITING if second else S.RUNNING
-        if _step(change_set, (S.PLANNED,), state=state, second_person=second, not_before=now):
+        state = ChangeSet.State.WAITING if second else ChangeSet.State.RUNNING
+        if _step(change_set, (ChangeSet.State.PLANNED,), state=state, second_person=second, not_before=now):
             verb = "bulk.submitted" if second else "bulk.started"
             told: dict[str, Any] = {"accounts": ready, "plan": change_set.plan_hash[:12]}
             if not second and over_the_line(change_set.kind, ready):
@@ -184,7 +184,7 @@ def approve(
         if not plan_hash == change_set.plan_hash == hash_of(change_set):
             raise UnableToAsk(_("The plan is another than the one you looked at. Look at it again."))
         facts = {"approved_by": actor, "approved_hash": plan_hash, "not_before": now}
-        if not _step(change_set, (S.WAITING,), state=S.RUNNING, **facts):
+        if not _step(change_set, (ChangeSet.State.WAITING,), state=ChangeSet.State.RUNNING, **facts):
             raise UnableToAsk(_("It does not wait for approval any more."))
         _tell("bulk.approved", change_set, actor, request, after={"plan": plan_hash[:12]})
         poke(RUN, change_set.pk)
@@ -198,15 +198,25 @@ def refuse(
         raise UnableToAsk(_("Say why: whoever asked reads it."), field="reason")
     with transaction.atomic():
         message = _("Refused by %(name)s: %(why)s") % {"name": actor, "why": reason.strip()}
-        if not _step(change_set, (S.WAITING,), state=S.REFUSED, message=message[:1000], finished_at=now):
+        if not _step(
+            change_set,
+            (ChangeSet.State.WAITING,),
+            state=ChangeSet.State.REFUSED,
+            message=message[:1000],
+            finished_at=now,
+        ):
             raise UnableToAsk(_("It does not wait for approval any more."))
-        change_set.items.filter(state=I.READY).update(state=I.CANCELLED)
+        change_set.items.filter(state=ChangeSetItem.State.READY).update(state=ChangeSetItem.State.CANCELLED)
         _tell("bulk.refused", change_set, actor, request, reason=reason.strip())
 
 
 def waiting_for(person: User) -> list[ChangeSet]:
     """What this person could approve now, oldest first."""
-    waiting = ChangeSet.objects.filter(state=S.WAITING).exclude(requested_by=person).select_related("requested_by")
+    waiting = (
+        ChangeSet.objects.filter(state=ChangeSet.State.WAITING)
+        .exclude(requested_by=person)
+        .select_related("requested_by")
+    )
     return [each for each in waiting.order_by("pk")[:50] if allowed(person.role, route_of(each.kind), "POST")]
 
 
@@ -217,14 +227,14 @@ def pause(*, actor: User, change_set: ChangeSet, request: HttpRequest | None = N
     """Ask for nothing more for now. What is asked already goes on."""
     permit(actor, change_set.kind)
     with transaction.atomic():
-        if _step(change_set, (S.RUNNING,), state=S.PAUSED, message=""):
+        if _step(change_set, (ChangeSet.State.RUNNING,), state=ChangeSet.State.PAUSED, message=""):
             _tell("bulk.paused", change_set, actor, request)
 
 
 def resume(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> None:
     permit(actor, change_set.kind)
     with transaction.atomic():
-        if _step(change_set, (S.PAUSED,), state=S.RUNNING, message="", not_before=now):
+        if _step(change_set, (ChangeSet.State.PAUSED,), state=ChangeSet.State.RUNNING, message="", not_before=now):
             _tell("bulk.resumed", change_set, actor, request)
             poke(RUN, change_set.pk)
 
@@ -234,9 +244,15 @@ def cancel(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRe
     go on because they were begun."""
     permit(actor, change_set.kind)
     with transaction.atomic():
-        before = (S.PLANNED, S.WAITING, S.RUNNING, S.PAUSED, S.ENDED)
-        if _step(change_set, before, state=S.CANCELLED, message="", finished_at=now):
-            left = change_set.items.filter(state=I.READY).update(state=I.CANCELLED)
+        before = (
+            ChangeSet.State.PLANNED,
+            ChangeSet.State.WAITING,
+            ChangeSet.State.RUNNING,
+            ChangeSet.State.PAUSED,
+            ChangeSet.State.ENDED,
+        )
+        if _step(change_set, before, state=ChangeSet.State.CANCELLED, message="", finished_at=now):
+            left = change_set.items.filter(state=ChangeSetItem.State.READY).update(state=ChangeSetItem.State.CANCELLED)
             _tell("bulk.cancelled", change_set, actor, request, after={"not_asked": left})
     taken_back = begun = 0
     for operation in Operation.objects.open().filter(change_set_item__change_set=change_set).order_by("pk"):
@@ -266,8 +282,8 @@ def ask_delete_of(*, actor: User, account: Account, without_reading: bool = Fals
         actor=actor, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk],
         wanted={"without_reading": without_reading}, **asked,
     )  # fmt: skip
-    if made.state != S.PLANNED:
+    if made.state != ChangeSet.State.PLANNED:
         return made
-    if item := made.items.filter(state=I.ASIDE).first():
+    if item := made.items.filter(state=ChangeSetItem.State.ASIDE).first():
         raise UnableToAsk(item.note)
     return submit(actor=actor, change_set=made, now=asked["now"], request=asked.get("request"))

@@ -13,10 +13,15 @@ from customers.models import ChangeSet, Connection, Offering
 from portal.access.models import User
 from portal.access.permissions import allowed
 
-K = ChangeSet.Kind
 # Which of the fields each kind needs. A delete is asked on the account's own page.
-NEEDS = {K.PACKAGE: "package", K.ADDON_ADD: "addon", K.ADDON_REMOVE: "addon", K.CAP: "cap", K.TAG_ADD: "tag",
-         K.TAG_REMOVE: "tag"}  # fmt: skip
+NEEDS = {
+    ChangeSet.Kind.PACKAGE: "package",
+    ChangeSet.Kind.ADDON_ADD: "addon",
+    ChangeSet.Kind.ADDON_REMOVE: "addon",
+    ChangeSet.Kind.CAP: "cap",
+    ChangeSet.Kind.TAG_ADD: "tag",
+    ChangeSet.Kind.TAG_REMOVE: "tag",
+}
 WANTED_AS = {"package": "offering", "addon": "offering", "cap": "cap", "tag": "tag"}
 
 
@@ -43,8 +48,18 @@ class ChangeForm(forms.Form):
     def __init__(self, *args: Any, person: User, route_of: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         can = [each.capabilities for each in Connection.objects.all()]
-        kinds = [K.SUSPEND, K.UNSUSPEND, *([K.PACKAGE, K.ADDON_ADD, K.ADDON_REMOVE] if any(c.offerings for c in can)
-                 else []), *([K.CAP] if any(c.settings for c in can) else []), K.TAG_ADD, K.TAG_REMOVE]  # fmt: skip
+        kinds = [
+            ChangeSet.Kind.SUSPEND,
+            ChangeSet.Kind.UNSUSPEND,
+            *(
+                [ChangeSet.Kind.PACKAGE, ChangeSet.Kind.ADDON_ADD, ChangeSet.Kind.ADDON_REMOVE]
+                if any(c.offerings for c in can)
+                else []
+            ),
+            *([ChangeSet.Kind.CAP] if any(c.settings for c in can) else []),
+            ChangeSet.Kind.TAG_ADD,
+            ChangeSet.Kind.TAG_REMOVE,
+        ]
         self._choices("kind", [(k.value, str(k.label)) for k in kinds if allowed(person.role, route_of(k), "POST")])
         offered = {NEEDS.get(kind) for kind in kinds}
         for name in {"package", "addon", "cap"} - offered:

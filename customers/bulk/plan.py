@@ -24,16 +24,19 @@ from portal.providers import AccountState as TheirState
 from portal.providers import Offering
 from portal.state_labels import account_state_text
 
-K = ChangeSet.Kind
 CHUNK = 500
-OF_OFFERINGS = (K.PACKAGE, K.ADDON_ADD, K.ADDON_REMOVE)
-OF_TAGS = (K.TAG_ADD, K.TAG_REMOVE)
+OF_OFFERINGS = (ChangeSet.Kind.PACKAGE, ChangeSet.Kind.ADDON_ADD, ChangeSet.Kind.ADDON_REMOVE)
+OF_TAGS = (ChangeSet.Kind.TAG_ADD, ChangeSet.Kind.TAG_REMOVE)
 # The kind of operation that each kind of set asks for. Tags are the customer's: they need none.
 KIND_OF = {
-    K.SUSPEND: OperationKind.SUSPEND, K.UNSUSPEND: OperationKind.UNSUSPEND, K.DELETE: OperationKind.DELETE,
-    K.PACKAGE: OperationKind.OFFERINGS, K.ADDON_ADD: OperationKind.OFFERINGS, K.ADDON_REMOVE: OperationKind.OFFERINGS,
-    K.CAP: OperationKind.SETTINGS,
-}  # fmt: skip
+    ChangeSet.Kind.SUSPEND: OperationKind.SUSPEND,
+    ChangeSet.Kind.UNSUSPEND: OperationKind.UNSUSPEND,
+    ChangeSet.Kind.DELETE: OperationKind.DELETE,
+    ChangeSet.Kind.PACKAGE: OperationKind.OFFERINGS,
+    ChangeSet.Kind.ADDON_ADD: OperationKind.OFFERINGS,
+    ChangeSet.Kind.ADDON_REMOVE: OperationKind.OFFERINGS,
+    ChangeSet.Kind.CAP: OperationKind.SETTINGS,
+}
 
 
 class NotPossible(Exception):
@@ -53,7 +56,7 @@ class Row:
 
 class Planner:
     def __init__(self, kind: str, wanted: dict[str, Any], reason: str, *, now: datetime) -> None:
-        self.kind, self.wanted, self.reason, self.now = K(kind), wanted, reason, now
+        self.kind, self.wanted, self.reason, self.now = ChangeSet.Kind(kind), wanted, reason, now
         self._known: dict[int, dict[str, catalogue.Choice]] = {}
         self._customers: set[int] = set()
 
@@ -67,7 +70,7 @@ class Planner:
         under_way: dict[int, list[Operation]] = {}
         for each in Operation.objects.filter(account__in=account_ids, state__in=OPEN).order_by("pk"):
             under_way.setdefault(each.account_id, []).append(each)
-        held = holds.held(account_ids, now=self.now) if self.kind == K.SUSPEND else {}
+        held = holds.held(account_ids, now=self.now) if self.kind == ChangeSet.Kind.SUSPEND else {}
         return [self._row(each, under_way.get(each.pk, []), held.get(each.pk)) for each in accounts]
 
     def _row(self, account: Account, under_way: list[Operation], hold: Hold | None) -> Row:
@@ -79,7 +82,7 @@ class Planner:
             self._look(row, under_way, hold)
             if self.kind in OF_OFFERINGS:
                 self._offerings(row)
-            elif self.kind == K.CAP:
+            elif self.kind == ChangeSet.Kind.CAP:
                 self._cap(row)
             else:
                 self._state(row)
@@ -111,18 +114,19 @@ class Planner:
 
     def _state(self, row: Row) -> None:
         account, can = row.account, row.account.connection.capabilities
-        target = {K.SUSPEND: AccountState.STOPPED_BY_US, K.UNSUSPEND: AccountState.ACTIVE}.get(
-            self.kind, AccountState.DELETED
-        )
+        target = {
+            ChangeSet.Kind.SUSPEND: AccountState.STOPPED_BY_US,
+            ChangeSet.Kind.UNSUSPEND: AccountState.ACTIVE,
+        }.get(self.kind, AccountState.DELETED)
         row.was, row.becomes = account_state_text(account.state, can.label), account_state_text(target, can.label)
-        if self.kind != K.DELETE:
+        if self.kind != ChangeSet.Kind.DELETE:
             if TheirState.STOPPED_BY_US not in can.writable_states:
                 raise NotPossible(_("%(provider)s has no way to suspend an account.") % {"provider": can.label})
             if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
                 raise NotPossible(_("%(provider)s stopped this account itself.") % {"provider": can.label})
             if account.state == account.desired_state == target:
                 raise NotPossible(_("No change needed."))
-        if self.kind == K.SUSPEND and can.reason_is_shown and len(self.reason) > can.reason_max:
+        if self.kind == ChangeSet.Kind.SUSPEND and can.reason_is_shown and len(self.reason) > can.reason_max:
             raise NotPossible(_("The customer reads the reason, and it is too long for %s.") % can.label)
         row.after = {"state": target.value}
 
@@ -137,7 +141,7 @@ class Planner:
             self._known[connection.pk] = catalogue.known(connection)
         known = self._known[connection.pk]
         choice = known.get(name)
-        if self.kind != K.ADDON_REMOVE and (choice is None or not choice.sold):
+        if self.kind != ChangeSet.Kind.ADDON_REMOVE and (choice is None or not choice.sold):
             raise NotPossible(_("%(name)s does not sell this.") % {"name": connection.name})
         before = as_offerings(account.offerings)
         after = self._list(before)
@@ -152,9 +156,9 @@ class Planner:
 
     def _list(self, before: list[Offering]) -> list[Offering]:
         name = self.wanted["offering"]
-        if self.kind == K.PACKAGE:
+        if self.kind == ChangeSet.Kind.PACKAGE:
             return [Offering(name, "package", 1), *(each for each in before if each.type != "package")]
-        if self.kind == K.ADDON_REMOVE:
+        if self.kind == ChangeSet.Kind.ADDON_REMOVE:
             return [each for each in before if each.name != name or each.type != "addon"]
         return before if any(each.name == name for each in before) else [*before, Offering(name, "addon", 1)]
 
@@ -180,12 +184,12 @@ class Planner:
         self._customers.add(customer.pk)
         there = any(each.casefold() == tag.casefold() for each in customer.tags)
         row.was = ", ".join(customer.tags)[:500]
-        if there == (self.kind == K.TAG_ADD):
+        if there == (self.kind == ChangeSet.Kind.TAG_ADD):
             raise NotPossible(_("No change needed."))
-        if self.kind == K.TAG_ADD and len(customer.tags) >= MOST_TAGS:
+        if self.kind == ChangeSet.Kind.TAG_ADD and len(customer.tags) >= MOST_TAGS:
             raise NotPossible(_("The customer has %d tags, the most there may be.") % MOST_TAGS)
         kept = [each for each in customer.tags if each.casefold() != tag.casefold()]
-        row.after = {"tags": [*kept, tag] if self.kind == K.TAG_ADD else kept}
+        row.after = {"tags": [*kept, tag] if self.kind == ChangeSet.Kind.TAG_ADD else kept}
         row.becomes = ", ".join(row.after["tags"])[:500]
 
 
@@ -196,7 +200,7 @@ def base_of(account: Account, kind: str) -> dict[str, Any]:
         return {"tags": account.customer.tags, "customer": account.customer_id}
     if kind in OF_OFFERINGS:
         return {"offerings": account.offerings}
-    return {"settings": account.settings} if kind == K.CAP else {"state": account.state}
+    return {"settings": account.settings} if kind == ChangeSet.Kind.CAP else {"state": account.state}
 
 
 def _names(offerings: list[Offering]) -> str:

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 else:  # generic for the type checker alone
     _Page = Page
 
-I = ChangeSetItem.State  # noqa: E741  the items' states, beside S, the sets'
 SIZE = 50
 VIEWS: dict[str, str | Promise] = {
-    "": gettext_lazy("All"), I.READY: gettext_lazy("To be changed"), "going": gettext_lazy("On its way"),
-    "done": gettext_lazy("Done"), "failed": gettext_lazy("Failed"), I.MOVED: gettext_lazy("Changed since the plan"),
-    I.ASIDE: gettext_lazy("Left as it is"), I.CANCELLED: gettext_lazy("Cancelled"),
-}  # fmt: skip
+    "": gettext_lazy("All"),
+    ChangeSetItem.State.READY: gettext_lazy("To be changed"),
+    "going": gettext_lazy("On its way"),
+    "done": gettext_lazy("Done"),
+    "failed": gettext_lazy("Failed"),
+    ChangeSetItem.State.MOVED: gettext_lazy("Changed since the plan"),
+    ChangeSetItem.State.ASIDE: gettext_lazy("Left as it is"),
+    ChangeSetItem.State.CANCELLED: gettext_lazy("Cancelled"),
+}
 HEADER = (
     "customer", "account id", "connection", "from", "to", "to think of", "state", "why", "operation",
     "operation state", "what became of it",
@@ -50,15 +54,15 @@ class SetPage:
 
     @property
     def total(self) -> int:
-        return sum(n for view, n in self.counts.items() if view != I.ASIDE)
+        return sum(n for view, n in self.counts.items() if view != ChangeSetItem.State.ASIDE)
 
     @property
     def ended(self) -> int:
-        return self.total - self.counts.get(I.READY, 0) - self.counts.get("going", 0)
+        return self.total - self.counts.get(ChangeSetItem.State.READY, 0) - self.counts.get("going", 0)
 
     @property
     def again(self) -> int:
-        return sum(self.counts.get(view, 0) for view in (I.MOVED, "refused"))
+        return sum(self.counts.get(view, 0) for view in (ChangeSetItem.State.MOVED, "refused"))
 
     @property
     def moves(self) -> bool:
@@ -100,13 +104,19 @@ def _counts(change_set: ChangeSet) -> dict[str, int]:
 
 
 def _view_of(state: str, operation_state: str | None) -> str:
-    if state == I.FAILED:
+    if state == ChangeSetItem.State.FAILED:
         return "refused"
-    if state != I.ASKED:
+    if state != ChangeSetItem.State.ASKED:
         return state
     if operation_state in (None, OperationState.SUCCEEDED):
         return "done"
-    return "going" if operation_state in OPEN else "failed" if operation_state == OperationState.FAILED else I.CANCELLED
+    return (
+        "going"
+        if operation_state in OPEN
+        else "failed"
+        if operation_state == OperationState.FAILED
+        else ChangeSetItem.State.CANCELLED
+    )
 
 
 def _count(counts: dict[str, int], view: str) -> int:
@@ -116,7 +126,7 @@ def _count(counts: dict[str, int], view: str) -> int:
 
 
 def _of_view(items: QuerySet[ChangeSetItem], view: str) -> QuerySet[ChangeSetItem]:
-    asked = items.filter(state=I.ASKED)
+    asked = items.filter(state=ChangeSetItem.State.ASKED)
     match view:
         case "":
             return items
@@ -125,8 +135,8 @@ def _of_view(items: QuerySet[ChangeSetItem], view: str) -> QuerySet[ChangeSetIte
         case "done":
             return asked.filter(operation=None) | asked.filter(operation__state=OperationState.SUCCEEDED)
         case "failed":
-            return asked.filter(operation__state=OperationState.FAILED) | items.filter(state=I.FAILED)
-        case I.CANCELLED:
+            return asked.filter(operation__state=OperationState.FAILED) | items.filter(state=ChangeSetItem.State.FAILED)
+        case ChangeSetItem.State.CANCELLED:
             return items.filter(state=view) | asked.filter(operation__state=OperationState.CANCELLED)
         case state:
             return items.filter(state=state)

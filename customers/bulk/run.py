@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers.bulk.commands import RUN, I, S, hash_of, route_of
+from customers.bulk.commands import RUN, hash_of, route_of
 from customers.bulk.plan import OF_OFFERINGS, OF_TAGS, base_of
 from customers.directory.commands import UnableToChange, change_tag
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
@@ -37,7 +37,6 @@ from portal.clock import database_now
 
 __all__ = ["RUN", "due", "run"]
 
-K = ChangeSet.Kind
 LEASE = timedelta(seconds=60)
 CHUNK_SECONDS = 10.0
 OPEN_AT_ONCE = 40
@@ -55,7 +54,7 @@ def due(*, now: datetime) -> list[int]:
 
 def _due(now: datetime) -> QuerySet[ChangeSet]:
     free = Q(lease_until=None) | Q(lease_until__lte=now)
-    return ChangeSet.objects.filter(free, state=S.RUNNING, not_before__lte=now)
+    return ChangeSet.objects.filter(free, state=ChangeSet.State.RUNNING, not_before__lte=now)
 
 
 def run(change_set_id: int, *, clock: Callable[[], datetime] = database_now, seconds: float = CHUNK_SECONDS) -> None:
@@ -65,7 +64,7 @@ def run(change_set_id: int, *, clock: Callable[[], datetime] = database_now, sec
         return
     mine = ChangeSet.objects.filter(pk=change_set.pk, fence=change_set.fence)
     if why := _not_any_more(change_set):
-        mine.filter(state=S.RUNNING).update(state=S.PAUSED, message=why[:1000])
+        mine.filter(state=ChangeSet.State.RUNNING).update(state=ChangeSet.State.PAUSED, message=why[:1000])
     until = monotonic() + seconds
     while monotonic() < until:
         if Operation.objects.open().filter(change_set_item__change_set=change_set).count() >= OPEN_AT_ONCE:
@@ -102,24 +101,24 @@ def _next(change_set: ChangeSet, mine: QuerySet[ChangeSet], now: datetime) -> bo
     """One account, or the end. The set's row is written first and so held until the end: whoever pauses, cancels or
     takes the run over comes before this account or after it, never between."""
     with transaction.atomic():
-        if not mine.filter(state=S.RUNNING).update(lease_until=now + LEASE):
+        if not mine.filter(state=ChangeSet.State.RUNNING).update(lease_until=now + LEASE):
             return False
-        item = change_set.items.filter(state=I.READY).first()
+        item = change_set.items.filter(state=ChangeSetItem.State.READY).first()
         if item is None:
-            mine.update(state=S.ENDED, finished_at=now)
+            mine.update(state=ChangeSet.State.ENDED, finished_at=now)
             audit.record(actor=None, verb="bulk.ended", obj=change_set, reason=change_set.reason)
             return False
-        facts: dict[str, Any] = {"state": I.ASKED, "note": ""}
+        facts: dict[str, Any] = {"state": ChangeSetItem.State.ASKED, "note": ""}
         try:
             if change_set.kind in OF_TAGS:
                 facts["note"] = _change_tag(change_set, item, now)
             else:
                 facts["operation"] = _ask(change_set, item, now)
         except (Moved, StaleVersion):
-            facts |= {"state": I.MOVED, "note": _("It changed since the plan was made.")}
+            facts |= {"state": ChangeSetItem.State.MOVED, "note": _("It changed since the plan was made.")}
         except (UnableToAsk, UnableToChange) as refusal:
-            facts |= {"state": I.FAILED, "note": str(refusal)[:500]}
-        ChangeSetItem.objects.filter(pk=item.pk, state=I.READY).update(**facts)
+            facts |= {"state": ChangeSetItem.State.FAILED, "note": str(refusal)[:500]}
+        ChangeSetItem.objects.filter(pk=item.pk, state=ChangeSetItem.State.READY).update(**facts)
     return True
 
 
@@ -131,7 +130,7 @@ def _change_tag(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> st
         raise Moved
     tags, changed = change_tag(
         actor=change_set.requested_by, customer=account.customer, tag=change_set.wanted["tag"],
-        add=change_set.kind == K.TAG_ADD, now=now,
+        add=change_set.kind == ChangeSet.Kind.TAG_ADD, now=now,
     )  # fmt: skip
     if not changed:
         return _("No change needed.")
@@ -144,7 +143,7 @@ def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation
     account = (
         Account.objects.select_for_update(of=("self",)).select_related("customer", "connection").get(pk=item.account_id)
     )
-    kind, actor = K(change_set.kind), change_set.requested_by
+    kind, actor = ChangeSet.Kind(change_set.kind), change_set.requested_by
     if account.version != item.version or base_of(account, kind) != item.before:
         raise Moved
     common: dict[str, Any] = {
@@ -156,10 +155,10 @@ def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation
             base=as_offerings(item.before["offerings"]), offerings=as_offerings(item.after["offerings"]),
             version=item.version, **common,
         )  # fmt: skip
-    if kind == K.CAP:
+    if kind == ChangeSet.Kind.CAP:
         return ask_settings(base=item.before["settings"], changes=item.after, version=item.version, **common)
-    if kind == K.DELETE:
+    if kind == ChangeSet.Kind.DELETE:
         return ask_delete(without_reading=bool(change_set.wanted.get("without_reading")), **common)
-    if kind == K.SUSPEND and (hold := holds.held([account.pk], now=now).get(account.pk)):
+    if kind == ChangeSet.Kind.SUSPEND and (hold := holds.held([account.pk], now=now).get(account.pk)):
         raise UnableToAsk(hold.text)
-    return (ask_suspend if kind == K.SUSPEND else ask_unsuspend)(**common)
+    return (ask_suspend if kind == ChangeSet.Kind.SUSPEND else ask_unsuspend)(**common)

@@ -20,26 +20,44 @@ class OperationState(TextChoices):
     CANCELLED = "cancelled", _("Cancelled")
 
 
-S = OperationState
-
 STEPS: dict[OperationState, frozenset[OperationState]] = {
-    S.QUEUED: frozenset({S.CLAIMED, S.CANCELLED, S.NEEDS_ATTENTION}),
-    S.CLAIMED: frozenset({S.SENDING, S.QUEUED, S.SUCCEEDED, S.FAILED, S.NEEDS_ATTENTION}),
-    S.SENDING: frozenset({S.SUCCEEDED, S.FAILED, S.QUEUED, S.UNKNOWN}),
-    S.UNKNOWN: frozenset({S.SUCCEEDED, S.FAILED, S.QUEUED, S.NEEDS_ATTENTION}),
-    S.NEEDS_ATTENTION: frozenset({S.SUCCEEDED, S.FAILED, S.QUEUED}),
-    S.SUCCEEDED: frozenset(),
-    S.FAILED: frozenset(),
-    S.CANCELLED: frozenset(),
+    OperationState.QUEUED: frozenset(
+        {OperationState.CLAIMED, OperationState.CANCELLED, OperationState.NEEDS_ATTENTION}
+    ),
+    OperationState.CLAIMED: frozenset(
+        {
+            OperationState.SENDING,
+            OperationState.QUEUED,
+            OperationState.SUCCEEDED,
+            OperationState.FAILED,
+            OperationState.NEEDS_ATTENTION,
+        }
+    ),
+    OperationState.SENDING: frozenset(
+        {OperationState.SUCCEEDED, OperationState.FAILED, OperationState.QUEUED, OperationState.UNKNOWN}
+    ),
+    OperationState.UNKNOWN: frozenset(
+        {OperationState.SUCCEEDED, OperationState.FAILED, OperationState.QUEUED, OperationState.NEEDS_ATTENTION}
+    ),
+    OperationState.NEEDS_ATTENTION: frozenset({OperationState.SUCCEEDED, OperationState.FAILED, OperationState.QUEUED}),
+    OperationState.SUCCEEDED: frozenset(),
+    OperationState.FAILED: frozenset(),
+    OperationState.CANCELLED: frozenset(),
 }
 # A step whose note begins so was taken by `manage.py repair`; what it found before that step is history.
 REPAIRED = "Repaired: "
 # Where a claim could put an operation whose send it overwrote; from there repair leads back to unknown.
-OVERWRITTEN = (S.QUEUED, S.CLAIMED, S.NEEDS_ATTENTION, S.FAILED, S.CANCELLED)
-BUSY = (S.CLAIMED, S.SENDING, S.UNKNOWN, S.NEEDS_ATTENTION)
-FINAL = (S.SUCCEEDED, S.FAILED, S.CANCELLED)
-OPEN = (S.QUEUED, *BUSY)
-WAITS_FOR_A_PERSON = (S.UNKNOWN, S.NEEDS_ATTENTION)
+OVERWRITTEN = (
+    OperationState.QUEUED,
+    OperationState.CLAIMED,
+    OperationState.NEEDS_ATTENTION,
+    OperationState.FAILED,
+    OperationState.CANCELLED,
+)
+BUSY = (OperationState.CLAIMED, OperationState.SENDING, OperationState.UNKNOWN, OperationState.NEEDS_ATTENTION)
+FINAL = (OperationState.SUCCEEDED, OperationState.FAILED, OperationState.CANCELLED)
+OPEN = (OperationState.QUEUED, *BUSY)
+WAITS_FOR_A_PERSON = (OperationState.UNKNOWN, OperationState.NEEDS_ATTENTION)
 
 
 class IllegalStep(Exception):

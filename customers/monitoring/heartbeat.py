@@ -59,7 +59,6 @@ BROKEN = "invariants.broken"
 QUEUE_STOPPED = "queue.stopped"
 QUEUE_LATE = "queue.late"
 SAME_NAME = "workers.same_name"
-S = OperationState
 Clock = Callable[[], datetime]
 
 
@@ -309,7 +308,7 @@ def all_work(*, now: datetime) -> list[Work]:
 def _operations(now: datetime) -> Work:
     """What stands behind another operation of its account is not due before that one is done."""
     due = transitions.ready(now=now).order_by("not_before")
-    held = Operation.objects.filter(state__in=(S.CLAIMED, S.SENDING))
+    held = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING))
     return Work(
         _("Operations"), due.count(), due.values_list("not_before", flat=True).first(),
         held.filter(lease_until__gte=now).count(), held.filter(lease_until__lt=now).count(), "customers:operations",
@@ -318,7 +317,7 @@ def _operations(now: datetime) -> Work:
 
 def _settling(now: datetime) -> Work:
     """Unknown outcomes that are looked into by themselves."""
-    unknown = Operation.objects.filter(at_work("connection__"), state=S.UNKNOWN)
+    unknown = Operation.objects.filter(at_work("connection__"), state=OperationState.UNKNOWN)
     due = unknown.filter(lease_until=None, not_before__lte=now).order_by("not_before")
     return Work(
         _("Unknown outcomes to look into"), due.count(), due.values_list("not_before", flat=True).first(),

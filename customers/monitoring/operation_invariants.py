@@ -27,7 +27,6 @@ from customers.operations.outcomes import NotDone
 from portal.access.permissions import roles_of
 from portal.audit.models import AuditEvent
 
-S = OperationState
 # A lease that ran out is taken up by the next tick of the dispatcher; this long nobody may leave one lying.
 LEASE_LEFT = timedelta(seconds=60)
 # How far a clock may be set back.
@@ -53,8 +52,8 @@ def _more_than_one(column: str) -> Iterator[str]:
 def lease_left_lying(now: datetime) -> Iterator[str]:
     """I4. Unknown ones of a connection that is paused or out of reach wait for it: nobody may look there now."""
     late = Q(lease_until__lt=now - LEASE_LEFT)
-    held = Q(late | Q(lease_until=None), state__in=(S.CLAIMED, S.SENDING))
-    looking = Q(late, at_work("connection__"), state=S.UNKNOWN, not_before__lt=now - LEASE_LEFT)
+    held = Q(late | Q(lease_until=None), state__in=(OperationState.CLAIMED, OperationState.SENDING))
+    looking = Q(late, at_work("connection__"), state=OperationState.UNKNOWN, not_before__lt=now - LEASE_LEFT)
     for each in Operation.objects.filter(held | looking):
         until = f"{each.lease_until:%Y-%m-%d %H:%M:%S} UTC" if each.lease_until else "none"
         yield f"{each.code} is {each.state}, lease until {until}"
@@ -62,11 +61,13 @@ def lease_left_lying(now: datetime) -> Iterator[str]:
 
 def hidden_unknown(now: datetime) -> Iterator[str]:
     """I5. A send without an answer makes its operation unknown before it may become anything else."""
-    told = Step.objects.filter(operation=OuterRef("operation"), after=S.UNKNOWN, at__gte=OuterRef("intended_at"))
+    told = Step.objects.filter(
+        operation=OuterRef("operation"), after=OperationState.UNKNOWN, at__gte=OuterRef("intended_at")
+    )
     hidden = Attempt.objects.filter(
         ~Exists(told),
         outcome__in=(Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN),
-        operation__state__in=(S.QUEUED, S.FAILED, S.CANCELLED),
+        operation__state__in=(OperationState.QUEUED, OperationState.FAILED, OperationState.CANCELLED),
     )
     for each in hidden.select_related("operation"):
         yield f"{each.operation.code} is {each.operation.state}, and nobody knows what its send {each.n} did"
@@ -86,8 +87,8 @@ def created_twice(now: datetime) -> Iterator[str]:
 
 def steps_off_the_table(now: datetime) -> Iterator[str]:
     """I7. Every step is one of the table, begins where the one before ended, and the last one is the state."""
-    known = Q(before="", after=S.QUEUED)
-    known |= Q(before__in=OVERWRITTEN, after=S.UNKNOWN, note__startswith=REPAIRED)
+    known = Q(before="", after=OperationState.QUEUED)
+    known |= Q(before__in=OVERWRITTEN, after=OperationState.UNKNOWN, note__startswith=REPAIRED)
     for before, ways in STEPS.items():
         known |= Q(before=before, after__in=[after.value for after in ways])
     for step in Step.objects.exclude(known).select_related("operation"):
@@ -139,7 +140,9 @@ def sent_too_often(now: datetime) -> Iterator[str]:
     often = Operation.objects.annotate(n=Count("attempts", filter=unsure)).filter(n__gt=SENDS)
     for each in often.select_related("connection").prefetch_related("steps"):
         may = idempotency.SENDS_AT_MOST if each.connection.capabilities.idempotent_create else SENDS
-        may += sum(step.after == S.QUEUED and step.n > 1 and step.by_id is not None for step in each.steps.all())
+        may += sum(
+            step.after == OperationState.QUEUED and step.n > 1 and step.by_id is not None for step in each.steps.all()
+        )
         unanswered = each.n  # type: ignore[attr-defined]
         if unanswered > may:
             yield f"{each.code} was sent {unanswered} times without an answer; {may} are allowed"

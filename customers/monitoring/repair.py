@@ -26,8 +26,6 @@ from customers.operations.request import PERFORM
 from portal import audit
 from portal.queue import poke
 
-S = OperationState
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -93,13 +91,15 @@ def passed_over() -> QuerySet[Operation]:
     """Operations that left `sending` without a step: a second claim overwrote the row, and what the send did is not
     known. What was looked for by an earlier run is history."""
     unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=transitions.UNCERTAIN)
-    repaired = Step.objects.filter(operation=OuterRef("pk"), after=S.UNKNOWN, note__startswith=REPAIRED).order_by("-n")
+    repaired = Step.objects.filter(
+        operation=OuterRef("pk"), after=OperationState.UNKNOWN, note__startswith=REPAIRED
+    ).order_by("-n")
     return (
         Operation.objects.filter(Exists(unsure), state__in=OVERWRITTEN)
         .alias(repaired=Coalesce(Subquery(repaired.values("n")[:1]), 0))
         .annotate(
-            began=Count("steps", filter=Q(steps__after=S.SENDING, steps__n__gt=F("repaired"))),
-            ended=Count("steps", filter=Q(steps__before=S.SENDING, steps__n__gt=F("repaired"))),
+            began=Count("steps", filter=Q(steps__after=OperationState.SENDING, steps__n__gt=F("repaired"))),
+            ended=Count("steps", filter=Q(steps__before=OperationState.SENDING, steps__n__gt=F("repaired"))),
         )
         .filter(began__gt=F("ended"))
         .select_related("account__customer", "connection")
@@ -125,7 +125,7 @@ def _look_for(operation: Operation, now: datetime) -> bool:
             transitions.reopen_as_unknown(
                 operation, now=now, note=note, error_kind="rejected" if had_ended else "unknown"
             )
-            _audit(operation, before, S.UNKNOWN, note)
+            _audit(operation, before, OperationState.UNKNOWN, note)
             poke(PERFORM, operation.pk)
     except (transitions.LostLease, IntegrityError):  # moved meanwhile, or another operation of its lane is busy
         return False
@@ -137,7 +137,7 @@ def false_reviews() -> QuerySet[Operation]:
     sent = Attempt.objects.filter(operation=OuterRef("pk")).exclude(outcome=Attempt.Outcome.NOT_SENT)
     return (
         Operation.objects.filter(
-            ~Exists(sent), state=S.NEEDS_ATTENTION, error_kind="poison", summary=transitions.POISONED
+            ~Exists(sent), state=OperationState.NEEDS_ATTENTION, error_kind="poison", summary=transitions.POISONED
         )
         .select_related("account__customer", "connection")
         .order_by("pk")
@@ -157,8 +157,10 @@ def _queue(operation: Operation, now: datetime) -> bool:
     try:
         with transaction.atomic():
             transitions.take_over(operation)
-            transitions.move(operation, S.QUEUED, now=now, summary=note, not_before=now, lane="", error_kind="")
-            _audit(operation, before, S.QUEUED, note)
+            transitions.move(
+                operation, OperationState.QUEUED, now=now, summary=note, not_before=now, lane="", error_kind=""
+            )
+            _audit(operation, before, OperationState.QUEUED, note)
             poke(PERFORM, operation.pk)
     except transitions.LostLease:
         return False

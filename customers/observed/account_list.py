@@ -57,7 +57,6 @@ LACKING_READ = 10
 CLOCKS = timedelta(minutes=15)
 REFUSED = "scan.refused"
 POSSIBLE_DUPLICATE = "account.possible_duplicate"
-S = Scan.State
 Clock = Callable[[], datetime]
 Through = Callable[[Iterator[RemoteAccount]], Iterable[RemoteAccount]]
 
@@ -75,7 +74,7 @@ def begin(
     expire(now=now, connection=connection)
     if taken:
         message = "Another scan of this account list began before a worker started this one."
-        _waiting(connection=connection).update(state=S.INCOMPLETE, finished_at=now, message=message)
+        _waiting(connection=connection).update(state=Scan.State.INCOMPLETE, finished_at=now, message=message)
     try:
         with transaction.atomic():
             return (
@@ -87,7 +86,7 @@ def begin(
             )  # fmt: skip
     except IntegrityError:
         same = Scan.objects.filter(connection=connection, kind=kind, slot=slot).first()
-        running = Scan.objects.filter(connection=connection, state=S.RUNNING).first()
+        running = Scan.objects.filter(connection=connection, state=Scan.State.RUNNING).first()
         found = same or running
         if found is None:
             return begin(connection=connection, kind=kind, slot=slot, now=now, asked_by=asked_by, taken=taken)
@@ -96,18 +95,18 @@ def begin(
 
 def _waiting(**of: Any) -> QuerySet[Scan]:
     """Walks that no worker has taken up. One that looks for an unknown create is walked by who began it."""
-    return Scan.objects.filter(state=S.RUNNING, taken_at=None, **of).exclude(kind=Scan.Kind.UNKNOWN)
+    return Scan.objects.filter(state=Scan.State.RUNNING, taken_at=None, **of).exclude(kind=Scan.Kind.UNKNOWN)
 
 
 def expire(*, now: datetime, connection: Connection | None = None) -> None:
     """End walks, of one connection or all: those whose worker did not come back, and those that no worker took up."""
     of = {"connection": connection} if connection else {}
-    held = Scan.objects.filter(~Q(taken_at=None) | Q(kind=Scan.Kind.UNKNOWN), state=S.RUNNING, **of)
+    held = Scan.objects.filter(~Q(taken_at=None) | Q(kind=Scan.Kind.UNKNOWN), state=Scan.State.RUNNING, **of)
     held.filter(lease_until__lt=now).update(
-        state=S.INCOMPLETE, finished_at=now, message="The worker ended before the list was read to its end."
+        state=Scan.State.INCOMPLETE, finished_at=now, message="The worker ended before the list was read to its end."
     )
     _waiting(**of).filter(started_at__lt=now - WAITS_FOR_A_WORKER).update(
-        state=S.INCOMPLETE, finished_at=now,
+        state=Scan.State.INCOMPLETE, finished_at=now,
         message="No worker started this scan within an hour. Check the workers, then scan again.",
     )  # fmt: skip
 
@@ -152,17 +151,19 @@ def _walk(
                 _renew(scan, clock())
                 renewed = monotonic()
     except ProviderError as error:
-        return _end(scan, S.INCOMPLETE, now=clock(), message=str(error))
+        return _end(scan, Scan.State.INCOMPLETE, now=clock(), message=str(error))
     except GivenUp:
         raise
     except BaseException:
-        _end(scan, S.INCOMPLETE, now=clock(), message=_("It was broken off."))
+        _end(scan, Scan.State.INCOMPLETE, now=clock(), message=_("It was broken off."))
         raise
     if not scan.connection.is_current():
-        return _end(scan, S.INCOMPLETE, now=clock(), message=_("The connection was edited while its list was read."))
+        return _end(
+            scan, Scan.State.INCOMPLETE, now=clock(), message=_("The connection was edited while its list was read.")
+        )
     heard_from(scan.connection, now=clock())
     if refusal := _not_believable(scan, found):
-        return _end(scan, S.REFUSED, now=clock(), message=refusal, seen=len(found))
+        return _end(scan, Scan.State.REFUSED, now=clock(), message=refusal, seen=len(found))
     lacking = _may_be_anothers(scan, found) or _lacks_what_exists(scan, found, provider, clock)
     measured = {"proves_absence": not lacking, "clock_skew": _skew_by(clock, exchanges)}
     return _keep(scan, found, clock, measured)
@@ -214,7 +215,7 @@ def _skew_by(clock: Clock, exchanges: list[Evidence]) -> int | None:
 
 def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
     """The newest complete walk that began at `since` or later."""
-    return Scan.objects.filter(connection=connection, state=S.COMPLETE, started_at__gte=since).first()
+    return Scan.objects.filter(connection=connection, state=Scan.State.COMPLETE, started_at__gte=since).first()
 
 
 def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Account]:
@@ -262,9 +263,15 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock, measured: d
         orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
         _report_possible_duplicates(scan, now=clock())
         return _end(
-            scan, S.COMPLETE, now=clock(), seen=len(found), first_seen=len(found.keys() - known), orphans=orphans,
-            missing=missing, **measured,
-        )  # fmt: skip
+            scan,
+            Scan.State.COMPLETE,
+            now=clock(),
+            seen=len(found),
+            first_seen=len(found.keys() - known),
+            orphans=orphans,
+            missing=missing,
+            **measured,
+        )
 
 
 def _see(scan: Scan, rows: Iterable[RemoteAccount], *, read_by: datetime) -> None:
@@ -315,12 +322,12 @@ def _mark_missing(scan: Scan, *, now: datetime) -> int:
 
 
 def _renew(scan: Scan, now: datetime) -> None:
-    if Scan.objects.filter(pk=scan.pk, state=S.RUNNING).update(lease_until=now + LEASE) != 1:
+    if Scan.objects.filter(pk=scan.pk, state=Scan.State.RUNNING).update(lease_until=now + LEASE) != 1:
         raise GivenUp
 
 
 def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: Any) -> Scan:
-    running = Scan.objects.filter(pk=scan.pk, state=S.RUNNING)
+    running = Scan.objects.filter(pk=scan.pk, state=Scan.State.RUNNING)
     with transaction.atomic():
         if running.update(state=state, finished_at=now, message=message[:500], **counts) != 1:
             raise GivenUp
@@ -332,9 +339,9 @@ def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: 
 
 def _tell(connection: Connection, state: str, message: str, *, now: datetime) -> None:
     """A list that is not believed leaves the board as it was: somebody has to look."""
-    if state == S.COMPLETE:
+    if state == Scan.State.COMPLETE:
         notices.ended(REFUSED, about=str(connection.public_id), now=now)
-    elif state == S.REFUSED:
+    elif state == Scan.State.REFUSED:
         notices.raised(
             REFUSED, about=str(connection.public_id), text=message, path=reverse("customers:drift"), now=now,
             title=_("The account list of %(connection)s is not believed") % {"connection": connection.name},
@@ -398,7 +405,7 @@ def ask_scan(*, actor: User | None, connection: Connection, now: datetime, reque
         )  # fmt: skip
         if begun:
             audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
-        if scan.state == S.RUNNING and scan.taken_at is None:
+        if scan.state == Scan.State.RUNNING and scan.taken_at is None:
             poke(WALK, scan.pk)
     return scan
 
@@ -420,7 +427,7 @@ def nightly(*, now: datetime) -> int:
         expire(now=now, connection=connection)
         tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
         tried = tonight.exclude(taken_at=None).count()
-        if tonight.exclude(state=S.INCOMPLETE).exists() or tried >= NIGHTLY_TRIES:
+        if tonight.exclude(state=Scan.State.INCOMPLETE).exists() or tried >= NIGHTLY_TRIES:
             continue
         slot = f"{now:%Y-%m-%d} {tonight.count() + 1}"
         scan, new = begin(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
@@ -432,12 +439,12 @@ def nightly(*, now: datetime) -> int:
 
 def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
     """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
-    scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=S.RUNNING, taken_at=None).first()
+    scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None).first()
     now = database_now()
-    waits = Scan.objects.filter(pk=scan_id, state=S.RUNNING, taken_at=None)
+    waits = Scan.objects.filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None)
     if scan is None or waits.update(taken_at=now, lease_until=now + LEASE) != 1:
         return
     try:
         walk(scan, connect(scan.connection))
     except CannotOpen as error:
-        _end(scan, S.INCOMPLETE, now=database_now(), message=str(error))
+        _end(scan, Scan.State.INCOMPLETE, now=database_now(), message=str(error))

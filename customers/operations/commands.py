@@ -70,9 +70,6 @@ __all__ = [
     "retry",
 ]
 
-K = OperationKind
-S = OperationState
-
 
 def ask_offerings(
     *,
@@ -89,7 +86,7 @@ def ask_offerings(
 ) -> Operation:
     """Ask to replace the account's whole list. `base` is the list the person saw; where the provider's differs at the
     time of sending, the operation ends as a conflict and nothing is sent. Raises `StaleVersion`."""
-    permit(actor, account.connection, K.OFFERINGS)
+    permit(actor, account.connection, OperationKind.OFFERINGS)
     check_offerings(offerings)
     if as_rows(base) == as_rows(offerings):
         raise UnableToAsk(_("Nothing is different from the list the account has."))
@@ -98,12 +95,12 @@ def ask_offerings(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.OFFERINGS,
+        kind=OperationKind.OFFERINGS,
         target=account,
         content={"base": base, "offerings": offerings, "reason": reason, "retry_of": retry_of},
         now=now,
         make=lambda: change(
-            K.OFFERINGS,
+            OperationKind.OFFERINGS,
             account,
             desire={"desired_offerings": rows},
             payload={"offerings": rows, "base": as_rows(base)},
@@ -135,7 +132,7 @@ def ask_settings(
     """Ask to change name, website or monthly cap (0 = no cap). `base` is what the person saw, whole; `changes` only
     what is to be different. Where the provider's differ from `base` at the time of sending, the operation ends as a
     conflict and nothing is sent. Raises `StaleVersion`."""
-    permit(actor, account.connection, K.SETTINGS)
+    permit(actor, account.connection, OperationKind.SETTINGS)
     if changes.keys() - {"name", "website", "monthly_cap"}:
         raise TypeError(f"not a setting: {sorted(changes)}")
     changes = {name: value for name, value in changes.items() if value != base.get(name)}
@@ -149,7 +146,7 @@ def ask_settings(
         if changes.keys() & {"name", "website"}:
             refuse_same_settings(account.connection, AccountSettings(**wanted), apart_from=account)
         return change(
-            K.SETTINGS,
+            OperationKind.SETTINGS,
             account,
             desire={"desired_settings": wanted},
             payload={"settings": base | changes, "changes": changes, "base": base},
@@ -167,7 +164,7 @@ def ask_settings(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.SETTINGS,
+        kind=OperationKind.SETTINGS,
         target=account,
         content={"base": base, "changes": changes, "reason": reason, "retry_of": retry_of},
         now=now,
@@ -177,18 +174,18 @@ def ask_settings(
 
 def ask_suspend(**asked: Any) -> Operation:
     """Ask that the account stops sending. Takes actor, account, reason, client_token, now, request."""
-    return _ask_state(K.SUSPEND, "stopped_by_us", "account.suspend_asked", **asked)
+    return _ask_state(OperationKind.SUSPEND, "stopped_by_us", "account.suspend_asked", **asked)
 
 
 def ask_unsuspend(**asked: Any) -> Operation:
     """Ask that the account sends again. Takes actor, account, reason, client_token, now, request."""
-    return _ask_state(K.UNSUSPEND, "active", "account.unsuspend_asked", **asked)
+    return _ask_state(OperationKind.UNSUSPEND, "active", "account.unsuspend_asked", **asked)
 
 
 def ask_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
     """Ask to delete for good. The last usage is read first; `without_reading` goes on where it cannot be."""
     return _ask_state(
-        K.DELETE, "deleted", "account.delete_asked", payload={"without_reading": without_reading}, **asked
+        OperationKind.DELETE, "deleted", "account.delete_asked", payload={"without_reading": without_reading}, **asked
     )
 
 
@@ -198,13 +195,13 @@ def cancel(*, actor: User, operation: Operation, now: datetime, request: HttpReq
     permit_role(actor, OperationKind(operation.kind))
     try:
         with transaction.atomic():
-            transitions.take_over(operation, only=S.QUEUED)
+            transitions.take_over(operation, only=OperationState.QUEUED)
             if transitions.left_a_trace(operation):
                 raise UnableToAsk(
                     _("It was sent before, and what became of that is not known yet. It can't be cancelled.")
                 )
             transitions.move(
-                operation, S.CANCELLED, now=now, by=actor, summary=_("Cancelled before anything was sent.")
+                operation, OperationState.CANCELLED, now=now, by=actor, summary=_("Cancelled before anything was sent.")
             )
             tell(operation, "operation.cancelled", actor=actor, request=request)
     except transitions.LostLease:
@@ -216,9 +213,11 @@ def retry(
 ) -> Operation:
     """Ask a failed operation again, as a new one that links back (and, where a key is used, under a new one). A
     conflict is redone in the editor instead, a delete asked anew on its page."""
-    if operation.state != S.FAILED or operation.error_kind == "conflict":
+    if operation.state != OperationState.FAILED or operation.error_kind == "conflict":
         raise UnableToAsk(_("Only an operation that failed can be sent again."))
-    if operation.kind == K.DELETE:  # its page asks for the password, and for a second person where one is needed
+    if (
+        operation.kind == OperationKind.DELETE
+    ):  # its page asks for the password, and for a second person where one is needed
         raise UnableToAsk(_("A delete is asked anew on the account's page."))
     again: dict[str, Any] = {
         "actor": actor,
@@ -234,7 +233,7 @@ def _create_again(operation: Operation, again: dict[str, Any]) -> Operation:
     payload, account = operation.payload, operation.account
     if account.provider_id:
         raise UnableToAsk(_("The account exists by now."))
-    key = operation.followers.filter(kind=K.KEY_CREATE).first()
+    key = operation.followers.filter(kind=OperationKind.KEY_CREATE).first()
     return ask_create(
         customer=account.customer,
         connection=operation.connection,
@@ -295,18 +294,18 @@ def _plain_again(ask: Callable[..., Operation], *parts: str) -> Callable[[Operat
 
 
 _AGAIN: dict[OperationKind, Callable[[Operation, dict[str, Any]], Operation]] = {
-    K.CREATE: _create_again,
-    K.OFFERINGS: _offerings_again,
-    K.SETTINGS: _settings_again,
-    K.SUSPEND: _plain_again(ask_suspend),
-    K.UNSUSPEND: _plain_again(ask_unsuspend),
-    K.KEY_CREATE: _key_again,
-    K.KEY_UPDATE: _plain_again(ask_key_update, "key_id", "changes"),
-    K.KEY_DELETE: _plain_again(ask_key_delete, "key_id"),
-    K.DOMAIN_ADD: lambda operation, again: ask_domain(
+    OperationKind.CREATE: _create_again,
+    OperationKind.OFFERINGS: _offerings_again,
+    OperationKind.SETTINGS: _settings_again,
+    OperationKind.SUSPEND: _plain_again(ask_suspend),
+    OperationKind.UNSUSPEND: _plain_again(ask_unsuspend),
+    OperationKind.KEY_CREATE: _key_again,
+    OperationKind.KEY_UPDATE: _plain_again(ask_key_update, "key_id", "changes"),
+    OperationKind.KEY_DELETE: _plain_again(ask_key_delete, "key_id"),
+    OperationKind.DOMAIN_ADD: lambda operation, again: ask_domain(
         account=operation.account, name=operation.payload["domain"], reason=operation.reason, **again
     ),
-    K.TEST_MESSAGE: _plain_again(ask_test_message, "sender", "recipient"),
+    OperationKind.TEST_MESSAGE: _plain_again(ask_test_message, "sender", "recipient"),
 }
 
 
@@ -327,13 +326,13 @@ def _ask_state(
 ) -> Operation:
     """`version`: of the account as the person saw it, where what they saw is the reason they ask."""
     permit(actor, account.connection, kind)
-    need_reason(account.connection, reason, shown=kind == K.SUSPEND)
+    need_reason(account.connection, reason, shown=kind == OperationKind.SUSPEND)
 
     def make() -> Operation:
         account.lock()
         if account.desired_state == wanted and account.state == wanted:
             raise UnableToAsk(_("It is so already. Nothing was sent."))
-        if kind == K.SUSPEND:
+        if kind == OperationKind.SUSPEND:
             _refuse_held(account, payload or {}, now=now)
         return change(
             kind,

@@ -50,7 +50,6 @@ from portal.providers import (
 from portal.queue import poke
 
 log = structlog.get_logger(__name__)
-S = OperationState
 Verdict = TypeVar("Verdict")
 Clock = Callable[[], datetime]
 AUTH_PAUSE = timedelta(minutes=1)
@@ -96,7 +95,9 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         provider = connect(operation.connection)
         verdict = _unless_replaced(operation, action.before(operation, provider, now=clock()), now=clock())
     except CannotOpen as error:
-        transitions.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
+        transitions.move(
+            operation, OperationState.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison"
+        )
         return
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
@@ -106,7 +107,9 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         case Done():
             _succeed(operation, verdict, provider, clock)
         case Wait(until=until, summary=summary, error_kind=kind):
-            transitions.move(operation, S.QUEUED, now=clock(), not_before=until, summary=summary, error_kind=kind)
+            transitions.move(
+                operation, OperationState.QUEUED, now=clock(), not_before=until, summary=summary, error_kind=kind
+            )
         case Refuse() | Person():
             _end_here(operation, verdict, now=clock())
 
@@ -127,7 +130,9 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
         summary = _(
             "The connection was paused or edited before this was sent. It is sent when the connection works again."
         )
-        transitions.move(operation, S.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused")
+        transitions.move(
+            operation, OperationState.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused"
+        )
         return
     except transitions.Held as error:
         verdict = Person if transitions.left_a_trace(operation) else Refuse
@@ -152,9 +157,9 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     crash_point("after_result")
     if not concluded:
         return
-    if after == S.QUEUED:
+    if after == OperationState.QUEUED:
         poke("customers.perform", operation.pk)
-    elif after == S.SUCCEEDED:
+    elif after == OperationState.SUCCEEDED:
         _read_back(operation, provider, clock)
 
 
@@ -172,12 +177,12 @@ def _result_of(answer: Done | Prepared | Refuse, *, now: datetime) -> tuple[str,
     match answer:
         case Done():
             fields = {"summary": answer.note, "result": answer.result, "account": answer.account, "also": answer.also}
-            return Outcome.APPLIED, S.SUCCEEDED, fields | {"error_kind": ""}
+            return Outcome.APPLIED, OperationState.SUCCEEDED, fields | {"error_kind": ""}
         case Prepared(note=note):
-            return Outcome.PREPARED, S.QUEUED, {"summary": note, "not_before": now, "error_kind": ""}
+            return Outcome.PREPARED, OperationState.QUEUED, {"summary": note, "not_before": now, "error_kind": ""}
         case Refuse():
             fields = {"summary": answer.summary, "result": answer.result, "error_kind": answer.error_kind}
-            return Outcome.REJECTED, S.FAILED, fields
+            return Outcome.REJECTED, OperationState.FAILED, fields
 
 
 def _sent_badly(
@@ -189,7 +194,7 @@ def _sent_badly(
         connection_commands.pause_for_auth(operation.connection, message=str(error), now=now)
     outcome, after, fields = _meaning(operation, error, now=now)
     if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
-        after, fields = S.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
+        after, fields = OperationState.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
     evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
     transitions.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
@@ -200,26 +205,34 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
     match error:
         case NotSent():
             until = error.retry_at or transitions.backoff(operation.tries, now=now)
-            return Outcome.NOT_SENT, S.QUEUED, said | {"not_before": until, "error_kind": "not_sent"}
+            return Outcome.NOT_SENT, OperationState.QUEUED, said | {"not_before": until, "error_kind": "not_sent"}
         case RateLimited():
-            return Outcome.REJECTED, S.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
+            return Outcome.REJECTED, OperationState.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
         case InProgress():
-            return Outcome.REJECTED, S.QUEUED, said | {"not_before": error.retry_at, "error_kind": "in_progress"}
+            return (
+                Outcome.REJECTED,
+                OperationState.QUEUED,
+                said | {"not_before": error.retry_at, "error_kind": "in_progress"},
+            )
         case Unauthorized():
-            return Outcome.REJECTED, S.QUEUED, said | {"not_before": now + AUTH_PAUSE, "error_kind": "paused"}
+            return (
+                Outcome.REJECTED,
+                OperationState.QUEUED,
+                said | {"not_before": now + AUTH_PAUSE, "error_kind": "paused"},
+            )
         case KeyReused():
             reused = {"not_before": now, "error_kind": "key_reused", "result": {"key_reused": True}}
-            return Outcome.REJECTED, S.UNKNOWN, said | reused
+            return Outcome.REJECTED, OperationState.UNKNOWN, said | reused
         case Rejected():
             said |= {"field_errors": [vars(each) for each in error.field_errors], "error_kind": "rejected"}
             if _an_earlier_send_may_have_worked(operation):
-                return Outcome.REJECTED, S.UNKNOWN, said | {"not_before": now}
-            return Outcome.REJECTED, S.FAILED, said
+                return Outcome.REJECTED, OperationState.UNKNOWN, said | {"not_before": now}
+            return Outcome.REJECTED, OperationState.FAILED, said
         case ProviderError():
-            return Outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
+            return Outcome.UNKNOWN, OperationState.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
     log.error("operation.unforeseen", exc_info=error)
     said = {"summary": _("Something failed here while the request was under way.")}
-    return Outcome.UNKNOWN, S.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
+    return Outcome.UNKNOWN, OperationState.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
 
 
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
@@ -240,7 +253,9 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
             transitions.rest(operation, until=transitions.backoff(operation.settles, now=clock()), summary=str(error))
             return
-        transitions.move(operation, S.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison")
+        transitions.move(
+            operation, OperationState.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison"
+        )
         return
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
@@ -267,19 +282,23 @@ def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
     said_no = operation.error_kind in LAST_WORD_NO and not verdict.more_to_do
     refused = operation.attempts.filter(outcome=Outcome.REJECTED).exclude(status__in=SAYS_LATER).count()
     if said_no and (last := operation.attempts.last()):
-        transitions.move(operation, S.FAILED, now=now, summary=last.message)
+        transitions.move(operation, OperationState.FAILED, now=now, summary=last.message)
     elif transitions.uncertain(operation).count() + refused < verdict.sends_at_most:
         until = verdict.until or now
-        transitions.move(operation, S.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind="")
+        transitions.move(
+            operation, OperationState.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind=""
+        )
     else:
-        transitions.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, error_kind="unknown")
+        transitions.move(
+            operation, OperationState.NEEDS_ATTENTION, now=now, summary=verdict.summary, error_kind="unknown"
+        )
 
 
 def _succeed(operation: Operation, done: Done, provider: Provider, clock: Clock) -> None:
     transitions.succeed(
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
     )  # fmt: skip
-    if operation.state == S.SUCCEEDED:
+    if operation.state == OperationState.SUCCEEDED:
         _read_back(operation, provider, clock)
 
 
@@ -287,10 +306,10 @@ def _end_here(operation: Operation, verdict: Refuse | Person, *, now: datetime) 
     """Failed, or left to a person. Nothing is sent any more before somebody asks or decides."""
     fields: dict[str, Any] = {"error_kind": verdict.error_kind, "result": verdict.result}
     if isinstance(verdict, Person):
-        transitions.move(operation, S.NEEDS_ATTENTION, now=now, summary=verdict.summary, **fields)
+        transitions.move(operation, OperationState.NEEDS_ATTENTION, now=now, summary=verdict.summary, **fields)
         return
     fields["field_errors"] = [vars(each) for each in verdict.field_errors]
-    transitions.move(operation, S.FAILED, now=now, summary=verdict.summary, **fields)
+    transitions.move(operation, OperationState.FAILED, now=now, summary=verdict.summary, **fields)
 
 
 def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
@@ -324,7 +343,7 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
             return Wait(now + AUTH_PAUSE, text, "paused")
         case NotSent() | Unreadable():
             return Wait(transitions.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
-        case Rejected() if operation.state == S.UNKNOWN or transitions.left_a_trace(operation):
+        case Rejected() if operation.state == OperationState.UNKNOWN or transitions.left_a_trace(operation):
             tries = operation.tries + operation.settles
             if tries > READINGS_BEFORE_A_PERSON:
                 return Person("unknown", text)
@@ -343,7 +362,7 @@ def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
     if operation.account.duplicate_of_id is not None:
         return (Person if begun else Refuse)("duplicate", duplicates.refusal(operation.account))
     leader = operation.follows
-    if leader is not None and leader.state != S.SUCCEEDED:
+    if leader is not None and leader.state != OperationState.SUCCEEDED:
         return Refuse("leader_failed", _("%(code)s came to nothing, so this was not sent.") % {"code": leader.code})
     if refusal := _may_not(operation):
         return (Person if begun else Refuse)("permission", refusal)

@@ -25,8 +25,6 @@ from portal.email_addresses import domain_key, mailbox_key, same_mailbox
 from portal.providers import AccountRef, Details, Forbidden, NotFound, Provider, ProviderError
 from portal.queue import poke
 
-S = OperationState
-
 
 def decide_link(
     *,
@@ -99,7 +97,7 @@ def decide_not_created(
     if send_again and operation.error_kind == "too_late":
         raise UnableToAsk(_("Its key is of no use any more. End it as not created, then ask anew."))
     text = _("A person confirmed that it was not created.")
-    after = S.QUEUED if send_again else S.FAILED
+    after = OperationState.QUEUED if send_again else OperationState.FAILED
     _decide(
         operation,
         after=after,
@@ -125,7 +123,7 @@ def decide_try_again(
         raise UnableToAsk(_("Say first whether the account was created."))
     _decide(
         operation,
-        after=S.QUEUED,
+        after=OperationState.QUEUED,
         actor=actor,
         reason=reason,
         now=now,
@@ -142,7 +140,7 @@ def decide_give_up(
     _may_decide(actor, operation, reason)
     _decide(
         operation,
-        after=S.FAILED,
+        after=OperationState.FAILED,
         actor=actor,
         reason=reason,
         now=now,
@@ -162,14 +160,14 @@ def _decide(
     request: HttpRequest | None,
     **fields: Any,
 ) -> None:
-    if after == S.QUEUED:
+    if after == OperationState.QUEUED:
         fields |= {"not_before": now, "lane": ""}
     try:
         with transaction.atomic():
             transitions.take_over(operation)
             transitions.move(operation, after, now=now, by=actor, **fields)
             _audit(operation, "operation.decided", actor, reason, request, after={"state": after})
-            if after == S.QUEUED:
+            if after == OperationState.QUEUED:
                 poke(PERFORM, operation.pk)
     except transitions.LostLease:
         raise UnableToAsk(_("Somebody else decided this meanwhile.")) from None

@@ -26,7 +26,6 @@ from portal.providers import Evidence
 LEASE = timedelta(seconds=90)
 CLAIMS_BEFORE_A_PERSON = 3
 POISONED = "Three workers ended while preparing this. Nothing was sent."
-S = OperationState
 Row = TypeVar("Row")
 # Outcomes of a send that may have changed something.
 UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
@@ -62,12 +61,16 @@ class CreateStopped(Exception):
 
 def ready(*, now: datetime) -> QuerySet[Operation]:
     """Queued rows that are due, first of their account, and of a connection at work."""
-    return Operation.objects.at_front().filter(at_work("connection__"), state=S.QUEUED, not_before__lte=now)
+    return Operation.objects.at_front().filter(
+        at_work("connection__"), state=OperationState.QUEUED, not_before__lte=now
+    )
 
 
 def to_verify(*, now: datetime) -> QuerySet[Operation]:
     """Unknown rows that are due to be looked into, and nobody is at."""
-    return Operation.objects.filter(_free(now), at_work("connection__"), state=S.UNKNOWN, not_before__lte=now)
+    return Operation.objects.filter(
+        _free(now), at_work("connection__"), state=OperationState.UNKNOWN, not_before__lte=now
+    )
 
 
 def _free(now: datetime) -> Q:
@@ -98,15 +101,17 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
         return None
     try:
         with transaction.atomic():
-            taken = _take(operation, now=now, state=S.CLAIMED, lane=_lane(operation), claims=F("claims") + 1)
+            taken = _take(
+                operation, now=now, state=OperationState.CLAIMED, lane=_lane(operation), claims=F("claims") + 1
+            )
             if not taken:
                 return None
             operation.fence += 1
             operation.claims += 1
-            _add_step(operation, S.CLAIMED, now=now)
+            _add_step(operation, OperationState.CLAIMED, now=now)
     except IntegrityError:  # operation_one_busy_per_lane: the lane's holder is still busy
         return None
-    operation.state = S.CLAIMED
+    operation.state = OperationState.CLAIMED
     return operation
 
 
@@ -123,7 +128,7 @@ def hold(operation_id: int, *, now: datetime) -> Operation | None:
 
 def rest(operation: Operation, *, until: datetime, summary: str) -> None:
     """Give an unknown operation back until a time, still unknown."""
-    Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=S.UNKNOWN).update(
+    Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=OperationState.UNKNOWN).update(
         lease_until=None, not_before=until, summary=summary[:500]
     )
 
@@ -152,20 +157,25 @@ def move(
     fields |= {"state": after, "summary": summary[:500]}
     if after in FINAL:
         fields |= {"finished_at": now, "lease_until": None}
-    elif after not in (S.CLAIMED, S.SENDING):
+    elif after not in (OperationState.CLAIMED, OperationState.SENDING):
         fields |= {"lease_until": None}
-    if after == S.QUEUED:
+    if after == OperationState.QUEUED:
         fields |= {"claims": 0, "tries": F("tries") + 1}
-    if after == S.UNKNOWN:
+    if after == OperationState.UNKNOWN:
         fields |= {"unknown_at": now}
     with transaction.atomic():
         mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
         if mine.update(**fields) != 1:
             raise LostLease(operation.code)
         _add_step(operation, after, now=now, by=by, note=summary)
-        if after in (S.FAILED, S.CANCELLED):
+        if after in (OperationState.FAILED, OperationState.CANCELLED):
             _restore_desire(operation, now=now)
-        if after in (S.SUCCEEDED, S.FAILED, S.UNKNOWN, S.NEEDS_ATTENTION):
+        if after in (
+            OperationState.SUCCEEDED,
+            OperationState.FAILED,
+            OperationState.UNKNOWN,
+            OperationState.NEEDS_ATTENTION,
+        ):
             audit.record(
                 actor=by,
                 verb=f"operation.{after}",
@@ -195,12 +205,19 @@ def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_k
     with transaction.atomic():
         mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
         changed = mine.update(
-            state=S.UNKNOWN, lane=_lane(operation), fence=F("fence") + 1, lease_until=None, finished_at=None,
-            unknown_at=now, not_before=now, summary=note[:500], error_kind=error_kind,
-        )  # fmt: skip
+            state=OperationState.UNKNOWN,
+            lane=_lane(operation),
+            fence=F("fence") + 1,
+            lease_until=None,
+            finished_at=None,
+            unknown_at=now,
+            not_before=now,
+            summary=note[:500],
+            error_kind=error_kind,
+        )
         if changed != 1:
             raise LostLease(operation.code)
-        _add_step(operation, S.UNKNOWN, now=now, note=note)
+        _add_step(operation, OperationState.UNKNOWN, now=now, note=note)
     operation.refresh_from_db()
 
 
@@ -226,7 +243,15 @@ def intend(
             raise ConnectionStopped(operation.code)
         if is_create and (stop := stop_of_create(operation, connection, now=now)):
             raise stop
-        move(operation, S.SENDING, now=now, lease_until=now + LEASE, sends=F("sends") + 1, claims=0, **fields)
+        move(
+            operation,
+            OperationState.SENDING,
+            now=now,
+            lease_until=now + LEASE,
+            sends=F("sends") + 1,
+            claims=0,
+            **fields,
+        )
         return Attempt.objects.create(
             operation=operation,
             n=operation.sends,
@@ -303,7 +328,7 @@ def conclude(
             operation.state = before
             with transaction.atomic():
                 unanswered.update(**answer)
-                move(operation, S.UNKNOWN, now=now, summary=summary, **fields)
+                move(operation, OperationState.UNKNOWN, now=now, summary=summary, **fields)
                 _leave_for_review(operation, account, now=now)
                 if also:
                     also(now)
@@ -335,7 +360,7 @@ def succeed(
     before = operation.state
     try:
         with transaction.atomic():
-            move(operation, S.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
+            move(operation, OperationState.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
             _write_account(operation, account, now=now)
             if also:
                 also(now)
@@ -378,21 +403,21 @@ def _leave_for_review(operation: Operation, account: dict[str, Any] | None, *, n
     summary = _("Account %(id)s already belongs to %(customer)s. Review which customer it belongs to.") % {
         "id": provider_id, "customer": owner.customer if owner else _("another customer"),
     }  # fmt: skip
-    move(operation, S.NEEDS_ATTENTION, now=now, summary=summary, error_kind="account_taken", **fields)
+    move(operation, OperationState.NEEDS_ATTENTION, now=now, summary=summary, error_kind="account_taken", **fields)
 
 
 def expire_leases(*, now: datetime) -> int:
     """Rows whose worker did not come back: nothing sent -> queued again; perhaps sent -> unknown. Returns how many."""
     lost = 0
-    expired = Operation.objects.filter(state__in=(S.CLAIMED, S.SENDING), lease_until__lt=now)
+    expired = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING), lease_until__lt=now)
     for operation in expired.select_related("account__customer", "connection")[:500]:
         try:
             take_over(operation)
             crash_point("in_dispatch")
-            if operation.state == S.SENDING:
+            if operation.state == OperationState.SENDING:
                 move(
                     operation,
-                    S.UNKNOWN,
+                    OperationState.UNKNOWN,
                     now=now,
                     summary="The worker ended before an answer was recorded.",
                     error_kind="unknown",
@@ -401,15 +426,21 @@ def expire_leases(*, now: datetime) -> int:
             elif operation.claims >= CLAIMS_BEFORE_A_PERSON:
                 move(
                     operation,
-                    S.NEEDS_ATTENTION,
+                    OperationState.NEEDS_ATTENTION,
                     now=now,
                     error_kind="poison",
                     summary=POISONED,
                 )
             else:
                 claims = operation.claims
-                move(operation, S.QUEUED, now=now, not_before=now, summary="The worker ended before anything was sent.")
-                Operation.objects.filter(pk=operation.pk, state=S.QUEUED).update(claims=claims)
+                move(
+                    operation,
+                    OperationState.QUEUED,
+                    now=now,
+                    not_before=now,
+                    summary="The worker ended before anything was sent.",
+                )
+                Operation.objects.filter(pk=operation.pk, state=OperationState.QUEUED).update(claims=claims)
             lost += 1
         except LostLease:
             continue
@@ -526,9 +557,17 @@ def _restore_desire(operation: Operation, *, now: datetime) -> None:
     changed = 0
     while not changed:  # a change of desire at this very moment shows as a risen version: look again
         version = Account.objects.values_list("version", flat=True).get(pk=operation.account_id)
-        if alike.filter(number__gt=operation.number).exclude(state__in=(S.FAILED, S.CANCELLED)).exists():
+        if (
+            alike.filter(number__gt=operation.number)
+            .exclude(state__in=(OperationState.FAILED, OperationState.CANCELLED))
+            .exists()
+        ):
             return
-        newer = alike.filter(state=S.SUCCEEDED, finished_at__gt=operation.created_at).order_by("finished_at").last()
+        newer = (
+            alike.filter(state=OperationState.SUCCEEDED, finished_at__gt=operation.created_at)
+            .order_by("finished_at")
+            .last()
+        )
         desire = newer.payload["desire"] if newer else operation.before
         changed = Account.objects.filter(pk=operation.account_id, version=version).update(
             **{name: desire[name] for name in operation.before}, version=F("version") + 1, changed_at=now

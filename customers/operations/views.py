@@ -27,7 +27,6 @@ from portal.access import reauth
 from portal.access.models import User
 from portal.access.permissions import allowed
 
-S = OperationState
 OF_KEYS = (OperationKind.KEY_CREATE, OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
 
 
@@ -183,9 +182,9 @@ def _card(operation: Operation) -> dict[str, Any]:
 
 def _failed_besides(operation: Operation, user: User) -> list[tuple[Part, bool]]:
     """What was asked together with a finished operation and failed alone, and whether it can be sent again alone."""
-    if operation.state != S.SUCCEEDED:
+    if operation.state != OperationState.SUCCEEDED:
         return []
-    failed = [part for part in together(operation).parts if part.operation.state == S.FAILED]
+    failed = [part for part in together(operation).parts if part.operation.state == OperationState.FAILED]
     may = {each: allowed(user.role, ROUTE_OF_KIND[each], "POST") for each in OperationKind}
     return [(part, may[OperationKind(part.operation.kind)] and _can_retry(part.operation)) for part in failed]
 
@@ -203,7 +202,7 @@ def _can_retry(operation: Operation) -> bool:
     elsewhere = (
         operation.error_kind == "conflict" or operation.kind == OperationKind.DELETE or bool(operation.field_errors)
     )
-    return operation.state == S.FAILED and not elsewhere and not operation.retries.exists()
+    return operation.state == OperationState.FAILED and not elsewhere and not operation.retries.exists()
 
 
 def _labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -45,9 +45,6 @@ TRIES = 5
 PROPOSALS = 5
 ROWS_MAX, BYTES_MAX = 20_000, 5_000_000
 COLUMNS = ("provider_id", "external_reference", "company", "email")
-B = TakeoverItem.Basis
-I = TakeoverItem.State  # noqa: E741
-T = Takeover.State
 
 
 @dataclass(frozen=True)
@@ -151,16 +148,16 @@ def propose(
 def _discard_proposal(connection: Connection) -> None:
     """Delete the open proposal, if there is one and nobody has started it: its row is held while that is looked at."""
     unfinished = Takeover.objects.select_for_update(no_key=True).filter(connection=connection)
-    found = unfinished.exclude(state=T.ENDED).first()
+    found = unfinished.exclude(state=Takeover.State.ENDED).first()
     if found is None:
         return
-    if found.state != T.PROPOSED:
+    if found.state != Takeover.State.PROPOSED:
         started = AuditEvent.objects.filter(object_id=found.public_id, verb="estate.started").order_by("pk").last()
         who = {"who": started.actor if started and started.actor else found.asked_by}
         raise UnableToAsk(
             _("An import of this connection is running. %(who)s started it. Wait until it has ended, then try again.")
             % who
-            if found.state == T.RUNNING
+            if found.state == Takeover.State.RUNNING
             else _("An import of this connection is paused. %(who)s started it. Resume it first.") % who
         )
     found.delete()
@@ -187,9 +184,9 @@ class _Matcher:
             "reference": row.external_reference if row else "",
         }  # fmt: skip
         ways = (
-            (B.LISTED, "reference", row.external_reference if row else ""),
-            (B.EMAIL, "email", mailbox_key(email)),
-            (B.COMPANY, "company", _plain(company)),
+            (TakeoverItem.Basis.LISTED, "reference", row.external_reference if row else ""),
+            (TakeoverItem.Basis.EMAIL, "email", mailbox_key(email)),
+            (TakeoverItem.Basis.COMPANY, "company", _plain(company)),
         )
         for basis, name, value in ways:
             found = self.by[name].get(value, []) if value else []
@@ -197,11 +194,11 @@ class _Matcher:
                 return TakeoverItem(basis=basis, customer=found[0], take=True, **facts)
             if found:
                 note = _("%(n)d customers fit: choose by hand.") % {"n": len(found)}
-                return TakeoverItem(basis=B.NONE, note=note, **facts)
+                return TakeoverItem(basis=TakeoverItem.Basis.NONE, note=note, **facts)
         if email:
-            return TakeoverItem(basis=B.NEW, group=self._group(facts), take=True, **facts)
+            return TakeoverItem(basis=TakeoverItem.Basis.NEW, group=self._group(facts), take=True, **facts)
         note = _("Neither e-mail nor a line in your list names its owner.")
-        return TakeoverItem(basis=B.NONE, note=note, **facts)
+        return TakeoverItem(basis=TakeoverItem.Basis.NONE, note=note, **facts)
 
     @staticmethod
     def _group(facts: dict[str, Any]) -> str:
@@ -216,10 +213,12 @@ def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: 
     """Tick or untick items, one by one or all of a basis; returns how many are ticked now. What has nobody to go to
     can't be ticked."""
     open_items = takeover.items.filter(Q(customer__isnull=False) | ~Q(group=""))
-    chosen = open_items.filter(basis=basis) if basis in B.values else open_items.filter(pk__in=list(items))
+    chosen = (
+        open_items.filter(basis=basis) if basis in TakeoverItem.Basis.values else open_items.filter(pk__in=list(items))
+    )
     with transaction.atomic():
         # The run's row is held until the end: whoever starts it comes before this change or counts it in.
-        if Takeover.objects.filter(pk=takeover.pk, state=T.PROPOSED).update(state=T.PROPOSED):
+        if Takeover.objects.filter(pk=takeover.pk, state=Takeover.State.PROPOSED).update(state=Takeover.State.PROPOSED):
             chosen.update(take=take)
     return takeover.items.filter(take=True).count()
 
@@ -230,9 +229,9 @@ def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: 
 def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpRequest | None = None) -> None:
     """Begin, or go on after a pause. Raises `UnableToAsk`."""
     with transaction.atomic():
-        changed = Takeover.objects.filter(pk=takeover.pk, state__in=(T.PROPOSED, T.PAUSED)).update(
-            state=T.RUNNING, not_before=now, message=""
-        )
+        changed = Takeover.objects.filter(
+            pk=takeover.pk, state__in=(Takeover.State.PROPOSED, Takeover.State.PAUSED)
+        ).update(state=Takeover.State.RUNNING, not_before=now, message="")
         if not changed and not Takeover.objects.filter(pk=takeover.pk).exists():
             raise UnableToAsk(_("A colleague made a new proposal just now. Review it, then start."))
         total = takeover.items.filter(take=True).count()
@@ -240,7 +239,7 @@ def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpReques
             raise UnableToAsk(_("Select at least one account."))
         if changed:
             Takeover.objects.filter(pk=takeover.pk).update(total=total)
-            takeover.items.filter(take=False).update(state=I.LEFT)
+            takeover.items.filter(take=False).update(state=TakeoverItem.State.LEFT)
             audit.record(
                 actor=actor, verb="estate.started", obj=takeover, after={"accounts": total}, request=request
             )  # fmt: skip
@@ -251,14 +250,16 @@ def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpReques
 def pause(*, actor: User, takeover: Takeover, request: HttpRequest | None = None) -> None:
     """Stop after the account that is being read. What is taken over stays so."""
     with transaction.atomic():
-        if Takeover.objects.filter(pk=takeover.pk, state=T.RUNNING).update(state=T.PAUSED):
+        if Takeover.objects.filter(pk=takeover.pk, state=Takeover.State.RUNNING).update(state=Takeover.State.PAUSED):
             audit.record(actor=actor, verb="estate.paused", obj=takeover, request=request)
     takeover.refresh_from_db()
 
 
 def due(*, now: datetime) -> list[int]:
     free = Q(lease_until=None) | Q(lease_until__lte=now)
-    return list(Takeover.objects.filter(free, state=T.RUNNING, not_before__lte=now).values_list("pk", flat=True))
+    return list(
+        Takeover.objects.filter(free, state=Takeover.State.RUNNING, not_before__lte=now).values_list("pk", flat=True)
+    )
 
 
 def connection_of(takeover_id: int) -> int:
@@ -283,23 +284,23 @@ def take_chunk(
     try:
         provider = connect(takeover.connection)
         while monotonic() < until:
-            if not mine.filter(state=T.RUNNING).update(lease_until=clock() + LEASE):
+            if not mine.filter(state=Takeover.State.RUNNING).update(lease_until=clock() + LEASE):
                 break
             item = _next(takeover)
             if item is None:
-                mine.filter(state=T.RUNNING).update(state=T.ENDED, finished_at=clock())
+                mine.filter(state=Takeover.State.RUNNING).update(state=Takeover.State.ENDED, finished_at=clock())
                 break
             _take(item, provider, now=clock())
     except NotNow as refusal:
         mine.update(not_before=refusal.retry_at, message=str(refusal)[:500])
     except CannotOpen as refusal:
-        mine.filter(state=T.RUNNING).update(state=T.PAUSED, message=str(refusal)[:500])
+        mine.filter(state=Takeover.State.RUNNING).update(state=Takeover.State.PAUSED, message=str(refusal)[:500])
     mine.update(lease_until=None)
 
 
 def _claim(takeover_id: int, *, now: datetime) -> Takeover | None:
     free = Q(lease_until=None) | Q(lease_until__lte=now)
-    due_one = Takeover.objects.filter(free, pk=takeover_id, state=T.RUNNING, not_before__lte=now)
+    due_one = Takeover.objects.filter(free, pk=takeover_id, state=Takeover.State.RUNNING, not_before__lte=now)
     takeover = due_one.select_related("connection", "asked_by").first()
     if takeover is None:
         return None
@@ -310,13 +311,13 @@ def _claim(takeover_id: int, *, now: datetime) -> Takeover | None:
 
 
 def _next(takeover: Takeover) -> TakeoverItem | None:
-    waiting = takeover.items.filter(take=True, state=I.WAITING)
+    waiting = takeover.items.filter(take=True, state=TakeoverItem.State.WAITING)
     return waiting.select_related("sighting__connection", "customer", "takeover__asked_by").first()
 
 
 def _take(item: TakeoverItem, provider: Provider, *, now: datetime) -> None:
     """One account. `NotNow` leaves it waiting; every other refusal settles it as failed."""
-    state, message, customer = I.DONE, "", item.customer
+    state, message, customer = TakeoverItem.State.DONE, "", item.customer
     try:
         customer = adopt(
             actor=item.takeover.asked_by, sighting=item.sighting, customer=_customer_of(item), provider=provider,
@@ -326,14 +327,14 @@ def _take(item: TakeoverItem, provider: Provider, *, now: datetime) -> None:
         if item.tries + 1 < TRIES:
             TakeoverItem.objects.filter(pk=item.pk).update(tries=F("tries") + 1)
             raise
-        state, message = I.FAILED, str(refusal)
+        state, message = TakeoverItem.State.FAILED, str(refusal)
     except UnableToAsk as refusal:
-        state, message = I.FAILED, str(refusal)
+        state, message = TakeoverItem.State.FAILED, str(refusal)
     with transaction.atomic():
-        waiting = TakeoverItem.objects.filter(pk=item.pk, state=I.WAITING)
+        waiting = TakeoverItem.objects.filter(pk=item.pk, state=TakeoverItem.State.WAITING)
         settled = waiting.update(state=state, message=message[:500], customer=customer)
         if settled:
-            field = "done" if state == I.DONE else "failed"
+            field = "done" if state == TakeoverItem.State.DONE else "failed"
             Takeover.objects.filter(pk=item.takeover_id).update(**{field: F(field) + 1})
 
 

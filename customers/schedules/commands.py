@@ -29,8 +29,6 @@ from portal.providers import Offering
 
 # Whoever means next month types next month; a wrong year is caught here.
 FARTHEST = timedelta(days=731)
-K = Schedule.Kind
-S = Schedule.State
 
 
 class EditedMeanwhile(UnableToAsk):
@@ -54,8 +52,8 @@ def after(day: date) -> datetime:
 def kinds_for(account: Account) -> list[Schedule.Kind]:
     """What can be scheduled for this account, whatever the role."""
     can = account.connection.capabilities
-    states = [K.SUSPEND, K.UNSUSPEND] if TheirState.STOPPED_BY_US in can.writable_states else []
-    return states + ([K.OFFERINGS] if can.offerings else [])
+    states = [Schedule.Kind.SUSPEND, Schedule.Kind.UNSUSPEND] if TheirState.STOPPED_BY_US in can.writable_states else []
+    return states + ([Schedule.Kind.OFFERINGS] if can.offerings else [])
 
 
 # --- What people do -----------------------------------------------------------------------------------------------
@@ -81,7 +79,7 @@ def ask(
         locked = Account.objects.select_for_update(of=("self",)).select_related("connection", "customer").get(
             pk=account.pk
         )  # fmt: skip
-        facts = _facts(actor, locked, K(kind), due_at=due_at, reason=reason, offerings=offerings, now=now)
+        facts = _facts(actor, locked, Schedule.Kind(kind), due_at=due_at, reason=reason, offerings=offerings, now=now)
         schedule = Schedule.objects.create(
             account=locked, kind=kind, client_token=client_token, created_at=now, requested_by=actor, **facts
         )
@@ -114,7 +112,13 @@ def edit(
             raise UnableToAsk(_("It no longer waits: its time came, or someone cancelled it. Nothing was saved."))
         before = Schedule.objects.select_related("account__connection", "account__customer").get(pk=schedule.pk)
         facts = _facts(
-            actor, before.account, K(before.kind), due_at=due_at, reason=reason, offerings=offerings, now=now
+            actor,
+            before.account,
+            Schedule.Kind(before.kind),
+            due_at=due_at,
+            reason=reason,
+            offerings=offerings,
+            now=now,
         )
         told = _told(before)
         if before.requested_by_id != actor.pk:  # the token was another person's, and must not meet one of this one's
@@ -131,7 +135,7 @@ def cancel(*, actor: User, schedule: Schedule, now: datetime, request: HttpReque
     """Take what waits off the calendar. Loses politely to its time. Raises `UnableToAsk`."""
     permit_role(actor, OperationKind(schedule.kind))
     with transaction.atomic():
-        ended = {"state": S.CANCELLED, "ended_at": now, "outcome": _("By %(name)s.") % {"name": actor}}
+        ended = {"state": Schedule.State.CANCELLED, "ended_at": now, "outcome": _("By %(name)s.") % {"name": actor}}
         if not waiting(schedule.pk).update(**ended):
             raise UnableToAsk(_("Its time has come already. It can't be cancelled any more."))
         schedule.refresh_from_db()  # somebody may have edited it since it was shown
@@ -150,7 +154,7 @@ def _facts(
 ) -> dict[str, Any]:
     """The columns of a schedule as asked for now, against the account as it is now. Raises `UnableToAsk`."""
     permit(actor, account.connection, OperationKind(kind))
-    need_reason(account.connection, reason, shown=kind == K.SUSPEND)
+    need_reason(account.connection, reason, shown=kind == Schedule.Kind.SUSPEND)
     if account.duplicate_of_id is not None:
         raise UnableToAsk(duplicates.refusal(account))
     if not account.provider_id or account.state == AccountState.DELETED:
@@ -177,7 +181,7 @@ def _facts(
 
 
 def _payload(account: Account, kind: Schedule.Kind, offerings: list[Offering] | None) -> dict[str, Any]:
-    if kind != K.OFFERINGS:
+    if kind != Schedule.Kind.OFFERINGS:
         return {}
     if account.offerings is None:
         raise UnableToAsk(_("The account's offerings were not read yet. Read the account first."), field="package")
@@ -190,7 +194,7 @@ def _payload(account: Account, kind: Schedule.Kind, offerings: list[Offering] | 
 
 def waiting(schedule_id: int) -> QuerySet[Schedule]:
     """The row as long as its time has not come: every change of it goes through this, so that one of two loses."""
-    return Schedule.objects.filter(pk=schedule_id, state=S.WAITING)
+    return Schedule.objects.filter(pk=schedule_id, state=Schedule.State.WAITING)
 
 
 def _told(schedule: Schedule) -> dict[str, Any]:

@@ -30,21 +30,21 @@ TAKE = "customers.take_schedule"
 AT_ONCE = 100
 # A few seconds pass between the time and the dispatcher's look; that is not late.
 LATE = timedelta(minutes=10)
-K = Schedule.Kind
-S = Schedule.State
 OF_STATE = (OperationKind.SUSPEND, OperationKind.UNSUSPEND, OperationKind.DELETE)
 CAME_TO_NOTHING = (OperationState.FAILED, OperationState.CANCELLED)
 
 
 def due(*, now: datetime) -> list[int]:
-    found = Schedule.objects.filter(state=S.WAITING, due_at__lte=now).order_by("due_at", "pk")
+    found = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now).order_by("due_at", "pk")
     return list(found.values_list("pk", flat=True)[:AT_ONCE])
 
 
 def follow_cycles(*, now: datetime) -> None:
     """What waits for a cycle's end goes with it when usage is read again and the end is another."""
     same_cycle = Q(account__usage_start_on__lte=F("cycle_end_on"), account__usage_end_on__isnull=False)
-    moved = Schedule.objects.filter(same_cycle, state=S.WAITING).exclude(account__usage_end_on=F("cycle_end_on"))
+    moved = Schedule.objects.filter(same_cycle, state=Schedule.State.WAITING).exclude(
+        account__usage_end_on=F("cycle_end_on")
+    )
     for schedule in moved.select_related("account__customer")[:AT_ONCE]:
         with transaction.atomic():
             _follow(schedule, now)
@@ -53,7 +53,7 @@ def follow_cycles(*, now: datetime) -> None:
 def take(schedule_id: int, *, now: datetime) -> None:
     """Ask for what is due, or skip it and say why. Late, early, twice or two at once: it happens once."""
     with transaction.atomic():
-        taken = Schedule.objects.filter(pk=schedule_id, state=S.WAITING, due_at__lte=now)
+        taken = Schedule.objects.filter(pk=schedule_id, state=Schedule.State.WAITING, due_at__lte=now)
         if not taken.update(version=F("version") + 1):  # keeps the row until the end: who comes second finds it ended
             return
         schedule = Schedule.objects.select_related("requested_by").get(pk=schedule_id)
@@ -73,7 +73,7 @@ def take(schedule_id: int, *, now: datetime) -> None:
 
 
 def _end(schedule: Schedule, operation: Operation | None, outcome: str, now: datetime) -> None:
-    state = S.DONE if operation else S.SKIPPED
+    state = Schedule.State.DONE if operation else Schedule.State.SKIPPED
     ended = waiting(schedule.pk).update(state=state, operation=operation, outcome=outcome[:500], ended_at=now)
     if not ended:
         raise RuntimeError(f"schedule {schedule.pk} ended while it was taken")
@@ -88,12 +88,12 @@ def _operation(schedule: Schedule, now: datetime) -> Operation:
         "actor": schedule.requested_by, "account": account, "reason": schedule.reason, "now": now,
         "client_token": f"schedule:{schedule.public_id.hex}",
     }  # fmt: skip
-    if schedule.kind == K.OFFERINGS:
+    if schedule.kind == Schedule.Kind.OFFERINGS:
         return ask_offerings(
             base=as_offerings(schedule.base["offerings"]), version=account.version,
             offerings=as_offerings(schedule.payload["offerings"]), **common,
         )  # fmt: skip
-    return (ask_suspend if schedule.kind == K.SUSPEND else ask_unsuspend)(**common)
+    return (ask_suspend if schedule.kind == Schedule.Kind.SUSPEND else ask_unsuspend)(**common)
 
 
 def _why_not(schedule: Schedule, now: datetime) -> str:
@@ -107,7 +107,7 @@ def _why_not(schedule: Schedule, now: datetime) -> str:
         return _("%(connection)s was paused.") % {"connection": account.connection.name}
     if schedule.cycle_end_on and account.usage_end_on is None:
         return _("The end of the account's cycle is not known any more.")
-    hold = holds.held([account.pk], now=now).get(account.pk) if schedule.kind == K.SUSPEND else None
+    hold = holds.held([account.pk], now=now).get(account.pk) if schedule.kind == Schedule.Kind.SUSPEND else None
     if hold:
         return hold.text
     return _why_not_as_it_is(schedule)
@@ -116,7 +116,7 @@ def _why_not(schedule: Schedule, now: datetime) -> str:
 def _why_not_as_it_is(schedule: Schedule) -> str:
     """Did the account move since the person looked at it? What only touches another part of it does not matter."""
     account = schedule.account
-    if schedule.kind == K.OFFERINGS:
+    if schedule.kind == Schedule.Kind.OFFERINGS:
         if schedule.payload["offerings"] == account.offerings == account.desired_offerings:
             return _("The account has this package already.")
         moved = account.version != schedule.base_version and _changed_since(schedule, OperationKind.OFFERINGS).exists()
@@ -125,7 +125,7 @@ def _why_not_as_it_is(schedule: Schedule) -> str:
         return ""
     if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
         return _("%(provider)s stopped this account itself.") % {"provider": account.provider_label}
-    wanted = AccountState.STOPPED_BY_US if schedule.kind == K.SUSPEND else AccountState.ACTIVE
+    wanted = AccountState.STOPPED_BY_US if schedule.kind == Schedule.Kind.SUSPEND else AccountState.ACTIVE
     if account.state == account.desired_state == wanted:
         return _("It was so already.")
     # What the calendar did itself stood beside this one when it was asked: "unsuspend, then suspend" is a plan.

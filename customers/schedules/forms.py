@@ -22,11 +22,10 @@ from portal.formats import day_text
 from portal.providers import Offering
 
 CYCLE, DAY = "cycle", "day"
-K = Schedule.Kind
 KIND_WORDS = {
-    K.SUSPEND: gettext_lazy("Suspend, unless the account is held then"),
-    K.UNSUSPEND: gettext_lazy("Unsuspend"),
-    K.OFFERINGS: gettext_lazy("Change the package; add-ons stay"),
+    Schedule.Kind.SUSPEND: gettext_lazy("Suspend, unless the account is held then"),
+    Schedule.Kind.UNSUSPEND: gettext_lazy("Unsuspend"),
+    Schedule.Kind.OFFERINGS: gettext_lazy("Change the package; add-ons stay"),
 }
 
 
@@ -89,7 +88,7 @@ class ScheduleForm(EditForm):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.account, self.schedule = account, schedule
-        self.kinds = [K(schedule.kind)] if schedule else commands.kinds_for(account)
+        self.kinds = [Schedule.Kind(schedule.kind)] if schedule else commands.kinds_for(account)
         self.cycle_end = commands.cycle_end(account, now=now)
         end = [(CYCLE, _("At the end of the cycle, after %(day)s (UTC)") % {"day": day_text(self.cycle_end)})] \
             if self.cycle_end else []  # fmt: skip
@@ -100,7 +99,7 @@ class ScheduleForm(EditForm):
             self.fields["when"].initial = DAY
         if len(self.kinds) == 1:
             self.fields["kind"].initial = self.kinds[0].value
-        for name, of, value in (("package", "kind", K.OFFERINGS), ("on", "when", DAY), ("at", "when", DAY)):
+        for name, of, value in (("package", "kind", Schedule.Kind.OFFERINGS), ("on", "when", DAY), ("at", "when", DAY)):
             self.fields[name].required = not self.is_bound or self.data.get(of) == value
 
     def show(self, conflict: EditConflict, *, fresh: Self, last: AuditEvent | None = None) -> None:
@@ -111,7 +110,7 @@ class ScheduleForm(EditForm):
 
     @property
     def changes_packages(self) -> bool:
-        return K.OFFERINGS in self.kinds
+        return Schedule.Kind.OFFERINGS in self.kinds
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -125,7 +124,7 @@ class ScheduleForm(EditForm):
 
     def offerings(self) -> list[Offering] | None:
         """The list as it is to be then: the new package, and the add-ons the account has."""
-        if self.cleaned_data["kind"] != K.OFFERINGS:
+        if self.cleaned_data["kind"] != Schedule.Kind.OFFERINGS:
             return None
         addons = [each for each in as_offerings(self.account.offerings or []) if each.type != "package"]
         return [Offering(self.cleaned_data["package"], "package", 1), *addons]

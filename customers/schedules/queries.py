@@ -26,7 +26,6 @@ HOLD = "hold"
 # A skipped change is shown to who asked for it this long.
 NEWS = timedelta(days=7)
 SHOWN = 5
-S = Schedule.State
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Entry:
 
     @property
     def is_due(self) -> bool:
-        return self.schedule is not None and self.schedule.state == S.WAITING and self.at <= timezone.now()
+        return self.schedule is not None and self.schedule.state == Schedule.State.WAITING and self.at <= timezone.now()
 
     @property
     def is_coming(self) -> bool:
@@ -104,7 +103,11 @@ def agenda(asked: Mapping[str, str], *, now: datetime) -> Agenda:
 
 
 def _schedules(asked: Mapping[str, str], *, past: bool) -> QuerySet[Any]:
-    found = Schedule.objects.exclude(state=S.WAITING) if past else Schedule.objects.filter(state=S.WAITING)
+    found = (
+        Schedule.objects.exclude(state=Schedule.State.WAITING)
+        if past
+        else Schedule.objects.filter(state=Schedule.State.WAITING)
+    )
     if asked.get("kind") == HOLD:
         found = found.none()
     elif asked.get("kind") in Schedule.Kind.values:
@@ -164,13 +167,13 @@ def _people() -> list[tuple[str, str]]:
 
 def coming_for(account: Account, *, now: datetime) -> list[Entry]:
     """What waits for one account, and what was skipped lately, in the order of time."""
-    news = Q(state=S.WAITING) | Q(state=S.SKIPPED, ended_at__gte=now - NEWS)
+    news = Q(state=Schedule.State.WAITING) | Q(state=Schedule.State.SKIPPED, ended_at__gte=now - NEWS)
     found = account.schedules.filter(news).select_related("requested_by", "operation").order_by("due_at", "pk")
     return [Entry(each.due_at, schedule=each) for each in found[:20]]
 
 
 def skipped_of(person: User, *, now: datetime) -> list[Entry]:
     """Changes this person asked for that did not happen, the newest first, for a week."""
-    found = Schedule.objects.filter(requested_by=person, state=S.SKIPPED, ended_at__gte=now - NEWS)
+    found = Schedule.objects.filter(requested_by=person, state=Schedule.State.SKIPPED, ended_at__gte=now - NEWS)
     ordered = _full(found).order_by("-ended_at", "-pk")[:SHOWN]
     return [Entry(each.ended_at, schedule=each) for each in ordered]

@@ -21,9 +21,6 @@ from portal.providers import UsageSource
 from tests.billing.pooling import NOTE, Pool, last_report, period_of
 from tests.support.factories import OperationFactory
 
-R = SyncRun.State
-I = SyncItem.State  # noqa: E741
-
 
 def counts(run: SyncRun) -> tuple[int, int, int]:
     assert run.done + run.failed + run.skipped == run.total == run.items.count()
@@ -34,7 +31,7 @@ def test_one_question_for_all_accounts(pool: Pool, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pooled_sync, "TOGETHER", 4)
     accounts = [pool.account(1_000 + n, f"{n}.25") for n in range(11)]
     run = pool.read()
-    assert run.state == R.COMPLETE, run.message
+    assert run.state == SyncRun.State.COMPLETE, run.message
     assert counts(run) == (11, 0, 0)
     assert pool.asked == 1
     assert period_of(accounts[3]).used == 1_003
@@ -85,7 +82,7 @@ def test_a_report_that_does_not_add_up_is_kept_and_says_so(pool: Pool) -> None:
     pool.account(10, "1.0")
     pool.report.total = (100_011, "9.0")
     run = pool.read()
-    assert run.state == R.COMPLETE
+    assert run.state == SyncRun.State.COMPLETE
     assert not last_report().adds_up
     pool.report.total = (100_010, "9.04")
     pool.later(hours=1)
@@ -189,7 +186,7 @@ def test_an_account_that_is_not_in_the_report_is_a_gap(pool: Pool) -> None:
     pool.account(10)
     silent = pool.account()
     run = pool.read()
-    assert run.state == R.WITH_ERRORS
+    assert run.state == SyncRun.State.WITH_ERRORS
     assert counts(run) == (1, 1, 0)
     assert run.items.get(account=silent).cause == "not_reported"
     assert not UsageSnapshot.objects.filter(account=silent).exists()
@@ -203,7 +200,7 @@ def test_an_account_deleted_meanwhile_is_skipped(pool: Pool) -> None:
     run = pool.start()
     Account.objects.filter(pk=gone.pk).update(state="deleted")
     pool.work(run)
-    assert run.state == R.COMPLETE
+    assert run.state == SyncRun.State.COMPLETE
     assert counts(run) == (1, 0, 1)
     assert run.items.get(account=gone).cause == "deleted"
 
@@ -223,7 +220,7 @@ def test_when_most_accounts_are_missing_the_question_is_wrong(pool: Pool) -> Non
     for _ in range(25):
         pool.account()
     run = pool.read()
-    assert run.state == R.ABORTED
+    assert run.state == SyncRun.State.ABORTED
     assert counts(run) == (0, 0, 26)
     assert "right key" in run.message
     assert not PooledSnapshot.objects.exists()
@@ -233,7 +230,7 @@ def test_a_refused_key_stops_the_connection_and_the_run_waits(pool: Pool) -> Non
     pool.account(10)
     pool.status = 401
     run = pool.read()
-    assert run.state == R.PAUSED
+    assert run.state == SyncRun.State.PAUSED
     assert counts_waiting(run) == 1
     assert Connection.objects.get().paused == "auth"
     pool.status = 200
@@ -244,14 +241,14 @@ def test_a_refused_key_stops_the_connection_and_the_run_waits(pool: Pool) -> Non
 
 
 def counts_waiting(run: SyncRun) -> int:
-    return run.items.filter(state=I.PENDING, tries=0).count()
+    return run.items.filter(state=SyncItem.State.PENDING, tries=0).count()
 
 
 def test_an_unknown_account_of_ours_stops_the_run(pool: Pool) -> None:
     pool.account(10)
     pool.status = 404
     run = pool.read()
-    assert run.state == R.ABORTED
+    assert run.state == SyncRun.State.ABORTED
     assert run.message
     assert counts(run) == (0, 0, 1)
 
@@ -263,12 +260,12 @@ def test_what_passes_is_asked_once_more_per_pass_and_not_per_account(pool: Pool)
     run = pool.read()
     first_pass = pool.asked
     assert first_pass <= 3, "the client's own tries of one read"
-    assert run.state == R.RUNNING
+    assert run.state == SyncRun.State.RUNNING
     assert run.not_before == pool.now + runs.ASKED_GAP
     for _ in range(batches.TRIES - 1):
         pool.now = run.not_before
         pool.work(run)
-    assert run.state == R.WITH_ERRORS
+    assert run.state == SyncRun.State.WITH_ERRORS
     assert counts(run) == (0, 5, 0)
     assert pool.asked == first_pass * batches.TRIES
     assert set(run.items.values_list("cause", flat=True)) == {"unreadable"}
@@ -279,7 +276,7 @@ def test_the_providers_limit_is_waited_for(pool: Pool) -> None:
     pool.account(10)
     pool.status = 429
     run = pool.read()
-    assert (run.state, counts_waiting(run)) == (R.RUNNING, 1)
+    assert (run.state, counts_waiting(run)) == (SyncRun.State.RUNNING, 1)
     assert run.lease_until is None
     pool.status = 200
     pool.now = run.not_before  # as the provider's answer, or our pacing, said
@@ -289,11 +286,11 @@ def test_the_providers_limit_is_waited_for(pool: Pool) -> None:
 def test_a_pool_without_accounts_is_read_all_the_same(pool: Pool) -> None:
     pool.report.removed = (500, "0.04")
     run = pool.read()
-    assert run.state == R.COMPLETE
+    assert run.state == SyncRun.State.COMPLETE
     assert (last_report().removed_count, last_report().parent_count) == (500, 100_000)
     pool.status = 403
     run = pool.read()
-    assert run.state == R.ABORTED, "nothing was read, and that is not complete"
+    assert run.state == SyncRun.State.ABORTED, "nothing was read, and that is not complete"
     assert PooledSnapshot.objects.count() == 1
 
 
@@ -301,9 +298,9 @@ def test_a_pool_without_accounts_waits_for_the_limit_too(pool: Pool) -> None:
     pool.now = timezone.now()
     pool.status = 429
     run = pool.read()
-    assert run.state == R.RUNNING, "nothing is waiting, and yet nothing was read"
+    assert run.state == SyncRun.State.RUNNING, "nothing is waiting, and yet nothing was read"
     pool.status, pool.now = 200, run.not_before
-    assert pool.work(run).state == R.COMPLETE
+    assert pool.work(run).state == SyncRun.State.COMPLETE
     assert PooledSnapshot.objects.count() == 1
 
 
@@ -327,7 +324,7 @@ def test_a_worker_out_of_time_leaves_the_rest_to_the_next(pool: Pool, monkeypatc
     run = pool.start()
     assert usage_sync.sync_chunk(run.pk, clock=lambda: pool.now, connect=pool.connect, seconds=-1)
     run.refresh_from_db()
-    assert (run.state, run.done) == (R.RUNNING, 2)
+    assert (run.state, run.done) == (SyncRun.State.RUNNING, 2)
     pool.work(run)
     assert counts(run) == (5, 0, 0)
     assert PooledSnapshot.objects.count() == 1

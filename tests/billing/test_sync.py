@@ -27,9 +27,6 @@ from tests.billing.conftest import Meter
 from tests.customers.pages import text_of
 from tests.support.people import sign_in
 
-R = SyncRun.State
-I = SyncItem.State  # noqa: E741
-
 
 def settled(run: SyncRun) -> dict[str, int]:
     """The counts, which always add up to the total once the run has ended."""
@@ -39,7 +36,7 @@ def settled(run: SyncRun) -> dict[str, int]:
 
 def causes_in(run: SyncRun) -> dict[str, int]:
     found: dict[str, int] = {}
-    for cause in run.items.filter(state=I.FAILED).values_list("cause", flat=True):
+    for cause in run.items.filter(state=SyncItem.State.FAILED).values_list("cause", flat=True):
         found[cause] = found.get(cause, 0) + 1
     return found
 
@@ -54,7 +51,7 @@ def test_every_source_gives_the_same_figures(meter: Meter, source: str) -> None:
 
     run = meter.read()
 
-    assert run.state == R.COMPLETE, run.message
+    assert run.state == SyncRun.State.COMPLETE, run.message
     assert settled(run) == {"done": 2, "failed": 0, "skipped": 0}
     reading = UsageSnapshot.objects.get(account=over)
     assert (reading.source, reading.used, reading.allowed, reading.overage) == (source, 130_000, 100_000, 30_000)
@@ -177,7 +174,7 @@ def test_one_failure_stops_nobody_else(meter: Meter) -> None:
 
     run = meter.read()
 
-    assert run.state == R.WITH_ERRORS
+    assert run.state == SyncRun.State.WITH_ERRORS
     assert settled(run) == {"done": 4, "failed": 1, "skipped": 0}
     assert causes_in(run) == {"not_found": 1}
     assert not UsageSnapshot.objects.filter(account=gone).exists(), "a gap is the absence of a row, never a zero"
@@ -191,12 +188,12 @@ def test_what_passes_is_tried_in_later_passes(meter: Meter) -> None:
     meter.sandbox.admin.arm("status-503", "credits", count=3)  # all tries of the client in the first pass
 
     run = meter.chunk(meter.start())
-    assert run.state == R.RUNNING
+    assert run.state == SyncRun.State.RUNNING
     assert run.pending == 1
     assert run.not_before == meter.now + runs.ASKED_GAP, "the next pass is later, not at once"
 
     meter.finish(run)
-    assert run.state == R.COMPLETE
+    assert run.state == SyncRun.State.COMPLETE
     assert run.items.get().tries == 2
 
 
@@ -208,7 +205,7 @@ def test_three_passes_without_an_answer_are_a_failure(meter: Meter) -> None:
 
     run = meter.read()
 
-    assert run.state == R.WITH_ERRORS
+    assert run.state == SyncRun.State.WITH_ERRORS
     assert causes_in(run) == {"unreadable": 1}
     assert run.items.get().tries == batches.TRIES
     account.refresh_from_db()
@@ -222,7 +219,7 @@ def test_the_providers_limit_is_waited_for_and_is_nobodys_failure(meter: Meter) 
         meter.account()
     meter.sandbox.admin.arm("429", "credits", count=1)
     run = meter.chunk(meter.start())
-    assert run.state == R.RUNNING
+    assert run.state == SyncRun.State.RUNNING
     assert run.failed == 0
     assert run.items.filter(tries__gt=1).count() == 0
     assert run.lease_until is None
@@ -294,9 +291,9 @@ def test_a_refused_key_pauses_the_connection_and_burns_nobody(meter: Meter) -> N
 
     run = meter.chunk(meter.start())
 
-    assert run.state == R.PAUSED
+    assert run.state == SyncRun.State.PAUSED
     assert run.pending == 12
-    assert set(run.items.values_list("state", "tries")) == {(I.PENDING, 0)}
+    assert set(run.items.values_list("state", "tries")) == {(SyncItem.State.PENDING, 0)}
     meter.connection.refresh_from_db()
     assert meter.connection.paused == "auth"
 
@@ -304,7 +301,7 @@ def test_a_refused_key_pauses_the_connection_and_burns_nobody(meter: Meter) -> N
     Connection.objects.filter(pk=connection.pk).update(paused="", revision=connection.revision + 1)
     runs.advance(now=meter.now)
     run.refresh_from_db()
-    assert run.state == R.RUNNING
+    assert run.state == SyncRun.State.RUNNING
 
 
 def test_a_refused_v2_login_stops_the_run_alone(meter: Meter) -> None:
@@ -313,7 +310,7 @@ def test_a_refused_v2_login_stops_the_run_alone(meter: Meter) -> None:
     for _ in range(4):
         meter.account()
     run = meter.chunk(meter.start())
-    assert run.state == R.ABORTED
+    assert run.state == SyncRun.State.ABORTED
     assert settled(run)["done"] == 0
     meter.connection.refresh_from_db()
     assert meter.connection.paused == "", "operations go on with the v3 key"
@@ -323,7 +320,7 @@ def test_when_most_accounts_are_unknown_the_run_stops(meter: Meter) -> None:
     for account in [meter.account() for _ in range(30)]:
         Account.objects.filter(pk=account.pk).update(provider_id=f"sg{account.pk:032d}")
     run = meter.chunk(meter.start())
-    assert run.state == R.ABORTED
+    assert run.state == SyncRun.State.ABORTED
     assert settled(run)["done"] == 0
     assert "does not know" in run.message
 
@@ -333,7 +330,7 @@ def test_a_deleted_account_is_skipped(meter: Meter) -> None:
     run = meter.start()
     Account.objects.filter(pk=account.pk).update(state="deleted")
     assert settled(meter.finish(run)) == {"done": 0, "failed": 0, "skipped": 1}
-    assert run.state == R.COMPLETE
+    assert run.state == SyncRun.State.COMPLETE
 
 
 def test_a_run_whose_time_is_over_says_what_it_missed(meter: Meter) -> None:
@@ -341,7 +338,7 @@ def test_a_run_whose_time_is_over_says_what_it_missed(meter: Meter) -> None:
     run = meter.start()
     meter.later(hours=23)
     meter.chunk(run)
-    assert run.state == R.WITH_ERRORS
+    assert run.state == SyncRun.State.WITH_ERRORS
     assert causes_in(run) == {"too_late": 1}
     assert meter.sandbox.admin.requests("credits") == []
 
@@ -357,7 +354,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     with pytest.raises(batches.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
     assert UsageSnapshot.objects.count() == 0
-    assert run.items.get().state == I.PENDING
+    assert run.items.get().state == SyncItem.State.PENDING
 
 
 def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
@@ -371,7 +368,12 @@ def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
     with pytest.raises(LostRun):
         runs.abort(woken, message="Nothing fits.", now=later)
     run.refresh_from_db()
-    assert (run.state, run.fence, run.lease_until, run.message) == (R.RUNNING, holder.fence, later + batches.LEASE, "")
+    assert (run.state, run.fence, run.lease_until, run.message) == (
+        SyncRun.State.RUNNING,
+        holder.fence,
+        later + batches.LEASE,
+        "",
+    )
 
 
 def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter) -> None:
@@ -403,7 +405,7 @@ def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter
     elif goes_on == "retried":
         runs.retry(actor=meter.person, run=run, now=meter.now)
     run.refresh_from_db()
-    assert run.state == (R.RUNNING if goes_on else R.PAUSED)
+    assert run.state == (SyncRun.State.RUNNING if goes_on else SyncRun.State.PAUSED)
     with pytest.raises(LostRun):
         batches.hold_run(worker, now=meter.now)
 
@@ -420,7 +422,7 @@ def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None
     assert AuditEvent.objects.get(verb="usage.run_retried").after == {"accounts": 2}
     meter.finish(run)
 
-    assert run.state == R.COMPLETE
+    assert run.state == SyncRun.State.COMPLETE
     assert settled(run) == {"done": 2, "failed": 0, "skipped": 0}
     with pytest.raises(runs.UnableToSync):
         runs.retry(actor=meter.person, run=run, now=meter.now)

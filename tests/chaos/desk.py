@@ -24,7 +24,7 @@ django.setup()
 from customers import dispatcher  # noqa: E402
 from customers.models import Account, Attempt, Connection, Customer, Heartbeat, Operation  # noqa: E402
 from customers.models.account import as_offerings  # noqa: E402
-from customers.models.operation_states import FINAL, OperationState  # noqa: E402
+from customers.models.operation_states import FINAL  # noqa: E402
 from customers.monitoring import invariants  # noqa: E402
 from customers.operations import commands as operation_commands  # noqa: E402
 from portal.access.models import User  # noqa: E402
@@ -35,7 +35,6 @@ PACKAGES = ("postkeeper.ei.pro-100k.v1", "postkeeper.ei.pro-300k.v1")
 KEY = operation_commands.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read")))
 CANARIES = "Canary"  # the connection whose accounts show how soon work is taken up
 PATIENCE = 60.0
-S = OperationState
 
 
 def migrate() -> None:

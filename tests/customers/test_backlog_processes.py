@@ -44,7 +44,6 @@ STANDSTILL = timedelta(hours=8 if len(rounds()) > ROUNDS_IN_THE_SUITE else 1)
 CLICKS_A_ROUND = 8
 SENT_WITHIN, TAKEN_UP_WITHIN = 3.0, 15.0
 PATIENCE = float(os.environ.get("BACKLOG_PATIENCE", "30"))
-S = OperationState
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof, pytest.mark.redis]
 
 
@@ -126,14 +125,14 @@ def lease_that_ran_out(connection: Connection) -> Operation:
     now = timezone.now()
     account = AccountFactory(connection=connection)
     return OperationFactory(
-        account=account, requested_by=UserFactory(), state=S.CLAIMED, fence=1, claims=1,
+        account=account, requested_by=UserFactory(), state=OperationState.CLAIMED, fence=1, claims=1,
         lane=f"account:{account.pk}", lease_until=now, not_before=now,
     )  # fmt: skip
 
 
 def taken_up(operation: Operation) -> float | None:
     """Seconds from the end of the lease to the first step after it."""
-    step = operation.steps.filter(before=S.CLAIMED).first()
+    step = operation.steps.filter(before=OperationState.CLAIMED).first()
     return (step.at - operation.not_before).total_seconds() if step else None
 
 
@@ -179,7 +178,9 @@ def test_clicks_are_sent_and_leases_expire_behind_a_slow_provider_and_a_long_sta
                     assert waited[-1] is not None, f"not sent in {PATIENCE:.0f} s behind {messages} messages: {waited}"
                 leases.append(lease_that_ran_out(healthy))
             expired = [until(lambda one=each: taken_up(one)) for each in leases]  # type: ignore[misc]
-        still_due = Operation.objects.filter(connection=late, kind="create").exclude(state=S.SUCCEEDED).count()
+        still_due = (
+            Operation.objects.filter(connection=late, kind="create").exclude(state=OperationState.SUCCEEDED).count()
+        )
     p95 = quantiles([each for each in waited if each is not None], n=20, method="inclusive")[-1]
     said = (
         f"{len(waited)} clicks, {messages} messages, p95 {p95:.2f} s, each {[round(each or 0, 1) for each in waited]}; "

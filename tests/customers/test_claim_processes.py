@@ -29,7 +29,6 @@ from tests.support.together import ROUNDS_IN_THE_SUITE, rounds
 ROOT = Path(__file__).resolve().parents[2]
 LONG = len(rounds()) > ROUNDS_IN_THE_SUITE
 ROWS = 500 if LONG else 60
-S = OperationState
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
 
 
@@ -84,18 +83,18 @@ def test_each_row_is_claimed_by_one_process() -> None:
         assert [pk for pk, n in Counter(taken).items() if n > 1] == [], f"claimed twice by {count} processes"
         assert sorted(taken) == rows, "each was claimed"
         facts = Operation.objects.filter(pk__in=rows).values_list("state", "claims", "fence").order_by().distinct()
-        assert list(facts) == [(S.CLAIMED, 1, 1)]
+        assert list(facts) == [(OperationState.CLAIMED, 1, 1)]
 
 
 @pytest.mark.long
 def test_each_unknown_row_is_taken_for_verification_by_one_process() -> None:
     for count in processes():
-        rows = queued(ROWS, state=S.UNKNOWN)
+        rows = queued(ROWS, state=OperationState.UNKNOWN)
         taken = at_once("hold", rows, count)
         assert [pk for pk, n in Counter(taken).items() if n > 1] == [], f"taken twice by {count} processes"
         assert sorted(taken) == rows
         facts = Operation.objects.filter(pk__in=rows).values_list("state", "settles", "fence").order_by().distinct()
-        assert list(facts) == [(S.UNKNOWN, 1, 1)]
+        assert list(facts) == [(OperationState.UNKNOWN, 1, 1)]
 
 
 @pytest.mark.long
@@ -120,6 +119,6 @@ def test_what_is_performed_by_many_at_once_is_sent_once_and_succeeds(sandbox: Sa
         made += len(rows)
         assert at_once("perform", rows, count) == []
         ended = Operation.objects.filter(pk__in=rows)
-        assert Counter(ended.values_list("state", "sends", "claims")) == {(S.SUCCEEDED, 1, 0): len(rows)}
+        assert Counter(ended.values_list("state", "sends", "claims")) == {(OperationState.SUCCEEDED, 1, 0): len(rows)}
         assert len(sandbox.admin.accounts()) == made == Account.objects.exclude(provider_id=None).count()
         assert not Operation.objects.filter(lease_until__gt=timezone.now() - timedelta(days=1)).exists(), "none stalled"

@@ -15,7 +15,6 @@ from customers.operations import transitions
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
 
-S = OperationState
 PROCESSES, BUDGET = 8, 5
 
 
@@ -88,7 +87,7 @@ def test_the_brakes_are_read_again_with_the_intent() -> None:
     connection = ConnectionFactory(creates_per_hour=1)
     first, second = (claimed(pk) for pk in creates(connection, 2))
     assert [intend(first), intend(second)] == ["sent", "budget"]
-    assert Operation.objects.get(pk=second.pk).state == S.CLAIMED, "nothing was written"
+    assert Operation.objects.get(pk=second.pk).state == OperationState.CLAIMED, "nothing was written"
     Connection.objects.update(creates_per_hour=50, test_accounts_only=True)
     assert intend(second) == "test_only"
     Operation.objects.filter(pk=second.pk).update(payload=second.payload | {"is_test": True})

@@ -12,7 +12,6 @@ from customers.models import Account, Connection, Operation
 from customers.models.operation_states import OperationState
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 
-S = OperationState
 pytestmark = pytest.mark.django_db
 BLOCKED = 10_000
 
@@ -41,7 +40,7 @@ def creates(connection: Connection, count: int) -> list[Operation]:
 
 @pytest.mark.long
 def test_ten_thousand_rows_behind_another_one_keep_nothing_back() -> None:
-    first = OperationFactory(state=S.NEEDS_ATTENTION)
+    first = OperationFactory(state=OperationState.NEEDS_ATTENTION)
     behind(first, BLOCKED)
     free = OperationFactory(account=AccountFactory(connection=first.connection))
     assert dispatcher.due_operations(now=timezone.now()) == [free.pk]
@@ -55,7 +54,7 @@ def test_creates_that_wait_for_their_lane_keep_nothing_back(monkeypatch: pytest.
     due = dispatcher.due_operations(now=timezone.now())
     assert due == [waiting[0].pk, other.pk], "one create at a time, and whatever is no create"
 
-    Operation.objects.filter(pk=waiting[0].pk).update(state=S.UNKNOWN, lane=f"create:{connection.pk}")
+    Operation.objects.filter(pk=waiting[0].pk).update(state=OperationState.UNKNOWN, lane=f"create:{connection.pk}")
     late = timezone.now() - timedelta(seconds=1)
     Operation.objects.filter(pk=waiting[0].pk).update(not_before=late + timedelta(hours=1))
     assert dispatcher.due_operations(now=timezone.now()) == [other.pk], "the lane is taken"
@@ -86,8 +85,8 @@ def test_what_is_picked_can_be_claimed() -> None:
     behind(OperationFactory(), 3)
     OperationFactory(not_before=timezone.now() + timedelta(hours=1))
     OperationFactory(account=AccountFactory(connection=ConnectionFactory(paused="auth")))
-    OperationFactory(state=S.UNKNOWN)
-    OperationFactory(state=S.UNKNOWN, lease_until=timezone.now() + timedelta(minutes=1))
+    OperationFactory(state=OperationState.UNKNOWN)
+    OperationFactory(state=OperationState.UNKNOWN, lease_until=timezone.now() + timedelta(minutes=1))
     now = timezone.now()
     due = dispatcher.due_operations(now=now)
     everything = list(Operation.objects.order_by("pk").values_list("pk", flat=True))

@@ -16,6 +16,7 @@ from django.utils import timezone
 from customers import dispatcher
 from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Operation, Step
+from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
 from customers.operations import executor, transitions
 from customers.operations.commands import UnableToAsk
@@ -117,7 +118,7 @@ def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk:
         zombie,
         attempt,
         Attempt.Outcome.APPLIED,
-        transitions.S.SUCCEEDED,
+        OperationState.SUCCEEDED,
         now=timezone.now(),
         evidence=Evidence(status=201),
         result={"account_id": created},
@@ -156,14 +157,19 @@ def test_a_woken_worker_commits_no_intent_beside_another() -> None:
     with pytest.raises(transitions.LostLease):
         transitions.intend(woken, call="set state", request="{}", now=now + LATER)
     with pytest.raises(transitions.LostLease):
-        transitions.move(woken, transitions.S.FAILED, now=now + LATER)
+        transitions.move(woken, OperationState.FAILED, now=now + LATER)
     with pytest.raises(transitions.LostLease):
         transitions.take_over(woken)
     assert not Attempt.objects.exists()
     attempt = transitions.intend(holder, call="set state", request="{}", now=now + LATER)
-    woken.state = transitions.S.SENDING
+    woken.state = OperationState.SENDING
     concluded = transitions.conclude(
-        woken, attempt, Attempt.Outcome.APPLIED, transitions.S.SUCCEEDED, evidence=Evidence(status=200), now=now + LATER
+        woken,
+        attempt,
+        Attempt.Outcome.APPLIED,
+        OperationState.SUCCEEDED,
+        evidence=Evidence(status=200),
+        now=now + LATER,
     )
     asked.refresh_from_db()
     assert (concluded, asked.state, asked.fence) == (False, "sending", holder.fence)
@@ -237,7 +243,7 @@ def test_the_create_budget_counts_the_last_hour(minutes: int, stops: bool) -> No
 @pytest.mark.parametrize("after", ["succeeded", "failed", "unknown", "needs_attention"])
 def test_what_became_of_an_operation_is_in_the_audit_log(after: str) -> None:
     asked = OperationFactory(state="sending" if after == "unknown" else "claimed")
-    transitions.move(asked, transitions.S(after), now=timezone.now(), summary="This is why.")
+    transitions.move(asked, OperationState(after), now=timezone.now(), summary="This is why.")
     event = AuditEvent.objects.get(verb=f"operation.{after}")
     assert (event.object_id, event.account_id) == (asked.public_id, asked.account.public_id)
     assert event.reason == "This is why."
@@ -304,7 +310,7 @@ def test_a_refusal_of_a_key_that_was_replaced_meanwhile_is_no_answer(desk: Desk,
 def test_of_two_changes_that_came_to_nothing_the_desire_is_the_one_before_both(suspend_ends_first: bool) -> None:
     suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
     for operation in (suspend, unsuspend) if suspend_ends_first else (unsuspend, suspend):
-        transitions.move(operation, transitions.S.CANCELLED, now=timezone.now())
+        transitions.move(operation, OperationState.CANCELLED, now=timezone.now())
     assert Account.objects.get().desired_state == "active"
 
 
@@ -314,7 +320,7 @@ def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_succeeded_since
     claimed = transitions.claim(suspend.pk, now=timezone.now())
     assert claimed is not None
     transitions.succeed(claimed, now=timezone.now(), summary="", account={"state": "stopped_by_us"}, result={})
-    transitions.move(unsuspend, transitions.S.CANCELLED, now=timezone.now())
+    transitions.move(unsuspend, OperationState.CANCELLED, now=timezone.now())
     assert Account.objects.get().desired_state == "stopped_by_us"
 
 
@@ -323,7 +329,7 @@ def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_was_asked_since
     suspend, _unsuspend = suspended_then_unsuspended(AccountFactory())
     OperationFactory(account=suspend.account, kind="delete")
     Account.objects.update(desired_state="deleted")
-    transitions.move(suspend, transitions.S.CANCELLED, now=timezone.now())
+    transitions.move(suspend, OperationState.CANCELLED, now=timezone.now())
     assert Account.objects.get().desired_state == "deleted"
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from customers.models import Account, Operation
+from customers.models.operation_states import OperationState
 from customers.operations import executor, resolve, transitions
 from customers.operations.commands import UnableToAsk
 from customers.operations.queries import NEEDS_A_PERSON
@@ -56,7 +57,7 @@ def test_a_link_to_an_account_of_another_name_is_refused(desk: SubDesk) -> None:
     operation = desk.ask_create()
     engine_claimed = transitions.claim(operation.pk, now=desk.now)
     assert engine_claimed
-    transitions.move(engine_claimed, transitions.S.NEEDS_ATTENTION, now=desk.now, error_kind="several")
+    transitions.move(engine_claimed, OperationState.NEEDS_ATTENTION, now=desk.now, error_kind="several")
     operation.refresh_from_db()
     with pytest.raises(UnableToAsk, match="Globex"):
         resolve.decide_link(

@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from customers.models import Account, AccountKey, Attempt, KeySecret, Operation
+from customers.models.operation_states import OperationState
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
 from customers.operations import executor, key_secrets, transitions
@@ -205,7 +206,7 @@ def _a_zombies_send(desk: SubDesk, asked: Operation) -> Callable[[], bool]:
     desk.pass_time(100)
     desk.tidy()
     return lambda: transitions.conclude(
-        zombie, attempt, Attempt.Outcome.APPLIED, transitions.S.SUCCEEDED, now=desk.now,
+        zombie, attempt, Attempt.Outcome.APPLIED, OperationState.SUCCEEDED, now=desk.now,
         evidence=transitions.Evidence(status=201), result=done.result, account=done.account, also=done.also,
     )  # fmt: skip
 

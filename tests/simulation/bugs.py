@@ -25,7 +25,6 @@ from tests.simulation import asking
 from tests.simulation.truth import Truth
 from tests.simulation.world import Died, Home, World, replaced
 
-S = OperationState
 Parts = tuple[tuple[Any, str, Any], ...]
 Scene = Callable[[World], None]
 
@@ -213,9 +212,11 @@ def send_before_intent() -> Parts:
 
 def sweep_to_queued() -> Parts:
     def wrong(*, now: Any) -> int:
-        for each in Operation.objects.filter(state=S.SENDING, lease_until__lt=now).select_related("account__customer"):
+        for each in Operation.objects.filter(state=OperationState.SENDING, lease_until__lt=now).select_related(
+            "account__customer"
+        ):
             transitions.take_over(each)
-            transitions.move(each, S.QUEUED, now=now, not_before=now)
+            transitions.move(each, OperationState.QUEUED, now=now, not_before=now)
         return 0
 
     return ((transitions, "expire_leases", wrong),)
@@ -252,7 +253,7 @@ def retry_a_502() -> Parts:
 
     def wrong(operation: Operation, error: Exception, *, now: Any) -> Any:
         if isinstance(error, OutcomeUnknown):
-            return Attempt.Outcome.NOT_SENT, S.QUEUED, {"summary": str(error), "not_before": now}
+            return Attempt.Outcome.NOT_SENT, OperationState.QUEUED, {"summary": str(error), "not_before": now}
         return right(operation, error, now=now)
 
     return ((executor, "_meaning", wrong),)
@@ -304,7 +305,7 @@ def swallow_a_commit() -> Parts:
             return right(operation, attempt, outcome, after, **more)
         except DatabaseError:
             operation.refresh_from_db()
-            transitions.move(operation, S.FAILED, now=more["now"])
+            transitions.move(operation, OperationState.FAILED, now=more["now"])
             return True
 
     return ((transitions, "conclude", wrong),)

@@ -17,7 +17,6 @@ from customers.management.chosen import connections as chosen_connections
 from customers.models import Connection
 from portal.clock import database_now
 
-R = SyncRun.State
 LOOK_AGAIN = 0.5
 SAY_EVERY = 10.0
 
@@ -72,7 +71,7 @@ class Command(BaseCommand):
         else:
             self._follow(run)
         self._summary(run)
-        return run.state in (R.COMPLETE, R.WITH_ERRORS)
+        return run.state in (SyncRun.State.COMPLETE, SyncRun.State.WITH_ERRORS)
 
     def _start(self, connection: Connection, slot: str, now: datetime) -> tuple[SyncRun, bool]:
         """The night's run; where another full run is open, that one is brought to its end first."""
@@ -90,12 +89,12 @@ class Command(BaseCommand):
 
     def _follow(self, run: SyncRun) -> None:
         """Work on the run, or wait while another worker does; later passes come soon, since somebody is waiting."""
-        SyncRun.objects.filter(pk=run.pk, state=R.PAUSED).update(state=R.RUNNING, message="")
+        SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.PAUSED).update(state=SyncRun.State.RUNNING, message="")
         said_at = time.monotonic()
         while True:
             more = usage_sync.sync_chunk(run.pk, gap=timedelta(seconds=5))
             run.refresh_from_db()
-            if run.state != R.RUNNING:
+            if run.state != SyncRun.State.RUNNING:
                 return
             if time.monotonic() - said_at > SAY_EVERY:
                 said_at = time.monotonic()

@@ -31,7 +31,6 @@ from portal.clock import database_now
 from portal.encryption import CannotOpen
 from portal.providers import NewKey, ProviderError
 
-K = OperationKind
 # A page that is opened again within this time shows what was just read.
 FRESH = timedelta(seconds=15)
 
@@ -72,7 +71,7 @@ def key_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             _say_rewritten(request, form)
             return go_to(request, "customers:account-keys", account.public_id)
     context = {"title": _("New API key"), "button": _("Create key"), "form": form}
-    return _form_page(request, account, context, blocked=_why_not(account, K.KEY_CREATE))
+    return _form_page(request, account, context, blocked=_why_not(account, OperationKind.KEY_CREATE))
 
 
 @require_http_methods(["GET", "POST"])
@@ -89,7 +88,7 @@ def key_edit(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpRes
         return go_to(request, "customers:account-keys", account.public_id)
     title = _("Edit “%(label)s”") % {"label": line.label}
     context = {"title": title, "button": _("Save changes"), "form": form, "line": line, "unchanged": changes == {}}
-    return _form_page(request, account, context, blocked=_why_not(account, K.KEY_UPDATE, line))
+    return _form_page(request, account, context, blocked=_why_not(account, OperationKind.KEY_UPDATE, line))
 
 
 @require_http_methods(["GET", "POST"])
@@ -114,7 +113,7 @@ def key_rotate(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
         "form": form,
         "line": line,
     }
-    return _question(request, account, context, blocked=_why_not(account, K.KEY_CREATE, line))
+    return _question(request, account, context, blocked=_why_not(account, OperationKind.KEY_CREATE, line))
 
 
 @require_http_methods(["GET", "POST"])
@@ -135,7 +134,7 @@ def key_delete(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
         "form": form,
         "line": line,
     }
-    return _question(request, account, context, blocked=_why_not(account, K.KEY_DELETE, line))
+    return _question(request, account, context, blocked=_why_not(account, OperationKind.KEY_DELETE, line))
 
 
 # -- reading ----------------------------------------------------------------------------------------------------
@@ -183,7 +182,7 @@ def _why_not(account: Account, kind: OperationKind, line: KeyLine | None = None)
 
 def _blocked(account: Account) -> dict[str, Any]:
     """Why each act can't be asked for ("" = it can), and each sentence once."""
-    kinds = {"create": K.KEY_CREATE, "edit": K.KEY_UPDATE, "delete": K.KEY_DELETE}
+    kinds = {"create": OperationKind.KEY_CREATE, "edit": OperationKind.KEY_UPDATE, "delete": OperationKind.KEY_DELETE}
     scopes = {name: missing_scope(account.connection, kind) for name, kind in kinds.items()}
     texts = {name: missing_text(account.connection, scope) if scope else "" for name, scope in scopes.items()}
     return {**texts, "all": [text for text in dict.fromkeys(texts.values()) if text]}

@@ -19,7 +19,6 @@ from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import NewKey
 
-K = OperationKind
 LABEL_MAX = 240  # the operation's code is added to it
 
 
@@ -38,14 +37,14 @@ def ask_key_create(
 ) -> Operation:
     """Ask for a further key. `keep`: its secret stays here, sealed, for setting up sending. `replaces`: the key that is
     deleted as soon as the new one exists, by an operation of its own that follows this one."""
-    permit(actor, account.connection, K.KEY_CREATE, *([K.KEY_DELETE] if replaces else []))
+    permit(actor, account.connection, OperationKind.KEY_CREATE, *([OperationKind.KEY_DELETE] if replaces else []))
     refuse_key(account.connection, new, keep=keep)
 
     def make() -> Operation:
         account.lock()
         old = _key_to_replace(account, replaces) if replaces else None
         operation = add(
-            K.KEY_CREATE,
+            OperationKind.KEY_CREATE,
             account,
             payload=_payload(new, keep=keep) | {"replaces": replaces},
             same=("key",),
@@ -59,7 +58,7 @@ def ask_key_create(
         )
         if old:
             queue(
-                K.KEY_DELETE,
+                OperationKind.KEY_DELETE,
                 account,
                 number=account.next_operation_number(),
                 payload={"key_id": old.key_id, "label": old.label},
@@ -77,7 +76,7 @@ def ask_key_create(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.KEY_CREATE,
+        kind=OperationKind.KEY_CREATE,
         target=account,
         content={"new": new, "keep": keep, "replaces": replaces, "reason": reason, "retry_of": retry_of},
         now=now,
@@ -99,7 +98,7 @@ def ask_key_update(
 ) -> Operation:
     """Ask to change a key. `changes` holds only what is to be different: label (whole, with its code), scopes,
     ip_allow_list (canonical; empty = any address)."""
-    permit(actor, account.connection, K.KEY_UPDATE)
+    permit(actor, account.connection, OperationKind.KEY_UPDATE)
     key = _key(account, key_id)
     if not changes:
         raise UnableToAsk(_("Nothing is different. Nothing was sent."))
@@ -110,12 +109,12 @@ def ask_key_update(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.KEY_UPDATE,
+        kind=OperationKind.KEY_UPDATE,
         target=account,
         content={"key": key_id, "changes": changes, "reason": reason, "retry_of": retry_of},
         now=now,
         make=lambda: add(
-            K.KEY_UPDATE,
+            OperationKind.KEY_UPDATE,
             account,
             payload={"key_id": key_id, "label": key.label, "changes": changes},
             same=("key_id",),
@@ -142,19 +141,19 @@ def ask_key_delete(
     retry_of: Operation | None = None,
 ) -> Operation:
     """Ask to delete a key for good. What uses it stops; a kept secret of it goes with it."""
-    permit(actor, account.connection, K.KEY_DELETE)
+    permit(actor, account.connection, OperationKind.KEY_DELETE)
     need_reason(account.connection, reason)
     key = _key(account, key_id)
     return submit_once(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.KEY_DELETE,
+        kind=OperationKind.KEY_DELETE,
         target=account,
         content={"key": key_id, "reason": reason, "retry_of": retry_of},
         now=now,
         make=lambda: add(
-            K.KEY_DELETE,
+            OperationKind.KEY_DELETE,
             account,
             payload={"key_id": key_id, "label": key.label},
             same=("key_id",),
@@ -181,7 +180,7 @@ def ask_domain(
     retry_of: Operation | None = None,
 ) -> Operation:
     """Ask to add a sending domain, with the account's kept key."""
-    permit(actor, account.connection, K.DOMAIN_ADD)
+    permit(actor, account.connection, OperationKind.DOMAIN_ADD)
     name = name.strip().casefold()
     if not name:
         raise UnableToAsk(_("Which domain will the customer send from?"), field="name")
@@ -191,7 +190,7 @@ def ask_domain(
         if SendingDomain.objects.filter(account=account, name=name, gone_at=None).exists():
             raise UnableToAsk(_("The account has this domain already."), field="name")
         return add(
-            K.DOMAIN_ADD,
+            OperationKind.DOMAIN_ADD,
             account,
             payload={"domain": name},
             same=("domain",),
@@ -208,7 +207,7 @@ def ask_domain(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.DOMAIN_ADD,
+        kind=OperationKind.DOMAIN_ADD,
         target=account,
         content={"domain": name, "reason": reason, "retry_of": retry_of},
         now=now,
@@ -229,7 +228,7 @@ def ask_test_message(
     retry_of: Operation | None = None,
 ) -> Operation:
     """Ask to send one message from an address at a verified domain of the account, with its kept key."""
-    permit(actor, account.connection, K.TEST_MESSAGE)
+    permit(actor, account.connection, OperationKind.TEST_MESSAGE)
 
     def make() -> Operation:
         _can_send(account)
@@ -240,7 +239,7 @@ def ask_test_message(
         if not domain.valid:
             raise UnableToAsk(_("%(domain)s is not verified yet. Check its DNS records first.") % {"domain": host})
         return add(
-            K.TEST_MESSAGE,
+            OperationKind.TEST_MESSAGE,
             account,
             payload={
                 "sender": sender,
@@ -262,7 +261,7 @@ def ask_test_message(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.TEST_MESSAGE,
+        kind=OperationKind.TEST_MESSAGE,
         target=account,
         content={"sender": sender, "recipient": recipient, "reason": reason, "retry_of": retry_of},
         now=now,
@@ -275,7 +274,7 @@ def follow_with_key(
 ) -> Operation:
     """Queue the first key of an account that is being created, behind its create."""
     return queue(
-        K.KEY_CREATE,
+        OperationKind.KEY_CREATE,
         leader.account,
         number=leader.account.next_operation_number(),
         payload=_payload(new, keep=keep) | {"replaces": ""},
@@ -316,7 +315,9 @@ def _key(account: Account, key_id: str) -> AccountKey:
 
 def _key_to_replace(account: Account, key_id: str) -> AccountKey:
     """Refuses a key that is on its way out already: two people who rotate it would leave two new keys."""
-    ends = Q(kind=K.KEY_CREATE, payload__replaces=key_id) | Q(kind=K.KEY_DELETE, payload__key_id=key_id)
+    ends = Q(kind=OperationKind.KEY_CREATE, payload__replaces=key_id) | Q(
+        kind=OperationKind.KEY_DELETE, payload__key_id=key_id
+    )
     if other := Operation.objects.open().filter(ends, account=account).order_by("pk").first():
         raise UnableToAsk(
             _("%(code)s of %(who)s replaces or deletes this key already. Wait for it or cancel it first.")

@@ -23,8 +23,6 @@ from portal.email_addresses import domain_key, mailbox_key
 from portal.formats import at_text
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 
-K = OperationKind
-
 
 class AlreadyCorrected(UnableToAsk):
     """The refused create was requested again since the person looked at it. `newer` is what was requested. `typed`:
@@ -77,7 +75,7 @@ def ask_create(
     again, and `version` that of its account as the person saw it; where the connection is the same, the account's row
     is used again. `same_form`: what else the form said. Raises `AlreadyCorrected`.
     """
-    permit(actor, connection, K.CREATE, *([K.KEY_CREATE] if first_key else []))
+    permit(actor, connection, OperationKind.CREATE, *([OperationKind.KEY_CREATE] if first_key else []))
     settings = _clean(settings)
     _check(connection, profile, offerings, settings)
     if first_key:
@@ -100,7 +98,7 @@ def ask_create(
         columns = wanted | {"email": profile.email, "is_test": is_test, "package": _package(rows), "changed_at": now}
         account = _account(customer, connection, retry_of, columns)
         operation = queue(
-            K.CREATE,
+            OperationKind.CREATE,
             account,
             number=account.next_operation_number(),
             actor=actor,
@@ -126,7 +124,7 @@ def ask_create(
         Operation,
         actor=actor,
         client_token=client_token,
-        kind=K.CREATE,
+        kind=OperationKind.CREATE,
         target=[customer, connection],
         content={
             "profile": profile,
@@ -211,7 +209,7 @@ def check_offerings(offerings: list[Offering]) -> None:
 
 def _refuse_twice(connection: Connection, identity: str, settings: AccountSettings | None) -> None:
     open_one = (
-        Operation.objects.filter(connection=connection, identity=identity, kind=K.CREATE)
+        Operation.objects.filter(connection=connection, identity=identity, kind=OperationKind.CREATE)
         .exclude(state__in=FINAL)
         .select_related("account__customer")
         .first()
@@ -237,7 +235,9 @@ def _take_refused(refused: Operation, *, version: int | None) -> None:
     account = refused.account
     account.lock()
     later = Q(account=account, number__gt=refused.number) | Q(retry_of=refused)
-    newer = Operation.objects.filter(later, kind=K.CREATE).select_related("requested_by").order_by("pk").last()
+    newer = (
+        Operation.objects.filter(later, kind=OperationKind.CREATE).select_related("requested_by").order_by("pk").last()
+    )
     if newer and (newer.state != OperationState.CANCELLED or version not in (None, account.version)):
         raise AlreadyCorrected(newer, typed=version is not None)
     if account.provider_id or refused.state != OperationState.FAILED:
