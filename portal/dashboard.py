@@ -9,9 +9,9 @@ from django.views.decorators.http import require_GET
 
 from billing.usage.queries import home_runs
 from customers.bulk.queries import waiting_sets
-from customers.operations.view_helpers import person
 from customers.pages.home import home_page, running_now
 from customers.schedules.queries import skipped_of
+from portal.htmx import person
 
 
 @require_GET

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.functional import cached_property
 from django_htmx.middleware import HtmxDetails
+
+from portal.access.models import User
 
 
 class Htmx(HtmxDetails):
@@ -44,3 +47,24 @@ def go_to(request: HttpRequest, to: Any, *args: Any, **kwargs: Any) -> HttpRespo
     if is_fragment(request):
         return HttpResponse(headers={"HX-Redirect": address})
     return HttpResponseRedirect(address, status=303)
+
+
+def person(request: HttpRequest) -> User:
+    """The signed-in member of staff; the middleware lets nobody else in."""
+    return cast("User", request.user)
+
+
+def token_of(request: HttpRequest) -> str:
+    """The token of a button that is a form by itself, so that a double click asks once; a new one where it has none."""
+    token = request.POST.get("client_token", "")
+    return token if 8 <= len(token) <= 64 and token.isascii() and token.isprintable() else new_token()
+
+
+class SeeOther(HttpResponseRedirect):
+    """After a change: the next address is fetched with GET."""
+
+    status_code = 303
+
+
+def new_token() -> str:
+    return uuid.uuid4().hex

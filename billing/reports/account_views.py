@@ -22,7 +22,8 @@ from billing.usage import accept_lower
 from billing.usage.runs import next_nightly
 from customers.accounts.views import account_head
 from customers.models import Account
-from customers.operations.view_helpers import account_or_404, go_to, person
+from customers.operations.view_helpers import account_or_404
+from portal.htmx import go_to, person
 from portal.query_params import day_or_none
 
 

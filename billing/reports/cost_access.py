@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
-from customers.operations.view_helpers import person
 from portal.access.permissions import allowed
+from portal.htmx import person
 
 ROUTE = "billing:pool"
 

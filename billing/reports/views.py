@@ -19,8 +19,8 @@ from billing.reports.queries import Row, report_lines
 from billing.reports.queries import usage_report as report_of
 from billing.usage.periods import month_after
 from customers.connections.catalogue import label_of
-from customers.operations.view_helpers import is_fragment
 from portal.exports import csv_response
+from portal.htmx import is_fragment
 from portal.providers import CAPABILITIES, UsageSource
 from portal.query_params import kept
 from portal.state_labels import account_state_choices, account_state_text

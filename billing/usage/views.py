@@ -16,8 +16,8 @@ from billing import labels
 from billing.forms import StartForm
 from billing.models import SyncRun
 from billing.usage import queries, runs
-from customers.operations.view_helpers import go_to, is_fragment, person
 from portal.clock import database_now
+from portal.htmx import go_to, is_fragment, person
 
 
 @require_GET

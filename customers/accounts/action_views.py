@@ -17,7 +17,6 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from customers.accounts import forms
-from customers.accounts.offerings.forms import new_token
 from customers.accounts.sign_in import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.bulk import commands as bulk_commands
 from customers.connections import scopes
@@ -25,17 +24,7 @@ from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
 from customers.operations.commands import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
-from customers.operations.view_helpers import (
-    SeeOther,
-    account_or_404,
-    add_refusal,
-    go_to,
-    is_fragment,
-    open_kind_of,
-    open_operation_of,
-    person,
-    say_repeated,
-)
+from customers.operations.view_helpers import account_or_404, add_refusal, open_kind_of, open_operation_of, say_repeated
 from customers.schedules import holds
 from customers.schedules.forms import HeldForm
 from portal.access.reauth import reauthenticated
@@ -43,6 +32,7 @@ from portal.audit.queries import last_change
 from portal.clock import database_now
 from portal.edits import EditConflict, status_of
 from portal.encryption import CannotOpen
+from portal.htmx import SeeOther, go_to, is_fragment, new_token, person
 from portal.middleware import CONTENT_SECURITY_POLICY
 from portal.providers import AccountState, ProviderError
 

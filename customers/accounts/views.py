@@ -16,7 +16,6 @@ from customers.accounts.create.base import AccountPart, Start, refuse
 from customers.accounts.create.profile_form import facts_of
 from customers.accounts.create.views import part_context, part_of, say_remarks
 from customers.accounts.keys.queries import SecretPlace, keys_page
-from customers.accounts.offerings.forms import new_token
 from customers.accounts.queries import AccountPage, account_page
 from customers.connections import catalogue
 from customers.directory.commands import UnableToChange, add_account
@@ -28,10 +27,11 @@ from customers.operations import explain
 from customers.operations import queries as operation_queries
 from customers.operations.commands import AlreadyCorrected, UnableToAsk
 from customers.operations.group import together
-from customers.operations.view_helpers import go_to, is_fragment, person, renew_token, say_repeated
+from customers.operations.view_helpers import renew_token, say_repeated
 from customers.schedules import holds
 from customers.schedules.queries import coming_for
 from portal.access.models import User
+from portal.htmx import go_to, is_fragment, new_token, person
 from portal.query_params import uuid_or_none
 
 CAME_TO_NOTHING = (OperationState.FAILED, OperationState.CANCELLED)

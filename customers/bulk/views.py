@@ -13,16 +13,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers.accounts.offerings.forms import new_token
 from customers.bulk import commands, queries
 from customers.bulk.forms import ChangeForm, RefuseForm
 from customers.directory.filters import read_filters
 from customers.directory.list import Lines
 from customers.models import Account, ChangeSet
 from customers.operations.commands import UnableToAsk
-from customers.operations.view_helpers import add_refusal, go_to, is_fragment, person, say_repeated, token_of
+from customers.operations.view_helpers import add_refusal, say_repeated
 from portal.access import reauth
 from portal.exports import csv_response
+from portal.htmx import go_to, is_fragment, new_token, person, token_of
 from portal.query_params import uuid_or_none
 
 

@@ -19,12 +19,12 @@ from customers.connections.commands import UnableToConnect
 from customers.connections.forms import ConnectionForm, PauseForm, ReplaceKeyForm
 from customers.connections.queries import check_rows, connection_rows, scope_rows
 from customers.models import Connection
-from customers.operations.view_helpers import go_to, person
 from portal.access.reauth import reauthenticated
 from portal.audit.models import AuditEvent
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of
 from portal.encryption import CannotOpen
+from portal.htmx import go_to, person
 from portal.providers import CAPABILITIES, ProviderError
 from portal.query_params import own_path_or_none
 

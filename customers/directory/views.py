@@ -23,11 +23,11 @@ from customers.directory.queries import customer_page
 from customers.directory.tabs import tabs_of
 from customers.directory.timeline import timeline_of_customer
 from customers.models import Account, Customer
-from customers.operations.view_helpers import go_to, is_fragment, person
 from portal.access.permissions import allowed
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of
 from portal.exports import csv_response
+from portal.htmx import go_to, is_fragment, person
 from portal.query_params import kept, uuid_or_none
 
 

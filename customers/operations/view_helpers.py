@@ -9,27 +9,15 @@ from typing import Any, cast
 from django import forms
 from django.contrib import messages
 from django.db import models
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
-from django.shortcuts import get_object_or_404, resolve_url
+from django.http import HttpRequest, QueryDict
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
-from customers.accounts.offerings.forms import new_token
 from customers.models import Account, Operation
 from customers.models.operation_states import OPEN
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import AlreadySubmitted, earlier_submission, repeated_text
-from portal.access.models import User
-
-
-def person(request: HttpRequest) -> User:
-    """The signed-in member of staff; the middleware lets nobody else in."""
-    return cast("User", request.user)
-
-
-def is_fragment(request: HttpRequest) -> bool:
-    """Asked by htmx for a part of a page. A page restored from the browser's history is asked for whole."""
-    htmx: Any = getattr(request, "htmx", None)
-    return bool(htmx) and not htmx.history_restore_request
+from portal.htmx import new_token, person
 
 
 def account_or_404(public_id: uuid.UUID) -> Account:
@@ -79,25 +67,3 @@ def say_repeated(request: HttpRequest, made: models.Model, *, code: str = "") ->
     """Tell a person who sent the same form again that nothing new was requested. `code` stands for what was made."""
     if earlier := earlier_submission(made):
         messages.info(request, repeated_text(earlier, code=code))
-
-
-def token_of(request: HttpRequest) -> str:
-    """The token of a button that is a form by itself, so that a double click asks once; a new one where it has none."""
-    token = request.POST.get("client_token", "")
-    return token if 8 <= len(token) <= 64 and token.isascii() and token.isprintable() else new_token()
-
-
-class SeeOther(HttpResponseRedirect):
-    """After a change: the next address is fetched with GET."""
-
-    status_code = 303
-
-
-def go_to(request: HttpRequest, to: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-    """Leave for another page: 303, or for htmx a header, because it would follow a 303 into the fragment."""
-    address = resolve_url(to, *args, **kwargs)
-    if not is_fragment(request):
-        return SeeOther(address)
-    response = HttpResponse(status=200)
-    response["HX-Redirect"] = address
-    return response

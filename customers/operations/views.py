@@ -14,7 +14,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from customers.accounts.forms import DecideForm, choices_of, may_exist
-from customers.accounts.offerings.forms import new_token
 from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import Operation
@@ -22,10 +21,11 @@ from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON,
 from customers.operations import commands, explain, queries, resolve
 from customers.operations.commands import UnableToAsk
 from customers.operations.group import Part, together
-from customers.operations.view_helpers import go_to, is_fragment, person, say_repeated, token_of
+from customers.operations.view_helpers import say_repeated
 from portal.access import reauth
 from portal.access.models import User
 from portal.access.permissions import allowed
+from portal.htmx import go_to, is_fragment, new_token, person, token_of
 
 OF_KEYS = (OperationKind.KEY_CREATE, OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
 

@@ -14,8 +14,9 @@ from customers.accounts.queries import account_operations as operations_of
 from customers.accounts.views import account_head
 from customers.directory.timeline import Timeline, timeline_of_account, timeline_of_customer
 from customers.models import Customer
-from customers.operations.view_helpers import account_or_404, is_fragment
+from customers.operations.view_helpers import account_or_404
 from customers.pages.navigation import rail_connections_now, rail_operations_now
+from portal.htmx import is_fragment
 
 PER_PAGE = 50
 

@@ -14,8 +14,8 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.observed import duplicates
 from customers.observed.duplicates import UnableToMerge
-from customers.operations.view_helpers import go_to, person
 from customers.reconcile.duplicate_forms import MergeForm
+from portal.htmx import go_to, person
 
 PER_PAGE = 50
 

@@ -18,9 +18,9 @@ from django.views.decorators.http import require_GET, require_POST
 from customers.models import Connection, Scan, Sighting, Takeover, TakeoverItem
 from customers.observed import account_list
 from customers.operations.commands import UnableToAsk
-from customers.operations.view_helpers import go_to, is_fragment, person
 from customers.reconcile import account_import
 from portal.clock import database_now
+from portal.htmx import go_to, is_fragment, person
 
 PER_PAGE = 100
 

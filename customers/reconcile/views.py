@@ -12,18 +12,18 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers.accounts.offerings.forms import new_token
 from customers.connections.client import client_for
 from customers.models import Sighting
 from customers.observed import account_list
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission
-from customers.operations.view_helpers import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
+from customers.operations.view_helpers import account_or_404, add_refusal, say_repeated
 from customers.reconcile import drift, link, queries
 from customers.reconcile.forms import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
 from portal.clock import database_now
 from portal.encryption import CannotOpen
 from portal.exports import csv_response
+from portal.htmx import go_to, is_fragment, new_token, person
 
 
 @require_GET

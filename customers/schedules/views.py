@@ -13,15 +13,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from customers.accounts.offerings.forms import new_token
 from customers.models import Account, Hold, Schedule
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission
-from customers.operations.view_helpers import account_or_404, add_refusal, go_to, is_fragment, person, say_repeated
+from customers.operations.view_helpers import account_or_404, add_refusal, say_repeated
 from customers.schedules import commands, holds, queries
 from customers.schedules.forms import HoldForm, ReleaseForm, ScheduleForm, start_of
 from portal.audit.queries import last_change
 from portal.formats import moment_text
+from portal.htmx import go_to, is_fragment, new_token, person
 
 
 @require_GET

@@ -15,7 +15,6 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.accounts.create.base import AccountPart, Start, refuse
 from customers.accounts.create.providers import KINDS
-from customers.accounts.offerings.forms import new_token
 from customers.connections import catalogue
 from customers.connections.scopes import missing_scope, missing_text
 from customers.directory.commands import NewAccount, UnableToChange, open_customer, public_id_of
@@ -25,7 +24,8 @@ from customers.forms import zones
 from customers.models import Connection, Customer
 from customers.models.operation_states import OperationKind
 from customers.operations.commands import UnableToAsk
-from customers.operations.view_helpers import go_to, is_fragment, person, renew_token, say_repeated
+from customers.operations.view_helpers import renew_token, say_repeated
+from portal.htmx import go_to, is_fragment, new_token, person
 from portal.query_params import line, uuid_or_none
 
 

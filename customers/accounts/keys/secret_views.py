@@ -14,9 +14,10 @@ from django.views.decorators.http import require_http_methods
 
 from customers.accounts.keys import queries
 from customers.operations import key_secrets
-from customers.operations.view_helpers import account_or_404, go_to, is_fragment, person
+from customers.operations.view_helpers import account_or_404
 from portal.access.reauth import reauthenticated
 from portal.encryption import CannotOpen
+from portal.htmx import go_to, is_fragment, person
 
 
 @dataclass(frozen=True)

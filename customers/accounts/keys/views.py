@@ -17,7 +17,6 @@ from customers.accounts.forms import ReasonForm
 from customers.accounts.keys import queries
 from customers.accounts.keys.forms import WHY_DELETE_KEY, AskKeyForm, RotateForm
 from customers.accounts.keys.queries import KeyLine
-from customers.accounts.offerings.forms import new_token
 from customers.accounts.views import account_head, running_card
 from customers.connections.scopes import missing_read, missing_scope, missing_text
 from customers.models import Account
@@ -25,10 +24,11 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import explain
 from customers.operations.commands import ask_key_create, ask_key_delete, ask_key_update
-from customers.operations.view_helpers import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
+from customers.operations.view_helpers import account_or_404, open_kind_of, was_asked
 from portal.access.reauth import reauthenticated
 from portal.clock import database_now
 from portal.encryption import CannotOpen
+from portal.htmx import go_to, is_fragment, new_token, person
 from portal.providers import NewKey, ProviderError
 
 # A page that is opened again within this time shows what was just read.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -199,10 +198,6 @@ class ChangeForm(forms.Form):
         label=gettext_lazy("I checked what changes with the customer."),
         error_messages={"required": gettext_lazy("Tick this first.")},
     )
-
-
-def new_token() -> str:
-    return uuid.uuid4().hex
 
 
 def rebase(base: list[Offering], found: list[Offering], wanted: list[Offering]) -> list[Offering]:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from customers.accounts.offerings.forms import ChangeForm, OfferingsForm, new_token, rebase
+from customers.accounts.offerings.forms import ChangeForm, OfferingsForm, rebase
 from customers.connections import catalogue
 from customers.connections.client import client_for
 from customers.models import Account, Connection, Operation
@@ -23,18 +23,10 @@ from customers.models.account import as_offerings
 from customers.models.operation_states import OperationState
 from customers.observed import accounts as observed_accounts
 from customers.operations.commands import StaleVersion, UnableToAsk, ask_offerings
-from customers.operations.view_helpers import (
-    account_or_404,
-    add_refusal,
-    go_to,
-    is_fragment,
-    open_kind_of,
-    person,
-    renew_token,
-    say_repeated,
-)
+from customers.operations.view_helpers import account_or_404, add_refusal, open_kind_of, renew_token, say_repeated
 from portal.clock import database_now
 from portal.encryption import CannotOpen
+from portal.htmx import go_to, is_fragment, new_token, person
 from portal.providers import Offering, ProviderError
 from portal.query_params import moment_or_none, uuid_or_none
 

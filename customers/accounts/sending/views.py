@@ -21,7 +21,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers.accounts.keys.queries import kept_key
-from customers.accounts.offerings.forms import new_token
 from customers.accounts.sending import queries
 from customers.accounts.sending.checks import UnableToLook, check_dns, message_status, read_domains
 from customers.accounts.sending.forms import DomainForm, TestMessageForm
@@ -31,8 +30,9 @@ from customers.models import Account, Operation
 from customers.models.operation_states import OperationState
 from customers.operations import explain
 from customers.operations.commands import ask_domain, ask_test_message
-from customers.operations.view_helpers import account_or_404, go_to, is_fragment, open_kind_of, person, was_asked
+from customers.operations.view_helpers import account_or_404, open_kind_of, was_asked
 from portal.clock import database_now
+from portal.htmx import go_to, is_fragment, new_token, person
 
 # A page that is opened again within this time shows what was just read.
 FRESH = timedelta(seconds=15)

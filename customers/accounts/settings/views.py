@@ -15,7 +15,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods
 
-from customers.accounts.offerings.forms import new_token
 from customers.accounts.settings.forms import ChangeSettingsForm, SettingsForm
 from customers.connections import scopes
 from customers.labels import cap_text
@@ -27,15 +26,14 @@ from customers.operations.commands import StaleVersion, UnableToAsk, ask_setting
 from customers.operations.view_helpers import (
     account_or_404,
     add_refusal,
-    go_to,
     open_kind_of,
     open_operation_of,
-    person,
     renew_token,
     say_repeated,
 )
 from portal.clock import database_now
 from portal.encryption import CannotOpen
+from portal.htmx import go_to, new_token, person
 from portal.providers import AccountSettings, ProviderError
 from portal.query_params import moment_or_none, uuid_or_none
 
