@@ -9,10 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django import forms
+from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from customers.models.customer import MOST_TAGS
 from portal.formats import number_text
+
+SAME_AS_OTHER = "other"
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 _BETWEEN = re.compile(r"[\s().\-\u00a0\u2011/]+")
@@ -158,3 +161,38 @@ class TagsField(forms.CharField):
 
     def prepare_value(self, value: Any) -> Any:
         return ", ".join(value) if isinstance(value, list) else value
+
+
+class ReasonForm(forms.Form):
+    """Why, in a word and in a sentence. The sentence is required; both are kept together.
+
+    `longest`: how long both may be together, where the customer reads them.
+    """
+
+    why = forms.ChoiceField(label=gettext_lazy("Why"), widget=forms.RadioSelect, required=False)
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=1000,
+        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
+    )
+    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+
+    def __init__(self, *args: Any, why: list[tuple[str, Any]], longest: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._why, self.longest = dict(why), longest
+        if longest:
+            self.fields["reason"].widget.attrs["maxlength"] = longest
+        self.fields["why"].choices = why  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if self.longest and values.get("reason") and (over := len(self.whole_reason()) - self.longest) > 0:
+            text = gettext("%(n)d characters too long: with the word before it, %(most)d at most.")
+            self.add_error("reason", text % {"n": over, "most": self.longest})
+        return values
+
+    def whole_reason(self) -> str:
+        """ "Abuse report: two complaints, case 3318"."""
+        word, text = self.cleaned_data.get("why", ""), self.cleaned_data["reason"].strip()
+        return text if word in ("", SAME_AS_OTHER) else f"{self._why[word]}: {text}"

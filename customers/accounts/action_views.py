@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
+from customers import forms as customer_forms
 from customers.accounts import forms
 from customers.accounts.sign_in import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.bulk import commands as bulk_commands
@@ -119,7 +120,7 @@ def _do(
     account: Account,
     deed: Deed,
     *,
-    form_class: type[forms.ReasonForm] = forms.ReasonForm,
+    form_class: type[customer_forms.ReasonForm] = customer_forms.ReasonForm,
     facts: dict[str, Any] | None = None,
     asked_with: dict[str, Any] | None = None,
     hold: Hold | None = None,
@@ -159,7 +160,7 @@ def _question(
     request: HttpRequest,
     account: Account,
     deed: Deed,
-    form: forms.ReasonForm,
+    form: customer_forms.ReasonForm,
     *,
     without: bool,
     hold: Hold | None,
@@ -227,9 +228,9 @@ def account_sign_in_as(request: HttpRequest, public_id: uuid.UUID) -> HttpRespon
     """GET asks why. POST is a plain form in a new tab: it is answered with the provider's one-time address."""
     account = account_or_404(public_id)
     if request.method == "GET":
-        form = forms.ReasonForm(why=forms.WHY_SIGN_IN, initial={"client_token": new_token()})
+        form = customer_forms.ReasonForm(why=forms.WHY_SIGN_IN, initial={"client_token": new_token()})
         return _sign_in_page(request, account, form)
-    form = forms.ReasonForm(request.POST, why=forms.WHY_SIGN_IN)
+    form = customer_forms.ReasonForm(request.POST, why=forms.WHY_SIGN_IN)
     if not form.is_valid():
         return _sign_in_page(request, account, form, status=422)
     try:
@@ -246,7 +247,7 @@ def account_sign_in_as(request: HttpRequest, public_id: uuid.UUID) -> HttpRespon
 
 
 def _sign_in_page(
-    request: HttpRequest, account: Account, form: forms.ReasonForm, *, refusal: str = "", status: int = 200
+    request: HttpRequest, account: Account, form: customer_forms.ReasonForm, *, refusal: str = "", status: int = 200
 ) -> HttpResponse:
     context = {
         "account": account,

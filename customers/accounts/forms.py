@@ -8,11 +8,9 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.models import Operation
-from customers.models.operation_states import OperationKind, OperationState
+from customers.forms import SAME_AS_OTHER, ReasonForm
 from portal.edits import EditForm
 
-SAME_AS_OTHER = "other"
 WHY_SUSPEND = [
     ("unpaid", gettext_lazy("Unpaid")),
     ("abuse", gettext_lazy("Abuse report")),
@@ -37,41 +35,6 @@ WHY_SIGN_IN = [
     ("asked", gettext_lazy("Customer asked")),
     (SAME_AS_OTHER, gettext_lazy("Other")),
 ]
-
-
-class ReasonForm(forms.Form):
-    """Why, in a word and in a sentence. The sentence is required; both are kept together.
-
-    `longest`: how long both may be together, where the customer reads them.
-    """
-
-    why = forms.ChoiceField(label=gettext_lazy("Why"), widget=forms.RadioSelect, required=False)
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"),
-        widget=forms.Textarea(attrs={"rows": 3}),
-        max_length=1000,
-        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
-    )
-    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
-
-    def __init__(self, *args: Any, why: list[tuple[str, Any]], longest: int | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._why, self.longest = dict(why), longest
-        if longest:
-            self.fields["reason"].widget.attrs["maxlength"] = longest
-        self.fields["why"].choices = why  # type: ignore[attr-defined]
-
-    def clean(self) -> dict[str, Any]:
-        values = super().clean() or {}
-        if self.longest and values.get("reason") and (over := len(self.whole_reason()) - self.longest) > 0:
-            text = _("%(n)d characters too long: with the word before it, %(most)d at most.")
-            self.add_error("reason", text % {"n": over, "most": self.longest})
-        return values
-
-    def whole_reason(self) -> str:
-        """ "Abuse report: two complaints, case 3318"."""
-        word, text = self.cleaned_data.get("why", ""), self.cleaned_data["reason"].strip()
-        return text if word in ("", SAME_AS_OTHER) else f"{self._why[word]}: {text}"
 
 
 class DeleteForm(ReasonForm):
@@ -106,48 +69,3 @@ class UsernameForm(EditForm):
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-
-
-class DecideForm(forms.Form):
-    """What a person decides about an operation that waits for one. The choices follow from the operation."""
-
-    choice = forms.ChoiceField(
-        widget=forms.RadioSelect, error_messages={"required": gettext_lazy("Choose what happened.")}
-    )
-    provider_id = forms.CharField(
-        label=gettext_lazy("Account id at the provider"),
-        max_length=100,
-        error_messages={"required": gettext_lazy("Type the account's id.")},
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
-    although_different = forms.BooleanField(
-        label=gettext_lazy("This is the right account, although its email or name differs from the request"),
-        required=False,
-    )
-    reason = forms.CharField(
-        label=gettext_lazy("How do you know"),
-        widget=forms.Textarea(attrs={"rows": 3}),
-        max_length=1000,
-        error_messages={"required": gettext_lazy("Say how you know. It is kept in the audit log.")},
-    )
-
-    def __init__(self, operation: Operation, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["choice"].choices = [(each, each) for each in choices_of(operation)]  # type: ignore[attr-defined]
-        self.fields["provider_id"].required = not self.is_bound or self.data.get("choice") == "link"
-
-
-def choices_of(operation: Operation) -> tuple[str, ...]:
-    """What a person may decide now; empty when there is nothing to decide, or the portal finds out by itself."""
-    if operation.kind == OperationKind.CREATE and may_exist(operation):
-        return ("link", "send_again", "stop")
-    if operation.state == OperationState.NEEDS_ATTENTION:
-        return ("try_again", "give_up")
-    return ()
-
-
-def may_exist(operation: Operation) -> bool:
-    """A create that was sent and of which nobody knows what became."""
-    if operation.state == OperationState.NEEDS_ATTENTION:
-        return operation.sends > 0 and (operation.error_kind not in ("budget", "poison") or operation.was_unknown)
-    return operation.state == OperationState.UNKNOWN

@@ -13,12 +13,13 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.accounts.create.base import AccountPart, Start, refuse
+from customers.accounts.create.commands import add_account
 from customers.accounts.create.profile_form import facts_of
 from customers.accounts.create.views import part_context, part_of, say_remarks
 from customers.accounts.keys.queries import SecretPlace, keys_page
 from customers.accounts.queries import AccountPage, account_page
 from customers.connections import catalogue
-from customers.directory.commands import UnableToChange, add_account
+from customers.directory.commands import UnableToChange
 from customers.directory.forms import AccountForm, NoteForm
 from customers.directory.timeline import timeline_of_account
 from customers.models import Account, Connection, Customer, Operation

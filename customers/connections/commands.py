@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -21,7 +21,6 @@ from customers.connections.client import client_for, config_of
 from customers.models import Connection, Operation
 from customers.models.connection import last4
 from customers.models.operation_states import OPEN, OperationKind
-from customers.observed.accounts import heard_from
 from portal import audit, providers
 from portal.access.models import User
 from portal.audit.models import AuditEvent
@@ -392,3 +391,10 @@ def _pause(
         if changed:
             audit.record(actor=actor, verb="connection.paused", obj=which.get(), reason=reason, request=request)
     return bool(changed)
+
+
+def heard_from(connection: Connection, *, now: datetime) -> None:
+    """The provider answered: the age people see beside the connection. Written at most twice a minute, and not where
+    the settings changed since they were read for the question: another host or key was asked then."""
+    old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))
+    Connection.objects.filter(old, pk=connection.pk, revision=connection.revision).update(last_answer_at=now)

@@ -69,3 +69,8 @@ def connection_rows() -> QuerySet[Connection]:
 def _count_of(rows: QuerySet[Any]) -> Coalesce:
     mine = rows.filter(connection=OuterRef("pk")).order_by().values("connection")
     return Coalesce(Subquery(mine.annotate(n=Count("pk")).values("n")), 0, output_field=IntegerField())
+
+
+def connection_choices() -> list[tuple[str, str]]:
+    """For a filter by connection: public id and name."""
+    return [(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")]

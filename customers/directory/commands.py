@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,17 +14,14 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Connection, Customer, Note, Operation
+from customers.models import Account, Customer, Note, Operation
 from customers.models.account import AccountState
 from customers.models.customer import MOST_TAGS
 from customers.models.operation import never_made
-from customers.operations.commands import FirstKey, ask_create
-from customers.operations.request import token_of_follower
-from customers.operations.submissions import already_submitted, earlier_submission, submit_once
+from customers.operations.submissions import already_submitted
 from portal import audit
 from portal.access.models import User
 from portal.edits import refuse_stale
-from portal.providers import AccountSettings, Offering, Profile
 
 FACTS = (
     "company_name", "first_name", "last_name", "email", "phone", "website", "timezone", "external_reference", "owner",
@@ -53,14 +49,7 @@ def public_id_of(*, actor: User, client_token: str) -> uuid.UUID:
     return uuid.uuid5(actor.public_id, client_token)
 
 
-def create_customer(
-    *, actor: User, facts: dict[str, Any], client_token: str, now: datetime, request: HttpRequest | None = None
-) -> Customer:
-    """Add a customer, or return the one this form added before (also when that happens at this moment)."""
-    return open_customer(actor=actor, facts=facts, account=None, client_token=client_token, now=now, request=request)[0]
-
-
-def _add_customer(public_id: uuid.UUID, facts: dict[str, Any], *, actor: User, request: HttpRequest | None) -> Customer:
+def add_customer(public_id: uuid.UUID, facts: dict[str, Any], *, actor: User, request: HttpRequest | None) -> Customer:
     try:
         with transaction.atomic():
             customer = Customer.objects.create(public_id=public_id, **_known(facts))
@@ -77,84 +66,6 @@ def _add_customer(public_id: uuid.UUID, facts: dict[str, Any], *, actor: User, r
         request=request,
     )
     return customer
-
-
-@dataclass(frozen=True)
-class NewAccount:
-    """The account to ask for: with offerings or with settings, as the connection's provider has it, and where it has
-    keys, with the first of them. Of `profile` at least the e-mail stands here, also where none of it is sent."""
-
-    connection: Connection
-    profile: Profile
-    offerings: list[Offering]
-    is_test: bool
-    settings: AccountSettings | None = None
-    first_key: FirstKey | None = None
-
-
-def open_customer(
-    *,
-    actor: User,
-    facts: dict[str, Any],
-    account: NewAccount | None,
-    client_token: str,
-    now: datetime,
-    request: HttpRequest | None = None,
-) -> tuple[Customer, Operation | None]:
-    """Add a customer and ask for its first account, both or neither. The same form again gives the same two back.
-
-    Raises `UnableToChange` and `UnableToAsk`; then no customer is left behind.
-    """
-    public_id = public_id_of(actor=actor, client_token=client_token)
-    token_of_account = token_of_follower(client_token, "account")
-    operation: Operation | None = None
-
-    def make() -> Customer:
-        nonlocal operation
-        customer = _add_customer(public_id, facts, actor=actor, request=request)
-        if account:
-            operation = ask_create(
-                actor=actor, customer=customer, connection=account.connection, profile=account.profile,
-                offerings=account.offerings, is_test=account.is_test, settings=account.settings,
-                first_key=account.first_key, client_token=token_of_account, now=now, request=request,
-            )  # fmt: skip
-        return customer
-
-    customer = submit_once(
-        Customer, actor=actor, client_token=client_token, kind="customer", target=None,
-        content={"facts": facts, "account": account}, now=now, make=make,
-    )  # fmt: skip
-    if account and earlier_submission(customer):
-        operation = Operation.objects.get(requested_by=actor, client_token=token_of_account)
-    return customer, operation
-
-
-def add_account(
-    *,
-    actor: User,
-    customer: Customer,
-    account: NewAccount,
-    corrects: Operation | None,
-    take_over: bool,
-    client_token: str,
-    now: datetime,
-    version: int | None = None,
-    request: HttpRequest | None = None,
-) -> Operation:
-    """Ask for a further account. `corrects`: the refused create this one replaces, whose account row is used again as
-    long as it stays with the same connection; `version` is that account's as the form showed it. `take_over` keeps the
-    profile on the customer as well. Raises `UnableToAsk` and `UnableToChange`; then nothing changed."""
-    with transaction.atomic():
-        operation = ask_create(
-            actor=actor, customer=customer, connection=account.connection, profile=account.profile,
-            offerings=account.offerings, is_test=account.is_test, settings=account.settings,
-            first_key=account.first_key, client_token=client_token, now=now, request=request, retry_of=corrects,
-            version=version, same_form={"take_over": take_over},
-        )  # fmt: skip
-        if take_over and not earlier_submission(operation):
-            facts = {fact: value for part, fact in FACT_OF_PROFILE.items() if (value := getattr(account.profile, part))}
-            edit_customer(actor=actor, customer=customer, facts=facts, now=now, request=request)
-    return operation
 
 
 def edit_customer(

@@ -102,11 +102,6 @@ def read_filters(query: QueryDict, user: User) -> Filters:
     )
 
 
-def connection_choices() -> list[tuple[str, str]]:
-    """For a filter by connection: public id and name."""
-    return [(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")]
-
-
 def _one_of(value: str, known: object, otherwise: str) -> str:
     return value if value in known else otherwise  # type: ignore[operator]
 

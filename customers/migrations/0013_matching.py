@@ -31,7 +31,7 @@ def rewrite_identities(apps, schema_editor):
     Where two open creates turn out to be for the same mailbox, the later one keeps its old form: the constraint allows
     one of each, and both are judged by their address anyway.
     """
-    from customers.operations.kinds.create import identity_of
+    from customers.models.account import identity_of
     from portal.email_addresses import mailbox_key
     from portal.providers import AccountSettings
 

@@ -16,6 +16,8 @@ from customers.models.connection import Connection
 from customers.models.customer import Customer
 from customers.models.operation_states import OPEN
 from portal import providers
+from portal.email_addresses import domain_key
+from portal.providers import AccountSettings
 from portal.state_labels import NOT_CREATED
 
 
@@ -154,3 +156,8 @@ def as_rows(offerings: list[providers.Offering]) -> list[dict[str, Any]]:
     """The stored form of an offering list: packages first, then by name, so that equal lists are equal rows."""
     ordered = sorted(offerings, key=lambda each: (each.type != "package", each.name))
     return [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in ordered]
+
+
+def identity_of(settings: AccountSettings) -> str:
+    """What an account without an email is found again by."""
+    return f"{settings.name.lower()}|{domain_key(settings.website)}"[:520]

@@ -19,13 +19,13 @@ from django.utils.translation import gettext as _
 
 from customers.connections import commands as connection_commands
 from customers.connections.client import background_client, recorded
+from customers.connections.commands import heard_from
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
 from customers.models.sighting import Scan, Sighting
 from customers.observed import matching
-from customers.observed.accounts import heard_from
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now

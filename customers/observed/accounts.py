@@ -20,6 +20,7 @@ from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from customers.connections.client import client_for
+from customers.connections.commands import heard_from
 from customers.models import Account, AccountKey, Connection, SendingDomain
 from customers.models.account import AccountState, as_rows
 from customers.models.breaker import at_work
@@ -258,13 +259,6 @@ def read_keys(*, account: Account, now: datetime, provider: Provider | None = No
     observe_keys(account_id=account.pk, keys=keys, now=now)
     heard_from(account.connection, now=now)
     return keys
-
-
-def heard_from(connection: Connection, *, now: datetime) -> None:
-    """The provider answered: the age people see beside the connection. Written at most twice a minute, and not where
-    the settings changed since they were read for the question: another host or key was asked then."""
-    old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))
-    Connection.objects.filter(old, pk=connection.pk, revision=connection.revision).update(last_answer_at=now)
 
 
 def learn_identity(*, account: Account, provider: Provider) -> None:

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from django.db.models import Prefetch, Q, QuerySet
 
 from customers.models import Attempt, Connection, Operation, Sighting
+from customers.models.account import identity_of
 from customers.models.operation_states import OPEN, OperationKind, OperationState
-from customers.operations.kinds.create import identity_of
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountSettings
 

@@ -11,12 +11,11 @@ from django.utils.translation import gettext as _
 
 from customers.connections.client import client_for
 from customers.models import Account, Operation
-from customers.models.account import AccountState, as_rows
+from customers.models.account import AccountState, as_rows, identity_of
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
 from customers.operations import transitions
 from customers.operations.commands import PERFORM, UnableToAsk
-from customers.operations.kinds.create import identity_of
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

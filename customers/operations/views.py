@@ -13,13 +13,13 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from customers.accounts.forms import DecideForm, choices_of, may_exist
 from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import Operation
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.operations import commands, explain, queries, resolve
 from customers.operations.commands import UnableToAsk
+from customers.operations.forms import DecideForm, choices_of, may_exist
 from customers.operations.group import Part, together
 from customers.operations.view_helpers import say_repeated
 from portal.access import reauth

@@ -13,7 +13,7 @@ from django.db.models import Max, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from customers.directory.filters import connection_choices
+from customers.connections.queries import connection_choices
 from customers.models import Account, Customer, Operation, Scan, Sighting
 from customers.observed.matching import possible_creates
 from customers.reconcile.drift import Drift, Field, drifting, drifts_of, looked_away

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.accounts.forms import ReasonForm
 from customers.connections import catalogue
+from customers.forms import ReasonForm
 from customers.models import Account, Schedule
 from customers.models.account import as_offerings
 from customers.schedules import commands

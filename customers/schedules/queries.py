@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue
-from customers.directory.filters import connection_choices
+from customers.connections.queries import connection_choices
 from customers.models import Account, Hold, Schedule
 from portal.access.models import User
 from portal.query_params import searchable, uuid_or_none

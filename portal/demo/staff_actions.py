@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from customers.accounts.create import commands as create_commands
 from customers.connections import catalogue, circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for
@@ -130,7 +131,7 @@ class Deeds:
     def open(self, company: Company) -> None:
         """A new customer, and its account unless it has not decided yet."""
         first, last = company.contact.rsplit(" ", 1)
-        customer = customer_commands.create_customer(
+        customer = create_commands.create_customer(
             actor=self.staff.of(company),
             facts={
                 "company_name": company.name, "first_name": first, "last_name": last, "email": company.email,

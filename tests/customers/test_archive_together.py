@@ -10,9 +10,11 @@ import pytest
 import responses
 from django.utils import timezone
 
+from customers.accounts.create import commands as create_commands
+from customers.accounts.create.commands import NewAccount
 from customers.connections.client import client_for
 from customers.directory import commands as customer_commands
-from customers.directory.commands import NewAccount, UnableToChange
+from customers.directory.commands import UnableToChange
 from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
 from customers.observed import duplicates
 from customers.operations.commands import UnableToAsk, cancel, retry
@@ -97,7 +99,7 @@ def test_a_create(person: User) -> None:
         new = an_account(connection)
         add = {"actor": person, "corrects": None, "take_over": False} | asked()
         told = race(
-            person, customer, lambda c=customer, a=add, n=new: customer_commands.add_account(customer=c, account=n, **a)
+            person, customer, lambda c=customer, a=add, n=new: create_commands.add_account(customer=c, account=n, **a)
         )
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"

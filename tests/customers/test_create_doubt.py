@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers.accounts.forms import choices_of
 from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation, Sighting
 from customers.observed import account_list
 from customers.operations import commands as operation_commands
 from customers.operations import executor, resolve
 from customers.operations.commands import UnableToAsk
+from customers.operations.forms import choices_of
 from portal.encryption import CannotOpen
 from portal.notices.models import Notice
 from portal.providers import Profile, Provider, http

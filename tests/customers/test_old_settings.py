@@ -14,7 +14,6 @@ from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation, Scan
 from customers.observed import account_list
-from customers.observed import accounts as observed_accounts
 from customers.operations import executor
 from portal.notices.models import Notice
 from portal.providers import Evidence
@@ -134,7 +133,7 @@ class TestWhatAnOldAnswerWritesNoMore:
             circuit_breaker.learn(connection, exchanges=[lost], now=NOW)
 
     def test_the_time_of_the_last_answer(self, old: Connection) -> None:
-        observed_accounts.heard_from(old, now=NOW)
+        connection_commands.heard_from(old, now=NOW)
         assert Connection.objects.get().last_answer_at is None
 
     def test_failures_of_the_breaker(self, old: Connection) -> None:

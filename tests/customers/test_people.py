@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from customers.accounts.create import commands as create_commands
+from customers.accounts.create.commands import NewAccount
 from customers.directory import commands as customer_commands
-from customers.directory.commands import NewAccount, UnableToChange
+from customers.directory.commands import UnableToChange
 from customers.models import Account, Customer, Note, Operation
 from customers.operations.commands import UnableToAsk
 from portal.access.models import User
@@ -36,7 +38,7 @@ def person() -> User:
 
 
 def create(person: User, token: str = "token-0001", **facts: Any) -> Customer:
-    return customer_commands.create_customer(actor=person, facts=FACTS | facts, client_token=token, now=timezone.now())
+    return create_commands.create_customer(actor=person, facts=FACTS | facts, client_token=token, now=timezone.now())
 
 
 def edit(person: User, customer: Customer, **facts: Any) -> list[str]:
@@ -172,7 +174,7 @@ def new_account(**changes: Any) -> NewAccount:
 
 
 def open_customer(person: User, account: NewAccount, token: str = "token-0001") -> tuple[Customer, Operation | None]:
-    return customer_commands.open_customer(
+    return create_commands.open_customer(
         actor=person, facts=FACTS, account=account, client_token=token, now=timezone.now()
     )
 
@@ -198,7 +200,7 @@ def test_the_same_opening_again_gives_the_same_two_back(person: User) -> None:
 
 def add_account(person: User, customer: Customer, account: NewAccount, **more: Any) -> Operation:
     asked: dict[str, Any] = {"corrects": None, "take_over": False, "client_token": "token-0009", "now": timezone.now()}
-    return customer_commands.add_account(actor=person, customer=customer, account=account, **asked | more)
+    return create_commands.add_account(actor=person, customer=customer, account=account, **asked | more)
 
 
 def test_a_corrected_create_uses_the_same_account_row(person: User) -> None:

@@ -11,8 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from customers.accounts.create import commands as create_commands
 from customers.bulk import commands as bulk_commands
-from customers.directory import commands as customer_commands
 from customers.models import Account, ChangeSet, Connection, Customer, Operation, Schedule, Submission
 from customers.operations import commands as operation_commands
 from customers.operations.commands import UnableToAsk
@@ -278,7 +278,7 @@ def test_what_was_asked_before_the_upgrade_is_never_asked_again(person: User) ->
     with pytest.raises(AlreadySubmitted) as refusal:
         operation_commands.ask_unsuspend(account=account, reason="Paid", **sent)
     assert first.code in str(refusal.value)
-    customer = customer_commands.create_customer(
+    customer = create_commands.create_customer(
         actor=person,
         facts={"company_name": "Halden", "email": "a@halden.example"},
         client_token="i" * 32,
@@ -286,7 +286,7 @@ def test_what_was_asked_before_the_upgrade_is_never_asked_again(person: User) ->
     )
     Submission.objects.all().delete()
     with pytest.raises(AlreadySubmitted):
-        customer_commands.create_customer(actor=person, facts={"company_name": "Other", "email": "a@other.example"},
+        create_commands.create_customer(actor=person, facts={"company_name": "Other", "email": "a@other.example"},
                                client_token="i" * 32, now=timezone.now())  # fmt: skip
     assert Customer.objects.filter(company_name__in=["Halden", "Other"]).get() == customer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +10,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.accounts.create.base import AccountPart, Start, with_typed
+from customers.accounts.create.commands import NewAccount
 from customers.accounts.create.profile_form import add_provider_errors, facts_of, profile_of
 from customers.accounts.keys.forms import SINGLE, KeyForm
 from customers.accounts.keys.queries import bundle_of
 from customers.accounts.settings.forms import SettingsForm, fields_of, settings_of_facts
-from customers.connections.forms import ConnectionForm
 from customers.connections.scopes import missing_scope, missing_text
-from customers.directory.commands import NewAccount
 from customers.models import Connection, Operation
 from customers.models.operation_states import OperationKind
 from customers.operations.commands import FirstKey
@@ -81,31 +79,3 @@ def _key_start(connection: Connection, first: Operation | None) -> dict[str, Any
     key: dict[str, Any] = first.payload["key"]
     bundle = bundle_of(connection.capabilities, key["scopes"])
     return key | {"rights": bundle.name if bundle else SINGLE, "keep": first.payload["keep"]}
-
-
-class AhaSendConnectionForm(ConnectionForm):
-    """A parent key with the id of our own account. The id stays as long as accounts are known under it."""
-
-    template = "customers/connections/_fields_ahasend.html"
-    key_hint = gettext_lazy(
-        "A key of our own account with the eight sub-account scopes. It is encrypted, and never shown again."
-    )
-    account_id = forms.CharField(
-        label=gettext_lazy("Id of our account"),
-        max_length=36,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
-    keep_keys = forms.BooleanField(label=gettext_lazy("API keys of accounts may be kept"), required=False)
-    starts = {"requests_per_minute": 3000, "creates_per_hour": 50}
-
-    def __init__(self, *args: Any, connection: Connection | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, connection=connection, **kwargs)
-        self.fields["account_id"].disabled = bool(connection and connection.accounts.exists())
-
-    def clean_account_id(self) -> str:
-        try:
-            return str(uuid.UUID(self.cleaned_data["account_id"]))
-        except ValueError:
-            raise forms.ValidationError(
-                _("The id is a UUID, such as c0a4f6f2-8f0e-4a3b-8a58-6f6b3d1f2e90. AhaSend's dashboard shows it.")
-            ) from None

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.http import QueryDict
 
-from customers.directory.commands import NewAccount
+from customers.accounts.create.commands import NewAccount
 from customers.models import Connection, Customer, Operation
 
 F = TypeVar("F", bound=forms.Form)

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from customers.accounts.create.ahasend import AhaSendConnectionForm, AhaSendPart
+from customers.accounts.create.ahasend import AhaSendPart
 from customers.accounts.create.base import AccountPart
-from customers.accounts.create.sendgrid import SendGridConnectionForm, SendGridPart
+from customers.accounts.create.sendgrid import SendGridPart
+from customers.connections.ahasend_form import AhaSendConnectionForm
 from customers.connections.forms import ConnectionForm
+from customers.connections.sendgrid_form import SendGridConnectionForm
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.accounts.create.base import AccountPart, Start, with_typed
+from customers.accounts.create.commands import NewAccount
 from customers.accounts.create.profile_form import TakeOverForm, add_provider_errors, profile_of, profile_of_customer
 from customers.accounts.offerings.forms import OfferingsForm
-from customers.connections.forms import ConnectionForm, secret_field
-from customers.directory.commands import NewAccount
 from customers.forms import PhoneField, WebsiteField, ZoneField, zones
-from customers.models import Connection
 from customers.models.account import as_offerings
 from portal.providers import Profile
 
@@ -80,20 +78,3 @@ class SendGridPart(AccountPart):
             "offerings_form": self.offerings,
             "zones": zones(),
         }
-
-
-class SendGridConnectionForm(ConnectionForm):
-    """A reseller's key, and how the older v2 API is signed in to where usage is read there."""
-
-    template = "customers/connections/_fields_sendgrid.html"
-    key_hint = _("A key with full access of the reseller account. It is encrypted, and never shown again.")
-    v2_auth = forms.ChoiceField(label=_("Sign-in to the v2 API"), choices=Connection.V2Auth.choices)
-    v2_username = forms.CharField(label=_("v2 user name"), max_length=120, required=False)
-    v2_password = secret_field(_("v2 password"), required=False)
-    test_accounts_only = forms.BooleanField(label=_("Make test accounts only"), required=False)
-    starts = {"v2_auth": "key_in_form", "requests_per_minute": 600, "creates_per_hour": 50}
-
-    def __init__(self, *args: Any, connection: Connection | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, connection=connection, **kwargs)
-        if connection and not connection.v2_password_sealed:  # it is added together with a new key
-            del self.fields["v2_password"]

@@ -14,10 +14,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.accounts.create.base import AccountPart, Start, refuse
+from customers.accounts.create.commands import NewAccount, open_customer
 from customers.accounts.create.providers import KINDS
 from customers.connections import catalogue
 from customers.connections.scopes import missing_scope, missing_text
-from customers.directory.commands import NewAccount, UnableToChange, open_customer, public_id_of
+from customers.directory.commands import UnableToChange, public_id_of
 from customers.directory.forms import AccountForm, CustomerForm, DuplicatesForm
 from customers.directory.queries import lookalikes
 from customers.forms import zones

@@ -13,12 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers.accounts.forms import ReasonForm
 from customers.accounts.keys import queries
 from customers.accounts.keys.forms import WHY_DELETE_KEY, AskKeyForm, RotateForm
 from customers.accounts.keys.queries import KeyLine
 from customers.accounts.views import account_head, running_card
 from customers.connections.scopes import missing_read, missing_scope, missing_text
+from customers.forms import ReasonForm
 from customers.models import Account
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts

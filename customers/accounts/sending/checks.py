@@ -13,6 +13,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from customers.connections import commands as connection_commands
 from customers.connections.client import client_for
 from customers.models import Account
 from customers.observed import accounts as observed_accounts
@@ -60,7 +61,7 @@ def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
     provider = {"provider": account.provider_label}
     try:
         yield client_for(account.connection, interactive=True).sending(account.ref, secret.open())
-        observed_accounts.heard_from(account.connection, now=now)
+        connection_commands.heard_from(account.connection, now=now)
     except (KeyRefused, Unauthorized):
         raise UnableToLook(
             _("%(provider)s refused the kept key: it was deleted, or the account is suspended there.") % provider

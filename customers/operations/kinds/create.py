@@ -12,14 +12,14 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from customers.models import Account, Connection, Customer, Operation
-from customers.models.account import AccountState, as_rows
+from customers.models.account import AccountState, as_rows, identity_of
 from customers.models.operation import never_made
 from customers.models.operation_states import FINAL, OperationKind, OperationState
 from customers.operations.kinds.api_keys import follow_with_key, refuse_key
 from customers.operations.request import UnableToAsk, lock_customer, permit, queue
 from customers.operations.submissions import submit_once
 from portal.access.models import User
-from portal.email_addresses import domain_key, mailbox_key
+from portal.email_addresses import mailbox_key
 from portal.formats import at_text
 from portal.providers import AccountSettings, NewKey, Offering, Profile
 
@@ -138,11 +138,6 @@ def ask_create(
         now=now,
         make=make,
     )
-
-
-def identity_of(settings: AccountSettings) -> str:
-    """What an account without an email is found again by."""
-    return f"{settings.name.lower()}|{domain_key(settings.website)}"[:520]
 
 
 def refuse_same_settings(

@@ -9,10 +9,9 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from customers.models import Account, Operation, Sighting
-from customers.models.account import AccountState, as_offerings
+from customers.models.account import AccountState, as_offerings, identity_of
 from customers.observed.matching import Window
 from customers.operations import create_search, idempotency, transitions
-from customers.operations.kinds.create import identity_of
 from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.providers import (
     AccountRef,

@@ -1,0 +1,56 @@
+"""The form that resolves an operation which needs review."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy
+
+from customers.models import Operation
+from customers.models.operation_states import OperationKind, OperationState
+
+
+class DecideForm(forms.Form):
+    """What a person decides about an operation that waits for one. The choices follow from the operation."""
+
+    choice = forms.ChoiceField(
+        widget=forms.RadioSelect, error_messages={"required": gettext_lazy("Choose what happened.")}
+    )
+    provider_id = forms.CharField(
+        label=gettext_lazy("Account id at the provider"),
+        max_length=100,
+        error_messages={"required": gettext_lazy("Type the account's id.")},
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    although_different = forms.BooleanField(
+        label=gettext_lazy("This is the right account, although its email or name differs from the request"),
+        required=False,
+    )
+    reason = forms.CharField(
+        label=gettext_lazy("How do you know"),
+        widget=forms.Textarea(attrs={"rows": 3}),
+        max_length=1000,
+        error_messages={"required": gettext_lazy("Say how you know. It is kept in the audit log.")},
+    )
+
+    def __init__(self, operation: Operation, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["choice"].choices = [(each, each) for each in choices_of(operation)]  # type: ignore[attr-defined]
+        self.fields["provider_id"].required = not self.is_bound or self.data.get("choice") == "link"
+
+
+def choices_of(operation: Operation) -> tuple[str, ...]:
+    """What a person may decide now; empty when there is nothing to decide, or the portal finds out by itself."""
+    if operation.kind == OperationKind.CREATE and may_exist(operation):
+        return ("link", "send_again", "stop")
+    if operation.state == OperationState.NEEDS_ATTENTION:
+        return ("try_again", "give_up")
+    return ()
+
+
+def may_exist(operation: Operation) -> bool:
+    """A create that was sent and of which nobody knows what became."""
+    if operation.state == OperationState.NEEDS_ATTENTION:
+        return operation.sends > 0 and (operation.error_kind not in ("budget", "poison") or operation.was_unknown)
+    return operation.state == OperationState.UNKNOWN
