@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -95,3 +95,8 @@ class Action(Protocol):
     def recall(self, result: dict[str, Any]) -> Done | None:
         """The verdict of an answer that came late, from what the attempt kept of it; None where reading says more."""
         ...
+
+
+def with_columns(done: Done, **columns: Any) -> Done:
+    """The same, with what the answer said of the account."""
+    return replace(done, account=done.account | columns)

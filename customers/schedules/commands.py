@@ -19,7 +19,7 @@ from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import OperationKind
 from customers.observed import duplicates
 from customers.operations.commands import UnableToAsk
-from customers.operations.kinds.create import check_offerings
+from customers.operations.kinds.offerings import check_offerings
 from customers.operations.request import need_reason, permit, permit_role
 from customers.operations.submissions import submit_once
 from portal import audit

@@ -20,6 +20,7 @@ from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
 from customers.operations import executor, transitions
 from customers.operations.commands import UnableToAsk
+from portal import providers as portal_providers
 from portal.audit.models import AuditEvent
 from portal.providers import Evidence, NewAccount, Once, Provider
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
@@ -110,7 +111,7 @@ def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk:
     assert zombie is not None
     attempt = transitions.intend(zombie, call="create account", request="{}", now=timezone.now())
     provider = desk.connect(desk.connection)
-    new = NewAccount(operation_commands.Profile(**asked.payload["profile"]), (PACKAGE, ADDON))
+    new = NewAccount(portal_providers.Profile(**asked.payload["profile"]), (PACKAGE, ADDON))
     created = provider.create_account(new, Once("key", provider.create_body(new))).id
     transitions.expire_leases(now=timezone.now() + LATER)
 

@@ -14,7 +14,8 @@ from pytest_django import Settings
 
 from customers.models import Account, AccountKey, Connection, Operation
 from customers.operations.commands import UnableToAsk
-from customers.operations.kinds.api_keys import ask_key_create, ask_key_delete
+from customers.operations.kinds.api_key_create import ask_key_create
+from customers.operations.kinds.api_keys import ask_key_delete
 from portal import encryption
 from portal.access.models import User
 from portal.providers import NewKey

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import F, Q
@@ -11,17 +11,41 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Connection, Customer, Operation
-from customers.models.account import AccountState, as_rows, identity_of
-from customers.models.operation import never_made
+from customers.models import Account, Connection, Customer, Operation, Sighting
+from customers.models.account import AccountState, as_offerings, as_rows, identity_of
 from customers.models.operation_states import FINAL, OperationKind, OperationState
-from customers.operations.kinds.api_keys import follow_with_key, refuse_key
+from customers.observed.matching import Window
+from customers.operations import create_search, idempotency, transitions
+from customers.operations.kinds.api_key_create import follow_with_key, refuse_key
+from customers.operations.kinds.api_keys import requested_key
+from customers.operations.kinds.offerings import check_offerings, offerings_of_rows
+from customers.operations.kinds.settings import check_settings, refuse_same_settings
+from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from customers.operations.request import UnableToAsk, lock_customer, permit, queue
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.email_addresses import mailbox_key
 from portal.formats import at_text
-from portal.providers import AccountSettings, NewKey, Offering, Profile
+from portal.providers import (
+    AccountRef,
+    AccountSettings,
+    Created,
+    NewAccount,
+    NewKey,
+    NotFound,
+    Offering,
+    Once,
+    OutcomeUnknown,
+    Profile,
+    Provider,
+    ProviderError,
+    RemoteAccount,
+)
+
+PATIENCE = 30.0  # the whole walk happens under one lease
+CANDIDATES_KEPT = 20
+# By how much the clocks of one provider's servers may differ.
+CLOCKS = timedelta(minutes=30)
 
 
 class AlreadyCorrected(UnableToAsk):
@@ -140,32 +164,6 @@ def ask_create(
     )
 
 
-def refuse_same_settings(
-    connection: Connection, settings: AccountSettings, *, apart_from: Account | None = None
-) -> None:
-    """Our own uniqueness: the provider may allow two accounts of the same name and website, and then nobody could tell
-    which one an unknown create made. The connection's row is held from here until the transaction ends: whoever
-    requests the same at this moment comes after that and sees it. An account's row is locked before this, not after."""
-    Connection.objects.select_for_update(no_key=True).only("pk").get(pk=connection.pk)
-    alike = Q(desired_settings__website__iexact=settings.website) | Q(settings__website__iexact=settings.website)
-    living = Account.objects.filter(alike, connection=connection).exclude(state=AccountState.DELETED)
-    if apart_from:
-        living = living.exclude(pk=apart_from.pk)
-    for account in living.exclude(pk__in=_came_to_nothing(connection)).select_related("customer"):
-        for known in (account.desired_settings, account.settings or {}):
-            if known and identity_of(AccountSettings(**known)) == identity_of(settings):
-                raise UnableToAsk(
-                    _("%(customer)s has an account with this name and website already at %(connection)s.")
-                    % {"customer": account.customer, "connection": connection.name},
-                    field="name",
-                )
-
-
-def _came_to_nothing(connection: Connection) -> Any:
-    """Accounts whose create was refused: there is nothing at the provider."""
-    return Account.objects.filter(never_made(), connection=connection).values("pk")
-
-
 def _clean(settings: AccountSettings | None) -> AccountSettings | None:
     if settings is None:
         return None
@@ -181,25 +179,6 @@ def _check(
     if not profile.email:
         raise UnableToAsk(_("An e-mail is needed: it proves later whose account it is."), field="email")
     check_offerings(offerings)
-
-
-def check_settings(settings: AccountSettings | None) -> None:
-    if settings is None or not settings.name:
-        raise UnableToAsk(_("A name is needed."), field="name")
-    if not settings.website:
-        raise UnableToAsk(_("A website is needed."), field="website")
-    if settings.monthly_cap < 0:
-        raise UnableToAsk(_("A cap is a number of e-mails a month, or no cap."), field="monthly_cap")
-
-
-def check_offerings(offerings: list[Offering]) -> None:
-    packages = [each for each in offerings if each.type == "package"]
-    if len(packages) != 1:
-        raise UnableToAsk(_("Choose exactly one package."), field="package")
-    if packages[0].quantity != 1:
-        raise UnableToAsk(_("A package has the quantity 1."), field="package")
-    if any(each.quantity < 1 for each in offerings) or len({each.name for each in offerings}) != len(offerings):
-        raise UnableToAsk(_("Every offering stands once, with a quantity of at least 1."))
 
 
 def _refuse_twice(connection: Connection, identity: str, settings: AccountSettings | None) -> None:
@@ -257,3 +236,167 @@ def _account(
 
 def _package(rows: list[dict[str, Any]]) -> str:
     return next((row["name"] for row in rows if row["type"] == "package"), "")
+
+
+def create_again(operation: Operation, again: dict[str, Any]) -> Operation:
+    payload, account = operation.payload, operation.account
+    if account.provider_id:
+        raise UnableToAsk(_("The account exists by now."))
+    key = operation.followers.filter(kind=OperationKind.KEY_CREATE).first()
+    return ask_create(
+        customer=account.customer,
+        connection=operation.connection,
+        is_test=payload["is_test"],
+        profile=Profile(**payload["profile"]),
+        offerings=offerings_of_rows(payload["offerings"]),
+        settings=AccountSettings(**payload["settings"]) if payload.get("settings") else None,
+        first_key=FirstKey(requested_key(key), key.payload["keep"]) if key else None,
+        **again,
+    )
+
+
+class Create:
+    """Without an idempotency key an unknown create is taken for ours, or sent again, by proof alone. What can't be
+    proven is left to a person."""
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
+        if known := self.known(operation):
+            return known
+        repeated = transitions.uncertain(operation).exists()
+        found = create_search.last_look(operation, provider, now=now, recall=self.recall) if repeated else None
+        return found or self.go(operation, provider)
+
+    def known(self, operation: Operation) -> Done | None:
+        if operation.account.provider_id:
+            return Done(_("The account exists already."))
+        late = transitions.late_answer(operation) or transitions.late_answer_of_earlier_create(operation)
+        return self.recall(late.result) if late else None
+
+    def go(self, operation: Operation, provider: Provider) -> Go:
+        new = new_account(operation)
+        body = operation.body or provider.create_body(new)
+
+        def send() -> Done | Prepared | Refuse:
+            created = provider.create_account(new, Once(str(operation.public_id), body))
+            return self.trust(created, provider)
+
+        return Go("create account", body, send, body, clock_skew=provider.clock_skew())
+
+    def trust(self, created: Created, provider: Provider) -> Done | Refuse:
+        return self.recall({"account_id": created.id})
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
+        return create_search.verdict(operation, provider, now=now, recall=self.recall)
+
+    def recall(self, result: dict[str, Any]) -> Done:
+        account_id = result["account_id"]
+        columns = {"provider_id": account_id, "state": AccountState.UNKNOWN, "changed_what": _("Created")}
+        return Done(_("Created as %(id)s.") % {"id": account_id}, columns, result)
+
+
+class KeyedCreate(Create):
+    """The rules stand in docs/decisions/idempotency.md. Before anything is sent again the whole list is looked through
+    for an account of this name and website that came to be since the first send."""
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
+        if known := self.known(operation):
+            return known
+        if not transitions.uncertain(operation).exists():
+            return self.go(operation, provider)
+        if found := self._found(operation, provider):
+            return found
+        return idempotency.spent(operation, now=now) or self.go(operation, provider)
+
+    def trust(self, created: Created, provider: Provider) -> Done | Refuse:
+        """A replayed answer speaks of the past: the account may be gone since."""
+        if created.replayed:
+            try:
+                provider.details(AccountRef(created.id))
+            except NotFound:
+                return Refuse(
+                    "gone", _("%(id)s was created and deleted since.") % {"id": created.id}, {"account_id": created.id}
+                )
+            except ProviderError as error:
+                raise OutcomeUnknown(
+                    _("%(id)s was created by an earlier send, and could not be read back.") % {"id": created.id},
+                    evidence=error.evidence,
+                ) from None
+        return self.recall({"account_id": created.id})
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
+        """What is not there yet may come to be after all, and then the key helps no more: a 5xx gives it free, and the
+        lease of an execution that goes on ends. So it has to be absent for as long as where there is no key."""
+        unknown_at = operation.unknown_at or now
+        settled_at, absent_at = unknown_at + create_search.SETTLE, unknown_at + create_search.ABSENT_AFTER
+        if now < settled_at:
+            return Wait(settled_at, operation.summary)
+        if found := self._found(operation, provider):
+            return found
+        if now < absent_at:
+            again = min(now + create_search.BETWEEN_WALKS, absent_at)
+            return Wait(again, _("Looked through the whole list: not there so far. Looking again."))
+        return idempotency.not_done(
+            operation,
+            _("Looked through the whole list: it was not created. The same is sent again, under the same key."),
+            now=now,
+        )
+
+    def _found(self, operation: Operation, provider: Provider) -> Done | Person | None:
+        sent = transitions.sent(operation).first()
+        window = Window.of(sent) if sent else None
+        found = _candidates(operation, provider, window) if window else []
+        if not window or not found:
+            return None
+        rows = [_as_row(each) for each in found[:CANDIDATES_KEPT]]
+        if len(found) > 1 or not window.is_since(found[0].created_at):
+            return Person(
+                "several",
+                _("There is more than one account that it may have made. A person must say which one.")
+                if len(found) > 1
+                else _("There is an account that it may have made. A person must say whether it is the one."),
+                {"candidates": rows},
+            )
+        evidence = {"by": "name, website and time", **rows[0]}
+        done = self.recall({"account_id": found[0].id, "proof": evidence})
+        return Done(_("Found in the list as %(id)s.") % {"id": found[0].id}, done.account, done.result)
+
+
+def new_account(operation: Operation) -> NewAccount:
+    payload = operation.payload
+    settings = payload.get("settings")
+    return NewAccount(
+        Profile(**payload["profile"]),
+        tuple(as_offerings(payload["offerings"])),
+        settings=AccountSettings(**settings) if settings else None,
+        test=payload["is_test"],
+    )
+
+
+def _candidates(operation: Operation, provider: Provider, window: Window) -> list[RemoteAccount]:
+    """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
+    `ProviderError` where the list cannot be read to its end."""
+    walk = transitions.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
+    alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
+    ids = [each.id for each in alike]
+    met = Sighting.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)
+    met_before = set(met.values_list("provider_id", flat=True))
+    found = [each for each in alike if not _was_there(each, window, met_before)]
+    theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
+    taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
+    return [each for each in found if each.id not in taken]
+
+
+def _was_there(remote: RemoteAccount, window: Window, met_before: set[str]) -> bool:
+    """Whether it was surely there before the send. The clock that stamps accounts need not be the one that was
+    measured, so one that is older by minutes has to be met before the send, too."""
+    at = remote.created_at
+    return at is not None and window.is_before(at) and (remote.id in met_before or at < window.opens_at - CLOCKS)
+
+
+def _as_row(remote: RemoteAccount) -> dict[str, Any]:
+    return {
+        "provider_id": remote.id,
+        "name": remote.settings.name if remote.settings else "",
+        "website": remote.settings.website if remote.settings else "",
+        "created_at": remote.created_at.isoformat() if remote.created_at else "",
+    }

@@ -11,12 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.models import Operation
+from customers.models import Account, Operation, SendingDomain
+from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import idempotency, key_secrets, transitions
 from customers.operations.outcomes import Done, Go, NotDone, Person, Refuse
+from customers.operations.request import UnableToAsk, add, permit
+from customers.operations.submissions import submit_once
+from portal.access.models import User
 from portal.providers import (
     AccountState,
     Domain,
@@ -140,3 +145,114 @@ def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSid
 def _message(operation: Operation) -> TestMessage:
     payload = operation.payload
     return TestMessage(payload["sender"], payload["recipient"], payload["subject"], payload["text"])
+
+
+def ask_domain(
+    *,
+    actor: User,
+    account: Account,
+    name: str,
+    client_token: str,
+    now: datetime,
+    reason: str = "",
+    request: HttpRequest | None = None,
+    retry_of: Operation | None = None,
+) -> Operation:
+    """Ask to add a sending domain, with the account's kept key."""
+    permit(actor, account.connection, OperationKind.DOMAIN_ADD)
+    name = name.strip().casefold()
+    if not name:
+        raise UnableToAsk(_("Which domain will the customer send from?"), field="name")
+
+    def make() -> Operation:
+        _can_send(account)
+        if SendingDomain.objects.filter(account=account, name=name, gone_at=None).exists():
+            raise UnableToAsk(_("The account has this domain already."), field="name")
+        return add(
+            OperationKind.DOMAIN_ADD,
+            account,
+            payload={"domain": name},
+            same=("domain",),
+            actor=actor,
+            reason=reason,
+            client_token=client_token,
+            now=now,
+            request=request,
+            retry_of=retry_of,
+            verb="domain.add_asked",
+        )
+
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=OperationKind.DOMAIN_ADD,
+        target=account,
+        content={"domain": name, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
+
+
+def ask_test_message(
+    *,
+    actor: User,
+    account: Account,
+    sender: str,
+    recipient: str,
+    client_token: str,
+    now: datetime,
+    reason: str = "",
+    request: HttpRequest | None = None,
+    retry_of: Operation | None = None,
+) -> Operation:
+    """Ask to send one message from an address at a verified domain of the account, with its kept key."""
+    permit(actor, account.connection, OperationKind.TEST_MESSAGE)
+
+    def make() -> Operation:
+        _can_send(account)
+        host = sender.rpartition("@")[2].casefold()
+        domain = SendingDomain.objects.filter(account=account, name=host, gone_at=None).first()
+        if domain is None:
+            raise UnableToAsk(_("The address must be at a sending domain of the account."), field="sender")
+        if not domain.valid:
+            raise UnableToAsk(_("%(domain)s is not verified yet. Check its DNS records first.") % {"domain": host})
+        return add(
+            OperationKind.TEST_MESSAGE,
+            account,
+            payload={
+                "sender": sender,
+                "recipient": recipient,
+                "subject": _("Test message from %(domain)s") % {"domain": host},
+                "text": _("This message shows that %(domain)s can send.") % {"domain": host},
+            },
+            same=("sender", "recipient"),
+            actor=actor,
+            reason=reason,
+            client_token=client_token,
+            now=now,
+            request=request,
+            retry_of=retry_of,
+            verb="message.test_asked",
+        )
+
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=OperationKind.TEST_MESSAGE,
+        target=account,
+        content={"sender": sender, "recipient": recipient, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
+
+
+def _can_send(account: Account) -> None:
+    """With the account's own key only an active account can be worked on: those of a suspended one are refused."""
+    if account.state in (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER):
+        raise UnableToAsk(_("The account is suspended, and its own keys don't work while it is. Unsuspend it first."))
+    if key_secrets.secret_for_sending(account) is None:
+        raise UnableToAsk(
+            _("This needs a key of the account whose secret is kept here. Make or rotate one and keep it.")
+        )

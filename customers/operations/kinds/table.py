@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from customers.models import Operation
 from customers.models.operation_states import OperationKind
-from customers.operations.kinds.api_keys_action import KeyCreate, KeyDelete, KeyUpdate
-from customers.operations.kinds.create_action import Create, KeyedCreate
-from customers.operations.kinds.offerings import Delete, Offerings, Sending, Settings
-from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage
+from customers.operations.kinds.api_key_create import KeyCreate, key_again
+from customers.operations.kinds.api_keys import KeyDelete, KeyUpdate, ask_key_delete, ask_key_update
+from customers.operations.kinds.create import Create, KeyedCreate, create_again
+from customers.operations.kinds.delete import Delete
+from customers.operations.kinds.offerings import Offerings, offerings_again
+from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage, ask_domain, ask_test_message
+from customers.operations.kinds.settings import Settings, settings_again
+from customers.operations.kinds.suspend import Sending, ask_suspend, ask_unsuspend
 from customers.operations.outcomes import Action
 
 ACTIONS: dict[OperationKind, Action] = {
@@ -32,3 +39,29 @@ def action_of(operation: Operation) -> Action:
     if kind == OperationKind.CREATE and operation.connection.capabilities.idempotent_create:
         return KEYED_CREATE
     return ACTIONS[kind]
+
+
+def _plain_again(ask: Callable[..., Operation], *parts: str) -> Callable[[Operation, dict[str, Any]], Operation]:
+    """Ask again with the same account and reason, and the named parts of the payload."""
+
+    def again_asked(operation: Operation, again: dict[str, Any]) -> Operation:
+        same = {part: operation.payload[part] for part in parts if part in operation.payload}
+        return ask(account=operation.account, reason=operation.reason, **same, **again)
+
+    return again_asked
+
+
+AGAIN: dict[OperationKind, Callable[[Operation, dict[str, Any]], Operation]] = {
+    OperationKind.CREATE: create_again,
+    OperationKind.OFFERINGS: offerings_again,
+    OperationKind.SETTINGS: settings_again,
+    OperationKind.SUSPEND: _plain_again(ask_suspend),
+    OperationKind.UNSUSPEND: _plain_again(ask_unsuspend),
+    OperationKind.KEY_CREATE: key_again,
+    OperationKind.KEY_UPDATE: _plain_again(ask_key_update, "key_id", "changes"),
+    OperationKind.KEY_DELETE: _plain_again(ask_key_delete, "key_id"),
+    OperationKind.DOMAIN_ADD: lambda operation, again: ask_domain(
+        account=operation.account, name=operation.payload["domain"], reason=operation.reason, **again
+    ),
+    OperationKind.TEST_MESSAGE: _plain_again(ask_test_message, "sender", "recipient"),
+}

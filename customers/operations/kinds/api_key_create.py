@@ -1,44 +1,166 @@
-"""The API keys of an account. A key's secret comes once, in the answer of its create, so a create whose answer is lost
-leaves an orphan: it is found by its label, which carries the operation's code, and made anew.
+"""Create an API key; a key whose secret was lost is found by its label and replaced.
 
     nothing of our label          -> send (again), same key, same bytes: it executes, or replays the stored answer
     one, its answer just got lost -> send once more at once, expecting the replay
     otherwise                     -> delete the orphans, one in a send, then create under the next generation's key
 
-A *generation* is the number of deletes of orphans so far that happened or may have; each has an idempotency key of its
-own, because the stored answer of an earlier one would speak of a key that is gone.
+A *generation* is the number of deletes of orphans so far that happened or may have; each has an idempotency key of
+its own, because the stored answer of an earlier one would speak of a key that is gone.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Q
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.models import Attempt, KeySecret, Operation
+from customers.models import Account, AccountKey, Attempt, Connection, KeySecret, Operation
+from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import idempotency, key_secrets, transitions
+from customers.operations.kinds.api_keys import living_key, requested_key
 from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse
-from portal.providers import (
-    ApiKey,
-    CreatedKey,
-    NewKey,
-    NotFound,
-    Once,
-    OutcomeUnknown,
-    Provider,
-    ProviderError,
-)
+from customers.operations.request import UnableToAsk, add, permit, queue, token_of_follower
+from customers.operations.submissions import submit_once
+from portal.access.models import User
+from portal.providers import ApiKey, CreatedKey, NewKey, NotFound, Once, OutcomeUnknown, Provider, ProviderError
 
 # Providers keep the answer that holds a secret for five minutes (documented); a minute less, for two clocks.
 REPLAYS_FOR = timedelta(minutes=4)
 DELETE_ORPHAN = "delete orphan key"
+
+LABEL_MAX = 240  # the operation's code is added to it
+
+
+def key_again(operation: Operation, again: dict[str, Any]) -> Operation:
+    payload = operation.payload
+    old = AccountKey.objects.filter(account=operation.account, key_id=payload["replaces"], gone_at=None)
+    return ask_key_create(
+        account=operation.account,
+        new=requested_key(operation),
+        keep=payload["keep"],
+        replaces=payload["replaces"] if old.exists() else "",
+        reason=operation.reason,
+        **again,
+    )
+
+
+def ask_key_create(
+    *,
+    actor: User,
+    account: Account,
+    new: NewKey,
+    keep: bool,
+    client_token: str,
+    now: datetime,
+    replaces: str = "",
+    reason: str = "",
+    request: HttpRequest | None = None,
+    retry_of: Operation | None = None,
+) -> Operation:
+    """Ask for a further key. `keep`: its secret stays here, sealed, for setting up sending. `replaces`: the key that is
+    deleted as soon as the new one exists, by an operation of its own that follows this one."""
+    permit(actor, account.connection, OperationKind.KEY_CREATE, *([OperationKind.KEY_DELETE] if replaces else []))
+    refuse_key(account.connection, new, keep=keep)
+
+    def make() -> Operation:
+        account.lock()
+        old = _key_to_replace(account, replaces) if replaces else None
+        operation = add(
+            OperationKind.KEY_CREATE,
+            account,
+            payload=_payload(new, keep=keep) | {"replaces": replaces},
+            same=("key",),
+            actor=actor,
+            reason=reason,
+            client_token=client_token,
+            now=now,
+            request=request,
+            retry_of=retry_of,
+            verb="key.create_asked",
+        )
+        if old:
+            queue(
+                OperationKind.KEY_DELETE,
+                account,
+                number=account.next_operation_number(),
+                payload={"key_id": old.key_id, "label": old.label},
+                follows=operation,
+                actor=actor,
+                reason=reason or _("Replaced by the key of %(code)s.") % {"code": operation.code},
+                client_token=token_of_follower(client_token, "old"),
+                now=now,
+                request=request,
+                verb="key.delete_asked",
+            )
+        return operation
+
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=OperationKind.KEY_CREATE,
+        target=account,
+        content={"new": new, "keep": keep, "replaces": replaces, "reason": reason, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
+
+
+def follow_with_key(
+    leader: Operation, new: NewKey, *, keep: bool, now: datetime, request: HttpRequest | None
+) -> Operation:
+    """Queue the first key of an account that is being created, behind its create."""
+    return queue(
+        OperationKind.KEY_CREATE,
+        leader.account,
+        number=leader.account.next_operation_number(),
+        payload=_payload(new, keep=keep) | {"replaces": ""},
+        follows=leader,
+        actor=leader.requested_by,
+        client_token=token_of_follower(leader.client_token, "key"),
+        now=now,
+        request=request,
+        verb="key.create_asked",
+    )
+
+
+def refuse_key(connection: Connection, new: NewKey, *, keep: bool) -> None:
+    """What could never be accepted, said beside the field."""
+    if not connection.capabilities.keys:
+        raise UnableToAsk(_("%(provider)s has no API keys we could make.") % {"provider": connection.provider_label})
+    if not new.label.strip():
+        raise UnableToAsk(_("A label is needed."), field="label")
+    if len(new.label.strip()) > LABEL_MAX:
+        raise UnableToAsk(_("A label has at most %(n)d characters.") % {"n": LABEL_MAX}, field="label")
+    if not new.scopes:
+        raise UnableToAsk(_("Tick at least one scope."), field="scopes")
+    if keep and not (connection.keep_keys and connection.capabilities.sending_setup):
+        raise UnableToAsk(_("Keys of %(name)s are not kept.") % {"name": connection.name}, field="keep")
+
+
+def _payload(new: NewKey, *, keep: bool) -> dict[str, Any]:
+    key = asdict(new) | {"scopes": list(new.scopes), "ip_allow_list": list(new.ip_allow_list)}
+    return {"key": key | {"label": new.label.strip()}, "keep": keep}
+
+
+def _key_to_replace(account: Account, key_id: str) -> AccountKey:
+    """Refuses a key that is on its way out already: two people who rotate it would leave two new keys."""
+    ends = Q(kind=OperationKind.KEY_CREATE, payload__replaces=key_id) | Q(
+        kind=OperationKind.KEY_DELETE, payload__key_id=key_id
+    )
+    if other := Operation.objects.open().filter(ends, account=account).order_by("pk").first():
+        raise UnableToAsk(
+            _("%(code)s of %(who)s replaces or deletes this key already. Wait for it or cancel it first.")
+            % {"code": other.code, "who": other.requested_by}
+        )
+    return living_key(account, key_id)
 
 
 class KeyCreate:
@@ -128,84 +250,6 @@ class KeyCreate:
         )
 
 
-class KeyUpdate:
-    """Only what differs is sent: providers refuse an update that changes nothing."""
-
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse:
-        key = _read(operation, provider, now)
-        if key is None:
-            return Refuse("gone", _("The account has no such key any more."))
-        changes = _missing(operation, key)
-        if not changes:
-            return self._changed(operation, key, _("It is so already at the provider."))
-
-        def send() -> Done:
-            answer = provider.update_key(operation.account.ref, key.id, changes)
-            if _missing(operation, answer):
-                raise OutcomeUnknown(_("The answer shows another key than the one we sent."))
-            return self._changed(operation, answer, _("The key was changed."))
-
-        return Go("update key", json.dumps(changes, indent=1), send)
-
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Refuse:
-        key = _read(operation, provider, now)
-        if key is None:
-            return Refuse("gone", _("The account has no such key any more."))
-        if _missing(operation, key):
-            return NotDone(_("Read back: the key is still the old one."))
-        return self._changed(operation, key, _("The key was changed and read back."))
-
-    def recall(self, result: dict[str, Any]) -> None:
-        return None
-
-    def _changed(self, operation: Operation, key: ApiKey, note: str) -> Done:
-        return Done(
-            note,
-            result={"key_id": key.id},
-            also=lambda now: observed_accounts.observe_key(account_id=operation.account_id, key=key, now=now),
-        )
-
-
-class KeyDelete:
-    """Gone is done, whoever did it."""
-
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done:
-        if self._is_gone(operation, provider, now):
-            return self._deleted(operation, _("It was gone already."))
-
-        def send() -> Done:
-            try:
-                provider.delete_key(operation.account.ref, operation.payload["key_id"])
-            except NotFound:
-                return self._deleted(operation, _("It was gone already."))
-            return self._deleted(operation, _("The key was deleted."))
-
-        return Go("delete key", "", send)
-
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone:
-        if self._is_gone(operation, provider, now):
-            return self._deleted(operation, _("Read back: the key is gone."))
-        return NotDone(_("Read back: the key is still there."))
-
-    def recall(self, result: dict[str, Any]) -> None:
-        return None
-
-    def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:
-        try:
-            return _read(operation, provider, now) is None
-        except NotFound:
-            return True  # the account itself is gone
-
-    def _deleted(self, operation: Operation, note: str) -> Done:
-        key_id = operation.payload["key_id"]
-
-        def write(now: datetime) -> None:
-            observed_accounts.observe_key_gone(account_id=operation.account_id, key_id=key_id, now=now)
-            key_secrets.forget_key(account_id=operation.account_id, key_id=key_id)
-
-        return Done(note, result={"key_id": key_id}, also=write)
-
-
 def label_of(operation: Operation) -> str:
     """What people typed, and the operation's code, by which an orphan is found."""
     return f"{operation.payload['key']['label']} · {operation.code}"
@@ -220,25 +264,3 @@ def _deletes(operation: Operation) -> list[Attempt]:
     """Deletes of orphans that happened or may have, oldest first."""
     perhaps = (Attempt.Outcome.PREPARED, *transitions.UNCERTAIN)
     return list(operation.attempts.filter(call=DELETE_ORPHAN, outcome__in=perhaps).order_by("n"))
-
-
-def _read(operation: Operation, provider: Provider, now: datetime) -> ApiKey | None:
-    keys = observed_accounts.read_keys(account=operation.account, now=now, provider=provider)
-    return next((key for key in keys if key.id == operation.payload["key_id"]), None)
-
-
-def _missing(operation: Operation, key: ApiKey) -> dict[str, Any]:
-    """What of the change is not so yet. Scopes and networks are sets, networks in their canonical form."""
-    changes = operation.payload["changes"]
-    missing: dict[str, Any] = {}
-    if "label" in changes and changes["label"] != key.label:
-        missing["label"] = changes["label"]
-    if "scopes" in changes and set(changes["scopes"]) != set(key.scopes):
-        missing["scopes"] = changes["scopes"]
-    if "ip_allow_list" in changes and _networks(changes["ip_allow_list"]) != _networks(key.ip_allow_list):
-        missing["ip_allow_list"] = changes["ip_allow_list"]
-    return missing
-
-
-def _networks(rows: Iterable[str]) -> set[str]:
-    return {str(ipaddress.ip_network(row, strict=False)) for row in rows}

@@ -1,0 +1,112 @@
+"""Delete an account permanently, after its last usage was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from customers.models import FinalReading, KeySecret, Operation
+from customers.models.operation_states import OperationKind
+from customers.observed import accounts as observed_accounts
+from customers.operations import key_secrets
+from customers.operations.kinds.suspend import ask_state
+from customers.operations.outcomes import Done, Go, NotDone, Refuse, Wait
+from portal.providers import (
+    AccountState,
+    NotFound,
+    NotSent,
+    Provider,
+    ProviderError,
+    RateLimited,
+    Unauthorized,
+    UsageSource,
+)
+
+READING_TRIES = 3
+
+
+def ask_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
+    """Ask to delete for good. The last usage is read first; `without_reading` goes on where it cannot be."""
+    return ask_state(
+        OperationKind.DELETE, "deleted", "account.delete_asked", payload={"without_reading": without_reading}, **asked
+    )
+
+
+class Delete:
+    """For good. The last usage is read and kept first, because it is gone with the account."""
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Refuse:
+        if self._is_gone(operation, provider, now):
+            return self._deleted(operation, gone_before=True)
+        try:
+            self._keep_last_usage(operation, provider, now)
+        except (RateLimited, Unauthorized):
+            raise
+        except ProviderError as error:
+            if operation.payload.get("without_reading"):
+                return self._go(operation, provider)
+            if isinstance(error, NotSent) or operation.tries < READING_TRIES:
+                wait = timedelta(seconds=2 ** min(operation.tries + 1, 8))
+                return Wait(
+                    now + wait, _("The last usage could not be read yet: %(why)s") % {"why": error}, "no_reading"
+                )
+            return Refuse(
+                "no_reading",
+                _("The last usage could not be read, so nothing was deleted. It is lost once the account is deleted."),
+            )
+        return self._go(operation, provider)
+
+    def _go(self, operation: Operation, provider: Provider) -> Go:
+        def send() -> Done:
+            try:
+                provider.delete_account(operation.account.ref)
+            except NotFound:
+                return self._deleted(operation, gone_before=True)
+            return self._deleted(operation)
+
+        return Go("delete account", "", send)
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone:
+        if self._is_gone(operation, provider, now):
+            return self._deleted(operation)
+        return NotDone(_("Read back: the account is still there."))
+
+    def recall(self, result: dict[str, Any]) -> None:
+        return None  # whether it is there says a reading
+
+    def _deleted(self, operation: Operation, *, gone_before: bool = False) -> Done:
+        note = _("It was gone already.") if gone_before else _("Deleted.")
+        columns = {"state": AccountState.DELETED, "changed_what": _("Deleted")}
+        return Done(note, columns, {"gone_before": True} if gone_before else {}, _all_gone(operation.account_id))
+
+    def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:
+        try:
+            observed_accounts.read_state(account=operation.account, provider=provider, now=now)
+        except NotFound:
+            return True
+        return False
+
+    def _keep_last_usage(self, operation: Operation, provider: Provider, now: datetime) -> None:
+        source = UsageSource(operation.connection.usage_source)
+        usage = provider.usage(operation.account.ref, source)
+        FinalReading.objects.create(
+            operation=operation,
+            account=operation.account,
+            source=source,
+            taken_at=now,
+            usage=json.loads(json.dumps(asdict(usage), default=str)),
+        )
+
+
+def _all_gone(account_id: int) -> Callable[[datetime], None]:
+    def write(now: datetime) -> None:
+        observed_accounts.observe_all_gone(account_id=account_id, now=now)
+        for row in KeySecret.objects.filter(account=account_id).exclude(sealed=""):
+            key_secrets.forget_key(account_id=account_id, key_id=row.key_id)
+
+    return write

@@ -1,0 +1,144 @@
+"""Suspend and unsuspend an account."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from customers.models import Account, Hold, Operation
+from customers.models.operation_states import OperationKind
+from customers.observed import accounts as observed_accounts
+from customers.operations.outcomes import Done, Go, NotDone, Refuse, Wait, with_columns
+from customers.operations.request import UnableToAsk, change, need_reason, permit
+from customers.operations.submissions import submit_once
+from portal.access.models import User
+from portal.providers import AccountState, OutcomeUnknown, Provider, ProviderError
+
+READ_BACK_EVERY = timedelta(seconds=5)
+READINGS_BEFORE_NOT_DONE = 3
+
+
+def ask_suspend(**asked: Any) -> Operation:
+    """Ask that the account stops sending. Takes actor, account, reason, client_token, now, request."""
+    return ask_state(OperationKind.SUSPEND, "stopped_by_us", "account.suspend_asked", **asked)
+
+
+def ask_unsuspend(**asked: Any) -> Operation:
+    """Ask that the account sends again. Takes actor, account, reason, client_token, now, request."""
+    return ask_state(OperationKind.UNSUSPEND, "active", "account.unsuspend_asked", **asked)
+
+
+def ask_state(
+    kind: OperationKind,
+    wanted: str,
+    verb: str,
+    *,
+    actor: User,
+    account: Account,
+    reason: str,
+    client_token: str,
+    now: datetime,
+    request: HttpRequest | None = None,
+    payload: dict[str, Any] | None = None,
+    retry_of: Operation | None = None,
+    version: int | None = None,
+) -> Operation:
+    """`version`: of the account as the person saw it, where what they saw is the reason they ask."""
+    permit(actor, account.connection, kind)
+    need_reason(account.connection, reason, shown=kind == OperationKind.SUSPEND)
+
+    def make() -> Operation:
+        account.lock()
+        if account.desired_state == wanted and account.state == wanted:
+            raise UnableToAsk(_("It is so already. Nothing was sent."))
+        if kind == OperationKind.SUSPEND:
+            _refuse_held(account, payload or {}, now=now)
+        return change(
+            kind,
+            account,
+            desire={"desired_state": wanted},
+            payload=payload or {},
+            version=account.version if version is None else version,
+            actor=actor,
+            reason=reason,
+            client_token=client_token,
+            now=now,
+            request=request,
+            verb=verb,
+            retry_of=retry_of,
+        )
+
+    return submit_once(
+        Operation,
+        actor=actor,
+        client_token=client_token,
+        kind=kind,
+        target=account,
+        content={"reason": reason, "payload": payload, "retry_of": retry_of},
+        now=now,
+        make=make,
+    )
+
+
+def _refuse_held(account: Account, payload: dict[str, Any], *, now: datetime) -> None:
+    """A suspend goes past a hold only where the person was shown that very hold and confirmed it."""
+    hold = Hold.objects.of(account.pk, now=now)
+    if hold and payload.get("despite_hold") != str(hold.public_id):
+        raise UnableToAsk(
+            _("%(hold)s. Nothing was sent. To suspend it all the same, confirm that on the account's page.")
+            % {"hold": hold.text.rstrip(".")}
+        )
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Suspend (off) and unsuspend (on). A state the provider set itself is the provider's to lift."""
+
+    on: bool
+
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse:
+        state = observed_accounts.read_state(account=operation.account, provider=provider, now=now).state
+        if state == self._wanted:
+            return Done(_("It is so already at the provider."))
+        if state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
+            return Refuse(
+                "held",
+                _("%(provider)s stopped this account itself. Only %(provider)s can lift that.")
+                % {"provider": operation.account.provider_label},
+            )
+        return Go("set state", json.dumps({"sending": self.on}), lambda: self._send(operation, provider))
+
+    def _send(self, operation: Operation, provider: Provider) -> Done:
+        """The state that is read back here is written with the conclusion: only that knows the moment of the answer."""
+        account = operation.account
+        provider.set_sending(account.ref, on=self.on, reason="" if self.on else operation.reason)
+        try:
+            reading = provider.state(account.ref)
+        except ProviderError:  # the change was answered; the account is read again later
+            return with_columns(self.recall({}), state=self._wanted, state_raw="")
+        if reading.state != self._wanted:
+            raise OutcomeUnknown(
+                _("%(provider)s accepted the change, but still says %(state)s.")
+                % {"provider": account.provider_label, "state": reading.raw},
+            )
+        return with_columns(self.recall({}), state=reading.state, state_raw=reading.raw[:60])
+
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait:
+        if observed_accounts.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:
+            return self.recall({})
+        if operation.settles < READINGS_BEFORE_NOT_DONE:
+            return Wait(now + READ_BACK_EVERY, _("Read back: not so yet. Looking again."))
+        return NotDone(_("Read back three times: the state did not change."))
+
+    def recall(self, result: dict[str, Any]) -> Done:
+        text = _("Unsuspended") if self.on else _("Suspended")
+        return Done(text + ".", {"changed_what": text})
+
+    @property
+    def _wanted(self) -> AccountState:
+        return AccountState.ACTIVE if self.on else AccountState.STOPPED_BY_US
