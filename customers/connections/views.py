@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from customers.accounts.create.providers import KINDS
 from customers.connections import catalogue, circuit_breaker, commands
 from customers.connections.commands import UnableToConnect
 from customers.connections.forms import ConnectionForm, PauseForm, ReplaceKeyForm
+from customers.connections.provider_forms import FORMS
 from customers.connections.queries import check_rows, connection_rows, scope_rows
 from customers.models import Connection
 from portal.access.reauth import reauthenticated
@@ -56,9 +56,9 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
 def connection_create(request: HttpRequest) -> HttpResponse:
     """First the kind of provider (`?kind=`), then its form."""
     kind = request.POST.get("kind") or request.GET.get("kind", "")
-    if kind not in KINDS:
-        return render(request, "customers/connections/choose.html", {"kinds": [CAPABILITIES[each] for each in KINDS]})
-    form = KINDS[kind].connection(request.POST or None, kind=kind)
+    if kind not in FORMS:
+        return render(request, "customers/connections/choose.html", {"kinds": [CAPABILITIES[each] for each in FORMS]})
+    form = FORMS[kind](request.POST or None, kind=kind)
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         try:
@@ -105,7 +105,7 @@ def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 
 def _edit_form(connection: Connection, data: Mapping[str, Any] | None = None) -> ConnectionForm:
-    return KINDS[connection.kind].connection(data, kind=connection.kind, connection=connection)
+    return FORMS[connection.kind](data, kind=connection.kind, connection=connection)
 
 
 def _last_edit(connection: Connection, conflict: EditConflict) -> AuditEvent | None:

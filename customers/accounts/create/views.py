@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.accounts.create.base import AccountPart, Start, refuse
 from customers.accounts.create.commands import NewAccount, open_customer
-from customers.accounts.create.providers import KINDS
+from customers.accounts.create.providers import PARTS
 from customers.connections import catalogue
 from customers.connections.scopes import missing_scope, missing_text
 from customers.directory.commands import UnableToChange, public_id_of
@@ -150,7 +150,7 @@ def _sent(request: HttpRequest) -> Opening:
 
 def part_of(start: Start) -> AccountPart:
     """What the connection's kind of provider asks for."""
-    return KINDS[start.connection.kind].account(start)
+    return PARTS[start.connection.kind](start)
 
 
 def _context(opening: Opening) -> dict[str, Any]:
