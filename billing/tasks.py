@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from billing.usage import retention, runs
+from billing.usage import due_runs, retention, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings as keep
 from portal.clock import database_now
@@ -15,7 +15,7 @@ from portal.queue import poke
 
 @shared_task(name="billing.advance_runs")
 def advance_runs(**_: Any) -> None:
-    runs.advance(now=database_now())
+    due_runs.advance(now=database_now())
 
 
 @shared_task(name="billing.sync_chunk", soft_time_limit=140, time_limit=150)

@@ -17,7 +17,7 @@ from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
-from customers.operations import key_secrets, transitions
+from customers.operations import create_limits, key_secrets, transitions
 from customers.reconcile import account_import
 from customers.schedules import due as due_schedules
 from portal import queues
@@ -81,12 +81,12 @@ def due_operations(*, now: datetime, of_each: int = POKES_AT_ONCE, connection_id
     `POKES_AT_ONCE`, the connections in turn, so that nothing that has to wait keeps back what could run, and at most
     `of_each` of them."""
     one_at_a_time = [
-        each.pk for each in Connection.objects.filter(at_work()) if transitions.creates_one_at_a_time(each)
+        each.pk for each in Connection.objects.filter(at_work()) if create_limits.creates_one_at_a_time(each)
     ]
     queued = transitions.ready(now=now)
     if one_at_a_time:
         creates = Q(kind=OperationKind.CREATE, connection__in=one_at_a_time)
-        taken = Operation.objects.busy().filter(lane__in=[transitions.create_lane(pk) for pk in one_at_a_time])
+        taken = Operation.objects.busy().filter(lane__in=[create_limits.create_lane(pk) for pk in one_at_a_time])
         first = queued.filter(creates).exclude(connection__in=taken.values("connection"))
         firsts = first.values("connection").annotate(first=Min("pk")).values_list("first", flat=True)
         queued = queued.filter(~creates | Q(pk__in=list(firsts.order_by())))

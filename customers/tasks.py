@@ -16,8 +16,9 @@ from customers.connections import circuit_breaker, worker_shares
 from customers.connections.client import client_for, recorded
 from customers.models import Account
 from customers.monitoring import heartbeat
-from customers.observed import account_list
+from customers.monitoring import nightly_check as monitoring_nightly_check
 from customers.observed import accounts as observed_accounts
+from customers.observed import scan_requests
 from customers.operations import executor
 from customers.reconcile import account_import
 from customers.schedules import due as due_schedules
@@ -80,12 +81,12 @@ def try_connection(connection_id: int, **_: Any) -> None:
 # The list of a large provider takes minutes at its pace.
 @shared_task(name="customers.walk", soft_time_limit=840, time_limit=870)
 def walk(scan_id: int, **_: Any) -> None:
-    account_list.walk_now(scan_id)
+    scan_requests.walk_now(scan_id)
 
 
 @shared_task(name="customers.nightly_walks")
 def nightly_walks(**_: Any) -> None:
-    account_list.nightly(now=database_now())
+    scan_requests.nightly(now=database_now())
 
 
 @shared_task(name="customers.takeover_chunk")
@@ -109,13 +110,13 @@ def run_change_set(change_set_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.nightly_check")
 def nightly_check(**_: Any) -> None:
-    heartbeat.nightly(now=database_now())
+    monitoring_nightly_check.nightly(now=database_now())
 
 
 # Whole tables are read: it may take minutes where there are many accounts.
-@shared_task(name=heartbeat.CHECK, soft_time_limit=540, time_limit=570)
+@shared_task(name=monitoring_nightly_check.CHECK, soft_time_limit=540, time_limit=570)
 def check_invariants(check_id: int, **_: Any) -> None:
-    heartbeat.run_check(check_id)
+    monitoring_nightly_check.run_check(check_id)
 
 
 @shared_task(name="customers.check_workers")

@@ -19,7 +19,7 @@ from billing.reports.account_usage import account_usage as usage_of
 from billing.reports.cost_access import sees_cost
 from billing.reports.pool import note_of
 from billing.usage import accept_lower
-from billing.usage.runs import next_nightly
+from billing.usage.due_runs import next_nightly
 from customers.accounts.views import account_head
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404

@@ -14,7 +14,7 @@ from billing import labels
 from billing.reports.filters import read_filters
 from billing.reports.pool import pool_of
 from billing.reports.views import months_of
-from billing.usage.runs import next_nightly
+from billing.usage.due_runs import next_nightly
 from customers.models import Connection
 
 

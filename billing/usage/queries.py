@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons
-from billing.usage.runs import next_nightly
+from billing.usage.due_runs import next_nightly
 from customers.models import Connection
 
 RUNS_A_PAGE = 30

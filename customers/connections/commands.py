@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
@@ -17,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.connections import circuit_breaker, credentials
+from customers.connections.checks import UnableToConnect, check_base_url
 from customers.connections.client import client_for, config_of
 from customers.models import Connection, Operation
 from customers.models.connection import last4
@@ -32,33 +31,6 @@ Paused = Connection.Paused
 KEY_REFUSED = "connection.key_refused"
 # How often an edit is made anew where others edit the connection between its reading and its writing.
 WRITE_TRIES = 5
-
-
-class UnableToConnect(Exception):
-    """A refusal people read. `field` names the form field."""
-
-    def __init__(self, message: str, *, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
-
-
-def check_base_url(base_url: str) -> str:
-    """The address, normalised: https to a known provider host, or outside production the sandbox on loopback."""
-    hosts = ", ".join(settings.PROVIDER_HOSTS)
-    refusal = UnableToConnect(
-        _("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url"
-    )
-    try:
-        parts = urlsplit(base_url.strip().rstrip("/"))
-        port = parts.port
-    except ValueError:  # "http://[::1", or a port that is none
-        raise refusal from None
-    plain = not parts.query and not parts.fragment and parts.username is None and parts.password is None
-    known = parts.scheme == "https" and parts.hostname in settings.PROVIDER_HOSTS and port in (None, 443)
-    sandbox = not settings.PRODUCTION and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if not plain or not (sandbox or (known and parts.path == "")):
-        raise refusal
-    return credentials.normal_address(parts.geturl())
 
 
 def add_connection(

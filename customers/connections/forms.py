@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from customers.connections.commands import UnableToConnect, check_base_url
+from customers.connections.checks import UnableToConnect, check_base_url
 from customers.models import Connection
 from portal.edits import EditForm
 from portal.providers import CAPABILITIES

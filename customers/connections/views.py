@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue, circuit_breaker, commands
-from customers.connections.commands import UnableToConnect
+from customers.connections.checks import UnableToConnect
 from customers.connections.forms import ConnectionForm, PauseForm, ReplaceKeyForm
 from customers.connections.provider_forms import FORMS
 from customers.connections.queries import check_rows, connection_rows, scope_rows

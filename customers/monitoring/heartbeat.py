@@ -14,20 +14,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from django.db import transaction
 from django.db.models import Count, F, Min, Q, QuerySet
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from customers.models import Heartbeat, InvariantCheck, Operation, Schedule, Takeover
+from customers.models import Heartbeat, Operation, Schedule, Takeover
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationState
 from customers.models.sighting import Scan
 from customers.models.watch import SILENT
-from customers.monitoring import invariants
 from customers.operations import transitions
 from portal import queues
 from portal.clock import local_skew
@@ -48,14 +45,6 @@ AT_ONCE = timedelta(seconds=2)
 FORGOTTEN = timedelta(days=1)
 # Clocks that differ by no more than this are right.
 CLOCKS_AGREE = timedelta(seconds=5)
-CHECK = "customers.check_invariants"
-CHECK_HOUR = 4
-# Readings and walks need a while after a standstill before it can be said that they do not come.
-CHECK_AFTER_START = timedelta(hours=1)
-# A check whose worker did not come back is begun again after this; the task itself is ended before.
-CHECK_LEASE = timedelta(minutes=15)
-CHECKS_KEPT = 60
-BROKEN = "invariants.broken"
 QUEUE_STOPPED = "queue.stopped"
 QUEUE_LATE = "queue.late"
 SAME_NAME = "workers.same_name"
@@ -354,49 +343,3 @@ def _schedules(now: datetime) -> Work:
 
 
 # --- The nightly check --------------------------------------------------------------------------------------------
-
-
-def nightly(*, now: datetime) -> bool:
-    """Have the invariants checked once a night (UTC), by a worker. Returns whether that was asked just now."""
-    Heartbeat.objects.filter(seen_at__lt=now - FORGOTTEN).exclude(kind=Heartbeat.Kind.QUEUE).delete()
-    long_up = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, started_at__lte=now - CHECK_AFTER_START)
-    if now.hour < CHECK_HOUR or not long_up.exists():
-        return False
-    check, asked = InvariantCheck.objects.get_or_create(slot=f"{now:%Y-%m-%d}", defaults={"started_at": now})
-    if not asked:
-        left = InvariantCheck.objects.filter(pk=check.pk, finished_at=None, started_at__lt=now - CHECK_LEASE)
-        asked = left.update(started_at=now) == 1
-    if asked:
-        poke(CHECK, check.pk)
-    return asked
-
-
-def check_now(*, slot: str = "", clock: Clock = timezone.now) -> InvariantCheck:
-    """Check at once, in this process, and keep what was found."""
-    now = clock()
-    check = InvariantCheck.objects.create(slot=slot or f"by hand {now.isoformat()}"[:40], started_at=now)
-    return run_check(check.pk, clock=clock) or check
-
-
-def run_check(check_id: int, *, clock: Clock = timezone.now) -> InvariantCheck | None:
-    """Ask every invariant and keep the answers. None where it was done already."""
-    unfinished = InvariantCheck.objects.filter(pk=check_id, finished_at=None)
-    if not unfinished.exists():
-        return None
-    found = invariants.check(now=clock())
-    broken = [each.code for each in found if each.is_broken]
-    with transaction.atomic():
-        unfinished.update(finished_at=clock(), broken=len(broken), found=[each.as_json() for each in found])
-        _tell(broken, now=clock())
-    old = InvariantCheck.objects.order_by("-started_at", "-pk").values_list("pk", flat=True)[CHECKS_KEPT:]
-    InvariantCheck.objects.filter(pk__in=list(old)).delete()
-    return InvariantCheck.objects.get(pk=check_id)
-
-
-def _tell(broken: list[str], *, now: datetime) -> None:
-    if not broken:
-        notices.ended(BROKEN, about=BROKEN, now=now)
-        return
-    title = ngettext("%(n)d rule does not hold", "%(n)d rules do not hold", len(broken)) % {"n": len(broken)}
-    text = gettext("Something that must always hold does not: %(codes)s.") % {"codes": ", ".join(broken)}
-    notices.raised(BROKEN, about=BROKEN, title=title, text=text, path=reverse("customers:watch"), now=now)

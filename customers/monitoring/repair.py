@@ -21,7 +21,7 @@ from customers.models import Account, Attempt, Connection, Offering, Operation, 
 from customers.models.account import as_offerings, as_rows
 from customers.models.operation_states import FINAL, OVERWRITTEN, REPAIRED, OperationState
 from customers.observed import duplicates
-from customers.operations import transitions
+from customers.operations import attempts, transitions
 from customers.operations.request import PERFORM
 from portal import audit
 from portal.queue import poke
@@ -90,7 +90,7 @@ def _mark(account: Account, kept: Account, now: datetime) -> bool:
 def passed_over() -> QuerySet[Operation]:
     """Operations that left `sending` without a step: a second claim overwrote the row, and what the send did is not
     known. What was looked for by an earlier run is history."""
-    unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=transitions.UNCERTAIN)
+    unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=attempts.UNCERTAIN)
     repaired = Step.objects.filter(
         operation=OuterRef("pk"), after=OperationState.UNKNOWN, note__startswith=REPAIRED
     ).order_by("-n")

@@ -13,23 +13,20 @@ from typing import Any
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from customers.connections import commands as connection_commands
-from customers.connections.client import background_client, recorded
+from customers.connections.client import recorded
 from customers.connections.commands import heard_from
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
-from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
 from customers.models.sighting import Scan, Sighting
 from customers.observed import matching
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
-from portal.encryption import CannotOpen
 from portal.failpoints import crash_point
 from portal.notices import raising as notices
 from portal.providers import Evidence, NotFound, Provider, ProviderError, RemoteAccount
@@ -151,19 +148,19 @@ def _walk(
                 _renew(scan, clock())
                 renewed = monotonic()
     except ProviderError as error:
-        return _end(scan, Scan.State.INCOMPLETE, now=clock(), message=str(error))
+        return end_scan(scan, Scan.State.INCOMPLETE, now=clock(), message=str(error))
     except GivenUp:
         raise
     except BaseException:
-        _end(scan, Scan.State.INCOMPLETE, now=clock(), message=_("It was broken off."))
+        end_scan(scan, Scan.State.INCOMPLETE, now=clock(), message=_("It was broken off."))
         raise
     if not scan.connection.is_current():
-        return _end(
+        return end_scan(
             scan, Scan.State.INCOMPLETE, now=clock(), message=_("The connection was edited while its list was read.")
         )
     heard_from(scan.connection, now=clock())
     if refusal := _not_believable(scan, found):
-        return _end(scan, Scan.State.REFUSED, now=clock(), message=refusal, seen=len(found))
+        return end_scan(scan, Scan.State.REFUSED, now=clock(), message=refusal, seen=len(found))
     lacking = _may_be_anothers(scan, found) or _lacks_what_exists(scan, found, provider, clock)
     measured = {"proves_absence": not lacking, "clock_skew": _skew_by(clock, exchanges)}
     return _keep(scan, found, clock, measured)
@@ -262,7 +259,7 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock, measured: d
         missing = _mark_missing(scan, now=clock())
         orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
         _report_possible_duplicates(scan, now=clock())
-        return _end(
+        return end_scan(
             scan,
             Scan.State.COMPLETE,
             now=clock(),
@@ -326,7 +323,7 @@ def _renew(scan: Scan, now: datetime) -> None:
         raise GivenUp
 
 
-def _end(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: Any) -> Scan:
+def end_scan(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: Any) -> Scan:
     running = Scan.objects.filter(pk=scan.pk, state=Scan.State.RUNNING)
     with transaction.atomic():
         if running.update(state=state, finished_at=now, message=message[:500], **counts) != 1:
@@ -395,56 +392,3 @@ def _report_possible_duplicate(operation: Operation, sighting: Sighting, *, now:
 
 
 # --- Asked for, and by night ------------------------------------------------------------------------------------------
-
-
-def ask_scan(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> Scan:
-    """A walk through one connection, by a worker. While one runs, that one is returned."""
-    with transaction.atomic():
-        scan, begun = begin(
-            connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, asked_by=actor
-        )  # fmt: skip
-        if begun:
-            audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
-        if scan.state == Scan.State.RUNNING and scan.taken_at is None:
-            poke(WALK, scan.pk)
-    return scan
-
-
-def ask_scans(*, actor: User | None, now: datetime, request: HttpRequest | None = None) -> list[Scan]:
-    """A walk through every connection that is not paused."""
-    connections = Connection.objects.filter(paused="")
-    return [ask_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
-
-
-def nightly(*, now: datetime) -> int:
-    """One walk for each connection and UTC date, tried again a few times where the list was not read to its end.
-
-    Returns how many began. Safe to call at any time: what ran already does not run again."""
-    begun = 0
-    if now.hour < NIGHTLY_HOUR:
-        return 0
-    for connection in Connection.objects.filter(at_work()):
-        expire(now=now, connection=connection)
-        tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
-        tried = tonight.exclude(taken_at=None).count()
-        if tonight.exclude(state=Scan.State.INCOMPLETE).exists() or tried >= NIGHTLY_TRIES:
-            continue
-        slot = f"{now:%Y-%m-%d} {tonight.count() + 1}"
-        scan, new = begin(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
-        if new:
-            begun += 1
-            poke(WALK, scan.pk)
-    return begun
-
-
-def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
-    """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
-    scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None).first()
-    now = database_now()
-    waits = Scan.objects.filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None)
-    if scan is None or waits.update(taken_at=now, lease_until=now + LEASE) != 1:
-        return
-    try:
-        walk(scan, connect(scan.connection))
-    except CannotOpen as error:
-        _end(scan, Scan.State.INCOMPLETE, now=database_now(), message=str(error))

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from customers.models import Operation
 from customers.models.operation_states import OperationKind, OperationState
-from customers.operations import transitions
+from customers.operations import attempts, transitions
 from customers.operations.kinds.api_key_create import ask_key_create
 from customers.operations.kinds.api_keys import ask_key_delete, ask_key_update
 from customers.operations.kinds.create import AlreadyCorrected, FirstKey, ask_create
@@ -66,7 +66,7 @@ def cancel(*, actor: User, operation: Operation, now: datetime, request: HttpReq
     try:
         with transaction.atomic():
             transitions.take_over(operation, only=OperationState.QUEUED)
-            if transitions.left_a_trace(operation):
+            if attempts.left_a_trace(operation):
                 raise UnableToAsk(
                     _("It was sent before, and what became of that is not known yet. It can't be cancelled.")
                 )

@@ -17,15 +17,20 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers.models import Operation, Scan, Sighting
-from customers.models.account import as_rows
+from customers.models import Account, Operation, Scan, Sighting
+from customers.models.account import as_rows, identity_of
 from customers.observed import account_list, matching
-from customers.observed.matching import Assignment, Create
-from customers.operations import transitions
+from customers.observed.matching import Assignment, Create, Window
+from customers.operations import attempts, transitions
 from customers.operations.outcomes import Done, NotDone, Person, Wait
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
-from portal.providers import AccountRef, Provider, ProviderError
+from portal.providers import AccountRef, Provider, ProviderError, RemoteAccount
+
+PATIENCE = 30.0  # the whole walk happens under one lease
+CANDIDATES_KEPT = 20
+# By how much the clocks of one provider's servers may differ.
+CLOCKS = timedelta(minutes=30)
 
 # Looks that may adopt and never prove absence: a customer may change the address at the first sign-in.
 EARLY = (timedelta(seconds=10), timedelta(seconds=30))
@@ -99,7 +104,7 @@ def last_look(
 def _looks(operation: Operation, *, since: datetime) -> list[Scan]:
     """Complete scans that began after the last send and since a moment, oldest first."""
     complete = Scan.objects.filter(connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=since)
-    last = transitions.uncertain(operation).last()
+    last = attempts.uncertain(operation).last()
     if last and last.scan_mark is not None:
         complete = complete.filter(pk__gt=last.scan_mark)
     return list(complete.order_by("started_at", "pk"))
@@ -237,4 +242,34 @@ def _to_be_shown(found: Assignment) -> dict[str, Any]:
     return {
         "candidates": [asdict(each) for each in shown[:CANDIDATES_SHOWN]],
         "considered": [each.provider_id for each in shown[CANDIDATES_SHOWN:]],
+    }
+
+
+def keyed_candidates(operation: Operation, provider: Provider, window: Window) -> list[RemoteAccount]:
+    """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
+    `ProviderError` where the list cannot be read to its end."""
+    walk = transitions.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
+    alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
+    ids = [each.id for each in alike]
+    met = Sighting.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)
+    met_before = set(met.values_list("provider_id", flat=True))
+    found = [each for each in alike if not _was_there(each, window, met_before)]
+    theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
+    taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
+    return [each for each in found if each.id not in taken]
+
+
+def _was_there(remote: RemoteAccount, window: Window, met_before: set[str]) -> bool:
+    """Whether it was surely there before the send. The clock that stamps accounts need not be the one that was
+    measured, so one that is older by minutes has to be met before the send, too."""
+    at = remote.created_at
+    return at is not None and window.is_before(at) and (remote.id in met_before or at < window.opens_at - CLOCKS)
+
+
+def candidate_row(remote: RemoteAccount) -> dict[str, Any]:
+    return {
+        "provider_id": remote.id,
+        "name": remote.settings.name if remote.settings else "",
+        "website": remote.settings.website if remote.settings else "",
+        "created_at": remote.created_at.isoformat() if remote.created_at else "",
     }

@@ -26,7 +26,7 @@ from customers.models import Account, Attempt, Connection, Operation
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
-from customers.operations import transitions
+from customers.operations import attempts, conclusions, create_limits, transitions
 from customers.operations.kinds.table import action_of
 from customers.operations.outcomes import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from portal.access.permissions import allowed
@@ -135,10 +135,10 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
         )
         return
     except transitions.Held as error:
-        verdict = Person if transitions.left_a_trace(operation) else Refuse
+        verdict = Person if attempts.left_a_trace(operation) else Refuse
         _end_here(operation, verdict("do_not_suspend", _held_text(error)), now=clock())
         return
-    except transitions.CreateStopped as stop:
+    except create_limits.CreateStopped as stop:
         _end_here(operation, _stop_of(operation, stop), now=clock())
         return
     crash_point("after_intent")
@@ -153,7 +153,7 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     crash_point("after_answer")
     outcome, after, fields = _result_of(answer, now=clock())
     evidence = exchanges[0] if exchanges else Evidence()
-    concluded = transitions.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
+    concluded = conclusions.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
     crash_point("after_result")
     if not concluded:
         return
@@ -196,7 +196,7 @@ def _sent_badly(
     if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
         after, fields = OperationState.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
     evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
-    transitions.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
+    conclusions.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
 
 def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
@@ -238,12 +238,12 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     """A refusal speaks of its own send. What an earlier one made may be the reason for it, as an address that is taken:
     it is looked for, even where it was absent before."""
-    return transitions.uncertain(operation).exclude(n=operation.sends).exists()
+    return attempts.uncertain(operation).exclude(n=operation.sends).exists()
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
     """unknown -> what became of it, by a late answer of our own attempt or by reading back. Never by sending."""
-    late = transitions.late_answer(operation)
+    late = attempts.late_answer(operation)
     try:
         provider = connect(operation.connection)
         recalled = action.recall(late.result) if late else None
@@ -283,7 +283,7 @@ def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
     refused = operation.attempts.filter(outcome=Outcome.REJECTED).exclude(status__in=SAYS_LATER).count()
     if said_no and (last := operation.attempts.last()):
         transitions.move(operation, OperationState.FAILED, now=now, summary=last.message)
-    elif transitions.uncertain(operation).count() + refused < verdict.sends_at_most:
+    elif attempts.uncertain(operation).count() + refused < verdict.sends_at_most:
         until = verdict.until or now
         transitions.move(
             operation, OperationState.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind=""
@@ -295,7 +295,7 @@ def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
 
 
 def _succeed(operation: Operation, done: Done, provider: Provider, clock: Clock) -> None:
-    transitions.succeed(
+    conclusions.succeed(
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
     )  # fmt: skip
     if operation.state == OperationState.SUCCEEDED:
@@ -343,7 +343,7 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
             return Wait(now + AUTH_PAUSE, text, "paused")
         case NotSent() | Unreadable():
             return Wait(transitions.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
-        case Rejected() if operation.state == OperationState.UNKNOWN or transitions.left_a_trace(operation):
+        case Rejected() if operation.state == OperationState.UNKNOWN or attempts.left_a_trace(operation):
             tries = operation.tries + operation.settles
             if tries > READINGS_BEFORE_A_PERSON:
                 return Person("unknown", text)
@@ -358,7 +358,7 @@ def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
     """What stops an operation before it looks at the provider: its leader, the right to ask, the brakes on creates.
     What was begun is stopped only before the eyes of a person.
     """
-    begun = transitions.left_a_trace(operation)
+    begun = attempts.left_a_trace(operation)
     if operation.account.duplicate_of_id is not None:
         return (Person if begun else Refuse)("duplicate", duplicates.refusal(operation.account))
     leader = operation.follows
@@ -367,16 +367,16 @@ def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
     if refusal := _may_not(operation):
         return (Person if begun else Refuse)("permission", refusal)
     if operation.kind == OperationKind.CREATE and (
-        stop := transitions.stop_of_create(operation, operation.connection, now=now)
+        stop := create_limits.stop_of_create(operation, operation.connection, now=now)
     ):
         return _stop_of(operation, stop)
     return None
 
 
-def _stop_of(operation: Operation, stop: transitions.CreateStopped) -> Refuse | Person:
+def _stop_of(operation: Operation, stop: create_limits.CreateStopped) -> Refuse | Person:
     """The budget is there again after an hour, so a person decides; a paid account that may not be made ends here,
     unless it may be there already."""
-    if stop.error_kind == "budget" or transitions.left_a_trace(operation):
+    if stop.error_kind == "budget" or attempts.left_a_trace(operation):
         return Person(stop.error_kind, str(stop))
     return Refuse(stop.error_kind, str(stop))
 

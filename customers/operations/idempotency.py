@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.utils.translation import gettext as _
 
 from customers.models import Operation
-from customers.operations import transitions
+from customers.operations import attempts, transitions
 from customers.operations.outcomes import NotDone, Person
 
 # Providers remember a key for 24 hours (documented); after that the same request would be executed once more.
@@ -20,7 +20,7 @@ SENDS_AT_MOST = 8
 
 def not_done(operation: Operation, summary: str, *, now: datetime) -> NotDone:
     """To be sent again, with more patience than where every send is a new change."""
-    until = transitions.backoff(transitions.uncertain(operation).count(), now=now)
+    until = transitions.backoff(attempts.uncertain(operation).count(), now=now)
     return NotDone(summary, until=until, sends_at_most=SENDS_AT_MOST)
 
 
@@ -32,7 +32,7 @@ def spent(operation: Operation, *, now: datetime) -> Person | None:
 
 def too_late(operation: Operation, *, now: datetime) -> Person | None:
     """Whether the first send that may have left was too long ago."""
-    first = transitions.uncertain(operation).first()
+    first = attempts.uncertain(operation).first()
     return _a_person() if first and now >= first.intended_at + KEYED_FOR else None
 
 

@@ -14,7 +14,7 @@ from customers.models import Account, Operation
 from customers.models.account import AccountState, as_rows, identity_of
 from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations import transitions
+from customers.operations import conclusions, transitions
 from customers.operations.commands import PERFORM, UnableToAsk
 from portal import audit
 from portal.access.models import User
@@ -60,7 +60,7 @@ def decide_link(
     try:
         with transaction.atomic():
             transitions.take_over(operation)
-            transitions.succeed(
+            conclusions.succeed(
                 operation,
                 now=now,
                 summary=_("Linked to %(id)s by hand.") % {"id": provider_id},
@@ -71,7 +71,7 @@ def decide_link(
             _audit(operation, "account.linked", actor, reason, request, after=result)
     except transitions.LostLease:
         raise UnableToAsk(_("Somebody else decided this meanwhile.")) from None
-    except transitions.AccountTaken:
+    except conclusions.AccountTaken:
         raise UnableToAsk(_("That account was linked elsewhere at this moment."), field="provider_id") from None
     account = Account.objects.select_related("connection").get(pk=operation.account_id)
     try:

@@ -6,37 +6,29 @@ There are no row locks here: a conditional UPDATE that must change one row serve
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Max, Q, QuerySet
-from django.utils.translation import gettext as _
+from django.db.models import F, Max, Q, QuerySet
 
 from customers.models import Account, Attempt, Connection, Hold, Operation, Scan, Sighting, Step
-from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.operation_states import FINAL, OperationKind, OperationState, check_step
+from customers.operations.create_limits import create_lane, creates_one_at_a_time, stop_of_create
 from portal import audit
 from portal.failpoints import crash_point
-from portal.providers import Evidence
 
 LEASE = timedelta(seconds=90)
 CLAIMS_BEFORE_A_PERSON = 3
 POISONED = "Three workers ended while preparing this. Nothing was sent."
 Row = TypeVar("Row")
-# Outcomes of a send that may have changed something.
-UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
 
 class LostLease(Exception):
     """Somebody else holds the operation now; nothing was written."""
-
-
-class AccountTaken(Exception):
-    """Another account has the provider ID that the operation's account was to get; nothing was written."""
 
 
 class Held(Exception):
@@ -49,14 +41,6 @@ class Held(Exception):
 
 class ConnectionStopped(Exception):
     """The connection was paused, edited, or its circuit breaker opened, after the claim; nothing was written."""
-
-
-class CreateStopped(Exception):
-    """A brake on creates of the connection holds this one back; nothing was written. `error_kind` says which."""
-
-    def __init__(self, error_kind: str, message: str) -> None:
-        super().__init__(message)
-        self.error_kind = error_kind
 
 
 def ready(*, now: datetime) -> QuerySet[Operation]:
@@ -281,131 +265,6 @@ def _marks() -> dict[str, int]:
     }
 
 
-def conclude(
-    operation: Operation,
-    attempt: Attempt,
-    outcome: str,
-    after: OperationState,
-    *,
-    evidence: Evidence,
-    now: datetime,
-    summary: str = "",
-    result: dict[str, Any] | None = None,
-    account: dict[str, Any] | None = None,
-    also: Callable[[datetime], None] | None = None,
-    **fields: Any,
-) -> bool:
-    """Write what came of a send and move the operation, in one transaction. False when the lease was lost meanwhile:
-    then the answer is kept on the attempt alone, and whoever holds the operation finds it there. `also` writes what
-    came with the answer, in either case. Where another account has the provider ID already the answer is kept too,
-    and the operation needs review."""
-    answer = {
-        "outcome": outcome,
-        "status": evidence.status,
-        "provider_request_id": evidence.request_id[:120],
-        "duration_ms": evidence.duration_ms,
-        "response": evidence.response_body,
-        "message": summary[:500],
-        "result": result or {},
-        "answered_at": now,
-    }
-    if evidence.request_body:
-        answer["request"] = evidence.request_body
-    unanswered = Attempt.objects.filter(pk=attempt.pk, outcome="")
-    before = operation.state
-    if result:
-        fields["result"] = result
-    try:
-        try:
-            with transaction.atomic():
-                unanswered.update(**answer)
-                move(operation, after, now=now, summary=summary, **fields)
-                _write_account(operation, account, now=now)
-                if also:
-                    also(now)
-                crash_point("in_result")
-        except AccountTaken:
-            operation.state = before
-            with transaction.atomic():
-                unanswered.update(**answer)
-                move(operation, OperationState.UNKNOWN, now=now, summary=summary, **fields)
-                _leave_for_review(operation, account, now=now)
-                if also:
-                    also(now)
-            return False
-    except LostLease:
-        with transaction.atomic():
-            if unanswered.update(**answer) and also:
-                also(now)
-        return False
-    return True
-
-
-def succeed(
-    operation: Operation,
-    *,
-    now: datetime,
-    summary: str,
-    account: dict[str, Any],
-    result: dict[str, Any],
-    also: Callable[[datetime], None] | None = None,
-    by: Any = None,
-) -> None:
-    """Conclude without a send of this moment: it was so already, was read back, or a person linked it.
-
-    Where another account has the provider ID already the operation needs review; a person who links (`by`) gets
-    `AccountTaken` instead.
-    """
-    fields: dict[str, Any] = {"result": result} if result else {}
-    before = operation.state
-    try:
-        with transaction.atomic():
-            move(operation, OperationState.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields)
-            _write_account(operation, account, now=now)
-            if also:
-                also(now)
-            crash_point("in_settled")
-    except AccountTaken:
-        operation.state = before
-        if by is not None:
-            raise
-        with transaction.atomic():
-            _leave_for_review(operation, account, now=now, **fields)
-            if also:
-                also(now)
-
-
-def _write_account(operation: Operation, account: dict[str, Any] | None, *, now: datetime) -> None:
-    if not account:
-        return
-    try:
-        with transaction.atomic():
-            columns = account | {"changed_at": now} | observed(account, now=now)
-            Account.objects.filter(pk=operation.account_id).update(**columns)
-    except IntegrityError:
-        raise AccountTaken(str(account.get("provider_id", ""))) from None
-
-
-def observed(columns: dict[str, Any], *, now: datetime) -> dict[str, datetime]:
-    """The moments of reading of observed `columns`: what an operation or a person concluded counts as read now.
-
-    A state that is not known yet has none, so that it is read soon."""
-    known = {name for name in columns if columns[name] != AccountState.UNKNOWN}
-    return {f"{name}_read_at": now for name in ("state", "offerings", "settings") if name in known}
-
-
-def _leave_for_review(operation: Operation, account: dict[str, Any] | None, *, now: datetime, **fields: Any) -> None:
-    """The account exists at the provider and is not written here, so nothing more is sent before somebody looks."""
-    provider_id = str((account or {}).get("provider_id", ""))
-    owner = Account.objects.filter(
-        provider_kind=operation.connection.kind, provider_id=provider_id, duplicate_of=None
-    ).select_related("customer").first()  # fmt: skip
-    summary = _("Account %(id)s already belongs to %(customer)s. Review which customer it belongs to.") % {
-        "id": provider_id, "customer": owner.customer if owner else _("another customer"),
-    }  # fmt: skip
-    move(operation, OperationState.NEEDS_ATTENTION, now=now, summary=summary, error_kind="account_taken", **fields)
-
-
 def expire_leases(*, now: datetime) -> int:
     """Rows whose worker did not come back: nothing sent -> queued again; perhaps sent -> unknown. Returns how many."""
     lost = 0
@@ -447,64 +306,6 @@ def expire_leases(*, now: datetime) -> int:
     return lost
 
 
-def sent(operation: Operation) -> QuerySet[Attempt]:
-    """The sends that reached the provider or may have, oldest first."""
-    return operation.attempts.exclude(outcome=Attempt.Outcome.NOT_SENT).order_by("n")
-
-
-def uncertain(operation: Operation) -> QuerySet[Attempt]:
-    """The sends whose outcome nobody knows, oldest first."""
-    return operation.attempts.filter(outcome__in=UNCERTAIN).order_by("n")
-
-
-def left_a_trace(operation: Operation) -> bool:
-    """Whether a send of it may have changed something, or is known to have, while the operation is not done."""
-    traces = (*UNCERTAIN, Attempt.Outcome.PREPARED, Attempt.Outcome.APPLIED)
-    return operation.attempts.filter(outcome__in=traces).exists()
-
-
-def late_answer(operation: Operation) -> Attempt | None:
-    """An answer that came after its worker had lost the operation."""
-    return operation.attempts.filter(outcome=Attempt.Outcome.APPLIED).order_by("-n").first()
-
-
-def late_answer_of_earlier_create(operation: Operation) -> Attempt | None:
-    """An answer that names the account, to a create of the same account that a person had ended by then."""
-    earlier = Attempt.objects.filter(
-        operation__account=operation.account_id, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED
-    )
-    return earlier.exclude(operation=operation.pk).order_by("-pk").first()
-
-
-def stop_of_create(operation: Operation, connection: Connection, *, now: datetime) -> CreateStopped | None:
-    """What the connection's brakes on creates say to one more send, by its row as it is now."""
-    if connection.test_accounts_only and not operation.payload["is_test"]:
-        return CreateStopped(
-            "test_only",
-            _("This connection makes test accounts only now, and this was requested as a paid account. Nothing was "
-              "sent."),
-        )  # fmt: skip
-    if _over_create_budget(operation, connection, now=now):
-        return CreateStopped(
-            "budget", _("This connection reached its budget of creates for an hour. Nothing was sent.")
-        )
-    return None
-
-
-def _over_create_budget(operation: Operation, connection: Connection, *, now: datetime) -> bool:
-    """The brake on runaway creates: sends of the last hour on this connection against its budget. Under one key any
-    number of sends makes one account, so what was begun under a key is not held back any more."""
-    keyed = connection.capabilities.idempotent_create
-    if keyed and left_a_trace(operation):
-        return False
-    sent = Attempt.objects.filter(
-        operation__connection=connection,
-        operation__kind=OperationKind.CREATE,
-        intended_at__gt=now - timedelta(hours=1),
-    ).aggregate(n=Count("operation", distinct=True) if keyed else Count("pk"))["n"]
-    return bool(sent >= connection.creates_per_hour)
-
-
 def backoff(tries: int, *, now: datetime) -> datetime:
     """Full jitter up to five minutes, never less than a second."""
     return now + timedelta(seconds=max(1.0, random.uniform(0, min(300.0, 2.0 ** min(tries + 1, 9)))))  # noqa: S311 jitter
@@ -516,15 +317,6 @@ def _lane(operation: Operation) -> str:
     if operation.kind == OperationKind.CREATE and creates_one_at_a_time(operation.connection):
         return create_lane(operation.connection_id)
     return f"account:{operation.account_id}"
-
-
-def creates_one_at_a_time(connection: Connection) -> bool:
-    """Whether nothing would prove afterwards which of two unknown creates made an account."""
-    return not connection.capabilities.idempotent_create and connection.probe_available is not True
-
-
-def create_lane(connection_id: int) -> str:
-    return f"create:{connection_id}"
 
 
 def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None, note: str = "") -> None:

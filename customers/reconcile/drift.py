@@ -27,7 +27,7 @@ from customers.models.operation_states import OPEN
 from customers.observed.account_list import LIST_LAG
 from customers.operations import commands as operation_commands
 from customers.operations.commands import StaleVersion, UnableToAsk
-from customers.operations.transitions import observed
+from customers.operations.conclusions import observed
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed

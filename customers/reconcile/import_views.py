@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from customers.models import Connection, Scan, Sighting, Takeover, TakeoverItem
-from customers.observed import account_list
+from customers.observed import scan_requests
 from customers.operations.commands import UnableToAsk
 from customers.reconcile import account_import
 from portal.clock import database_now
@@ -47,7 +47,7 @@ def estate_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def estate_look(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
-    account_list.ask_scan(actor=person(request), connection=connection, now=database_now(), request=request)
+    scan_requests.ask_scan(actor=person(request), connection=connection, now=database_now(), request=request)
     return go_to(request, "customers:estate", connection.public_id)
 
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from customers.connections.client import client_for
 from customers.models import Sighting
-from customers.observed import account_list
+from customers.observed import scan_requests
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission
 from customers.operations.view_helpers import account_or_404, add_refusal, say_repeated
@@ -50,7 +50,7 @@ def drift_scans(request: HttpRequest) -> HttpResponse:
 @require_POST
 def drift_scan(request: HttpRequest) -> HttpResponse:
     """Look through every connection that is not paused, now."""
-    begun = account_list.ask_scans(actor=person(request), now=database_now(), request=request)
+    begun = scan_requests.ask_scans(actor=person(request), now=database_now(), request=request)
     if begun:
         messages.success(request, _("The providers' lists are being read. This page follows."))
     else:

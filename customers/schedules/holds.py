@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Hold, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
-from customers.operations import transitions
+from customers.operations import attempts, transitions
 from customers.operations.commands import UnableToAsk
 from customers.operations.request import tell
 from portal import audit
@@ -80,7 +80,7 @@ def _automatic_suspends(account: Account) -> list[Operation]:
     found = list(suspends.select_related("requested_by", "account__customer").order_by("number"))
     for each in found:
         by_itself = hasattr(each, "schedule") or hasattr(each, "change_set_item")
-        sent = each.state not in (OperationState.QUEUED, OperationState.CLAIMED) or transitions.left_a_trace(each)
+        sent = each.state not in (OperationState.QUEUED, OperationState.CLAIMED) or attempts.left_a_trace(each)
         if by_itself and not sent:
             continue
         text = _("{name} requested to suspend this account ({request}), and that is not finished. {next}")

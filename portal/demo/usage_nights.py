@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from billing.models import SyncRun
-from billing.usage import runs
+from billing.usage import due_runs, runs
 from billing.usage import sync as usage_sync
 from billing.usage.periods import DAY, midnight
 from customers.models import Connection
@@ -20,7 +20,7 @@ BEFORE_THE_END = timedelta(minutes=4)
 
 def read_night(stage: Stage) -> None:
     for connection in Connection.objects.filter(paused=""):
-        run = runs.start_nightly(connection, now=stage.now())
+        run = due_runs.start_nightly(connection, now=stage.now())
         if run and not run.has_ended:
             _work(stage, run)
 

@@ -14,33 +14,24 @@ from .base import (
     AccountRef,
     AccountSettings,
     AccountState,
-    ApiKey,
     Capabilities,
     CatalogEntry,
     Check,
     ConnectionConfig,
     Created,
-    CreatedKey,
     Details,
-    DnsRecord,
-    Domain,
     Identity,
     KeyBundle,
-    MessageReading,
     NewAccount,
-    NewKey,
     Offering,
     Once,
     PooledUsage,
     Profile,
-    Provider,
     RemoteAccount,
     Scope,
-    Sending,
     Share,
     SignIn,
     StateReading,
-    TestMessage,
     Usage,
     UsageSource,
 )
@@ -61,6 +52,8 @@ from .errors import (
     Unreadable,
     Unsupported,
 )
+from .key_types import ApiKey, CreatedKey, DnsRecord, Domain, MessageReading, NewKey, TestMessage
+from .provider import Provider, Sending
 from .rate_limit_protocol import Pace, Pacer
 
 __all__ = [

@@ -19,12 +19,11 @@ To add a provider, see CONTRIBUTING.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from .rate_limit_protocol import Pace
 
@@ -224,82 +223,6 @@ class PooledUsage:
 
 
 @dataclass(frozen=True)
-class NewKey:
-    """An API key to be made for an account. `ip_allow_list` holds addresses and networks; empty = any."""
-
-    label: str
-    scopes: tuple[str, ...]
-    ip_allow_list: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ApiKey:
-    """An account's API key as the provider lists it. The secret is never in it."""
-
-    id: str
-    label: str
-    scopes: tuple[str, ...] = ()
-    ip_allow_list: tuple[str, ...] = ()
-    public_key: str = ""
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    last_used_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class CreatedKey:
-    """A new key with its secret, which no later call gives again."""
-
-    key: ApiKey
-    secret: str = field(repr=False)
-    replayed: bool = False
-
-
-@dataclass(frozen=True)
-class DnsRecord:
-    """One record the customer has to publish. `in_place` is what the provider's last check found; None = it did
-    not say."""
-
-    type: str
-    host: str
-    content: str
-    required: bool = True
-    in_place: bool | None = None
-
-
-@dataclass(frozen=True)
-class Domain:
-    """A sending domain of an account. `valid`: every required record was found by the last check."""
-
-    name: str
-    valid: bool
-    records: tuple[DnsRecord, ...] = ()
-    checked_at: datetime | None = None
-    created_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class TestMessage:
-    """One message that proves a domain sends."""
-
-    __test__ = False  # not a test case, whatever its name says to a test runner
-
-    sender: str
-    recipient: str
-    subject: str
-    text: str
-
-
-@dataclass(frozen=True)
-class MessageReading:
-    """Where a message stands, in the provider's word."""
-
-    id: str
-    status: str
-    at: datetime | None = None
-
-
-@dataclass(frozen=True)
 class AccountRef:
     """How to reach one account: the provider's id, and the v2 user name where one is known ("" = not)."""
 
@@ -407,126 +330,3 @@ class ConnectionConfig:
     total_timeout: float = 45.0
     repeat_reads: bool = True  # off: a read that fails on the way is not tried again
     allow_private: bool = False  # development only: the base URL may be http and lead into a private network
-
-
-class Provider(Protocol):
-    """See the module's docstring for the rules every method keeps."""
-
-    capabilities: Capabilities
-
-    def clock_skew(self) -> float | None:
-        """Measure by how many seconds the provider's clock is ahead of this machine's, with one cheap read. None where
-        it does not say. Never raises for what the provider answers."""
-        ...
-
-    def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
-        """Walk the complete account list, each account once. May wait up to `patience` seconds in all for the
-        provider's rate limit. Any page that fails raises (`Unreadable` where the list cannot be read to its
-        end): an incomplete list must never look like a complete one."""
-        ...
-
-    def catalog(self) -> list[CatalogEntry]: ...
-
-    def create_body(self, new: NewAccount) -> str:
-        """The exact body of a create, to be stored before it is sent. Raises `Rejected` for what could never be
-        proven ours or never be accepted. Sends nothing."""
-        ...
-
-    def create_account(self, new: NewAccount, once: Once) -> Created:
-        """Create one (paid) account. One POST of `once.body`, never repeated here."""
-        ...
-
-    def offerings(self, account: AccountRef) -> list[Offering]: ...
-
-    def replace_offerings(self, account: AccountRef, offerings: list[Offering]) -> list[Offering]:
-        """Overwrite the whole list; returns the list as the provider now has it."""
-        ...
-
-    def state(self, account: AccountRef) -> StateReading: ...
-
-    def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
-        """Ask for `active` (on) or `stopped_by_us` (off); read `state` afterwards. `reason` (off only) reaches the
-        customer where the capabilities say so."""
-        ...
-
-    def details(self, account: AccountRef) -> Details:
-        """Settings, state and counts in one read."""
-        ...
-
-    def update_settings(self, account: AccountRef, changes: Mapping[str, str | int]) -> AccountSettings:
-        """Write only `changes` (fields of `AccountSettings`, at least one really different); returns them all as
-        the provider now has them."""
-        ...
-
-    def keys(self, account: AccountRef) -> list[ApiKey]:
-        """The account's API keys, complete."""
-        ...
-
-    def key_body(self, new: NewKey) -> str:
-        """The exact body of a key's create. Raises `Rejected` as `create_body` does. Sends nothing."""
-        ...
-
-    def create_key(self, account: AccountRef, once: Once) -> CreatedKey: ...
-
-    def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
-        """Write only `changes` (label, scopes, ip_allow_list: an empty list allows any address)."""
-        ...
-
-    def delete_key(self, account: AccountRef, key_id: str) -> None:
-        """Raises `NotFound` when it is already gone."""
-        ...
-
-    def sending(self, account: AccountRef, secret: str) -> Sending:
-        """The account's own side, with one of its keys. Costs nothing until it is used."""
-        ...
-
-    def pooled_usage(self) -> PooledUsage:
-        """The current period of all accounts at once, for connections whose source is `POOLED`."""
-        ...
-
-    def delete_account(self, account: AccountRef) -> None:
-        """Irreversible. Raises `NotFound` when it is already gone."""
-        ...
-
-    def sign_in_url(self, account: AccountRef) -> SignIn:
-        """A one-time sign-in address, not followed. `Rejected` when the address is not one we trust."""
-        ...
-
-    def identity(self, account: AccountRef) -> Identity:
-        """Never raises for what cannot be read: such a part is None."""
-        ...
-
-    def usage(self, account: AccountRef, source: UsageSource) -> Usage:
-        """The current period. An answer without its usage figure is `Unreadable`; `Unauthorized` from one of
-        several sources may speak of that source alone."""
-        ...
-
-    def verify(self) -> list[Check]:
-        """Try what the credential can do, reads only, within `total_timeout` seconds together: "accounts",
-        "catalogue", "identity" (the probe that proves an unknown create), and one per usage source."""
-        ...
-
-
-class Sending(Protocol):
-    """What an account can do with a key of its own. The same rules as for `Provider`; `Unauthorized` and `Forbidden`
-    speak of the account's key, never of our connection's."""
-
-    def domains(self) -> list[Domain]: ...
-
-    def domain(self, name: str) -> Domain: ...
-
-    def domain_body(self, name: str) -> str: ...
-
-    def add_domain(self, once: Once) -> Domain: ...
-
-    def check_dns(self, name: str) -> Domain:
-        """Have the provider look at the records now. Safe to repeat."""
-        ...
-
-    def message_body(self, message: TestMessage) -> str: ...
-
-    def send_message(self, once: Once) -> Created:
-        """Send one message; the id is the message's."""
-        ...
-
-    def message(self, message_id: str) -> MessageReading: ...

@@ -6,22 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from .base import (
-    AccountRef,
-    AccountSettings,
-    ApiKey,
-    Capabilities,
-    CatalogEntry,
-    CreatedKey,
-    Details,
-    NewKey,
-    Offering,
-    Once,
-    PooledUsage,
-    Sending,
-    SignIn,
-)
+from .base import AccountRef, AccountSettings, Capabilities, CatalogEntry, Details, Offering, Once, PooledUsage, SignIn
 from .errors import Unsupported
+from .key_types import ApiKey, CreatedKey, NewKey
+from .provider import Sending
 
 
 class Lacking:

@@ -15,7 +15,7 @@ import pytest
 
 from billing.models import PooledSnapshot, SyncRun, UsagePeriod
 from billing.reports.pool import pool_of
-from billing.usage import runs
+from billing.usage import due_runs
 from billing.usage import sync as usage_sync
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
@@ -78,7 +78,7 @@ class Reseller:
         """What the beat does at that moment, worked off; returns how many runs there were."""
         self.at(moment)
         self.sandbox.admin.clear_requests()
-        runs.advance(now=moment)
+        due_runs.advance(now=moment)
         due = list(SyncRun.objects.filter(state=SyncRun.State.RUNNING))
         for run in due:
             usage_sync.sync_chunk(run.pk, clock=lambda: self.now, connect=self.connect)

@@ -13,7 +13,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from billing.models import PooledSnapshot, SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import batches, pooled_sync, runs
+from billing.usage import batches, due_runs, pooled_sync, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings
 from customers.models import Account, Connection, FinalReading
@@ -235,7 +235,7 @@ def test_a_refused_key_stops_the_connection_and_the_run_waits(pool: Pool) -> Non
     assert Connection.objects.get().paused == "auth"
     pool.status = 200
     Connection.objects.update(paused="", paused_reason="")
-    runs.advance(now=pool.now)
+    due_runs.advance(now=pool.now)
     pool.work(run)
     assert counts(run) == (1, 0, 0)
 
@@ -338,7 +338,7 @@ def test_the_last_readings_of_a_period_start_by_themselves(pool: Pool) -> None:
     slots = []
     for clock in ("29 12:00", "30 00:10", "30 22:59", "30 23:00", "30 23:54", "30 23:55", "30 23:58"):
         pool.now = datetime.strptime(f"2026-11-{clock}", "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
-        runs._start_deadline(pool.connection, now=pool.now)
+        due_runs._start_deadline(pool.connection, now=pool.now)
         slots.append(SyncRun.objects.filter(kind="deadline").count())
     assert slots == [0, 1, 1, 2, 2, 3, 3]
     assert list(SyncRun.objects.filter(kind="deadline").order_by("pk").values_list("slot", flat=True)) == [

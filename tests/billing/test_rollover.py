@@ -14,7 +14,7 @@ import pytest
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
 from billing.reports.filters import Filters
 from billing.reports.queries import usage_report
-from billing.usage import runs
+from billing.usage import due_runs
 from billing.usage import sync as usage_sync
 from billing.usage.periods import last_day, month_after
 from tests.billing.conftest import Meter
@@ -39,7 +39,7 @@ def cycles_of(meter: Meter) -> dict[tuple[str, str], tuple[int, str]]:
 
 def tick(meter: Meter, moment: datetime) -> None:
     meter.at(moment)
-    runs.advance(now=moment)
+    due_runs.advance(now=moment)
     for run in SyncRun.objects.filter(state=SyncRun.State.RUNNING):
         usage_sync.sync_chunk(run.pk, clock=lambda: moment, connect=meter.connect)
 

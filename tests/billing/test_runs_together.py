@@ -13,7 +13,7 @@ from django.db import connection as database
 from django.db import transaction
 
 from billing.models import SyncItem, SyncRun
-from billing.usage import batches, runs
+from billing.usage import batches, due_runs, runs
 from billing.usage import sync as usage_sync
 from billing.usage.batches import Answer, Chunk, LostRun, NotAsked, flush
 from customers.models import Account, Connection
@@ -60,12 +60,12 @@ def test_the_nightly_run_waits_for_a_requested_one_and_is_not_lost() -> None:
         def work(n: int, connection: Connection = connection) -> str:
             if n == 0:
                 return ask(connection, person)
-            return str((runs.start_nightly(connection, now=NOW) or connection).pk)
+            return str((due_runs.start_nightly(connection, now=NOW) or connection).pk)
 
         together(work, 2)
         [first] = full_runs(connection)
         runs.run_out(usage_sync.claim(first.pk, now=NOW) or first, now=NOW)
-        runs.start_nightly(connection, now=NOW)
+        due_runs.start_nightly(connection, now=NOW)
         nightly = SyncRun.objects.get(connection=connection, kind="nightly", slot="2026-11-18")
         assert nightly.total == 3
         assert {each.pk for each in full_runs(connection)} <= {nightly.pk}

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import batches, runs
+from billing.usage import batches, due_runs, runs
 from billing.usage import sync as usage_sync
 from billing.usage.batches import LostRun
 from customers.connections import circuit_breaker
@@ -99,15 +99,15 @@ def test_reading_twice_adds_nothing(meter: Meter) -> None:
 
 def test_one_night_is_one_run(meter: Meter) -> None:
     meter.account()
-    first = runs.start_nightly(meter.connection, now=meter.now)
-    second = runs.start_nightly(meter.connection, now=meter.now + timedelta(hours=1))
+    first = due_runs.start_nightly(meter.connection, now=meter.now)
+    second = due_runs.start_nightly(meter.connection, now=meter.now + timedelta(hours=1))
     assert first is not None
     assert first == second
-    assert runs.start_nightly(meter.connection, now=datetime(2026, 11, 19, 0, 29, tzinfo=UTC)) is None
+    assert due_runs.start_nightly(meter.connection, now=datetime(2026, 11, 19, 0, 29, tzinfo=UTC)) is None
     half_past = datetime(2026, 11, 19, 0, 30, tzinfo=UTC)
-    assert runs.start_nightly(meter.connection, now=half_past) is None, "it begins after the one that is still open"
+    assert due_runs.start_nightly(meter.connection, now=half_past) is None, "it begins after the one that is still open"
     meter.finish(first)
-    third = runs.start_nightly(meter.connection, now=half_past)
+    third = due_runs.start_nightly(meter.connection, now=half_past)
     assert third is not None
     assert third.slot == "2026-11-19"
 
@@ -116,9 +116,9 @@ def test_a_night_that_begins_late_ends_before_the_next_one(meter: Meter) -> None
     meter.account()
     asked = meter.start()
     late = datetime(2026, 11, 18, 9, tzinfo=UTC)
-    assert runs.start_nightly(meter.connection, now=late) is None
+    assert due_runs.start_nightly(meter.connection, now=late) is None
     meter.finish(asked)
-    nightly = runs.start_nightly(meter.connection, now=late)
+    nightly = due_runs.start_nightly(meter.connection, now=late)
     assert nightly is not None
     assert nightly.until == datetime(2026, 11, 19, 0, 30, tzinfo=UTC)
 
@@ -299,7 +299,7 @@ def test_a_refused_key_pauses_the_connection_and_burns_nobody(meter: Meter) -> N
 
     connection = meter.connection
     Connection.objects.filter(pk=connection.pk).update(paused="", revision=connection.revision + 1)
-    runs.advance(now=meter.now)
+    due_runs.advance(now=meter.now)
     run.refresh_from_db()
     assert run.state == SyncRun.State.RUNNING
 
@@ -401,7 +401,7 @@ def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter
     runs.pause(worker, message="The connection is paused.")
     run.refresh_from_db()
     if goes_on == "woken":
-        runs.advance(now=meter.now)
+        due_runs.advance(now=meter.now)
     elif goes_on == "retried":
         runs.retry(actor=meter.person, run=run, now=meter.now)
     run.refresh_from_db()

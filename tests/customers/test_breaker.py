@@ -14,8 +14,8 @@ from customers.connections import circuit_breaker
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation
-from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
+from customers.observed import scan_requests
 from customers.operations import executor, transitions
 from portal.audit.models import AuditEvent
 from portal.providers import Evidence
@@ -132,7 +132,7 @@ def test_nothing_is_claimed_read_or_walked() -> None:
     for operation in Operation.objects.filter(connection=broken):
         assert transitions.claim(operation.pk, now=late) is None
         assert transitions.hold(operation.pk, now=late) is None
-    assert account_list.nightly(now=now.replace(hour=3)) == 1
+    assert scan_requests.nightly(now=now.replace(hour=3)) == 1
 
 
 def test_a_trial_is_made_by_one_worker_after_a_pause_that_grows(sandbox: SandboxProcess) -> None:

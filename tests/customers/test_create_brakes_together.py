@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from customers.models import Attempt, Connection, Operation
 from customers.models.operation_states import OperationState
-from customers.operations import transitions
+from customers.operations import create_limits, transitions
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -33,7 +33,7 @@ def claimed(pk: int) -> Operation:
 def intend(operation: Operation) -> str:
     try:
         transitions.intend(operation, call="POST", request="{}", now=timezone.now())
-    except transitions.CreateStopped as stop:
+    except create_limits.CreateStopped as stop:
         return stop.error_kind
     return "sent"
 

@@ -9,11 +9,12 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
+from customers.connections import checks as connection_checks
 from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation, Sighting
 from customers.observed import account_list
 from customers.operations import commands as operation_commands
-from customers.operations import executor, resolve
+from customers.operations import conclusions, executor, resolve
 from customers.operations.commands import UnableToAsk
 from customers.operations.forms import choices_of
 from portal.encryption import CannotOpen
@@ -135,7 +136,7 @@ def test_a_rotated_key_of_the_same_reseller_proves_absence(desk: Desk) -> None:
 
 def test_a_new_address_waits_for_creates_whose_outcome_is_unknown(desk: Desk) -> None:
     operation = unknown(desk, "create-then-504")
-    with pytest.raises(connection_commands.UnableToConnect, match=operation.code):
+    with pytest.raises(connection_checks.UnableToConnect, match=operation.code):
         connection_commands.edit_connection(
             actor=None, connection=desk.connection, facts={"base_url": "https://api.sendgrid.com"}, api_key="SG.x"
         )
@@ -164,7 +165,7 @@ def test_an_answer_that_comes_after_a_person_ended_its_create_is_reported(desk: 
     resolve.decide_not_created(
         actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
     )
-    executor.transitions.conclude(
+    conclusions.conclude(
         held, attempt, "applied", "succeeded", evidence=http.Evidence(), now=timezone.now(),
         result={"account_id": made}, account={"provider_id": made},
     )  # fmt: skip
@@ -207,7 +208,7 @@ def test_a_retry_takes_the_account_that_a_late_answer_named(desk: Desk) -> None:
         actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
     )
     made = console(desk)
-    executor.transitions.conclude(
+    conclusions.conclude(
         held, attempt, "applied", "succeeded", evidence=http.Evidence(), now=timezone.now(),
         result={"account_id": made}, account={"provider_id": made},
     )  # fmt: skip

@@ -14,7 +14,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from customers.connections import commands as connection_commands
-from customers.connections.commands import UnableToConnect
+from customers.connections.checks import UnableToConnect
 from customers.models import Connection
 from portal import encryption
 from portal.access.models import User

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Account, Customer, DriftIgnore, Operation, Scan, Sighting
-from customers.observed import account_list
+from customers.observed import account_list, scan_requests
 from customers.observed import accounts as observed_accounts
 from customers.operations.commands import StaleVersion, UnableToAsk
 from customers.reconcile import drift
@@ -375,8 +375,8 @@ class TestPages:
         assert staff.post(reverse("customers:drift-scan")).status_code == 303
         scan = Scan.objects.get()
         assert "the scan waits for a worker" in board(staff)
-        account_list.walk_now(scan.pk, connect=desk.connect)
-        account_list.walk_now(scan.pk, connect=desk.connect)
+        scan_requests.walk_now(scan.pk, connect=desk.connect)
+        scan_requests.walk_now(scan.pk, connect=desk.connect)
         scan.refresh_from_db()
         assert (scan.state, scan.orphans) == ("complete", 1)
 
@@ -400,14 +400,14 @@ class TestPages:
 
 def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
     two = timezone.now().replace(hour=2, minute=5)
-    assert account_list.nightly(now=two.replace(hour=1)) == 0
-    assert account_list.nightly(now=two) == 1
-    assert account_list.nightly(now=two) == 0
+    assert scan_requests.nightly(now=two.replace(hour=1)) == 0
+    assert scan_requests.nightly(now=two) == 1
+    assert scan_requests.nightly(now=two) == 0
     later = two + account_list.WAITS_FOR_A_WORKER + timedelta(minutes=1)
-    assert account_list.nightly(now=later) == 1  # the first was never taken up
+    assert scan_requests.nightly(now=later) == 1  # the first was never taken up
     scan = Scan.objects.get(state="running")
     account_list.walk(scan, desk.connect(desk.connection), clock=lambda: later)
-    assert account_list.nightly(now=later + timedelta(minutes=10)) == 0
+    assert scan_requests.nightly(now=later + timedelta(minutes=10)) == 0
 
 
 def test_what_is_ignored_hides_nobody_else(

@@ -47,7 +47,7 @@ import django; django.setup()
 import io, sys, time
 from django.core.management import CommandError, call_command
 from django.utils import timezone
-from customers.connections import commands as connection_commands
+from customers.connections import commands as connection_commands, checks as connection_checks
 from customers.observed import duplicates
 from portal.access.models import User
 person = User.objects.get(role="admin")
@@ -57,7 +57,7 @@ sys.stdin.readline()
 facts = {"name": f"Connection {sys.argv[1]}", "kind": "sendgrid", "base_url": "https://api.sendgrid.com"}
 try:
     connection_commands.add_connection(actor=None, facts=facts, api_key="SG.one.key-for-all-of-them")
-except connection_commands.UnableToConnect as refusal:
+except connection_checks.UnableToConnect as refusal:
     assert refusal.field == "api_key", refusal
 for each in waiting:
     try:

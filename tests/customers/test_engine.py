@@ -18,7 +18,7 @@ from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Operation, Step
 from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
-from customers.operations import executor, transitions
+from customers.operations import conclusions, create_limits, executor, transitions
 from customers.operations.commands import UnableToAsk
 from portal import providers as portal_providers
 from portal.audit.models import AuditEvent
@@ -115,7 +115,7 @@ def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk:
     created = provider.create_account(new, Once("key", provider.create_body(new))).id
     transitions.expire_leases(now=timezone.now() + LATER)
 
-    moved = transitions.conclude(
+    moved = conclusions.conclude(
         zombie,
         attempt,
         Attempt.Outcome.APPLIED,
@@ -164,7 +164,7 @@ def test_a_woken_worker_commits_no_intent_beside_another() -> None:
     assert not Attempt.objects.exists()
     attempt = transitions.intend(holder, call="set state", request="{}", now=now + LATER)
     woken.state = OperationState.SENDING
-    concluded = transitions.conclude(
+    concluded = conclusions.conclude(
         woken,
         attempt,
         Attempt.Outcome.APPLIED,
@@ -237,7 +237,7 @@ def test_the_create_budget_counts_the_last_hour(minutes: int, stops: bool) -> No
     now, connection = timezone.now(), ConnectionFactory(creates_per_hour=1)
     sent, asked = (OperationFactory(kind="create", account=AccountFactory(connection=connection)) for _ in range(2))
     Attempt.objects.create(operation=sent, n=1, fence=1, call="x", intended_at=now - timedelta(minutes=minutes))
-    assert bool(transitions.stop_of_create(asked, connection, now=now)) is stops
+    assert bool(create_limits.stop_of_create(asked, connection, now=now)) is stops
 
 
 @pytest.mark.django_db
@@ -320,7 +320,7 @@ def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_succeeded_since
     suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
     claimed = transitions.claim(suspend.pk, now=timezone.now())
     assert claimed is not None
-    transitions.succeed(claimed, now=timezone.now(), summary="", account={"state": "stopped_by_us"}, result={})
+    conclusions.succeed(claimed, now=timezone.now(), summary="", account={"state": "stopped_by_us"}, result={})
     transitions.move(unsuspend, OperationState.CANCELLED, now=timezone.now())
     assert Account.objects.get().desired_state == "stopped_by_us"
 
@@ -336,7 +336,7 @@ def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_was_asked_since
 
 def test_a_state_that_is_not_known_yet_has_no_moment_of_reading() -> None:
     now, columns = timezone.now(), {"state": "unknown", "offerings": [], "provider_id": "sg-1"}
-    assert transitions.observed(columns, now=now) == {"offerings_read_at": now}
+    assert conclusions.observed(columns, now=now) == {"offerings_read_at": now}
 
 
 def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Desk) -> None:

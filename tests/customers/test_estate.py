@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Account, Customer, Scan, Sighting, Takeover, TakeoverItem
-from customers.observed import account_list
+from customers.observed import account_list, scan_requests
 from customers.operations.commands import UnableToAsk
 from customers.reconcile import account_import, drift
 from tests.customers.conftest import PACKAGE, Desk
@@ -225,7 +225,7 @@ def test_from_an_empty_portal_in_five_clicks(desk: Desk, client: Client) -> None
 
     assert "Not looked yet" in text_of(staff.get(page))
     assert "list is being read" in text_of(click("look"))
-    account_list.walk_now(Scan.objects.get().pk, connect=desk.connect)
+    scan_requests.walk_now(Scan.objects.get().pk, connect=desk.connect)
     assert f"lists {ACCOUNTS:,} accounts" in text_of(staff.get(page))
     listed = SimpleUploadedFile("ours.csv", f"provider_id,company\n{ids[0]},Globex\n".encode())
     assert f"Take {ACCOUNTS:,} accounts over" in text_of(click("propose", {"listed": listed}))

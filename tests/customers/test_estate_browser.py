@@ -8,7 +8,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from customers.models import Account, Scan, Sighting, Takeover
-from customers.observed import account_list
+from customers.observed import scan_requests
 from customers.reconcile import account_import
 from portal.access.roles import Role
 from tests.customers.conftest import Desk
@@ -25,7 +25,7 @@ def test_who_is_unticked_stays_behind(page: Page, live_server: Any, desk: Desk) 
     page.get_by_role("link", name="Existing accounts").click()
     page.get_by_role("button", name="Look for existing accounts").click()
     expect(page.get_by_text("list is being read")).to_be_visible()
-    account_list.walk_now(Scan.objects.get().pk, connect=desk.connect)
+    scan_requests.walk_now(Scan.objects.get().pk, connect=desk.connect)
     page.get_by_role("button", name="Match them to customers").click()
     expect(page.get_by_role("button", name="Take 7 accounts over")).to_be_visible()
     page.get_by_label(f"Take {ids[3]} over").uncheck()

@@ -13,7 +13,7 @@ from django.utils import timezone
 from customers.accounts.offerings.forms import OfferingListField
 from customers.accounts.settings.forms import SeenSettingsField
 from customers.bulk import commands as bulk_commands
-from customers.connections.commands import UnableToConnect, check_base_url
+from customers.connections.checks import UnableToConnect, check_base_url
 from customers.models import ChangeSet, Scan, Sighting, Takeover
 from customers.observed import account_list
 from customers.reconcile import account_import

@@ -14,8 +14,9 @@ from customers.models import Account, AccountKey, Attempt, KeySecret, Operation
 from customers.models.operation_states import OperationState
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
-from customers.operations import executor, key_secrets, transitions
+from customers.operations import conclusions, executor, key_secrets, transitions
 from customers.operations.kinds.table import action_of
+from portal import providers as portal_providers
 from portal.providers import NewKey, Once
 from tests.customers.sub_accounts import HOUR, KEY, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
@@ -205,9 +206,9 @@ def _a_zombies_send(desk: SubDesk, asked: Operation) -> Callable[[], bool]:
     done = go.send()
     desk.pass_time(100)
     desk.tidy()
-    return lambda: transitions.conclude(
+    return lambda: conclusions.conclude(
         zombie, attempt, Attempt.Outcome.APPLIED, OperationState.SUCCEEDED, now=desk.now,
-        evidence=transitions.Evidence(status=201), result=done.result, account=done.account, also=done.also,
+        evidence=portal_providers.Evidence(status=201), result=done.result, account=done.account, also=done.also,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers.connections import commands as connection_commands
-from customers.monitoring import heartbeat, invariants
+from customers.monitoring import invariants, nightly_check
 from portal.access.models import User
 from portal.notices import delivery, raising
 from portal.notices.models import Notice
@@ -93,7 +93,7 @@ def test_a_broken_rule_is_told_and_over_when_it_holds(admin: User, monkeypatch: 
 
     with monkeypatch.context() as night:
         night.setattr("customers.monitoring.invariants.check", broken)
-        heartbeat.check_now()
+        nightly_check.check_now()
     assert "I4" in Notice.objects.get().text
-    heartbeat.check_now()
+    nightly_check.check_now()
     assert Notice.objects.get().ended_at

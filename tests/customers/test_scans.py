@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from customers import dispatcher
 from customers.models import Account, Connection, Operation, Scan, Sighting
-from customers.observed import account_list
+from customers.observed import account_list, scan_requests
+from portal import queue
 from portal.clock import database_now
 from portal.providers import RemoteAccount
 from tests.customers.pages import text_of
@@ -68,7 +69,7 @@ class TestLost:
         scan.refresh_from_db()
         assert (scan.state, scan.finished_at is not None) == ("incomplete", True)
         assert "No worker started this scan" in text_of(sign_in(client, UserFactory()).get(reverse("customers:drift")))
-        again = account_list.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(hours=2))
+        again = scan_requests.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(hours=2))
         assert (again.pk != scan.pk, again.state) == (True, "running")
 
     def test_a_dead_worker_is_noticed_by_the_dispatcher(self, pokes: list[tuple[str, int]]) -> None:
@@ -81,7 +82,7 @@ class TestLost:
         connection = ConnectionFactory()
         scan = begun(connection)
         assert (
-            account_list.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(seconds=9)) == scan
+            scan_requests.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(seconds=9)) == scan
         )
         assert pokes == [(account_list.WALK, scan.pk)]
 
@@ -95,7 +96,7 @@ class TestLost:
     def test_a_night_without_workers_does_not_use_up_its_tries(self, pokes: list[tuple[str, int]]) -> None:
         ConnectionFactory()
         for hours in range(4):
-            assert account_list.nightly(now=NOON + timedelta(hours=hours, minutes=hours)) == 1
+            assert scan_requests.nightly(now=NOON + timedelta(hours=hours, minutes=hours)) == 1
 
 
 class Listing:
@@ -146,12 +147,12 @@ def test_a_lost_message_is_sent_again_once_and_one_worker_reads_the_list() -> No
 
         def work(_n: int) -> tuple[int, int]:
             sent: list[int] = []
-            account_list.poke = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # in this process alone
+            queue.poke = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # in this process alone
             account_list.deliver_again(now=database_now())
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})
                 wire.add(responses.GET, re.compile(r"https://api\.sendgrid\.com/"), body=body)
-                account_list.walk_now(scan.pk)
+                scan_requests.walk_now(scan.pk)
                 return len(sent), len(wire.calls)
 
         found = together(work, 4)
@@ -174,7 +175,7 @@ def test_a_scan_that_is_given_up_at_the_moment_a_worker_starts_it_ends_once() ->
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})
                 wire.add(responses.GET, re.compile(r"https://api\.sendgrid\.com/"), body=body)
-                account_list.walk_now(scan.pk)
+                scan_requests.walk_now(scan.pk)
                 return len(wire.calls)
 
         calls = sum(together(work, 2))

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from customers import tasks
 from customers.models import Breaker, Connection, Heartbeat, InvariantCheck
-from customers.monitoring import heartbeat
+from customers.monitoring import heartbeat, nightly_check
 from portal.notices.models import Notice
 from portal.queues import NAMES
 from tests.customers.pages import HTMX, prose_of
@@ -233,7 +233,7 @@ def test_a_message_that_was_lost_is_sent_again_and_its_time_counts_from_the_firs
     assert len(probes) == 6
     assert probes[3:] == probes[:3]
     assert delays(NIGHT + 65 * SECOND) == dict.fromkeys(NAMES, 65.0)
-    heartbeat.nightly(now=NIGHT + timedelta(days=2))
+    nightly_check.nightly(now=NIGHT + timedelta(days=2))
     assert delays(NIGHT + timedelta(days=2)) == dict.fromkeys(NAMES, 172_800.0), "a row that waits is not let go"
 
 
@@ -261,48 +261,48 @@ def test_a_queue_in_which_messages_wait_too_long_is_an_alarm_while_they_do(admin
 @pytest.fixture
 def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(heartbeat, "poke", lambda *said: found.append(said))
+    monkeypatch.setattr(nightly_check, "poke", lambda *said: found.append(said))
     return found
 
 
 def test_the_invariants_are_checked_once_a_night(pokes: list[tuple[Any, ...]]) -> None:
     heartbeat.tick(now=NIGHT - timedelta(minutes=61))
     Heartbeat.objects.update(seen_at=NIGHT)
-    assert not heartbeat.nightly(now=NIGHT - timedelta(hours=1))  # not yet
-    assert heartbeat.nightly(now=NIGHT)
-    assert not heartbeat.nightly(now=NIGHT)  # another beat, or the same one again
+    assert not nightly_check.nightly(now=NIGHT - timedelta(hours=1))  # not yet
+    assert nightly_check.nightly(now=NIGHT)
+    assert not nightly_check.nightly(now=NIGHT)  # another beat, or the same one again
     check = InvariantCheck.objects.get()
-    assert pokes == [(heartbeat.CHECK, check.pk)]
+    assert pokes == [(nightly_check.CHECK, check.pk)]
 
-    assert heartbeat.run_check(check.pk) is not None
-    assert heartbeat.run_check(check.pk) is None  # a message that comes twice
-    assert not heartbeat.nightly(now=NIGHT + timedelta(hours=1))
-    assert heartbeat.nightly(now=NIGHT + timedelta(days=1))
+    assert nightly_check.run_check(check.pk) is not None
+    assert nightly_check.run_check(check.pk) is None  # a message that comes twice
+    assert not nightly_check.nightly(now=NIGHT + timedelta(hours=1))
+    assert nightly_check.nightly(now=NIGHT + timedelta(days=1))
 
 
 def test_a_check_whose_worker_did_not_come_back_is_begun_again(pokes: list[tuple[Any, ...]]) -> None:
     heartbeat.tick(now=NIGHT - timedelta(hours=2))
-    assert heartbeat.nightly(now=NIGHT)
-    assert not heartbeat.nightly(now=NIGHT + timedelta(minutes=14))
-    assert heartbeat.nightly(now=NIGHT + timedelta(minutes=16))
+    assert nightly_check.nightly(now=NIGHT)
+    assert not nightly_check.nightly(now=NIGHT + timedelta(minutes=14))
+    assert nightly_check.nightly(now=NIGHT + timedelta(minutes=16))
     assert len(pokes) == 2
     assert InvariantCheck.objects.count() == 1
 
 
 def test_nothing_is_checked_right_after_a_standstill(pokes: list[tuple[Any, ...]]) -> None:
     heartbeat.tick(now=NIGHT - timedelta(minutes=59))
-    assert not heartbeat.nightly(now=NIGHT)
+    assert not nightly_check.nightly(now=NIGHT)
     assert pokes == []
 
 
 def test_what_is_long_over_is_let_go() -> None:
     worker("ops@gone", now=NIGHT - timedelta(hours=25))
-    heartbeat.nightly(now=NIGHT)
+    nightly_check.nightly(now=NIGHT)
     assert not Heartbeat.objects.exists()
-    for n in range(heartbeat.CHECKS_KEPT + 3):
+    for n in range(nightly_check.CHECKS_KEPT + 3):
         InvariantCheck.objects.create(slot=str(n), started_at=NIGHT + n * SECOND, finished_at=NIGHT)
-    heartbeat.check_now()
-    assert InvariantCheck.objects.count() == heartbeat.CHECKS_KEPT
+    nightly_check.check_now()
+    assert InvariantCheck.objects.count() == nightly_check.CHECKS_KEPT
 
 
 # --- Work that waits ------------------------------------------------------------------------------------------------
@@ -385,10 +385,10 @@ def test_who_waits_for_a_person_is_linked_the_first_first(admin: Client) -> None
 
 def test_the_last_check_is_shown_with_what_it_found(admin: Client) -> None:
     alive()
-    heartbeat.check_now()
+    nightly_check.check_now()
     assert "18 hold" in prose_of(admin.get("/engine/"))
     AccountFactory(provider_id="sg<nobody>")
-    heartbeat.check_now()
+    nightly_check.check_now()
     answer = admin.get("/engine/")
     said = prose_of(answer)
     assert "1 invariant is broken" in said

@@ -17,7 +17,7 @@ from customers.models import Attempt, Operation, Step
 from customers.models.operation import OperationQuerySet
 from customers.models.operation_states import OperationState
 from customers.observed import account_list, matching
-from customers.operations import create_search, executor, transitions
+from customers.operations import conclusions, create_search, executor, transitions
 from portal.providers import OutcomeUnknown, Provider, ProviderError, http, outcomes
 from portal.providers.sendgrid import client as sendgrid_client
 from portal.sandbox import faults
@@ -298,7 +298,7 @@ def write_in_place() -> Parts:
 
 
 def swallow_a_commit() -> Parts:
-    right = transitions.conclude
+    right = conclusions.conclude
 
     def wrong(operation: Operation, attempt: Any, outcome: str, after: OperationState, **more: Any) -> bool:
         try:
@@ -308,7 +308,7 @@ def swallow_a_commit() -> Parts:
             transitions.move(operation, OperationState.FAILED, now=more["now"])
             return True
 
-    return ((transitions, "conclude", wrong),)
+    return ((conclusions, "conclude", wrong),)
 
 
 def no_lane() -> Parts:

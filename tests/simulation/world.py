@@ -36,7 +36,7 @@ from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation
 from customers.models.operation_states import FINAL
 from customers.observed import account_list
-from customers.operations import executor, transitions
+from customers.operations import conclusions, executor, transitions
 from portal import providers
 from portal import queue as portal_queue
 from portal.access.models import User
@@ -52,7 +52,7 @@ from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
 from tests.support.sandbox import ADMIN_KEY, KEY, SandboxAdmin
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-MODULES = (executor, transitions, account_list)  # where crash points are called
+MODULES = (executor, transitions, conclusions, account_list)  # where crash points are called
 START = Start(
     sendgrid_key=KEY, admin_key=ADMIN_KEY, ahasend_key=AHASEND_KEY, ahasend_account=AHASEND_ACCOUNT, rate=0
 )  # fmt: skip

@@ -24,7 +24,7 @@ from customers.models import (
     TakeoverItem,
 )
 from customers.models.operation_states import OPEN, OperationState
-from customers.monitoring import heartbeat
+from customers.monitoring import heartbeat, nightly_check
 from customers.operations import commands as operation_commands
 from customers.operations import transitions
 from customers.reconcile import account_import, drift
@@ -82,7 +82,7 @@ class Extras:
             heartbeat.WorkerProcess(name).report(queues=[name.partition("@")[0]], now=self.now)
         for days in range(5, 0, -1):
             at = self.now - days * DAY
-            heartbeat.check_now(slot=at.date().isoformat(), clock=lambda at=at: at)
+            nightly_check.check_now(slot=at.date().isoformat(), clock=lambda at=at: at)
         for number in range(40):
             facts = {"about": f"connection:{number}", "now": self.now - number * HOUR}
             raising.raised("breaker_open", title="Provider out of reach", text="No answer.", path="/", **facts)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from customers.monitoring import heartbeat, invariants
+from customers.monitoring import invariants, nightly_check
 
 
 class Command(BaseCommand):
@@ -12,7 +12,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         holds = {each.code: str(each.holds) for each in invariants.registered()}
-        check = heartbeat.check_now()
+        check = nightly_check.check_now()
         for found in check.found:
             broken = bool(found["rows"] or found["error"])
             self.stdout.write(f"{found['code']:<4} {'BROKEN' if broken else 'holds':<6} {holds[found['code']]}")

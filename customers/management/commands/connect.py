@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from customers.connections import catalogue
+from customers.connections import checks as connection_checks
 from customers.connections import commands as connection_commands
 from customers.models import Connection
 from portal.providers import CAPABILITIES, Capabilities, ProviderError
@@ -46,7 +47,7 @@ class Command(BaseCommand):
                 actor=None, facts=facts, api_key=key, v2_password=os.environ.get("PORTAL_V2_PASSWORD", ""),
                 list_seconds=LIST_SECONDS,
             )  # fmt: skip
-        except connection_commands.UnableToConnect as refusal:
+        except connection_checks.UnableToConnect as refusal:
             raise CommandError(str(refusal)) from None
         self._check(connection)
 

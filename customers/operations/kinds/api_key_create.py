@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, AccountKey, Attempt, Connection, KeySecret, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations import idempotency, key_secrets, transitions
+from customers.operations import attempts, idempotency, key_secrets
 from customers.operations.kinds.api_keys import living_key, requested_key
 from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse
 from customers.operations.request import UnableToAsk, add, permit, queue, token_of_follower
@@ -168,7 +168,7 @@ class KeyCreate:
 
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
         body = operation.body or provider.key_body(new_key(operation))
-        if not transitions.left_a_trace(operation):
+        if not attempts.left_a_trace(operation):
             return self._create(operation, provider, body, twins=[])
         try:
             ours = self._ours(operation, provider)
@@ -198,7 +198,7 @@ class KeyCreate:
 
     def _create(self, operation: Operation, provider: Provider, body: str, *, twins: list[ApiKey]) -> Go:
         once = Once(f"{operation.public_id}-{len(_deletes(operation))}", body)
-        alone = not transitions.left_a_trace(operation)
+        alone = not attempts.left_a_trace(operation)
 
         def send() -> Done:
             created = provider.create_key(operation.account.ref, once)
@@ -240,11 +240,11 @@ class KeyCreate:
         """Whether the provider should still have the answer that got lost: one key, one send of this generation, no
         answer to it at all, a moment ago. Any answer says that there is nothing to replay."""
         deletes = _deletes(operation)
-        sends = list(transitions.sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
+        sends = list(attempts.sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
         return (
             len(ours) == 1
             and len(sends) == 1
-            and sends[0].outcome in transitions.UNCERTAIN
+            and sends[0].outcome in attempts.UNCERTAIN
             and sends[0].status is None
             and now < sends[0].intended_at + REPLAYS_FOR
         )
@@ -262,5 +262,5 @@ def new_key(operation: Operation) -> NewKey:
 
 def _deletes(operation: Operation) -> list[Attempt]:
     """Deletes of orphans that happened or may have, oldest first."""
-    perhaps = (Attempt.Outcome.PREPARED, *transitions.UNCERTAIN)
+    perhaps = (Attempt.Outcome.PREPARED, *attempts.UNCERTAIN)
     return list(operation.attempts.filter(call=DELETE_ORPHAN, outcome__in=perhaps).order_by("n"))

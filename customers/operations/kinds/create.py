@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db.models import F, Q
@@ -11,11 +11,12 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Connection, Customer, Operation, Sighting
+from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState, as_offerings, as_rows, identity_of
 from customers.models.operation_states import FINAL, OperationKind, OperationState
 from customers.observed.matching import Window
-from customers.operations import create_search, idempotency, transitions
+from customers.operations import attempts, create_search, idempotency
+from customers.operations.create_search import CANDIDATES_KEPT, candidate_row, keyed_candidates
 from customers.operations.kinds.api_key_create import follow_with_key, refuse_key
 from customers.operations.kinds.api_keys import requested_key
 from customers.operations.kinds.offerings import check_offerings, offerings_of_rows
@@ -39,13 +40,7 @@ from portal.providers import (
     Profile,
     Provider,
     ProviderError,
-    RemoteAccount,
 )
-
-PATIENCE = 30.0  # the whole walk happens under one lease
-CANDIDATES_KEPT = 20
-# By how much the clocks of one provider's servers may differ.
-CLOCKS = timedelta(minutes=30)
 
 
 class AlreadyCorrected(UnableToAsk):
@@ -262,14 +257,14 @@ class Create:
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
         if known := self.known(operation):
             return known
-        repeated = transitions.uncertain(operation).exists()
+        repeated = attempts.uncertain(operation).exists()
         found = create_search.last_look(operation, provider, now=now, recall=self.recall) if repeated else None
         return found or self.go(operation, provider)
 
     def known(self, operation: Operation) -> Done | None:
         if operation.account.provider_id:
             return Done(_("The account exists already."))
-        late = transitions.late_answer(operation) or transitions.late_answer_of_earlier_create(operation)
+        late = attempts.late_answer(operation) or attempts.late_answer_of_earlier_create(operation)
         return self.recall(late.result) if late else None
 
     def go(self, operation: Operation, provider: Provider) -> Go:
@@ -301,7 +296,7 @@ class KeyedCreate(Create):
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
         if known := self.known(operation):
             return known
-        if not transitions.uncertain(operation).exists():
+        if not attempts.uncertain(operation).exists():
             return self.go(operation, provider)
         if found := self._found(operation, provider):
             return found
@@ -342,12 +337,12 @@ class KeyedCreate(Create):
         )
 
     def _found(self, operation: Operation, provider: Provider) -> Done | Person | None:
-        sent = transitions.sent(operation).first()
+        sent = attempts.sent(operation).first()
         window = Window.of(sent) if sent else None
-        found = _candidates(operation, provider, window) if window else []
+        found = keyed_candidates(operation, provider, window) if window else []
         if not window or not found:
             return None
-        rows = [_as_row(each) for each in found[:CANDIDATES_KEPT]]
+        rows = [candidate_row(each) for each in found[:CANDIDATES_KEPT]]
         if len(found) > 1 or not window.is_since(found[0].created_at):
             return Person(
                 "several",
@@ -370,33 +365,3 @@ def new_account(operation: Operation) -> NewAccount:
         settings=AccountSettings(**settings) if settings else None,
         test=payload["is_test"],
     )
-
-
-def _candidates(operation: Operation, provider: Provider, window: Window) -> list[RemoteAccount]:
-    """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
-    `ProviderError` where the list cannot be read to its end."""
-    walk = transitions.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
-    alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
-    ids = [each.id for each in alike]
-    met = Sighting.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)
-    met_before = set(met.values_list("provider_id", flat=True))
-    found = [each for each in alike if not _was_there(each, window, met_before)]
-    theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
-    taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
-    return [each for each in found if each.id not in taken]
-
-
-def _was_there(remote: RemoteAccount, window: Window, met_before: set[str]) -> bool:
-    """Whether it was surely there before the send. The clock that stamps accounts need not be the one that was
-    measured, so one that is older by minutes has to be met before the send, too."""
-    at = remote.created_at
-    return at is not None and window.is_before(at) and (remote.id in met_before or at < window.opens_at - CLOCKS)
-
-
-def _as_row(remote: RemoteAccount) -> dict[str, Any]:
-    return {
-        "provider_id": remote.id,
-        "name": remote.settings.name if remote.settings else "",
-        "website": remote.settings.website if remote.settings else "",
-        "created_at": remote.created_at.isoformat() if remote.created_at else "",
-    }

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Operation, SendingDomain
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations import idempotency, key_secrets, transitions
+from customers.operations import attempts, idempotency, key_secrets
 from customers.operations.outcomes import Done, Go, NotDone, Person, Refuse
 from customers.operations.request import UnableToAsk, add, permit
 from customers.operations.submissions import submit_once
@@ -94,7 +94,7 @@ class SendTestMessage:
     """Keyed, and nothing tells whether it was sent but an answer under its key: it is never sent without it."""
 
     def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
-        if late := transitions.late_answer(operation):
+        if late := attempts.late_answer(operation):
             return self.recall(late.result)
         side = _side(operation, provider, now)
         if isinstance(side, Refuse | Person):
@@ -132,7 +132,7 @@ def as_the_account() -> Iterator[None]:
 def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSide | Refuse | Person:
     """The account's side with its kept key, or why there is none. Where a send of ours may have worked already, that is
     for a person: it can be neither read back nor repeated."""
-    verdict = Person if transitions.left_a_trace(operation) else Refuse
+    verdict = Person if attempts.left_a_trace(operation) else Refuse
     reading = observed_accounts.read_state(account=operation.account, provider=provider, now=now)
     if reading.state != AccountState.ACTIVE:
         return verdict("held", _("The account is not active, and its own keys don't work while it is not."))

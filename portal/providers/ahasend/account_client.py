@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from portal.providers.base import Created, Domain, MessageReading, Once, TestMessage
+from portal.providers.base import Created, Once
 from portal.providers.calls import Answer, Call
 from portal.providers.errors import KeyRefused, Unauthorized
 from portal.providers.http import Http
+from portal.providers.key_types import Domain, MessageReading, TestMessage
 
 from . import parsing, payloads
 
@@ -19,7 +20,7 @@ PAGE, PAGES = 100, 50
 
 
 class AhaSendSending:
-    """Fulfils `portal.providers.base.Sending`."""
+    """Fulfils `portal.providers.provider.Sending`."""
 
     def __init__(self, http: Http, account_id: str) -> None:
         self._http, self._base = http, f"/v2/accounts/{account_id}"

@@ -24,19 +24,15 @@ from typing import Any
 from portal.providers.base import (
     AccountRef,
     AccountSettings,
-    ApiKey,
     Check,
     ConnectionConfig,
     Created,
-    CreatedKey,
     Details,
     Identity,
     NewAccount,
-    NewKey,
     Once,
     PooledUsage,
     RemoteAccount,
-    Sending,
     StateReading,
     Usage,
     UsageSource,
@@ -54,6 +50,8 @@ from portal.providers.errors import (
     Unsupported,
 )
 from portal.providers.http import Http
+from portal.providers.key_types import ApiKey, CreatedKey, NewKey
+from portal.providers.provider import Sending
 from portal.providers.rate_limit_protocol import Pacer
 from portal.providers.unsupported import Lacking
 
@@ -70,7 +68,7 @@ EARLY_ACCESS = (
 
 
 class AhaSend(Lacking):
-    """Fulfils `portal.providers.base.Provider`."""
+    """Fulfils `portal.providers.provider.Provider`."""
 
     capabilities = AHASEND
 

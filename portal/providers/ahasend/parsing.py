@@ -10,12 +10,8 @@ from typing import Any
 from portal.providers.base import (
     AccountSettings,
     AccountState,
-    ApiKey,
     Created,
     Details,
-    DnsRecord,
-    Domain,
-    MessageReading,
     PooledUsage,
     RemoteAccount,
     Share,
@@ -24,6 +20,7 @@ from portal.providers.base import (
     UsageSource,
 )
 from portal.providers.calls import Answer
+from portal.providers.key_types import ApiKey, DnsRecord, Domain, MessageReading
 from portal.providers.parsing import count, mapping, moment, money, text, whole
 
 _STATES = {

@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from portal.providers.base import AccountSettings, NewAccount, NewKey, TestMessage
+from portal.providers.base import AccountSettings, NewAccount
 from portal.providers.errors import FieldError, Rejected
+from portal.providers.key_types import NewKey, TestMessage
 
 from .capabilities import AHASEND, KEY_SCOPES
 

@@ -63,7 +63,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
 class SendGrid(Lacking):
-    """Fulfils `portal.providers.base.Provider`."""
+    """Fulfils `portal.providers.provider.Provider`."""
 
     capabilities = SENDGRID
 

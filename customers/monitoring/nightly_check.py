@@ -1,0 +1,71 @@
+"""The nightly integrity check."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+
+from customers.models import Heartbeat, InvariantCheck
+from customers.monitoring import invariants
+from customers.monitoring.heartbeat import FORGOTTEN, Clock
+from portal.notices import raising as notices
+from portal.queue import poke
+
+CHECK = "customers.check_invariants"
+CHECK_HOUR = 4
+# Readings and walks need a while after a standstill before it can be said that they do not come.
+CHECK_AFTER_START = timedelta(hours=1)
+# A check whose worker did not come back is begun again after this; the task itself is ended before.
+CHECK_LEASE = timedelta(minutes=15)
+CHECKS_KEPT = 60
+BROKEN = "invariants.broken"
+
+
+def nightly(*, now: datetime) -> bool:
+    """Have the invariants checked once a night (UTC), by a worker. Returns whether that was asked just now."""
+    Heartbeat.objects.filter(seen_at__lt=now - FORGOTTEN).exclude(kind=Heartbeat.Kind.QUEUE).delete()
+    long_up = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, started_at__lte=now - CHECK_AFTER_START)
+    if now.hour < CHECK_HOUR or not long_up.exists():
+        return False
+    check, asked = InvariantCheck.objects.get_or_create(slot=f"{now:%Y-%m-%d}", defaults={"started_at": now})
+    if not asked:
+        left = InvariantCheck.objects.filter(pk=check.pk, finished_at=None, started_at__lt=now - CHECK_LEASE)
+        asked = left.update(started_at=now) == 1
+    if asked:
+        poke(CHECK, check.pk)
+    return asked
+
+
+def check_now(*, slot: str = "", clock: Clock = timezone.now) -> InvariantCheck:
+    """Check at once, in this process, and keep what was found."""
+    now = clock()
+    check = InvariantCheck.objects.create(slot=slot or f"by hand {now.isoformat()}"[:40], started_at=now)
+    return run_check(check.pk, clock=clock) or check
+
+
+def run_check(check_id: int, *, clock: Clock = timezone.now) -> InvariantCheck | None:
+    """Ask every invariant and keep the answers. None where it was done already."""
+    unfinished = InvariantCheck.objects.filter(pk=check_id, finished_at=None)
+    if not unfinished.exists():
+        return None
+    found = invariants.check(now=clock())
+    broken = [each.code for each in found if each.is_broken]
+    with transaction.atomic():
+        unfinished.update(finished_at=clock(), broken=len(broken), found=[each.as_json() for each in found])
+        _tell(broken, now=clock())
+    old = InvariantCheck.objects.order_by("-started_at", "-pk").values_list("pk", flat=True)[CHECKS_KEPT:]
+    InvariantCheck.objects.filter(pk__in=list(old)).delete()
+    return InvariantCheck.objects.get(pk=check_id)
+
+
+def _tell(broken: list[str], *, now: datetime) -> None:
+    if not broken:
+        notices.ended(BROKEN, about=BROKEN, now=now)
+        return
+    title = ngettext("%(n)d rule does not hold", "%(n)d rules do not hold", len(broken)) % {"n": len(broken)}
+    text = gettext("Something that must always hold does not: %(codes)s.") % {"codes": ", ".join(broken)}
+    notices.raised(BROKEN, about=BROKEN, title=title, text=text, path=reverse("customers:watch"), now=now)

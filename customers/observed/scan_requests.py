@@ -1,0 +1,74 @@
+"""Request a scan of an account list: by hand, and every night."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+from django.http import HttpRequest
+
+from customers.connections.client import background_client
+from customers.models import Connection
+from customers.models.breaker import at_work
+from customers.models.sighting import Scan
+from customers.observed.account_list import LEASE, NIGHTLY_HOUR, NIGHTLY_TRIES, WALK, begin, end_scan, expire, walk
+from portal import audit
+from portal.access.models import User
+from portal.clock import database_now
+from portal.encryption import CannotOpen
+from portal.providers import Provider
+from portal.queue import poke
+
+
+def ask_scan(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> Scan:
+    """A walk through one connection, by a worker. While one runs, that one is returned."""
+    with transaction.atomic():
+        scan, begun = begin(
+            connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, asked_by=actor
+        )  # fmt: skip
+        if begun:
+            audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
+        if scan.state == Scan.State.RUNNING and scan.taken_at is None:
+            poke(WALK, scan.pk)
+    return scan
+
+
+def ask_scans(*, actor: User | None, now: datetime, request: HttpRequest | None = None) -> list[Scan]:
+    """A walk through every connection that is not paused."""
+    connections = Connection.objects.filter(paused="")
+    return [ask_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
+
+
+def nightly(*, now: datetime) -> int:
+    """One walk for each connection and UTC date, tried again a few times where the list was not read to its end.
+
+    Returns how many began. Safe to call at any time: what ran already does not run again."""
+    begun = 0
+    if now.hour < NIGHTLY_HOUR:
+        return 0
+    for connection in Connection.objects.filter(at_work()):
+        expire(now=now, connection=connection)
+        tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
+        tried = tonight.exclude(taken_at=None).count()
+        if tonight.exclude(state=Scan.State.INCOMPLETE).exists() or tried >= NIGHTLY_TRIES:
+            continue
+        slot = f"{now:%Y-%m-%d} {tonight.count() + 1}"
+        scan, new = begin(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
+        if new:
+            begun += 1
+            poke(WALK, scan.pk)
+    return begun
+
+
+def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
+    """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
+    scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None).first()
+    now = database_now()
+    waits = Scan.objects.filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None)
+    if scan is None or waits.update(taken_at=now, lease_until=now + LEASE) != 1:
+        return
+    try:
+        walk(scan, connect(scan.connection))
+    except CannotOpen as error:
+        end_scan(scan, Scan.State.INCOMPLETE, now=database_now(), message=str(error))

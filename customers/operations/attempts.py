@@ -1,0 +1,40 @@
+"""What the attempts of an operation say about its effect at the provider."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from customers.models import Attempt, Operation
+from customers.models.operation_states import OperationKind
+
+# Outcomes of a send that may have changed something.
+UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
+
+
+def sent(operation: Operation) -> QuerySet[Attempt]:
+    """The sends that reached the provider or may have, oldest first."""
+    return operation.attempts.exclude(outcome=Attempt.Outcome.NOT_SENT).order_by("n")
+
+
+def uncertain(operation: Operation) -> QuerySet[Attempt]:
+    """The sends whose outcome nobody knows, oldest first."""
+    return operation.attempts.filter(outcome__in=UNCERTAIN).order_by("n")
+
+
+def left_a_trace(operation: Operation) -> bool:
+    """Whether a send of it may have changed something, or is known to have, while the operation is not done."""
+    traces = (*UNCERTAIN, Attempt.Outcome.PREPARED, Attempt.Outcome.APPLIED)
+    return operation.attempts.filter(outcome__in=traces).exists()
+
+
+def late_answer(operation: Operation) -> Attempt | None:
+    """An answer that came after its worker had lost the operation."""
+    return operation.attempts.filter(outcome=Attempt.Outcome.APPLIED).order_by("-n").first()
+
+
+def late_answer_of_earlier_create(operation: Operation) -> Attempt | None:
+    """An answer that names the account, to a create of the same account that a person had ended by then."""
+    earlier = Attempt.objects.filter(
+        operation__account=operation.account_id, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED
+    )
+    return earlier.exclude(operation=operation.pk).order_by("-pk").first()

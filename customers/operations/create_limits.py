@@ -1,0 +1,58 @@
+"""The limits on creates of a connection: its hourly budget, test accounts only, one at a time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import Count
+from django.utils.translation import gettext as _
+
+from customers.models import Attempt, Connection, Operation
+from customers.models.operation_states import OperationKind
+from customers.operations.attempts import left_a_trace
+
+
+class CreateStopped(Exception):
+    """A brake on creates of the connection holds this one back; nothing was written. `error_kind` says which."""
+
+    def __init__(self, error_kind: str, message: str) -> None:
+        super().__init__(message)
+        self.error_kind = error_kind
+
+
+def stop_of_create(operation: Operation, connection: Connection, *, now: datetime) -> CreateStopped | None:
+    """What the connection's brakes on creates say to one more send, by its row as it is now."""
+    if connection.test_accounts_only and not operation.payload["is_test"]:
+        return CreateStopped(
+            "test_only",
+            _("This connection makes test accounts only now, and this was requested as a paid account. Nothing was "
+              "sent."),
+        )  # fmt: skip
+    if _over_create_budget(operation, connection, now=now):
+        return CreateStopped(
+            "budget", _("This connection reached its budget of creates for an hour. Nothing was sent.")
+        )
+    return None
+
+
+def _over_create_budget(operation: Operation, connection: Connection, *, now: datetime) -> bool:
+    """The brake on runaway creates: sends of the last hour on this connection against its budget. Under one key any
+    number of sends makes one account, so what was begun under a key is not held back any more."""
+    keyed = connection.capabilities.idempotent_create
+    if keyed and left_a_trace(operation):
+        return False
+    sent = Attempt.objects.filter(
+        operation__connection=connection,
+        operation__kind=OperationKind.CREATE,
+        intended_at__gt=now - timedelta(hours=1),
+    ).aggregate(n=Count("operation", distinct=True) if keyed else Count("pk"))["n"]
+    return bool(sent >= connection.creates_per_hour)
+
+
+def creates_one_at_a_time(connection: Connection) -> bool:
+    """Whether nothing would prove afterwards which of two unknown creates made an account."""
+    return not connection.capabilities.idempotent_create and connection.probe_available is not True
+
+
+def create_lane(connection_id: int) -> str:
+    return f"create:{connection_id}"
