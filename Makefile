@@ -42,7 +42,7 @@ proof: $(STAMP) ## an hour and more: every case, 20 rounds of each race, chaos, 
 	@$(MAKE) --no-print-directory chaos ROUNDS=20
 
 limits: $(STAMP) ## eight processes at one bucket of ten a second, for five minutes
-	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/test_limits.py -k eight_processes
+	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/connections/test_rate_limit.py -k eight_processes
 
 chaos: $(STAMP) ## real processes killed by seed: PART=workers|redis|halfopen|postgres|all ROUNDS=200 SEED=n
 	@exec $(PY) -m tests.chaos.run

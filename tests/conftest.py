@@ -31,12 +31,24 @@ MARKED_BY_FOLDER = {
 # `make test` runs everything on PostgreSQL, as customers do, and on SQLite too what depends on the database most:
 # locks, conditions of an UPDATE, triggers, constraints. `make test-fast` runs all quick tests on SQLite.
 ON_BOTH = {
-    "audit/append_only", "audit/chain", "audit/recording",
-    "billing/pools", "billing/readings", "billing/retention", "billing/sync",
-    "customers/breaker", "customers/dispatcher", "customers/duplicates", "customers/engine", "customers/holds",
-    "customers/observations", "customers/queries", "customers/reconcile", "customers/schedules",
-    "customers/submissions",
-}  # fmt: skip
+    "audit/append_only",
+    "audit/chain",
+    "audit/recording",
+    "billing/usage/pooled_sync",
+    "billing/usage/snapshots",
+    "billing/usage/retention",
+    "billing/usage/sync",
+    "customers/connections/circuit_breaker",
+    "customers/dispatcher",
+    "customers/observed/duplicates",
+    "customers/operations/transitions",
+    "customers/schedules/holds",
+    "customers/observed/accounts",
+    "customers/directory/list",
+    "customers/observed/account_list",
+    "customers/schedules/commands",
+    "customers/operations/submissions",
+}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"
 

@@ -37,25 +37,25 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every module with the tests that have to notice, fastest first: the first failure ends a run.
 TARGETS: dict[str, tuple[str, ...]] = {
     "customers/models/operation_states.py": (
-        "customers/test_states.py",
-        "customers/test_repair.py",
-        "customers/test_engine.py",
+        "customers/models/test_operation_states.py",
+        "customers/monitoring/test_repair.py",
+        "customers/operations/test_transitions.py",
     ),
     "customers/operations/transitions.py": (
-        "customers/test_states.py",
-        "customers/test_engine.py",
-        "customers/test_outcomes.py",
+        "customers/models/test_operation_states.py",
+        "customers/operations/test_transitions.py",
+        "customers/operations/test_executor.py",
     ),
     "customers/operations/executor.py": (
-        "customers/test_outcomes.py",
-        "customers/test_engine.py",
-        "customers/test_proof.py",
+        "customers/operations/test_executor.py",
+        "customers/operations/test_transitions.py",
+        "customers/operations/test_create_search.py",
     ),
-    "customers/operations/outcomes.py": ("customers/test_outcomes.py",),
+    "customers/operations/outcomes.py": ("customers/operations/test_executor.py",),
     "portal/access/permissions.py": ("access/test_permissions.py", "house/test_permissions.py"),
-    "billing/usage/periods.py": ("billing/test_periods.py", "billing/test_readings.py"),
-    "billing/usage/snapshots.py": ("billing/test_readings.py", "billing/test_late_readings.py"),
-    "billing/usage/pool_snapshots.py": ("billing/test_pools.py",),
+    "billing/usage/periods.py": ("billing/usage/test_periods.py", "billing/usage/test_snapshots.py"),
+    "billing/usage/snapshots.py": ("billing/usage/test_snapshots.py", "billing/usage/test_late_snapshots.py"),
+    "billing/usage/pool_snapshots.py": ("billing/usage/test_pooled_sync.py",),
 }
 # Not copied: what is no source, and what another process may be changing.
 LEFT_OUT = (".git", ".venv", "var", "node_modules", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")

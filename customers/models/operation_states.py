@@ -1,7 +1,7 @@
 """The operation's states and the table of steps between them. Every pair not listed raises `IllegalStep`.
 
-The table is the one of docs/decisions/operations.md; `tests/customers/test_states.py` walks all 64 pairs.
-"""
+The table is the one of docs/decisions/operations.md; `tests/customers/models/test_operation_states.py` walks all 64
+pairs."""
 
 from __future__ import annotations
 

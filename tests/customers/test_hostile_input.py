@@ -21,7 +21,7 @@ from portal import providers
 from portal.access.models import User
 from portal.providers import ConnectionConfig, Unsupported
 from tests.customers.conftest import Desk
-from tests.customers.pages import text_of
+from tests.customers.page_helpers import text_of
 from tests.support.people import sign_in
 
 ODD = ["\x00", "a\x00b", "\ud7ff\u202e", "%_'\\\"", "9" * 400]

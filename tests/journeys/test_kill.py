@@ -40,7 +40,12 @@ from django.utils import timezone
 from customers import dispatcher
 dispatcher.dispatch(now=timezone.now() + timedelta(minutes=5))
 """
-PERFORM = "from portal import queue; from customers.operations import executor; executor.perform(1); queue.poke('customers.perform', 1)"
+PERFORM = """
+from portal import queue
+from customers.operations import executor
+executor.perform(1)
+queue.poke('customers.perform', 1)
+"""
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", rol
 operation_commands.ask_create(
     actor=person, customer=Customer.objects.create(company_name="Northwind"), connection=Connection.objects.get(),
     profile=Profile(""), offerings=[], settings=AccountSettings("Northwind Oy", "northwind.example", 0), is_test=False,
-    first_key=operation_commands.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read"))), client_token="once",
-    now=timezone.now(),
+    first_key=operation_commands.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read"))),
+    client_token="once", now=timezone.now(),
 )
 """
 # Rounds of the dispatcher, from so many minutes on, each a few seconds after the one before.

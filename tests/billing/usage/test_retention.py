@@ -1,0 +1,158 @@
+"""Items of old runs are deleted; what was counted and read stays, and the pages say so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
+from billing.reports.account_usage import account_usage
+from billing.usage import retention, runs
+from customers.models import Account
+from customers.monitoring import invariants
+from portal.access.models import User
+from portal.audit.models import AuditEvent
+from tests.billing.conftest import Meter
+from tests.customers.page_helpers import prose_of
+from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+DAY = timedelta(days=1)
+_slots = count()
+
+
+def run(*, failed: int = 0, skipped: int = 0, days_ago: float = 36, state: str = "complete_with_errors") -> SyncRun:
+    """A run of that age, of accounts that could not be read."""
+    connection, at = ConnectionFactory(), NOW - days_ago * DAY
+    ended = state in SyncRun.ENDED
+    counts = {"total": failed + skipped, "failed": failed, "skipped": skipped}
+    made = SyncRun.objects.create(
+        connection=connection, kind="nightly", slot=str(next(_slots)), source="credits", state=state, not_before=at,
+        until=at, started_at=at, finished_at=at if ended else None, **counts,
+    )  # fmt: skip
+    customer = CustomerFactory(may_be_bare=False)
+    accounts = Account.objects.bulk_create(
+        AccountFactory.build(customer=customer, connection=connection) for _ in range(failed + skipped)
+    )
+    states = [("failed", "not_found")] * failed + [("skipped", "deleted")] * skipped
+    SyncItem.objects.bulk_create(
+        SyncItem(run=made, account=account, state=state, cause=cause)
+        for account, (state, cause) in zip(accounts, states, strict=True)
+    )
+    return made
+
+
+def test_items_of_old_runs_are_deleted_and_the_counts_stay() -> None:
+    old, young = run(failed=3, skipped=2), run(failed=2, days_ago=34)
+    assert retention.remove_old_items(now=NOW) == 5
+    assert retention.remove_old_items(now=NOW) == 0
+    old.refresh_from_db()
+    assert (old.total, old.failed, old.skipped, old.items.count()) == (5, 3, 2, 0)
+    assert old.items_removed_at == NOW
+    assert old.removed_causes == {"failed": {"not_found": 3}, "skipped": {"deleted": 2}}
+    assert young.items.count() == 2
+    event = AuditEvent.objects.get(verb="usage.items_removed")
+    assert (event.object_id, event.after) == (old.public_id, {"items": 5})
+    [counts] = [each for each in invariants.check(now=NOW) if each.code == "I13"]
+    assert not counts.is_broken
+
+
+@pytest.mark.parametrize("state", ["running", "paused"])
+def test_a_run_that_has_not_ended_keeps_its_items_however_old_it_is(state: str) -> None:
+    made = run(failed=2, days_ago=400, state=state)
+    assert retention.remove_old_items(now=NOW) == 0
+    assert made.items.count() == 2
+
+
+def test_what_is_deleted_stays_readings_included(meter: Meter) -> None:
+    account = meter.account(per_day=500)
+    made = meter.read()
+    assert retention.remove_old_items(now=meter.now + 36 * DAY) == 1
+    made.refresh_from_db()
+    assert (made.done, made.changed, made.removed_causes) == (1, 1, {})
+    assert UsageSnapshot.objects.filter(run=made).count() == UsagePeriod.objects.filter(account=account).count() == 1
+
+
+def test_every_chunk_is_short_and_what_is_left_is_done_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "CHUNK", 10)
+    made = run(failed=35)
+    clock = count()
+    monkeypatch.setattr(retention, "monotonic", lambda: float(next(clock)))
+    assert retention.remove_old_items(now=NOW, seconds=3) == 20
+    made.refresh_from_db()
+    assert made.removed_causes == {"failed": {"not_found": 35}}
+    with CaptureQueriesContext(database) as asked:
+        assert retention.remove_old_items(now=NOW, seconds=100) == 15
+    assert sum(each["sql"].startswith("DELETE") for each in asked.captured_queries) == 2
+    assert made.items.count() == 0
+    assert AuditEvent.objects.filter(verb="usage.items_removed").count() == 1
+
+
+def test_a_run_whose_items_are_removed_is_not_retried(finance: Client, person: User) -> None:
+    made = run(failed=2)
+    stale = SyncRun.objects.get(pk=made.pk)  # somebody's page, loaded before
+    retention._expire(made.pk, before=NOW, now=NOW)
+    with pytest.raises(runs.UnableToSync):
+        runs.retry(actor=person, run=stale, now=NOW)
+    made.refresh_from_db()
+    assert made.state == "complete_with_errors"
+    with pytest.raises(runs.UnableToSync, match="were removed"):
+        runs.retry(actor=person, run=made, now=NOW)
+
+
+def test_a_run_that_is_retried_meanwhile_keeps_its_items(person: User) -> None:
+    made = run(failed=2)
+    runs.retry(actor=person, run=made, now=NOW)
+    retention._expire(made.pk, before=NOW, now=NOW)
+    made.refresh_from_db()
+    assert made.items_removed_at is None
+
+
+@pytest.fixture
+def person() -> User:
+    return UserFactory(role="finance")
+
+
+@pytest.fixture
+def finance(client: Client, person: User) -> Client:
+    client.force_login(person)
+    return client
+
+
+def test_the_page_of_the_run_says_that_results_were_removed(finance: Client) -> None:
+    made = run(failed=3, skipped=1)
+    before = prose_of(finance.get(f"/usage/runs/{made.public_id}/"))
+    assert "Read the failed ones again" in before
+    retention.remove_old_items(now=NOW)
+    said = prose_of(finance.get(f"/usage/runs/{made.public_id}/"))
+    assert "Results by account were removed" in said
+    assert "4 of 4 accounts" in said
+    assert "The provider does not know the account 3" in said
+    assert "The account was deleted meanwhile 1" in said
+    assert "Read the failed ones again" not in said
+
+
+def test_a_period_whose_daily_results_were_removed_shows_no_false_gaps(meter: Meter, finance: Client) -> None:
+    account = meter.account()  # sends nothing: the first reading is a snapshot, the others only confirm it
+    for _day in range(5):
+        meter.read()
+        meter.later(days=1)
+    today = meter.now - DAY
+    before = account_usage(account, now=today).cycle
+    assert before is not None
+    assert [(gap.first.day, gap.last.day) for gap in before.gaps] == [(1, 17)]
+    assert not before.readings_removed
+    retention.remove_old_items(now=meter.now + 36 * DAY)
+    after = account_usage(account, now=today).cycle
+    assert after is not None
+    assert (after.gaps, after.readings_removed) == ([], True)
+    page = finance.get(reverse("billing:account-usage", args=[account.public_id]))
+    assert "Daily results of this period were removed." in prose_of(page)

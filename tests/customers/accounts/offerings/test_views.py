@@ -1,0 +1,253 @@
+"""The offerings editor in front of the real sandbox: fresh reading, live consequences, conflicts side by side."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from customers.models import Account, Operation
+from portal.access.models import User
+from portal.providers import Offering
+from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.customers.page_helpers import HTMX, fields, hidden, text_of
+from tests.support.factories import UserFactory
+from tests.support.people import sign_in
+
+TWO = Offering(ADDON.name, "addon", 2)
+
+
+def rows(*offerings: Offering) -> list[dict[str, Any]]:
+    return [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in offerings]
+
+
+@pytest.fixture
+def staff(client: Client, desk: Desk) -> Client:
+    return sign_in(client, desk.person)
+
+
+@pytest.fixture
+def account(desk: Desk) -> Account:
+    return desk.created()
+
+
+def edit_url(account: Account) -> str:
+    return reverse("customers:account-offerings", args=[account.public_id])
+
+
+def changes_url(account: Account) -> str:
+    return reverse("customers:offerings-changes", args=[account.public_id])
+
+
+def choice(page: Any, *offerings: Offering, **more: str) -> dict[str, str]:
+    """The editor's form as a browser would send it with this choice."""
+    package = next(each.name for each in offerings if each.type == "package")
+    addons = {each.name: str(each.quantity) for each in offerings if each.type == "addon"}
+    data = fields(page) | {"package": package, "reason": "", "checked": "on"}
+    return data | {f"addon-{ADDON.name}": addons.get(ADDON.name, "0")} | more
+
+
+class TestEditor:
+    def test_reads_the_list_at_the_provider(self, staff: Client, desk: Desk, account: Account) -> None:
+        desk.sandbox.admin.change_account(account.provider_id, offerings=rows(BIGGER, TWO))
+        page = staff.get(edit_url(account))
+        assert page.status_code == 200
+        assert json.loads(hidden(page, "base")) == rows(BIGGER, TWO)
+        assert "Pro 300K" in text_of(page)
+        assert "At SendGrid now" in text_of(page)
+        account.refresh_from_db()
+        assert account.package == BIGGER.name
+
+    def test_shows_the_last_reading_when_the_provider_does_not_answer(
+        self, staff: Client, desk: Desk, account: Account
+    ) -> None:
+        desk.sandbox.admin.arm("status-503", "offerings", count=None)
+        page = staff.get(edit_url(account))
+        assert page.status_code == 200
+        assert "could not be read just now" in text_of(page)
+        assert json.loads(hidden(page, "base")) == rows(PACKAGE, ADDON)
+
+    def test_replacing_the_list(self, staff: Client, desk: Desk, account: Account) -> None:
+        page = staff.get(edit_url(account))
+        answer = staff.post(edit_url(account), choice(page, BIGGER, TWO, reason="Winter sale"))
+        assert answer.status_code == 303
+        assert answer.headers["Location"] == reverse("customers:account", args=[account.public_id])
+        operation = Operation.objects.get(kind="offerings")
+        assert operation.payload["offerings"] == rows(BIGGER, TWO)
+        assert operation.reason == "Winter sale"
+        assert desk.perform(operation).state == "succeeded"
+        assert desk.sandbox.admin.account(account.provider_id)["offerings"] == rows(BIGGER, TWO)
+
+    def test_a_double_click_is_one_operation(self, staff: Client, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER)
+        assert {staff.post(edit_url(account), data).status_code for _ in range(3)} == {303}
+        assert Operation.objects.filter(kind="offerings").count() == 1
+
+    def test_the_tick_is_needed_and_what_was_typed_stays(self, staff: Client, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER, TWO, reason="Winter sale")
+        del data["checked"]
+        answer = staff.post(edit_url(account), data)
+        assert answer.status_code == 422
+        assert "Tick this first." in text_of(answer)
+        assert 'value="Winter sale"' in text_of(answer)
+        assert f'value="{BIGGER.name}" checked' in text_of(answer)
+        assert not Operation.objects.filter(kind="offerings").exists()
+
+    def test_nothing_different_is_refused(self, staff: Client, account: Account) -> None:
+        answer = staff.post(edit_url(account), choice(staff.get(edit_url(account)), PACKAGE, ADDON))
+        assert answer.status_code == 422
+        assert "Nothing is different" in text_of(answer)
+
+    @pytest.mark.parametrize("base", ["", "nonsense", "{}", "[1]", '[{"name": 1}]', "null"])
+    def test_a_broken_base_sends_nothing(self, staff: Client, account: Account, base: str) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER) | {"base": base}
+        answer = staff.post(edit_url(account), data)
+        assert answer.status_code in (303, 422)
+        assert not Operation.objects.filter(kind="offerings").exists()
+
+    @pytest.mark.parametrize(("role", "status"), [("finance", 403), ("auditor", 403), ("admin", 200)])
+    def test_who_may(self, client: Client, account: Account, role: str, status: int) -> None:
+        sign_in(client, UserFactory(role=role))
+        assert client.get(edit_url(account)).status_code == status
+
+    def test_a_pending_account_has_nothing_to_edit(self, staff: Client, desk: Desk) -> None:
+        pending = desk.ask_create("new@northwind.example").account
+        assert staff.get(edit_url(pending)).status_code == 303
+
+
+class TestChanges:
+    def test_the_column_says_what_is_lost(self, staff: Client, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), Offering("postkeeper.ei.free-100.v1", "package", 1))
+        answer = staff.post(changes_url(account), data, **HTMX)
+        words = text_of(answer)
+        assert answer.status_code == 200
+        assert "<html" not in words
+        assert "The account loses" in words
+        assert "2 dedicated IPs" in words
+        assert "postkeeper.ei.free-100.v1  \u00d7 1" in words
+        assert "disabled" not in words
+        assert not Operation.objects.filter(kind="offerings").exists()
+
+    def test_the_tick_is_for_one_list_only(self, staff: Client, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER, reason="Kept")
+        words = text_of(staff.post(changes_url(account), data, **HTMX))
+        assert not re.search(r"<input[^>]* checked", words)
+        assert 'value="Kept"' in words
+
+    def test_without_changes_the_button_is_off(self, staff: Client, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), PACKAGE, ADDON)
+        assert "disabled" in text_of(staff.post(changes_url(account), data, **HTMX))
+
+    def test_works_without_script(self, staff: Client, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER)
+        page = staff.post(changes_url(account), data)
+        assert "<html" in text_of(page)
+        assert "Your choice" in text_of(page)
+        assert staff.post(edit_url(account), choice(page, BIGGER)).status_code == 303
+
+
+class TestConflict:
+    """Somebody else changed the list: nothing is sent, the three lists stand side by side, one click goes on."""
+
+    def test_of_a_stale_page(self, staff: Client, desk: Desk, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER, ADDON, reason="Winter sale")
+        other = desk.perform(desk.ask_offerings(account, [PACKAGE, TWO]))
+        assert other.state == "succeeded"
+        page = staff.post(edit_url(account), data)
+        words = text_of(page)
+        assert page.status_code == 409
+        assert "The list at SendGrid changed while you were editing" in words
+        assert "Nothing was sent." in words
+        assert Operation.objects.filter(kind="offerings").count() == 1
+        assert "Settle the change at SendGrid first." in words
+        settled = staff.post(changes_url(account), choice(page, BIGGER, ADDON, settle="merge"))
+        assert f'value="{BIGGER.name}" checked' in text_of(settled)
+        assert hidden(settled, f"addon-{ADDON.name}") == "2"  # theirs, which this person had not touched
+        assert hidden(settled, "version") == str(Account.objects.get().version)
+        answer = staff.post(edit_url(account), choice(settled, BIGGER, TWO))
+        assert answer.status_code == 303
+        assert desk.perform(Operation.objects.latest("pk")).state == "succeeded"
+
+    def test_going_on_with_mine(self, staff: Client, desk: Desk, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER)
+        desk.perform(desk.ask_offerings(account, [PACKAGE, TWO]))
+        page = staff.post(edit_url(account), data)
+        settled = staff.post(changes_url(account), choice(page, BIGGER, settle="mine"))
+        assert hidden(settled, f"addon-{ADDON.name}") == "0"
+        assert json.loads(hidden(settled, "base")) == rows(PACKAGE, TWO)
+
+    def test_of_something_else_on_the_account(self, staff: Client, desk: Desk, account: Account) -> None:
+        data = choice(staff.get(edit_url(account)), BIGGER)
+        desk.perform(desk.ask("suspend", account))
+        page = staff.post(edit_url(account), data)
+        assert page.status_code == 409
+        assert "still the one you saw" in text_of(page)
+        settled = staff.post(changes_url(account), choice(page, BIGGER, settle="mine"))
+        assert staff.post(edit_url(account), choice(settled, BIGGER)).status_code == 303
+
+    def test_of_an_operation_that_found_another_list(self, staff: Client, desk: Desk, account: Account) -> None:
+        operation = desk.ask_offerings(account, [BIGGER, ADDON])
+        desk.sandbox.admin.change_account(account.provider_id, offerings=rows(PACKAGE, TWO))
+        failed = desk.perform(operation)
+        assert (failed.state, failed.error_kind) == ("failed", "conflict")
+        page = staff.get(f"{edit_url(account)}?conflict={failed.public_id}")
+        words = text_of(page)
+        assert "changed while you were editing" in words
+        assert "Keep the change in my list" in words
+        settled = staff.post(changes_url(account), choice(page, BIGGER, ADDON, settle="merge"))
+        answer = staff.post(edit_url(account), choice(settled, BIGGER, TWO))
+        assert answer.status_code == 303
+        assert desk.perform(Operation.objects.latest("pk")).state == "succeeded"
+        assert desk.sandbox.admin.account(account.provider_id)["offerings"] == rows(BIGGER, TWO)
+
+    @pytest.mark.parametrize("conflict", ["nonsense", "00000000-0000-0000-0000-000000000000"])
+    def test_an_operation_that_is_none_is_just_the_editor(self, staff: Client, account: Account, conflict: str) -> None:
+        page = staff.get(f"{edit_url(account)}?conflict={conflict}")
+        assert page.status_code == 200
+        assert "changed while you were editing" not in text_of(page)
+
+
+class TestChoicesOfANewAccount:
+    url = "customers:offering-choices"
+
+    def test_are_the_catalogue_of_the_connection(self, staff: Client, desk: Desk) -> None:
+        words = text_of(staff.get(reverse(self.url), {"connection": str(desk.connection.public_id)}))
+        assert "Pro 1.5M" in words
+        assert f'name="addon-{ADDON.name}"' in words
+        assert "Choose a package to see" in words
+        assert "alert-circle" not in words
+
+    def test_sum_up_what_is_chosen(self, staff: Client, desk: Desk) -> None:
+        asked = {"connection": str(desk.connection.public_id), "package": PACKAGE.name, f"addon-{ADDON.name}": "2"}
+        words = text_of(staff.get(reverse(self.url), asked))
+        assert "100,000 e-mails a month, 3 dedicated IPs" in words
+
+    @pytest.mark.parametrize("connection", ["", "nonsense", "00000000-0000-0000-0000-000000000000"])
+    def test_need_a_connection(self, staff: Client, connection: str) -> None:
+        assert "Choose a connection" in text_of(staff.get(reverse(self.url), {"connection": connection}))
+
+    def test_say_when_the_catalogue_could_not_be_read(self, staff: Client, desk: Desk) -> None:
+        desk.connection.catalogue_read_at = None
+        desk.connection.save(update_fields=["catalogue_read_at"])
+        desk.sandbox.admin.arm("status-500", "catalogue", count=None)
+        words = text_of(staff.get(reverse(self.url), {"connection": str(desk.connection.public_id)}))
+        assert "The catalogue could not be read again" in words
+        assert "Pro 1.5M" in words
+
+
+def test_texts_of_the_provider_are_escaped(staff: Client, desk: Desk, account: Account, other: User) -> None:
+    desk.sandbox.admin.put_offering("acme.ei.<script>alert(1)</script>.v1", type="addon", entitlements={"<b>x": 1})
+    staff.post(reverse("customers:connection-catalogue", args=[desk.connection.public_id]))
+    page = staff.get(edit_url(account))
+    assert "<script>alert" not in page.content.decode()
+    assert "<b>x" not in page.content.decode()
+    assert "alert(1)" in text_of(page)
+
+
+@pytest.fixture
+def other(db: None) -> User:
+    return UserFactory()

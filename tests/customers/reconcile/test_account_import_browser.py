@@ -1,0 +1,38 @@
+"""The first day in a real browser: a tick counts from the moment it is set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from customers.models import Account, Scan, Sighting, Takeover
+from customers.observed import scan_requests
+from customers.reconcile import account_import
+from portal.access.roles import Role
+from tests.customers.accounts.test_browser import Seat, _django_beside_playwright, pytestmark  # noqa: F401
+from tests.customers.conftest import Desk
+
+
+def test_who_is_unticked_stays_behind(page: Page, live_server: Any, desk: Desk) -> None:
+    desk.person.role = Role.ADMIN
+    desk.person.save(update_fields=["role"])
+    seat = Seat(page, live_server, desk)
+    rows = [{"email": f"it@customer{n}.example"} for n in range(7)]
+    ids = [row["id"] for row in desk.sandbox.admin.add_accounts(rows)]
+    page.goto(seat.url + reverse("customers:connection", args=[desk.connection.public_id]))
+    page.get_by_role("link", name="Existing accounts").click()
+    page.get_by_role("button", name="Look for existing accounts").click()
+    expect(page.get_by_text("list is being read")).to_be_visible()
+    scan_requests.walk_now(Scan.objects.get().pk, connect=desk.connect)
+    page.get_by_role("button", name="Match them to customers").click()
+    expect(page.get_by_role("button", name="Take 7 accounts over")).to_be_visible()
+    page.get_by_label(f"Take {ids[3]} over").uncheck()
+    page.get_by_role("button", name="Take 6 accounts over").click()
+    expect(page.get_by_text("Running")).to_be_visible()
+    account_import.take_chunk(Takeover.objects.get().pk, connect=desk.connect)
+    expect(page.get_by_text("Ended")).to_be_visible()
+    assert seat.complaints == []
+    assert Account.objects.count() == 6
+    assert Sighting.objects.orphans().get().provider_id == ids[3]
