@@ -35,23 +35,23 @@ def dispatch(*, now: datetime) -> int:
     due = due_operations(now=now, of_each=worker_shares.most(queues.DEFAULT))
     for operation_id in due:
         poke("customers.perform", operation_id)
-    for account_id in accounts_to_read(now=now):
+    for account_id in next_accounts_to_read(now=now):
         poke("customers.read_account", account_id)
-    for connection_id in circuit_breaker.due(now=now):
+    for connection_id in circuit_breaker.due_connections(now=now):
         poke("customers.try_connection", connection_id)
     account_list.expire(now=now)
     account_list.deliver_again(now=now)
-    for takeover_id in account_import.due(now=now):
+    for takeover_id in account_import.due_imports(now=now):
         poke(account_import.CHUNK, takeover_id)
     due_schedules.follow_cycles(now=now)
-    for schedule_id in due_schedules.due(now=now):
+    for schedule_id in due_schedules.due_schedules_now(now=now):
         poke(due_schedules.TAKE, schedule_id)
-    for change_set_id in bulk_run.due(now=now):
+    for change_set_id in bulk_run.due_change_sets(now=now):
         poke(bulk_run.RUN, change_set_id)
     return len(due)
 
 
-def connection_of(operation_id: int) -> int | None:
+def connection_of_operation(operation_id: int) -> int | None:
     """The connection of an operation that may be waiting for a worker; None where no worker is needed."""
     waiting = Operation.objects.filter(pk=operation_id, state__in=(OperationState.QUEUED, OperationState.UNKNOWN))
     return waiting.values_list("connection", flat=True).first()
@@ -65,7 +65,7 @@ def go_on(connection_id: int, *, now: datetime) -> None:
         poke("customers.perform", operation_id)
 
 
-def accounts_to_read(*, now: datetime) -> list[int]:
+def next_accounts_to_read(*, now: datetime) -> list[int]:
     """The oldest readings of every connection, so that one whose provider is slow keeps back no other."""
     connections = list(Connection.objects.filter(at_work()).values_list("pk", flat=True))
     each = max(1, READS_AT_ONCE // max(1, len(connections)))

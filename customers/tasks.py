@@ -33,7 +33,7 @@ OPS, SYNC = "ops", "sync"  # the queues of the tasks that share processes by con
 
 @shared_task(name="customers.dispatch")
 def dispatch(**_: Any) -> None:
-    if heartbeat.tick(now=database_now()):
+    if heartbeat.record_tick(now=database_now()):
         heartbeat.probe_queues(now=database_now())
         dispatcher.dispatch(now=database_now())
 
@@ -45,10 +45,10 @@ def probe_queue(heartbeat_id: int, sent_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.perform")
 def perform(operation_id: int, **_: Any) -> None:
-    connection_id = dispatcher.connection_of(operation_id)
+    connection_id = dispatcher.connection_of_operation(operation_id)
     if connection_id is None:
         return
-    with worker_shares.place(OPS, connection_id) as taken:
+    with worker_shares.worker_place(OPS, connection_id) as taken:
         performed = taken and executor.perform(operation_id)
     if performed:
         dispatcher.go_on(connection_id, now=database_now())
@@ -59,7 +59,7 @@ def read_account(account_id: int, **_: Any) -> None:
     account = observed_accounts.accounts_to_read(now=database_now()).filter(pk=account_id).first()
     if account is None:
         return
-    with worker_shares.place(SYNC, account.connection_id) as taken, recorded() as exchanges:
+    with worker_shares.worker_place(SYNC, account.connection_id) as taken, recorded() as exchanges:
         if not taken:
             return
         account = Account.objects.select_related("connection").get(pk=account_id)
@@ -73,7 +73,7 @@ def read_account(account_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.try_connection")
 def try_connection(connection_id: int, **_: Any) -> None:
-    with worker_shares.place(OPS, connection_id) as taken:
+    with worker_shares.worker_place(OPS, connection_id) as taken:
         if taken:
             circuit_breaker.try_again(connection_id)
 
@@ -86,12 +86,12 @@ def walk(scan_id: int, **_: Any) -> None:
 
 @shared_task(name="customers.nightly_walks")
 def nightly_walks(**_: Any) -> None:
-    scan_requests.nightly(now=database_now())
+    scan_requests.request_nightly_scans(now=database_now())
 
 
 @shared_task(name="customers.takeover_chunk")
 def takeover_chunk(takeover_id: int, **_: Any) -> None:
-    with worker_shares.place(OPS, account_import.connection_of(takeover_id)) as taken:
+    with worker_shares.worker_place(OPS, account_import.connection_of_import(takeover_id)) as taken:
         if taken:
             account_import.take_chunk(takeover_id)
 
@@ -103,14 +103,14 @@ def take_schedule(schedule_id: int, **_: Any) -> None:
 
 @shared_task(name=bulk_run.RUN)
 def run_change_set(change_set_id: int, **_: Any) -> None:
-    with worker_shares.place(OPS, worker_shares.NO_CONNECTION) as taken:
+    with worker_shares.worker_place(OPS, worker_shares.NO_CONNECTION) as taken:
         if taken:
             bulk_run.run(change_set_id)
 
 
 @shared_task(name="customers.nightly_check")
 def nightly_check(**_: Any) -> None:
-    monitoring_nightly_check.nightly(now=database_now())
+    monitoring_nightly_check.start_nightly_check(now=database_now())
 
 
 # Whole tables are read: it may take minutes where there are many accounts.

@@ -34,14 +34,14 @@ class EditConflict(Exception):
         self.fields = fields
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value as a form carries it and as two are compared: a row by its public ID, a moment by its ISO text."""
     if isinstance(value, Model):
         return str(value.public_id)  # type: ignore[attr-defined]  # every row of a choice has one
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [plain_value(each) for each in value]
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
@@ -58,14 +58,14 @@ def refuse_stale(row: Model | Mapping[str, Any], wanted: Mapping[str, Any], seen
     changed = [
         name
         for name, value in wanted.items()
-        if plain(stored[name]) not in (seen.get(name, _NEVER_SHOWN), plain(value))
+        if plain_value(stored[name]) not in (seen.get(name, _NEVER_SHOWN), plain_value(value))
     ]
     if changed:
         raise EditConflict(changed)
 
 
 @dataclass(frozen=True)
-class Difference:
+class EditDifference:
     """One field that two people changed, as the page shows it. `mine` is what was chosen, None where nothing was."""
 
     name: str
@@ -95,7 +95,7 @@ class EditForm(forms.Form):
     def stored(self) -> dict[str, Any]:
         """The values the form starts from, by name; of a form that is not bound."""
         names = [name for name in self.fields if name not in self.not_compared]
-        return {name: plain(self.get_initial_for_field(self.fields[name], name)) for name in names}
+        return {name: plain_value(self.get_initial_for_field(self.fields[name], name)) for name in names}
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class EditForm(forms.Form):
             as_shown = field.clean(field.prepare_value(seen[name])) if field else seen[name]
         except forms.ValidationError:
             as_shown = seen[name]
-        return plain(value) not in (seen[name], plain(as_shown))
+        return plain_value(value) not in (seen[name], plain_value(as_shown))
 
     def _choice(self, name: str) -> str:
         return str(self.data.get(self.add_prefix(CHOICE + name), ""))
@@ -148,7 +148,7 @@ class EditForm(forms.Form):
         theirs = [name for name in asked if self._choice(name) == THEIRS]
         if theirs:
             self.data = data = _writable(self.data)
-        for name in [each for each in theirs if each in yours and plain(self[each].value()) != yours[each]]:
+        for name in [each for each in theirs if each in yours and plain_value(self[each].value()) != yours[each]]:
             data.pop(self.add_prefix(CHOICE + name))
             theirs.remove(name)
         for name in theirs:
@@ -189,16 +189,18 @@ class EditForm(forms.Form):
 
     @property
     def yours_json(self) -> str:
-        return json.dumps({name: plain(self[name].value()) for name in self._carried(OPENED) if name in self.fields})
+        return json.dumps(
+            {name: plain_value(self[name].value()) for name in self._carried(OPENED) if name in self.fields}
+        )
 
     @property
-    def differences(self) -> list[Difference]:
+    def differences(self) -> list[EditDifference]:
         """The fields that two people changed; [] before a conflict."""
         if not self.is_bound:
             return []
         now = self.seen
         return [
-            Difference(
+            EditDifference(
                 name=name,
                 label=self._label(name),
                 saw=self._said(name, saw),

@@ -40,7 +40,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class UsagePace:
     """Where the cycle is heading: the use at its end, and the day the package is passed (None: not in this cycle)."""
 
     at_end: int
@@ -95,7 +95,7 @@ class Cycle:
     points: list[Point]
     gaps: list[Gap]
     readings_removed: bool
-    pace: Pace | None
+    pace: UsagePace | None
     is_open: bool
     chart: CycleChart
 
@@ -119,7 +119,7 @@ class AccountUsage:
     periods: list[UsagePeriod] = field(default_factory=list)
 
 
-def account_usage(account: Account, *, now: datetime, start_on: date | None = None) -> AccountUsage:
+def usage_of_account(account: Account, *, now: datetime, start_on: date | None = None) -> AccountUsage:
     """The latest cycle, or the one that starts on `start_on`; and the list of all."""
     known = UsagePeriod.objects.filter(account=account).select_related("current", "held").order_by("-start_on")
     periods = list(known[:CYCLES_SHOWN])
@@ -182,7 +182,7 @@ def gaps_of(
     return gaps
 
 
-def pace_of(period: UsagePeriod, *, now: datetime) -> Pace | None:
+def pace_of(period: UsagePeriod, *, now: datetime) -> UsagePace | None:
     """The use so far, drawn on to the end of the cycle; None while there is too little to say."""
     start, read_at = midnight(period.start_on), period.read_at
     elapsed = (read_at - start).total_seconds()
@@ -193,7 +193,7 @@ def pace_of(period: UsagePeriod, *, now: datetime) -> Pace | None:
     passes_on = None
     if period.allowed and period.used <= period.allowed < at_end:
         passes_on = (start + timedelta(seconds=period.allowed / per_second)).date()
-    return Pace(at_end, passes_on)
+    return UsagePace(at_end, passes_on)
 
 
 class _Scale:
@@ -210,7 +210,7 @@ class _Scale:
         return round(HEIGHT - BOTTOM - used / self.top * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: Pace | None) -> CycleChart:
+def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: UsagePace | None) -> CycleChart:
     highest = max([period.used, int((period.allowed or 0) * 1.1), pace.at_end if pace else 0])
     top, values = nice_top(highest, 4)
     scale = _Scale(period, top)

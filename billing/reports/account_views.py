@@ -15,7 +15,7 @@ from billing import labels
 from billing.forms import AcceptForm
 from billing.money import trimmed_or_none
 from billing.reports.account_usage import AccountUsage
-from billing.reports.account_usage import account_usage as usage_of
+from billing.reports.account_usage import usage_of_account as usage_of
 from billing.reports.cost_access import sees_cost
 from billing.reports.pool import note_of
 from billing.usage import accept_lower

@@ -33,7 +33,7 @@ _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
 
 
 @dataclass(frozen=True)
-class Filters:
+class UsageFilters:
     """`today` is the date in UTC; `month` the first day of the month shown; `with_cost`: the person may see cost."""
 
     today: date
@@ -62,12 +62,12 @@ class Filters:
         return bool(self.state or self.only or self.q)
 
 
-def read_filters(query: QueryDict, *, today: date, with_cost: bool = False) -> Filters:
+def read_usage_filters(query: QueryDict, *, today: date, with_cost: bool = False) -> UsageFilters:
     connections = tuple(Connection.objects.all())
     size, sort = query.get("size", ""), query.get("sort", "")
     sorts = SORTS + COST_SORTS if with_cost else SORTS
     state, only = query.get("state", ""), query.get("only", "")
-    return Filters(
+    return UsageFilters(
         today=today,
         month=_month(query.get("month", ""), today),
         connections=connections,

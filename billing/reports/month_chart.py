@@ -10,7 +10,7 @@ from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncMonth
 
 from billing.models import UsagePeriod
-from billing.reports.filters import Filters
+from billing.reports.filters import UsageFilters
 from billing.usage.periods import CLOSE_ENOUGH, last_day, month_after
 from customers.models import Account, Operation
 from customers.models.operation_states import OperationKind, OperationState
@@ -72,7 +72,7 @@ class MonthsChart:
         return any(month.missing for month in self.months)
 
 
-def months_chart(filters: Filters, *, missing_now: int) -> MonthsChart:
+def months_chart(filters: UsageFilters, *, missing_now: int) -> MonthsChart:
     """Twelve months up to the present one, or up to the chosen one where it lies outside."""
     last = filters.this_month
     if filters.month > last or filters.month <= month_after(last, -MONTHS):
@@ -90,7 +90,7 @@ def months_chart(filters: Filters, *, missing_now: int) -> MonthsChart:
     )
 
 
-def _sums(filters: Filters, months: list[date]) -> dict[date, Sums]:
+def _sums(filters: UsageFilters, months: list[date]) -> dict[date, Sums]:
     periods = UsagePeriod.objects.filter(month__in=months, account__duplicate_of=None)
     if filters.connection:
         periods = periods.filter(account__connection=filters.connection)
@@ -104,7 +104,7 @@ def _sums(filters: Filters, months: list[date]) -> dict[date, Sums]:
     return {row["month"]: (row["used_sum"], row["over_sum"], row["older"], row["partial"]) for row in rows}
 
 
-def _missing(filters: Filters, months: list[date], sums: dict[date, Sums]) -> dict[date, int]:
+def _missing(filters: UsageFilters, months: list[date], sums: dict[date, Sums]) -> dict[date, int]:
     """Accounts that existed before the month and have no reading of a cycle ending in it."""
     of = Q(connection=filters.connection) if filters.connection else Q()
     born = _per_month(Account.objects.filter(of, provider_id__isnull=False, duplicate_of=None), "created_at")
@@ -143,7 +143,7 @@ def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
     return step * count, [step * number for number in range(count + 1)]
 
 
-def _bar(filters: Filters, number: int, month: date, *, sums: Sums | None, missing: int, top: int) -> Month:
+def _bar(filters: UsageFilters, number: int, month: date, *, sums: Sums | None, missing: int, top: int) -> Month:
     slot = (WIDTH - LEFT) / MONTHS
     width = round(slot * 0.5, 1)
     x = round(LEFT + slot * number + (slot - width) / 2, 1)

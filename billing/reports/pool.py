@@ -38,7 +38,7 @@ class AccountFacts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PoolLine:
     """One account of the report. `known` is whether it had a row with us when it was read; `name` is the provider's."""
 
     provider_id: str
@@ -88,7 +88,7 @@ class Removed:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PoolUsageRow:
     as_of: datetime
     total: Bucket
     removed: Bucket
@@ -102,11 +102,11 @@ class Pool:
     snapshot: PooledSnapshot
     read_at: datetime
     buckets: dict[str, Bucket]
-    page: Page[Line]
+    page: Page[PoolLine]
     accounts: int
     unmapped: int
     removed: Removed
-    readings: Sequence[Reading]
+    readings: Sequence[PoolUsageRow]
 
     @property
     def off(self) -> Bucket:
@@ -188,14 +188,14 @@ def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | N
     )
 
 
-def _with(page: Page[Any], lines: list[Line]) -> Page[Line]:
+def _with(page: Page[Any], lines: list[PoolLine]) -> Page[PoolLine]:
     page.object_list = lines
     return page
 
 
-def _line(share: dict[str, Any], accounts: dict[str, AccountFacts]) -> Line:
+def _line(share: dict[str, Any], accounts: dict[str, AccountFacts]) -> PoolLine:
     cost = trimmed(Decimal(share["cost"]))
-    return Line(share["id"], share["name"], share["known"], share["count"], cost, accounts.get(share["id"]))
+    return PoolLine(share["id"], share["name"], share["known"], share["count"], cost, accounts.get(share["id"]))
 
 
 def _accounts(connection: Connection, ids: list[str]) -> dict[str, AccountFacts]:
@@ -228,13 +228,13 @@ def _removed(snapshot: PooledSnapshot, read_at: datetime, theirs: Bucket) -> Rem
     return Removed(gone, theirs, snapshot.currency)
 
 
-def _readings(snapshot: PooledSnapshot) -> list[Reading]:
+def _readings(snapshot: PooledSnapshot) -> list[PoolUsageRow]:
     """How the period grew, the last reading first."""
     found = PooledSnapshot.objects.filter(
         connection=snapshot.connection_id, period_start_on=snapshot.period_start_on
     ).order_by("-as_of", "-seq")
     fields = ("as_of", "total_count", "total_cost", "removed_count", "removed_cost", "adds_up")
     return [
-        Reading(as_of, Bucket(total, trimmed(cost)), Bucket(removed, trimmed(removed_cost)), fits)
+        PoolUsageRow(as_of, Bucket(total, trimmed(cost)), Bucket(removed, trimmed(removed_cost)), fits)
         for as_of, total, cost, removed, removed_cost, fits in found.values_list(*fields)[:READINGS_SHOWN]
     ]

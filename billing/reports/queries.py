@@ -16,7 +16,7 @@ from django.db.models import Sum as Total
 
 from billing.models import UsagePeriod
 from billing.money import Sum, trimmed, trimmed_or_none
-from billing.reports.filters import Filters
+from billing.reports.filters import UsageFilters
 from billing.reports.month_chart import MonthsChart, months_chart
 from billing.reports.pool import PoolHead, pool_heads
 from billing.usage.periods import CLOSE_ENOUGH, midnight, month_after
@@ -33,7 +33,7 @@ _SORT_FIELDS = {
 }  # fmt: skip
 
 
-class Row(NamedTuple):
+class ReportRow(NamedTuple):
     """One line as the database gives it. Everything of the cycle is None where there is no reading."""
 
     account: UUID
@@ -143,9 +143,9 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Report:
-    filters: Filters
-    page: Page[Row]
-    rows: list[Row]
+    filters: UsageFilters
+    page: Page[ReportRow]
+    rows: list[ReportRow]
     totals: Coverage
     coverage: Coverage
     chart: MonthsChart
@@ -155,13 +155,13 @@ class Report:
     pools: list[PoolHead]
 
 
-def usage_report(filters: Filters, *, now: datetime) -> Report:
+def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
     wide = _accounts(filters)
     coverage = _coverage(wide, now)
     narrow = _narrowed(wide, filters, now)
     totals = _coverage(narrow, now) if filters.narrowed else coverage
     lines = _Lines(narrow, filters, totals.rows)
-    page: Page[Row] = Paginator(lines, filters.size).get_page(filters.page)  # type: ignore[arg-type]
+    page: Page[ReportRow] = Paginator(lines, filters.size).get_page(filters.page)  # type: ignore[arg-type]
     return Report(
         filters=filters,
         page=page,
@@ -175,16 +175,16 @@ def usage_report(filters: Filters, *, now: datetime) -> Report:
     )
 
 
-def report_lines(filters: Filters, *, now: datetime) -> Iterator[Row]:
+def report_lines(filters: UsageFilters, *, now: datetime) -> Iterator[ReportRow]:
     """Every row of the report, for an export: read as they are sent."""
     rows = _ordered(_narrowed(_accounts(filters), filters, now), filters)
-    return (Row(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
+    return (ReportRow(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
 
 
 class _Lines:
     """The rows as a sequence for the paginator; the count is known from the totals."""
 
-    def __init__(self, accounts: QuerySet[Account], filters: Filters, count: int) -> None:
+    def __init__(self, accounts: QuerySet[Account], filters: UsageFilters, count: int) -> None:
         self._rows, self._count = _ordered(accounts, filters).values_list(*_FIELDS), count
 
     def count(self) -> int:
@@ -193,11 +193,11 @@ class _Lines:
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, part: slice) -> list[Row]:
-        return [Row(*values) for values in self._rows[part]]
+    def __getitem__(self, part: slice) -> list[ReportRow]:
+        return [ReportRow(*values) for values in self._rows[part]]
 
 
-def _accounts(filters: Filters) -> QuerySet[Account]:
+def _accounts(filters: UsageFilters) -> QuerySet[Account]:
     """Accounts with a cycle that ends in the month, and those that must have had one without our knowing it."""
     accounts = Account.objects.annotate(
         cycle=FilteredRelation("usage_periods", condition=Q(usage_periods__month=filters.month))
@@ -223,17 +223,17 @@ def _expected(month: date) -> QuerySet[Account]:
     )
 
 
-def _periods(filters: Filters) -> QuerySet[UsagePeriod]:
+def _periods(filters: UsageFilters) -> QuerySet[UsagePeriod]:
     periods = UsagePeriod.objects.filter(month=filters.month, account__duplicate_of=None)
     return periods.filter(account__connection=filters.connection) if filters.connection else periods
 
 
-def _sources(filters: Filters) -> list[str]:
+def _sources(filters: UsageFilters) -> list[str]:
     found = _periods(filters).values_list("current__source", flat=True)
     return list(found.distinct().order_by("current__source"))
 
 
-def _narrowed(accounts: QuerySet[Account], filters: Filters, now: datetime) -> QuerySet[Account]:
+def _narrowed(accounts: QuerySet[Account], filters: UsageFilters, now: datetime) -> QuerySet[Account]:
     if filters.state:
         accounts = accounts.filter(state=filters.state)
     if filters.q:
@@ -281,7 +281,7 @@ def _shares(accounts: QuerySet[Account]) -> list[Sum]:
     return [Sum(row["money"], trimmed(row["amount"]), row["of"]) for row in rows]
 
 
-def _ordered(accounts: QuerySet[Account], filters: Filters) -> QuerySet[Account]:
+def _ordered(accounts: QuerySet[Account], filters: UsageFilters) -> QuerySet[Account]:
     name = filters.sort.removeprefix("-")
     column = F(_SORT_FIELDS[name])
     order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)

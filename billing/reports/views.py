@@ -13,12 +13,12 @@ from django.views.decorators.http import require_GET
 
 from billing import labels
 from billing.reports.cost_access import sees_cost
-from billing.reports.filters import ONLY, Filters, read_filters
+from billing.reports.filters import ONLY, UsageFilters, read_usage_filters
 from billing.reports.pool import pool_heads
-from billing.reports.queries import Row, report_lines
-from billing.reports.queries import usage_report as report_of
+from billing.reports.queries import ReportRow, report_lines
+from billing.reports.queries import build_usage_report as report_of
 from billing.usage.periods import month_after
-from customers.connections.catalogue import label_of
+from customers.connections.catalogue import offering_label
 from portal.exports import csv_response
 from portal.htmx import is_fragment
 from portal.providers import CAPABILITIES, UsageSource
@@ -31,7 +31,7 @@ MONTHS_OFFERED = 14
 @require_GET
 def usage_report(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
-    filters = read_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
+    filters = read_usage_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
     report = report_of(filters, now=now)
     context = {
         "report": report,
@@ -53,7 +53,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
 def usage_export(request: HttpRequest) -> StreamingHttpResponse:
     """Every row of the filtered report. Credits are e-mails; dates are ISO, moments UTC."""
     now = timezone.now()
-    filters = read_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
+    filters = read_usage_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
     header = [str(column) for column in labels.EXPORT_HEADER]
     rows = _exported(filters, now)
     if filters.with_cost:
@@ -62,7 +62,7 @@ def usage_export(request: HttpRequest) -> StreamingHttpResponse:
     return csv_response(f"usage-{filters.month:%Y-%m}.csv", header, (line for _, line in rows))
 
 
-def _with_cost(filters: Filters, now: Any) -> Iterator[tuple[Row, list[Any]]]:
+def _with_cost(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
     """Shares beside the use, with what the provider says of them once per connection."""
     notes = {head.connection: head.note for head in pool_heads(filters.month, filters.connection)}
     for row, line in _exported(filters, now):
@@ -70,7 +70,7 @@ def _with_cost(filters: Filters, now: Any) -> Iterator[tuple[Row, list[Any]]]:
         yield row, [*line, row.share, row.currency if priced else None, notes.pop(row.connection, "") if priced else ""]
 
 
-def _exported(filters: Filters, now: Any) -> Iterator[tuple[Row, list[Any]]]:
+def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
     month = f"{filters.month:%Y-%m}"
     for row in report_lines(filters, now=now):
         provider = CAPABILITIES[row.kind].label
@@ -82,7 +82,7 @@ def _exported(filters: Filters, now: Any) -> Iterator[tuple[Row, list[Any]]]:
         ]  # fmt: skip
 
 
-def _line(row: Row, now: Any) -> dict[str, Any]:
+def _line(row: ReportRow, now: Any) -> dict[str, Any]:
     """One row ready for the template: words are chosen here, so that the loop only prints."""
     reach = row.reach(now)
     capabilities = CAPABILITIES[row.kind]
@@ -92,13 +92,13 @@ def _line(row: Row, now: Any) -> dict[str, Any]:
         "has_figures": row.source != UsageSource.POOLED,  # a report of all accounts has the count alone
         "reach": reach,
         "reach_words": labels.reach_words(reach, row.unread),
-        "package": label_of(row.package) if row.package else "",
+        "package": offering_label(row.package) if row.package else "",
         "provider": capabilities.label,
         "source": labels.short_source(row.source),
     }
 
 
-def months_of(request: HttpRequest, filters: Filters) -> dict[str, Any]:
+def months_of(request: HttpRequest, filters: UsageFilters) -> dict[str, Any]:
     """The steps back and forth, and the months of the menu; every other choice of the address is kept."""
 
     def address(month: date) -> str:

@@ -13,7 +13,7 @@ from django.db.models import F
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, guards
 from billing.usage.pool_snapshots import PoolReading, keep_pool
-from billing.usage.snapshots import Kept, Reading, hold_accounts, keep_readings
+from billing.usage.snapshots import AccountReading, Kept, hold_accounts, keep_readings
 from customers.observed import accounts as observed_accounts
 from portal.providers import Provider, Unauthorized, Usage
 
@@ -41,7 +41,7 @@ class NotAsked(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BatchAnswer:
     """What came back for one item: a usage, or the error."""
 
     item: SyncItem
@@ -62,8 +62,8 @@ class Chunk:
     provider: Provider
     clock: Clock
     gap: timedelta
-    answers: list[Answer] = field(default_factory=list)
-    extra: list[Reading] = field(default_factory=list)
+    answers: list[BatchAnswer] = field(default_factory=list)
+    extra: list[AccountReading] = field(default_factory=list)
     pool: PoolReading | None = None
     watch: guards.Watch = field(default_factory=guards.Watch)
     stop: bool = False
@@ -117,10 +117,12 @@ def flush(chunk: Chunk) -> None:
     in_a_transaction(write)
 
 
-def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, deleted: set[int], now: datetime) -> None:
+def _settle(
+    chunk: Chunk, answers: list[BatchAnswer], extra: list[AccountReading], *, deleted: set[int], now: datetime
+) -> None:
     run = chunk.run
     readings = [
-        Reading(each.item.account_id, each.usage, each.asked_at, each.item.account.package)
+        AccountReading(each.item.account_id, each.usage, each.asked_at, each.item.account.package)
         for each in answers
         if each.usage is not None and each.usage.used is not None
     ]
@@ -147,7 +149,7 @@ def _settle(chunk: Chunk, answers: list[Answer], extra: list[Reading], *, delete
     )
 
 
-def _mark(answer: Answer, kept: Kept | None, *, now: datetime, gap: timedelta) -> None:
+def _mark(answer: BatchAnswer, kept: Kept | None, *, now: datetime, gap: timedelta) -> None:
     item, error = answer.item, answer.error
     item.not_before = None
     if kept is not None:

@@ -62,7 +62,7 @@ def usage_of_share(usage: PooledUsage, share: Share, *, cap: int | None) -> Usag
     )
 
 
-def cap_of(settings: dict[str, Any] | None) -> int | None:
+def pool_cap_of(settings: dict[str, Any] | None) -> int | None:
     """The monthly cap of an account's settings as they were read; None = no cap (0), or not known."""
     return (settings or {}).get("monthly_cap") or None
 

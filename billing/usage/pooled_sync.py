@@ -11,9 +11,9 @@ import structlog
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons
-from billing.usage.batches import Answer, Chunk, NotAsked, flush, said
-from billing.usage.pool_snapshots import PoolReading, cap_of, sound, usage_of_share
-from billing.usage.snapshots import Reading
+from billing.usage.batches import BatchAnswer, Chunk, NotAsked, flush, said
+from billing.usage.pool_snapshots import PoolReading, pool_cap_of, sound, usage_of_share
+from billing.usage.snapshots import AccountReading
 from customers.models import Account
 from customers.models.account import AccountState
 from portal.providers import NotFound, NotSent, PooledUsage, RateLimited, Unauthorized, Usage
@@ -39,7 +39,7 @@ def ask_the_pool(chunk: Chunk, *, deadline: float) -> bool:
         if failure_reasons.cause_of(error) == failure_reasons.BUG:
             log.exception("usage.pool_failed", connection=str(chunk.run.connection.public_id))
         answers = _without_answer(chunk, error, asked_at)
-        extra: list[Reading] = []
+        extra: list[AccountReading] = []
     else:
         answers, extra = _from_answer(chunk, usage, asked_at)
     _write(chunk, answers, extra, deadline=deadline)
@@ -51,7 +51,7 @@ def _due(run: SyncRun, *, now: datetime) -> list[SyncItem]:
     return list(due.select_related("account").order_by("tries", "pk"))
 
 
-def _without_answer(chunk: Chunk, error: Exception, asked_at: datetime) -> list[Answer]:
+def _without_answer(chunk: Chunk, error: Exception, asked_at: datetime) -> list[BatchAnswer]:
     """The error is that of every item, unless it only says when to come again, or that the key is refused."""
     retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
     if retry_at is not None:
@@ -63,7 +63,7 @@ def _without_answer(chunk: Chunk, error: Exception, asked_at: datetime) -> list[
     if isinstance(error, NotFound) or not chunk.run.total:  # it is our own account that the provider does not know
         chunk.stop_because = said(error)
         return []
-    return [Answer(item, asked_at, error=error) for item in _due(chunk.run, now=chunk.clock())]
+    return [BatchAnswer(item, asked_at, error=error) for item in _due(chunk.run, now=chunk.clock())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ class _Known:
     cap: int | None
 
 
-def _from_answer(chunk: Chunk, usage: PooledUsage, asked_at: datetime) -> tuple[list[Answer], list[Reading]]:
+def _from_answer(
+    chunk: Chunk, usage: PooledUsage, asked_at: datetime
+) -> tuple[list[BatchAnswer], list[AccountReading]]:
     known = _known_accounts(chunk.run.connection_id)
     found = {
         known[share.account_id].pk: usage_of_share(usage, share, cap=known[share.account_id].cap)
@@ -94,7 +96,7 @@ def _from_answer(chunk: Chunk, usage: PooledUsage, asked_at: datetime) -> tuple[
     chunk.pool = PoolReading(usage, asked_at, frozenset(known))
     with_item = {item.account_id for item in items}
     extra = [
-        Reading(each.pk, found[each.pk], asked_at, each.package)
+        AccountReading(each.pk, found[each.pk], asked_at, each.package)
         for each in known.values()
         if each.pk in found and each.pk not in with_item and not each.deleted
     ]
@@ -105,27 +107,27 @@ def _known_accounts(connection_id: int) -> dict[str, _Known]:
     rows = Account.objects.filter(connection=connection_id, provider_id__isnull=False)
     fields = ("provider_id", "pk", "package", "state", "duplicate_of_id", "settings")
     return {
-        provider_id: _Known(pk, package, state == AccountState.DELETED, duplicate_of is not None, cap_of(settings))
+        provider_id: _Known(pk, package, state == AccountState.DELETED, duplicate_of is not None, pool_cap_of(settings))
         for provider_id, pk, package, state, duplicate_of, settings in rows.values_list(*fields)
     }
 
 
-def _answer(item: SyncItem, found: dict[int, Usage], asked_at: datetime) -> Answer:
+def _answer(item: SyncItem, found: dict[int, Usage], asked_at: datetime) -> BatchAnswer:
     account = item.account
     if account.duplicate_of_id is not None:
-        return Answer(item, asked_at, error=NotAsked(failure_reasons.DUPLICATE))
+        return BatchAnswer(item, asked_at, error=NotAsked(failure_reasons.DUPLICATE))
     if account.state == AccountState.DELETED or not account.provider_id:
-        return Answer(item, asked_at, error=NotAsked(failure_reasons.DELETED))
+        return BatchAnswer(item, asked_at, error=NotAsked(failure_reasons.DELETED))
     if usage := found.get(account.pk):
-        return Answer(item, asked_at, usage=usage)
-    return Answer(item, asked_at, error=NotAsked(failure_reasons.NOT_REPORTED))
+        return BatchAnswer(item, asked_at, usage=usage)
+    return BatchAnswer(item, asked_at, error=NotAsked(failure_reasons.NOT_REPORTED))
 
 
-def _cause(answer: Answer) -> str:
+def _cause(answer: BatchAnswer) -> str:
     return answer.error.cause if isinstance(answer.error, NotAsked) else ""
 
 
-def _write(chunk: Chunk, answers: Sequence[Answer], extra: Sequence[Reading], *, deadline: float) -> None:
+def _write(chunk: Chunk, answers: Sequence[BatchAnswer], extra: Sequence[AccountReading], *, deadline: float) -> None:
     """In batches, the whole pool with the first. What the time does not allow stays waiting, and is asked for anew."""
     for start in range(0, max(len(answers), 1), TOGETHER):
         if start and monotonic() > deadline:

@@ -177,7 +177,7 @@ def told_of_running(run: SyncRun) -> str:
     return _("%(name)s is being synced already. %(who)s started that sync on %(when)s.") % words
 
 
-def retry(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | None = None) -> None:
+def retry_run(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | None = None) -> None:
     """Read what failed once more, in the same run; a paused run goes on. Raises `UnableToSync`."""
     if run.connection.paused:
         raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
@@ -253,7 +253,7 @@ def abort(run: SyncRun, *, message: str, now: datetime) -> None:
     )
 
 
-def pause(run: SyncRun, *, message: str) -> None:
+def pause_run(run: SyncRun, *, message: str) -> None:
     """Wait until the connection may be used again."""
     _mine(run).update(state=SyncRun.State.PAUSED, lease_until=None, message=message[:500])
 
@@ -261,7 +261,7 @@ def pause(run: SyncRun, *, message: str) -> None:
 def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
     """The key was refused. Where operations use the same one, the whole connection stops and the run waits."""
     if run.source in SHARE_THE_KEY:
-        pause(run, message=message)
+        pause_run(run, message=message)
         connection_commands.pause_for_auth(run.connection, message=message, now=now)
     else:
         abort(run, message=message, now=now)

@@ -25,7 +25,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage.periods import Period, period_of, unread_seconds
-from billing.usage.pool_snapshots import cap_of
+from billing.usage.pool_snapshots import pool_cap_of
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN
@@ -37,7 +37,7 @@ PLANS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AccountReading:
     """One answer of a provider. `usage.used` is not None: an answer without a figure is not a reading.
 
     `package` is what the account had at the time, for sources that do not name one.
@@ -63,7 +63,7 @@ class MovedOn(Exception):
     """Another writer moved a period since the plan was made."""
 
 
-def keep_readings(readings: Sequence[Reading], *, run: SyncRun | None) -> dict[int, Kept]:
+def keep_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -> dict[int, Kept]:
     """Keep one reading per account; returns what became of each by account id. Runs in the caller's transaction when
     there is one. Repeating a call adds nothing."""
     ordered = sorted(readings, key=lambda reading: reading.account_id)  # one order for all writers: no deadlock
@@ -84,7 +84,7 @@ def hold_accounts(account_ids: Collection[int]) -> set[int]:
     return {pk for pk, state in accounts.values_list("pk", "state") if state == AccountState.DELETED}
 
 
-def _keep(readings: Sequence[Reading], run: SyncRun | None) -> dict[int, Kept]:
+def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, Kept]:
     deleted = hold_accounts([reading.account_id for reading in readings])
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
         keep_final_readings(account_ids=late)
@@ -124,7 +124,7 @@ def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
     return found
 
 
-def _plan(reading: Reading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
+def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
     usage = reading.usage
     last = Period(known[0].start_on, known[0].end_on) if known else None
     period = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
@@ -142,7 +142,13 @@ def _plan(reading: Reading, known: list[UsagePeriod], run: SyncRun | None, *, de
 
 
 def _snapshot(
-    reading: Reading, period: Period, *, digest: str, lower: bool, run: SyncRun | None, before: UsagePeriod | None
+    reading: AccountReading,
+    period: Period,
+    *,
+    digest: str,
+    lower: bool,
+    run: SyncRun | None,
+    before: UsagePeriod | None,
 ) -> UsageSnapshot:
     usage = reading.usage
     if usage.used is None:
@@ -167,7 +173,7 @@ def _overage(usage: Usage) -> int | None:
     return max(0, usage.used - usage.allowed)
 
 
-def _move(plan: _Plan, reading: Reading) -> None:
+def _move(plan: _Plan, reading: AccountReading) -> None:
     before = plan.before
     if plan.closed:
         _hold_back(plan)
@@ -197,7 +203,7 @@ def _hold_back(plan: _Plan) -> None:
         raise MovedOn
 
 
-def _period_facts(plan: _Plan, reading: Reading) -> dict[str, Any]:
+def _period_facts(plan: _Plan, reading: AccountReading) -> dict[str, Any]:
     snapshot, before = plan.snapshot, plan.before
     ends_at = plan.period.ends_at
     facts: dict[str, Any] = {
@@ -223,7 +229,7 @@ def _delete_is_open(period: UsagePeriod) -> bool:
     return FinalReading.objects.filter(account=period.account_id, operation__state__in=OPEN).exists()
 
 
-def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:
+def _observe(plan: _Plan, reading: AccountReading, facts: dict[str, Any]) -> None:
     if plan.snapshot.lower:
         observed_accounts.usage_missing(account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of)
         return
@@ -238,7 +244,7 @@ def _observe(plan: _Plan, reading: Reading, facts: dict[str, Any]) -> None:
     )
 
 
-def _digest(reading: Reading, period: Period) -> str:
+def _digest(reading: AccountReading, period: Period) -> str:
     """Of everything the answer said. Two answers with the same digest are the same reading."""
     usage = reading.usage
     said = [usage.source, usage.raw, period.start_on, period.end_on, usage.used, usage.package or reading.package]
@@ -256,13 +262,15 @@ def keep_final_readings(*, account_ids: Collection[int] | None = None, limit: in
         waiting = waiting.filter(account__in=account_ids)
     kept = 0
     for final in waiting.select_related("account").order_by("pk")[:limit]:
-        usage = usage_of(final)
+        usage = usage_of_snapshot(final)
         if usage.source == UsageSource.POOLED:
-            usage = replace(usage, allowed=cap_of(final.account.settings))
+            usage = replace(usage, allowed=pool_cap_of(final.account.settings))
         if usage.used is None:
             continue  # the provider gave no figure: the report shows the gap
         try:
-            keep_readings([Reading(final.account_id, usage, final.taken_at, final.account.package, final)], run=None)
+            keep_readings(
+                [AccountReading(final.account_id, usage, final.taken_at, final.account.package, final)], run=None
+            )
         except IntegrityError:
             continue  # another process kept it at this moment
         except DataError:
@@ -272,7 +280,7 @@ def keep_final_readings(*, account_ids: Collection[int] | None = None, limit: in
     return kept
 
 
-def usage_of(final: FinalReading) -> Usage:
+def usage_of_snapshot(final: FinalReading) -> Usage:
     """The stored form of a reading, back as the provider's answer."""
     facts = dict(final.usage)
     days = ("period_start_on", "period_end_on", "period_process_on")

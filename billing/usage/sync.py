@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, runs
-from billing.usage.batches import BATCH, LEASE, Answer, Chunk, Clock, LostRun, NotAsked, flush
+from billing.usage.batches import BATCH, LEASE, BatchAnswer, Chunk, Clock, LostRun, NotAsked, flush
 from billing.usage.pooled_sync import ask_the_pool
 from customers.connections import circuit_breaker
 from customers.connections.client import background_client
@@ -59,7 +59,7 @@ def sync_chunk(
     `gap` is how long a failure that may pass waits for its next try; by default what the run's kind says.
     """
     clock = clock or database_clock()
-    run = claim(run_id, now=clock())
+    run = claim_items(run_id, now=clock())
     if run is None:
         return False
     deadline = monotonic() + seconds
@@ -78,13 +78,13 @@ def sync_chunk(
     return False
 
 
-def claim(run_id: int, *, now: datetime) -> SyncRun | None:
+def claim_items(run_id: int, *, now: datetime) -> SyncRun | None:
     """Take the run, or None: ended, not due, its connection paused or out of reach, or another worker holds it."""
     run = SyncRun.objects.select_related("connection").filter(pk=run_id, state=SyncRun.State.RUNNING).first()
     if run is None or run.not_before > now or (run.lease_until and run.lease_until > now):
         return None
     if run.connection.paused:
-        runs.pause(run, message=run.connection.paused_reason or _("The connection is paused."))
+        runs.pause_run(run, message=run.connection.paused_reason or _("The connection is paused."))
         return None
     mine = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.RUNNING, fence=run.fence)
     if is_out_of_reach(run.connection) and now < run.until:  # one whose time is over is ended all the same
@@ -119,9 +119,9 @@ def _due_items(run: SyncRun, *, now: datetime) -> list[SyncItem]:
 
 def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, deadline: float) -> None:
     """Keep the threads busy (the client keeps the pace), and write what they bring, batch by batch."""
-    running: set[Future[Answer]] = set()
+    running: set[Future[BatchAnswer]] = set()
     waiting = iter(items)
-    heard: list[Answer] = []
+    heard: list[BatchAnswer] = []
     flushed_at = monotonic()
     open_ = True
     while open_ or running:
@@ -146,7 +146,7 @@ def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, dea
     _tell_breaker(chunk, heard)
 
 
-def _tell_breaker(chunk: Chunk, heard: list[Answer]) -> None:
+def _tell_breaker(chunk: Chunk, heard: list[BatchAnswer]) -> None:
     """Say whether the provider can be reached; where it cannot, the run asks nothing more for now."""
     asked = [each for each in heard if each.usage or _evidence(each).sent_at]
     lost = [_evidence(each) for each in asked if circuit_breaker.unreachable(_evidence(each))]
@@ -158,37 +158,37 @@ def _tell_breaker(chunk: Chunk, heard: list[Answer]) -> None:
         now=chunk.clock(),
         last=lost[-1] if lost else None,
     )
-    if lost and (standing := circuit_breaker.standing(connection)).is_open:
+    if lost and (standing := circuit_breaker.breaker_status(connection)).is_open:
         chunk.stop, chunk.resume_at = True, standing.retry_at
 
 
-def _evidence(answer: Answer) -> Evidence:
+def _evidence(answer: BatchAnswer) -> Evidence:
     return answer.error.evidence if isinstance(answer.error, ProviderError) else Evidence()
 
 
-def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) -> Answer:
+def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) -> BatchAnswer:
     """In a thread: one question, no database. The reading is as fresh as the moment before it was asked, at least."""
     asked_at = clock()
     try:
-        return Answer(item, asked_at, usage=provider.usage(item.account.ref, source))
+        return BatchAnswer(item, asked_at, usage=provider.usage(item.account.ref, source))
     except Exception as error:
         if failure_reasons.cause_of(error) == failure_reasons.BUG:
             log.exception("usage.reading_failed", account=str(item.account.public_id))
-        return Answer(item, asked_at, error=error)
+        return BatchAnswer(item, asked_at, error=error)
 
 
-def _without_asking(chunk: Chunk, item: SyncItem) -> Answer | None:
+def _without_asking(chunk: Chunk, item: SyncItem) -> BatchAnswer | None:
     account = item.account
     if account.duplicate_of_id is not None:
-        return Answer(item, chunk.clock(), error=NotAsked(failure_reasons.DUPLICATE))
+        return BatchAnswer(item, chunk.clock(), error=NotAsked(failure_reasons.DUPLICATE))
     if account.state == AccountState.DELETED or not account.provider_id:
-        return Answer(item, chunk.clock(), error=NotAsked(failure_reasons.DELETED))
+        return BatchAnswer(item, chunk.clock(), error=NotAsked(failure_reasons.DELETED))
     if chunk.run.source in NEEDS_USERNAME and not account.v2_username:
-        return Answer(item, chunk.clock(), error=NotAsked(failure_reasons.NO_USER_NAME))
+        return BatchAnswer(item, chunk.clock(), error=NotAsked(failure_reasons.NO_USER_NAME))
     return None
 
 
-def _take(chunk: Chunk, answer: Answer) -> None:
+def _take(chunk: Chunk, answer: BatchAnswer) -> None:
     error = answer.error
     retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
     if retry_at is not None:  # the provider said when: nobody else need ask before, and it is no failure of the account

@@ -70,7 +70,7 @@ def run_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Read the accounts that failed once more."""
     run = _run_or_404(public_id)
     try:
-        runs.retry(actor=person(request), run=run, now=database_now(), request=request)
+        runs.retry_run(actor=person(request), run=run, now=database_now(), request=request)
     except runs.UnableToSync as refusal:
         messages.warning(request, str(refusal))
     return go_to(request, "billing:run", run.public_id)

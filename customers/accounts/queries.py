@@ -128,7 +128,7 @@ class AccountPage:
         return list(dict.fromkeys(self.lacks.values()))
 
 
-def account_page(public_id: uuid.UUID) -> AccountPage:
+def account_details(public_id: uuid.UUID) -> AccountPage:
     """Raises `Account.DoesNotExist`. The number of queries does not depend on how much happened to the account."""
     # What runs is read before the account: what ends in between is then shown by the account, or asked for again.
     operations = Operation.objects.filter(account__public_id=public_id)
@@ -171,7 +171,7 @@ def _read_back_due(account: Account, last: Operation | None) -> bool:
     return account.state_read_at is None or account.state_read_at < last.finished_at
 
 
-def account_operations(account: Account) -> QuerySet[Operation]:
+def operations_of_account(account: Account) -> QuerySet[Operation]:
     return _with_people(Operation.objects.filter(account=account)).order_by("-pk")
 
 
@@ -183,7 +183,7 @@ def _with_people(operations: QuerySet[Operation]) -> QuerySet[Operation]:
 
 
 def _lines(
-    rows: list[dict[str, Any]], running: list[Operation], known: dict[str, catalogue.Choice]
+    rows: list[dict[str, Any]], running: list[Operation], known: dict[str, catalogue.OfferingChoice]
 ) -> list[OfferingLine]:
     asked = next((each.payload["offerings"] for each in running if each.kind == OperationKind.OFFERINGS), None)
     now = {row["name"]: row for row in rows}
@@ -196,7 +196,7 @@ def _lines(
         given = {key: count * max(had, 1) for key, count in entry.entitlements.items()} if entry else {}
         lines.append(
             OfferingLine(
-                name=name, label=catalogue.label_of(name), type=row["type"], quantity=had,
+                name=name, label=catalogue.offering_label(name), type=row["type"], quantity=had,
                 gives=catalogue.gives_text(given), known=entry is not None, asked=None if gets == had else gets,
             )
         )  # fmt: skip

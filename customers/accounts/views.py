@@ -12,12 +12,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers.accounts.create.base import AccountPart, Start, refuse
+from customers.accounts.create.base import AccountPart, Start, add_refusal_to_page
 from customers.accounts.create.commands import add_account
 from customers.accounts.create.profile_form import facts_of
 from customers.accounts.create.views import part_context, part_of, say_remarks
 from customers.accounts.keys.queries import SecretPlace, keys_page
-from customers.accounts.queries import AccountPage, account_page
+from customers.accounts.queries import AccountPage, account_details
 from customers.connections import catalogue
 from customers.directory.commands import UnableToChange
 from customers.directory.forms import AccountForm, NoteForm
@@ -62,7 +62,7 @@ def _secrets_waiting(account: Account, viewer: User) -> list[SecretPlace]:
 
 def _page_or_404(public_id: uuid.UUID) -> AccountPage:
     try:
-        return account_page(public_id)
+        return account_details(public_id)
     except Account.DoesNotExist:
         raise Http404 from None
 
@@ -169,7 +169,7 @@ def account_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             )  # fmt: skip
         except (UnableToAsk, UnableToChange) as refusal:
             asking.meet(refusal)
-            refuse(asking.forms, refusal.field, str(refusal))
+            add_refusal_to_page(asking.forms, refusal.field, str(refusal))
             renew_token(asking.account, refusal)
         else:
             say_repeated(request, operation)

@@ -23,8 +23,7 @@ from django.utils.translation import gettext as _
 from customers.bulk.plan import KIND_OF, Planner
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
 from customers.models.operation_states import ROUTE_OF_KIND
-from customers.operations.commands import UnableToAsk
-from customers.operations.commands import cancel as cancel_operation
+from customers.operations.commands import UnableToAsk, cancel_operation
 from customers.operations.submissions import submit_once
 from portal import audit
 from portal.access.models import User
@@ -50,7 +49,7 @@ def may(person: User, kind: str) -> bool:
     return person.is_active and allowed(person.role, route_of(kind), "POST")
 
 
-def permit(person: User, kind: str) -> None:
+def permit_bulk_change(person: User, kind: str) -> None:
     if not may(person, kind):
         raise UnableToAsk(_("Your role may not do this."))
 
@@ -85,7 +84,7 @@ def plan(
 ) -> ChangeSet:
     """One row for each account with what would become of it. Nothing is asked of anybody yet. The same form again
     gives the same set. Raises `UnableToAsk`."""
-    permit(actor, kind)
+    permit_bulk_change(actor, kind)
     if not reason.strip():
         raise UnableToAsk(_("Say why. It is kept in the audit log."), field="reason")
     chosen = set(account_ids)
@@ -152,7 +151,7 @@ def plan_again(
 
 def submit(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> ChangeSet:
     """Apply the plan, or have it wait for a second person. Raises `UnableToAsk`."""
-    permit(actor, change_set.kind)
+    permit_bulk_change(actor, change_set.kind)
     if actor.pk != change_set.requested_by_id:
         raise UnableToAsk(_("Only who made the plan can send it off."))
     with transaction.atomic():
@@ -177,7 +176,7 @@ def approve(
     *, actor: User, change_set: ChangeSet, plan_hash: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """Start what another person planned. `plan_hash` is of the plan they looked at. Raises `UnableToAsk`."""
-    permit(actor, change_set.kind)
+    permit_bulk_change(actor, change_set.kind)
     if actor.pk == change_set.requested_by_id:
         raise UnableToAsk(_("Another person has to approve it: you asked for it."))
     with transaction.atomic():
@@ -190,10 +189,10 @@ def approve(
         poke(RUN, change_set.pk)
 
 
-def refuse(
+def reject_bulk_change(
     *, actor: User, change_set: ChangeSet, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    permit(actor, change_set.kind)
+    permit_bulk_change(actor, change_set.kind)
     if not reason.strip():
         raise UnableToAsk(_("Say why: whoever asked reads it."), field="reason")
     with transaction.atomic():
@@ -223,26 +222,30 @@ def waiting_for(person: User) -> list[ChangeSet]:
 # --- Pause, go on, cancel ---------------------------------------------------------------------------------------------
 
 
-def pause(*, actor: User, change_set: ChangeSet, request: HttpRequest | None = None) -> None:
+def pause_bulk_change(*, actor: User, change_set: ChangeSet, request: HttpRequest | None = None) -> None:
     """Ask for nothing more for now. What is asked already goes on."""
-    permit(actor, change_set.kind)
+    permit_bulk_change(actor, change_set.kind)
     with transaction.atomic():
         if _step(change_set, (ChangeSet.State.RUNNING,), state=ChangeSet.State.PAUSED, message=""):
             _tell("bulk.paused", change_set, actor, request)
 
 
-def resume(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> None:
-    permit(actor, change_set.kind)
+def resume_bulk_change(
+    *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
+) -> None:
+    permit_bulk_change(actor, change_set.kind)
     with transaction.atomic():
         if _step(change_set, (ChangeSet.State.PAUSED,), state=ChangeSet.State.RUNNING, message="", not_before=now):
             _tell("bulk.resumed", change_set, actor, request)
             poke(RUN, change_set.pk)
 
 
-def cancel(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> tuple[int, int]:
+def cancel_bulk_change(
+    *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
+) -> tuple[int, int]:
     """Ask for nothing more, and take back what is still queued. Returns how many operations were cancelled and how many
     go on because they were begun."""
-    permit(actor, change_set.kind)
+    permit_bulk_change(actor, change_set.kind)
     with transaction.atomic():
         before = (
             ChangeSet.State.PLANNED,

@@ -25,7 +25,7 @@ NEEDS = {
 WANTED_AS = {"package": "offering", "addon": "offering", "cap": "cap", "tag": "tag"}
 
 
-class ChangeForm(forms.Form):
+class BulkChangeForm(forms.Form):
     kind = forms.ChoiceField(
         label=gettext_lazy("What to do"),
         widget=forms.RadioSelect,
@@ -66,7 +66,7 @@ class ChangeForm(forms.Form):
             del self.fields[name]
         sold = Offering.objects.filter(gone_at=None).order_by("name").values_list("type", "name").distinct()
         for name in {"package", "addon"} & offered:
-            found = [(offering, catalogue.label_of(offering)) for kind, offering in sold if kind == name]
+            found = [(offering, catalogue.offering_label(offering)) for kind, offering in sold if kind == name]
             self._choices(name, [("", _("Choose")), *found])
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:

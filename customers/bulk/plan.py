@@ -44,7 +44,7 @@ class NotPossible(Exception):
 
 
 @dataclass
-class Row:
+class PlanRow:
     account: Account
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
@@ -57,15 +57,15 @@ class Row:
 class Planner:
     def __init__(self, kind: str, wanted: dict[str, Any], reason: str, *, now: datetime) -> None:
         self.kind, self.wanted, self.reason, self.now = ChangeSet.Kind(kind), wanted, reason, now
-        self._known: dict[int, dict[str, catalogue.Choice]] = {}
+        self._known: dict[int, dict[str, catalogue.OfferingChoice]] = {}
         self._customers: set[int] = set()
 
-    def rows(self, account_ids: Iterable[int]) -> Iterator[Row]:
+    def rows(self, account_ids: Iterable[int]) -> Iterator[PlanRow]:
         waiting = iter(sorted(set(account_ids)))
         while chunk := list(islice(waiting, CHUNK)):
             yield from self._chunk(chunk)
 
-    def _chunk(self, account_ids: list[int]) -> list[Row]:
+    def _chunk(self, account_ids: list[int]) -> list[PlanRow]:
         accounts = Account.objects.filter(pk__in=account_ids).select_related("customer", "connection").order_by("pk")
         under_way: dict[int, list[Operation]] = {}
         for each in Operation.objects.filter(account__in=account_ids, state__in=OPEN).order_by("pk"):
@@ -73,8 +73,8 @@ class Planner:
         held = holds.held(account_ids, now=self.now) if self.kind == ChangeSet.Kind.SUSPEND else {}
         return [self._row(each, under_way.get(each.pk, []), held.get(each.pk)) for each in accounts]
 
-    def _row(self, account: Account, under_way: list[Operation], hold: Hold | None) -> Row:
-        row = Row(account, before=base_of(account, self.kind))
+    def _row(self, account: Account, under_way: list[Operation], hold: Hold | None) -> PlanRow:
+        row = PlanRow(account, before=base_of(account, self.kind))
         try:
             if self.kind in OF_TAGS:
                 self._tags(row)
@@ -90,7 +90,7 @@ class Planner:
             row.note = str(refusal)[:500]
         return row
 
-    def _look(self, row: Row, under_way: list[Operation], hold: Hold | None) -> None:
+    def _look(self, row: PlanRow, under_way: list[Operation], hold: Hold | None) -> None:
         """What speaks against any change at the provider, or is to be thought of."""
         account, kind = row.account, KIND_OF[self.kind]
         if not account.provider_id:
@@ -112,7 +112,7 @@ class Planner:
         if account.connection.paused:
             row.warnings.append(_("%(name)s is paused: it waits.") % {"name": account.connection.name})
 
-    def _state(self, row: Row) -> None:
+    def _state(self, row: PlanRow) -> None:
         account, can = row.account, row.account.connection.capabilities
         target = {
             ChangeSet.Kind.SUSPEND: AccountState.STOPPED_BY_US,
@@ -130,7 +130,7 @@ class Planner:
             raise NotPossible(_("The customer reads the reason, and it is too long for %s.") % can.label)
         row.after = {"state": target.value}
 
-    def _offerings(self, row: Row) -> None:
+    def _offerings(self, row: PlanRow) -> None:
         account = row.account
         connection, name = account.connection, self.wanted["offering"]
         if not connection.capabilities.offerings:
@@ -162,7 +162,7 @@ class Planner:
             return [each for each in before if each.name != name or each.type != "addon"]
         return before if any(each.name == name for each in before) else [*before, Offering(name, "addon", 1)]
 
-    def _cap(self, row: Row) -> None:
+    def _cap(self, row: PlanRow) -> None:
         account, cap = row.account, self.wanted["cap"]
         if not account.connection.capabilities.settings:
             raise NotPossible(_("%(provider)s has no monthly cap.") % {"provider": account.provider_label})
@@ -177,7 +177,7 @@ class Planner:
             row.warnings.append(_("%s are used in this cycle already.") % number_text(account.usage_used))
         row.after = {"monthly_cap": cap}
 
-    def _tags(self, row: Row) -> None:
+    def _tags(self, row: PlanRow) -> None:
         customer, tag = row.account.customer, self.wanted["tag"]
         if customer.pk in self._customers:
             raise NotPossible(_("Another account of this customer stands in the plan."))
@@ -205,7 +205,7 @@ def base_of(account: Account, kind: str) -> dict[str, Any]:
 
 def _names(offerings: list[Offering]) -> str:
     labels = [
-        catalogue.label_of(each["name"]) + (f" x {each['quantity']}" if each["quantity"] > 1 else "")
+        catalogue.offering_label(each["name"]) + (f" x {each['quantity']}" if each["quantity"] > 1 else "")
         for each in as_rows(offerings)
     ]
     return ", ".join(labels)[:500]

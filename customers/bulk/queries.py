@@ -146,7 +146,7 @@ def what_text(change_set: ChangeSet) -> str:
     """ "Change package: Pro 300K"."""
     label, wanted = str(change_set.get_kind_display()), change_set.wanted
     if "offering" in wanted:
-        return f"{label}: {catalogue.label_of(wanted['offering'])}"
+        return f"{label}: {catalogue.offering_label(wanted['offering'])}"
     if "cap" in wanted:
         return f"{label}: {cap_text(wanted['cap'], short=True)}"
     return f"{label}: {wanted['tag']}" if "tag" in wanted else label
@@ -163,7 +163,7 @@ def set_list(number: str) -> Any:
     return page, [(each, what_text(each)) for each in page]
 
 
-def export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
+def bulk_export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
     """The plan and what became of it, row by row."""
     items = change_set.items.select_related("account__customer", "account__connection", "operation")
     for item in items.iterator(chunk_size=1000):

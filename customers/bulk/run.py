@@ -35,7 +35,7 @@ from portal.access.models import User
 from portal.access.permissions import allowed
 from portal.clock import database_now
 
-__all__ = ["RUN", "due", "run"]
+__all__ = ["RUN", "due_change_sets", "run"]
 
 LEASE = timedelta(seconds=60)
 CHUNK_SECONDS = 10.0
@@ -48,7 +48,7 @@ class Moved(Exception):
     """The account is not as the plan saw it."""
 
 
-def due(*, now: datetime) -> list[int]:
+def due_change_sets(*, now: datetime) -> list[int]:
     return list(_due(now).order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
 
 

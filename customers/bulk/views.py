@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers.bulk import commands, queries
-from customers.bulk.forms import ChangeForm, RefuseForm
-from customers.directory.filters import read_filters
+from customers.bulk.forms import BulkChangeForm, RefuseForm
+from customers.directory.filters import read_customer_filters
 from customers.directory.list import Lines
 from customers.models import Account, ChangeSet
 from customers.operations.commands import UnableToAsk
@@ -40,7 +40,7 @@ def bulk_new(request: HttpRequest) -> HttpResponse:
     chosen = ticked if request.method == "POST" and request.POST.get("by") == "ticks" else _of_filter(request)
     facts: dict[str, Any] = {"person": person(request), "route_of": commands.route_of}
     answers = request.method == "POST" and "client_token" in request.POST
-    form = ChangeForm(request.POST if answers else None, initial={"client_token": new_token()}, **facts)
+    form = BulkChangeForm(request.POST if answers else None, initial={"client_token": new_token()}, **facts)
     if answers and form.is_valid():
         try:
             made = commands.plan(
@@ -69,7 +69,7 @@ def _ticked(request: HttpRequest) -> list[int]:
 
 
 def _of_filter(request: HttpRequest) -> list[int]:
-    accounts = Lines(read_filters(request.GET, person(request))).matching.accounts
+    accounts = Lines(read_customer_filters(request.GET, person(request))).matching.accounts
     return list(accounts.values_list("pk", flat=True)[: commands.MOST + 1])
 
 
@@ -111,11 +111,13 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             case "submit":
                 commands.submit(actor=who, change_set=change_set, now=now, request=request)
             case "pause":
-                commands.pause(actor=who, change_set=change_set, request=request)
+                commands.pause_bulk_change(actor=who, change_set=change_set, request=request)
             case "resume":
-                commands.resume(actor=who, change_set=change_set, now=now, request=request)
+                commands.resume_bulk_change(actor=who, change_set=change_set, now=now, request=request)
             case "cancel":
-                taken_back, begun = commands.cancel(actor=who, change_set=change_set, now=now, request=request)
+                taken_back, begun = commands.cancel_bulk_change(
+                    actor=who, change_set=change_set, now=now, request=request
+                )
                 words = _("Cancelled. %(n)d operations were taken back, %(m)d had begun and go on.")
                 messages.success(request, words % {"n": taken_back, "m": begun})
             case "again":
@@ -147,7 +149,7 @@ def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 why = " ".join(str(each) for each in form.errors["reason"])
                 return _page(request, change_set, refusal=why, status=422)
             reason = form.cleaned_data["reason"]
-            commands.refuse(actor=who, change_set=change_set, reason=reason, now=now, request=request)
+            commands.reject_bulk_change(actor=who, change_set=change_set, reason=reason, now=now, request=request)
         else:
             raise Http404
     except UnableToAsk as refusal:
@@ -158,7 +160,7 @@ def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_GET
 def bulk_export(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
     change_set = _set_or_404(public_id)
-    return csv_response(f"change-{change_set.code}.csv", queries.HEADER, queries.export_rows(change_set))
+    return csv_response(f"change-{change_set.code}.csv", queries.HEADER, queries.bulk_export_rows(change_set))
 
 
 def _set_or_404(public_id: uuid.UUID) -> ChangeSet:

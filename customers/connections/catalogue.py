@@ -46,7 +46,7 @@ class UnableToRefresh(Exception):
 
 
 @dataclass(frozen=True)
-class Choice:
+class OfferingChoice:
     """One entry as forms and pages show it. `sold` is False once the provider no longer lists it."""
 
     name: str
@@ -61,7 +61,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Line:
+class CatalogueLine:
     """One offering before and after. 0 = not in the list."""
 
     name: str
@@ -81,9 +81,9 @@ class Loss:
 
 @dataclass(frozen=True)
 class Changes:
-    added: list[Line] = field(default_factory=list)
-    removed: list[Line] = field(default_factory=list)
-    changed: list[Line] = field(default_factory=list)
+    added: list[CatalogueLine] = field(default_factory=list)
+    removed: list[CatalogueLine] = field(default_factory=list)
+    changed: list[CatalogueLine] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -161,33 +161,33 @@ def _keep(connection: Connection, entries: list[CatalogEntry], now: datetime) ->
 # -- showing it ----------------------------------------------------------------------------------------------
 
 
-def known(connection: Connection) -> dict[str, Choice]:
+def known(connection: Connection) -> dict[str, OfferingChoice]:
     """Everything the connection ever sold, by name. One query."""
     rows = connection.catalogue.values_list("name", "type", "entitlements", "gone_at")
     return {
-        name: Choice(name, kind, label_of(name), entitlements, gone_at is None)
+        name: OfferingChoice(name, kind, offering_label(name), entitlements, gone_at is None)
         for name, kind, entitlements, gone_at in rows
     }
 
 
-def package_choices(connection: Connection) -> list[Choice]:
+def package_choices(connection: Connection) -> list[OfferingChoice]:
     """The packages on sale, smallest first."""
     return sorted(_sold(connection, "package"), key=by_size)
 
 
-def addon_choices(connection: Connection) -> list[Choice]:
+def addon_choices(connection: Connection) -> list[OfferingChoice]:
     return sorted(_sold(connection, "addon"), key=lambda each: each.label)
 
 
-def by_size(choice: Choice) -> tuple[int, int, str]:
+def by_size(choice: OfferingChoice) -> tuple[int, int, str]:
     return choice.entitlements.get(SENDS, 0), sum(choice.entitlements.values()), choice.name
 
 
-def _sold(connection: Connection, kind: str) -> list[Choice]:
+def _sold(connection: Connection, kind: str) -> list[OfferingChoice]:
     return [each for each in known(connection).values() if each.sold and each.type == kind]
 
 
-def label_of(name: str) -> str:
+def offering_label(name: str) -> str:
     """ "postkeeper.ei.pro-100k.v1" -> "Pro 100K". A name of another shape is its own label."""
     match = _NAME.fullmatch(name)
     if not match:
@@ -226,7 +226,7 @@ def amount_text(key: str, count: int) -> str:
 
 
 def entitlements_of(
-    connection: Connection, offerings: Iterable[Offering], *, catalogue: Mapping[str, Choice] | None = None
+    connection: Connection, offerings: Iterable[Offering], *, catalogue: Mapping[str, OfferingChoice] | None = None
 ) -> dict[str, int]:
     """What a whole list gives, summed: each entitlement times its quantity. Unknown offerings add nothing."""
     catalogue = known(connection) if catalogue is None else catalogue
@@ -243,13 +243,13 @@ def compare(
     after: Iterable[Offering],
     *,
     used: int | None = None,
-    catalogue: Mapping[str, Choice] | None = None,
+    catalogue: Mapping[str, OfferingChoice] | None = None,
 ) -> Changes:
     """What replacing `before` with `after` changes. `used`: e-mails of the running cycle, None = not read."""
     catalogue = known(connection) if catalogue is None else catalogue
     old, new = {each.name: each for each in before}, {each.name: each for each in after}
     lines = [
-        Line(name, each.type, label_of(name), old[name].quantity if name in old else 0,
+        CatalogueLine(name, each.type, offering_label(name), old[name].quantity if name in old else 0,
              new[name].quantity if name in new else 0)
         for name, each in sorted((old | new).items(), key=lambda item: (item[1].type != "package", item[0]))
     ]  # fmt: skip
@@ -267,7 +267,7 @@ def _losses(
     connection: Connection,
     old: Mapping[str, Offering],
     new: Mapping[str, Offering],
-    catalogue: Mapping[str, Choice],
+    catalogue: Mapping[str, OfferingChoice],
     used: int | None,
 ) -> list[Loss]:
     had = entitlements_of(connection, old.values(), catalogue=catalogue)
@@ -297,7 +297,7 @@ def _detail(key: str, left: int, used: int | None, provider: str) -> str:
     return ""
 
 
-def _unknown_loss(line: Line) -> Loss:
+def _unknown_loss(line: CatalogueLine) -> Loss:
     return Loss(line.label, _("It is not in the catalogue, so what the account loses with it is not known."))
 
 

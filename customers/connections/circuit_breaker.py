@@ -33,7 +33,7 @@ TRIAL_LEASE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
-class Standing:
+class BreakerStatus:
     """How the breaker of a connection stands. Open: since when, why, when the next trial is, how many failed."""
 
     is_open: bool = False
@@ -43,11 +43,11 @@ class Standing:
     trials: int = 0
 
 
-def standing(connection: Connection) -> Standing:
+def breaker_status(connection: Connection) -> BreakerStatus:
     found = Breaker.objects.filter(connection=connection).exclude(opened_at=None).first()
     if found is None:
-        return Standing()
-    return Standing(True, found.opened_at, found.retry_at, found.reason, found.trials)
+        return BreakerStatus()
+    return BreakerStatus(True, found.opened_at, found.retry_at, found.reason, found.trials)
 
 
 def unreachable(evidence: Evidence) -> bool:
@@ -106,7 +106,7 @@ def start_again(connection: Connection) -> None:
     Breaker.objects.filter(connection=connection).update(failures=0)
 
 
-def due(*, now: datetime) -> list[int]:
+def due_connections(*, now: datetime) -> list[int]:
     """The connections that are to be tried now."""
     open_ = Breaker.objects.filter(connection__paused="", retry_at__lte=now).order_by("retry_at")
     return list(open_.values_list("connection", flat=True))

@@ -176,7 +176,7 @@ def _edited_now() -> UnableToConnect:
 def _resume_refused(actor: User, connection: Connection, request: HttpRequest | None) -> None:
     """Go on with a new key where the old one was refused. Call it with the row held, after the key was written."""
     if Connection.objects.filter(pk=connection.pk, paused=Paused.BY_AUTH).exists():
-        resume(actor=actor, connection=connection, request=request)
+        resume_connection(actor=actor, connection=connection, request=request)
 
 
 def key_replaced_at(connection: Connection, *, since: datetime) -> datetime | None:
@@ -298,7 +298,9 @@ def _replace_key(
     return _write(connection, columns, then)
 
 
-def verify(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> bool:
+def verify_connection(
+    *, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None
+) -> bool:
     """Try what the credential can do, reads only, and keep what was found. False where somebody edited the connection
     meanwhile: it says nothing of the credential that holds now. Raises `vault.CannotOpen`."""
     checks = client_for(connection, interactive=True).verify()
@@ -319,7 +321,7 @@ def verify(*, actor: User | None, connection: Connection, now: datetime, request
     return bool(kept)
 
 
-def pause(
+def pause_connection(
     *, actor: User, connection: Connection, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """Stop sending anything on this connection. What is queued stays queued."""
@@ -341,7 +343,7 @@ def pause_for_auth(connection: Connection, *, message: str, now: datetime) -> No
             )  # fmt: skip
 
 
-def resume(*, actor: User, connection: Connection, request: HttpRequest | None = None) -> None:
+def resume_connection(*, actor: User, connection: Connection, request: HttpRequest | None = None) -> None:
     with transaction.atomic():
         changed = (
             Connection.objects.filter(pk=connection.pk)

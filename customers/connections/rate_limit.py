@@ -185,7 +185,7 @@ class Apart(Memory):
 
 
 @dataclass(frozen=True)
-class Standing:
+class RateStatus:
     """How this process counts: `shared` with all through Redis (`peers` processes), or for itself."""
 
     shared: bool
@@ -193,11 +193,11 @@ class Standing:
     peers: int
 
 
-def standing() -> Standing:
+def rate_status() -> RateStatus:
     ledger = _ledger(settings.REDIS_URL)
     if isinstance(ledger, Shared):
-        return Standing(shared=not ledger.lost, lost=ledger.lost, peers=ledger.peers)
-    return Standing(shared=False, lost=False, peers=round(1 / ledger.part))
+        return RateStatus(shared=not ledger.lost, lost=ledger.lost, peers=ledger.peers)
+    return RateStatus(shared=False, lost=False, peers=round(1 / ledger.part))
 
 
 def pacer_of(connection: Connection, *, background: bool = False) -> Pacing:

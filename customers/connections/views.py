@@ -40,7 +40,7 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
         "customers/connections/detail.html",
         {
             "connection": connection,
-            "breaker": circuit_breaker.standing(connection),
+            "breaker": circuit_breaker.breaker_status(connection),
             "checks": check_rows(connection),
             "scopes": scope_rows(connection),
             "packages": catalogue.package_choices(connection),
@@ -150,7 +150,7 @@ def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
     form = PauseForm(request.POST)
     if form.is_valid():
-        commands.pause(
+        commands.pause_connection(
             actor=person(request),
             connection=connection,
             reason=form.cleaned_data["reason"],
@@ -165,7 +165,7 @@ def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 def connection_resume(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
-    commands.resume(actor=person(request), connection=connection, request=request)
+    commands.resume_connection(actor=person(request), connection=connection, request=request)
     messages.success(request, _("%(name)s goes on. What is queued starts within seconds.") % {"name": connection.name})
     return go_to(request, "customers:connection", connection.public_id)
 
@@ -193,7 +193,7 @@ def look_at(request: HttpRequest, connection: Connection) -> None:
     as they are."""
     who: dict[str, Any] = {"actor": person(request), "connection": connection, "request": request}
     try:
-        if not commands.verify(now=timezone.now(), **who):
+        if not commands.verify_connection(now=timezone.now(), **who):
             messages.warning(request, _("The connection was edited while it was checked. Check it again."))
             return
         if connection.capabilities.offerings:

@@ -48,7 +48,7 @@ def room_of(queue: str, connection_id: int) -> int:
 
 
 @contextmanager
-def place(queue: str, connection_id: int) -> Iterator[bool]:
+def worker_place(queue: str, connection_id: int) -> Iterator[bool]:
     """Hold a place while the block runs; False where none is to be had, and then nothing may be done."""
     take, give_back = (_lock, _unlock) if connection.vendor == "postgresql" else (_count, _discount)
     taken = take(queue, connection_id)

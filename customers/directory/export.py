@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Case, F, Value, When
 from django.utils.translation import gettext as _
 
-from customers.directory.filters import Filters
+from customers.directory.filters import CustomerFilters
 from customers.directory.list import Lines
 from customers.labels import cap_of
 from customers.models.operation import never_made
@@ -22,7 +22,7 @@ HEADER = (
 AT_ONCE = 2000
 
 
-def export_rows(filters: Filters) -> Iterator[list[Any]]:
+def customer_export_rows(filters: CustomerFilters) -> Iterator[list[Any]]:
     """Every row of the list as filtered: accounts in its order, then customers without an account."""
     lines = Lines(filters)
     state_text = lru_cache(maxsize=256)(account_state_text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue
-from customers.directory.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, Filters
+from customers.directory.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, CustomerFilters
 from customers.models import Offering
 from portal.access.models import User
 from portal.access.permissions import roles_of
@@ -28,7 +28,7 @@ class FilterChoices:
     owners: Pairs
 
 
-def filter_choices(filters: Filters) -> FilterChoices:
+def filter_choices(filters: CustomerFilters) -> FilterChoices:
     caps = bool(filters.connections_that(lambda can: can.settings))
     packages = bool(filters.connections_that(lambda can: can.offerings)) or not caps
     return FilterChoices(
@@ -54,7 +54,7 @@ def _caps() -> Pairs:
 def _packages() -> Pairs:
     """Each package once, however many connections sell it; where two read the same, their names tell them apart."""
     names = sorted(set(Offering.objects.order_by().filter(type="package").values_list("name", flat=True)))
-    labels = [catalogue.label_of(name) for name in names]
+    labels = [catalogue.offering_label(name) for name in names]
     pairs = zip(names, labels, strict=True)
     return sorted(
         ((name, label if labels.count(label) == 1 else f"{label} ({name})") for name, label in pairs),

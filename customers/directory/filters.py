@@ -39,7 +39,7 @@ DEFAULT_SIZE = 50
 
 
 @dataclass(frozen=True)
-class Filters:
+class CustomerFilters:
     user: User
     view: str = "all"
     q: str = ""
@@ -83,11 +83,11 @@ class Filters:
         return self.state == NO_ACCOUNT
 
 
-def read_filters(query: QueryDict, user: User) -> Filters:
+def read_customer_filters(query: QueryDict, user: User) -> CustomerFilters:
     connections = {each.pk: each for each in Connection.objects.all()}
     wanted = query.get("connection", "")
     sort, state, size = query.get("sort", ""), query.get("state", ""), query.get("size", "")
-    return Filters(
+    return CustomerFilters(
         user=user,
         view=_one_of(query.get("view", ""), VIEWS, "all"),
         q=searchable(query.get("q", "")),

@@ -22,7 +22,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue
-from customers.directory.filters import Filters
+from customers.directory.filters import CustomerFilters
 from customers.directory.search import Matching
 from customers.labels import cap_of, cap_text
 from customers.models import Account, Connection, Customer, Operation
@@ -53,7 +53,7 @@ class Key:
 
 
 @dataclass(slots=True)
-class Row:
+class CustomerRow:
     """Everything a row shows, ready to print."""
 
     key: str
@@ -86,7 +86,7 @@ class Row:
 class Lines:
     """What a paginator sees: a count and slices."""
 
-    def __init__(self, filters: Filters) -> None:
+    def __init__(self, filters: CustomerFilters) -> None:
         self.filters = filters
         self.matching = Matching(filters)
 
@@ -106,7 +106,7 @@ class Lines:
         """False where there are more rows than are worth counting."""
         return self._counted <= COUNTED
 
-    def __getitem__(self, part: slice) -> list[Row]:
+    def __getitem__(self, part: slice) -> list[CustomerRow]:
         return rows_of(self.keys(part.start or 0, part.stop), self.filters.connections)
 
     def keys(self, start: int, stop: int) -> list[Key]:
@@ -166,7 +166,7 @@ class Lines:
 class ListPage(_Page):
     """A page that saw for itself whether anything follows it."""
 
-    def __init__(self, rows: list[Row], number: int, paginator: ListPaginator, *, more: bool) -> None:
+    def __init__(self, rows: list[CustomerRow], number: int, paginator: ListPaginator, *, more: bool) -> None:
         super().__init__(rows, number, paginator)
         self.more = more
 
@@ -198,7 +198,7 @@ class ListPaginator(_Paginator):
         return super().validate_number(number) if self.lines.is_counted else max(1, int(number))
 
 
-def list_page(filters: Filters, number: str) -> ListPage:
+def list_page(filters: CustomerFilters, number: str) -> ListPage:
     """One page of the list. A page that does not exist is the nearest that is known to."""
     paginator = ListPaginator(Lines(filters), filters.size)
     wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 8 else 1
@@ -206,7 +206,7 @@ def list_page(filters: Filters, number: str) -> ListPage:
     return page if len(page) or wanted == 1 else cast("ListPage", paginator.get_page(paginator.num_pages))
 
 
-def one_row(public_id: uuid.UUID) -> Row | None:
+def one_row(public_id: uuid.UUID) -> CustomerRow | None:
     """The row of one account, for a row that looks after itself while an operation runs."""
     found = Account.objects.filter(public_id=public_id).values_list("pk", "customer_id").first()
     if found is None:
@@ -226,7 +226,7 @@ _CUSTOMER_COLUMNS = (
 )  # fmt: skip
 
 
-def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[Row]:
+def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[CustomerRow]:
     """The rows of `keys` in their order. A row that went away meanwhile is left out."""
     accounts = _by_pk(Account.objects.filter(pk__in=[key.account for key in keys if key.account]), _ACCOUNT_COLUMNS)
     customers = _by_pk(Customer.objects.filter(pk__in={key.customer for key in keys}), _CUSTOMER_COLUMNS)
@@ -273,8 +273,8 @@ class _Urls:
         return self._customer.replace(str(_NOWHERE), str(public_id))
 
 
-def _customer_row(customer: dict[str, Any], owner: str, urls: _Urls) -> Row:
-    return Row(
+def _customer_row(customer: dict[str, Any], owner: str, urls: _Urls) -> CustomerRow:
+    return CustomerRow(
         key=f"c-{customer['public_id']}",
         url=urls.customer(customer["public_id"]),
         company=customer["company_name"],
@@ -292,7 +292,7 @@ def _is_new(customer: dict[str, Any]) -> bool:
 
 
 def _add_account(
-    row: Row, account: dict[str, Any], connection: Connection, operation: tuple[str, str] | None, urls: _Urls
+    row: CustomerRow, account: dict[str, Any], connection: Connection, operation: tuple[str, str] | None, urls: _Urls
 ) -> None:
     row.key = str(account["public_id"])
     row.url = urls.account(account["public_id"])
@@ -301,7 +301,7 @@ def _add_account(
     row.state, row.state_raw, row.is_test = account["state"], account["state_raw"], account["is_test"]
     if row.state == AccountState.PENDING and not row.provider_id and operation is None:
         row.state = NOT_CREATED
-    row.package, row.package_label = account["package"], catalogue.label_of(account["package"])
+    row.package, row.package_label = account["package"], catalogue.offering_label(account["package"])
     if connection.capabilities.settings:
         cap = cap_of(account["settings"], account["desired_settings"])
         row.package_label, row.unlimited = cap_text(cap, short=True), cap == 0
@@ -314,7 +314,7 @@ def _add_account(
         row.poll = "20s" if state in WAITS_FOR_A_PERSON else "2s"
 
 
-def _add_use(row: Row, account: dict[str, Any]) -> None:
+def _add_use(row: CustomerRow, account: dict[str, Any]) -> None:
     """A missing reading is never a zero, and an old figure is not shown as if it were today's."""
     if row.state == AccountState.PENDING:
         row.instead = _("Not created yet")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Q
 from django.db.models.functions import Lower
 
-from customers.directory.list import Key, Row, rows_of
+from customers.directory.list import CustomerRow, Key, rows_of
 from customers.models import Account, Connection, Customer
 from customers.models.account import AccountState
 
@@ -18,7 +18,7 @@ SHOWN = 5
 @dataclass(frozen=True)
 class CustomerPage:
     customer: Customer
-    rows: list[Row]
+    rows: list[CustomerRow]
     living: int
 
     @property

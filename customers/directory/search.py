@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.functional import cached_property
 
-from customers.directory.filters import CAPPED, NOBODY, UNCAPPED, Filters
+from customers.directory.filters import CAPPED, NOBODY, UNCAPPED, CustomerFilters
 from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.operation import never_made
@@ -38,7 +38,7 @@ def merged() -> QuerySet[Account, Any]:
 class Matching:
     """The two kinds of rows a list has. `accounts` and `bare` are unordered querysets."""
 
-    def __init__(self, filters: Filters) -> None:
+    def __init__(self, filters: CustomerFilters) -> None:
         self.filters = filters
 
     @cached_property

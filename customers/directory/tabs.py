@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from customers.directory.filters import VIEWS, Filters
+from customers.directory.filters import VIEWS, CustomerFilters
 from customers.directory.list import Lines
 from portal.formats import number_text
 
@@ -22,13 +22,13 @@ class Tab:
     warns: bool
 
 
-def tabs_of(filters: Filters) -> list[Tab]:
+def tabs_of(filters: CustomerFilters) -> list[Tab]:
     """Counts are of the whole view, whatever filter is on."""
-    whole = Filters(user=filters.user, connections=filters.connections)
+    whole = CustomerFilters(user=filters.user, connections=filters.connections)
     return [_tab(replace(whole, view=key), str(label), filters.view) for key, label in VIEWS.items()]
 
 
-def _tab(filters: Filters, label: str, chosen: str) -> Tab:
+def _tab(filters: CustomerFilters, label: str, chosen: str) -> Tab:
     lines = Lines(filters)
     if filters.view == "all":
         found, most = lines.count(), None if lines.is_counted else lines.count()

@@ -30,7 +30,7 @@ AT_ONCE = 30
 
 
 @dataclass(frozen=True)
-class Entry:
+class TimelineEntry:
     at: datetime
     icon: str
     title: str
@@ -47,7 +47,7 @@ class Entry:
 @dataclass(frozen=True)
 class Timeline:
     show: str
-    entries: list[Entry]
+    entries: list[TimelineEntry]
     # The last event shown where there are more, to go on from; "" at the end.
     older: str
 
@@ -82,13 +82,13 @@ def _event(public_id: str) -> AuditEvent | None:
     return AuditEvent.objects.filter(public_id=wanted).first() if wanted else None
 
 
-def _entry(event: AuditEvent) -> Entry:
+def _entry(event: AuditEvent) -> TimelineEntry:
     who = event.actor_label or _("The portal")
     if event.verb == NOTE_ADDED:
         title = _("Note by %(name)s") % {"name": who}
-        return Entry(event.at, icon_of(event.verb), title, str(event.after.get("text", "")), is_note=True)
+        return TimelineEntry(event.at, icon_of(event.verb), title, str(event.after.get("text", "")), is_note=True)
     of_operation = event.object_type == _OPERATION
-    return Entry(
+    return TimelineEntry(
         event.at,
         icon_of(event.verb),
         sentence_of(event.verb, event.actor_label),

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers.directory.commands import UnableToChange, add_note, archive_customer, edit_customer, restore_customer
-from customers.directory.export import HEADER, export_rows
+from customers.directory.export import HEADER, customer_export_rows
 from customers.directory.filter_choices import filter_choices
-from customers.directory.filters import SIZES, read_filters
+from customers.directory.filters import SIZES, read_customer_filters
 from customers.directory.forms import CustomerForm, NoteForm
 from customers.directory.list import list_page, one_row
 from customers.directory.queries import customer_page
@@ -35,7 +35,7 @@ from portal.query_params import kept, uuid_or_none
 def customer_list(request: HttpRequest) -> HttpResponse:
     if row := request.GET.get("row"):
         return _row(request, row)
-    filters = read_filters(request.GET, person(request))
+    filters = read_customer_filters(request.GET, person(request))
     context = {
         "page": list_page(filters, request.GET.get("page", "")),
         "filters": filters,
@@ -61,9 +61,9 @@ def _row(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_GET
 def customer_export(request: HttpRequest) -> HttpResponseBase:
     """The list as filtered, every page of it."""
-    filters = read_filters(request.GET, person(request))
+    filters = read_customer_filters(request.GET, person(request))
     name = f"customers-{timezone.now():%Y-%m-%d}.csv"
-    return csv_response(name, HEADER, export_rows(filters))
+    return csv_response(name, HEADER, customer_export_rows(filters))
 
 
 @require_GET

@@ -47,7 +47,7 @@ class Hold(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
 
-    # What `customers.schedules.holds.place` cancelled for it; of no stored row.
+    # What `customers.schedules.holds.place_hold` cancelled for it; of no stored row.
     cancelled: Sequence[Operation] = ()
 
     # django-stubs sees a Manager here, which lacks the methods of the query set.

@@ -54,7 +54,7 @@ Clock = Callable[[], datetime]
 # --- Signs of life ------------------------------------------------------------------------------------------------
 
 
-def tick(*, now: datetime) -> bool:
+def record_tick(*, now: datetime) -> bool:
     """A worker took up the scheduler's tick; whether it is one to act upon. Those that piled up while no worker lived
     come all at once, and one of them does. After a standstill the scheduler counts as started anew."""
     mine = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER)

@@ -33,7 +33,7 @@ class Invariant:
 
 
 @dataclass(frozen=True)
-class Finding:
+class InvariantFinding:
     """What one invariant's query gave. `more`: there are others besides `rows`; `error`: it could not be asked."""
 
     code: str
@@ -65,12 +65,12 @@ def registered() -> list[Invariant]:
     return sorted(_REGISTERED.values(), key=lambda each: int(each.code.removeprefix("I")))
 
 
-def check(*, now: datetime) -> list[Finding]:
+def check(*, now: datetime) -> list[InvariantFinding]:
     """Ask every one. One that fails does not keep the others from being asked."""
     return [_ask(each, now) for each in registered()]
 
 
-def _ask(invariant: Invariant, now: datetime) -> Finding:
+def _ask(invariant: Invariant, now: datetime) -> InvariantFinding:
     began = perf_counter()
     rows: list[str] = []
     error = ""
@@ -80,4 +80,4 @@ def _ask(invariant: Invariant, now: datetime) -> Finding:
         log.exception("invariant.not_asked", invariant=invariant.code)
         error = type(failure).__name__
     took = round((perf_counter() - began) * 1000)
-    return Finding(invariant.code, rows[:ROWS_KEPT], len(rows) > ROWS_KEPT, error, took)
+    return InvariantFinding(invariant.code, rows[:ROWS_KEPT], len(rows) > ROWS_KEPT, error, took)

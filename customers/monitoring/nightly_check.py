@@ -25,7 +25,7 @@ CHECKS_KEPT = 60
 BROKEN = "invariants.broken"
 
 
-def nightly(*, now: datetime) -> bool:
+def start_nightly_check(*, now: datetime) -> bool:
     """Have the invariants checked once a night (UTC), by a worker. Returns whether that was asked just now."""
     Heartbeat.objects.filter(seen_at__lt=now - FORGOTTEN).exclude(kind=Heartbeat.Kind.QUEUE).delete()
     long_up = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, started_at__lte=now - CHECK_AFTER_START)

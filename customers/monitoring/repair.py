@@ -28,7 +28,7 @@ from portal.queue import poke
 
 
 @dataclass(frozen=True)
-class Finding:
+class RepairFinding:
     """A harmed row: `what` names it and the fix. `fix` returns False when the row changed meanwhile or cannot be fixed
     now; None is for what a person has to decide."""
 
@@ -37,7 +37,7 @@ class Finding:
     fix: Callable[[datetime], bool] | None = None
 
 
-def find() -> Iterator[Finding]:
+def find() -> Iterator[RepairFinding]:
     """Everything that `repair` would fix or list. Only reads."""
     yield from _credentials()
     yield from _unmarked_duplicates()
@@ -49,20 +49,22 @@ def find() -> Iterator[Finding]:
 # -- connections and accounts
 
 
-def _credentials() -> Iterator[Finding]:
+def _credentials() -> Iterator[RepairFinding]:
     seen: dict[str, Connection] = {
         each.credential_hash: each for each in Connection.objects.filter(credential_hash__isnull=False)
         if each.credential_hash
     }  # fmt: skip
     for connection, hashed in credentials.without_hash():
         if other := seen.get(hashed):
-            yield Finding(
+            yield RepairFinding(
                 "credential",
                 f"{connection.name} has the same credential as {other.name}: merge its duplicates, then pause it",
             )
             continue
         seen[hashed] = connection
-        yield Finding("credential", f"{connection.name}: store its credential's hash", partial(_store_hash, connection))
+        yield RepairFinding(
+            "credential", f"{connection.name}: store its credential's hash", partial(_store_hash, connection)
+        )
 
 
 def _store_hash(connection: Connection, now: datetime) -> bool:
@@ -70,10 +72,10 @@ def _store_hash(connection: Connection, now: datetime) -> bool:
     return Connection.objects.filter(pk=connection.pk, credential_hash__isnull=False).exists()
 
 
-def _unmarked_duplicates() -> Iterator[Finding]:
+def _unmarked_duplicates() -> Iterator[RepairFinding]:
     for kept, others in duplicates.unmarked():
         for account in others:
-            yield Finding(
+            yield RepairFinding(
                 "duplicate",
                 f"account {account.provider_id} of {account}: mark it as a duplicate of that of {kept}",
                 partial(_mark, account, kept),
@@ -107,9 +109,9 @@ def passed_over() -> QuerySet[Operation]:
     )
 
 
-def _passed_over_sends() -> Iterator[Finding]:
+def _passed_over_sends() -> Iterator[RepairFinding]:
     for operation in passed_over():
-        yield Finding(
+        yield RepairFinding(
             "send",
             f"{operation.code} is {operation.state} and was sent without an answer: look for its outcome",
             partial(_look_for, operation),
@@ -144,9 +146,9 @@ def false_reviews() -> QuerySet[Operation]:
     )  # fmt: skip
 
 
-def _false_reviews() -> Iterator[Finding]:
+def _false_reviews() -> Iterator[RepairFinding]:
     for operation in false_reviews():
-        yield Finding(
+        yield RepairFinding(
             "review", f"{operation.code} needs review and was never sent: queue it again", partial(_queue, operation)
         )
 
@@ -177,7 +179,7 @@ def _audit(operation: Operation, before: str, after: str, note: str) -> None:
 # -- names of offerings
 
 
-def _trimmed_names() -> Iterator[Finding]:
+def _trimmed_names() -> Iterator[RepairFinding]:
     """Names that lost spaces at their ends on the way from the provider. What is sold under such a name today is in the
     catalog as the provider spells it."""
     spelled: dict[int, dict[str, list[str]]] = {}
@@ -189,18 +191,20 @@ def _trimmed_names() -> Iterator[Finding]:
             yield from _of_connection(connection_id, odd)
 
 
-def _of_connection(connection_id: int, odd: dict[str, list[str]]) -> Iterator[Finding]:
+def _of_connection(connection_id: int, odd: dict[str, list[str]]) -> Iterator[RepairFinding]:
     accounts = Account.objects.filter(connection=connection_id, duplicate_of=None).order_by("pk")
     for account in accounts.select_related("customer", "connection").iterator(chunk_size=500):
         held = {str(row["name"]) for row in account.desired_offerings}
         wrong = {name: odd[name] for name in sorted(held & odd.keys()) if name not in odd[name]}
         doubtful = [name for name in sorted(held & odd.keys()) if name in odd[name] or len(odd[name]) > 1]
         if doubtful:
-            yield Finding("name", f"{account}: {', '.join(map(repr, doubtful))} fits several names in the catalog")
+            yield RepairFinding(
+                "name", f"{account}: {', '.join(map(repr, doubtful))} fits several names in the catalog"
+            )
         restored = {name: full[0] for name, full in wrong.items() if len(full) == 1}
         if restored:
             what = ", ".join(f"{name!r} becomes {full!r}" for name, full in restored.items())
-            yield Finding("name", f"{account}: {what}", partial(_restore_names, account, restored))
+            yield RepairFinding("name", f"{account}: {what}", partial(_restore_names, account, restored))
 
 
 def _restore_names(account: Account, restored: dict[str, str], now: datetime) -> bool:

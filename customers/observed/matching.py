@@ -79,7 +79,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Create:
+class OpenCreate:
     """A create that was sent and of which nobody knows what became."""
 
     operation: Operation
@@ -130,7 +130,7 @@ class Assignment:
     """What the unmapped accounts of a connection mean for one create. `proven` are its own by proof; `doubtful` may be
     its own, and nothing explains them."""
 
-    create: Create
+    create: OpenCreate
     proven: list[Sighting]
     doubtful: list[Sighting]
 
@@ -145,12 +145,12 @@ class Assignment:
         return [*self.proven, *doubtful]
 
 
-def open_creates(connection: Connection | int) -> list[Create]:
+def open_creates(connection: Connection | int) -> list[OpenCreate]:
     """The creates of a connection that were sent and have no known outcome."""
     return _sent(Operation.objects.filter(state__in=OPEN, connection=connection, account__provider_id=None))
 
 
-def candidates(connection: Connection | int, creates: Iterable[Create]) -> QuerySet[Sighting]:
+def candidates(connection: Connection | int, creates: Iterable[OpenCreate]) -> QuerySet[Sighting]:
     """Unmapped accounts that were not surely there before the first of these creates was sent."""
     windows = [each.window for each in creates]
     found = Sighting.objects.filter(connection=connection).unmapped()
@@ -160,7 +160,7 @@ def candidates(connection: Connection | int, creates: Iterable[Create]) -> Query
     return found.exclude(made_at__lt=min(each.widest for each in windows)).order_by("pk")
 
 
-def assign(operation: Operation, sightings: Iterable[Sighting], creates: list[Create]) -> Assignment | None:
+def assign(operation: Operation, sightings: Iterable[Sighting], creates: list[OpenCreate]) -> Assignment | None:
     """Judge all open creates of a connection together. None where `operation` is not one of them.
 
     An account is explained where it was there before the send, or is the proven account of exactly one other create.
@@ -210,7 +210,7 @@ def identities_of(sighting: Sighting) -> list[str]:
     return [mailbox_key(each) for each in dict.fromkeys((sighting.email, sighting.first_email)) if each]
 
 
-def taken_for_lost(connection: Connection | int) -> list[Create]:
+def taken_for_lost(connection: Connection | int) -> list[OpenCreate]:
     """Creates of which a send was taken for lost: sent again, finished or not, or ended as failed."""
     lost = Q(sends__gt=1) | Q(state=OperationState.FAILED)
     return _sent(Operation.objects.filter(lost, connection=connection))
@@ -226,9 +226,9 @@ def late_answers(connection: Connection | int) -> dict[str, Operation]:
     return {str(each.result["account_id"]): each.operation for each in rows if each.result.get("account_id")}
 
 
-def _sent(operations: QuerySet[Operation]) -> list[Create]:
+def _sent(operations: QuerySet[Operation]) -> list[OpenCreate]:
     uncertain = Attempt.objects.filter(outcome__in=UNCERTAIN).order_by("n")
     found = operations.filter(kind=OperationKind.CREATE, attempts__outcome__in=UNCERTAIN).distinct()
     rows = found.select_related("account__customer", "connection").order_by("pk")
     rows = rows.prefetch_related(Prefetch("attempts", uncertain))
-    return [Create(each, Window.of(each.attempts.all()[0])) for each in rows]
+    return [OpenCreate(each, Window.of(each.attempts.all()[0])) for each in rows]

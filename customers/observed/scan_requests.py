@@ -40,7 +40,7 @@ def ask_scans(*, actor: User | None, now: datetime, request: HttpRequest | None 
     return [ask_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
 
 
-def nightly(*, now: datetime) -> int:
+def request_nightly_scans(*, now: datetime) -> int:
     """One walk for each connection and UTC date, tried again a few times where the list was not read to its end.
 
     Returns how many began. Safe to call at any time: what ran already does not run again."""

@@ -26,13 +26,7 @@ from customers.operations.kinds.sending_setup import ask_domain, ask_test_messag
 from customers.operations.kinds.settings import ask_settings
 from customers.operations.kinds.suspend import ask_suspend, ask_unsuspend
 from customers.operations.kinds.table import AGAIN
-from customers.operations.request import (
-    PERFORM,
-    StaleVersion,
-    UnableToAsk,
-    permit_role,
-    tell,
-)
+from customers.operations.request import PERFORM, StaleVersion, UnableToAsk, permit_role, record_operation_event
 from customers.operations.submissions import AlreadySubmitted
 from portal.access.models import User
 
@@ -54,12 +48,12 @@ __all__ = [
     "ask_suspend",
     "ask_test_message",
     "ask_unsuspend",
-    "cancel",
-    "retry",
+    "cancel_operation",
+    "retry_operation",
 ]
 
 
-def cancel(*, actor: User, operation: Operation, now: datetime, request: HttpRequest | None = None) -> None:
+def cancel_operation(*, actor: User, operation: Operation, now: datetime, request: HttpRequest | None = None) -> None:
     """Cancel what is still queued and was never sent with an outcome that nobody knows. Loses politely when a worker
     has taken it."""
     permit_role(actor, OperationKind(operation.kind))
@@ -73,12 +67,12 @@ def cancel(*, actor: User, operation: Operation, now: datetime, request: HttpReq
             transitions.move(
                 operation, OperationState.CANCELLED, now=now, by=actor, summary=_("Cancelled before anything was sent.")
             )
-            tell(operation, "operation.cancelled", actor=actor, request=request)
+            record_operation_event(operation, "operation.cancelled", actor=actor, request=request)
     except transitions.LostLease:
         raise UnableToAsk(_("It has started already and can't be cancelled any more.")) from None
 
 
-def retry(
+def retry_operation(
     *, actor: User, operation: Operation, client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> Operation:
     """Ask a failed operation again, as a new one that links back (and, where a key is used, under a new one). A

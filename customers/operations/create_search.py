@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Operation, Scan, Sighting
 from customers.models.account import as_rows, identity_of
 from customers.observed import account_list, matching
-from customers.observed.matching import Assignment, Create, Window
+from customers.observed.matching import Assignment, OpenCreate, Window
 from customers.operations import attempts, transitions
 from customers.operations.outcomes import Done, NotDone, Person, Wait
 from portal.clock import database_now
@@ -175,7 +175,7 @@ def _judged(operation: Operation, provider: Provider, *, since: datetime, now: d
 def _read(
     operation: Operation,
     sightings: list[Sighting],
-    creates: list[Create],
+    creates: list[OpenCreate],
     provider: Provider,
     *,
     since: datetime,

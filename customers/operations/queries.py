@@ -128,7 +128,7 @@ def waits_for(operation: Operation) -> Operation | None:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateRow:
     """An account that an unknown create may have made, as the last look at the list found it."""
 
     provider_id: str
@@ -140,9 +140,9 @@ class Candidate:
     verdict: str
 
 
-def candidates_of(operation: Operation) -> list[Candidate]:
+def candidates_of(operation: Operation) -> list[CandidateRow]:
     return [
-        Candidate(
+        CandidateRow(
             provider_id=str(row.get("provider_id", "")),
             made_at=moment_or_none(row.get("made_at") or row.get("created_at") or ""),
             named=str(row.get("name", "")),

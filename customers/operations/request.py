@@ -149,7 +149,7 @@ def queue(
         **fields,
     )
     Step.objects.create(operation=operation, n=1, before="", after=OperationState.QUEUED, at=now, by=actor)
-    tell(operation, verb, actor=actor, request=request)
+    record_operation_event(operation, verb, actor=actor, request=request)
     # Behind a long queue of the same connection it has to wait in any case: an operation that ends pokes the next one,
     # and people at other connections do not stand behind its message.
     if (
@@ -167,7 +167,7 @@ def token_of_follower(client_token: str, what: str) -> str:
     return told if len(told) <= room else f"{sha256(client_token.encode()).hexdigest()[:40]}:{what}"
 
 
-def tell(operation: Operation, verb: str, *, actor: User, request: HttpRequest | None) -> None:
+def record_operation_event(operation: Operation, verb: str, *, actor: User, request: HttpRequest | None) -> None:
     """The operation's audit event, in the transaction of the change it tells of."""
     audit.record(
         actor=actor,

@@ -71,7 +71,7 @@ def operation_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     operation = _operation_or_404(public_id)
     try:
-        commands.cancel(actor=person(request), operation=operation, now=timezone.now(), request=request)
+        commands.cancel_operation(actor=person(request), operation=operation, now=timezone.now(), request=request)
     except UnableToAsk as refusal:
         messages.warning(request, str(refusal))
     else:
@@ -88,7 +88,7 @@ def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if operation.kind in OF_KEYS and not reauth.recent_sign_in(request, 10):
         return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
     try:
-        again = commands.retry(
+        again = commands.retry_operation(
             actor=person(request), operation=operation, client_token=token_of(request), now=timezone.now(),
             request=request,
         )  # fmt: skip
@@ -206,7 +206,7 @@ def _can_retry(operation: Operation) -> bool:
 
 
 def _labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {"label": catalogue.label_of(row["name"])} for row in rows]
+    return [row | {"label": catalogue.offering_label(row["name"])} for row in rows]
 
 
 def _operation_or_404(public_id: uuid.UUID) -> Operation:

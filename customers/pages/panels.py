@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from customers.accounts.queries import account_operations as operations_of
+from customers.accounts.queries import operations_of_account as operations_of
 from customers.accounts.views import account_head
 from customers.directory.timeline import Timeline, timeline_of_account, timeline_of_customer
 from customers.models import Customer

@@ -247,7 +247,7 @@ def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpReques
     takeover.refresh_from_db()
 
 
-def pause(*, actor: User, takeover: Takeover, request: HttpRequest | None = None) -> None:
+def pause_import(*, actor: User, takeover: Takeover, request: HttpRequest | None = None) -> None:
     """Stop after the account that is being read. What is taken over stays so."""
     with transaction.atomic():
         if Takeover.objects.filter(pk=takeover.pk, state=Takeover.State.RUNNING).update(state=Takeover.State.PAUSED):
@@ -255,14 +255,14 @@ def pause(*, actor: User, takeover: Takeover, request: HttpRequest | None = None
     takeover.refresh_from_db()
 
 
-def due(*, now: datetime) -> list[int]:
+def due_imports(*, now: datetime) -> list[int]:
     free = Q(lease_until=None) | Q(lease_until__lte=now)
     return list(
         Takeover.objects.filter(free, state=Takeover.State.RUNNING, not_before__lte=now).values_list("pk", flat=True)
     )
 
 
-def connection_of(takeover_id: int) -> int:
+def connection_of_import(takeover_id: int) -> int:
     """The connection of a run; 0 where there is no such run."""
     return Takeover.objects.filter(pk=takeover_id).values_list("connection", flat=True).first() or 0
 

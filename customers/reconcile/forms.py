@@ -27,7 +27,7 @@ class DriftForm(forms.Form):
 
     def __init__(self, drift: Drift, *args: Any, today: date, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.choices = choices_of(drift)
+        self.choices = drift_choices_of(drift)
         self.fields["choice"].choices = [(each, each) for each in self.choices]  # type: ignore[attr-defined]
         self.fields["choice"].error_messages["invalid_choice"] = (
             _("An account is deleted on its own page. Request the delete there.") if drift.wants_delete
@@ -42,7 +42,7 @@ class DriftForm(forms.Form):
         return cleaned
 
 
-def choices_of(drift: Drift) -> tuple[str, ...]:
+def drift_choices_of(drift: Drift) -> tuple[str, ...]:
     possible = ((PUSH, drift.can_push), (ACCEPT, drift.can_accept), (IGNORE, True))
     return tuple(name for name, may in possible if may)
 

@@ -100,7 +100,7 @@ def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def estate_pause(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     if takeover := _open(connection):
-        account_import.pause(actor=person(request), takeover=takeover, request=request)
+        account_import.pause_import(actor=person(request), takeover=takeover, request=request)
         messages.success(request, _("Paused. What was taken over stays so."))
     return go_to(request, "customers:estate", connection.public_id)
 

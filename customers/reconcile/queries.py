@@ -74,7 +74,7 @@ def _shown(asked: Mapping[str, str], *, today: date) -> QuerySet[Account]:
     return found.exclude(pk__in=looked_away(accounts, today=today))
 
 
-def export_rows(asked: Mapping[str, str], *, today: date) -> Iterator[list[Any]]:
+def drift_export_rows(asked: Mapping[str, str], *, today: date) -> Iterator[list[Any]]:
     """Every difference that the board shows for this URL, one to a row, in its order."""
     waiting = _shown(asked, today=today).iterator(chunk_size=AT_ONCE)
     while accounts := list(islice(waiting, AT_ONCE)):

@@ -83,7 +83,9 @@ def ask(
         schedule = Schedule.objects.create(
             account=locked, kind=kind, client_token=client_token, created_at=now, requested_by=actor, **facts
         )
-        tell(schedule, "schedule.asked", actor=actor, after=_told(schedule), reason=reason, request=request)
+        record_schedule_event(
+            schedule, "schedule.asked", actor=actor, after=_told(schedule), reason=reason, request=request
+        )
         return schedule
 
     return submit_once(
@@ -125,13 +127,13 @@ def edit(
             facts |= {"requested_by": actor, "client_token": before.public_id.hex}
         waiting(schedule.pk).update(**facts)
         edited = Schedule.objects.select_related("account__customer").get(pk=schedule.pk)
-        tell(
+        record_schedule_event(
             edited, "schedule.edited", actor=actor, before=told, after=_told(edited), reason=reason, request=request
         )  # fmt: skip
     return edited
 
 
-def cancel(*, actor: User, schedule: Schedule, now: datetime, request: HttpRequest | None = None) -> None:
+def cancel_schedule(*, actor: User, schedule: Schedule, now: datetime, request: HttpRequest | None = None) -> None:
     """Take what waits off the calendar. Loses politely to its time. Raises `UnableToAsk`."""
     permit_role(actor, OperationKind(schedule.kind))
     with transaction.atomic():
@@ -139,7 +141,7 @@ def cancel(*, actor: User, schedule: Schedule, now: datetime, request: HttpReque
         if not waiting(schedule.pk).update(**ended):
             raise UnableToAsk(_("Its time has come already. It can't be cancelled any more."))
         schedule.refresh_from_db()  # somebody may have edited it since it was shown
-        tell(schedule, "schedule.cancelled", actor=actor, before=_told(schedule), request=request)
+        record_schedule_event(schedule, "schedule.cancelled", actor=actor, before=_told(schedule), request=request)
 
 
 def _facts(
@@ -205,7 +207,7 @@ def _told(schedule: Schedule) -> dict[str, Any]:
     return facts
 
 
-def tell(
+def record_schedule_event(
     schedule: Schedule,
     verb: str,
     *,

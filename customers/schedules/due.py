@@ -22,7 +22,7 @@ from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
 from customers.operations.commands import UnableToAsk, ask_offerings, ask_suspend, ask_unsuspend
 from customers.schedules import holds
-from customers.schedules.commands import after, tell, waiting
+from customers.schedules.commands import after, record_schedule_event, waiting
 from portal.access.permissions import allowed
 from portal.formats import ago_text, moment_text
 
@@ -34,7 +34,7 @@ OF_STATE = (OperationKind.SUSPEND, OperationKind.UNSUSPEND, OperationKind.DELETE
 CAME_TO_NOTHING = (OperationState.FAILED, OperationState.CANCELLED)
 
 
-def due(*, now: datetime) -> list[int]:
+def due_schedules_now(*, now: datetime) -> list[int]:
     found = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now).order_by("due_at", "pk")
     return list(found.values_list("pk", flat=True)[:AT_ONCE])
 
@@ -79,7 +79,7 @@ def _end(schedule: Schedule, operation: Operation | None, outcome: str, now: dat
         raise RuntimeError(f"schedule {schedule.pk} ended while it was taken")
     told = {"operation": operation.code} if operation else {"why": outcome[:500]}
     verb = "schedule.done" if operation else "schedule.skipped"
-    tell(schedule, verb, actor=None, after=told, reason=schedule.reason)
+    record_schedule_event(schedule, verb, actor=None, after=told, reason=schedule.reason)
 
 
 def _operation(schedule: Schedule, now: datetime) -> Operation:
@@ -158,5 +158,5 @@ def _follow(schedule: Schedule, now: datetime) -> bool:
     if moved:
         schedule.cycle_end_on, schedule.due_at = end, after(end)
         told = [{"cycle_end": day.isoformat()} for day in (was, end)]
-        tell(schedule, "schedule.moved", actor=None, before=told[0], after=told[1])
+        record_schedule_event(schedule, "schedule.moved", actor=None, before=told[0], after=told[1])
     return bool(moved)

@@ -22,7 +22,7 @@ from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import attempts, transitions
 from customers.operations.commands import UnableToAsk
-from customers.operations.request import tell
+from customers.operations.request import record_operation_event
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
@@ -39,7 +39,7 @@ def held(account_ids: Iterable[int], *, now: datetime | None = None) -> dict[int
     return {each.account_id: each for each in found}
 
 
-def place(
+def place_hold(
     *,
     actor: User,
     account: Account,
@@ -102,7 +102,7 @@ def _cancel(
         return None
     transitions.take_over(mine)
     transitions.move(mine, OperationState.CANCELLED, now=now, by=actor, summary=hold.text)
-    tell(mine, "operation.cancelled", actor=actor, request=request)
+    record_operation_event(mine, "operation.cancelled", actor=actor, request=request)
     return mine
 
 

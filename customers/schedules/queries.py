@@ -29,7 +29,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScheduleEntry:
     """One line: a change, or the end of a hold. `at` is when it comes (or came)."""
 
     at: datetime
@@ -71,13 +71,13 @@ class Entry:
         package = next((row["name"] for row in rows if row["type"] == "package"), "")
         if not package:
             return str(self.schedule.get_kind_display())
-        return _("Change package to %(package)s") % {"package": catalogue.label_of(package)}
+        return _("Change package to %(package)s") % {"package": catalogue.offering_label(package)}
 
 
 @dataclass
 class Agenda:
     page: Page[Any]
-    days: list[tuple[date, list[Entry]]]
+    days: list[tuple[date, list[ScheduleEntry]]]
     view: str
     kind_choices: list[tuple[str, str]]
     connection_choices: list[tuple[str, str]]
@@ -141,11 +141,11 @@ def _narrowed(found: QuerySet[Any], asked: Mapping[str, str], person: str) -> Qu
     return found
 
 
-def _entries(lines: list[tuple[datetime, str, int]]) -> list[Entry]:
+def _entries(lines: list[tuple[datetime, str, int]]) -> list[ScheduleEntry]:
     schedules = _full(Schedule.objects.select_related("requested_by", "operation")).in_bulk(_rows(lines, "change"))
     ends = _full(Hold.objects.select_related("owner", "released_by")).in_bulk(_rows(lines, HOLD))
     return [
-        Entry(at, hold=ends[row]) if of == HOLD else Entry(at, schedule=schedules[row])
+        ScheduleEntry(at, hold=ends[row]) if of == HOLD else ScheduleEntry(at, schedule=schedules[row])
         for at, of, row in lines
         if row in (ends if of == HOLD else schedules)
     ]
@@ -165,15 +165,15 @@ def _people() -> list[tuple[str, str]]:
     return [(str(key), name) for key, name in User.objects.filter(asked | hold).values_list("public_id", "name")]
 
 
-def coming_for(account: Account, *, now: datetime) -> list[Entry]:
+def coming_for(account: Account, *, now: datetime) -> list[ScheduleEntry]:
     """What waits for one account, and what was skipped lately, in the order of time."""
     news = Q(state=Schedule.State.WAITING) | Q(state=Schedule.State.SKIPPED, ended_at__gte=now - NEWS)
     found = account.schedules.filter(news).select_related("requested_by", "operation").order_by("due_at", "pk")
-    return [Entry(each.due_at, schedule=each) for each in found[:20]]
+    return [ScheduleEntry(each.due_at, schedule=each) for each in found[:20]]
 
 
-def skipped_of(person: User, *, now: datetime) -> list[Entry]:
+def skipped_of(person: User, *, now: datetime) -> list[ScheduleEntry]:
     """Changes this person asked for that did not happen, the newest first, for a week."""
     found = Schedule.objects.filter(requested_by=person, state=Schedule.State.SKIPPED, ended_at__gte=now - NEWS)
     ordered = _full(found).order_by("-ended_at", "-pk")[:SHOWN]
-    return [Entry(each.ended_at, schedule=each) for each in ordered]
+    return [ScheduleEntry(each.ended_at, schedule=each) for each in ordered]

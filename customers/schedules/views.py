@@ -82,7 +82,7 @@ def schedule_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def schedule_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     schedule = _schedule_or_404(public_id)
     try:
-        commands.cancel(actor=person(request), schedule=schedule, now=timezone.now(), request=request)
+        commands.cancel_schedule(actor=person(request), schedule=schedule, now=timezone.now(), request=request)
     except UnableToAsk as refusal:
         messages.warning(request, str(refusal))
     else:
@@ -96,7 +96,7 @@ def hold_place(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     form = HoldForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            hold = holds.place(
+            hold = holds.place_hold(
                 actor=person(request), account=account, reason=form.cleaned_data["reason"], until=form.until(),
                 now=timezone.now(), request=request,
             )  # fmt: skip

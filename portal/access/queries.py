@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from portal.access.models import User
 from portal.access.roles import Role
 from portal.audit.models import AuditEvent
-from portal.audit.queries import Entry, entry_of
+from portal.audit.queries import AuditEntry, entry_of
 from portal.query_params import searchable
 
 STATUSES = (("active", _("Active")), ("waiting", _("Has not joined yet")), ("disabled", _("Disabled")))
@@ -27,7 +27,7 @@ _SORTS = {
 }
 
 
-def staff_list(*, search: str = "", role: str = "", status: str = "", sort: str = "") -> QuerySet[User]:
+def staff_rows(*, search: str = "", role: str = "", status: str = "", sort: str = "") -> QuerySet[User]:
     """People by name; words and values that mean nothing are left out, as in any hand-written address."""
     people = User.objects.all()
     for word in searchable(search).split()[:5]:
@@ -39,7 +39,7 @@ def staff_list(*, search: str = "", role: str = "", status: str = "", sort: str 
     return people.order_by(*_SORTS.get(sort, _SORTS["name"]), "pk")
 
 
-def events_around(person: User, limit: int = 20) -> list[Entry]:
+def events_around(person: User, limit: int = 20) -> list[AuditEntry]:
     """The newest events by this person or about them."""
     around = AuditEvent.objects.filter(Q(actor=person) | Q(object_id=person.public_id))
     return [entry_of(event) for event in around.order_by("-id")[:limit]]

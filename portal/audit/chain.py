@@ -77,7 +77,7 @@ def _seal_pending(limit: int) -> int:
 
 
 @dataclass
-class Finding:
+class ChainFinding:
     """What a verification found. `problems` are sentences; none means the record is whole."""
 
     sealed: int = 0
@@ -86,9 +86,9 @@ class Finding:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(*, head: str = "", at_most: int = 100) -> Finding:
+def verify_chain(*, head: str = "", at_most: int = 100) -> ChainFinding:
     """Walk the whole chain. `head` ("seq:hash", from the log of an earlier sealing) also shows a cut-off end."""
-    found = Finding(head=f"0:{GENESIS}")
+    found = ChainFinding(head=f"0:{GENESIS}")
     noted_seq, _, noted_hash = head.partition(":")
     for problem in _walk(found, noted_seq, noted_hash):
         found.problems.append(problem)
@@ -100,7 +100,7 @@ def verify(*, head: str = "", at_most: int = 100) -> Finding:
     return found
 
 
-def _walk(found: Finding, noted_seq: str, noted_hash: str) -> Iterator[str]:
+def _walk(found: ChainFinding, noted_seq: str, noted_hash: str) -> Iterator[str]:
     expected = GENESIS
     for seal in AuditSeal.objects.order_by("seq").select_related("event").iterator(chunk_size=2000):
         found.sealed += 1
@@ -120,7 +120,7 @@ def _walk(found: Finding, noted_seq: str, noted_hash: str) -> Iterator[str]:
         yield "A sealed event was removed."
 
 
-def _look_for_unsealed(found: Finding) -> None:
+def _look_for_unsealed(found: ChainFinding) -> None:
     """Events without a seal are new, unless they are far older than what is sealed: then they were put in."""
     waiting = AuditEvent.objects.filter(seal__isnull=True)
     found.unsealed = waiting.count()

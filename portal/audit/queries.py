@@ -24,7 +24,7 @@ _COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class AuditFilters:
     """What a person asked to see; made from the address, so anything meaningless is left out."""
 
     person: str = ""
@@ -35,7 +35,7 @@ class Filters:
     end_on: date | None = None
 
     @classmethod
-    def read(cls, query: Mapping[str, str]) -> Filters:
+    def read(cls, query: Mapping[str, str]) -> AuditFilters:
         return cls(
             person=query.get("person", ""),
             verb=line(query.get("verb", "")),
@@ -46,7 +46,7 @@ class Filters:
         )
 
 
-def events(filters: Filters) -> QuerySet[AuditEvent]:
+def events(filters: AuditFilters) -> QuerySet[AuditEvent]:
     """Newest first. Days begin and end in the time zone that is active now."""
     found = AuditEvent.objects.order_by("-id")
     if filters.person == "portal":
@@ -74,7 +74,7 @@ def _midnight(day: date) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One event as a page shows it."""
 
     event: AuditEvent
@@ -85,10 +85,12 @@ class Entry:
     differences: list[Difference]
 
 
-def entry_of(event: AuditEvent) -> Entry:
+def entry_of(event: AuditEvent) -> AuditEntry:
     who = event.actor_label or _("The portal")
     role = str(dict(Role.choices).get(event.actor_role, event.actor_role))
-    return Entry(event, title_of(event.verb, event.actor_label), icon_of(event.verb), who, role, differences(event))
+    return AuditEntry(
+        event, title_of(event.verb, event.actor_label), icon_of(event.verb), who, role, differences(event)
+    )
 
 
 class _Bounded(Paginator):  # type: ignore[type-arg]
@@ -99,7 +101,7 @@ class _Bounded(Paginator):  # type: ignore[type-arg]
         return cast("QuerySet[AuditEvent]", self.object_list)[:_COUNTED].count()
 
 
-def events_page(filters: Filters, number: str | None, *, size: int = 50) -> Page[AuditEvent]:
+def events_page(filters: AuditFilters, number: str | None, *, size: int = 50) -> Page[AuditEvent]:
     return _Bounded(events(filters), size).get_page(number)
 
 
@@ -114,7 +116,7 @@ EXPORT_HEADER = [
 ]  # fmt: skip
 
 
-def export_rows(filters: Filters) -> Iterator[list[Any]]:
+def audit_export_rows(filters: AuditFilters) -> Iterator[list[Any]]:
     for event in events(filters).iterator(chunk_size=1000):
         changes = differences(event)
         yield [

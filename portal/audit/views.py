@@ -11,7 +11,7 @@ from portal.htmx import is_fragment
 
 
 def audit_list(request: HttpRequest) -> HttpResponse:
-    filters = queries.Filters.read(request.GET)
+    filters = queries.AuditFilters.read(request.GET)
     page = queries.events_page(filters, request.GET.get("page"))
     context = {
         "page": page,
@@ -25,6 +25,6 @@ def audit_list(request: HttpRequest) -> HttpResponse:
 
 
 def audit_export(request: HttpRequest) -> StreamingHttpResponse:
-    filters = queries.Filters.read(request.GET)
+    filters = queries.AuditFilters.read(request.GET)
     name = f"audit-{timezone.now():%Y-%m-%d}.csv"
-    return csv_response(name, queries.EXPORT_HEADER, queries.export_rows(filters))
+    return csv_response(name, queries.EXPORT_HEADER, queries.audit_export_rows(filters))

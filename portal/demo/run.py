@@ -90,7 +90,7 @@ def _start(supervisor: Supervisor, data: Path) -> None:
 
 def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path, listening: socket.socket) -> None:
     """Start the sandbox, and make what the demo lacks."""
-    prepared = Prepared(data, env)
+    prepared = PreparedDemo(data, env)
     prepared.clear_half_made()
     supervisor.start(_sandbox(env, data, listening))
     if prepared.complete():
@@ -161,7 +161,7 @@ def _write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
-class Prepared:
+class PreparedDemo:
     """Whether a start has something to prepare: a first start, new migrations, another sandbox address or seed."""
 
     def __init__(self, data: Path, env: Mapping[str, str]) -> None:

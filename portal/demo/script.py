@@ -167,7 +167,7 @@ class Story(Deeds):
         def think_again() -> None:
             actor = self.staff.of(company)
             operation = self.ask_state(OperationKind.SUSPEND, company, "Invoice 20517 overdue.")
-            operation_commands.cancel(actor=actor, operation=operation, now=self.stage.now())
+            operation_commands.cancel_operation(actor=actor, operation=operation, now=self.stage.now())
 
         yield self._at(10), think_again
 

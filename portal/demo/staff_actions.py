@@ -81,16 +81,18 @@ class Deeds:
         for facts, key in self.keys.connections():
             facts |= {"base_url": self.sandbox.url + facts["base_url"], "requests_per_minute": 60_000}
             connection = connection_commands.add_connection(actor=self.staff.admin, facts=facts, api_key=key)
-            connection_commands.verify(actor=self.staff.admin, connection=connection, now=self.stage.now())
+            connection_commands.verify_connection(actor=self.staff.admin, connection=connection, now=self.stage.now())
             if connection.capabilities.offerings:
                 catalogue.refresh_catalogue(connection=connection, now=self.stage.now(), actor=self.staff.admin)
 
     def maintenance(self) -> None:
         connection = Connection.objects.get(name=EU)
         reason = "SendGrid announced maintenance in its EU region."
-        connection_commands.pause(actor=self.staff.admin, connection=connection, reason=reason, now=self.stage.now())
+        connection_commands.pause_connection(
+            actor=self.staff.admin, connection=connection, reason=reason, now=self.stage.now()
+        )
         self.stage.move(self.stage.now() + 2 * HOUR)
-        connection_commands.resume(actor=self.staff.admin, connection=connection)
+        connection_commands.resume_connection(actor=self.staff.admin, connection=connection)
 
     def look_at_accounts(self) -> None:
         """State and offerings of all accounts, as workers read them once a day."""
@@ -111,7 +113,7 @@ class Deeds:
 
     def try_what_is_out_of_reach(self) -> None:
         """As the dispatcher does it: a provider that answers again is used again."""
-        for connection_id in circuit_breaker.due(now=self.stage.now()):
+        for connection_id in circuit_breaker.due_connections(now=self.stage.now()):
             circuit_breaker.try_again(connection_id, clock=self.stage.now)
 
     def forget_secrets(self) -> None:
@@ -121,7 +123,7 @@ class Deeds:
     def slow_down(self) -> None:
         """The story was read at a pace of its own; from now on the connections keep the provider's."""
         for connection in Connection.objects.all():
-            connection_commands.verify(actor=self.staff.admin, connection=connection, now=self.stage.now())
+            connection_commands.verify_connection(actor=self.staff.admin, connection=connection, now=self.stage.now())
             connection_commands.edit_connection(
                 actor=self.staff.admin, connection=connection, facts={"requests_per_minute": 600}
             )

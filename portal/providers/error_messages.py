@@ -62,7 +62,7 @@ def in_xml(root: Any) -> tuple[FieldError, ...]:
     return () if message in ("", "success") else (FieldError(message=message),)
 
 
-def sentence(found: tuple[FieldError, ...]) -> str:
+def error_sentence(found: tuple[FieldError, ...]) -> str:
     """One line for people: "Field must be a valid email (email); too many requests"."""
     said = [(error.message.rstrip("."), error.field) for error in found[:5]]
     return "; ".join(f"{message} ({field})" if field else message for message, field in said)

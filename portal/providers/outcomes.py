@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from .calls import Answer
-from .error_messages import complaints, sentence
+from .error_messages import complaints, error_sentence
 from .errors import (
     FieldError,
     Forbidden,
@@ -56,7 +56,7 @@ def _in_progress(answer: Answer) -> datetime | None:
 
 def _refusal(answer: Answer, found: tuple[FieldError, ...], label: str, again: datetime | None) -> ProviderError:
     status, evidence = answer.status, answer.evidence
-    said = f": {sentence(found)}." if found else "."
+    said = f": {error_sentence(found)}." if found else "."
     if status == 429:
         when = again or retry_at(answer.headers, datetime.now(UTC))
         message = f"{label} asks for a pause (429){said}"

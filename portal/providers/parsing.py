@@ -65,7 +65,7 @@ def token(value: Any, *, limit: int) -> str:
     return value
 
 
-def number(value: Any) -> Decimal | None:
+def read_number(value: Any) -> Decimal | None:
     """int, float or numeric text ("402118", " 1 234 "); never a bool, never negative, never absurd."""
     if isinstance(value, bool):
         return None
@@ -83,28 +83,28 @@ def number(value: Any) -> Decimal | None:
 
 def whole(value: Any) -> int | None:
     """A count. A fraction of an e-mail is damage, so it is None as well."""
-    found = number(value)
+    found = read_number(value)
     return int(found) if found is not None and found == found.to_integral_value() else None
 
 
-def count(value: Any) -> int | None:
+def read_count(value: Any) -> int | None:
     """A count of things an account has, as a 32-bit column keeps it; more is damage."""
     found = whole(value)
     return found if found is not None and found < 2**31 else None
 
 
-def money(value: Any) -> Decimal | None:
+def read_money(value: Any) -> Decimal | None:
     """An amount that our columns hold: nine places before the point."""
-    found = number(value)
+    found = read_number(value)
     return found if found is not None and found < 10**9 else None
 
 
 def percent(value: Any) -> Decimal | None:
-    found = number(value)
+    found = read_number(value)
     return found if found is not None and found <= 100 else None
 
 
-def day(value: Any) -> date | None:
+def read_day(value: Any) -> date | None:
     """A date without zone, as it stands: it is shown and counted, never shifted."""
     match = _DAY.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match:
@@ -120,7 +120,7 @@ def day(value: Any) -> date | None:
 
 def moment(value: Any) -> datetime | None:
     """An RFC 3339 time as aware UTC."""
-    if not isinstance(value, str) or day(value) is None:
+    if not isinstance(value, str) or read_day(value) is None:
         return None
     try:
         found = datetime.fromisoformat(value.strip())

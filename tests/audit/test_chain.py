@@ -60,12 +60,12 @@ def test_a_whole_record_is_said_to_be_whole() -> None:
     _events(25)
     assert chain.seal_pending(limit=10) == 10
     seal()
-    found = chain.verify()
+    found = chain.verify_chain()
     assert (found.sealed, found.unsealed, found.problems) == (25, 0, [])
     _events(3, 25)
-    assert chain.verify(head=found.head).problems == []
+    assert chain.verify_chain(head=found.head).problems == []
     seal()
-    assert chain.verify(head=found.head).problems == []
+    assert chain.verify_chain(head=found.head).problems == []
     assert chain.seal_pending() == 0
 
 
@@ -82,7 +82,7 @@ def test_what_is_sealed_while_the_record_is_looked_at_is_no_alarm(monkeypatch: p
         return look(*told)
 
     monkeypatch.setattr(chain, "row_hash", somebody_seals_meanwhile)
-    assert chain.verify().problems == []
+    assert chain.verify_chain().problems == []
 
 
 def _ids() -> list[int]:
@@ -138,7 +138,7 @@ def test_tampering_is_found(tamper: Callable[[list[int], random.Random], None], 
     _events(12)
     seal()
     tamper(_ids(), random.Random(seed))
-    assert chain.verify().problems
+    assert chain.verify_chain().problems
     with pytest.raises(CommandError, match="tampered"):
         call_command("verify_audit", stdout=StringIO(), stderr=StringIO())
     _mend()
@@ -158,20 +158,20 @@ def test_every_column_of_an_event_is_sealed() -> None:
 def test_a_cut_off_end_is_found_by_a_head_noted_before() -> None:
     _events(12)
     seal()
-    head = chain.verify().head
+    head = chain.verify_chain().head
     keep = _ids()[8]
     _behind_the_back(
         f"DELETE FROM audit_auditseal WHERE event_id > {keep}", f"DELETE FROM audit_auditevent WHERE id > {keep}"
     )
-    assert chain.verify().problems == []  # the rest is whole: only the noted head knows better
-    assert "cut off" in chain.verify(head=head).problems[0]
+    assert chain.verify_chain().problems == []  # the rest is whole: only the noted head knows better
+    assert "cut off" in chain.verify_chain(head=head).problems[0]
 
 
 def test_a_chain_made_anew_with_another_key_is_found(settings: object) -> None:
     _events(3)
     seal()
     settings.AUDIT_KEY = "somebody else's key of a good length"  # type: ignore[attr-defined]
-    assert len(chain.verify().problems) == 3
+    assert len(chain.verify_chain().problems) == 3
 
 
 def test_an_old_event_put_in_without_a_seal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_an_old_event_put_in_without_a_seal_is_found(monkeypatch: pytest.MonkeyP
     _behind_the_back(f"UPDATE audit_auditevent SET id = {first.id + 1000} WHERE id = {first.id}")
     seal()
     AuditEvent.objects.bulk_create([AuditEvent(id=first.id, verb="forged.event")])
-    assert "put in" in chain.verify().problems[0]
+    assert "put in" in chain.verify_chain().problems[0]
 
 
 def test_the_command_prints_the_head() -> None:
@@ -188,7 +188,7 @@ def test_the_command_prints_the_head() -> None:
     seal()
     out = StringIO()
     call_command("verify_audit", stdout=out)
-    assert chain.verify().head in out.getvalue()
+    assert chain.verify_chain().head in out.getvalue()
     assert "whole" in out.getvalue()
 
 
@@ -214,5 +214,5 @@ def test_sealers_and_writers_at_the_same_time_make_one_chain() -> None:
     for thread in threads:
         thread.join(60)
     seal()
-    found = chain.verify()
+    found = chain.verify_chain()
     assert (found.sealed, found.unsealed, found.problems) == (75, 0, [])

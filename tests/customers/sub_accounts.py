@@ -98,7 +98,7 @@ class SubDesk(Desk):
     def tidy(self) -> None:
         """What the dispatcher does before it looks for work."""
         transitions.expire_leases(now=self.now)
-        for connection_id in circuit_breaker.due(now=self.now):
+        for connection_id in circuit_breaker.due_connections(now=self.now):
             circuit_breaker.try_again(connection_id, clock=lambda: self.now, connect=self.connect)
 
     def due(self) -> list[int]:

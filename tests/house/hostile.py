@@ -176,7 +176,7 @@ class World:
             "offerings": (account, {"base": [], "wanted": [PACKAGE_ROW]}),
             "settings": (child, {each: asdict(NORTHWIND) for each in ("base", "wanted")}),
         }  # fmt: skip
-        hold = holds.place(actor=admin, account=account, reason="Pays", until=None, now=now)
+        hold = holds.place_hold(actor=admin, account=account, reason="Pays", until=None, now=now)
         operations = [
             OperationFactory(kind=kind, account=of, state="failed", error_kind="conflict", result=result)
             for kind, (of, result) in conflicts.items()

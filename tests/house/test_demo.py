@@ -230,8 +230,8 @@ def _made(parent: Path, *names: str) -> tuple[Path, ...]:
     return tuple(parent / name for name in names)
 
 
-def _prepared(folder: Path, url: str = "http://127.0.0.1:1") -> demo_run.Prepared:
-    return demo_run.Prepared(folder, {"SANDBOX_URL": url})
+def _prepared(folder: Path, url: str = "http://127.0.0.1:1") -> demo_run.PreparedDemo:
+    return demo_run.PreparedDemo(folder, {"SANDBOX_URL": url})
 
 
 def test_an_interrupted_first_start_begins_anew_and_a_finished_one_is_kept(tmp_path: Path) -> None:

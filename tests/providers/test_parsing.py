@@ -10,7 +10,17 @@ import pytest
 
 from portal.providers.error_messages import complaints
 from portal.providers.errors import FieldError
-from portal.providers.parsing import NotReadableError, day, moment, number, percent, read_json, read_xml, text, whole
+from portal.providers.parsing import (
+    NotReadableError,
+    moment,
+    percent,
+    read_day,
+    read_json,
+    read_number,
+    read_xml,
+    text,
+    whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +77,7 @@ def test_a_reputation_is_exact_and_within_a_hundred() -> None:
     assert percent("97") == Decimal(97)
     assert percent(100.5 if False else "100.5") is None
     assert percent(-1) is None
-    assert number("98.60") == Decimal("98.60")
+    assert read_number("98.60") == Decimal("98.60")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +103,7 @@ def test_a_reputation_is_exact_and_within_a_hundred() -> None:
     ],
 )
 def test_days(value: Any, expected: date | None) -> None:
-    assert day(value) == expected
+    assert read_day(value) == expected
 
 
 @pytest.mark.parametrize(

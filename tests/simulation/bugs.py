@@ -235,7 +235,7 @@ def ignore_token() -> Parts:
 
 def adopt_without_proof() -> Parts:
     """By its time alone."""
-    return ((matching.Create, "is_proven_by", lambda create, sighting: not create.window.excludes(sighting)),)
+    return ((matching.OpenCreate, "is_proven_by", lambda create, sighting: not create.window.excludes(sighting)),)
 
 
 def settle_at_once() -> Parts:

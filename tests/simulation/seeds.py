@@ -152,7 +152,9 @@ class Play:
     def cancel(self) -> None:
         if operation := self._any("queued"):
             self._as_a_person(
-                lambda: operation_commands.cancel(actor=self.world.person(), operation=operation, now=self.world.now)
+                lambda: operation_commands.cancel_operation(
+                    actor=self.world.person(), operation=operation, now=self.world.now
+                )
             )
             self.outcome.seen["cancel"] += 1
 

@@ -97,7 +97,7 @@ class Staff(RuleBasedStateMachine):
         if queued is None:
             return
         try:
-            operation_commands.cancel(actor=self._person(), operation=queued, now=self.world.now)
+            operation_commands.cancel_operation(actor=self._person(), operation=queued, now=self.world.now)
         except UnableToAsk:
             return
         self.cancelled[queued.pk] = queued.sends

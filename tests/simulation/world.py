@@ -164,7 +164,7 @@ class World:
 
     def _dispatch(self) -> list[int]:
         transitions.expire_leases(now=self.now)
-        for connection in circuit_breaker.due(now=self.now):
+        for connection in circuit_breaker.due_connections(now=self.now):
             circuit_breaker.try_again(connection, clock=lambda: self.now, connect=self.connect)
         return dispatcher.due_operations(now=self.now)
 
@@ -176,7 +176,7 @@ class World:
 
     def resume(self) -> None:
         for connection in Connection.objects.exclude(paused=""):
-            connection_commands.resume(actor=self.person("admin"), connection=connection)
+            connection_commands.resume_connection(actor=self.person("admin"), connection=connection)
 
     def person(self, role: str = "customer_success") -> User:
         return User.objects.get(role=role)

@@ -77,7 +77,7 @@ class Extras:
     # --- What watches ---
 
     def signs(self) -> None:
-        heartbeat.tick(now=self.now)
+        heartbeat.record_tick(now=self.now)
         for name in ("ops@host-1", "ops@host-2", "sync@host-1"):
             heartbeat.WorkerProcess(name).report(queues=[name.partition("@")[0]], now=self.now)
         for days in range(5, 0, -1):
@@ -150,7 +150,7 @@ class Extras:
 
     def holds(self) -> None:
         for number, account in enumerate(self.free[:20]):
-            hold = holds.place(
+            hold = holds.place_hold(
                 actor=self.admin, account=account, reason="A dispute over invoice 20611.", now=self.now - 9 * DAY,
                 until=(None, self.now - DAY, self.now + 9 * DAY)[number % 3],
             )  # fmt: skip
@@ -166,7 +166,7 @@ class Extras:
                 reason="Contract ends.", client_token=self.token(), now=self.now,
             )  # fmt: skip
             if number % 4:
-                schedule_commands.cancel(actor=self.success, schedule=schedule, now=self.now)
+                schedule_commands.cancel_schedule(actor=self.success, schedule=schedule, now=self.now)
             elif number in (0, 4):
                 # The first is done; the second finds the account's operation open and is skipped.
                 Schedule.objects.filter(pk=schedule.pk).update(due_at=self.now - HOUR)
@@ -185,10 +185,10 @@ class Extras:
         for _ in range(10):
             for kind in ("tag_add", "tag_remove"):
                 plan(kind)
-                bulk_commands.cancel(actor=self.admin, change_set=plan(kind), now=self.now)
+                bulk_commands.cancel_bulk_change(actor=self.admin, change_set=plan(kind), now=self.now)
                 bulk_run.run(bulk_commands.submit(actor=self.admin, change_set=plan(kind), now=self.now).pk)
         bulk_commands.submit(actor=self.admin, change_set=plan(), now=self.now)
-        bulk_commands.pause(
+        bulk_commands.pause_bulk_change(
             actor=self.admin, change_set=bulk_commands.submit(actor=self.admin, change_set=plan(), now=self.now)
         )
 
@@ -210,7 +210,7 @@ class Extras:
                 transitions.expire_leases(now=self.now + HOUR)
         for account in self.take(2):
             for _ in range(60):
-                operation_commands.cancel(actor=self.success, operation=self.suspend(account), now=self.now)
+                operation_commands.cancel_operation(actor=self.success, operation=self.suspend(account), now=self.now)
 
     def suspend(self, account: Account) -> Operation:
         account.refresh_from_db()
@@ -233,4 +233,4 @@ class Extras:
     def unsealed(self) -> None:
         """A few events that wait for their seal."""
         for schedule in Schedule.objects.filter(state="waiting").order_by("pk")[:3]:
-            schedule_commands.cancel(actor=self.success, schedule=schedule, now=self.now)
+            schedule_commands.cancel_schedule(actor=self.success, schedule=schedule, now=self.now)

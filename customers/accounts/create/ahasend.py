@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.accounts.create.base import AccountPart, Start, with_typed
-from customers.accounts.create.commands import NewAccount
+from customers.accounts.create.commands import AccountRequest
 from customers.accounts.create.profile_form import add_provider_errors, facts_of, profile_of
 from customers.accounts.keys.forms import SINGLE, KeyForm
 from customers.accounts.keys.queries import bundle_of
@@ -58,9 +58,9 @@ class AhaSendPart(AccountPart):
     def makes_key(self) -> bool:
         return not self.no_key_because and bool(self.make["make"].value())
 
-    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> NewAccount:
+    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> AccountRequest:
         first_key = FirstKey(self.key.new_key, self.key.keeps) if self.makes_key else None
-        return NewAccount(self.connection, profile_of(facts), [], is_test, self.settings.settings, first_key)
+        return AccountRequest(self.connection, profile_of(facts), [], is_test, self.settings.settings, first_key)
 
     @property
     def remarks(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.http import QueryDict
 
-from customers.accounts.create.commands import NewAccount
+from customers.accounts.create.commands import AccountRequest
 from customers.models import Connection, Customer, Operation
 
 F = TypeVar("F", bound=forms.Form)
@@ -47,7 +47,7 @@ class AccountPart:
         """Every form is asked, so that all errors show at once."""
         return False not in [form.is_valid() for form in self.forms]
 
-    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> NewAccount:
+    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> AccountRequest:
         """What to ask for, of valid forms. `facts`: the customer's."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ def with_typed(form: F, typed: QueryDict | None) -> F:
     return form
 
 
-def refuse(forms_of_page: list[forms.Form], field_name: str, text: str) -> None:
+def add_refusal_to_page(forms_of_page: list[forms.Form], field_name: str, text: str) -> None:
     """Put a refusal beside the field it names, else above the last form."""
     for form in forms_of_page:
         if field_name in form.fields:

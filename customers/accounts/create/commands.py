@@ -26,7 +26,7 @@ def create_customer(
 
 
 @dataclass(frozen=True)
-class NewAccount:
+class AccountRequest:
     """The account to ask for: with offerings or with settings, as the connection's provider has it, and where it has
     keys, with the first of them. Of `profile` at least the e-mail stands here, also where none of it is sent."""
 
@@ -42,7 +42,7 @@ def open_customer(
     *,
     actor: User,
     facts: dict[str, Any],
-    account: NewAccount | None,
+    account: AccountRequest | None,
     client_token: str,
     now: datetime,
     request: HttpRequest | None = None,
@@ -79,7 +79,7 @@ def add_account(
     *,
     actor: User,
     customer: Customer,
-    account: NewAccount,
+    account: AccountRequest,
     corrects: Operation | None,
     take_over: bool,
     client_token: str,

@@ -10,7 +10,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.accounts.create.base import AccountPart, Start, with_typed
-from customers.accounts.create.commands import NewAccount
+from customers.accounts.create.commands import AccountRequest
 from customers.accounts.create.profile_form import TakeOverForm, add_provider_errors, profile_of, profile_of_customer
 from customers.accounts.offerings.forms import OfferingsForm
 from customers.forms import PhoneField, WebsiteField, ZoneField, zones
@@ -18,7 +18,7 @@ from customers.models.account import as_offerings
 from portal.providers import Profile
 
 
-class ProfileForm(forms.Form):
+class SendGridProfileForm(forms.Form):
     """Fields carry the provider's names, so that its errors find their place. Only the e-mail is needed."""
 
     email = forms.EmailField(label=_("E-mail"), max_length=254)
@@ -46,13 +46,13 @@ class SendGridPart(AccountPart):
         self.offerings = self._offerings_form(start)
         self.forms = [each for each in (self.profile, self.offerings) if each is not None]
 
-    def _profile_form(self, start: Start) -> ProfileForm:
+    def _profile_form(self, start: Start) -> SendGridProfileForm:
         if start.sent is not None:
-            return ProfileForm(start.sent)
+            return SendGridProfileForm(start.sent)
         if start.failed is None or start.typed is not None:
             facts = profile_of_customer(start.customer) if start.customer else Profile("")
-            return with_typed(ProfileForm(initial=vars(facts)), start.typed)
-        form = ProfileForm(start.failed.payload["profile"])
+            return with_typed(SendGridProfileForm(initial=vars(facts)), start.typed)
+        form = SendGridProfileForm(start.failed.payload["profile"])
         self.other_errors = add_provider_errors(form, start.failed.field_errors)
         return form
 
@@ -63,9 +63,9 @@ class SendGridPart(AccountPart):
             start.connection, start=as_offerings(start.failed.payload["offerings"]) if start.failed else []
         )
 
-    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> NewAccount:
+    def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> AccountRequest:
         profile = self.profile.profile if self.profile else profile_of(facts)
-        return NewAccount(self.connection, profile, self.offerings.chosen(), is_test)
+        return AccountRequest(self.connection, profile, self.offerings.chosen(), is_test)
 
     @property
     def takes_over(self) -> bool:

@@ -13,8 +13,8 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from customers.accounts.create.base import AccountPart, Start, refuse
-from customers.accounts.create.commands import NewAccount, open_customer
+from customers.accounts.create.base import AccountPart, Start, add_refusal_to_page
+from customers.accounts.create.commands import AccountRequest, open_customer
 from customers.accounts.create.providers import PARTS
 from customers.connections import catalogue
 from customers.connections.scopes import missing_scope, missing_text
@@ -49,7 +49,7 @@ class Opening:
         part = self.part.are_valid() if self.part else True
         return False not in [self.customer.is_valid(), self.account.is_valid(), part]
 
-    def new_account(self) -> NewAccount | None:
+    def new_account(self) -> AccountRequest | None:
         if self.part is None:
             return None
         return self.part.wanted(self.customer.cleaned_data, is_test=self.account.cleaned_data["is_test"])
@@ -77,7 +77,7 @@ def _add(request: HttpRequest) -> HttpResponse:
                 client_token=opening.account.cleaned_data["client_token"], now=timezone.now(), request=request,
             )  # fmt: skip
         except (UnableToAsk, UnableToChange) as refusal:
-            refuse(opening.forms, refusal.field, str(refusal))
+            add_refusal_to_page(opening.forms, refusal.field, str(refusal))
             renew_token(opening.account, refusal)
         else:
             say_repeated(request, customer, code=operation.code if operation else "")

@@ -172,7 +172,7 @@ def kept_key(account: Account) -> KeyLine | None:
     return _line(key, account.connection.capabilities, SecretLine("kept", True, secret), None)
 
 
-def is_fresh(account: Account, *, since: datetime) -> bool:
+def keys_are_fresh(account: Account, *, since: datetime) -> bool:
     """Read after `since`, and nothing about keys ended after the reading."""
     at = account.keys_read_at
     if at is None or at < since:
@@ -181,7 +181,7 @@ def is_fresh(account: Account, *, since: datetime) -> bool:
     return not ended.exists()
 
 
-def last_failed(account: Account) -> Operation | None:
+def last_failed_key_operation(account: Account) -> Operation | None:
     """The newest operation about keys, when it failed: people come back to this page to see what became of it."""
     last = Operation.objects.filter(account=account, kind__in=ABOUT_KEYS).order_by("-pk").first()
     return last if last and last.state == OperationState.FAILED else None

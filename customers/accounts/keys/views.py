@@ -41,11 +41,11 @@ def key_list(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     now = database_now()
     account = account_or_404(public_id)
     problem, due = _why_unread(account), False
-    if not problem and _may_be_read(account) and not queries.is_fresh(account, since=now - FRESH):
+    if not problem and _may_be_read(account) and not queries.keys_are_fresh(account, since=now - FRESH):
         due = "live" not in request.GET
         problem = "" if due else _read(account, now)
     context = account_head(public_id)
-    account, failed = context["account"], queries.last_failed(context["account"])
+    account, failed = context["account"], queries.last_failed_key_operation(context["account"])
     context |= running_card(context["found"].operation) | {
         "page": queries.keys_page(account, viewer=person(request), now=now),
         "supported": account.connection.capabilities.keys,

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.connections import catalogue
-from customers.connections.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, Choice
+from customers.connections.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, OfferingChoice
 from customers.models import Connection
 from portal.providers import Offering
 from portal.providers.parsing import read_json, whole
@@ -24,7 +24,7 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class PackageRow:
-    choice: Choice
+    choice: OfferingChoice
     index: int
     chosen: bool
     now: bool
@@ -42,7 +42,7 @@ class PackageRow:
 
 @dataclass(frozen=True)
 class AddonRow:
-    choice: Choice
+    choice: OfferingChoice
     bound: BoundField
     now: int
     after: int
@@ -90,10 +90,10 @@ class OfferingsForm(forms.Form):
             shown = begin[each.name].quantity if each.name in begin else 0
             self.fields[f"addon-{each.name}"] = _quantity(each, shown, max(had, shown) if not each.sold else MOST)
 
-    def _of_type(self, kind: str) -> list[Choice]:
+    def _of_type(self, kind: str) -> list[OfferingChoice]:
         sold = {each.name: each for each in self.catalogue.values() if each.sold and each.type == kind}
         kept = {
-            name: self.catalogue.get(name, Choice(name, kind, catalogue.label_of(name), {}, sold=False))
+            name: self.catalogue.get(name, OfferingChoice(name, kind, catalogue.offering_label(name), {}, sold=False))
             for name, each in self.now.items()
             if each.type == kind and name not in sold
         }
@@ -110,7 +110,7 @@ class OfferingsForm(forms.Form):
         addons = [Offering(each, "addon", count) for each, count in quantities.items() if count]
         return package + addons + [each for each in self.now.values() if each.type not in ("package", "addon")]
 
-    def _quantity_of(self, addon: Choice, values: Mapping[str, Any]) -> int:
+    def _quantity_of(self, addon: OfferingChoice, values: Mapping[str, Any]) -> int:
         value = values.get(f"addon-{addon.name}") if self.is_bound else None
         shown = self.fields[f"addon-{addon.name}"].initial
         return int(value if value is not None else shown or 0)
@@ -119,7 +119,7 @@ class OfferingsForm(forms.Form):
         chosen = self["package"].value()
         return [self._package_row(n, each, chosen) for n, each in enumerate(self._packages)]
 
-    def _package_row(self, index: int, choice: Choice, chosen: str | None) -> PackageRow:
+    def _package_row(self, index: int, choice: OfferingChoice, chosen: str | None) -> PackageRow:
         given = choice.entitlements
         sends = given.get(SENDS)
         left = None if sends is None or self.used is None else sends - self.used
@@ -153,7 +153,7 @@ class OfferingsForm(forms.Form):
         return catalogue.gives_text(given)
 
 
-def _quantity(choice: Choice, shown: int, most: int) -> forms.IntegerField:
+def _quantity(choice: OfferingChoice, shown: int, most: int) -> forms.IntegerField:
     widget = forms.NumberInput(attrs={"inputmode": "numeric", "aria-label": _("Quantity of %s") % choice.label})
     return forms.IntegerField(
         label=choice.label, min_value=0, max_value=most, initial=shown, required=False, widget=widget
@@ -186,7 +186,7 @@ def _offering(row: Any) -> Offering:
     return Offering(name, kind, quantity)
 
 
-class ChangeForm(forms.Form):
+class OfferingsChangeForm(forms.Form):
     """What goes with the choice: which list and version the person saw, and that they looked at what is lost."""
 
     base = OfferingListField(required=False)

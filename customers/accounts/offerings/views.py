@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from customers.accounts.offerings.forms import ChangeForm, OfferingsForm, rebase
+from customers.accounts.offerings.forms import OfferingsChangeForm, OfferingsForm, rebase
 from customers.connections import catalogue
 from customers.connections.client import client_for
 from customers.models import Account, Connection, Operation
@@ -35,7 +35,7 @@ QUICK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Reading:
+class OfferingsReading:
     """The list the editor starts from, and how sure we are of it."""
 
     offerings: list[Offering]
@@ -45,7 +45,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Difference:
+class OfferingDifference:
     label: str
     name: str
     saw: int
@@ -66,7 +66,7 @@ def offerings_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if failed := _conflicting(account, request.GET.get("conflict", "")):
         saw, wanted = (as_offerings(failed.result[key]) for key in ("base", "wanted"))
         return _conflict_page(request, account, reading, saw=saw, wanted=wanted, failed=failed)
-    change = ChangeForm(initial=_start(account, reading))
+    change = OfferingsChangeForm(initial=_start(account, reading))
     form = OfferingsForm(account.connection, None, reading.offerings, used=account.usage_used)
     return _page(request, account, form, change, reading=reading)
 
@@ -75,18 +75,18 @@ def offerings_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def offerings_changes(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """What the choice would change: the right column for htmx, the whole editor without it. Sends nothing."""
     account = account_or_404(public_id)
-    change = ChangeForm(request.POST)
+    change = OfferingsChangeForm(request.POST)
     base = _base_of(change)
     if request.method == "GET" or base is None:
         return go_to(request, "customers:account-offerings", account.public_id)
     form = OfferingsForm(account.connection, request.POST, base, used=account.usage_used)
     if request.POST.get("settle") in ("merge", "mine"):
         return _settled(request, account, change, form)
-    unticked = ChangeForm(initial={**_typed(change), "base": base})
+    unticked = OfferingsChangeForm(initial={**_typed(change), "base": base})
     if is_fragment(request):
         context = _context(account, form, unticked) | {"oob": True}
         return render(request, "customers/_offering_changes.html", context)
-    return _page(request, account, form, unticked, reading=Reading(base, _read_at(change)))
+    return _page(request, account, form, unticked, reading=OfferingsReading(base, _read_at(change)))
 
 
 @require_http_methods(["GET"])
@@ -109,14 +109,14 @@ def offering_choices(request: HttpRequest) -> HttpResponse:
 
 
 def _ask(request: HttpRequest, account: Account) -> HttpResponse:
-    change = ChangeForm(request.POST)
+    change = OfferingsChangeForm(request.POST)
     base = _base_of(change)
     if base is None:
         messages.warning(request, _("The page was out of date. Nothing was sent."))
         return go_to(request, "customers:account-offerings", account.public_id)
     form = OfferingsForm(account.connection, request.POST, base, used=account.usage_used)
     if not (form.is_valid() & change.is_valid()):
-        return _page(request, account, form, change, reading=Reading(base, _read_at(change)), status=422)
+        return _page(request, account, form, change, reading=OfferingsReading(base, _read_at(change)), status=422)
     values = change.cleaned_data
     try:
         operation = ask_offerings(
@@ -131,27 +131,27 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
     except UnableToAsk as refusal:
         add_refusal(form, refusal)
         renew_token(change, refusal)
-        return _page(request, account, form, change, reading=Reading(base, _read_at(change)), status=422)
+        return _page(request, account, form, change, reading=OfferingsReading(base, _read_at(change)), status=422)
     say_repeated(request, operation)
     return go_to(request, "customers:account", account.public_id)
 
 
-def _settled(request: HttpRequest, account: Account, change: ChangeForm, form: OfferingsForm) -> HttpResponse:
+def _settled(request: HttpRequest, account: Account, change: OfferingsChangeForm, form: OfferingsForm) -> HttpResponse:
     """The person said what to do about a list that changed meanwhile: go on from the list as it is now."""
     saw = _saw(request)
-    reading = Reading(form.now_list(), _read_at(change))
+    reading = OfferingsReading(form.now_list(), _read_at(change))
     wanted = form.chosen()
     if request.POST["settle"] == "merge" and saw is not None:
         wanted = rebase(saw, reading.offerings, wanted)
     start = _start(account, reading) | {"reason": request.POST.get("reason", "")[:500]}
     settled = OfferingsForm(account.connection, None, reading.offerings, used=account.usage_used, start=wanted)
-    return _page(request, account, settled, ChangeForm(initial=start), reading=reading)
+    return _page(request, account, settled, OfferingsChangeForm(initial=start), reading=reading)
 
 
 def _conflict_page(
     request: HttpRequest,
     account: Account,
-    reading: Reading,
+    reading: OfferingsReading,
     *,
     saw: list[Offering],
     wanted: list[Offering],
@@ -164,11 +164,13 @@ def _conflict_page(
     start = _start(account, reading) | {"reason": reason or (failed.reason if failed else "")}
     conflict = {
         "differences": _differences(saw, reading.offerings, wanted),
-        "saw": ChangeForm(initial={"base": saw})["base"].value(),
+        "saw": OfferingsChangeForm(initial={"base": saw})["base"].value(),
         "failed": failed,
         "saw_at": failed.created_at if failed else None,
     }
-    return _page(request, account, form, ChangeForm(initial=start), reading=reading, conflict=conflict, status=status)
+    return _page(
+        request, account, form, OfferingsChangeForm(initial=start), reading=reading, conflict=conflict, status=status
+    )
 
 
 # -- the page ---------------------------------------------------------------------------------------------------
@@ -178,9 +180,9 @@ def _page(
     request: HttpRequest,
     account: Account,
     form: OfferingsForm,
-    change: ChangeForm,
+    change: OfferingsChangeForm,
     *,
-    reading: Reading,
+    reading: OfferingsReading,
     conflict: dict[str, Any] | None = None,
     status: int = 200,
 ) -> HttpResponse:
@@ -192,7 +194,7 @@ def _page(
     return render(request, "customers/offerings.html", context, status=status)
 
 
-def _context(account: Account, form: OfferingsForm, change: ChangeForm) -> dict[str, Any]:
+def _context(account: Account, form: OfferingsForm, change: OfferingsChangeForm) -> dict[str, Any]:
     chosen = form.chosen()
     return {
         "account": account,
@@ -200,56 +202,56 @@ def _context(account: Account, form: OfferingsForm, change: ChangeForm) -> dict[
         "connection": account.connection,
         "form": form,
         "change": change,
-        "chosen": [(each, catalogue.label_of(each.name)) for each in chosen],
+        "chosen": [(each, catalogue.offering_label(each.name)) for each in chosen],
         "changes": catalogue.compare(
             account.connection, form.now_list(), chosen, used=account.usage_used, catalogue=form.catalogue
         ),
     }
 
 
-def _read(account: Account) -> Reading:
+def _read(account: Account) -> OfferingsReading:
     """The list at the provider now; when it cannot be read, the last one we have and why."""
     now, started = database_now(), time.monotonic()
     kept = account.offerings if account.offerings is not None else account.desired_offerings
     if account.connection.paused:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
-        return Reading(as_offerings(kept), account.offerings_read_at, problem)
+        return OfferingsReading(as_offerings(kept), account.offerings_read_at, problem)
     try:
         found = client_for(account.connection, interactive=True).offerings(account.ref)
     except (ProviderError, CannotOpen) as error:
-        return Reading(as_offerings(kept), account.offerings_read_at, str(error))
+        return OfferingsReading(as_offerings(kept), account.offerings_read_at, str(error))
     observed_accounts.observe_offerings(account_id=account.pk, offerings=found, now=now)
     account.refresh_from_db(fields=["offerings", "offerings_read_at"])  # what was read later than this stays
     quick = time.monotonic() - started < QUICK_SECONDS
     problem = catalogue.refresh_when_old(connection=account.connection, now=now) if quick else ""
-    return Reading(as_offerings(account.offerings or []), account.offerings_read_at, catalogue_problem=problem)
+    return OfferingsReading(as_offerings(account.offerings or []), account.offerings_read_at, catalogue_problem=problem)
 
 
-def _start(account: Account, reading: Reading) -> dict[str, Any]:
+def _start(account: Account, reading: OfferingsReading) -> dict[str, Any]:
     return {
         "base": reading.offerings, "version": account.version, "client_token": new_token(),
         "read_at": reading.at.isoformat() if reading.at else "",
     }  # fmt: skip
 
 
-def _typed(change: ChangeForm) -> dict[str, Any]:
+def _typed(change: OfferingsChangeForm) -> dict[str, Any]:
     """What stands in the form as it was sent, to be shown again; the tick is not among it: it is for one list only."""
     return {name: change[name].value() for name in ("version", "client_token", "reason", "read_at")}
 
 
-def _base_of(change: ChangeForm) -> list[Offering] | None:
+def _base_of(change: OfferingsChangeForm) -> list[Offering] | None:
     change.is_valid()
     found: list[Offering] | None = change.cleaned_data.get("base")
     return found
 
 
-def _read_at(change: ChangeForm) -> datetime | None:
+def _read_at(change: OfferingsChangeForm) -> datetime | None:
     change.is_valid()
     return moment_or_none(change.cleaned_data.get("read_at", ""))
 
 
 def _saw(request: HttpRequest) -> list[Offering] | None:
-    return _base_of(ChangeForm({"base": request.POST.get("saw", "")}))
+    return _base_of(OfferingsChangeForm({"base": request.POST.get("saw", "")}))
 
 
 def _conflicting(account: Account, text: str) -> Operation | None:
@@ -259,12 +261,12 @@ def _conflicting(account: Account, text: str) -> Operation | None:
     return failed.filter(public_id=public_id).first() if public_id else None
 
 
-def _differences(saw: list[Offering], now: list[Offering], yours: list[Offering]) -> list[Difference]:
+def _differences(saw: list[Offering], now: list[Offering], yours: list[Offering]) -> list[OfferingDifference]:
     """Only the lines that changed at the provider since the person saw them."""
     was, has, wants = ({each.name: each.quantity for each in found} for found in (saw, now, yours))
     names = [each.name for each in sorted({*saw, *now}, key=lambda each: (each.type != "package", each.name))]
     return [
-        Difference(catalogue.label_of(name), name, was.get(name, 0), has.get(name, 0), wants.get(name, 0))
+        OfferingDifference(catalogue.offering_label(name), name, was.get(name, 0), has.get(name, 0), wants.get(name, 0))
         for name in dict.fromkeys(names)
         if was.get(name, 0) != has.get(name, 0)
     ]

@@ -85,7 +85,7 @@ def read_at(account: Account) -> datetime | None:
     return found
 
 
-def is_fresh(account: Account, at: datetime | None, *, since: datetime) -> bool:
+def domains_are_fresh(account: Account, at: datetime | None, *, since: datetime) -> bool:
     """Read after `since`, and nothing about domains ended after the reading."""
     if at is None or at < since:
         return False
@@ -93,7 +93,7 @@ def is_fresh(account: Account, at: datetime | None, *, since: datetime) -> bool:
     return not ended.exists()
 
 
-def last_failed(account: Account) -> Operation | None:
+def last_failed_sending_operation(account: Account) -> Operation | None:
     """The newest domain that was asked for, when it failed."""
     last = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD).order_by("-pk").first()
     return last if last and last.state == OperationState.FAILED else None

@@ -49,12 +49,12 @@ def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     read_at = queries.read_at(account)
     if not lack and account.connection.paused:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
-    elif not lack and not queries.is_fresh(account, read_at, since=now - FRESH):
+    elif not lack and not queries.domains_are_fresh(account, read_at, since=now - FRESH):
         due = "live" not in request.GET
         problem = "" if due else _read(account, now)
         read_at = read_at if due or problem else now
     context = account_head(public_id)
-    account, failed = context["account"], queries.last_failed(context["account"])
+    account, failed = context["account"], queries.last_failed_sending_operation(context["account"])
     context |= running_card(context["found"].operation) | {
         "page": queries.sending_page(account),
         "read_at": read_at,

@@ -45,7 +45,7 @@ LABELS = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class SettingsReading:
     """The settings the editor starts from, and how sure we are of them."""
 
     settings: AccountSettings
@@ -54,7 +54,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Difference:
+class SettingDifference:
     label: str
     saw: str
     now: str
@@ -87,7 +87,7 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
     if base is None:
         messages.warning(request, _("The page was out of date. Nothing was sent."))
         return go_to(request, "customers:account-settings", account.public_id)
-    reading = Reading(base, _read_at(change))
+    reading = SettingsReading(base, _read_at(change))
     if not valid or not _cap_is_meant(account, base, form, change):
         return _page(request, account, form, change, reading, status=422)
     values, wanted = change.cleaned_data, form.settings
@@ -134,7 +134,7 @@ def _cap_is_meant(account: Account, base: AccountSettings, form: SettingsForm, c
 def _conflict_page(
     request: HttpRequest,
     account: Account,
-    reading: Reading,
+    reading: SettingsReading,
     *,
     saw: AccountSettings,
     wanted: AccountSettings,
@@ -149,11 +149,11 @@ def _conflict_page(
     return _page(request, account, SettingsForm(start=kept), change, reading, differences=differences, status=status)
 
 
-def _differences(saw: AccountSettings, now: AccountSettings, yours: AccountSettings) -> list[Difference]:
+def _differences(saw: AccountSettings, now: AccountSettings, yours: AccountSettings) -> list[SettingDifference]:
     """Every setting that changed at the provider, or that the person changed."""
     rows = [(name, getattr(saw, name), getattr(now, name), getattr(yours, name)) for name in LABELS]
     return [
-        Difference(str(LABELS[name]), *(cap_text(each) if name == "monthly_cap" else each for each in values))
+        SettingDifference(str(LABELS[name]), *(cap_text(each) if name == "monthly_cap" else each for each in values))
         for name, *values in rows
         if len(set(values)) > 1
     ]
@@ -164,9 +164,9 @@ def _page(
     account: Account,
     form: SettingsForm,
     change: ChangeSettingsForm,
-    reading: Reading,
+    reading: SettingsReading,
     *,
-    differences: list[Difference] | None = None,
+    differences: list[SettingDifference] | None = None,
     status: int = 200,
 ) -> HttpResponse:
     context = {
@@ -195,24 +195,24 @@ def _why_not(account: Account) -> str:
     return ""
 
 
-def _read(account: Account) -> Reading:
+def _read(account: Account) -> SettingsReading:
     """The settings at the provider now; when they cannot be read, the last ones we have and why."""
     now = database_now()
     kept = AccountSettings(**(account.settings if account.settings is not None else account.desired_settings))
     if account.state == AccountState.DELETED:
-        return Reading(kept, account.settings_read_at)
+        return SettingsReading(kept, account.settings_read_at)
     if account.connection.paused:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
-        return Reading(kept, account.settings_read_at, problem)
+        return SettingsReading(kept, account.settings_read_at, problem)
     try:
         observed_accounts.read_account(account=account, now=now)
     except (ProviderError, CannotOpen) as error:
-        return Reading(kept, account.settings_read_at, str(error))
+        return SettingsReading(kept, account.settings_read_at, str(error))
     account.refresh_from_db()
-    return Reading(AccountSettings(**(account.settings or {})), account.settings_read_at)
+    return SettingsReading(AccountSettings(**(account.settings or {})), account.settings_read_at)
 
 
-def _start(account: Account, reading: Reading) -> dict[str, Any]:
+def _start(account: Account, reading: SettingsReading) -> dict[str, Any]:
     return {
         "base": reading.settings, "version": account.version, "client_token": new_token(),
         "read_at": reading.at.isoformat() if reading.at else "",

@@ -54,7 +54,7 @@ class Command(BaseCommand):
     def _check(self, connection: Connection) -> None:
         now = timezone.now()
         try:
-            connection_commands.verify(actor=None, connection=connection, now=now)
+            connection_commands.verify_connection(actor=None, connection=connection, now=now)
             if connection.capabilities.offerings:
                 catalogue.refresh_catalogue(connection=connection, now=now)
         except (ProviderError, catalogue.UnableToRefresh) as error:

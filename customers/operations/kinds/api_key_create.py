@@ -194,7 +194,7 @@ class KeyCreate:
         return None  # a key that came late may have been deleted since as an orphan: `before` looks
 
     def _ours(self, operation: Operation, provider: Provider) -> list[ApiKey]:
-        return [key for key in provider.keys(operation.account.ref) if key.label == label_of(operation)]
+        return [key for key in provider.keys(operation.account.ref) if key.label == key_label(operation)]
 
     def _create(self, operation: Operation, provider: Provider, body: str, *, twins: list[ApiKey]) -> Go:
         once = Once(f"{operation.public_id}-{len(_deletes(operation))}", body)
@@ -250,14 +250,14 @@ class KeyCreate:
         )
 
 
-def label_of(operation: Operation) -> str:
+def key_label(operation: Operation) -> str:
     """What people typed, and the operation's code, by which an orphan is found."""
     return f"{operation.payload['key']['label']} · {operation.code}"
 
 
 def new_key(operation: Operation) -> NewKey:
     key = operation.payload["key"]
-    return NewKey(label_of(operation), tuple(key["scopes"]), tuple(key["ip_allow_list"]))
+    return NewKey(key_label(operation), tuple(key["scopes"]), tuple(key["ip_allow_list"]))
 
 
 def _deletes(operation: Operation) -> list[Attempt]:

@@ -20,7 +20,7 @@ from customers.operations.create_search import CANDIDATES_KEPT, candidate_row, k
 from customers.operations.kinds.api_key_create import follow_with_key, refuse_key
 from customers.operations.kinds.api_keys import requested_key
 from customers.operations.kinds.offerings import check_offerings, offerings_of_rows
-from customers.operations.kinds.settings import check_settings, refuse_same_settings
+from customers.operations.kinds.settings import refuse_same_settings, validate_settings
 from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse, Wait
 from customers.operations.request import UnableToAsk, lock_customer, permit, queue
 from customers.operations.submissions import submit_once
@@ -169,7 +169,7 @@ def _check(
     connection: Connection, profile: Profile, offerings: list[Offering], settings: AccountSettings | None
 ) -> None:
     if connection.capabilities.settings:
-        check_settings(settings)
+        validate_settings(settings)
         return
     if not profile.email:
         raise UnableToAsk(_("An e-mail is needed: it proves later whose account it is."), field="email")

@@ -49,7 +49,7 @@ def ask_settings(
     def make() -> Operation:
         account.lock()
         wanted = (account.desired_settings or base) | changes
-        check_settings(AccountSettings(**wanted))
+        validate_settings(AccountSettings(**wanted))
         if changes.keys() & {"name", "website"}:
             refuse_same_settings(account.connection, AccountSettings(**wanted), apart_from=account)
         return change(
@@ -165,7 +165,7 @@ def _came_to_nothing(connection: Connection) -> Any:
     return Account.objects.filter(never_made(), connection=connection).values("pk")
 
 
-def check_settings(settings: AccountSettings | None) -> None:
+def validate_settings(settings: AccountSettings | None) -> None:
     if settings is None or not settings.name:
         raise UnableToAsk(_("A name is needed."), field="name")
     if not settings.website:

@@ -96,7 +96,7 @@ def _refuse_held(account: Account, payload: dict[str, Any], *, now: datetime) ->
 
 
 @dataclass(frozen=True)
-class Sending:
+class SuspendOrUnsuspend:
     """Suspend (off) and unsuspend (on). A state the provider set itself is the provider's to lift."""
 
     on: bool

@@ -15,14 +15,14 @@ from customers.operations.kinds.delete import Delete
 from customers.operations.kinds.offerings import Offerings, offerings_again
 from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage, ask_domain, ask_test_message
 from customers.operations.kinds.settings import Settings, settings_again
-from customers.operations.kinds.suspend import Sending, ask_suspend, ask_unsuspend
+from customers.operations.kinds.suspend import SuspendOrUnsuspend, ask_suspend, ask_unsuspend
 from customers.operations.outcomes import Action
 
 ACTIONS: dict[OperationKind, Action] = {
     OperationKind.CREATE: Create(),
     OperationKind.OFFERINGS: Offerings(),
-    OperationKind.SUSPEND: Sending(on=False),
-    OperationKind.UNSUSPEND: Sending(on=True),
+    OperationKind.SUSPEND: SuspendOrUnsuspend(on=False),
+    OperationKind.UNSUSPEND: SuspendOrUnsuspend(on=True),
     OperationKind.DELETE: Delete(),
     OperationKind.SETTINGS: Settings(),
     OperationKind.KEY_CREATE: KeyCreate(),

@@ -27,7 +27,7 @@ class Refusing:
         return self.render_to_response(self.get_context_data(form=form), status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
-class SignIn(Refusing, LoginView):  # type: ignore[misc]
+class SignInView(Refusing, LoginView):  # type: ignore[misc]
     form_class = SignInForm
 
 
@@ -42,7 +42,7 @@ class SignOut(LogoutView):  # type: ignore[misc]
         return response
 
 
-sign_in = SignIn.as_view()
+sign_in = SignInView.as_view()
 sign_out = SignOut.as_view()
 password_again = PasswordAgain.as_view()
 

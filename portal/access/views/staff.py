@@ -29,7 +29,7 @@ from portal.query_params import kept
 
 
 def staff_list(request: HttpRequest) -> HttpResponse:
-    people = queries.staff_list(
+    people = queries.staff_rows(
         search=request.GET.get("q", ""),
         role=request.GET.get("role", ""),
         status=request.GET.get("status", ""),

@@ -21,7 +21,7 @@ from portal.providers.base import (
 )
 from portal.providers.calls import Answer
 from portal.providers.key_types import ApiKey, DnsRecord, Domain, MessageReading
-from portal.providers.parsing import count, mapping, moment, money, text, whole
+from portal.providers.parsing import mapping, moment, read_count, read_money, text, whole
 
 _STATES = {
     "active": AccountState.ACTIVE,
@@ -80,8 +80,8 @@ def details(answer: Answer) -> Details:
     return Details(
         settings=_settings(answer, found),
         state=_state(answer, found),
-        domains=count(found.get("domain_count")),
-        members=count(found.get("member_count")),
+        domains=read_count(found.get("domain_count")),
+        members=read_count(found.get("member_count")),
         last_activity_at=moment(found.get("last_activity_at")),
     )
 
@@ -158,7 +158,7 @@ def pooled(answer: Answer) -> PooledUsage:
 
 def _share(answer: Answer, bucket: Any, *, named: bool = False) -> Share:
     found = mapping(bucket)
-    sent, cost = whole(found.get("reception_count")), money(found.get("allocated_cost"))
+    sent, cost = whole(found.get("reception_count")), read_money(found.get("allocated_cost"))
     account_id = text(found.get("account_id"))
     if sent is None or cost is None or (named and not account_id):
         raise answer.unusable("AhaSend's usage holds a bucket without its count or its share.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from portal.providers.base import AccountState, CatalogEntry, Offering, RemoteAccount, StateReading, Usage, UsageSource
 from portal.providers.calls import Answer
-from portal.providers.parsing import day, mapping, moment, text, token, whole
+from portal.providers.parsing import mapping, moment, read_day, text, token, whole
 
 NAME_MAX = 200
 """The longest name of an offering that is taken: a longer one cannot be stored whole."""
@@ -92,8 +92,8 @@ def credits(answer: Answer) -> Usage:  # noqa: A001 - SendGrid's word for it
     found = mapping(answer.json())
     if "used" not in found:
         raise answer.unusable("SendGrid's answer holds no credits.")
-    next_on = day(found.get("next_reset"))
-    start_on, end_on = period(day(found.get("last_reset")), next_on and next_on - timedelta(days=1))
+    next_on = read_day(found.get("next_reset"))
+    start_on, end_on = period(read_day(found.get("last_reset")), next_on and next_on - timedelta(days=1))
     return Usage(
         source=UsageSource.CREDITS,
         used=whole(found["used"]),

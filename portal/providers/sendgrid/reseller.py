@@ -13,7 +13,7 @@ from typing import Any
 
 from portal.providers.base import ConnectionConfig, Usage, UsageSource
 from portal.providers.calls import Answer, Call
-from portal.providers.error_messages import in_json, in_xml, sentence
+from portal.providers.error_messages import error_sentence, in_json, in_xml
 from portal.providers.errors import (
     Evidence,
     FieldError,
@@ -26,7 +26,7 @@ from portal.providers.errors import (
     Unsupported,
 )
 from portal.providers.http import Http
-from portal.providers.parsing import NotReadableError, day, mapping, percent, read_xml, text, whole
+from portal.providers.parsing import NotReadableError, mapping, percent, read_day, read_xml, text, whole
 from portal.providers.redaction import V2_KEY_USER
 
 from .parsing import period
@@ -72,7 +72,7 @@ def _credentials(config: ConnectionConfig) -> dict[str, str]:
 
 def _refusal(found: tuple[FieldError, ...], evidence: Evidence) -> Rejected:
     """After a good login, a refusal of this one question means: not a customer of ours."""
-    said = sentence(found)
+    said = error_sentence(found)
     codes = {evidence.status, *(int(error.code) for error in found if error.code.isdecimal())}
     kind: type[Rejected] = NotFound
     message = f"SendGrid's v2 has no overview for this user name: {said}."
@@ -104,7 +104,7 @@ def _in_xml(answer: Answer) -> Mapping[str, Any]:
 
 
 def _usage(found: Mapping[str, Any], source: UsageSource, raw: dict[str, Any]) -> Usage:
-    start_on, end_on = period(day(found.get("billing_start_date")), day(found.get("billing_end_date")))
+    start_on, end_on = period(read_day(found.get("billing_start_date")), read_day(found.get("billing_end_date")))
     return Usage(
         source=source,
         used=whole(found.get("credits_used")),
@@ -116,7 +116,7 @@ def _usage(found: Mapping[str, Any], source: UsageSource, raw: dict[str, Any]) -
         package=text(found.get("package")),
         period_start_on=start_on,
         period_end_on=end_on,
-        period_process_on=day(found.get("billing_process_date")),
+        period_process_on=read_day(found.get("billing_process_date")),
         period_inferred=start_on is None,
         raw=raw,
     )

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
-from billing.reports.filters import Filters
-from billing.reports.queries import usage_report
+from billing.reports.filters import UsageFilters
+from billing.reports.queries import build_usage_report
 from billing.usage import due_runs
 from billing.usage import sync as usage_sync
 from billing.usage.periods import last_day, month_after
@@ -92,7 +92,7 @@ def test_the_report_of_a_month_adds_up_to_the_snapshots(meter: Meter) -> None:
         if day.day in (1, 2, 27, 28, 29, 30, 31) or step == 61:
             tick(meter, day + timedelta(hours=23, minutes=56))
     months = [date(2028, 1, 1), date(2028, 2, 1), date(2028, 3, 1)]
-    found = [usage_report(Filters(today=meter.now.date(), month=month), now=meter.now) for month in months]
+    found = [build_usage_report(UsageFilters(today=meter.now.date(), month=month), now=meter.now) for month in months]
     for month, report in zip(months, found, strict=True):
         periods = UsagePeriod.objects.filter(end_on__gte=month, end_on__lte=last_day(month))
         assert report.coverage.used == sum(period.used for period in periods)

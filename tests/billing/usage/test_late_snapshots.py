@@ -14,8 +14,8 @@ from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import runs
 from billing.usage import sync as usage_sync
 from billing.usage.accept_lower import accept_lower
-from billing.usage.batches import Answer, Chunk, flush
-from billing.usage.snapshots import Kept, Reading, keep_final_readings, keep_readings
+from billing.usage.batches import BatchAnswer, Chunk, flush
+from billing.usage.snapshots import AccountReading, Kept, keep_final_readings, keep_readings
 from customers.models import Account, FinalReading, Operation
 from customers.models.operation_states import OperationState
 from portal.providers import NotFound, Usage, UsageSource
@@ -34,7 +34,7 @@ def usage(used: int, *, month: int = 11) -> Usage:
 
 
 def keep(account: Account, what: Usage, at: datetime) -> Kept:
-    return keep_readings([Reading(account.pk, what, at)], run=None)[account.pk]
+    return keep_readings([AccountReading(account.pk, what, at)], run=None)[account.pk]
 
 
 def being_deleted(**account: Any) -> tuple[Account, Operation]:
@@ -150,12 +150,12 @@ def run_of(account: Account, slot: str) -> SyncRun:
 
 
 def answered(run: SyncRun, asked_at: datetime, usage: Usage | None = None, error: Exception | None = None) -> None:
-    claimed = usage_sync.claim(run.pk, now=T + MINUTE)
+    claimed = usage_sync.claim_items(run.pk, now=T + MINUTE)
     assert claimed is not None
     item = SyncItem.objects.select_related("account").get(run=run)
     # No provider is asked when what came back is written.
     chunk = Chunk(claimed, None, lambda: T + 2 * MINUTE, MINUTE)  # type: ignore[arg-type]
-    chunk.answers = [Answer(item, asked_at, usage=usage, error=error)]
+    chunk.answers = [BatchAnswer(item, asked_at, usage=usage, error=error)]
     flush(chunk)
 
 

@@ -307,9 +307,9 @@ def test_a_pool_without_accounts_waits_for_the_limit_too(pool: Pool) -> None:
 def test_a_worker_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
     pool.account(10)
     run = pool.start()
-    slow = usage_sync.claim(run.pk, now=pool.now)
+    slow = usage_sync.claim_items(run.pk, now=pool.now)
     assert slow is not None
-    assert usage_sync.claim(run.pk, now=pool.now + batches.LEASE + timedelta(seconds=1)) is not None
+    assert usage_sync.claim_items(run.pk, now=pool.now + batches.LEASE + timedelta(seconds=1)) is not None
     chunk = batches.Chunk(slow, pool.connect(pool.connection), lambda: pool.now, runs.ASKED_GAP)
     with pytest.raises(batches.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))

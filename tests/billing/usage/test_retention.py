@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.reports.account_usage import account_usage
+from billing.reports.account_usage import usage_of_account
 from billing.usage import retention, runs
 from customers.models import Account
 from customers.monitoring import invariants
@@ -101,16 +101,16 @@ def test_a_run_whose_items_are_removed_is_not_retried(finance: Client, person: U
     stale = SyncRun.objects.get(pk=made.pk)  # somebody's page, loaded before
     retention._expire(made.pk, before=NOW, now=NOW)
     with pytest.raises(runs.UnableToSync):
-        runs.retry(actor=person, run=stale, now=NOW)
+        runs.retry_run(actor=person, run=stale, now=NOW)
     made.refresh_from_db()
     assert made.state == "complete_with_errors"
     with pytest.raises(runs.UnableToSync, match="were removed"):
-        runs.retry(actor=person, run=made, now=NOW)
+        runs.retry_run(actor=person, run=made, now=NOW)
 
 
 def test_a_run_that_is_retried_meanwhile_keeps_its_items(person: User) -> None:
     made = run(failed=2)
-    runs.retry(actor=person, run=made, now=NOW)
+    runs.retry_run(actor=person, run=made, now=NOW)
     retention._expire(made.pk, before=NOW, now=NOW)
     made.refresh_from_db()
     assert made.items_removed_at is None
@@ -146,12 +146,12 @@ def test_a_period_whose_daily_results_were_removed_shows_no_false_gaps(meter: Me
         meter.read()
         meter.later(days=1)
     today = meter.now - DAY
-    before = account_usage(account, now=today).cycle
+    before = usage_of_account(account, now=today).cycle
     assert before is not None
     assert [(gap.first.day, gap.last.day) for gap in before.gaps] == [(1, 17)]
     assert not before.readings_removed
     retention.remove_old_items(now=meter.now + 36 * DAY)
-    after = account_usage(account, now=today).cycle
+    after = usage_of_account(account, now=today).cycle
     assert after is not None
     assert (after.gaps, after.readings_removed) == ([], True)
     page = finance.get(reverse("billing:account-usage", args=[account.public_id]))

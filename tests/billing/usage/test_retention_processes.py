@@ -38,7 +38,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for run in found:
     try:
-        runs.retry(actor=person, run=run, now=datetime.fromisoformat("{NOW.isoformat()}"))
+        runs.retry_run(actor=person, run=run, now=datetime.fromisoformat("{NOW.isoformat()}"))
     except runs.UnableToSync:
         pass
 """

@@ -15,7 +15,7 @@ from django.db import transaction
 from billing.models import SyncItem, SyncRun
 from billing.usage import batches, due_runs, runs
 from billing.usage import sync as usage_sync
-from billing.usage.batches import Answer, Chunk, LostRun, NotAsked, flush
+from billing.usage.batches import BatchAnswer, Chunk, LostRun, NotAsked, flush
 from customers.models import Account, Connection
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
@@ -64,7 +64,7 @@ def test_the_nightly_run_waits_for_a_requested_one_and_is_not_lost() -> None:
 
         together(work, 2)
         [first] = full_runs(connection)
-        runs.run_out(usage_sync.claim(first.pk, now=NOW) or first, now=NOW)
+        runs.run_out(usage_sync.claim_items(first.pk, now=NOW) or first, now=NOW)
         due_runs.start_nightly(connection, now=NOW)
         nightly = SyncRun.objects.get(connection=connection, kind="nightly", slot="2026-11-18")
         assert nightly.total == 3
@@ -77,7 +77,7 @@ def test_a_retried_run_and_a_new_one_are_not_open_together() -> None:
         connection = connection_with(3)
         ask(connection, person)
         [old] = full_runs(connection)
-        runs.run_out(usage_sync.claim(old.pk, now=NOW) or old, now=NOW)
+        runs.run_out(usage_sync.claim_items(old.pk, now=NOW) or old, now=NOW)
         old.refresh_from_db()
         assert old.failed == 3
 
@@ -85,7 +85,7 @@ def test_a_retried_run_and_a_new_one_are_not_open_together() -> None:
             if n == 0:
                 return ask(connection, person)
             try:
-                runs.retry(actor=person, run=old, now=NOW)
+                runs.retry_run(actor=person, run=old, now=NOW)
             except runs.UnableToSync as refusal:
                 return str(refusal)
             return str(old.public_id)
@@ -103,7 +103,7 @@ def test_a_retried_run_and_a_new_one_are_not_open_together() -> None:
 
 def chunk_of(run: SyncRun, seed: int, share: float, now: datetime) -> Chunk:
     """Answers in an order of their own, a share of them without a figure."""
-    claimed = usage_sync.claim(run.pk, now=now)
+    claimed = usage_sync.claim_items(run.pk, now=now)
     assert claimed is not None
     dice, counted = random.Random(seed), 1000 * seed
     # No provider is asked when what came back is written.
@@ -112,12 +112,12 @@ def chunk_of(run: SyncRun, seed: int, share: float, now: datetime) -> Chunk:
     dice.shuffle(items)
     for item in items:
         if dice.random() < share:
-            chunk.answers.append(Answer(item, now, error=NotAsked("not_reported")))
+            chunk.answers.append(BatchAnswer(item, now, error=NotAsked("not_reported")))
         else:
             told = {"period_start_on": NOW.date().replace(day=1), "period_end_on": NOW.date().replace(day=30)}
             used = counted + dice.randrange(1000)
             usage = Usage(source=UsageSource.CREDITS, used=used, allowed=1000, raw={"used": used}, **told)
-            chunk.answers.append(Answer(item, now, usage=usage))
+            chunk.answers.append(BatchAnswer(item, now, usage=usage))
     return chunk
 
 
@@ -199,7 +199,7 @@ def test_a_worker_that_lost_its_run_ends_nothing_of_it(how: str) -> None:
         run, _new = runs.start_run(
             connection=connection, kind="nightly", slot=f"{how}/{n}", now=NOW, until=NOW + runs.RUN_HOURS
         )
-        stale = usage_sync.claim(run.pk, now=NOW)
+        stale = usage_sync.claim_items(run.pk, now=NOW)
         assert stale is not None
         later = NOW + batches.LEASE + timedelta(seconds=1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from billing.models import UsagePeriod, UsageSnapshot
 from billing.usage import snapshots
-from billing.usage.snapshots import Reading, keep_final_readings, keep_readings
+from billing.usage.snapshots import AccountReading, keep_final_readings, keep_readings
 from customers.models import Account, FinalReading
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, OperationFactory
@@ -34,7 +34,7 @@ def usage(
 
 
 def keep(account: Account, what: Usage, at: datetime = T) -> snapshots.Kept:
-    return keep_readings([Reading(account.pk, what, at)], run=None)[account.pk]
+    return keep_readings([AccountReading(account.pk, what, at)], run=None)[account.pk]
 
 
 def test_a_confirmed_reading_moves_the_time_and_adds_no_row() -> None:
@@ -83,7 +83,8 @@ def test_the_overage_is_the_providers_or_follows_from_its_figures() -> None:
     keep(told, usage(1500, overage=400))
     keep(derived, usage(1500))
     keep_readings(
-        [Reading(unknown.pk, Usage(source=UsageSource.CREDITS, used=5, period_start_on=date(2026, 11, 1)), T)], run=None
+        [AccountReading(unknown.pk, Usage(source=UsageSource.CREDITS, used=5, period_start_on=date(2026, 11, 1)), T)],
+        run=None,
     )
     found = {each.account_id: each.overage for each in UsagePeriod.objects.all()}
     assert found == {told.pk: 400, derived.pk: 500, unknown.pk: None}

@@ -157,7 +157,7 @@ def test_a_run_whose_time_is_over_ends_also_while_the_provider_is_out_of_reach(m
 
 def test_a_worker_that_lost_its_run_gives_nothing_up(meter: Meter) -> None:
     meter.account()
-    stale = usage_sync.claim(meter.start().pk, now=meter.now)
+    stale = usage_sync.claim_items(meter.start().pk, now=meter.now)
     assert stale is not None
     SyncRun.objects.filter(pk=stale.pk).update(fence=stale.fence + 1)
     for end in (lambda: runs.run_out(stale, now=meter.now), lambda: runs.abort(stale, message="No", now=meter.now)):
@@ -346,10 +346,10 @@ def test_a_run_whose_time_is_over_says_what_it_missed(meter: Meter) -> None:
 def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     meter.account(per_day=100)
     run = meter.start()
-    slow = usage_sync.claim(run.pk, now=meter.now)
+    slow = usage_sync.claim_items(run.pk, now=meter.now)
     assert slow is not None
-    assert usage_sync.claim(run.pk, now=meter.now) is None, "one worker at a time"
-    assert usage_sync.claim(run.pk, now=meter.now + batches.LEASE + timedelta(seconds=1)) is not None
+    assert usage_sync.claim_items(run.pk, now=meter.now) is None, "one worker at a time"
+    assert usage_sync.claim_items(run.pk, now=meter.now + batches.LEASE + timedelta(seconds=1)) is not None
     chunk = batches.Chunk(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
     with pytest.raises(batches.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
@@ -360,11 +360,11 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
 def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
     meter.account()
     run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
-    woken, holder = usage_sync.claim(run.pk, now=meter.now), usage_sync.claim(run.pk, now=later)
+    woken, holder = usage_sync.claim_items(run.pk, now=meter.now), usage_sync.claim_items(run.pk, now=later)
     assert woken is not None
     assert holder is not None
     runs.finish(woken, now=later)
-    runs.pause(woken, message="The key was refused.")
+    runs.pause_run(woken, message="The key was refused.")
     with pytest.raises(LostRun):
         runs.abort(woken, message="Nothing fits.", now=later)
     run.refresh_from_db()
@@ -379,7 +379,7 @@ def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
 def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter) -> None:
     meter.account()
     run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
-    holder = usage_sync.claim(run.pk, now=meter.now)
+    holder = usage_sync.claim_items(run.pk, now=meter.now)
     assert holder is not None
     renewals = [lambda: batches.hold_run(holder, now=later)]
 
@@ -389,21 +389,21 @@ def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter)
         return execute(sql, *more)
 
     with database.execute_wrapper(renew):
-        assert usage_sync.claim(run.pk, now=later) is None
+        assert usage_sync.claim_items(run.pk, now=later) is None
 
 
 @pytest.mark.parametrize("goes_on", ["", "woken", "retried"])
 def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter, goes_on: str) -> None:
     meter.account()
     run = meter.start()
-    worker = usage_sync.claim(run.pk, now=meter.now)
+    worker = usage_sync.claim_items(run.pk, now=meter.now)
     assert worker is not None
-    runs.pause(worker, message="The connection is paused.")
+    runs.pause_run(worker, message="The connection is paused.")
     run.refresh_from_db()
     if goes_on == "woken":
         due_runs.advance(now=meter.now)
     elif goes_on == "retried":
-        runs.retry(actor=meter.person, run=run, now=meter.now)
+        runs.retry_run(actor=meter.person, run=run, now=meter.now)
     run.refresh_from_db()
     assert run.state == (SyncRun.State.RUNNING if goes_on else SyncRun.State.PAUSED)
     with pytest.raises(LostRun):
@@ -418,14 +418,14 @@ def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None
     assert run.failed == 2
     meter.sandbox.admin.clear_faults()
 
-    runs.retry(actor=meter.person, run=run, now=meter.now)
+    runs.retry_run(actor=meter.person, run=run, now=meter.now)
     assert AuditEvent.objects.get(verb="usage.run_retried").after == {"accounts": 2}
     meter.finish(run)
 
     assert run.state == SyncRun.State.COMPLETE
     assert settled(run) == {"done": 2, "failed": 0, "skipped": 0}
     with pytest.raises(runs.UnableToSync):
-        runs.retry(actor=meter.person, run=run, now=meter.now)
+        runs.retry_run(actor=meter.person, run=run, now=meter.now)
 
 
 def test_readings_cannot_be_changed(meter: Meter) -> None:

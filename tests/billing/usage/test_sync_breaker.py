@@ -8,7 +8,7 @@ import pytest
 
 from billing.models import SyncItem
 from billing.usage import sync as usage_sync
-from billing.usage.sync import claim
+from billing.usage.sync import claim_items
 from customers.connections import circuit_breaker
 from customers.connections.client import background_client
 from customers.models import Breaker, Connection
@@ -23,13 +23,13 @@ def test_a_run_that_gets_no_answer_opens_the_breaker_and_waits_for_it(meter: Met
         meter.account(per_day=10)
     meter.sandbox.admin.arm("status-503", "credits", count=None)
     run = meter.chunk(meter.start())
-    standing = circuit_breaker.standing(meter.connection)
+    standing = circuit_breaker.breaker_status(meter.connection)
     assert standing.is_open
     assert (run.state, run.not_before) == ("running", standing.retry_at)
     assert SyncItem.objects.filter(run=run, state="failed").count() == 0
 
     meter.now = run.not_before
-    assert claim(run.pk, now=meter.now) is None, "asked nothing while it is out of reach"
+    assert claim_items(run.pk, now=meter.now) is None, "asked nothing while it is out of reach"
     run.refresh_from_db()
     assert run.not_before > meter.now
 

@@ -80,10 +80,10 @@ def test_one_approves_and_another_stops_it(other: str, people: list[User]) -> No
         made = waiting(asked)
         now = timezone.now()
         stop = {
-            "refuse": lambda of=made, at=now: bulk_commands.refuse(
+            "refuse": lambda of=made, at=now: bulk_commands.reject_bulk_change(
                 actor=second, change_set=of, reason="They pay", now=at
             ),
-            "cancel": lambda of=made, at=now: bulk_commands.cancel(actor=asked, change_set=of, now=at),
+            "cancel": lambda of=made, at=now: bulk_commands.cancel_bulk_change(actor=asked, change_set=of, now=at),
         }[other]
         told = together(lambda n, of=made, s=stop: told_by(s) if n else approve(first, of), 2)
         bulk_run.run(made.pk)
@@ -113,7 +113,7 @@ def test_a_schedule_is_edited_and_cancelled(people: list[User]) -> None:
             lambda of=made, at=now: schedule_commands.edit(
                 actor=people[1], schedule=of, version=1, due_at=at + timedelta(days=3), reason="Unpaid", now=at
             ),
-            lambda of=shown, at=now: schedule_commands.cancel(actor=people[2], schedule=of, now=at),
+            lambda of=shown, at=now: schedule_commands.cancel_schedule(actor=people[2], schedule=of, now=at),
         ]
         told = together(lambda n, w=works: told_by(w[n]), 2)
         made.refresh_from_db()

@@ -100,7 +100,7 @@ class TestThePlan:
 
     def test_what_cannot_be_done_stands_apart(self, desk: Desk) -> None:
         held, banned, under_way, gone, fine = chosen = accounts(desk, 5)
-        holds.place(actor=desk.person, account=held, reason="Pays on Friday", until=None, now=NOW)
+        holds.place_hold(actor=desk.person, account=held, reason="Pays on Friday", until=None, now=NOW)
         Account.objects.filter(pk=banned.pk).update(state="banned")
         desk.ask("suspend", under_way)
         Account.objects.filter(pk=gone.pk).update(state="deleted")
@@ -169,21 +169,21 @@ class TestTheRun:
         monkeypatch.setattr(bulk_run, "OPEN_AT_ONCE", 2)
         made = go_on(submit(desk, plan(desk, accounts(desk, 3))))
         assert (made.state, Operation.objects.count()) == ("running", 2)
-        assert bulk_run.due(now=timezone.now()) == []
+        assert bulk_run.due_change_sets(now=timezone.now()) == []
         Operation.objects.update(state="succeeded", finished_at=NOW)
         assert go_on(made).state == "ended"
 
     def test_paused_resumed_and_cancelled(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(bulk_run, "OPEN_AT_ONCE", 3)
         made = submit(desk, plan(desk, accounts(desk, 4)))
-        bulk_commands.pause(actor=desk.person, change_set=made)
+        bulk_commands.pause_bulk_change(actor=desk.person, change_set=made)
         assert go_on(made).state == "paused"
         assert not Operation.objects.exists()
-        bulk_commands.resume(actor=desk.person, change_set=made, now=NOW)
+        bulk_commands.resume_bulk_change(actor=desk.person, change_set=made, now=NOW)
         go_on(made)
         begun = Operation.objects.order_by("pk")[0]
         Operation.objects.filter(pk=begun.pk).update(state="claimed", lane="taken", lease_until=NOW)
-        assert bulk_commands.cancel(actor=desk.person, change_set=made, now=NOW) == (2, 1)
+        assert bulk_commands.cancel_bulk_change(actor=desk.person, change_set=made, now=NOW) == (2, 1)
         assert sorted(states(made)) == ["asked"] * 3 + ["cancelled"]
         assert go_on(made).state == "cancelled"
         told = AuditEvent.objects.filter(object_id=made.public_id).order_by("pk").values_list("verb", flat=True)
@@ -200,7 +200,7 @@ class TestTheRun:
     def test_a_hold_placed_since_is_respected(self, desk: Desk) -> None:
         [account] = accounts(desk, 1)
         made = submit(desk, plan(desk, [account]))
-        holds.place(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
+        holds.place_hold(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
         assert states(go_on(made)) == ["failed"]
         assert "Pays on Friday" in made.items.get().note
 
@@ -303,8 +303,8 @@ class TestTheSecondPerson:
         other = colleague()
         made = submit(desk, plan(desk, accounts(desk, 11)))
         with pytest.raises(UnableToAsk, match="Say why"):
-            bulk_commands.refuse(actor=other, change_set=made, reason=" ", now=NOW)
-        bulk_commands.refuse(actor=other, change_set=made, reason="Half of them paid", now=NOW)
+            bulk_commands.reject_bulk_change(actor=other, change_set=made, reason=" ", now=NOW)
+        bulk_commands.reject_bulk_change(actor=other, change_set=made, reason="Half of them paid", now=NOW)
         assert go_on(made).state == "refused"
         assert made.message == "Refused by Vera Lind: Half of them paid"
         with pytest.raises(UnableToAsk, match="any more"):

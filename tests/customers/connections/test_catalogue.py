@@ -33,7 +33,7 @@ STRANGER = Offering("postkeeper.x.gone.v9", "addon", 2)
     ],
 )
 def test_labels_are_for_eyes_only(name: str, label: str) -> None:
-    assert catalogue.label_of(name) == label
+    assert catalogue.offering_label(name) == label
 
 
 class TestRefresh:

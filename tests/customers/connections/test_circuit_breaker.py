@@ -37,15 +37,15 @@ def told(status: int | None = 200, failure: str = "") -> Evidence:
 REFUSED = told(None, "the connection was refused")
 
 
-def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> circuit_breaker.Standing:
+def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> circuit_breaker.BreakerStatus:
     circuit_breaker.learn(connection, exchanges=exchanges, now=at)
-    return circuit_breaker.standing(connection)
+    return circuit_breaker.breaker_status(connection)
 
 
 def opened(connection: Connection, at: datetime = START) -> None:
     for _ in range(circuit_breaker.OPENS_AT):
         learn(connection, REFUSED, at=at)
-    assert circuit_breaker.standing(connection).is_open
+    assert circuit_breaker.breaker_status(connection).is_open
 
 
 # -- what opens it
@@ -73,7 +73,7 @@ def test_no_answer_and_a_5xx_count_and_a_refusal_does_not(evidence: Evidence, ou
     connection = ConnectionFactory()
     for _ in range(circuit_breaker.OPENS_AT):
         learn(connection, evidence)
-    assert circuit_breaker.standing(connection).is_open is out_of_reach
+    assert circuit_breaker.breaker_status(connection).is_open is out_of_reach
 
 
 def test_it_opens_when_failures_outnumber_answers() -> None:
@@ -93,7 +93,7 @@ def test_one_piece_of_work_counts_once_by_its_end() -> None:
     learn(connection, REFUSED, REFUSED, told())
     assert Breaker.objects.get().failures == 0
     learn(connection)
-    assert not circuit_breaker.standing(connection).is_open
+    assert not circuit_breaker.breaker_status(connection).is_open
 
 
 def test_failures_long_after_one_another_do_not_add_up() -> None:
@@ -111,7 +111,7 @@ def test_where_nothing_ever_failed_there_is_no_row() -> None:
 def test_one_connection_is_not_another() -> None:
     broken, other = ConnectionFactory(), ConnectionFactory()
     opened(broken)
-    assert not circuit_breaker.standing(other).is_open
+    assert not circuit_breaker.breaker_status(other).is_open
 
 
 # -- while it is open
@@ -132,7 +132,7 @@ def test_nothing_is_claimed_read_or_walked() -> None:
     for operation in Operation.objects.filter(connection=broken):
         assert transitions.claim(operation.pk, now=late) is None
         assert transitions.hold(operation.pk, now=late) is None
-    assert scan_requests.nightly(now=now.replace(hour=3)) == 1
+    assert scan_requests.request_nightly_scans(now=now.replace(hour=3)) == 1
 
 
 def test_a_trial_is_made_by_one_worker_after_a_pause_that_grows(sandbox: SandboxProcess) -> None:
@@ -141,16 +141,16 @@ def test_a_trial_is_made_by_one_worker_after_a_pause_that_grows(sandbox: Sandbox
     Connection.objects.filter(pk=connection.pk).update(base_url="http://127.0.0.1:9")
     now, pauses = START, []
     for _ in range(4):
-        assert circuit_breaker.due(now=now) == []
-        retry_at = circuit_breaker.standing(connection).retry_at
+        assert circuit_breaker.due_connections(now=now) == []
+        retry_at = circuit_breaker.breaker_status(connection).retry_at
         assert retry_at is not None
         pauses.append((retry_at - now).total_seconds())
         now = retry_at
-        assert circuit_breaker.due(now=now) == [connection.pk]
+        assert circuit_breaker.due_connections(now=now) == [connection.pk]
         circuit_breaker.try_again(connection.pk, clock=lambda at=now: at, connect=plain)
         circuit_breaker.try_again(connection.pk, clock=lambda at=now: at, connect=nobody)
     assert pauses == [30, 60, 120, 120]
-    assert circuit_breaker.standing(connection).trials == 4
+    assert circuit_breaker.breaker_status(connection).trials == 4
 
 
 def test_an_answer_closes_it_also_a_refusal(sandbox: SandboxProcess) -> None:
@@ -158,7 +158,7 @@ def test_an_answer_closes_it_also_a_refusal(sandbox: SandboxProcess) -> None:
     opened(connection)
     later = START + timedelta(seconds=30)
     circuit_breaker.try_again(connection.pk, clock=lambda: later, connect=plain)
-    assert not circuit_breaker.standing(connection).is_open
+    assert not circuit_breaker.breaker_status(connection).is_open
     assert AuditEvent.objects.filter(verb="connection.breaker_closed").count() == 1
     assert len(sandbox.admin.requests("list")) <= 1
 
@@ -168,7 +168,7 @@ def test_a_trial_asks_once(sandbox: SandboxProcess) -> None:
     opened(connection)
     sandbox.admin.arm("status-500", "list", count=10)
     circuit_breaker.try_again(connection.pk, clock=lambda: START + timedelta(seconds=30))
-    assert circuit_breaker.standing(connection).is_open
+    assert circuit_breaker.breaker_status(connection).is_open
     assert len(sandbox.admin.requests("list")) == 1
 
 
@@ -182,23 +182,23 @@ def test_a_worker_that_dies_in_a_trial_delays_the_next_one_a_minute() -> None:
 
     with pytest.raises(SystemExit):
         circuit_breaker.try_again(connection.pk, clock=lambda: now, connect=dies)
-    assert circuit_breaker.due(now=now + timedelta(seconds=59)) == []
-    assert circuit_breaker.due(now=now + timedelta(seconds=60)) == [connection.pk]
+    assert circuit_breaker.due_connections(now=now + timedelta(seconds=59)) == []
+    assert circuit_breaker.due_connections(now=now + timedelta(seconds=60)) == [connection.pk]
 
 
 def test_a_paused_connection_is_not_tried() -> None:
     connection = ConnectionFactory(paused="person")
     opened(connection)
     later = START + timedelta(hours=1)
-    assert circuit_breaker.due(now=later) == []
+    assert circuit_breaker.due_connections(now=later) == []
     circuit_breaker.try_again(connection.pk, clock=lambda: later, connect=nobody)
 
 
 def test_a_person_who_checks_the_connection_closes_it(sandbox: SandboxProcess) -> None:
     connection = connected(sandbox)
     opened(connection)
-    connection_commands.verify(actor=None, connection=connection, now=timezone.now())
-    assert not circuit_breaker.standing(connection).is_open
+    connection_commands.verify_connection(actor=None, connection=connection, now=timezone.now())
+    assert not circuit_breaker.breaker_status(connection).is_open
 
 
 # -- through the executor
@@ -215,7 +215,7 @@ def test_half_an_hour_without_the_provider(desk: Desk) -> None:
     Connection.objects.update(base_url="http://127.0.0.1:9", revision=2)
     rounds = _Rounds(desk, now)
     rounds.until(now + timedelta(minutes=15))
-    assert circuit_breaker.standing(connection).is_open
+    assert circuit_breaker.breaker_status(connection).is_open
     Connection.objects.update(base_url=desk.sandbox.base_url, revision=3)
     desk.sandbox.admin.clear_requests()
     desk.sandbox.admin.arm("status-503", None, count=None)
@@ -228,7 +228,7 @@ def test_half_an_hour_without_the_provider(desk: Desk) -> None:
 
     desk.sandbox.admin.clear_faults()
     rounds.until(now + timedelta(minutes=40))
-    assert not circuit_breaker.standing(connection).is_open
+    assert not circuit_breaker.breaker_status(connection).is_open
     assert set(Operation.objects.values_list("state", flat=True)) == {"succeeded"}
     assert len(desk.sandbox.admin.accounts()) == 15, "and each account was made once"
     trials = AuditEvent.objects.filter(verb="connection.breaker_opened").count()
@@ -244,7 +244,7 @@ class _Rounds:
     def until(self, end: datetime) -> None:
         while self.now < end:
             transitions.expire_leases(now=self.now)
-            for connection_id in circuit_breaker.due(now=self.now):
+            for connection_id in circuit_breaker.due_connections(now=self.now):
                 circuit_breaker.try_again(connection_id, clock=lambda: self.now, connect=self._trial)
             for operation_id in dispatcher.due_operations(now=self.now):
                 executor.perform(operation_id, clock=lambda: self.now, connect=self.desk.connect)
@@ -262,7 +262,7 @@ def test_a_refused_key_pauses_once_tells_the_admins_and_burns_nothing(desk: Desk
         desk.perform(operation)
     desk.connection.refresh_from_db()
     assert desk.connection.paused == "auth"
-    assert not circuit_breaker.standing(desk.connection).is_open, "it answered"
+    assert not circuit_breaker.breaker_status(desk.connection).is_open, "it answered"
     assert {Operation.objects.get(pk=each.pk).state for each in operations} == {"queued"}
     assert AuditEvent.objects.filter(verb="connection.paused").count() == 1
     admin = UserFactory(role="admin")

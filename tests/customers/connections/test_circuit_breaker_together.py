@@ -46,7 +46,7 @@ def test_it_opens_once() -> None:
                 circuit_breaker.learn(connection, exchanges=[REFUSED], now=NOW)
 
         together(work, 4)
-        assert circuit_breaker.standing(connection).is_open
+        assert circuit_breaker.breaker_status(connection).is_open
         opened = AuditEvent.objects.filter(verb="connection.breaker_opened", object_id=connection.public_id)
         assert opened.count() == 1
 
@@ -63,7 +63,7 @@ def test_one_process_makes_the_trial(sandbox: SandboxProcess) -> None:
         sandbox.admin.clear_requests()
         together(lambda _n, c=connection: circuit_breaker.try_again(c.pk, clock=lambda: later), 4)
         assert Counter(each["path"] for each in sandbox.admin.requests("list")).total() == 1
-        assert not circuit_breaker.standing(connection).is_open
+        assert not circuit_breaker.breaker_status(connection).is_open
         closed = AuditEvent.objects.filter(verb="connection.breaker_closed", object_id=connection.public_id)
         assert closed.count() == 1
 
@@ -92,6 +92,6 @@ def test_a_trial_that_came_back_late_changes_nothing(sandbox: SandboxProcess, an
         connection = ConnectionFactory(base_url=sandbox.base_url)
         opened(connection)
         circuit_breaker.try_again(connection.pk, clock=lambda: first, connect=sleeps)
-        standing = circuit_breaker.standing(connection)
+        standing = circuit_breaker.breaker_status(connection)
         assert (standing.is_open, standing.trials) == (True, 1)
         assert standing.retry_at == second + circuit_breaker.PAUSES[1]

@@ -138,11 +138,11 @@ class TestWhatAnOldAnswerWritesNoMore:
 
     def test_failures_of_the_breaker(self, old: Connection) -> None:
         self.fail(old, 10)
-        assert not circuit_breaker.standing(old).is_open
+        assert not circuit_breaker.breaker_status(old).is_open
         self.fail(Connection.objects.get(), 10)
-        assert circuit_breaker.standing(old).is_open
+        assert circuit_breaker.breaker_status(old).is_open
         circuit_breaker.close(old)
-        assert circuit_breaker.standing(old).is_open, "an answer of the old host is none of the new one"
+        assert circuit_breaker.breaker_status(old).is_open, "an answer of the old host is none of the new one"
 
     def test_what_was_counted_at_another_address(self, old: Connection) -> None:
         current = Connection.objects.get()
@@ -151,13 +151,13 @@ class TestWhatAnOldAnswerWritesNoMore:
             actor=UserFactory(role="admin"), connection=current, facts={"base_url": "https://api.eu.sendgrid.com"},
             api_key="SG.a-key-of-another-host",
         )  # fmt: skip
-        assert not circuit_breaker.standing(current).is_open
+        assert not circuit_breaker.breaker_status(current).is_open
         assert Breaker.objects.get().failures == 0
 
     def test_what_a_check_found(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/accounts", json={"accounts": [], "pages": {}})
         wire.get(f"{HOST}/v3/partners/accounts/offerings", json={"catalog": []})
-        assert not connection_commands.verify(actor=None, connection=old, now=NOW)
+        assert not connection_commands.verify_connection(actor=None, connection=old, now=NOW)
         assert (Connection.objects.get().verified_at, Connection.objects.get().checks) == (None, [])
 
     def test_a_catalogue(self, wire: responses.RequestsMock, old: Connection) -> None:

@@ -62,14 +62,14 @@ def test_what_the_workers_report_is_shared_and_one_process_where_nothing_is_know
 @pytest.mark.django_db(transaction=True)
 def test_a_place_is_given_back_however_the_work_ends() -> None:
     first = OperationFactory()
-    with worker_shares.place(OPS, 7) as taken, worker_shares.place("sync", 7) as elsewhere:
+    with worker_shares.worker_place(OPS, 7) as taken, worker_shares.worker_place("sync", 7) as elsewhere:
         assert (taken, elsewhere) == (True, True)
-    with pytest.raises(ZeroDivisionError), worker_shares.place(OPS, 7):
+    with pytest.raises(ZeroDivisionError), worker_shares.worker_place(OPS, 7):
         raise ZeroDivisionError
     assert worker_shares.room_of(OPS, 7) == 1
-    assert dispatcher.connection_of(first.pk) == first.connection_id
+    assert dispatcher.connection_of_operation(first.pk) == first.connection_id
     Operation.objects.update(state=OperationState.CANCELLED, finished_at=timezone.now())
-    assert dispatcher.connection_of(first.pk) is None
+    assert dispatcher.connection_of_operation(first.pk) is None
 
 
 @pytest.mark.django_db
@@ -105,7 +105,7 @@ def test_a_slow_connection_keeps_back_no_reading_of_another() -> None:
     few = AccountFactory.create_batch(2, connection=ConnectionFactory())
     Account.objects.filter(pk__in=[each.pk for each in many]).update(state_read_at=old - timedelta(days=1))
     Account.objects.filter(pk__in=[each.pk for each in few]).update(state_read_at=old)
-    found = dispatcher.accounts_to_read(now=timezone.now())
+    found = dispatcher.next_accounts_to_read(now=timezone.now())
     assert len(found) == 7
     assert {each.pk for each in few} <= set(found)
 
@@ -119,7 +119,7 @@ def test_of_eight_processes_at_once_one_connection_gets_its_share_and_the_others
 
         def work(n: int, gate: Any = gate) -> tuple[int, bool]:
             whose = 1 if n < 6 else 2
-            with worker_shares.place(OPS, whose) as taken:
+            with worker_shares.worker_place(OPS, whose) as taken:
                 gate.wait(30)  # all of them hold what they got
                 return whose, taken
 
@@ -139,7 +139,7 @@ def test_a_killed_process_leaves_no_place_behind() -> None:
         held = fork.Event()
 
         def work(event: Any = held) -> None:
-            with worker_shares.place(OPS, 7):
+            with worker_shares.worker_place(OPS, 7):
                 event.set()
                 signal.pause()
 

@@ -11,13 +11,13 @@ import responses
 from django.utils import timezone
 
 from customers.accounts.create import commands as create_commands
-from customers.accounts.create.commands import NewAccount
+from customers.accounts.create.commands import AccountRequest
 from customers.connections.client import client_for
 from customers.directory import commands as customer_commands
 from customers.directory.commands import UnableToChange
 from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
 from customers.observed import duplicates
-from customers.operations.commands import UnableToAsk, cancel, retry
+from customers.operations.commands import UnableToAsk, cancel_operation, retry_operation
 from customers.reconcile import account_import
 from customers.reconcile.link import adopt
 from portal.access.models import User
@@ -41,9 +41,9 @@ def asked() -> dict[str, Any]:
     return {"client_token": uuid4().hex, "now": timezone.now()}
 
 
-def an_account(connection: Connection, email: str = "") -> NewAccount:
+def an_account(connection: Connection, email: str = "") -> AccountRequest:
     address = email or f"{uuid4().hex[:8]}@larkfield.example"
-    return NewAccount(connection, Profile(address), [Offering(PACKAGE, "package", 1)], is_test=False)
+    return AccountRequest(connection, Profile(address), [Offering(PACKAGE, "package", 1)], is_test=False)
 
 
 def a_sighting(connection: Connection) -> Sighting:
@@ -111,7 +111,7 @@ def test_a_retry_of_a_failed_create(person: User) -> None:
         failed = OperationFactory(account=AccountFactory(pending=True), kind="create", state="failed", reason="")
         customer = failed.account.customer
         again = {"actor": person, "operation": failed} | asked()
-        told = race(person, customer, lambda a=again: retry(**a))
+        told = race(person, customer, lambda a=again: retry_operation(**a))
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
 
@@ -165,5 +165,5 @@ def test_a_cancelled_create_leaves_nothing_behind(person: User) -> None:
     for _ in rounds():
         operation = OperationFactory(account=AccountFactory(pending=True), kind="create")
         customer = operation.account.customer
-        race(person, customer, lambda o=operation: cancel(actor=person, operation=o, now=timezone.now()))
+        race(person, customer, lambda o=operation: cancel_operation(actor=person, operation=o, now=timezone.now()))
         assert not living(customer)

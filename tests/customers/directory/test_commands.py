@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from customers.accounts.create import commands as create_commands
-from customers.accounts.create.commands import NewAccount
+from customers.accounts.create.commands import AccountRequest
 from customers.directory import commands as customer_commands
 from customers.directory.commands import UnableToChange
 from customers.models import Account, Customer, Note, Operation
@@ -165,15 +165,17 @@ def test_an_empty_note_is_refused(person: User) -> None:
         customer_commands.add_note(actor=person, customer=CustomerFactory(), text=" \n ")
 
 
-def new_account(**changes: Any) -> NewAccount:
+def new_account(**changes: Any) -> AccountRequest:
     wanted: dict[str, Any] = {
         "connection": ConnectionFactory(), "profile": Profile(email="mail@larkfield.example"),
         "offerings": [Offering(PACKAGE, "package", 1)], "is_test": False,
     }  # fmt: skip
-    return NewAccount(**wanted | changes)
+    return AccountRequest(**wanted | changes)
 
 
-def open_customer(person: User, account: NewAccount, token: str = "token-0001") -> tuple[Customer, Operation | None]:
+def open_customer(
+    person: User, account: AccountRequest, token: str = "token-0001"
+) -> tuple[Customer, Operation | None]:
     return create_commands.open_customer(
         actor=person, facts=FACTS, account=account, client_token=token, now=timezone.now()
     )
@@ -198,7 +200,7 @@ def test_the_same_opening_again_gives_the_same_two_back(person: User) -> None:
     assert (Customer.objects.count(), Account.objects.count(), Operation.objects.count()) == (1, 1, 1)
 
 
-def add_account(person: User, customer: Customer, account: NewAccount, **more: Any) -> Operation:
+def add_account(person: User, customer: Customer, account: AccountRequest, **more: Any) -> Operation:
     asked: dict[str, Any] = {"corrects": None, "take_over": False, "client_token": "token-0009", "now": timezone.now()}
     return create_commands.add_account(actor=person, customer=customer, account=account, **asked | more)
 

@@ -10,9 +10,9 @@ from django.http import QueryDict
 from django.utils import timezone
 
 from customers.directory import list as customer_list
-from customers.directory.export import HEADER, export_rows
-from customers.directory.filters import Filters, read_filters
-from customers.directory.list import Lines, Row, list_page
+from customers.directory.export import HEADER, customer_export_rows
+from customers.directory.filters import CustomerFilters, read_customer_filters
+from customers.directory.list import CustomerRow, Lines, list_page
 from customers.directory.queries import lookalikes
 from customers.directory.tabs import tabs_of
 from customers.models import Account
@@ -35,15 +35,15 @@ def person() -> User:
     return UserFactory()
 
 
-def filters(person: User, query: str = "") -> Filters:
-    return read_filters(QueryDict(query), person)
+def filters(person: User, query: str = "") -> CustomerFilters:
+    return read_customer_filters(QueryDict(query), person)
 
 
 def found(person: User, query: str = "") -> list[str]:
     return [row.company for row in list_page(filters(person, query), "1").object_list]
 
 
-def every_row(asked: Filters) -> list[Row]:
+def every_row(asked: CustomerFilters) -> list[CustomerRow]:
     return Lines(asked)[0:1000]
 
 
@@ -243,7 +243,7 @@ def test_a_create_that_came_to_nothing_is_not_pending_any_more(person: User, end
     assert states == {"Refused": "not_created", "Waiting": "pending", "Well": "active"}
     assert found(person, "state=not_created") == ["Refused"]
     assert found(person, "state=pending") == ["Waiting"]
-    exported = {row[0]: row[HEADER.index("state")] for row in export_rows(filters(person))}
+    exported = {row[0]: row[HEADER.index("state")] for row in customer_export_rows(filters(person))}
     assert exported == {"Refused": "Not created", "Waiting": "Pending", "Well": "Active"}
     assert (refused.shown_state, waiting.shown_state) == ("not_created", "pending")
 
@@ -267,7 +267,7 @@ def test_lookalikes_have_the_same_mail_or_name(email: str, company: str, count: 
 def test_the_export_holds_every_row_of_the_list(person: User) -> None:
     mixed(30)
     asked = filters(person)
-    exported = list(export_rows(asked))
+    exported = list(customer_export_rows(asked))
     assert {len(row) for row in exported} == {len(HEADER)}
     assert sorted((row[0], row[4] or "") for row in exported) == sorted(
         (row.company, row.provider_id) for row in every_row(asked)

@@ -43,7 +43,7 @@ def worker(
 def alive(now: datetime | None = None) -> None:
     now = now or timezone.now()
     worker(now=now)
-    heartbeat.tick(now=now)
+    heartbeat.record_tick(now=now)
 
 
 # --- Signs of life ------------------------------------------------------------------------------------------------
@@ -72,20 +72,20 @@ def test_a_worker_that_starts_again_says_since_when_and_one_that_ends_is_not_mis
 
 
 def test_after_a_standstill_the_scheduler_counts_from_its_return() -> None:
-    heartbeat.tick(now=NIGHT)
-    heartbeat.tick(now=NIGHT + timedelta(minutes=2))
+    heartbeat.record_tick(now=NIGHT)
+    heartbeat.record_tick(now=NIGHT + timedelta(minutes=2))
     assert Heartbeat.objects.get().started_at == NIGHT
     back = NIGHT + timedelta(minutes=5)
-    heartbeat.tick(now=back)
+    heartbeat.record_tick(now=back)
     assert Heartbeat.objects.get().started_at == back
 
 
 def test_of_ticks_that_piled_up_one_is_acted_upon() -> None:
-    assert heartbeat.tick(now=NIGHT)
-    assert not heartbeat.tick(now=NIGHT)
-    assert not heartbeat.tick(now=NIGHT + SECOND)
-    assert heartbeat.tick(now=NIGHT + 5 * SECOND)
-    assert heartbeat.tick(now=NIGHT - timedelta(hours=1))  # the clock was set back
+    assert heartbeat.record_tick(now=NIGHT)
+    assert not heartbeat.record_tick(now=NIGHT)
+    assert not heartbeat.record_tick(now=NIGHT + SECOND)
+    assert heartbeat.record_tick(now=NIGHT + 5 * SECOND)
+    assert heartbeat.record_tick(now=NIGHT - timedelta(hours=1))  # the clock was set back
 
 
 def test_a_tick_that_is_not_acted_upon_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ OTHERS = tuple(name for name in NAMES if name != "sync")
 
 
 def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
-    heartbeat.tick(now=NIGHT - timedelta(hours=1))
+    heartbeat.record_tick(now=NIGHT - timedelta(hours=1))
     ops, sync = worker("ops@one", now=NIGHT, queues=OTHERS), worker("sync@one", now=NIGHT, queues=("sync",))
     assert stopped(NIGHT) == set()
     for n in range(1, 7):  # the sync worker was killed
@@ -135,7 +135,7 @@ def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
 
 
 def test_a_queue_whose_worker_was_told_to_end_is_missed_too() -> None:
-    heartbeat.tick(now=NIGHT - timedelta(hours=1))
+    heartbeat.record_tick(now=NIGHT - timedelta(hours=1))
     ops = worker("ops@one", now=NIGHT, queues=OTHERS)
     worker("sync@one", now=NIGHT, queues=("sync",)).end(now=NIGHT)
     assert stopped(NIGHT + 119 * SECOND) == set()
@@ -144,7 +144,7 @@ def test_a_queue_whose_worker_was_told_to_end_is_missed_too() -> None:
 
 
 def test_a_queue_nobody_ever_consumed_is_an_alarm_once_the_scheduler_has_been_up_for_a_while() -> None:
-    heartbeat.tick(now=NIGHT)
+    heartbeat.record_tick(now=NIGHT)
     ops = worker("ops@one", now=NIGHT, queues=(*OTHERS, "snyc"))  # a typing mistake in -Q
     assert stopped(NIGHT + 100 * SECOND) == set()
     ops.report(queues=[*OTHERS, "snyc"], now=NIGHT + 120 * SECOND)
@@ -153,7 +153,7 @@ def test_a_queue_nobody_ever_consumed_is_an_alarm_once_the_scheduler_has_been_up
 
 def test_a_worker_of_an_older_version_reports_no_queue(admin: Client) -> None:
     now = timezone.now()
-    heartbeat.tick(now=now - timedelta(hours=1))
+    heartbeat.record_tick(now=now - timedelta(hours=1))
     Heartbeat.objects.filter(name=heartbeat.SCHEDULER).update(seen_at=now)
     Heartbeat.objects.create(kind="worker", name="celery@old", started_at=now, seen_at=now)
     assert stopped(now) == set(NAMES)
@@ -181,7 +181,7 @@ def test_two_workers_of_one_name_are_noticed(admin: Client) -> None:
 
 def test_the_page_names_the_queue_without_a_worker(admin: Client) -> None:
     now = timezone.now()
-    heartbeat.tick(now=now - timedelta(hours=1))
+    heartbeat.record_tick(now=now - timedelta(hours=1))
     Heartbeat.objects.update(seen_at=now)
     worker("sync@one", now=now - timedelta(minutes=3), queues=("sync",)).end(now=now)
     worker("ops@one", now=now, queues=("ops",))
@@ -233,7 +233,7 @@ def test_a_message_that_was_lost_is_sent_again_and_its_time_counts_from_the_firs
     assert len(probes) == 6
     assert probes[3:] == probes[:3]
     assert delays(NIGHT + 65 * SECOND) == dict.fromkeys(NAMES, 65.0)
-    nightly_check.nightly(now=NIGHT + timedelta(days=2))
+    nightly_check.start_nightly_check(now=NIGHT + timedelta(days=2))
     assert delays(NIGHT + timedelta(days=2)) == dict.fromkeys(NAMES, 172_800.0), "a row that waits is not let go"
 
 
@@ -266,38 +266,38 @@ def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_the_invariants_are_checked_once_a_night(pokes: list[tuple[Any, ...]]) -> None:
-    heartbeat.tick(now=NIGHT - timedelta(minutes=61))
+    heartbeat.record_tick(now=NIGHT - timedelta(minutes=61))
     Heartbeat.objects.update(seen_at=NIGHT)
-    assert not nightly_check.nightly(now=NIGHT - timedelta(hours=1))  # not yet
-    assert nightly_check.nightly(now=NIGHT)
-    assert not nightly_check.nightly(now=NIGHT)  # another beat, or the same one again
+    assert not nightly_check.start_nightly_check(now=NIGHT - timedelta(hours=1))  # not yet
+    assert nightly_check.start_nightly_check(now=NIGHT)
+    assert not nightly_check.start_nightly_check(now=NIGHT)  # another beat, or the same one again
     check = InvariantCheck.objects.get()
     assert pokes == [(nightly_check.CHECK, check.pk)]
 
     assert nightly_check.run_check(check.pk) is not None
     assert nightly_check.run_check(check.pk) is None  # a message that comes twice
-    assert not nightly_check.nightly(now=NIGHT + timedelta(hours=1))
-    assert nightly_check.nightly(now=NIGHT + timedelta(days=1))
+    assert not nightly_check.start_nightly_check(now=NIGHT + timedelta(hours=1))
+    assert nightly_check.start_nightly_check(now=NIGHT + timedelta(days=1))
 
 
 def test_a_check_whose_worker_did_not_come_back_is_begun_again(pokes: list[tuple[Any, ...]]) -> None:
-    heartbeat.tick(now=NIGHT - timedelta(hours=2))
-    assert nightly_check.nightly(now=NIGHT)
-    assert not nightly_check.nightly(now=NIGHT + timedelta(minutes=14))
-    assert nightly_check.nightly(now=NIGHT + timedelta(minutes=16))
+    heartbeat.record_tick(now=NIGHT - timedelta(hours=2))
+    assert nightly_check.start_nightly_check(now=NIGHT)
+    assert not nightly_check.start_nightly_check(now=NIGHT + timedelta(minutes=14))
+    assert nightly_check.start_nightly_check(now=NIGHT + timedelta(minutes=16))
     assert len(pokes) == 2
     assert InvariantCheck.objects.count() == 1
 
 
 def test_nothing_is_checked_right_after_a_standstill(pokes: list[tuple[Any, ...]]) -> None:
-    heartbeat.tick(now=NIGHT - timedelta(minutes=59))
-    assert not nightly_check.nightly(now=NIGHT)
+    heartbeat.record_tick(now=NIGHT - timedelta(minutes=59))
+    assert not nightly_check.start_nightly_check(now=NIGHT)
     assert pokes == []
 
 
 def test_what_is_long_over_is_let_go() -> None:
     worker("ops@gone", now=NIGHT - timedelta(hours=25))
-    nightly_check.nightly(now=NIGHT)
+    nightly_check.start_nightly_check(now=NIGHT)
     assert not Heartbeat.objects.exists()
     for n in range(nightly_check.CHECKS_KEPT + 3):
         InvariantCheck.objects.create(slot=str(n), started_at=NIGHT + n * SECOND, finished_at=NIGHT)

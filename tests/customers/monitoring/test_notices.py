@@ -78,18 +78,18 @@ def test_a_refused_key_is_told_and_over_with_the_next(admin: User, desk: Desk, c
     assert "the provider refused its key" in shown
     assert "to 1 admin" in shown
     desk.connection.refresh_from_db()
-    connection_commands.resume(actor=admin, connection=desk.connection)
+    connection_commands.resume_connection(actor=admin, connection=desk.connection)
     assert Notice.objects.get().ended_at
 
 
 def test_a_pause_by_hand_is_nobodys_news(admin: User, desk: Desk) -> None:
-    connection_commands.pause(actor=admin, connection=desk.connection, reason="Maintenance", now=NOW)
+    connection_commands.pause_connection(actor=admin, connection=desk.connection, reason="Maintenance", now=NOW)
     assert not Notice.objects.exists()
 
 
 def test_a_broken_rule_is_told_and_over_when_it_holds(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*, now: object) -> list[invariants.Finding]:
-        return [invariants.Finding("I4", ["operation 7"])]
+    def broken(*, now: object) -> list[invariants.InvariantFinding]:
+        return [invariants.InvariantFinding("I4", ["operation 7"])]
 
     with monkeypatch.context() as night:
         night.setattr("customers.monitoring.invariants.check", broken)

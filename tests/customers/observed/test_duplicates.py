@@ -13,8 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import SyncItem
-from billing.reports.filters import read_filters
-from billing.reports.queries import usage_report
+from billing.reports.filters import read_usage_filters
+from billing.reports.queries import build_usage_report
 from billing.usage import runs
 from customers.connections import commands as connection_commands
 from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
@@ -155,8 +155,8 @@ class TestUsage:
 
     def test_it_is_left_out_of_the_report(self, twins: tuple[Account, Account]) -> None:
         Account.objects.update(created_at=NOW - timedelta(days=60))
-        filters = read_filters(QueryDict(), today=NOW.date(), with_cost=True)
-        report = usage_report(filters, now=NOW)
+        filters = read_usage_filters(QueryDict(), today=NOW.date(), with_cost=True)
+        report = build_usage_report(filters, now=NOW)
         assert [row.provider_id for row in report.rows] == [twins[0].provider_id]
         assert report.coverage.rows == 1
         assert max(month.missing for month in report.chart.months) <= 1

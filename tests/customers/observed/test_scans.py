@@ -96,7 +96,7 @@ class TestLost:
     def test_a_night_without_workers_does_not_use_up_its_tries(self, pokes: list[tuple[str, int]]) -> None:
         ConnectionFactory()
         for hours in range(4):
-            assert scan_requests.nightly(now=NOON + timedelta(hours=hours, minutes=hours)) == 1
+            assert scan_requests.request_nightly_scans(now=NOON + timedelta(hours=hours, minutes=hours)) == 1
 
 
 class Listing:

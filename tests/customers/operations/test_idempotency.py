@@ -228,7 +228,7 @@ def test_what_waits_for_the_first_to_end_cant_be_cancelled(desk: SubDesk) -> Non
     operation.refresh_from_db()
     assert operation.state == "queued"
     with pytest.raises(UnableToAsk, match="can't be cancelled"):
-        operation_commands.cancel(actor=desk.person, operation=operation, now=desk.now)
+        operation_commands.cancel_operation(actor=desk.person, operation=operation, now=desk.now)
     operation.refresh_from_db()
     assert operation.state == "queued"
 
@@ -294,7 +294,9 @@ def test_a_stored_refusal_is_final_and_a_corrected_try_has_another_key(
     assert _outcomes(operation) == ["", "rejected"]
     assert desk.children() == []
 
-    again = operation_commands.retry(actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry_operation(
+        actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now
+    )
     assert desk.drain(again).state == "succeeded"
     assert json.loads(again.body) == json.loads(operation.body)
     assert len(desk.children()) == 1
@@ -321,7 +323,7 @@ def test_a_refused_credential_stores_nothing_and_burns_nothing(desk: SubDesk) ->
     desk.connection.refresh_from_db()
     assert (operation.state, desk.connection.paused) == ("queued", "auth")
     desk.pass_time(30 * HOUR)
-    connection_commands.resume(actor=desk.person, connection=desk.connection)
+    connection_commands.resume_connection(actor=desk.person, connection=desk.connection)
     assert desk.drain(operation).state == "succeeded"
 
 
@@ -344,7 +346,9 @@ def test_nothing_keyed_is_sent_after_23_hours(desk: SubDesk, hours: float, sends
         resolve.decide_not_created(
             actor=desk.person, operation=operation, reason="Looked.", send_again=False, now=desk.now
         )
-        again = operation_commands.retry(actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now)
+        again = operation_commands.retry_operation(
+            actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now
+        )
         assert desk.drain(again).state == "succeeded"
     assert len(desk.children()) == 1
 

@@ -55,7 +55,7 @@ def test_a_follower_whose_leader_came_to_nothing_ends_without_a_send(desk: SubDe
     create = desk.ask_create(first_key=FirstKey(KEY))
     follower = create.followers.get()
     if how == "cancelled":
-        operation_commands.cancel(actor=desk.person, operation=create, now=desk.now)
+        operation_commands.cancel_operation(actor=desk.person, operation=create, now=desk.now)
     else:
         desk.sandbox.admin.arm("status-400", "aha-create")
         assert desk.perform(create).state == "failed"
@@ -67,7 +67,9 @@ def test_a_refused_create_is_asked_again_with_its_key_under_new_idempotency_keys
     desk.sandbox.admin.arm("status-400", "aha-create")
     first = desk.perform(desk.ask_create(first_key=FirstKey(KEY, keep=True)))
     desk.drain(first.followers.get())
-    again = operation_commands.retry(actor=desk.person, operation=first, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry_operation(
+        actor=desk.person, operation=first, client_token=uuid4().hex, now=desk.now
+    )
     key = again.followers.get()
     assert (again.account_id, again.retry_of_id) == (first.account_id, first.pk)
     assert key.payload == first.followers.get().payload
@@ -84,7 +86,7 @@ def test_a_failed_key_is_finished_alone(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("status-400", "aha-key-create")
     desk.drain(create, key)
     assert (create.state, key.state) == ("succeeded", "failed")
-    again = operation_commands.retry(actor=desk.person, operation=key, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry_operation(actor=desk.person, operation=key, client_token=uuid4().hex, now=desk.now)
     assert desk.drain(again).state == "succeeded"
     assert len(desk.keys(desk.account(create))) == 1
 

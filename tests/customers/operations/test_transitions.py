@@ -351,7 +351,7 @@ def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Des
 def test_cancel_wins_only_while_queued(desk: Desk) -> None:
     account = desk.created()
     operation = desk.ask("suspend", account)
-    operation_commands.cancel(actor=desk.person, operation=operation, now=timezone.now())
+    operation_commands.cancel_operation(actor=desk.person, operation=operation, now=timezone.now())
     account.refresh_from_db()
     assert (operation.state, account.desired_state) == ("cancelled", "active")
     assert desk.perform(operation).state == "cancelled"
@@ -359,14 +359,16 @@ def test_cancel_wins_only_while_queued(desk: Desk) -> None:
     other = desk.ask("suspend", account)
     assert transitions.claim(other.pk, now=timezone.now()) is not None
     with pytest.raises(UnableToAsk):
-        operation_commands.cancel(actor=desk.person, operation=other, now=timezone.now())
+        operation_commands.cancel_operation(actor=desk.person, operation=other, now=timezone.now())
 
 
 def test_a_paused_connection_keeps_its_operations_queued(desk: Desk) -> None:
     operation = desk.ask_create()
-    connection_commands.pause(actor=desk.person, connection=desk.connection, reason="Maintenance.", now=timezone.now())
+    connection_commands.pause_connection(
+        actor=desk.person, connection=desk.connection, reason="Maintenance.", now=timezone.now()
+    )
     assert desk.drain(operation).state == "queued"
-    connection_commands.resume(actor=desk.person, connection=desk.connection)
+    connection_commands.resume_connection(actor=desk.person, connection=desk.connection)
     assert desk.drain(operation).state == "succeeded"
 
 

@@ -142,7 +142,7 @@ class TestTakingOver:
         account_import.take_chunk(takeover.pk, connect=desk.connect)  # its lease still stands
         assert Account.objects.count() == takeover.done
         later = timezone.now() + account_import.LEASE + timedelta(seconds=1)
-        assert account_import.due(now=later) == [takeover.pk]
+        assert account_import.due_imports(now=later) == [takeover.pk]
         account_import.take_chunk(takeover.pk, connect=desk.connect, clock=lambda: later)
         takeover.refresh_from_db()
         assert (takeover.state, takeover.done, Account.objects.count()) == ("ended", 4, 4)
@@ -165,7 +165,7 @@ class TestTakingOver:
         there(desk, "ops@globex.example", "it@globex.example")
         takeover = proposed(desk)
         account_import.start(actor=desk.person, takeover=takeover, now=timezone.now())
-        account_import.pause(actor=desk.person, takeover=takeover)
+        account_import.pause_import(actor=desk.person, takeover=takeover)
         account_import.take_chunk(takeover.pk, connect=desk.connect)
         assert not Account.objects.exists()
         assert taken(desk, takeover).done == 2

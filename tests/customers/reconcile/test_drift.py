@@ -400,14 +400,14 @@ class TestPages:
 
 def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
     two = timezone.now().replace(hour=2, minute=5)
-    assert scan_requests.nightly(now=two.replace(hour=1)) == 0
-    assert scan_requests.nightly(now=two) == 1
-    assert scan_requests.nightly(now=two) == 0
+    assert scan_requests.request_nightly_scans(now=two.replace(hour=1)) == 0
+    assert scan_requests.request_nightly_scans(now=two) == 1
+    assert scan_requests.request_nightly_scans(now=two) == 0
     later = two + account_list.WAITS_FOR_A_WORKER + timedelta(minutes=1)
-    assert scan_requests.nightly(now=later) == 1  # the first was never taken up
+    assert scan_requests.request_nightly_scans(now=later) == 1  # the first was never taken up
     scan = Scan.objects.get(state="running")
     account_list.walk(scan, desk.connect(desk.connection), clock=lambda: later)
-    assert scan_requests.nightly(now=later + timedelta(minutes=10)) == 0
+    assert scan_requests.request_nightly_scans(now=later + timedelta(minutes=10)) == 0
 
 
 def test_what_is_ignored_hides_nobody_else(

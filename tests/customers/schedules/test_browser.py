@@ -80,7 +80,9 @@ def _fill(desk: Desk, account: Account) -> None:
         due_at=now, state="skipped", outcome="Held by Customer success: Pays on Friday", reason="Not paid",
         ended_at=now, client_token="past", **common,
     )  # fmt: skip
-    holds.place(actor=desk.person, account=account, reason="Pays on Friday", until=now + timedelta(days=2), now=now)
+    holds.place_hold(
+        actor=desk.person, account=account, reason="Pays on Friday", until=now + timedelta(days=2), now=now
+    )
 
 
 def _look(page: Page, name: str) -> None:

@@ -119,7 +119,7 @@ class TestWhatKeepsIt:
 
     def test_a_hold_but_not_one_that_ended(self, desk: Desk, account: Account) -> None:
         first, second = plan(desk, account), plan(desk, account, due_at=SOON + timedelta(days=2))
-        holds.place(
+        holds.place_hold(
             actor=desk.person, account=account, reason="Pays on Friday", until=SOON + timedelta(days=1), now=NOW
         )
         assert self.skipped(first) == "Held by Customer success: Pays on Friday"
@@ -128,7 +128,7 @@ class TestWhatKeepsIt:
     def test_a_hold_does_not_keep_an_unsuspend(self, desk: Desk, account: Account) -> None:
         desk.perform(desk.ask("suspend", account))
         schedule = plan(desk, account, "unsuspend")
-        holds.place(actor=desk.person, account=account, reason="x", until=None, now=NOW)
+        holds.place_hold(actor=desk.person, account=account, reason="x", until=None, now=NOW)
         assert come(schedule).state == "done"
 
     def test_it_was_so_already(self, desk: Desk, account: Account) -> None:
@@ -233,7 +233,7 @@ class TestAskingEditingCancelling:
         schedule = plan(desk, account)
         for forbidden in (
             lambda: plan(desk, account, actor=other),
-            lambda: schedule_commands.cancel(actor=other, schedule=schedule, now=NOW),
+            lambda: schedule_commands.cancel_schedule(actor=other, schedule=schedule, now=NOW),
             lambda: schedule_commands.edit(actor=other, schedule=schedule, version=1, due_at=SOON, reason="x", now=NOW),
         ):
             with pytest.raises(UnableToAsk, match="Your role"):
@@ -254,11 +254,11 @@ class TestAskingEditingCancelling:
 
     def test_cancelled_it_never_comes_and_after_its_time_it_cannot_be(self, desk: Desk, account: Account) -> None:
         one, two = plan(desk, account), plan(desk, account)
-        schedule_commands.cancel(actor=desk.person, schedule=one, now=NOW)
+        schedule_commands.cancel_schedule(actor=desk.person, schedule=one, now=NOW)
         assert come(one).state == "cancelled"
         come(two)
         with pytest.raises(UnableToAsk, match="time has come"):
-            schedule_commands.cancel(actor=desk.person, schedule=two, now=SOON)
+            schedule_commands.cancel_schedule(actor=desk.person, schedule=two, now=SOON)
 
 
 class TestTheClock:

@@ -25,7 +25,7 @@ def account(desk: Desk) -> Account:
 
 def place(desk: Desk, account: Account, **more: object) -> Hold:
     asked = {"reason": "They pay on Friday", "until": None, "now": NOW, "actor": desk.person} | more
-    return holds.place(account=account, **asked)  # type: ignore[arg-type]
+    return holds.place_hold(account=account, **asked)  # type: ignore[arg-type]
 
 
 class TestWhenItHolds:

@@ -15,7 +15,7 @@ from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import executor, transitions
-from customers.operations.commands import UnableToAsk, ask_suspend, ask_unsuspend, retry
+from customers.operations.commands import UnableToAsk, ask_suspend, ask_unsuspend, retry_operation
 from customers.schedules import commands as schedule_commands
 from customers.schedules import due as due_schedules
 from customers.schedules import holds
@@ -67,7 +67,7 @@ def clicked(person: User, account: Account, **more: Any) -> Operation:
 
 
 def place(person: User, account: Account) -> Hold:
-    return holds.place(actor=person, account=account, reason="They pay on Friday.", until=None, now=NOW)
+    return holds.place_hold(actor=person, account=account, reason="They pay on Friday.", until=None, now=NOW)
 
 
 @pytest.mark.parametrize("queue", [in_bulk, scheduled])
@@ -136,7 +136,7 @@ def test_a_retry_does_not_go_past_a_hold(person: User, account: Account) -> None
     failed = OperationFactory(account=account, state="failed", requested_by=person)
     place(person, account)
     with pytest.raises(UnableToAsk, match="Held by"):
-        retry(actor=person, operation=failed, client_token=uuid4().hex, now=NOW)
+        retry_operation(actor=person, operation=failed, client_token=uuid4().hex, now=NOW)
 
 
 def test_a_suspend_that_goes_past_one_hold_does_not_go_past_another(person: User, account: Account) -> None:
@@ -156,7 +156,7 @@ class TestAWorkerHasItAlready:
         def held(desk: Desk, account: Account) -> None:
             def crash_point(name: str) -> None:
                 if name == "before_intent":
-                    hold = holds.place(
+                    hold = holds.place_hold(
                         actor=desk.person, account=account, reason="They pay on Friday", until=None, now=timezone.now()
                     )
                     assert hold.cancelled == []

@@ -28,7 +28,7 @@ def person() -> User:
 
 def place(person: User, account: Account) -> str:
     try:
-        holds.place(actor=person, account=account, reason="Pays on Friday", until=None, now=timezone.now())
+        holds.place_hold(actor=person, account=account, reason="Pays on Friday", until=None, now=timezone.now())
     except UnableToAsk as refusal:
         return str(refusal)
     return "placed"

@@ -167,13 +167,13 @@ def test_a_hold_is_seen_everywhere_and_a_person_goes_past_it_by_saying_so(client
 def test_the_tick_counts_for_the_hold_that_was_shown(client: Client, desk: Desk, account: Account) -> None:
     """Between the question and its answer a colleague released the hold, and placed another one."""
     asked = {"actor": desk.person, "now": NOW, "reason": "Pays on Friday"}
-    shown = holds.place(account=account, until=None, **asked)
+    shown = holds.place_hold(account=account, until=None, **asked)
     url = reverse("customers:account-suspend", args=[account.public_id])
     page = client.get(url)
     said = {name: hidden(page, name) for name in ("client_token", "hold")}
     said |= {"reason": "Abuse", "despite_hold": "on"}
     holds.release(hold=shown, **asked)
-    other = holds.place(account=account, until=None, **(asked | {"reason": "A court order"}))
+    other = holds.place_hold(account=account, until=None, **(asked | {"reason": "A court order"}))
     refused = client.post(url, said)
     assert refused.status_code == 422
     assert "This is another hold than the one you confirmed. Read it, then tick again." in prose_of(refused)
@@ -187,7 +187,7 @@ def test_the_tick_counts_for_the_hold_that_was_shown(client: Client, desk: Desk,
 
 def test_a_skipped_one_comes_home_to_who_asked(client: Client, desk: Desk, account: Account) -> None:
     post(client, "schedule-new", account, kind="suspend", when="day", on=SUMMER.isoformat(), at="09:00", reason="Due")
-    holds.place(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
+    holds.place_hold(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
     schedule = Schedule.objects.get()
     due_schedules.take(schedule.pk, now=schedule.due_at)
     Schedule.objects.update(ended_at=NOW)

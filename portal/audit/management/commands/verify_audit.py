@@ -15,7 +15,7 @@ class Command(BaseCommand):
         parser.add_argument("--head", default="", help='"seq:hash" of an earlier run or of the log')
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = chain.verify(head=options["head"])
+        found = chain.verify_chain(head=options["head"])
         for problem in found.problems:
             self.stderr.write(problem)
         self.stdout.write(f"{found.sealed} sealed, {found.unsealed} waiting for a seal. Head: {found.head}")

@@ -350,10 +350,14 @@ def test_a_failed_rotation_is_asked_again_also_when_the_old_key_is_gone(desk: Su
     rotate = desk.ask("key_create", account, new=KEY, keep=False, replaces=old.key_id)
     desk.drain(rotate, rotate.followers.get())
     assert (rotate.state, rotate.followers.get().error_kind) == ("failed", "leader_failed")
-    again = operation_commands.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry_operation(
+        actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now
+    )
     assert again.followers.get().payload["key_id"] == old.key_id
     desk.drain(again, again.followers.get())
 
     AccountKey.objects.update(gone_at=desk.now)
-    third = operation_commands.retry(actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now)
+    third = operation_commands.retry_operation(
+        actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now
+    )
     assert not third.followers.exists()

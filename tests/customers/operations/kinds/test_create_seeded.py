@@ -111,7 +111,7 @@ def _a_round(desk: SubDesk, chance: Random) -> None:
 
 def _resume(desk: SubDesk) -> None:
     for connection in Connection.objects.exclude(paused=""):
-        connection_commands.resume(actor=desk.person, connection=connection)
+        connection_commands.resume_connection(actor=desk.person, connection=connection)
 
 
 def _check_accounts(desk: SubDesk, asked: list[Operation]) -> None:

@@ -167,4 +167,4 @@ def test_a_message_that_may_have_left_is_for_a_person_when_the_key_is_gone(desk:
     desk.drain(operation)
     assert (operation.state, operation.error_kind) == ("needs_attention", "no_key")
     with pytest.raises(UnableToAsk):
-        operation_commands.cancel(actor=desk.person, operation=operation, now=desk.now)
+        operation_commands.cancel_operation(actor=desk.person, operation=operation, now=desk.now)
