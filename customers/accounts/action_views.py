@@ -24,7 +24,7 @@ from customers.connections import scopes
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations.commands import UnableToAsk, ask_delete, ask_suspend, ask_unsuspend
+from customers.operations.commands import UnableToAsk, request_delete, request_suspend, request_unsuspend
 from customers.operations.view_helpers import account_or_404, add_refusal, open_kind_of, open_operation_of, say_repeated
 from customers.schedules import holds
 from customers.schedules.forms import HeldForm
@@ -57,7 +57,7 @@ class Deed:
 
 SUSPEND = Deed(
     OperationKind.SUSPEND,
-    ask_suspend,
+    request_suspend,
     "suspend_consequences",
     forms.WHY_SUSPEND,
     gettext_lazy("Suspend %(name)s?"),
@@ -68,7 +68,7 @@ SUSPEND = Deed(
 )
 UNSUSPEND = Deed(
     OperationKind.UNSUSPEND,
-    ask_unsuspend,
+    request_unsuspend,
     "unsuspend_consequences",
     forms.WHY_UNSUSPEND,
     gettext_lazy("Unsuspend %(name)s?"),
@@ -78,7 +78,7 @@ UNSUSPEND = Deed(
 )
 DELETE = Deed(
     OperationKind.DELETE,
-    ask_delete,
+    request_delete,
     "delete_consequences",
     forms.WHY_DELETE,
     gettext_lazy("Delete the account of %(name)s?"),

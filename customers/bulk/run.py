@@ -23,11 +23,11 @@ from customers.models.account import as_offerings
 from customers.operations.commands import (
     StaleVersion,
     UnableToAsk,
-    ask_delete,
-    ask_offerings,
-    ask_settings,
-    ask_suspend,
-    ask_unsuspend,
+    request_delete,
+    request_offerings,
+    request_settings,
+    request_suspend,
+    request_unsuspend,
 )
 from customers.schedules import holds
 from portal import audit
@@ -151,14 +151,14 @@ def _ask(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> Operation
         "client_token": f"bulk:{change_set.public_id.hex}:{account.pk}",
     }  # fmt: skip
     if kind in OF_OFFERINGS:
-        return ask_offerings(
+        return request_offerings(
             base=as_offerings(item.before["offerings"]), offerings=as_offerings(item.after["offerings"]),
             version=item.version, **common,
         )  # fmt: skip
     if kind == ChangeSet.Kind.CAP:
-        return ask_settings(base=item.before["settings"], changes=item.after, version=item.version, **common)
+        return request_settings(base=item.before["settings"], changes=item.after, version=item.version, **common)
     if kind == ChangeSet.Kind.DELETE:
-        return ask_delete(without_reading=bool(change_set.wanted.get("without_reading")), **common)
+        return request_delete(without_reading=bool(change_set.wanted.get("without_reading")), **common)
     if kind == ChangeSet.Kind.SUSPEND and (hold := holds.held([account.pk], now=now).get(account.pk)):
         raise UnableToAsk(hold.text)
-    return (ask_suspend if kind == ChangeSet.Kind.SUSPEND else ask_unsuspend)(**common)
+    return (request_suspend if kind == ChangeSet.Kind.SUSPEND else request_unsuspend)(**common)

@@ -17,14 +17,14 @@ from django.utils.translation import gettext as _
 from customers.models import Operation
 from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import attempts, transitions
-from customers.operations.kinds.api_key_create import ask_key_create
-from customers.operations.kinds.api_keys import ask_key_delete, ask_key_update
-from customers.operations.kinds.create import AlreadyCorrected, FirstKey, ask_create
-from customers.operations.kinds.delete import ask_delete
-from customers.operations.kinds.offerings import ask_offerings
-from customers.operations.kinds.sending_setup import ask_domain, ask_test_message
-from customers.operations.kinds.settings import ask_settings
-from customers.operations.kinds.suspend import ask_suspend, ask_unsuspend
+from customers.operations.kinds.api_key_create import request_key_create
+from customers.operations.kinds.api_keys import request_key_delete, request_key_update
+from customers.operations.kinds.create import AlreadyCorrected, FirstKey, request_create
+from customers.operations.kinds.delete import request_delete
+from customers.operations.kinds.offerings import request_offerings
+from customers.operations.kinds.sending_setup import request_domain, request_test_message
+from customers.operations.kinds.settings import request_settings
+from customers.operations.kinds.suspend import request_suspend, request_unsuspend
 from customers.operations.kinds.table import AGAIN
 from customers.operations.request import PERFORM, StaleVersion, UnableToAsk, permit_role, record_operation_event
 from customers.operations.submissions import AlreadySubmitted
@@ -37,18 +37,18 @@ __all__ = [
     "FirstKey",
     "StaleVersion",
     "UnableToAsk",
-    "ask_create",
-    "ask_delete",
-    "ask_domain",
-    "ask_key_create",
-    "ask_key_delete",
-    "ask_key_update",
-    "ask_offerings",
-    "ask_settings",
-    "ask_suspend",
-    "ask_test_message",
-    "ask_unsuspend",
     "cancel_operation",
+    "request_create",
+    "request_delete",
+    "request_domain",
+    "request_key_create",
+    "request_key_delete",
+    "request_key_update",
+    "request_offerings",
+    "request_settings",
+    "request_suspend",
+    "request_test_message",
+    "request_unsuspend",
     "retry_operation",
 ]
 

@@ -212,15 +212,15 @@ def push(
     }  # fmt: skip
     if drift.field == Field.STATE:
         ask = {
-            Account.Desired.ACTIVE: operation_commands.ask_unsuspend,
-            Account.Desired.STOPPED: operation_commands.ask_suspend,
+            Account.Desired.ACTIVE: operation_commands.request_unsuspend,
+            Account.Desired.STOPPED: operation_commands.request_suspend,
         }[Account.Desired(drift.wanted)]
         return ask(version=account.version, **common)
     if drift.field == Field.OFFERINGS:
-        return operation_commands.ask_offerings(
+        return operation_commands.request_offerings(
             base=as_offerings(drift.found), version=account.version, offerings=account.wanted_offerings, **common
         )
-    return operation_commands.ask_settings(
+    return operation_commands.request_settings(
         base=account.settings or {}, version=account.version, changes={str(drift.field): drift.wanted}, **common
     )
 

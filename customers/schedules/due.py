@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Operation, Schedule
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
-from customers.operations.commands import UnableToAsk, ask_offerings, ask_suspend, ask_unsuspend
+from customers.operations.commands import UnableToAsk, request_offerings, request_suspend, request_unsuspend
 from customers.schedules import holds
 from customers.schedules.commands import after, record_schedule_event, waiting
 from portal.access.permissions import allowed
@@ -89,11 +89,11 @@ def _operation(schedule: Schedule, now: datetime) -> Operation:
         "client_token": f"schedule:{schedule.public_id.hex}",
     }  # fmt: skip
     if schedule.kind == Schedule.Kind.OFFERINGS:
-        return ask_offerings(
+        return request_offerings(
             base=as_offerings(schedule.base["offerings"]), version=account.version,
             offerings=as_offerings(schedule.payload["offerings"]), **common,
         )  # fmt: skip
-    return (ask_suspend if schedule.kind == Schedule.Kind.SUSPEND else ask_unsuspend)(**common)
+    return (request_suspend if schedule.kind == Schedule.Kind.SUSPEND else request_unsuspend)(**common)
 
 
 def _why_not(schedule: Schedule, now: datetime) -> str:

@@ -151,7 +151,7 @@ class Deeds:
         first, last = company.contact.rsplit(" ", 1)
         refused = company.fate == "refused"
         with self._trouble_at_create(company):
-            operation = operation_commands.ask_create(
+            operation = operation_commands.request_create(
                 actor=self.staff.of(company),
                 customer=self.customers[company.name],
                 connection=Connection.objects.get(name=company.connection),
@@ -212,14 +212,14 @@ class Deeds:
 
     def ask_offerings(self, company: Company, offerings: list[Offering], reason: str) -> Operation:
         account = self.account(company)
-        return operation_commands.ask_offerings(
+        return operation_commands.request_offerings(
             actor=self.staff.of(company), account=account, base=account.wanted_offerings, version=account.version,
             offerings=offerings, reason=reason, client_token=uuid4().hex, now=self.stage.now(),
         )  # fmt: skip
 
     def ask_cap(self, company: Company, cap: int, reason: str) -> Operation:
         account = self.account(company)
-        return operation_commands.ask_settings(
+        return operation_commands.request_settings(
             actor=self.staff.of(company), account=account, base=account.settings or account.desired_settings,
             version=account.version, changes={"monthly_cap": cap}, reason=reason, client_token=uuid4().hex,
             now=self.stage.now(),
@@ -229,7 +229,7 @@ class Deeds:
         """A new key in the place of the first one."""
         account = self.account(company)
         first = account.keys.filter(gone_at=None).order_by("made_at").first()
-        return operation_commands.ask_key_create(
+        return operation_commands.request_key_create(
             actor=self.staff.of(company), account=account, new=replace(FIRST_KEY, label="After the audit"), keep=False,
             replaces=first.key_id if first else "", reason="Asked for after their audit.", client_token=uuid4().hex,
             now=self.stage.now(),
@@ -243,7 +243,7 @@ class Deeds:
 
 
 ASK: dict[OperationKind, Callable[..., Operation]] = {
-    OperationKind.SUSPEND: operation_commands.ask_suspend,
-    OperationKind.UNSUSPEND: operation_commands.ask_unsuspend,
-    OperationKind.DELETE: operation_commands.ask_delete,
+    OperationKind.SUSPEND: operation_commands.request_suspend,
+    OperationKind.UNSUSPEND: operation_commands.request_unsuspend,
+    OperationKind.DELETE: operation_commands.request_delete,
 }

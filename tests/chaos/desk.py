@@ -74,7 +74,7 @@ def _create(connection: Connection, token: str, chance: Random) -> int:
     name = f"{connection.kind}-{token}"
     email = f"{name}@chaos.example"
     customer, _ = Customer.objects.get_or_create(company_name=name, defaults={"email": email})
-    return operation_commands.ask_create(
+    return operation_commands.request_create(
         actor=_actor(), customer=customer, connection=connection, is_test=False, client_token=name, now=timezone.now(),
         profile=Profile("" if keyed else email),
         offerings=[] if keyed else [Offering(chance.choice(PACKAGES), "package", 1)],
@@ -91,13 +91,13 @@ def _change(account: Account, token: str, chance: Random) -> int | None:
             return _switch(account, token)
         if account.connection.capabilities.settings:
             base = account.desired_settings
-            return operation_commands.ask_settings(
+            return operation_commands.request_settings(
                 actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
                 changes={"monthly_cap": base["monthly_cap"] + 1000}, client_token=token, now=timezone.now(),
             ).pk  # fmt: skip
         base = as_offerings(account.desired_offerings)
         other = next(name for name in PACKAGES if name != base[0].name)
-        return operation_commands.ask_offerings(
+        return operation_commands.request_offerings(
             actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
             offerings=[Offering(other, "package", 1)], client_token=token, now=timezone.now(),
         ).pk  # fmt: skip
@@ -106,7 +106,11 @@ def _change(account: Account, token: str, chance: Random) -> int | None:
 
 
 def _switch(account: Account, token: str) -> int:
-    ask = operation_commands.ask_suspend if account.desired_state == "active" else operation_commands.ask_unsuspend
+    ask = (
+        operation_commands.request_suspend
+        if account.desired_state == "active"
+        else operation_commands.request_unsuspend
+    )
     return ask(actor=_actor(), account=account, reason="Asked for.", client_token=token, now=timezone.now()).pk
 
 

@@ -40,7 +40,7 @@ class Desk:
         return Customer.objects.create(company_name="Northwind", email=email)
 
     def ask_create(self, email: str = "ops@northwind.example", **profile: str) -> Operation:
-        return operation_commands.ask_create(
+        return operation_commands.request_create(
             actor=self.person,
             customer=self.customer(email),
             connection=self.connection,
@@ -57,7 +57,7 @@ class Desk:
         return self.account(operation)
 
     def ask(self, kind: str, account: Account, **more: object) -> Operation:
-        command = getattr(operation_commands, f"ask_{kind}")
+        command = getattr(operation_commands, f"request_{kind}")
         return command(
             actor=self.person,
             account=account,

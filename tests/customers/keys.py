@@ -87,7 +87,7 @@ def desk_with_keys(sandbox: SandboxProcess) -> Desk:
 def created_account(desk: Desk, name: str = "Larkfield Outdoor") -> Account:
     """An account that exists at the sandbox, without a key."""
     customer = Customer.objects.create(company_name=name, email="ops@larkfield.example")
-    operation = operation_commands.ask_create(
+    operation = operation_commands.request_create(
         actor=desk.person, customer=customer, connection=desk.connection, profile=Profile(email=customer.email),
         offerings=[], settings=AccountSettings(name, "larkfield.example", 0), is_test=False,
         client_token=uuid.uuid4().hex, now=timezone.now(),

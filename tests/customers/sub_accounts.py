@@ -65,7 +65,7 @@ class SubDesk(Desk):
         first_key: FirstKey | None = None,
         **more: Any,
     ) -> Operation:
-        return operation_commands.ask_create(
+        return operation_commands.request_create(
             actor=self.person, customer=self.customer(), connection=self.connection, profile=Profile(email=""),
             offerings=[], is_test=False, settings=settings, first_key=first_key, client_token=uuid4().hex,
             now=self.now, **more,
@@ -78,7 +78,7 @@ class SubDesk(Desk):
 
     def ask(self, kind: str, account: Account, **more: Any) -> Operation:
         asked = {"reason": "Asked in a test.", "client_token": uuid4().hex, "now": self.now} | more
-        return getattr(operation_commands, f"ask_{kind}")(actor=self.person, account=account, **asked)
+        return getattr(operation_commands, f"request_{kind}")(actor=self.person, account=account, **asked)
 
     def ask_key(self, account: Account, new: NewKey = KEY, *, keep: bool = False) -> Operation:
         return self.ask("key_create", account, new=new, keep=keep)

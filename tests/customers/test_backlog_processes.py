@@ -139,7 +139,11 @@ def taken_up(operation: Operation) -> float | None:
 def click(account: Account) -> float | None:
     """Seconds from a click to the committed intent, behind which the request leaves at once."""
     account.refresh_from_db()
-    ask = operation_commands.ask_suspend if account.desired_state == "active" else operation_commands.ask_unsuspend
+    ask = (
+        operation_commands.request_suspend
+        if account.desired_state == "active"
+        else operation_commands.request_unsuspend
+    )
     asked = ask(
         actor=UserFactory(), account=account, reason="Case 3318.", client_token=f"click-{time.monotonic()}",
         now=timezone.now(),
@@ -162,7 +166,7 @@ def test_clicks_are_sent_and_leases_expire_behind_a_slow_provider_and_a_long_sta
         slow.admin.switch("latency_ms", ANSWERS_AFTER_MS)
         messages = pile_up(broker)
         for n in range(CREATES):
-            operation_commands.ask_create(
+            operation_commands.request_create(
                 actor=person, customer=CustomerFactory(), connection=late, profile=Profile(email=f"b{n}@late.example"),
                 offerings=[Offering(PACKAGE, "package", 1)], is_test=False, client_token=f"create-{n}",
                 now=timezone.now(),

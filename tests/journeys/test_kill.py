@@ -22,7 +22,7 @@ from portal.access.models import User
 from portal.providers import Offering, Profile
 person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
 customer = Customer.objects.create(company_name="Northwind", email="ops@northwind.example")
-operation_commands.ask_create(
+operation_commands.request_create(
     actor=person, customer=customer, connection=Connection.objects.get(), profile=Profile(email=customer.email),
     offerings=[Offering("postkeeper.ei.pro-100k.v1", "package", 1)], is_test=False, client_token="once",
     now=timezone.now(),

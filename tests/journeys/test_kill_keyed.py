@@ -23,7 +23,7 @@ from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.providers import AccountSettings, NewKey, Profile
 person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
-operation_commands.ask_create(
+operation_commands.request_create(
     actor=person, customer=Customer.objects.create(company_name="Northwind"), connection=Connection.objects.get(),
     profile=Profile(""), offerings=[], settings=AccountSettings("Northwind Oy", "northwind.example", 0), is_test=False,
     first_key=operation_commands.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read"))),

@@ -69,7 +69,7 @@ def account(provider: str, name: str) -> Account:
 def create(world: World, provider: str, name: str, *, first_key: bool = False, email: str = "") -> Operation:
     customer = Customer.objects.create(company_name=name, email=f"ops@{name}.example")
     sendgrid = provider == "sendgrid"
-    return operation_commands.ask_create(
+    return operation_commands.request_create(
         actor=world.person(),
         customer=customer,
         connection=connection(provider),
@@ -84,7 +84,7 @@ def create(world: World, provider: str, name: str, *, first_key: bool = False, e
 
 
 def ask(world: World, kind: str, to: Account, **more: Any) -> Operation:
-    command: Callable[..., Operation] = getattr(operation_commands, f"ask_{kind}")
+    command: Callable[..., Operation] = getattr(operation_commands, f"request_{kind}")
     asked = {"actor": world.person(), "reason": "Asked in a test.", "client_token": uuid4().hex, "now": world.now}
     return command(account=to, **asked, **more)
 

@@ -57,7 +57,7 @@ class Staff(RuleBasedStateMachine):
         to, token = self._account(), uuid4().hex
         was = to.version
         try:
-            made = operation_commands.ask_offerings(
+            made = operation_commands.request_offerings(
                 account=to, base=base, version=version, offerings=wanted, **self._asked(token)
             )
         except StaleVersion:
@@ -76,15 +76,15 @@ class Staff(RuleBasedStateMachine):
         """C3: the same form is the same operation, and other content under its token is refused."""
         token, (made, base, wanted) = next(iter(self.sent.items()))
         before, form = Operation.objects.count(), {"account": self._account(), "version": 0, **self._asked(token)}
-        assert operation_commands.ask_offerings(base=base, offerings=wanted, **form).pk == made.pk
+        assert operation_commands.request_offerings(base=base, offerings=wanted, **form).pk == made.pk
         with pytest.raises(AlreadySubmitted):
-            operation_commands.ask_offerings(base=base, offerings=wanted, **form | {"reason": "Another."})
+            operation_commands.request_offerings(base=base, offerings=wanted, **form | {"reason": "Another."})
         assert Operation.objects.count() == before
 
     @rule(kind=st.sampled_from(("suspend", "unsuspend")))
     def ask_for_a_state(self, kind: str) -> None:
         try:
-            getattr(operation_commands, f"ask_{kind}")(account=self._account(), **self._asked(uuid4().hex))
+            getattr(operation_commands, f"request_{kind}")(account=self._account(), **self._asked(uuid4().hex))
         except UnableToAsk:
             return
         assert not self.demoted, "C7: a role that may not do it"

@@ -214,7 +214,7 @@ class Extras:
 
     def suspend(self, account: Account) -> Operation:
         account.refresh_from_db()
-        return operation_commands.ask_suspend(
+        return operation_commands.request_suspend(
             actor=self.success, account=account, reason="Unpaid since May.", client_token=self.token(), now=self.now
         )
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from customers.directory.commands import FACT_OF_PROFILE, add_customer, edit_customer, public_id_of
 from customers.models import Connection, Customer, Operation
-from customers.operations.commands import FirstKey, ask_create
+from customers.operations.commands import FirstKey, request_create
 from customers.operations.request import token_of_follower
 from customers.operations.submissions import earlier_submission, submit_once
 from portal.access.models import User
@@ -59,7 +59,7 @@ def open_customer(
         nonlocal operation
         customer = add_customer(public_id, facts, actor=actor, request=request)
         if account:
-            operation = ask_create(
+            operation = request_create(
                 actor=actor, customer=customer, connection=account.connection, profile=account.profile,
                 offerings=account.offerings, is_test=account.is_test, settings=account.settings,
                 first_key=account.first_key, client_token=token_of_account, now=now, request=request,
@@ -91,7 +91,7 @@ def add_account(
     long as it stays with the same connection; `version` is that account's as the form showed it. `take_over` keeps the
     profile on the customer as well. Raises `UnableToAsk` and `UnableToChange`; then nothing changed."""
     with transaction.atomic():
-        operation = ask_create(
+        operation = request_create(
             actor=actor, customer=customer, connection=account.connection, profile=account.profile,
             offerings=account.offerings, is_test=account.is_test, settings=account.settings,
             first_key=account.first_key, client_token=client_token, now=now, request=request, retry_of=corrects,

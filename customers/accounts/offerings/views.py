@@ -22,7 +22,7 @@ from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
 from customers.models.operation_states import OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations.commands import StaleVersion, UnableToAsk, ask_offerings
+from customers.operations.commands import StaleVersion, UnableToAsk, request_offerings
 from customers.operations.view_helpers import account_or_404, add_refusal, open_kind_of, renew_token, say_repeated
 from portal.clock import database_now
 from portal.encryption import CannotOpen
@@ -119,7 +119,7 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
         return _page(request, account, form, change, reading=OfferingsReading(base, _read_at(change)), status=422)
     values = change.cleaned_data
     try:
-        operation = ask_offerings(
+        operation = request_offerings(
             actor=person(request), account=account, base=base, version=values["version"], offerings=form.chosen(),
             reason=values["reason"], client_token=values["client_token"], now=timezone.now(), request=request,
         )  # fmt: skip

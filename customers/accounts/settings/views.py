@@ -22,7 +22,7 @@ from customers.models import Account, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
-from customers.operations.commands import StaleVersion, UnableToAsk, ask_settings
+from customers.operations.commands import StaleVersion, UnableToAsk, request_settings
 from customers.operations.view_helpers import (
     account_or_404,
     add_refusal,
@@ -92,7 +92,7 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
         return _page(request, account, form, change, reading, status=422)
     values, wanted = change.cleaned_data, form.settings
     try:
-        operation = ask_settings(
+        operation = request_settings(
             actor=person(request), account=account, base=asdict(base), version=values["version"],
             changes=_changes(base, wanted), reason=values["reason"], client_token=values["client_token"],
             now=timezone.now(), request=request,

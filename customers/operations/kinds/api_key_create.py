@@ -41,7 +41,7 @@ LABEL_MAX = 240  # the operation's code is added to it
 def key_again(operation: Operation, again: dict[str, Any]) -> Operation:
     payload = operation.payload
     old = AccountKey.objects.filter(account=operation.account, key_id=payload["replaces"], gone_at=None)
-    return ask_key_create(
+    return request_key_create(
         account=operation.account,
         new=requested_key(operation),
         keep=payload["keep"],
@@ -51,7 +51,7 @@ def key_again(operation: Operation, again: dict[str, Any]) -> Operation:
     )
 
 
-def ask_key_create(
+def request_key_create(
     *,
     actor: User,
     account: Account,

@@ -22,7 +22,7 @@ from portal.access.models import User
 from portal.providers import ApiKey, NewKey, NotFound, OutcomeUnknown, Provider
 
 
-def ask_key_update(
+def request_key_update(
     *,
     actor: User,
     account: Account,
@@ -67,7 +67,7 @@ def ask_key_update(
     )
 
 
-def ask_key_delete(
+def request_key_delete(
     *,
     actor: User,
     account: Account,

@@ -71,7 +71,7 @@ class FirstKey:
     keep: bool = False
 
 
-def ask_create(
+def request_create(
     *,
     actor: User,
     customer: Customer,
@@ -238,7 +238,7 @@ def create_again(operation: Operation, again: dict[str, Any]) -> Operation:
     if account.provider_id:
         raise UnableToAsk(_("The account exists by now."))
     key = operation.followers.filter(kind=OperationKind.KEY_CREATE).first()
-    return ask_create(
+    return request_create(
         customer=account.customer,
         connection=operation.connection,
         is_test=payload["is_test"],

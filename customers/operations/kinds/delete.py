@@ -14,7 +14,7 @@ from customers.models import FinalReading, KeySecret, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
-from customers.operations.kinds.suspend import ask_state
+from customers.operations.kinds.suspend import request_state
 from customers.operations.outcomes import Done, Go, NotDone, Refuse, Wait
 from portal.providers import (
     AccountState,
@@ -30,9 +30,9 @@ from portal.providers import (
 READING_TRIES = 3
 
 
-def ask_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
+def request_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
     """Ask to delete for good. The last usage is read first; `without_reading` goes on where it cannot be."""
-    return ask_state(
+    return request_state(
         OperationKind.DELETE, "deleted", "account.delete_asked", payload={"without_reading": without_reading}, **asked
     )
 

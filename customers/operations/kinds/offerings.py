@@ -70,7 +70,7 @@ class Offerings:
         )
 
 
-def ask_offerings(
+def request_offerings(
     *,
     actor: User,
     account: Account,
@@ -117,7 +117,7 @@ def ask_offerings(
 
 def offerings_again(operation: Operation, again: dict[str, Any]) -> Operation:
     payload, account = operation.payload, operation.account
-    return ask_offerings(
+    return request_offerings(
         account=account,
         base=offerings_of_rows(payload["base"]),
         version=account.version,

@@ -147,7 +147,7 @@ def _message(operation: Operation) -> TestMessage:
     return TestMessage(payload["sender"], payload["recipient"], payload["subject"], payload["text"])
 
 
-def ask_domain(
+def request_domain(
     *,
     actor: User,
     account: Account,
@@ -194,7 +194,7 @@ def ask_domain(
     )
 
 
-def ask_test_message(
+def request_test_message(
     *,
     actor: User,
     account: Account,

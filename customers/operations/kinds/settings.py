@@ -23,7 +23,7 @@ from portal.access.models import User
 from portal.providers import AccountSettings, OutcomeUnknown, Provider
 
 
-def ask_settings(
+def request_settings(
     *,
     actor: User,
     account: Account,
@@ -81,7 +81,7 @@ def ask_settings(
 
 def settings_again(operation: Operation, again: dict[str, Any]) -> Operation:
     payload, account = operation.payload, operation.account
-    return ask_settings(
+    return request_settings(
         account=account,
         base=payload["base"],
         version=account.version,

@@ -23,17 +23,17 @@ READ_BACK_EVERY = timedelta(seconds=5)
 READINGS_BEFORE_NOT_DONE = 3
 
 
-def ask_suspend(**asked: Any) -> Operation:
+def request_suspend(**asked: Any) -> Operation:
     """Ask that the account stops sending. Takes actor, account, reason, client_token, now, request."""
-    return ask_state(OperationKind.SUSPEND, "stopped_by_us", "account.suspend_asked", **asked)
+    return request_state(OperationKind.SUSPEND, "stopped_by_us", "account.suspend_asked", **asked)
 
 
-def ask_unsuspend(**asked: Any) -> Operation:
+def request_unsuspend(**asked: Any) -> Operation:
     """Ask that the account sends again. Takes actor, account, reason, client_token, now, request."""
-    return ask_state(OperationKind.UNSUSPEND, "active", "account.unsuspend_asked", **asked)
+    return request_state(OperationKind.UNSUSPEND, "active", "account.unsuspend_asked", **asked)
 
 
-def ask_state(
+def request_state(
     kind: OperationKind,
     wanted: str,
     verb: str,

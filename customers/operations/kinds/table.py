@@ -9,13 +9,13 @@ from typing import Any
 from customers.models import Operation
 from customers.models.operation_states import OperationKind
 from customers.operations.kinds.api_key_create import KeyCreate, key_again
-from customers.operations.kinds.api_keys import KeyDelete, KeyUpdate, ask_key_delete, ask_key_update
+from customers.operations.kinds.api_keys import KeyDelete, KeyUpdate, request_key_delete, request_key_update
 from customers.operations.kinds.create import Create, KeyedCreate, create_again
 from customers.operations.kinds.delete import Delete
 from customers.operations.kinds.offerings import Offerings, offerings_again
-from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage, ask_domain, ask_test_message
+from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage, request_domain, request_test_message
 from customers.operations.kinds.settings import Settings, settings_again
-from customers.operations.kinds.suspend import SuspendOrUnsuspend, ask_suspend, ask_unsuspend
+from customers.operations.kinds.suspend import SuspendOrUnsuspend, request_suspend, request_unsuspend
 from customers.operations.outcomes import Action
 
 ACTIONS: dict[OperationKind, Action] = {
@@ -55,13 +55,13 @@ AGAIN: dict[OperationKind, Callable[[Operation, dict[str, Any]], Operation]] = {
     OperationKind.CREATE: create_again,
     OperationKind.OFFERINGS: offerings_again,
     OperationKind.SETTINGS: settings_again,
-    OperationKind.SUSPEND: _plain_again(ask_suspend),
-    OperationKind.UNSUSPEND: _plain_again(ask_unsuspend),
+    OperationKind.SUSPEND: _plain_again(request_suspend),
+    OperationKind.UNSUSPEND: _plain_again(request_unsuspend),
     OperationKind.KEY_CREATE: key_again,
-    OperationKind.KEY_UPDATE: _plain_again(ask_key_update, "key_id", "changes"),
-    OperationKind.KEY_DELETE: _plain_again(ask_key_delete, "key_id"),
-    OperationKind.DOMAIN_ADD: lambda operation, again: ask_domain(
+    OperationKind.KEY_UPDATE: _plain_again(request_key_update, "key_id", "changes"),
+    OperationKind.KEY_DELETE: _plain_again(request_key_delete, "key_id"),
+    OperationKind.DOMAIN_ADD: lambda operation, again: request_domain(
         account=operation.account, name=operation.payload["domain"], reason=operation.reason, **again
     ),
-    OperationKind.TEST_MESSAGE: _plain_again(ask_test_message, "sender", "recipient"),
+    OperationKind.TEST_MESSAGE: _plain_again(request_test_message, "sender", "recipient"),
 }

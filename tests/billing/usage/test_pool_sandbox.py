@@ -89,7 +89,7 @@ class Reseller:
 
     def delete(self, account: Account) -> None:
         self.at(self.now)
-        operation = operation_commands.ask_delete(
+        operation = operation_commands.request_delete(
             actor=self.person, account=account, reason="Contract ended.", client_token=uuid4().hex, now=self.now
         )
         executor.perform(operation.pk, clock=lambda: self.now, connect=self.connect)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
-from customers.operations.commands import ask_create
+from customers.operations.commands import request_create
 from portal.access.models import User
 from portal.formats import clock_text
 from portal.providers import Profile
@@ -204,7 +204,7 @@ def _corrections(client: Client, operation: Operation, connection: Connection) -
 def _correct(operation: Operation) -> Operation:
     """A colleague corrects the create meanwhile."""
     payload = operation.payload
-    return ask_create(
+    return request_create(
         actor=UserFactory(name="Finance lead", role="admin"), customer=operation.account.customer,
         connection=operation.connection, profile=Profile("other@larkfield.example"),
         offerings=as_offerings(payload["offerings"]), is_test=False, client_token=uuid4().hex, now=timezone.now(),

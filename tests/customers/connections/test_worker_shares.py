@@ -167,7 +167,7 @@ def test_a_long_queue_of_one_connection_sends_no_message_for_each() -> None:
         for n, account in enumerate(
             [*AccountFactory.create_batch(operation_request.POKED_AT_ONCE + 5, connection=one), other]
         ):
-            asked = operation_commands.ask_suspend(
+            asked = operation_commands.request_suspend(
                 actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
             )
     assert len(found) == operation_request.POKED_AT_ONCE + 1

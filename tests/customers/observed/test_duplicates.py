@@ -107,7 +107,7 @@ class TestTheDatabase:
 class TestADuplicateIsReadOnly:
     @pytest.mark.parametrize("kind", ["suspend", "delete"])
     def test_nothing_can_be_requested(self, kind: str, twins: tuple[Account, Account], person: User) -> None:
-        ask = getattr(operation_commands, f"ask_{kind}")
+        ask = getattr(operation_commands, f"request_{kind}")
         with pytest.raises(UnableToAsk, match=r"Northwind has the same account.*read-only"):
             ask(actor=person, account=twins[1], reason="Test.", client_token="token-of-a-test", now=NOW)
         assert not Operation.objects.exists()

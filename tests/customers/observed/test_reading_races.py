@@ -112,7 +112,7 @@ def slow_reading_while(account: Account, act: Callable[[Provider], None], *, the
 
 
 def perform(kind: str, account: Account, person: User, **more: Any) -> Callable[[Provider], None]:
-    operation = getattr(operation_commands, f"ask_{kind}")(
+    operation = getattr(operation_commands, f"request_{kind}")(
         actor=person, account=account, reason="Asked in a test.", client_token=uuid4().hex, now=database_now(), **more
     )
 

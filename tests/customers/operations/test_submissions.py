@@ -170,7 +170,7 @@ class TestOneAccount:
 
     def test_one_form_is_one_request_over_operations_and_schedules(self, person: User) -> None:
         account, common = AccountFactory(), {"actor": person, "reason": "Unpaid", "client_token": "d" * 32}
-        operation_commands.ask_suspend(account=account, now=timezone.now(), **common)
+        operation_commands.request_suspend(account=account, now=timezone.now(), **common)
         with pytest.raises(AlreadySubmitted):
             schedule_commands.ask(account=account, kind="suspend", due_at=timezone.now() + timedelta(days=1),
                           now=timezone.now(), **common)  # fmt: skip
@@ -210,20 +210,20 @@ class TestOneAccount:
             "actor": person, "account": account, "base": [], "version": account.version, "reason": "",
             "client_token": "f" * 32, "now": timezone.now(),
         }  # fmt: skip
-        first = operation_commands.ask_offerings(offerings=[Offering("one", "package", 1)], **sent)
-        assert operation_commands.ask_offerings(offerings=[Offering("one", "package", 1)], **sent) == first
+        first = operation_commands.request_offerings(offerings=[Offering("one", "package", 1)], **sent)
+        assert operation_commands.request_offerings(offerings=[Offering("one", "package", 1)], **sent) == first
         with pytest.raises(AlreadySubmitted):
-            operation_commands.ask_offerings(offerings=[Offering("two", "package", 1)], **sent)
+            operation_commands.request_offerings(offerings=[Offering("two", "package", 1)], **sent)
 
     def test_a_key_with_other_scopes_is_refused(self, person: User) -> None:
         account = AccountFactory(connection__kind="ahasend")
         sent: dict[str, Any] = {
             "actor": person, "account": account, "keep": False, "client_token": "f" * 32, "now": timezone.now(),
         }  # fmt: skip
-        first = operation_commands.ask_key_create(new=NewKey("Shop", ("messages:send:all",)), **sent)
-        assert operation_commands.ask_key_create(new=NewKey("Shop", ("messages:send:all",)), **sent) == first
+        first = operation_commands.request_key_create(new=NewKey("Shop", ("messages:send:all",)), **sent)
+        assert operation_commands.request_key_create(new=NewKey("Shop", ("messages:send:all",)), **sent) == first
         with pytest.raises(AlreadySubmitted):
-            operation_commands.ask_key_create(new=NewKey("Shop", ("messages:send:all", "domains:read")), **sent)
+            operation_commands.request_key_create(new=NewKey("Shop", ("messages:send:all", "domains:read")), **sent)
 
 
 class TestBulk:
@@ -258,7 +258,7 @@ class TestBulk:
 def test_a_retry_under_the_token_of_another_retry_is_refused(client: Client, person: User) -> None:
     failed = []
     for _ in range(2):
-        operation = operation_commands.ask_suspend(
+        operation = operation_commands.request_suspend(
             actor=person, account=AccountFactory(), reason="Unpaid", client_token=uuid4().hex, now=timezone.now()
         )
         Operation.objects.filter(pk=operation.pk).update(state="failed", finished_at=timezone.now())
@@ -272,11 +272,11 @@ def test_a_retry_under_the_token_of_another_retry_is_refused(client: Client, per
 def test_what_was_asked_before_the_upgrade_is_never_asked_again(person: User) -> None:
     """Rows without a submission: their token is used up, whatever the content."""
     account, sent = AccountFactory(), {"actor": person, "client_token": "h" * 32, "now": timezone.now()}
-    first = operation_commands.ask_suspend(account=account, reason="Unpaid", **sent)
+    first = operation_commands.request_suspend(account=account, reason="Unpaid", **sent)
     Submission.objects.all().delete()
     Operation.objects.update(state="succeeded", finished_at=timezone.now())
     with pytest.raises(AlreadySubmitted) as refusal:
-        operation_commands.ask_unsuspend(account=account, reason="Paid", **sent)
+        operation_commands.request_unsuspend(account=account, reason="Paid", **sent)
     assert first.code in str(refusal.value)
     customer = create_commands.create_customer(
         actor=person,
@@ -298,17 +298,17 @@ def test_a_refused_form_does_not_use_up_its_token(person: User, connection: Conn
         "profile": Profile(email="mail@larkfield.example"), "client_token": "j" * 32,
         "offerings": [Offering(PACKAGE, "package", 1)],
     }  # fmt: skip
-    busy = operation_commands.ask_create(**sent | {"client_token": "k" * 32})
+    busy = operation_commands.request_create(**sent | {"client_token": "k" * 32})
     with pytest.raises(UnableToAsk, match=busy.code):
-        operation_commands.ask_create(**sent)
-    assert operation_commands.ask_create(**sent | {"profile": Profile(email="two@larkfield.example")})
+        operation_commands.request_create(**sent)
+    assert operation_commands.request_create(**sent | {"profile": Profile(email="two@larkfield.example")})
 
 
 def test_what_is_stored_does_not_tell_the_content(person: User) -> None:
     account = AccountFactory()
     for token in ("l" * 32, "m" * 32):
         Operation.objects.update(state="cancelled", finished_at=timezone.now())
-        operation_commands.ask_suspend(
+        operation_commands.request_suspend(
             actor=person, account=account, reason="Unpaid", client_token=token, now=timezone.now()
         )
     one, other = Submission.objects.order_by("pk")
@@ -318,6 +318,6 @@ def test_what_is_stored_does_not_tell_the_content(person: User) -> None:
 
 def test_a_replaced_secret_key_still_knows_what_was_submitted(person: User, settings: Any) -> None:
     account, sent = AccountFactory(), {"actor": person, "client_token": "n" * 32, "now": timezone.now()}
-    first = operation_commands.ask_suspend(account=account, reason="Unpaid", **sent)
+    first = operation_commands.request_suspend(account=account, reason="Unpaid", **sent)
     settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another-key-" * 6
-    assert operation_commands.ask_suspend(account=account, reason="Unpaid", **sent) == first
+    assert operation_commands.request_suspend(account=account, reason="Unpaid", **sent) == first

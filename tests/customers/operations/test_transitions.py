@@ -75,7 +75,7 @@ def test_the_same_token_is_the_same_operation(desk: Desk) -> None:
         "client_token": uuid4().hex,
         "now": timezone.now(),
     }
-    assert operation_commands.ask_suspend(**asked).pk == operation_commands.ask_suspend(**asked).pk
+    assert operation_commands.request_suspend(**asked).pk == operation_commands.request_suspend(**asked).pk
     assert Operation.objects.filter(kind="suspend").count() == 1
 
 
@@ -265,8 +265,8 @@ def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: Desk) -> None
 
 def suspended_then_unsuspended(account: Account) -> tuple[Operation, Operation]:
     asked = {"actor": UserFactory(), "account": account, "reason": "Unpaid.", "now": timezone.now()}
-    suspend = operation_commands.ask_suspend(client_token=uuid4().hex, **asked)
-    return suspend, operation_commands.ask_unsuspend(client_token=uuid4().hex, **asked)
+    suspend = operation_commands.request_suspend(client_token=uuid4().hex, **asked)
+    return suspend, operation_commands.request_unsuspend(client_token=uuid4().hex, **asked)
 
 
 def edit(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import executor, transitions
-from customers.operations.commands import UnableToAsk, ask_suspend, ask_unsuspend, retry_operation
+from customers.operations.commands import UnableToAsk, request_suspend, request_unsuspend, retry_operation
 from customers.schedules import commands as schedule_commands
 from customers.schedules import due as due_schedules
 from customers.schedules import holds
@@ -61,7 +61,7 @@ def scheduled(person: User, account: Account) -> Operation:
 
 
 def clicked(person: User, account: Account, **more: Any) -> Operation:
-    return ask_suspend(
+    return request_suspend(
         actor=person, account=account, reason="Unpaid", client_token=uuid4().hex, now=NOW, **more
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_what_was_sent_and_is_queued_again_is_in_the_way(person: User, account: 
 
 def test_an_unsuspend_is_not_in_the_way(person: User) -> None:
     account = AccountFactory(state="stopped_by_us", desired_state="stopped_by_us")
-    ask_unsuspend(actor=person, account=account, reason="Paid", client_token=uuid4().hex, now=NOW)
+    request_unsuspend(actor=person, account=account, reason="Paid", client_token=uuid4().hex, now=NOW)
     assert place(person, account).cancelled == []
 
 

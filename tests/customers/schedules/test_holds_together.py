@@ -11,7 +11,7 @@ from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import transitions
-from customers.operations.commands import UnableToAsk, ask_suspend
+from customers.operations.commands import UnableToAsk, request_suspend
 from customers.schedules import holds
 from portal.access.models import User
 from tests.support.factories import AccountFactory, UserFactory
@@ -78,7 +78,7 @@ def test_a_person_suspends(person: User) -> None:
 
         def suspend(of: Account = account) -> str:
             try:
-                ask_suspend(
+                request_suspend(
                     actor=person, account=of, reason="Unpaid", client_token=uuid4().hex, now=timezone.now()
                 )  # fmt: skip
             except UnableToAsk as refusal:

@@ -14,8 +14,8 @@ from pytest_django import Settings
 
 from customers.models import Account, AccountKey, Connection, Operation
 from customers.operations.commands import UnableToAsk
-from customers.operations.kinds.api_key_create import ask_key_create
-from customers.operations.kinds.api_keys import ask_key_delete
+from customers.operations.kinds.api_key_create import request_key_create
+from customers.operations.kinds.api_keys import request_key_delete
 from portal import encryption
 from portal.access.models import User
 from portal.providers import NewKey
@@ -31,10 +31,10 @@ def ask(person: User, account: Account, n: int, *, deletes: bool) -> str:
     asked: dict[str, Any] = {"actor": person, "account": account, "client_token": uuid4().hex, "now": NOW}
     try:
         if deletes:
-            ask_key_delete(key_id="old", reason="Leaked", **asked)
+            request_key_delete(key_id="old", reason="Leaked", **asked)
         else:
             new = NewKey(f"Website {n}", ("messages:send",))
-            ask_key_create(new=new, keep=False, replaces="old", **asked)
+            request_key_create(new=new, keep=False, replaces="old", **asked)
     except UnableToAsk as refusal:
         return f"refused: {refusal}"
     return "asked"

@@ -212,7 +212,7 @@ def test_a_retry_takes_the_account_that_a_late_answer_named(desk: Desk) -> None:
         held, attempt, "applied", "succeeded", evidence=http.Evidence(), now=timezone.now(),
         result={"account_id": made}, account={"provider_id": made},
     )  # fmt: skip
-    again = operation_commands.ask_create(
+    again = operation_commands.request_create(
         actor=desk.person, customer=operation.account.customer, connection=desk.connection,
         profile=Profile(email="ops@northwind.example"), offerings=[PACKAGE, ADDON], is_test=False,
         client_token=uuid4().hex, now=timezone.now(), retry_of=operation,

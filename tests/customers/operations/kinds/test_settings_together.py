@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from customers.models import Account, Connection, Operation
-from customers.operations.commands import UnableToAsk, ask_create, ask_settings
+from customers.operations.commands import UnableToAsk, request_create, request_settings
 from portal.access.models import User
 from portal.providers import AccountSettings, Profile
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
@@ -42,7 +42,7 @@ def an_account(connection: Connection) -> Account:
 
 
 def rename(person: User, account: Account, name: str) -> Operation:
-    return ask_settings(
+    return request_settings(
         actor=person, account=account, base=account.settings or {}, version=account.version, reason="",
         changes={"name": f"Company {name}", "website": f"{name}.example"}, client_token=uuid4().hex,
         now=timezone.now(),
@@ -50,7 +50,7 @@ def rename(person: User, account: Account, name: str) -> Operation:
 
 
 def create(person: User, connection: Connection, name: str) -> Operation:
-    return ask_create(
+    return request_create(
         actor=person, customer=CustomerFactory(), connection=connection, profile=Profile(""), offerings=[],
         is_test=False, settings=AccountSettings(f"Company {name}", f"{name}.example", 0), client_token=uuid4().hex,
         now=timezone.now(),
