@@ -10,18 +10,18 @@ from billing.usage import due_runs, retention, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings as keep
 from portal.clock import database_now
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 
 @shared_task(name="billing.advance_runs")
 def advance_runs(**_: Any) -> None:
-    due_runs.advance(now=database_now())
+    due_runs.tick(now=database_now())
 
 
 @shared_task(name="billing.sync_chunk", soft_time_limit=140, time_limit=150)
 def sync_chunk(run_id: int, **_: Any) -> None:
     if usage_sync.sync_chunk(run_id):
-        poke(runs.SYNC_CHUNK, run_id)
+        enqueue_on_commit(runs.SYNC_CHUNK, run_id)
 
 
 @shared_task(name="billing.keep_final_readings")

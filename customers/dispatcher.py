@@ -21,7 +21,7 @@ from customers.operations import create_limits, key_secrets, transitions
 from customers.reconcile import account_import
 from customers.schedules import due as due_schedules
 from portal import queues
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 POKES_AT_ONCE = 200
 READS_AT_ONCE = 10
@@ -34,20 +34,20 @@ def dispatch(*, now: datetime) -> int:
     key_secrets.forget_due(now=now)
     due = due_operations(now=now, of_each=worker_shares.most(queues.DEFAULT))
     for operation_id in due:
-        poke("customers.perform", operation_id)
+        enqueue_on_commit("customers.perform", operation_id)
     for account_id in next_accounts_to_read(now=now):
-        poke("customers.read_account", account_id)
+        enqueue_on_commit("customers.read_account", account_id)
     for connection_id in circuit_breaker.due_connections(now=now):
-        poke("customers.try_connection", connection_id)
+        enqueue_on_commit("customers.try_connection", connection_id)
     account_list.expire(now=now)
     account_list.deliver_again(now=now)
     for takeover_id in account_import.due_imports(now=now):
-        poke(account_import.CHUNK, takeover_id)
+        enqueue_on_commit(account_import.CHUNK, takeover_id)
     due_schedules.follow_cycles(now=now)
     for schedule_id in due_schedules.due_schedules_now(now=now):
-        poke(due_schedules.TAKE, schedule_id)
+        enqueue_on_commit(due_schedules.TAKE, schedule_id)
     for change_set_id in bulk_run.due_change_sets(now=now):
-        poke(bulk_run.RUN, change_set_id)
+        enqueue_on_commit(bulk_run.RUN, change_set_id)
     return len(due)
 
 
@@ -62,7 +62,7 @@ def go_on(connection_id: int, *, now: datetime) -> None:
     for operation_id in due_operations(
         now=now, connection_id=connection_id, of_each=worker_shares.room_of(queues.DEFAULT, connection_id)
     ):
-        poke("customers.perform", operation_id)
+        enqueue_on_commit("customers.perform", operation_id)
 
 
 def next_accounts_to_read(*, now: datetime) -> list[int]:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 
-class CannotOpen(Exception):
+class DecryptionError(Exception):
     """The sealed value does not open: key missing, value altered, or moved to another row."""
 
 
@@ -72,7 +72,7 @@ def key_id(sealed: str) -> str:
     return sealed.partition(":")[0]
 
 
-def seal(text: str, *, context: str) -> str:
+def encrypt(text: str, *, context: str) -> str:
     """Encrypt `text` under the first key. "" stays "" (no secret)."""
     if not text:
         return ""
@@ -82,19 +82,19 @@ def seal(text: str, *, context: str) -> str:
     return f"{name}:{base64.b64encode(sealed).decode()}"
 
 
-def open_sealed(token: str, *, context: str) -> str:
+def decrypt(token: str, *, context: str) -> str:
     """Decrypt what `seal` made with the same `context`. Raises `CannotOpen`."""
     if not token:
         return ""
     name, _, encoded = token.partition(":")
     cipher = _keys(settings.FIELD_KEYS).get(name)
     if cipher is None:
-        raise CannotOpen(f'The key "{name}" is not among FIELD_KEYS.')
+        raise DecryptionError(f'The key "{name}" is not among FIELD_KEYS.')
     try:
         sealed = base64.b64decode(encoded, validate=True)
         return cipher.decrypt(sealed[:12], sealed[12:], context.encode()).decode()
     except (InvalidTag, binascii.Error, ValueError) as error:
-        raise CannotOpen("A stored secret does not open: it was altered or belongs to another row.") from error
+        raise DecryptionError("A stored secret does not open: it was altered or belongs to another row.") from error
 
 
 def keyed_hashes(*parts: str) -> list[str]:

@@ -15,7 +15,7 @@ from portal.queues import EXPIRES
 log = structlog.get_logger(__name__)
 
 
-def poke(task: str, *ids: int, queue: str | None = None) -> None:
+def enqueue_on_commit(task: str, *ids: int, queue: str | None = None) -> None:
     """Send `task` with `ids` once the current transaction is committed, to its own queue unless another one is named.
     Never raises: the dispatcher pokes again."""
     transaction.on_commit(lambda: _send(task, ids, queue), robust=True)

@@ -61,7 +61,7 @@ def accept_lower(
             Acceptance.objects.create(snapshot=held, by=actor, reason=reason, at=now)
             _take_over(still_held, held, unread)
             if not UsagePeriod.objects.filter(account=account, start_on__gt=start_on).exists():
-                observed_accounts.observe_usage(
+                observed_accounts.record_usage(
                     account_id=account.pk,
                     used=held.used,
                     allowed=held.allowed,

@@ -65,7 +65,7 @@ class Chunk:
     answers: list[BatchAnswer] = field(default_factory=list)
     extra: list[AccountReading] = field(default_factory=list)
     pool: PoolReading | None = None
-    watch: guards.Watch = field(default_factory=guards.Watch)
+    watch: guards.RunGuard = field(default_factory=guards.RunGuard)
     stop: bool = False
     put_off: bool = False
     stop_because: str = ""

@@ -13,7 +13,7 @@ from billing.usage.runs import RUN_HOURS, SYNC_CHUNK, UnableToSync, accounts_of,
 from billing.usage.snapshots import keep_final_readings
 from customers.models import Connection
 from customers.monitoring.heartbeat import Work
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 NIGHTLY_AT = time(0, 30)
 # The last readings of a cycle, as time before its end. A figure cannot be had any more once the cycle is over.
@@ -24,7 +24,7 @@ DEADLINES: tuple[tuple[str, timedelta], ...] = (
 )
 
 
-def advance(*, now: datetime) -> None:
+def tick(*, now: datetime) -> None:
     """Every half minute: start the night's runs, the last readings of ending cycles, wake what was paused, poke what is
     due. Losing every message loses nothing."""
     keep_final_readings()
@@ -36,7 +36,7 @@ def advance(*, now: datetime) -> None:
         Q(lease_until=None) | Q(lease_until__lte=now), state=SyncRun.State.RUNNING, not_before__lte=now
     )
     for run_id in due.values_list("pk", flat=True):
-        poke(SYNC_CHUNK, run_id)
+        enqueue_on_commit(SYNC_CHUNK, run_id)
 
 
 def work(now: datetime) -> Work:

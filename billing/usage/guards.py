@@ -13,7 +13,7 @@ MISSING_SHARE = 0.5
 
 
 @dataclass
-class Watch:
+class RunGuard:
     """Looks over a worker's shoulder. `stop_for_key` and `stop_for_missing` are sentences once the run has to end."""
 
     refused: set[int] = field(default_factory=set)

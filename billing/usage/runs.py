@@ -22,7 +22,7 @@ from customers.observed import accounts as observed_accounts
 from portal import audit
 from portal.access.models import User
 from portal.providers import UsageSource
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 RUN_HOURS = timedelta(hours=22)
 PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE: timedelta(minutes=1)}
@@ -84,7 +84,7 @@ def start_run(
                 asked_by=asked_by,
             )
             _seed(run, end_on=end_on)
-            poke(SYNC_CHUNK, run.pk)
+            enqueue_on_commit(SYNC_CHUNK, run.pk)
     except IntegrityError:
         if existing := _instead(connection, kind, slot):
             return existing, False
@@ -196,7 +196,7 @@ def retry_run(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest 
             raise UnableToSync(_("Nothing failed in this run."))
         SyncRun.objects.filter(pk=run.pk).update(**_counts(run))
         audit.record(actor=actor, verb="usage.run_retried", obj=run, request=request, after={"accounts": count})
-        poke(SYNC_CHUNK, run.pk)
+        enqueue_on_commit(SYNC_CHUNK, run.pk)
 
 
 def _reopen(run: SyncRun, *, now: datetime) -> bool:

@@ -233,7 +233,7 @@ def _observe(plan: _Plan, reading: AccountReading, facts: dict[str, Any]) -> Non
     if plan.snapshot.lower:
         observed_accounts.usage_missing(account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of)
         return
-    observed_accounts.observe_usage(
+    observed_accounts.record_usage(
         account_id=reading.account_id,
         used=facts["used"],
         allowed=facts["allowed"],

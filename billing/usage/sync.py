@@ -30,7 +30,7 @@ from customers.models import Connection
 from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
 from portal.clock import database_clock
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.providers import Evidence, NotSent, Provider, ProviderError, RateLimited, Unsupported, UsageSource
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ def sync_chunk(
         with structlog.contextvars.bound_contextvars(usage_run=str(run.public_id)):
             try:
                 chunk = Chunk(run, connect(run.connection), clock, gap or runs.pass_gap(run))
-            except CannotOpen:
+            except DecryptionError:
                 runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
             except Unsupported as error:  # settings no client can be made of
                 runs.abort(run, message=str(error), now=clock())

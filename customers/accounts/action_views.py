@@ -32,7 +32,7 @@ from portal.access.reauth import reauthenticated
 from portal.audit.queries import last_change
 from portal.clock import database_now
 from portal.edits import EditConflict, status_of
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.htmx import SeeOther, go_to, is_fragment, new_token, person
 from portal.middleware import CONTENT_SECURITY_POLICY
 from portal.providers import AccountState, ProviderError
@@ -41,7 +41,7 @@ Text = str | Promise
 
 
 @dataclass(frozen=True)
-class Deed:
+class AccountAction:
     """One of suspend, unsuspend and delete: how it is asked and what the page says."""
 
     kind: OperationKind
@@ -55,7 +55,7 @@ class Deed:
     danger: bool = False
 
 
-SUSPEND = Deed(
+SUSPEND = AccountAction(
     OperationKind.SUSPEND,
     request_suspend,
     "suspend_consequences",
@@ -66,7 +66,7 @@ SUSPEND = Deed(
     gettext_lazy("%(kind)s is under way. The suspend starts when that ends."),
     danger=True,
 )
-UNSUSPEND = Deed(
+UNSUSPEND = AccountAction(
     OperationKind.UNSUSPEND,
     request_unsuspend,
     "unsuspend_consequences",
@@ -76,7 +76,7 @@ UNSUSPEND = Deed(
     gettext_lazy("It can be suspended again any time."),
     gettext_lazy("%(kind)s is under way. The unsuspend starts when that ends."),
 )
-DELETE = Deed(
+DELETE = AccountAction(
     OperationKind.DELETE,
     request_delete,
     "delete_consequences",
@@ -118,7 +118,7 @@ def account_delete(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def _do(
     request: HttpRequest,
     account: Account,
-    deed: Deed,
+    deed: AccountAction,
     *,
     form_class: type[customer_forms.ReasonForm] = customer_forms.ReasonForm,
     facts: dict[str, Any] | None = None,
@@ -150,7 +150,7 @@ def _do(
     return _question(request, account, deed, form, **shown, status=422)
 
 
-def _waits_for_second(request: HttpRequest, deed: Deed) -> bool:
+def _waits_for_second(request: HttpRequest, deed: AccountAction) -> bool:
     """A delete is a set of one that another person approves, once there is another who may."""
     delete = deed.kind == OperationKind.DELETE
     return delete and bulk_commands.needs_second(person(request), ChangeSet.Kind.DELETE, 1)
@@ -159,7 +159,7 @@ def _waits_for_second(request: HttpRequest, deed: Deed) -> bool:
 def _question(
     request: HttpRequest,
     account: Account,
-    deed: Deed,
+    deed: AccountAction,
     form: customer_forms.ReasonForm,
     *,
     without: bool,
@@ -188,7 +188,7 @@ def _question(
     return render(request, template, context, status=status)
 
 
-def _why_not(account: Account, deed: Deed) -> str:
+def _why_not(account: Account, deed: AccountAction) -> str:
     """What makes asking pointless; the operation itself looks again at the provider before anything is sent."""
     provider = {"provider": account.provider_label}
     if not account.provider_id:
@@ -208,7 +208,7 @@ def _why_not(account: Account, deed: Deed) -> str:
     return ""
 
 
-def _longest(account: Account, deed: Deed) -> int | None:
+def _longest(account: Account, deed: AccountAction) -> int | None:
     """How long a reason may be that the customer reads; None where nobody but us does."""
     can = account.connection.capabilities
     return can.reason_max if deed.kind == OperationKind.SUSPEND and can.reason_is_shown else None
@@ -277,7 +277,7 @@ def account_refresh(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         return go_to(request, "customers:account", account.public_id)
     try:
         observed_accounts.read_account(account=account, now=database_now())
-    except (ProviderError, CannotOpen) as error:
+    except (ProviderError, DecryptionError) as error:
         text = _("%(provider)s could not be read: %(why)s What you see is the last reading.")
         messages.error(request, text % (provider | {"why": error}))
     else:

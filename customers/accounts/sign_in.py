@@ -19,7 +19,7 @@ from customers.observed import duplicates
 from portal import audit
 from portal.access.models import User
 from portal.edits import refuse_stale
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.providers import Forbidden, NotFound, ProviderError, SignIn
 
 SIGN_INS_PER_HOUR = 10
@@ -88,7 +88,7 @@ def sign_in_link(
     place = _take_place(actor, now)
     try:
         link = client_for(account.connection, interactive=True).sign_in_url(account.ref)
-    except (ProviderError, CannotOpen) as error:
+    except (ProviderError, DecryptionError) as error:
         place.delete()
         raise UnableToSignIn(_explained(account, error), at_provider=True) from None
     audit.record(

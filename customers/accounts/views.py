@@ -27,7 +27,7 @@ from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import explain
 from customers.operations import queries as operation_queries
 from customers.operations.commands import AlreadyCorrected, UnableToAsk
-from customers.operations.group import together
+from customers.operations.group import group_of
 from customers.operations.view_helpers import renew_token, say_repeated
 from customers.schedules import holds
 from customers.schedules.queries import coming_for
@@ -77,8 +77,8 @@ def account_head(public_id: uuid.UUID) -> dict[str, Any]:
         "customer": account.customer,
         "connection": account.connection,
         "hold": holds.held([account.pk]).get(account.pk),
-        "failed_headline": explain.headline_of(found.failed) if found.failed else "",
-        "failed_story": explain.story_of(found.failed) if found.failed else "",
+        "failed_headline": explain.title(found.failed) if found.failed else "",
+        "failed_story": explain.explanation(found.failed) if found.failed else "",
     }
 
 
@@ -86,7 +86,7 @@ def running_card(operation: Operation | None) -> dict[str, Any]:
     """What the card of a running operation shows; later it reads itself again."""
     if operation is None:
         return {"operation": None}
-    card = together(operation)
+    card = group_of(operation)
     front = card.front
     behind = operation_queries.waits_for(front.operation)
     return {

@@ -28,7 +28,7 @@ from customers.operations.submissions import submit_once
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed, roles_of
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 RUN = "customers.run_change_set"
 # So many accounts one person may change alone, and so many one plan may hold.
@@ -167,7 +167,7 @@ def submit(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRe
                 told["alone"] = True
             _tell(verb, change_set, actor, request, after=told)
             if not second:
-                poke(RUN, change_set.pk)
+                enqueue_on_commit(RUN, change_set.pk)
     change_set.refresh_from_db()
     return change_set
 
@@ -186,7 +186,7 @@ def approve(
         if not _step(change_set, (ChangeSet.State.WAITING,), state=ChangeSet.State.RUNNING, **facts):
             raise UnableToAsk(_("It does not wait for approval any more."))
         _tell("bulk.approved", change_set, actor, request, after={"plan": plan_hash[:12]})
-        poke(RUN, change_set.pk)
+        enqueue_on_commit(RUN, change_set.pk)
 
 
 def reject_bulk_change(
@@ -237,7 +237,7 @@ def resume_bulk_change(
     with transaction.atomic():
         if _step(change_set, (ChangeSet.State.PAUSED,), state=ChangeSet.State.RUNNING, message="", not_before=now):
             _tell("bulk.resumed", change_set, actor, request)
-            poke(RUN, change_set.pk)
+            enqueue_on_commit(RUN, change_set.pk)
 
 
 def cancel_bulk_change(

@@ -22,7 +22,7 @@ from customers.models import Connection
 from customers.models import Offering as Entry
 from portal import audit
 from portal.access.models import User
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.formats import number_text
 from portal.providers import CatalogEntry, Offering, ProviderError
 
@@ -99,7 +99,7 @@ def refresh_catalogue(
     """Read the catalogue at the provider and keep it. Audited when a person asked. Raises `UnableToRefresh`."""
     try:
         entries = client_for(connection, interactive=True).catalog()
-    except (ProviderError, CannotOpen) as error:
+    except (ProviderError, DecryptionError) as error:
         raise UnableToRefresh(str(error)) from error
     sold = connection.catalogue.filter(gone_at=None)
     if not any(each.offering.type == "package" for each in entries) and sold.exists():

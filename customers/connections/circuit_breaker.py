@@ -20,7 +20,7 @@ from customers.connections.client import Connect, recorded, trial_client
 from customers.models import Breaker, Connection
 from portal import audit
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.providers import Evidence, ProviderError
 
 # Open when failures outnumber answers by this many, none of them longer after the one before than `LATELY`.
@@ -123,7 +123,7 @@ def try_again(
     connection = Connection.objects.filter(pk=connection_id, paused="").first()
     if connection is None or mine.filter(retry_at__lte=now).update(retry_at=lease) != 1:
         return
-    with recorded() as exchanges, suppress(ProviderError, CannotOpen):  # what the exchange was says enough
+    with recorded() as exchanges, suppress(ProviderError, DecryptionError):  # what the exchange was says enough
         next(iter(connect(connection).list_accounts(patience=0)), None)
     if not exchanges:
         return  # held back here, by the provider's own wish: another time

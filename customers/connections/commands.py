@@ -314,7 +314,7 @@ def verify_connection(
         )
         if kept:
             if any(found.values()):
-                heard_from(connection, now=now)
+                record_contact(connection, now=now)
                 circuit_breaker.close(connection)
             audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
     connection.refresh_from_db()
@@ -367,7 +367,7 @@ def _pause(
     return bool(changed)
 
 
-def heard_from(connection: Connection, *, now: datetime) -> None:
+def record_contact(connection: Connection, *, now: datetime) -> None:
     """The provider answered: the age people see beside the connection. Written at most twice a minute, and not where
     the settings changed since they were read for the question: another host or key was asked then."""
     old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from customers.connections.client import client_for, config_of
 from customers.models import Connection
 from portal import encryption, providers
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.providers import Provider, ProviderError, Unsupported
 
 log = structlog.get_logger(__name__)
@@ -87,7 +87,7 @@ def _refuse_common_accounts(connection: Connection, other: Connection, *, until:
         ours = set(_ids(providers.client(config_of(connection, interactive=True)), until))
         reading = other.name
         common = next((each for each in _ids(client_for(other, interactive=True), until) if each in ours), None)
-    except (ProviderError, Unsupported, CannotOpen) as error:
+    except (ProviderError, Unsupported, DecryptionError) as error:
         raise SameCredential(
             _(
                 "“%(other)s” uses the same key at another address. The account list of “%(name)s” could not be read "
@@ -143,7 +143,7 @@ def without_hash() -> Iterator[tuple[Connection, str]]:
     for connection in Connection.objects.filter(credential_hash=None).exclude(api_key_sealed="").order_by("pk"):
         try:
             key = connection.open("api_key_sealed")
-        except CannotOpen:
+        except DecryptionError:
             log.warning("connection.key_not_readable", connection=str(connection.public_id))
             continue
         hashes = hashes_of(connection.kind, connection.base_url, key)

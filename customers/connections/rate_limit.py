@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from customers.models import Connection
-from portal.providers.rate_limit import USED, Memory, Pacing, Rate, Turn
+from portal.providers.rate_limit import USED, Memory, Pacing, Rate, Reservation
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +106,7 @@ class Shared:
         """How many processes count here, as last heard."""
         return self._peers
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Turn:
+    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
         lane = (background.interval, background.slack) if background else (0, 0)
         if self._alone.held(key):  # said to us; it may not have reached Redis
             return self._alone.take(key, rate=rate, background=background, longest=longest)
@@ -115,7 +115,7 @@ class Shared:
             self._alone.part = 1 / max(1, self._peers)
             return self._alone.take(key, rate=rate, background=background, longest=longest)
         taken, wait, self._peers = told
-        return Turn(bool(taken), float(wait))
+        return Reservation(bool(taken), float(wait))
 
     def held(self, key: str) -> bool:
         left = self._ask(self._hold, [_name(key)], ["held", 0])
@@ -163,7 +163,7 @@ class Apart(Memory):
         self._look_again_at = 0.0
         self._marked_by = 0
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Turn:
+    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
         if self._marked_by != os.getpid() or time.monotonic() >= self._look_again_at:
             with suppress(OSError):
                 self.part = 1 / self._count()

@@ -23,7 +23,7 @@ from portal.access.reauth import reauthenticated
 from portal.audit.models import AuditEvent
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.htmx import go_to, person
 from portal.providers import CAPABILITIES, ProviderError
 from portal.query_params import own_path_or_none
@@ -198,7 +198,7 @@ def look_at(request: HttpRequest, connection: Connection) -> None:
             return
         if connection.capabilities.offerings:
             catalogue.refresh_catalogue(now=timezone.now(), **who)
-    except (catalogue.UnableToRefresh, ProviderError, CannotOpen) as refusal:
+    except (catalogue.UnableToRefresh, ProviderError, DecryptionError) as refusal:
         messages.error(request, str(refusal))
         return
     bad = [check for check in connection.checks if check["ok"] is False]

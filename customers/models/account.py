@@ -75,7 +75,7 @@ class Account(models.Model):
     keys_read_at = models.DateTimeField(null=True, blank=True)
     # The package's name as read (or, before the first reading, as asked for): for lists and filters.
     package = models.CharField(max_length=200, default="", blank=True)
-    # Use in the current cycle, written by billing through `customers.observed.accounts.observe_usage`. None = not read.
+    # Use in the current cycle, written by billing through `customers.observed.accounts.record_usage`. None = not read.
     usage_used = models.BigIntegerField(null=True, blank=True)
     usage_allowed = models.BigIntegerField(null=True, blank=True)
     usage_overage = models.BigIntegerField(null=True, blank=True)

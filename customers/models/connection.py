@@ -99,12 +99,12 @@ class Connection(models.Model):
         return f"customers.connection:{self.public_id}:{self.SEALED_FIELDS[column]}"
 
     def seal(self, column: str, secret: str) -> None:
-        setattr(self, column, encryption.seal(secret, context=self.context_of(column)))
+        setattr(self, column, encryption.encrypt(secret, context=self.context_of(column)))
         if column == "api_key_sealed":
             self.api_key_last4 = last4(secret)
 
     def open(self, column: str) -> str:
-        return encryption.open_sealed(getattr(self, column), context=self.context_of(column))
+        return encryption.decrypt(getattr(self, column), context=self.context_of(column))
 
     @property
     def capabilities(self) -> providers.Capabilities:

@@ -77,11 +77,11 @@ class KeySecret(models.Model):
         return f"customers.keysecret:{self.public_id}:{self.SEALED_FIELDS[column]}"
 
     def seal(self, secret: str) -> None:
-        self.sealed = encryption.seal(secret, context=self.context_of("sealed"))
+        self.sealed = encryption.encrypt(secret, context=self.context_of("sealed"))
         self.last4 = secret[-4:]
 
     def open(self) -> str:
-        return encryption.open_sealed(self.sealed, context=self.context_of("sealed"))
+        return encryption.decrypt(self.sealed, context=self.context_of("sealed"))
 
 
 class SendingDomain(models.Model):

@@ -30,7 +30,7 @@ from portal import queues
 from portal.clock import local_skew
 from portal.formats import span_text
 from portal.notices import raising as notices
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 from portal.queues import Queue
 
 SCHEDULER = "scheduler"
@@ -186,7 +186,7 @@ def probe_queues(*, now: datetime) -> None:
         else:
             sent = mine.filter(ended_at__lte=now - PROBE_AGAIN).update(ended_at=now)
         if first or sent:
-            poke(PROBE, probe.pk, int(probe.started_at.timestamp()), queue=name)
+            enqueue_on_commit(PROBE, probe.pk, int(probe.started_at.timestamp()), queue=name)
 
 
 def probe_arrived(heartbeat_id: int, sent_id: int, *, now: datetime) -> None:

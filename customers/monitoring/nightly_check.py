@@ -13,7 +13,7 @@ from customers.models import Heartbeat, InvariantCheck
 from customers.monitoring import invariants
 from customers.monitoring.heartbeat import FORGOTTEN, Clock
 from portal.notices import raising as notices
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 CHECK = "customers.check_invariants"
 CHECK_HOUR = 4
@@ -36,7 +36,7 @@ def start_nightly_check(*, now: datetime) -> bool:
         left = InvariantCheck.objects.filter(pk=check.pk, finished_at=None, started_at__lt=now - CHECK_LEASE)
         asked = left.update(started_at=now) == 1
     if asked:
-        poke(CHECK, check.pk)
+        enqueue_on_commit(CHECK, check.pk)
     return asked
 
 

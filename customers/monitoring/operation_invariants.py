@@ -23,7 +23,7 @@ from customers.models.operation_states import (
 )
 from customers.monitoring.invariants import Invariant
 from customers.operations import idempotency
-from customers.operations.outcomes import NotDone
+from customers.operations.outcomes import NotApplied
 from portal.access.permissions import roles_of
 from portal.audit.models import AuditEvent
 
@@ -33,7 +33,7 @@ LEASE_LEFT = timedelta(seconds=60)
 CLOCKS = timedelta(minutes=2)
 # Rights are those of the permission table of today: what was asked since the last two nights is measured by it.
 ASKED_LATELY = timedelta(days=2)
-SENDS = NotDone.sends_at_most
+SENDS = NotApplied.sends_at_most
 
 
 def busy_twice(now: datetime) -> Iterator[str]:

@@ -24,7 +24,7 @@ from customers.observed import duplicates
 from customers.operations import attempts, transitions
 from customers.operations.request import PERFORM
 from portal import audit
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _look_for(operation: Operation, now: datetime) -> bool:
                 operation, now=now, note=note, error_kind="rejected" if had_ended else "unknown"
             )
             _audit(operation, before, OperationState.UNKNOWN, note)
-            poke(PERFORM, operation.pk)
+            enqueue_on_commit(PERFORM, operation.pk)
     except (transitions.LostLease, IntegrityError):  # moved meanwhile, or another operation of its lane is busy
         return False
     return True
@@ -163,7 +163,7 @@ def _queue(operation: Operation, now: datetime) -> bool:
                 operation, OperationState.QUEUED, now=now, summary=note, not_before=now, lane="", error_kind=""
             )
             _audit(operation, before, OperationState.QUEUED, note)
-            poke(PERFORM, operation.pk)
+            enqueue_on_commit(PERFORM, operation.pk)
     except transitions.LostLease:
         return False
     return True

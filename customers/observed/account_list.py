@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from customers.connections import commands as connection_commands
 from customers.connections.client import recorded
-from customers.connections.commands import heard_from
+from customers.connections.commands import record_contact
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
@@ -30,7 +30,7 @@ from portal.clock import database_now
 from portal.failpoints import crash_point
 from portal.notices import raising as notices
 from portal.providers import Evidence, NotFound, Provider, ProviderError, RemoteAccount
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +113,7 @@ def deliver_again(*, now: datetime) -> None:
     for scan in _waiting(lease_until__lte=now).order_by("pk")[:DELIVERIES]:
         again = _waiting(pk=scan.pk, lease_until=scan.lease_until)
         if again.update(lease_until=now + DELIVER_AGAIN):
-            poke(WALK, scan.pk)
+            enqueue_on_commit(WALK, scan.pk)
 
 
 def walk(
@@ -158,7 +158,7 @@ def _walk(
         return end_scan(
             scan, Scan.State.INCOMPLETE, now=clock(), message=_("The connection was edited while its list was read.")
         )
-    heard_from(scan.connection, now=clock())
+    record_contact(scan.connection, now=clock())
     if refusal := _not_believable(scan, found):
         return end_scan(scan, Scan.State.REFUSED, now=clock(), message=refusal, seen=len(found))
     lacking = _may_be_anothers(scan, found) or _lacks_what_exists(scan, found, provider, clock)

@@ -20,7 +20,7 @@ from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from customers.connections.client import client_for
-from customers.connections.commands import heard_from
+from customers.connections.commands import record_contact
 from customers.models import Account, AccountKey, Connection, SendingDomain
 from customers.models.account import AccountState, as_rows
 from customers.models.breaker import at_work
@@ -46,7 +46,7 @@ def _unless_newer(account_id: int, read_at: str, now: datetime) -> QuerySet[Acco
     return Account.objects.filter(not_newer, pk=account_id).exclude(state=AccountState.DELETED)
 
 
-def observe_state(*, account_id: int, reading: StateReading, now: datetime) -> None:
+def record_state(*, account_id: int, reading: StateReading, now: datetime) -> None:
     """Store the state the provider gave, its own word beside ours. The change time moves when a known state does.
 
     A provider that says "deleted" is not believed on one reading, as one that answers 404 is not."""
@@ -62,7 +62,7 @@ def observe_state(*, account_id: int, reading: StateReading, now: datetime) -> N
     )
 
 
-def observe_details(*, account_id: int, details: Details, now: datetime) -> None:
+def record_details(*, account_id: int, details: Details, now: datetime) -> None:
     """Store what one read of an account gave: settings, counts, last activity, and its state."""
     _unless_newer(account_id, "settings_read_at", now).update(
         settings=asdict(details.settings),
@@ -71,17 +71,17 @@ def observe_details(*, account_id: int, details: Details, now: datetime) -> None
         member_count=details.members,
         last_activity_at=details.last_activity_at,
     )
-    observe_state(account_id=account_id, reading=details.state, now=now)
+    record_state(account_id=account_id, reading=details.state, now=now)
 
 
-def observe_gone(*, account_id: int, now: datetime) -> None:
+def record_gone(*, account_id: int, now: datetime) -> None:
     """The provider does not know the account. It is not called deleted on one reading: its state is unknown."""
     _unless_newer(account_id, "state_read_at", now).update(
         state=AccountState.UNKNOWN, state_raw="not found", state_read_at=now, read_tried_at=now
     )
 
 
-def observe_offerings(*, account_id: int, offerings: list[Offering], now: datetime) -> None:
+def record_offerings(*, account_id: int, offerings: list[Offering], now: datetime) -> None:
     columns = columns_of_offerings(as_rows(offerings))
     _unless_newer(account_id, "offerings_read_at", now).update(**columns, offerings_read_at=now)
 
@@ -99,7 +99,7 @@ def _hold(account_id: int) -> Account | None:
     return None if account.state == AccountState.DELETED else account
 
 
-def observe_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
+def record_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
     """Store a complete list of an account's keys. A key that was made, changed or deleted since it was asked for is
     left as it is, and so are all where a list asked for later is stored."""
     listed = {key.id: key for key in keys}
@@ -113,7 +113,7 @@ def observe_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> N
         Account.objects.filter(pk=account_id).update(keys_read_at=now)
 
 
-def observe_key(*, account_id: int, key: ApiKey, now: datetime) -> None:
+def record_key(*, account_id: int, key: ApiKey, now: datetime) -> None:
     """Store one key as the provider gave it."""
     with transaction.atomic():
         if _hold(account_id):
@@ -144,11 +144,11 @@ def _newer(rows: QuerySet[Any], now: datetime) -> QuerySet[Any]:
     return rows.filter(Q(read_at__gt=now) | Q(gone_at__gt=now))
 
 
-def observe_key_gone(*, account_id: int, key_id: str, now: datetime) -> None:
+def record_key_gone(*, account_id: int, key_id: str, now: datetime) -> None:
     AccountKey.objects.filter(account=account_id, key_id=key_id, gone_at=None).update(gone_at=now, read_at=now)
 
 
-def observe_domains(*, account_id: int, domains: Iterable[Domain], now: datetime) -> None:
+def record_domains(*, account_id: int, domains: Iterable[Domain], now: datetime) -> None:
     """Store a complete list of an account's sending domains. One that was added or checked since it was asked for is
     left as it is."""
     listed = {domain.name: domain for domain in domains}
@@ -160,7 +160,7 @@ def observe_domains(*, account_id: int, domains: Iterable[Domain], now: datetime
         _keep_domains(account_id, listed.values(), now)
 
 
-def observe_domain(*, account_id: int, domain: Domain, now: datetime) -> None:
+def record_domain(*, account_id: int, domain: Domain, now: datetime) -> None:
     """Store one sending domain as the provider gave it, its DNS records with it."""
     with transaction.atomic():
         if _hold(account_id):
@@ -185,13 +185,13 @@ def _keep_domains(account_id: int, domains: Iterable[Domain], now: datetime) -> 
     )  # fmt: skip
 
 
-def observe_all_gone(*, account_id: int, now: datetime) -> None:
+def record_all_gone(*, account_id: int, now: datetime) -> None:
     """The account was deleted, and with it its keys and domains."""
     AccountKey.objects.filter(account=account_id, gone_at=None).update(gone_at=now)
     SendingDomain.objects.filter(account=account_id, gone_at=None).update(gone_at=now)
 
 
-def observe_usage(
+def record_usage(
     *,
     account_id: int,
     used: int | None,
@@ -232,11 +232,11 @@ def read_account(*, account: Account, now: datetime, provider: Provider | None =
     try:
         read_state(account=account, provider=provider, now=now)
     except NotFound:
-        observe_gone(account_id=account.pk, now=now)
+        record_gone(account_id=account.pk, now=now)
         raise
     if capabilities.offerings:
-        observe_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
-    heard_from(account.connection, now=now)
+        record_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
+    record_contact(account.connection, now=now)
     if not capabilities.settings and not account.v2_username:
         learn_identity(account=account, provider=provider)
 
@@ -245,10 +245,10 @@ def read_state(*, account: Account, provider: Provider, now: datetime) -> StateR
     """The account's state, read and kept, with everything else the same reading gives. Raises `ProviderError`."""
     if not account.connection.capabilities.settings:
         reading = provider.state(account.ref)
-        observe_state(account_id=account.pk, reading=reading, now=now)
+        record_state(account_id=account.pk, reading=reading, now=now)
         return reading
     details = provider.details(account.ref)
-    observe_details(account_id=account.pk, details=details, now=now)
+    record_details(account_id=account.pk, details=details, now=now)
     return details.state
 
 
@@ -256,8 +256,8 @@ def read_keys(*, account: Account, now: datetime, provider: Provider | None = No
     """Read the account's keys, live. `now` is the time of asking. Raises `ProviderError`."""
     provider = provider or client_for(account.connection, interactive=True)
     keys = provider.keys(account.ref)
-    observe_keys(account_id=account.pk, keys=keys, now=now)
-    heard_from(account.connection, now=now)
+    record_keys(account_id=account.pk, keys=keys, now=now)
+    record_contact(account.connection, now=now)
     return keys
 
 

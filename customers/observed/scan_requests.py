@@ -16,9 +16,9 @@ from customers.observed.account_list import LEASE, NIGHTLY_HOUR, NIGHTLY_TRIES, 
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.providers import Provider
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 
 def ask_scan(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> Scan:
@@ -30,7 +30,7 @@ def ask_scan(*, actor: User | None, connection: Connection, now: datetime, reque
         if begun:
             audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
         if scan.state == Scan.State.RUNNING and scan.taken_at is None:
-            poke(WALK, scan.pk)
+            enqueue_on_commit(WALK, scan.pk)
     return scan
 
 
@@ -57,7 +57,7 @@ def request_nightly_scans(*, now: datetime) -> int:
         scan, new = begin(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
         if new:
             begun += 1
-            poke(WALK, scan.pk)
+            enqueue_on_commit(WALK, scan.pk)
     return begun
 
 
@@ -70,5 +70,5 @@ def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = backgr
         return
     try:
         walk(scan, connect(scan.connection))
-    except CannotOpen as error:
+    except DecryptionError as error:
         end_scan(scan, Scan.State.INCOMPLETE, now=database_now(), message=str(error))

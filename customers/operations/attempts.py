@@ -11,17 +11,17 @@ from customers.models.operation_states import OperationKind
 UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
 
-def sent(operation: Operation) -> QuerySet[Attempt]:
+def attempts_sent(operation: Operation) -> QuerySet[Attempt]:
     """The sends that reached the provider or may have, oldest first."""
     return operation.attempts.exclude(outcome=Attempt.Outcome.NOT_SENT).order_by("n")
 
 
-def uncertain(operation: Operation) -> QuerySet[Attempt]:
+def attempts_unknown(operation: Operation) -> QuerySet[Attempt]:
     """The sends whose outcome nobody knows, oldest first."""
     return operation.attempts.filter(outcome__in=UNCERTAIN).order_by("n")
 
 
-def left_a_trace(operation: Operation) -> bool:
+def has_possible_effect(operation: Operation) -> bool:
     """Whether a send of it may have changed something, or is known to have, while the operation is not done."""
     traces = (*UNCERTAIN, Attempt.Outcome.PREPARED, Attempt.Outcome.APPLIED)
     return operation.attempts.filter(outcome__in=traces).exists()

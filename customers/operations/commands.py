@@ -60,7 +60,7 @@ def cancel_operation(*, actor: User, operation: Operation, now: datetime, reques
     try:
         with transaction.atomic():
             transitions.take_over(operation, only=OperationState.QUEUED)
-            if attempts.left_a_trace(operation):
+            if attempts.has_possible_effect(operation):
                 raise UnableToAsk(
                     _("It was sent before, and what became of that is not known yet. It can't be cancelled.")
                 )

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from customers.models import Attempt, Connection, Operation
 from customers.models.operation_states import OperationKind
-from customers.operations.attempts import left_a_trace
+from customers.operations.attempts import has_possible_effect
 
 
 class CreateStopped(Exception):
@@ -39,7 +39,7 @@ def _over_create_budget(operation: Operation, connection: Connection, *, now: da
     """The brake on runaway creates: sends of the last hour on this connection against its budget. Under one key any
     number of sends makes one account, so what was begun under a key is not held back any more."""
     keyed = connection.capabilities.idempotent_create
-    if keyed and left_a_trace(operation):
+    if keyed and has_possible_effect(operation):
         return False
     sent = Attempt.objects.filter(
         operation__connection=connection,

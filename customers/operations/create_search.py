@@ -22,7 +22,7 @@ from customers.models.account import as_rows, identity_of
 from customers.observed import account_list, matching
 from customers.observed.matching import Assignment, OpenCreate, Window
 from customers.operations import attempts, transitions
-from customers.operations.outcomes import Done, NotDone, Person, Wait
+from customers.operations.outcomes import NeedsReview, NotApplied, RetryAt, Succeeded
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountRef, Provider, ProviderError, RemoteAccount
@@ -61,38 +61,38 @@ class Candidate:
     verdict: str
 
 
-def verdict(
-    operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Done]
-) -> Done | NotDone | Wait | Person:
+def search(
+    operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Succeeded]
+) -> Succeeded | NotApplied | RetryAt | NeedsReview:
     """Say what is known of an unknown create. A scan serves all unknown creates of its connection."""
     unknown_at = operation.unknown_at or now
     looks = _looks(operation, since=unknown_at)
     if now >= _due(looks, unknown_at):
         scan = _scan(operation, provider, now=now)
-        if isinstance(scan, Wait):
+        if isinstance(scan, RetryAt):
             return scan
         looks.append(scan)
     if not looks:
-        return Wait(_due(looks, unknown_at), operation.summary)
+        return RetryAt(_due(looks, unknown_at), operation.summary)
     found = _judged(operation, provider, since=looks[-1].started_at, now=now)
     if proven := _proven(found, recall):
         return proven
     counted = _counted(looks, unknown_at)
     if len(counted) < WALKS or counted[-1].started_at < unknown_at + ABSENT_AFTER:
-        return Wait(_due(looks, unknown_at), _so_far(looks[-1]))
-    return _doubtful(found, provider) or NotDone(
+        return RetryAt(_due(looks, unknown_at), _so_far(looks[-1]))
+    return _doubtful(found, provider) or NotApplied(
         _("Read the whole account list three times: it was not created. It is sent again.")
     )
 
 
-def last_look(
-    operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Done]
-) -> Done | Wait | Person | None:
+def search_before_resend(
+    operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Succeeded]
+) -> Succeeded | RetryAt | NeedsReview | None:
     """Search once more before it is sent again: long may have passed since its absence was proven, while the connection
     was paused or no worker lived. None where it may be sent."""
     looks = _looks(operation, since=now - SETTLE)
     scan = looks[-1] if looks else _scan(operation, provider, now=now)
-    if isinstance(scan, Wait):
+    if isinstance(scan, RetryAt):
         return scan
     found = _judged(operation, provider, since=scan.started_at, now=now)
     return _proven(found, recall) or _doubtful(found, provider)
@@ -104,7 +104,7 @@ def last_look(
 def _looks(operation: Operation, *, since: datetime) -> list[Scan]:
     """Complete scans that began after the last send and since a moment, oldest first."""
     complete = Scan.objects.filter(connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=since)
-    last = attempts.uncertain(operation).last()
+    last = attempts.attempts_unknown(operation).last()
     if last and last.scan_mark is not None:
         complete = complete.filter(pk__gt=last.scan_mark)
     return list(complete.order_by("started_at", "pk"))
@@ -139,18 +139,18 @@ def _so_far(scan: Scan) -> str:
     return _("Read the whole account list: not there so far. It is read again; a person may decide sooner.")
 
 
-def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | Wait:
+def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | RetryAt:
     """Read the whole list, beginning now. Returns when to come back where there is no complete scan."""
     scan, begun = account_list.begin(
         connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now, taken=True
     )  # fmt: skip
     if not begun:
-        return Wait(now + AFTER_ANOTHER_WALK, _("The account list is being read."))
+        return RetryAt(now + AFTER_ANOTHER_WALK, _("The account list is being read."))
     through = partial(transitions.keeping_the_lease, operation)
     ahead = now - database_now()
     scan = account_list.walk(scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE)
     if scan.state != Scan.State.COMPLETE:
-        return Wait(
+        return RetryAt(
             now + AFTER_A_BROKEN_WALK, _("The account list could not be read to its end. It is read again soon.")
         )
     return scan
@@ -207,24 +207,24 @@ def _offerings(sighting: Sighting, provider: Provider) -> list[dict[str, Any]] |
         return None
 
 
-def _proven(found: Assignment | None, recall: Callable[[dict[str, Any]], Done]) -> Done | Person | None:
+def _proven(found: Assignment | None, recall: Callable[[dict[str, Any]], Succeeded]) -> Succeeded | NeedsReview | None:
     if found is None or not found.proven:
         return None
     if len(found.proven) > 1:
-        return Person("several", _("More than one account fits. Select the right one."), _to_be_shown(found))
+        return NeedsReview("several", _("More than one account fits. Select the right one."), _to_be_shown(found))
     made = found.proven[0].provider_id
     done = recall({"account_id": made, "proof": {"by": "email and offerings"}})
-    return Done(_("Found in the account list as %(id)s.") % {"id": made}, done.account, done.result)
+    return Succeeded(_("Found in the account list as %(id)s.") % {"id": made}, done.account, done.result)
 
 
-def _doubtful(found: Assignment | None, provider: Provider) -> Person | None:
+def _doubtful(found: Assignment | None, provider: Provider) -> NeedsReview | None:
     if found is None or not found.doubtful:
         return None
     for each in found.candidates[:CANDIDATES_SHOWN]:
         if each.first_offerings is None:
             each.first_offerings = _offerings(each, provider)
     text = _("An account may have come of this, and nothing proves it.")
-    return Person("doubtful", text, _to_be_shown(found))
+    return NeedsReview("doubtful", text, _to_be_shown(found))
 
 
 def _to_be_shown(found: Assignment) -> dict[str, Any]:

@@ -28,10 +28,10 @@ from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
 from customers.operations import attempts, conclusions, create_limits, transitions
 from customers.operations.kinds.table import action_of
-from customers.operations.outcomes import Action, Done, Go, NotDone, Person, Prepared, Refuse, Wait
+from customers.operations.outcomes import Action, Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
 from portal.access.permissions import allowed
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.failpoints import crash_point
 from portal.providers import (
     Evidence,
@@ -47,7 +47,7 @@ from portal.providers import (
     Unauthorized,
     Unreadable,
 )
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
 Verdict = TypeVar("Verdict")
@@ -71,7 +71,7 @@ def perform(
     of times, from anywhere."""
     if operation := transitions.claim(operation_id, now=clock()):
         task = _run
-    elif operation := transitions.hold(operation_id, now=clock()):
+    elif operation := transitions.claim_for_verification(operation_id, now=clock()):
         task = _settle
     else:
         return False
@@ -94,7 +94,7 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
     try:
         provider = connect(operation.connection)
         verdict = _unless_replaced(operation, action.before(operation, provider, now=clock()), now=clock())
-    except CannotOpen as error:
+    except DecryptionError as error:
         transitions.move(
             operation, OperationState.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison"
         )
@@ -102,19 +102,19 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
     match verdict:
-        case Go():
+        case Send():
             _send(operation, verdict, provider, clock)
-        case Done():
+        case Succeeded():
             _succeed(operation, verdict, provider, clock)
-        case Wait(until=until, summary=summary, error_kind=kind):
+        case RetryAt(until=until, summary=summary, error_kind=kind):
             transitions.move(
                 operation, OperationState.QUEUED, now=clock(), not_before=until, summary=summary, error_kind=kind
             )
-        case Refuse() | Person():
+        case Failed() | NeedsReview():
             _end_here(operation, verdict, now=clock())
 
 
-def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> None:
+def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> None:
     """claimed -> sending -> what came of it."""
     crash_point("before_intent")
     try:
@@ -135,7 +135,7 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
         )
         return
     except transitions.Held as error:
-        verdict = Person if attempts.left_a_trace(operation) else Refuse
+        verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
         _end_here(operation, verdict("do_not_suspend", _held_text(error)), now=clock())
         return
     except create_limits.CreateStopped as stop:
@@ -158,7 +158,7 @@ def _send(operation: Operation, go: Go, provider: Provider, clock: Clock) -> Non
     if not concluded:
         return
     if after == OperationState.QUEUED:
-        poke("customers.perform", operation.pk)
+        enqueue_on_commit("customers.perform", operation.pk)
     elif after == OperationState.SUCCEEDED:
         _read_back(operation, provider, clock)
 
@@ -172,15 +172,15 @@ def _skew_by(clock: Clock, skew: float | None) -> int | None:
     return None if skew is None else round(skew + (datetime.now(UTC) - clock()).total_seconds())
 
 
-def _result_of(answer: Done | Prepared | Refuse, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
+def _result_of(answer: Succeeded | StepDone | Failed, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
     """What a send that was answered as it should be means for attempt and operation."""
     match answer:
-        case Done():
+        case Succeeded():
             fields = {"summary": answer.note, "result": answer.result, "account": answer.account, "also": answer.also}
             return Outcome.APPLIED, OperationState.SUCCEEDED, fields | {"error_kind": ""}
-        case Prepared(note=note):
+        case StepDone(note=note):
             return Outcome.PREPARED, OperationState.QUEUED, {"summary": note, "not_before": now, "error_kind": ""}
-        case Refuse():
+        case Failed():
             fields = {"summary": answer.summary, "result": answer.result, "error_kind": answer.error_kind}
             return Outcome.REJECTED, OperationState.FAILED, fields
 
@@ -238,7 +238,7 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     """A refusal speaks of its own send. What an earlier one made may be the reason for it, as an address that is taken:
     it is looked for, even where it was absent before."""
-    return attempts.uncertain(operation).exclude(n=operation.sends).exists()
+    return attempts.attempts_unknown(operation).exclude(n=operation.sends).exists()
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
@@ -249,7 +249,7 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         recalled = action.recall(late.result) if late else None
         found = recalled or action.after(operation, provider, now=clock())
         verdict = _unless_replaced(operation, found, now=clock())
-    except CannotOpen as error:
+    except DecryptionError as error:
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
             transitions.rest(operation, until=transitions.backoff(operation.settles, now=clock()), summary=str(error))
             return
@@ -260,30 +260,30 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
     match verdict:
-        case Done():
+        case Succeeded():
             _succeed(operation, verdict, provider, clock)
-        case Refuse() | Person():
+        case Failed() | NeedsReview():
             _end_here(operation, verdict, now=clock())
-        case NotDone():
+        case NotApplied():
             _not_done(operation, verdict, now=clock())
-        case Wait(until=until, summary=summary):
+        case RetryAt(until=until, summary=summary):
             transitions.rest(operation, until=until, summary=summary)
 
 
-def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | Wait:
+def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | RetryAt:
     """What was read, unless the connection has another address or key since: then it is read again there."""
-    if isinstance(verdict, Go | Wait) or operation.connection.is_current():  # an intent looks for itself
+    if isinstance(verdict, Send | RetryAt) or operation.connection.is_current():  # an intent looks for itself
         return verdict
-    return Wait(now, str(KEY_REPLACED), "paused")
+    return RetryAt(now, str(KEY_REPLACED), "paused")
 
 
-def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
+def _not_done(operation: Operation, verdict: NotApplied, *, now: datetime) -> None:
     """unknown -> queued, to be sent again; or ended, because the provider said no; or left to a person."""
     said_no = operation.error_kind in LAST_WORD_NO and not verdict.more_to_do
     refused = operation.attempts.filter(outcome=Outcome.REJECTED).exclude(status__in=SAYS_LATER).count()
     if said_no and (last := operation.attempts.last()):
         transitions.move(operation, OperationState.FAILED, now=now, summary=last.message)
-    elif attempts.uncertain(operation).count() + refused < verdict.sends_at_most:
+    elif attempts.attempts_unknown(operation).count() + refused < verdict.sends_at_most:
         until = verdict.until or now
         transitions.move(
             operation, OperationState.QUEUED, now=now, not_before=until, summary=verdict.summary, error_kind=""
@@ -294,7 +294,7 @@ def _not_done(operation: Operation, verdict: NotDone, *, now: datetime) -> None:
         )
 
 
-def _succeed(operation: Operation, done: Done, provider: Provider, clock: Clock) -> None:
+def _succeed(operation: Operation, done: Succeeded, provider: Provider, clock: Clock) -> None:
     conclusions.succeed(
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
     )  # fmt: skip
@@ -302,10 +302,10 @@ def _succeed(operation: Operation, done: Done, provider: Provider, clock: Clock)
         _read_back(operation, provider, clock)
 
 
-def _end_here(operation: Operation, verdict: Refuse | Person, *, now: datetime) -> None:
+def _end_here(operation: Operation, verdict: Failed | NeedsReview, *, now: datetime) -> None:
     """Failed, or left to a person. Nothing is sent any more before somebody asks or decides."""
     fields: dict[str, Any] = {"error_kind": verdict.error_kind, "result": verdict.result}
-    if isinstance(verdict, Person):
+    if isinstance(verdict, NeedsReview):
         transitions.move(operation, OperationState.NEEDS_ATTENTION, now=now, summary=verdict.summary, **fields)
         return
     fields["field_errors"] = [vars(each) for each in verdict.field_errors]
@@ -327,45 +327,45 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
         log.info("account.not_read", error=type(error).__name__)
 
 
-def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) -> Refuse | Wait | Person:
+def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) -> Failed | RetryAt | NeedsReview:
     """A read failed while nothing of ours was under way: wait, or say no, which ends only what left no trace."""
     text = str(error)
     if isinstance(error, Unauthorized):
         connection_commands.pause_for_auth(operation.connection, message=text, now=now)
     if isinstance(error, Rejected) and not operation.connection.is_current():
-        return Wait(now, str(KEY_REPLACED), "paused")
+        return RetryAt(now, str(KEY_REPLACED), "paused")
     match error:
         case RateLimited():
-            return Wait(error.retry_at, text, "rate")
+            return RetryAt(error.retry_at, text, "rate")
         case NotSent() if error.retry_at:
-            return Wait(error.retry_at, text, "not_sent")
+            return RetryAt(error.retry_at, text, "not_sent")
         case Unauthorized():
-            return Wait(now + AUTH_PAUSE, text, "paused")
+            return RetryAt(now + AUTH_PAUSE, text, "paused")
         case NotSent() | Unreadable():
-            return Wait(transitions.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
-        case Rejected() if operation.state == OperationState.UNKNOWN or attempts.left_a_trace(operation):
+            return RetryAt(transitions.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
+        case Rejected() if operation.state == OperationState.UNKNOWN or attempts.has_possible_effect(operation):
             tries = operation.tries + operation.settles
             if tries > READINGS_BEFORE_A_PERSON:
-                return Person("unknown", text)
-            return Wait(transitions.backoff(tries, now=now), text, "unknown")
+                return NeedsReview("unknown", text)
+            return RetryAt(transitions.backoff(tries, now=now), text, "unknown")
         case Rejected(field_errors=field_errors):
-            return Refuse("rejected", text, field_errors=field_errors)
+            return Failed("rejected", text, field_errors=field_errors)
         case _:
-            return Refuse("rejected", text)
+            return Failed("rejected", text)
 
 
-def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
+def _stopped(operation: Operation, *, now: datetime) -> Failed | NeedsReview | None:
     """What stops an operation before it looks at the provider: its leader, the right to ask, the brakes on creates.
     What was begun is stopped only before the eyes of a person.
     """
-    begun = attempts.left_a_trace(operation)
+    begun = attempts.has_possible_effect(operation)
     if operation.account.duplicate_of_id is not None:
-        return (Person if begun else Refuse)("duplicate", duplicates.refusal(operation.account))
+        return (NeedsReview if begun else Failed)("duplicate", duplicates.refusal(operation.account))
     leader = operation.follows
     if leader is not None and leader.state != OperationState.SUCCEEDED:
-        return Refuse("leader_failed", _("%(code)s came to nothing, so this was not sent.") % {"code": leader.code})
+        return Failed("leader_failed", _("%(code)s came to nothing, so this was not sent.") % {"code": leader.code})
     if refusal := _may_not(operation):
-        return (Person if begun else Refuse)("permission", refusal)
+        return (NeedsReview if begun else Failed)("permission", refusal)
     if operation.kind == OperationKind.CREATE and (
         stop := create_limits.stop_of_create(operation, operation.connection, now=now)
     ):
@@ -373,12 +373,12 @@ def _stopped(operation: Operation, *, now: datetime) -> Refuse | Person | None:
     return None
 
 
-def _stop_of(operation: Operation, stop: create_limits.CreateStopped) -> Refuse | Person:
+def _stop_of(operation: Operation, stop: create_limits.CreateStopped) -> Failed | NeedsReview:
     """The budget is there again after an hour, so a person decides; a paid account that may not be made ends here,
     unless it may be there already."""
-    if stop.error_kind == "budget" or attempts.left_a_trace(operation):
-        return Person(stop.error_kind, str(stop))
-    return Refuse(stop.error_kind, str(stop))
+    if stop.error_kind == "budget" or attempts.has_possible_effect(operation):
+        return NeedsReview(stop.error_kind, str(stop))
+    return Failed(stop.error_kind, str(stop))
 
 
 def _may_not(operation: Operation) -> str:

@@ -34,7 +34,7 @@ class StepLine:
     note: str = ""
 
 
-def headline_of(operation: Operation) -> str:
+def title(operation: Operation) -> str:
     """The title over an operation that needs explaining; "" for one that goes its quiet way."""
     provider = {"provider": operation.connection.provider_label}
     if operation.state == S.UNKNOWN and operation.kind == K.CREATE:
@@ -58,10 +58,10 @@ def headline_of(operation: Operation) -> str:
             return _("This failed.")
 
 
-def story_of(operation: Operation) -> str:
+def explanation(operation: Operation) -> str:
     """One or two sentences: how it stands and what follows from it."""
     told = _STORIES.get(S(operation.state))
-    return told(operation) if told else sentence(operation.summary)
+    return told(operation) if told else explanation_sentence(operation.summary)
 
 
 def _queued(operation: Operation) -> str:
@@ -74,7 +74,7 @@ def _queued(operation: Operation) -> str:
     if not operation.summary:
         return _("It waits for its turn. Nothing is sent yet, so it can be cancelled.")
     return _("%(why)s It is tried again at %(when)s.") % {
-        "why": sentence(operation.summary),
+        "why": explanation_sentence(operation.summary),
         "when": clock_text(operation.not_before, seconds=True),
     }
 
@@ -114,7 +114,7 @@ _STORIES: dict[OperationState, Callable[[Operation], str]] = {
 }
 
 
-def sentence(text: str) -> str:
+def explanation_sentence(text: str) -> str:
     text = text.strip()
     return text if not text or text[-1] in ".!?" else f"{text}."
 

@@ -9,7 +9,7 @@ from customers.operations import explain
 
 
 @dataclass(frozen=True)
-class Part:
+class OperationPart:
     operation: Operation
     headline: str
     story: str
@@ -17,10 +17,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Together:
+class OperationGroup:
     """What one card shows. It has one part for an operation that was asked alone."""
 
-    parts: list[Part]
+    parts: list[OperationPart]
 
     @property
     def first(self) -> Operation:
@@ -31,7 +31,7 @@ class Together:
         return any(not part.operation.is_final for part in self.parts)
 
     @property
-    def front(self) -> Part:
+    def front(self) -> OperationPart:
         """The part to be told of: the first that is not finished, else the first that failed, else the last."""
         open_ones = [part for part in self.parts if not part.operation.is_final]
         failed = [part for part in self.parts if part.operation.state == "failed"]
@@ -51,12 +51,14 @@ class Together:
         return self.front.operation.needs_a_person
 
 
-def together(operation: Operation) -> Together:
+def group_of(operation: Operation) -> OperationGroup:
     first = operation.follows or operation
     related = ("account__customer", "connection", "requested_by")
     followers = first.followers.select_related(*related).order_by("pk")
-    return Together([_part(each) for each in (first, *followers)])
+    return OperationGroup([_part(each) for each in (first, *followers)])
 
 
-def _part(operation: Operation) -> Part:
-    return Part(operation, explain.headline_of(operation), explain.story_of(operation), explain.steps_of(operation))
+def _part(operation: Operation) -> OperationPart:
+    return OperationPart(
+        operation, explain.title(operation), explain.explanation(operation), explain.steps_of(operation)
+    )

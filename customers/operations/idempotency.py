@@ -11,33 +11,33 @@ from django.utils.translation import gettext as _
 
 from customers.models import Operation
 from customers.operations import attempts, transitions
-from customers.operations.outcomes import NotDone, Person
+from customers.operations.outcomes import NeedsReview, NotApplied
 
 # Providers remember a key for 24 hours (documented); after that the same request would be executed once more.
 KEYED_FOR = timedelta(hours=23)
 SENDS_AT_MOST = 8
 
 
-def not_done(operation: Operation, summary: str, *, now: datetime) -> NotDone:
+def not_done(operation: Operation, summary: str, *, now: datetime) -> NotApplied:
     """To be sent again, with more patience than where every send is a new change."""
-    until = transitions.backoff(attempts.uncertain(operation).count(), now=now)
-    return NotDone(summary, until=until, sends_at_most=SENDS_AT_MOST)
+    until = transitions.backoff(attempts.attempts_unknown(operation).count(), now=now)
+    return NotApplied(summary, until=until, sends_at_most=SENDS_AT_MOST)
 
 
-def spent(operation: Operation, *, now: datetime) -> Person | None:
+def spent(operation: Operation, *, now: datetime) -> NeedsReview | None:
     """Whether the key is of no use any more: too old, or refused because it was used for another request."""
     refused = any(result.get("key_reused") for result in operation.attempts.values_list("result", flat=True))
     return _a_person() if refused else too_late(operation, now=now)
 
 
-def too_late(operation: Operation, *, now: datetime) -> Person | None:
+def too_late(operation: Operation, *, now: datetime) -> NeedsReview | None:
     """Whether the first send that may have left was too long ago."""
-    first = attempts.uncertain(operation).first()
+    first = attempts.attempts_unknown(operation).first()
     return _a_person() if first and now >= first.intended_at + KEYED_FOR else None
 
 
-def _a_person() -> Person:
-    return Person(
+def _a_person() -> NeedsReview:
+    return NeedsReview(
         "too_late",
         _(
             "It can't be sent under its key any more, and under another one it could happen twice. Look at the "

@@ -29,7 +29,7 @@ class UnableToShow(Exception):
     """A refusal people read: why there is no secret to show (any more)."""
 
 
-def keep(*, operation: Operation, key_id: str, secret: str, now: datetime) -> None:
+def store(*, operation: Operation, key_id: str, secret: str, now: datetime) -> None:
     """Seal a secret that has just arrived. Called in the transaction that records the answer it came with.
 
     The same answer twice (a replay) is one secret: what is there is left as it is, shown or not.
@@ -52,7 +52,9 @@ def keep(*, operation: Operation, key_id: str, secret: str, now: datetime) -> No
         _tell(row, "key.secret_kept", actor=operation.requested_by)
 
 
-def claim(*, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None) -> str:
+def reveal_once(
+    *, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None
+) -> str:
     """The secret, once, for the person who asked for the key. Of two claims at the same moment one gets it.
 
     Raises `UnableToShow`, and `vault.CannotOpen` (then it is still there).
@@ -88,7 +90,9 @@ def secret_for_sending(account: Account) -> KeySecret | None:
     return _of_living_keys(KeySecret.objects.filter(account=account, kept=True).exclude(sealed="")).first()
 
 
-def let_go(*, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None) -> None:
+def stop_storing(
+    *, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None
+) -> None:
     """Stop keeping a secret. The key itself stays as it is, and a secret that still waits goes on waiting."""
     if not actor.is_active or not allowed(actor.role, LET_GO, "POST"):
         raise UnableToShow(_("Your role may not do this."))

@@ -12,7 +12,7 @@ from portal.providers import FieldError, Provider
 
 
 @dataclass(frozen=True)
-class Done:
+class Succeeded:
     """It is so. `account` are columns to write on the account, `result` is kept on the operation and the attempt;
     `also` is called with the time, in the transaction that records it."""
 
@@ -23,14 +23,14 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StepDone:
     """This send was applied and was not the last one: the operation goes on at once."""
 
     note: str
 
 
 @dataclass(frozen=True)
-class NotDone:
+class NotApplied:
     """Read back: the change did not happen, so it may be sent again, from `until` on. After `sends_at_most` sends whose
     outcome was uncertain a person decides instead. `more_to_do`: something has to be put right first, even where the
     provider's last word was no."""
@@ -42,14 +42,14 @@ class NotDone:
 
 
 @dataclass(frozen=True)
-class Wait:
+class RetryAt:
     until: datetime
     summary: str
     error_kind: str = ""
 
 
 @dataclass(frozen=True)
-class Refuse:
+class Failed:
     """It ends here, and nothing was (or will be) sent. `error_kind` as in docs/decisions/operations.md."""
 
     error_kind: str
@@ -59,7 +59,7 @@ class Refuse:
 
 
 @dataclass(frozen=True)
-class Person:
+class NeedsReview:
     """Nothing is sent any more before a person has decided."""
 
     error_kind: str
@@ -68,14 +68,14 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Go:
+class Send:
     """Nothing speaks against sending. `call` and `request` are what the attempt keeps of this send; `send` makes
     exactly one change. `body`: its exact bytes, kept on the operation from the first intent on, never built again.
     `clock_skew`: by how many seconds the provider's clock is ahead of this machine's; None where not measured."""
 
     call: str
     request: str
-    send: Callable[[], Done | Prepared | Refuse]
+    send: Callable[[], Succeeded | StepDone | Failed]
     body: str = ""
     clock_skew: float | None = None
 
@@ -86,17 +86,17 @@ class Action(Protocol):
 
     def before(
         self, operation: Operation, provider: Provider, *, now: datetime
-    ) -> Go | Done | Wait | Refuse | Person: ...
+    ) -> Send | Succeeded | RetryAt | Failed | NeedsReview: ...
 
     def after(
         self, operation: Operation, provider: Provider, *, now: datetime
-    ) -> Done | NotDone | Wait | Refuse | Person: ...
+    ) -> Succeeded | NotApplied | RetryAt | Failed | NeedsReview: ...
 
-    def recall(self, result: dict[str, Any]) -> Done | None:
+    def recall(self, result: dict[str, Any]) -> Succeeded | None:
         """The verdict of an answer that came late, from what the attempt kept of it; None where reading says more."""
         ...
 
 
-def with_columns(done: Done, **columns: Any) -> Done:
+def with_columns(done: Succeeded, **columns: Any) -> Succeeded:
     """The same, with what the answer said of the account."""
     return replace(done, account=done.account | columns)

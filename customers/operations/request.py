@@ -22,7 +22,7 @@ from customers.operations import transitions
 from portal import audit
 from portal.access.models import User
 from portal.access.permissions import allowed
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 PERFORM = "customers.perform"
 # Beyond so many operations of a connection that wait to begin, a new one sends no message.
@@ -156,7 +156,7 @@ def queue(
         transitions.ready(now=now).filter(connection=account.connection_id)[: POKED_AT_ONCE + 1].count()
         <= POKED_AT_ONCE
     ):
-        poke(PERFORM, operation.pk)
+        enqueue_on_commit(PERFORM, operation.pk)
     return operation
 
 

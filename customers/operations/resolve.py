@@ -22,10 +22,10 @@ from portal.access.permissions import allowed
 from portal.clock import database_now
 from portal.email_addresses import domain_key, mailbox_key, same_mailbox
 from portal.providers import AccountRef, Details, Forbidden, NotFound, Provider, ProviderError
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 
-def decide_link(
+def resolve_link(
     *,
     actor: User,
     operation: Operation,
@@ -80,7 +80,7 @@ def decide_link(
         return  # it was readable a moment ago; it is read again later
 
 
-def decide_not_created(
+def resolve_not_created(
     *,
     actor: User,
     operation: Operation,
@@ -109,7 +109,7 @@ def decide_not_created(
     )
 
 
-def decide_try_again(
+def resolve_retry(
     *, actor: User, operation: Operation, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """Put an operation that needs attention back into the queue. Its reads before sending run again."""
@@ -132,7 +132,7 @@ def decide_try_again(
     )
 
 
-def decide_give_up(
+def resolve_failed(
     *, actor: User, operation: Operation, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """End an operation as failed. What the provider has stays as it is."""
@@ -167,7 +167,7 @@ def _decide(
             transitions.move(operation, after, now=now, by=actor, **fields)
             _audit(operation, "operation.decided", actor, reason, request, after={"state": after})
             if after == OperationState.QUEUED:
-                poke(PERFORM, operation.pk)
+                enqueue_on_commit(PERFORM, operation.pk)
     except transitions.LostLease:
         raise UnableToAsk(_("Somebody else decided this meanwhile.")) from None
 

@@ -99,7 +99,7 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
     return operation
 
 
-def hold(operation_id: int, *, now: datetime) -> Operation | None:
+def claim_for_verification(operation_id: int, *, now: datetime) -> Operation | None:
     """Take an unknown operation to look at what became of it. Raises the fence, changes no state."""
     found = to_verify(now=now).filter(pk=operation_id)
     operation = found.select_related("account__customer", "connection", "requested_by").first()

@@ -20,7 +20,7 @@ from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON,
 from customers.operations import commands, explain, queries, resolve
 from customers.operations.commands import UnableToAsk
 from customers.operations.forms import DecideForm, choices_of, may_exist
-from customers.operations.group import Part, together
+from customers.operations.group import OperationPart, group_of
 from customers.operations.view_helpers import say_repeated
 from portal.access import reauth
 from portal.access.models import User
@@ -127,17 +127,17 @@ def _decide(request: HttpRequest, operation: Operation, values: dict[str, Any]) 
     }
     match values["choice"]:
         case "link":
-            resolve.decide_link(
+            resolve.resolve_link(
                 provider_id=values["provider_id"], although_different=values["although_different"], **common
             )
         case "send_again":
-            resolve.decide_not_created(send_again=True, **common)
+            resolve.resolve_not_created(send_again=True, **common)
         case "stop":
-            resolve.decide_not_created(send_again=False, **common)
+            resolve.resolve_not_created(send_again=False, **common)
         case "try_again":
-            resolve.decide_try_again(**common)
+            resolve.resolve_retry(**common)
         case "give_up":
-            resolve.decide_give_up(**common)
+            resolve.resolve_failed(**common)
 
 
 def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, status: int = 200) -> HttpResponse:
@@ -172,19 +172,19 @@ def _card(operation: Operation) -> dict[str, Any]:
         "operation": operation,
         "account": operation.account,
         "connection": operation.connection,
-        "headline": explain.headline_of(operation),
-        "story": explain.story_of(operation),
-        "together": together(operation),
+        "headline": explain.title(operation),
+        "story": explain.explanation(operation),
+        "together": group_of(operation),
         "running": not operation.is_final,
         "behind": queries.waits_for(operation),
     }
 
 
-def _failed_besides(operation: Operation, user: User) -> list[tuple[Part, bool]]:
+def _failed_besides(operation: Operation, user: User) -> list[tuple[OperationPart, bool]]:
     """What was asked together with a finished operation and failed alone, and whether it can be sent again alone."""
     if operation.state != OperationState.SUCCEEDED:
         return []
-    failed = [part for part in together(operation).parts if part.operation.state == OperationState.FAILED]
+    failed = [part for part in group_of(operation).parts if part.operation.state == OperationState.FAILED]
     may = {each: allowed(user.role, ROUTE_OF_KIND[each], "POST") for each in OperationKind}
     return [(part, may[OperationKind(part.operation.kind)] and _can_retry(part.operation)) for part in failed]
 

@@ -33,9 +33,9 @@ from portal.access.models import User
 from portal.audit.models import AuditEvent
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.providers import Provider
-from portal.queue import poke
+from portal.queue import enqueue_on_commit
 
 CHUNK = "customers.takeover_chunk"
 LEASE = timedelta(seconds=90)
@@ -243,7 +243,7 @@ def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpReques
             audit.record(
                 actor=actor, verb="estate.started", obj=takeover, after={"accounts": total}, request=request
             )  # fmt: skip
-            poke(CHUNK, takeover.pk)
+            enqueue_on_commit(CHUNK, takeover.pk)
     takeover.refresh_from_db()
 
 
@@ -293,7 +293,7 @@ def take_chunk(
             _take(item, provider, now=clock())
     except NotNow as refusal:
         mine.update(not_before=refusal.retry_at, message=str(refusal)[:500])
-    except CannotOpen as refusal:
+    except DecryptionError as refusal:
         mine.filter(state=Takeover.State.RUNNING).update(state=Takeover.State.PAUSED, message=str(refusal)[:500])
     mine.update(lease_until=None)
 

@@ -21,7 +21,7 @@ from customers.operations.view_helpers import account_or_404, add_refusal, say_r
 from customers.reconcile import drift, link, queries
 from customers.reconcile.forms import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.exports import csv_response
 from portal.htmx import go_to, is_fragment, new_token, person
 
@@ -126,7 +126,7 @@ def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 provider=client_for(sighting.connection, interactive=True), now=database_now(),
                 reason=form.cleaned_data["reason"], request=request,
             )  # fmt: skip
-        except (UnableToAsk, CannotOpen) as refusal:
+        except (UnableToAsk, DecryptionError) as refusal:
             form.add_error(None, str(refusal))
         else:
             messages.success(request, _("The account is this customer's now. Nothing was changed at the provider."))

@@ -80,7 +80,7 @@ def _automatic_suspends(account: Account) -> list[Operation]:
     found = list(suspends.select_related("requested_by", "account__customer").order_by("number"))
     for each in found:
         by_itself = hasattr(each, "schedule") or hasattr(each, "change_set_item")
-        sent = each.state not in (OperationState.QUEUED, OperationState.CLAIMED) or attempts.left_a_trace(each)
+        sent = each.state not in (OperationState.QUEUED, OperationState.CLAIMED) or attempts.has_possible_effect(each)
         if by_itself and not sent:
             continue
         text = _("{name} requested to suspend this account ({request}), and that is not finished. {next}")

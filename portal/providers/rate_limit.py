@@ -44,18 +44,18 @@ class Rate(NamedTuple):
 UNLIMITED = Rate(1e9, 1e9)
 
 
-class Turn(NamedTuple):
+class Reservation(NamedTuple):
     """`taken`: go after `wait` seconds. Otherwise nothing was taken, and it is no use to ask before."""
 
     taken: bool
     wait: float
 
 
-class Ledger(Protocol):
+class TokenBucket(Protocol):
     """Where turns are counted and holds are kept. `longest` is how far ahead a turn may be booked, in seconds; one of
     the `background` is never booked ahead, so that people only ever queue behind people."""
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Turn: ...
+    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation: ...
 
     def held(self, key: str) -> bool: ...
 
@@ -79,7 +79,7 @@ class Memory:
         self._buckets: dict[str, _Bucket] = {}
         self._lock = threading.Lock()
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Turn:
+    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
         rate = rate.part(self.part)
         with self._lock:
             now, bucket = self._clock(), self._buckets.setdefault(key, _Bucket())
@@ -89,11 +89,11 @@ class Memory:
                 at = max(at, bucket.background - background.slack, bucket.background_held)
                 longest = 0.0
             if at - now > longest:
-                return Turn(False, at - now)
+                return Reservation(False, at - now)
             bucket.all = max(bucket.all, at) + rate.interval
             if background:
                 bucket.background = max(bucket.background, at) + background.interval
-            return Turn(True, at - now)
+            return Reservation(True, at - now)
 
     def held(self, key: str) -> bool:
         with self._lock:
@@ -117,7 +117,7 @@ class Pacing:
 
     def __init__(
         self,
-        ledger: Ledger | None = None,
+        ledger: TokenBucket | None = None,
         *,
         name: str = "",
         rate: Rate = UNLIMITED,

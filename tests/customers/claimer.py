@@ -28,7 +28,7 @@ def claim(pk: int) -> bool:
 
 
 def hold(pk: int) -> bool:
-    return transitions.hold(pk, now=timezone.now()) is not None
+    return transitions.claim_for_verification(pk, now=timezone.now()) is not None
 
 
 def perform(pk: int) -> bool:

@@ -91,6 +91,8 @@ def test_what_is_picked_can_be_claimed() -> None:
     due = dispatcher.due_operations(now=now)
     everything = list(Operation.objects.order_by("pk").values_list("pk", flat=True))
     taken = [
-        pk for pk in everything if dispatcher.transitions.claim(pk, now=now) or dispatcher.transitions.hold(pk, now=now)
-    ]  # fmt: skip
+        pk
+        for pk in everything
+        if dispatcher.transitions.claim(pk, now=now) or dispatcher.transitions.claim_for_verification(pk, now=now)
+    ]
     assert sorted(due) == taken

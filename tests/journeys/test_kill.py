@@ -44,7 +44,7 @@ PERFORM = """
 from portal import queue
 from customers.operations import executor
 executor.perform(1)
-queue.poke('customers.perform', 1)
+queue.enqueue_on_commit('customers.perform', 1)
 """
 
 

@@ -83,7 +83,7 @@ def test_killed_behind_the_answer_of_a_create(portal: Installation) -> None:
 )
 def test_killed_behind_the_answer_of_a_key(portal: Installation, minutes: int, attempts: list[str]) -> None:
     portal.python("from customers.operations import executor; executor.perform(1)")
-    _killed(portal, "from portal import queue; queue.poke('customers.perform', 2)")
+    _killed(portal, "from portal import queue; queue.enqueue_on_commit('customers.perform', 2)")
     portal.python(ROUNDS.format(minutes=minutes))
     seen = _look(portal)
     assert seen["operations"][1]["attempts"] == attempts

@@ -186,7 +186,7 @@ def _people(world: World) -> None:
     """Whoever has to decide looks at the provider first; here they only put back what can be tried again."""
     for each in Operation.objects.filter(state="needs_attention").select_related("connection", "account__customer"):
         try:
-            resolve.decide_try_again(actor=world.person(), operation=each, reason="Looked.", now=world.now)
+            resolve.resolve_retry(actor=world.person(), operation=each, reason="Looked.", now=world.now)
         except UnableToAsk:
             continue
 

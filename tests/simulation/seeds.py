@@ -230,16 +230,16 @@ class Play:
         if operation.kind != "create":
             if operation.state == "unknown" and self.chance.random() < 0.8:
                 return
-            self._one_of(said, resolve.decide_try_again, resolve.decide_give_up)
+            self._one_of(said, resolve.resolve_retry, resolve.resolve_failed)
             return
         made = [id_ for id_, by in self.world.wire.made("account").items() if by == operation.pk]
         if made:
             provider = self.world.connect(operation.connection)
-            resolve.decide_link(**said, provider_id=made[0], provider=provider, although_different=True)
+            resolve.resolve_link(**said, provider_id=made[0], provider=provider, although_different=True)
         elif operation.error_kind in ("budget", "poison", "permission"):
-            resolve.decide_try_again(**said)
+            resolve.resolve_retry(**said)
         elif not self._may_still_come(operation):
-            resolve.decide_not_created(**said, send_again=self.chance.random() < 0.5)
+            resolve.resolve_not_created(**said, send_again=self.chance.random() < 0.5)
 
     def _one_of(self, said: dict[str, Any], again: Callable[..., None], end: Callable[..., None]) -> None:
         if self.chance.random() < 0.7:

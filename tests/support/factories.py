@@ -38,7 +38,7 @@ class ConnectionFactory(factory.django.DjangoModelFactory):
     kind = "sendgrid"
     base_url = "https://api.sendgrid.com"
     api_key_sealed = factory.LazyAttribute(
-        lambda row: encryption.seal("SG.test.key-of-a-test", context=f"customers.connection:{row.public_id}:api_key")
+        lambda row: encryption.encrypt("SG.test.key-of-a-test", context=f"customers.connection:{row.public_id}:api_key")
     )
     api_key_last4 = "test"
     probe_available = True

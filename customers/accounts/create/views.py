@@ -31,7 +31,7 @@ from portal.query_params import line, uuid_or_none
 
 
 @dataclass
-class Opening:
+class CreatePage:
     """The forms of the page, and what of it is known besides. `part` is what the kind of provider asks for."""
 
     customer: CustomerForm
@@ -110,7 +110,7 @@ def _duplicates(found: list[Customer], *, asked: bool) -> dict[str, Any]:
     return {"duplicates": found, "fingerprint": DuplicatesForm.fingerprint(found), "must_tick": asked and bool(found)}
 
 
-def _unsent(request: HttpRequest) -> Opening:
+def _unsent(request: HttpRequest) -> CreatePage:
     """The empty form. The connection is the one in the address, else the only one there is."""
     connections = list(Connection.objects.all()[:2])
     wanted = uuid_or_none(request.GET.get("connection", ""))
@@ -123,7 +123,7 @@ def _unsent(request: HttpRequest) -> Opening:
     return _shown(form, account, Start(connection) if connection else None)
 
 
-def _typed_so_far(request: HttpRequest) -> Opening:
+def _typed_so_far(request: HttpRequest) -> CreatePage:
     typed = request.POST.dict()
     account = AccountForm(initial=typed)
     connection = account.chosen_connection
@@ -131,21 +131,21 @@ def _typed_so_far(request: HttpRequest) -> Opening:
     return _shown(CustomerForm(initial=typed), account, start)
 
 
-def _shown(form: CustomerForm, account: AccountForm, start: Start | None) -> Opening:
+def _shown(form: CustomerForm, account: AccountForm, start: Start | None) -> CreatePage:
     """The page with what is on offer as it is now."""
     if start is None:
-        return Opening(form, account, None, DuplicatesForm())
+        return CreatePage(form, account, None, DuplicatesForm())
     problem = catalogue.refresh_when_old(connection=start.connection, now=timezone.now())
-    return Opening(form, account, part_of(start), DuplicatesForm(), problem)
+    return CreatePage(form, account, part_of(start), DuplicatesForm(), problem)
 
 
-def _sent(request: HttpRequest) -> Opening:
+def _sent(request: HttpRequest) -> CreatePage:
     account = AccountForm(request.POST)
     connection = account.chosen_connection
     part = part_of(Start(connection, sent=request.POST, facts=request.POST.dict())) if connection else None
     # The customer this very form made a moment ago, on a double click, is not a duplicate.
     itself = public_id_of(actor=person(request), client_token=request.POST.get("client_token", "")[:64])
-    return Opening(CustomerForm(request.POST, besides=itself), account, part, DuplicatesForm(request.POST))
+    return CreatePage(CustomerForm(request.POST, besides=itself), account, part, DuplicatesForm(request.POST))
 
 
 def part_of(start: Start) -> AccountPart:
@@ -153,7 +153,7 @@ def part_of(start: Start) -> AccountPart:
     return PARTS[start.connection.kind](start)
 
 
-def _context(opening: Opening) -> dict[str, Any]:
+def _context(opening: CreatePage) -> dict[str, Any]:
     return (
         part_context(opening.account, opening.part, opening.problem)
         | {

@@ -16,7 +16,7 @@ from customers.accounts.keys import queries
 from customers.operations import key_secrets
 from customers.operations.view_helpers import account_or_404
 from portal.access.reauth import reauthenticated
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.htmx import go_to, is_fragment, person
 
 
@@ -43,9 +43,9 @@ def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
     if request.method == "POST":
         try:
             shown = Shown(
-                key_secrets.claim(actor=person(request), account=account, key_id=key_id, now=now, request=request)
+                key_secrets.reveal_once(actor=person(request), account=account, key_id=key_id, now=now, request=request)
             )
-        except (key_secrets.UnableToShow, CannotOpen) as why:
+        except (key_secrets.UnableToShow, DecryptionError) as why:
             refusal = str(why)
     where = queries.secret_of(account, key_id, viewer=person(request), now=now)
     if where is None:
@@ -75,7 +75,7 @@ def key_let_go(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
         raise Http404
     if request.method == "POST":
         try:
-            key_secrets.let_go(
+            key_secrets.stop_storing(
                 actor=person(request), account=account, key_id=key_id, now=timezone.now(), request=request
             )
         except key_secrets.UnableToShow as refusal:

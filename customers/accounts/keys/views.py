@@ -27,7 +27,7 @@ from customers.operations.commands import request_key_create, request_key_delete
 from customers.operations.view_helpers import account_or_404, open_kind_of, was_asked
 from portal.access.reauth import reauthenticated
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.htmx import go_to, is_fragment, new_token, person
 from portal.providers import NewKey, ProviderError
 
@@ -53,7 +53,7 @@ def key_list(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "problem": problem,
         "blocked": _blocked(account),
         "failed": failed,
-        "failed_story": explain.story_of(failed) if failed else "",
+        "failed_story": explain.explanation(failed) if failed else "",
         "oob": is_fragment(request),
     }
     template = "customers/keys/_list.html" if is_fragment(request) else "customers/keys/list.html"
@@ -159,7 +159,7 @@ def _read(account: Account, now: datetime) -> str:
     """Why the list could not be read at the provider, or ""."""
     try:
         observed_accounts.read_keys(account=account, now=now)
-    except (ProviderError, CannotOpen) as error:
+    except (ProviderError, DecryptionError) as error:
         return str(error)
     return ""
 

@@ -25,7 +25,7 @@ from customers.observed import accounts as observed_accounts
 from customers.operations.commands import StaleVersion, UnableToAsk, request_offerings
 from customers.operations.view_helpers import account_or_404, add_refusal, open_kind_of, renew_token, say_repeated
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.htmx import go_to, is_fragment, new_token, person
 from portal.providers import Offering, ProviderError
 from portal.query_params import moment_or_none, uuid_or_none
@@ -218,9 +218,9 @@ def _read(account: Account) -> OfferingsReading:
         return OfferingsReading(as_offerings(kept), account.offerings_read_at, problem)
     try:
         found = client_for(account.connection, interactive=True).offerings(account.ref)
-    except (ProviderError, CannotOpen) as error:
+    except (ProviderError, DecryptionError) as error:
         return OfferingsReading(as_offerings(kept), account.offerings_read_at, str(error))
-    observed_accounts.observe_offerings(account_id=account.pk, offerings=found, now=now)
+    observed_accounts.record_offerings(account_id=account.pk, offerings=found, now=now)
     account.refresh_from_db(fields=["offerings", "offerings_read_at"])  # what was read later than this stays
     quick = time.monotonic() - started < QUICK_SECONDS
     problem = catalogue.refresh_when_old(connection=account.connection, now=now) if quick else ""

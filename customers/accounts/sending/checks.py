@@ -20,7 +20,7 @@ from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
 from portal import audit
 from portal.access.models import User
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.providers import Forbidden, KeyRefused, MessageReading, NotFound, ProviderError, Sending, Unauthorized
 
 
@@ -32,7 +32,7 @@ def read_domains(*, account: Account, now: datetime) -> None:
     """Read all domains of the account and keep them. Raises `UnableToLook`."""
     with _with_kept_key(account, now) as sending:
         found = sending.domains()
-    observed_accounts.observe_domains(account_id=account.pk, domains=found, now=now)
+    observed_accounts.record_domains(account_id=account.pk, domains=found, now=now)
 
 
 def check_dns(*, actor: User, account: Account, name: str, now: datetime, request: HttpRequest | None = None) -> None:
@@ -40,7 +40,7 @@ def check_dns(*, actor: User, account: Account, name: str, now: datetime, reques
     with _with_kept_key(account, now) as sending:
         found = sending.check_dns(name)
     with transaction.atomic():
-        observed_accounts.observe_domain(account_id=account.pk, domain=found, now=now)
+        observed_accounts.record_domain(account_id=account.pk, domain=found, now=now)
         audit.record(
             actor=actor, verb="domain.checked", obj=account, customer=account.customer, account=account,
             after={"domain": name, "valid": found.valid}, request=request,
@@ -61,7 +61,7 @@ def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
     provider = {"provider": account.provider_label}
     try:
         yield client_for(account.connection, interactive=True).sending(account.ref, secret.open())
-        connection_commands.heard_from(account.connection, now=now)
+        connection_commands.record_contact(account.connection, now=now)
     except (KeyRefused, Unauthorized):
         raise UnableToLook(
             _("%(provider)s refused the kept key: it was deleted, or the account is suspended there.") % provider
@@ -70,5 +70,5 @@ def _with_kept_key(account: Account, now: datetime) -> Iterator[Sending]:
         raise UnableToLook(_("The kept key may not do this. Edit the key, or keep one that may.")) from None
     except NotFound:
         raise UnableToLook(_("%(provider)s does not know it any more.") % provider) from None
-    except (ProviderError, CannotOpen) as error:
+    except (ProviderError, DecryptionError) as error:
         raise UnableToLook(str(error)) from None

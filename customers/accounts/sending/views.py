@@ -63,7 +63,7 @@ def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "due": due,
         "problem": problem,
         "failed": failed,
-        "failed_story": explain.story_of(failed) if failed else "",
+        "failed_story": explain.explanation(failed) if failed else "",
         "oob": is_fragment(request),
     }
     return render(request, f"customers/sending/{_part(request)}list.html", context)

@@ -32,7 +32,7 @@ from customers.operations.view_helpers import (
     say_repeated,
 )
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.htmx import go_to, new_token, person
 from portal.providers import AccountSettings, ProviderError
 from portal.query_params import moment_or_none, uuid_or_none
@@ -206,7 +206,7 @@ def _read(account: Account) -> SettingsReading:
         return SettingsReading(kept, account.settings_read_at, problem)
     try:
         observed_accounts.read_account(account=account, now=now)
-    except (ProviderError, CannotOpen) as error:
+    except (ProviderError, DecryptionError) as error:
         return SettingsReading(kept, account.settings_read_at, str(error))
     account.refresh_from_db()
     return SettingsReading(AccountSettings(**(account.settings or {})), account.settings_read_at)

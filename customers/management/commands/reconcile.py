@@ -13,7 +13,7 @@ from customers.models import Account, Connection, Scan
 from customers.observed import account_list
 from customers.reconcile.drift import drifting
 from portal.clock import database_now
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 
 
 class Command(BaseCommand):
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         now = database_now()
         try:
             provider = background_client(connection)
-        except CannotOpen as refusal:
+        except DecryptionError as refusal:
             self.stderr.write(f"{connection.name}: {refusal}")
             return False
         # Taken from the start: no worker is poked, and none that hears of it starts a second walk.

@@ -29,7 +29,7 @@ class Command(BaseCommand):
             for row, column in _under_another_key():
                 try:
                     done = _move(row, column)
-                except encryption.CannotOpen as error:
+                except encryption.DecryptionError as error:
                     stuck.add(f"{row}, {row.SEALED_FIELDS[column]}: {error}")
                     continue
                 moved += done
@@ -57,8 +57,8 @@ def _move(row: Connection | KeySecret, column: str) -> bool:
     """Seal one column again; False when somebody has just changed it, perhaps in a process with the old keys."""
     sealed = getattr(row, column)
     context = row.context_of(column)
-    secret = encryption.open_sealed(sealed, context=context)
-    fresh = encryption.seal(secret, context=context)
+    secret = encryption.decrypt(sealed, context=context)
+    fresh = encryption.encrypt(secret, context=context)
     columns = {column: fresh}
     if isinstance(row, Connection) and column == "api_key_sealed" and row.credential_hash:
         columns["credential_hash"] = credentials.hashes_of(row.kind, row.base_url, secret)[0]

@@ -25,7 +25,7 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import attempts, idempotency, key_secrets
 from customers.operations.kinds.api_keys import living_key, requested_key
-from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse
+from customers.operations.outcomes import Failed, NeedsReview, NotApplied, Send, StepDone, Succeeded
 from customers.operations.request import UnableToAsk, add, permit, queue, token_of_follower
 from customers.operations.submissions import submit_once
 from portal.access.models import User
@@ -166,21 +166,23 @@ def _key_to_replace(account: Account, key_id: str) -> AccountKey:
 class KeyCreate:
     """In the end exactly one living key, whose secret was sealed in the transaction that recorded it."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
+    def before(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Send | Succeeded | Failed | NeedsReview:
         body = operation.body or provider.key_body(new_key(operation))
-        if not attempts.left_a_trace(operation):
+        if not attempts.has_possible_effect(operation):
             return self._create(operation, provider, body, twins=[])
         try:
             ours = self._ours(operation, provider)
         except NotFound:
-            return Refuse("gone", _("The account is not at the provider any more, and its keys went with it."))
+            return Failed("gone", _("The account is not at the provider any more, and its keys went with it."))
         if len(ours) == 1 and KeySecret.objects.filter(operation=operation, key_id=ours[0].id).exists():
             return self._made(operation, ours[0], _("The key is there, and its secret was kept when it arrived."))
         if ours and not self._may_replay(operation, ours, now):
             return self._clean_up(operation, provider, ours[0], body)
         return idempotency.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotDone:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
         """What to send next is decided by `before`. Even where the provider has said no by now, an earlier send may
         have left an orphan."""
         try:
@@ -196,17 +198,17 @@ class KeyCreate:
     def _ours(self, operation: Operation, provider: Provider) -> list[ApiKey]:
         return [key for key in provider.keys(operation.account.ref) if key.label == key_label(operation)]
 
-    def _create(self, operation: Operation, provider: Provider, body: str, *, twins: list[ApiKey]) -> Go:
+    def _create(self, operation: Operation, provider: Provider, body: str, *, twins: list[ApiKey]) -> Send:
         once = Once(f"{operation.public_id}-{len(_deletes(operation))}", body)
-        alone = not attempts.left_a_trace(operation)
+        alone = not attempts.has_possible_effect(operation)
 
-        def send() -> Done:
+        def send() -> Succeeded:
             created = provider.create_key(operation.account.ref, once)
             if not alone:
                 self._refuse_twins(operation, provider, created, twins)
             return self._made(operation, created.key, _("The key was made."), secret=created.secret)
 
-        return Go("create key", body, send, body)
+        return Send("create key", body, send, body)
 
     def _refuse_twins(self, operation: Operation, provider: Provider, created: CreatedKey, twins: list[ApiKey]) -> None:
         """A second key of our label came to be, or may have: then nobody knows which one stays."""
@@ -219,28 +221,28 @@ class KeyCreate:
         if ours != {created.key.id} or any(twin.id != created.key.id for twin in twins):
             raise OutcomeUnknown(_("The key was made, but it is not the only one of this operation."))
 
-    def _made(self, operation: Operation, key: ApiKey, note: str, *, secret: str = "") -> Done:
+    def _made(self, operation: Operation, key: ApiKey, note: str, *, secret: str = "") -> Succeeded:
         def write(now: datetime) -> None:
-            observed_accounts.observe_key(account_id=operation.account_id, key=key, now=now)
+            observed_accounts.record_key(account_id=operation.account_id, key=key, now=now)
             if secret:
-                key_secrets.keep(operation=operation, key_id=key.id, secret=secret, now=now)
+                key_secrets.store(operation=operation, key_id=key.id, secret=secret, now=now)
             key_secrets.forget_others(operation=operation, key_id=key.id)
 
-        return Done(note, result={"key_id": key.id}, also=write)
+        return Succeeded(note, result={"key_id": key.id}, also=write)
 
-    def _clean_up(self, operation: Operation, provider: Provider, orphan: ApiKey, body: str) -> Go:
-        def send() -> Prepared:
+    def _clean_up(self, operation: Operation, provider: Provider, orphan: ApiKey, body: str) -> Send:
+        def send() -> StepDone:
             with suppress(NotFound):  # gone is what we want
                 provider.delete_key(operation.account.ref, orphan.id)
-            return Prepared(_("Deleted the key %(id)s, whose secret was lost.") % {"id": orphan.id})
+            return StepDone(_("Deleted the key %(id)s, whose secret was lost.") % {"id": orphan.id})
 
-        return Go(DELETE_ORPHAN, json.dumps({"key_id": orphan.id}), send, body)
+        return Send(DELETE_ORPHAN, json.dumps({"key_id": orphan.id}), send, body)
 
     def _may_replay(self, operation: Operation, ours: list[ApiKey], now: datetime) -> bool:
         """Whether the provider should still have the answer that got lost: one key, one send of this generation, no
         answer to it at all, a moment ago. Any answer says that there is nothing to replay."""
         deletes = _deletes(operation)
-        sends = list(attempts.sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
+        sends = list(attempts.attempts_sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
         return (
             len(ours) == 1
             and len(sends) == 1

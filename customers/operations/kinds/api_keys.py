@@ -15,7 +15,7 @@ from customers.models import Account, AccountKey, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
-from customers.operations.outcomes import Done, Go, NotDone, Refuse
+from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded
 from customers.operations.request import UnableToAsk, add, need_reason, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
@@ -121,61 +121,61 @@ def requested_key(operation: Operation) -> NewKey:
 class KeyUpdate:
     """Only what differs is sent: providers refuse an update that changes nothing."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse:
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         key = _read(operation, provider, now)
         if key is None:
-            return Refuse("gone", _("The account has no such key any more."))
+            return Failed("gone", _("The account has no such key any more."))
         changes = _missing(operation, key)
         if not changes:
             return self._changed(operation, key, _("It is so already at the provider."))
 
-        def send() -> Done:
+        def send() -> Succeeded:
             answer = provider.update_key(operation.account.ref, key.id, changes)
             if _missing(operation, answer):
                 raise OutcomeUnknown(_("The answer shows another key than the one we sent."))
             return self._changed(operation, answer, _("The key was changed."))
 
-        return Go("update key", json.dumps(changes, indent=1), send)
+        return Send("update key", json.dumps(changes, indent=1), send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Refuse:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
         key = _read(operation, provider, now)
         if key is None:
-            return Refuse("gone", _("The account has no such key any more."))
+            return Failed("gone", _("The account has no such key any more."))
         if _missing(operation, key):
-            return NotDone(_("Read back: the key is still the old one."))
+            return NotApplied(_("Read back: the key is still the old one."))
         return self._changed(operation, key, _("The key was changed and read back."))
 
     def recall(self, result: dict[str, Any]) -> None:
         return None
 
-    def _changed(self, operation: Operation, key: ApiKey, note: str) -> Done:
-        return Done(
+    def _changed(self, operation: Operation, key: ApiKey, note: str) -> Succeeded:
+        return Succeeded(
             note,
             result={"key_id": key.id},
-            also=lambda now: observed_accounts.observe_key(account_id=operation.account_id, key=key, now=now),
+            also=lambda now: observed_accounts.record_key(account_id=operation.account_id, key=key, now=now),
         )
 
 
 class KeyDelete:
     """Gone is done, whoever did it."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done:
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation, _("It was gone already."))
 
-        def send() -> Done:
+        def send() -> Succeeded:
             try:
                 provider.delete_key(operation.account.ref, operation.payload["key_id"])
             except NotFound:
                 return self._deleted(operation, _("It was gone already."))
             return self._deleted(operation, _("The key was deleted."))
 
-        return Go("delete key", "", send)
+        return Send("delete key", "", send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation, _("Read back: the key is gone."))
-        return NotDone(_("Read back: the key is still there."))
+        return NotApplied(_("Read back: the key is still there."))
 
     def recall(self, result: dict[str, Any]) -> None:
         return None
@@ -186,14 +186,14 @@ class KeyDelete:
         except NotFound:
             return True  # the account itself is gone
 
-    def _deleted(self, operation: Operation, note: str) -> Done:
+    def _deleted(self, operation: Operation, note: str) -> Succeeded:
         key_id = operation.payload["key_id"]
 
         def write(now: datetime) -> None:
-            observed_accounts.observe_key_gone(account_id=operation.account_id, key_id=key_id, now=now)
+            observed_accounts.record_key_gone(account_id=operation.account_id, key_id=key_id, now=now)
             key_secrets.forget_key(account_id=operation.account_id, key_id=key_id)
 
-        return Done(note, result={"key_id": key_id}, also=write)
+        return Succeeded(note, result={"key_id": key_id}, also=write)
 
 
 def _read(operation: Operation, provider: Provider, now: datetime) -> ApiKey | None:

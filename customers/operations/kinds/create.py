@@ -21,7 +21,7 @@ from customers.operations.kinds.api_key_create import follow_with_key, refuse_ke
 from customers.operations.kinds.api_keys import requested_key
 from customers.operations.kinds.offerings import check_offerings, offerings_of_rows
 from customers.operations.kinds.settings import refuse_same_settings, validate_settings
-from customers.operations.outcomes import Done, Go, NotDone, Person, Prepared, Refuse, Wait
+from customers.operations.outcomes import Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
 from customers.operations.request import UnableToAsk, lock_customer, permit, queue
 from customers.operations.submissions import submit_once
 from portal.access.models import User
@@ -254,61 +254,69 @@ class Create:
     """Without an idempotency key an unknown create is taken for ours, or sent again, by proof alone. What can't be
     proven is left to a person."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
+    def before(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Send | Succeeded | RetryAt | NeedsReview:
         if known := self.known(operation):
             return known
-        repeated = attempts.uncertain(operation).exists()
-        found = create_search.last_look(operation, provider, now=now, recall=self.recall) if repeated else None
+        repeated = attempts.attempts_unknown(operation).exists()
+        found = (
+            create_search.search_before_resend(operation, provider, now=now, recall=self.recall) if repeated else None
+        )
         return found or self.go(operation, provider)
 
-    def known(self, operation: Operation) -> Done | None:
+    def known(self, operation: Operation) -> Succeeded | None:
         if operation.account.provider_id:
-            return Done(_("The account exists already."))
+            return Succeeded(_("The account exists already."))
         late = attempts.late_answer(operation) or attempts.late_answer_of_earlier_create(operation)
         return self.recall(late.result) if late else None
 
-    def go(self, operation: Operation, provider: Provider) -> Go:
+    def go(self, operation: Operation, provider: Provider) -> Send:
         new = new_account(operation)
         body = operation.body or provider.create_body(new)
 
-        def send() -> Done | Prepared | Refuse:
+        def send() -> Succeeded | StepDone | Failed:
             created = provider.create_account(new, Once(str(operation.public_id), body))
             return self.trust(created, provider)
 
-        return Go("create account", body, send, body, clock_skew=provider.clock_skew())
+        return Send("create account", body, send, body, clock_skew=provider.clock_skew())
 
-    def trust(self, created: Created, provider: Provider) -> Done | Refuse:
+    def trust(self, created: Created, provider: Provider) -> Succeeded | Failed:
         return self.recall({"account_id": created.id})
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
-        return create_search.verdict(operation, provider, now=now, recall=self.recall)
+    def after(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
+        return create_search.search(operation, provider, now=now, recall=self.recall)
 
-    def recall(self, result: dict[str, Any]) -> Done:
+    def recall(self, result: dict[str, Any]) -> Succeeded:
         account_id = result["account_id"]
         columns = {"provider_id": account_id, "state": AccountState.UNKNOWN, "changed_what": _("Created")}
-        return Done(_("Created as %(id)s.") % {"id": account_id}, columns, result)
+        return Succeeded(_("Created as %(id)s.") % {"id": account_id}, columns, result)
 
 
 class KeyedCreate(Create):
     """The rules stand in docs/decisions/idempotency.md. Before anything is sent again the whole list is looked through
     for an account of this name and website that came to be since the first send."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Person:
+    def before(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Send | Succeeded | RetryAt | NeedsReview:
         if known := self.known(operation):
             return known
-        if not attempts.uncertain(operation).exists():
+        if not attempts.attempts_unknown(operation).exists():
             return self.go(operation, provider)
         if found := self._found(operation, provider):
             return found
         return idempotency.spent(operation, now=now) or self.go(operation, provider)
 
-    def trust(self, created: Created, provider: Provider) -> Done | Refuse:
+    def trust(self, created: Created, provider: Provider) -> Succeeded | Failed:
         """A replayed answer speaks of the past: the account may be gone since."""
         if created.replayed:
             try:
                 provider.details(AccountRef(created.id))
             except NotFound:
-                return Refuse(
+                return Failed(
                     "gone", _("%(id)s was created and deleted since.") % {"id": created.id}, {"account_id": created.id}
                 )
             except ProviderError as error:
@@ -318,33 +326,35 @@ class KeyedCreate(Create):
                 ) from None
         return self.recall({"account_id": created.id})
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait | Person:
+    def after(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
         """What is not there yet may come to be after all, and then the key helps no more: a 5xx gives it free, and the
         lease of an execution that goes on ends. So it has to be absent for as long as where there is no key."""
         unknown_at = operation.unknown_at or now
         settled_at, absent_at = unknown_at + create_search.SETTLE, unknown_at + create_search.ABSENT_AFTER
         if now < settled_at:
-            return Wait(settled_at, operation.summary)
+            return RetryAt(settled_at, operation.summary)
         if found := self._found(operation, provider):
             return found
         if now < absent_at:
             again = min(now + create_search.BETWEEN_WALKS, absent_at)
-            return Wait(again, _("Looked through the whole list: not there so far. Looking again."))
+            return RetryAt(again, _("Looked through the whole list: not there so far. Looking again."))
         return idempotency.not_done(
             operation,
             _("Looked through the whole list: it was not created. The same is sent again, under the same key."),
             now=now,
         )
 
-    def _found(self, operation: Operation, provider: Provider) -> Done | Person | None:
-        sent = attempts.sent(operation).first()
+    def _found(self, operation: Operation, provider: Provider) -> Succeeded | NeedsReview | None:
+        sent = attempts.attempts_sent(operation).first()
         window = Window.of(sent) if sent else None
         found = keyed_candidates(operation, provider, window) if window else []
         if not window or not found:
             return None
         rows = [candidate_row(each) for each in found[:CANDIDATES_KEPT]]
         if len(found) > 1 or not window.is_since(found[0].created_at):
-            return Person(
+            return NeedsReview(
                 "several",
                 _("There is more than one account that it may have made. A person must say which one.")
                 if len(found) > 1
@@ -353,7 +363,7 @@ class KeyedCreate(Create):
             )
         evidence = {"by": "name, website and time", **rows[0]}
         done = self.recall({"account_id": found[0].id, "proof": evidence})
-        return Done(_("Found in the list as %(id)s.") % {"id": found[0].id}, done.account, done.result)
+        return Succeeded(_("Found in the list as %(id)s.") % {"id": found[0].id}, done.account, done.result)
 
 
 def new_account(operation: Operation) -> NewAccount:

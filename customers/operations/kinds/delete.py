@@ -15,7 +15,7 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
 from customers.operations.kinds.suspend import request_state
-from customers.operations.outcomes import Done, Go, NotDone, Refuse, Wait
+from customers.operations.outcomes import Failed, NotApplied, RetryAt, Send, Succeeded
 from portal.providers import (
     AccountState,
     NotFound,
@@ -40,7 +40,7 @@ def request_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
 class Delete:
     """For good. The last usage is read and kept first, because it is gone with the account."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Wait | Refuse:
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | RetryAt | Failed:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation, gone_before=True)
         try:
@@ -52,37 +52,37 @@ class Delete:
                 return self._go(operation, provider)
             if isinstance(error, NotSent) or operation.tries < READING_TRIES:
                 wait = timedelta(seconds=2 ** min(operation.tries + 1, 8))
-                return Wait(
+                return RetryAt(
                     now + wait, _("The last usage could not be read yet: %(why)s") % {"why": error}, "no_reading"
                 )
-            return Refuse(
+            return Failed(
                 "no_reading",
                 _("The last usage could not be read, so nothing was deleted. It is lost once the account is deleted."),
             )
         return self._go(operation, provider)
 
-    def _go(self, operation: Operation, provider: Provider) -> Go:
-        def send() -> Done:
+    def _go(self, operation: Operation, provider: Provider) -> Send:
+        def send() -> Succeeded:
             try:
                 provider.delete_account(operation.account.ref)
             except NotFound:
                 return self._deleted(operation, gone_before=True)
             return self._deleted(operation)
 
-        return Go("delete account", "", send)
+        return Send("delete account", "", send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation)
-        return NotDone(_("Read back: the account is still there."))
+        return NotApplied(_("Read back: the account is still there."))
 
     def recall(self, result: dict[str, Any]) -> None:
         return None  # whether it is there says a reading
 
-    def _deleted(self, operation: Operation, *, gone_before: bool = False) -> Done:
+    def _deleted(self, operation: Operation, *, gone_before: bool = False) -> Succeeded:
         note = _("It was gone already.") if gone_before else _("Deleted.")
         columns = {"state": AccountState.DELETED, "changed_what": _("Deleted")}
-        return Done(note, columns, {"gone_before": True} if gone_before else {}, _all_gone(operation.account_id))
+        return Succeeded(note, columns, {"gone_before": True} if gone_before else {}, _all_gone(operation.account_id))
 
     def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:
         try:
@@ -105,7 +105,7 @@ class Delete:
 
 def _all_gone(account_id: int) -> Callable[[datetime], None]:
     def write(now: datetime) -> None:
-        observed_accounts.observe_all_gone(account_id=account_id, now=now)
+        observed_accounts.record_all_gone(account_id=account_id, now=now)
         for row in KeySecret.objects.filter(account=account_id).exclude(sealed=""):
             key_secrets.forget_key(account_id=account_id, key_id=row.key_id)
 

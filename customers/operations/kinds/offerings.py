@@ -16,7 +16,7 @@ from customers.models import Account, Operation
 from customers.models.account import as_offerings, as_rows
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations.outcomes import Done, Go, NotDone, Refuse, with_columns
+from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded, with_columns
 from customers.operations.request import UnableToAsk, change, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
@@ -30,40 +30,40 @@ from portal.providers import (
 class Offerings:
     """The whole list, overwritten. Compared with the list the person saw before it is sent, and with ours after."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse:
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         wanted = operation.payload["offerings"]
         found = self._found(operation, provider, now)
         if found == wanted:
-            return Done(_("The list at the provider is this one already."))
+            return Succeeded(_("The list at the provider is this one already."))
         if found != operation.payload["base"]:
             return self._conflict(operation, found)
 
-        def send() -> Done:
+        def send() -> Succeeded:
             if as_rows(provider.replace_offerings(operation.account.ref, as_offerings(wanted))) != wanted:
                 raise OutcomeUnknown(_("The answer shows another list than the one we sent."))
             return with_columns(self.recall({}), **observed_accounts.columns_of_offerings(wanted))
 
-        return Go("replace offerings", json.dumps({"offerings": wanted}, indent=1), send)
+        return Send("replace offerings", json.dumps({"offerings": wanted}, indent=1), send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Refuse:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
         found = self._found(operation, provider, now)
         if found == operation.payload["offerings"]:
             return self.recall({})
         if found == operation.payload["base"]:
-            return NotDone(_("Read back: the list is still the old one."))
+            return NotApplied(_("Read back: the list is still the old one."))
         return self._conflict(operation, found)
 
-    def recall(self, result: dict[str, Any]) -> Done:
-        return Done(_("The list was replaced and read back."), {"changed_what": _("Offerings changed")})
+    def recall(self, result: dict[str, Any]) -> Succeeded:
+        return Succeeded(_("The list was replaced and read back."), {"changed_what": _("Offerings changed")})
 
     def _found(self, operation: Operation, provider: Provider, now: datetime) -> list[dict[str, Any]]:
         offerings = provider.offerings(operation.account.ref)
-        observed_accounts.observe_offerings(account_id=operation.account_id, offerings=offerings, now=now)
+        observed_accounts.record_offerings(account_id=operation.account_id, offerings=offerings, now=now)
         return as_rows(offerings)
 
-    def _conflict(self, operation: Operation, found: list[dict[str, Any]]) -> Refuse:
+    def _conflict(self, operation: Operation, found: list[dict[str, Any]]) -> Failed:
         payload = operation.payload
-        return Refuse(
+        return Failed(
             "conflict",
             _("The list at the provider changed while you were editing. Ours is not in force."),
             {"base": payload["base"], "found": found, "wanted": payload["offerings"]},

@@ -18,7 +18,7 @@ from customers.models import Account, Operation, SendingDomain
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import attempts, idempotency, key_secrets
-from customers.operations.outcomes import Done, Go, NotDone, Person, Refuse
+from customers.operations.outcomes import Failed, NeedsReview, NotApplied, Send, Succeeded
 from customers.operations.request import UnableToAsk, add, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
@@ -43,15 +43,17 @@ from portal.providers import Sending as AccountSide
 class DomainAdd:
     """Keyed, and told by reading: a domain the account has is added, whoever did it."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
+    def before(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Send | Succeeded | Failed | NeedsReview:
         side = _side(operation, provider, now)
-        if isinstance(side, Refuse | Person):
+        if isinstance(side, Failed | NeedsReview):
             return side
         if there := self._there(operation, side):
             return there
         body = operation.body or side.domain_body(operation.payload["domain"])
 
-        def send() -> Done:
+        def send() -> Succeeded:
             try:
                 with as_the_account():
                     domain = side.add_domain(Once(str(operation.public_id), body))
@@ -63,11 +65,13 @@ class DomainAdd:
                 raise
             return self._added(operation, domain)
 
-        return idempotency.spent(operation, now=now) or Go("add domain", body, send, body)
+        return idempotency.spent(operation, now=now) or Send("add domain", body, send, body)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Refuse | Person:
+    def after(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Succeeded | NotApplied | Failed | NeedsReview:
         side = _side(operation, provider, now)
-        if isinstance(side, Refuse | Person):
+        if isinstance(side, Failed | NeedsReview):
             return side
         text = _("Read back: the domain is not there. The same is sent again, under the same key.")
         return self._there(operation, side) or idempotency.not_done(operation, text, now=now)
@@ -75,45 +79,47 @@ class DomainAdd:
     def recall(self, result: dict[str, Any]) -> None:
         return None
 
-    def _there(self, operation: Operation, side: AccountSide) -> Done | None:
+    def _there(self, operation: Operation, side: AccountSide) -> Succeeded | None:
         try:
             with as_the_account():
                 return self._added(operation, side.domain(operation.payload["domain"]))
         except NotFound:
             return None
 
-    def _added(self, operation: Operation, domain: Domain) -> Done:
-        return Done(
+    def _added(self, operation: Operation, domain: Domain) -> Succeeded:
+        return Succeeded(
             _("%(domain)s is there.") % {"domain": domain.name},
             result={"domain": domain.name},
-            also=lambda now: observed_accounts.observe_domain(account_id=operation.account_id, domain=domain, now=now),
+            also=lambda now: observed_accounts.record_domain(account_id=operation.account_id, domain=domain, now=now),
         )
 
 
 class SendTestMessage:
     """Keyed, and nothing tells whether it was sent but an answer under its key: it is never sent without it."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse | Person:
+    def before(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Send | Succeeded | Failed | NeedsReview:
         if late := attempts.late_answer(operation):
             return self.recall(late.result)
         side = _side(operation, provider, now)
-        if isinstance(side, Refuse | Person):
+        if isinstance(side, Failed | NeedsReview):
             return side
         body = operation.body or side.message_body(_message(operation))
 
-        def send() -> Done:
+        def send() -> Succeeded:
             with as_the_account():
                 created = side.send_message(Once(str(operation.public_id), body))
             return self.recall({"message_id": created.id})
 
-        return idempotency.spent(operation, now=now) or Go("send test message", body, send, body)
+        return idempotency.spent(operation, now=now) or Send("send test message", body, send, body)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotDone:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
         text = _("No usable answer came. The same is sent again, under the same key, so that it is sent once.")
         return idempotency.not_done(operation, text, now=now)
 
-    def recall(self, result: dict[str, Any]) -> Done:
-        return Done(_("Accepted as %(id)s.") % {"id": result["message_id"]}, result=result)
+    def recall(self, result: dict[str, Any]) -> Succeeded:
+        return Succeeded(_("Accepted as %(id)s.") % {"id": result["message_id"]}, result=result)
 
 
 @contextmanager
@@ -129,10 +135,10 @@ def as_the_account() -> Iterator[None]:
         raise Rejected(text, field_errors=error.field_errors, evidence=error.evidence) from None
 
 
-def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSide | Refuse | Person:
+def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSide | Failed | NeedsReview:
     """The account's side with its kept key, or why there is none. Where a send of ours may have worked already, that is
     for a person: it can be neither read back nor repeated."""
-    verdict = Person if attempts.left_a_trace(operation) else Refuse
+    verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
     reading = observed_accounts.read_state(account=operation.account, provider=provider, now=now)
     if reading.state != AccountState.ACTIVE:
         return verdict("held", _("The account is not active, and its own keys don't work while it is not."))

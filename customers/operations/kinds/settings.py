@@ -16,7 +16,7 @@ from customers.models.account import AccountState, identity_of
 from customers.models.operation import never_made
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations.outcomes import Done, Go, NotDone, Refuse, with_columns
+from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded, with_columns
 from customers.operations.request import UnableToAsk, change, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
@@ -95,44 +95,44 @@ class Settings:
     """Name, website and monthly cap. Compared with what the person saw before anything is sent; only what differs is
     sent, because providers refuse an update that changes nothing."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse:
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         found = self._found(operation, provider, now)
         changes = self._missing(operation, found)
         if not changes:
-            return Done(_("It is so already at the provider."))
+            return Succeeded(_("It is so already at the provider."))
         if any(found[name] != seen for name, seen in operation.payload["base"].items()):
             return self._conflict(operation, found)
 
-        def send() -> Done:
+        def send() -> Succeeded:
             answer = asdict(provider.update_settings(operation.account.ref, changes))
             if self._missing(operation, answer):
                 raise OutcomeUnknown(_("The answer shows other settings than those we sent."))
             return with_columns(self.recall({}), settings=answer)
 
-        return Go("update settings", json.dumps(changes, indent=1), send)
+        return Send("update settings", json.dumps(changes, indent=1), send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Refuse:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
         found = self._found(operation, provider, now)
         if not self._missing(operation, found):
             return self.recall({})
         if all(found[name] == seen for name, seen in operation.payload["base"].items()):
-            return NotDone(_("Read back: the settings are still the old ones."))
+            return NotApplied(_("Read back: the settings are still the old ones."))
         return self._conflict(operation, found)
 
-    def recall(self, result: dict[str, Any]) -> Done:
-        return Done(_("The settings were changed and read back."), {"changed_what": _("Settings changed")})
+    def recall(self, result: dict[str, Any]) -> Succeeded:
+        return Succeeded(_("The settings were changed and read back."), {"changed_what": _("Settings changed")})
 
     def _found(self, operation: Operation, provider: Provider, now: datetime) -> dict[str, Any]:
         details = provider.details(operation.account.ref)
-        observed_accounts.observe_details(account_id=operation.account_id, details=details, now=now)
+        observed_accounts.record_details(account_id=operation.account_id, details=details, now=now)
         return asdict(details.settings)
 
     def _missing(self, operation: Operation, found: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in operation.payload["changes"].items() if found[name] != value}
 
-    def _conflict(self, operation: Operation, found: dict[str, Any]) -> Refuse:
+    def _conflict(self, operation: Operation, found: dict[str, Any]) -> Failed:
         payload = operation.payload
-        return Refuse(
+        return Failed(
             "conflict",
             _("The settings at the provider changed while you were editing. Ours are not in force."),
             {"base": payload["base"], "found": found, "wanted": payload["settings"]},

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from customers.models import Account, Hold, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations.outcomes import Done, Go, NotDone, Refuse, Wait, with_columns
+from customers.operations.outcomes import Failed, NotApplied, RetryAt, Send, Succeeded, with_columns
 from customers.operations.request import UnableToAsk, change, need_reason, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
@@ -101,19 +101,19 @@ class SuspendOrUnsuspend:
 
     on: bool
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Go | Done | Refuse:
+    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         state = observed_accounts.read_state(account=operation.account, provider=provider, now=now).state
         if state == self._wanted:
-            return Done(_("It is so already at the provider."))
+            return Succeeded(_("It is so already at the provider."))
         if state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
-            return Refuse(
+            return Failed(
                 "held",
                 _("%(provider)s stopped this account itself. Only %(provider)s can lift that.")
                 % {"provider": operation.account.provider_label},
             )
-        return Go("set state", json.dumps({"sending": self.on}), lambda: self._send(operation, provider))
+        return Send("set state", json.dumps({"sending": self.on}), lambda: self._send(operation, provider))
 
-    def _send(self, operation: Operation, provider: Provider) -> Done:
+    def _send(self, operation: Operation, provider: Provider) -> Succeeded:
         """The state that is read back here is written with the conclusion: only that knows the moment of the answer."""
         account = operation.account
         provider.set_sending(account.ref, on=self.on, reason="" if self.on else operation.reason)
@@ -128,16 +128,16 @@ class SuspendOrUnsuspend:
             )
         return with_columns(self.recall({}), state=reading.state, state_raw=reading.raw[:60])
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Done | NotDone | Wait:
+    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | RetryAt:
         if observed_accounts.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:
             return self.recall({})
         if operation.settles < READINGS_BEFORE_NOT_DONE:
-            return Wait(now + READ_BACK_EVERY, _("Read back: not so yet. Looking again."))
-        return NotDone(_("Read back three times: the state did not change."))
+            return RetryAt(now + READ_BACK_EVERY, _("Read back: not so yet. Looking again."))
+        return NotApplied(_("Read back three times: the state did not change."))
 
-    def recall(self, result: dict[str, Any]) -> Done:
+    def recall(self, result: dict[str, Any]) -> Succeeded:
         text = _("Unsuspended") if self.on else _("Suspended")
-        return Done(text + ".", {"changed_what": text})
+        return Succeeded(text + ".", {"changed_what": text})
 
     @property
     def _wanted(self) -> AccountState:

@@ -39,7 +39,7 @@ def cycles_of(meter: Meter) -> dict[tuple[str, str], tuple[int, str]]:
 
 def tick(meter: Meter, moment: datetime) -> None:
     meter.at(moment)
-    due_runs.advance(now=moment)
+    due_runs.tick(now=moment)
     for run in SyncRun.objects.filter(state=SyncRun.State.RUNNING):
         usage_sync.sync_chunk(run.pk, clock=lambda: moment, connect=meter.connect)
 

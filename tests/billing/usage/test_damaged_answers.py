@@ -147,7 +147,7 @@ def _keys(account: Account) -> None:
 
 def _domains(account: Account) -> None:
     domains = _connect(account.connection).sending(account.ref, "aha-sk-" + "x" * 64).domains()
-    observed_accounts.observe_domains(account_id=account.pk, domains=domains, now=timezone.now())
+    observed_accounts.record_domains(account_id=account.pk, domains=domains, now=timezone.now())
 
 
 def _operation(kind: str) -> Callable[[Account], None]:

@@ -78,7 +78,7 @@ class Reseller:
         """What the beat does at that moment, worked off; returns how many runs there were."""
         self.at(moment)
         self.sandbox.admin.clear_requests()
-        due_runs.advance(now=moment)
+        due_runs.tick(now=moment)
         due = list(SyncRun.objects.filter(state=SyncRun.State.RUNNING))
         for run in due:
             usage_sync.sync_chunk(run.pk, clock=lambda: self.now, connect=self.connect)

@@ -235,7 +235,7 @@ def test_a_refused_key_stops_the_connection_and_the_run_waits(pool: Pool) -> Non
     assert Connection.objects.get().paused == "auth"
     pool.status = 200
     Connection.objects.update(paused="", paused_reason="")
-    due_runs.advance(now=pool.now)
+    due_runs.tick(now=pool.now)
     pool.work(run)
     assert counts(run) == (1, 0, 0)
 

@@ -299,7 +299,7 @@ def test_a_refused_key_pauses_the_connection_and_burns_nobody(meter: Meter) -> N
 
     connection = meter.connection
     Connection.objects.filter(pk=connection.pk).update(paused="", revision=connection.revision + 1)
-    due_runs.advance(now=meter.now)
+    due_runs.tick(now=meter.now)
     run.refresh_from_db()
     assert run.state == SyncRun.State.RUNNING
 
@@ -401,7 +401,7 @@ def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter
     runs.pause_run(worker, message="The connection is paused.")
     run.refresh_from_db()
     if goes_on == "woken":
-        due_runs.advance(now=meter.now)
+        due_runs.tick(now=meter.now)
     elif goes_on == "retried":
         runs.retry_run(actor=meter.person, run=run, now=meter.now)
     run.refresh_from_db()

@@ -131,7 +131,7 @@ def test_nothing_is_claimed_read_or_walked() -> None:
     assert {each.connection for each in observed_accounts.accounts_to_read(now=late)} == {other}
     for operation in Operation.objects.filter(connection=broken):
         assert transitions.claim(operation.pk, now=late) is None
-        assert transitions.hold(operation.pk, now=late) is None
+        assert transitions.claim_for_verification(operation.pk, now=late) is None
     assert scan_requests.request_nightly_scans(now=now.replace(hour=3)) == 1
 
 

@@ -133,7 +133,7 @@ class TestWhatAnOldAnswerWritesNoMore:
             circuit_breaker.learn(connection, exchanges=[lost], now=NOW)
 
     def test_the_time_of_the_last_answer(self, old: Connection) -> None:
-        connection_commands.heard_from(old, now=NOW)
+        connection_commands.record_contact(old, now=NOW)
         assert Connection.objects.get().last_answer_at is None
 
     def test_failures_of_the_breaker(self, old: Connection) -> None:

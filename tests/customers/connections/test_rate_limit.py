@@ -22,7 +22,7 @@ from customers.connections import client as connection_client
 from customers.connections import rate_limit
 from customers.connections.rate_limit import PEER_SECONDS, Apart, Shared
 from portal.providers import NotSent
-from portal.providers.rate_limit import BACKGROUND, USED, Ledger, Memory, Rate
+from portal.providers.rate_limit import BACKGROUND, USED, Memory, Rate, TokenBucket
 from tests.customers.conftest import Desk
 from tests.journeys.processes import PASSWORD, installation
 from tests.journeys.test_production_services import PERSON, Hidden, Visitor
@@ -60,7 +60,7 @@ def own_redis() -> Iterator[Redis]:
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-def ledgers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Ledger, Ledger]:
+def ledgers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[TokenBucket, TokenBucket]:
     """Two that keep one book, as two processes do."""
     if request.param == "memory":
         return (Memory(),) * 2
@@ -70,14 +70,14 @@ def ledgers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def ledger(ledgers: tuple[Ledger, Ledger]) -> Ledger:
+def ledger(ledgers: tuple[TokenBucket, TokenBucket]) -> TokenBucket:
     return ledgers[0]
 
 
 # -- both ledgers keep the same book
 
 
-def test_a_burst_is_there_and_then_turns_are_booked_ahead_or_refused(ledger: Ledger) -> None:
+def test_a_burst_is_there_and_then_turns_are_booked_ahead_or_refused(ledger: TokenBucket) -> None:
     key = uuid4().hex
     turns = [ledger.take(key, rate=SLOW, background=None, longest=4.5) for _ in range(6)]
     assert [turn.taken for turn in turns] == [True] * 5 + [False]
@@ -87,7 +87,7 @@ def test_a_burst_is_there_and_then_turns_are_booked_ahead_or_refused(ledger: Led
     assert ledger.take(uuid4().hex, rate=SLOW, background=None, longest=0.0).wait == 0
 
 
-def test_the_background_has_its_part_and_books_nothing_ahead(ledger: Ledger) -> None:
+def test_the_background_has_its_part_and_books_nothing_ahead(ledger: TokenBucket) -> None:
     key, part = uuid4().hex, SLOW.part(BACKGROUND)
     turns = [ledger.take(key, rate=SLOW, background=part, longest=60.0) for _ in range(4)]
     assert [turn.taken for turn in turns] == [True, True, False, False]
@@ -96,7 +96,7 @@ def test_the_background_has_its_part_and_books_nothing_ahead(ledger: Ledger) -> 
     assert not ledger.take(key, rate=SLOW, background=None, longest=0.0).taken
 
 
-def test_a_hold_is_for_all_and_is_never_shortened(ledgers: tuple[Ledger, Ledger]) -> None:
+def test_a_hold_is_for_all_and_is_never_shortened(ledgers: tuple[TokenBucket, TokenBucket]) -> None:
     key, (told, other) = uuid4().hex, ledgers
     told.hold(key, 20.0, background_only=False)
     told.hold(key, 5.0, background_only=False)
@@ -105,7 +105,7 @@ def test_a_hold_is_for_all_and_is_never_shortened(ledgers: tuple[Ledger, Ledger]
     assert (turn.taken, turn.wait) == (False, pytest.approx(20, abs=0.3))
 
 
-def test_a_hold_of_the_background_is_not_one_of_people(ledgers: tuple[Ledger, Ledger]) -> None:
+def test_a_hold_of_the_background_is_not_one_of_people(ledgers: tuple[TokenBucket, TokenBucket]) -> None:
     key, (told, other) = uuid4().hex, ledgers
     told.hold(key, 20.0, background_only=True)
     assert not other.held(key)

@@ -198,7 +198,7 @@ def test_the_page_names_the_queue_without_a_worker(admin: Client) -> None:
 def probes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     """Queue, row and time of what was sent through the queues."""
     sent: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(heartbeat, "poke", lambda _task, *ids, queue: sent.append((queue, *ids)))
+    monkeypatch.setattr(heartbeat, "enqueue_on_commit", lambda _task, *ids, queue: sent.append((queue, *ids)))
     return sent
 
 
@@ -261,7 +261,7 @@ def test_a_queue_in_which_messages_wait_too_long_is_an_alarm_while_they_do(admin
 @pytest.fixture
 def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(nightly_check, "poke", lambda *said: found.append(said))
+    monkeypatch.setattr(nightly_check, "enqueue_on_commit", lambda *said: found.append(said))
     return found
 
 

@@ -36,7 +36,7 @@ def domain(valid: bool) -> Domain:
 
 @pytest.mark.parametrize(("at", "state"), [(EARLIER, "stopped_by_us"), (T, "banned"), (LATER, "banned")])
 def test_a_state(account: Account, at: datetime, state: str) -> None:
-    observed_accounts.observe_state(account_id=account.pk, reading=BANNED, now=at)
+    observed_accounts.record_state(account_id=account.pk, reading=BANNED, now=at)
     account.refresh_from_db()
     assert (account.state, account.state_read_at) == (state, max(at, T))
     assert (account.changed_what == "State read: banned") == (state == "banned")
@@ -44,7 +44,7 @@ def test_a_state(account: Account, at: datetime, state: str) -> None:
 
 @pytest.mark.parametrize("at", [EARLIER, LATER])
 def test_that_it_is_not_there(account: Account, at: datetime) -> None:
-    observed_accounts.observe_gone(account_id=account.pk, now=at)
+    observed_accounts.record_gone(account_id=account.pk, now=at)
     account.refresh_from_db()
     assert (account.state == "unknown") == (at == LATER)
 
@@ -52,8 +52,8 @@ def test_that_it_is_not_there(account: Account, at: datetime) -> None:
 @pytest.mark.parametrize("at", [EARLIER, LATER])
 def test_settings_and_offerings(account: Account, at: datetime) -> None:
     details = Details(settings=SETTINGS, state=BANNED, domains=3, members=2)
-    observed_accounts.observe_details(account_id=account.pk, details=details, now=at)
-    observed_accounts.observe_offerings(account_id=account.pk, offerings=[Offering("other", "package", 1)], now=at)
+    observed_accounts.record_details(account_id=account.pk, details=details, now=at)
+    observed_accounts.record_offerings(account_id=account.pk, offerings=[Offering("other", "package", 1)], now=at)
     account.refresh_from_db()
     new = at == LATER
     assert (account.settings["name"] == "Northwind Oy", account.domain_count == 3) == (new, new)
@@ -64,7 +64,7 @@ def test_settings_and_offerings(account: Account, at: datetime) -> None:
 def test_usage_also_of_a_deleted_account(account: Account, at: datetime) -> None:
     Account.objects.update(state="deleted")
     day = date(2026, 3, 1)
-    observed_accounts.observe_usage(
+    observed_accounts.record_usage(
         account_id=account.pk, used=7, allowed=9, overage=0, start_on=day, end_on=day, now=at
     )  # fmt: skip
     observed_accounts.usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
@@ -76,18 +76,18 @@ def test_nothing_brings_a_deleted_account_back(account: Account) -> None:
     Account.objects.update(state="deleted", state_read_at=T)
     before = Account.objects.values().get()
     details = Details(settings=SETTINGS, state=BANNED)
-    observed_accounts.observe_details(account_id=account.pk, details=details, now=LATER)
-    observed_accounts.observe_gone(account_id=account.pk, now=LATER)
-    observed_accounts.observe_offerings(account_id=account.pk, offerings=[], now=LATER)
-    observed_accounts.observe_keys(account_id=account.pk, keys=[key("web")], now=LATER)
-    observed_accounts.observe_domains(account_id=account.pk, domains=[domain(True)], now=LATER)
+    observed_accounts.record_details(account_id=account.pk, details=details, now=LATER)
+    observed_accounts.record_gone(account_id=account.pk, now=LATER)
+    observed_accounts.record_offerings(account_id=account.pk, offerings=[], now=LATER)
+    observed_accounts.record_keys(account_id=account.pk, keys=[key("web")], now=LATER)
+    observed_accounts.record_domains(account_id=account.pk, domains=[domain(True)], now=LATER)
     assert Account.objects.values().get() == before
     assert not AccountKey.objects.exists()
     assert not SendingDomain.objects.exists()
 
 
 def test_no_reading_makes_an_account_deleted(account: Account) -> None:
-    observed_accounts.observe_state(
+    observed_accounts.record_state(
         account_id=account.pk, reading=StateReading(AccountState.DELETED, "deleted"), now=LATER
     )
     account.refresh_from_db()
@@ -99,29 +99,27 @@ class TestKeys:
         return {each.key_id: (each.label, each.gone_at is not None) for each in AccountKey.objects.all()}
 
     def test_a_change_since_stays(self, account: Account) -> None:
-        observed_accounts.observe_key(account_id=account.pk, key=key("new"), now=T)
-        observed_accounts.observe_keys(account_id=account.pk, keys=[key("old")], now=EARLIER)
+        observed_accounts.record_key(account_id=account.pk, key=key("new"), now=T)
+        observed_accounts.record_keys(account_id=account.pk, keys=[key("old")], now=EARLIER)
         assert self.stored() == {"k1": ("new", False)}
 
     def test_a_newer_list_stays_whole(self, account: Account) -> None:
-        observed_accounts.observe_keys(account_id=account.pk, keys=[key("web")], now=T)
-        observed_accounts.observe_keys(
-            account_id=account.pk, keys=[key("was"), key("deleted since", "k2")], now=EARLIER
-        )
+        observed_accounts.record_keys(account_id=account.pk, keys=[key("web")], now=T)
+        observed_accounts.record_keys(account_id=account.pk, keys=[key("was"), key("deleted since", "k2")], now=EARLIER)
         assert self.stored() == {"k1": ("web", False)}
         account.refresh_from_db(fields=["keys_read_at"])
         assert account.keys_read_at == T
 
     def test_one_that_was_deleted_since_stays_so(self, account: Account) -> None:
-        observed_accounts.observe_key(account_id=account.pk, key=key("web"), now=EARLIER)
-        observed_accounts.observe_key_gone(account_id=account.pk, key_id="k1", now=T)
-        observed_accounts.observe_keys(account_id=account.pk, keys=[key("web")], now=EARLIER)
+        observed_accounts.record_key(account_id=account.pk, key=key("web"), now=EARLIER)
+        observed_accounts.record_key_gone(account_id=account.pk, key_id="k1", now=T)
+        observed_accounts.record_keys(account_id=account.pk, keys=[key("web")], now=EARLIER)
         assert self.stored() == {"k1": ("web", True)}
 
 
 def test_a_domain_that_was_checked_since_stays(account: Account) -> None:
-    observed_accounts.observe_domain(account_id=account.pk, domain=domain(True), now=T)
-    observed_accounts.observe_domains(account_id=account.pk, domains=[domain(False)], now=EARLIER)
+    observed_accounts.record_domain(account_id=account.pk, domain=domain(True), now=T)
+    observed_accounts.record_domains(account_id=account.pk, domains=[domain(False)], now=EARLIER)
     assert SendingDomain.objects.get().valid
-    observed_accounts.observe_domains(account_id=account.pk, domains=[domain(False)], now=LATER)
+    observed_accounts.record_domains(account_id=account.pk, domains=[domain(False)], now=LATER)
     assert not SendingDomain.objects.get().valid

@@ -191,7 +191,7 @@ class TestAViolationEndsInReview:
         assert states[-2:] == [("sending", "unknown"), ("unknown", "needs_attention")]
         assert AuditEvent.objects.filter(verb="operation.needs_attention", object_id=operation.public_id).exists()
 
-        resolve.decide_not_created(actor=desk.person, operation=operation, reason="Test.", send_again=True, now=NOW)
+        resolve.resolve_not_created(actor=desk.person, operation=operation, reason="Test.", send_again=True, now=NOW)
         monkeypatch.undo()
         assert desk.drain(operation).state == "needs_attention"
         assert len(desk.sandbox.admin.accounts()) == len(before) + 1, "nothing was sent a second time"
@@ -226,7 +226,7 @@ class TestAViolationEndsInReview:
         made = desk.sandbox.admin.accounts()[-1]["id"]
         self._take(desk, made)
         with pytest.raises(UnableToAsk, match="belongs to Southwind"):
-            resolve.decide_link(
+            resolve.resolve_link(
                 actor=desk.person, operation=operation, provider_id=made, reason="Test.", now=NOW,
                 provider=desk.connect(desk.connection),
             )  # fmt: skip

@@ -35,7 +35,7 @@ MINUTE = timedelta(minutes=1)
 def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Every message about a scan. None arrives."""
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(account_list, "poke", lambda task, pk: sent.append((task, pk)))
+    monkeypatch.setattr(account_list, "enqueue_on_commit", lambda task, pk: sent.append((task, pk)))
     return sent
 
 
@@ -147,7 +147,7 @@ def test_a_lost_message_is_sent_again_once_and_one_worker_reads_the_list() -> No
 
         def work(_n: int) -> tuple[int, int]:
             sent: list[int] = []
-            queue.poke = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # in this process alone
+            queue.enqueue_on_commit = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # in this process alone
             account_list.deliver_again(now=database_now())
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})

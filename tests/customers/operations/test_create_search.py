@@ -125,7 +125,7 @@ def test_an_account_of_another_address_is_neither_taken_nor_looked_past(desk: De
     [candidate] = operation.result["candidates"]
     assert (candidate["provider_id"], candidate["address"]) == (theirs, "somebody@else.example")
     assert (candidate["email"], candidate["offerings"], candidate["verdict"]) == ("different", "same", "inconclusive")
-    resolve.decide_not_created(
+    resolve.resolve_not_created(
         actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=timezone.now()
     )
     desk.drain(operation, hours=4)
@@ -164,7 +164,7 @@ def test_what_a_person_was_shown_is_not_asked_again(desk: Desk) -> None:
         later(desk, operation, seconds=seconds)
     assert operation.error_kind == "doubtful"
     at = timezone.now() + timedelta(hours=3)
-    resolve.decide_not_created(actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=at)
+    resolve.resolve_not_created(actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=at)
     later(desk, operation, hours=4)
     assert (operation.state, creates(desk)) == ("succeeded", 2)
 
@@ -371,7 +371,7 @@ def test_an_account_of_another_open_create_is_linked_to_no_other(desk: Desk) -> 
     [made] = desk.sandbox.admin.accounts()
     second = unknown(desk, "status-504", "b@northwind.example")
     with pytest.raises(UnableToAsk, match=first.code):
-        resolve.decide_link(
+        resolve.resolve_link(
             actor=desk.person, operation=second, provider_id=made["id"], reason="A guess", now=timezone.now(),
             although_different=True, provider=desk.connect(desk.connection),
         )  # fmt: skip

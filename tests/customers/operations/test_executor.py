@@ -207,11 +207,11 @@ def test_a_person_links_an_unknown_create_after_a_live_look(desk: Desk) -> None:
     (there,) = desk.sandbox.admin.accounts()
     for wrong in ("sg" + "0" * 32, desk.created("someone@else.example").provider_id):
         with pytest.raises(UnableToAsk) as refusal:
-            resolve.decide_link(
+            resolve.resolve_link(
                 actor=desk.person, operation=operation, provider_id=wrong, reason="It looks right.", now=timezone.now()
             )
         assert refusal.value.field == "provider_id"
-    resolve.decide_link(
+    resolve.resolve_link(
         actor=desk.person, operation=operation, provider_id=there["id"], reason="Same e-mail.", now=timezone.now()
     )
     operation.refresh_from_db()
@@ -224,12 +224,12 @@ def test_a_person_links_an_unknown_create_after_a_live_look(desk: Desk) -> None:
 def test_confirmed_not_created_ends_it_or_sends_it_again(desk: Desk) -> None:
     desk.sandbox.admin.arm("reset-before", "create", count=2)
     given_up = desk.perform(desk.ask_create("one@northwind.example"))
-    resolve.decide_not_created(
+    resolve.resolve_not_created(
         actor=desk.person, operation=given_up, reason="Looked in the console.", send_again=False, now=timezone.now()
     )
     assert given_up.state == "failed"
     again = desk.perform(desk.ask_create("two@northwind.example"))
-    resolve.decide_not_created(
+    resolve.resolve_not_created(
         actor=desk.person, operation=again, reason="Looked in the console.", send_again=True, now=timezone.now()
     )
     assert desk.perform(again).state == "succeeded"

@@ -340,10 +340,10 @@ def test_nothing_keyed_is_sent_after_23_hours(desk: SubDesk, hours: float, sends
     if sends == 1:
         assert (operation.state, operation.error_kind) == ("needs_attention", "too_late")
         assert "key" in operation.summary
-        for decide in (resolve.decide_try_again, _not_created_send_again):
+        for decide in (resolve.resolve_retry, _not_created_send_again):
             with pytest.raises(UnableToAsk, match="of no use"):
                 decide(actor=desk.person, operation=operation, reason="Looked.", now=desk.now)
-        resolve.decide_not_created(
+        resolve.resolve_not_created(
             actor=desk.person, operation=operation, reason="Looked.", send_again=False, now=desk.now
         )
         again = operation_commands.retry_operation(
@@ -354,7 +354,7 @@ def test_nothing_keyed_is_sent_after_23_hours(desk: SubDesk, hours: float, sends
 
 
 def _not_created_send_again(**decided: object) -> None:
-    resolve.decide_not_created(send_again=True, **decided)  # type: ignore[arg-type]
+    resolve.resolve_not_created(send_again=True, **decided)  # type: ignore[arg-type]
 
 
 def test_after_23_hours_what_was_made_is_still_found(desk: SubDesk) -> None:

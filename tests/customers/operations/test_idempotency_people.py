@@ -41,7 +41,7 @@ def test_two_that_it_may_have_made_are_put_before_a_person(desk: SubDesk) -> Non
     candidates = {each["provider_id"] for each in operation.result["candidates"]}
     assert candidates == {each.id for each in desk.children()}
     mine = min(candidates)
-    resolve.decide_link(
+    resolve.resolve_link(
         actor=desk.person, operation=operation, provider_id=mine, reason="Asked the customer.", now=desk.now
     )
     operation.refresh_from_db()
@@ -60,7 +60,7 @@ def test_a_link_to_an_account_of_another_name_is_refused(desk: SubDesk) -> None:
     transitions.move(engine_claimed, OperationState.NEEDS_ATTENTION, now=desk.now, error_kind="several")
     operation.refresh_from_db()
     with pytest.raises(UnableToAsk, match="Globex"):
-        resolve.decide_link(
+        resolve.resolve_link(
             actor=desk.person, operation=operation, provider_id=other.provider_id or "", reason="A guess.", now=desk.now
         )
 

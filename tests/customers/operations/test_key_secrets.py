@@ -34,7 +34,7 @@ def _made(desk: SubDesk, **how: bool) -> tuple[Account, AccountKey]:
 
 class TestTheSecret:
     def _claim(self, desk: SubDesk, account: Account, key: AccountKey, actor: User | None = None) -> str:
-        return key_secrets.claim(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
+        return key_secrets.reveal_once(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
 
     def test_is_shown_once_and_is_then_gone(self, desk: SubDesk) -> None:
         account, key = _made(desk)
@@ -91,7 +91,7 @@ class TestTheSecret:
         kept = key_secrets.secret_for_sending(account)
         assert kept is not None
         assert kept.open() == secret
-        key_secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
+        key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
         assert key_secrets.secret_for_sending(account) is None
         assert KeySecret.objects.get().sealed == ""
 
@@ -117,7 +117,7 @@ class TestTheSecret:
         account, key = _made(desk)
         operation = Operation.objects.get(kind="key_create")
         self._claim(desk, account, key)
-        key_secrets.keep(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
+        key_secrets.store(operation=operation, key_id=key.key_id, secret="aha-sk-again", now=desk.now)
         assert KeySecret.objects.get().sealed == ""
 
 

@@ -64,7 +64,9 @@ def _a_life(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         desk.perform(dying)
     desk.drain(dying)
     secret_of.add(
-        key_secrets.claim(actor=desk.person, account=account, key_id=dying.result["key_id"], now=dying.finished_at)
+        key_secrets.reveal_once(
+            actor=desk.person, account=account, key_id=dying.result["key_id"], now=dying.finished_at
+        )
     )
     _set_up_sending(desk, account)
     desk.sandbox.admin.arm("status-401", "aha-keys")
@@ -78,7 +80,7 @@ def _set_up_sending(desk: SubDesk, account: Any) -> None:
     kept = key_secrets.secret_for_sending(account)
     assert kept is not None
     found = desk.connect(desk.connection).sending(account.ref, kept.open()).check_dns(DOMAIN)
-    observed_accounts.observe_domain(account_id=account.pk, domain=found, now=desk.now)
+    observed_accounts.record_domain(account_id=account.pk, domain=found, now=desk.now)
     for fault in ("status-401", "reset-after"):
         desk.sandbox.admin.arm(fault, "aha-message")
         desk.drain(desk.ask("test_message", account, sender=f"a@{DOMAIN}", recipient="me@postkeeper.example"))

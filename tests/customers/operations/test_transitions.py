@@ -181,8 +181,8 @@ def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pyte
     clock = count(step=20)
     monkeypatch.setattr(transitions, "monotonic", lambda: next(clock))
     asked, now = OperationFactory(state="unknown"), timezone.now()
-    woken = transitions.hold(asked.pk, now=now)
-    holder = transitions.hold(asked.pk, now=now + LATER)
+    woken = transitions.claim_for_verification(asked.pk, now=now)
+    holder = transitions.claim_for_verification(asked.pk, now=now + LATER)
     assert woken is not None
     assert holder is not None
     with pytest.raises(transitions.LostLease):

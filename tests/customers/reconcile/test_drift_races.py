@@ -37,7 +37,7 @@ def test_accept_takes_the_value_that_was_shown_or_none(staff: Client) -> None:
 
         def work(n: int) -> int:
             if n:
-                observed_accounts.observe_offerings(
+                observed_accounts.record_offerings(
                     account_id=account.pk, offerings=as_offerings(ARRIVES), now=database_now()
                 )
                 return 0

@@ -329,7 +329,7 @@ def test_the_list_of_keys_is_complete_or_not_believed(desk: SubDesk) -> None:
     before = timezone.now()
     second = desk.perform(desk.ask_key(account, NewKey("second", ("domains:read",))))
     assert second.state == "succeeded"
-    observed_accounts.observe_keys(account_id=account.pk, keys=[], now=before)  # asked for before the second was made
+    observed_accounts.record_keys(account_id=account.pk, keys=[], now=before)  # asked for before the second was made
     assert set(AccountKey.objects.filter(gone_at=None).values_list("key_id", flat=True)) >= {second.result["key_id"]}
     observed_accounts.read_keys(account=account, now=desk.now, provider=desk.connect(desk.connection))
     assert AccountKey.objects.filter(gone_at=None).count() == 2

@@ -17,7 +17,7 @@ from customers.operations import commands as operation_commands
 from customers.operations import conclusions, executor, resolve
 from customers.operations.commands import UnableToAsk
 from customers.operations.forms import choices_of
-from portal.encryption import CannotOpen
+from portal.encryption import DecryptionError
 from portal.notices.models import Notice
 from portal.providers import Profile, Provider, http
 from portal.providers.ahasend import client as ahasend_client
@@ -39,7 +39,7 @@ def test_an_unknown_create_waits_where_the_stored_key_does_not_decrypt(desk: Des
     operation = unknown(desk, "create-then-504")
 
     def closed(connection: Connection) -> Provider:
-        raise CannotOpen("A stored secret does not open.")
+        raise DecryptionError("A stored secret does not open.")
 
     at = operation.unknown_at + timedelta(seconds=11)
     executor.perform(operation.pk, clock=lambda: at, connect=closed)
@@ -54,12 +54,14 @@ def test_an_unknown_create_waits_where_the_stored_key_does_not_decrypt(desk: Des
 def test_a_person_says_what_is_so_before_a_create_without_proof_is_retried(desk: Desk) -> None:
     """A review of before this rule: the key did not decrypt while the outcome was looked for."""
     operation = unknown(desk, "create-then-504")
-    operation = executor.transitions.hold(operation.pk, now=operation.unknown_at + timedelta(seconds=11))
+    operation = executor.transitions.claim_for_verification(
+        operation.pk, now=operation.unknown_at + timedelta(seconds=11)
+    )
     executor.transitions.move(operation, "needs_attention", now=timezone.now(), error_kind="poison")
     operation.refresh_from_db()
     assert choices_of(operation) == ("link", "send_again", "stop")
     with pytest.raises(UnableToAsk, match="whether the account was created"):
-        resolve.decide_try_again(actor=desk.person, operation=operation, reason="Try", now=timezone.now())
+        resolve.resolve_retry(actor=desk.person, operation=operation, reason="Try", now=timezone.now())
 
 
 def test_a_repeat_that_is_refused_is_looked_for_before_it_fails(desk: Desk) -> None:
@@ -144,7 +146,7 @@ def test_a_new_address_waits_for_creates_whose_outcome_is_unknown(desk: Desk) ->
 
 def test_what_comes_to_be_after_a_person_ended_its_create_is_reported(desk: Desk) -> None:
     operation = unknown(desk, "late-create", seconds=600)
-    resolve.decide_not_created(
+    resolve.resolve_not_created(
         actor=desk.person, operation=operation, reason="Not in the console.", send_again=False, now=timezone.now()
     )
     desk.sandbox.admin.move_clock(seconds=700)
@@ -162,7 +164,7 @@ def test_an_answer_that_comes_after_a_person_ended_its_create_is_reported(desk: 
     made = console(desk, "somebody@changed.example")
     executor.transitions.expire_leases(now=timezone.now() + timedelta(seconds=100))
     operation.refresh_from_db()
-    resolve.decide_not_created(
+    resolve.resolve_not_created(
         actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
     )
     conclusions.conclude(
@@ -204,7 +206,7 @@ def test_a_retry_takes_the_account_that_a_late_answer_named(desk: Desk) -> None:
     attempt = executor.transitions.intend(held, call="create account", request="{}", now=timezone.now())
     executor.transitions.expire_leases(now=timezone.now() + timedelta(seconds=100))
     operation.refresh_from_db()
-    resolve.decide_not_created(
+    resolve.resolve_not_created(
         actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
     )
     made = console(desk)

@@ -35,7 +35,7 @@ def _verified(desk: SubDesk, account: Account) -> None:
     secret = key_secrets.secret_for_sending(account)
     assert secret is not None
     domain = desk.connect(desk.connection).sending(account.ref, secret.open()).check_dns(DOMAIN)
-    observed_accounts.observe_domain(account_id=account.pk, domain=domain, now=desk.now)
+    observed_accounts.record_domain(account_id=account.pk, domain=domain, now=desk.now)
     assert domain.valid
 
 
@@ -151,7 +151,7 @@ def test_a_suspended_account_is_refused_in_words_early_and_late(desk: SubDesk, a
 def test_without_a_kept_key_it_is_refused_in_words_early_and_late(desk: SubDesk, account: Account) -> None:
     asked = desk.ask("domain", account, name=DOMAIN)
     key = AccountKey.objects.get()
-    key_secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
+    key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
     operation = desk.perform(asked)
     assert (operation.state, operation.error_kind, operation.sends) == ("failed", "no_key", 0)
     with pytest.raises(UnableToAsk, match="kept"):
@@ -163,7 +163,7 @@ def test_a_message_that_may_have_left_is_for_a_person_when_the_key_is_gone(desk:
     desk.sandbox.admin.arm("reset-after", "aha-message")
     operation = desk.perform(_message(desk, account))
     key = AccountKey.objects.get()
-    key_secrets.let_go(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
+    key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
     desk.drain(operation)
     assert (operation.state, operation.error_kind) == ("needs_attention", "no_key")
     with pytest.raises(UnableToAsk):
