@@ -93,7 +93,7 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
         return
     try:
         provider = connect(operation.connection)
-        verdict = _unless_replaced(operation, action.before(operation, provider, now=clock()), now=clock())
+        verdict = _unless_replaced(operation, action.prepare(operation, provider, now=clock()), now=clock())
     except DecryptionError as error:
         transitions.move(
             operation, OperationState.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison"
@@ -246,8 +246,8 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
     late = attempts.late_answer(operation)
     try:
         provider = connect(operation.connection)
-        recalled = action.recall(late.result) if late else None
-        found = recalled or action.after(operation, provider, now=clock())
+        recalled = action.from_late_answer(late.result) if late else None
+        found = recalled or action.verify(operation, provider, now=clock())
         verdict = _unless_replaced(operation, found, now=clock())
     except DecryptionError as error:
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof

@@ -81,18 +81,18 @@ class Send:
 
 
 class Action(Protocol):
-    """What one kind of operation reads before, sends, and reads back. `before` and `after` only read; all raise
+    """What one kind of operation reads before, sends, and reads back. `prepare` and `verify` only read; all raise
     `ProviderError`. No state of an operation is written here."""
 
-    def before(
+    def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | RetryAt | Failed | NeedsReview: ...
 
-    def after(
+    def verify(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Succeeded | NotApplied | RetryAt | Failed | NeedsReview: ...
 
-    def recall(self, result: dict[str, Any]) -> Succeeded | None:
+    def from_late_answer(self, result: dict[str, Any]) -> Succeeded | None:
         """The verdict of an answer that came late, from what the attempt kept of it; None where reading says more."""
         ...
 

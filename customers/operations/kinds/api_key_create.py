@@ -166,7 +166,7 @@ def _key_to_replace(account: Account, key_id: str) -> AccountKey:
 class KeyCreate:
     """In the end exactly one living key, whose secret was sealed in the transaction that recorded it."""
 
-    def before(
+    def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | Failed | NeedsReview:
         body = operation.body or provider.key_body(new_key(operation))
@@ -182,18 +182,18 @@ class KeyCreate:
             return self._clean_up(operation, provider, ours[0], body)
         return idempotency.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
-        """What to send next is decided by `before`. Even where the provider has said no by now, an earlier send may
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
+        """What to send next is decided by `prepare`. Even where the provider has said no by now, an earlier send may
         have left an orphan."""
         try:
             left = bool(self._ours(operation, provider))
         except NotFound:
-            left = True  # `before` says what that means
+            left = True  # `prepare` says what that means
         text = _("No usable answer came. The account's keys are looked at before anything is sent again.")
         return replace(idempotency.not_done(operation, text, now=now), more_to_do=left)
 
-    def recall(self, result: dict[str, Any]) -> None:
-        return None  # a key that came late may have been deleted since as an orphan: `before` looks
+    def from_late_answer(self, result: dict[str, Any]) -> None:
+        return None  # a key that came late may have been deleted since as an orphan: `prepare` looks
 
     def _ours(self, operation: Operation, provider: Provider) -> list[ApiKey]:
         return [key for key in provider.keys(operation.account.ref) if key.label == key_label(operation)]

@@ -121,7 +121,7 @@ def requested_key(operation: Operation) -> NewKey:
 class KeyUpdate:
     """Only what differs is sent: providers refuse an update that changes nothing."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
+    def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         key = _read(operation, provider, now)
         if key is None:
             return Failed("gone", _("The account has no such key any more."))
@@ -137,7 +137,7 @@ class KeyUpdate:
 
         return Send("update key", json.dumps(changes, indent=1), send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
         key = _read(operation, provider, now)
         if key is None:
             return Failed("gone", _("The account has no such key any more."))
@@ -145,7 +145,7 @@ class KeyUpdate:
             return NotApplied(_("Read back: the key is still the old one."))
         return self._changed(operation, key, _("The key was changed and read back."))
 
-    def recall(self, result: dict[str, Any]) -> None:
+    def from_late_answer(self, result: dict[str, Any]) -> None:
         return None
 
     def _changed(self, operation: Operation, key: ApiKey, note: str) -> Succeeded:
@@ -159,7 +159,7 @@ class KeyUpdate:
 class KeyDelete:
     """Gone is done, whoever did it."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded:
+    def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation, _("It was gone already."))
 
@@ -172,12 +172,12 @@ class KeyDelete:
 
         return Send("delete key", "", send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation, _("Read back: the key is gone."))
         return NotApplied(_("Read back: the key is still there."))
 
-    def recall(self, result: dict[str, Any]) -> None:
+    def from_late_answer(self, result: dict[str, Any]) -> None:
         return None
 
     def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:

@@ -254,14 +254,16 @@ class Create:
     """Without an idempotency key an unknown create is taken for ours, or sent again, by proof alone. What can't be
     proven is left to a person."""
 
-    def before(
+    def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | RetryAt | NeedsReview:
         if known := self.known(operation):
             return known
         repeated = attempts.attempts_unknown(operation).exists()
         found = (
-            create_search.search_before_resend(operation, provider, now=now, recall=self.recall) if repeated else None
+            create_search.search_before_resend(operation, provider, now=now, recall=self.from_late_answer)
+            if repeated
+            else None
         )
         return found or self.go(operation, provider)
 
@@ -269,7 +271,7 @@ class Create:
         if operation.account.provider_id:
             return Succeeded(_("The account exists already."))
         late = attempts.late_answer(operation) or attempts.late_answer_of_earlier_create(operation)
-        return self.recall(late.result) if late else None
+        return self.from_late_answer(late.result) if late else None
 
     def go(self, operation: Operation, provider: Provider) -> Send:
         new = new_account(operation)
@@ -282,14 +284,14 @@ class Create:
         return Send("create account", body, send, body, clock_skew=provider.clock_skew())
 
     def trust(self, created: Created, provider: Provider) -> Succeeded | Failed:
-        return self.recall({"account_id": created.id})
+        return self.from_late_answer({"account_id": created.id})
 
-    def after(
+    def verify(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
-        return create_search.search(operation, provider, now=now, recall=self.recall)
+        return create_search.search(operation, provider, now=now, recall=self.from_late_answer)
 
-    def recall(self, result: dict[str, Any]) -> Succeeded:
+    def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         account_id = result["account_id"]
         columns = {"provider_id": account_id, "state": AccountState.UNKNOWN, "changed_what": _("Created")}
         return Succeeded(_("Created as %(id)s.") % {"id": account_id}, columns, result)
@@ -299,7 +301,7 @@ class KeyedCreate(Create):
     """The rules stand in docs/decisions/idempotency.md. Before anything is sent again the whole list is looked through
     for an account of this name and website that came to be since the first send."""
 
-    def before(
+    def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | RetryAt | NeedsReview:
         if known := self.known(operation):
@@ -324,9 +326,9 @@ class KeyedCreate(Create):
                     _("%(id)s was created by an earlier send, and could not be read back.") % {"id": created.id},
                     evidence=error.evidence,
                 ) from None
-        return self.recall({"account_id": created.id})
+        return self.from_late_answer({"account_id": created.id})
 
-    def after(
+    def verify(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
         """What is not there yet may come to be after all, and then the key helps no more: a 5xx gives it free, and the
@@ -362,7 +364,7 @@ class KeyedCreate(Create):
                 {"candidates": rows},
             )
         evidence = {"by": "name, website and time", **rows[0]}
-        done = self.recall({"account_id": found[0].id, "proof": evidence})
+        done = self.from_late_answer({"account_id": found[0].id, "proof": evidence})
         return Succeeded(_("Found in the list as %(id)s.") % {"id": found[0].id}, done.account, done.result)
 
 

@@ -40,7 +40,9 @@ def request_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
 class Delete:
     """For good. The last usage is read and kept first, because it is gone with the account."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | RetryAt | Failed:
+    def prepare(
+        self, operation: Operation, provider: Provider, *, now: datetime
+    ) -> Send | Succeeded | RetryAt | Failed:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation, gone_before=True)
         try:
@@ -71,12 +73,12 @@ class Delete:
 
         return Send("delete account", "", send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation)
         return NotApplied(_("Read back: the account is still there."))
 
-    def recall(self, result: dict[str, Any]) -> None:
+    def from_late_answer(self, result: dict[str, Any]) -> None:
         return None  # whether it is there says a reading
 
     def _deleted(self, operation: Operation, *, gone_before: bool = False) -> Succeeded:

@@ -30,7 +30,7 @@ from portal.providers import (
 class Offerings:
     """The whole list, overwritten. Compared with the list the person saw before it is sent, and with ours after."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
+    def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         wanted = operation.payload["offerings"]
         found = self._found(operation, provider, now)
         if found == wanted:
@@ -41,19 +41,19 @@ class Offerings:
         def send() -> Succeeded:
             if as_rows(provider.replace_offerings(operation.account.ref, as_offerings(wanted))) != wanted:
                 raise OutcomeUnknown(_("The answer shows another list than the one we sent."))
-            return with_columns(self.recall({}), **observed_accounts.columns_of_offerings(wanted))
+            return with_columns(self.from_late_answer({}), **observed_accounts.columns_of_offerings(wanted))
 
         return Send("replace offerings", json.dumps({"offerings": wanted}, indent=1), send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
         found = self._found(operation, provider, now)
         if found == operation.payload["offerings"]:
-            return self.recall({})
+            return self.from_late_answer({})
         if found == operation.payload["base"]:
             return NotApplied(_("Read back: the list is still the old one."))
         return self._conflict(operation, found)
 
-    def recall(self, result: dict[str, Any]) -> Succeeded:
+    def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         return Succeeded(_("The list was replaced and read back."), {"changed_what": _("Offerings changed")})
 
     def _found(self, operation: Operation, provider: Provider, now: datetime) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ from portal.providers import Sending as AccountSide
 class DomainAdd:
     """Keyed, and told by reading: a domain the account has is added, whoever did it."""
 
-    def before(
+    def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | Failed | NeedsReview:
         side = _side(operation, provider, now)
@@ -67,7 +67,7 @@ class DomainAdd:
 
         return idempotency.spent(operation, now=now) or Send("add domain", body, send, body)
 
-    def after(
+    def verify(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Succeeded | NotApplied | Failed | NeedsReview:
         side = _side(operation, provider, now)
@@ -76,7 +76,7 @@ class DomainAdd:
         text = _("Read back: the domain is not there. The same is sent again, under the same key.")
         return self._there(operation, side) or idempotency.not_done(operation, text, now=now)
 
-    def recall(self, result: dict[str, Any]) -> None:
+    def from_late_answer(self, result: dict[str, Any]) -> None:
         return None
 
     def _there(self, operation: Operation, side: AccountSide) -> Succeeded | None:
@@ -97,11 +97,11 @@ class DomainAdd:
 class SendTestMessage:
     """Keyed, and nothing tells whether it was sent but an answer under its key: it is never sent without it."""
 
-    def before(
+    def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | Failed | NeedsReview:
         if late := attempts.late_answer(operation):
-            return self.recall(late.result)
+            return self.from_late_answer(late.result)
         side = _side(operation, provider, now)
         if isinstance(side, Failed | NeedsReview):
             return side
@@ -110,15 +110,15 @@ class SendTestMessage:
         def send() -> Succeeded:
             with as_the_account():
                 created = side.send_message(Once(str(operation.public_id), body))
-            return self.recall({"message_id": created.id})
+            return self.from_late_answer({"message_id": created.id})
 
         return idempotency.spent(operation, now=now) or Send("send test message", body, send, body)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
         text = _("No usable answer came. The same is sent again, under the same key, so that it is sent once.")
         return idempotency.not_done(operation, text, now=now)
 
-    def recall(self, result: dict[str, Any]) -> Succeeded:
+    def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         return Succeeded(_("Accepted as %(id)s.") % {"id": result["message_id"]}, result=result)
 
 

@@ -95,7 +95,7 @@ class Settings:
     """Name, website and monthly cap. Compared with what the person saw before anything is sent; only what differs is
     sent, because providers refuse an update that changes nothing."""
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
+    def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         found = self._found(operation, provider, now)
         changes = self._missing(operation, found)
         if not changes:
@@ -107,19 +107,19 @@ class Settings:
             answer = asdict(provider.update_settings(operation.account.ref, changes))
             if self._missing(operation, answer):
                 raise OutcomeUnknown(_("The answer shows other settings than those we sent."))
-            return with_columns(self.recall({}), settings=answer)
+            return with_columns(self.from_late_answer({}), settings=answer)
 
         return Send("update settings", json.dumps(changes, indent=1), send)
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
         found = self._found(operation, provider, now)
         if not self._missing(operation, found):
-            return self.recall({})
+            return self.from_late_answer({})
         if all(found[name] == seen for name, seen in operation.payload["base"].items()):
             return NotApplied(_("Read back: the settings are still the old ones."))
         return self._conflict(operation, found)
 
-    def recall(self, result: dict[str, Any]) -> Succeeded:
+    def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         return Succeeded(_("The settings were changed and read back."), {"changed_what": _("Settings changed")})
 
     def _found(self, operation: Operation, provider: Provider, now: datetime) -> dict[str, Any]:

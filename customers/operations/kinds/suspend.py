@@ -101,7 +101,7 @@ class SuspendOrUnsuspend:
 
     on: bool
 
-    def before(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
+    def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         state = observed_accounts.read_state(account=operation.account, provider=provider, now=now).state
         if state == self._wanted:
             return Succeeded(_("It is so already at the provider."))
@@ -120,22 +120,22 @@ class SuspendOrUnsuspend:
         try:
             reading = provider.state(account.ref)
         except ProviderError:  # the change was answered; the account is read again later
-            return with_columns(self.recall({}), state=self._wanted, state_raw="")
+            return with_columns(self.from_late_answer({}), state=self._wanted, state_raw="")
         if reading.state != self._wanted:
             raise OutcomeUnknown(
                 _("%(provider)s accepted the change, but still says %(state)s.")
                 % {"provider": account.provider_label, "state": reading.raw},
             )
-        return with_columns(self.recall({}), state=reading.state, state_raw=reading.raw[:60])
+        return with_columns(self.from_late_answer({}), state=reading.state, state_raw=reading.raw[:60])
 
-    def after(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | RetryAt:
+    def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | RetryAt:
         if observed_accounts.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:
-            return self.recall({})
+            return self.from_late_answer({})
         if operation.settles < READINGS_BEFORE_NOT_DONE:
             return RetryAt(now + READ_BACK_EVERY, _("Read back: not so yet. Looking again."))
         return NotApplied(_("Read back three times: the state did not change."))
 
-    def recall(self, result: dict[str, Any]) -> Succeeded:
+    def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         text = _("Unsuspended") if self.on else _("Suspended")
         return Succeeded(text + ".", {"changed_what": text})
 

@@ -201,7 +201,7 @@ def _a_zombies_send(desk: SubDesk, asked: Operation) -> Callable[[], bool]:
     """A worker sends and freezes; its lease runs out. Returns what it does when it wakes up: record its answer."""
     zombie = transitions.claim(asked.pk, now=desk.now)
     assert zombie is not None
-    go = action_of(zombie).before(zombie, desk.connect(desk.connection), now=desk.now)
+    go = action_of(zombie).prepare(zombie, desk.connect(desk.connection), now=desk.now)
     attempt = transitions.intend(zombie, call=go.call, request=go.request, body=go.body, now=desk.now)
     done = go.send()
     desk.pass_time(100)
