@@ -46,6 +46,15 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "customers/operations/test_transitions.py",
         "customers/operations/test_executor.py",
     ),
+    "customers/operations/conclusions.py": (
+        "customers/operations/test_transitions.py",
+        "customers/operations/test_executor.py",
+    ),
+    "customers/operations/create_limits.py": (
+        "customers/operations/test_transitions.py",
+        "customers/operations/kinds/test_create_limits_together.py",
+    ),
+    "customers/operations/attempts.py": ("customers/operations/test_transitions.py",),
     "customers/operations/executor.py": (
         "customers/operations/test_executor.py",
         "customers/operations/test_transitions.py",
