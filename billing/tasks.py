@@ -18,7 +18,7 @@ def advance_runs(**_: Any) -> None:
     due_runs.tick(now=database_now())
 
 
-@shared_task(name="billing.sync_chunk", soft_time_limit=140, time_limit=150)
+@shared_task(name=runs.SYNC_CHUNK, soft_time_limit=140, time_limit=150)
 def sync_chunk(run_id: int, **_: Any) -> None:
     if usage_sync.sync_chunk(run_id):
         enqueue_on_commit(runs.SYNC_CHUNK, run_id)

@@ -18,11 +18,13 @@ from customers.models.operation_states import OperationKind, OperationState
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import create_limits, key_secrets, transitions
+from customers.operations.request import PERFORM
 from customers.reconcile import account_import
 from customers.schedules import due as due_schedules
 from portal import queues
 from portal.queue import enqueue_on_commit
 
+READ_ACCOUNT, TRY_CONNECTION = "customers.read_account", "customers.try_connection"  # names of tasks
 POKES_AT_ONCE = 200
 READS_AT_ONCE = 10
 
@@ -34,11 +36,11 @@ def dispatch(*, now: datetime) -> int:
     key_secrets.forget_due(now=now)
     due = due_operations(now=now, of_each=worker_shares.most(queues.DEFAULT))
     for operation_id in due:
-        enqueue_on_commit("customers.perform", operation_id)
+        enqueue_on_commit(PERFORM, operation_id)
     for account_id in next_accounts_to_read(now=now):
-        enqueue_on_commit("customers.read_account", account_id)
+        enqueue_on_commit(READ_ACCOUNT, account_id)
     for connection_id in circuit_breaker.due_connections(now=now):
-        enqueue_on_commit("customers.try_connection", connection_id)
+        enqueue_on_commit(TRY_CONNECTION, connection_id)
     account_list.expire(now=now)
     account_list.deliver_again(now=now)
     for takeover_id in account_import.due_imports(now=now):
@@ -62,7 +64,7 @@ def go_on(connection_id: int, *, now: datetime) -> None:
     for operation_id in due_operations(
         now=now, connection_id=connection_id, of_each=worker_shares.room_of(queues.DEFAULT, connection_id)
     ):
-        enqueue_on_commit("customers.perform", operation_id)
+        enqueue_on_commit(PERFORM, operation_id)
 
 
 def next_accounts_to_read(*, now: datetime) -> list[int]:

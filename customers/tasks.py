@@ -17,9 +17,10 @@ from customers.connections.client import client_for, recorded
 from customers.models import Account
 from customers.monitoring import heartbeat
 from customers.monitoring import nightly_check as monitoring_nightly_check
+from customers.observed import account_list, scan_requests
 from customers.observed import accounts as observed_accounts
-from customers.observed import scan_requests
 from customers.operations import executor
+from customers.operations.request import PERFORM
 from customers.reconcile import account_import
 from customers.schedules import due as due_schedules
 from portal.clock import database_now
@@ -43,7 +44,7 @@ def probe_queue(heartbeat_id: int, sent_id: int, **_: Any) -> None:
     heartbeat.probe_arrived(heartbeat_id, sent_id, now=database_now())
 
 
-@shared_task(name="customers.perform")
+@shared_task(name=PERFORM)
 def perform(operation_id: int, **_: Any) -> None:
     connection_id = dispatcher.connection_of_operation(operation_id)
     if connection_id is None:
@@ -54,7 +55,7 @@ def perform(operation_id: int, **_: Any) -> None:
         dispatcher.go_on(connection_id, now=database_now())
 
 
-@shared_task(name="customers.read_account")
+@shared_task(name=dispatcher.READ_ACCOUNT)
 def read_account(account_id: int, **_: Any) -> None:
     account = observed_accounts.accounts_to_read(now=database_now()).filter(pk=account_id).first()
     if account is None:
@@ -71,7 +72,7 @@ def read_account(account_id: int, **_: Any) -> None:
     circuit_breaker.learn(account.connection, exchanges=exchanges, now=database_now())
 
 
-@shared_task(name="customers.try_connection")
+@shared_task(name=dispatcher.TRY_CONNECTION)
 def try_connection(connection_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, connection_id) as taken:
         if taken:
@@ -79,7 +80,7 @@ def try_connection(connection_id: int, **_: Any) -> None:
 
 
 # The list of a large provider takes minutes at its pace.
-@shared_task(name="customers.walk", soft_time_limit=840, time_limit=870)
+@shared_task(name=account_list.WALK, soft_time_limit=840, time_limit=870)
 def walk(scan_id: int, **_: Any) -> None:
     scan_requests.walk_now(scan_id)
 
@@ -89,7 +90,7 @@ def nightly_walks(**_: Any) -> None:
     scan_requests.request_nightly_scans(now=database_now())
 
 
-@shared_task(name="customers.takeover_chunk")
+@shared_task(name=account_import.CHUNK)
 def takeover_chunk(takeover_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, account_import.connection_of_import(takeover_id)) as taken:
         if taken:

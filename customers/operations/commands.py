@@ -25,7 +25,7 @@ from customers.operations.kinds.offerings import request_offerings
 from customers.operations.kinds.sending_setup import request_domain, request_test_message
 from customers.operations.kinds.settings import request_settings
 from customers.operations.kinds.suspend import request_suspend, request_unsuspend
-from customers.operations.kinds.table import AGAIN
+from customers.operations.kinds.table import kind_of
 from customers.operations.request import PERFORM, StaleVersion, UnableToAsk, permit_role, record_operation_event
 from customers.operations.submissions import AlreadySubmitted
 from portal.access.models import User
@@ -79,9 +79,8 @@ def retry_operation(
     conflict is redone in the editor instead, a delete asked anew on its page."""
     if operation.state != OperationState.FAILED or operation.error_kind == "conflict":
         raise UnableToAsk(_("Only an operation that failed can be sent again."))
-    if (
-        operation.kind == OperationKind.DELETE
-    ):  # its page asks for the password, and for a second person where one is needed
+    retry = kind_of(operation).retry
+    if retry is None:
         raise UnableToAsk(_("A delete is asked anew on the account's page."))
     again: dict[str, Any] = {
         "actor": actor,
@@ -90,4 +89,4 @@ def retry_operation(
         "request": request,
         "retry_of": operation,
     }
-    return AGAIN[OperationKind(operation.kind)](operation, again)
+    return retry(operation, again)

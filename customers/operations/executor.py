@@ -27,8 +27,9 @@ from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, Oper
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
 from customers.operations import attempts, conclusions, create_limits, transitions
-from customers.operations.kinds.table import action_of
+from customers.operations.kinds.table import action_of, kind_of
 from customers.operations.outcomes import Action, Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
+from customers.operations.request import PERFORM
 from portal.access.permissions import allowed
 from portal.clock import database_now
 from portal.encryption import DecryptionError
@@ -60,7 +61,6 @@ SAYS_LATER = (401, 409, 429)
 SAYS_KEY = (Unauthorized, Forbidden)
 KEY_REPLACED = gettext_lazy("The connection was edited meanwhile. This is tried again with its new settings.")
 READINGS_BEFORE_A_PERSON = 20
-KEY_KINDS = (OperationKind.KEY_CREATE, OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
 Outcome = Attempt.Outcome
 
 
@@ -158,7 +158,7 @@ def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> N
     if not concluded:
         return
     if after == OperationState.QUEUED:
-        enqueue_on_commit("customers.perform", operation.pk)
+        enqueue_on_commit(PERFORM, operation.pk)
     elif after == OperationState.SUCCEEDED:
         _read_back(operation, provider, clock)
 
@@ -319,7 +319,7 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
     crash_point("in_read_back")
     account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)
     try:
-        if operation.kind in KEY_KINDS:
+        if kind_of(operation).is_about_keys:
             observed_accounts.read_keys(account=account, now=clock(), provider=provider)
         else:
             observed_accounts.read_account(account=account, now=clock(), provider=provider)

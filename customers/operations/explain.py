@@ -13,14 +13,13 @@ from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OperationKind, OperationState
 from portal.formats import clock_text
 
-S, K = OperationState, OperationKind
 STEPS_SHOWN = 8
 _LOOKS = {
-    S.SUCCEEDED: "done",
-    S.FAILED: "failed",
-    S.CANCELLED: "failed",
-    S.UNKNOWN: "unknown",
-    S.NEEDS_ATTENTION: "unknown",
+    OperationState.SUCCEEDED: "done",
+    OperationState.FAILED: "failed",
+    OperationState.CANCELLED: "failed",
+    OperationState.UNKNOWN: "unknown",
+    OperationState.NEEDS_ATTENTION: "unknown",
 }
 
 
@@ -37,13 +36,13 @@ class StepLine:
 def title(operation: Operation) -> str:
     """The title over an operation that needs explaining; "" for one that goes its quiet way."""
     provider = {"provider": operation.connection.provider_label}
-    if operation.state == S.UNKNOWN and operation.kind == K.CREATE:
+    if operation.state == OperationState.UNKNOWN and operation.kind == OperationKind.CREATE:
         return _("We don't know if %(provider)s created this account.") % provider
-    if operation.state == S.UNKNOWN:
+    if operation.state == OperationState.UNKNOWN:
         return _("We don't know yet if %(provider)s did this.") % provider
-    if operation.state == S.NEEDS_ATTENTION:
+    if operation.state == OperationState.NEEDS_ATTENTION:
         return _("This needs a person.")
-    if operation.state != S.FAILED:
+    if operation.state != OperationState.FAILED:
         return ""
     match operation.error_kind:
         case "conflict":
@@ -60,7 +59,7 @@ def title(operation: Operation) -> str:
 
 def explanation(operation: Operation) -> str:
     """One or two sentences: how it stands and what follows from it."""
-    told = _STORIES.get(S(operation.state))
+    told = _STORIES.get(OperationState(operation.state))
     return told(operation) if told else explanation_sentence(operation.summary)
 
 
@@ -95,7 +94,7 @@ def _unknown(operation: Operation) -> str:
             "account. %(provider)s's list is looked through every few minutes: an account that is provably this one is "
             "linked; if three readings over a quarter of an hour have none, it is sent again. You may decide sooner."
         ) % {"provider": operation.connection.provider_label}
-    if operation.kind in (K.CREATE, K.KEY_CREATE, K.TEST_MESSAGE):
+    if operation.kind in (OperationKind.CREATE, OperationKind.KEY_CREATE, OperationKind.TEST_MESSAGE):
         return _(
             "We sent the request and no usable answer came. We look for it at %(provider)s; if it is not there, the "
             "same request is sent again under the same key, so that it happens once."
@@ -107,10 +106,10 @@ def _unknown(operation: Operation) -> str:
 
 
 _STORIES: dict[OperationState, Callable[[Operation], str]] = {
-    S.QUEUED: _queued,
-    S.CLAIMED: _claimed,
-    S.SENDING: _sending,
-    S.UNKNOWN: _unknown,
+    OperationState.QUEUED: _queued,
+    OperationState.CLAIMED: _claimed,
+    OperationState.SENDING: _sending,
+    OperationState.UNKNOWN: _unknown,
 }
 
 
@@ -126,7 +125,9 @@ def steps_of(operation: Operation) -> list[StepLine]:
     """What happened, what is happening, what comes next. A long story is told from its end."""
     rows = list(operation.steps.all())
     lines = [
-        StepLine(_label(operation, row), _LOOKS.get(S(row.after), "now") if row is rows[-1] else "done", row.at)
+        StepLine(
+            _label(operation, row), _LOOKS.get(OperationState(row.after), "now") if row is rows[-1] else "done", row.at
+        )
         for row in rows
     ]
     hidden = len(lines) - STEPS_SHOWN
@@ -139,38 +140,40 @@ def steps_of(operation: Operation) -> list[StepLine]:
 def _label(operation: Operation, row: Step) -> str:
     name = {"provider": operation.connection.provider_label}
     labels = {
-        S.QUEUED: _("Back in the queue") if row.before else _("Queued"),
-        S.CLAIMED: _first(operation),
-        S.SENDING: _("Sending to %(provider)s") % name,
-        S.UNKNOWN: _("No usable answer, outcome unknown"),
-        S.NEEDS_ATTENTION: _("Needs attention"),
-        S.SUCCEEDED: _("%(provider)s confirmed it") % name if row.before == S.SENDING else _("Done"),
-        S.FAILED: _("Failed"),
-        S.CANCELLED: _("Cancelled"),
+        OperationState.QUEUED: _("Back in the queue") if row.before else _("Queued"),
+        OperationState.CLAIMED: _first(operation),
+        OperationState.SENDING: _("Sending to %(provider)s") % name,
+        OperationState.UNKNOWN: _("No usable answer, outcome unknown"),
+        OperationState.NEEDS_ATTENTION: _("Needs attention"),
+        OperationState.SUCCEEDED: _("%(provider)s confirmed it") % name
+        if row.before == OperationState.SENDING
+        else _("Done"),
+        OperationState.FAILED: _("Failed"),
+        OperationState.CANCELLED: _("Cancelled"),
     }
-    return labels[S(row.after)]
+    return labels[OperationState(row.after)]
 
 
 def _first(operation: Operation) -> str:
-    if operation.kind in (K.CREATE, K.KEY_CREATE):
+    if operation.kind in (OperationKind.CREATE, OperationKind.KEY_CREATE):
         return _("Starting")
     return _("Looking at %(provider)s first") % {"provider": operation.connection.provider_label}
 
 
 def _to_come(operation: Operation) -> list[str]:
     sending = _("Sending to %(provider)s") % {"provider": operation.connection.provider_label}
-    match S(operation.state):
-        case S.QUEUED:
+    match OperationState(operation.state):
+        case OperationState.QUEUED:
             return [_first(operation), sending, _("Read back and compare")]
-        case S.CLAIMED:
+        case OperationState.CLAIMED:
             return [sending, _("Read back and compare")]
-        case S.SENDING:
+        case OperationState.SENDING:
             return [_("Read back and compare")]
-        case S.UNKNOWN if not operation.needs_a_person:
+        case OperationState.UNKNOWN if not operation.needs_a_person:
             return [_("Reading back until we know")]
-        case S.UNKNOWN:
+        case OperationState.UNKNOWN:
             return [_("Found in the list, proven absent, or decided by a person")]
-        case S.NEEDS_ATTENTION:
+        case OperationState.NEEDS_ATTENTION:
             return [_("A person decides")]
         case _:
             return []

@@ -18,7 +18,6 @@ from portal.providers import CAPABILITIES
 from portal.query_params import moment_or_none, searchable, uuid_or_none
 from portal.state_labels import operation_state_choices
 
-S, K = OperationState, OperationKind
 SIZES = (25, 50, 100, 200)
 SORTS = {
     "asked": ("pk",),
@@ -32,7 +31,9 @@ KEPT = ("state", "kind", "connection", "who")
 # Whom the outcome waits for, as `Operation.needs_a_person` says: a create whose outcome is unknown, unless it goes on
 # under an idempotency key, and whatever needs attention.
 KEYED = [each.kind for each in CAPABILITIES.values() if each.idempotent_create]
-NEEDS_A_PERSON = Q(state=S.NEEDS_ATTENTION) | Q(state=S.UNKNOWN, kind=K.CREATE) & ~Q(connection__kind__in=KEYED)
+NEEDS_A_PERSON = Q(state=OperationState.NEEDS_ATTENTION) | Q(
+    state=OperationState.UNKNOWN, kind=OperationKind.CREATE
+) & ~Q(connection__kind__in=KEYED)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def operations_page(asked: Mapping[str, str]) -> OperationsPage:
         view=asked.get("view", "") if asked.get("view") in ("needs", "open") else "",
         counts=counts,
         state_choices=operation_state_choices(),
-        kind_choices=[(value, str(label)) for value, label in K.choices],
+        kind_choices=[(value, str(label)) for value, label in OperationKind.choices],
         connection_choices=[(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")],
         person_choices=_people(),
         filtered=any(asked.get(name) for name in ("q", *KEPT)),
@@ -81,9 +82,9 @@ def _filtered(asked: Mapping[str, str]) -> QuerySet[Operation]:
         found = found.filter(NEEDS_A_PERSON)
     elif asked.get("view") == "open":
         found = found.filter(state__in=OPEN)
-    if asked.get("state") in S.values:
+    if asked.get("state") in OperationState.values:
         found = found.filter(state=asked["state"])
-    if asked.get("kind") in K.values:
+    if asked.get("kind") in OperationKind.values:
         found = found.filter(kind=asked["kind"])
     if connection := uuid_or_none(asked.get("connection", "")):
         found = found.filter(connection__public_id=connection)
@@ -121,7 +122,7 @@ def operation_of(public_id: uuid.UUID) -> Operation | None:
 
 def waits_for(operation: Operation) -> Operation | None:
     """The earlier operation of the same account that a queued one stands behind."""
-    if operation.state != S.QUEUED:
+    if operation.state != OperationState.QUEUED:
         return None
     earlier = Operation.objects.open().filter(account=operation.account_id, number__lt=operation.number)
     return earlier.order_by("-number").first()
@@ -157,7 +158,7 @@ def candidates_of(operation: Operation) -> list[CandidateRow]:
 
 def looks_at_the_list(operation: Operation) -> tuple[int, datetime | None]:
     """How often the provider's whole list was read since nobody knows, and when last."""
-    if operation.unknown_at is None or operation.kind != K.CREATE:
+    if operation.unknown_at is None or operation.kind != OperationKind.CREATE:
         return 0, None
     since = Scan.objects.filter(
         connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=operation.unknown_at

@@ -21,13 +21,12 @@ from customers.operations import commands, explain, queries, resolve
 from customers.operations.commands import UnableToAsk
 from customers.operations.forms import DecideForm, choices_of, may_exist
 from customers.operations.group import OperationPart, group_of
+from customers.operations.kinds.table import kind_of
 from customers.operations.view_helpers import say_repeated
 from portal.access import reauth
 from portal.access.models import User
 from portal.access.permissions import allowed
 from portal.htmx import go_to, is_fragment, new_token, person, token_of
-
-OF_KEYS = (OperationKind.KEY_CREATE, OperationKind.KEY_UPDATE, OperationKind.KEY_DELETE)
 
 
 @require_GET
@@ -85,7 +84,7 @@ def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Ask a failed operation again, as a new one. What is done to keys needs a recent password, as on their page."""
     operation = _operation_or_404(public_id)
-    if operation.kind in OF_KEYS and not reauth.recent_sign_in(request, 10):
+    if kind_of(operation).is_about_keys and not reauth.recent_sign_in(request, 10):
         return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
     try:
         again = commands.retry_operation(
@@ -199,9 +198,7 @@ def _settings_asked(operation: Operation) -> dict[str, Any] | None:
 def _can_retry(operation: Operation) -> bool:
     """Worth sending again as it was: what the provider refused by the field is corrected instead, a conflict redone, a
     delete asked anew."""
-    elsewhere = (
-        operation.error_kind == "conflict" or operation.kind == OperationKind.DELETE or bool(operation.field_errors)
-    )
+    elsewhere = operation.error_kind == "conflict" or kind_of(operation).retry is None or bool(operation.field_errors)
     return operation.state == OperationState.FAILED and not elsewhere and not operation.retries.exists()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
+import operator
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,3 +110,21 @@ def test_the_clock_has_a_queue_of_its_own_on_which_no_provider_is_called() -> No
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         if "queue" not in entry["options"] and entry["task"] != "billing.remove_old_items":
             assert entry["task"] in clock.tasks
+
+
+def test_every_enqueued_name_is_a_constant_that_names_a_task() -> None:
+    """A misspelled name would be a message that no worker takes."""
+    found = 0
+    for path in (
+        path for app_name in ("customers", "billing", "portal") for path in ROOT.joinpath(app_name).rglob("*.py")
+    ):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        names = [node.args[0] for node in calls if ast.unparse(node.func).endswith("enqueue_on_commit")]
+        if not names:
+            continue
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for name in names:
+            assert isinstance(name, ast.Name | ast.Attribute), f"{module.__name__}: {ast.unparse(name)} is no constant"
+            assert operator.attrgetter(ast.unparse(name))(module) in OURS, f"{module.__name__}: {ast.unparse(name)}"
+            found += 1
+    assert found > 10

@@ -1,9 +1,10 @@
-"""What each kind of operation does. The kinds stand in files of their own; what they say to the executor is in
-`customers.operations.outcomes`."""
+"""All kinds of operation, one row each. What a kind requests, sends, verifies and audits stands in its own file; its
+label and the permission it needs in `customers.models.operation_states`, which what lies below may read too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from customers.models import Operation
@@ -18,50 +19,60 @@ from customers.operations.kinds.settings import Settings, settings_again
 from customers.operations.kinds.suspend import SuspendOrUnsuspend, request_suspend, request_unsuspend
 from customers.operations.outcomes import Action
 
-ACTIONS: dict[OperationKind, Action] = {
-    OperationKind.CREATE: Create(),
-    OperationKind.OFFERINGS: Offerings(),
-    OperationKind.SUSPEND: SuspendOrUnsuspend(on=False),
-    OperationKind.UNSUSPEND: SuspendOrUnsuspend(on=True),
-    OperationKind.DELETE: Delete(),
-    OperationKind.SETTINGS: Settings(),
-    OperationKind.KEY_CREATE: KeyCreate(),
-    OperationKind.KEY_UPDATE: KeyUpdate(),
-    OperationKind.KEY_DELETE: KeyDelete(),
-    OperationKind.DOMAIN_ADD: DomainAdd(),
-    OperationKind.TEST_MESSAGE: SendTestMessage(),
+Retry = Callable[[Operation, dict[str, Any]], Operation]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the engine and the pages need to know of a kind.
+
+    `action` reads before the change, sends it and reads it back; `keyed_action` does so where the provider takes an
+    idempotency key. `retry` requests a failed operation again, as a new one that links back; None where that is done
+    on a page of its own. `is_about_keys`: API keys are read back instead of the account, and a person's password must
+    be fresh.
+    """
+
+    action: Action
+    retry: Retry | None
+    keyed_action: Action | None = None
+    is_about_keys: bool = False
+
+
+def _same(request: Callable[..., Operation], *parts: str) -> Retry:
+    """Request again for the same account, with the same reason and the named parts of the payload."""
+
+    def retry(operation: Operation, again: dict[str, Any]) -> Operation:
+        same = {part: operation.payload[part] for part in parts if part in operation.payload}
+        return request(account=operation.account, reason=operation.reason, **same, **again)
+
+    return retry
+
+
+def _same_domain(operation: Operation, again: dict[str, Any]) -> Operation:
+    return request_domain(account=operation.account, name=operation.payload["domain"], reason=operation.reason, **again)
+
+
+KINDS: dict[OperationKind, Kind] = {
+    OperationKind.CREATE: Kind(Create(), create_again, keyed_action=KeyedCreate()),
+    OperationKind.OFFERINGS: Kind(Offerings(), offerings_again),
+    OperationKind.SETTINGS: Kind(Settings(), settings_again),
+    OperationKind.SUSPEND: Kind(SuspendOrUnsuspend(on=False), _same(request_suspend)),
+    OperationKind.UNSUSPEND: Kind(SuspendOrUnsuspend(on=True), _same(request_unsuspend)),
+    OperationKind.DELETE: Kind(Delete(), None),  # asks for the password, and for a second person where one is needed
+    OperationKind.KEY_CREATE: Kind(KeyCreate(), key_again, is_about_keys=True),
+    OperationKind.KEY_UPDATE: Kind(KeyUpdate(), _same(request_key_update, "key_id", "changes"), is_about_keys=True),
+    OperationKind.KEY_DELETE: Kind(KeyDelete(), _same(request_key_delete, "key_id"), is_about_keys=True),
+    OperationKind.DOMAIN_ADD: Kind(DomainAdd(), _same_domain),
+    OperationKind.TEST_MESSAGE: Kind(SendTestMessage(), _same(request_test_message, "sender", "recipient")),
 }
-KEYED_CREATE = KeyedCreate()
+
+
+def kind_of(operation: Operation) -> Kind:
+    return KINDS[OperationKind(operation.kind)]
 
 
 def action_of(operation: Operation) -> Action:
-    kind = OperationKind(operation.kind)
-    if kind == OperationKind.CREATE and operation.connection.capabilities.idempotent_create:
-        return KEYED_CREATE
-    return ACTIONS[kind]
-
-
-def _plain_again(ask: Callable[..., Operation], *parts: str) -> Callable[[Operation, dict[str, Any]], Operation]:
-    """Ask again with the same account and reason, and the named parts of the payload."""
-
-    def again_asked(operation: Operation, again: dict[str, Any]) -> Operation:
-        same = {part: operation.payload[part] for part in parts if part in operation.payload}
-        return ask(account=operation.account, reason=operation.reason, **same, **again)
-
-    return again_asked
-
-
-AGAIN: dict[OperationKind, Callable[[Operation, dict[str, Any]], Operation]] = {
-    OperationKind.CREATE: create_again,
-    OperationKind.OFFERINGS: offerings_again,
-    OperationKind.SETTINGS: settings_again,
-    OperationKind.SUSPEND: _plain_again(request_suspend),
-    OperationKind.UNSUSPEND: _plain_again(request_unsuspend),
-    OperationKind.KEY_CREATE: key_again,
-    OperationKind.KEY_UPDATE: _plain_again(request_key_update, "key_id", "changes"),
-    OperationKind.KEY_DELETE: _plain_again(request_key_delete, "key_id"),
-    OperationKind.DOMAIN_ADD: lambda operation, again: request_domain(
-        account=operation.account, name=operation.payload["domain"], reason=operation.reason, **again
-    ),
-    OperationKind.TEST_MESSAGE: _plain_again(request_test_message, "sender", "recipient"),
-}
+    kind = kind_of(operation)
+    if kind.keyed_action and operation.connection.capabilities.idempotent_create:
+        return kind.keyed_action
+    return kind.action
