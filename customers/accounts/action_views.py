@@ -35,7 +35,7 @@ from portal.edits import EditConflict, status_of
 from portal.encryption import DecryptionError
 from portal.htmx import SeeOther, go_to, is_fragment, new_token, person
 from portal.middleware import CONTENT_SECURITY_POLICY
-from portal.providers import AccountState, ProviderError
+from portal.providers import ProviderError, ReportedState
 
 Text = str | Promise
 
@@ -193,7 +193,7 @@ def _why_not(account: Account, deed: AccountAction) -> str:
     provider = {"provider": account.provider_label}
     if not account.provider_id:
         return _("The account does not exist at %(provider)s yet.") % provider
-    if account.state == AccountState.DELETED:
+    if account.state == ReportedState.DELETED:
         return _("The account is deleted already.")
     if same := open_operation_of(account, kind__in=(deed.kind, OperationKind.DELETE)):
         return _("%(kind)s is under way already: %(code)s.") % {"kind": same.get_kind_display(), "code": same.code}
@@ -201,9 +201,9 @@ def _why_not(account: Account, deed: AccountAction) -> str:
         return scopes.missing_text(account.connection, scope)
     if deed.kind == OperationKind.DELETE:
         return ""
-    if AccountState.STOPPED_BY_US not in account.connection.capabilities.writable_states:
+    if ReportedState.STOPPED_BY_US not in account.connection.capabilities.writable_states:
         return _("%(provider)s has no way to suspend an account.") % provider
-    if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
+    if account.state in (ReportedState.STOPPED_BY_PROVIDER, ReportedState.BANNED):
         return _("%(provider)s stopped this account itself. Only %(provider)s can lift that.") % provider
     return ""
 

@@ -96,7 +96,7 @@ class AccountPage:
     def may(self) -> dict[str, bool]:
         """What the account's state allows; the role is asked in the template."""
         can = self.account.connection.capabilities
-        writes = providers.AccountState.STOPPED_BY_US in can.writable_states
+        writes = providers.ReportedState.STOPPED_BY_US in can.writable_states
         return {
             "suspend": self.exists and writes and self.account.state in MAY_SEND,
             "unsuspend": self.exists and writes and self.account.state == AccountState.STOPPED_BY_US,

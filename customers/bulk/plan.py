@@ -20,8 +20,8 @@ from customers.models.operation_states import OPEN, OperationKind
 from customers.observed import duplicates
 from customers.schedules import holds
 from portal.formats import number_text
-from portal.providers import AccountState as TheirState
-from portal.providers import Offering
+from portal.providers import ProviderOffering
+from portal.providers import ReportedState as TheirState
 from portal.state_labels import account_state_text
 
 CHUNK = 500
@@ -154,13 +154,13 @@ class Planner:
         row.was, row.becomes = _names(before), _names(after)
         row.after = {"offerings": as_rows(after)}
 
-    def _list(self, before: list[Offering]) -> list[Offering]:
+    def _list(self, before: list[ProviderOffering]) -> list[ProviderOffering]:
         name = self.wanted["offering"]
         if self.kind == ChangeSet.Kind.PACKAGE:
-            return [Offering(name, "package", 1), *(each for each in before if each.type != "package")]
+            return [ProviderOffering(name, "package", 1), *(each for each in before if each.type != "package")]
         if self.kind == ChangeSet.Kind.ADDON_REMOVE:
             return [each for each in before if each.name != name or each.type != "addon"]
-        return before if any(each.name == name for each in before) else [*before, Offering(name, "addon", 1)]
+        return before if any(each.name == name for each in before) else [*before, ProviderOffering(name, "addon", 1)]
 
     def _cap(self, row: PlanRow) -> None:
         account, cap = row.account, self.wanted["cap"]
@@ -203,7 +203,7 @@ def base_of(account: Account, kind: str) -> dict[str, Any]:
     return {"settings": account.settings} if kind == ChangeSet.Kind.CAP else {"state": account.state}
 
 
-def _names(offerings: list[Offering]) -> str:
+def _names(offerings: list[ProviderOffering]) -> str:
     labels = [
         catalogue.offering_label(each["name"]) + (f" x {each['quantity']}" if each["quantity"] > 1 else "")
         for each in as_rows(offerings)

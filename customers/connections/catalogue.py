@@ -24,7 +24,7 @@ from portal import audit
 from portal.access.models import User
 from portal.encryption import DecryptionError
 from portal.formats import number_text
-from portal.providers import CatalogEntry, Offering, ProviderError
+from portal.providers import CatalogEntry, ProviderError, ProviderOffering
 
 log = structlog.get_logger(__name__)
 # An offering's name is never cut: another name is another offering.
@@ -226,7 +226,10 @@ def amount_text(key: str, count: int) -> str:
 
 
 def entitlements_of(
-    connection: Connection, offerings: Iterable[Offering], *, catalogue: Mapping[str, OfferingChoice] | None = None
+    connection: Connection,
+    offerings: Iterable[ProviderOffering],
+    *,
+    catalogue: Mapping[str, OfferingChoice] | None = None,
 ) -> dict[str, int]:
     """What a whole list gives, summed: each entitlement times its quantity. Unknown offerings add nothing."""
     catalogue = known(connection) if catalogue is None else catalogue
@@ -239,8 +242,8 @@ def entitlements_of(
 
 def compare(
     connection: Connection,
-    before: Iterable[Offering],
-    after: Iterable[Offering],
+    before: Iterable[ProviderOffering],
+    after: Iterable[ProviderOffering],
     *,
     used: int | None = None,
     catalogue: Mapping[str, OfferingChoice] | None = None,
@@ -265,8 +268,8 @@ def compare(
 
 def _losses(
     connection: Connection,
-    old: Mapping[str, Offering],
-    new: Mapping[str, Offering],
+    old: Mapping[str, ProviderOffering],
+    new: Mapping[str, ProviderOffering],
     catalogue: Mapping[str, OfferingChoice],
     used: int | None,
 ) -> list[Loss]:

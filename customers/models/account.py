@@ -144,15 +144,15 @@ class Account(models.Model):
         return Account.objects.values_list("last_operation", flat=True).get(pk=self.pk)
 
     @property
-    def wanted_offerings(self) -> list[providers.Offering]:
+    def wanted_offerings(self) -> list[providers.ProviderOffering]:
         return as_offerings(self.desired_offerings)
 
 
-def as_offerings(rows: list[dict[str, Any]]) -> list[providers.Offering]:
-    return [providers.Offering(row["name"], row["type"], int(row["quantity"])) for row in rows]
+def as_offerings(rows: list[dict[str, Any]]) -> list[providers.ProviderOffering]:
+    return [providers.ProviderOffering(row["name"], row["type"], int(row["quantity"])) for row in rows]
 
 
-def as_rows(offerings: list[providers.Offering]) -> list[dict[str, Any]]:
+def as_rows(offerings: list[providers.ProviderOffering]) -> list[dict[str, Any]]:
     """The stored form of an offering list: packages first, then by name, so that equal lists are equal rows."""
     ordered = sorted(offerings, key=lambda each: (each.type != "package", each.name))
     return [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in ordered]

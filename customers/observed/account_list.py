@@ -29,7 +29,7 @@ from portal.access.models import User
 from portal.clock import database_now
 from portal.failpoints import crash_point
 from portal.notices import raising as notices
-from portal.providers import Evidence, NotFound, Provider, ProviderError, RemoteAccount
+from portal.providers import Evidence, ListedAccount, NotFound, Provider, ProviderError
 from portal.queue import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ CLOCKS = timedelta(minutes=15)
 REFUSED = "scan.refused"
 POSSIBLE_DUPLICATE = "account.possible_duplicate"
 Clock = Callable[[], datetime]
-Through = Callable[[Iterator[RemoteAccount]], Iterable[RemoteAccount]]
+Through = Callable[[Iterator[ListedAccount]], Iterable[ListedAccount]]
 
 
 class GivenUp(Exception):
@@ -137,9 +137,9 @@ def walk(
 
 
 def _walk(
-    scan: Scan, rows: Iterable[RemoteAccount], clock: Clock, provider: Provider, exchanges: list[Evidence]
+    scan: Scan, rows: Iterable[ListedAccount], clock: Clock, provider: Provider, exchanges: list[Evidence]
 ) -> Scan:
-    found: dict[str, RemoteAccount] = {}
+    found: dict[str, ListedAccount] = {}
     renewed = monotonic()
     try:
         for remote in rows:
@@ -166,7 +166,7 @@ def _walk(
     return _keep(scan, found, clock, measured)
 
 
-def _may_be_anothers(scan: Scan, found: dict[str, RemoteAccount]) -> bool:
+def _may_be_anothers(scan: Scan, found: dict[str, ListedAccount]) -> bool:
     """Whether nothing shows that this is the list of the reseller whom an open create was sent to: the key was replaced
     since, and the list names no account that was known before."""
     sent = [each.window.intended_at for each in matching.open_creates(scan.connection)]
@@ -178,7 +178,7 @@ def _may_be_anothers(scan: Scan, found: dict[str, RemoteAccount]) -> bool:
     return found.keys().isdisjoint({*met.values_list("provider_id", flat=True), *_ids(ours)})
 
 
-def _lacks_what_exists(scan: Scan, found: dict[str, RemoteAccount], provider: Provider, clock: Clock) -> bool:
+def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Provider, clock: Clock) -> bool:
     """Whether the list lacks an account of ours that the provider has: then it may lack others as well.
 
     An account younger than `LIST_LAG` need not be listed yet, and one that is called gone is not expected."""
@@ -226,7 +226,7 @@ def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Acc
     return there.exclude(state=AccountState.DELETED).exclude(Exists(created_since))
 
 
-def _not_believable(scan: Scan, found: dict[str, RemoteAccount]) -> str:
+def _not_believable(scan: Scan, found: dict[str, ListedAccount]) -> str:
     """Why this walk is refused whole; "" when it may be believed. A list that suddenly lacks much of what was there is
     more likely another account's list, or a broken one, than the truth."""
     sightings = Sighting.objects.filter(connection=scan.connection)
@@ -246,7 +246,7 @@ def _ids(accounts: QuerySet[Account]) -> list[str]:
     return [each for each in accounts.values_list("provider_id", flat=True) if each]
 
 
-def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock, measured: dict[str, Any]) -> Scan:
+def _keep(scan: Scan, found: dict[str, ListedAccount], clock: Clock, measured: dict[str, Any]) -> Scan:
     known = set(Sighting.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
     rows = list(found.values())
     for start in range(0, len(rows), BATCH):
@@ -271,7 +271,7 @@ def _keep(scan: Scan, found: dict[str, RemoteAccount], clock: Clock, measured: d
         )
 
 
-def _see(scan: Scan, rows: Iterable[RemoteAccount], *, read_by: datetime) -> None:
+def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> None:
     """What is met for the first time was met by `read_by`, not when the walk began: something may have been made since,
     and a create must never take its own account for one that was there before it."""
     sightings = [

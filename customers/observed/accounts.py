@@ -25,16 +25,7 @@ from customers.models import Account, AccountKey, Connection, SendingDomain
 from customers.models.account import AccountState, as_rows
 from customers.models.breaker import at_work
 from customers.models.operation_states import OPEN
-from portal.providers import (
-    ApiKey,
-    Details,
-    Domain,
-    NotFound,
-    Offering,
-    Provider,
-    ProviderError,
-    StateReading,
-)
+from portal.providers import ApiKey, Details, Domain, NotFound, Provider, ProviderError, ProviderOffering, StateReading
 
 READ_EVERY = timedelta(hours=20)
 READ_AGAIN_AFTER = timedelta(minutes=10)
@@ -81,7 +72,7 @@ def record_gone(*, account_id: int, now: datetime) -> None:
     )
 
 
-def record_offerings(*, account_id: int, offerings: list[Offering], now: datetime) -> None:
+def record_offerings(*, account_id: int, offerings: list[ProviderOffering], now: datetime) -> None:
     columns = columns_of_offerings(as_rows(offerings))
     _unless_newer(account_id, "offerings_read_at", now).update(**columns, offerings_read_at=now)
 

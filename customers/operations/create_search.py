@@ -25,7 +25,7 @@ from customers.operations import attempts, transitions
 from customers.operations.outcomes import NeedsReview, NotApplied, RetryAt, Succeeded
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
-from portal.providers import AccountRef, Provider, ProviderError, RemoteAccount
+from portal.providers import AccountRef, ListedAccount, Provider, ProviderError
 
 PATIENCE = 30.0  # the whole walk happens under one lease
 CANDIDATES_KEPT = 20
@@ -245,7 +245,7 @@ def _to_be_shown(found: Assignment) -> dict[str, Any]:
     }
 
 
-def keyed_candidates(operation: Operation, provider: Provider, window: Window) -> list[RemoteAccount]:
+def keyed_candidates(operation: Operation, provider: Provider, window: Window) -> list[ListedAccount]:
     """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
     `ProviderError` where the list cannot be read to its end."""
     walk = transitions.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
@@ -259,14 +259,14 @@ def keyed_candidates(operation: Operation, provider: Provider, window: Window) -
     return [each for each in found if each.id not in taken]
 
 
-def _was_there(remote: RemoteAccount, window: Window, met_before: set[str]) -> bool:
+def _was_there(remote: ListedAccount, window: Window, met_before: set[str]) -> bool:
     """Whether it was surely there before the send. The clock that stamps accounts need not be the one that was
     measured, so one that is older by minutes has to be met before the send, too."""
     at = remote.created_at
     return at is not None and window.is_before(at) and (remote.id in met_before or at < window.opens_at - CLOCKS)
 
 
-def candidate_row(remote: RemoteAccount) -> dict[str, Any]:
+def candidate_row(remote: ListedAccount) -> dict[str, Any]:
     return {
         "provider_id": remote.id,
         "name": remote.settings.name if remote.settings else "",

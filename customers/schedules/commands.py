@@ -24,8 +24,8 @@ from customers.operations.request import need_reason, permit, permit_role
 from customers.operations.submissions import submit_once
 from portal import audit
 from portal.access.models import User
-from portal.providers import AccountState as TheirState
-from portal.providers import Offering
+from portal.providers import ProviderOffering
+from portal.providers import ReportedState as TheirState
 
 # Whoever means next month types next month; a wrong year is caught here.
 FARTHEST = timedelta(days=731)
@@ -68,7 +68,7 @@ def ask(
     reason: str,
     client_token: str,
     now: datetime,
-    offerings: list[Offering] | None = None,
+    offerings: list[ProviderOffering] | None = None,
     request: HttpRequest | None = None,
 ) -> Schedule:
     """Put a change on the calendar; `due_at` None is the end of the account's cycle. Raises `UnableToAsk`.
@@ -102,7 +102,7 @@ def edit(
     due_at: datetime | None,
     reason: str,
     now: datetime,
-    offerings: list[Offering] | None = None,
+    offerings: list[ProviderOffering] | None = None,
     request: HttpRequest | None = None,
 ) -> Schedule:
     """Change what waits. Whoever edits it looked at the account as it is, and it goes out in their name from now on.
@@ -151,7 +151,7 @@ def _facts(
     *,
     due_at: datetime | None,
     reason: str,
-    offerings: list[Offering] | None,
+    offerings: list[ProviderOffering] | None,
     now: datetime,
 ) -> dict[str, Any]:
     """The columns of a schedule as asked for now, against the account as it is now. Raises `UnableToAsk`."""
@@ -182,7 +182,7 @@ def _facts(
     }
 
 
-def _payload(account: Account, kind: Schedule.Kind, offerings: list[Offering] | None) -> dict[str, Any]:
+def _payload(account: Account, kind: Schedule.Kind, offerings: list[ProviderOffering] | None) -> dict[str, Any]:
     if kind != Schedule.Kind.OFFERINGS:
         return {}
     if account.offerings is None:

@@ -19,7 +19,7 @@ from customers.schedules import commands
 from portal.audit.models import AuditEvent
 from portal.edits import EditConflict, EditForm
 from portal.formats import day_text
-from portal.providers import Offering
+from portal.providers import ProviderOffering
 
 CYCLE, DAY = "cycle", "day"
 KIND_WORDS = {
@@ -122,12 +122,12 @@ class ScheduleForm(EditForm):
                 self.add_error("at", error)
         return cleaned
 
-    def offerings(self) -> list[Offering] | None:
+    def offerings(self) -> list[ProviderOffering] | None:
         """The list as it is to be then: the new package, and the add-ons the account has."""
         if self.cleaned_data["kind"] != Schedule.Kind.OFFERINGS:
             return None
         addons = [each for each in as_offerings(self.account.offerings or []) if each.type != "package"]
-        return [Offering(self.cleaned_data["package"], "package", 1), *addons]
+        return [ProviderOffering(self.cleaned_data["package"], "package", 1), *addons]
 
     def _packages(self) -> list[tuple[str, str]]:
         if not self.changes_packages:

@@ -21,7 +21,7 @@ from portal.queues import LONGEST
 SCHEME = "folder"
 
 
-class Channel(filesystem.Channel):
+class FolderChannel(filesystem.Channel):
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         folder = Path(self.data_folder_out)
         whole = folder / f"{monotonic_ns()}_{uuid.uuid4()}.{queue}.msg"
@@ -40,8 +40,8 @@ class Channel(filesystem.Channel):
                 each.unlink(missing_ok=True)
 
 
-class Transport(filesystem.Transport):
-    Channel = Channel
+class FolderTransport(filesystem.Transport):
+    Channel = FolderChannel
 
 
-TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
+TRANSPORT_ALIASES[SCHEME] = f"{__name__}:FolderTransport"

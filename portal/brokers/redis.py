@@ -38,7 +38,7 @@ class QoS(redis.QoS):
             raise
 
 
-class Channel(redis.Channel):
+class RedisChannel(redis.Channel):
     QoS = QoS
     do_restore = False
 
@@ -57,9 +57,9 @@ class Channel(redis.Channel):
             super().basic_reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
 
 
-class Transport(redis.Transport):
-    Channel = Channel
+class RedisTransport(redis.Transport):
+    Channel = RedisChannel
 
 
 for _scheme in SCHEMES:
-    TRANSPORT_ALIASES[_scheme] = f"{__name__}:Transport"
+    TRANSPORT_ALIASES[_scheme] = f"{__name__}:RedisTransport"

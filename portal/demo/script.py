@@ -14,11 +14,11 @@ from customers.operations import commands as operation_commands
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
 from portal.demo.staff_actions import DAY, HOUR, Deeds
 from portal.demo.usage_nights import nights, read_ending_cycles, read_night
-from portal.providers import Offering
+from portal.providers import ProviderOffering
 
-DEDICATED_IP = Offering("postkeeper.x.ip.v2", "addon", 1)
-CONTACTS = Offering("postkeeper.x.contacts-10k.v1", "addon", 1)
-BIGGER = Offering("postkeeper.ei.pro-100k.v1", "package", 1)
+DEDICATED_IP = ProviderOffering("postkeeper.x.ip.v2", "addon", 1)
+CONTACTS = ProviderOffering("postkeeper.x.contacts-10k.v1", "addon", 1)
+BIGGER = ProviderOffering("postkeeper.ei.pro-100k.v1", "package", 1)
 Moment = tuple[datetime, Callable[[], object]]
 
 
@@ -77,12 +77,12 @@ class Story(Deeds):
     _prospect = _test = _unknown = _refused = _no_username = _key_kept = _quiet
 
     def _upgraded(self, company: Company) -> Iterator[Moment]:
-        bigger = [Offering("postkeeper.ei.pro-300k.v1", "package", 1), CONTACTS]
+        bigger = [ProviderOffering("postkeeper.ei.pro-300k.v1", "package", 1), CONTACTS]
         yield self._at(38), self._noting(company, "A bigger catalogue is coming: wants Pro 300K, and contacts with it.")
         yield self._at(36), self._offering(company, bigger, "Ordered by Maya Reyes, signed quote 2217.")
 
     def _addon(self, company: Company) -> Iterator[Moment]:
-        lists = [Offering(company.offering, "package", 1), DEDICATED_IP]
+        lists = [ProviderOffering(company.offering, "package", 1), DEDICATED_IP]
         yield self._at(company.days * 0.4), self._offering(company, lists, "Wants a second dedicated IP for receipts.")
 
     def _over(self, company: Company) -> Iterator[Moment]:
@@ -213,7 +213,7 @@ class Story(Deeds):
     def _noting(self, company: Company, text: str) -> Callable[[], object]:
         return lambda: self.note(company, text)
 
-    def _offering(self, company: Company, offerings: list[Offering], reason: str) -> Callable[[], object]:
+    def _offering(self, company: Company, offerings: list[ProviderOffering], reason: str) -> Callable[[], object]:
         return lambda: self.perform(self.ask_offerings(company, offerings, reason))
 
     def _stating(self, kind: OperationKind, company: Company, reason: str) -> Callable[[], object]:

@@ -23,7 +23,7 @@ from customers.operations.commands import FirstKey
 from portal.access.models import User
 from portal.demo.clock import Sandbox, Stage
 from portal.demo.companies import AHA, EU, GLOBAL, Company
-from portal.providers import AccountSettings, NewAccount, NewKey, Offering, Once, Profile, ProviderError
+from portal.providers import AccountSettings, NewAccount, NewKey, Once, Profile, ProviderError, ProviderOffering
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # An answer takes a moment; so does a worker.
@@ -160,7 +160,7 @@ class Deeds:
                     phone="020 555" if refused else company.phone, timezone=company.timezone,
                     company_website="www,tinkettle" if refused else f"https://www.{company.domain}",
                 ),
-                offerings=[] if company.settings else [Offering(company.offering, "package", 1)],
+                offerings=[] if company.settings else [ProviderOffering(company.offering, "package", 1)],
                 settings=company.settings,
                 first_key=FirstKey(FIRST_KEY, keep=company.fate == "key_kept") if company.settings else None,
                 is_test=company.fate == "test",
@@ -210,7 +210,7 @@ class Deeds:
     def note(self, company: Company, text: str) -> None:
         customer_commands.add_note(actor=self.staff.of(company), customer=self.customers[company.name], text=text)
 
-    def ask_offerings(self, company: Company, offerings: list[Offering], reason: str) -> Operation:
+    def ask_offerings(self, company: Company, offerings: list[ProviderOffering], reason: str) -> Operation:
         account = self.account(company)
         return operation_commands.request_offerings(
             actor=self.staff.of(company), account=account, base=account.wanted_offerings, version=account.version,

@@ -28,7 +28,7 @@ from typing import Any
 from .rate_limit_protocol import Pace
 
 
-class AccountState(StrEnum):
+class ReportedState(StrEnum):
     """One vocabulary over all providers. Providers never return `pending` and `deleted`: they are the
     portal's own."""
 
@@ -46,7 +46,7 @@ class AccountState(StrEnum):
 class StateReading:
     """An account's state as the provider gave it: our word and theirs (`raw`)."""
 
-    state: AccountState
+    state: ReportedState
     raw: str
 
 
@@ -64,7 +64,7 @@ class Profile:
 
 
 @dataclass(frozen=True, order=True)
-class Offering:
+class ProviderOffering:
     """One line of an account's list. `type` is "package" or "addon" (any other word is kept as it came)."""
 
     name: str
@@ -77,7 +77,7 @@ class CatalogEntry:
     """What a connection may sell. `entitlements` keeps every integer the provider named, known or not:
     email_sends_max_monthly, ip_count, teammates_max_total, users_max_total."""
 
-    offering: Offering
+    offering: ProviderOffering
     entitlements: dict[str, int] = field(default_factory=dict)
 
 
@@ -107,7 +107,7 @@ class NewAccount:
     """What a create is made of: a profile and offerings, or settings, as the provider's capabilities say."""
 
     profile: Profile
-    offerings: tuple[Offering, ...] = ()
+    offerings: tuple[ProviderOffering, ...] = ()
     settings: AccountSettings | None = None
     test: bool = False
 
@@ -134,7 +134,7 @@ class Created:
 
 
 @dataclass(frozen=True)
-class RemoteAccount:
+class ListedAccount:
     """One row of the provider's account list. Only the id is certain."""
 
     id: str
@@ -277,7 +277,7 @@ class Capabilities:
     test_accounts: bool
     sign_in_as: bool
     idempotent_create: bool
-    writable_states: frozenset[AccountState]
+    writable_states: frozenset[ReportedState]
     usage_sources: tuple[UsageSource, ...]
     pace: Pace
     """How fast it may be asked; a connection may be set to less."""

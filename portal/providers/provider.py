@@ -14,11 +14,11 @@ from portal.providers.base import (
     Created,
     Details,
     Identity,
+    ListedAccount,
     NewAccount,
-    Offering,
     Once,
     PooledUsage,
-    RemoteAccount,
+    ProviderOffering,
     SignIn,
     StateReading,
     Usage,
@@ -37,7 +37,7 @@ class Provider(Protocol):
         it does not say. Never raises for what the provider answers."""
         ...
 
-    def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
+    def list_accounts(self, *, patience: float = 120.0) -> Iterator[ListedAccount]:
         """Walk the complete account list, each account once. May wait up to `patience` seconds in all for the
         provider's rate limit. Any page that fails raises (`Unreadable` where the list cannot be read to its
         end): an incomplete list must never look like a complete one."""
@@ -54,9 +54,9 @@ class Provider(Protocol):
         """Create one (paid) account. One POST of `once.body`, never repeated here."""
         ...
 
-    def offerings(self, account: AccountRef) -> list[Offering]: ...
+    def offerings(self, account: AccountRef) -> list[ProviderOffering]: ...
 
-    def replace_offerings(self, account: AccountRef, offerings: list[Offering]) -> list[Offering]:
+    def replace_offerings(self, account: AccountRef, offerings: list[ProviderOffering]) -> list[ProviderOffering]:
         """Overwrite the whole list; returns the list as the provider now has it."""
         ...
 

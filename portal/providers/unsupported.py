@@ -6,7 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from .base import AccountRef, AccountSettings, Capabilities, CatalogEntry, Details, Offering, Once, PooledUsage, SignIn
+from .base import (
+    AccountRef,
+    AccountSettings,
+    Capabilities,
+    CatalogEntry,
+    Details,
+    Once,
+    PooledUsage,
+    ProviderOffering,
+    SignIn,
+)
 from .errors import Unsupported
 from .key_types import ApiKey, CreatedKey, NewKey
 from .provider import Sending
@@ -18,10 +28,10 @@ class Lacking:
     def catalog(self) -> list[CatalogEntry]:
         self._lacks("catalogue of offerings")
 
-    def offerings(self, account: AccountRef) -> list[Offering]:
+    def offerings(self, account: AccountRef) -> list[ProviderOffering]:
         self._lacks("offerings")
 
-    def replace_offerings(self, account: AccountRef, offerings: list[Offering]) -> list[Offering]:
+    def replace_offerings(self, account: AccountRef, offerings: list[ProviderOffering]) -> list[ProviderOffering]:
         self._lacks("offerings")
 
     def sign_in_url(self, account: AccountRef) -> SignIn:

@@ -28,7 +28,7 @@ from customers.models.operation_states import FINAL  # noqa: E402
 from customers.monitoring import invariants  # noqa: E402
 from customers.operations import commands as operation_commands  # noqa: E402
 from portal.access.models import User  # noqa: E402
-from portal.providers import AccountSettings, NewKey, Offering, Profile  # noqa: E402
+from portal.providers import AccountSettings, NewKey, Profile, ProviderOffering  # noqa: E402
 from tests.journeys.processes import PASSWORD  # noqa: E402
 
 PACKAGES = ("postkeeper.ei.pro-100k.v1", "postkeeper.ei.pro-300k.v1")
@@ -77,7 +77,7 @@ def _create(connection: Connection, token: str, chance: Random) -> int:
     return operation_commands.request_create(
         actor=_actor(), customer=customer, connection=connection, is_test=False, client_token=name, now=timezone.now(),
         profile=Profile("" if keyed else email),
-        offerings=[] if keyed else [Offering(chance.choice(PACKAGES), "package", 1)],
+        offerings=[] if keyed else [ProviderOffering(chance.choice(PACKAGES), "package", 1)],
         settings=AccountSettings(name, f"{name}.example", 0) if keyed else None,
         first_key=KEY if keyed and chance.random() < 0.5 else None,
     ).pk  # fmt: skip
@@ -99,7 +99,7 @@ def _change(account: Account, token: str, chance: Random) -> int | None:
         other = next(name for name in PACKAGES if name != base[0].name)
         return operation_commands.request_offerings(
             actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
-            offerings=[Offering(other, "package", 1)], client_token=token, now=timezone.now(),
+            offerings=[ProviderOffering(other, "package", 1)], client_token=token, now=timezone.now(),
         ).pk  # fmt: skip
     except operation_commands.UnableToAsk:
         return None

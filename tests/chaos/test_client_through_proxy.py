@@ -16,12 +16,12 @@ from portal.providers import (
     ConnectionConfig,
     NewAccount,
     NotSent,
-    Offering,
     Once,
     OutcomeUnknown,
     Profile,
     Provider,
     ProviderError,
+    ProviderOffering,
     Rejected,
     Unreadable,
     client,
@@ -33,7 +33,7 @@ from tests.support.sandbox import KEY, SandboxProcess
 # In production 45 s, and 5 to connect, 30 to read: LINE_SECONDS=45 tries that.
 TOTAL = float(os.environ.get("LINE_SECONDS", "0.6"))
 NEW = {
-    "sendgrid": NewAccount(Profile("ops@northwind.test"), (Offering("postkeeper.ei.pro-100k.v1", "package"),)),
+    "sendgrid": NewAccount(Profile("ops@northwind.test"), (ProviderOffering("postkeeper.ei.pro-100k.v1", "package"),)),
     "ahasend": NewAccount(Profile(""), (), settings=AccountSettings("Northwind Oy", "northwind.test", 0)),
 }
 

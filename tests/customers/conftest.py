@@ -19,12 +19,12 @@ from customers.operations import commands as operation_commands
 from customers.operations import executor
 from portal import providers
 from portal.access.models import User
-from portal.providers import Offering, Profile
+from portal.providers import Profile, ProviderOffering
 from tests.support.sandbox import KEY, SandboxProcess
 
-PACKAGE = Offering("postkeeper.ei.pro-100k.v1", "package", 1)
-BIGGER = Offering("postkeeper.ei.pro-300k.v1", "package", 1)
-ADDON = Offering("postkeeper.x.ip.v2", "addon", 1)
+PACKAGE = ProviderOffering("postkeeper.ei.pro-100k.v1", "package", 1)
+BIGGER = ProviderOffering("postkeeper.ei.pro-300k.v1", "package", 1)
+ADDON = ProviderOffering("postkeeper.x.ip.v2", "addon", 1)
 
 
 @dataclass
@@ -67,7 +67,9 @@ class Desk:
             **more,
         )
 
-    def ask_offerings(self, account: Account, wanted: list[Offering], base: list[Offering] | None = None) -> Operation:
+    def ask_offerings(
+        self, account: Account, wanted: list[ProviderOffering], base: list[ProviderOffering] | None = None
+    ) -> Operation:
         return self.ask(
             "offerings",
             account,

@@ -22,7 +22,7 @@ from customers.operations import commands as operation_commands
 from customers.operations import executor, transitions
 from customers.operations.commands import FirstKey
 from portal.access.models import User
-from portal.providers import AccountSettings, ApiKey, NewKey, Profile, Provider, RemoteAccount
+from portal.providers import AccountSettings, ApiKey, ListedAccount, NewKey, Profile, Provider
 from tests.customers.conftest import Desk
 from tests.support.sandbox import SandboxProcess
 
@@ -152,7 +152,7 @@ class SubDesk(Desk):
 
     # -- what is there, whatever we believe ------------------------------------------------------------------
 
-    def children(self) -> list[RemoteAccount]:
+    def children(self) -> list[ListedAccount]:
         return list(self.connect(self.connection).list_accounts())
 
     def keys(self, account: Account) -> list[ApiKey]:

@@ -30,7 +30,7 @@ from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
 from portal import queue as poking
 from portal import queues
-from portal.providers import Offering, Profile
+from portal.providers import Profile, ProviderOffering
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.processes import database_url
 from tests.support.redis import Redis
@@ -168,7 +168,7 @@ def test_clicks_are_sent_and_leases_expire_behind_a_slow_provider_and_a_long_sta
         for n in range(CREATES):
             operation_commands.request_create(
                 actor=person, customer=CustomerFactory(), connection=late, profile=Profile(email=f"b{n}@late.example"),
-                offerings=[Offering(PACKAGE, "package", 1)], is_test=False, client_token=f"create-{n}",
+                offerings=[ProviderOffering(PACKAGE, "package", 1)], is_test=False, client_token=f"create-{n}",
                 now=timezone.now(),
             )  # fmt: skip
         with workers_of_production(redis_server.url, tmp_path):

@@ -19,12 +19,12 @@ from django.utils import timezone
 from customers.operations import commands as operation_commands
 from customers.models import Connection, Customer
 from portal.access.models import User
-from portal.providers import Offering, Profile
+from portal.providers import ProviderOffering, Profile
 person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
 customer = Customer.objects.create(company_name="Northwind", email="ops@northwind.example")
 operation_commands.request_create(
     actor=person, customer=customer, connection=Connection.objects.get(), profile=Profile(email=customer.email),
-    offerings=[Offering("postkeeper.ei.pro-100k.v1", "package", 1)], is_test=False, client_token="once",
+    offerings=[ProviderOffering("postkeeper.ei.pro-100k.v1", "package", 1)], is_test=False, client_token="once",
     now=timezone.now(),
 )
 """

@@ -14,21 +14,21 @@ from typing import Any, Self
 
 import requests
 
-from portal.providers import ConnectionConfig, Evidence, NewAccount, Offering, Once, Profile, Provider
+from portal.providers import ConnectionConfig, Evidence, NewAccount, Once, Profile, Provider, ProviderOffering
 from portal.providers.sendgrid.client import SendGrid
 
 KEY = "SG.canary-v3-key.8f1c2b7d9e"
 PASSWORD = "canary v2 pässword+/="
 SENDGRID = "https://api.sendgrid.com"
 PROFILE = Profile(email="ops@northwind.test", company_name="Northwind Oy")
-PACKAGE = [Offering("acme.ei.pro-100k.v1", "package")]
+PACKAGE = [ProviderOffering("acme.ei.pro-100k.v1", "package")]
 ACCOUNT_ID = "sg0f3e5a7712c94b18a2d6c05e91b7f4aa"
 
 
 def create(
     provider: Provider,
     profile: Profile = PROFILE,
-    offerings: Sequence[Offering] = tuple(PACKAGE),
+    offerings: Sequence[ProviderOffering] = tuple(PACKAGE),
     *,
     test: bool = False,
 ) -> str:

@@ -20,21 +20,21 @@ from requests.adapters import HTTPAdapter
 
 from portal.providers import (
     AccountRef,
-    AccountState,
     ConnectionConfig,
     Evidence,
     Forbidden,
     NewAccount,
     NotFound,
     NotSent,
-    Offering,
     Once,
     OutcomeUnknown,
     Profile,
     Provider,
     ProviderError,
+    ProviderOffering,
     RateLimited,
     Rejected,
+    ReportedState,
     Unauthorized,
     Unreadable,
     Unsupported,
@@ -53,8 +53,8 @@ PROFILE = Profile(
     phone="+358401234567",
     timezone="Europe/Helsinki",
 )
-PRO = Offering("postkeeper.ei.pro-100k.v1", "package")
-IPS = Offering("postkeeper.x.ip.v2", "addon", 2)
+PRO = ProviderOffering("postkeeper.ei.pro-100k.v1", "package")
+IPS = ProviderOffering("postkeeper.x.ip.v2", "addon", 2)
 
 
 def config(sandbox: SandboxProcess, **more: Any) -> ConnectionConfig:
@@ -67,7 +67,7 @@ def config(sandbox: SandboxProcess, **more: Any) -> ConnectionConfig:
     return ConnectionConfig(**(given | more))
 
 
-def create(provider: Provider, profile: Profile, *offerings: Offering, test: bool) -> str:
+def create(provider: Provider, profile: Profile, *offerings: ProviderOffering, test: bool) -> str:
     """A create as the executor sends it; the new account's id."""
     new = NewAccount(profile, offerings, test=test)
     return provider.create_account(new, Once(uuid4().hex, provider.create_body(new))).id
@@ -102,11 +102,11 @@ def test_a_life(provider: Provider, sandbox: SandboxProcess) -> None:
     assert provider.offerings(account) == [PRO]
     assert provider.replace_offerings(account, [PRO, IPS]) == [PRO, IPS]
     assert provider.offerings(account) == [PRO, IPS]
-    assert provider.state(account).state is AccountState.ACTIVE
+    assert provider.state(account).state is ReportedState.ACTIVE
     provider.set_sending(account, on=False)
-    assert provider.state(account).state is AccountState.STOPPED_BY_US
+    assert provider.state(account).state is ReportedState.STOPPED_BY_US
     provider.set_sending(account, on=True)
-    assert provider.state(account).state is AccountState.ACTIVE
+    assert provider.state(account).state is ReportedState.ACTIVE
     provider.delete_account(account)
     assert list(provider.list_accounts()) == []
     gone: list[Callable[[], Any]] = [
@@ -141,14 +141,14 @@ def test_the_catalogue_sells_what_it_names(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("raw", "state"),
     [
-        ("suspended", AccountState.STOPPED_BY_PROVIDER),
-        ("banned", AccountState.BANNED),
-        ("indeterminate", AccountState.INDETERMINATE),
-        ("hibernating", AccountState.UNKNOWN),
+        ("suspended", ReportedState.STOPPED_BY_PROVIDER),
+        ("banned", ReportedState.BANNED),
+        ("indeterminate", ReportedState.INDETERMINATE),
+        ("hibernating", ReportedState.UNKNOWN),
     ],
 )
 def test_states_set_by_the_provider(
-    provider: Provider, account: AccountRef, sandbox: SandboxProcess, raw: str, state: AccountState
+    provider: Provider, account: AccountRef, sandbox: SandboxProcess, raw: str, state: ReportedState
 ) -> None:
     sandbox.admin.set_state(account.id, raw)
     reading = provider.state(account)
@@ -332,7 +332,7 @@ def test_reads_outlive_one_failure_and_say_so_after_three(
 ) -> None:
     provider = client(config(sandbox, kind=kind))
     sandbox.admin.arm(fault, "state", count=1)
-    assert provider.state(account).state is AccountState.ACTIVE
+    assert provider.state(account).state is ReportedState.ACTIVE
     sandbox.admin.arm(fault, "state", count=None)
     with pytest.raises(Unreadable):
         provider.state(account)

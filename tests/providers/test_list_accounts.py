@@ -11,7 +11,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from portal.providers import NotSent, ProviderError, RateLimited, RemoteAccount, Unauthorized, Unreadable
+from portal.providers import ListedAccount, NotSent, ProviderError, RateLimited, Unauthorized, Unreadable
 
 from .conftest import Stub
 from .support import Canned, sendgrid
@@ -31,7 +31,7 @@ def page(accounts: Any, last: Any = "auto") -> dict[str, Any]:
     return {"accounts": accounts, "pages": {"last": last} if last is not None else {}}
 
 
-def ids(found: list[RemoteAccount]) -> list[str]:
+def ids(found: list[ListedAccount]) -> list[str]:
     return [account.id for account in found]
 
 
@@ -39,7 +39,7 @@ def expected(end: int) -> list[str]:
     return [row(n)["id"] for n in range(end)]
 
 
-def walk(stub: Stub, *pages: Any) -> tuple[list[RemoteAccount], list[str]]:
+def walk(stub: Stub, *pages: Any) -> tuple[list[ListedAccount], list[str]]:
     for body in pages:
         mock = stub(200, body)
     found = list(sendgrid().list_accounts(patience=0))
@@ -100,8 +100,8 @@ def test_rows_without_mail_or_times(stub: Stub) -> None:
         {"id": "sg2", "email": None, "created_at": "soon", "updated_at": 7},
         {"id": "sg3", "email": "a@b.test", "created_at": "2026-03-02T10:15:00+02:00", "new": {"field": 1}},
     ]})  # fmt: skip
-    assert found[0] == RemoteAccount("sg1")
-    assert found[1] == RemoteAccount("sg2")
+    assert found[0] == ListedAccount("sg1")
+    assert found[1] == ListedAccount("sg2")
     assert found[2].email == "a@b.test"
     assert found[2].created_at is not None
     assert found[2].created_at.hour == 8

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from portal.providers import CatalogEntry, Offering, ProviderError, Usage
+from portal.providers import CatalogEntry, ProviderError, ProviderOffering, Usage
 from tests.support.samples import is_proof
 
 from .samples import SAMPLES, Sample
@@ -100,7 +100,7 @@ def sane(found: Any, body: bytes) -> None:
     for offering in found if isinstance(found, list) else []:
         if isinstance(offering, CatalogEntry):
             assert all(type(amount) is int and amount >= 0 for amount in offering.entitlements.values())
-        if isinstance(offering, Offering):
+        if isinstance(offering, ProviderOffering):
             assert offering.name
             assert type(offering.quantity) is int
 

@@ -13,12 +13,12 @@ from customers.models import Account, AccountKey, Connection, Customer, Operatio
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
 from customers.operations.commands import FirstKey, UnableToAsk
-from portal.providers import AccountSettings, NewKey, Offering, Profile
+from portal.providers import AccountSettings, NewKey, Profile, ProviderOffering
 from tests.simulation.world import World, replaced
 
-PACKAGE = Offering("postkeeper.ei.pro-100k.v1", "package", 1)
-BIGGER = Offering("postkeeper.ei.pro-300k.v1", "package", 1)
-ADDON = Offering("postkeeper.x.ip.v2", "addon", 1)
+PACKAGE = ProviderOffering("postkeeper.ei.pro-100k.v1", "package", 1)
+BIGGER = ProviderOffering("postkeeper.ei.pro-300k.v1", "package", 1)
+ADDON = ProviderOffering("postkeeper.x.ip.v2", "addon", 1)
 KEY = NewKey("web shop", ("messages:send:all", "domains:read", "domains:write", "messages:read:all"))
 OTHER_KEY = NewKey("newsletter", ("messages:send:all",))
 DOMAIN = "mail.larkfield.example"
@@ -107,7 +107,7 @@ def _ask_any(world: World, provider: str, kind: str, chance: Random) -> Operatio
     match kind:
         case "offerings":
             wanted = chance.choice(([BIGGER], [BIGGER, ADDON], [PACKAGE]))
-            base = [Offering(**row) for row in to.offerings or []]
+            base = [ProviderOffering(**row) for row in to.offerings or []]
             return ask(world, kind, to, base=base, version=to.version, offerings=wanted)
         case "settings":
             changes: dict[str, Any] = {

@@ -20,7 +20,7 @@ from customers.models.operation_states import BUSY, FINAL
 from customers.operations import commands as operation_commands
 from customers.operations.commands import AlreadySubmitted, StaleVersion, UnableToAsk
 from portal.access.models import User
-from portal.providers import Offering
+from portal.providers import ProviderOffering
 from tests.simulation.asking import ADDON, BIGGER, PACKAGE, account
 from tests.simulation.truth import Truth
 from tests.simulation.world import Home, World
@@ -37,8 +37,8 @@ class Staff(RuleBasedStateMachine):
         super().__init__()
         self.world: World = home.world(0)
         self.truth = Truth(self.world)
-        self.forms: dict[str, tuple[int, list[Offering]]] = {}
-        self.sent: dict[str, tuple[Operation, list[Offering], list[Offering]]] = {}
+        self.forms: dict[str, tuple[int, list[ProviderOffering]]] = {}
+        self.sent: dict[str, tuple[Operation, list[ProviderOffering], list[ProviderOffering]]] = {}
         self.cancelled: dict[int, int] = {}
         self.demoted = False
         for who in ("first", "second"):
@@ -51,7 +51,7 @@ class Staff(RuleBasedStateMachine):
         self.forms[who] = self._as_shown()
 
     @rule(who=EDITORS, wanted=st.sampled_from(LISTS))
-    def send_the_form(self, who: str, wanted: list[Offering]) -> None:
+    def send_the_form(self, who: str, wanted: list[ProviderOffering]) -> None:
         """C2: of two who saw the same list, the later one is told; never is a list replaced that nobody saw."""
         version, base = self.forms[who]
         to, token = self._account(), uuid4().hex
@@ -110,7 +110,7 @@ class Staff(RuleBasedStateMachine):
     # -- what happens meanwhile
 
     @rule(wanted=st.sampled_from(LISTS))
-    def somebody_in_the_console(self, wanted: list[Offering]) -> None:
+    def somebody_in_the_console(self, wanted: list[ProviderOffering]) -> None:
         to = self._account()
         rows = [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in wanted]
         self.world.admin.change_account(str(to.provider_id), offerings=rows)
@@ -148,9 +148,9 @@ class Staff(RuleBasedStateMachine):
         problems = self.truth.verdict(waiting=[each for each in waiting if each.state not in FINAL])
         assert problems == []
 
-    def _as_shown(self) -> tuple[int, list[Offering]]:
+    def _as_shown(self) -> tuple[int, list[ProviderOffering]]:
         now = self._account()
-        return now.version, [Offering(**row) for row in now.offerings or []]
+        return now.version, [ProviderOffering(**row) for row in now.offerings or []]
 
     def _account(self) -> Account:
         return account("sendgrid", "larkfield")

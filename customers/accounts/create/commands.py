@@ -15,7 +15,7 @@ from customers.operations.commands import FirstKey, request_create
 from customers.operations.request import token_of_follower
 from customers.operations.submissions import earlier_submission, submit_once
 from portal.access.models import User
-from portal.providers import AccountSettings, Offering, Profile
+from portal.providers import AccountSettings, Profile, ProviderOffering
 
 
 def create_customer(
@@ -32,7 +32,7 @@ class AccountRequest:
 
     connection: Connection
     profile: Profile
-    offerings: list[Offering]
+    offerings: list[ProviderOffering]
     is_test: bool
     settings: AccountSettings | None = None
     first_key: FirstKey | None = None

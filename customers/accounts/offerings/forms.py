@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from customers.connections import catalogue
 from customers.connections.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, OfferingChoice
 from customers.models import Connection
-from portal.providers import Offering
+from portal.providers import ProviderOffering
 from portal.providers.parsing import read_json, whole
 from portal.query_params import is_storable
 
@@ -69,10 +69,10 @@ class OfferingsForm(forms.Form):
         self,
         connection: Connection,
         data: Mapping[str, Any] | None = None,
-        initial: Iterable[Offering] = (),
+        initial: Iterable[ProviderOffering] = (),
         *,
         used: int | None = None,
-        start: Iterable[Offering] | None = None,
+        start: Iterable[ProviderOffering] | None = None,
         **kwargs: Any,
     ) -> None:
         """`start`: what the form shows before anything is chosen, where that is not `initial`."""
@@ -99,15 +99,15 @@ class OfferingsForm(forms.Form):
         }
         return [*sold.values(), *kept.values()]
 
-    def chosen(self) -> list[Offering]:
+    def chosen(self) -> list[ProviderOffering]:
         """The full list as it would be sent; what is not valid yet is left out."""
         if self.is_bound:
             self.is_valid()
         values = getattr(self, "cleaned_data", {}) if self.is_bound else self.initial
         name = values.get("package")
-        package = [Offering(name, "package", 1)] if name else []
+        package = [ProviderOffering(name, "package", 1)] if name else []
         quantities = {each.name: self._quantity_of(each, values) for each in self._addons}
-        addons = [Offering(each, "addon", count) for each, count in quantities.items() if count]
+        addons = [ProviderOffering(each, "addon", count) for each, count in quantities.items() if count]
         return package + addons + [each for each in self.now.values() if each.type not in ("package", "addon")]
 
     def _quantity_of(self, addon: OfferingChoice, values: Mapping[str, Any]) -> int:
@@ -140,10 +140,10 @@ class OfferingsForm(forms.Form):
             for each in self._addons
         ]
 
-    def now_list(self) -> list[Offering]:
+    def now_list(self) -> list[ProviderOffering]:
         return list(self.now.values())
 
-    def carried(self) -> list[Offering]:
+    def carried(self) -> list[ProviderOffering]:
         """Offerings of a type we do not know: kept as they came."""
         return [each for each in self.now.values() if each.type not in ("package", "addon")]
 
@@ -166,7 +166,7 @@ class OfferingListField(forms.Field):
 
     widget = forms.HiddenInput
 
-    def to_python(self, value: Any) -> list[Offering]:
+    def to_python(self, value: Any) -> list[ProviderOffering]:
         try:
             rows = list.copy(read_json(value or ""))  # a TypeError for anything but a list
             return [_offering(row) for row in rows]
@@ -179,11 +179,11 @@ class OfferingListField(forms.Field):
         return value
 
 
-def _offering(row: Any) -> Offering:
+def _offering(row: Any) -> ProviderOffering:
     name, kind, quantity = row["name"], row["type"], whole(row["quantity"])
     if not is_storable(name) or not is_storable(kind) or quantity is None:
         raise ValueError
-    return Offering(name, kind, quantity)
+    return ProviderOffering(name, kind, quantity)
 
 
 class OfferingsChangeForm(forms.Form):
@@ -200,13 +200,15 @@ class OfferingsChangeForm(forms.Form):
     )
 
 
-def rebase(base: list[Offering], found: list[Offering], wanted: list[Offering]) -> list[Offering]:
+def rebase(
+    base: list[ProviderOffering], found: list[ProviderOffering], wanted: list[ProviderOffering]
+) -> list[ProviderOffering]:
     """A person's changes on top of a list that changed meanwhile. Where both changed a line, the person's wins."""
     was, now, mine = (_by_slot(each) for each in (base, found, wanted))
     merged = {slot: now.get(slot) if mine.get(slot) == was.get(slot) else mine.get(slot) for slot in [*now, *mine]}
     return [each for each in merged.values() if each is not None]
 
 
-def _by_slot(offerings: list[Offering]) -> dict[str, Offering]:
+def _by_slot(offerings: list[ProviderOffering]) -> dict[str, ProviderOffering]:
     """The package is one line whatever its name: there is exactly one."""
     return {each.type if each.type == "package" else each.name: each for each in offerings}

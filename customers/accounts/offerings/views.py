@@ -27,7 +27,7 @@ from customers.operations.view_helpers import account_or_404, add_refusal, open_
 from portal.clock import database_now
 from portal.encryption import DecryptionError
 from portal.htmx import go_to, is_fragment, new_token, person
-from portal.providers import Offering, ProviderError
+from portal.providers import ProviderError, ProviderOffering
 from portal.query_params import moment_or_none, uuid_or_none
 
 # After a slow reading the catalogue is not asked as well: a page waits ten seconds for a provider, not twenty.
@@ -38,7 +38,7 @@ QUICK_SECONDS = 2.0
 class OfferingsReading:
     """The list the editor starts from, and how sure we are of it."""
 
-    offerings: list[Offering]
+    offerings: list[ProviderOffering]
     at: datetime | None
     problem: str = ""
     catalogue_problem: str = ""
@@ -153,8 +153,8 @@ def _conflict_page(
     account: Account,
     reading: OfferingsReading,
     *,
-    saw: list[Offering],
-    wanted: list[Offering],
+    saw: list[ProviderOffering],
+    wanted: list[ProviderOffering],
     failed: Operation | None = None,
     reason: str = "",
     status: int = 200,
@@ -239,9 +239,9 @@ def _typed(change: OfferingsChangeForm) -> dict[str, Any]:
     return {name: change[name].value() for name in ("version", "client_token", "reason", "read_at")}
 
 
-def _base_of(change: OfferingsChangeForm) -> list[Offering] | None:
+def _base_of(change: OfferingsChangeForm) -> list[ProviderOffering] | None:
     change.is_valid()
-    found: list[Offering] | None = change.cleaned_data.get("base")
+    found: list[ProviderOffering] | None = change.cleaned_data.get("base")
     return found
 
 
@@ -250,7 +250,7 @@ def _read_at(change: OfferingsChangeForm) -> datetime | None:
     return moment_or_none(change.cleaned_data.get("read_at", ""))
 
 
-def _saw(request: HttpRequest) -> list[Offering] | None:
+def _saw(request: HttpRequest) -> list[ProviderOffering] | None:
     return _base_of(OfferingsChangeForm({"base": request.POST.get("saw", "")}))
 
 
@@ -261,7 +261,9 @@ def _conflicting(account: Account, text: str) -> Operation | None:
     return failed.filter(public_id=public_id).first() if public_id else None
 
 
-def _differences(saw: list[Offering], now: list[Offering], yours: list[Offering]) -> list[OfferingDifference]:
+def _differences(
+    saw: list[ProviderOffering], now: list[ProviderOffering], yours: list[ProviderOffering]
+) -> list[OfferingDifference]:
     """Only the lines that changed at the provider since the person saw them."""
     was, has, wants = ({each.name: each.quantity for each in found} for found in (saw, now, yours))
     names = [each.name for each in sorted({*saw, *now}, key=lambda each: (each.type != "package", each.name))]

@@ -34,12 +34,12 @@ from portal.providers import (
     NewAccount,
     NewKey,
     NotFound,
-    Offering,
     Once,
     OutcomeUnknown,
     Profile,
     Provider,
     ProviderError,
+    ProviderOffering,
 )
 
 
@@ -77,7 +77,7 @@ def request_create(
     customer: Customer,
     connection: Connection,
     profile: Profile,
-    offerings: list[Offering],
+    offerings: list[ProviderOffering],
     is_test: bool,
     client_token: str,
     now: datetime,
@@ -166,7 +166,7 @@ def _clean(settings: AccountSettings | None) -> AccountSettings | None:
 
 
 def _check(
-    connection: Connection, profile: Profile, offerings: list[Offering], settings: AccountSettings | None
+    connection: Connection, profile: Profile, offerings: list[ProviderOffering], settings: AccountSettings | None
 ) -> None:
     if connection.capabilities.settings:
         validate_settings(settings)

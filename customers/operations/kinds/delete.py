@@ -17,12 +17,12 @@ from customers.operations import key_secrets
 from customers.operations.kinds.suspend import request_state
 from customers.operations.outcomes import Failed, NotApplied, RetryAt, Send, Succeeded
 from portal.providers import (
-    AccountState,
     NotFound,
     NotSent,
     Provider,
     ProviderError,
     RateLimited,
+    ReportedState,
     Unauthorized,
     UsageSource,
 )
@@ -83,7 +83,7 @@ class Delete:
 
     def _deleted(self, operation: Operation, *, gone_before: bool = False) -> Succeeded:
         note = _("It was gone already.") if gone_before else _("Deleted.")
-        columns = {"state": AccountState.DELETED, "changed_what": _("Deleted")}
+        columns = {"state": ReportedState.DELETED, "changed_what": _("Deleted")}
         return Succeeded(note, columns, {"gone_before": True} if gone_before else {}, _all_gone(operation.account_id))
 
     def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:

@@ -20,11 +20,7 @@ from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded, w
 from customers.operations.request import UnableToAsk, change, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
-from portal.providers import (
-    Offering,
-    OutcomeUnknown,
-    Provider,
-)
+from portal.providers import OutcomeUnknown, Provider, ProviderOffering
 
 
 class Offerings:
@@ -74,9 +70,9 @@ def request_offerings(
     *,
     actor: User,
     account: Account,
-    base: list[Offering],
+    base: list[ProviderOffering],
     version: int,
-    offerings: list[Offering],
+    offerings: list[ProviderOffering],
     reason: str,
     client_token: str,
     now: datetime,
@@ -127,11 +123,11 @@ def offerings_again(operation: Operation, again: dict[str, Any]) -> Operation:
     )
 
 
-def offerings_of_rows(rows: list[dict[str, Any]]) -> list[Offering]:
-    return [Offering(**row) for row in rows]
+def offerings_of_rows(rows: list[dict[str, Any]]) -> list[ProviderOffering]:
+    return [ProviderOffering(**row) for row in rows]
 
 
-def check_offerings(offerings: list[Offering]) -> None:
+def check_offerings(offerings: list[ProviderOffering]) -> None:
     packages = [each for each in offerings if each.type == "package"]
     if len(packages) != 1:
         raise UnableToAsk(_("Choose exactly one package."), field="package")

@@ -23,7 +23,6 @@ from customers.operations.request import UnableToAsk, add, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import (
-    AccountState,
     Domain,
     Forbidden,
     InProgress,
@@ -34,6 +33,7 @@ from portal.providers import (
     Provider,
     RateLimited,
     Rejected,
+    ReportedState,
     TestMessage,
     Unauthorized,
 )
@@ -140,7 +140,7 @@ def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSid
     for a person: it can be neither read back nor repeated."""
     verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
     reading = observed_accounts.read_state(account=operation.account, provider=provider, now=now)
-    if reading.state != AccountState.ACTIVE:
+    if reading.state != ReportedState.ACTIVE:
         return verdict("held", _("The account is not active, and its own keys don't work while it is not."))
     secret = key_secrets.secret_for_sending(operation.account)
     if secret is None:
@@ -256,7 +256,7 @@ def request_test_message(
 
 def _can_send(account: Account) -> None:
     """With the account's own key only an active account can be worked on: those of a suspended one are refused."""
-    if account.state in (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER):
+    if account.state in (ReportedState.STOPPED_BY_US, ReportedState.STOPPED_BY_PROVIDER):
         raise UnableToAsk(_("The account is suspended, and its own keys don't work while it is. Unsuspend it first."))
     if key_secrets.secret_for_sending(account) is None:
         raise UnableToAsk(

@@ -17,7 +17,7 @@ from customers.operations.outcomes import Failed, NotApplied, RetryAt, Send, Suc
 from customers.operations.request import UnableToAsk, change, need_reason, permit
 from customers.operations.submissions import submit_once
 from portal.access.models import User
-from portal.providers import AccountState, OutcomeUnknown, Provider, ProviderError
+from portal.providers import OutcomeUnknown, Provider, ProviderError, ReportedState
 
 READ_BACK_EVERY = timedelta(seconds=5)
 READINGS_BEFORE_NOT_DONE = 3
@@ -105,7 +105,7 @@ class SuspendOrUnsuspend:
         state = observed_accounts.read_state(account=operation.account, provider=provider, now=now).state
         if state == self._wanted:
             return Succeeded(_("It is so already at the provider."))
-        if state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
+        if state in (ReportedState.STOPPED_BY_PROVIDER, ReportedState.BANNED):
             return Failed(
                 "held",
                 _("%(provider)s stopped this account itself. Only %(provider)s can lift that.")
@@ -140,5 +140,5 @@ class SuspendOrUnsuspend:
         return Succeeded(text + ".", {"changed_what": text})
 
     @property
-    def _wanted(self) -> AccountState:
-        return AccountState.ACTIVE if self.on else AccountState.STOPPED_BY_US
+    def _wanted(self) -> ReportedState:
+        return ReportedState.ACTIVE if self.on else ReportedState.STOPPED_BY_US

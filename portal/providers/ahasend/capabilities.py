@@ -3,7 +3,7 @@ August 2026; "early access" is the Platform Partner programme."""
 
 from __future__ import annotations
 
-from portal.providers.base import AccountState, Capabilities, KeyBundle, Scope, UsageSource
+from portal.providers.base import Capabilities, KeyBundle, ReportedState, Scope, UsageSource
 from portal.providers.rate_limit_protocol import Pace
 
 OWN_SCOPES = (
@@ -39,7 +39,7 @@ AHASEND = Capabilities(
     test_accounts=False,
     sign_in_as=False,
     idempotent_create=True,
-    writable_states=frozenset({AccountState.ACTIVE, AccountState.STOPPED_BY_US}),
+    writable_states=frozenset({ReportedState.ACTIVE, ReportedState.STOPPED_BY_US}),
     usage_sources=(UsageSource.POOLED,),
     # 100 a second, 200 at once, all endpoints of an account together; back-off from a second (documented).
     pace=Pace(per_minute=6000, burst=100, each_endpoint=False, pause=1),

@@ -29,10 +29,10 @@ from portal.providers.base import (
     Created,
     Details,
     Identity,
+    ListedAccount,
     NewAccount,
     Once,
     PooledUsage,
-    RemoteAccount,
     StateReading,
     Usage,
     UsageSource,
@@ -90,7 +90,7 @@ class AhaSend(Lacking):
     def clock_skew(self) -> float | None:
         return self._http.clock_skew(Call("GET", self._base, "accounts.list", query={"limit": "1"}))
 
-    def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
+    def list_accounts(self, *, patience: float = 120.0) -> Iterator[ListedAccount]:
         until = time.monotonic() + patience
         for answer, rows in self._pages(self._base, "accounts.list", until):
             yield from (parsing.remote_account(answer, row) for row in rows)

@@ -9,11 +9,11 @@ from typing import Any
 
 from portal.providers.base import (
     AccountSettings,
-    AccountState,
     Created,
     Details,
+    ListedAccount,
     PooledUsage,
-    RemoteAccount,
+    ReportedState,
     Share,
     StateReading,
     Usage,
@@ -24,10 +24,10 @@ from portal.providers.key_types import ApiKey, DnsRecord, Domain, MessageReading
 from portal.providers.parsing import mapping, moment, read_count, read_money, text, whole
 
 _STATES = {
-    "active": AccountState.ACTIVE,
-    "suspended": AccountState.STOPPED_BY_US,
-    "parent-suspended": AccountState.STOPPED_BY_PROVIDER,
-    "deleted": AccountState.DELETED,
+    "active": ReportedState.ACTIVE,
+    "suspended": ReportedState.STOPPED_BY_US,
+    "parent-suspended": ReportedState.STOPPED_BY_PROVIDER,
+    "deleted": ReportedState.DELETED,
 }
 
 
@@ -63,11 +63,11 @@ def page(answer: Answer) -> tuple[list[Mapping[str, Any]], str]:
     return [mapping(row) for row in rows], cursor
 
 
-def remote_account(answer: Answer, row: Mapping[str, Any]) -> RemoteAccount:
+def remote_account(answer: Answer, row: Mapping[str, Any]) -> ListedAccount:
     account_id = text(row.get("id"))
     if not is_id(account_id):
         raise answer.unusable("AhaSend's list holds an account without an id.")
-    return RemoteAccount(
+    return ListedAccount(
         id=account_id,
         created_at=moment(row.get("created_at")),
         settings=_settings(answer, row),
@@ -98,7 +98,7 @@ def _state(answer: Answer, found: Mapping[str, Any]) -> StateReading:
     raw = text(found.get("status"), limit=100)
     if not raw:
         raise answer.unusable("AhaSend named no status.")
-    return StateReading(state=_STATES.get(raw.lower(), AccountState.UNKNOWN), raw=raw)
+    return StateReading(state=_STATES.get(raw.lower(), ReportedState.UNKNOWN), raw=raw)
 
 
 # --- Keys -----------------------------------------------------------------------------------------------------

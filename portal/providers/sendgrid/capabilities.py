@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.providers.base import AccountState, Capabilities, UsageSource
+from portal.providers.base import Capabilities, ReportedState, UsageSource
 from portal.providers.rate_limit_protocol import Pace
 
 SENDGRID = Capabilities(
@@ -14,7 +14,7 @@ SENDGRID = Capabilities(
     sign_in_as=True,
     sign_in_hosts=("sendgrid.com",),
     idempotent_create=False,
-    writable_states=frozenset({AccountState.ACTIVE, AccountState.STOPPED_BY_US}),
+    writable_states=frozenset({ReportedState.ACTIVE, ReportedState.STOPPED_BY_US}),
     usage_sources=(UsageSource.CREDITS, UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML),
     # Windows of a minute for each endpoint (documented); how many is not: 600 was seen. 95 % and 30 stay within one.
     pace=Pace(per_minute=600, burst=30, each_endpoint=True, pause=60),

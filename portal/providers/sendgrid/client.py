@@ -27,10 +27,10 @@ from portal.providers.base import (
     ConnectionConfig,
     Created,
     Identity,
+    ListedAccount,
     NewAccount,
-    Offering,
     Once,
-    RemoteAccount,
+    ProviderOffering,
     SignIn,
     StateReading,
     Usage,
@@ -82,7 +82,7 @@ class SendGrid(Lacking):
     def clock_skew(self) -> float | None:
         return self._http.clock_skew(_page(1))
 
-    def list_accounts(self, *, patience: float = 120.0) -> Iterator[RemoteAccount]:
+    def list_accounts(self, *, patience: float = 120.0) -> Iterator[ListedAccount]:
         """See `Provider`. The list ends with an empty page, or with one that names no next cursor.
 
         A page shorter than the limit is no end: servers clamp limits. An account or a cursor that comes twice means
@@ -145,10 +145,10 @@ class SendGrid(Lacking):
     def catalog(self) -> list[CatalogEntry]:
         return parsing.catalog(self._http.call(Call("GET", "/v3/partners/offerings", "catalogue")))
 
-    def offerings(self, account: AccountRef) -> list[Offering]:
+    def offerings(self, account: AccountRef) -> list[ProviderOffering]:
         return parsing.offerings(self._http.call(Call("GET", _path(account, "/offerings"), "offerings.read")))
 
-    def replace_offerings(self, account: AccountRef, offerings: list[Offering]) -> list[Offering]:
+    def replace_offerings(self, account: AccountRef, offerings: list[ProviderOffering]) -> list[ProviderOffering]:
         path, body = _path(account, "/offerings"), {"offerings": _wire_offerings(offerings)}
         return parsing.offerings(self._http.call(Call("PUT", path, "offerings.write", changes=True, body=body)))
 
@@ -224,7 +224,7 @@ class SendGrid(Lacking):
             return list(self._checks())
 
     def _checks(self) -> Iterator[Check]:
-        accounts: list[RemoteAccount] = []
+        accounts: list[ListedAccount] = []
 
         def listed() -> str:
             accounts.extend(parsing.account_page(self._http.call(_page(1)))[0])
@@ -279,5 +279,5 @@ def _page(limit: int, cursor: str = "") -> Call:
     return Call("GET", _ACCOUNTS, "accounts.list", query=query)
 
 
-def _wire_offerings(offerings: list[Offering]) -> list[dict[str, Any]]:
+def _wire_offerings(offerings: list[ProviderOffering]) -> list[dict[str, Any]]:
     return [{"name": o.name, "type": o.type, "quantity": o.quantity} for o in offerings]

@@ -6,7 +6,15 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from portal.providers.base import AccountState, CatalogEntry, Offering, RemoteAccount, StateReading, Usage, UsageSource
+from portal.providers.base import (
+    CatalogEntry,
+    ListedAccount,
+    ProviderOffering,
+    ReportedState,
+    StateReading,
+    Usage,
+    UsageSource,
+)
 from portal.providers.calls import Answer
 from portal.providers.parsing import mapping, moment, read_day, text, token, whole
 
@@ -15,15 +23,15 @@ NAME_MAX = 200
 
 ID_MAX = 100
 _STATES = {
-    "activated": AccountState.ACTIVE,
-    "deactivated": AccountState.STOPPED_BY_US,
-    "suspended": AccountState.STOPPED_BY_PROVIDER,
-    "banned": AccountState.BANNED,
-    "indeterminate": AccountState.INDETERMINATE,
+    "activated": ReportedState.ACTIVE,
+    "deactivated": ReportedState.STOPPED_BY_US,
+    "suspended": ReportedState.STOPPED_BY_PROVIDER,
+    "banned": ReportedState.BANNED,
+    "indeterminate": ReportedState.INDETERMINATE,
 }
 
 
-def account_page(answer: Answer) -> tuple[list[RemoteAccount], str]:
+def account_page(answer: Answer) -> tuple[list[ListedAccount], str]:
     """The rows and `pages.last`. An empty page may lack `accounts`, but then nothing else stands there."""
     data = answer.json()
     listed = mapping(data).get("accounts")
@@ -35,12 +43,12 @@ def account_page(answer: Answer) -> tuple[list[RemoteAccount], str]:
     return rows, text(mapping(mapping(data).get("pages")).get("last"))
 
 
-def _account(answer: Answer, row: Any) -> RemoteAccount:
+def _account(answer: Answer, row: Any) -> ListedAccount:
     found = mapping(row)
     account_id = text(found.get("id"))
     if not 0 < len(account_id) <= ID_MAX:
         raise answer.unusable("SendGrid's account list holds an account without a usable id.")
-    return RemoteAccount(
+    return ListedAccount(
         id=account_id,
         created_at=moment(found.get("created_at")),
         email=text(found.get("email")),
@@ -48,7 +56,7 @@ def _account(answer: Answer, row: Any) -> RemoteAccount:
     )
 
 
-def offerings(answer: Answer) -> list[Offering]:
+def offerings(answer: Answer) -> list[ProviderOffering]:
     """A missing list is not an empty one: writing it back would take everything away from the customer."""
     return [_offering(answer, item) for item in _listed(answer, "offerings")]
 
@@ -64,13 +72,13 @@ def _listed(answer: Answer, name: str) -> list[Any]:
     return listed
 
 
-def _offering(answer: Answer, item: Any) -> Offering:
+def _offering(answer: Answer, item: Any) -> ProviderOffering:
     found = mapping(item)
     name, kind = token(found.get("name"), limit=NAME_MAX), text(found.get("type"), limit=100)
     quantity = 1 if found.get("quantity") is None else whole(found["quantity"])
     if not name or not kind or quantity is None:
         raise answer.unusable("SendGrid's list holds an offering that can't be read.")
-    return Offering(name=name, type=kind, quantity=quantity)
+    return ProviderOffering(name=name, type=kind, quantity=quantity)
 
 
 def _catalog_entry(answer: Answer, entry: Any) -> CatalogEntry:
@@ -84,7 +92,7 @@ def state(answer: Answer) -> StateReading:
     raw = text(mapping(answer.json()).get("state"), limit=100)
     if not raw:
         raise answer.unusable("SendGrid named no state.")
-    return StateReading(state=_STATES.get(raw.lower(), AccountState.UNKNOWN), raw=raw)
+    return StateReading(state=_STATES.get(raw.lower(), ReportedState.UNKNOWN), raw=raw)
 
 
 def credits(answer: Answer) -> Usage:  # noqa: A001 - SendGrid's word for it

@@ -12,12 +12,12 @@ from customers.connections import catalogue
 from customers.connections.catalogue import UnableToRefresh
 from customers.models import Offering as Entry
 from portal.audit.models import AuditEvent
-from portal.providers import Offering
+from portal.providers import ProviderOffering
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.support.factories import ConnectionFactory, OfferingFactory
 
-FREE = Offering("postkeeper.ei.free-100.v1", "package", 1)
-STRANGER = Offering("postkeeper.x.gone.v9", "addon", 2)
+FREE = ProviderOffering("postkeeper.ei.free-100.v1", "package", 1)
+STRANGER = ProviderOffering("postkeeper.x.gone.v9", "addon", 2)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ class TestRefresh:
 
 class TestSums:
     def test_entitlements_count_quantities(self, desk: Desk) -> None:
-        given = catalogue.entitlements_of(desk.connection, [PACKAGE, Offering(ADDON.name, "addon", 3)])
+        given = catalogue.entitlements_of(desk.connection, [PACKAGE, ProviderOffering(ADDON.name, "addon", 3)])
         assert given["ip_count"] == 4
         assert given["email_sends_max_monthly"] == 100_000
         assert "4 dedicated IPs" in catalogue.gives_text(given)
@@ -133,7 +133,7 @@ class TestForm:
     def test_chosen_is_the_full_list(self, desk: Desk) -> None:
         form = OfferingsForm(desk.connection, {"package": BIGGER.name, f"addon-{ADDON.name}": "2"})
         assert form.is_valid(), form.errors
-        assert form.chosen() == [BIGGER, Offering(ADDON.name, "addon", 2)]
+        assert form.chosen() == [BIGGER, ProviderOffering(ADDON.name, "addon", 2)]
 
     def test_a_package_is_needed(self, desk: Desk) -> None:
         form = OfferingsForm(desk.connection, {f"addon-{ADDON.name}": "1"})
@@ -146,7 +146,7 @@ class TestForm:
         assert not form.is_valid()
 
     def test_unknown_offerings_are_kept(self, desk: Desk) -> None:
-        odd = Offering("acme.weird", "bundle", 1)
+        odd = ProviderOffering("acme.weird", "bundle", 1)
         form = OfferingsForm(desk.connection, {"package": BIGGER.name}, [PACKAGE, STRANGER, odd])
         assert form.is_valid()
         assert form.chosen() == [BIGGER, STRANGER, odd]
@@ -185,12 +185,16 @@ class TestForm:
         ([PACKAGE, ADDON], [BIGGER], [BIGGER, ADDON]),  # they added, I changed the package: both
         ([BIGGER], [PACKAGE, ADDON], [BIGGER, ADDON]),  # the other way round
         ([BIGGER], [FREE], [FREE]),  # both changed the package: mine
-        ([PACKAGE, Offering(ADDON.name, "addon", 2)], [PACKAGE], [PACKAGE, Offering(ADDON.name, "addon", 2)]),
+        (
+            [PACKAGE, ProviderOffering(ADDON.name, "addon", 2)],
+            [PACKAGE],
+            [PACKAGE, ProviderOffering(ADDON.name, "addon", 2)],
+        ),
         ([PACKAGE], [BIGGER], [BIGGER]),
     ],
 )
 def test_rebase_keeps_both_peoples_changes(
-    found: list[Offering], wanted: list[Offering], merged: list[Offering]
+    found: list[ProviderOffering], wanted: list[ProviderOffering], merged: list[ProviderOffering]
 ) -> None:
     assert sorted(rebase([PACKAGE], found, wanted)) == sorted(merged)
 

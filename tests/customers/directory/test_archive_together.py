@@ -21,7 +21,7 @@ from customers.operations.commands import UnableToAsk, cancel_operation, retry_o
 from customers.reconcile import account_import
 from customers.reconcile.link import adopt
 from portal.access.models import User
-from portal.providers import Offering, Profile
+from portal.providers import Profile, ProviderOffering
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -43,7 +43,7 @@ def asked() -> dict[str, Any]:
 
 def an_account(connection: Connection, email: str = "") -> AccountRequest:
     address = email or f"{uuid4().hex[:8]}@larkfield.example"
-    return AccountRequest(connection, Profile(address), [Offering(PACKAGE, "package", 1)], is_test=False)
+    return AccountRequest(connection, Profile(address), [ProviderOffering(PACKAGE, "package", 1)], is_test=False)
 
 
 def a_sighting(connection: Connection) -> Sighting:

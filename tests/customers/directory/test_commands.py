@@ -15,7 +15,7 @@ from customers.models import Account, Customer, Note, Operation
 from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
-from portal.providers import Offering, Profile
+from portal.providers import Profile, ProviderOffering
 from tests.support.factories import (
     PACKAGE,
     AccountFactory,
@@ -168,7 +168,7 @@ def test_an_empty_note_is_refused(person: User) -> None:
 def new_account(**changes: Any) -> AccountRequest:
     wanted: dict[str, Any] = {
         "connection": ConnectionFactory(), "profile": Profile(email="mail@larkfield.example"),
-        "offerings": [Offering(PACKAGE, "package", 1)], "is_test": False,
+        "offerings": [ProviderOffering(PACKAGE, "package", 1)], "is_test": False,
     }  # fmt: skip
     return AccountRequest(**wanted | changes)
 

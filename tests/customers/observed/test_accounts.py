@@ -8,13 +8,13 @@ import pytest
 
 from customers.models import Account, AccountKey, SendingDomain
 from customers.observed import accounts as observed_accounts
-from portal.providers import AccountSettings, AccountState, ApiKey, Details, Domain, Offering, StateReading
+from portal.providers import AccountSettings, ApiKey, Details, Domain, ProviderOffering, ReportedState, StateReading
 from tests.support.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 T = datetime(2026, 3, 10, 12, tzinfo=UTC)
 EARLIER, LATER = T - timedelta(seconds=4), T + timedelta(seconds=4)
-BANNED = StateReading(AccountState.BANNED, "banned")
+BANNED = StateReading(ReportedState.BANNED, "banned")
 SETTINGS = AccountSettings("Northwind Oy", "northwind.example", 250_000)
 
 
@@ -53,7 +53,9 @@ def test_that_it_is_not_there(account: Account, at: datetime) -> None:
 def test_settings_and_offerings(account: Account, at: datetime) -> None:
     details = Details(settings=SETTINGS, state=BANNED, domains=3, members=2)
     observed_accounts.record_details(account_id=account.pk, details=details, now=at)
-    observed_accounts.record_offerings(account_id=account.pk, offerings=[Offering("other", "package", 1)], now=at)
+    observed_accounts.record_offerings(
+        account_id=account.pk, offerings=[ProviderOffering("other", "package", 1)], now=at
+    )
     account.refresh_from_db()
     new = at == LATER
     assert (account.settings["name"] == "Northwind Oy", account.domain_count == 3) == (new, new)
@@ -88,7 +90,7 @@ def test_nothing_brings_a_deleted_account_back(account: Account) -> None:
 
 def test_no_reading_makes_an_account_deleted(account: Account) -> None:
     observed_accounts.record_state(
-        account_id=account.pk, reading=StateReading(AccountState.DELETED, "deleted"), now=LATER
+        account_id=account.pk, reading=StateReading(ReportedState.DELETED, "deleted"), now=LATER
     )
     account.refresh_from_db()
     assert (account.state, account.state_raw) == ("unknown", "deleted")

@@ -21,7 +21,7 @@ from customers.models import Account, Connection, Operation, Scan, Sighting
 from customers.observed import account_list, scan_requests
 from portal import queue
 from portal.clock import database_now
-from portal.providers import RemoteAccount
+from portal.providers import ListedAccount
 from tests.customers.page_helpers import text_of
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
@@ -105,9 +105,9 @@ class Listing:
     def __init__(self, rows: list[str], meanwhile: Any = None) -> None:
         self.rows, self.meanwhile = rows, meanwhile
 
-    def list_accounts(self, *, patience: float) -> Iterator[RemoteAccount]:
+    def list_accounts(self, *, patience: float) -> Iterator[ListedAccount]:
         for n, row in enumerate(self.rows):
-            yield RemoteAccount(id=row)
+            yield ListedAccount(id=row)
             if n == 0 and self.meanwhile:
                 self.meanwhile()
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from customers.models import Attempt
 from customers.operations import resolve
 from customers.operations.commands import UnableToAsk
-from portal.providers import Offering
+from portal.providers import ProviderOffering
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 
 # fault, parameters, state it ends in, outcome of the attempt, accounts at the provider afterwards
@@ -247,7 +247,7 @@ def test_a_key_that_is_refused_at_a_reading_pauses_the_connection_too(desk: Desk
 def test_a_failed_change_gives_the_account_its_last_desire_back(desk: Desk) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("status-400", "put-offerings")
-    operation = desk.perform(desk.ask_offerings(account, [Offering(BIGGER.name, "package", 1)]))
+    operation = desk.perform(desk.ask_offerings(account, [ProviderOffering(BIGGER.name, "package", 1)]))
     account.refresh_from_db()
     assert operation.state == "failed"
     assert [row["name"] for row in account.desired_offerings] == [PACKAGE.name, ADDON.name]

@@ -19,7 +19,7 @@ from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import AlreadySubmitted
 from customers.schedules import commands as schedule_commands
 from portal.access.models import User
-from portal.providers import NewKey, Offering, Profile
+from portal.providers import NewKey, Profile, ProviderOffering
 from tests.customers.page_helpers import HTMX, hidden, prose_of
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OfferingFactory, UserFactory
 from tests.support.people import sign_in
@@ -210,10 +210,10 @@ class TestOneAccount:
             "actor": person, "account": account, "base": [], "version": account.version, "reason": "",
             "client_token": "f" * 32, "now": timezone.now(),
         }  # fmt: skip
-        first = operation_commands.request_offerings(offerings=[Offering("one", "package", 1)], **sent)
-        assert operation_commands.request_offerings(offerings=[Offering("one", "package", 1)], **sent) == first
+        first = operation_commands.request_offerings(offerings=[ProviderOffering("one", "package", 1)], **sent)
+        assert operation_commands.request_offerings(offerings=[ProviderOffering("one", "package", 1)], **sent) == first
         with pytest.raises(AlreadySubmitted):
-            operation_commands.request_offerings(offerings=[Offering("two", "package", 1)], **sent)
+            operation_commands.request_offerings(offerings=[ProviderOffering("two", "package", 1)], **sent)
 
     def test_a_key_with_other_scopes_is_refused(self, person: User) -> None:
         account = AccountFactory(connection__kind="ahasend")
@@ -296,7 +296,7 @@ def test_a_refused_form_does_not_use_up_its_token(person: User, connection: Conn
     sent: dict[str, Any] = {
         "actor": person, "customer": customer, "connection": connection, "is_test": False, "now": timezone.now(),
         "profile": Profile(email="mail@larkfield.example"), "client_token": "j" * 32,
-        "offerings": [Offering(PACKAGE, "package", 1)],
+        "offerings": [ProviderOffering(PACKAGE, "package", 1)],
     }  # fmt: skip
     busy = operation_commands.request_create(**sent | {"client_token": "k" * 32})
     with pytest.raises(UnableToAsk, match=busy.code):

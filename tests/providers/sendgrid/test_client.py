@@ -13,15 +13,15 @@ import responses
 from portal.providers import (
     CAPABILITIES,
     AccountRef,
-    AccountState,
     CatalogEntry,
     Forbidden,
     Identity,
     NotFound,
-    Offering,
     Profile,
     ProviderError,
+    ProviderOffering,
     Rejected,
+    ReportedState,
     StateReading,
     Unauthorized,
     Unreadable,
@@ -48,7 +48,7 @@ def only_request(mock: responses.RequestsMock) -> Any:
 def test_a_create_sends_what_is_known_and_nothing_else(stub: Stub) -> None:
     mock = stub(201, CREATED)
     profile = Profile(email="ops@northwind.test", first_name="Åsa", timezone="Europe/Helsinki")
-    offerings = [Offering("acme.ei.pro-100k.v1", "package"), Offering("acme.x.ip.v2", "addon", 2)]
+    offerings = [ProviderOffering("acme.ei.pro-100k.v1", "package"), ProviderOffering("acme.x.ip.v2", "addon", 2)]
     assert create(sendgrid(), profile, offerings) == ACCOUNT_ID
     request = only_request(mock)
     assert (request.method, request.url) == ("POST", f"{SENDGRID}/v3/partners/accounts")
@@ -81,11 +81,14 @@ def test_state_is_written_in_sendgrids_words(stub: Stub, on: bool, word: str) ->
 
 def test_the_whole_list_is_replaced_and_given_back(stub: Stub) -> None:
     mock = stub(200, OFFERINGS)
-    found = sendgrid().replace_offerings(ACCOUNT, [Offering("acme.gone.v0", "addon", 3)])
+    found = sendgrid().replace_offerings(ACCOUNT, [ProviderOffering("acme.gone.v0", "addon", 3)])
     request = only_request(mock)
     assert (request.method, request.path_url) == ("PUT", f"/v3/partners/accounts/{ACCOUNT_ID}/offerings")
     assert json.loads(request.body) == {"offerings": [{"name": "acme.gone.v0", "type": "addon", "quantity": 3}]}
-    assert found == [Offering("acme.ei.pro-100k.v1", "package", 1), Offering("acme.x.ip.v2", "addon", 2)]
+    assert found == [
+        ProviderOffering("acme.ei.pro-100k.v1", "package", 1),
+        ProviderOffering("acme.x.ip.v2", "addon", 2),
+    ]
 
 
 def test_deleting_what_is_gone_says_so(stub: Stub) -> None:
@@ -107,17 +110,17 @@ def test_a_base_url_may_have_a_prefix(stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("raw", "state"),
     [
-        ("activated", AccountState.ACTIVE),
-        ("deactivated", AccountState.STOPPED_BY_US),
-        ("suspended", AccountState.STOPPED_BY_PROVIDER),
-        ("banned", AccountState.BANNED),
-        ("indeterminate", AccountState.INDETERMINATE),
-        ("Activated", AccountState.ACTIVE),
-        ("hibernating", AccountState.UNKNOWN),
-        ("deleted", AccountState.UNKNOWN),
+        ("activated", ReportedState.ACTIVE),
+        ("deactivated", ReportedState.STOPPED_BY_US),
+        ("suspended", ReportedState.STOPPED_BY_PROVIDER),
+        ("banned", ReportedState.BANNED),
+        ("indeterminate", ReportedState.INDETERMINATE),
+        ("Activated", ReportedState.ACTIVE),
+        ("hibernating", ReportedState.UNKNOWN),
+        ("deleted", ReportedState.UNKNOWN),
     ],
 )
-def test_states(stub: Stub, raw: str, state: AccountState) -> None:
+def test_states(stub: Stub, raw: str, state: ReportedState) -> None:
     stub(200, {"state": raw, "since": "yesterday"})
     assert sendgrid().state(ACCOUNT) == StateReading(state, raw)
 
@@ -139,8 +142,8 @@ def test_the_catalogue_keeps_every_figure_it_can_read(stub: Stub) -> None:
     assert found[0].entitlements == {
         "email_sends_max_monthly": 3000, "ip_count": 0, "teammates_max_total": 1, "users_max_total": 0,
     }  # fmt: skip
-    assert found[1] == CatalogEntry(Offering("acme.x.ip.v2", "addon", 1), {"ip_count": 1})
-    assert found[2] == CatalogEntry(Offering("acme.new.v1", "bundle", 1), {"ip_count": 3, "contacts": 10})
+    assert found[1] == CatalogEntry(ProviderOffering("acme.x.ip.v2", "addon", 1), {"ip_count": 1})
+    assert found[2] == CatalogEntry(ProviderOffering("acme.new.v1", "bundle", 1), {"ip_count": 3, "contacts": 10})
 
 
 # On behalf of an account

@@ -12,16 +12,16 @@ from django.urls import reverse
 
 from customers.models import Account, Operation
 from portal.access.models import User
-from portal.providers import Offering
+from portal.providers import ProviderOffering
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.customers.page_helpers import HTMX, fields, hidden, text_of
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
-TWO = Offering(ADDON.name, "addon", 2)
+TWO = ProviderOffering(ADDON.name, "addon", 2)
 
 
-def rows(*offerings: Offering) -> list[dict[str, Any]]:
+def rows(*offerings: ProviderOffering) -> list[dict[str, Any]]:
     return [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in offerings]
 
 
@@ -43,7 +43,7 @@ def changes_url(account: Account) -> str:
     return reverse("customers:offerings-changes", args=[account.public_id])
 
 
-def choice(page: Any, *offerings: Offering, **more: str) -> dict[str, str]:
+def choice(page: Any, *offerings: ProviderOffering, **more: str) -> dict[str, str]:
     """The editor's form as a browser would send it with this choice."""
     package = next(each.name for each in offerings if each.type == "package")
     addons = {each.name: str(each.quantity) for each in offerings if each.type == "addon"}
@@ -121,7 +121,7 @@ class TestEditor:
 
 class TestChanges:
     def test_the_column_says_what_is_lost(self, staff: Client, account: Account) -> None:
-        data = choice(staff.get(edit_url(account)), Offering("postkeeper.ei.free-100.v1", "package", 1))
+        data = choice(staff.get(edit_url(account)), ProviderOffering("postkeeper.ei.free-100.v1", "package", 1))
         answer = staff.post(changes_url(account), data, **HTMX)
         words = text_of(answer)
         assert answer.status_code == 200
