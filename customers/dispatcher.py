@@ -19,7 +19,7 @@ from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import create_limits, key_secrets, transitions
 from customers.operations.request import PERFORM
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from customers.schedules import due as due_schedules
 from portal import queues
 from portal.queue import enqueue_on_commit
@@ -43,8 +43,8 @@ def dispatch(*, now: datetime) -> int:
         enqueue_on_commit(TRY_CONNECTION, connection_id)
     account_list.expire(now=now)
     account_list.deliver_again(now=now)
-    for takeover_id in account_import.due_imports(now=now):
-        enqueue_on_commit(account_import.CHUNK, takeover_id)
+    for account_import_id in account_imports.due_imports(now=now):
+        enqueue_on_commit(account_imports.CHUNK, account_import_id)
     due_schedules.follow_cycles(now=now)
     for schedule_id in due_schedules.due_schedules_now(now=now):
         enqueue_on_commit(due_schedules.TAKE, schedule_id)
@@ -88,7 +88,9 @@ def due_operations(*, now: datetime, of_each: int = POKES_AT_ONCE, connection_id
     queued = transitions.ready(now=now)
     if one_at_a_time:
         creates = Q(kind=OperationKind.CREATE, connection__in=one_at_a_time)
-        taken = Operation.objects.busy().filter(lane__in=[create_limits.create_lane(pk) for pk in one_at_a_time])
+        taken = Operation.objects.busy().filter(
+            concurrency_key__in=[create_limits.create_concurrency_key(pk) for pk in one_at_a_time]
+        )
         first = queued.filter(creates).exclude(connection__in=taken.values("connection"))
         firsts = first.values("connection").annotate(first=Min("pk")).values_list("first", flat=True)
         queued = queued.filter(~creates | Q(pk__in=list(firsts.order_by())))

@@ -21,7 +21,7 @@ from customers.observed import account_list, scan_requests
 from customers.observed import accounts as observed_accounts
 from customers.operations import executor
 from customers.operations.request import PERFORM
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from customers.schedules import due as due_schedules
 from portal.clock import database_now
 from portal.providers import ProviderError
@@ -90,11 +90,11 @@ def nightly_walks(**_: Any) -> None:
     scan_requests.request_nightly_scans(now=database_now())
 
 
-@shared_task(name=account_import.CHUNK)
-def takeover_chunk(takeover_id: int, **_: Any) -> None:
-    with worker_shares.worker_place(OPS, account_import.connection_of_import(takeover_id)) as taken:
+@shared_task(name=account_imports.CHUNK)
+def takeover_chunk(account_import_id: int, **_: Any) -> None:
+    with worker_shares.worker_place(OPS, account_imports.connection_of_import(account_import_id)) as taken:
         if taken:
-            account_import.take_chunk(takeover_id)
+            account_imports.take_chunk(account_import_id)
 
 
 @shared_task(name=due_schedules.TAKE)

@@ -152,8 +152,9 @@ def main() -> int:
     seed, sample = os.environ.get("SEED", "1"), int(os.environ.get("SAMPLE", "20"))
     processes, only = int(os.environ.get("PROCESSES", "2")), os.environ.get("ONLY", "")
     chosen: list[Mutant] = []
-    for module in (name for name in TARGETS if only in name):
-        found, original = mutants_of(module), (ROOT / module).read_text()
+    originals = {name: (ROOT / name).read_text() for name in TARGETS if only in name}
+    for module, original in originals.items():
+        found = mutants_of(module)
         random.Random(f"{seed} {module}").shuffle(found)
         taken = list(islice((mutant for mutant in found if mutant.compiles(original)), sample or None))
         print(f"{module}: {len(taken)} of {len(found)} mistakes", flush=True)
@@ -168,7 +169,7 @@ def main() -> int:
             for mutant, verdict in pool.map(lambda each: (each, _try(each, copies, limits)), chosen):
                 results.append((mutant, verdict))
                 if verdict != KILLED:
-                    print(f"\n{verdict}\n{mutant.diff((ROOT / mutant.module).read_text())}", flush=True)
+                    print(f"\n{verdict}\n{mutant.diff(originals[mutant.module])}", flush=True)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
     _report(results)

@@ -199,7 +199,9 @@ def _refuse_another_list(connection: Connection, changes: dict[str, Any]) -> Non
     field = next((name for name in ("base_url", "account_id") if name in changes), None)
     if field is None:
         return
-    creates = Operation.objects.filter(kind=OperationKind.CREATE, state__in=OPEN, sends__gt=0, connection=connection)
+    creates = Operation.objects.filter(
+        kind=OperationKind.CREATE, state__in=OPEN, attempt_count__gt=0, connection=connection
+    )
     if create := creates.order_by("pk").first():
         raise UnableToConnect(
             _("%(code)s was sent there and is not finished. Wait for it, or resolve it on its page.")

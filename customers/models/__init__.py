@@ -1,20 +1,22 @@
 from customers.models.account import Account
+from customers.models.account_import import AccountImport, AccountImportItem
 from customers.models.breaker import Breaker
 from customers.models.bulk import ChangeSet, ChangeSetItem
 from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
 from customers.models.drift import DriftIgnore
-from customers.models.estate import Takeover, TakeoverItem
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
 from customers.models.operation import Attempt, FinalReading, Operation, Step
+from customers.models.remote_account import RemoteAccount, Scan
 from customers.models.schedule import Hold, Schedule
-from customers.models.sighting import Scan, Sighting
 from customers.models.sign_in import SignInRequest
 from customers.models.submission import Submission
 from customers.models.watch import Heartbeat, InvariantCheck
 
 __all__ = [
     "Account",
+    "AccountImport",
+    "AccountImportItem",
     "AccountKey",
     "Attempt",
     "Breaker",
@@ -31,13 +33,11 @@ __all__ = [
     "Note",
     "Offering",
     "Operation",
+    "RemoteAccount",
     "Scan",
     "Schedule",
     "SendingDomain",
-    "Sighting",
     "SignInRequest",
     "Step",
     "Submission",
-    "Takeover",
-    "TakeoverItem",
 ]

@@ -50,8 +50,8 @@ class Operation(models.Model):
 
     state = models.CharField(max_length=20, choices=OperationState.choices, default=OperationState.QUEUED)
     not_before = models.DateTimeField()
-    # Which lane the operation holds while it is busy: an account, or the connection's creates.
-    lane = models.CharField(max_length=80, default="", blank=True)
+    # What no two busy operations may share: an account, or the connection's creates.
+    concurrency_key = models.CharField(max_length=80, default="", blank=True, db_column="lane")
     # The exact body of a change that is sent under an idempotency key: written once, with the first intent.
     body = models.TextField(default="", blank=True)
     # What a create is found again by (its mailbox, or name and website, in one spelling): one open create per
@@ -59,11 +59,11 @@ class Operation(models.Model):
     identity = models.CharField(max_length=520, default="", blank=True)
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
-    # Claims in a row whose worker never came back, orderly returns to the queue, sends, and readings after an unknown.
-    claims = models.PositiveIntegerField(default=0)
-    tries = models.PositiveIntegerField(default=0)
-    sends = models.PositiveIntegerField(default=0)
-    settles = models.PositiveIntegerField(default=0)
+    # Claims in a row whose worker never came back; orderly returns to the queue; sends; readings after an unknown.
+    lost_claims = models.PositiveIntegerField(default=0, db_column="claims")
+    requeues = models.PositiveIntegerField(default=0, db_column="tries")
+    attempt_count = models.PositiveIntegerField(default=0, db_column="sends")
+    verifications = models.PositiveIntegerField(default=0, db_column="settles")
     unknown_at = models.DateTimeField(null=True, blank=True)
     # A sentence for people: what happened, or what is waited for.
     summary = models.CharField(max_length=500, default="", blank=True)
@@ -80,7 +80,9 @@ class Operation(models.Model):
         constraints = [
             models.UniqueConstraint(fields=("requested_by", "client_token"), name="operation_asked_once"),
             models.UniqueConstraint(fields=("account", "number"), name="operation_numbered_in_account"),
-            models.UniqueConstraint(fields=("lane",), condition=Q(state__in=BUSY), name="operation_one_busy_per_lane"),
+            models.UniqueConstraint(
+                fields=("concurrency_key",), condition=Q(state__in=BUSY), name="operation_one_busy_per_lane"
+            ),
             models.UniqueConstraint(
                 fields=("connection", "identity"),
                 condition=Q(kind=OperationKind.CREATE) & ~Q(state__in=FINAL),
@@ -96,7 +98,9 @@ class Operation(models.Model):
                 | (~Q(state__in=FINAL) & Q(finished_at__isnull=True)),
                 name="operation_finished_at_fits_state",
             ),
-            models.CheckConstraint(condition=~Q(state__in=BUSY) | ~Q(lane=""), name="operation_busy_holds_a_lane"),
+            models.CheckConstraint(
+                condition=~Q(state__in=BUSY) | ~Q(concurrency_key=""), name="operation_busy_holds_a_lane"
+            ),
         ]
         indexes = [
             models.Index(fields=("state", "not_before"), name="operation_due"),
@@ -178,9 +182,9 @@ class Attempt(models.Model):
     call = models.CharField(max_length=200)
     request = models.TextField(default="", blank=True)
     intended_at = models.DateTimeField()
-    # What was there before this send, of creates alone: no sighting or scan up to these keys came after it. Keys order
-    # events where clocks can't.
-    sighting_mark = models.BigIntegerField(null=True, blank=True)
+    # Of creates alone: remote accounts and scans up to these keys were there before this send. Keys order events where
+    # clocks can't.
+    remote_account_mark = models.BigIntegerField(null=True, blank=True, db_column="sighting_mark")
     scan_mark = models.BigIntegerField(null=True, blank=True)
     # By how many seconds the provider's clock was ahead of the database's, just before this send. None: not measured.
     clock_skew = models.IntegerField(null=True, blank=True)

@@ -11,7 +11,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce
 from django.utils.translation import gettext_lazy as _
 
-from customers.models import Account, Operation, Scan, Sighting
+from customers.models import Account, Operation, RemoteAccount, Scan
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
 from customers.models.operation_states import OPEN, OperationKind, OperationState
@@ -53,8 +53,8 @@ def nowhere(now: datetime) -> Iterator[str]:
     """I11. What the last complete walk met is an account of ours, an orphan, or left aside by a person."""
     walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
     last = Subquery(walks.order_by("-started_at").values("started_at")[:1])
-    met = Sighting.objects.filter(last_seen_at__gte=last)
-    known = Sighting.objects.unowned().filter(ignored_at__isnull=False) | Sighting.objects.orphans()
+    met = RemoteAccount.objects.filter(last_seen_at__gte=last)
+    known = RemoteAccount.objects.unowned().filter(ignored_at__isnull=False) | RemoteAccount.objects.orphans()
     for each in met.unowned().exclude(pk__in=known.values("pk")).select_related("connection"):
         yield f"{each.provider_id} at {each.connection} is on no list"
 
@@ -65,12 +65,12 @@ def missing_and_not_said(now: datetime) -> Iterator[str]:
         connection=OuterRef("connection"), state=Scan.State.COMPLETE,
         started_at__gte=OuterRef("missing_since") + GONE_AFTER,
     )  # fmt: skip
-    for each in Sighting.objects.filter(Exists(later), missing_since__isnull=False, gone_at=None):
+    for each in RemoteAccount.objects.filter(Exists(later), missing_since__isnull=False, gone_at=None):
         yield f"{each.provider_id} is missing since {each.missing_since:%Y-%m-%d %H:%M} UTC and not called gone"
     create = Operation.objects.filter(account=OuterRef("pk"), kind=OperationKind.CREATE).order_by("-finished_at")
     living = Account.objects.filter(provider_id__isnull=False, duplicate_of=None).exclude(state=AccountState.DELETED)
     known = living.alias(there_since=Coalesce(Subquery(create.values("finished_at")[:1]), F("created_at")))
-    sighted = Sighting.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
+    sighted = RemoteAccount.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
     walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
     walked = walks.filter(started_at__gt=OuterRef("there_since"))
     for account in known.filter(Exists(walked), ~Exists(sighted)):

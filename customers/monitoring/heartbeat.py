@@ -20,10 +20,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from customers.models import Heartbeat, Operation, Schedule, Takeover
+from customers.models import AccountImport, Heartbeat, Operation, Schedule
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationState
-from customers.models.sighting import Scan
+from customers.models.remote_account import Scan
 from customers.models.watch import SILENT
 from customers.operations import transitions
 from portal import queues
@@ -288,7 +288,7 @@ def all_work(*, now: datetime) -> list[Work]:
         _operations(now),
         _settling(now),
         _walks(now),
-        _takeovers(now),
+        _account_imports(now),
         _schedules(now),
         *(work(now) for work in _ALSO),
     ]
@@ -326,8 +326,8 @@ def _walks(now: datetime) -> Work:
     )  # fmt: skip
 
 
-def _takeovers(now: datetime) -> Work:
-    runs = Takeover.objects.filter(state=Takeover.State.RUNNING)
+def _account_imports(now: datetime) -> Work:
+    runs = AccountImport.objects.filter(state=AccountImport.State.RUNNING)
     due = runs.filter(lease_until=None, not_before__lte=now).order_by("not_before")
     return Work(
         _("Existing accounts to take over"), due.count(), due.values_list("not_before", flat=True).first(),

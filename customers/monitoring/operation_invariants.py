@@ -38,8 +38,8 @@ SENDS = NotApplied.sends_at_most
 
 def busy_twice(now: datetime) -> Iterator[str]:
     """I3. Constraint `operation_one_busy_per_lane` holds the lanes. An account's operations go one after another."""
-    for lane in _more_than_one("lane"):
-        yield f"lane {lane}"
+    for key in _more_than_one("concurrency_key"):
+        yield f"lane {key}"
     for account in _more_than_one("account"):
         yield f"account {account}"
 
@@ -134,8 +134,8 @@ def sent_too_often(now: datetime) -> Iterator[str]:
     and one for each time a person said: send it again."""
     made = Attempt.objects.filter(operation=OuterRef("pk")).order_by().values("operation").annotate(n=Count("pk"))
     counted = Operation.objects.annotate(made=Coalesce(Subquery(made.values("n")), 0, output_field=IntegerField()))
-    for each in counted.filter(~Q(sends=F("made"))):
-        yield f"{each.code} counts {each.sends} sends and has {each.made} attempts"  # type: ignore[attr-defined]
+    for each in counted.filter(~Q(attempt_count=F("made"))):
+        yield f"{each.code} counts {each.attempt_count} sends and has {each.made} attempts"  # type: ignore[attr-defined]
     unsure = Q(attempts__outcome__in=(Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN))
     often = Operation.objects.annotate(n=Count("attempts", filter=unsure)).filter(n__gt=SENDS)
     for each in often.select_related("connection").prefetch_related("steps"):

@@ -160,7 +160,13 @@ def _queue(operation: Operation, now: datetime) -> bool:
         with transaction.atomic():
             transitions.take_over(operation)
             transitions.move(
-                operation, OperationState.QUEUED, now=now, summary=note, not_before=now, lane="", error_kind=""
+                operation,
+                OperationState.QUEUED,
+                now=now,
+                summary=note,
+                not_before=now,
+                concurrency_key="",
+                error_kind="",
             )
             _audit(operation, before, OperationState.QUEUED, note)
             enqueue_on_commit(PERFORM, operation.pk)

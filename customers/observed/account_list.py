@@ -22,7 +22,7 @@ from customers.connections.commands import record_contact
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
-from customers.models.sighting import Scan, Sighting
+from customers.models.remote_account import RemoteAccount, Scan
 from customers.observed import matching
 from portal import audit
 from portal.access.models import User
@@ -173,7 +173,7 @@ def _may_be_anothers(scan: Scan, found: dict[str, ListedAccount]) -> bool:
     replaced_at = connection_commands.key_replaced_at(scan.connection, since=min(sent) - CLOCKS) if sent else None
     if replaced_at is None:
         return False
-    met = Sighting.objects.filter(connection=scan.connection, first_seen_at__lt=replaced_at)
+    met = RemoteAccount.objects.filter(connection=scan.connection, first_seen_at__lt=replaced_at)
     ours = Account.objects.filter(connection=scan.connection, created_at__lt=replaced_at)
     return found.keys().isdisjoint({*met.values_list("provider_id", flat=True), *_ids(ours)})
 
@@ -185,7 +185,7 @@ def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Pr
     just_made = Operation.objects.filter(
         account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=scan.started_at - LIST_LAG
     )
-    gone = Sighting.objects.filter(
+    gone = RemoteAccount.objects.filter(
         connection=scan.connection, provider_id=OuterRef("provider_id"), gone_at__isnull=False
     )
     ours = should_be_there(scan.connection, before=scan.started_at).exclude(Exists(just_made)).exclude(Exists(gone))
@@ -229,10 +229,10 @@ def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Acc
 def _not_believable(scan: Scan, found: dict[str, ListedAccount]) -> str:
     """Why this walk is refused whole; "" when it may be believed. A list that suddenly lacks much of what was there is
     more likely another account's list, or a broken one, than the truth."""
-    sightings = Sighting.objects.filter(connection=scan.connection)
-    known = set(sightings.filter(first_seen_at__isnull=False).values_list("provider_id", flat=True))
+    remote_accounts = RemoteAccount.objects.filter(connection=scan.connection)
+    known = set(remote_accounts.filter(first_seen_at__isnull=False).values_list("provider_id", flat=True))
     known |= set(_ids(should_be_there(scan.connection, before=scan.started_at)))
-    known -= set(sightings.filter(missing_since__isnull=False).values_list("provider_id", flat=True))
+    known -= set(remote_accounts.filter(missing_since__isnull=False).values_list("provider_id", flat=True))
     known -= set(_ids(Account.objects.filter(connection=scan.connection, state=AccountState.DELETED)))
     lost = len(known - found.keys())
     if lost > BELIEVABLE_COUNT and lost > len(known) * BELIEVABLE_SHARE:
@@ -247,17 +247,17 @@ def _ids(accounts: QuerySet[Account]) -> list[str]:
 
 
 def _keep(scan: Scan, found: dict[str, ListedAccount], clock: Clock, measured: dict[str, Any]) -> Scan:
-    known = set(Sighting.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
+    known = set(RemoteAccount.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
     rows = list(found.values())
     for start in range(0, len(rows), BATCH):
-        with transaction.atomic():  # a walk that stood still in between would write over a newer one's sightings
+        with transaction.atomic():  # a walk that stood still in between would write over a newer one's remote accounts
             _renew(scan, clock())
             _see(scan, rows[start : start + BATCH], read_by=clock())
     crash_point("in_walk")
     with transaction.atomic():
         _renew(scan, clock())
         missing = _mark_missing(scan, now=clock())
-        orphans = Sighting.objects.filter(connection=scan.connection).orphans().count()
+        orphans = RemoteAccount.objects.filter(connection=scan.connection).orphans().count()
         _report_possible_duplicates(scan, now=clock())
         return end_scan(
             scan,
@@ -274,8 +274,8 @@ def _keep(scan: Scan, found: dict[str, ListedAccount], clock: Clock, measured: d
 def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> None:
     """What is met for the first time was met by `read_by`, not when the walk began: something may have been made since,
     and a create must never take its own account for one that was there before it."""
-    sightings = [
-        Sighting(
+    remote_accounts = [
+        RemoteAccount(
             connection=scan.connection, provider_id=row.id, email=row.email[:254], first_email=row.email[:254],
             name=row.settings.name[:255] if row.settings else "",
             website=row.settings.website[:255] if row.settings else "",
@@ -283,13 +283,15 @@ def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> Non
         )
         for row in rows
     ]  # fmt: skip
-    Sighting.objects.bulk_create(
-        sightings,
+    RemoteAccount.objects.bulk_create(
+        remote_accounts,
         update_conflicts=True,
         unique_fields=["connection", "provider_id"],
         update_fields=["email", "name", "website", "made_at", "last_seen_at"],
     )
-    met = Sighting.objects.filter(connection=scan.connection, provider_id__in=[each.provider_id for each in sightings])
+    met = RemoteAccount.objects.filter(
+        connection=scan.connection, provider_id__in=[each.provider_id for each in remote_accounts]
+    )
     met.filter(first_seen_at=None).update(first_seen_at=read_by)
     met.filter(first_email="").exclude(email="").update(first_email=F("email"))
     met.exclude(missing_since=None, gone_at=None).update(missing_since=None, gone_at=None)
@@ -297,17 +299,17 @@ def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> Non
 
 def _mark_missing(scan: Scan, *, now: datetime) -> int:
     """What a complete walk lacks: missing from now on, and gone where an earlier one lacked it twelve hours ago."""
-    met_once = Sighting.objects.filter(connection=scan.connection, provider_id=OuterRef("provider_id"))
+    met_once = RemoteAccount.objects.filter(connection=scan.connection, provider_id=OuterRef("provider_id"))
     never_met = should_be_there(scan.connection, before=scan.started_at).filter(~Exists(met_once))
-    Sighting.objects.bulk_create(
+    RemoteAccount.objects.bulk_create(
         [
-            Sighting(connection=scan.connection, provider_id=provider_id, missing_since=scan.started_at)
+            RemoteAccount(connection=scan.connection, provider_id=provider_id, missing_since=scan.started_at)
             for provider_id in never_met.values_list("provider_id", flat=True)
             if provider_id
         ],
         ignore_conflicts=True,
     )
-    unseen = Sighting.objects.filter(
+    unseen = RemoteAccount.objects.filter(
         Q(last_seen_at=None) | Q(last_seen_at__lt=scan.started_at), connection=scan.connection
     )
     unseen.filter(missing_since=None).update(missing_since=scan.started_at)
@@ -349,22 +351,22 @@ def _report_possible_duplicates(scan: Scan, *, now: datetime) -> None:
     """An account that appears after its create was sent again may be what the first send made: two are billed then.
 
     It fits by its email; where nobody can read that, by its time; or an answer that came late names it."""
-    orphans = Sighting.objects.filter(connection=scan.connection).orphans()
-    over = Sighting.objects.filter(connection=scan.connection, possible_duplicate_of__isnull=False)
+    orphans = RemoteAccount.objects.filter(connection=scan.connection).orphans()
+    over = RemoteAccount.objects.filter(connection=scan.connection, possible_duplicate_of__isnull=False)
     for each in over.exclude(pk__in=orphans.values("pk")):
         notices.ended(POSSIBLE_DUPLICATE, about=str(each.public_id), now=now)
     unreported = orphans.filter(possible_duplicate_of=None).order_by("pk")
     late = matching.late_answers(scan.connection)
-    for sighting in unreported.filter(provider_id__in=late):
-        _report_possible_duplicate(late[sighting.provider_id], sighting, now=now)
+    for remote_account in unreported.filter(provider_id__in=late):
+        _report_possible_duplicate(late[remote_account.provider_id], remote_account, now=now)
     for create in matching.taken_for_lost(scan.connection):
-        for sighting in unreported.exclude(made_at__lt=create.window.widest):
-            if not create.excludes(sighting) and create.may_have_left(sighting):
-                _report_possible_duplicate(create.operation, sighting, now=now)
+        for remote_account in unreported.exclude(made_at__lt=create.window.widest):
+            if not create.excludes(remote_account) and create.may_have_left(remote_account):
+                _report_possible_duplicate(create.operation, remote_account, now=now)
 
 
-def _report_possible_duplicate(operation: Operation, sighting: Sighting, *, now: datetime) -> None:
-    Sighting.objects.filter(pk=sighting.pk).update(possible_duplicate_of=operation)
+def _report_possible_duplicate(operation: Operation, remote_account: RemoteAccount, *, now: datetime) -> None:
+    RemoteAccount.objects.filter(pk=remote_account.pk).update(possible_duplicate_of=operation)
     known = operation.account.provider_id or operation.code
     if operation.state == OperationState.FAILED:
         text = _(
@@ -377,17 +379,24 @@ def _report_possible_duplicate(operation: Operation, sighting: Sighting, *, now:
             "%(known)s. If both came of the same request, both are billed: check them and delete one."
         )
     text %= {
-        "new": sighting.provider_id, "connection": sighting.connection, "code": operation.code, "known": known,
+        "new": remote_account.provider_id,
+        "connection": remote_account.connection,
+        "code": operation.code,
+        "known": known,
         "customer": operation.account.customer,
-    }  # fmt: skip
-    title = _("Possible duplicate: %(known)s and %(new)s") % {"known": known, "new": sighting.provider_id}
+    }
+    title = _("Possible duplicate: %(known)s and %(new)s") % {"known": known, "new": remote_account.provider_id}
     notices.raised(
-        POSSIBLE_DUPLICATE, about=str(sighting.public_id), title=title, text=text, path=reverse("customers:orphans"),
+        POSSIBLE_DUPLICATE,
+        about=str(remote_account.public_id),
+        title=title,
+        text=text,
+        path=reverse("customers:orphans"),
         now=now,
-    )  # fmt: skip
+    )
     audit.record(
-        actor=None, verb="account.possible_duplicate", obj=sighting, customer=operation.account.customer,
-        account=operation.account, after={"provider_id": sighting.provider_id, "operation": operation.code},
+        actor=None, verb="account.possible_duplicate", obj=remote_account, customer=operation.account.customer,
+        account=operation.account, after={"provider_id": remote_account.provider_id, "operation": operation.code},
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Prefetch, Q, QuerySet
 
-from customers.models import Attempt, Connection, Operation, Sighting
+from customers.models import Attempt, Connection, Operation, RemoteAccount
 from customers.models.account import identity_of
 from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal.email_addresses import mailbox_key
@@ -31,8 +31,8 @@ UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 class Window:
     """From when on the account of a send can have come to be.
 
-    `opens_at` is the time of the send by the provider's clock. A sighting up to `mark` was stored before the send;
-    None for attempts older than this rule.
+    `opens_at` is the time of the send by the provider's clock. A remote account up to `mark` was stored before the
+    send; None for attempts older than this rule.
     """
 
     opens_at: datetime
@@ -44,7 +44,7 @@ class Window:
     def of(cls, attempt: Attempt) -> Window:
         skew = timedelta(seconds=attempt.clock_skew or 0)
         measured = attempt.clock_skew is not None
-        return cls(attempt.intended_at + skew, measured, attempt.sighting_mark, attempt.intended_at)
+        return cls(attempt.intended_at + skew, measured, attempt.remote_account_mark, attempt.intended_at)
 
     @property
     def earliest(self) -> datetime:
@@ -56,19 +56,19 @@ class Window:
         """As `earliest`, where the clock that was measured is not trusted."""
         return self.opens_at - UNMEASURED
 
-    def excludes(self, sighting: Sighting) -> bool:
+    def excludes(self, remote_account: RemoteAccount) -> bool:
         """Whether the account was there before the send, by all that was measured."""
-        return self._met_before(sighting) or self.is_before(sighting.made_at)
+        return self._met_before(remote_account) or self.is_before(remote_account.made_at)
 
-    def excludes_widely(self, sighting: Sighting) -> bool:
+    def excludes_widely(self, remote_account: RemoteAccount) -> bool:
         """As `excludes`, whatever clock told when the account was created."""
-        is_older = sighting.made_at is not None and sighting.made_at < self.widest
-        return self._met_before(sighting) or is_older
+        is_older = remote_account.made_at is not None and remote_account.made_at < self.widest
+        return self._met_before(remote_account) or is_older
 
-    def _met_before(self, sighting: Sighting) -> bool:
+    def _met_before(self, remote_account: RemoteAccount) -> bool:
         if self.mark is not None:
-            return sighting.pk <= self.mark
-        return bool(sighting.first_seen_at and sighting.first_seen_at < self.intended_at - TOLERANCE)
+            return remote_account.pk <= self.mark
+        return bool(remote_account.first_seen_at and remote_account.first_seen_at < self.intended_at - TOLERANCE)
 
     def is_before(self, made_at: datetime | None) -> bool:
         return made_at is not None and made_at < self.earliest
@@ -85,44 +85,47 @@ class OpenCreate:
     operation: Operation
     window: Window
 
-    def email_of(self, sighting: Sighting) -> str:
+    def email_of(self, remote_account: RemoteAccount) -> str:
         """ "same", "different" or "not readable". The first address seen counts as well as the present one."""
-        known = {mailbox_key(each) for each in (sighting.first_email, sighting.email) if each}
+        known = {mailbox_key(each) for each in (remote_account.first_email, remote_account.email) if each}
         if not known:
             return "not readable"
         return "same" if mailbox_key(self.operation.payload["profile"]["email"]) in known else "different"
 
-    def offerings_of(self, sighting: Sighting) -> str:
-        if sighting.first_offerings is None:
+    def offerings_of(self, remote_account: RemoteAccount) -> str:
+        if remote_account.first_offerings is None:
             return "not readable"
-        return "same" if sighting.first_offerings == self.operation.payload["offerings"] else "different"
+        return "same" if remote_account.first_offerings == self.operation.payload["offerings"] else "different"
 
-    def excludes(self, sighting: Sighting) -> bool:
+    def excludes(self, remote_account: RemoteAccount) -> bool:
         """Whether the account is surely none of this create's. The clock that stamps accounts need not be the one that
         was measured, so an account of the same address is taken for an older one only where it was met before the
         send, or is older by hours."""
-        if not self.window.excludes(sighting):
+        if not self.window.excludes(remote_account):
             return False
-        return self.window.excludes_widely(sighting) or self.email_of(sighting) != "same"
+        return self.window.excludes_widely(remote_account) or self.email_of(remote_account) != "same"
 
-    def is_proven_by(self, sighting: Sighting) -> bool:
+    def is_proven_by(self, remote_account: RemoteAccount) -> bool:
         """Whether the account is this create's: the same email and offerings, and it came to be since. What a person
         set aside is theirs to judge."""
         return (
-            self.email_of(sighting) == "same"
-            and self.offerings_of(sighting) == "same"
-            and not self.window.excludes(sighting)
-            and self.window.is_since(sighting.made_at)
-            and sighting.ignored_at is None
+            self.email_of(remote_account) == "same"
+            and self.offerings_of(remote_account) == "same"
+            and not self.window.excludes(remote_account)
+            and self.window.is_since(remote_account.made_at)
+            and remote_account.ignored_at is None
         )
 
-    def may_have_left(self, sighting: Sighting) -> bool:
+    def may_have_left(self, remote_account: RemoteAccount) -> bool:
         """Whether the account may be what an earlier send made, after a later one was taken for the only one."""
         if self.operation.connection.capabilities.settings:
-            return self.operation.identity in identities_of(sighting)
+            return self.operation.identity in identities_of(remote_account)
         if self.operation.state == OperationState.FAILED:
-            return self.email_of(sighting) == "same"
-        return self.email_of(sighting) != "different" and self.operation.account.provider_id != sighting.provider_id
+            return self.email_of(remote_account) == "same"
+        return (
+            self.email_of(remote_account) != "different"
+            and self.operation.account.provider_id != remote_account.provider_id
+        )
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,11 @@ class Assignment:
     its own, and nothing explains them."""
 
     create: OpenCreate
-    proven: list[Sighting]
-    doubtful: list[Sighting]
+    proven: list[RemoteAccount]
+    doubtful: list[RemoteAccount]
 
     @property
-    def candidates(self) -> list[Sighting]:
+    def candidates(self) -> list[RemoteAccount]:
         """Both, the likeliest first."""
         rank = {"same": 0, "not readable": 1, "different": 2}
         doubtful = sorted(
@@ -150,17 +153,19 @@ def open_creates(connection: Connection | int) -> list[OpenCreate]:
     return _sent(Operation.objects.filter(state__in=OPEN, connection=connection, account__provider_id=None))
 
 
-def candidates(connection: Connection | int, creates: Iterable[OpenCreate]) -> QuerySet[Sighting]:
+def candidates(connection: Connection | int, creates: Iterable[OpenCreate]) -> QuerySet[RemoteAccount]:
     """Unmapped accounts that were not surely there before the first of these creates was sent."""
     windows = [each.window for each in creates]
-    found = Sighting.objects.filter(connection=connection).unmapped()
+    found = RemoteAccount.objects.filter(connection=connection).unmapped()
     marks = [each.mark for each in windows]
     if all(mark is not None for mark in marks):
         found = found.filter(pk__gt=min(mark for mark in marks if mark is not None))
     return found.exclude(made_at__lt=min(each.widest for each in windows)).order_by("pk")
 
 
-def assign(operation: Operation, sightings: Iterable[Sighting], creates: list[OpenCreate]) -> Assignment | None:
+def assign(
+    operation: Operation, remote_accounts: Iterable[RemoteAccount], creates: list[OpenCreate]
+) -> Assignment | None:
     """Judge all open creates of a connection together. None where `operation` is not one of them.
 
     An account is explained where it was there before the send, or is the proven account of exactly one other create.
@@ -168,24 +173,24 @@ def assign(operation: Operation, sightings: Iterable[Sighting], creates: list[Op
     mine = next((each for each in creates if each.operation.pk == operation.pk), None)
     if mine is None:
         return None
-    proven: list[Sighting] = []
-    doubtful: list[Sighting] = []
-    for sighting in sightings:
-        if mine.excludes(sighting):
+    proven: list[RemoteAccount] = []
+    doubtful: list[RemoteAccount] = []
+    for remote_account in remote_accounts:
+        if mine.excludes(remote_account):
             continue
-        owners = [each for each in creates if each.is_proven_by(sighting)]
+        owners = [each for each in creates if each.is_proven_by(remote_account)]
         if owners == [mine]:
-            proven.append(sighting)
+            proven.append(remote_account)
         elif len(owners) != 1:
-            doubtful.append(sighting)
+            doubtful.append(remote_account)
     return Assignment(mine, proven, doubtful)
 
 
-def possible_creates(sightings: Iterable[Sighting]) -> dict[int, Operation]:
+def possible_creates(remote_accounts: Iterable[RemoteAccount]) -> dict[int, Operation]:
     """The open create that may have made each account, by the account's key. Where its address names one, that one;
     else the first whose account it may be by time."""
-    by_connection: dict[int, list[Sighting]] = defaultdict(list)
-    for each in sightings:
+    by_connection: dict[int, list[RemoteAccount]] = defaultdict(list)
+    for each in remote_accounts:
         by_connection[each.connection_id].append(each)
     named = Operation.objects.filter(
         kind=OperationKind.CREATE, state__in=OPEN, connection__in=by_connection, account__provider_id=None
@@ -203,22 +208,22 @@ def possible_creates(sightings: Iterable[Sighting]) -> dict[int, Operation]:
     return found
 
 
-def identities_of(sighting: Sighting) -> list[str]:
+def identities_of(remote_account: RemoteAccount) -> list[str]:
     """What the create of this account would be known by (`Operation.identity`)."""
-    if sighting.name:
-        return [identity_of(AccountSettings(sighting.name, sighting.website, monthly_cap=0))]
-    return [mailbox_key(each) for each in dict.fromkeys((sighting.email, sighting.first_email)) if each]
+    if remote_account.name:
+        return [identity_of(AccountSettings(remote_account.name, remote_account.website, monthly_cap=0))]
+    return [mailbox_key(each) for each in dict.fromkeys((remote_account.email, remote_account.first_email)) if each]
 
 
 def taken_for_lost(connection: Connection | int) -> list[OpenCreate]:
     """Creates of which a send was taken for lost: sent again, finished or not, or ended as failed."""
-    lost = Q(sends__gt=1) | Q(state=OperationState.FAILED)
+    lost = Q(attempt_count__gt=1) | Q(state=OperationState.FAILED)
     return _sent(Operation.objects.filter(lost, connection=connection))
 
 
 def late_answers(connection: Connection | int) -> dict[str, Operation]:
     """What answers say was made that came after their create was sent again or had failed, by the provider ID."""
-    lost = Q(operation__sends__gt=1) | Q(operation__state=OperationState.FAILED)
+    lost = Q(operation__attempt_count__gt=1) | Q(operation__state=OperationState.FAILED)
     late = Attempt.objects.filter(
         lost, operation__connection=connection, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED
     )

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from customers.connections.client import background_client
 from customers.models import Connection
 from customers.models.breaker import at_work
-from customers.models.sighting import Scan
+from customers.models.remote_account import Scan
 from customers.observed.account_list import LEASE, NIGHTLY_HOUR, NIGHTLY_TRIES, WALK, begin, end_scan, expire, walk
 from portal import audit
 from portal.access.models import User

@@ -54,5 +54,5 @@ def creates_one_at_a_time(connection: Connection) -> bool:
     return not connection.capabilities.idempotent_create and connection.probe_available is not True
 
 
-def create_lane(connection_id: int) -> str:
+def create_concurrency_key(connection_id: int) -> str:
     return f"create:{connection_id}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Operation, Scan, Sighting
+from customers.models import Account, Operation, RemoteAccount, Scan
 from customers.models.account import as_rows, identity_of
 from customers.observed import account_list, matching
 from customers.observed.matching import Assignment, OpenCreate, Window
@@ -174,7 +174,7 @@ def _judged(operation: Operation, provider: Provider, *, since: datetime, now: d
 
 def _read(
     operation: Operation,
-    sightings: list[Sighting],
+    remote_accounts: list[RemoteAccount],
     creates: list[OpenCreate],
     provider: Provider,
     *,
@@ -183,7 +183,7 @@ def _read(
 ) -> None:
     """Ask the accounts for what the list does not say, and keep it. Nothing is asked twice, and what gave no answer
     once per scan."""
-    unread = [each for each in sightings if not (each.read_tried_at and each.read_tried_at >= since)]
+    unread = [each for each in remote_accounts if not (each.read_tried_at and each.read_tried_at >= since)]
     wanted = {mailbox_key(each.operation.payload["profile"]["email"]) for each in creates}
     tried = 0
     for each in transitions.keeping_the_lease(operation, unread):
@@ -197,12 +197,12 @@ def _read(
             fields["first_offerings"] = each.first_offerings = _offerings(each, provider)
         if fields:
             tried += 1
-            Sighting.objects.filter(pk=each.pk).update(read_tried_at=now, **fields)
+            RemoteAccount.objects.filter(pk=each.pk).update(read_tried_at=now, **fields)
 
 
-def _offerings(sighting: Sighting, provider: Provider) -> list[dict[str, Any]] | None:
+def _offerings(remote_account: RemoteAccount, provider: Provider) -> list[dict[str, Any]] | None:
     try:
-        return as_rows(provider.offerings(AccountRef(sighting.provider_id)))
+        return as_rows(provider.offerings(AccountRef(remote_account.provider_id)))
     except ProviderError:
         return None
 
@@ -251,7 +251,7 @@ def keyed_candidates(operation: Operation, provider: Provider, window: Window) -
     walk = transitions.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
     ids = [each.id for each in alike]
-    met = Sighting.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)
+    met = RemoteAccount.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)
     met_before = set(met.values_list("provider_id", flat=True))
     found = [each for each in alike if not _was_there(each, window, met_before)]
     theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)

@@ -204,7 +204,7 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
     said: dict[str, Any] = {"summary": str(error)}
     match error:
         case NotSent():
-            until = error.retry_at or transitions.backoff(operation.tries, now=now)
+            until = error.retry_at or transitions.backoff(operation.requeues, now=now)
             return Outcome.NOT_SENT, OperationState.QUEUED, said | {"not_before": until, "error_kind": "not_sent"}
         case RateLimited():
             return Outcome.REJECTED, OperationState.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
@@ -238,7 +238,7 @@ def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     """A refusal speaks of its own send. What an earlier one made may be the reason for it, as an address that is taken:
     it is looked for, even where it was absent before."""
-    return attempts.attempts_unknown(operation).exclude(n=operation.sends).exists()
+    return attempts.attempts_unknown(operation).exclude(n=operation.attempt_count).exists()
 
 
 def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
@@ -251,7 +251,9 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         verdict = _unless_replaced(operation, found, now=clock())
     except DecryptionError as error:
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
-            transitions.rest(operation, until=transitions.backoff(operation.settles, now=clock()), summary=str(error))
+            transitions.rest(
+                operation, until=transitions.backoff(operation.verifications, now=clock()), summary=str(error)
+            )
             return
         transitions.move(
             operation, OperationState.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison"
@@ -342,9 +344,9 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
         case Unauthorized():
             return RetryAt(now + AUTH_PAUSE, text, "paused")
         case NotSent() | Unreadable():
-            return RetryAt(transitions.backoff(operation.tries + operation.settles, now=now), text, "not_sent")
+            return RetryAt(transitions.backoff(operation.requeues + operation.verifications, now=now), text, "not_sent")
         case Rejected() if operation.state == OperationState.UNKNOWN or attempts.has_possible_effect(operation):
-            tries = operation.tries + operation.settles
+            tries = operation.requeues + operation.verifications
             if tries > READINGS_BEFORE_A_PERSON:
                 return NeedsReview("unknown", text)
             return RetryAt(transitions.backoff(tries, now=now), text, "unknown")

@@ -52,5 +52,7 @@ def choices_of(operation: Operation) -> tuple[str, ...]:
 def may_exist(operation: Operation) -> bool:
     """A create that was sent and of which nobody knows what became."""
     if operation.state == OperationState.NEEDS_ATTENTION:
-        return operation.sends > 0 and (operation.error_kind not in ("budget", "poison") or operation.was_unknown)
+        return operation.attempt_count > 0 and (
+            operation.error_kind not in ("budget", "poison") or operation.was_unknown
+        )
     return operation.state == OperationState.UNKNOWN

@@ -118,7 +118,7 @@ def resolve_retry(
         raise UnableToAsk(_("Its key is of no use any more. End it, then ask anew."))
     proven = operation.error_kind in ("budget", "poison") and not operation.was_unknown
     looks = operation.connection.capabilities.idempotent_create or proven
-    if operation.kind == OperationKind.CREATE and operation.sends and not looks:
+    if operation.kind == OperationKind.CREATE and operation.attempt_count and not looks:
         raise UnableToAsk(_("Say first whether the account was created."))
     _decide(
         operation,
@@ -160,7 +160,7 @@ def _decide(
     **fields: Any,
 ) -> None:
     if after == OperationState.QUEUED:
-        fields |= {"not_before": now, "lane": ""}
+        fields |= {"not_before": now, "concurrency_key": ""}
     try:
         with transaction.atomic():
             transitions.take_over(operation)

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max, Q, QuerySet
 
-from customers.models import Account, Attempt, Connection, Hold, Operation, Scan, Sighting, Step
+from customers.models import Account, Attempt, Connection, Hold, Operation, RemoteAccount, Scan, Step
 from customers.models.breaker import at_work
 from customers.models.operation_states import FINAL, OperationKind, OperationState, check_step
-from customers.operations.create_limits import create_lane, creates_one_at_a_time, stop_of_create
+from customers.operations.create_limits import create_concurrency_key, creates_one_at_a_time, stop_of_create
 from portal import audit
 from portal.failpoints import crash_point
 
@@ -86,12 +86,16 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
     try:
         with transaction.atomic():
             taken = _take(
-                operation, now=now, state=OperationState.CLAIMED, lane=_lane(operation), claims=F("claims") + 1
+                operation,
+                now=now,
+                state=OperationState.CLAIMED,
+                concurrency_key=_concurrency_key(operation),
+                lost_claims=F("lost_claims") + 1,
             )
             if not taken:
                 return None
             operation.fence += 1
-            operation.claims += 1
+            operation.lost_claims += 1
             _add_step(operation, OperationState.CLAIMED, now=now)
     except IntegrityError:  # operation_one_busy_per_lane: the lane's holder is still busy
         return None
@@ -103,10 +107,10 @@ def claim_for_verification(operation_id: int, *, now: datetime) -> Operation | N
     """Take an unknown operation to look at what became of it. Raises the fence, changes no state."""
     found = to_verify(now=now).filter(pk=operation_id)
     operation = found.select_related("account__customer", "connection", "requested_by").first()
-    if operation is None or not _take(operation, now=now, settles=F("settles") + 1):
+    if operation is None or not _take(operation, now=now, verifications=F("verifications") + 1):
         return None
     operation.fence += 1
-    operation.settles += 1
+    operation.verifications += 1
     return operation
 
 
@@ -144,7 +148,7 @@ def move(
     elif after not in (OperationState.CLAIMED, OperationState.SENDING):
         fields |= {"lease_until": None}
     if after == OperationState.QUEUED:
-        fields |= {"claims": 0, "tries": F("tries") + 1}
+        fields |= {"lost_claims": 0, "requeues": F("requeues") + 1}
     if after == OperationState.UNKNOWN:
         fields |= {"unknown_at": now}
     with transaction.atomic():
@@ -169,7 +173,9 @@ def move(
                 reason=summary,
             )
     operation.state = after
-    operation.refresh_from_db(fields=["claims", "tries", "sends", "finished_at", "unknown_at", "summary"])
+    operation.refresh_from_db(
+        fields=["lost_claims", "requeues", "attempt_count", "finished_at", "unknown_at", "summary"]
+    )
 
 
 def take_over(operation: Operation, *, only: OperationState | None = None) -> None:
@@ -190,7 +196,7 @@ def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_k
         mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
         changed = mine.update(
             state=OperationState.UNKNOWN,
-            lane=_lane(operation),
+            concurrency_key=_concurrency_key(operation),
             fence=F("fence") + 1,
             lease_until=None,
             finished_at=None,
@@ -232,13 +238,13 @@ def intend(
             OperationState.SENDING,
             now=now,
             lease_until=now + LEASE,
-            sends=F("sends") + 1,
-            claims=0,
+            attempt_count=F("attempt_count") + 1,
+            lost_claims=0,
             **fields,
         )
         return Attempt.objects.create(
             operation=operation,
-            n=operation.sends,
+            n=operation.attempt_count,
             fence=operation.fence,
             call=call,
             request=request,
@@ -258,9 +264,9 @@ def _refuse_held(operation: Operation, *, now: datetime) -> None:
 
 
 def _marks() -> dict[str, int]:
-    """The newest keys of sightings and scans: whatever has one of them or an older one came before this moment."""
+    """The newest keys of remote accounts and scans: what has one or an older one was there before this moment."""
     return {
-        "sighting_mark": Sighting.objects.aggregate(last=Max("pk"))["last"] or 0,
+        "remote_account_mark": RemoteAccount.objects.aggregate(last=Max("pk"))["last"] or 0,
         "scan_mark": Scan.objects.aggregate(last=Max("pk"))["last"] or 0,
     }
 
@@ -282,7 +288,7 @@ def expire_leases(*, now: datetime) -> int:
                     error_kind="unknown",
                     not_before=now,
                 )
-            elif operation.claims >= CLAIMS_BEFORE_A_PERSON:
+            elif operation.lost_claims >= CLAIMS_BEFORE_A_PERSON:
                 move(
                     operation,
                     OperationState.NEEDS_ATTENTION,
@@ -291,7 +297,7 @@ def expire_leases(*, now: datetime) -> int:
                     summary=POISONED,
                 )
             else:
-                claims = operation.claims
+                lost_claims = operation.lost_claims
                 move(
                     operation,
                     OperationState.QUEUED,
@@ -299,23 +305,23 @@ def expire_leases(*, now: datetime) -> int:
                     not_before=now,
                     summary="The worker ended before anything was sent.",
                 )
-                Operation.objects.filter(pk=operation.pk, state=OperationState.QUEUED).update(claims=claims)
+                Operation.objects.filter(pk=operation.pk, state=OperationState.QUEUED).update(lost_claims=lost_claims)
             lost += 1
         except LostLease:
             continue
     return lost
 
 
-def backoff(tries: int, *, now: datetime) -> datetime:
+def backoff(requeues: int, *, now: datetime) -> datetime:
     """Full jitter up to five minutes, never less than a second."""
-    return now + timedelta(seconds=max(1.0, random.uniform(0, min(300.0, 2.0 ** min(tries + 1, 9)))))  # noqa: S311 jitter
+    return now + timedelta(seconds=max(1.0, random.uniform(0, min(300.0, 2.0 ** min(requeues + 1, 9)))))  # noqa: S311 jitter
 
 
-def _lane(operation: Operation) -> str:
+def _concurrency_key(operation: Operation) -> str:
     """The account's; but creates at a provider without idempotency keys go one at a time, unless identity can be proved
     afterwards."""
     if operation.kind == OperationKind.CREATE and creates_one_at_a_time(operation.connection):
-        return create_lane(operation.connection_id)
+        return create_concurrency_key(operation.connection_id)
     return f"account:{operation.account_id}"
 
 

@@ -25,7 +25,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.connections.client import client_for
-from customers.models import Connection, Customer, Sighting, Takeover, TakeoverItem
+from customers.models import AccountImport, AccountImportItem, Connection, Customer, RemoteAccount
 from customers.operations.commands import UnableToAsk
 from customers.reconcile.link import NotNow, adopt
 from portal import audit
@@ -48,7 +48,7 @@ COLUMNS = ("provider_id", "external_reference", "company", "email")
 
 
 @dataclass(frozen=True)
-class Listed:
+class ImportRow:
     """What a person's own list says of one account at the provider."""
 
     provider_id: str
@@ -60,7 +60,7 @@ class Listed:
 # --- The list a person brings -----------------------------------------------------------------------------------------
 
 
-def read_list(content: bytes) -> list[Listed]:
+def read_list(content: bytes) -> list[ImportRow]:
     """A CSV file with `provider_id` and any of the other `COLUMNS`. Raises `UnableToAsk`, naming the line."""
     if len(content) > BYTES_MAX:
         raise UnableToAsk(_("The file is larger than 5 MB."), field="listed")
@@ -76,24 +76,24 @@ def read_list(content: bytes) -> list[Listed]:
         raise UnableToAsk(_("The file is not a CSV file."), field="listed") from None
 
 
-def _read_rows(reader: csv.DictReader[str]) -> list[Listed]:
+def _read_rows(reader: csv.DictReader[str]) -> list[ImportRow]:
     names = {(name or "").strip().casefold(): name for name in reader.fieldnames or ()}
     if "provider_id" not in names:
         raise UnableToAsk(
             _("The first line has to name the columns: provider_id, and any of external_reference, company, email."),
             field="listed",
         )
-    found: dict[str, Listed] = {}
+    found: dict[str, ImportRow] = {}
     for row in reader:
         if len(found) >= ROWS_MAX:
             raise UnableToAsk(_("The file has more than 20,000 lines."), field="listed")
         facts = {name: (row.get(names[name]) or "").strip() for name in COLUMNS if name in names}
         _check_line(facts, found, line=reader.line_num)
-        found[facts["provider_id"]] = Listed(**facts)
+        found[facts["provider_id"]] = ImportRow(**facts)
     return list(found.values())
 
 
-def _check_line(facts: dict[str, str], found: dict[str, Listed], *, line: int) -> None:
+def _check_line(facts: dict[str, str], found: dict[str, ImportRow], *, line: int) -> None:
     def refuse(why: str) -> UnableToAsk:
         return UnableToAsk(_("Line %(line)d: %(why)s") % {"line": line, "why": why}, field="listed")
 
@@ -118,14 +118,14 @@ def propose(
     *,
     actor: User,
     connection: Connection,
-    listed: Iterable[Listed],
+    listed: Iterable[ImportRow],
     now: datetime,
     request: HttpRequest | None = None,
-) -> Takeover:
+) -> AccountImport:
     """A proposal for every account of the connection that is nobody's. One that is open already is made anew, unless it
     runs. Raises `UnableToAsk`."""
-    sightings = list(Sighting.objects.filter(connection=connection).orphans())
-    if not sightings:
+    remote_accounts = list(RemoteAccount.objects.filter(connection=connection).orphans())
+    if not remote_accounts:
         raise UnableToAsk(_("Every account in the provider's list has a customer already."))
     rows = {each.provider_id: each for each in listed}
     match = _Matcher()
@@ -134,30 +134,30 @@ def propose(
         try:
             with transaction.atomic():
                 _discard_proposal(connection)
-                takeover = Takeover.objects.create(**facts)
-                items = [match.item(takeover, each, rows.get(each.provider_id)) for each in sightings]
-                TakeoverItem.objects.bulk_create(items, batch_size=500)
+                account_import = AccountImport.objects.create(**facts)
+                items = [match.item(account_import, each, rows.get(each.provider_id)) for each in remote_accounts]
+                AccountImportItem.objects.bulk_create(items, batch_size=500)
                 told = {"accounts": len(items)}
-                audit.record(actor=actor, verb="estate.proposed", obj=takeover, after=told, request=request)
+                audit.record(actor=actor, verb="estate.proposed", obj=account_import, after=told, request=request)
         except IntegrityError:  # a colleague proposed at this moment: theirs is the one to discard
             continue
-        return takeover
+        return account_import
     raise UnableToAsk(_("A colleague makes a proposal at this moment. Review it, or try again."))
 
 
 def _discard_proposal(connection: Connection) -> None:
     """Delete the open proposal, if there is one and nobody has started it: its row is held while that is looked at."""
-    unfinished = Takeover.objects.select_for_update(no_key=True).filter(connection=connection)
-    found = unfinished.exclude(state=Takeover.State.ENDED).first()
+    unfinished = AccountImport.objects.select_for_update(no_key=True).filter(connection=connection)
+    found = unfinished.exclude(state=AccountImport.State.ENDED).first()
     if found is None:
         return
-    if found.state != Takeover.State.PROPOSED:
+    if found.state != AccountImport.State.PROPOSED:
         started = AuditEvent.objects.filter(object_id=found.public_id, verb="estate.started").order_by("pk").last()
         who = {"who": started.actor if started and started.actor else found.asked_by}
         raise UnableToAsk(
             _("An import of this connection is running. %(who)s started it. Wait until it has ended, then try again.")
             % who
-            if found.state == Takeover.State.RUNNING
+            if found.state == AccountImport.State.RUNNING
             else _("An import of this connection is paused. %(who)s started it. Resume it first.") % who
         )
     found.delete()
@@ -176,29 +176,34 @@ class _Matcher:
             if customer.external_reference:
                 self.by["reference"][customer.external_reference].append(customer)
 
-    def item(self, takeover: Takeover, sighting: Sighting, row: Listed | None) -> TakeoverItem:
-        email = (row.email if row else "") or sighting.email
-        company = (row.company if row else "") or sighting.name
+    def item(
+        self, account_import: AccountImport, remote_account: RemoteAccount, row: ImportRow | None
+    ) -> AccountImportItem:
+        email = (row.email if row else "") or remote_account.email
+        company = (row.company if row else "") or remote_account.name
         facts: dict[str, Any] = {
-            "takeover": takeover, "sighting": sighting, "company": company[:200], "email": email[:254],
+            "account_import": account_import,
+            "remote_account": remote_account,
+            "company": company[:200],
+            "email": email[:254],
             "reference": row.external_reference if row else "",
-        }  # fmt: skip
+        }
         ways = (
-            (TakeoverItem.Basis.LISTED, "reference", row.external_reference if row else ""),
-            (TakeoverItem.Basis.EMAIL, "email", mailbox_key(email)),
-            (TakeoverItem.Basis.COMPANY, "company", _plain(company)),
+            (AccountImportItem.Basis.LISTED, "reference", row.external_reference if row else ""),
+            (AccountImportItem.Basis.EMAIL, "email", mailbox_key(email)),
+            (AccountImportItem.Basis.COMPANY, "company", _plain(company)),
         )
         for basis, name, value in ways:
             found = self.by[name].get(value, []) if value else []
             if len(found) == 1:
-                return TakeoverItem(basis=basis, customer=found[0], take=True, **facts)
+                return AccountImportItem(basis=basis, customer=found[0], take=True, **facts)
             if found:
                 note = _("%(n)d customers fit: choose by hand.") % {"n": len(found)}
-                return TakeoverItem(basis=TakeoverItem.Basis.NONE, note=note, **facts)
+                return AccountImportItem(basis=AccountImportItem.Basis.NONE, note=note, **facts)
         if email:
-            return TakeoverItem(basis=TakeoverItem.Basis.NEW, group=self._group(facts), take=True, **facts)
+            return AccountImportItem(basis=AccountImportItem.Basis.NEW, group=self._group(facts), take=True, **facts)
         note = _("Neither e-mail nor a line in your list names its owner.")
-        return TakeoverItem(basis=TakeoverItem.Basis.NONE, note=note, **facts)
+        return AccountImportItem(basis=AccountImportItem.Basis.NONE, note=note, **facts)
 
     @staticmethod
     def _group(facts: dict[str, Any]) -> str:
@@ -209,66 +214,74 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def choose(*, takeover: Takeover, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
+def choose(*, account_import: AccountImport, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
     """Tick or untick items, one by one or all of a basis; returns how many are ticked now. What has nobody to go to
     can't be ticked."""
-    open_items = takeover.items.filter(Q(customer__isnull=False) | ~Q(group=""))
+    open_items = account_import.items.filter(Q(customer__isnull=False) | ~Q(group=""))
     chosen = (
-        open_items.filter(basis=basis) if basis in TakeoverItem.Basis.values else open_items.filter(pk__in=list(items))
+        open_items.filter(basis=basis)
+        if basis in AccountImportItem.Basis.values
+        else open_items.filter(pk__in=list(items))
     )
     with transaction.atomic():
         # The run's row is held until the end: whoever starts it comes before this change or counts it in.
-        if Takeover.objects.filter(pk=takeover.pk, state=Takeover.State.PROPOSED).update(state=Takeover.State.PROPOSED):
+        if AccountImport.objects.filter(pk=account_import.pk, state=AccountImport.State.PROPOSED).update(
+            state=AccountImport.State.PROPOSED
+        ):
             chosen.update(take=take)
-    return takeover.items.filter(take=True).count()
+    return account_import.items.filter(take=True).count()
 
 
 # --- Taking over ------------------------------------------------------------------------------------------------------
 
 
-def start(*, actor: User, takeover: Takeover, now: datetime, request: HttpRequest | None = None) -> None:
+def start(*, actor: User, account_import: AccountImport, now: datetime, request: HttpRequest | None = None) -> None:
     """Begin, or go on after a pause. Raises `UnableToAsk`."""
     with transaction.atomic():
-        changed = Takeover.objects.filter(
-            pk=takeover.pk, state__in=(Takeover.State.PROPOSED, Takeover.State.PAUSED)
-        ).update(state=Takeover.State.RUNNING, not_before=now, message="")
-        if not changed and not Takeover.objects.filter(pk=takeover.pk).exists():
+        changed = AccountImport.objects.filter(
+            pk=account_import.pk, state__in=(AccountImport.State.PROPOSED, AccountImport.State.PAUSED)
+        ).update(state=AccountImport.State.RUNNING, not_before=now, message="")
+        if not changed and not AccountImport.objects.filter(pk=account_import.pk).exists():
             raise UnableToAsk(_("A colleague made a new proposal just now. Review it, then start."))
-        total = takeover.items.filter(take=True).count()
+        total = account_import.items.filter(take=True).count()
         if not total:
             raise UnableToAsk(_("Select at least one account."))
         if changed:
-            Takeover.objects.filter(pk=takeover.pk).update(total=total)
-            takeover.items.filter(take=False).update(state=TakeoverItem.State.LEFT)
+            AccountImport.objects.filter(pk=account_import.pk).update(total=total)
+            account_import.items.filter(take=False).update(state=AccountImportItem.State.LEFT)
             audit.record(
-                actor=actor, verb="estate.started", obj=takeover, after={"accounts": total}, request=request
+                actor=actor, verb="estate.started", obj=account_import, after={"accounts": total}, request=request
             )  # fmt: skip
-            enqueue_on_commit(CHUNK, takeover.pk)
-    takeover.refresh_from_db()
+            enqueue_on_commit(CHUNK, account_import.pk)
+    account_import.refresh_from_db()
 
 
-def pause_import(*, actor: User, takeover: Takeover, request: HttpRequest | None = None) -> None:
+def pause_import(*, actor: User, account_import: AccountImport, request: HttpRequest | None = None) -> None:
     """Stop after the account that is being read. What is taken over stays so."""
     with transaction.atomic():
-        if Takeover.objects.filter(pk=takeover.pk, state=Takeover.State.RUNNING).update(state=Takeover.State.PAUSED):
-            audit.record(actor=actor, verb="estate.paused", obj=takeover, request=request)
-    takeover.refresh_from_db()
+        if AccountImport.objects.filter(pk=account_import.pk, state=AccountImport.State.RUNNING).update(
+            state=AccountImport.State.PAUSED
+        ):
+            audit.record(actor=actor, verb="estate.paused", obj=account_import, request=request)
+    account_import.refresh_from_db()
 
 
 def due_imports(*, now: datetime) -> list[int]:
     free = Q(lease_until=None) | Q(lease_until__lte=now)
     return list(
-        Takeover.objects.filter(free, state=Takeover.State.RUNNING, not_before__lte=now).values_list("pk", flat=True)
+        AccountImport.objects.filter(free, state=AccountImport.State.RUNNING, not_before__lte=now).values_list(
+            "pk", flat=True
+        )
     )
 
 
-def connection_of_import(takeover_id: int) -> int:
+def connection_of_import(account_import_id: int) -> int:
     """The connection of a run; 0 where there is no such run."""
-    return Takeover.objects.filter(pk=takeover_id).values_list("connection", flat=True).first() or 0
+    return AccountImport.objects.filter(pk=account_import_id).values_list("connection", flat=True).first() or 0
 
 
 def take_chunk(
-    takeover_id: int,
+    account_import_id: int,
     *,
     connect: Callable[[Connection], Provider] = client_for,
     clock: Callable[[], datetime] = database_now,
@@ -276,73 +289,83 @@ def take_chunk(
 ) -> None:
     """Take accounts over until the time is up. Safe to call at any time: one worker holds a run, and no account can be
     taken over twice."""
-    takeover = _claim(takeover_id, now=clock())
-    if takeover is None:
+    account_import = _claim(account_import_id, now=clock())
+    if account_import is None:
         return
-    mine = Takeover.objects.filter(pk=takeover.pk, fence=takeover.fence)
+    mine = AccountImport.objects.filter(pk=account_import.pk, fence=account_import.fence)
     until = monotonic() + seconds
     try:
-        provider = connect(takeover.connection)
+        provider = connect(account_import.connection)
         while monotonic() < until:
-            if not mine.filter(state=Takeover.State.RUNNING).update(lease_until=clock() + LEASE):
+            if not mine.filter(state=AccountImport.State.RUNNING).update(lease_until=clock() + LEASE):
                 break
-            item = _next(takeover)
+            item = _next(account_import)
             if item is None:
-                mine.filter(state=Takeover.State.RUNNING).update(state=Takeover.State.ENDED, finished_at=clock())
+                mine.filter(state=AccountImport.State.RUNNING).update(
+                    state=AccountImport.State.ENDED, finished_at=clock()
+                )
                 break
             _take(item, provider, now=clock())
     except NotNow as refusal:
         mine.update(not_before=refusal.retry_at, message=str(refusal)[:500])
     except DecryptionError as refusal:
-        mine.filter(state=Takeover.State.RUNNING).update(state=Takeover.State.PAUSED, message=str(refusal)[:500])
+        mine.filter(state=AccountImport.State.RUNNING).update(
+            state=AccountImport.State.PAUSED, message=str(refusal)[:500]
+        )
     mine.update(lease_until=None)
 
 
-def _claim(takeover_id: int, *, now: datetime) -> Takeover | None:
+def _claim(account_import_id: int, *, now: datetime) -> AccountImport | None:
     free = Q(lease_until=None) | Q(lease_until__lte=now)
-    due_one = Takeover.objects.filter(free, pk=takeover_id, state=Takeover.State.RUNNING, not_before__lte=now)
-    takeover = due_one.select_related("connection", "asked_by").first()
-    if takeover is None:
+    due_one = AccountImport.objects.filter(
+        free, pk=account_import_id, state=AccountImport.State.RUNNING, not_before__lte=now
+    )
+    account_import = due_one.select_related("connection", "asked_by").first()
+    if account_import is None:
         return None
-    if due_one.filter(fence=takeover.fence).update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
+    if due_one.filter(fence=account_import.fence).update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
         return None
-    takeover.fence += 1
-    return takeover
+    account_import.fence += 1
+    return account_import
 
 
-def _next(takeover: Takeover) -> TakeoverItem | None:
-    waiting = takeover.items.filter(take=True, state=TakeoverItem.State.WAITING)
-    return waiting.select_related("sighting__connection", "customer", "takeover__asked_by").first()
+def _next(account_import: AccountImport) -> AccountImportItem | None:
+    waiting = account_import.items.filter(take=True, state=AccountImportItem.State.WAITING)
+    return waiting.select_related("remote_account__connection", "customer", "account_import__asked_by").first()
 
 
-def _take(item: TakeoverItem, provider: Provider, *, now: datetime) -> None:
+def _take(item: AccountImportItem, provider: Provider, *, now: datetime) -> None:
     """One account. `NotNow` leaves it waiting; every other refusal settles it as failed."""
-    state, message, customer = TakeoverItem.State.DONE, "", item.customer
+    state, message, customer = AccountImportItem.State.DONE, "", item.customer
     try:
         customer = adopt(
-            actor=item.takeover.asked_by, sighting=item.sighting, customer=_customer_of(item), provider=provider,
-            now=now, reason=str(item.get_basis_display()),
-        ).customer  # fmt: skip
+            actor=item.account_import.asked_by,
+            remote_account=item.remote_account,
+            customer=_customer_of(item),
+            provider=provider,
+            now=now,
+            reason=str(item.get_basis_display()),
+        ).customer
     except NotNow as refusal:
         if item.tries + 1 < TRIES:
-            TakeoverItem.objects.filter(pk=item.pk).update(tries=F("tries") + 1)
+            AccountImportItem.objects.filter(pk=item.pk).update(tries=F("tries") + 1)
             raise
-        state, message = TakeoverItem.State.FAILED, str(refusal)
+        state, message = AccountImportItem.State.FAILED, str(refusal)
     except UnableToAsk as refusal:
-        state, message = TakeoverItem.State.FAILED, str(refusal)
+        state, message = AccountImportItem.State.FAILED, str(refusal)
     with transaction.atomic():
-        waiting = TakeoverItem.objects.filter(pk=item.pk, state=TakeoverItem.State.WAITING)
+        waiting = AccountImportItem.objects.filter(pk=item.pk, state=AccountImportItem.State.WAITING)
         settled = waiting.update(state=state, message=message[:500], customer=customer)
         if settled:
-            field = "done" if state == TakeoverItem.State.DONE else "failed"
-            Takeover.objects.filter(pk=item.takeover_id).update(**{field: F(field) + 1})
+            field = "done" if state == AccountImportItem.State.DONE else "failed"
+            AccountImport.objects.filter(pk=item.account_import_id).update(**{field: F(field) + 1})
 
 
-def _customer_of(item: TakeoverItem) -> Customer:
+def _customer_of(item: AccountImportItem) -> Customer:
     """The customer it goes to; one that is to be made is made with the first account of its group."""
     if item.customer is not None:
         return item.customer
-    public_id = uuid.uuid5(item.takeover.public_id, item.group)
+    public_id = uuid.uuid5(item.account_import.public_id, item.group)
     made = Customer.objects.filter(public_id=public_id)
     if customer := made.first():
         return customer
@@ -350,10 +373,10 @@ def _customer_of(item: TakeoverItem) -> Customer:
         with transaction.atomic():
             customer = Customer.objects.create(
                 public_id=public_id, company_name=item.company or item.email.partition("@")[2] or item.email,
-                email=item.email, website=item.sighting.website, external_reference=item.reference,
+                email=item.email, website=item.remote_account.website, external_reference=item.reference,
             )  # fmt: skip
             audit.record(
-                actor=item.takeover.asked_by, verb="customer.created", obj=customer, customer=customer,
+                actor=item.account_import.asked_by, verb="customer.created", obj=customer, customer=customer,
                 after={"company_name": customer.company_name, "email": customer.email},
             )  # fmt: skip
             return customer

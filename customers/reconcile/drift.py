@@ -21,7 +21,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.models import Account, Customer, DriftIgnore, Operation, Sighting
+from customers.models import Account, Customer, DriftIgnore, Operation, RemoteAccount
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import OPEN
 from customers.observed.account_list import LIST_LAG
@@ -111,11 +111,11 @@ def _salt(drift: Drift) -> str:
 def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
     """Those of `accounts` that differ in anything, ignored or not. Not while an operation works on them: then what is
     wanted is on its way."""
-    missing = Sighting.objects.filter(
+    missing = RemoteAccount.objects.filter(
         connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), missing_since__isnull=False
     )
     # A list that was asked for a while after the delete names the account: it is there, whatever the delete said.
-    back = Sighting.objects.filter(
+    back = RemoteAccount.objects.filter(
         connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), missing_since=None,
         last_seen_at__gt=OuterRef("state_read_at") + LIST_LAG,
     )  # fmt: skip
@@ -141,26 +141,30 @@ def drifts_of(accounts: Iterable[Account], *, today: date) -> list[Drift]:
     rows = list(accounts)
     keys = [each.provider_id for each in rows if each.provider_id]
     deleted = [each.provider_id for each in rows if each.state == AccountState.DELETED]
-    listed = Sighting.objects.filter(Q(missing_since__isnull=False) | Q(provider_id__in=deleted), provider_id__in=keys)
-    sightings = {(each.connection_id, each.provider_id): each for each in listed}
+    listed = RemoteAccount.objects.filter(
+        Q(missing_since__isnull=False) | Q(provider_id__in=deleted), provider_id__in=keys
+    )
+    remote_accounts = {(each.connection_id, each.provider_id): each for each in listed}
     ignores = {(each.account_id, each.field): each for each in DriftIgnore.objects.filter(account__in=rows)}
     found: list[Drift] = []
     for account in rows:
-        sighting = sightings.get((account.connection_id, account.provider_id or ""))
-        for field, wanted, value, read_at in _differences(account, sighting):
+        remote_account = remote_accounts.get((account.connection_id, account.provider_id or ""))
+        for field, wanted, value, read_at in _differences(account, remote_account):
             ignore = ignores.get((account.pk, field))
             still = ignore if ignore and ignore.until_on >= today and ignore.found == value else None
             found.append(Drift(account, field, wanted, value, read_at, still))
     return found
 
 
-def _differences(account: Account, sighting: Sighting | None) -> Iterable[tuple[Field, Any, Any, datetime | None]]:
+def _differences(
+    account: Account, remote_account: RemoteAccount | None
+) -> Iterable[tuple[Field, Any, Any, datetime | None]]:
     if account.state == AccountState.DELETED:
-        if sighting is not None and _names_again(account, sighting):
-            yield Field.EXISTENCE, "deleted", "there", sighting.last_seen_at
+        if remote_account is not None and _names_again(account, remote_account):
+            yield Field.EXISTENCE, "deleted", "there", remote_account.last_seen_at
         return
-    if sighting is not None:
-        yield Field.EXISTENCE, "there", "gone" if sighting.gone_at else "missing", sighting.missing_since
+    if remote_account is not None:
+        yield Field.EXISTENCE, "there", "gone" if remote_account.gone_at else "missing", remote_account.missing_since
     if account.state not in (AccountState.UNKNOWN, account.desired_state):
         yield Field.STATE, account.desired_state, account.state, account.state_read_at
     if account.offerings is not None and account.desired_offerings and account.offerings != account.desired_offerings:
@@ -172,11 +176,11 @@ def _differences(account: Account, sighting: Sighting | None) -> Iterable[tuple[
                 yield field, wanted, value, account.settings_read_at
 
 
-def _names_again(account: Account, sighting: Sighting) -> bool:
+def _names_again(account: Account, remote_account: RemoteAccount) -> bool:
     """As `drifting` says it of many: the list was asked for a while after the account was deleted, and names it."""
-    if sighting.missing_since or sighting.last_seen_at is None or account.state_read_at is None:
+    if remote_account.missing_since or remote_account.last_seen_at is None or account.state_read_at is None:
         return False
-    return sighting.last_seen_at > account.state_read_at + LIST_LAG
+    return remote_account.last_seen_at > account.state_read_at + LIST_LAG
 
 
 def looked_away(accounts: QuerySet[Account], *, today: date) -> set[int]:
@@ -250,7 +254,11 @@ def _hold_unchanged(drift: Drift, *, today: date) -> Account:
     is as `drift` says: no reading, scan or colleague can change it any more before it is written."""
     customer = Customer.objects.select_for_update(no_key=True).get(pk=drift.account.customer_id)
     held = Account.objects.select_for_update(no_key=True).get(pk=drift.account.pk)
-    list(Sighting.objects.select_for_update().filter(connection=held.connection_id, provider_id=held.provider_id or ""))
+    list(
+        RemoteAccount.objects.select_for_update().filter(
+            connection=held.connection_id, provider_id=held.provider_id or ""
+        )
+    )
     current = drift_of(held, drift.field, today=today)
     if current is None:
         raise UnableToAsk(_("There is no difference any more. Nothing was done."))

@@ -15,10 +15,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from customers.models import Connection, Scan, Sighting, Takeover, TakeoverItem
+from customers.models import AccountImport, AccountImportItem, Connection, RemoteAccount, Scan
 from customers.observed import scan_requests
 from customers.operations.commands import UnableToAsk
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from portal.clock import database_now
 from portal.htmx import go_to, is_fragment, person
 
@@ -38,7 +38,9 @@ def estate_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The run's card, or the walk's. It asks again by itself; when it has ended the page is fetched anew."""
     context = _context(request, _connection(public_id))
     response = render(request, "customers/estate/_progress.html", context)
-    moving = context["scanning"] or (context["takeover"] and context["takeover"].state == Takeover.State.RUNNING)
+    moving = context["scanning"] or (
+        context["account_import"] and context["account_import"].state == AccountImport.State.RUNNING
+    )
     if is_fragment(request) and not moving:
         response["HX-Refresh"] = "true"
     return response
@@ -56,8 +58,8 @@ def estate_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     upload = request.FILES.get("listed")
     try:
-        listed = account_import.read_list(upload.read(account_import.BYTES_MAX + 1)) if upload else []
-        account_import.propose(
+        listed = account_imports.read_list(upload.read(account_imports.BYTES_MAX + 1)) if upload else []
+        account_imports.propose(
             actor=person(request), connection=connection, listed=listed, now=timezone.now(), request=request
         )
     except UnableToAsk as refusal:
@@ -70,11 +72,11 @@ def estate_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Tick or untick: all of a basis by its buttons, or the rows of the page as they stand, kept with every tick."""
     connection = _connection(public_id)
-    takeover = _open(connection)
-    if takeover and (basis := request.POST.get("every") or request.POST.get("all", "")):
-        account_import.choose(takeover=takeover, take="every" in request.POST, basis=basis)
-    elif takeover:
-        ticked = _keep_ticks(request, takeover)
+    account_import = _open(connection)
+    if account_import and (basis := request.POST.get("every") or request.POST.get("all", "")):
+        account_imports.choose(account_import=account_import, take="every" in request.POST, basis=basis)
+    elif account_import:
+        ticked = _keep_ticks(request, account_import)
         if is_fragment(request):
             return render(request, "customers/estate/_start.html", {"connection": connection, "ticked": ticked})
     back = request.POST.get("back", "")
@@ -87,10 +89,12 @@ def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
-    if takeover := _open(connection):
-        _keep_ticks(request, takeover)
+    if account_import := _open(connection):
+        _keep_ticks(request, account_import)
         try:
-            account_import.start(actor=person(request), takeover=takeover, now=timezone.now(), request=request)
+            account_imports.start(
+                actor=person(request), account_import=account_import, now=timezone.now(), request=request
+            )
         except UnableToAsk as refusal:
             messages.warning(request, str(refusal))
     return go_to(request, "customers:estate", connection.public_id)
@@ -99,57 +103,57 @@ def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def estate_pause(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
-    if takeover := _open(connection):
-        account_import.pause_import(actor=person(request), takeover=takeover, request=request)
+    if account_import := _open(connection):
+        account_imports.pause_import(actor=person(request), account_import=account_import, request=request)
         messages.success(request, _("Paused. What was taken over stays so."))
     return go_to(request, "customers:estate", connection.public_id)
 
 
 def _context(request: HttpRequest, connection: Connection) -> dict[str, Any]:
-    takeover = _open(connection) or connection.takeovers.first()
+    account_import = _open(connection) or connection.account_imports.first()
     context: dict[str, Any] = {
         "connection": connection,
-        "takeover": takeover,
+        "account_import": account_import,
         "scanning": Scan.objects.filter(connection=connection, state=Scan.State.RUNNING).first(),
         "scan": Scan.objects.filter(connection=connection, state=Scan.State.COMPLETE).first(),
         "last_scan": Scan.objects.filter(connection=connection).exclude(state=Scan.State.RUNNING).first(),
-        "orphans": Sighting.objects.filter(connection=connection).orphans().count(),
+        "orphans": RemoteAccount.objects.filter(connection=connection).orphans().count(),
     }
-    if takeover is None:
+    if account_import is None:
         return context
-    items = takeover.items.select_related("sighting", "customer")
+    items = account_import.items.select_related("remote_account", "customer")
     basis, show = request.GET.get("basis", ""), request.GET.get("show", "")
-    if basis in TakeoverItem.Basis.values:
+    if basis in AccountImportItem.Basis.values:
         items = items.filter(basis=basis)
     if show == "failed":
-        items = items.filter(state=TakeoverItem.State.FAILED)
-    counts = takeover.items.values("basis").annotate(n=Count("pk"), ticked=Count("pk", filter=Q(take=True)))
+        items = items.filter(state=AccountImportItem.State.FAILED)
+    counts = account_import.items.values("basis").annotate(n=Count("pk"), ticked=Count("pk", filter=Q(take=True)))
     by_basis = {row["basis"]: row for row in counts}
     return context | {
         "page": Paginator(items, PER_PAGE).get_page(request.GET.get("page")),
         "basis": basis,
         "bases": [
             (value, label, by_basis[value]["n"], by_basis[value]["ticked"])
-            for value, label in TakeoverItem.Basis.choices
+            for value, label in AccountImportItem.Basis.choices
             if value in by_basis
         ],
         "ticked": sum(row["ticked"] for row in by_basis.values()),
     }
 
 
-def _keep_ticks(request: HttpRequest, takeover: Takeover) -> int:
+def _keep_ticks(request: HttpRequest, account_import: AccountImport) -> int:
     """The ticks of the page that was shown, as they stand there now; returns how many there are in all."""
     shown, ticked = _numbers(request, "shown"), _numbers(request, "ticked")
-    account_import.choose(takeover=takeover, take=True, items=ticked)
-    return account_import.choose(takeover=takeover, take=False, items=shown - ticked)
+    account_imports.choose(account_import=account_import, take=True, items=ticked)
+    return account_imports.choose(account_import=account_import, take=False, items=shown - ticked)
 
 
 def _numbers(request: HttpRequest, name: str) -> set[int]:
     return {int(value) for value in request.POST.getlist(name) if re.fullmatch("[0-9]{1,15}", value)}
 
 
-def _open(connection: Connection) -> Takeover | None:
-    return connection.takeovers.exclude(state=Takeover.State.ENDED).first()
+def _open(connection: Connection) -> AccountImport | None:
+    return connection.account_imports.exclude(state=AccountImport.State.ENDED).first()
 
 
 def _connection(public_id: uuid.UUID) -> Connection:

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Customer, Operation, Sighting
+from customers.models import Account, Customer, Operation, RemoteAccount
 from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import OPEN, OperationKind
 from customers.observed.matching import identities_of, possible_creates
@@ -47,72 +47,82 @@ class NotNow(UnableToAsk):
 def adopt(
     *,
     actor: User,
-    sighting: Sighting,
+    remote_account: RemoteAccount,
     customer: Customer,
     provider: Provider,
     now: datetime,
     reason: str = "",
     request: HttpRequest | None = None,
 ) -> Account:
-    """Make `sighting` an account of `customer`. Raises `UnableToAsk`: not there, taken, not readable now, or perhaps
-    made by a create that is not done."""
+    """Make `remote_account` an account of `customer`. Raises `UnableToAsk`: not there, taken, not readable now, or
+    perhaps made by a create that is not done."""
     if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
         raise UnableToAsk(_("Your role may not do this."))
-    columns = _read(sighting, provider, now=now)
+    columns = _read(remote_account, provider, now=now)
     try:
         with transaction.atomic():
             lock_customer(customer)
-            _refuse_what_a_create_may_have_made(sighting, columns)
+            _refuse_what_a_create_may_have_made(remote_account, columns)
             account = Account.objects.create(
-                customer=customer, connection=sighting.connection, provider_id=sighting.provider_id,
-                changed_at=now, changed_what=_("Taken over"), **columns,
-            )  # fmt: skip
+                customer=customer,
+                connection=remote_account.connection,
+                provider_id=remote_account.provider_id,
+                changed_at=now,
+                changed_what=_("Taken over"),
+                **columns,
+            )
             Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
-            Sighting.objects.filter(pk=sighting.pk).update(ignored_at=None, ignored_by=None, ignored_why="")
+            RemoteAccount.objects.filter(pk=remote_account.pk).update(ignored_at=None, ignored_by=None, ignored_why="")
             audit.record(
-                actor=actor, verb="account.adopted", obj=account, customer=customer, account=account,
-                after={"provider_id": sighting.provider_id, "state": columns["state"]}, reason=reason, request=request,
-            )  # fmt: skip
+                actor=actor,
+                verb="account.adopted",
+                obj=account,
+                customer=customer,
+                account=account,
+                after={"provider_id": remote_account.provider_id, "state": columns["state"]},
+                reason=reason,
+                request=request,
+            )
     except IntegrityError:
         raise UnableToAsk(_("This account is a customer's already.")) from None
     return account
 
 
-def _open_elsewhere(sighting: Sighting) -> Operation | None:
+def _open_elsewhere(remote_account: RemoteAccount) -> Operation | None:
     """An open create that this account would be known by, at another connection of the provider: two connections may
     be two keys of one reseller."""
     creates = Operation.objects.filter(
-        kind=OperationKind.CREATE, state__in=OPEN, connection__kind=sighting.connection.kind
-    ).exclude(connection=sighting.connection)
-    identities = identities_of(sighting)
+        kind=OperationKind.CREATE, state__in=OPEN, connection__kind=remote_account.connection.kind
+    ).exclude(connection=remote_account.connection)
+    identities = identities_of(remote_account)
     return (creates.filter(identity__in=identities) if identities else creates).first()
 
 
-def _refuse_what_a_create_may_have_made(sighting: Sighting, columns: dict[str, Any]) -> None:
+def _refuse_what_a_create_may_have_made(remote_account: RemoteAccount, columns: dict[str, Any]) -> None:
     """Given to somebody meanwhile, the account would be looked past by its create, which would make another."""
     known: dict[str, str] = columns.get("settings") or {}
     fresh = _with(
-        sighting, email=columns["email"] or sighting.email, name=known.get("name", sighting.name),
-        website=known.get("website", sighting.website),
+        remote_account, email=columns["email"] or remote_account.email, name=known.get("name", remote_account.name),
+        website=known.get("website", remote_account.website),
     )  # fmt: skip
-    if create := possible_creates([fresh]).get(sighting.pk) or _open_elsewhere(fresh):
+    if create := possible_creates([fresh]).get(remote_account.pk) or _open_elsewhere(fresh):
         raise UnableToAsk(
             _("%(code)s may have made this account and is not done. Wait for it, or decide on its page.")
             % {"code": create.code}
         )
 
 
-def _with(sighting: Sighting, **fields: str) -> Sighting:
+def _with(remote_account: RemoteAccount, **fields: str) -> RemoteAccount:
     """A copy with what was read just now; not to be saved."""
-    fresh = copy(sighting)
+    fresh = copy(remote_account)
     for name, value in fields.items():
         setattr(fresh, name, value)
     return fresh
 
 
-def _read(sighting: Sighting, provider: Provider, *, now: datetime) -> dict[str, Any]:
+def _read(remote_account: RemoteAccount, provider: Provider, *, now: datetime) -> dict[str, Any]:
     """The account's columns as the provider has them at this moment, wanted just so."""
-    ref = AccountRef(sighting.provider_id)
+    ref = AccountRef(remote_account.provider_id)
     try:
         if provider.capabilities.settings:
             details = provider.details(ref)
@@ -126,7 +136,7 @@ def _read(sighting: Sighting, provider: Provider, *, now: datetime) -> dict[str,
         else:
             state, rows = provider.state(ref), as_rows(provider.offerings(ref))
             identity = provider.identity(ref)
-            email = identity.email or sighting.email
+            email = identity.email or remote_account.email
             columns = {
                 "offerings": rows, "desired_offerings": rows, "offerings_read_at": now,
                 "package": next((row["name"] for row in rows if row["type"] == "package"), ""),
@@ -147,7 +157,7 @@ def _read(sighting: Sighting, provider: Provider, *, now: datetime) -> dict[str,
 
 
 def leave_aside(
-    *, actor: User, sighting: Sighting, reason: str, now: datetime, request: HttpRequest | None = None
+    *, actor: User, remote_account: RemoteAccount, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """Not ours to run: off the board, with the reason kept. Raises `UnableToAsk`."""
     if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
@@ -155,14 +165,16 @@ def leave_aside(
     if not reason.strip():
         raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
     with transaction.atomic():
-        Sighting.objects.filter(pk=sighting.pk).update(ignored_at=now, ignored_by=actor, ignored_why=reason[:500])
-        audit.record(actor=actor, verb="orphan.ignored", obj=sighting, reason=reason, request=request)
+        RemoteAccount.objects.filter(pk=remote_account.pk).update(
+            ignored_at=now, ignored_by=actor, ignored_why=reason[:500]
+        )
+        audit.record(actor=actor, verb="orphan.ignored", obj=remote_account, reason=reason, request=request)
 
 
-def watch_again(*, actor: User, sighting: Sighting, request: HttpRequest | None = None) -> None:
+def watch_again(*, actor: User, remote_account: RemoteAccount, request: HttpRequest | None = None) -> None:
     with transaction.atomic():
-        changed = Sighting.objects.filter(pk=sighting.pk, ignored_at__isnull=False).update(
+        changed = RemoteAccount.objects.filter(pk=remote_account.pk, ignored_at__isnull=False).update(
             ignored_at=None, ignored_by=None, ignored_why=""
         )
         if changed:
-            audit.record(actor=actor, verb="orphan.watched", obj=sighting, request=request)
+            audit.record(actor=actor, verb="orphan.watched", obj=remote_account, request=request)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from customers.connections.queries import connection_choices
-from customers.models import Account, Customer, Operation, Scan, Sighting
+from customers.models import Account, Customer, Operation, RemoteAccount, Scan
 from customers.observed.matching import possible_creates
 from customers.reconcile.drift import Drift, Field, drifting, drifts_of, looked_away
 from portal.email_addresses import spellings
@@ -59,7 +59,7 @@ def board(asked: Mapping[str, str], *, today: date) -> Board:
         page=page,
         groups=[(account, by_account[account.pk]) for account in page.object_list if account.pk in by_account],
         view="ignored" if show_ignored else "",
-        orphans=Sighting.objects.orphans().count(),
+        orphans=RemoteAccount.objects.orphans().count(),
         connection_choices=connection_choices(),
         kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
         scans=latest_scans(),
@@ -129,8 +129,8 @@ def _narrowed(found: QuerySet[Account], asked: Mapping[str, str]) -> QuerySet[Ac
 class Orphans:
     """`rows` are those of the page, each with the open create that may have made it."""
 
-    page: Page[Sighting]
-    rows: list[tuple[Sighting, Operation | None]]
+    page: Page[RemoteAccount]
+    rows: list[tuple[RemoteAccount, Operation | None]]
     view: str
     connection_choices: list[tuple[str, str]]
     kept: list[tuple[str, str]]
@@ -139,7 +139,9 @@ class Orphans:
 def orphans(asked: Mapping[str, str]) -> Orphans:
     """Accounts at the provider that no account of ours names; the ignored ones where asked for."""
     ignored = asked.get("view") == "ignored"
-    found = Sighting.objects.unowned().filter(ignored_at__isnull=False) if ignored else Sighting.objects.orphans()
+    found = (
+        RemoteAccount.objects.unowned().filter(ignored_at__isnull=False) if ignored else RemoteAccount.objects.orphans()
+    )
     if key := uuid_or_none(asked.get("connection", "")):
         found = found.filter(connection__public_id=key)
     text = searchable(asked.get("q", ""))
@@ -161,14 +163,14 @@ def orphans(asked: Mapping[str, str]) -> Orphans:
     )
 
 
-def customers_like(sighting: Sighting, *, text: str) -> QuerySet[Customer]:
+def customers_like(remote_account: RemoteAccount, *, text: str) -> QuerySet[Customer]:
     """Customers an orphan may belong to: those searched for, else those of its e-mail or name."""
     if text := searchable(text).casefold():
         return Customer.objects.filter(search__contains=text, archived_at=None)[:20]
     facts: Any = Q(pk__in=[])
-    if sighting.email:
-        for spelling in spellings(sighting.email):
+    if remote_account.email:
+        for spelling in spellings(remote_account.email):
             facts |= Q(email__iexact=spelling)
-    if sighting.name:
-        facts |= Q(company_name__iexact=sighting.name)
+    if remote_account.name:
+        facts |= Q(company_name__iexact=remote_account.name)
     return Customer.objects.filter(facts, archived_at=None)[:20]

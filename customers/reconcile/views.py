@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers.connections.client import client_for
-from customers.models import Sighting
+from customers.models import RemoteAccount
 from customers.observed import scan_requests
 from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission
@@ -117,13 +117,13 @@ def orphan_list(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Whose is it? The customers it may belong to stand in a list; a search finds any other."""
-    sighting = _sighting_or_404(public_id)
+    remote_account = _remote_account_or_404(public_id)
     form = AdoptForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
             account = link.adopt(
-                actor=person(request), sighting=sighting, customer=form.cleaned_data["customer"],
-                provider=client_for(sighting.connection, interactive=True), now=database_now(),
+                actor=person(request), remote_account=remote_account, customer=form.cleaned_data["customer"],
+                provider=client_for(remote_account.connection, interactive=True), now=database_now(),
                 reason=form.cleaned_data["reason"], request=request,
             )  # fmt: skip
         except (UnableToAsk, DecryptionError) as refusal:
@@ -132,29 +132,37 @@ def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             messages.success(request, _("The account is this customer's now. Nothing was changed at the provider."))
             return go_to(request, "customers:account", account.public_id)
     text = request.GET.get("q", "")
-    context = {"form": form, "sighting": sighting, "customers": queries.customers_like(sighting, text=text), "q": text}
+    context = {
+        "form": form,
+        "remote_account": remote_account,
+        "customers": queries.customers_like(remote_account, text=text),
+        "q": text,
+    }
     return render(request, "customers/drift/adopt.html", context, status=422 if request.method == "POST" else 200)
 
 
 @require_http_methods(["GET", "POST"])
 def orphan_aside(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    sighting = _sighting_or_404(public_id)
+    remote_account = _remote_account_or_404(public_id)
     form = AsideForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         link.leave_aside(
-            actor=person(request), sighting=sighting, reason=form.cleaned_data["reason"], now=timezone.now(),
+            actor=person(request),
+            remote_account=remote_account,
+            reason=form.cleaned_data["reason"],
+            now=timezone.now(),
             request=request,
-        )  # fmt: skip
+        )
         return go_to(request, "customers:orphans")
-    context = {"form": form, "sighting": sighting}
+    context = {"form": form, "remote_account": remote_account}
     return render(request, "customers/drift/aside.html", context, status=422 if request.method == "POST" else 200)
 
 
 @require_POST
 def orphan_watch(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    link.watch_again(actor=person(request), sighting=_sighting_or_404(public_id), request=request)
+    link.watch_again(actor=person(request), remote_account=_remote_account_or_404(public_id), request=request)
     return go_to(request, "customers:orphans")
 
 
-def _sighting_or_404(public_id: uuid.UUID) -> Sighting:
-    return get_object_or_404(Sighting.objects.unowned().select_related("connection"), public_id=public_id)
+def _remote_account_or_404(public_id: uuid.UUID) -> RemoteAccount:
+    return get_object_or_404(RemoteAccount.objects.unowned().select_related("connection"), public_id=public_id)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from portal.audit.models import AuditEvent
 
 
+def _type_of(obj: Model) -> str:
+    """The app and table, such as "customers.account": a class may be renamed, what was signed may not."""
+    label = obj._meta.app_label
+    return f"{label}.{obj._meta.db_table.removeprefix(f'{label}_')}"
+
+
 def record(
     *,
     actor: User | None,
@@ -43,7 +49,7 @@ def record(
         actor_label=str(actor)[:120] if actor else "",
         actor_role=actor.role if actor else "",
         verb=verb,
-        object_type=obj._meta.label_lower if obj else "",
+        object_type=_type_of(obj) if obj else "",
         object_id=getattr(obj, "public_id", None),
         object_label=str(obj)[:200] if obj else "",
         customer_id=getattr(customer, "public_id", None),

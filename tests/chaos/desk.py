@@ -139,7 +139,7 @@ def _idle() -> Account | None:
 def begun(pk: int) -> bool:
     """Whether it was sent, or needed no sending any more."""
     row = Operation.objects.get(pk=pk)
-    return row.sends > 0 or row.state in FINAL
+    return row.attempt_count > 0 or row.state in FINAL
 
 
 def ready(name: str, since: float) -> bool:
@@ -183,14 +183,25 @@ def rows() -> list[dict[str, Any]]:
     found = Operation.objects.select_related("account", "connection", "follows").order_by("pk")
     return [
         {
-            "pk": each.pk, "code": each.code, "kind": each.kind, "connection": each.connection.name,
-            "identity": each.identity, "state": each.state, "error_kind": each.error_kind, "summary": each.summary,
-            "account": each.account_id, "provider_id": each.account.provider_id, "result": each.result,
-            "desired_state": each.account.desired_state, "desired_offerings": each.account.desired_offerings,
-            "desired_settings": each.account.desired_settings, "sends": each.sends, "settles": each.settles,
+            "pk": each.pk,
+            "code": each.code,
+            "kind": each.kind,
+            "connection": each.connection.name,
+            "identity": each.identity,
+            "state": each.state,
+            "error_kind": each.error_kind,
+            "summary": each.summary,
+            "account": each.account_id,
+            "provider_id": each.account.provider_id,
+            "result": each.result,
+            "desired_state": each.account.desired_state,
+            "desired_offerings": each.account.desired_offerings,
+            "desired_settings": each.account.desired_settings,
+            "sends": each.attempt_count,
+            "settles": each.verifications,
         }
         for each in found
-    ]  # fmt: skip
+    ]
 
 
 def attempts() -> dict[str, int]:

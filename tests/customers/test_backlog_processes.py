@@ -125,8 +125,8 @@ def lease_that_ran_out(connection: Connection) -> Operation:
     now = timezone.now()
     account = AccountFactory(connection=connection)
     return OperationFactory(
-        account=account, requested_by=UserFactory(), state=OperationState.CLAIMED, fence=1, claims=1,
-        lane=f"account:{account.pk}", lease_until=now, not_before=now,
+        account=account, requested_by=UserFactory(), state=OperationState.CLAIMED, fence=1, lost_claims=1,
+        concurrency_key=f"account:{account.pk}", lease_until=now, not_before=now,
     )  # fmt: skip
 
 

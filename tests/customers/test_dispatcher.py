@@ -54,7 +54,9 @@ def test_creates_that_wait_for_their_lane_keep_nothing_back(monkeypatch: pytest.
     due = dispatcher.due_operations(now=timezone.now())
     assert due == [waiting[0].pk, other.pk], "one create at a time, and whatever is no create"
 
-    Operation.objects.filter(pk=waiting[0].pk).update(state=OperationState.UNKNOWN, lane=f"create:{connection.pk}")
+    Operation.objects.filter(pk=waiting[0].pk).update(
+        state=OperationState.UNKNOWN, concurrency_key=f"create:{connection.pk}"
+    )
     late = timezone.now() - timedelta(seconds=1)
     Operation.objects.filter(pk=waiting[0].pk).update(not_before=late + timedelta(hours=1))
     assert dispatcher.due_operations(now=timezone.now()) == [other.pk], "the lane is taken"

@@ -14,9 +14,9 @@ from customers.accounts.offerings.forms import OfferingListField
 from customers.accounts.settings.forms import SeenSettingsField
 from customers.bulk import commands as bulk_commands
 from customers.connections.checks import UnableToConnect, check_base_url
-from customers.models import ChangeSet, Scan, Sighting, Takeover
+from customers.models import AccountImport, ChangeSet, RemoteAccount, Scan
 from customers.observed import account_list
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from portal import providers
 from portal.access.models import User
 from portal.providers import ConnectionConfig, Unsupported
@@ -33,26 +33,28 @@ def admin(client: Client, db: None) -> Client:
 
 
 @pytest.fixture
-def sighting(desk: Desk) -> Sighting:
+def remote_account(desk: Desk) -> RemoteAccount:
     desk.sandbox.admin.add_account(email="stranger@globex.example")
     scan, _ = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="now", now=timezone.now())
     account_list.walk(scan, desk.connect(desk.connection))
-    return Sighting.objects.orphans().get()
+    return RemoteAccount.objects.orphans().get()
 
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.sample(1)
-def test_searching(admin: Client, sighting: Sighting, odd: str) -> None:
+def test_searching(admin: Client, remote_account: RemoteAccount, odd: str) -> None:
     for name in ("list", "drift", "drift-export", "orphans", "operations", "coming"):
         for asked in ({"q": odd}, {"page": odd}, {"view": odd}, {"connection": odd}, {"kind": odd}, {"person": odd}):
             assert admin.get(reverse(f"customers:{name}"), asked).status_code == 200, (name, asked)
-    adopt = reverse("customers:orphan-adopt", args=[sighting.public_id])
+    adopt = reverse("customers:orphan-adopt", args=[remote_account.public_id])
     assert admin.get(adopt, {"q": odd}).status_code == 200
 
 
 @pytest.mark.parametrize("odd", ["\x00", "\u00b2", "9" * 40, "-1"])
-def test_ticks_on_the_first_day(admin: Client, desk: Desk, sighting: Sighting, odd: str) -> None:
-    takeover = account_import.propose(actor=desk.person, connection=desk.connection, listed=[], now=timezone.now())
+def test_ticks_on_the_first_day(admin: Client, desk: Desk, remote_account: RemoteAccount, odd: str) -> None:
+    account_import = account_imports.propose(
+        actor=desk.person, connection=desk.connection, listed=[], now=timezone.now()
+    )
     args = [desk.connection.public_id]
     assert admin.get(reverse("customers:estate", args=args), {"basis": odd, "page": odd}).status_code == 200
     for name in ("choose", "start"):
@@ -60,7 +62,7 @@ def test_ticks_on_the_first_day(admin: Client, desk: Desk, sighting: Sighting, o
             reverse(f"customers:estate-{name}", args=args), {"shown": [odd], "ticked": [odd], "all": odd}
         )
         assert posted.status_code == 303
-    assert takeover.items.get().take
+    assert account_import.items.get().take
 
 
 @pytest.mark.parametrize(
@@ -71,13 +73,13 @@ def test_ticks_on_the_first_day(admin: Client, desk: Desk, sighting: Sighting, o
     ],
     ids=["long", "open quote", "more than named", "nul", "utf-16"],
 )  # fmt: skip
-def test_lists_that_are_none(admin: Client, desk: Desk, sighting: Sighting, content: bytes) -> None:
+def test_lists_that_are_none(admin: Client, desk: Desk, remote_account: RemoteAccount, content: bytes) -> None:
     answer = admin.post(
         reverse("customers:estate-propose", args=[desk.connection.public_id]),
         {"listed": SimpleUploadedFile("ours.csv", content)},
     )
     assert answer.status_code in (303, 422), text_of(answer)
-    assert Takeover.objects.exists() == (answer.status_code == 303)
+    assert AccountImport.objects.exists() == (answer.status_code == 303)
 
 
 @pytest.mark.parametrize("odd", ["\x00", "x" * 5_000, ""])

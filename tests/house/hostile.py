@@ -28,9 +28,9 @@ from django.utils import timezone
 
 from billing.usage import runs
 from customers.bulk import commands as bulk_commands
-from customers.models import Connection, Schedule, Sighting
+from customers.models import Connection, RemoteAccount, Schedule
 from customers.observed import account_list
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from customers.schedules import commands as schedule_commands
 from customers.schedules import holds
 from portal.access import links
@@ -187,7 +187,7 @@ class World:
         self.desk.sandbox.admin.add_account(email="stranger@globex.example")
         scan, _ = account_list.begin(connection=self.desk.connection, kind="asked", slot="now", now=now)
         account_list.walk(scan, self.desk.connect(self.desk.connection))
-        account_import.propose(actor=admin, connection=self.desk.connection, listed=[], now=now)
+        account_imports.propose(actor=admin, connection=self.desk.connection, listed=[], now=now)
         change = bulk_commands.plan(
             actor=admin, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid",
             client_token=uuid4().hex, now=now,
@@ -207,7 +207,7 @@ class World:
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
             "estate/": connections, "usage/accounts/": both, "usage/pools/": connections, "usage/runs/": [run],
-            "drift/orphans/": list(Sighting.objects.orphans()), "drift/": both, "changes/": [change],
+            "drift/orphans/": list(RemoteAccount.objects.orphans()), "drift/": both, "changes/": [change],
             "schedules/": [schedule], "holds/": [hold], "staff/": [self.people["finance"]],
         }  # fmt: skip
         self.texts = {

@@ -32,7 +32,8 @@ LOOK = """
 import json
 from customers.models import Operation
 row = Operation.objects.get()
-print(json.dumps({"state": row.state, "sends": row.sends, "attempts": [each.outcome for each in row.attempts.all()]}))
+outcomes = [each.outcome for each in row.attempts.all()]
+print(json.dumps({"state": row.state, "sends": row.attempt_count, "attempts": outcomes}))
 """
 DISPATCH = """
 from datetime import timedelta

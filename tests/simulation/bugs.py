@@ -235,7 +235,13 @@ def ignore_token() -> Parts:
 
 def adopt_without_proof() -> Parts:
     """By its time alone."""
-    return ((matching.OpenCreate, "is_proven_by", lambda create, sighting: not create.window.excludes(sighting)),)
+    return (
+        (
+            matching.OpenCreate,
+            "is_proven_by",
+            lambda create, remote_account: not create.window.excludes(remote_account),
+        ),
+    )
 
 
 def settle_at_once() -> Parts:
@@ -341,7 +347,7 @@ def trust_the_workers_clock() -> Parts:
     """A worker's clock is taken for the database's, and nothing is measured."""
 
     def wrong(attempt: Attempt) -> matching.Window:
-        return matching.Window(attempt.intended_at, is_measured=True, mark=attempt.sighting_mark,
+        return matching.Window(attempt.intended_at, is_measured=True, mark=attempt.remote_account_mark,
                                intended_at=attempt.intended_at)  # fmt: skip
 
     def fast(clock: Any, skew: float | None) -> int | None:

@@ -100,7 +100,7 @@ class Staff(RuleBasedStateMachine):
             operation_commands.cancel_operation(actor=self._person(), operation=queued, now=self.world.now)
         except UnableToAsk:
             return
-        self.cancelled[queued.pk] = queued.sends
+        self.cancelled[queued.pk] = queued.attempt_count
 
     @rule()
     def take_the_role_away_or_give_it_back(self) -> None:
@@ -135,7 +135,7 @@ class Staff(RuleBasedStateMachine):
     def what_is_cancelled_is_not_sent(self) -> None:
         for pk, sends in self.cancelled.items():
             operation = Operation.objects.get(pk=pk)
-            assert (operation.state, operation.sends) == ("cancelled", sends)
+            assert (operation.state, operation.attempt_count) == ("cancelled", sends)
 
     @invariant()
     def a_conflict_sends_nothing(self) -> None:

@@ -40,7 +40,7 @@ class Truth:
     def look(self, pk: int) -> None:
         """T4, at the moment a change leaves."""
         operation = Operation.objects.get(pk=pk)
-        intent = operation.attempts.filter(n=operation.sends, outcome=Attempt.Outcome.NONE)
+        intent = operation.attempts.filter(n=operation.attempt_count, outcome=Attempt.Outcome.NONE)
         if operation.state != "sending" or not intent.exists():
             self.problems.append(f"T4 {operation} was sent while it was {operation.state}")
         if Operation.objects.filter(account=operation.account_id, state__in=BUSY).exclude(pk=pk).exists():

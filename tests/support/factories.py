@@ -137,7 +137,7 @@ class OperationFactory(factory.django.DjangoModelFactory):
     requested_by = factory.SubFactory(UserFactory)
     client_token = factory.LazyFunction(lambda: uuid.uuid4().hex)
     state = OperationState.QUEUED
-    lane = factory.LazyAttribute(lambda row: f"account:{row.account.pk}" if row.state in BUSY else "")
+    concurrency_key = factory.LazyAttribute(lambda row: f"account:{row.account.pk}" if row.state in BUSY else "")
     identity = factory.LazyAttribute(lambda row: row.account.email.casefold() if row.kind == "create" else "")
     not_before = factory.LazyFunction(timezone.now)
     created_at = factory.LazyFunction(timezone.now)

@@ -14,20 +14,21 @@ from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import (
     Account,
+    AccountImport,
+    AccountImportItem,
     ChangeSet,
     Operation,
+    RemoteAccount,
     Scan,
     Schedule,
     SendingDomain,
-    Sighting,
-    Takeover,
-    TakeoverItem,
 )
 from customers.models.operation_states import OPEN, OperationState
 from customers.monitoring import heartbeat, nightly_check
 from customers.operations import commands as operation_commands
 from customers.operations import transitions
-from customers.reconcile import account_import, drift
+from customers.reconcile import account_import as account_imports
+from customers.reconcile import drift
 from customers.schedules import commands as schedule_commands
 from customers.schedules import due as due_schedules
 from customers.schedules import holds
@@ -54,7 +55,7 @@ class Extras:
             .order_by("pk")
         )
         self.signs()
-        self.sightings()
+        self.remote_accounts()
         self.drifts()
         self.imports()
         self.holds()
@@ -91,7 +92,7 @@ class Extras:
 
     # --- The provider's list ---
 
-    def sightings(self) -> None:
+    def remote_accounts(self) -> None:
         """Scans in every state; accounts that nobody owns, and ones that are missing, gone or ignored."""
         connection = self.free[0].connection
         for number in range(60):
@@ -102,8 +103,8 @@ class Extras:
                 finished_at=at + timedelta(minutes=2), taken_at=at, lease_until=at + HOUR, seen=90 + number,
                 message="" if state == Scan.State.COMPLETE else "The list ended early.",
             )  # fmt: skip
-        Sighting.objects.bulk_create(
-            Sighting(
+        RemoteAccount.objects.bulk_create(
+            RemoteAccount(
                 connection=connection, provider_id=f"sgstored{number:024d}", email=f"ops@stranger-{number}.example",
                 made_at=self.now - 200 * DAY, first_seen_at=self.now - 90 * DAY,
                 last_seen_at=self.now - 4 * DAY if number % 10 in (7, 8) else self.now,
@@ -132,17 +133,17 @@ class Extras:
 
     def imports(self) -> None:
         """One for each state; its items in every state as well."""
-        for state in (Takeover.State.ENDED, Takeover.State.PROPOSED):
-            takeover = account_import.propose(
+        for state in (AccountImport.State.ENDED, AccountImport.State.PROPOSED):
+            account_import = account_imports.propose(
                 actor=self.admin, connection=self.free[0].connection, listed=[], now=self.now
             )
-            if state == Takeover.State.ENDED:
-                items = list(takeover.items.order_by("pk"))
+            if state == AccountImport.State.ENDED:
+                items = list(account_import.items.order_by("pk"))
                 for number, item in enumerate(items):
-                    item.state = (TakeoverItem.State.FAILED, TakeoverItem.State.LEFT)[number % 2]
+                    item.state = (AccountImportItem.State.FAILED, AccountImportItem.State.LEFT)[number % 2]
                     item.message = "Could not be read."
-                TakeoverItem.objects.bulk_update(items, ["state", "message"])
-                Takeover.objects.filter(pk=takeover.pk).update(
+                AccountImportItem.objects.bulk_update(items, ["state", "message"])
+                AccountImport.objects.filter(pk=account_import.pk).update(
                     state=state, finished_at=self.now, total=len(items), failed=(len(items) + 1) // 2
                 )
 

@@ -52,8 +52,8 @@ class Delete:
         except ProviderError as error:
             if operation.payload.get("without_reading"):
                 return self._go(operation, provider)
-            if isinstance(error, NotSent) or operation.tries < READING_TRIES:
-                wait = timedelta(seconds=2 ** min(operation.tries + 1, 8))
+            if isinstance(error, NotSent) or operation.requeues < READING_TRIES:
+                wait = timedelta(seconds=2 ** min(operation.requeues + 1, 8))
                 return RetryAt(
                     now + wait, _("The last usage could not be read yet: %(why)s") % {"why": error}, "no_reading"
                 )

@@ -131,7 +131,7 @@ class SuspendOrUnsuspend:
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | RetryAt:
         if observed_accounts.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:
             return self.from_late_answer({})
-        if operation.settles < READINGS_BEFORE_NOT_DONE:
+        if operation.verifications < READINGS_BEFORE_NOT_DONE:
             return RetryAt(now + READ_BACK_EVERY, _("Read back: not so yet. Looking again."))
         return NotApplied(_("Read back three times: the state did not change."))
 

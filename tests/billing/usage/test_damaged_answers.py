@@ -27,7 +27,7 @@ from billing.usage import sync as usage_sync
 from billing.usage.snapshots import keep_final_readings
 from customers.connections import catalogue
 from customers.connections import client as connection_client
-from customers.models import Account, Connection, Scan, Sighting
+from customers.models import Account, Connection, RemoteAccount, Scan
 from customers.models.operation_states import FINAL
 from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
@@ -108,7 +108,7 @@ def _scan(account: Account) -> None:
     scan = account_list.walk(scan, _connect(account.connection))
     assert scan.state != Scan.State.RUNNING
     if scan.state == Scan.State.COMPLETE:
-        met = Sighting.objects.filter(connection=account.connection, last_seen_at__isnull=False)
+        met = RemoteAccount.objects.filter(connection=account.connection, last_seen_at__isnull=False)
         assert scan.seen == met.count()
     else:
         assert scan.message

@@ -110,7 +110,7 @@ class TestSuspend:
         operation = desk.ask("suspend", account)
         desk.sandbox.admin.set_state(account.provider_id, state)
         operation = desk.perform(operation)
-        assert (operation.state, operation.error_kind, operation.sends) == ("failed", "held", 0)
+        assert (operation.state, operation.error_kind, operation.attempt_count) == ("failed", "held", 0)
         assert desk.sandbox.admin.account(account.provider_id)["state"] == state
 
     def test_unsuspend(self, staff: Client, desk: Desk) -> None:

@@ -182,7 +182,7 @@ class TestTheRun:
         bulk_commands.resume_bulk_change(actor=desk.person, change_set=made, now=NOW)
         go_on(made)
         begun = Operation.objects.order_by("pk")[0]
-        Operation.objects.filter(pk=begun.pk).update(state="claimed", lane="taken", lease_until=NOW)
+        Operation.objects.filter(pk=begun.pk).update(state="claimed", concurrency_key="taken", lease_until=NOW)
         assert bulk_commands.cancel_bulk_change(actor=desk.person, change_set=made, now=NOW) == (2, 1)
         assert sorted(states(made)) == ["asked"] * 3 + ["cancelled"]
         assert go_on(made).state == "cancelled"

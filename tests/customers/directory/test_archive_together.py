@@ -15,10 +15,10 @@ from customers.accounts.create.commands import AccountRequest
 from customers.connections.client import client_for
 from customers.directory import commands as customer_commands
 from customers.directory.commands import UnableToChange
-from customers.models import Account, Connection, Customer, Sighting, TakeoverItem
+from customers.models import Account, AccountImportItem, Connection, Customer, RemoteAccount
 from customers.observed import duplicates
 from customers.operations.commands import UnableToAsk, cancel_operation, retry_operation
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from customers.reconcile.link import adopt
 from portal.access.models import User
 from portal.providers import Profile, ProviderOffering
@@ -46,14 +46,14 @@ def an_account(connection: Connection, email: str = "") -> AccountRequest:
     return AccountRequest(connection, Profile(address), [ProviderOffering(PACKAGE, "package", 1)], is_test=False)
 
 
-def a_sighting(connection: Connection) -> Sighting:
+def a_remote_account(connection: Connection) -> RemoteAccount:
     """An account at the provider that is nobody's; the provider is stubbed at the wire."""
     now = timezone.now()
     provider_id = f"sg{uuid4().hex}"
     responses.get(f"{API}/{provider_id}/state", json={"state": "activated"})
     responses.get(f"{API}/{provider_id}/offerings", json={"offerings": [
         {"name": PACKAGE, "type": "package", "quantity": 1}]})  # fmt: skip
-    return Sighting.objects.create(
+    return RemoteAccount.objects.create(
         connection=connection, provider_id=provider_id, first_seen_at=now, last_seen_at=now,
         email=f"{provider_id[:8]}@orphan.example",
     )  # fmt: skip
@@ -121,10 +121,10 @@ def test_a_link_of_an_unlinked_account(person: User) -> None:
     connection = AccountFactory().connection
     broken = []
     for _ in rounds():
-        customer, sighting = CustomerFactory(), a_sighting(connection)
+        customer, remote_account = CustomerFactory(), a_remote_account(connection)
         provider = client_for(connection)
-        told = race(person, customer, lambda c=customer, s=sighting, p=provider: adopt(
-            actor=person, sighting=s, customer=c, provider=p, now=timezone.now(), reason="Theirs."))  # fmt: skip
+        told = race(person, customer, lambda c=customer, s=remote_account, p=provider: adopt(
+            actor=person, remote_account=s, customer=c, provider=p, now=timezone.now(), reason="Theirs."))  # fmt: skip
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
 
@@ -134,18 +134,18 @@ def test_an_import(person: User) -> None:
     connection = AccountFactory().connection
     broken = []
     for _ in rounds():
-        customer, sighting = CustomerFactory(), a_sighting(connection)
-        listed = [account_import.Listed(sighting.provider_id, email=customer.email)]
-        run = account_import.propose(actor=person, connection=connection, listed=listed, now=timezone.now())
-        account_import.start(actor=person, takeover=run, now=timezone.now())
-        told = race(person, customer, lambda r=run: account_import.take_chunk(r.pk, connect=client_for))
+        customer, remote_account = CustomerFactory(), a_remote_account(connection)
+        listed = [account_imports.ImportRow(remote_account.provider_id, email=customer.email)]
+        run = account_imports.propose(actor=person, connection=connection, listed=listed, now=timezone.now())
+        account_imports.start(actor=person, account_import=run, now=timezone.now())
+        told = race(person, customer, lambda r=run: account_imports.take_chunk(r.pk, connect=client_for))
         run.refresh_from_db()
-        item = TakeoverItem.objects.get(takeover=run)
+        item = AccountImportItem.objects.get(account_import=run)
         assert run.state == "ended"
         assert item.state in ("done", "failed")
         broken += [told] if living(customer) else []
         run.delete()  # the next round proposes what is unlinked then
-        Sighting.objects.all().delete()
+        RemoteAccount.objects.all().delete()
     assert not broken, f"{len(broken)} of {len(rounds())}"
 
 

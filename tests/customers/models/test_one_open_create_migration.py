@@ -65,7 +65,7 @@ rows = Operation.objects.order_by("client_token")
 print(json.dumps({
     "rows": [[each.identity or each.kind, each.state, each.account.changed_what, each.number, each.account.email,
               each.account.package] for each in rows.select_related("account")],
-    "lanes": all(each.lane == f"account:{each.account_id}" for each in rows.exclude(lane="")),
+    "lanes": all(each.concurrency_key == f"account:{each.account_id}" for each in rows.exclude(concurrency_key="")),
     "refused": refused,
     "events": sorted(AuditEvent.objects.values_list("verb", flat=True)),
     "broken": [each.code for each in invariants.check(now=timezone.now()) if each.rows and each.code in ("I3", "I7")],

@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
-from customers.models import Account, Attempt, InvariantCheck, Operation, Scan, Sighting, Step
+from customers.models import Account, Attempt, InvariantCheck, Operation, RemoteAccount, Scan, Step
 from customers.monitoring import invariants
 from customers.monitoring.invariants import Invariant
 from portal import audit
@@ -46,7 +46,7 @@ def went(operation: Operation, *states: str) -> Operation:
 
 
 def sent(operation: Operation, n: int = 1, **fields: object) -> Attempt:
-    Operation.objects.filter(pk=operation.pk).update(sends=n)
+    Operation.objects.filter(pk=operation.pk).update(attempt_count=n)
     values = {"intended_at": operation.created_at, "fence": 1, "call": "suspend", **fields}
     return Attempt.objects.create(operation=operation, n=n, **values)
 
@@ -108,12 +108,12 @@ def test_two_at_work_on_one_account(person: User) -> None:
     """I3. The same lane twice is refused by the database; one account in two lanes is not."""
     first = asked(person, "sending", "queued", "claimed", "sending", lease_until=NOW + timedelta(seconds=60))
     second = asked(
-        person, "claimed", "queued", "claimed", account=first.account, lane="elsewhere",
+        person, "claimed", "queued", "claimed", account=first.account, concurrency_key="elsewhere",
         lease_until=NOW + timedelta(seconds=60),
     )  # fmt: skip
     assert broken()["I3"] == [f"account {first.account_id}"]
     with pytest.raises(IntegrityError), transaction.atomic():
-        Operation.objects.filter(pk=second.pk).update(lane=first.lane)
+        Operation.objects.filter(pk=second.pk).update(concurrency_key=first.concurrency_key)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_something_happened_after_the_end(person: User) -> None:
 def test_sent_more_often_than_it_may_be(person: User) -> None:
     """I9. A person's own word allows one more."""
     uncounted = asked(person, "failed", "queued", "claimed", "failed")
-    Operation.objects.filter(pk=uncounted.pk).update(sends=1)
+    Operation.objects.filter(pk=uncounted.pk).update(attempt_count=1)
     often = asked(person, "unknown", "queued", "claimed", "sending", "unknown")
     for n in range(1, 5):
         sent(often, n, outcome="unknown", answered_at=NOW)
@@ -220,10 +220,10 @@ def test_a_sighting_on_no_list(person: User) -> None:
     account = made(person).account
     _walk(account, NOW - timedelta(hours=30))
     met = {"connection": account.connection, "last_seen_at": NOW, "first_seen_at": NOW}
-    Sighting.objects.create(provider_id=account.provider_id, **met)
-    Sighting.objects.create(provider_id="orphan", **met)
-    Sighting.objects.create(provider_id="aside", ignored_at=NOW, **met)
-    Sighting.objects.create(provider_id="nowhere", missing_since=NOW, **met)
+    RemoteAccount.objects.create(provider_id=account.provider_id, **met)
+    RemoteAccount.objects.create(provider_id="orphan", **met)
+    RemoteAccount.objects.create(provider_id="aside", ignored_at=NOW, **met)
+    RemoteAccount.objects.create(provider_id="nowhere", missing_since=NOW, **met)
     assert broken() == {"I11": [f"nowhere at {account.connection} is on no list"]}
 
 
@@ -235,7 +235,7 @@ def test_two_walks_that_lacked_an_account(person: User) -> None:
     first, second = NOW - timedelta(hours=30), NOW - timedelta(hours=6)
     _walk(account, first)
     assert broken()["I12"] == [f"{account.provider_id}: the last walk neither met nor missed it"]
-    sighting = Sighting.objects.create(
+    remote_account = RemoteAccount.objects.create(
         connection=account.connection, provider_id=account.provider_id, missing_since=first
     )
     assert "I12" not in broken()
@@ -243,7 +243,7 @@ def test_two_walks_that_lacked_an_account(person: User) -> None:
     assert "I12" not in broken()
     _walk(account, second + timedelta(seconds=1))
     assert broken()["I12"][0].startswith(f"{account.provider_id} is missing since")
-    Sighting.objects.filter(pk=sighting.pk).update(gone_at=second)
+    RemoteAccount.objects.filter(pk=remote_account.pk).update(gone_at=second)
     assert "I12" not in broken()
 
 

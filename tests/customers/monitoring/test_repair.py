@@ -40,9 +40,15 @@ def overwritten(operation: Operation, state: str) -> Operation:
     Attempt.objects.create(operation=operation, n=1, fence=1, call=operation.kind, intended_at=NOW)
     finished = NOW if state in ("failed", "cancelled") else None
     lease = NOW + timedelta(seconds=90) if state == "claimed" else None
-    lane = f"account:{operation.account_id}" if state == "claimed" else ""
+    concurrency_key = f"account:{operation.account_id}" if state == "claimed" else ""
     Operation.objects.filter(pk=operation.pk).update(
-        state=state, finished_at=finished, lease_until=lease, lane=lane, fence=2, not_before=NOW, sends=1
+        state=state,
+        finished_at=finished,
+        lease_until=lease,
+        concurrency_key=concurrency_key,
+        fence=2,
+        not_before=NOW,
+        attempt_count=1,
     )
     ways = {"cancelled": [("claimed", "queued"), ("queued", "cancelled")], "claimed": []}
     step(operation, *ways.get(state, [("claimed", state)]))
@@ -62,8 +68,8 @@ class TestFalseReviews:
         operation = desk.ask_create()
         step(operation, *[("queued", "claimed")] * 3, ("claimed", "needs_attention"))
         Operation.objects.filter(pk=operation.pk).update(
-            state="needs_attention", error_kind="poison", summary=transitions.POISONED, claims=3,
-            lane=f"account:{operation.account_id}",
+            state="needs_attention", error_kind="poison", summary=transitions.POISONED, lost_claims=3,
+            concurrency_key=f"account:{operation.account_id}",
         )  # fmt: skip
         operation.refresh_from_db()
         return operation
@@ -78,7 +84,7 @@ class TestFalseReviews:
         assert "1 found, 1 fixed" in run("--apply")
         assert run("--apply").startswith("0 found")
         poisoned.refresh_from_db()
-        assert (poisoned.state, poisoned.claims, poisoned.lane) == ("queued", 0, "")
+        assert (poisoned.state, poisoned.lost_claims, poisoned.concurrency_key) == ("queued", 0, "")
         assert AuditEvent.objects.get(verb="operation.repaired").object_id == poisoned.public_id
         assert desk.drain(poisoned).state == "succeeded"
         assert len(desk.sandbox.admin.accounts()) == 1
@@ -145,7 +151,7 @@ class TestSendsThatWerePassedOver:
         )  # fmt: skip
         Attempt.objects.create(operation=operation, n=1, fence=1, call="create account", intended_at=NOW)
         Operation.objects.filter(pk=operation.pk).update(
-            state="claimed", lease_until=NOW, lane=f"account:{operation.account_id}", sends=1
+            state="claimed", lease_until=NOW, concurrency_key=f"account:{operation.account_id}", attempt_count=1
         )
         assert run().startswith("0 found")
 

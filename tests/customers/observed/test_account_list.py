@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers.models import Account, Scan, Sighting
+from customers.models import Account, RemoteAccount, Scan
 from customers.observed import account_list
 from tests.customers.conftest import Desk
 
@@ -20,8 +20,8 @@ def walked(desk: Desk, *, after: timedelta = timedelta(0)) -> Scan:
     return account_list.walk(scan, desk.connect(desk.connection), clock=lambda: now)
 
 
-def sighting(desk: Desk, provider_id: str | None) -> Sighting:
-    return Sighting.objects.get(connection=desk.connection, provider_id=provider_id)
+def remote_account(desk: Desk, provider_id: str | None) -> RemoteAccount:
+    return RemoteAccount.objects.get(connection=desk.connection, provider_id=provider_id)
 
 
 def strangers(desk: Desk, n: int) -> list[str]:
@@ -34,11 +34,11 @@ def test_a_walk_keeps_what_is_there_and_knows_whose_it_is(desk: Desk) -> None:
     theirs = strangers(desk, 120)
     scan = walked(desk)
     assert (scan.state, scan.seen, scan.first_seen, scan.orphans, scan.missing) == ("complete", 121, 121, 120, 0)
-    assert {each.provider_id for each in Sighting.objects.orphans()} == set(theirs)
-    assert sighting(desk, ours.provider_id).email == "ops@northwind.example"
+    assert {each.provider_id for each in RemoteAccount.objects.orphans()} == set(theirs)
+    assert remote_account(desk, ours.provider_id).email == "ops@northwind.example"
     again = walked(desk)
     assert (again.seen, again.first_seen, again.orphans) == (121, 0, 120)
-    assert sighting(desk, ours.provider_id).first_seen_at == scan.started_at
+    assert remote_account(desk, ours.provider_id).first_seen_at == scan.started_at
 
 
 def test_missing_is_gone_only_after_two_complete_walks_twelve_hours_apart(desk: Desk) -> None:
@@ -47,11 +47,11 @@ def test_missing_is_gone_only_after_two_complete_walks_twelve_hours_apart(desk: 
     desk.sandbox.admin.call("DELETE", f"accounts/{ours.provider_id}")
     first = walked(desk, after=timedelta(hours=1))
     assert first.missing == 1
-    assert sighting(desk, ours.provider_id).missing_since == first.started_at
+    assert remote_account(desk, ours.provider_id).missing_since == first.started_at
     walked(desk, after=timedelta(hours=12))
-    assert sighting(desk, ours.provider_id).gone_at is None
+    assert remote_account(desk, ours.provider_id).gone_at is None
     last = walked(desk, after=timedelta(hours=13, seconds=1))
-    assert sighting(desk, ours.provider_id).gone_at == last.started_at
+    assert remote_account(desk, ours.provider_id).gone_at == last.started_at
     ours.refresh_from_db()
     assert ours.state == "active"  # a walk reports; people act
 
@@ -61,13 +61,13 @@ def test_what_comes_back_is_not_missing_any_more(desk: Desk) -> None:
     desk.sandbox.admin.switch("list_lag_seconds", 3600)
     late = desk.created("late@northwind.example")
     walked(desk)
-    assert sighting(desk, late.provider_id).missing_since is not None
-    assert sighting(desk, late.provider_id).first_seen_at is None
+    assert remote_account(desk, late.provider_id).missing_since is not None
+    assert remote_account(desk, late.provider_id).first_seen_at is None
     desk.sandbox.admin.move_clock(seconds=3700)
     found = walked(desk, after=timedelta(hours=2))
-    assert sighting(desk, late.provider_id).missing_since is None
-    assert sighting(desk, late.provider_id).first_seen_at == found.started_at
-    assert sighting(desk, ours.provider_id).missing_since is None
+    assert remote_account(desk, late.provider_id).missing_since is None
+    assert remote_account(desk, late.provider_id).first_seen_at == found.started_at
+    assert remote_account(desk, ours.provider_id).missing_since is None
 
 
 @pytest.mark.parametrize("fault", ["status-500", "html-200", "truncated", "reset"])
@@ -80,7 +80,7 @@ def test_a_walk_that_breaks_off_concludes_nothing(desk: Desk, fault: str) -> Non
     broken = walked(desk, after=timedelta(hours=1))
     assert broken.state == "incomplete"
     assert broken.message
-    assert not Sighting.objects.filter(missing_since__isnull=False).exists()
+    assert not RemoteAccount.objects.filter(missing_since__isnull=False).exists()
 
 
 def test_a_list_that_lacks_much_at_once_is_not_believed(desk: Desk) -> None:
@@ -91,7 +91,7 @@ def test_a_list_that_lacks_much_at_once_is_not_believed(desk: Desk) -> None:
     refused = walked(desk, after=timedelta(hours=1))
     assert refused.state == "refused"
     assert "8 of 20" in refused.message
-    assert not Sighting.objects.filter(missing_since__isnull=False).exists()
+    assert not RemoteAccount.objects.filter(missing_since__isnull=False).exists()
 
 
 def test_one_walk_at_a_time_and_a_dead_one_is_closed(desk: Desk) -> None:
@@ -107,7 +107,7 @@ def test_one_walk_at_a_time_and_a_dead_one_is_closed(desk: Desk) -> None:
     assert first.state == "incomplete"
     desk.created()
     assert account_list.walk(first, desk.connect(desk.connection)).state == "incomplete"  # its lease was lost
-    assert not Sighting.objects.exists()
+    assert not RemoteAccount.objects.exists()
 
 
 def test_a_deleted_account_of_ours_is_not_missed(desk: Desk) -> None:
@@ -116,4 +116,4 @@ def test_a_deleted_account_of_ours_is_not_missed(desk: Desk) -> None:
     desk.perform(desk.ask("delete", ours))
     assert Account.objects.get(pk=ours.pk).state == "deleted"
     assert walked(desk, after=timedelta(hours=1)).missing == 0
-    assert not Sighting.objects.orphans().exists()
+    assert not RemoteAccount.objects.orphans().exists()

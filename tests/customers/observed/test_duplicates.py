@@ -17,7 +17,7 @@ from billing.reports.filters import read_usage_filters
 from billing.reports.queries import build_usage_report
 from billing.usage import runs
 from customers.connections import commands as connection_commands
-from customers.models import Account, Attempt, Connection, Customer, Operation, Sighting, TakeoverItem
+from customers.models import Account, AccountImportItem, Attempt, Connection, Customer, Operation, RemoteAccount
 from customers.monitoring import invariants
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
@@ -25,7 +25,8 @@ from customers.observed.duplicates import UnableToMerge
 from customers.operations import commands as operation_commands
 from customers.operations import resolve
 from customers.operations.commands import UnableToAsk
-from customers.reconcile import account_import, drift
+from customers.reconcile import account_import as account_imports
+from customers.reconcile import drift
 from customers.reconcile import link as account_link
 from portal.access.models import User
 from portal.audit.models import AuditEvent
@@ -137,8 +138,8 @@ class TestADuplicateIsReadOnly:
     def test_the_same_account_at_the_second_connection_is_not_unlinked(self, twins: tuple[Account, Account]) -> None:
         other = ConnectionFactory()
         seen = {"last_seen_at": NOW, "first_seen_at": NOW}
-        Sighting.objects.create(connection=other, provider_id=twins[0].provider_id, **seen)
-        assert not Sighting.objects.orphans().exists()
+        RemoteAccount.objects.create(connection=other, provider_id=twins[0].provider_id, **seen)
+        assert not RemoteAccount.objects.orphans().exists()
 
 
 class TestUsage:
@@ -214,10 +215,14 @@ class TestAViolationEndsInReview:
         key = desk.sandbox.admin.add_key(organisation="reseller-global")
         facts = {"name": "The same reseller", "kind": "sendgrid", "base_url": desk.sandbox.base_url}
         second = connection_commands.add_connection(actor=None, facts=facts, api_key=key)
-        sighting = Sighting.objects.create(connection=second, provider_id=made, email="a@northwind.example")
+        remote_account = RemoteAccount.objects.create(connection=second, provider_id=made, email="a@northwind.example")
         with pytest.raises(UnableToAsk, match="may have made this account"):
             account_link.adopt(
-                actor=desk.person, sighting=sighting, customer=desk.customer(), provider=desk.connect(second), now=NOW
+                actor=desk.person,
+                remote_account=remote_account,
+                customer=desk.customer(),
+                provider=desk.connect(second),
+                now=NOW,
             )
 
     def test_a_link_by_hand(self, desk: Desk) -> None:
@@ -235,24 +240,27 @@ class TestAViolationEndsInReview:
 
     def test_an_import_and_a_single_link(self, desk: Desk) -> None:
         made = desk.sandbox.admin.add_account(email="a@northwind.example")["id"]
-        sighting = Sighting.objects.create(
+        remote_account = RemoteAccount.objects.create(
             connection=desk.connection, provider_id=made, email="a@northwind.example", first_seen_at=NOW,
             last_seen_at=NOW,
         )  # fmt: skip
-        takeover = account_import.propose(actor=desk.person, connection=desk.connection, listed=[], now=NOW)
-        item = takeover.items.get()
-        account_import.choose(takeover=takeover, take=True, items=[item.pk])
-        account_import.start(actor=desk.person, takeover=takeover, now=NOW)
+        account_import = account_imports.propose(actor=desk.person, connection=desk.connection, listed=[], now=NOW)
+        item = account_import.items.get()
+        account_imports.choose(account_import=account_import, take=True, items=[item.pk])
+        account_imports.start(actor=desk.person, account_import=account_import, now=NOW)
         self._take(desk, made)
-        account_import.take_chunk(takeover.pk, connect=desk.connect)
+        account_imports.take_chunk(account_import.pk, connect=desk.connect)
         item.refresh_from_db()
-        assert item.state == TakeoverItem.State.FAILED
+        assert item.state == AccountImportItem.State.FAILED
         assert "customer's already" in item.message
         with pytest.raises(UnableToAsk, match="customer's already"):
             account_link.adopt(
-                actor=desk.person, sighting=sighting, customer=desk.customer(), provider=desk.connect(desk.connection),
+                actor=desk.person,
+                remote_account=remote_account,
+                customer=desk.customer(),
+                provider=desk.connect(desk.connection),
                 now=NOW,
-            )  # fmt: skip
+            )
 
 
 class TestMerge:

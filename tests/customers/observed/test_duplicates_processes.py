@@ -33,7 +33,7 @@ for n in range({ROWS}):
     why = {{"error_kind": "poison", "summary": transitions.POISONED}}
     review = OperationFactory(requested_by=person, state="needs_attention", **why)
     Step.objects.create(operation=review, n=1, before="", after="needs_attention", at=review.created_at)
-    lost = OperationFactory(requested_by=person, state="failed", sends=1)
+    lost = OperationFactory(requested_by=person, state="failed", attempt_count=1)
     Attempt.objects.create(operation=lost, n=1, fence=1, call="suspend", intended_at=lost.created_at)
     for m, (before, after) in enumerate((("", "queued"), ("claimed", "sending"), ("queued", "failed")), start=1):
         Step.objects.create(operation=lost, n=m, before=before, after=after, at=lost.created_at)

@@ -7,14 +7,14 @@ from importlib import import_module
 
 import pytest
 import time_machine
-from django.apps import apps
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from customers import tasks
-from customers.models import Heartbeat, Operation, Sighting
+from customers.models import Heartbeat, Operation, RemoteAccount
 from customers.monitoring import heartbeat
 from customers.observed import account_list, matching
 from customers.operations import executor
@@ -55,7 +55,7 @@ def test_a_worker_whose_clock_is_wrong_orders_nothing(desk: Desk, minutes: int) 
 def test_a_fast_worker_takes_no_lease_from_a_living_one(desk: Desk) -> None:
     operation = desk.ask_create()
     Operation.objects.filter(pk=operation.pk).update(
-        state="sending", lane="x", lease_until=database_now() + timedelta(seconds=90)
+        state="sending", concurrency_key="x", lease_until=database_now() + timedelta(seconds=90)
     )
     with time_machine.travel(timezone.now() + timedelta(minutes=15)):
         tasks.dispatch()
@@ -64,15 +64,15 @@ def test_a_fast_worker_takes_no_lease_from_a_living_one(desk: Desk) -> None:
 
 
 def test_what_was_listed_before_a_send_is_told_by_keys(desk: Desk) -> None:
-    """Whatever the clocks say: a sighting stored before the intent was there before the send."""
+    """Whatever the clocks say: a remote account stored before the intent was there before the send."""
     desk.sandbox.admin.add_account(email="ops@northwind.example")
     scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
     account_list.walk(scan, desk.connect(desk.connection))
-    Sighting.objects.update(made_at=None, first_seen_at=timezone.now() + timedelta(days=1))
+    RemoteAccount.objects.update(made_at=None, first_seen_at=timezone.now() + timedelta(days=1))
     operation = unknown(desk, "status-504")
     [create] = matching.open_creates(desk.connection)
-    assert create.window.excludes(Sighting.objects.get())
-    assert create.window.mark == Sighting.objects.get().pk
+    assert create.window.excludes(RemoteAccount.objects.get())
+    assert create.window.mark == RemoteAccount.objects.get().pk
     assert operation.attempts.get().scan_mark == scan.pk
 
 
@@ -86,9 +86,12 @@ def test_an_account_that_may_be_a_creates_is_given_to_nobody_whatever_its_addres
     assert operation.code in text_of(page)
     with pytest.raises(UnableToAsk, match=operation.code):
         account_link.adopt(
-            actor=desk.person, sighting=Sighting.objects.get(), customer=desk.customer("else@globex.example"),
-            provider=desk.connect(desk.connection), now=timezone.now(),
-        )  # fmt: skip
+            actor=desk.person,
+            remote_account=RemoteAccount.objects.get(),
+            customer=desk.customer("else@globex.example"),
+            provider=desk.connect(desk.connection),
+            now=timezone.now(),
+        )
 
 
 def test_one_open_create_for_each_mailbox_in_whatever_spelling(desk: Desk) -> None:
@@ -107,27 +110,28 @@ def test_open_creates_of_before_get_the_new_identity(desk: Desk) -> None:
     twin = desk.ask_create("b@müller-idn.example")
     Operation.objects.filter(pk=twin.pk).update(identity="b@müller-idn.example")
     desk.ask_create("b@müller-idn.example")
-    Sighting.objects.create(connection=desk.connection, provider_id="sg1", email="a@northwind.example")
-    migration.rewrite_identities(apps, None)
-    migration.keep_addresses(apps, None)
+    RemoteAccount.objects.create(connection=desk.connection, provider_id="sg1", email="a@northwind.example")
+    then = MigrationExecutor(connection).loader.project_state(("customers", "0013_matching")).apps
+    migration.rewrite_identities(then, None)
+    migration.keep_addresses(then, None)
     first.refresh_from_db()
     twin.refresh_from_db()
     assert first.identity == "straße@xn--mller-idn-q9a.example"
     assert twin.identity == "b@müller-idn.example"  # the other one has the new form already
-    assert Sighting.objects.get().first_email == "a@northwind.example"
+    assert RemoteAccount.objects.get().first_email == "a@northwind.example"
 
 
 def test_an_attempt_of_before_is_judged_by_its_times(desk: Desk) -> None:
     """Without a mark and a measured clock nothing is adopted, and what is older than hours is explained."""
     operation = unknown(desk, "create-then-504")
     attempt = operation.attempts.get()
-    attempt.clock_skew = attempt.sighting_mark = None
+    attempt.clock_skew = attempt.remote_account_mark = None
     window = matching.Window.of(attempt)
     at = attempt.intended_at
     assert not window.is_since(at + timedelta(seconds=1))
     assert window.is_before(at - timedelta(hours=13))
     assert not window.is_before(at - timedelta(hours=11))
-    old = Sighting(pk=1, made_at=at - timedelta(hours=1), first_seen_at=at - timedelta(minutes=5))
+    old = RemoteAccount(pk=1, made_at=at - timedelta(hours=1), first_seen_at=at - timedelta(minutes=5))
     assert window.excludes(old)
     old.first_seen_at = at
     assert not window.excludes(old)

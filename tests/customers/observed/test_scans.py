@@ -17,9 +17,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers import dispatcher
-from customers.models import Account, Connection, Operation, Scan, Sighting
+from customers.models import Account, Connection, Operation, RemoteAccount, Scan
 from customers.observed import account_list, scan_requests
-from portal import queue
 from portal.clock import database_now
 from portal.providers import ListedAccount
 from tests.customers.page_helpers import text_of
@@ -35,7 +34,8 @@ MINUTE = timedelta(minutes=1)
 def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Every message about a scan. None arrives."""
     sent: list[tuple[str, int]] = []
-    monkeypatch.setattr(account_list, "enqueue_on_commit", lambda task, pk: sent.append((task, pk)))
+    for module in (account_list, scan_requests):
+        monkeypatch.setattr(module, "enqueue_on_commit", lambda task, pk: sent.append((task, pk)))
     return sent
 
 
@@ -124,7 +124,7 @@ def test_an_account_created_while_the_list_is_read_is_not_missing() -> None:
     provider: Any = Listing(["acc-other"], create)
     assert account_list.walk(scan, provider, clock=lambda: NOON + MINUTE).state == "complete"
     assert Operation.objects.count() == 1
-    assert not Sighting.objects.filter(missing_since__isnull=False).exists()
+    assert not RemoteAccount.objects.filter(missing_since__isnull=False).exists()
 
 
 @pytest.mark.django_db
@@ -147,7 +147,7 @@ def test_a_lost_message_is_sent_again_once_and_one_worker_reads_the_list() -> No
 
         def work(_n: int) -> tuple[int, int]:
             sent: list[int] = []
-            queue.enqueue_on_commit = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # in this process alone
+            account_list.enqueue_on_commit = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # here alone
             account_list.deliver_again(now=database_now())
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})

@@ -82,7 +82,7 @@ def test_each_row_is_claimed_by_one_process() -> None:
         taken = at_once("claim", rows, count)
         assert [pk for pk, n in Counter(taken).items() if n > 1] == [], f"claimed twice by {count} processes"
         assert sorted(taken) == rows, "each was claimed"
-        facts = Operation.objects.filter(pk__in=rows).values_list("state", "claims", "fence").order_by().distinct()
+        facts = Operation.objects.filter(pk__in=rows).values_list("state", "lost_claims", "fence").order_by().distinct()
         assert list(facts) == [(OperationState.CLAIMED, 1, 1)]
 
 
@@ -93,7 +93,9 @@ def test_each_unknown_row_is_taken_for_verification_by_one_process() -> None:
         taken = at_once("hold", rows, count)
         assert [pk for pk, n in Counter(taken).items() if n > 1] == [], f"taken twice by {count} processes"
         assert sorted(taken) == rows
-        facts = Operation.objects.filter(pk__in=rows).values_list("state", "settles", "fence").order_by().distinct()
+        facts = (
+            Operation.objects.filter(pk__in=rows).values_list("state", "verifications", "fence").order_by().distinct()
+        )
         assert list(facts) == [(OperationState.UNKNOWN, 1, 1)]
 
 
@@ -119,6 +121,8 @@ def test_what_is_performed_by_many_at_once_is_sent_once_and_succeeds(sandbox: Sa
         made += len(rows)
         assert at_once("perform", rows, count) == []
         ended = Operation.objects.filter(pk__in=rows)
-        assert Counter(ended.values_list("state", "sends", "claims")) == {(OperationState.SUCCEEDED, 1, 0): len(rows)}
+        assert Counter(ended.values_list("state", "attempt_count", "lost_claims")) == {
+            (OperationState.SUCCEEDED, 1, 0): len(rows)
+        }
         assert len(sandbox.admin.accounts()) == made == Account.objects.exclude(provider_id=None).count()
         assert not Operation.objects.filter(lease_until__gt=timezone.now() - timedelta(days=1)).exists(), "none stalled"

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers.models import Account, Breaker, Connection, Operation, Scan, Sighting
+from customers.models import Account, Breaker, Connection, Operation, RemoteAccount, Scan
 from customers.observed import account_list
 from customers.operations import create_search, executor, resolve
 from customers.operations.commands import UnableToAsk
@@ -212,7 +212,7 @@ def test_what_may_be_older_is_neither_taken_nor_looked_past(desk: Desk, doubt: s
     scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
     account_list.walk(scan, desk.connect(desk.connection))
     if doubt == "set aside":
-        Sighting.objects.update(ignored_at=timezone.now())
+        RemoteAccount.objects.update(ignored_at=timezone.now())
     for seconds in (121, 550, 980):
         later(desk, operation, seconds=seconds)
     assert (operation.state, operation.error_kind) == ("needs_attention", "doubtful")
@@ -261,7 +261,11 @@ def test_what_a_create_may_have_made_is_given_to_nobody(desk: Desk, client: Clie
     operation = unknown(desk, "create-then-504")
     scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
     account_list.walk(scan, desk.connect(desk.connection))
-    given = {"actor": desk.person, "sighting": Sighting.objects.get(), "customer": desk.account(operation).customer}
+    given = {
+        "actor": desk.person,
+        "remote_account": RemoteAccount.objects.get(),
+        "customer": desk.account(operation).customer,
+    }
     with pytest.raises(UnableToAsk, match=f"{operation.code} may have made this account"):
         account_link.adopt(**given, provider=desk.connect(desk.connection), now=timezone.now())
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
@@ -313,7 +317,7 @@ def test_a_create_that_is_made_after_its_absence_was_proven_is_reported(desk: De
     desk.sandbox.admin.move_clock(seconds=4000)
     scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="later", now=timezone.now())
     account_list.walk(scan, desk.connect(desk.connection))
-    orphan = Sighting.objects.orphans().get()
+    orphan = RemoteAccount.objects.orphans().get()
     ours = str(desk.account(operation).provider_id)
     assert orphan.provider_id != ours
     assert len(desk.sandbox.admin.accounts()) == 2

@@ -241,7 +241,7 @@ def test_a_key_that_is_refused_at_a_reading_pauses_the_connection_too(desk: Desk
     desk.sandbox.admin.arm("status-401", "state", count=None)
     operation = desk.perform(desk.ask("suspend", account))
     desk.connection.refresh_from_db()
-    assert (operation.state, operation.sends, desk.connection.paused) == ("queued", 0, "auth")
+    assert (operation.state, operation.attempt_count, desk.connection.paused) == ("queued", 0, "auth")
 
 
 def test_a_failed_change_gives_the_account_its_last_desire_back(desk: Desk) -> None:

@@ -165,7 +165,7 @@ def test_a_replayed_answer_that_cant_be_read_back_stays_unknown_until_it_can(
     desk.pass_time(10)
     desk.sandbox.admin.arm("status-503", "aha-read", count=4)
     seen = desk.perform(operation)
-    assert (seen.state, seen.sends) == ("unknown", 2)
+    assert (seen.state, seen.attempt_count) == ("unknown", 2)
     desk.drain(operation)
     assert operation.state == "succeeded"
 
@@ -193,7 +193,7 @@ def test_while_the_first_runs_the_second_waits_as_long_as_it_is_told(desk: SubDe
     # Retry-After counts by the wall's clock; more than two of the lease's five minutes are over.
     assert timedelta(minutes=2) < operation.not_before - timezone.now() <= timedelta(minutes=3)
     assert _outcomes(operation) == ["unknown", "rejected"]
-    assert desk.perform(operation).sends == 2, "not before its time"
+    assert desk.perform(operation).attempt_count == 2, "not before its time"
 
     desk.drain(operation)
     assert operation.state == "succeeded"
@@ -246,7 +246,7 @@ def test_a_key_that_was_used_for_another_request_is_never_sent_again(desk: SubDe
     operation = desk.perform(operation)
     assert (operation.state, operation.error_kind) == ("unknown", "key_reused")
     desk.drain(operation)
-    assert (operation.state, operation.sends) == ("succeeded" if made else "failed", 1)
+    assert (operation.state, operation.attempt_count) == ("succeeded" if made else "failed", 1)
     assert operation.error_kind == ("" if made else "key_reused")
     assert len(desk.children()) == 1
 
@@ -270,7 +270,7 @@ def test_nothing_is_concluded_from_a_list_that_cant_be_read_to_its_end(desk: Sub
     desk.sandbox.admin.arm("status-500", "aha-list", count=None)
     operation = desk.perform(desk.ask_create())
     desk.drain(operation, hours=0.5)
-    assert (operation.state, operation.sends) == ("unknown", 1)
+    assert (operation.state, operation.attempt_count) == ("unknown", 1)
     desk.sandbox.admin.clear_faults()
     desk.drain(operation)
     _adopted(desk, operation)
@@ -336,7 +336,7 @@ def test_nothing_keyed_is_sent_after_23_hours(desk: SubDesk, hours: float, sends
     operation = desk.perform(desk.ask_create())
     desk.pass_time(hours * HOUR)
     desk.drain(operation)
-    assert operation.sends == sends
+    assert operation.attempt_count == sends
     if sends == 1:
         assert (operation.state, operation.error_kind) == ("needs_attention", "too_late")
         assert "key" in operation.summary

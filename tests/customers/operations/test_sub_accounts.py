@@ -60,7 +60,7 @@ def test_a_follower_whose_leader_came_to_nothing_ends_without_a_send(desk: SubDe
         desk.sandbox.admin.arm("status-400", "aha-create")
         assert desk.perform(create).state == "failed"
     follower = desk.perform(follower)
-    assert (follower.state, follower.error_kind, follower.sends) == ("failed", "leader_failed", 0)
+    assert (follower.state, follower.error_kind, follower.attempt_count) == ("failed", "leader_failed", 0)
 
 
 def test_a_refused_create_is_asked_again_with_its_key_under_new_idempotency_keys(desk: SubDesk) -> None:

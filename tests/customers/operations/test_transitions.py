@@ -89,7 +89,7 @@ def test_a_lost_lease_before_sending_goes_back_and_the_third_time_to_a_person(de
         operation.refresh_from_db()
         assert operation.state == expected
     assert operation.error_kind == "poison"
-    assert operation.sends == 0
+    assert operation.attempt_count == 0
 
 
 def test_a_lost_lease_while_sending_is_an_unknown_outcome_never_queued(desk: Desk) -> None:
@@ -102,7 +102,7 @@ def test_a_lost_lease_while_sending_is_an_unknown_outcome_never_queued(desk: Des
     assert operation.state == "unknown"
     assert dispatcher.due_operations(now=timezone.now() + LATER) == [operation.pk], "it is looked at"
     looked_at = desk.perform(operation, at=timezone.now() + LATER)
-    assert (looked_at.state, looked_at.sends) == ("unknown", 1), "and not sent"
+    assert (looked_at.state, looked_at.attempt_count) == ("unknown", 1), "and not sent"
 
 
 def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk: Desk) -> None:
@@ -228,7 +228,7 @@ def test_nothing_is_sent_over_a_connection_that_was_edited_or_paused_since_the_c
     with pytest.raises(transitions.ConnectionStopped):
         transitions.intend(held, call="set state", request="{}", now=now)
     asked.refresh_from_db()
-    assert (asked.state, asked.sends) == ("claimed", 0)
+    assert (asked.state, asked.attempt_count) == ("claimed", 0)
 
 
 @pytest.mark.django_db
@@ -286,7 +286,7 @@ def test_what_was_read_before_the_connection_was_edited_concludes_nothing(desk: 
 
     executor.perform(asked.pk, clock=timezone.now, connect=connect)
     asked.refresh_from_db()
-    assert (asked.state, asked.error_kind, asked.sends) == ("queued", "paused", 0)
+    assert (asked.state, asked.error_kind, asked.attempt_count) == ("queued", "paused", 0)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -343,9 +343,9 @@ def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Des
     account = desk.created()
     first = desk.ask_offerings(account, [BIGGER])
     second = desk.ask("suspend", account)
-    Operation.objects.filter(pk=first.pk).update(state="claimed", lane="account:1")
+    Operation.objects.filter(pk=first.pk).update(state="claimed", concurrency_key="account:1")
     with pytest.raises(IntegrityError), transaction.atomic():
-        Operation.objects.filter(pk=second.pk).update(state="sending", lane="account:1")
+        Operation.objects.filter(pk=second.pk).update(state="sending", concurrency_key="account:1")
 
 
 def test_cancel_wins_only_while_queued(desk: Desk) -> None:
@@ -377,7 +377,7 @@ def test_the_create_budget_stops_before_sending(desk: Desk) -> None:
     desk.connection.refresh_from_db()
     desk.created("one@northwind.example")
     second = desk.perform(desk.ask_create("two@northwind.example"))
-    assert (second.state, second.error_kind, second.sends) == ("needs_attention", "budget", 0)
+    assert (second.state, second.error_kind, second.attempt_count) == ("needs_attention", "budget", 0)
     assert len(desk.sandbox.admin.accounts()) == 1
 
 
@@ -386,7 +386,7 @@ def test_the_right_to_ask_is_looked_at_again_when_the_work_starts(desk: Desk, ch
     operation = desk.ask_create()
     type(desk.person).objects.filter(pk=desk.person.pk).update(**change)
     operation = desk.perform(operation)
-    assert (operation.state, operation.error_kind, operation.sends) == ("failed", "permission", 0)
+    assert (operation.state, operation.error_kind, operation.attempt_count) == ("failed", "permission", 0)
 
 
 def test_failing_in_a_chain_restores_the_last_value_that_succeeded(desk: Desk) -> None:

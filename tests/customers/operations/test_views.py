@@ -171,7 +171,7 @@ class TestOne:
         assert ('id="decide"' in text_of(answer)) == operation.needs_a_person
 
     def test_evidence(self, staff: Client) -> None:
-        operation = OperationFactory(kind="create", state="unknown", sends=1)
+        operation = OperationFactory(kind="create", state="unknown", attempt_count=1)
         Attempt.objects.create(
             operation=operation, n=1, fence=1, call="create account", intended_at=timezone.now(), outcome="unknown",
             request='{"profile": {"email": "<b>ops@x.example"}}', duration_ms=30_004, message="No answer in 30 s.",
@@ -376,7 +376,7 @@ class TestDecide:
 
     @pytest.mark.parametrize(("choice", "state"), [("try_again", "queued"), ("give_up", "failed")])
     def test_other_kinds(self, staff: Client, choice: str, state: str) -> None:
-        operation = OperationFactory(state="needs_attention", error_kind="unknown", sends=3)
+        operation = OperationFactory(state="needs_attention", error_kind="unknown", attempt_count=3)
         assert self.decide(staff, operation, choice).status_code == 303
         operation.refresh_from_db()
         assert operation.state == state

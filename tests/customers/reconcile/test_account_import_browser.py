@@ -7,9 +7,9 @@ from typing import Any
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from customers.models import Account, Scan, Sighting, Takeover
+from customers.models import Account, AccountImport, RemoteAccount, Scan
 from customers.observed import scan_requests
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from portal.access.roles import Role
 from tests.customers.accounts.test_browser import Seat, _django_beside_playwright, pytestmark  # noqa: F401
 from tests.customers.conftest import Desk
@@ -31,8 +31,8 @@ def test_who_is_unticked_stays_behind(page: Page, live_server: Any, desk: Desk) 
     page.get_by_label(f"Take {ids[3]} over").uncheck()
     page.get_by_role("button", name="Take 6 accounts over").click()
     expect(page.get_by_text("Running")).to_be_visible()
-    account_import.take_chunk(Takeover.objects.get().pk, connect=desk.connect)
+    account_imports.take_chunk(AccountImport.objects.get().pk, connect=desk.connect)
     expect(page.get_by_text("Ended")).to_be_visible()
     assert seat.complaints == []
     assert Account.objects.count() == 6
-    assert Sighting.objects.orphans().get().provider_id == ids[3]
+    assert RemoteAccount.objects.orphans().get().provider_id == ids[3]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from customers.models import Connection, Sighting, Takeover
+from customers.models import AccountImport, Connection, RemoteAccount
 from customers.operations.commands import UnableToAsk
-from customers.reconcile import account_import
+from customers.reconcile import account_import as account_imports
 from portal.access.models import User
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.together import rounds, together
@@ -23,7 +23,7 @@ ACCOUNTS = 6
 
 def unlinked(connection: Connection) -> None:
     for n in range(ACCOUNTS):
-        Sighting.objects.create(
+        RemoteAccount.objects.create(
             connection=connection, provider_id=f"sg-{connection.pk}-{n}", email=f"a{n}@company.example",
             first_seen_at=NOW, last_seen_at=NOW,
         )  # fmt: skip
@@ -31,15 +31,15 @@ def unlinked(connection: Connection) -> None:
 
 def propose(person: User, connection: Connection) -> str:
     try:
-        account_import.propose(actor=person, connection=connection, listed=[], now=NOW)
+        account_imports.propose(actor=person, connection=connection, listed=[], now=NOW)
     except UnableToAsk as refusal:
         return str(refusal)
     return "proposed"
 
 
-def start(person: User, takeover: Takeover) -> str:
+def start(person: User, account_import: AccountImport) -> str:
     try:
-        account_import.start(actor=person, takeover=takeover, now=NOW)
+        account_imports.start(actor=person, account_import=account_import, now=NOW)
     except UnableToAsk as refusal:
         return str(refusal)
     return "started"
@@ -50,16 +50,16 @@ def test_a_proposal_made_again_never_takes_away_a_run() -> None:
     for _ in rounds():
         connection = ConnectionFactory()
         unlinked(connection)
-        takeover = account_import.propose(actor=colleague, connection=connection, listed=[], now=NOW)
+        account_import = account_imports.propose(actor=colleague, connection=connection, listed=[], now=NOW)
 
-        def work(n: int, connection: Connection = connection, takeover: Takeover = takeover) -> str:
-            return start(starter, takeover) if n == 0 else propose(colleague, connection)
+        def work(n: int, connection: Connection = connection, account_import: AccountImport = account_import) -> str:
+            return start(starter, account_import) if n == 0 else propose(colleague, connection)
 
         answers = set(together(work, 2))
-        [open_one] = Takeover.objects.filter(connection=connection).exclude(state="ended")
+        [open_one] = AccountImport.objects.filter(connection=connection).exclude(state="ended")
         assert open_one.items.count() == ACCOUNTS
         if "started" in answers:
-            assert (open_one.pk, open_one.state, open_one.total) == (takeover.pk, "running", ACCOUNTS)
+            assert (open_one.pk, open_one.state, open_one.total) == (account_import.pk, "running", ACCOUNTS)
             [refusal] = answers - {"started"}
             assert refusal.startswith("An import of this connection is running. Ines Roth started it.")
         else:
@@ -74,14 +74,14 @@ def test_two_who_propose_at_once_come_one_after_the_other() -> None:
         unlinked(connection)
         answers = together(lambda n, c=connection: propose(people[n], c), 2)
         assert answers == ["proposed", "proposed"]
-        assert Takeover.objects.get(connection=connection).items.count() == ACCOUNTS
+        assert AccountImport.objects.get(connection=connection).items.count() == ACCOUNTS
 
 
 def test_operations_are_sent_while_a_large_import_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What intends to send holds the connection's row, and waits three seconds for it at the most."""
     connection, person = ConnectionFactory(), UserFactory(role="admin")
     unlinked(connection)
-    match = account_import._Matcher.item
+    match = account_imports._Matcher.item
     free: list[bool] = []
 
     def sends() -> None:
@@ -96,6 +96,6 @@ def test_operations_are_sent_while_a_large_import_is_proposed(monkeypatch: pytes
         other.join()
         return match(*said)
 
-    monkeypatch.setattr(account_import._Matcher, "item", slowly)
+    monkeypatch.setattr(account_imports._Matcher, "item", slowly)
     assert propose(person, connection) == "proposed"
     assert free == [True] * ACCOUNTS

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers.models import Account, Customer, DriftIgnore, Operation, Scan, Sighting
+from customers.models import Account, Customer, DriftIgnore, Operation, RemoteAccount, Scan
 from customers.observed import account_list, scan_requests
 from customers.observed import accounts as observed_accounts
 from customers.operations.commands import StaleVersion, UnableToAsk
@@ -345,30 +345,32 @@ class TestPages:
             {"name": PACKAGE.name, "type": "package", "quantity": 1}])  # fmt: skip
         customer = desk.customer()
         walk(desk)
-        sighting = Sighting.objects.orphans().get()
+        remote_account = RemoteAccount.objects.orphans().get()
         assert "ops@northwind.example" in text_of(staff.get(reverse("customers:orphans")))
-        page = reverse("customers:orphan-adopt", args=[sighting.public_id])
+        page = reverse("customers:orphan-adopt", args=[remote_account.public_id])
         assert customer.company_name in text_of(staff.get(page))
         assert staff.post(page, {"customer": "", "reason": "x"}).status_code == 422
         done = staff.post(page, {"customer": str(customer.public_id), "reason": "Same e-mail, same contract"})
         assert done.status_code == 303
-        account = Account.objects.get(provider_id=sighting.provider_id)
+        account = Account.objects.get(provider_id=remote_account.provider_id)
         assert (account.customer, account.state, account.desired_state) == (customer, "active", "active")
         assert account.offerings == account.desired_offerings != []
-        assert not Sighting.objects.orphans().exists()
+        assert not RemoteAccount.objects.orphans().exists()
         assert not drift.drifting(Account.objects.all()).exists()
         assert staff.get(page).status_code == 404
 
     def test_an_orphan_is_left_aside_and_put_back(self, desk: Desk, staff: Client) -> None:
         desk.sandbox.admin.add_account(email="stranger@globex.example")
         walk(desk)
-        sighting = Sighting.objects.orphans().get()
-        staff.post(reverse("customers:orphan-aside", args=[sighting.public_id]), {"reason": "Our own test account"})
-        assert not Sighting.objects.orphans().exists()
+        remote_account = RemoteAccount.objects.orphans().get()
+        staff.post(
+            reverse("customers:orphan-aside", args=[remote_account.public_id]), {"reason": "Our own test account"}
+        )
+        assert not RemoteAccount.objects.orphans().exists()
         ignored = text_of(staff.get(reverse("customers:orphans"), {"view": "ignored"}))
         assert "Our own test account" in ignored
-        staff.post(reverse("customers:orphan-watch", args=[sighting.public_id]))
-        assert Sighting.objects.orphans().exists()
+        staff.post(reverse("customers:orphan-watch", args=[remote_account.public_id]))
+        assert RemoteAccount.objects.orphans().exists()
 
     def test_looking_through_is_asked_for_a_worker(self, desk: Desk, staff: Client) -> None:
         desk.sandbox.admin.add_account(email="stranger@globex.example")

@@ -104,7 +104,7 @@ def test_a_persons_own_suspend_is_in_the_way(client: Client, person: User, accou
 @pytest.mark.parametrize("state", ["sending", "unknown", "needs_attention"])
 def test_what_may_have_been_sent_is_in_the_way(state: str, person: User, account: Account) -> None:
     operation = in_bulk(person, account)
-    Operation.objects.filter(pk=operation.pk).update(state=state, lane=f"account:{account.pk}")
+    Operation.objects.filter(pk=operation.pk).update(state=state, concurrency_key=f"account:{account.pk}")
     with pytest.raises(UnableToAsk, match="may have been sent"):
         place(person, account)
     assert not Hold.objects.exists()
@@ -179,7 +179,7 @@ class TestAWorkerHasItAlready:
         account = desk.created()
         operation = in_bulk(desk.person, account)
         Attempt.objects.create(operation=operation, n=1, fence=1, call="set state", intended_at=NOW, outcome="unknown")
-        Operation.objects.filter(pk=operation.pk).update(sends=1)
+        Operation.objects.filter(pk=operation.pk).update(attempt_count=1)
         Hold.objects.create(account=account, owner=desk.person, reason="Pays", placed_at=NOW)
         operation = desk.perform(operation)
         assert (operation.state, operation.error_kind) == ("needs_attention", "do_not_suspend")
@@ -198,4 +198,4 @@ def test_the_intent_is_refused_and_nothing_is_written(person: User, account: Acc
     with pytest.raises(transitions.Held):
         transitions.intend(operation, call="set state", request="", now=NOW)
     operation.refresh_from_db()
-    assert (operation.state, operation.sends) == ("claimed", 0)
+    assert (operation.state, operation.attempt_count) == ("claimed", 0)

@@ -242,7 +242,7 @@ class TestMessage:
         assert 'hx-trigger="every 3s"' in text_of(staff.get(address))
         ended = timezone.now() - timedelta(minutes=5)
         Operation.objects.filter(pk=sent.pk).update(
-            state="succeeded", finished_at=ended, lane="", result={"message_id": "m-1"}
+            state="succeeded", finished_at=ended, concurrency_key="", result={"message_id": "m-1"}
         )
         assert 'hx-trigger="load"' in text_of(staff.get(address))
         fragment = staff.get(address + "?status=1", **HTMX)

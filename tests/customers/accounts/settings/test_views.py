@@ -347,7 +347,7 @@ def test_the_card_goes_on_while_the_key_does_and_tells_of_each_end_once(client: 
     assert ended.headers["HX-Trigger"] == "operation-ended"
     assert "every 2s" in text_of(ended)
     assert "HX-Trigger" not in client.get(f"{address}?was=succeeded,sending", **HTMX).headers
-    Operation.objects.update(state="succeeded", lane="", finished_at=timezone.now())
+    Operation.objects.update(state="succeeded", concurrency_key="", finished_at=timezone.now())
     done = client.get(f"{address}?was=succeeded,sending", **HTMX)
     assert done.headers["HX-Trigger"] == "operation-ended"
     assert "every" not in text_of(done)

@@ -183,7 +183,7 @@ def test_an_orphan_that_cant_be_deleted_comes_to_a_person(desk: SubDesk) -> None
     desk.sandbox.admin.arm("status-403", "aha-key-delete", count=None)
     operation = desk.drain(desk.ask_key(account))
     assert operation.state == "needs_attention"
-    assert operation.sends < 12
+    assert operation.attempt_count < 12
 
 
 def test_after_23_hours_the_orphan_goes_and_nothing_is_made_any_more(desk: SubDesk) -> None:
@@ -255,7 +255,7 @@ def test_an_update_sends_only_what_changed(desk: SubDesk) -> None:
     assert key.ip_allow_list == ["203.0.113.9/32", "198.51.100.0/24"]
 
     again = desk.perform(desk.ask("key_update", account, key_id=key.key_id, changes=changes))
-    assert (again.state, again.sends) == ("succeeded", 0), "in its canonical form it is so already"
+    assert (again.state, again.attempt_count) == ("succeeded", 0), "in its canonical form it is so already"
 
 
 FAULTS = ["status-500", "after-status-500", "reset-before", "reset-after", "hang-after", "after-status-504", "html-502"]
@@ -303,7 +303,7 @@ def test_a_key_that_is_gone_already_is_deleted(desk: SubDesk) -> None:
     asked = desk.ask("key_delete", account, key_id=key.key_id)
     desk.connect(desk.connection).delete_key(account.ref, key.key_id)
     operation = desk.perform(asked)
-    assert (operation.state, operation.sends) == ("succeeded", 0)
+    assert (operation.state, operation.attempt_count) == ("succeeded", 0)
 
 
 def test_rotating_deletes_the_old_key_once_the_new_one_exists(desk: SubDesk) -> None:

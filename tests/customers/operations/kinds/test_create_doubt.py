@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from customers.connections import checks as connection_checks
 from customers.connections import commands as connection_commands
-from customers.models import Connection, Operation, Sighting
+from customers.models import Connection, Operation, RemoteAccount
 from customers.observed import account_list
 from customers.operations import commands as operation_commands
 from customers.operations import conclusions, executor, resolve
@@ -151,7 +151,7 @@ def test_what_comes_to_be_after_a_person_ended_its_create_is_reported(desk: Desk
     )
     desk.sandbox.admin.move_clock(seconds=700)
     scan(desk, "later")
-    orphan = Sighting.objects.orphans().get()
+    orphan = RemoteAccount.objects.orphans().get()
     notice = Notice.objects.get(kind="account.possible_duplicate", ended_at=None)
     assert orphan.provider_id in notice.text
     assert operation.code in notice.text

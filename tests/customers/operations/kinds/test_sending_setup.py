@@ -81,7 +81,7 @@ def test_a_domain_that_is_there_already_is_done_without_a_send(desk: SubDesk, ac
     assert desk.perform(desk.ask("domain", account, name=DOMAIN)).state == "succeeded"
     SendingDomain.objects.all().delete()
     again = desk.perform(desk.ask("domain", account, name=DOMAIN))
-    assert (again.state, again.sends) == ("succeeded", 0)
+    assert (again.state, again.attempt_count) == ("succeeded", 0)
 
 
 def test_a_test_message_is_sent_and_its_id_kept(desk: SubDesk, account: Account) -> None:
@@ -113,7 +113,7 @@ def test_a_message_nobody_knows_of_comes_to_a_person_after_23_hours(desk: SubDes
     operation = desk.perform(_message(desk, account))
     desk.pass_time(23.5 * HOUR)
     desk.drain(operation)
-    assert (operation.state, operation.error_kind, operation.sends) == ("needs_attention", "too_late", 1)
+    assert (operation.state, operation.error_kind, operation.attempt_count) == ("needs_attention", "too_late", 1)
 
 
 def test_only_from_a_verified_domain_of_the_account(desk: SubDesk, account: Account) -> None:
@@ -142,7 +142,7 @@ def test_a_suspended_account_is_refused_in_words_early_and_late(desk: SubDesk, a
     asked = desk.ask("domain", account, name=DOMAIN)
     desk.connect(desk.connection).set_sending(account.ref, on=False, reason="In the console.")
     operation = desk.perform(asked)
-    assert (operation.state, operation.error_kind, operation.sends) == ("failed", "held", 0)
+    assert (operation.state, operation.error_kind, operation.attempt_count) == ("failed", "held", 0)
     account.refresh_from_db()
     with pytest.raises(UnableToAsk, match="suspended"):
         desk.ask("domain", account, name="other.northwind.example")
@@ -153,7 +153,7 @@ def test_without_a_kept_key_it_is_refused_in_words_early_and_late(desk: SubDesk,
     key = AccountKey.objects.get()
     key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
     operation = desk.perform(asked)
-    assert (operation.state, operation.error_kind, operation.sends) == ("failed", "no_key", 0)
+    assert (operation.state, operation.error_kind, operation.attempt_count) == ("failed", "no_key", 0)
     with pytest.raises(UnableToAsk, match="kept"):
         desk.ask("domain", account, name=DOMAIN)
 

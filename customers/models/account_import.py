@@ -11,10 +11,10 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models.connection import Connection
 from customers.models.customer import Customer
-from customers.models.sighting import Sighting
+from customers.models.remote_account import RemoteAccount
 
 
-class Takeover(models.Model):
+class AccountImport(models.Model):
     """A proposal first; once a person says so, a run that goes on until every chosen item is settled."""
 
     class State(models.TextChoices):
@@ -24,7 +24,7 @@ class Takeover(models.Model):
         ENDED = "ended", _("Ended")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="takeovers")
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="account_imports")
     state = models.CharField(max_length=10, choices=State.choices, default=State.PROPOSED)
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     total = models.PositiveIntegerField(default=0)
@@ -38,6 +38,7 @@ class Takeover(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        db_table = "customers_takeover"
         ordering = ("-id",)
         constraints = [
             models.UniqueConstraint(
@@ -58,7 +59,7 @@ class Takeover(models.Model):
         return self.done + self.failed
 
 
-class TakeoverItem(models.Model):
+class AccountImportItem(models.Model):
     """One account found, and whose it seems to be. `group` names the customer to be made, where there is none: accounts
     of one group become one customer's."""
 
@@ -75,8 +76,12 @@ class TakeoverItem(models.Model):
         FAILED = "failed", _("Failed")
         LEFT = "left", _("Left as it is")
 
-    takeover = models.ForeignKey(Takeover, on_delete=models.CASCADE, related_name="items")
-    sighting = models.ForeignKey(Sighting, on_delete=models.PROTECT, related_name="+")
+    account_import = models.ForeignKey(
+        AccountImport, on_delete=models.CASCADE, related_name="items", db_column="takeover_id"
+    )
+    remote_account = models.ForeignKey(
+        RemoteAccount, on_delete=models.PROTECT, related_name="+", db_column="sighting_id"
+    )
     basis = models.CharField(max_length=10, choices=Basis.choices)
     customer = models.ForeignKey(Customer, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     group = models.CharField(max_length=300, default="", blank=True)
@@ -91,14 +96,15 @@ class TakeoverItem(models.Model):
     message = models.CharField(max_length=500, default="", blank=True)
 
     class Meta:
+        db_table = "customers_takeoveritem"
         ordering = ("id",)
         constraints = [
-            models.UniqueConstraint(fields=("takeover", "sighting"), name="takeover_item_once"),
+            models.UniqueConstraint(fields=("account_import", "remote_account"), name="takeover_item_once"),
             models.CheckConstraint(
                 condition=Q(take=False) | Q(customer__isnull=False) | ~Q(group=""), name="takeover_taken_by_somebody"
             ),
         ]
-        indexes = [models.Index(fields=("takeover", "state", "take"), name="takeover_item_due")]
+        indexes = [models.Index(fields=("account_import", "state", "take"), name="takeover_item_due")]
 
     def __str__(self) -> str:
-        return f"{self.takeover_id}/{self.sighting_id} {self.basis}"
+        return f"{self.account_import_id}/{self.remote_account_id} {self.basis}"

@@ -73,30 +73,30 @@ class Scan(models.Model):
         return f"{self.connection} {self.kind} {self.slot}"
 
 
-class SightingQuerySet(models.QuerySet["Sighting"]):
-    def unmapped(self) -> SightingQuerySet:
+class RemoteAccountQuerySet(models.QuerySet["RemoteAccount"]):
+    def unmapped(self) -> RemoteAccountQuerySet:
         """Accounts at the provider that no account of ours at the same connection names."""
         ours = Account.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
         return self.filter(~Exists(ours))
 
-    def unowned(self) -> SightingQuerySet:
+    def unowned(self) -> RemoteAccountQuerySet:
         """Accounts at the provider that no account of ours names, on whatever connection to it."""
         ours = Account.objects.filter(
             provider_kind=OuterRef("connection__kind"), provider_id=OuterRef("provider_id"), duplicate_of=None
         )
         return self.filter(~Exists(ours))
 
-    def orphans(self) -> SightingQuerySet:
+    def orphans(self) -> RemoteAccountQuerySet:
         """Unowned, there at the last complete walk, and not ignored."""
         return self.unowned().filter(missing_since=None, gone_at=None, ignored_at=None)
 
 
-class Sighting(models.Model):
+class RemoteAccount(models.Model):
     """One account of a connection as last listed. `missing_since` is the first complete walk that lacked it, `gone_at`
     the second one, at least twelve hours later."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="sightings")
+    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="remote_accounts")
     provider_id = models.CharField(max_length=100)
     email = models.CharField(max_length=254, default="", blank=True)
     # The first address and offerings seen: customers change theirs, and a create is proven by what it made.
@@ -122,9 +122,10 @@ class Sighting(models.Model):
     )
     ignored_why = models.CharField(max_length=500, default="", blank=True)
 
-    objects: ClassVar[SightingQuerySet] = SightingQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[RemoteAccountQuerySet] = RemoteAccountQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
+        db_table = "customers_sighting"
         ordering = ("connection", "provider_id")
         constraints = [models.UniqueConstraint(fields=("connection", "provider_id"), name="sighting_once")]
         indexes = [
