@@ -8,7 +8,7 @@ from celery import shared_task
 
 from billing.usage import due_runs, retention, runs
 from billing.usage import sync as usage_sync
-from billing.usage.snapshots import keep_final_readings as keep
+from billing.usage.snapshots import store_final_readings as keep
 from portal.clock import database_now
 from portal.queue import enqueue_on_commit
 

@@ -25,7 +25,7 @@ from portal import queues
 from portal.queue import enqueue_on_commit
 
 READ_ACCOUNT, TRY_CONNECTION = "customers.read_account", "customers.try_connection"  # names of tasks
-POKES_AT_ONCE = 200
+ENQUEUED_AT_ONCE = 200
 READS_AT_ONCE = 10
 
 
@@ -41,13 +41,13 @@ def dispatch(*, now: datetime) -> int:
         enqueue_on_commit(READ_ACCOUNT, account_id)
     for connection_id in circuit_breaker.due_connections(now=now):
         enqueue_on_commit(TRY_CONNECTION, connection_id)
-    account_list.expire(now=now)
-    account_list.deliver_again(now=now)
+    account_list.expire_scans(now=now)
+    account_list.enqueue_waiting_scans(now=now)
     for account_import_id in account_imports.due_imports(now=now):
-        enqueue_on_commit(account_imports.CHUNK, account_import_id)
+        enqueue_on_commit(account_imports.IMPORT_CHUNK, account_import_id)
     due_schedules.follow_cycles(now=now)
     for schedule_id in due_schedules.due_schedules_now(now=now):
-        enqueue_on_commit(due_schedules.TAKE, schedule_id)
+        enqueue_on_commit(due_schedules.RUN_SCHEDULE, schedule_id)
     for change_set_id in bulk_run.due_change_sets(now=now):
         enqueue_on_commit(bulk_run.RUN, change_set_id)
     return len(due)
@@ -59,7 +59,7 @@ def connection_of_operation(operation_id: int) -> int | None:
     return waiting.values_list("connection", flat=True).first()
 
 
-def go_on(connection_id: int, *, now: datetime) -> None:
+def enqueue_next(connection_id: int, *, now: datetime) -> None:
     """Poke what this connection has room for, now that an operation of it ended."""
     for operation_id in due_operations(
         now=now, connection_id=connection_id, of_each=worker_shares.room_of(queues.DEFAULT, connection_id)
@@ -78,7 +78,7 @@ def next_accounts_to_read(*, now: datetime) -> list[int]:
     return [account_id for rows in old for account_id in rows[:each]]
 
 
-def due_operations(*, now: datetime, of_each: int = POKES_AT_ONCE, connection_id: int | None = None) -> list[int]:
+def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection_id: int | None = None) -> list[int]:
     """What a worker can take now: queued and able to be claimed, or unknown and to be looked into. At most
     `POKES_AT_ONCE`, the connections in turn, so that nothing that has to wait keeps back what could run, and at most
     `of_each` of them."""
@@ -101,4 +101,4 @@ def due_operations(*, now: datetime, of_each: int = POKES_AT_ONCE, connection_id
         return list(due.filter(connection=connection_id).order_by("pk").values_list("pk", flat=True)[:of_each])
     turn = Window(RowNumber(), partition_by="connection", order_by="pk")
     in_turn = due.annotate(turn=turn).filter(turn__lte=of_each).order_by("turn", "pk")
-    return list(in_turn.values_list("pk", flat=True)[:POKES_AT_ONCE])
+    return list(in_turn.values_list("pk", flat=True)[:ENQUEUED_AT_ONCE])

@@ -52,7 +52,7 @@ def perform(operation_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, connection_id) as taken:
         performed = taken and executor.perform(operation_id)
     if performed:
-        dispatcher.go_on(connection_id, now=database_now())
+        dispatcher.enqueue_next(connection_id, now=database_now())
 
 
 @shared_task(name=dispatcher.READ_ACCOUNT)
@@ -69,7 +69,7 @@ def read_account(account_id: int, **_: Any) -> None:
             observed_accounts.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
             pass  # the time of trying is kept; it is asked again later
-    circuit_breaker.learn(account.connection, exchanges=exchanges, now=database_now())
+    circuit_breaker.record_exchanges(account.connection, exchanges=exchanges, now=database_now())
 
 
 @shared_task(name=dispatcher.TRY_CONNECTION)
@@ -80,9 +80,9 @@ def try_connection(connection_id: int, **_: Any) -> None:
 
 
 # The list of a large provider takes minutes at its pace.
-@shared_task(name=account_list.WALK, soft_time_limit=840, time_limit=870)
+@shared_task(name=account_list.SCAN, soft_time_limit=840, time_limit=870)
 def walk(scan_id: int, **_: Any) -> None:
-    scan_requests.walk_now(scan_id)
+    scan_requests.run_scan(scan_id)
 
 
 @shared_task(name="customers.nightly_walks")
@@ -90,23 +90,23 @@ def nightly_walks(**_: Any) -> None:
     scan_requests.request_nightly_scans(now=database_now())
 
 
-@shared_task(name=account_imports.CHUNK)
+@shared_task(name=account_imports.IMPORT_CHUNK)
 def takeover_chunk(account_import_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, account_imports.connection_of_import(account_import_id)) as taken:
         if taken:
-            account_imports.take_chunk(account_import_id)
+            account_imports.import_chunk(account_import_id)
 
 
-@shared_task(name=due_schedules.TAKE)
+@shared_task(name=due_schedules.RUN_SCHEDULE)
 def take_schedule(schedule_id: int, **_: Any) -> None:
-    due_schedules.take(schedule_id, now=database_now())
+    due_schedules.run_schedule(schedule_id, now=database_now())
 
 
 @shared_task(name=bulk_run.RUN)
 def run_change_set(change_set_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, worker_shares.NO_CONNECTION) as taken:
         if taken:
-            bulk_run.run(change_set_id)
+            bulk_run.run_bulk_change(change_set_id)
 
 
 @shared_task(name="customers.nightly_check")

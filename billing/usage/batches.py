@@ -12,8 +12,8 @@ from django.db.models import F
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, guards
-from billing.usage.pool_snapshots import PoolReading, keep_pool
-from billing.usage.snapshots import AccountReading, Kept, hold_accounts, keep_readings
+from billing.usage.pool_snapshots import PoolReading, store_pool_reading
+from billing.usage.snapshots import AccountReading, StoredReading, lock_accounts, store_readings
 from customers.observed import accounts as observed_accounts
 from portal.providers import Provider, Unauthorized, Usage
 
@@ -72,7 +72,7 @@ class Chunk:
     resume_at: datetime | None = None
 
 
-def hold_run(run: SyncRun, *, now: datetime) -> None:
+def lock_run(run: SyncRun, *, now: datetime) -> None:
     """Prove and renew the lease. The first statement of every transaction that writes for a run: on PostgreSQL it also
     holds the run's row until the commit. Raises `LostRun`."""
     mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
@@ -106,11 +106,11 @@ def flush(chunk: Chunk) -> None:
     now = chunk.clock()
 
     def write() -> None:
-        hold_run(chunk.run, now=now)
+        lock_run(chunk.run, now=now)
         ids = {each.item.account_id for each in answers} | {each.account_id for each in extra}
-        deleted = hold_accounts(ids)
+        deleted = lock_accounts(ids)
         if pool:
-            keep_pool(pool, run=chunk.run)
+            store_pool_reading(pool, run=chunk.run)
         if answers or extra:
             _settle(chunk, answers, extra, deleted=deleted, now=now)
 
@@ -126,7 +126,7 @@ def _settle(
         for each in answers
         if each.usage is not None and each.usage.used is not None
     ]
-    kept = keep_readings([*readings, *extra], run=run)
+    kept = store_readings([*readings, *extra], run=run)
     for each in answers:
         if each.error is not None and each.item.account_id in deleted:  # while it was asked
             _mark(replace(each, error=NotAsked(failure_reasons.DELETED)), None, now=now, gap=chunk.gap)
@@ -149,7 +149,7 @@ def _settle(
     )
 
 
-def _mark(answer: BatchAnswer, kept: Kept | None, *, now: datetime, gap: timedelta) -> None:
+def _mark(answer: BatchAnswer, kept: StoredReading | None, *, now: datetime, gap: timedelta) -> None:
     item, error = answer.item, answer.error
     item.not_before = None
     if kept is not None:

@@ -9,8 +9,16 @@ from django.utils.translation import gettext_lazy
 
 from billing.models import PooledSnapshot, SyncRun
 from billing.usage.periods import DAY, midnight
-from billing.usage.runs import RUN_HOURS, SYNC_CHUNK, UnableToSync, accounts_of, is_pooled, start_run, wake
-from billing.usage.snapshots import keep_final_readings
+from billing.usage.runs import (
+    RUN_HOURS,
+    SYNC_CHUNK,
+    UnableToSync,
+    accounts_of,
+    is_pooled,
+    resume_waiting_run,
+    start_run,
+)
+from billing.usage.snapshots import store_final_readings
 from customers.models import Connection
 from customers.monitoring.heartbeat import Work
 from portal.queue import enqueue_on_commit
@@ -27,11 +35,11 @@ DEADLINES: tuple[tuple[str, timedelta], ...] = (
 def tick(*, now: datetime) -> None:
     """Every half minute: start the night's runs, the last readings of ending cycles, wake what was paused, poke what is
     due. Losing every message loses nothing."""
-    keep_final_readings()
+    store_final_readings()
     for connection in Connection.objects.filter(paused=""):
         start_nightly(connection, now=now)
         _start_deadline(connection, now=now)
-        wake(connection, now=now)
+        resume_waiting_run(connection, now=now)
     due = SyncRun.objects.filter(
         Q(lease_until=None) | Q(lease_until__lte=now), state=SyncRun.State.RUNNING, not_before__lte=now
     )

@@ -74,7 +74,7 @@ def adds_up(usage: PooledUsage) -> bool:
     return usage.total.count == sum(each.count for each in parts) and off <= ROUNDING * len(parts)
 
 
-def keep_pool(reading: PoolReading, *, run: SyncRun) -> PooledSnapshot:
+def store_pool_reading(reading: PoolReading, *, run: SyncRun) -> PooledSnapshot:
     """Append what was said, unless it was said before; the run tells when it was read. In the caller's transaction."""
     snapshot = _snapshot(reading, run)
     said = PooledSnapshot.objects.filter(connection=run.connection_id, period_start_on=snapshot.period_start_on).defer(

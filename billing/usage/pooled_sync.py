@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 TOGETHER = 200
 
 
-def ask_the_pool(chunk: Chunk, *, deadline: float) -> bool:
+def read_pool(chunk: Chunk, *, deadline: float) -> bool:
     """Settle what is due of the run, and write it. True when anything was due. Raises `LostRun`.
 
     Accounts of the answer that have no item (made since the run began, or read by it before) are read as well: what is

@@ -13,8 +13,8 @@ from django.utils.translation import gettext as _
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons
-from billing.usage.batches import hold_run, in_a_transaction
-from billing.usage.snapshots import hold_accounts
+from billing.usage.batches import in_a_transaction, lock_run
+from billing.usage.snapshots import lock_accounts
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
@@ -122,7 +122,7 @@ def _seed(run: SyncRun, *, end_on: date | None) -> None:
     run.refresh_from_db(fields=["total"])
 
 
-def ask_runs(
+def request_runs(
     *,
     actor: User,
     connections: Iterable[Connection],
@@ -166,7 +166,7 @@ def _ask_run(
                 after={"connection": connection.name, "source": run.source, "accounts": run.total},
             )
         elif run.state == SyncRun.State.PAUSED:
-            wake(connection, now=now)
+            resume_waiting_run(connection, now=now)
     return run, new
 
 
@@ -300,9 +300,9 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
 
     def write() -> None:
         nonlocal left
-        hold_run(run, now=now)
+        lock_run(run, now=now)
         account_ids = list(waiting.values_list("account_id", flat=True)[:GIVE_UP_TOGETHER])
-        hold_accounts(account_ids)
+        lock_accounts(account_ids)
         observed_accounts.usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
         settled = SyncItem.objects.filter(run=run, account__in=account_ids, state=SyncItem.State.PENDING)
         settled.update(state=state, cause=cause, not_before=None)
@@ -315,7 +315,7 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
 # --- What is due --------------------------------------------------------------------------------------------------
 
 
-def wake(connection: Connection, *, now: datetime) -> None:
+def resume_waiting_run(connection: Connection, *, now: datetime) -> None:
     SyncRun.objects.filter(state=SyncRun.State.PAUSED, connection=connection).update(
         state=SyncRun.State.RUNNING, message="", not_before=now, fence=F("fence") + 1
     )

@@ -51,7 +51,7 @@ class AccountReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredReading:
     """What became of a reading: the snapshot that holds it, whether it is new, and whether it was lower than before."""
 
     snapshot: UsageSnapshot
@@ -63,7 +63,7 @@ class MovedOn(Exception):
     """Another writer moved a period since the plan was made."""
 
 
-def keep_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -> dict[int, Kept]:
+def store_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -> dict[int, StoredReading]:
     """Keep one reading per account; returns what became of each by account id. Runs in the caller's transaction when
     there is one. Repeating a call adds nothing."""
     ordered = sorted(readings, key=lambda reading: reading.account_id)  # one order for all writers: no deadlock
@@ -77,24 +77,24 @@ def keep_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) ->
     raise AssertionError("unreachable")
 
 
-def hold_accounts(account_ids: Collection[int]) -> set[int]:
+def lock_accounts(account_ids: Collection[int]) -> set[int]:
     """Lock the accounts until the end of the transaction; returns those that are deleted. Rows that refer to them can
     still be added."""
     accounts = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
     return {pk for pk, state in accounts.values_list("pk", "state") if state == AccountState.DELETED}
 
 
-def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, Kept]:
-    deleted = hold_accounts([reading.account_id for reading in readings])
+def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, StoredReading]:
+    deleted = lock_accounts([reading.account_id for reading in readings])
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
-        keep_final_readings(account_ids=late)
+        store_final_readings(account_ids=late)
     periods = _known_periods([reading.account_id for reading in readings])
     plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
     kept = {}
     for reading, plan in zip(readings, plans, strict=True):
         _move(plan, reading)
-        kept[reading.account_id] = Kept(plan.snapshot, plan.new, plan.snapshot.lower)
+        kept[reading.account_id] = StoredReading(plan.snapshot, plan.new, plan.snapshot.lower)
     return kept
 
 
@@ -254,7 +254,7 @@ def _digest(reading: AccountReading, period: Period) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def keep_final_readings(*, account_ids: Collection[int] | None = None, limit: int = 500) -> int:
+def store_final_readings(*, account_ids: Collection[int] | None = None, limit: int = 500) -> int:
     """Turn the readings taken before deletes into snapshots, of all accounts or of those named; returns how many.
     Repeating adds nothing."""
     waiting = FinalReading.objects.filter(usage_snapshot=None)
@@ -268,7 +268,7 @@ def keep_final_readings(*, account_ids: Collection[int] | None = None, limit: in
         if usage.used is None:
             continue  # the provider gave no figure: the report shows the gap
         try:
-            keep_readings(
+            store_readings(
                 [AccountReading(final.account_id, usage, final.taken_at, final.account.package, final)], run=None
             )
         except IntegrityError:

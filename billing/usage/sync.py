@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, runs
 from billing.usage.batches import BATCH, LEASE, BatchAnswer, Chunk, Clock, LostRun, NotAsked, flush
-from billing.usage.pooled_sync import ask_the_pool
+from billing.usage.pooled_sync import read_pool
 from customers.connections import circuit_breaker
 from customers.connections.client import background_client
 from customers.models import Connection
@@ -103,7 +103,7 @@ def _work(chunk: Chunk, *, deadline: float) -> bool:
         runs.run_out(run, now=chunk.clock())
         return False
     if run.source == UsageSource.POOLED:
-        had_work = ask_the_pool(chunk, deadline=deadline)
+        had_work = read_pool(chunk, deadline=deadline)
         return _leave(chunk, had_work=had_work)
     items = _due_items(run, now=chunk.clock())
     with ThreadPoolExecutor(THREADS, thread_name_prefix="usage") as pool:

@@ -36,7 +36,7 @@ def run_start(request: HttpRequest) -> HttpResponse:
         messages.warning(request, " ".join(refusals) or _("The form was not complete."))
         return go_to(request, "billing:runs")
     try:
-        found = runs.ask_runs(
+        found = runs.request_runs(
             actor=person(request),
             connections=form.cleaned_data["connection"],
             client_token=form.cleaned_data["client_token"],

@@ -136,7 +136,7 @@ def _do(
     if form.is_valid():
         extra = {"without_reading": True} if facts.get("without_reading") else asked_with or {}
         try:
-            asked: Any = (bulk_commands.ask_delete_of if waits_for_second else deed.ask)(
+            asked: Any = (bulk_commands.request_delete_approval if waits_for_second else deed.ask)(
                 actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(),
                 client_token=form.cleaned_data["client_token"], request=request, **extra,
             )  # fmt: skip
@@ -153,7 +153,7 @@ def _do(
 def _waits_for_second(request: HttpRequest, deed: AccountAction) -> bool:
     """A delete is a set of one that another person approves, once there is another who may."""
     delete = deed.kind == OperationKind.DELETE
-    return delete and bulk_commands.needs_second(person(request), ChangeSet.Kind.DELETE, 1)
+    return delete and bulk_commands.needs_approval(person(request), ChangeSet.Kind.DELETE, 1)
 
 
 def _question(
@@ -183,7 +183,9 @@ def _question(
         "here": request.get_full_path(),
     }
     if _waits_for_second(request, deed):
-        context["approvers"] = bulk_commands.others(person(request), ChangeSet.Kind.DELETE).order_by("name")[:20]
+        context["approvers"] = bulk_commands.other_approvers(person(request), ChangeSet.Kind.DELETE).order_by("name")[
+            :20
+        ]
     template = "customers/_deed.html" if is_fragment(request) else "customers/deed.html"
     return render(request, template, context, status=status)
 

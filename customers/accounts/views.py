@@ -101,7 +101,7 @@ def running_card(operation: Operation | None) -> dict[str, Any]:
 # -- a further account, or a refused one again -------------------------------------------------------------------
 
 
-class Asking:
+class AddAccountPage:
     """The forms of the page "Add account". `failed` is the create that is corrected, None for a new one."""
 
     def __init__(self, request: HttpRequest, customer: Customer) -> None:
@@ -158,7 +158,7 @@ def account_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Ask for an account of a customer that is here already. `?from=` starts from a create the provider refused; a POST
     with `show` only shows what the chosen connection asks for."""
     customer = get_object_or_404(Customer, public_id=public_id)
-    asking = Asking(request, customer)
+    asking = AddAccountPage(request, customer)
     if asking.sent is not None and asking.are_valid() and asking.part:
         values = asking.account.cleaned_data
         try:
@@ -180,7 +180,7 @@ def account_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     return render(request, template, _asking_context(asking), status=422 if asking.sent is not None else 200)
 
 
-def _asking_context(asking: Asking) -> dict[str, Any]:
+def _asking_context(asking: AddAccountPage) -> dict[str, Any]:
     return part_context(asking.account, asking.part, asking.problem) | {
         "customer": asking.customer,
         "failed": asking.failed,

@@ -54,24 +54,24 @@ def permit_bulk_change(person: User, kind: str) -> None:
         raise UnableToAsk(_("Your role may not do this."))
 
 
-def others(person: User, kind: str) -> QuerySet[User]:
+def other_approvers(person: User, kind: str) -> QuerySet[User]:
     """Who else may approve: active, joined, of a role that may do it."""
     may = User.objects.filter(is_active=True, role__in=roles_of(route_of(kind), "POST")).exclude(pk=person.pk)
     return may.exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
 
 
-def over_the_line(kind: str, accounts: int) -> bool:
+def exceeds_limit(kind: str, accounts: int) -> bool:
     return kind == ChangeSet.Kind.DELETE or accounts > ALONE
 
 
-def needs_second(person: User, kind: str, accounts: int) -> bool:
-    return bool(settings.SECOND_PERSON) and over_the_line(kind, accounts) and others(person, kind).exists()
+def needs_approval(person: User, kind: str, accounts: int) -> bool:
+    return bool(settings.SECOND_PERSON) and exceeds_limit(kind, accounts) and other_approvers(person, kind).exists()
 
 
 # --- Planning ---------------------------------------------------------------------------------------------------------
 
 
-def plan(
+def plan_bulk_change(
     *,
     actor: User,
     kind: str,
@@ -140,7 +140,7 @@ def plan_again(
     moved = change_set.items.filter(state__in=(ChangeSetItem.State.MOVED, ChangeSetItem.State.FAILED)).values_list(
         "account_id", flat=True
     )
-    return plan(
+    return plan_bulk_change(
         actor=actor, kind=change_set.kind, wanted=change_set.wanted, account_ids=list(moved),
         reason=change_set.reason, client_token=client_token, now=now, request=request,
     )  # fmt: skip
@@ -149,7 +149,9 @@ def plan_again(
 # --- Sending off, and the second person ------------------------------------------------------------------------------
 
 
-def submit(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None) -> ChangeSet:
+def submit_bulk_change(
+    *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
+) -> ChangeSet:
     """Apply the plan, or have it wait for a second person. Raises `UnableToAsk`."""
     permit_bulk_change(actor, change_set.kind)
     if actor.pk != change_set.requested_by_id:
@@ -158,12 +160,12 @@ def submit(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRe
         ready = change_set.items.filter(state=ChangeSetItem.State.READY).count()
         if not ready:
             raise UnableToAsk(_("There is nothing in this plan that can be done."))
-        second = needs_second(actor, change_set.kind, ready)
+        second = needs_approval(actor, change_set.kind, ready)
         state = ChangeSet.State.WAITING if second else ChangeSet.State.RUNNING
         if _step(change_set, (ChangeSet.State.PLANNED,), state=state, second_person=second, not_before=now):
             verb = "bulk.submitted" if second else "bulk.started"
             told: dict[str, Any] = {"accounts": ready, "plan": change_set.plan_hash[:12]}
-            if not second and over_the_line(change_set.kind, ready):
+            if not second and exceeds_limit(change_set.kind, ready):
                 told["alone"] = True
             _tell(verb, change_set, actor, request, after=told)
             if not second:
@@ -172,7 +174,7 @@ def submit(*, actor: User, change_set: ChangeSet, now: datetime, request: HttpRe
     return change_set
 
 
-def approve(
+def approve_bulk_change(
     *, actor: User, change_set: ChangeSet, plan_hash: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """Start what another person planned. `plan_hash` is of the plan they looked at. Raises `UnableToAsk`."""
@@ -279,9 +281,9 @@ def _tell(verb: str, change_set: ChangeSet, actor: User, request: HttpRequest | 
     audit.record(actor=actor, verb=verb, obj=change_set, reason=reason, request=request, **more)
 
 
-def ask_delete_of(*, actor: User, account: Account, without_reading: bool = False, **asked: Any) -> ChangeSet:
+def request_delete_approval(*, actor: User, account: Account, without_reading: bool = False, **asked: Any) -> ChangeSet:
     """A delete that waits for a second person: a set of one. Takes reason, client_token, now, request."""
-    made = plan(
+    made = plan_bulk_change(
         actor=actor, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk],
         wanted={"without_reading": without_reading}, **asked,
     )  # fmt: skip
@@ -289,4 +291,4 @@ def ask_delete_of(*, actor: User, account: Account, without_reading: bool = Fals
         return made
     if item := made.items.filter(state=ChangeSetItem.State.ASIDE).first():
         raise UnableToAsk(item.note)
-    return submit(actor=actor, change_set=made, now=asked["now"], request=asked.get("request"))
+    return submit_bulk_change(actor=actor, change_set=made, now=asked["now"], request=asked.get("request"))

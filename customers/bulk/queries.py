@@ -85,7 +85,7 @@ def set_page(change_set: ChangeSet, person: User, *, view: str, number: str) -> 
         "account__customer", "account__connection", "operation"
     )
     tabs = [(key, str(label), _count(counts, key)) for key, label in VIEWS.items()]
-    others = list(commands.others(change_set.requested_by, change_set.kind).order_by("name")[:20])
+    others = list(commands.other_approvers(change_set.requested_by, change_set.kind).order_by("name")[:20])
     is_mine = person.pk == change_set.requested_by_id
     return SetPage(
         change_set=change_set, what=what_text(change_set), counts=counts, view=view, approvers=others,

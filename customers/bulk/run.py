@@ -35,7 +35,7 @@ from portal.access.models import User
 from portal.access.permissions import allowed
 from portal.clock import database_now
 
-__all__ = ["RUN", "due_change_sets", "run"]
+__all__ = ["RUN", "due_change_sets", "run_bulk_change"]
 
 LEASE = timedelta(seconds=60)
 CHUNK_SECONDS = 10.0
@@ -57,7 +57,9 @@ def _due(now: datetime) -> QuerySet[ChangeSet]:
     return ChangeSet.objects.filter(free, state=ChangeSet.State.RUNNING, not_before__lte=now)
 
 
-def run(change_set_id: int, *, clock: Callable[[], datetime] = database_now, seconds: float = CHUNK_SECONDS) -> None:
+def run_bulk_change(
+    change_set_id: int, *, clock: Callable[[], datetime] = database_now, seconds: float = CHUNK_SECONDS
+) -> None:
     """Ask for what is to be changed until the time is up. Safe to call at any time, twice, by two at once."""
     change_set = _claim(change_set_id, clock())
     if change_set is None:

@@ -43,7 +43,7 @@ def bulk_new(request: HttpRequest) -> HttpResponse:
     form = BulkChangeForm(request.POST if answers else None, initial={"client_token": new_token()}, **facts)
     if answers and form.is_valid():
         try:
-            made = commands.plan(
+            made = commands.plan_bulk_change(
                 actor=person(request), kind=form.cleaned_data["kind"], wanted=form.wanted(), account_ids=chosen,
                 reason=form.cleaned_data["reason"], client_token=form.cleaned_data["client_token"],
                 now=timezone.now(), request=request,
@@ -83,11 +83,11 @@ def _page(request: HttpRequest, change_set: ChangeSet, *, refusal: str = "", sta
     found = queries.set_page(
         change_set, person(request), view=request.GET.get("show", ""), number=request.GET.get("page", "")
     )
-    waits = commands.needs_second(change_set.requested_by, change_set.kind, found.total)
+    waits = commands.needs_approval(change_set.requested_by, change_set.kind, found.total)
     context = {
         "found": found, "set": change_set, "page": found.page, "token": new_token(), "refusal": refusal,
         "typed": request.POST.get("reason", ""), "needs_second": waits,
-        "over_the_line": commands.over_the_line(change_set.kind, found.total),
+        "over_the_line": commands.exceeds_limit(change_set.kind, found.total),
     }  # fmt: skip
     template = "customers/bulk/_set.html" if is_fragment(request) else "customers/bulk/set.html"
     return render(request, template, context, status=status)
@@ -109,7 +109,7 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     try:
         match request.POST.get("do"):
             case "submit":
-                commands.submit(actor=who, change_set=change_set, now=now, request=request)
+                commands.submit_bulk_change(actor=who, change_set=change_set, now=now, request=request)
             case "pause":
                 commands.pause_bulk_change(actor=who, change_set=change_set, request=request)
             case "resume":
@@ -142,7 +142,7 @@ def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     try:
         if request.POST.get("do") == "approve":
             seen = request.POST.get("plan", "")
-            commands.approve(actor=who, change_set=change_set, plan_hash=seen, now=now, request=request)
+            commands.approve_bulk_change(actor=who, change_set=change_set, plan_hash=seen, now=now, request=request)
         elif request.POST.get("do") == "refuse":
             form = RefuseForm(request.POST)
             if not form.is_valid():

@@ -57,7 +57,7 @@ def unreachable(evidence: Evidence) -> bool:
     return bool(evidence.failure) or evidence.status is None or evidence.status >= 500
 
 
-def learn(connection: Connection, *, exchanges: Sequence[Evidence], now: datetime) -> None:
+def record_exchanges(connection: Connection, *, exchanges: Sequence[Evidence], now: datetime) -> None:
     """Count how one piece of work went, by its last exchange: one bad answer repeated is one bad answer."""
     if exchanges:
         failed = unreachable(exchanges[-1])

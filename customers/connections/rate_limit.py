@@ -25,7 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from customers.models import Connection
-from portal.providers.rate_limit import USED, Memory, Pacing, Rate, Reservation
+from portal.providers.rate_limit import UTILIZATION, Memory, Pacing, Rate, Reservation
 
 log = structlog.get_logger(__name__)
 
@@ -207,7 +207,7 @@ def pacer_of(connection: Connection, *, background: bool = False) -> Pacing:
     return Pacing(
         _ledger(settings.REDIS_URL),
         name=str(connection.public_id),
-        rate=Rate(per_minute / 60 * USED, max(1.0, pace.burst * per_minute / pace.per_minute)),
+        rate=Rate(per_minute / 60 * UTILIZATION, max(1.0, pace.burst * per_minute / pace.per_minute)),
         each_endpoint=pace.each_endpoint,
         pause=pace.pause,
         background=background,

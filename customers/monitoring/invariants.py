@@ -22,14 +22,14 @@ log = structlog.get_logger(__name__)
 
 # So many rows are kept of each: whoever has to look begins with the first.
 ROWS_KEPT = 20
-Offenders = Callable[[datetime], Iterable[str]]
+Violations = Callable[[datetime], Iterable[str]]
 
 
 @dataclass(frozen=True)
 class Invariant:
     code: str
     holds: str | Promise
-    offenders: Offenders
+    violations: Violations
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _ask(invariant: Invariant, now: datetime) -> InvariantFinding:
     rows: list[str] = []
     error = ""
     try:
-        rows = list(islice(invariant.offenders(now), ROWS_KEPT + 1))
+        rows = list(islice(invariant.violations(now), ROWS_KEPT + 1))
     except DatabaseError as failure:
         log.exception("invariant.not_asked", invariant=invariant.code)
         error = type(failure).__name__

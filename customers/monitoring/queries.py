@@ -27,7 +27,7 @@ CHECK_IS_OLD = timedelta(hours=50)
 
 
 @dataclass(frozen=True)
-class Sign:
+class HeartbeatRow:
     """A process, and whether it was heard of lately."""
 
     label: str
@@ -64,10 +64,10 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Engine:
+class SystemStatus:
     now: datetime
-    scheduler: Sign | None
-    workers: list[Sign]
+    scheduler: HeartbeatRow | None
+    workers: list[HeartbeatRow]
     queues: list[QueueState]
     work: list[WorkRow]
     states: list[tuple[str, int]]
@@ -85,7 +85,7 @@ class Engine:
         return self.people_count - len(self.people)
 
 
-def engine_now(*, now: datetime) -> Engine:
+def system_status(*, now: datetime) -> SystemStatus:
     rows = heartbeat.heartbeats(now=now)
     signs = [_sign(each, now) for each in rows if each.ended_at is None and each.kind != Heartbeat.Kind.QUEUE]
     scheduler = next((each for each in signs if each.name == heartbeat.SCHEDULER), None)
@@ -108,7 +108,7 @@ def engine_now(*, now: datetime) -> Engine:
         *_unreachable(connections),
         *_checked(check, broken, now),
     ]
-    return Engine(
+    return SystemStatus(
         now=now,
         scheduler=scheduler,
         workers=workers,
@@ -137,8 +137,8 @@ def _work(work: Work, now: datetime) -> WorkRow:
     return WorkRow(work, late=bool(work.oldest_at and now - work.oldest_at > LONG_DUE))
 
 
-def _sign(row: Heartbeat, now: datetime) -> Sign:
-    return Sign(
+def _sign(row: Heartbeat, now: datetime) -> HeartbeatRow:
+    return HeartbeatRow(
         str(Heartbeat.Kind(row.kind).label),
         row.name,
         row.started_at,
@@ -162,7 +162,7 @@ def _broken(check: InvariantCheck | None) -> list[Broken]:
 # --- What somebody should look at -------------------------------------------------------------------------------------
 
 
-def _silence(scheduler: Sign | None, workers: list[Sign]) -> list[Alarm]:
+def _silence(scheduler: HeartbeatRow | None, workers: list[HeartbeatRow]) -> list[Alarm]:
     if all(each.silent for each in workers):
         text = _("Nothing is sent and nothing is read. What was asked waits in the database and is not lost. Start a "
                  "worker, or look at its log.")  # fmt: skip
@@ -180,7 +180,7 @@ def _silence(scheduler: Sign | None, workers: list[Sign]) -> list[Alarm]:
     return alarms
 
 
-def _clocks(workers: list[Sign], connections: list[Connection]) -> list[Alarm]:
+def _clocks(workers: list[HeartbeatRow], connections: list[Connection]) -> list[Alarm]:
     """Machines whose clock differs from the database's, and providers whose clock differed at the last scan."""
     ours = _("Operations are not affected: the database's clock decides. Logs of this machine show the wrong time. "
              "Check its time synchronization.")  # fmt: skip
@@ -207,7 +207,7 @@ def _skewed(name: str, skew: int) -> str:
     return text % {"name": name, "n": n}
 
 
-def _consumers(workers: list[Sign], queues: list[QueueState], used_twice: list[str]) -> list[Alarm]:
+def _consumers(workers: list[HeartbeatRow], queues: list[QueueState], used_twice: list[str]) -> list[Alarm]:
     """Queues without a worker or with old messages, and workers that can't be told apart. Nothing where no worker is
     alive at all."""
     if all(each.silent for each in workers):

@@ -34,7 +34,7 @@ from portal.queue import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
 
-WALK = "customers.walk"
+SCAN = "customers.walk"
 LEASE = timedelta(minutes=3)
 # Until a worker takes a walk up, its lease says when its message is sent again, and after this it is given up.
 DELIVER_AGAIN, WAITS_FOR_A_WORKER = timedelta(minutes=1), timedelta(hours=1)
@@ -62,13 +62,13 @@ class GivenUp(Exception):
     """The walk's lease ran out and it was closed; it writes nothing more."""
 
 
-def begin(
+def begin_scan(
     *, connection: Connection, kind: str, slot: str, now: datetime, asked_by: User | None = None, taken: bool = False
 ) -> tuple[Scan, bool]:
     """The walk of this slot and whether it was begun just now. While another one runs, that one is returned.
 
     `taken`: the caller walks it at once. Then one that still waits for a worker ends: this one reads the same list."""
-    expire(now=now, connection=connection)
+    expire_scans(now=now, connection=connection)
     if taken:
         message = "Another scan of this account list began before a worker started this one."
         _waiting(connection=connection).update(state=Scan.State.INCOMPLETE, finished_at=now, message=message)
@@ -86,7 +86,7 @@ def begin(
         running = Scan.objects.filter(connection=connection, state=Scan.State.RUNNING).first()
         found = same or running
         if found is None:
-            return begin(connection=connection, kind=kind, slot=slot, now=now, asked_by=asked_by, taken=taken)
+            return begin_scan(connection=connection, kind=kind, slot=slot, now=now, asked_by=asked_by, taken=taken)
         return found, False
 
 
@@ -95,7 +95,7 @@ def _waiting(**of: Any) -> QuerySet[Scan]:
     return Scan.objects.filter(state=Scan.State.RUNNING, taken_at=None, **of).exclude(kind=Scan.Kind.UNKNOWN)
 
 
-def expire(*, now: datetime, connection: Connection | None = None) -> None:
+def expire_scans(*, now: datetime, connection: Connection | None = None) -> None:
     """End walks, of one connection or all: those whose worker did not come back, and those that no worker took up."""
     of = {"connection": connection} if connection else {}
     held = Scan.objects.filter(~Q(taken_at=None) | Q(kind=Scan.Kind.UNKNOWN), state=Scan.State.RUNNING, **of)
@@ -108,15 +108,15 @@ def expire(*, now: datetime, connection: Connection | None = None) -> None:
     )  # fmt: skip
 
 
-def deliver_again(*, now: datetime) -> None:
+def enqueue_waiting_scans(*, now: datetime) -> None:
     """Enqueue again the walks whose message was lost or waits in a long queue, each once a minute."""
     for scan in _waiting(lease_until__lte=now).order_by("pk")[:DELIVERIES]:
         again = _waiting(pk=scan.pk, lease_until=scan.lease_until)
         if again.update(lease_until=now + DELIVER_AGAIN):
-            enqueue_on_commit(WALK, scan.pk)
+            enqueue_on_commit(SCAN, scan.pk)
 
 
-def walk(
+def read_account_list(
     scan: Scan,
     provider: Provider,
     *,

@@ -130,22 +130,22 @@ class OpenCreate:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the unmapped accounts of a connection mean for one create. `proven` are its own by proof; `doubtful` may be
+    """What the unmapped accounts of a connection mean for one create. `proven` are its own by proof; `ambiguous` may be
     its own, and nothing explains them."""
 
     create: OpenCreate
     proven: list[RemoteAccount]
-    doubtful: list[RemoteAccount]
+    ambiguous: list[RemoteAccount]
 
     @property
     def candidates(self) -> list[RemoteAccount]:
         """Both, the likeliest first."""
         rank = {"same": 0, "not readable": 1, "different": 2}
-        doubtful = sorted(
-            self.doubtful,
+        ambiguous = sorted(
+            self.ambiguous,
             key=lambda each: (rank[self.create.email_of(each)], rank[self.create.offerings_of(each)], each.pk),
         )
-        return [*self.proven, *doubtful]
+        return [*self.proven, *ambiguous]
 
 
 def open_creates(connection: Connection | int) -> list[OpenCreate]:
@@ -174,7 +174,7 @@ def assign(
     if mine is None:
         return None
     proven: list[RemoteAccount] = []
-    doubtful: list[RemoteAccount] = []
+    ambiguous: list[RemoteAccount] = []
     for remote_account in remote_accounts:
         if mine.excludes(remote_account):
             continue
@@ -182,8 +182,8 @@ def assign(
         if owners == [mine]:
             proven.append(remote_account)
         elif len(owners) != 1:
-            doubtful.append(remote_account)
-    return Assignment(mine, proven, doubtful)
+            ambiguous.append(remote_account)
+    return Assignment(mine, proven, ambiguous)
 
 
 def possible_creates(remote_accounts: Iterable[RemoteAccount]) -> dict[int, Operation]:

@@ -12,7 +12,16 @@ from customers.connections.client import background_client
 from customers.models import Connection
 from customers.models.breaker import at_work
 from customers.models.remote_account import Scan
-from customers.observed.account_list import LEASE, NIGHTLY_HOUR, NIGHTLY_TRIES, WALK, begin, end_scan, expire, walk
+from customers.observed.account_list import (
+    LEASE,
+    NIGHTLY_HOUR,
+    NIGHTLY_TRIES,
+    SCAN,
+    begin_scan,
+    end_scan,
+    expire_scans,
+    read_account_list,
+)
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
@@ -21,23 +30,25 @@ from portal.providers import Provider
 from portal.queue import enqueue_on_commit
 
 
-def ask_scan(*, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None) -> Scan:
+def request_scan(
+    *, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None
+) -> Scan:
     """A walk through one connection, by a worker. While one runs, that one is returned."""
     with transaction.atomic():
-        scan, begun = begin(
+        scan, begun = begin_scan(
             connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, asked_by=actor
         )  # fmt: skip
         if begun:
             audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
         if scan.state == Scan.State.RUNNING and scan.taken_at is None:
-            enqueue_on_commit(WALK, scan.pk)
+            enqueue_on_commit(SCAN, scan.pk)
     return scan
 
 
-def ask_scans(*, actor: User | None, now: datetime, request: HttpRequest | None = None) -> list[Scan]:
+def request_scans(*, actor: User | None, now: datetime, request: HttpRequest | None = None) -> list[Scan]:
     """A walk through every connection that is not paused."""
     connections = Connection.objects.filter(paused="")
-    return [ask_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
+    return [request_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
 
 
 def request_nightly_scans(*, now: datetime) -> int:
@@ -48,20 +59,20 @@ def request_nightly_scans(*, now: datetime) -> int:
     if now.hour < NIGHTLY_HOUR:
         return 0
     for connection in Connection.objects.filter(at_work()):
-        expire(now=now, connection=connection)
+        expire_scans(now=now, connection=connection)
         tonight = Scan.objects.filter(connection=connection, kind=Scan.Kind.NIGHTLY, slot__startswith=f"{now:%Y-%m-%d}")
         tried = tonight.exclude(taken_at=None).count()
         if tonight.exclude(state=Scan.State.INCOMPLETE).exists() or tried >= NIGHTLY_TRIES:
             continue
         slot = f"{now:%Y-%m-%d} {tonight.count() + 1}"
-        scan, new = begin(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
+        scan, new = begin_scan(connection=connection, kind=Scan.Kind.NIGHTLY, slot=slot, now=now)
         if new:
             begun += 1
-            enqueue_on_commit(WALK, scan.pk)
+            enqueue_on_commit(SCAN, scan.pk)
     return begun
 
 
-def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
+def run_scan(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
     """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
     scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None).first()
     now = database_now()
@@ -69,6 +80,6 @@ def walk_now(scan_id: int, *, connect: Callable[[Connection], Provider] = backgr
     if scan is None or waits.update(taken_at=now, lease_until=now + LEASE) != 1:
         return
     try:
-        walk(scan, connect(scan.connection))
+        read_account_list(scan, connect(scan.connection))
     except DecryptionError as error:
         end_scan(scan, Scan.State.INCOMPLETE, now=database_now(), message=str(error))

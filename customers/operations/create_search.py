@@ -80,7 +80,7 @@ def search(
     counted = _counted(looks, unknown_at)
     if len(counted) < WALKS or counted[-1].started_at < unknown_at + ABSENT_AFTER:
         return RetryAt(_due(looks, unknown_at), _so_far(looks[-1]))
-    return _doubtful(found, provider) or NotApplied(
+    return _ambiguous(found, provider) or NotApplied(
         _("Read the whole account list three times: it was not created. It is sent again.")
     )
 
@@ -95,7 +95,7 @@ def search_before_resend(
     if isinstance(scan, RetryAt):
         return scan
     found = _judged(operation, provider, since=scan.started_at, now=now)
-    return _proven(found, recall) or _doubtful(found, provider)
+    return _proven(found, recall) or _ambiguous(found, provider)
 
 
 # --- When the list is read --------------------------------------------------------------------------------------------
@@ -141,14 +141,16 @@ def _so_far(scan: Scan) -> str:
 
 def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | RetryAt:
     """Read the whole list, beginning now. Returns when to come back where there is no complete scan."""
-    scan, begun = account_list.begin(
+    scan, begun = account_list.begin_scan(
         connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now, taken=True
     )  # fmt: skip
     if not begun:
         return RetryAt(now + AFTER_ANOTHER_WALK, _("The account list is being read."))
-    through = partial(transitions.keeping_the_lease, operation)
+    through = partial(transitions.renewing_the_lease, operation)
     ahead = now - database_now()
-    scan = account_list.walk(scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE)
+    scan = account_list.read_account_list(
+        scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE
+    )
     if scan.state != Scan.State.COMPLETE:
         return RetryAt(
             now + AFTER_A_BROKEN_WALK, _("The account list could not be read to its end. It is read again soon.")
@@ -186,7 +188,7 @@ def _read(
     unread = [each for each in remote_accounts if not (each.read_tried_at and each.read_tried_at >= since)]
     wanted = {mailbox_key(each.operation.payload["profile"]["email"]) for each in creates}
     tried = 0
-    for each in transitions.keeping_the_lease(operation, unread):
+    for each in transitions.renewing_the_lease(operation, unread):
         if tried >= READS_AT_ONCE:
             return
         fields: dict[str, Any] = {}
@@ -217,8 +219,8 @@ def _proven(found: Assignment | None, recall: Callable[[dict[str, Any]], Succeed
     return Succeeded(_("Found in the account list as %(id)s.") % {"id": made}, done.account, done.result)
 
 
-def _doubtful(found: Assignment | None, provider: Provider) -> NeedsReview | None:
-    if found is None or not found.doubtful:
+def _ambiguous(found: Assignment | None, provider: Provider) -> NeedsReview | None:
+    if found is None or not found.ambiguous:
         return None
     for each in found.candidates[:CANDIDATES_SHOWN]:
         if each.first_offerings is None:
@@ -248,7 +250,7 @@ def _to_be_shown(found: Assignment) -> dict[str, Any]:
 def keyed_candidates(operation: Operation, provider: Provider, window: Window) -> list[ListedAccount]:
     """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
     `ProviderError` where the list cannot be read to its end."""
-    walk = transitions.keeping_the_lease(operation, provider.list_accounts(patience=PATIENCE))
+    walk = transitions.renewing_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
     ids = [each.id for each in alike]
     met = RemoteAccount.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)

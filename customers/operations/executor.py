@@ -82,7 +82,7 @@ def perform(
                 task(operation, action_of(operation), connect, clock)
             except transitions.LostLease:
                 log.warning("operation.lease_lost")
-        circuit_breaker.learn(operation.connection, exchanges=exchanges, now=clock())
+        circuit_breaker.record_exchanges(operation.connection, exchanges=exchanges, now=clock())
     return True
 
 
@@ -251,7 +251,7 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         verdict = _unless_replaced(operation, found, now=clock())
     except DecryptionError as error:
         if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
-            transitions.rest(
+            transitions.reschedule_verification(
                 operation, until=transitions.backoff(operation.verifications, now=clock()), summary=str(error)
             )
             return
@@ -269,7 +269,7 @@ def _settle(operation: Operation, action: Action, connect: Callable[[Connection]
         case NotApplied():
             _not_done(operation, verdict, now=clock())
         case RetryAt(until=until, summary=summary):
-            transitions.rest(operation, until=until, summary=summary)
+            transitions.reschedule_verification(operation, until=until, summary=summary)
 
 
 def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | RetryAt:

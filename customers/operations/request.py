@@ -26,9 +26,9 @@ from portal.queue import enqueue_on_commit
 
 PERFORM = "customers.perform"
 # Beyond so many operations of a connection that wait to begin, a new one sends no message.
-POKED_AT_ONCE = 20
+ENQUEUED_AT_MOST = 20
 # What an audit event keeps of an operation's payload.
-TOLD = (
+AUDITED = (
     "offerings", "is_test", "without_reading", "settings", "changes", "key", "key_id", "label", "keep", "domain",
     "sender", "recipient", "despite_hold",
 )  # fmt: skip
@@ -70,7 +70,7 @@ def permit_role(actor: User, kind: OperationKind) -> None:
         raise UnableToAsk(_("Your role may not do this."))
 
 
-def change(
+def request_change(
     kind: OperationKind,
     account: Account,
     *,
@@ -83,7 +83,7 @@ def change(
     """Change an existing account's desire and queue the operation that carries it out. Raises `StaleVersion`."""
     number = account.next_operation_number()
     account.refresh_from_db()
-    waiting = nothing_against(kind, account, {})
+    waiting = refuse_if_blocked(kind, account, {})
     before = {name: getattr(account, name) for name in desire}
     chain = [each for each in waiting if set(each.before) & set(desire)]
     if chain:  # what waits in front has not succeeded yet: its "before" is the last value that did
@@ -94,21 +94,23 @@ def change(
     account.refresh_from_db()
     if changed != 1:
         raise StaleVersion(account)
-    return queue(kind, account, number=number, now=now, payload=payload | {"desire": desire}, before=before, **rest)
+    return queue_operation(
+        kind, account, number=number, now=now, payload=payload | {"desire": desire}, before=before, **rest
+    )
 
 
-def add(
+def request_addition(
     kind: OperationKind, account: Account, *, payload: dict[str, Any], same: tuple[str, ...], **rest: Any
 ) -> Operation:
     """Queue what changes no desire of the account. `same` names the parts of `payload` by which another open operation
     of this kind would be this one again."""
     number = account.next_operation_number()
     account.refresh_from_db()
-    nothing_against(kind, account, {name: payload[name] for name in same})
-    return queue(kind, account, number=number, payload=payload, **rest)
+    refuse_if_blocked(kind, account, {name: payload[name] for name in same})
+    return queue_operation(kind, account, number=number, payload=payload, **rest)
 
 
-def nothing_against(kind: OperationKind, account: Account, same: dict[str, Any]) -> list[Operation]:
+def refuse_if_blocked(kind: OperationKind, account: Account, same: dict[str, Any]) -> list[Operation]:
     """The account's open operations, oldest first. Refuses where the account is not there (any more), is about to go,
     or the same is under way."""
     if not account.provider_id:
@@ -126,7 +128,7 @@ def nothing_against(kind: OperationKind, account: Account, same: dict[str, Any])
     return waiting
 
 
-def queue(
+def queue_operation(
     kind: OperationKind,
     account: Account,
     *,
@@ -153,8 +155,8 @@ def queue(
     # Behind a long queue of the same connection it has to wait in any case: an operation that ends pokes the next one,
     # and people at other connections do not stand behind its message.
     if (
-        transitions.ready(now=now).filter(connection=account.connection_id)[: POKED_AT_ONCE + 1].count()
-        <= POKED_AT_ONCE
+        transitions.ready(now=now).filter(connection=account.connection_id)[: ENQUEUED_AT_MOST + 1].count()
+        <= ENQUEUED_AT_MOST
     ):
         enqueue_on_commit(PERFORM, operation.pk)
     return operation
@@ -176,7 +178,7 @@ def record_operation_event(operation: Operation, verb: str, *, actor: User, requ
         customer=operation.account.customer,
         account=operation.account,
         before=operation.before,
-        after={name: operation.payload[name] for name in TOLD if operation.payload.get(name) is not None},
+        after={name: operation.payload[name] for name in AUDITED if operation.payload.get(name) is not None},
         reason=operation.reason,
         request=request,
     )

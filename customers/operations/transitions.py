@@ -114,14 +114,14 @@ def claim_for_verification(operation_id: int, *, now: datetime) -> Operation | N
     return operation
 
 
-def rest(operation: Operation, *, until: datetime, summary: str) -> None:
+def reschedule_verification(operation: Operation, *, until: datetime, summary: str) -> None:
     """Give an unknown operation back until a time, still unknown."""
     Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=OperationState.UNKNOWN).update(
         lease_until=None, not_before=until, summary=summary[:500]
     )
 
 
-def keeping_the_lease(operation: Operation, rows: Iterable[Row]) -> Iterator[Row]:
+def renewing_the_lease(operation: Operation, rows: Iterable[Row]) -> Iterator[Row]:
     """Hand on `rows` of a long reading, and move the lease along with the time it takes. Raises `LostLease`."""
     mine = Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=operation.state)
     renewed = monotonic()

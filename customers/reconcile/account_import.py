@@ -27,7 +27,7 @@ from django.utils.translation import gettext as _
 from customers.connections.client import client_for
 from customers.models import AccountImport, AccountImportItem, Connection, Customer, RemoteAccount
 from customers.operations.commands import UnableToAsk
-from customers.reconcile.link import NotNow, adopt
+from customers.reconcile.link import NotNow, link_account
 from portal import audit
 from portal.access.models import User
 from portal.audit.models import AuditEvent
@@ -37,7 +37,7 @@ from portal.encryption import DecryptionError
 from portal.providers import Provider
 from portal.queue import enqueue_on_commit
 
-CHUNK = "customers.takeover_chunk"
+IMPORT_CHUNK = "customers.takeover_chunk"
 LEASE = timedelta(seconds=90)
 CHUNK_SECONDS = 40.0
 TRIES = 5
@@ -114,7 +114,7 @@ def _check_line(facts: dict[str, str], found: dict[str, ImportRow], *, line: int
 # --- Whose is it? -----------------------------------------------------------------------------------------------------
 
 
-def propose(
+def propose_import(
     *,
     actor: User,
     connection: Connection,
@@ -214,7 +214,7 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def choose(*, account_import: AccountImport, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
+def choose_items(*, account_import: AccountImport, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
     """Tick or untick items, one by one or all of a basis; returns how many are ticked now. What has nobody to go to
     can't be ticked."""
     open_items = account_import.items.filter(Q(customer__isnull=False) | ~Q(group=""))
@@ -235,7 +235,9 @@ def choose(*, account_import: AccountImport, take: bool, items: Iterable[int] = 
 # --- Taking over ------------------------------------------------------------------------------------------------------
 
 
-def start(*, actor: User, account_import: AccountImport, now: datetime, request: HttpRequest | None = None) -> None:
+def start_import(
+    *, actor: User, account_import: AccountImport, now: datetime, request: HttpRequest | None = None
+) -> None:
     """Begin, or go on after a pause. Raises `UnableToAsk`."""
     with transaction.atomic():
         changed = AccountImport.objects.filter(
@@ -252,7 +254,7 @@ def start(*, actor: User, account_import: AccountImport, now: datetime, request:
             audit.record(
                 actor=actor, verb="estate.started", obj=account_import, after={"accounts": total}, request=request
             )  # fmt: skip
-            enqueue_on_commit(CHUNK, account_import.pk)
+            enqueue_on_commit(IMPORT_CHUNK, account_import.pk)
     account_import.refresh_from_db()
 
 
@@ -280,7 +282,7 @@ def connection_of_import(account_import_id: int) -> int:
     return AccountImport.objects.filter(pk=account_import_id).values_list("connection", flat=True).first() or 0
 
 
-def take_chunk(
+def import_chunk(
     account_import_id: int,
     *,
     connect: Callable[[Connection], Provider] = client_for,
@@ -338,7 +340,7 @@ def _take(item: AccountImportItem, provider: Provider, *, now: datetime) -> None
     """One account. `NotNow` leaves it waiting; every other refusal settles it as failed."""
     state, message, customer = AccountImportItem.State.DONE, "", item.customer
     try:
-        customer = adopt(
+        customer = link_account(
             actor=item.account_import.asked_by,
             remote_account=item.remote_account,
             customer=_customer_of(item),

@@ -47,7 +47,7 @@ def drift_choices_of(drift: Drift) -> tuple[str, ...]:
     return tuple(name for name, may in possible if may)
 
 
-class AdoptForm(forms.Form):
+class LinkForm(forms.Form):
     customer = forms.ModelChoiceField(
         queryset=Customer.objects.none(), to_field_name="public_id", widget=forms.RadioSelect, empty_label=None,
         error_messages={
@@ -65,7 +65,7 @@ class AdoptForm(forms.Form):
         self.fields["customer"].queryset = Customer.objects.filter(archived_at=None)  # type: ignore[attr-defined]
 
 
-class AsideForm(forms.Form):
+class IgnoreForm(forms.Form):
     reason = forms.CharField(
         label=_("Reason"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}),
         error_messages={"required": _("Say why. It is kept in the audit log.")},

@@ -26,7 +26,7 @@ PER_PAGE = 100
 
 
 @require_GET
-def estate(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def account_import_page(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     context = _context(request, _connection(public_id))
     return render(
         request, "customers/estate/_body.html" if is_fragment(request) else "customers/estate/page.html", context
@@ -34,7 +34,7 @@ def estate(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_GET
-def estate_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def account_import_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The run's card, or the walk's. It asks again by itself; when it has ended the page is fetched anew."""
     context = _context(request, _connection(public_id))
     response = render(request, "customers/estate/_progress.html", context)
@@ -47,19 +47,19 @@ def estate_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-def estate_look(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def account_import_scan(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
-    scan_requests.ask_scan(actor=person(request), connection=connection, now=database_now(), request=request)
+    scan_requests.request_scan(actor=person(request), connection=connection, now=database_now(), request=request)
     return go_to(request, "customers:estate", connection.public_id)
 
 
 @require_POST
-def estate_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def account_import_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     upload = request.FILES.get("listed")
     try:
         listed = account_imports.read_list(upload.read(account_imports.BYTES_MAX + 1)) if upload else []
-        account_imports.propose(
+        account_imports.propose_import(
             actor=person(request), connection=connection, listed=listed, now=timezone.now(), request=request
         )
     except UnableToAsk as refusal:
@@ -69,12 +69,12 @@ def estate_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def account_import_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Tick or untick: all of a basis by its buttons, or the rows of the page as they stand, kept with every tick."""
     connection = _connection(public_id)
     account_import = _open(connection)
     if account_import and (basis := request.POST.get("every") or request.POST.get("all", "")):
-        account_imports.choose(account_import=account_import, take="every" in request.POST, basis=basis)
+        account_imports.choose_items(account_import=account_import, take="every" in request.POST, basis=basis)
     elif account_import:
         ticked = _keep_ticks(request, account_import)
         if is_fragment(request):
@@ -87,12 +87,12 @@ def estate_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def account_import_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     if account_import := _open(connection):
         _keep_ticks(request, account_import)
         try:
-            account_imports.start(
+            account_imports.start_import(
                 actor=person(request), account_import=account_import, now=timezone.now(), request=request
             )
         except UnableToAsk as refusal:
@@ -101,7 +101,7 @@ def estate_start(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-def estate_pause(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def account_import_pause(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = _connection(public_id)
     if account_import := _open(connection):
         account_imports.pause_import(actor=person(request), account_import=account_import, request=request)
@@ -144,8 +144,8 @@ def _context(request: HttpRequest, connection: Connection) -> dict[str, Any]:
 def _keep_ticks(request: HttpRequest, account_import: AccountImport) -> int:
     """The ticks of the page that was shown, as they stand there now; returns how many there are in all."""
     shown, ticked = _numbers(request, "shown"), _numbers(request, "ticked")
-    account_imports.choose(account_import=account_import, take=True, items=ticked)
-    return account_imports.choose(account_import=account_import, take=False, items=shown - ticked)
+    account_imports.choose_items(account_import=account_import, take=True, items=ticked)
+    return account_imports.choose_items(account_import=account_import, take=False, items=shown - ticked)
 
 
 def _numbers(request: HttpRequest, name: str) -> set[int]:

@@ -44,7 +44,7 @@ class NotNow(UnableToAsk):
         self.retry_at = retry_at
 
 
-def adopt(
+def link_account(
     *,
     actor: User,
     remote_account: RemoteAccount,
@@ -156,7 +156,7 @@ def _read(remote_account: RemoteAccount, provider: Provider, *, now: datetime) -
     }  # fmt: skip
 
 
-def leave_aside(
+def ignore_account(
     *, actor: User, remote_account: RemoteAccount, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
     """Not ours to run: off the board, with the reason kept. Raises `UnableToAsk`."""
@@ -171,7 +171,7 @@ def leave_aside(
         audit.record(actor=actor, verb="orphan.ignored", obj=remote_account, reason=reason, request=request)
 
 
-def watch_again(*, actor: User, remote_account: RemoteAccount, request: HttpRequest | None = None) -> None:
+def stop_ignoring_account(*, actor: User, remote_account: RemoteAccount, request: HttpRequest | None = None) -> None:
     with transaction.atomic():
         changed = RemoteAccount.objects.filter(pk=remote_account.pk, ignored_at__isnull=False).update(
             ignored_at=None, ignored_by=None, ignored_why=""

@@ -19,7 +19,7 @@ from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import earlier_submission
 from customers.operations.view_helpers import account_or_404, add_refusal, say_repeated
 from customers.reconcile import drift, link, queries
-from customers.reconcile.forms import ACCEPT, PUSH, AdoptForm, AsideForm, DriftForm
+from customers.reconcile.forms import ACCEPT, PUSH, DriftForm, IgnoreForm, LinkForm
 from portal.clock import database_now
 from portal.encryption import DecryptionError
 from portal.exports import csv_response
@@ -50,7 +50,7 @@ def drift_scans(request: HttpRequest) -> HttpResponse:
 @require_POST
 def drift_scan(request: HttpRequest) -> HttpResponse:
     """Look through every connection that is not paused, now."""
-    begun = scan_requests.ask_scans(actor=person(request), now=database_now(), request=request)
+    begun = scan_requests.request_scans(actor=person(request), now=database_now(), request=request)
     if begun:
         messages.success(request, _("The providers' lists are being read. This page follows."))
     else:
@@ -118,10 +118,10 @@ def orphan_list(request: HttpRequest) -> HttpResponse:
 def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Whose is it? The customers it may belong to stand in a list; a search finds any other."""
     remote_account = _remote_account_or_404(public_id)
-    form = AdoptForm(request.POST or None)
+    form = LinkForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            account = link.adopt(
+            account = link.link_account(
                 actor=person(request), remote_account=remote_account, customer=form.cleaned_data["customer"],
                 provider=client_for(remote_account.connection, interactive=True), now=database_now(),
                 reason=form.cleaned_data["reason"], request=request,
@@ -144,9 +144,9 @@ def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def orphan_aside(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     remote_account = _remote_account_or_404(public_id)
-    form = AsideForm(request.POST or None)
+    form = IgnoreForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        link.leave_aside(
+        link.ignore_account(
             actor=person(request),
             remote_account=remote_account,
             reason=form.cleaned_data["reason"],
@@ -160,7 +160,7 @@ def orphan_aside(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def orphan_watch(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    link.watch_again(actor=person(request), remote_account=_remote_account_or_404(public_id), request=request)
+    link.stop_ignoring_account(actor=person(request), remote_account=_remote_account_or_404(public_id), request=request)
     return go_to(request, "customers:orphans")
 
 

@@ -59,7 +59,7 @@ def kinds_for(account: Account) -> list[Schedule.Kind]:
 # --- What people do -----------------------------------------------------------------------------------------------
 
 
-def ask(
+def schedule_change(
     *,
     actor: User,
     account: Account,
@@ -94,7 +94,7 @@ def ask(
     )  # fmt: skip
 
 
-def edit(
+def edit_schedule(
     *,
     actor: User,
     schedule: Schedule,

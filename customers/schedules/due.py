@@ -26,7 +26,7 @@ from customers.schedules.commands import after, record_schedule_event, waiting
 from portal.access.permissions import allowed
 from portal.formats import ago_text, moment_text
 
-TAKE = "customers.take_schedule"
+RUN_SCHEDULE = "customers.take_schedule"
 AT_ONCE = 100
 # A few seconds pass between the time and the dispatcher's look; that is not late.
 LATE = timedelta(minutes=10)
@@ -50,7 +50,7 @@ def follow_cycles(*, now: datetime) -> None:
             _follow(schedule, now)
 
 
-def take(schedule_id: int, *, now: datetime) -> None:
+def run_schedule(schedule_id: int, *, now: datetime) -> None:
     """Ask for what is due, or skip it and say why. Late, early, twice or two at once: it happens once."""
     with transaction.atomic():
         taken = Schedule.objects.filter(pk=schedule_id, state=Schedule.State.WAITING, due_at__lte=now)

@@ -38,7 +38,7 @@ def schedule_new(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         try:
-            made = commands.ask(
+            made = commands.schedule_change(
                 actor=person(request), account=account, kind=said["kind"], due_at=said["due_at"], reason=said["reason"],
                 client_token=said["client_token"], offerings=form.offerings(), now=now, request=request,
             )  # fmt: skip
@@ -62,7 +62,7 @@ def schedule_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         try:
-            made = commands.edit(
+            made = commands.edit_schedule(
                 actor=person(request), schedule=schedule, version=said["version"] or 0, due_at=said["due_at"],
                 reason=said["reason"], offerings=form.offerings(), now=now, request=request,
             )  # fmt: skip

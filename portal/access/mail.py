@@ -33,7 +33,7 @@ def send_reset(*, person: User, link: Link) -> bool:
     return _send(person.email, _("Set a new password for Postkeeper"), text % facts)
 
 
-def send_no_such_person(*, email: str) -> bool:
+def send_unknown_address(*, email: str) -> bool:
     """To an address without an account, so that both answers cost the same and its owner learns of the try."""
     text = _(
         "Hello,\n\nsomeone asked for a new password for Postkeeper with this address. It belongs to no active member "

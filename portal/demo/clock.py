@@ -48,7 +48,7 @@ class Sandbox:
             self.call("DELETE", f"faults/{number}")
 
 
-class Stage:
+class DemoClock:
     """The moved clock. It ticks on from wherever it was set, and is only ever set forward."""
 
     def __init__(self, sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
-from portal.demo.staff_actions import DAY, HOUR, Deeds
+from portal.demo.staff_actions import DAY, HOUR, StaffActions
 from portal.demo.usage_nights import nights, read_ending_cycles, read_night
 from portal.providers import ProviderOffering
 
@@ -23,7 +23,7 @@ Moment = tuple[datetime, Callable[[], object]]
 
 
 @dataclass
-class Story(Deeds):
+class Story(StaffActions):
     """Play it once, on an empty portal and a fresh sandbox."""
 
     random: Random = field(default_factory=lambda: Random(11))  # noqa: S311 the same demo everywhere

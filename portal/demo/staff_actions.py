@@ -21,9 +21,17 @@ from customers.operations import commands as operation_commands
 from customers.operations import create_search, executor, key_secrets
 from customers.operations.commands import FirstKey
 from portal.access.models import User
-from portal.demo.clock import Sandbox, Stage
+from portal.demo.clock import DemoClock, Sandbox
 from portal.demo.companies import AHA, EU, GLOBAL, Company
-from portal.providers import AccountSettings, NewAccount, NewKey, Once, Profile, ProviderError, ProviderOffering
+from portal.providers import (
+    AccountSettings,
+    IdempotentBody,
+    NewAccount,
+    NewKey,
+    Profile,
+    ProviderError,
+    ProviderOffering,
+)
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # An answer takes a moment; so does a worker.
@@ -63,10 +71,10 @@ class Keys:
 
 
 @dataclass
-class Deeds:
+class StaffActions:
     """Everything happens at the stage's time, by the person who looks after the customer."""
 
-    stage: Stage
+    stage: DemoClock
     staff: Staff
     keys: Keys
     customers: dict[str, Customer] = field(default_factory=dict)
@@ -109,7 +117,7 @@ class Deeds:
         self.sandbox.switch("aha_default_sending", {"per_day": 140.0, "jitter": 0.3, "seed": 5})
         provider = client_for(Connection.objects.get(name=AHA))
         new = NewAccount(Profile(email=""), settings=AccountSettings("Internal tests", "tests.postkeeper.example", 0))
-        provider.create_account(new, Once(uuid4().hex, provider.create_body(new)))
+        provider.create_account(new, IdempotentBody(uuid4().hex, provider.create_body(new)))
 
     def try_what_is_out_of_reach(self) -> None:
         """As the dispatcher does it: a provider that answers again is used again."""

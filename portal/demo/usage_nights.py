@@ -10,7 +10,7 @@ from billing.usage import due_runs, runs
 from billing.usage import sync as usage_sync
 from billing.usage.periods import DAY, midnight
 from customers.models import Connection
-from portal.demo.clock import Stage
+from portal.demo.clock import DemoClock
 
 PASSES = 8
 EVERY_NIGHT = timedelta(days=32)
@@ -18,14 +18,14 @@ EVERY_NIGHT = timedelta(days=32)
 BEFORE_THE_END = timedelta(minutes=4)
 
 
-def read_night(stage: Stage) -> None:
+def read_night(stage: DemoClock) -> None:
     for connection in Connection.objects.filter(paused=""):
         run = due_runs.start_nightly(connection, now=stage.now())
         if run and not run.has_ended:
             _work(stage, run)
 
 
-def read_ending_cycles(stage: Stage) -> None:
+def read_ending_cycles(stage: DemoClock) -> None:
     """The accounts whose cycle ends tonight, once more."""
     end_on = stage.now().astimezone(UTC).date()
     for connection in Connection.objects.filter(paused=""):
@@ -54,7 +54,7 @@ def nights(first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:
         day += DAY
 
 
-def _work(stage: Stage, run: SyncRun) -> None:
+def _work(stage: DemoClock, run: SyncRun) -> None:
     for _ in range(PASSES):
         while usage_sync.sync_chunk(run.pk, clock=stage.now):
             pass

@@ -113,7 +113,7 @@ class NewAccount:
 
 
 @dataclass(frozen=True)
-class Once:
+class IdempotentBody:
     """A change as it was decided: its exact body, and the key it is sent under where the provider takes one.
 
     Both are stored before the first send and used unchanged for every later one, byte for byte: a provider with

@@ -13,10 +13,10 @@ from portal.providers.base import (
     Check,
     Created,
     Details,
+    IdempotentBody,
     Identity,
     ListedAccount,
     NewAccount,
-    Once,
     PooledUsage,
     ProviderOffering,
     SignIn,
@@ -50,7 +50,7 @@ class Provider(Protocol):
         proven ours or never be accepted. Sends nothing."""
         ...
 
-    def create_account(self, new: NewAccount, once: Once) -> Created:
+    def create_account(self, new: NewAccount, once: IdempotentBody) -> Created:
         """Create one (paid) account. One POST of `once.body`, never repeated here."""
         ...
 
@@ -84,7 +84,7 @@ class Provider(Protocol):
         """The exact body of a key's create. Raises `Rejected` as `create_body` does. Sends nothing."""
         ...
 
-    def create_key(self, account: AccountRef, once: Once) -> CreatedKey: ...
+    def create_key(self, account: AccountRef, once: IdempotentBody) -> CreatedKey: ...
 
     def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
         """Write only `changes` (label, scopes, ip_allow_list: an empty list allows any address)."""
@@ -135,7 +135,7 @@ class Sending(Protocol):
 
     def domain_body(self, name: str) -> str: ...
 
-    def add_domain(self, once: Once) -> Domain: ...
+    def add_domain(self, once: IdempotentBody) -> Domain: ...
 
     def check_dns(self, name: str) -> Domain:
         """Have the provider look at the records now. Safe to repeat."""
@@ -143,7 +143,7 @@ class Sending(Protocol):
 
     def message_body(self, message: TestMessage) -> str: ...
 
-    def send_message(self, once: Once) -> Created:
+    def send_message(self, once: IdempotentBody) -> Created:
         """Send one message; the id is the message's."""
         ...
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 SHORTEST, LONGEST, UNSAID = 1, 300, 60
 # What may be used of the pace a provider takes: calls do not arrive in the order and at the distance they left.
-USED = 0.95
+UTILIZATION = 0.95
 # What work nobody waits for may use of that; the rest is for people.
 BACKGROUND = 0.8
 MOMENT = 0.001

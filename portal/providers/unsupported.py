@@ -12,7 +12,7 @@ from .base import (
     Capabilities,
     CatalogEntry,
     Details,
-    Once,
+    IdempotentBody,
     PooledUsage,
     ProviderOffering,
     SignIn,
@@ -22,7 +22,7 @@ from .key_types import ApiKey, CreatedKey, NewKey
 from .provider import Sending
 
 
-class Lacking:
+class UnsupportedCalls:
     capabilities: Capabilities
 
     def catalog(self) -> list[CatalogEntry]:
@@ -49,7 +49,7 @@ class Lacking:
     def key_body(self, new: NewKey) -> str:
         self._lacks("API keys of accounts")
 
-    def create_key(self, account: AccountRef, once: Once) -> CreatedKey:
+    def create_key(self, account: AccountRef, once: IdempotentBody) -> CreatedKey:
         self._lacks("API keys of accounts")
 
     def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:

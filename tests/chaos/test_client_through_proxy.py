@@ -14,9 +14,9 @@ from portal.providers import (
     AccountRef,
     AccountSettings,
     ConnectionConfig,
+    IdempotentBody,
     NewAccount,
     NotSent,
-    Once,
     OutcomeUnknown,
     Profile,
     Provider,
@@ -49,7 +49,7 @@ class Line:
 
     def create(self) -> str:
         new = NEW[self.kind]
-        return self.provider.create_account(new, Once("one-operation", self.provider.create_body(new))).id
+        return self.provider.create_account(new, IdempotentBody("one-operation", self.provider.create_body(new))).id
 
     def spoil(self, kind: str, way: str, n: int) -> None:
         """A drip lets `n` bytes through in all the time there is."""

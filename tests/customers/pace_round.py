@@ -21,12 +21,12 @@ PROCESSES = 8
 def one(facts: dict[str, Any]) -> Counter[str]:
     from customers.connections.rate_limit import Shared  # noqa: PLC0415 after Django is set up
     from portal.providers import ConnectionConfig, NotSent, RateLimited, client  # noqa: PLC0415
-    from portal.providers.rate_limit import USED, Pacing, Rate  # noqa: PLC0415
+    from portal.providers.rate_limit import UTILIZATION, Pacing, Rate  # noqa: PLC0415
 
     pacer = Pacing(
         Shared(facts["redis"]),
         name="round",
-        rate=Rate(10 * USED, facts["burst"]),
+        rate=Rate(10 * UTILIZATION, facts["burst"]),
         each_endpoint=False,
         pause=1,
         patience=2,

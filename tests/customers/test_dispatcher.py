@@ -47,7 +47,7 @@ def test_ten_thousand_rows_behind_another_one_keep_nothing_back() -> None:
 
 
 def test_creates_that_wait_for_their_lane_keep_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher, "POKES_AT_ONCE", 5)
+    monkeypatch.setattr(dispatcher, "ENQUEUED_AT_ONCE", 5)
     connection = ConnectionFactory(probe_available=None)
     waiting = creates(connection, 12)
     other = OperationFactory(account=AccountFactory(connection=connection))
@@ -72,10 +72,10 @@ def test_a_paused_connection_keeps_nothing_back() -> None:
 
 def test_the_connections_take_turns() -> None:
     busy = ConnectionFactory()
-    many = creates(busy, dispatcher.POKES_AT_ONCE + 20)
+    many = creates(busy, dispatcher.ENQUEUED_AT_ONCE + 20)
     few = creates(ConnectionFactory(), 3)
     due = dispatcher.due_operations(now=timezone.now())
-    assert len(due) == dispatcher.POKES_AT_ONCE
+    assert len(due) == dispatcher.ENQUEUED_AT_ONCE
     assert {each.pk for each in few} <= set(due)
     assert due[:2] == [many[0].pk, few[0].pk], "and nobody waits for a whole queue in front"
 

@@ -35,8 +35,8 @@ def admin(client: Client, db: None) -> Client:
 @pytest.fixture
 def remote_account(desk: Desk) -> RemoteAccount:
     desk.sandbox.admin.add_account(email="stranger@globex.example")
-    scan, _ = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="now", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot="now", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     return RemoteAccount.objects.orphans().get()
 
 
@@ -52,7 +52,7 @@ def test_searching(admin: Client, remote_account: RemoteAccount, odd: str) -> No
 
 @pytest.mark.parametrize("odd", ["\x00", "\u00b2", "9" * 40, "-1"])
 def test_ticks_on_the_first_day(admin: Client, desk: Desk, remote_account: RemoteAccount, odd: str) -> None:
-    account_import = account_imports.propose(
+    account_import = account_imports.propose_import(
         actor=desk.person, connection=desk.connection, listed=[], now=timezone.now()
     )
     args = [desk.connection.public_id]
@@ -85,7 +85,7 @@ def test_lists_that_are_none(admin: Client, desk: Desk, remote_account: RemoteAc
 @pytest.mark.parametrize("odd", ["\x00", "x" * 5_000, ""])
 def test_a_change_to_many(admin: Client, desk: Desk, odd: str) -> None:
     account = desk.created()
-    found = bulk_commands.plan(
+    found = bulk_commands.plan_bulk_change(
         actor=desk.person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid", client_token="a" * 8,
         now=timezone.now(),
     )  # fmt: skip

@@ -185,14 +185,14 @@ class World:
             OperationFactory(kind="create", state="unknown"),
         ]
         self.desk.sandbox.admin.add_account(email="stranger@globex.example")
-        scan, _ = account_list.begin(connection=self.desk.connection, kind="asked", slot="now", now=now)
-        account_list.walk(scan, self.desk.connect(self.desk.connection))
-        account_imports.propose(actor=admin, connection=self.desk.connection, listed=[], now=now)
-        change = bulk_commands.plan(
+        scan, _ = account_list.begin_scan(connection=self.desk.connection, kind="asked", slot="now", now=now)
+        account_list.read_account_list(scan, self.desk.connect(self.desk.connection))
+        account_imports.propose_import(actor=admin, connection=self.desk.connection, listed=[], now=now)
+        change = bulk_commands.plan_bulk_change(
             actor=admin, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid",
             client_token=uuid4().hex, now=now,
         )  # fmt: skip
-        schedule = schedule_commands.ask(
+        schedule = schedule_commands.schedule_change(
             actor=admin, account=account, kind=Schedule.Kind.SUSPEND, due_at=now + timedelta(days=9), reason="Due",
             client_token=uuid4().hex, now=now,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import requests
 
-from portal.providers import ConnectionConfig, Evidence, NewAccount, Once, Profile, Provider, ProviderOffering
+from portal.providers import ConnectionConfig, Evidence, IdempotentBody, NewAccount, Profile, Provider, ProviderOffering
 from portal.providers.sendgrid.client import SendGrid
 
 KEY = "SG.canary-v3-key.8f1c2b7d9e"
@@ -34,7 +34,7 @@ def create(
 ) -> str:
     """A create as the executor sends it; the new account's id."""
     new = NewAccount(profile, tuple(offerings), test=test)
-    return provider.create_account(new, Once("an-operation", provider.create_body(new))).id
+    return provider.create_account(new, IdempotentBody("an-operation", provider.create_body(new))).id
 
 
 Script = Callable[[socket.socket], None]

@@ -23,10 +23,10 @@ from portal.providers import (
     ConnectionConfig,
     Evidence,
     Forbidden,
+    IdempotentBody,
     NewAccount,
     NotFound,
     NotSent,
-    Once,
     OutcomeUnknown,
     Profile,
     Provider,
@@ -70,7 +70,7 @@ def config(sandbox: SandboxProcess, **more: Any) -> ConnectionConfig:
 def create(provider: Provider, profile: Profile, *offerings: ProviderOffering, test: bool) -> str:
     """A create as the executor sends it; the new account's id."""
     new = NewAccount(profile, offerings, test=test)
-    return provider.create_account(new, Once(uuid4().hex, provider.create_body(new))).id
+    return provider.create_account(new, IdempotentBody(uuid4().hex, provider.create_body(new))).id
 
 
 @pytest.fixture(params=KINDS)

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from portal.providers import CAPABILITIES
-from portal.providers.rate_limit import BACKGROUND, UNLIMITED, USED, Memory, Pacing, Rate, retry_at
+from portal.providers.rate_limit import BACKGROUND, UNLIMITED, UTILIZATION, Memory, Pacing, Rate, retry_at
 
 TEN = Rate(10.0, 5.0)
 
@@ -204,7 +204,7 @@ def test_a_clock_that_cannot_be_read_is_ours(date: str) -> None:
 def test_what_a_kind_takes_fits_what_it_promises(kind: str) -> None:
     """In any minute no more than the documented number, the burst beyond it set aside where it is promised."""
     pace = CAPABILITIES[kind].pace
-    a_minute = pace.per_minute * USED + pace.burst
+    a_minute = pace.per_minute * UTILIZATION + pace.burst
     assert a_minute <= pace.per_minute * (1.0 if pace.each_endpoint else 1.02)
 
 

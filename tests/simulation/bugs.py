@@ -318,7 +318,7 @@ def swallow_a_commit() -> Parts:
 
 
 def no_lane() -> Parts:
-    return ((transitions, "_lane", lambda operation: f"operation:{operation.pk}"), *skip_the_queue())
+    return ((transitions, "_concurrency_key", lambda operation: f"operation:{operation.pk}"), *skip_the_queue())
 
 
 def another_address_excludes() -> Parts:
@@ -327,7 +327,7 @@ def another_address_excludes() -> Parts:
     def wrong(*args: Any) -> Any:
         found = right(*args)
         return found and replace(
-            found, doubtful=[each for each in found.doubtful if found.create.email_of(each) != "different"]
+            found, ambiguous=[each for each in found.ambiguous if found.create.email_of(each) != "different"]
         )
 
     return ((matching, "assign", wrong),)

@@ -139,7 +139,7 @@ class Truth:
 def _invariants(world: World, *, thorough: bool) -> Iterator[str]:
     for each in invariants.registered():
         if each.code in OF_OPERATIONS or (thorough and each.code not in ASIDE):
-            yield from (f"{each.code} {row}" for row in each.offenders(world.now))
+            yield from (f"{each.code} {row}" for row in each.violations(world.now))
 
 
 def _sendgrid(world: World, at: str) -> dict[str, object]:

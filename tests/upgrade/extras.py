@@ -134,7 +134,7 @@ class Extras:
     def imports(self) -> None:
         """One for each state; its items in every state as well."""
         for state in (AccountImport.State.ENDED, AccountImport.State.PROPOSED):
-            account_import = account_imports.propose(
+            account_import = account_imports.propose_import(
                 actor=self.admin, connection=self.free[0].connection, listed=[], now=self.now
             )
             if state == AccountImport.State.ENDED:
@@ -162,7 +162,7 @@ class Extras:
         accounts = self.take(8)
         for number in range(120):
             account = accounts[number % len(accounts)]
-            schedule = schedule_commands.ask(
+            schedule = schedule_commands.schedule_change(
                 actor=self.success, account=account, kind="suspend", due_at=self.now + (number + 1) * HOUR,
                 reason="Contract ends.", client_token=self.token(), now=self.now,
             )  # fmt: skip
@@ -171,14 +171,14 @@ class Extras:
             elif number in (0, 4):
                 # The first is done; the second finds the account's operation open and is skipped.
                 Schedule.objects.filter(pk=schedule.pk).update(due_at=self.now - HOUR)
-                due_schedules.take(schedule.pk, now=self.now)
+                due_schedules.run_schedule(schedule.pk, now=self.now)
 
     def bulk_changes(self) -> None:
         accounts = self.take(3)
         ids = [each.pk for each in accounts]
 
         def plan(kind: str = "tag_add") -> ChangeSet:
-            return bulk_commands.plan(
+            return bulk_commands.plan_bulk_change(
                 actor=self.admin, kind=kind, wanted={"tag": "renewal"}, account_ids=ids, reason="Renewal round.",
                 client_token=self.token(), now=self.now,
             )  # fmt: skip
@@ -187,10 +187,13 @@ class Extras:
             for kind in ("tag_add", "tag_remove"):
                 plan(kind)
                 bulk_commands.cancel_bulk_change(actor=self.admin, change_set=plan(kind), now=self.now)
-                bulk_run.run(bulk_commands.submit(actor=self.admin, change_set=plan(kind), now=self.now).pk)
-        bulk_commands.submit(actor=self.admin, change_set=plan(), now=self.now)
+                bulk_run.run_bulk_change(
+                    bulk_commands.submit_bulk_change(actor=self.admin, change_set=plan(kind), now=self.now).pk
+                )
+        bulk_commands.submit_bulk_change(actor=self.admin, change_set=plan(), now=self.now)
         bulk_commands.pause_bulk_change(
-            actor=self.admin, change_set=bulk_commands.submit(actor=self.admin, change_set=plan(), now=self.now)
+            actor=self.admin,
+            change_set=bulk_commands.submit_bulk_change(actor=self.admin, change_set=plan(), now=self.now),
         )
 
     def operations(self) -> None:

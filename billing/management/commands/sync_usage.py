@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, runs
 from billing.usage import sync as usage_sync
-from billing.usage.snapshots import keep_final_readings
+from billing.usage.snapshots import store_final_readings
 from customers.management.chosen import connections as chosen_connections
 from customers.models import Connection
 from portal.clock import database_now
@@ -42,7 +42,7 @@ class Command(BaseCommand):
             for each in chosen:
                 self._dry(each, slot)
             return
-        keep_final_readings()
+        store_final_readings()
         stopped = [each.name for each in chosen if not self._sync(each, slot)]
         if stopped:
             raise CommandError(f"Not completed: {', '.join(stopped)}.")

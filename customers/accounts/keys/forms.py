@@ -212,7 +212,7 @@ def _swallowed(scope: str, chosen: set[str]) -> bool:
     return last != "all" and f"{stem}:all" in chosen
 
 
-class AskKeyForm(KeyForm):
+class KeyRequestForm(KeyForm):
     """The form of a key's own page."""
 
     client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)

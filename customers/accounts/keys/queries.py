@@ -137,11 +137,11 @@ def _secrets(account: Account) -> QuerySet[KeySecret]:
 
 
 def _place(secret: KeySecret, key: AccountKey | None, *, viewer: User, now: datetime) -> SecretPlace:
-    label, code = split_label(key.label) if key else (asked_label(secret.operation), secret.operation.code)
+    label, code = split_label(key.label) if key else (requested_label(secret.operation), secret.operation.code)
     return SecretPlace(secret_line(secret, viewer=viewer, now=now), label, code, alive=not key or key.gone_at is None)
 
 
-def asked_label(operation: Operation) -> str:
+def requested_label(operation: Operation) -> str:
     """What people called the key they asked for."""
     return str(operation.payload["key"]["label"])
 

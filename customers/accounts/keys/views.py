@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from customers.accounts.keys import queries
-from customers.accounts.keys.forms import WHY_DELETE_KEY, AskKeyForm, RotateForm
+from customers.accounts.keys.forms import WHY_DELETE_KEY, KeyRequestForm, RotateForm
 from customers.accounts.keys.queries import KeyLine
 from customers.accounts.views import account_head, running_card
 from customers.connections.scopes import missing_read, missing_scope, missing_text
@@ -64,7 +64,7 @@ def key_list(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @reauthenticated(minutes=10, keep_typed=True)
 def key_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     account = _with_keys_or_404(public_id)
-    form = AskKeyForm(account.connection, request.POST or None, initial={"client_token": new_token()})
+    form = KeyRequestForm(account.connection, request.POST or None, initial={"client_token": new_token()})
     if request.method == "POST" and form.is_valid():
         asked = {"account": account, "new": form.new_key, "keep": form.keeps}
         if was_asked(request, form, request_key_create, **asked):
@@ -81,7 +81,7 @@ def key_edit(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpRes
     account = _with_keys_or_404(public_id)
     line = _line_or_404(request, account, key_id)
     start = {"client_token": new_token()}
-    form = AskKeyForm(account.connection, request.POST or None, key=line.key, initial=start)
+    form = KeyRequestForm(account.connection, request.POST or None, key=line.key, initial=start)
     changes = form.changes(line.key) if request.method == "POST" and form.is_valid() else None
     if changes and was_asked(request, form, request_key_update, account=account, key_id=key_id, changes=changes):
         _say_rewritten(request, form)
@@ -205,7 +205,7 @@ def _line_or_404(request: HttpRequest, account: Account, key_id: str) -> KeyLine
 # -- asking -------------------------------------------------------------------------------------------------------
 
 
-def _say_rewritten(request: HttpRequest, form: AskKeyForm) -> None:
+def _say_rewritten(request: HttpRequest, form: KeyRequestForm) -> None:
     for typed, kept in form.rewritten():
         messages.info(request, _("%(typed)s is taken as %(kept)s.") % {"typed": typed, "kept": kept})
 

@@ -64,7 +64,7 @@ def sending_page(account: Account) -> SendingPage:
     return SendingPage([DomainLine(each) for each in domains], list(adding.order_by("pk")))
 
 
-def lack_of(account: Account) -> str:
+def missing_for_sending(account: Account) -> str:
     """What is missing before sending can be set up from here; "" = nothing. The templates say it in words."""
     if not account.connection.capabilities.sending_setup:
         return "unsupported"

@@ -45,7 +45,7 @@ def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """The stored domains at once; the page then asks for `?live=1`, which reads at the provider first."""
     now = database_now()
     account = account_or_404(public_id)
-    lack, due, problem = queries.lack_of(account), False, ""
+    lack, due, problem = queries.missing_for_sending(account), False, ""
     read_at = queries.read_at(account)
     if not lack and account.connection.paused:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
@@ -167,7 +167,7 @@ def _messages(account: Account, line: DomainLine, *, ask: bool) -> dict[str, Any
     tried = [Tried(each) for each in queries.test_messages(account, line.domain.name)]
     newest = tried[0].operation if tried else None
     taken = newest is not None and newest.state == OperationState.SUCCEEDED
-    may_ask = taken and not queries.lack_of(account)
+    may_ask = taken and not queries.missing_for_sending(account)
     if newest and may_ask and ask:
         tried[0] = _with_status(account, newest)
     finished = newest.finished_at if newest else None
@@ -210,7 +210,7 @@ def _domain_context(account: Account, line: DomainLine) -> dict[str, Any]:
         "customer": account.customer,
         "connection": account.connection,
         "line": line,
-        "lack": queries.lack_of(account),
+        "lack": queries.missing_for_sending(account),
     }
 
 
@@ -231,7 +231,7 @@ def _question(request: HttpRequest, account: Account, form: django_forms.Form, c
         "customer": account.customer,
         "connection": account.connection,
         "form": form,
-        "lack": queries.lack_of(account),
+        "lack": queries.missing_for_sending(account),
         "waits": open_kind_of(account),
     }
     status = 422 if request.method == "POST" else 200

@@ -41,13 +41,13 @@ class Command(BaseCommand):
             self.stderr.write(f"{connection.name}: {refusal}")
             return False
         # Taken from the start: no worker is poked, and none that hears of it starts a second walk.
-        scan, begun = account_list.begin(
+        scan, begun = account_list.begin_scan(
             connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, taken=True
         )
         if not begun:
             self.stderr.write(f"{connection.name}: a worker is reading this list now. Look at the drift board.")
             return False
-        account_list.walk(scan, provider)
+        account_list.read_account_list(scan, provider)
         scan.refresh_from_db()
         if scan.state != Scan.State.COMPLETE:
             self.stderr.write(f"{connection.name}: {scan.get_state_display()}. {scan.message}")

@@ -26,10 +26,19 @@ from customers.observed import accounts as observed_accounts
 from customers.operations import attempts, idempotency, key_secrets
 from customers.operations.kinds.api_keys import living_key, requested_key
 from customers.operations.outcomes import Failed, NeedsReview, NotApplied, Send, StepDone, Succeeded
-from customers.operations.request import UnableToAsk, add, permit, queue, token_of_follower
+from customers.operations.request import UnableToAsk, permit, queue_operation, request_addition, token_of_follower
 from customers.operations.submissions import submit_once
 from portal.access.models import User
-from portal.providers import ApiKey, CreatedKey, NewKey, NotFound, Once, OutcomeUnknown, Provider, ProviderError
+from portal.providers import (
+    ApiKey,
+    CreatedKey,
+    IdempotentBody,
+    NewKey,
+    NotFound,
+    OutcomeUnknown,
+    Provider,
+    ProviderError,
+)
 
 # Providers keep the answer that holds a secret for five minutes (documented); a minute less, for two clocks.
 REPLAYS_FOR = timedelta(minutes=4)
@@ -38,7 +47,7 @@ DELETE_ORPHAN = "delete orphan key"
 LABEL_MAX = 240  # the operation's code is added to it
 
 
-def key_again(operation: Operation, again: dict[str, Any]) -> Operation:
+def retry_key_create(operation: Operation, again: dict[str, Any]) -> Operation:
     payload = operation.payload
     old = AccountKey.objects.filter(account=operation.account, key_id=payload["replaces"], gone_at=None)
     return request_key_create(
@@ -72,7 +81,7 @@ def request_key_create(
     def make() -> Operation:
         account.lock()
         old = _key_to_replace(account, replaces) if replaces else None
-        operation = add(
+        operation = request_addition(
             OperationKind.KEY_CREATE,
             account,
             payload=_payload(new, keep=keep) | {"replaces": replaces},
@@ -86,7 +95,7 @@ def request_key_create(
             verb="key.create_asked",
         )
         if old:
-            queue(
+            queue_operation(
                 OperationKind.KEY_DELETE,
                 account,
                 number=account.next_operation_number(),
@@ -117,7 +126,7 @@ def follow_with_key(
     leader: Operation, new: NewKey, *, keep: bool, now: datetime, request: HttpRequest | None
 ) -> Operation:
     """Queue the first key of an account that is being created, behind its create."""
-    return queue(
+    return queue_operation(
         OperationKind.KEY_CREATE,
         leader.account,
         number=leader.account.next_operation_number(),
@@ -199,7 +208,7 @@ class KeyCreate:
         return [key for key in provider.keys(operation.account.ref) if key.label == key_label(operation)]
 
     def _create(self, operation: Operation, provider: Provider, body: str, *, twins: list[ApiKey]) -> Send:
-        once = Once(f"{operation.public_id}-{len(_deletes(operation))}", body)
+        once = IdempotentBody(f"{operation.public_id}-{len(_deletes(operation))}", body)
         alone = not attempts.has_possible_effect(operation)
 
         def send() -> Succeeded:

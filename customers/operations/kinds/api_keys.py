@@ -16,7 +16,7 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
 from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded
-from customers.operations.request import UnableToAsk, add, need_reason, permit
+from customers.operations.request import UnableToAsk, need_reason, permit, request_addition
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import ApiKey, NewKey, NotFound, OutcomeUnknown, Provider
@@ -51,7 +51,7 @@ def request_key_update(
         target=account,
         content={"key": key_id, "changes": changes, "reason": reason, "retry_of": retry_of},
         now=now,
-        make=lambda: add(
+        make=lambda: request_addition(
             OperationKind.KEY_UPDATE,
             account,
             payload={"key_id": key_id, "label": key.label, "changes": changes},
@@ -90,7 +90,7 @@ def request_key_delete(
         target=account,
         content={"key": key_id, "reason": reason, "retry_of": retry_of},
         now=now,
-        make=lambda: add(
+        make=lambda: request_addition(
             OperationKind.KEY_DELETE,
             account,
             payload={"key_id": key_id, "label": key.label},

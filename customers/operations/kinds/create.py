@@ -22,7 +22,7 @@ from customers.operations.kinds.api_keys import requested_key
 from customers.operations.kinds.offerings import check_offerings, offerings_of_rows
 from customers.operations.kinds.settings import refuse_same_settings, validate_settings
 from customers.operations.outcomes import Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
-from customers.operations.request import UnableToAsk, lock_customer, permit, queue
+from customers.operations.request import UnableToAsk, lock_customer, permit, queue_operation
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.email_addresses import mailbox_key
@@ -31,10 +31,10 @@ from portal.providers import (
     AccountRef,
     AccountSettings,
     Created,
+    IdempotentBody,
     NewAccount,
     NewKey,
     NotFound,
-    Once,
     OutcomeUnknown,
     Profile,
     Provider,
@@ -116,7 +116,7 @@ def request_create(
         wanted = {name: value for name, value in desire.items() if name != "desired_state"}
         columns = wanted | {"email": profile.email, "is_test": is_test, "package": _package(rows), "changed_at": now}
         account = _account(customer, connection, retry_of, columns)
-        operation = queue(
+        operation = queue_operation(
             OperationKind.CREATE,
             account,
             number=account.next_operation_number(),
@@ -233,7 +233,7 @@ def _package(rows: list[dict[str, Any]]) -> str:
     return next((row["name"] for row in rows if row["type"] == "package"), "")
 
 
-def create_again(operation: Operation, again: dict[str, Any]) -> Operation:
+def retry_create(operation: Operation, again: dict[str, Any]) -> Operation:
     payload, account = operation.payload, operation.account
     if account.provider_id:
         raise UnableToAsk(_("The account exists by now."))
@@ -278,7 +278,7 @@ class Create:
         body = operation.body or provider.create_body(new)
 
         def send() -> Succeeded | StepDone | Failed:
-            created = provider.create_account(new, Once(str(operation.public_id), body))
+            created = provider.create_account(new, IdempotentBody(str(operation.public_id), body))
             return self.trust(created, provider)
 
         return Send("create account", body, send, body, clock_skew=provider.clock_skew())

@@ -17,7 +17,7 @@ from customers.models.account import as_offerings, as_rows
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded, with_columns
-from customers.operations.request import UnableToAsk, change, permit
+from customers.operations.request import UnableToAsk, permit, request_change
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import OutcomeUnknown, Provider, ProviderOffering
@@ -94,7 +94,7 @@ def request_offerings(
         target=account,
         content={"base": base, "offerings": offerings, "reason": reason, "retry_of": retry_of},
         now=now,
-        make=lambda: change(
+        make=lambda: request_change(
             OperationKind.OFFERINGS,
             account,
             desire={"desired_offerings": rows},
@@ -111,7 +111,7 @@ def request_offerings(
     )
 
 
-def offerings_again(operation: Operation, again: dict[str, Any]) -> Operation:
+def retry_offerings(operation: Operation, again: dict[str, Any]) -> Operation:
     payload, account = operation.payload, operation.account
     return request_offerings(
         account=account,

@@ -19,17 +19,17 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import attempts, idempotency, key_secrets
 from customers.operations.outcomes import Failed, NeedsReview, NotApplied, Send, Succeeded
-from customers.operations.request import UnableToAsk, add, permit
+from customers.operations.request import UnableToAsk, permit, request_addition
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import (
     Domain,
     Forbidden,
+    IdempotentBody,
     InProgress,
     KeyRefused,
     KeyReused,
     NotFound,
-    Once,
     Provider,
     RateLimited,
     Rejected,
@@ -56,7 +56,7 @@ class DomainAdd:
         def send() -> Succeeded:
             try:
                 with as_the_account():
-                    domain = side.add_domain(Once(str(operation.public_id), body))
+                    domain = side.add_domain(IdempotentBody(str(operation.public_id), body))
             except (InProgress, KeyReused, RateLimited, NotFound):
                 raise
             except Rejected:
@@ -109,7 +109,7 @@ class SendTestMessage:
 
         def send() -> Succeeded:
             with as_the_account():
-                created = side.send_message(Once(str(operation.public_id), body))
+                created = side.send_message(IdempotentBody(str(operation.public_id), body))
             return self.from_late_answer({"message_id": created.id})
 
         return idempotency.spent(operation, now=now) or Send("send test message", body, send, body)
@@ -174,7 +174,7 @@ def request_domain(
         _can_send(account)
         if SendingDomain.objects.filter(account=account, name=name, gone_at=None).exists():
             raise UnableToAsk(_("The account has this domain already."), field="name")
-        return add(
+        return request_addition(
             OperationKind.DOMAIN_ADD,
             account,
             payload={"domain": name},
@@ -223,7 +223,7 @@ def request_test_message(
             raise UnableToAsk(_("The address must be at a sending domain of the account."), field="sender")
         if not domain.valid:
             raise UnableToAsk(_("%(domain)s is not verified yet. Check its DNS records first.") % {"domain": host})
-        return add(
+        return request_addition(
             OperationKind.TEST_MESSAGE,
             account,
             payload={

@@ -17,7 +17,7 @@ from customers.models.operation import never_made
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded, with_columns
-from customers.operations.request import UnableToAsk, change, permit
+from customers.operations.request import UnableToAsk, permit, request_change
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import AccountSettings, OutcomeUnknown, Provider
@@ -52,7 +52,7 @@ def request_settings(
         validate_settings(AccountSettings(**wanted))
         if changes.keys() & {"name", "website"}:
             refuse_same_settings(account.connection, AccountSettings(**wanted), apart_from=account)
-        return change(
+        return request_change(
             OperationKind.SETTINGS,
             account,
             desire={"desired_settings": wanted},
@@ -79,7 +79,7 @@ def request_settings(
     )
 
 
-def settings_again(operation: Operation, again: dict[str, Any]) -> Operation:
+def retry_settings(operation: Operation, again: dict[str, Any]) -> Operation:
     payload, account = operation.payload, operation.account
     return request_settings(
         account=account,

@@ -14,7 +14,7 @@ from customers.models import Account, Hold, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations.outcomes import Failed, NotApplied, RetryAt, Send, Succeeded, with_columns
-from customers.operations.request import UnableToAsk, change, need_reason, permit
+from customers.operations.request import UnableToAsk, need_reason, permit, request_change
 from customers.operations.submissions import submit_once
 from portal.access.models import User
 from portal.providers import OutcomeUnknown, Provider, ProviderError, ReportedState
@@ -58,7 +58,7 @@ def request_state(
             raise UnableToAsk(_("It is so already. Nothing was sent."))
         if kind == OperationKind.SUSPEND:
             _refuse_held(account, payload or {}, now=now)
-        return change(
+        return request_change(
             kind,
             account,
             desire={"desired_state": wanted},

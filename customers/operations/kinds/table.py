@@ -9,13 +9,13 @@ from typing import Any
 
 from customers.models import Operation
 from customers.models.operation_states import OperationKind
-from customers.operations.kinds.api_key_create import KeyCreate, key_again
+from customers.operations.kinds.api_key_create import KeyCreate, retry_key_create
 from customers.operations.kinds.api_keys import KeyDelete, KeyUpdate, request_key_delete, request_key_update
-from customers.operations.kinds.create import Create, KeyedCreate, create_again
+from customers.operations.kinds.create import Create, KeyedCreate, retry_create
 from customers.operations.kinds.delete import Delete
-from customers.operations.kinds.offerings import Offerings, offerings_again
+from customers.operations.kinds.offerings import Offerings, retry_offerings
 from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage, request_domain, request_test_message
-from customers.operations.kinds.settings import Settings, settings_again
+from customers.operations.kinds.settings import Settings, retry_settings
 from customers.operations.kinds.suspend import SuspendOrUnsuspend, request_suspend, request_unsuspend
 from customers.operations.outcomes import Action
 
@@ -53,13 +53,13 @@ def _same_domain(operation: Operation, again: dict[str, Any]) -> Operation:
 
 
 KINDS: dict[OperationKind, Kind] = {
-    OperationKind.CREATE: Kind(Create(), create_again, keyed_action=KeyedCreate()),
-    OperationKind.OFFERINGS: Kind(Offerings(), offerings_again),
-    OperationKind.SETTINGS: Kind(Settings(), settings_again),
+    OperationKind.CREATE: Kind(Create(), retry_create, keyed_action=KeyedCreate()),
+    OperationKind.OFFERINGS: Kind(Offerings(), retry_offerings),
+    OperationKind.SETTINGS: Kind(Settings(), retry_settings),
     OperationKind.SUSPEND: Kind(SuspendOrUnsuspend(on=False), _same(request_suspend)),
     OperationKind.UNSUSPEND: Kind(SuspendOrUnsuspend(on=True), _same(request_unsuspend)),
     OperationKind.DELETE: Kind(Delete(), None),  # asks for the password, and for a second person where one is needed
-    OperationKind.KEY_CREATE: Kind(KeyCreate(), key_again, is_about_keys=True),
+    OperationKind.KEY_CREATE: Kind(KeyCreate(), retry_key_create, is_about_keys=True),
     OperationKind.KEY_UPDATE: Kind(KeyUpdate(), _same(request_key_update, "key_id", "changes"), is_about_keys=True),
     OperationKind.KEY_DELETE: Kind(KeyDelete(), _same(request_key_delete, "key_id"), is_about_keys=True),
     OperationKind.DOMAIN_ADD: Kind(DomainAdd(), _same_domain),

@@ -67,7 +67,7 @@ def forgot_password(request: HttpRequest) -> HttpResponse:
         link = links.make_link(person=person, lasts=links.FORGOT, now=timezone.now(), request=request)
         mail.send_reset(person=person, link=link)
     else:
-        mail.send_no_such_person(email=email)
+        mail.send_unknown_address(email=email)
     return HttpResponseRedirect(redirect("account_reset_password_done").url, status=303)
 
 

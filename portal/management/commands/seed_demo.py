@@ -15,7 +15,7 @@ from customers.connections import commands as connection_commands
 from customers.models import Connection, Customer
 from portal.access.models import User
 from portal.access.roles import Role
-from portal.demo.clock import Sandbox, Stage
+from portal.demo.clock import DemoClock, Sandbox
 from portal.demo.script import Story
 from portal.demo.staff_actions import Keys, Staff
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
             return
         began = time.monotonic()
         _work_alone()
-        stage = Stage(Sandbox(options["sandbox_url"], options["admin_key"]))
+        stage = DemoClock(Sandbox(options["sandbox_url"], options["admin_key"]))
         Story(stage, _staff(), keys).play()
         self.stdout.write(f"{Customer.objects.count()} customers made in {time.monotonic() - began:.0f} s.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from portal.providers.base import Created, Once
+from portal.providers.base import Created, IdempotentBody
 from portal.providers.calls import Answer, Call
 from portal.providers.errors import KeyRefused, Unauthorized
 from portal.providers.http import Http
@@ -44,7 +44,7 @@ class AhaSendSending:
     def domain_body(self, name: str) -> str:
         return payloads.domain_body(name)
 
-    def add_domain(self, once: Once) -> Domain:
+    def add_domain(self, once: IdempotentBody) -> Domain:
         answer = self._call(_keyed(f"{self._base}/domains", "domains.create", 201, once))
         return parsing.domain(answer, answer.json())
 
@@ -55,7 +55,7 @@ class AhaSendSending:
     def message_body(self, message: TestMessage) -> str:
         return payloads.message_body(message)
 
-    def send_message(self, once: Once) -> Created:
+    def send_message(self, once: IdempotentBody) -> Created:
         return parsing.sent(self._call(_keyed(f"{self._base}/messages", "messages.send", 202, once)))
 
     def message(self, message_id: str) -> MessageReading:
@@ -78,6 +78,6 @@ class AhaSendSending:
             ) from None
 
 
-def _keyed(path: str, endpoint: str, expect: int, once: Once) -> Call:
+def _keyed(path: str, endpoint: str, expect: int, once: IdempotentBody) -> Call:
     headers = {"Idempotency-Key": once.key}
     return Call("POST", path, endpoint, expect, changes=True, headers=headers, text=once.body)

@@ -28,10 +28,10 @@ from portal.providers.base import (
     ConnectionConfig,
     Created,
     Details,
+    IdempotentBody,
     Identity,
     ListedAccount,
     NewAccount,
-    Once,
     PooledUsage,
     StateReading,
     Usage,
@@ -53,7 +53,7 @@ from portal.providers.http import Http
 from portal.providers.key_types import ApiKey, CreatedKey, NewKey
 from portal.providers.provider import Sending
 from portal.providers.rate_limit_protocol import Pacer
-from portal.providers.unsupported import Lacking
+from portal.providers.unsupported import UnsupportedCalls
 
 from . import parsing, payloads
 from .account_client import AhaSendSending
@@ -67,7 +67,7 @@ EARLY_ACCESS = (
 )
 
 
-class AhaSend(Lacking):
+class AhaSend(UnsupportedCalls):
     """Fulfils `portal.providers.provider.Provider`."""
 
     capabilities = AHASEND
@@ -98,7 +98,7 @@ class AhaSend(Lacking):
     def create_body(self, new: NewAccount) -> str:
         return payloads.account_body(new)
 
-    def create_account(self, new: NewAccount, once: Once) -> Created:
+    def create_account(self, new: NewAccount, once: IdempotentBody) -> Created:
         return parsing.created(self._http.call(_keyed(self._base, "accounts.create", once)))
 
     def state(self, account: AccountRef) -> StateReading:
@@ -144,7 +144,7 @@ class AhaSend(Lacking):
     def key_body(self, new: NewKey) -> str:
         return payloads.key_body(new)
 
-    def create_key(self, account: AccountRef, once: Once) -> CreatedKey:
+    def create_key(self, account: AccountRef, once: IdempotentBody) -> CreatedKey:
         answer = self._http.call(_keyed(self._path(account, "/api-keys"), "keys.create", once))
         key = parsing.api_key(answer, answer.json())
         return CreatedKey(key=key, secret=parsing.secret(answer), replayed=parsing.replayed(answer))
@@ -286,7 +286,7 @@ class _Tried:
         self.granted, self.said, self.error = granted, said, error
 
 
-def _keyed(path: str, endpoint: str, once: Once) -> Call:
+def _keyed(path: str, endpoint: str, once: IdempotentBody) -> Call:
     if not _PRINTABLE.fullmatch(once.key):
         raise Rejected("The idempotency key can't be sent. Nothing was sent.")
     headers = {"Idempotency-Key": once.key}

@@ -26,10 +26,10 @@ from portal.providers.base import (
     Check,
     ConnectionConfig,
     Created,
+    IdempotentBody,
     Identity,
     ListedAccount,
     NewAccount,
-    Once,
     ProviderOffering,
     SignIn,
     StateReading,
@@ -51,7 +51,7 @@ from portal.providers.errors import (
 from portal.providers.http import Http
 from portal.providers.parsing import mapping, text
 from portal.providers.rate_limit_protocol import Pacer
-from portal.providers.unsupported import Lacking
+from portal.providers.unsupported import UnsupportedCalls
 
 from . import parsing, reseller
 from .capabilities import SENDGRID
@@ -62,7 +62,7 @@ _ACCOUNTS = "/v3/partners/accounts"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
-class SendGrid(Lacking):
+class SendGrid(UnsupportedCalls):
     """Fulfils `portal.providers.provider.Provider`."""
 
     capabilities = SENDGRID
@@ -127,7 +127,7 @@ class SendGrid(Lacking):
         given = {name: value for name, value in vars(new.profile).items() if value}
         return json.dumps({"profile": given, "offerings": _wire_offerings(list(new.offerings))})
 
-    def create_account(self, new: NewAccount, once: Once) -> Created:
+    def create_account(self, new: NewAccount, once: IdempotentBody) -> Created:
         """There is no idempotency key here: the body alone is sent."""
         headers = {"T-Test-Account": "true"} if new.test else {}
         call = Call("POST", _ACCOUNTS, "accounts.create", 201, changes=True, headers=headers, text=once.body)

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.html import escape
 
 from billing.reports.pool import Pool as PoolOnPage
-from billing.usage.snapshots import keep_final_readings
+from billing.usage.snapshots import store_final_readings
 from customers.connections import commands as connection_commands
 from customers.models import Account, FinalReading
 from tests.billing.pooling import NOON, NOTE, Pool
@@ -199,7 +199,7 @@ def test_after_a_delete_the_customer_keeps_its_figures_and_the_sum_is_explained(
     delete(pool, gone, 450, "0.45", at=pool.now + timedelta(minutes=10))
     pool.report.removed = (475, "0.44")
     pool.later(minutes=30)
-    keep_final_readings()
+    store_final_readings()
     assert not page_of(finance, pool).removed.rows, "the last report was read before the delete and still names it"
     pool.read()
 
@@ -276,7 +276,7 @@ def test_pages_cost_the_same_for_few_and_for_many(
         for _ in range(count // 2):
             delete(pool, pool.account(), 5, "0.05", at=pool.now)
         pool.report.shares |= {f"{n:08d}-0000-4000-8000-000000000000": (1, "0.1") for n in range(count)}
-        keep_final_readings()
+        store_final_readings()
         pool.later(minutes=5)
         pool.read()
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from billing.models import SyncItem, SyncRun, UsagePeriod
 from billing.usage.queries import home_runs
-from billing.usage.snapshots import AccountReading, keep_final_readings, keep_readings
+from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
 from customers.models import Account, FinalReading
 from portal.access.models import User
 from portal.providers import Usage, UsageSource
@@ -58,7 +58,7 @@ def read(
         period_end_on=end,
         raw={"used": used},
     )
-    keep_readings([AccountReading(account.pk, usage, at, account.package)], run=None)
+    store_readings([AccountReading(account.pk, usage, at, account.package)], run=None)
 
 
 def an_account(**facts: Any) -> Account:
@@ -166,7 +166,7 @@ def test_nothing_read_is_no_figure(finance: Client) -> None:
 def test_an_overage_that_nobody_told_is_no_zero(finance: Client) -> None:
     account = an_account()
     usage = Usage(source=UsageSource.POOLED, used=700, period_start_on=START, period_end_on=END, raw={})
-    keep_readings([AccountReading(account.pk, usage, NOW, "")], run=None)
+    store_readings([AccountReading(account.pk, usage, NOW, "")], run=None)
     report = context(finance)
     assert (report.totals.used, report.totals.overage) == (700, None)
     assert (bar_of(report, START).used, bar_of(report, START).over) == (700, None)
@@ -204,7 +204,7 @@ def test_a_deleted_account_counts_with_the_reading_before_its_delete(finance: Cl
                 operation=operation, account=account, source="credits", taken_at=when - timedelta(hours=1),
                 usage={"used": 321, "period_start_on": f"{when:%Y-%m}-01", "period_end_on": f"{when:%Y-%m}-28"},
             )  # fmt: skip
-    keep_final_readings()
+    store_final_readings()
 
     november = context(finance)
     reach = {row.account: row.reach(NOW) for row in november.rows}

@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from billing.models import SyncItem, SyncRun, UsageSnapshot
 from billing.usage import failure_reasons, runs
 from billing.usage import sync as usage_sync
-from billing.usage.snapshots import keep_final_readings
+from billing.usage.snapshots import store_final_readings
 from customers.connections import catalogue
 from customers.connections import client as connection_client
 from customers.models import Account, Connection, RemoteAccount, Scan
@@ -104,8 +104,8 @@ def _connect(connection: Connection) -> providers.Provider:
 
 
 def _scan(account: Account) -> None:
-    scan, _ = account_list.begin(connection=account.connection, kind="asked", slot="now", now=timezone.now())
-    scan = account_list.walk(scan, _connect(account.connection))
+    scan, _ = account_list.begin_scan(connection=account.connection, kind="asked", slot="now", now=timezone.now())
+    scan = account_list.read_account_list(scan, _connect(account.connection))
     assert scan.state != Scan.State.RUNNING
     if scan.state == Scan.State.COMPLETE:
         met = RemoteAccount.objects.filter(connection=account.connection, last_seen_at__isnull=False)
@@ -160,7 +160,7 @@ def _operation(kind: str) -> Callable[[Account], None]:
         assert operation.state in {*FINAL, "unknown", "needs_attention", "queued"}, operation.state
         assert not operation.error_kind.startswith("bug"), operation.summary
         if kind == "delete":
-            keep_final_readings()
+            store_final_readings()
             list(UsageSnapshot.objects.values_list("allocated_cost"))
 
     return perform

@@ -15,7 +15,7 @@ from billing.usage import runs
 from billing.usage import sync as usage_sync
 from billing.usage.accept_lower import accept_lower
 from billing.usage.batches import BatchAnswer, Chunk, flush
-from billing.usage.snapshots import AccountReading, Kept, keep_final_readings, keep_readings
+from billing.usage.snapshots import AccountReading, StoredReading, store_final_readings, store_readings
 from customers.models import Account, FinalReading, Operation
 from customers.models.operation_states import OperationState
 from portal.providers import NotFound, Usage, UsageSource
@@ -33,8 +33,8 @@ def usage(used: int, *, month: int = 11) -> Usage:
     return Usage(source=UsageSource.CREDITS, used=used, allowed=1000, raw={"used": used}, **period)
 
 
-def keep(account: Account, what: Usage, at: datetime) -> Kept:
-    return keep_readings([AccountReading(account.pk, what, at)], run=None)[account.pk]
+def keep(account: Account, what: Usage, at: datetime) -> StoredReading:
+    return store_readings([AccountReading(account.pk, what, at)], run=None)[account.pk]
 
 
 def being_deleted(**account: Any) -> tuple[Account, Operation]:
@@ -78,10 +78,10 @@ class TestAfterTheDelete:
     def test_the_last_reading_stands(self, used: int, asked_at: datetime, held: int | None, converted: bool) -> None:
         account, operation = being_deleted()
         if converted:
-            keep_final_readings()
+            store_final_readings()
         end(operation)
         keep(account, usage(used), asked_at)
-        keep_final_readings()
+        store_final_readings()
         assert figures(account) == (100, True, held)
         account.refresh_from_db()
         assert account.usage_used == 100
@@ -119,7 +119,7 @@ class TestAfterTheDelete:
 class TestWhileTheDeleteIsUnderWay:
     def test_what_is_read_after_the_last_reading_is_the_last_one(self) -> None:
         account, operation = being_deleted()
-        keep_final_readings()
+        store_final_readings()
         keep(account, usage(101), T + MINUTE)
         end(operation)
         assert figures(account) == (101, True, None)
@@ -128,12 +128,12 @@ class TestWhileTheDeleteIsUnderWay:
         account, operation = being_deleted()
         keep(account, usage(101), T + MINUTE)
         end(operation)
-        keep_final_readings()
+        store_final_readings()
         assert figures(account) == (101, True, None)
 
     def test_an_account_that_was_not_deleted_is_read_on(self) -> None:
         account, operation = being_deleted()
-        keep_final_readings()
+        store_final_readings()
         end(operation, OperationState.FAILED)
         keep(account, usage(120), T + MINUTE)
         assert figures(account) == (120, False, None)
@@ -196,10 +196,10 @@ def test_whatever_comes_first_the_last_figure_is_final() -> None:
             elif i == 1:
                 end(operation)
             else:
-                keep_final_readings()
+                store_final_readings()
 
         assert together(work, 3) == [None] * 3
-        keep_final_readings()
+        store_final_readings()
         run.refresh_from_db()
         assert (run.items.get().state, run.done) == ("done", 1)
         runs.finish(run, now=T)

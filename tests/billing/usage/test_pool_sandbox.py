@@ -25,7 +25,7 @@ from customers.operations import commands as operation_commands
 from customers.operations import executor
 from portal import providers
 from portal.access.models import User
-from portal.providers import AccountSettings, NewAccount, Once, Profile
+from portal.providers import AccountSettings, IdempotentBody, NewAccount, Profile
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.sandbox import SandboxClient, SandboxProcess
 
@@ -55,7 +55,7 @@ class Reseller:
         provider = self.connect(self.connection)
         settings = AccountSettings(f"Child {per_day}", f"child{per_day}.example", cap)
         new = NewAccount(Profile(email=""), settings=settings)
-        return provider.create_account(new, Once(uuid4().hex, provider.create_body(new))).id
+        return provider.create_account(new, IdempotentBody(uuid4().hex, provider.create_body(new))).id
 
     def account(self, per_day: int, cap: int = 0) -> Account:
         account = AccountFactory(

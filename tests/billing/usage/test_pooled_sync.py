@@ -15,7 +15,7 @@ from django.utils import timezone
 from billing.models import PooledSnapshot, SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import batches, due_runs, pooled_sync, runs
 from billing.usage import sync as usage_sync
-from billing.usage.snapshots import keep_final_readings
+from billing.usage.snapshots import store_final_readings
 from customers.models import Account, Connection, FinalReading
 from portal.providers import UsageSource
 from tests.billing.pooling import NOTE, Pool, last_report, period_of
@@ -363,7 +363,7 @@ def test_the_reading_before_a_delete_keeps_count_and_share(pool: Pool) -> None:
         usage=json.loads(json.dumps(asdict(usage), default=str)),
     )  # fmt: skip
     Account.objects.filter(pk=account.pk).update(state="deleted")
-    assert keep_final_readings() == 1
+    assert store_final_readings() == 1
     period = period_of(account)
     assert (period.used, period.allocated_cost, period.currency) == (55, Decimal("0.44"), "EUR")
     assert (period.final, period.allowed, period.overage) == (True, 900, None)

@@ -38,7 +38,7 @@ def full_runs(connection: Connection) -> list[SyncRun]:
 
 
 def ask(connection: Connection, person: Any) -> str:
-    [(run, _new)] = runs.ask_runs(actor=person, connections=[connection], client_token=uuid4().hex, now=NOW)
+    [(run, _new)] = runs.request_runs(actor=person, connections=[connection], client_token=uuid4().hex, now=NOW)
     return str(run.public_id)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from billing.models import UsagePeriod, UsageSnapshot
 from billing.usage import snapshots
-from billing.usage.snapshots import AccountReading, keep_final_readings, keep_readings
+from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
 from customers.models import Account, FinalReading
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, OperationFactory
@@ -33,8 +33,8 @@ def usage(
     )
 
 
-def keep(account: Account, what: Usage, at: datetime = T) -> snapshots.Kept:
-    return keep_readings([AccountReading(account.pk, what, at)], run=None)[account.pk]
+def keep(account: Account, what: Usage, at: datetime = T) -> snapshots.StoredReading:
+    return store_readings([AccountReading(account.pk, what, at)], run=None)[account.pk]
 
 
 def test_a_confirmed_reading_moves_the_time_and_adds_no_row() -> None:
@@ -82,7 +82,7 @@ def test_the_overage_is_the_providers_or_follows_from_its_figures() -> None:
     told, derived, unknown = (AccountFactory() for _ in range(3))
     keep(told, usage(1500, overage=400))
     keep(derived, usage(1500))
-    keep_readings(
+    store_readings(
         [AccountReading(unknown.pk, Usage(source=UsageSource.CREDITS, used=5, period_start_on=date(2026, 11, 1)), T)],
         run=None,
     )
@@ -149,7 +149,7 @@ def test_the_reading_before_a_delete_becomes_the_last_snapshot_once() -> None:
     FinalReading.objects.create(
         operation=silent, account=silent.account, source="credits", taken_at=T, usage={"used": None}
     )
-    assert [keep_final_readings(), keep_final_readings()] == [1, 0]
+    assert [store_final_readings(), store_final_readings()] == [1, 0]
     snapshot = UsageSnapshot.objects.get()
     assert (snapshot.used, snapshot.reputation, snapshot.process_on) == (77, Decimal("98.5"), date(2026, 12, 1))
     assert snapshot.final_reading is not None

@@ -139,7 +139,9 @@ def test_sync_now_wakes_a_run_that_was_paused(meter: Meter) -> None:
     meter.account()
     first = meter.start()
     SyncRun.objects.filter(pk=first.pk).update(state="paused")
-    [(run, new)] = runs.ask_runs(actor=meter.person, connections=[meter.connection], client_token="x", now=meter.now)
+    [(run, new)] = runs.request_runs(
+        actor=meter.person, connections=[meter.connection], client_token="x", now=meter.now
+    )
     run.refresh_from_db()
     assert (run, new, run.state) == (first, False, "running")
 
@@ -381,7 +383,7 @@ def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter)
     run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
     holder = usage_sync.claim_items(run.pk, now=meter.now)
     assert holder is not None
-    renewals = [lambda: batches.hold_run(holder, now=later)]
+    renewals = [lambda: batches.lock_run(holder, now=later)]
 
     def renew(execute: Callable[..., object], sql: str, *more: object) -> object:
         if sql.startswith('UPDATE "billing_syncrun"') and renewals:
@@ -407,7 +409,7 @@ def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter
     run.refresh_from_db()
     assert run.state == (SyncRun.State.RUNNING if goes_on else SyncRun.State.PAUSED)
     with pytest.raises(LostRun):
-        batches.hold_run(worker, now=meter.now)
+        batches.lock_run(worker, now=meter.now)
 
 
 def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None:

@@ -32,11 +32,11 @@ def people(settings: Any) -> list[User]:
 
 def waiting(person: User) -> ChangeSet:
     """A delete, which always needs approval."""
-    made = bulk_commands.plan(
+    made = bulk_commands.plan_bulk_change(
         actor=person, kind="delete", wanted={"without_reading": False}, account_ids=[AccountFactory().pk],
         reason="They left", client_token=uuid4().hex, now=timezone.now(),
     )  # fmt: skip
-    return bulk_commands.submit(actor=person, change_set=made, now=timezone.now())
+    return bulk_commands.submit_bulk_change(actor=person, change_set=made, now=timezone.now())
 
 
 def told_by(work: Callable[[], Any]) -> str:
@@ -48,7 +48,7 @@ def told_by(work: Callable[[], Any]) -> str:
 
 
 def approve(person: User, change_set: ChangeSet) -> str:
-    return told_by(lambda: bulk_commands.approve(
+    return told_by(lambda: bulk_commands.approve_bulk_change(
         actor=person, change_set=change_set, plan_hash=change_set.plan_hash, now=timezone.now()
     ))  # fmt: skip
 
@@ -60,11 +60,11 @@ def test_two_approve(people: list[User]) -> None:
 
         def work(n: int, of: ChangeSet = made) -> str:
             said = approve(approvers[n], of)
-            bulk_run.run(of.pk)
+            bulk_run.run_bulk_change(of.pk)
             return said
 
         told = together(work, 2)
-        bulk_run.run(made.pk)
+        bulk_run.run_bulk_change(made.pk)
         made.refresh_from_db()
         assert sorted(told) == ["It does not wait for approval any more.", "done"]
         assert AuditEvent.objects.filter(object_id=made.public_id, verb="bulk.approved").count() == 1
@@ -86,7 +86,7 @@ def test_one_approves_and_another_stops_it(other: str, people: list[User]) -> No
             "cancel": lambda of=made, at=now: bulk_commands.cancel_bulk_change(actor=asked, change_set=of, now=at),
         }[other]
         told = together(lambda n, of=made, s=stop: told_by(s) if n else approve(first, of), 2)
-        bulk_run.run(made.pk)
+        bulk_run.run_bulk_change(made.pk)
         made.refresh_from_db()
         assert "done" in told
         if other == "refuse":
@@ -104,13 +104,13 @@ def test_a_schedule_is_edited_and_cancelled(people: list[User]) -> None:
     """Whoever comes second is told, or cancels what was edited, and the audit log names what was cancelled."""
     for _ in rounds():
         now = timezone.now()
-        made = schedule_commands.ask(
+        made = schedule_commands.schedule_change(
             actor=people[0], account=AccountFactory(), kind="suspend", due_at=now + timedelta(days=2),
             reason="Unpaid", client_token=uuid4().hex, now=now,
         )  # fmt: skip
         shown = Schedule.objects.get(pk=made.pk)
         works = [
-            lambda of=made, at=now: schedule_commands.edit(
+            lambda of=made, at=now: schedule_commands.edit_schedule(
                 actor=people[1], schedule=of, version=1, due_at=at + timedelta(days=3), reason="Unpaid", now=at
             ),
             lambda of=shown, at=now: schedule_commands.cancel_schedule(actor=people[2], schedule=of, now=at),

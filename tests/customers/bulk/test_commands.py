@@ -55,16 +55,16 @@ def plan(desk: Desk, chosen: list[Account], kind: str = "suspend", **more: Any) 
     asked: dict[str, Any] = {
         "actor": desk.person, "wanted": {}, "reason": "Not paid", "client_token": uuid4().hex, "now": NOW,
     } | more  # fmt: skip
-    return bulk_commands.plan(kind=kind, account_ids=[each.pk for each in chosen], **asked)
+    return bulk_commands.plan_bulk_change(kind=kind, account_ids=[each.pk for each in chosen], **asked)
 
 
 def submit(desk: Desk, made: ChangeSet) -> ChangeSet:
-    return bulk_commands.submit(actor=desk.person, change_set=made, now=NOW)
+    return bulk_commands.submit_bulk_change(actor=desk.person, change_set=made, now=NOW)
 
 
 def go_on(made: ChangeSet) -> ChangeSet:
     ChangeSet.objects.filter(pk=made.pk).update(not_before=NOW)
-    bulk_run.run(made.pk)
+    bulk_run.run_bulk_change(made.pk)
     made.refresh_from_db()
     return made
 
@@ -156,7 +156,7 @@ class TestTheRun:
         with monkeypatch.context() as patched:
             patched.setattr(bulk_run, "_ask", dies)
             with pytest.raises(KeyboardInterrupt):
-                bulk_run.run(made.pk)
+                bulk_run.run_bulk_change(made.pk)
         assert sorted(states(made)) == ["asked", "asked", "ready", "ready"]
         assert Operation.objects.count() == 2
         go_on(made)  # the dead one's lease still holds
@@ -218,7 +218,7 @@ class TestTheRun:
         def work() -> None:
             try:
                 ready.wait(10)
-                bulk_run.run(made.pk)
+                bulk_run.run_bulk_change(made.pk)
             except Exception as error:  # noqa: BLE001 shown below, whatever it is
                 failures.append(error)
             finally:
@@ -259,12 +259,12 @@ class TestTheSecondPerson:
         assert bulk_commands.waiting_for(desk.person) == bulk_commands.waiting_for(colleague("auditor")) == []
         common: dict[str, Any] = {"change_set": made, "now": NOW}
         with pytest.raises(UnableToAsk, match="Another person"):
-            bulk_commands.approve(actor=desk.person, plan_hash=made.plan_hash, **common)
+            bulk_commands.approve_bulk_change(actor=desk.person, plan_hash=made.plan_hash, **common)
         with pytest.raises(UnableToAsk, match="Your role"):
-            bulk_commands.approve(actor=colleague("finance"), plan_hash=made.plan_hash, **common)
+            bulk_commands.approve_bulk_change(actor=colleague("finance"), plan_hash=made.plan_hash, **common)
         with pytest.raises(UnableToAsk, match="another than the one"):
-            bulk_commands.approve(actor=other, plan_hash="0" * 64, **common)
-        bulk_commands.approve(actor=other, plan_hash=made.plan_hash, **common)
+            bulk_commands.approve_bulk_change(actor=other, plan_hash="0" * 64, **common)
+        bulk_commands.approve_bulk_change(actor=other, plan_hash=made.plan_hash, **common)
         Account.objects.filter(pk=chosen[3].pk).update(version=9)
         go_on(made)
         assert sorted(states(made)) == ["asked"] * 10 + ["moved"]
@@ -276,9 +276,9 @@ class TestTheSecondPerson:
         item = made.items.all()[0]
         ChangeSetItem.objects.filter(pk=item.pk).update(after={"offerings": as_rows([PACKAGE])})
         with pytest.raises(UnableToAsk, match="another than the one"):
-            bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+            bulk_commands.approve_bulk_change(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
         ChangeSetItem.objects.filter(pk=item.pk).update(after=item.after)
-        bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+        bulk_commands.approve_bulk_change(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
         ChangeSetItem.objects.filter(pk=item.pk).update(after={"offerings": as_rows([PACKAGE])})
         assert go_on(made).state == "paused"
         assert not Operation.objects.exists()
@@ -293,7 +293,7 @@ class TestTheSecondPerson:
     def test_the_invariant_sees_what_ran_on_another_plans_approval(self, desk: Desk) -> None:
         other = colleague()
         made = submit(desk, plan(desk, accounts(desk, 11)))
-        bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+        bulk_commands.approve_bulk_change(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
         go_on(made)
         assert list(approved_by_who_asked(NOW)) == []
         ChangeSet.objects.filter(pk=made.pk).update(plan_hash="another")
@@ -308,7 +308,7 @@ class TestTheSecondPerson:
         assert go_on(made).state == "refused"
         assert made.message == "Refused by Vera Lind: Half of them paid"
         with pytest.raises(UnableToAsk, match="any more"):
-            bulk_commands.approve(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
+            bulk_commands.approve_bulk_change(actor=other, change_set=made, plan_hash=made.plan_hash, now=NOW)
 
     def test_the_setting_turns_it_off(self, desk: Desk, settings: Any) -> None:
         colleague()

@@ -24,13 +24,15 @@ CUSTOMERS = 8
 
 def running(person: User, chosen: list[Account], kind: str, tag: str) -> ChangeSet:
     asked: dict[str, Any] = {"actor": person, "reason": "For the review", "client_token": uuid4().hex, "now": NOW}
-    made = bulk_commands.plan(kind=kind, wanted={"tag": tag}, account_ids=[each.pk for each in chosen], **asked)
-    return bulk_commands.submit(actor=person, change_set=made, now=NOW)
+    made = bulk_commands.plan_bulk_change(
+        kind=kind, wanted={"tag": tag}, account_ids=[each.pk for each in chosen], **asked
+    )
+    return bulk_commands.submit_bulk_change(actor=person, change_set=made, now=NOW)
 
 
 def work_off(made: ChangeSet) -> str:
     ChangeSet.objects.filter(pk=made.pk).update(not_before=NOW)
-    bulk_run.run(made.pk)
+    bulk_run.run_bulk_change(made.pk)
     return "done"
 
 

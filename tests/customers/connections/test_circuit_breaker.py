@@ -38,7 +38,7 @@ REFUSED = told(None, "the connection was refused")
 
 
 def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> circuit_breaker.BreakerStatus:
-    circuit_breaker.learn(connection, exchanges=exchanges, now=at)
+    circuit_breaker.record_exchanges(connection, exchanges=exchanges, now=at)
     return circuit_breaker.breaker_status(connection)
 
 

@@ -130,7 +130,7 @@ class TestWhatAnOldAnswerWritesNoMore:
     def fail(self, connection: Connection, times: int) -> None:
         lost = Evidence(sent_at=NOW, failure="no answer")
         for _n in range(times):
-            circuit_breaker.learn(connection, exchanges=[lost], now=NOW)
+            circuit_breaker.record_exchanges(connection, exchanges=[lost], now=NOW)
 
     def test_the_time_of_the_last_answer(self, old: Connection) -> None:
         connection_commands.record_contact(old, now=NOW)
@@ -169,5 +169,5 @@ class TestWhatAnOldAnswerWritesNoMore:
     def test_an_account_list(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/accounts", json={"accounts": [], "pages": {}})
         scan = Scan.objects.create(connection=old, kind="asked", slot="x", started_at=NOW, lease_until=NOW)
-        account_list.walk(scan, connection_client.client_for(old), clock=lambda: NOW)
+        account_list.read_account_list(scan, connection_client.client_for(old), clock=lambda: NOW)
         assert (scan.state, scan.message) == ("incomplete", "The connection was edited while its list was read.")

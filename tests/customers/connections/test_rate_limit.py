@@ -22,7 +22,7 @@ from customers.connections import client as connection_client
 from customers.connections import rate_limit
 from customers.connections.rate_limit import PEER_SECONDS, Apart, Shared
 from portal.providers import NotSent
-from portal.providers.rate_limit import BACKGROUND, USED, Memory, Rate, TokenBucket
+from portal.providers.rate_limit import BACKGROUND, UTILIZATION, Memory, Rate, TokenBucket
 from tests.customers.conftest import Desk
 from tests.journeys.processes import PASSWORD, installation
 from tests.journeys.test_production_services import PERSON, Hidden, Visitor
@@ -228,10 +228,10 @@ def test_a_process_that_asks_no_more_gives_its_part_back(tmp_path: Path) -> None
 def test_the_pace_of_a_connection_is_what_its_admin_set() -> None:
     slow = ConnectionFactory(requests_per_minute=60)
     pacer = rate_limit.pacer_of(slow)
-    assert pacer._rate == Rate(USED, 3.0)
+    assert pacer._rate == Rate(UTILIZATION, 3.0)
     assert pacer._background is None
     nightly = rate_limit.pacer_of(slow, background=True)._background
-    assert nightly == Rate(USED, 3.0).part(BACKGROUND)
+    assert nightly == Rate(UTILIZATION, 3.0).part(BACKGROUND)
 
 
 @pytest.mark.django_db

@@ -165,10 +165,10 @@ def test_a_long_queue_of_one_connection_sends_no_message_for_each() -> None:
     one, other, person = ConnectionFactory(), AccountFactory(), UserFactory()
     with messages.sent() as found:
         for n, account in enumerate(
-            [*AccountFactory.create_batch(operation_request.POKED_AT_ONCE + 5, connection=one), other]
+            [*AccountFactory.create_batch(operation_request.ENQUEUED_AT_MOST + 5, connection=one), other]
         ):
             asked = operation_commands.request_suspend(
                 actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
             )
-    assert len(found) == operation_request.POKED_AT_ONCE + 1
+    assert len(found) == operation_request.ENQUEUED_AT_MOST + 1
     assert found[-1] == (operation_request.PERFORM, asked.pk), "the other connection's is sent"

@@ -19,7 +19,7 @@ from customers.models import Account, AccountImportItem, Connection, Customer, R
 from customers.observed import duplicates
 from customers.operations.commands import UnableToAsk, cancel_operation, retry_operation
 from customers.reconcile import account_import as account_imports
-from customers.reconcile.link import adopt
+from customers.reconcile.link import link_account
 from portal.access.models import User
 from portal.providers import Profile, ProviderOffering
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
@@ -123,7 +123,7 @@ def test_a_link_of_an_unlinked_account(person: User) -> None:
     for _ in rounds():
         customer, remote_account = CustomerFactory(), a_remote_account(connection)
         provider = client_for(connection)
-        told = race(person, customer, lambda c=customer, s=remote_account, p=provider: adopt(
+        told = race(person, customer, lambda c=customer, s=remote_account, p=provider: link_account(
             actor=person, remote_account=s, customer=c, provider=p, now=timezone.now(), reason="Theirs."))  # fmt: skip
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
@@ -136,9 +136,9 @@ def test_an_import(person: User) -> None:
     for _ in rounds():
         customer, remote_account = CustomerFactory(), a_remote_account(connection)
         listed = [account_imports.ImportRow(remote_account.provider_id, email=customer.email)]
-        run = account_imports.propose(actor=person, connection=connection, listed=listed, now=timezone.now())
-        account_imports.start(actor=person, account_import=run, now=timezone.now())
-        told = race(person, customer, lambda r=run: account_imports.take_chunk(r.pk, connect=client_for))
+        run = account_imports.propose_import(actor=person, connection=connection, listed=listed, now=timezone.now())
+        account_imports.start_import(actor=person, account_import=run, now=timezone.now())
+        told = race(person, customer, lambda r=run: account_imports.import_chunk(r.pk, connect=client_for))
         run.refresh_from_db()
         item = AccountImportItem.objects.get(account_import=run)
         assert run.state == "ended"

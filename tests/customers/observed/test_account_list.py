@@ -15,9 +15,9 @@ from tests.customers.conftest import Desk
 
 def walked(desk: Desk, *, after: timedelta = timedelta(0)) -> Scan:
     now = timezone.now() + after
-    scan, begun = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot=uuid4().hex, now=now)
+    scan, begun = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot=uuid4().hex, now=now)
     assert begun
-    return account_list.walk(scan, desk.connect(desk.connection), clock=lambda: now)
+    return account_list.read_account_list(scan, desk.connect(desk.connection), clock=lambda: now)
 
 
 def remote_account(desk: Desk, provider_id: str | None) -> RemoteAccount:
@@ -96,17 +96,19 @@ def test_a_list_that_lacks_much_at_once_is_not_believed(desk: Desk) -> None:
 
 def test_one_walk_at_a_time_and_a_dead_one_is_closed(desk: Desk) -> None:
     now = timezone.now()
-    first, _ = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="a", now=now, taken=True)
-    second, begun = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="b", now=now)
+    first, _ = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot="a", now=now, taken=True)
+    second, begun = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot="b", now=now)
     assert (second, begun) == (first, False)
     later: datetime = now + account_list.LEASE + timedelta(seconds=1)
-    third, begun = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot="b", now=later)
+    third, begun = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot="b", now=later)
     assert begun
     assert third != first
     first.refresh_from_db()
     assert first.state == "incomplete"
     desk.created()
-    assert account_list.walk(first, desk.connect(desk.connection)).state == "incomplete"  # its lease was lost
+    assert (
+        account_list.read_account_list(first, desk.connect(desk.connection)).state == "incomplete"
+    )  # its lease was lost
     assert not RemoteAccount.objects.exists()
 
 

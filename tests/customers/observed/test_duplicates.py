@@ -217,7 +217,7 @@ class TestAViolationEndsInReview:
         second = connection_commands.add_connection(actor=None, facts=facts, api_key=key)
         remote_account = RemoteAccount.objects.create(connection=second, provider_id=made, email="a@northwind.example")
         with pytest.raises(UnableToAsk, match="may have made this account"):
-            account_link.adopt(
+            account_link.link_account(
                 actor=desk.person,
                 remote_account=remote_account,
                 customer=desk.customer(),
@@ -244,17 +244,19 @@ class TestAViolationEndsInReview:
             connection=desk.connection, provider_id=made, email="a@northwind.example", first_seen_at=NOW,
             last_seen_at=NOW,
         )  # fmt: skip
-        account_import = account_imports.propose(actor=desk.person, connection=desk.connection, listed=[], now=NOW)
+        account_import = account_imports.propose_import(
+            actor=desk.person, connection=desk.connection, listed=[], now=NOW
+        )
         item = account_import.items.get()
-        account_imports.choose(account_import=account_import, take=True, items=[item.pk])
-        account_imports.start(actor=desk.person, account_import=account_import, now=NOW)
+        account_imports.choose_items(account_import=account_import, take=True, items=[item.pk])
+        account_imports.start_import(actor=desk.person, account_import=account_import, now=NOW)
         self._take(desk, made)
-        account_imports.take_chunk(account_import.pk, connect=desk.connect)
+        account_imports.import_chunk(account_import.pk, connect=desk.connect)
         item.refresh_from_db()
         assert item.state == AccountImportItem.State.FAILED
         assert "customer's already" in item.message
         with pytest.raises(UnableToAsk, match="customer's already"):
-            account_link.adopt(
+            account_link.link_account(
                 actor=desk.person,
                 remote_account=remote_account,
                 customer=desk.customer(),

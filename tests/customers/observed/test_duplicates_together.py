@@ -9,7 +9,7 @@ from django.db import connection as database
 from django.db import transaction
 from django.utils import timezone
 
-from billing.usage.snapshots import hold_accounts
+from billing.usage.snapshots import lock_accounts
 from customers.models import Account, Customer
 from customers.observed import duplicates
 from portal.access.models import User
@@ -57,7 +57,7 @@ def test_a_merge_takes_its_rows_in_the_order_of_others(person: User, other: str)
             with transaction.atomic():
                 first.lock()
                 waits_for_a_lock()
-                hold_accounts([kept.pk])
+                lock_accounts([kept.pk])
             return "done"
 
         def merge(first: Customer | Account = first, twin: Account = twin) -> str:

@@ -66,8 +66,8 @@ def test_a_fast_worker_takes_no_lease_from_a_living_one(desk: Desk) -> None:
 def test_what_was_listed_before_a_send_is_told_by_keys(desk: Desk) -> None:
     """Whatever the clocks say: a remote account stored before the intent was there before the send."""
     desk.sandbox.admin.add_account(email="ops@northwind.example")
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     RemoteAccount.objects.update(made_at=None, first_seen_at=timezone.now() + timedelta(days=1))
     operation = unknown(desk, "status-504")
     [create] = matching.open_creates(desk.connection)
@@ -80,12 +80,12 @@ def test_an_account_that_may_be_a_creates_is_given_to_nobody_whatever_its_addres
     operation = unknown(desk, "create-then-504")
     [made] = desk.sandbox.admin.accounts()
     desk.sandbox.admin.change_account(made["id"], email="hello@changed.example")
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
     assert operation.code in text_of(page)
     with pytest.raises(UnableToAsk, match=operation.code):
-        account_link.adopt(
+        account_link.link_account(
             actor=desk.person,
             remote_account=RemoteAccount.objects.get(),
             customer=desk.customer("else@globex.example"),
@@ -139,8 +139,8 @@ def test_an_attempt_of_before_is_judged_by_its_times(desk: Desk) -> None:
 
 def test_a_wrong_clock_shows_on_the_system_page(desk: Desk, client: Client) -> None:
     desk.sandbox.admin.switch("clock_skew_seconds", -240)
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="a", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     for name, skew in (("celery@fast", 900.0), ("celery@right", 2.0), ("celery@zone", -7230.0)):
         process = heartbeat.WorkerProcess(name, clock_skew=lambda seconds=skew: seconds)
         process.report(queues=["ops"], now=timezone.now() + timedelta(seconds=skew))

@@ -41,7 +41,7 @@ def pokes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 def begun(connection: Connection, *, now: datetime = NOON, **more: Any) -> Scan:
     more = {"kind": "asked", "slot": uuid4().hex} | more
-    scan, new = account_list.begin(connection=connection, now=now, **more)
+    scan, new = account_list.begin_scan(connection=connection, now=now, **more)
     assert new
     return scan
 
@@ -52,12 +52,12 @@ class TestLost:
         scan = begun(ConnectionFactory())
         for seconds in (5, 61, 65, 115, 125):
             dispatcher.dispatch(now=NOON + timedelta(seconds=seconds))
-        assert pokes == [(account_list.WALK, scan.pk)] * 2
+        assert pokes == [(account_list.SCAN, scan.pk)] * 2
 
     def test_not_of_one_that_a_worker_reads(self, pokes: list[tuple[str, int]]) -> None:
         begun(ConnectionFactory(), taken=True)
         begun(ConnectionFactory(), kind="unknown", taken=True)
-        account_list.deliver_again(now=NOON + 2 * MINUTE)
+        account_list.enqueue_waiting_scans(now=NOON + 2 * MINUTE)
         assert pokes == []
 
     def test_after_an_hour_without_a_worker_it_ends_and_says_so(
@@ -69,7 +69,7 @@ class TestLost:
         scan.refresh_from_db()
         assert (scan.state, scan.finished_at is not None) == ("incomplete", True)
         assert "No worker started this scan" in text_of(sign_in(client, UserFactory()).get(reverse("customers:drift")))
-        again = scan_requests.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(hours=2))
+        again = scan_requests.request_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(hours=2))
         assert (again.pk != scan.pk, again.state) == (True, "running")
 
     def test_a_dead_worker_is_noticed_by_the_dispatcher(self, pokes: list[tuple[str, int]]) -> None:
@@ -82,9 +82,10 @@ class TestLost:
         connection = ConnectionFactory()
         scan = begun(connection)
         assert (
-            scan_requests.ask_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(seconds=9)) == scan
+            scan_requests.request_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(seconds=9))
+            == scan
         )
-        assert pokes == [(account_list.WALK, scan.pk)]
+        assert pokes == [(account_list.SCAN, scan.pk)]
 
     def test_who_reads_the_list_at_once_does_not_wait_behind_it(self, pokes: list[tuple[str, int]]) -> None:
         connection = ConnectionFactory()
@@ -122,7 +123,7 @@ def test_an_account_created_while_the_list_is_read_is_not_missing() -> None:
 
     scan = begun(account.connection, taken=True)
     provider: Any = Listing(["acc-other"], create)
-    assert account_list.walk(scan, provider, clock=lambda: NOON + MINUTE).state == "complete"
+    assert account_list.read_account_list(scan, provider, clock=lambda: NOON + MINUTE).state == "complete"
     assert Operation.objects.count() == 1
     assert not RemoteAccount.objects.filter(missing_since__isnull=False).exists()
 
@@ -132,8 +133,8 @@ def test_a_list_that_comes_slowly_keeps_its_lease(monkeypatch: pytest.MonkeyPatc
     scan = begun(ConnectionFactory(), taken=True)
     seconds = iter(range(0, 10_000, 40))
     monkeypatch.setattr(account_list, "monotonic", lambda: next(seconds))
-    provider: Any = Listing(["acc-1", "acc-2"], lambda: account_list.expire(now=NOON + 4 * MINUTE))
-    assert account_list.walk(scan, provider, clock=lambda: NOON + 3 * MINUTE).state == "complete"
+    provider: Any = Listing(["acc-1", "acc-2"], lambda: account_list.expire_scans(now=NOON + 4 * MINUTE))
+    assert account_list.read_account_list(scan, provider, clock=lambda: NOON + 3 * MINUTE).state == "complete"
 
 
 @pytest.mark.proof
@@ -148,11 +149,11 @@ def test_a_lost_message_is_sent_again_once_and_one_worker_reads_the_list() -> No
         def work(_n: int) -> tuple[int, int]:
             sent: list[int] = []
             account_list.enqueue_on_commit = lambda _task, pk: sent.append(pk)  # type: ignore[assignment]  # here alone
-            account_list.deliver_again(now=database_now())
+            account_list.enqueue_waiting_scans(now=database_now())
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})
                 wire.add(responses.GET, re.compile(r"https://api\.sendgrid\.com/"), body=body)
-                scan_requests.walk_now(scan.pk)
+                scan_requests.run_scan(scan.pk)
                 return len(sent), len(wire.calls)
 
         found = together(work, 4)
@@ -170,12 +171,12 @@ def test_a_scan_that_is_given_up_at_the_moment_a_worker_starts_it_ends_once() ->
 
         def work(n: int) -> int:
             if n:
-                account_list.expire(now=database_now())
+                account_list.expire_scans(now=database_now())
                 return 0
             with responses.RequestsMock(assert_all_requests_are_fired=False) as wire:
                 body = json.dumps({"accounts": [], "pages": {}})
                 wire.add(responses.GET, re.compile(r"https://api\.sendgrid\.com/"), body=body)
-                scan_requests.walk_now(scan.pk)
+                scan_requests.run_scan(scan.pk)
                 return len(wire.calls)
 
         calls = sum(together(work, 2))

@@ -191,9 +191,9 @@ def test_one_that_was_there_before_is_no_candidate(desk: Desk) -> None:
 def test_a_walk_begun_before_the_send_does_not_make_the_account_older(desk: Desk) -> None:
     """Another operation's walk stands still before it reads; meanwhile the create is sent."""
     before = timezone.now() - timedelta(seconds=100)
-    scan, _ = account_list.begin(connection=desk.connection, kind="unknown", slot="other", now=before)
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="unknown", slot="other", now=before)
     operation = unknown(desk, "create-then-504")
-    account_list.walk(scan, desk.connect(desk.connection))
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     later(desk, operation, seconds=121)
     assert operation.state == "succeeded"
     assert creates(desk) == 1
@@ -209,8 +209,8 @@ def test_what_may_be_older_is_neither_taken_nor_looked_past(desk: Desk, doubt: s
     if doubt == "made a minute before":  # by the clock of another part of the provider
         desk.sandbox.admin.change_account(made["id"], email="ops@changed.example")
         console(desk, created_at=(timezone.now() - timedelta(minutes=1)).isoformat())
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     if doubt == "set aside":
         RemoteAccount.objects.update(ignored_at=timezone.now())
     for seconds in (121, 550, 980):
@@ -240,8 +240,8 @@ def test_the_clock_of_a_worker_is_wrong_at_the_send(desk: Desk, minutes: int, sc
     operation = Operation.objects.get(pk=asked.pk)
     assert operation.state == "unknown"
     if scan_between:
-        scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
-        account_list.walk(scan, desk.connect(desk.connection))
+        scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
+        account_list.read_account_list(scan, desk.connect(desk.connection))
     for seconds in (1_000, 2_000, 3_000, 4_000):
         at = timezone.now() + timedelta(seconds=seconds)
         executor.perform(operation.pk, clock=lambda at=at: at, connect=desk.connect)
@@ -259,15 +259,15 @@ def test_a_clock_of_the_provider_that_is_fast_hides_nothing(desk: Desk) -> None:
 
 def test_what_a_create_may_have_made_is_given_to_nobody(desk: Desk, client: Client) -> None:
     operation = unknown(desk, "create-then-504")
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     given = {
         "actor": desk.person,
         "remote_account": RemoteAccount.objects.get(),
         "customer": desk.account(operation).customer,
     }
     with pytest.raises(UnableToAsk, match=f"{operation.code} may have made this account"):
-        account_link.adopt(**given, provider=desk.connect(desk.connection), now=timezone.now())
+        account_link.link_account(**given, provider=desk.connect(desk.connection), now=timezone.now())
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
     assert f"{operation.code} may have made it" in text_of(page)
     assert "Give to a customer" not in text_of(page)
@@ -315,8 +315,8 @@ def test_a_create_that_is_made_after_its_absence_was_proven_is_reported(desk: De
     desk.drain(operation, hours=1)
     assert operation.state == "succeeded"
     desk.sandbox.admin.move_clock(seconds=4000)
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="later", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="later", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     orphan = RemoteAccount.objects.orphans().get()
     ours = str(desk.account(operation).provider_id)
     assert orphan.provider_id != ours
@@ -328,8 +328,8 @@ def test_a_create_that_is_made_after_its_absence_was_proven_is_reported(desk: De
     assert "Possible duplicate of" in page
     assert ours in page
     desk.sandbox.admin.delete_account(orphan.provider_id)
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="last", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="last", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     assert not Notice.objects.filter(kind="account.possible_duplicate", ended_at=None).exists()
 
 
@@ -345,8 +345,8 @@ def test_a_customer_changes_the_address_of_a_new_account(desk: Desk, client: Cli
     """The first address seen proves it. Where none was seen before the change, a person links it, and says so."""
     operation = unknown(desk, "create-then-504")
     if seen_before:
-        scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
-        account_list.walk(scan, desk.connect(desk.connection))
+        scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
+        account_list.read_account_list(scan, desk.connect(desk.connection))
     [made] = desk.sandbox.admin.accounts()
     desk.sandbox.admin.change_account(made["id"], email="hello@changed.example")
     desk.drain(operation, hours=2)
@@ -444,8 +444,8 @@ def test_a_list_without_a_deleted_account_proves_absence(desk: Desk) -> None:
 def test_a_list_that_is_cut_into_short_pages_is_read_to_its_end(desk: Desk) -> None:
     desk.sandbox.admin.switch("list_page_cap", 54)
     desk.sandbox.admin.add_accounts([{"email": f"c{n}@globex.example"} for n in range(70)])
-    scan, _ = account_list.begin(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
-    account_list.walk(scan, desk.connect(desk.connection))
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
+    account_list.read_account_list(scan, desk.connect(desk.connection))
     operation = unknown(desk, "create-then-504")
     desk.drain(operation, hours=2)
     assert (operation.state, creates(desk)) == ("succeeded", 1)

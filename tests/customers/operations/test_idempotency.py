@@ -16,7 +16,7 @@ from customers.models import Account, Operation
 from customers.operations import commands as operation_commands
 from customers.operations import create_search, resolve
 from customers.operations.commands import UnableToAsk
-from portal.providers import AccountSettings, NewAccount, Once, Profile
+from portal.providers import AccountSettings, IdempotentBody, NewAccount, Profile
 from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -242,7 +242,7 @@ def test_a_key_that_was_used_for_another_request_is_never_sent_again(desk: SubDe
     provider = desk.connect(desk.connection)
     other = AccountSettings(NORTHWIND.name if made else "Globex", NORTHWIND.website, 7)
     new = NewAccount(Profile(""), settings=other)
-    provider.create_account(new, Once(str(operation.public_id), provider.create_body(new)))
+    provider.create_account(new, IdempotentBody(str(operation.public_id), provider.create_body(new)))
     operation = desk.perform(operation)
     assert (operation.state, operation.error_kind) == ("unknown", "key_reused")
     desk.drain(operation)
@@ -287,7 +287,7 @@ def test_a_stored_refusal_is_final_and_a_corrected_try_has_another_key(
     operation.refresh_from_db()
     with pytest.raises(Exception, match="400"):  # the request that got out before the worker died
         provider.create_account(
-            NewAccount(Profile(""), settings=NORTHWIND), Once(str(operation.public_id), operation.body)
+            NewAccount(Profile(""), settings=NORTHWIND), IdempotentBody(str(operation.public_id), operation.body)
         )
     desk.drain(operation)
     assert (operation.state, operation.error_kind) == ("failed", "rejected")

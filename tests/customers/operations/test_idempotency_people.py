@@ -11,7 +11,7 @@ from customers.models.operation_states import OperationState
 from customers.operations import executor, resolve, transitions
 from customers.operations.commands import UnableToAsk
 from customers.operations.queries import NEEDS_A_PERSON
-from portal.providers import AccountSettings, NewAccount, Once, Profile
+from portal.providers import AccountSettings, IdempotentBody, NewAccount, Profile
 from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -35,7 +35,7 @@ def test_two_that_it_may_have_made_are_put_before_a_person(desk: SubDesk) -> Non
     operation = desk.perform(desk.ask_create())
     provider = desk.connect(desk.connection)
     new = NewAccount(Profile(""), settings=NORTHWIND)
-    provider.create_account(new, Once(uuid4().hex, provider.create_body(new)))  # somebody, in the console
+    provider.create_account(new, IdempotentBody(uuid4().hex, provider.create_body(new)))  # somebody, in the console
     desk.drain(operation)
     assert (operation.state, operation.error_kind) == ("needs_attention", "several")
     candidates = {each["provider_id"] for each in operation.result["candidates"]}
@@ -68,7 +68,7 @@ def test_a_link_to_an_account_of_another_name_is_refused(desk: SubDesk) -> None:
 def test_an_older_account_of_the_same_name_is_not_taken_for_it(desk: SubDesk) -> None:
     provider = desk.connect(desk.connection)
     new = NewAccount(Profile(""), settings=NORTHWIND)
-    old = provider.create_account(new, Once(uuid4().hex, provider.create_body(new))).id
+    old = provider.create_account(new, IdempotentBody(uuid4().hex, provider.create_body(new))).id
     desk.pass_time(HOUR)
     desk.sandbox.admin.arm("status-500", "aha-create")
     operation = desk.perform(desk.ask_create())

@@ -172,8 +172,9 @@ class TestOneAccount:
         account, common = AccountFactory(), {"actor": person, "reason": "Unpaid", "client_token": "d" * 32}
         operation_commands.request_suspend(account=account, now=timezone.now(), **common)
         with pytest.raises(AlreadySubmitted):
-            schedule_commands.ask(account=account, kind="suspend", due_at=timezone.now() + timedelta(days=1),
-                          now=timezone.now(), **common)  # fmt: skip
+            schedule_commands.schedule_change(
+                account=account, kind="suspend", due_at=timezone.now() + timedelta(days=1), now=timezone.now(), **common
+            )
         assert not Schedule.objects.exists()
 
     @pytest.mark.parametrize("changed", ["due_at", "reason", "kind", "account"])
@@ -184,10 +185,10 @@ class TestOneAccount:
             "client_token": "e" * 32, "now": timezone.now(),
         }  # fmt: skip
         other = {"due_at": day + timedelta(days=1), "reason": "Left", "kind": "unsuspend", "account": None}[changed]
-        first = schedule_commands.ask(**sent)
-        assert schedule_commands.ask(**sent) == first
+        first = schedule_commands.schedule_change(**sent)
+        assert schedule_commands.schedule_change(**sent) == first
         with pytest.raises(AlreadySubmitted):
-            schedule_commands.ask(**sent | {changed: other or AccountFactory()})
+            schedule_commands.schedule_change(**sent | {changed: other or AccountFactory()})
         assert Schedule.objects.count() == 1
 
     def test_a_repeated_schedule_says_so_on_its_page_even_after_somebody_else_edited_it(
@@ -199,8 +200,9 @@ class TestOneAccount:
                 "at": "09:00", "reason": "Unpaid", "client_token": "e" * 32}  # fmt: skip
         assert REPEATED not in landed(client, client.post(url, sent))
         schedule, other = Schedule.objects.get(), UserFactory()
-        schedule_commands.edit(actor=other, schedule=schedule, version=1, due_at=schedule.due_at, reason="Mine now",
-                       now=timezone.now())  # fmt: skip
+        schedule_commands.edit_schedule(
+            actor=other, schedule=schedule, version=1, due_at=schedule.due_at, reason="Mine now", now=timezone.now()
+        )
         assert REPEATED in landed(client, client.post(url, sent))
         assert Schedule.objects.get().requested_by == other
 
@@ -232,7 +234,7 @@ class TestBulk:
             "actor": person, "kind": "suspend", "wanted": {}, "account_ids": [each.pk for each in accounts],
             "reason": "Unpaid", "client_token": "a" * 32, "now": timezone.now(),
         }  # fmt: skip
-        return bulk_commands.plan(**sent | more)
+        return bulk_commands.plan_bulk_change(**sent | more)
 
     def test_other_accounts_or_another_change_are_refused(self, person: User) -> None:
         one, other = AccountFactory(), AccountFactory()

@@ -22,7 +22,7 @@ from customers.operations import conclusions, create_limits, executor, transitio
 from customers.operations.commands import UnableToAsk
 from portal import providers as portal_providers
 from portal.audit.models import AuditEvent
-from portal.providers import Evidence, NewAccount, Once, Provider
+from portal.providers import Evidence, IdempotentBody, NewAccount, Provider
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 
@@ -112,7 +112,7 @@ def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk:
     attempt = transitions.intend(zombie, call="create account", request="{}", now=timezone.now())
     provider = desk.connect(desk.connection)
     new = NewAccount(portal_providers.Profile(**asked.payload["profile"]), (PACKAGE, ADDON))
-    created = provider.create_account(new, Once("key", provider.create_body(new))).id
+    created = provider.create_account(new, IdempotentBody("key", provider.create_body(new))).id
     transitions.expire_leases(now=timezone.now() + LATER)
 
     moved = conclusions.conclude(
@@ -186,11 +186,11 @@ def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pyte
     assert woken is not None
     assert holder is not None
     with pytest.raises(transitions.LostLease):
-        next(transitions.keeping_the_lease(woken, ["row"]))
-    transitions.rest(woken, until=now, summary="Nothing found yet.")
+        next(transitions.renewing_the_lease(woken, ["row"]))
+    transitions.reschedule_verification(woken, until=now, summary="Nothing found yet.")
     asked.refresh_from_db()
     assert (asked.lease_until, asked.summary) == (now + LATER + transitions.LEASE, "")
-    assert list(transitions.keeping_the_lease(holder, ["one", "two"])) == ["one", "two"]
+    assert list(transitions.renewing_the_lease(holder, ["one", "two"])) == ["one", "two"]
     asked.refresh_from_db()
     assert asked.lease_until == now + LATER + transitions.LEASE + timedelta(seconds=40)
 

@@ -32,15 +32,17 @@ def there(desk: Desk, *emails: str) -> list[str]:
 
 
 def walked(desk: Desk) -> Scan:
-    scan, _ = account_list.begin(
+    scan, _ = account_list.begin_scan(
         connection=desk.connection, kind=Scan.Kind.ASKED, slot=timezone.now().isoformat(), now=timezone.now()
     )
-    return account_list.walk(scan, desk.connect(desk.connection))
+    return account_list.read_account_list(scan, desk.connect(desk.connection))
 
 
 def proposed(desk: Desk, *listed: account_imports.ImportRow) -> AccountImport:
     walked(desk)
-    return account_imports.propose(actor=desk.person, connection=desk.connection, listed=listed, now=timezone.now())
+    return account_imports.propose_import(
+        actor=desk.person, connection=desk.connection, listed=listed, now=timezone.now()
+    )
 
 
 def item_of(account_import: AccountImport, provider_id: str) -> AccountImportItem:
@@ -48,8 +50,8 @@ def item_of(account_import: AccountImport, provider_id: str) -> AccountImportIte
 
 
 def taken(desk: Desk, account_import: AccountImport) -> AccountImport:
-    account_imports.start(actor=desk.person, account_import=account_import, now=timezone.now())
-    account_imports.take_chunk(account_import.pk, connect=desk.connect)
+    account_imports.start_import(actor=desk.person, account_import=account_import, now=timezone.now())
+    account_imports.import_chunk(account_import.pk, connect=desk.connect)
     account_import.refresh_from_db()
     return account_import
 
@@ -83,7 +85,7 @@ class TestMatching:
         item = item_of(account_import, id_)
         assert (item.basis, item.take, item.customer) == ("none", False, None)
         assert "2 customers fit" in item.note
-        assert account_imports.choose(account_import=account_import, take=True, items=[item.pk]) == 0
+        assert account_imports.choose_items(account_import=account_import, take=True, items=[item.pk]) == 0
 
     def test_what_nobody_can_be_told_of_stays_an_orphan(self, desk: Desk) -> None:
         desk.sandbox.admin.switch("list_bare", True)
@@ -91,7 +93,7 @@ class TestMatching:
         account_import = proposed(desk)
         assert account_import.items.get().basis == "none"
         with pytest.raises(UnableToAsk, match="Select at least one"):
-            account_imports.start(actor=desk.person, account_import=account_import, now=timezone.now())
+            account_imports.start_import(actor=desk.person, account_import=account_import, now=timezone.now())
 
     def test_nothing_to_match(self, desk: Desk) -> None:
         desk.created()
@@ -125,7 +127,7 @@ class TestTakingOver:
     def test_a_dead_worker_is_followed_by_another(self, desk: Desk) -> None:
         there(desk, *(f"ops{n}@globex.example" for n in range(4)))
         account_import = proposed(desk)
-        account_imports.start(actor=desk.person, account_import=account_import, now=timezone.now())
+        account_imports.start_import(actor=desk.person, account_import=account_import, now=timezone.now())
 
         class Killed(BaseException):
             pass
@@ -142,14 +144,14 @@ class TestTakingOver:
                 return getattr(real, name)
 
         with pytest.raises(Killed):
-            account_imports.take_chunk(account_import.pk, connect=lambda _: Dying())  # type: ignore[arg-type, return-value]
+            account_imports.import_chunk(account_import.pk, connect=lambda _: Dying())  # type: ignore[arg-type, return-value]
         account_import.refresh_from_db()
         assert 0 < account_import.done < 4
-        account_imports.take_chunk(account_import.pk, connect=desk.connect)  # its lease still stands
+        account_imports.import_chunk(account_import.pk, connect=desk.connect)  # its lease still stands
         assert Account.objects.count() == account_import.done
         later = timezone.now() + account_imports.LEASE + timedelta(seconds=1)
         assert account_imports.due_imports(now=later) == [account_import.pk]
-        account_imports.take_chunk(account_import.pk, connect=desk.connect, clock=lambda: later)
+        account_imports.import_chunk(account_import.pk, connect=desk.connect, clock=lambda: later)
         account_import.refresh_from_db()
         assert (account_import.state, account_import.done, Account.objects.count()) == ("ended", 4, 4)
 
@@ -163,16 +165,16 @@ class TestTakingOver:
         assert "can't be read at the moment" in account_import.message
         for n in range(1, account_imports.TRIES):
             later = timezone.now() + timedelta(minutes=n)
-            account_imports.take_chunk(account_import.pk, connect=desk.connect, clock=lambda at=later: at)
+            account_imports.import_chunk(account_import.pk, connect=desk.connect, clock=lambda at=later: at)
         account_import.refresh_from_db()
         assert account_import.failed == 1
 
     def test_pause_and_go_on(self, desk: Desk) -> None:
         there(desk, "ops@globex.example", "it@globex.example")
         account_import = proposed(desk)
-        account_imports.start(actor=desk.person, account_import=account_import, now=timezone.now())
+        account_imports.start_import(actor=desk.person, account_import=account_import, now=timezone.now())
         account_imports.pause_import(actor=desk.person, account_import=account_import)
-        account_imports.take_chunk(account_import.pk, connect=desk.connect)
+        account_imports.import_chunk(account_import.pk, connect=desk.connect)
         assert not Account.objects.exists()
         assert taken(desk, account_import).done == 2
 
@@ -231,7 +233,7 @@ def test_from_an_empty_portal_in_five_clicks(desk: Desk, client: Client) -> None
 
     assert "Not looked yet" in text_of(staff.get(page))
     assert "list is being read" in text_of(click("look"))
-    scan_requests.walk_now(Scan.objects.get().pk, connect=desk.connect)
+    scan_requests.run_scan(Scan.objects.get().pk, connect=desk.connect)
     assert f"lists {ACCOUNTS:,} accounts" in text_of(staff.get(page))
     listed = SimpleUploadedFile("ours.csv", f"provider_id,company\n{ids[0]},Globex\n".encode())
     assert f"Take {ACCOUNTS:,} accounts over" in text_of(click("propose", {"listed": listed}))
@@ -242,7 +244,7 @@ def test_from_an_empty_portal_in_five_clicks(desk: Desk, client: Client) -> None
     assert "Running" in text_of(click("start"))
     account_import = AccountImport.objects.get()
     while account_import.state == "running":
-        account_imports.take_chunk(account_import.pk, connect=desk.connect)
+        account_imports.import_chunk(account_import.pk, connect=desk.connect)
         account_import.refresh_from_db()
     assert clicks < 10
     assert (account_import.done, account_import.failed, Account.objects.count()) == (ACCOUNTS - 1, 0, ACCOUNTS - 1)

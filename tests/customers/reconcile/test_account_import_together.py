@@ -31,7 +31,7 @@ def unlinked(connection: Connection) -> None:
 
 def propose(person: User, connection: Connection) -> str:
     try:
-        account_imports.propose(actor=person, connection=connection, listed=[], now=NOW)
+        account_imports.propose_import(actor=person, connection=connection, listed=[], now=NOW)
     except UnableToAsk as refusal:
         return str(refusal)
     return "proposed"
@@ -39,7 +39,7 @@ def propose(person: User, connection: Connection) -> str:
 
 def start(person: User, account_import: AccountImport) -> str:
     try:
-        account_imports.start(actor=person, account_import=account_import, now=NOW)
+        account_imports.start_import(actor=person, account_import=account_import, now=NOW)
     except UnableToAsk as refusal:
         return str(refusal)
     return "started"
@@ -50,7 +50,7 @@ def test_a_proposal_made_again_never_takes_away_a_run() -> None:
     for _ in rounds():
         connection = ConnectionFactory()
         unlinked(connection)
-        account_import = account_imports.propose(actor=colleague, connection=connection, listed=[], now=NOW)
+        account_import = account_imports.propose_import(actor=colleague, connection=connection, listed=[], now=NOW)
 
         def work(n: int, connection: Connection = connection, account_import: AccountImport = account_import) -> str:
             return start(starter, account_import) if n == 0 else propose(colleague, connection)

@@ -34,8 +34,8 @@ def read(desk: Desk, account: Account) -> Account:
 
 def walk(desk: Desk, *, after: timedelta = timedelta(0)) -> Scan:
     now = timezone.now() + after
-    scan, _ = account_list.begin(connection=desk.connection, kind=Scan.Kind.ASKED, slot=uuid4().hex, now=now)
-    return account_list.walk(scan, desk.connect(desk.connection), clock=lambda: now)
+    scan, _ = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot=uuid4().hex, now=now)
+    return account_list.read_account_list(scan, desk.connect(desk.connection), clock=lambda: now)
 
 
 def in_console(desk: Desk, account: Account, **changes: object) -> Account:
@@ -377,8 +377,8 @@ class TestPages:
         assert staff.post(reverse("customers:drift-scan")).status_code == 303
         scan = Scan.objects.get()
         assert "the scan waits for a worker" in board(staff)
-        scan_requests.walk_now(scan.pk, connect=desk.connect)
-        scan_requests.walk_now(scan.pk, connect=desk.connect)
+        scan_requests.run_scan(scan.pk, connect=desk.connect)
+        scan_requests.run_scan(scan.pk, connect=desk.connect)
         scan.refresh_from_db()
         assert (scan.state, scan.orphans) == ("complete", 1)
 
@@ -408,7 +408,7 @@ def test_by_night_once_and_again_where_it_broke_off(desk: Desk) -> None:
     later = two + account_list.WAITS_FOR_A_WORKER + timedelta(minutes=1)
     assert scan_requests.request_nightly_scans(now=later) == 1  # the first was never taken up
     scan = Scan.objects.get(state="running")
-    account_list.walk(scan, desk.connect(desk.connection), clock=lambda: later)
+    account_list.read_account_list(scan, desk.connect(desk.connection), clock=lambda: later)
     assert scan_requests.request_nightly_scans(now=later + timedelta(minutes=10)) == 0
 
 

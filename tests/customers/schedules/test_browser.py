@@ -47,7 +47,7 @@ def test_a_suspend_is_scheduled_held_and_skipped(seat: Seat, desk: Desk) -> None
     dialog.get_by_role("button", name="Hold account").click()
     expect(page.locator("#account-state")).to_contain_text("Held")
     schedule = Schedule.objects.get()
-    due_schedules.take(schedule.pk, now=schedule.due_at)
+    due_schedules.run_schedule(schedule.pk, now=schedule.due_at)
     page.get_by_role("link", name="Calendar", exact=True).first.click()
     expect(page.get_by_text("Nothing is coming")).to_be_visible()
     page.get_by_role("link", name="Past").click()

@@ -57,12 +57,12 @@ def plan(desk: Desk, account: Account, kind: str = "suspend", **more: Any) -> Sc
         "client_token": uuid4().hex,
         "now": NOW,
     } | more
-    return schedule_commands.ask(account=account, kind=kind, **asked)
+    return schedule_commands.schedule_change(account=account, kind=kind, **asked)
 
 
 def come(schedule: Schedule, *, late: timedelta = timedelta(0)) -> Schedule:
     """Its time comes."""
-    due_schedules.take(schedule.pk, now=Schedule.objects.get(pk=schedule.pk).due_at + late)
+    due_schedules.run_schedule(schedule.pk, now=Schedule.objects.get(pk=schedule.pk).due_at + late)
     return Schedule.objects.get(pk=schedule.pk)
 
 
@@ -74,7 +74,7 @@ def sent(desk: Desk, schedule: Schedule) -> str:
 class TestWhenItsTimeComes:
     def test_it_is_asked_in_the_name_of_who_asked_and_once(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account)
-        due_schedules.take(schedule.pk, now=SOON - timedelta(seconds=1))
+        due_schedules.run_schedule(schedule.pk, now=SOON - timedelta(seconds=1))
         assert not Operation.objects.filter(kind="suspend").exists()
         done = come(schedule)
         operation = Operation.objects.get(kind="suspend")
@@ -95,10 +95,12 @@ class TestWhenItsTimeComes:
         schedule = plan(desk, account)
         with messages.sent() as early:
             dispatcher.dispatch(now=SOON - timedelta(seconds=1))
-        assert not [each for each in early if each[0] == due_schedules.TAKE]
+        assert not [each for each in early if each[0] == due_schedules.RUN_SCHEDULE]
         with messages.sent() as found:
             dispatcher.dispatch(now=SOON)
-        assert [each for each in found if each[0] == due_schedules.TAKE] == [(due_schedules.TAKE, schedule.pk)]
+        assert [each for each in found if each[0] == due_schedules.RUN_SCHEDULE] == [
+            (due_schedules.RUN_SCHEDULE, schedule.pk)
+        ]
 
     def test_a_package_changes_and_the_add_ons_stay(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account, "offerings", due_at=None, offerings=[BIGGER, ADDON])
@@ -234,7 +236,9 @@ class TestAskingEditingCancelling:
         for forbidden in (
             lambda: plan(desk, account, actor=other),
             lambda: schedule_commands.cancel_schedule(actor=other, schedule=schedule, now=NOW),
-            lambda: schedule_commands.edit(actor=other, schedule=schedule, version=1, due_at=SOON, reason="x", now=NOW),
+            lambda: schedule_commands.edit_schedule(
+                actor=other, schedule=schedule, version=1, due_at=SOON, reason="x", now=NOW
+            ),
         ):
             with pytest.raises(UnableToAsk, match="Your role"):
                 forbidden()
@@ -244,12 +248,14 @@ class TestAskingEditingCancelling:
         other = User.objects.create_user(email="admin@postkeeper.example", name="Admin", role="admin")
         schedule = plan(desk, account)
         later = SOON + timedelta(days=5)
-        edited = schedule_commands.edit(
+        edited = schedule_commands.edit_schedule(
             actor=other, schedule=schedule, version=1, due_at=later, reason="Asked again", now=NOW
         )
         assert (edited.due_at, edited.requested_by, edited.version) == (later, other, 2)
         with pytest.raises(UnableToAsk, match="changed this schedule while you were editing"):
-            schedule_commands.edit(actor=desk.person, schedule=schedule, version=1, due_at=SOON, reason="Mine", now=NOW)
+            schedule_commands.edit_schedule(
+                actor=desk.person, schedule=schedule, version=1, due_at=SOON, reason="Mine", now=NOW
+            )
         assert come(schedule).operation.requested_by == other  # type: ignore[union-attr]
 
     def test_cancelled_it_never_comes_and_after_its_time_it_cannot_be(self, desk: Desk, account: Account) -> None:
@@ -301,7 +307,7 @@ class TestOnce:
             try:
                 ready.wait(10)
                 for each in several:
-                    due_schedules.take(each.pk, now=SOON)
+                    due_schedules.run_schedule(each.pk, now=SOON)
             except Exception as error:  # noqa: BLE001 shown below, whatever it is
                 failures.append(error)
             finally:

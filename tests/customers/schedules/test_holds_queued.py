@@ -42,21 +42,21 @@ def account(db: None) -> Account:
 
 
 def in_bulk(person: User, account: Account) -> Operation:
-    made = bulk_commands.plan(
+    made = bulk_commands.plan_bulk_change(
         actor=person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Unpaid", client_token=uuid4().hex,
         now=NOW,
     )  # fmt: skip
-    bulk_commands.submit(actor=person, change_set=made, now=NOW)
-    bulk_run.run(made.pk, clock=lambda: NOW)
+    bulk_commands.submit_bulk_change(actor=person, change_set=made, now=NOW)
+    bulk_run.run_bulk_change(made.pk, clock=lambda: NOW)
     return Operation.objects.get(change_set_item__change_set=made)
 
 
 def scheduled(person: User, account: Account) -> Operation:
-    made = schedule_commands.ask(
+    made = schedule_commands.schedule_change(
         actor=person, account=account, kind="suspend", due_at=NOW + timedelta(hours=1), reason="Unpaid",
         client_token=uuid4().hex, now=NOW,
     )  # fmt: skip
-    due_schedules.take(made.pk, now=NOW + timedelta(hours=1))
+    due_schedules.run_schedule(made.pk, now=NOW + timedelta(hours=1))
     return Operation.objects.get(schedule=made)
 
 

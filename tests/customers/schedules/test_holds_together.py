@@ -48,12 +48,12 @@ def send(operation: Operation) -> str:
 
 def in_bulk(person: User, account: Account) -> Operation:
     now = timezone.now()
-    made = bulk_commands.plan(
+    made = bulk_commands.plan_bulk_change(
         actor=person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Unpaid", client_token=uuid4().hex,
         now=now,
     )  # fmt: skip
-    bulk_commands.submit(actor=person, change_set=made, now=now)
-    bulk_run.run(made.pk)
+    bulk_commands.submit_bulk_change(actor=person, change_set=made, now=now)
+    bulk_run.run_bulk_change(made.pk)
     return Operation.objects.get(change_set_item__change_set=made)
 
 

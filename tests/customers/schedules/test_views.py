@@ -189,7 +189,7 @@ def test_a_skipped_one_comes_home_to_who_asked(client: Client, desk: Desk, accou
     post(client, "schedule-new", account, kind="suspend", when="day", on=SUMMER.isoformat(), at="09:00", reason="Due")
     holds.place_hold(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
     schedule = Schedule.objects.get()
-    due_schedules.take(schedule.pk, now=schedule.due_at)
+    due_schedules.run_schedule(schedule.pk, now=schedule.due_at)
     Schedule.objects.update(ended_at=NOW)
     home = prose_of(client.get(reverse("home")))
     assert "You scheduled it, and it was skipped" in home

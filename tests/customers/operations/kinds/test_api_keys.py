@@ -17,7 +17,7 @@ from customers.operations import commands as operation_commands
 from customers.operations import conclusions, executor, key_secrets, transitions
 from customers.operations.kinds.table import action_of
 from portal import providers as portal_providers
-from portal.providers import NewKey, Once
+from portal.providers import IdempotentBody, NewKey
 from tests.customers.sub_accounts import HOUR, KEY, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -127,7 +127,7 @@ def test_two_keys_of_one_label_are_both_deleted_before_it_is_made_anew(desk: Sub
     desk.sandbox.admin.arm("after-status-500", "aha-key-create")
     operation = desk.perform(desk.ask_key(account))
     provider = desk.connect(desk.connection)
-    provider.create_key(account.ref, Once(uuid4().hex, operation.body))
+    provider.create_key(account.ref, IdempotentBody(uuid4().hex, operation.body))
     desk.drain(operation)
     assert [outcome for call, outcome in _calls(operation) if call == "delete orphan key"] == ["prepared"] * 2
     _one_living_key(desk, operation)

@@ -29,8 +29,8 @@ from tests.support.sandbox import KEY, SandboxProcess
 
 
 def scan(desk: Desk, slot: str) -> None:
-    walk, _ = account_list.begin(connection=desk.connection, kind="asked", slot=slot, now=timezone.now())
-    account_list.walk(walk, desk.connect(desk.connection))
+    walk, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot=slot, now=timezone.now())
+    account_list.read_account_list(walk, desk.connect(desk.connection))
 
 
 def test_an_unknown_create_waits_where_the_stored_key_does_not_decrypt(desk: Desk) -> None:
@@ -181,10 +181,10 @@ def test_a_possible_duplicate_without_a_time_is_reported(desk: Desk) -> None:
     assert operation.state == "succeeded"
     desk.sandbox.admin.move_clock(seconds=4000)
     rows = desk.connect(desk.connection).list_accounts
-    walk, _ = account_list.begin(connection=desk.connection, kind="asked", slot="l", now=timezone.now())
+    walk, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="l", now=timezone.now())
     provider = desk.connect(desk.connection)
     provider.list_accounts = lambda **_: (replace(each, created_at=None) for each in rows())
-    account_list.walk(walk, provider)
+    account_list.read_account_list(walk, provider)
     assert Notice.objects.filter(kind="account.possible_duplicate", ended_at=None).exists()
 
 
