@@ -398,6 +398,3 @@ def _report_possible_duplicate(operation: Operation, remote_account: RemoteAccou
         actor=None, verb="account.possible_duplicate", obj=remote_account, customer=operation.account.customer,
         account=operation.account, after={"provider_id": remote_account.provider_id, "operation": operation.code},
     )  # fmt: skip
-
-
-# --- Asked for, and by night ------------------------------------------------------------------------------------------
