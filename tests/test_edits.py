@@ -52,7 +52,7 @@ class TestAConnection:
         assert (row.name, row.creates_per_hour, row.test_accounts_only) == ("SendGrid Europe", 5, True)
         assert AuditEvent.objects.filter(verb="connection.edited").latest("id").after == {"name": "SendGrid Europe"}
 
-    def test_the_same_field_shows_both_values_and_keeps_what_was_typed(self, url: str) -> None:
+    def test_a_conflict_shows_both_values_and_keeps_the_input(self, url: str) -> None:
         ada, bo = two(url)
         assert ada.save(creates_per_hour="5", test_accounts_only="on") == 303
         assert bo.save(creates_per_hour="20", name="SendGrid Europe") == 409
@@ -120,7 +120,7 @@ class TestACustomer:
         row = CustomerFactory(company_name="Larkfield", website="larkfield.example", tags=["key"])
         return reverse("customers:edit", args=[row.public_id])
 
-    def test_a_website_outlives_a_phone_number_that_is_saved_from_an_older_page(self, url: str) -> None:
+    def test_saving_a_phone_from_an_older_page_keeps_the_new_website(self, url: str) -> None:
         Customer.objects.update(website="")
         ada, bo = two(url, "customer_success")
         assert ada.save(website="www.larkfield.example") == 303

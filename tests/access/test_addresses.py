@@ -63,7 +63,7 @@ def test_every_form_of_an_address_is_read(header: str) -> None:
 
 
 @pytest.mark.parametrize("header", NOT_READ)
-def test_what_is_no_address_leaves_the_peer_and_joins_no_two_clients(header: str) -> None:
+def test_an_invalid_forwarded_address_falls_back_to_the_peer(header: str) -> None:
     with override_settings(TRUSTED_PROXIES=1):
         assert client_ip(_request(header)) == PROXY
         keys = {throttle_key(_request(text)) for text in (header, f"{header}.other", "203.0.113.7")}
@@ -125,7 +125,7 @@ def test_an_attacker_locks_only_itself_out(admin: User, attacker: str, same: str
             assert _signs_in(admin, other), other
 
 
-def test_behind_a_socket_without_a_header_the_limit_per_account_holds(admin: User) -> None:
+def test_without_any_client_address_the_account_limit_applies(admin: User) -> None:
     for _ in range(11):
         Client(REMOTE_ADDR="").post("/sign-in/", {"login": "bo@postkeeper.example", "password": "wrong"})
     assert AuditEvent.objects.filter(ip__isnull=True).count() == 10

@@ -123,24 +123,20 @@ def test_forgotten_is_limited_per_client_whoever_it_is_for(db: None) -> None:
     assert statuses == [303] * 10 + [429] * 2
 
 
-def test_links_are_tried_ten_times_in_a_quarter_of_an_hour_per_client(db: None) -> None:
+def test_each_client_may_try_ten_links_per_15_minutes(db: None) -> None:
     statuses = [Client().post("/invitation/nonsense/", FORM).status_code for _ in range(12)]
     assert statuses == [410] * 10 + [429] * 2
 
 
 @pytest.mark.parametrize("changed", [{"email": "cy.new@postkeeper.example"}, {"password": "x"}, {"session_epoch": 7}])
-def test_a_link_ends_with_the_address_the_password_and_the_sessions_it_was_made_for(
-    as_admin: Client, changed: dict[str, object]
-) -> None:
+def test_a_link_ends_when_email_password_or_sessions_change(as_admin: Client, changed: dict[str, object]) -> None:
     link = _invite(as_admin)
     User.objects.filter(email="cy@postkeeper.example").update(**changed)
     assert Client().get(link).status_code == 410
 
 
 @pytest.mark.parametrize("changed", [{"is_active": False}, {"password": "x"}, {"session_epoch": 7}])
-def test_no_password_is_set_where_access_changed_since_the_form_was_read(
-    other: User, changed: dict[str, object]
-) -> None:
+def test_no_password_is_set_if_access_changed_meanwhile(other: User, changed: dict[str, object]) -> None:
     User.objects.filter(pk=other.pk).update(**changed)
     with pytest.raises(staff.UnableToChangeStaff, match="Your access changed"):
         staff.change_own_password(person=other, password=NEW, request=RequestFactory().post("/"))
@@ -154,9 +150,7 @@ def test_nobody_who_is_disabled_gets_a_link(admin: User, other: User) -> None:
         staff.reset_password(actor=admin, person=other, request=None)
 
 
-def test_a_mail_server_that_fails_is_said_and_the_link_still_shown(
-    as_admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mail_failure_is_reported_and_the_link_still_shown(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> int:
         raise ConnectionRefusedError
 

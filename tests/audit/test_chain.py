@@ -69,7 +69,7 @@ def test_a_whole_record_is_said_to_be_whole() -> None:
     assert chain.seal_pending() == 0
 
 
-def test_what_is_sealed_while_the_record_is_looked_at_is_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sealing_during_verification_raises_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A count of the seals was another one than that of the walk. Found by `make chaos PART=redis`."""
     _events(3)
     chain.seal_pending()

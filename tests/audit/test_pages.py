@@ -97,7 +97,7 @@ def test_a_page_costs_the_same_for_few_and_many_events(page: Client) -> None:
     assert counts[0] == counts[1]
 
 
-def test_the_export_holds_what_the_filters_show_and_runs_no_formula(page: Client, auditor: User) -> None:
+def test_the_export_follows_the_filters_and_escapes_formulas(page: Client, auditor: User) -> None:
     audit.record(actor=auditor, verb="note.added", obj=None, reason="=HYPERLINK(1)", after={"text": "x"})
     audit.record(actor=None, verb="operation.failed", obj=None)
     response = page.get("/audit/export/?verb=note.added")

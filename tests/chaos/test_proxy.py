@@ -141,7 +141,7 @@ def test_one_byte_arrives_as_another(proxy: FaultProxy, echo: Echo) -> None:
     assert len(echo.heard) == 11
 
 
-def test_half_open_is_silent_for_good_and_new_connections_are_not(proxy: FaultProxy, echo: Echo) -> None:
+def test_half_open_silences_only_existing_connections(proxy: FaultProxy, echo: Echo) -> None:
     with knock(proxy, timeout=0.3) as one:
         one.sendall(b"before")
         assert all_of(one, 6) == b"before"

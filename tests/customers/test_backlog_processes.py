@@ -153,9 +153,7 @@ def click(account: Account) -> float | None:
 
 
 @pytest.mark.long
-def test_clicks_are_sent_and_leases_expire_behind_a_slow_provider_and_a_long_standstill(
-    broker: Celery, redis_server: Redis, tmp_path: Path
-) -> None:
+def test_a_slow_provider_and_a_backlog_do_not_delay_others(broker: Celery, redis_server: Redis, tmp_path: Path) -> None:
     with SandboxProcess(data=tmp_path / "slow.sqlite3") as slow, SandboxProcess(data=tmp_path / "fast.sqlite3") as fast:
         late, healthy = connected(slow, "Late"), connected(fast, "Healthy")
         accounts = [

@@ -146,7 +146,7 @@ def running_again(tmp_path: Path) -> Iterator[Demo]:
 
 
 @pytest.mark.long
-def test_a_second_start_keeps_what_is_there_and_a_kill_leaves_nothing(running_again: Demo) -> None:
+def test_a_second_start_keeps_data_and_a_kill_leaves_no_process(running_again: Demo) -> None:
     running = running_again
     before = (running.data / "demo.env").read_text()
     url = running.wait_ready(60)
@@ -176,7 +176,7 @@ def _chosen(folder: Path, start: threading.Barrier) -> tuple[socket.socket, sock
     return demo_run._web_socket(), demo_run._sandbox_socket(folder)
 
 
-def test_starts_side_by_side_get_different_ports_and_hold_them_at_once(tmp_path: Path) -> None:
+def test_parallel_starts_get_and_reserve_different_ports(tmp_path: Path) -> None:
     folders = [tmp_path / str(n) for n in range(6)]
     start = threading.Barrier(len(folders))
     with contextlib.ExitStack() as held, concurrent.futures.ThreadPoolExecutor(len(folders)) as threads:
@@ -191,7 +191,7 @@ def test_starts_side_by_side_get_different_ports_and_hold_them_at_once(tmp_path:
                 demo_run._held(port)
 
 
-def test_the_sandbox_comes_back_on_its_port_unless_another_demo_runs_there(
+def test_the_sandbox_reuses_its_port_unless_another_demo_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo_run, "PORT_WAIT", 0.3)
@@ -234,7 +234,7 @@ def _prepared(folder: Path, url: str = "http://127.0.0.1:1") -> demo_run.Prepare
     return demo_run.PreparedDemo(folder, {"SANDBOX_URL": url})
 
 
-def test_an_interrupted_first_start_begins_anew_and_a_finished_one_is_kept(tmp_path: Path) -> None:
+def test_only_an_unfinished_first_start_starts_over(tmp_path: Path) -> None:
     database = tmp_path / "portal.sqlite3"
     _prepared(tmp_path).clear_half_made()
     database.write_text("half a story")
@@ -252,7 +252,7 @@ def test_an_interrupted_first_start_begins_anew_and_a_finished_one_is_kept(tmp_p
     assert database.read_text() == "the whole story"
 
 
-def test_another_address_of_the_sandbox_is_prepared_for_without_losing_anything(tmp_path: Path) -> None:
+def test_a_new_sandbox_address_loses_no_data(tmp_path: Path) -> None:
     (tmp_path / "portal.sqlite3").write_text("the whole story")
     _prepared(tmp_path).keep()
     moved = _prepared(tmp_path, "http://127.0.0.1:2")

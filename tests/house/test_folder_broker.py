@@ -49,7 +49,7 @@ def test_nobody_reads_half_a_message(tmp_path: Path) -> None:
     assert not list((tmp_path / "queue").iterdir())
 
 
-def test_thousands_of_messages_leave_no_file_and_no_descriptor_open(tmp_path: Path) -> None:
+def test_thousands_of_messages_leave_no_files_or_descriptors(tmp_path: Path) -> None:
     def files() -> list[Path]:
         return [each for each in tmp_path.rglob("*") if each.is_file()]
 

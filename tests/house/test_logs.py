@@ -153,7 +153,7 @@ def test_an_ordinary_word_is_left_alone(written: Written) -> None:
 
 
 @pytest.mark.django_db
-def test_a_refused_page_is_one_line_and_a_failed_one_keeps_its_traceback(
+def test_a_refused_page_logs_a_line_and_a_failed_one_a_traceback(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> str:

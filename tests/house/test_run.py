@@ -75,7 +75,7 @@ def run(folder: Path, selection: str, *, failing: str = "") -> tuple[int, list[s
 
 
 @pytest.mark.long
-def test_a_failure_on_one_database_does_not_keep_the_other_from_running(tmp_path: Path) -> None:
+def test_a_failure_on_one_database_does_not_stop_the_other(tmp_path: Path) -> None:
     require(postgres.programs(), postgres.MISSING)
     code, lines = run(tmp_path, "all", failing="postgres")
     assert code == 1
@@ -127,7 +127,7 @@ def test_other_dates(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ctrl_c_ends_all_that_a_run_started_and_removes_its_files(tmp_path: Path, number: signal.Signals) -> None:
+def test_ctrl_c_ends_every_process_and_removes_the_files(tmp_path: Path, number: signal.Signals) -> None:
     told, file = tmp_path / "told", tmp_path / "test_endless.py"
     file.write_text(ENDLESS.format(told=str(told)))
     with start(file, "fast", "-n", "1") as process:

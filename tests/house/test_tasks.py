@@ -100,7 +100,7 @@ def test_what_is_poked_expires(monkeypatch: pytest.MonkeyPatch) -> None:
 CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|executor|try_again|walk_now|take_chunk")
 
 
-def test_the_clock_has_a_queue_of_its_own_on_which_no_provider_is_called() -> None:
+def test_the_clock_queue_calls_no_provider() -> None:
     """What decides that something is due or lost must not stand behind a provider's answer."""
     (clock,) = [queue for queue in queues.QUEUES if queue.name == "clock"]
     assert set(clock.tasks) <= set(OURS)

@@ -87,7 +87,7 @@ def test_every_state_is_there_for_people_to_see(demo: Installation) -> None:
     assert found["in_order"]
 
 
-def test_the_clock_is_the_real_one_again_and_a_second_start_changes_nothing(demo: Installation) -> None:
+def test_the_clock_is_real_and_a_second_start_changes_nothing(demo: Installation) -> None:
     before = _scan(demo)
     demo.manage("prepare_demo")
     after = _scan(demo)

@@ -57,7 +57,7 @@ def portal(tmp_path: Path) -> Iterator[Installation]:
         yield one
 
 
-def test_a_worker_killed_after_the_answer_leaves_one_account_and_an_unknown_operation(portal: Installation) -> None:
+def test_a_worker_killed_after_the_answer_leaves_one_account(portal: Installation) -> None:
     portal.python(ASK)
     first = portal.start_worker(PORTAL_CRASH_AT="after_answer")
     assert until(first.poll, what="the worker to be killed") == -signal.SIGKILL, portal.said("worker")

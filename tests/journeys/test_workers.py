@@ -42,7 +42,7 @@ def portal(tmp_path: Path) -> Iterator[tuple[Installation, Clock]]:
 
 
 @pytest.mark.long
-def test_a_killed_worker_is_an_alarm_about_its_queue_until_another_one_consumes_it(
+def test_a_killed_worker_is_an_alarm_until_it_is_replaced(
     portal: tuple[Installation, Clock],
 ) -> None:
     here, clock = portal

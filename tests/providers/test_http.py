@@ -126,7 +126,7 @@ SLOW = [hang, drip_headers, drip_body, drip_body_without_length, continues_for_e
 
 
 @pytest.mark.parametrize("script", BROKEN, ids=lambda script: script.__name__)
-def test_a_broken_answer_leaves_a_change_unknown_and_it_is_not_repeated(script: Script) -> None:
+def test_a_broken_answer_leaves_a_change_unknown_without_a_retry(script: Script) -> None:
     kept: list[Evidence] = []
     with Server(script) as server:
         with pytest.raises(OutcomeUnknown) as caught:
@@ -138,7 +138,7 @@ def test_a_broken_answer_leaves_a_change_unknown_and_it_is_not_repeated(script: 
 
 
 @pytest.mark.parametrize("script", BROKEN, ids=lambda script: script.__name__)
-def test_a_broken_answer_to_a_read_is_unreadable_after_three_tries(script: Script) -> None:
+def test_a_broken_answer_to_a_read_fails_after_three_tries(script: Script) -> None:
     with Server(script) as server:
         with pytest.raises(Unreadable):
             read(sendgrid(server.base_url))
@@ -281,7 +281,7 @@ def test_reads_share_a_connection_and_changes_never_do() -> None:
         assert b"connection: close" in server.requests[2].lower()
 
 
-def test_a_kept_connection_that_went_stale_never_touches_a_change() -> None:
+def test_a_stale_kept_connection_never_affects_a_change() -> None:
     """The idle reset meets reads only: they notice and reconnect."""
     ended = threading.Event()
 

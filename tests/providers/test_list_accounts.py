@@ -81,7 +81,7 @@ def test_an_empty_page_is_the_end(stub: Stub, end: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("last", [None, "", 7])
-def test_a_full_page_without_a_cursor_is_followed_by_its_last_row(stub: Stub, last: Any) -> None:
+def test_a_full_page_without_a_cursor_continues_at_its_last_row(stub: Stub, last: Any) -> None:
     """Taking it for the end could make a part look like the whole; one more page settles it."""
     found, urls = walk(stub, page(rows(0, 100), last), page(rows(100, 200), last), page([]))
     assert ids(found) == expected(200)

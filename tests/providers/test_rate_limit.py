@@ -134,7 +134,7 @@ def test_what_one_is_told_holds_for_all_who_share(clock: Clock) -> None:
     assert other.wait("x", seconds=30) is None
 
 
-def test_a_turn_that_was_booked_is_not_used_against_a_refusal_meanwhile(clock: Clock) -> None:
+def test_a_reserved_turn_waits_if_a_refusal_came_meanwhile(clock: Clock) -> None:
     ledger = Memory(clock=clock)
     one = pacing(clock, ledger)
 
@@ -151,7 +151,7 @@ def test_a_turn_that_was_booked_is_not_used_against_a_refusal_meanwhile(clock: C
     assert refused
 
 
-def test_refusals_without_a_time_wait_longer_each_and_are_forgotten_by_an_answer(clock: Clock) -> None:
+def test_refusals_without_a_time_back_off_until_an_answer(clock: Clock) -> None:
     pacer = pacing(clock, pause=1.0)
 
     def waits() -> float:

@@ -84,7 +84,7 @@ def test_broken_connections_tell_no_secret_either(caplog: pytest.LogCaptureFixtu
                 assert secret not in out
 
 
-def test_v2_credentials_go_into_the_form_of_a_post_and_never_into_the_address() -> None:
+def test_v2_credentials_are_posted_and_never_in_the_url() -> None:
     body = {"credits_used": "5"}
     with Server.answering(reply(200, body)) as server:
         for v2_auth in ("key_in_form", "password", "header"):

@@ -51,7 +51,7 @@ def test_the_sheet_has_no_fault_axe_can_find(sheet: Page, width: int, scheme: An
     assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_chosen_theme_is_kept_and_applied_before_the_first_paint(sheet: Page) -> None:
+def test_a_selected_theme_is_applied_before_the_first_paint(sheet: Page) -> None:
     button = sheet.locator("[data-theme-toggle]")
     button.click()
     button.click()
@@ -96,7 +96,7 @@ def test_on_a_narrow_screen_the_rail_is_a_drawer(sheet: Page) -> None:
     expect(rail).to_be_hidden()
 
 
-def test_a_failed_answer_is_said_with_its_number_and_leaves_the_page(sheet: Page) -> None:
+def test_a_failed_request_shows_its_id_and_stays_on_the_page(sheet: Page) -> None:
     path = reverse("help-states")
     sheet.route("**/*sort=name*", lambda route: route.fulfill(status=500, headers={"X-Request-Id": "abc123"}))
     sheet.get_by_role("link", name="Customer", exact=True).click()

@@ -64,7 +64,7 @@ def test_ages_are_as_coarse_as_a_glance_needs(seconds: int, text: str) -> None:
     assert said in {text, text.removesuffix(" 2026")}
 
 
-def test_late_in_the_evening_still_counts_in_hours_after_midnight() -> None:
+def test_a_time_before_midnight_is_still_shown_in_hours() -> None:
     assert formats.ago_text(NOW.replace(hour=23), now=NOW.replace(day=19, hour=2)) == "3 h ago"
 
 
@@ -88,7 +88,7 @@ def test_active_is_quiet_in_a_row_and_filled_in_a_header() -> None:
     assert "pk-fill" in account_state("banned")
 
 
-def test_an_account_names_its_provider_and_the_providers_own_word() -> None:
+def test_an_account_state_names_the_provider_and_its_raw_state() -> None:
     account = SimpleNamespace(state="stopped_by_provider", state_raw="susp<b>", provider_label="Send&Grid")
     said = account_state(account)
     assert "by Send&amp;Grid" in said
@@ -139,7 +139,7 @@ def test_words_for_a_bar_are_escaped() -> None:
     assert "<i>" not in use_bar(words="<i>")
 
 
-def test_an_icon_is_hidden_from_screen_readers_and_points_into_the_sprite() -> None:
+def test_an_icon_is_hidden_from_screen_readers() -> None:
     assert 'aria-hidden="true"' in icon("plug", 14)
     assert "icons.svg#plug" in icon("plug")
     assert "<b>" not in icon("<b>")

@@ -51,7 +51,7 @@ def test_a_fresh_field_points_at_no_error() -> None:
     assert "pk-select" in html
 
 
-def test_a_radio_group_is_a_fieldset_with_a_legend_and_its_errors() -> None:
+def test_a_radio_group_is_a_fieldset_with_legend_and_errors() -> None:
     html = render('{% field form.why look="chips" label="Why so" %}', form=Form({}))
     assert "<fieldset" in html
     assert "<legend" in html
@@ -62,7 +62,7 @@ def test_a_radio_group_is_a_fieldset_with_a_legend_and_its_errors() -> None:
     assert "&lt;Other&gt;" in html
 
 
-def test_keywords_become_attributes_and_a_stepper_stays_a_number_field() -> None:
+def test_keywords_become_attributes_and_a_stepper_stays_numeric() -> None:
     html = render('{% field form.quantity look="stepper" hx_get=url autofocus="on" %}', form=Form(), url="/x/?a=1&b=2")
     assert 'type="number"' in html
     assert 'hx-get="/x/?a=1&amp;b=2"' in html
@@ -126,7 +126,7 @@ def test_a_sort_head_turns_round_and_starts_at_the_first_page(query: str, order:
     assert (f'aria-sort="{order}"' in html) is (order is not None)
 
 
-def test_a_filter_is_offered_then_shown_with_a_way_to_take_it_off() -> None:
+def test_a_filter_is_offered_then_shown_with_a_link_to_clear_it() -> None:
     choices = [("", "Any"), ("held", "Held <by>"), ("active", "Active")]
     offered = render('{% filter_chip "state" "State" choices %}', "/customers/?q=x&page=3", choices=choices)
     assert 'href="/customers/?q=x&amp;state=held"' in offered

@@ -15,7 +15,7 @@ SPRITE = (settings.BASE_DIR / "static/img/icons.svg").read_text()
 STYLES = "".join(path.read_text() for path in (settings.BASE_DIR / "static/css").glob("*.css"))
 
 
-def test_every_state_the_database_may_hold_has_a_look_and_no_look_is_spare() -> None:
+def test_every_stored_state_has_a_label_and_no_label_is_unused() -> None:
     assert set(state_labels.ACCOUNT_STATES) == {*AccountState.values, state_labels.NOT_CREATED}
     assert set(state_labels.OPERATION_STATES) == set(OperationState.values)
 
@@ -51,7 +51,7 @@ def test_the_two_stops_name_who_can_lift_them() -> None:
     assert dict(state_labels.account_state_choices())["stopped_by_provider"] == "Held by the provider"
 
 
-def test_a_word_of_a_later_provider_reads_as_unknown_never_as_healthy() -> None:
+def test_a_providers_unlisted_state_reads_as_unknown_not_healthy() -> None:
     assert state_labels.account_look("frozen") is state_labels.ACCOUNT_STATES["unknown"]
 
 

@@ -192,7 +192,7 @@ def test_an_invoice_that_does_not_add_up_says_by_how_much(finance: Client, pool:
     assert "does not add up" in finance.get(reverse("billing:usage")).content.decode()
 
 
-def test_after_a_delete_the_customer_keeps_its_figures_and_the_sum_is_explained(finance: Client, pool: Pool) -> None:
+def test_a_deleted_account_keeps_its_usage_on_the_invoice(finance: Client, pool: Pool) -> None:
     gone = pool.account(400, "0.40", customer=CustomerFactory(company_name="Old Mill Theatre"))
     pool.account(600, "0.60")
     pool.read()

@@ -172,7 +172,7 @@ def test_an_overage_that_nobody_told_is_no_zero(finance: Client) -> None:
     assert (bar_of(report, START).used, bar_of(report, START).over) == (700, None)
 
 
-def test_the_chart_counts_an_account_as_missing_from_the_month_after_it_was_made(finance: Client) -> None:
+def test_an_account_is_missing_from_the_month_after_its_creation(finance: Client) -> None:
     an_account()  # made in September, and never read
     made = an_account()
     Account.objects.filter(pk=made.pk).update(created_at=datetime(2026, 10, 1, tzinfo=UTC))
@@ -186,14 +186,14 @@ def test_the_chart_counts_an_account_as_missing_from_the_month_after_it_was_made
     ("month", "first", "last"),
     [("2025-12", date(2025, 12, 1), date(2026, 11, 1)), ("2025-11", date(2024, 12, 1), date(2025, 11, 1))],
 )
-def test_the_chart_reaches_back_twelve_months_or_ends_with_the_chosen_one(
+def test_the_chart_shows_twelve_months_or_ends_with_the_chosen(
     finance: Client, month: str, first: date, last: date
 ) -> None:
     bars = context(finance, month=month).chart.months
     assert (bars[0].month, bars[-1].month) == (first, last)
 
 
-def test_a_deleted_account_counts_with_the_reading_before_its_delete(finance: Client) -> None:
+def test_a_deleted_account_counts_with_its_last_reading(finance: Client) -> None:
     kept, lost, before = (an_account(state="deleted") for _ in range(3))
     for account, when in ((kept, NOW), (lost, NOW), (before, datetime(2026, 10, 20, tzinfo=UTC))):
         operation = OperationFactory(
@@ -213,7 +213,7 @@ def test_a_deleted_account_counts_with_the_reading_before_its_delete(finance: Cl
     assert {row.account: row.reach(NOW) for row in context(finance, month="2026-10").rows}[before.public_id] == "final"
 
 
-def test_an_account_made_in_the_month_whose_first_cycle_ends_later_is_not_missed(finance: Client) -> None:
+def test_an_account_whose_first_period_ends_later_is_no_gap(finance: Client) -> None:
     account = AccountFactory()
     Account.objects.filter(pk=account.pk).update(created_at=datetime(2026, 11, 18, tzinfo=UTC))
     account.refresh_from_db()

@@ -172,7 +172,7 @@ def test_an_account_deleted_while_it_was_asked_did_not_fail() -> None:
 
 
 @pytest.mark.django_db
-def test_a_failure_is_no_gap_where_another_run_has_read_the_account_since() -> None:
+def test_a_failure_after_another_runs_reading_is_no_gap() -> None:
     account = AccountFactory(usage_read_at=None)
     run = run_of(account, "one")
     keep(account, usage(10), T)

@@ -61,7 +61,7 @@ def test_the_whole_report_is_kept_beside_its_parts(pool: Pool) -> None:
     )  # fmt: skip
 
 
-def test_accounts_the_portal_does_not_know_are_listed_and_not_lost(pool: Pool) -> None:
+def test_unknown_accounts_are_counted_as_unmapped(pool: Pool) -> None:
     pool.account(10, "1.0")
     pool.report.shares["5b0d6a2e-1f74-4c0f-9b51-3f0c2b6a7d10"] = (70, "7.07")
     pool.read()
@@ -205,7 +205,7 @@ def test_an_account_deleted_meanwhile_is_skipped(pool: Pool) -> None:
     assert run.items.get(account=gone).cause == "deleted"
 
 
-def test_an_account_made_since_the_run_began_is_read_with_the_others(pool: Pool) -> None:
+def test_an_account_created_during_the_run_is_read_too(pool: Pool) -> None:
     pool.account(10)
     run = pool.start()
     late = pool.account(5, "0.5")
@@ -253,7 +253,7 @@ def test_an_unknown_account_of_ours_stops_the_run(pool: Pool) -> None:
     assert counts(run) == (0, 0, 1)
 
 
-def test_what_passes_is_asked_once_more_per_pass_and_not_per_account(pool: Pool) -> None:
+def test_a_temporary_error_is_retried_per_pass_not_per_account(pool: Pool) -> None:
     for _ in range(5):
         pool.account(10)
     pool.status = 503

@@ -66,7 +66,7 @@ def test_items_of_old_runs_are_deleted_and_the_counts_stay() -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "paused"])
-def test_a_run_that_has_not_ended_keeps_its_items_however_old_it_is(state: str) -> None:
+def test_an_unfinished_run_keeps_its_items_at_any_age(state: str) -> None:
     made = run(failed=2, days_ago=400, state=state)
     assert retention.remove_old_items(now=NOW) == 0
     assert made.items.count() == 2
@@ -81,7 +81,7 @@ def test_what_is_deleted_stays_readings_included(meter: Meter) -> None:
     assert UsageSnapshot.objects.filter(run=made).count() == UsagePeriod.objects.filter(account=account).count() == 1
 
 
-def test_every_chunk_is_short_and_what_is_left_is_done_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removal_stops_at_its_time_limit_and_resumes_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "CHUNK", 10)
     made = run(failed=35)
     clock = count()
@@ -140,7 +140,7 @@ def test_the_page_of_the_run_says_that_results_were_removed(finance: Client) -> 
     assert "Read the failed ones again" not in said
 
 
-def test_a_period_whose_daily_results_were_removed_shows_no_false_gaps(meter: Meter, finance: Client) -> None:
+def test_removed_daily_results_do_not_show_as_gaps(meter: Meter, finance: Client) -> None:
     account = meter.account()  # sends nothing: the first reading is a snapshot, the others only confirm it
     for _day in range(5):
         meter.read()

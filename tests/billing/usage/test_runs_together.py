@@ -52,7 +52,7 @@ def test_people_who_sync_now_at_once_share_one_run() -> None:
         assert (run.total, run.items.count()) == (4, 4)
 
 
-def test_the_nightly_run_waits_for_a_requested_one_and_is_not_lost() -> None:
+def test_the_nightly_run_waits_for_a_requested_run() -> None:
     person = UserFactory(role="finance")
     for _ in rounds():
         connection = connection_with(3)

@@ -78,7 +78,7 @@ def test_a_reading_of_the_cycle_before_leaves_the_present_one() -> None:
     assert sorted(UsagePeriod.objects.values_list("used", flat=True)) == [10, 510]
 
 
-def test_the_overage_is_the_providers_or_follows_from_its_figures() -> None:
+def test_the_overage_is_reported_derived_or_unknown() -> None:
     told, derived, unknown = (AccountFactory() for _ in range(3))
     keep(told, usage(1500, overage=400))
     keep(derived, usage(1500))
@@ -121,7 +121,7 @@ def test_a_writer_who_was_overtaken_plans_again(monkeypatch: pytest.MonkeyPatch)
     assert UsageSnapshot.objects.count() == 3
 
 
-def test_the_reading_before_a_delete_becomes_the_last_snapshot_once() -> None:
+def test_the_last_reading_before_a_delete_is_stored_once() -> None:
     account = AccountFactory(state="deleted")
     operation = OperationFactory(account=account, kind="delete", state="succeeded")
     FinalReading.objects.create(

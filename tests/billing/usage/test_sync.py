@@ -146,7 +146,7 @@ def test_sync_now_wakes_a_run_that_was_paused(meter: Meter) -> None:
     assert (run, new, run.state) == (first, False, "running")
 
 
-def test_a_run_whose_time_is_over_ends_also_while_the_provider_is_out_of_reach(meter: Meter) -> None:
+def test_an_expired_run_ends_while_the_provider_is_unreachable(meter: Meter) -> None:
     account = meter.account()
     run = meter.start()
     circuit_breaker.count(meter.connection, answered=0, failed=circuit_breaker.OPENS_AT, now=meter.now)
@@ -216,7 +216,7 @@ def test_three_passes_without_an_answer_are_a_failure(meter: Meter) -> None:
     assert UsageSnapshot.objects.count() == 1
 
 
-def test_the_providers_limit_is_waited_for_and_is_nobodys_failure(meter: Meter) -> None:
+def test_a_rate_limit_pauses_the_run_without_failing_accounts(meter: Meter) -> None:
     for _ in range(3):
         meter.account()
     meter.sandbox.admin.arm("429", "credits", count=1)
@@ -378,7 +378,7 @@ def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
     )
 
 
-def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter) -> None:
+def test_a_claim_loses_to_a_worker_that_renews_its_lease(meter: Meter) -> None:
     meter.account()
     run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
     holder = usage_sync.claim_items(run.pk, now=meter.now)
@@ -395,7 +395,7 @@ def test_a_claim_loses_to_a_worker_that_renews_its_lease_meanwhile(meter: Meter)
 
 
 @pytest.mark.parametrize("goes_on", ["", "woken", "retried"])
-def test_a_worker_of_a_run_that_was_paused_meanwhile_writes_nothing(meter: Meter, goes_on: str) -> None:
+def test_a_worker_whose_run_was_paused_meanwhile_writes_nothing(meter: Meter, goes_on: str) -> None:
     meter.account()
     run = meter.start()
     worker = usage_sync.claim_items(run.pk, now=meter.now)

@@ -18,7 +18,7 @@ from tests.billing.conftest import Meter
 pytestmark = pytest.mark.django_db
 
 
-def test_a_run_that_gets_no_answer_opens_the_breaker_and_waits_for_it(meter: Meter) -> None:
+def test_a_run_without_answers_opens_the_breaker_and_waits(meter: Meter) -> None:
     for _ in range(30):
         meter.account(per_day=10)
     meter.sandbox.admin.arm("status-503", "credits", count=None)

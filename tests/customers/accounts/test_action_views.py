@@ -155,7 +155,7 @@ class TestDelete:
         client.post(url("delete", account), {"reason": "x", "confirm": "Larkfield Outdoor", "client_token": "a" * 32})
         assert not Operation.objects.exists()
 
-    def test_without_a_reading_is_offered_only_after_it_failed_for_one(self, staff: Client, account: Account) -> None:
+    def test_skipping_the_last_reading_needs_a_failed_delete_first(self, staff: Client, account: Account) -> None:
         address = url("delete", account) + "?without_reading=1"
         assert "Delete without a last reading" not in text_of(staff.get(address))
         OperationFactory(account=account, kind="delete", state="failed", error_kind="no_reading")

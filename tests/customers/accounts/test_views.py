@@ -122,7 +122,7 @@ def test_a_change_that_runs_stands_beside_what_is(client: Client, person: User, 
     assert lines == {PACKAGE: (1, None), ADDON: (0, 3)}
 
 
-def test_an_offering_the_catalogue_does_not_know_is_shown_as_such(client: Client, person: User) -> None:
+def test_an_offering_missing_from_the_catalog_is_marked(client: Client, person: User) -> None:
     rows = [PACKAGE_ROW, {"name": "old.thing", "type": "addon", "quantity": 1}]
     assert "Not in the catalogue" in page(client, AccountFactory(offerings=rows))
 
@@ -213,7 +213,7 @@ def _correct(operation: Operation) -> Operation:
 
 
 @pytest.mark.parametrize("state", ["queued", "succeeded"])
-def test_a_create_that_a_colleague_corrected_is_not_corrected_again(
+def test_a_create_a_colleague_corrected_is_not_corrected_again(
     client: Client, person: User, connection: Connection, state: str
 ) -> None:
     operation = refused(connection)
@@ -234,7 +234,7 @@ def test_a_create_that_a_colleague_corrected_is_not_corrected_again(
 
 
 @pytest.mark.parametrize(("state", "said"), [("failed", "That one failed too."), ("cancelled", "That one was cancel")])
-def test_where_nothing_came_of_the_colleagues_correction_a_second_submit_is_sent(
+def test_a_second_correction_is_sent_if_the_first_had_no_effect(
     client: Client, person: User, connection: Connection, state: str, said: str
 ) -> None:
     operation = refused(connection)
@@ -249,7 +249,7 @@ def test_where_nothing_came_of_the_colleagues_correction_a_second_submit_is_sent
     assert (mine.account, mine.account.version) == (operation.account, 3)
 
 
-def test_a_retry_of_a_create_that_was_corrected_and_failed_again_leads_to_the_later_one(
+def test_retrying_a_corrected_create_links_to_the_later_failure(
     client: Client, person: User, connection: Connection
 ) -> None:
     operation = refused(connection)
@@ -296,7 +296,7 @@ def test_a_further_account_starts_from_the_customers_facts(
     assert operation.payload["offerings"] == further.desired_offerings == [PACKAGE_ROW]
 
 
-def test_a_second_create_for_the_same_mail_is_refused_beside_the_field(
+def test_a_second_create_for_the_same_email_is_a_field_error(
     client: Client, person: User, connection: Connection
 ) -> None:
     customer = CustomerFactory()
@@ -381,7 +381,7 @@ def test_the_frame_says_when_a_connection_last_answered(client: Client, person: 
     assert "5 min ago" in client.get("/rail/connections/").content.decode()
 
 
-def test_the_page_looks_again_until_what_an_operation_did_was_read_back(client: Client, person: User) -> None:
+def test_the_page_polls_until_the_operations_effect_is_read(client: Client, person: User) -> None:
     account = AccountFactory(state_read_at=timezone.now() - timedelta(hours=2))
     ended = OperationFactory(account=account, state="succeeded", finished_at=timezone.now())
     again = f'hx-get="/accounts/{account.public_id}/" hx-trigger="every 2s"'

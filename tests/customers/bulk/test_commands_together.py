@@ -62,7 +62,7 @@ def test_runs_that_tag_the_same_customers_lose_no_tag(processes: int) -> None:
             assert len({str(each.before["tags"]) for each in told}) == processes, "no two began with the same"
 
 
-def test_a_person_who_edits_another_fact_meanwhile_takes_no_tag_away() -> None:
+def test_editing_another_field_meanwhile_removes_no_tag() -> None:
     person, connection = UserFactory(), ConnectionFactory()
     for n in rounds():
         chosen = [AccountFactory(connection=connection) for _ in range(4)]

@@ -172,7 +172,7 @@ def test_a_trial_asks_once(sandbox: SandboxProcess) -> None:
     assert len(sandbox.admin.requests("list")) == 1
 
 
-def test_a_worker_that_dies_in_a_trial_delays_the_next_one_a_minute() -> None:
+def test_a_worker_dying_in_a_trial_delays_the_next_by_a_minute() -> None:
     connection = ConnectionFactory()
     opened(connection)
     now = START + timedelta(seconds=30)
@@ -254,7 +254,7 @@ class _Rounds:
         return connection_client.trial_client(connection)
 
 
-def test_a_refused_key_pauses_once_tells_the_admins_and_burns_nothing(desk: Desk, client: Client) -> None:
+def test_a_refused_key_pauses_once_and_fails_no_operation(desk: Desk, client: Client) -> None:
     accounts = [desk.created(f"ops{n}@northwind.example") for n in range(8)]
     operations = [desk.ask("suspend", account) for account in accounts]
     desk.sandbox.admin.arm("status-401", None, count=None)

@@ -28,7 +28,7 @@ def fill(connection: Connection, accounts: int) -> None:
     )
 
 
-def test_each_connection_counts_its_own_accounts_and_open_operations() -> None:
+def test_each_connection_counts_its_own_accounts_and_operations() -> None:
     one, two, empty = (ConnectionFactory(name=name) for name in ("One", "Two", "Empty"))
     fill(one, 3)
     fill(two, 2)
@@ -39,7 +39,7 @@ def test_each_connection_counts_its_own_accounts_and_open_operations() -> None:
 
 
 @pytest.mark.long
-def test_the_work_grows_with_the_accounts_and_not_with_accounts_times_operations() -> None:
+def test_the_query_cost_grows_linearly_with_the_rows() -> None:
     connections = [ConnectionFactory() for _ in range(3)]
     for each in connections:
         fill(each, 67)

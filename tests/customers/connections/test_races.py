@@ -60,7 +60,7 @@ def test_a_key_stored_while_settings_are_edited_raises_it_twice() -> None:
     assert lost == 0
 
 
-def test_a_late_refusal_of_the_old_key_does_not_pause_the_new_one() -> None:
+def test_a_late_refusal_of_the_old_key_pauses_nothing() -> None:
     """Whichever comes first: refused before the new key was stored, the connection goes on; after it, nothing stops."""
     admin, connection = UserFactory(role="admin"), ConnectionFactory()
     stopped = 0

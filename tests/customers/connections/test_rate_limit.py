@@ -77,7 +77,7 @@ def ledger(ledgers: tuple[TokenBucket, TokenBucket]) -> TokenBucket:
 # -- both ledgers keep the same book
 
 
-def test_a_burst_is_there_and_then_turns_are_booked_ahead_or_refused(ledger: TokenBucket) -> None:
+def test_after_a_burst_turns_are_reserved_ahead_or_refused(ledger: TokenBucket) -> None:
     key = uuid4().hex
     turns = [ledger.take(key, rate=SLOW, background=None, longest=4.5) for _ in range(6)]
     assert [turn.taken for turn in turns] == [True] * 5 + [False]
@@ -127,7 +127,7 @@ def test_two_ledgers_of_one_redis_are_one(redis_server: Redis, monkeypatch: pyte
 
 @pytest.mark.redis
 @pytest.mark.parametrize("how", ["frozen", "gone"])
-def test_without_redis_each_counts_its_part_soon_and_goes_back_by_itself(
+def test_without_redis_each_process_limits_itself_meanwhile(
     own_redis: Redis, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rate_limit, "LOOK_AGAIN_SECONDS", 0.5)
@@ -287,7 +287,7 @@ def _round(**facts: object) -> Counter[str]:
 @pytest.mark.redis
 @pytest.mark.slow
 @pytest.mark.xdist_group("journeys")
-def test_a_submit_answers_within_two_seconds_while_redis_is_frozen(tmp_path: Path, own_redis: Redis) -> None:
+def test_a_submit_takes_under_two_seconds_while_redis_is_frozen(tmp_path: Path, own_redis: Redis) -> None:
     with installation(tmp_path / "data", REDIS_URL=own_redis.url) as portal:
         portal.prepare()
         account = f"/accounts/{portal.python(PERSON + ACCOUNT)}"

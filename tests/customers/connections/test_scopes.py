@@ -77,7 +77,7 @@ def test_sources_of_usage_are_the_kinds_own(admin: Client, sandbox: SandboxProce
     assert connection.usage_source == "pooled"
 
 
-def test_adding_one_shows_what_each_scope_allows_and_that_it_is_granted(admin: Client, sandbox: SandboxProcess) -> None:
+def test_adding_a_connection_lists_the_granted_scopes(admin: Client, sandbox: SandboxProcess) -> None:
     connection, page = added(admin, sandbox)
     assert (connection.account_id, connection.keep_keys, connection.kind) == (sandbox.ahasend_account, True, "ahasend")
     assert len(SCOPES) == 8
@@ -133,7 +133,7 @@ def test_our_account_is_a_uuid(admin: Client, sandbox: SandboxProcess, account_i
     assert not Connection.objects.exists()
 
 
-def test_the_id_of_our_account_stays_while_accounts_are_known_under_it(admin: Client, sandbox: SandboxProcess) -> None:
+def test_the_parent_account_id_is_fixed_once_accounts_are_known(admin: Client, sandbox: SandboxProcess) -> None:
     connection = connection_with_keys(base_url=sandbox.base_url)
     url = reverse("customers:connection-edit", args=[connection.public_id])
     other = str(uuid.uuid4())
@@ -185,7 +185,7 @@ def test_the_command_connects_and_tells_of_every_scope(
         ("--account-id", str(uuid.uuid4()), "--test-accounts-only"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_the_kind_is_refused_before_anything_is_kept(
+def test_options_of_another_kind_are_refused_and_nothing_stored(
     sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch, more: Any
 ) -> None:
     with pytest.raises(CommandError):

@@ -118,7 +118,7 @@ class TestAStoredV2Password:
         assert connection.open("v2_password_sealed") == "the old v2 secret"
 
 
-def test_a_new_key_lets_a_connection_go_on_that_was_paused_for_the_old_one(admin: Client, desk: Desk) -> None:
+def test_a_new_key_resumes_a_connection_paused_for_the_old_one(admin: Client, desk: Desk) -> None:
     desk.sandbox.admin.arm("status-401", "create")
     operation = desk.perform(desk.ask_create())
     desk.connection.refresh_from_db()

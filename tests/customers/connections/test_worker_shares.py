@@ -47,7 +47,7 @@ def test_a_connection_gets_half_of_what_is_free(total: int, gets: list[int]) -> 
 
 
 @pytest.mark.django_db
-def test_what_the_workers_report_is_shared_and_one_process_where_nothing_is_known() -> None:
+def test_shares_use_the_reported_processes_or_one_if_unknown() -> None:
     assert worker_shares.most(OPS) == 1
     workers(8)
     Heartbeat.objects.create(
@@ -73,7 +73,7 @@ def test_a_place_is_given_back_however_the_work_ends() -> None:
 
 
 @pytest.mark.django_db
-def test_an_operation_that_ends_pokes_what_its_connection_has_room_for() -> None:
+def test_an_ended_operation_enqueues_what_fits_its_connection() -> None:
     workers(4)
     one, disabled = ConnectionFactory(), UserFactory(is_active=False)
     ends = OperationFactory(account=AccountFactory(connection=one), requested_by=disabled)
@@ -89,7 +89,7 @@ def test_an_operation_that_ends_pokes_what_its_connection_has_room_for() -> None
 
 
 @pytest.mark.django_db
-def test_the_dispatcher_pokes_no_more_of_a_connection_than_it_may_have_in_work() -> None:
+def test_the_dispatcher_enqueues_only_a_connections_share() -> None:
     workers(4)
     slow, other = ConnectionFactory(), OperationFactory()
     rows = [OperationFactory(account=AccountFactory(connection=slow)) for _ in range(9)]
@@ -112,7 +112,7 @@ def test_a_slow_connection_keeps_back_no_reading_of_another() -> None:
 
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
-def test_of_eight_processes_at_once_one_connection_gets_its_share_and_the_others_theirs() -> None:
+def test_eight_processes_are_shared_between_two_connections() -> None:
     workers(8)
     for _round in rounds():
         gate = get_context("fork").Barrier(8)
@@ -161,7 +161,7 @@ def test_room_is_never_negative() -> None:
 
 
 @pytest.mark.django_db
-def test_a_long_queue_of_one_connection_sends_no_message_for_each() -> None:
+def test_a_long_queue_of_one_connection_sends_few_messages() -> None:
     one, other, person = ConnectionFactory(), AccountFactory(), UserFactory()
     with messages.sent() as found:
         for n, account in enumerate(

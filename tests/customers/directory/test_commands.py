@@ -127,7 +127,7 @@ def test_a_customer_with_an_unfinished_operation_is_not_archived(person: User) -
 
 
 @pytest.mark.parametrize("state", ["deleted", "banned"])
-def test_a_customer_whose_accounts_are_gone_may_be_archived_and_comes_back(person: User, state: str) -> None:
+def test_a_customer_whose_accounts_are_gone_can_be_archived(person: User, state: str) -> None:
     customer = AccountFactory(state=state).customer
     archive(person, customer)
     customer.refresh_from_db()
@@ -138,7 +138,7 @@ def test_a_customer_whose_accounts_are_gone_may_be_archived_and_comes_back(perso
     assert verbs() == ["customer.archived", "customer.restored"]
 
 
-def test_a_create_that_failed_does_not_hold_the_customer_but_an_open_one_does(person: User) -> None:
+def test_only_an_open_create_prevents_archiving(person: User) -> None:
     failed = OperationFactory(account=AccountFactory(pending=True), kind="create", state="failed")
     archive(person, failed.account.customer)
     unknown = OperationFactory(account=AccountFactory(pending=True), kind="create", state="unknown")
@@ -224,7 +224,7 @@ def test_what_is_left_empty_does_not_empty_the_customers_facts(person: User) -> 
     assert customer.company_name == "Halden Optics"
 
 
-def test_a_create_corrected_for_another_connection_is_a_new_account(person: User) -> None:
+def test_a_correction_on_another_connection_adds_an_account(person: User) -> None:
     account = AccountFactory(pending=True)
     failed = OperationFactory(account=account, kind="create", state="failed")
     assert add_account(person, account.customer, new_account(), corrects=failed).account != account

@@ -77,7 +77,7 @@ def test_htmx_gets_the_list_alone_and_back_in_history_the_page(client: Client, p
     assert "<html" in text(again)
 
 
-def test_a_row_asks_again_while_an_operation_runs_and_stops_when_it_ended(client: Client, person: User) -> None:
+def test_a_row_polls_until_its_operation_ends(client: Client, person: User) -> None:
     operation = OperationFactory(state="sending")
     address = f"/customers/?row={operation.account.public_id}"
     row = text(client.get(address, headers=HTMX))
@@ -92,7 +92,7 @@ def test_a_row_that_is_not_there_is_not_found(client: Client, person: User, row:
     assert client.get(f"/customers/?row={row}").status_code == 404
 
 
-def test_the_export_is_the_filtered_list_and_harmless_in_a_spreadsheet(client: Client, person: User) -> None:
+def test_the_export_is_the_filtered_list_with_formulas_escaped(client: Client, person: User) -> None:
     AccountFactory(customer__company_name="=HYPERLINK(1)", state="stopped_by_us", usage_used=0)
     AccountFactory(customer__company_name="Other")
     CustomerFactory(company_name="Bare")
@@ -130,7 +130,7 @@ def test_a_customer_without_an_account_leads_to_the_customer(client: Client, per
     assert not Operation.objects.exists()
 
 
-def test_a_connection_for_tests_makes_test_accounts_whatever_is_ticked(
+def test_a_test_only_connection_always_creates_test_accounts(
     client: Client, person: User, connection: Connection
 ) -> None:
     Connection.objects.update(test_accounts_only=True)
@@ -202,7 +202,7 @@ def test_lookalikes_are_shown_while_typing(client: Client, person: User) -> None
     assert "Halden" not in text(client.get("/customers/new/duplicates/?email=it@&company_name="))
 
 
-def test_without_script_the_packages_of_a_connection_can_be_shown(
+def test_without_script_a_connections_packages_can_be_shown(
     client: Client, person: User, connection: Connection
 ) -> None:
     other = ConnectionFactory()
@@ -317,7 +317,7 @@ def test_a_note_shows_in_the_timeline(client: Client, person: User) -> None:
         assert "They ring on Mondays." in text(client.get(page))
 
 
-def test_a_note_by_htmx_clears_the_field_and_refreshes_the_timeline(client: Client, person: User) -> None:
+def test_adding_a_note_clears_the_field_and_updates_the_timeline(client: Client, person: User) -> None:
     customer = CustomerFactory()
     address = f"/customers/{customer.public_id}/notes/"
     response = client.post(address, {"text": "A note"}, headers=HTMX)

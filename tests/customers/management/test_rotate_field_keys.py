@@ -21,7 +21,7 @@ def _rotate() -> str:
     return out.getvalue()
 
 
-def test_every_secret_moves_to_the_first_key_and_opens_with_it_alone(settings: Settings) -> None:
+def test_every_secret_is_encrypted_with_the_first_key_alone(settings: Settings) -> None:
     connection: Connection = ConnectionFactory()
     connection.seal("api_key_sealed", "SG.one.two-of-a-test")
     connection.seal("v2_password_sealed", "a password")
@@ -37,7 +37,7 @@ def test_every_secret_moves_to_the_first_key_and_opens_with_it_alone(settings: S
     assert connection.open("v2_password_sealed") == "a password"
 
 
-def test_what_does_not_open_is_left_as_it_is_and_the_command_fails(settings: Settings) -> None:
+def test_an_undecryptable_secret_stays_and_the_command_fails(settings: Settings) -> None:
     sealed = {row.pk: row.api_key_sealed for row in [ConnectionFactory(), ConnectionFactory()]}
     first, second = sealed
     Connection.objects.filter(pk=second).update(api_key_sealed=sealed[first])  # belongs to another row

@@ -60,7 +60,7 @@ def test_a_heartbeat_is_written_every_half_minute_at_most() -> None:
     assert Heartbeat.objects.get().seen_at == NIGHT
 
 
-def test_a_worker_that_starts_again_says_since_when_and_one_that_ends_is_not_missed(admin: Client) -> None:
+def test_a_restarted_worker_is_updated_and_an_ended_one_hidden(admin: Client) -> None:
     now = timezone.now()
     worker(now=now - 60 * SECOND)
     second = worker(now=now)
@@ -96,7 +96,7 @@ def test_a_tick_that_is_not_acted_upon_asks_nobody(monkeypatch: pytest.MonkeyPat
     assert len(rounds) == 1
 
 
-def test_the_worker_and_the_scheduler_are_heard_of_where_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_and_the_scheduler_report_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.connections, "close_all", lambda: None)
     monkeypatch.setattr(tasks, "_workers", {})
     tasks._worker_is_alive(sender=SimpleNamespace(eventer=SimpleNamespace(hostname="ops@two")))
@@ -118,7 +118,7 @@ def stopped(now: datetime) -> set[str]:
 OTHERS = tuple(name for name in NAMES if name != "sync")
 
 
-def test_a_queue_that_nobody_consumes_is_an_alarm_until_somebody_does() -> None:
+def test_a_queue_without_consumers_is_an_alarm_until_it_has_one() -> None:
     heartbeat.record_tick(now=NIGHT - timedelta(hours=1))
     ops, sync = worker("ops@one", now=NIGHT, queues=OTHERS), worker("sync@one", now=NIGHT, queues=("sync",))
     assert stopped(NIGHT) == set()
@@ -143,7 +143,7 @@ def test_a_queue_whose_worker_was_told_to_end_is_missed_too() -> None:
     assert stopped(NIGHT + 121 * SECOND) == {"sync"}
 
 
-def test_a_queue_nobody_ever_consumed_is_an_alarm_once_the_scheduler_has_been_up_for_a_while() -> None:
+def test_a_queue_never_consumed_is_an_alarm_after_two_minutes() -> None:
     heartbeat.record_tick(now=NIGHT)
     ops = worker("ops@one", now=NIGHT, queues=(*OTHERS, "snyc"))  # a typing mistake in -Q
     assert stopped(NIGHT + 100 * SECOND) == set()
@@ -222,7 +222,7 @@ def test_how_long_a_message_waits_is_measured_in_every_queue(probes: list[tuple[
     assert delays(NIGHT + 50 * SECOND) == dict.fromkeys(NAMES, 5.0), "an earlier one does not speak for it"
 
 
-def test_a_message_that_was_lost_is_sent_again_and_its_time_counts_from_the_first(
+def test_a_lost_probe_is_resent_and_its_delay_keeps_counting(
     probes: list[tuple[str, int, int]],
 ) -> None:
     heartbeat.probe_queues(now=NIGHT)
@@ -238,7 +238,7 @@ def test_a_message_that_was_lost_is_sent_again_and_its_time_counts_from_the_firs
 
 
 @pytest.mark.usefixtures("probes")
-def test_a_queue_in_which_messages_wait_too_long_is_an_alarm_while_they_do(admin: Client) -> None:
+def test_a_slow_queue_is_an_alarm_while_messages_wait_too_long(admin: Client) -> None:
     now = timezone.now()
     worker("all@one", now=now)
     heartbeat.probe_queues(now=now - timedelta(minutes=4))

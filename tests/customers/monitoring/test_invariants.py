@@ -342,7 +342,7 @@ def test_a_number_is_given_once() -> None:
         invariants.register(Invariant("I3", "x", lambda _now: []))
 
 
-def test_the_command_says_what_holds_and_fails_where_something_does_not(person: User) -> None:
+def test_the_command_lists_the_checks_and_reports_violations(person: User) -> None:
     made(person)
     said = StringIO()
     call_command("check_invariants", stdout=said)

@@ -41,7 +41,7 @@ def test_a_walk_keeps_what_is_there_and_knows_whose_it_is(desk: Desk) -> None:
     assert remote_account(desk, ours.provider_id).first_seen_at == scan.started_at
 
 
-def test_missing_is_gone_only_after_two_complete_walks_twelve_hours_apart(desk: Desk) -> None:
+def test_missing_is_gone_after_two_full_scans_12_hours_apart(desk: Desk) -> None:
     ours = desk.created()
     walked(desk)
     desk.sandbox.admin.call("DELETE", f"accounts/{ours.provider_id}")

@@ -135,7 +135,7 @@ class TestADuplicateIsReadOnly:
         assert "This account is a duplicate." in page.content.decode()
         assert not any(page.context["found"].may.values())
 
-    def test_the_same_account_at_the_second_connection_is_not_unlinked(self, twins: tuple[Account, Account]) -> None:
+    def test_an_account_linked_at_another_connection_is_not_unlinked(self, twins: tuple[Account, Account]) -> None:
         other = ConnectionFactory()
         seen = {"last_seen_at": NOW, "first_seen_at": NOW}
         RemoteAccount.objects.create(connection=other, provider_id=twins[0].provider_id, **seen)
@@ -208,7 +208,7 @@ class TestAViolationEndsInReview:
         assert desk.account(operation).provider_id is None
         assert len(desk.sandbox.admin.accounts()) == 1, "nothing was sent a second time"
 
-    def test_an_open_create_keeps_its_account_from_an_import_on_another_connection(self, desk: Desk) -> None:
+    def test_an_open_create_prevents_import_on_another_connection(self, desk: Desk) -> None:
         desk.sandbox.admin.arm("create-then-504", "create")
         desk.perform(desk.ask_create("a@northwind.example"))
         made = desk.sandbox.admin.accounts()[-1]["id"]
@@ -288,7 +288,7 @@ class TestMerge:
         other.refresh_from_db()
         assert other.may_be_bare
 
-    def test_a_merged_duplicate_is_listed_nowhere_and_its_customer_is_still_found(
+    def test_a_merged_duplicate_is_hidden_but_its_customer_is_found(
         self, client: Client, twins: tuple[Account, Account], person: User
     ) -> None:
         kept, twin = twins
@@ -325,7 +325,7 @@ class TestMerge:
         twins[1].refresh_from_db()
         assert twins[1].merged_at is None
 
-    def test_an_account_that_another_merge_moved_is_not_taken_for_the_one_that_was_shown(
+    def test_merging_is_refused_if_another_merge_moved_the_account(
         self, twins: tuple[Account, Account], person: User
     ) -> None:
         kept, twin = twins

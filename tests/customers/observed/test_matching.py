@@ -76,7 +76,7 @@ def test_what_was_listed_before_a_send_is_told_by_keys(desk: Desk) -> None:
     assert operation.attempts.get().scan_mark == scan.pk
 
 
-def test_an_account_that_may_be_a_creates_is_given_to_nobody_whatever_its_address(desk: Desk, client: Client) -> None:
+def test_an_account_of_an_open_create_is_not_linked_elsewhere(desk: Desk, client: Client) -> None:
     operation = unknown(desk, "create-then-504")
     [made] = desk.sandbox.admin.accounts()
     desk.sandbox.admin.change_account(made["id"], email="hello@changed.example")

@@ -114,7 +114,7 @@ class Listing:
 
 
 @pytest.mark.django_db
-def test_an_account_created_while_the_list_is_read_is_not_missing() -> None:
+def test_an_account_created_during_the_scan_is_not_missing() -> None:
     account: Account = AccountFactory()
     Account.objects.filter(pk=account.pk).update(created_at=NOON - MINUTE)
 
@@ -139,7 +139,7 @@ def test_a_list_that_comes_slowly_keeps_its_lease(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
-def test_a_lost_message_is_sent_again_once_and_one_worker_reads_the_list() -> None:
+def test_a_lost_scan_message_is_resent_once_and_one_worker_scans() -> None:
     """Four processes are dispatcher and worker at once. Every worker gets the message, as if it came four times."""
 
     def a_round() -> tuple[int, str, int]:
@@ -165,7 +165,7 @@ def test_a_lost_message_is_sent_again_once_and_one_worker_reads_the_list() -> No
 
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
-def test_a_scan_that_is_given_up_at_the_moment_a_worker_starts_it_ends_once() -> None:
+def test_a_scan_expired_while_a_worker_starts_it_ends_once() -> None:
     def a_round() -> bool:
         scan = begun(ConnectionFactory(), now=database_now() - timedelta(minutes=61))
 

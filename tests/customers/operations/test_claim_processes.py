@@ -87,7 +87,7 @@ def test_each_row_is_claimed_by_one_process() -> None:
 
 
 @pytest.mark.long
-def test_each_unknown_row_is_taken_for_verification_by_one_process() -> None:
+def test_each_unknown_operation_is_verified_by_one_process() -> None:
     for count in processes():
         rows = queued(ROWS, state=OperationState.UNKNOWN)
         taken = at_once("hold", rows, count)
@@ -100,7 +100,7 @@ def test_each_unknown_row_is_taken_for_verification_by_one_process() -> None:
 
 
 @pytest.mark.long
-def test_what_is_performed_by_many_at_once_is_sent_once_and_succeeds(sandbox: SandboxProcess) -> None:
+def test_an_operation_run_by_many_processes_is_sent_once(sandbox: SandboxProcess) -> None:
     connection = connection_commands.add_connection(
         actor=None, api_key=KEY,
         facts={"name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url, "creates_per_hour": 100_000,

@@ -50,7 +50,7 @@ def console(desk: Desk, email: str = "ops@northwind.example", **more: Any) -> st
     return str(desk.sandbox.admin.add_account(email=email, offerings=HELD, **more)["id"])
 
 
-def test_it_is_looked_for_early_and_absence_counts_only_after_it_settled(desk: Desk) -> None:
+def test_searching_starts_early_but_absence_counts_later(desk: Desk) -> None:
     """A customer may change the address at the first sign-in: the first looks come at 10 and 30 seconds."""
     operation = unknown(desk, "status-504")
     later(desk, operation, seconds=4)
@@ -73,7 +73,7 @@ def test_what_is_proven_is_adopted_at_the_first_look(desk: Desk, seconds: int) -
     assert desk.account(operation).state == "active"
 
 
-def test_it_is_sent_again_only_after_three_complete_walks_and_a_quarter_of_an_hour(desk: Desk) -> None:
+def test_it_is_resent_after_three_full_scans_and_15_minutes(desk: Desk) -> None:
     operation = unknown(desk, "status-504")
     for seconds, state in ((121, "unknown"), (550, "unknown"), (980, "queued")):
         later(desk, operation, seconds=seconds)
@@ -116,7 +116,7 @@ def test_where_the_list_names_no_e_mail_the_account_is_asked(desk: Desk) -> None
     assert desk.account(operation).provider_id != stranger
 
 
-def test_an_account_of_another_address_is_neither_taken_nor_looked_past(desk: Desk) -> None:
+def test_an_account_of_another_address_needs_review(desk: Desk) -> None:
     """It may be the one: a customer may have changed the address. A person sees both, and it is not sent again."""
     operation = unknown(desk, "status-504")
     theirs = console(desk, "somebody@else.example")
@@ -145,7 +145,7 @@ def test_before_a_late_repeat_it_is_looked_for_once_more(desk: Desk) -> None:
     assert creates(desk) == 1
 
 
-def test_before_a_late_repeat_a_list_that_breaks_off_is_waited_for(desk: Desk) -> None:
+def test_a_late_resend_waits_for_a_complete_list(desk: Desk) -> None:
     operation = unknown(desk, "status-504")
     for seconds in (121, 550, 980):
         later(desk, operation, seconds=seconds)
@@ -188,7 +188,7 @@ def test_one_that_was_there_before_is_no_candidate(desk: Desk) -> None:
     assert operation.state == "succeeded"
 
 
-def test_a_walk_begun_before_the_send_does_not_make_the_account_older(desk: Desk) -> None:
+def test_a_scan_begun_before_the_send_still_finds_the_account(desk: Desk) -> None:
     """Another operation's walk stands still before it reads; meanwhile the create is sent."""
     before = timezone.now() - timedelta(seconds=100)
     scan, _ = account_list.begin_scan(connection=desk.connection, kind="unknown", slot="other", now=before)
@@ -309,7 +309,7 @@ def test_an_account_that_is_a_customers_is_not_taken_again(desk: Desk) -> None:
     assert Account.objects.filter(provider_id=first.provider_id).count() == 1
 
 
-def test_a_create_that_is_made_after_its_absence_was_proven_is_reported(desk: Desk, client: Client) -> None:
+def test_an_account_created_after_its_proven_absence_is_reported(desk: Desk, client: Client) -> None:
     """Nothing can prove the future: what the provider makes an hour late shows as a possible duplicate."""
     operation = unknown(desk, "late-create", seconds=3600)
     desk.drain(operation, hours=1)
@@ -334,7 +334,7 @@ def test_a_create_that_is_made_after_its_absence_was_proven_is_reported(desk: De
 
 
 @pytest.mark.parametrize("form", ["unicode", "upper"])
-def test_an_address_that_the_provider_writes_another_way_is_the_same(desk: Desk, form: str) -> None:
+def test_an_address_written_differently_is_the_same(desk: Desk, form: str) -> None:
     desk.sandbox.admin.switch("email_form", form)
     operation = later(desk, unknown(desk, "create-then-504", "info@xn--mller-idn-q9a.example"), seconds=121)
     assert (operation.state, creates(desk)) == ("succeeded", 1)

@@ -103,7 +103,7 @@ def test_a_refused_connection_is_not_sent_and_waits(desk: Desk) -> None:
     assert operation.not_before > timezone.now()
 
 
-def test_a_refused_key_pauses_the_connection_and_burns_no_operation(desk: Desk) -> None:
+def test_a_refused_key_pauses_the_connection_and_fails_nothing(desk: Desk) -> None:
     desk.sandbox.admin.arm("status-401", "create")
     first = desk.perform(desk.ask_create())
     desk.connection.refresh_from_db()
@@ -112,7 +112,7 @@ def test_a_refused_key_pauses_the_connection_and_burns_no_operation(desk: Desk) 
         desk.ask_create("other@globex.example")
 
 
-def test_after_429_the_same_create_is_sent_when_the_time_has_come(desk: Desk) -> None:
+def test_after_a_429_the_same_create_is_sent_when_due(desk: Desk) -> None:
     desk.sandbox.admin.arm("429", "create", seconds=2)
     operation = desk.perform(desk.ask_create())
     assert operation.state == "queued"
@@ -137,7 +137,7 @@ WRITES = [
 @pytest.mark.parametrize("fault", [row[0] for row in WRITES])
 @pytest.mark.parametrize("kind", ["offerings", "suspend", "delete"])
 @pytest.mark.sample(8)
-def test_an_idempotent_write_of_unknown_outcome_is_read_back_and_settled(desk: Desk, kind: str, fault: str) -> None:
+def test_an_unknown_idempotent_write_is_verified_by_reading(desk: Desk, kind: str, fault: str) -> None:
     desk.timeouts = 1.0
     account = desk.created()
     name = {"offerings": "put-offerings", "suspend": "put-state", "delete": "delete"}[kind]
@@ -161,7 +161,7 @@ def test_an_idempotent_write_of_unknown_outcome_is_read_back_and_settled(desk: D
         assert account.package == BIGGER.name
 
 
-def test_offerings_changed_elsewhere_end_as_a_conflict_and_no_put_is_sent(desk: Desk) -> None:
+def test_offerings_changed_elsewhere_are_a_conflict_and_not_sent(desk: Desk) -> None:
     account = desk.created()
     desk.connect(desk.connection).replace_offerings(account.ref, [BIGGER])
     desk.sandbox.admin.clear_requests()
@@ -236,7 +236,7 @@ def test_confirmed_not_created_ends_it_or_sends_it_again(desk: Desk) -> None:
     assert [each["email"] for each in desk.sandbox.admin.accounts()] == ["two@northwind.example"]
 
 
-def test_a_key_that_is_refused_at_a_reading_pauses_the_connection_too(desk: Desk) -> None:
+def test_a_key_refused_at_a_reading_pauses_the_connection(desk: Desk) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("status-401", "state", count=None)
     operation = desk.perform(desk.ask("suspend", account))

@@ -67,7 +67,7 @@ def test_a_worker_that_dies_at_any_point_leaves_one_account(
 
 
 @pytest.mark.parametrize("fault", ["after-status-500", "after-status-504", "reset-after", "truncated", "crash-after"])
-def test_what_was_made_in_spite_of_its_answer_is_found_and_not_sent_again(desk: SubDesk, fault: str) -> None:
+def test_an_account_created_despite_an_error_is_found_not_resent(desk: SubDesk, fault: str) -> None:
     desk.timeouts = 1.0
     desk.sandbox.admin.arm(fault, "aha-create")
     operation = desk.perform(desk.ask_create())
@@ -136,9 +136,7 @@ def test_a_replayed_answer_is_read_back_before_it_is_trusted(desk: SubDesk, monk
     assert len(desk.children()) == 1
 
 
-def test_a_replayed_answer_about_an_account_that_is_gone_fails_with_a_sentence(
-    desk: SubDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replayed_answer_about_a_deleted_account_fails(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     operation = desk.ask_create()
     with desk.dies_at("after_answer", monkeypatch):
         desk.perform(operation)
@@ -151,9 +149,7 @@ def test_a_replayed_answer_about_an_account_that_is_gone_fails_with_a_sentence(
     assert desk.children() == []
 
 
-def test_a_replayed_answer_that_cant_be_read_back_stays_unknown_until_it_can(
-    desk: SubDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replayed_answer_stays_unknown_until_it_is_read_back(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.sandbox.admin.switch(LAG, 2 * HOUR)
     operation = desk.ask_create()
     with desk.dies_at("after_answer", monkeypatch):
@@ -180,7 +176,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_while_the_first_runs_the_second_waits_as_long_as_it_is_told(desk: SubDesk) -> None:
+def test_a_resend_waits_while_the_first_request_is_running(desk: SubDesk) -> None:
     desk.timeouts = 1.0
     desk.sandbox.admin.arm("crash-before", "aha-create")  # nobody gives the lease back
     operation = desk.perform(desk.ask_create())
@@ -237,7 +233,7 @@ def test_what_waits_for_the_first_to_end_cant_be_cancelled(desk: SubDesk) -> Non
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_key_that_was_used_for_another_request_is_never_sent_again(desk: SubDesk, made: bool) -> None:
+def test_a_key_used_for_another_request_is_never_sent_again(desk: SubDesk, made: bool) -> None:
     operation = desk.ask_create()
     provider = desk.connect(desk.connection)
     other = AccountSettings(NORTHWIND.name if made else "Globex", NORTHWIND.website, 7)
@@ -265,7 +261,7 @@ def test_what_was_not_made_is_sent_again_with_the_same_bytes(desk: SubDesk, faul
     assert len(desk.children()) == 1
 
 
-def test_nothing_is_concluded_from_a_list_that_cant_be_read_to_its_end(desk: SubDesk) -> None:
+def test_nothing_is_concluded_from_an_incomplete_list(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("after-status-500", "aha-create")
     desk.sandbox.admin.arm("status-500", "aha-list", count=None)
     operation = desk.perform(desk.ask_create())
@@ -276,9 +272,7 @@ def test_nothing_is_concluded_from_a_list_that_cant_be_read_to_its_end(desk: Sub
     _adopted(desk, operation)
 
 
-def test_a_stored_refusal_is_final_and_a_corrected_try_has_another_key(
-    desk: SubDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stored_refusal_is_final_and_a_retry_has_another_key(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.sandbox.admin.arm("status-400", "aha-create")
     operation = desk.ask_create()
     provider = desk.connect(desk.connection)
@@ -302,7 +296,7 @@ def test_a_stored_refusal_is_final_and_a_corrected_try_has_another_key(
     assert len(desk.children()) == 1
 
 
-def test_a_refusal_after_an_uncertain_send_does_not_hide_what_that_send_made(desk: SubDesk) -> None:
+def test_a_refused_resend_does_not_hide_what_the_first_created(desk: SubDesk) -> None:
     desk.sandbox.admin.switch(LAG, 960)
     desk.sandbox.admin.arm("after-status-500", "aha-create")
     operation = desk.perform(desk.ask_create())
@@ -365,7 +359,7 @@ def test_after_23_hours_what_was_made_is_still_found(desk: SubDesk) -> None:
     _adopted(desk, operation)
 
 
-def test_the_body_is_the_stored_one_whatever_the_row_says_by_then(desk: SubDesk) -> None:
+def test_a_resend_uses_the_stored_body_not_the_edited_payload(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("status-500", "aha-create")
     operation = desk.perform(desk.ask_create())
     payload = operation.payload | {"settings": operation.payload["settings"] | {"monthly_cap": 1}}

@@ -80,7 +80,7 @@ def test_an_older_account_of_the_same_name_is_not_taken_for_it(desk: SubDesk) ->
 # -- rights and brakes while something is uncertain ------------------------------------------------------------
 
 
-def test_a_right_lost_meanwhile_is_no_end_of_what_may_have_happened(desk: SubDesk) -> None:
+def test_an_unknown_create_of_a_removed_user_needs_review(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("after-status-500", "aha-create")
     desk.sandbox.admin.switch(LAG, 1800)
     operation = desk.perform(desk.ask_create())
@@ -116,7 +116,7 @@ def test_sends_under_one_key_count_once_in_the_budget(desk: SubDesk) -> None:
     assert (third.state, third.error_kind) == ("needs_attention", "budget")
 
 
-def test_an_unknown_create_that_goes_on_by_itself_waits_for_nobody(desk: SubDesk) -> None:
+def test_an_unknown_create_retried_automatically_needs_no_review(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("status-500", "aha-create")
     operation = desk.perform(desk.ask_create())
     assert operation.state == "unknown"

@@ -69,7 +69,7 @@ class TestTheSecret:
         with pytest.raises(UnableToShow, match="Customer success"):
             self._claim(desk, account, key, other)
 
-    def test_is_gone_after_fifteen_minutes_and_the_dispatcher_empties_it(self, desk: SubDesk) -> None:
+    def test_expires_after_15_minutes_and_the_dispatcher_erases_it(self, desk: SubDesk) -> None:
         account, key = _made(desk)
         desk.pass_time(14 * 60)
         dispatcher.dispatch(now=desk.now)
@@ -95,7 +95,7 @@ class TestTheSecret:
         assert key_secrets.secret_for_sending(account) is None
         assert KeySecret.objects.get().sealed == ""
 
-    def test_a_kept_one_of_a_key_that_is_gone_is_not_used_and_forgotten_the_next_day(self, desk: SubDesk) -> None:
+    def test_a_deleted_keys_stored_secret_is_erased_the_next_day(self, desk: SubDesk) -> None:
         account, _key = _made(desk, keep=True)
         AccountKey.objects.update(gone_at=desk.now)
         assert key_secrets.secret_for_sending(account) is None
@@ -121,7 +121,7 @@ class TestTheSecret:
         assert KeySecret.objects.get().sealed == ""
 
 
-def test_a_kept_secret_moves_to_the_first_field_key_with_the_others(desk: SubDesk, settings: Any) -> None:
+def test_a_stored_secret_is_encrypted_with_the_first_field_key(desk: SubDesk, settings: Any) -> None:
     _account, key = _made(desk, keep=True)
     before = KeySecret.objects.get()
     settings.FIELD_KEYS = f"new:{base64.b64encode(bytes(range(32))).decode()},{settings.FIELD_KEYS}"

@@ -51,7 +51,7 @@ def test_the_first_key_follows_its_create(desk: SubDesk) -> None:
 
 
 @pytest.mark.parametrize("how", ["refused", "cancelled"])
-def test_a_follower_whose_leader_came_to_nothing_ends_without_a_send(desk: SubDesk, how: str) -> None:
+def test_a_follower_ends_unsent_if_its_leader_fails(desk: SubDesk, how: str) -> None:
     create = desk.ask_create(first_key=FirstKey(KEY))
     follower = create.followers.get()
     if how == "cancelled":
@@ -63,7 +63,7 @@ def test_a_follower_whose_leader_came_to_nothing_ends_without_a_send(desk: SubDe
     assert (follower.state, follower.error_kind, follower.attempt_count) == ("failed", "leader_failed", 0)
 
 
-def test_a_refused_create_is_asked_again_with_its_key_under_new_idempotency_keys(desk: SubDesk) -> None:
+def test_retrying_a_create_with_a_key_uses_new_idempotency_keys(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("status-400", "aha-create")
     first = desk.perform(desk.ask_create(first_key=FirstKey(KEY, keep=True)))
     desk.drain(first.followers.get())
@@ -144,7 +144,7 @@ class TestSettings:
         account.refresh_from_db()
         assert account.settings == _wanted(NORTHWIND, name="Northwind Ab")
 
-    def test_what_changed_elsewhere_meanwhile_is_a_conflict_of_three_values(self, desk: SubDesk) -> None:
+    def test_settings_changed_elsewhere_are_a_three_way_conflict(self, desk: SubDesk) -> None:
         account = desk.created()
         asked = _ask_settings(desk, account, monthly_cap=5)
         desk.connect(desk.connection).update_settings(account.ref, {"monthly_cap": 77})

@@ -117,7 +117,7 @@ class TestNewCustomer:
         assert REPEATED in landed(client, client.post(f"/customers/{one.public_id}/accounts/new/", sent))
         assert Operation.objects.count() == 1
 
-    def test_a_repeated_take_over_does_not_overwrite_the_customer_again(
+    def test_a_repeated_form_does_not_overwrite_the_customer_again(
         self, client: Client, person: User, connection: Connection
     ) -> None:
         customer = CustomerFactory(company_name="Before")
@@ -152,9 +152,7 @@ class TestOneAccount:
         assert REFUSED in prose_of(client.post(other, sent))
         assert Operation.objects.count() == 1
 
-    def test_the_same_form_after_the_state_changed_says_when_it_was_submitted(
-        self, client: Client, person: User
-    ) -> None:
+    def test_a_resubmitted_form_says_when_it_was_first_submitted(self, client: Client, person: User) -> None:
         account = AccountFactory()
         sent = {"reason": "Unpaid", "client_token": "c" * 32}
         client.post(suspend_url(account), sent)
@@ -191,9 +189,7 @@ class TestOneAccount:
             schedule_commands.schedule_change(**sent | {changed: other or AccountFactory()})
         assert Schedule.objects.count() == 1
 
-    def test_a_repeated_schedule_says_so_on_its_page_even_after_somebody_else_edited_it(
-        self, client: Client, person: User
-    ) -> None:
+    def test_a_repeated_schedule_is_reported_even_after_an_edit(self, client: Client, person: User) -> None:
         account = AccountFactory()
         url = reverse("customers:schedule-new", args=[account.public_id])
         sent = {"kind": "suspend", "when": "day", "on": f"{timezone.now() + timedelta(days=9):%Y-%m-%d}",

@@ -38,7 +38,7 @@ def test_twenty_identical_posts_are_one_operation(staff: Client) -> None:
     assert (Operation.objects.count(), Submission.objects.count()) == (1, 1)
 
 
-def test_twenty_identical_posts_are_one_customer_with_one_account(staff: Client) -> None:
+def test_twenty_identical_posts_create_one_customer_and_account(staff: Client) -> None:
     connection = ConnectionFactory()
     OfferingFactory(connection=connection, name=PACKAGE)
     sent = {"company_name": "Larkfield Outdoor", "email": "mail@larkfield.example", "client_token": "b" * 32,
@@ -50,7 +50,7 @@ def test_twenty_identical_posts_are_one_customer_with_one_account(staff: Client)
 
 
 @pytest.mark.parametrize("what", ["another reason", "another account"])
-def test_of_two_with_other_content_one_is_accepted_and_one_refused(staff: Client, what: str) -> None:
+def test_of_two_different_posts_with_one_token_one_is_accepted(staff: Client, what: str) -> None:
     accounts = [AccountFactory(), AccountFactory()]
 
     def post(n: int) -> tuple[int, bool]:

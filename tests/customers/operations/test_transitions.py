@@ -48,7 +48,7 @@ def test_operations_of_one_account_go_one_after_the_other(desk: Desk) -> None:
     assert transitions.claim(second.pk, now=now) is None
 
 
-def test_without_the_identity_probe_creates_of_a_connection_share_one_lane(desk: Desk) -> None:
+def test_without_the_identity_probe_creates_run_one_at_a_time(desk: Desk) -> None:
     Connection.objects.update(probe_available=None)
     desk.connection.refresh_from_db()
     first, second = desk.ask_create("a@northwind.example"), desk.ask_create("b@northwind.example")
@@ -79,7 +79,7 @@ def test_the_same_token_is_the_same_operation(desk: Desk) -> None:
     assert Operation.objects.filter(kind="suspend").count() == 1
 
 
-def test_a_lost_lease_before_sending_goes_back_and_the_third_time_to_a_person(desk: Desk) -> None:
+def test_the_third_lost_lease_before_sending_needs_review(desk: Desk) -> None:
     operation = desk.ask_create()
     now = timezone.now()
     for expected in ("queued", "queued", "needs_attention"):
@@ -92,7 +92,7 @@ def test_a_lost_lease_before_sending_goes_back_and_the_third_time_to_a_person(de
     assert operation.attempt_count == 0
 
 
-def test_a_lost_lease_while_sending_is_an_unknown_outcome_never_queued(desk: Desk) -> None:
+def test_a_lease_lost_while_sending_is_an_unknown_outcome(desk: Desk) -> None:
     asked = desk.ask_create()
     operation = transitions.claim(asked.pk, now=timezone.now())
     assert operation is not None
@@ -105,7 +105,7 @@ def test_a_lost_lease_while_sending_is_an_unknown_outcome_never_queued(desk: Des
     assert (looked_at.state, looked_at.attempt_count) == ("unknown", 1), "and not sent"
 
 
-def test_a_zombies_answer_is_kept_on_its_attempt_and_settles_the_operation(desk: Desk) -> None:
+def test_a_late_answer_is_stored_and_completes_the_operation(desk: Desk) -> None:
     asked = desk.ask_create()
     zombie = transitions.claim(asked.pk, now=timezone.now())
     assert zombie is not None
@@ -203,7 +203,7 @@ def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pyte
         {"not_before": F("not_before") + LATER},
     ],
 )  # fmt: skip
-def test_a_claim_loses_to_what_comes_between_its_reading_and_its_writing(meanwhile: dict[str, object]) -> None:
+def test_a_claim_loses_to_a_change_between_its_read_and_write(meanwhile: dict[str, object]) -> None:
     asked = OperationFactory()
 
     def change(execute: Callable[..., object], sql: str, *more: object) -> object:
@@ -220,7 +220,7 @@ def test_a_claim_loses_to_what_comes_between_its_reading_and_its_writing(meanwhi
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("change", [{"revision": 7}, {"paused": "person"}, {"paused": "auth"}])
-def test_nothing_is_sent_over_a_connection_that_was_edited_or_paused_since_the_claim(change: dict[str, object]) -> None:
+def test_nothing_is_sent_if_the_connection_was_edited_or_paused(change: dict[str, object]) -> None:
     asked, now = OperationFactory(), timezone.now()
     held = transitions.claim(asked.pk, now=now)
     assert held is not None
@@ -274,7 +274,7 @@ def edit(connection: Connection) -> None:
     Connection.objects.filter(pk=connection.pk).update(revision=F("revision") + 1)
 
 
-def test_what_was_read_before_the_connection_was_edited_concludes_nothing(desk: Desk) -> None:
+def test_a_reading_before_a_connection_edit_concludes_nothing(desk: Desk) -> None:
     account = desk.created()
     asked = desk.ask("suspend", account)
     desk.sandbox.admin.set_state(account.provider_id or "", "deactivated")
@@ -290,7 +290,7 @@ def test_what_was_read_before_the_connection_was_edited_concludes_nothing(desk: 
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_of_a_key_that_was_replaced_meanwhile_is_no_answer(desk: Desk, status: int) -> None:
+def test_a_refusal_of_a_key_replaced_meanwhile_does_not_count(desk: Desk, status: int) -> None:
     account = desk.created()
     asked, edited = desk.ask_offerings(account, [BIGGER]), []
     desk.sandbox.admin.arm(f"status-{status}", "put-offerings")
@@ -308,7 +308,7 @@ def test_a_refusal_of_a_key_that_was_replaced_meanwhile_is_no_answer(desk: Desk,
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("suspend_ends_first", [True, False])
-def test_of_two_changes_that_came_to_nothing_the_desire_is_the_one_before_both(suspend_ends_first: bool) -> None:
+def test_two_cancelled_changes_restore_the_state_before_both(suspend_ends_first: bool) -> None:
     suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
     for operation in (suspend, unsuspend) if suspend_ends_first else (unsuspend, suspend):
         transitions.move(operation, OperationState.CANCELLED, now=timezone.now())
@@ -316,7 +316,7 @@ def test_of_two_changes_that_came_to_nothing_the_desire_is_the_one_before_both(s
 
 
 @pytest.mark.django_db
-def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_succeeded_since() -> None:
+def test_a_cancelled_change_restores_what_succeeded_since() -> None:
     suspend, unsuspend = suspended_then_unsuspended(AccountFactory())
     claimed = transitions.claim(suspend.pk, now=timezone.now())
     assert claimed is not None
@@ -326,7 +326,7 @@ def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_succeeded_since
 
 
 @pytest.mark.django_db
-def test_a_change_that_came_to_nothing_leaves_the_desire_to_what_was_asked_since() -> None:
+def test_a_cancelled_change_leaves_what_was_requested_since() -> None:
     suspend, _unsuspend = suspended_then_unsuspended(AccountFactory())
     OperationFactory(account=suspend.account, kind="delete")
     Account.objects.update(desired_state="deleted")
@@ -339,7 +339,7 @@ def test_a_state_that_is_not_known_yet_has_no_moment_of_reading() -> None:
     assert conclusions.observed(columns, now=now) == {"offerings_read_at": now}
 
 
-def test_the_database_itself_refuses_a_second_busy_operation_in_a_lane(desk: Desk) -> None:
+def test_the_database_allows_one_running_operation_per_key(desk: Desk) -> None:
     account = desk.created()
     first = desk.ask_offerings(account, [BIGGER])
     second = desk.ask("suspend", account)
@@ -382,14 +382,14 @@ def test_the_create_budget_stops_before_sending(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"role": "auditor"}])
-def test_the_right_to_ask_is_looked_at_again_when_the_work_starts(desk: Desk, change: dict[str, object]) -> None:
+def test_the_requesters_permission_is_checked_again_at_the_start(desk: Desk, change: dict[str, object]) -> None:
     operation = desk.ask_create()
     type(desk.person).objects.filter(pk=desk.person.pk).update(**change)
     operation = desk.perform(operation)
     assert (operation.state, operation.error_kind, operation.attempt_count) == ("failed", "permission", 0)
 
 
-def test_failing_in_a_chain_restores_the_last_value_that_succeeded(desk: Desk) -> None:
+def test_a_failure_in_a_chain_restores_the_last_succeeded_value(desk: Desk) -> None:
     account = desk.created()
     first = desk.ask_offerings(account, [BIGGER])
     account.refresh_from_db()
@@ -411,7 +411,7 @@ def test_every_step_is_written_and_audited(desk: Desk) -> None:
     ]
 
 
-def test_the_first_account_read_shows_whether_identity_can_be_proved(desk: Desk) -> None:
+def test_the_first_account_read_sets_the_identity_probe(desk: Desk) -> None:
     Connection.objects.update(probe_available=None)
     desk.connection.refresh_from_db()
     desk.created()

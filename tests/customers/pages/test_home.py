@@ -38,7 +38,7 @@ def test_where_nothing_is_to_do_it_says_so(client: Client) -> None:
     assert "Nothing needs a person" in shown(client)
 
 
-def test_everything_that_needs_a_person_is_there_and_nothing_else(client: Client) -> None:
+def test_only_what_needs_review_is_listed(client: Client) -> None:
     now = timezone.now()
     connection = ConnectionFactory()
     for name, facts in {
@@ -62,7 +62,7 @@ def test_everything_that_needs_a_person_is_there_and_nothing_else(client: Client
     assert not home.quiet
 
 
-def test_a_long_group_shows_its_first_rows_and_how_many_there_are(client: Client) -> None:
+def test_a_long_group_shows_its_first_rows_and_the_total(client: Client) -> None:
     AccountFactory.create_batch(SHOWN + 3, connection=ConnectionFactory(), usage_used=150_000)
     over = home_page().over
     assert (len(over.rows), over.count, over.more) == (SHOWN, SHOWN + 3, 3)

@@ -244,7 +244,7 @@ class TestAskingEditingCancelling:
                 forbidden()
         assert Schedule.objects.get().version == 1
 
-    def test_an_edit_goes_out_in_the_editors_name_and_loses_to_another(self, desk: Desk, account: Account) -> None:
+    def test_an_edit_runs_as_its_editor_and_a_stale_edit_is_refused(self, desk: Desk, account: Account) -> None:
         other = User.objects.create_user(email="admin@postkeeper.example", name="Admin", role="admin")
         schedule = plan(desk, account)
         later = SOON + timedelta(days=5)
@@ -258,7 +258,7 @@ class TestAskingEditingCancelling:
             )
         assert come(schedule).operation.requested_by == other  # type: ignore[union-attr]
 
-    def test_cancelled_it_never_comes_and_after_its_time_it_cannot_be(self, desk: Desk, account: Account) -> None:
+    def test_cancelled_never_runs_and_a_due_one_cannot_be_cancelled(self, desk: Desk, account: Account) -> None:
         one, two = plan(desk, account), plan(desk, account)
         schedule_commands.cancel_schedule(actor=desk.person, schedule=one, now=NOW)
         assert come(one).state == "cancelled"
@@ -282,7 +282,7 @@ class TestTheClock:
 
 
 class TestOnce:
-    def test_a_death_between_the_operation_and_the_row_leaves_it_waiting(
+    def test_a_crash_before_the_row_is_saved_leaves_it_waiting(
         self, desk: Desk, account: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         schedule = plan(desk, account)

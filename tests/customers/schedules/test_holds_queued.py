@@ -139,7 +139,7 @@ def test_a_retry_does_not_go_past_a_hold(person: User, account: Account) -> None
         retry_operation(actor=person, operation=failed, client_token=uuid4().hex, now=NOW)
 
 
-def test_a_suspend_that_goes_past_one_hold_does_not_go_past_another(person: User, account: Account) -> None:
+def test_a_suspend_past_one_hold_does_not_pass_another(person: User, account: Account) -> None:
     asked = OperationFactory(account=account, payload={"despite_hold": str(uuid4())})
     held = transitions.claim(asked.pk, now=asked.not_before)
     assert held is not None

@@ -141,7 +141,7 @@ def test_edited_and_cancelled(client: Client, account: Account) -> None:
     assert list(verbs) == ["schedule.asked", "schedule.edited", "schedule.cancelled"]
 
 
-def test_a_hold_is_seen_everywhere_and_a_person_goes_past_it_by_saying_so(client: Client, account: Account) -> None:
+def test_a_hold_shows_everywhere_and_can_be_overridden(client: Client, account: Account) -> None:
     day = (NOW + timedelta(days=4)).date()
     assert post(client, "hold-place", account, last_on=day.isoformat(), reason="Pays on Friday").status_code == 303
     page = text_of(client.get(reverse("customers:account", args=[account.public_id])))

@@ -111,7 +111,7 @@ def test_nothing_else_is(url: str) -> None:
         ("http://2130706433/", False),
     ],
 )
-def test_development_adds_the_sandbox_on_this_machine_and_no_more(url: str, fine: bool) -> None:
+def test_development_also_trusts_only_the_local_sandbox(url: str, fine: bool) -> None:
     assert trusted(url, ("sendgrid.com", "127.0.0.1")) is fine
 
 

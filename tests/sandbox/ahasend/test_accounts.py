@@ -183,7 +183,7 @@ def test_saying_it_twice_is_answered_as_the_switch_says(
     assert aha.send("GET", aha.child(child)).json["status"] == "active"
 
 
-def test_a_parents_suspension_reaches_its_active_children_and_goes_again(
+def test_a_parents_suspension_covers_its_active_children(
     aha: AhaSendClient, own: AhaSendClient, admin: SandboxAdmin
 ) -> None:
     stopped = aha.create_child("Globex").json["id"]

@@ -32,9 +32,7 @@ def kept(admin: SandboxAdmin, key: str) -> dict[str, Any] | None:
     return next((record for record in admin.aha.kept() if record["key"] == key), None)
 
 
-def test_the_first_answer_says_nothing_of_a_replay_and_the_second_is_the_first_again(
-    aha: AhaSendClient, admin: SandboxAdmin
-) -> None:
+def test_only_the_second_answer_is_marked_as_a_replay(aha: AhaSendClient, admin: SandboxAdmin) -> None:
     first, second = aha.create_child(key="a"), aha.create_child(key="a")
     assert marks(first) == (201, None, None)
     assert marks(second) == (201, "true", None)
@@ -56,9 +54,7 @@ def test_a_replay_speaks_of_the_past(aha: AhaSendClient, admin: SandboxAdmin) ->
 
 
 @pytest.mark.parametrize("what", ["body", "bytes", "path", "operation"])
-def test_a_key_used_for_something_else_is_refused_without_either_header(
-    aha: AhaSendClient, child: str, what: str
-) -> None:
+def test_reusing_a_key_for_another_request_is_refused(aha: AhaSendClient, child: str, what: str) -> None:
     headers = {"Idempotency-Key": "a"}
     body = b'{"label":"portal","scopes":["domains:read"]}'
     assert aha.send("POST", aha.child(child, "/api-keys"), body, headers=headers).status == 201
@@ -105,7 +101,7 @@ def test_retry_after_is_what_is_left_of_the_lease(aha: AhaSendClient, admin: San
 
 
 @pytest.mark.parametrize(("fault", "accounts"), [("crash-before", 1), ("crash-after", 2)])
-def test_an_original_that_never_ended_executes_again_after_its_lease(
+def test_an_unfinished_original_runs_again_after_its_lease(
     aha: AhaSendClient, admin: SandboxAdmin, fault: str, accounts: int
 ) -> None:
     admin.set_clock("2026-11-02T10:00:00Z")

@@ -26,7 +26,7 @@ def scopes_of(key: dict[str, Any]) -> list[str]:
     return [entry["scope"] for entry in key["scopes"]]
 
 
-def test_the_secret_is_in_the_answer_of_the_create_and_nowhere_else(aha: AhaSendClient, child: str) -> None:
+def test_the_secret_is_only_in_the_answer_of_the_create(aha: AhaSendClient, child: str) -> None:
     made = aha.create_key(child, " portal ", ip_allow_list=[])
     assert made.status == 201
     assert set(made.json) == {*FIELDS, "secret_key"}

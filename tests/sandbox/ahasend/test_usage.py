@@ -92,7 +92,7 @@ def test_any_numbers_add_up_to_the_unit_and_the_cent(aha: AhaSendClient, admin: 
         assert bucket["allocated_cost"] == round(Decimal(bucket["allocated_cost"]), 2)
 
 
-def test_what_a_deleted_one_sent_stays_in_the_period_and_no_longer(aha: AhaSendClient, admin: SandboxAdmin) -> None:
+def test_a_deleted_accounts_usage_counts_until_the_period_ends(aha: AhaSendClient, admin: SandboxAdmin) -> None:
     admin.set_clock("2026-11-10T00:00:00Z")
     stays, goes = (aha.create_child(name).json["id"] for name in ("Stays", "Goes"))
     for account in (stays, goes):

@@ -139,7 +139,7 @@ def test_a_free_package_takes_subusers_and_addresses(client: SandboxClient, admi
     assert (admin.account(account)["subusers"], admin.account(account)["ips"]) == (0, [])
 
 
-def test_an_offering_that_left_the_catalogue_may_stay_but_not_come_back(
+def test_a_removed_offering_may_stay_but_cannot_be_added_again(
     client: SandboxClient, admin: SandboxAdmin, account: str
 ) -> None:
     path = f"{ACCOUNTS}/{account}/offerings"
@@ -197,7 +197,7 @@ def test_a_state_nobody_has_heard_of_can_be_served(client: SandboxClient, admin:
     assert client.send("GET", f"{ACCOUNTS}/{account}/state").json == {"state": "hibernating"}
 
 
-def test_after_delete_every_path_is_unknown_and_the_list_omits_it(client: SandboxClient, account: str) -> None:
+def test_after_a_delete_every_path_is_404_and_the_list_omits_it(client: SandboxClient, account: str) -> None:
     path = f"{ACCOUNTS}/{account}"
     answer = client.send("DELETE", path)
     assert (answer.status, answer.body, answer.header("Content-Type")) == (204, b"", None)

@@ -74,7 +74,7 @@ def test_mail_goes_out_until_the_last_minute_of_a_cycle() -> None:
     assert last_minutes[2] - last_minutes[1] == 100
 
 
-def test_use_never_shrinks_inside_a_cycle_and_starts_anew_at_the_reset() -> None:
+def test_usage_never_shrinks_in_a_period_and_resets_at_its_end() -> None:
     shrunk = Moment(BEGIN + 9 * DAY, active=True, allotment=50_000, sending=Sending(per_day=9_000, since=BEGIN))
     of = history(shrunk, per_day=9_000)
     first = cycle_at(10, date(2026, 3, 10))

@@ -89,9 +89,7 @@ def test_an_account_with_its_key_is_asked_for_on_one_page(seat: Page, live_serve
     expect(seat.locator("#account-main")).to_contain_text("250,000 e-mails a month")
 
 
-def test_each_connection_brings_its_own_questions_and_takes_the_others_away(
-    seat: Page, live_server: Any, desk: Desk
-) -> None:
+def test_selecting_a_connection_replaces_the_fields(seat: Page, live_server: Any, desk: Desk) -> None:
     other = ConnectionFactory(name="Another")
     OfferingFactory(connection=other)
     seat.goto(f"{live_server.url}/customers/new/")

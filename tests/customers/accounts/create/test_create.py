@@ -108,7 +108,7 @@ def test_keeping_is_offered_only_where_the_connection_allows_it(client: Client, 
 
 
 @pytest.mark.parametrize("number", ["", " ", "0", "-1", "2.5", "1e6", "1.0000", "a lot", "1,000,000,001"])
-def test_a_cap_without_a_number_is_an_error_beside_the_field_and_never_no_cap(
+def test_a_cap_without_a_valid_number_is_a_field_error(
     client: Client, person: User, connection: Connection, number: str
 ) -> None:
     answer = client.post(NEW, typed(connection, **{"account-monthly_cap": number}))
@@ -193,7 +193,7 @@ def test_what_is_wrong_comes_back_with_everything_typed(client: Client, person: 
     assert not Customer.objects.exists()
 
 
-def test_a_second_account_of_the_same_name_and_website_is_refused_beside_the_name(
+def test_a_duplicate_name_and_website_is_an_error_on_the_name(
     client: Client, person: User, connection: Connection
 ) -> None:
     client.post(NEW, typed(connection))
@@ -204,7 +204,7 @@ def test_a_second_account_of_the_same_name_and_website_is_refused_beside_the_nam
     assert Customer.objects.count() == 1
 
 
-def test_choosing_a_connection_brings_what_it_asks_for_and_what_was_typed(
+def test_selecting_a_connection_shows_its_fields_and_keeps_input(
     client: Client, person: User, connection: Connection
 ) -> None:
     facts = customer_facts(website="https://larkfield.example/") | {"connection": str(connection.public_id)}
@@ -239,9 +239,7 @@ def test_a_connection_without_settings_asks_for_none(client: Client, person: Use
 # -- a further account, and a refused one again ---------------------------------------------------------------------
 
 
-def test_a_further_account_starts_from_the_customers_facts_and_asks_no_profile(
-    client: Client, person: User, connection: Connection
-) -> None:
+def test_a_further_account_is_prefilled_from_the_customer(client: Client, person: User, connection: Connection) -> None:
     customer = CustomerFactory(company_name="Larkfield", website="https://www.larkfield.example/")
     address = f"/customers/{customer.public_id}/accounts/new/"
     answer = client.get(address)

@@ -40,7 +40,7 @@ class TestRights:
     def test_only_what_is_offered(self, scope: str) -> None:
         assert not form_of(rights="single", scopes=[scope]).is_valid()
 
-    def test_a_scope_for_one_domain_is_kept_and_gives_way_to_the_one_for_all(self) -> None:
+    def test_a_single_domain_scope_is_replaced_by_the_one_for_all(self) -> None:
         account = account_with_keys()
         key = key_of(account, scopes=["messages:send:{mail.larkfield.example}", "domains:read"])
         typed = {"label": "Web shop", "rights": "single", "ip_allow_list": "", "scopes": list(key.scopes)}

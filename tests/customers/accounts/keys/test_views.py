@@ -186,7 +186,7 @@ class TestAsking:
         assert ">\nnonsense</textarea>" in words
         assert not Operation.objects.exists()
 
-    def test_keeping_is_not_offered_where_the_connection_does_not_keep(self, staff: Client, account: Account) -> None:
+    def test_storing_is_not_offered_if_the_connection_does_not_store(self, staff: Client, account: Account) -> None:
         Connection.objects.update(keep_keys=False)
         assert "Keep this key" not in text_of(staff.get(url("key-create", account)))
 
@@ -227,7 +227,7 @@ class TestAsking:
         after = Operation.objects.filter(kind="key_delete")
         assert [(each.follows_id, each.payload["key_id"]) for each in after] == ([(new.pk, "key-1")] * (old == "then"))
 
-    def test_rotating_a_kept_key_keeps_the_new_one_unless_told_otherwise(
+    def test_rotating_a_stored_key_stores_the_new_one_by_default(
         self, staff: Client, person: User, account: Account
     ) -> None:
         secret_of(key_of(account), person, kept=True)

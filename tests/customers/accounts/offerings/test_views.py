@@ -62,7 +62,7 @@ class TestEditor:
         account.refresh_from_db()
         assert account.package == BIGGER.name
 
-    def test_shows_the_last_reading_when_the_provider_does_not_answer(
+    def test_shows_the_last_reading_if_the_provider_is_unreachable(
         self, staff: Client, desk: Desk, account: Account
     ) -> None:
         desk.sandbox.admin.arm("status-503", "offerings", count=None)

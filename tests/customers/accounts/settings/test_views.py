@@ -50,7 +50,7 @@ def page(client: Client, account: Account) -> str:
 # -- the account's page -------------------------------------------------------------------------------------------
 
 
-def test_settings_stand_where_offerings_would_with_the_age_of_the_reading(client: Client, person: User) -> None:
+def test_settings_replace_offerings_and_show_the_readings_age(client: Client, person: User) -> None:
     shown = page(client, with_settings())
     for words in ("larkfield.example", "250,000 e-mails a month", "Sending domains", "Members", "3 min ago"):
         assert words in shown, words
@@ -129,7 +129,7 @@ def test_a_scope_nobody_tried_counts_as_there(client: Client, person: User) -> N
     assert "lacks the scope" not in shown
 
 
-def test_a_new_keys_secret_is_offered_to_who_asked_and_to_nobody_else(client: Client, person: User) -> None:
+def test_a_new_keys_secret_is_offered_only_to_its_requester(client: Client, person: User) -> None:
     account = with_settings()
     secret_row(key_of(account), person)
     assert f"/accounts/{account.public_id}/keys/key-1/secret/" in page(client, account)
@@ -160,7 +160,7 @@ def test_the_page_costs_the_same_after_a_long_life(
 # -- suspending ---------------------------------------------------------------------------------------------------
 
 
-def test_the_dialog_says_that_the_customer_reads_the_reason_and_holds_its_length(client: Client, person: User) -> None:
+def test_the_dialog_limits_a_reason_that_the_customer_reads(client: Client, person: User) -> None:
     account = with_settings()
     address = f"/accounts/{account.public_id}/suspend/"
     asked = client.get(address, **HTMX)
@@ -268,7 +268,7 @@ def test_a_change_that_somebody_else_made_first_shows_all_three(client: Client, 
     assert Operation.objects.get(kind="settings").payload["changes"] == {"name": "Ours", "monthly_cap": 5_000}
 
 
-def test_a_conflict_found_by_the_worker_is_redone_from_its_operation(client: Client, desk: Desk) -> None:
+def test_a_workers_conflict_is_edited_again_from_its_operation(client: Client, desk: Desk) -> None:
     account = created_account(desk)
     address = f"/accounts/{account.public_id}/settings/"
     client.post(address, form_of(client.get(address), cap="cap", monthly_cap="5000"))
@@ -285,7 +285,7 @@ def test_a_conflict_found_by_the_worker_is_redone_from_its_operation(client: Cli
     assert hidden(answer, "monthly_cap") == "5,000"
 
 
-def test_when_the_provider_is_down_the_last_reading_is_shown_with_its_age(client: Client, desk: Desk) -> None:
+def test_the_last_settings_are_shown_when_the_provider_is_down(client: Client, desk: Desk) -> None:
     account = created_account(desk)
     desk.sandbox.admin.arm("status-500", "aha-read", count=None)
     answer = client.get(f"/accounts/{account.public_id}/settings/")
@@ -340,7 +340,7 @@ def test_a_create_and_its_key_are_one_card(client: Client, person: User) -> None
         assert f"/operations/{leader.public_id}/progress/?was=queued,queued" in steps
 
 
-def test_the_card_goes_on_while_the_key_does_and_tells_of_each_end_once(client: Client, person: User) -> None:
+def test_the_card_polls_until_the_key_ends_and_reports_each_once(client: Client, person: User) -> None:
     leader, _follower = pair("succeeded", "sending")
     address = f"/operations/{leader.public_id}/progress/"
     ended = client.get(f"{address}?was=sending,queued", **HTMX)

@@ -110,7 +110,7 @@ def test_a_worker_that_dies_at_any_point_leaves_one_key(
         assert calls == (["create key", "delete orphan key", "create key"] if minutes else ["create key"] * 2)
 
 
-def test_a_delete_of_an_orphan_whose_answer_was_lost_still_changes_the_generation(desk: SubDesk) -> None:
+def test_a_lost_orphan_delete_answer_still_changes_generation(desk: SubDesk) -> None:
     """Under the old key the stored answer would be replayed, and speak of a key that is gone."""
     account = desk.created()
     desk.sandbox.admin.arm("after-status-504", "aha-key-create")
@@ -122,7 +122,7 @@ def test_a_delete_of_an_orphan_whose_answer_was_lost_still_changes_the_generatio
     _one_living_key(desk, operation)
 
 
-def test_two_keys_of_one_label_are_both_deleted_before_it_is_made_anew(desk: SubDesk) -> None:
+def test_two_keys_of_one_label_are_deleted_before_a_new_create(desk: SubDesk) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("after-status-500", "aha-key-create")
     operation = desk.perform(desk.ask_key(account))
@@ -133,9 +133,7 @@ def test_two_keys_of_one_label_are_both_deleted_before_it_is_made_anew(desk: Sub
     _one_living_key(desk, operation)
 
 
-def test_a_fresh_key_beside_an_older_one_of_its_label_is_not_trusted(
-    desk: SubDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_key_beside_another_of_its_label_is_not_trusted(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stored answer is forgotten between our look and our send: instead of a replay there is a second key."""
     account = desk.created()
     operation = desk.ask_key(account)
@@ -186,7 +184,7 @@ def test_an_orphan_that_cant_be_deleted_comes_to_a_person(desk: SubDesk) -> None
     assert operation.attempt_count < 12
 
 
-def test_after_23_hours_the_orphan_goes_and_nothing_is_made_any_more(desk: SubDesk) -> None:
+def test_after_23_hours_the_orphan_key_is_deleted_not_replaced(desk: SubDesk) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("after-status-500", "aha-key-create")
     operation = desk.perform(desk.ask_key(account))
@@ -212,7 +210,7 @@ def _a_zombies_send(desk: SubDesk, asked: Operation) -> Callable[[], bool]:
     )  # fmt: skip
 
 
-def test_an_answer_that_comes_after_the_lease_was_lost_is_sealed_and_used(desk: SubDesk) -> None:
+def test_an_answer_after_the_lost_lease_is_encrypted_and_used(desk: SubDesk) -> None:
     asked = desk.ask_key(desk.created())
     assert _a_zombies_send(desk, asked)() is False
     desk.drain(asked)
@@ -220,7 +218,7 @@ def test_an_answer_that_comes_after_the_lease_was_lost_is_sealed_and_used(desk: 
     _one_living_key(desk, asked)
 
 
-def test_an_answer_that_comes_after_its_key_was_made_anew_spoils_nothing(desk: SubDesk) -> None:
+def test_a_late_answer_does_not_replace_the_recreated_key(desk: SubDesk) -> None:
     asked = desk.ask_key(desk.created())
     wakes_up = _a_zombies_send(desk, asked)
     desk.pass_time(600)
@@ -335,7 +333,7 @@ def test_the_list_of_keys_is_complete_or_not_believed(desk: SubDesk) -> None:
     assert AccountKey.objects.filter(gone_at=None).count() == 2
 
 
-def test_an_account_deleted_elsewhere_ends_an_uncertain_create_of_its_key(desk: SubDesk) -> None:
+def test_a_deleted_account_ends_an_unknown_create_of_its_key(desk: SubDesk) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("after-status-500", "aha-key-create")
     operation = desk.perform(desk.ask_key(account))
@@ -344,7 +342,7 @@ def test_an_account_deleted_elsewhere_ends_an_uncertain_create_of_its_key(desk: 
     assert (operation.state, operation.error_kind) == ("failed", "gone")
 
 
-def test_a_failed_rotation_is_asked_again_also_when_the_old_key_is_gone(desk: SubDesk) -> None:
+def test_a_failed_rotation_is_retried_when_the_old_key_is_gone(desk: SubDesk) -> None:
     account, old = _made(desk)
     desk.sandbox.admin.arm("status-400", "aha-key-create")
     rotate = desk.ask("key_create", account, new=KEY, keep=False, replaces=old.key_id)

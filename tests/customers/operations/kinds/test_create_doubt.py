@@ -33,7 +33,7 @@ def scan(desk: Desk, slot: str) -> None:
     account_list.read_account_list(walk, desk.connect(desk.connection))
 
 
-def test_an_unknown_create_waits_where_the_stored_key_does_not_decrypt(desk: Desk) -> None:
+def test_an_unknown_create_waits_if_the_key_does_not_decrypt(desk: Desk) -> None:
     """Nothing was looked for, so a person who retries it would have it sent again unproven."""
     desk.sandbox.admin.switch("list_lag_seconds", 600)
     operation = unknown(desk, "create-then-504")
@@ -51,7 +51,7 @@ def test_an_unknown_create_waits_where_the_stored_key_does_not_decrypt(desk: Des
     assert (operation.state, creates(desk)) == ("succeeded", 1)
 
 
-def test_a_person_says_what_is_so_before_a_create_without_proof_is_retried(desk: Desk) -> None:
+def test_retrying_an_unproven_create_needs_the_reviewers_answer(desk: Desk) -> None:
     """A review of before this rule: the key did not decrypt while the outcome was looked for."""
     operation = unknown(desk, "create-then-504")
     operation = executor.transitions.claim_for_verification(
@@ -80,7 +80,7 @@ def test_a_repeat_that_is_refused_is_looked_for_before_it_fails(desk: Desk) -> N
     assert (operation.state, creates(desk)) == ("succeeded", 2)
 
 
-def test_a_repeat_that_is_refused_and_absent_fails_with_the_refusal(desk: Desk) -> None:
+def test_a_refused_resend_of_an_absent_account_fails(desk: Desk) -> None:
     operation = unknown(desk, "status-504")
     desk.sandbox.admin.arm("status-400", "create")
     desk.drain(operation, hours=3)
@@ -88,7 +88,7 @@ def test_a_repeat_that_is_refused_and_absent_fails_with_the_refusal(desk: Desk) 
 
 
 @pytest.mark.parametrize("minutes", [4, 60])
-def test_the_clock_that_stamps_an_account_is_not_the_one_that_was_measured(
+def test_an_exact_match_with_an_unexpected_time_needs_review(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, minutes: int
 ) -> None:
     """Another server answered the read before the send: an exact match is doubt, not absence."""
@@ -99,7 +99,7 @@ def test_the_clock_that_stamps_an_account_is_not_the_one_that_was_measured(
     assert (operation.state, operation.error_kind, creates(desk)) == ("needs_attention", "doubtful", 1)
 
 
-def test_an_account_of_the_same_address_that_was_listed_before_is_none(desk: Desk) -> None:
+def test_an_earlier_account_of_the_same_address_is_no_match(desk: Desk) -> None:
     console(desk)
     scan(desk, "before")
     operation = unknown(desk, "create-then-504")
@@ -136,7 +136,7 @@ def test_a_rotated_key_of_the_same_reseller_proves_absence(desk: Desk) -> None:
     assert (operation.state, creates(desk)) == ("succeeded", 3)
 
 
-def test_a_new_address_waits_for_creates_whose_outcome_is_unknown(desk: Desk) -> None:
+def test_changing_the_base_url_waits_for_unknown_creates(desk: Desk) -> None:
     operation = unknown(desk, "create-then-504")
     with pytest.raises(connection_checks.UnableToConnect, match=operation.code):
         connection_commands.edit_connection(
@@ -144,7 +144,7 @@ def test_a_new_address_waits_for_creates_whose_outcome_is_unknown(desk: Desk) ->
         )
 
 
-def test_what_comes_to_be_after_a_person_ended_its_create_is_reported(desk: Desk) -> None:
+def test_an_account_appearing_after_a_manual_end_is_reported(desk: Desk) -> None:
     operation = unknown(desk, "late-create", seconds=600)
     resolve.resolve_not_created(
         actor=desk.person, operation=operation, reason="Not in the console.", send_again=False, now=timezone.now()
@@ -157,7 +157,7 @@ def test_what_comes_to_be_after_a_person_ended_its_create_is_reported(desk: Desk
     assert operation.code in notice.text
 
 
-def test_an_answer_that_comes_after_a_person_ended_its_create_is_reported(desk: Desk) -> None:
+def test_an_answer_arriving_after_a_manual_end_is_reported(desk: Desk) -> None:
     operation = desk.ask_create()
     held = executor.transitions.claim(operation.pk, now=timezone.now())
     attempt = executor.transitions.intend(held, call="create account", request="{}", now=timezone.now())
@@ -223,7 +223,7 @@ def test_a_retry_takes_the_account_that_a_late_answer_named(desk: Desk) -> None:
     assert (again.state, desk.account(again).provider_id, creates(desk)) == ("succeeded", made, 0)
 
 
-def test_under_a_key_the_clock_that_stamps_accounts_is_not_trusted_either(
+def test_with_an_idempotency_key_the_clock_is_not_trusted_either(
     db: None, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A 5xx gave the key free, so what is looked past is made twice."""

@@ -40,7 +40,7 @@ def intend(operation: Operation) -> str:
 
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
-def test_a_budget_of_five_lets_exactly_five_of_eight_processes_through() -> None:
+def test_a_budget_of_five_allows_five_of_eight_processes() -> None:
     for _round in rounds():
         rows = creates(ConnectionFactory(creates_per_hour=BUDGET), PROCESSES)
 
@@ -53,7 +53,7 @@ def test_a_budget_of_five_lets_exactly_five_of_eight_processes_through() -> None
 
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
-def test_no_paid_account_is_sent_after_test_accounts_only_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_paid_account_is_created_after_test_only_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     marks, between = transitions._marks, get_context("fork").Event()
 
     def slowly() -> dict[str, int]:

@@ -94,9 +94,7 @@ def test_a_test_message_is_sent_and_its_id_kept(desk: SubDesk, account: Account)
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.sample(3)
-def test_a_test_message_of_unknown_outcome_is_sent_again_under_its_key(
-    desk: SubDesk, account: Account, fault: str
-) -> None:
+def test_an_unknown_test_message_is_resent_under_its_key(desk: SubDesk, account: Account, fault: str) -> None:
     _verified(desk, account)
     desk.sandbox.admin.arm(fault, "aha-message")
     operation = desk.drain(_message(desk, account))
@@ -107,7 +105,7 @@ def test_a_test_message_of_unknown_outcome_is_sent_again_under_its_key(
     assert len(_taken(desk, account)) == (2 if twice else 1)
 
 
-def test_a_message_nobody_knows_of_comes_to_a_person_after_23_hours(desk: SubDesk, account: Account) -> None:
+def test_an_unknown_test_message_needs_review_after_23_hours(desk: SubDesk, account: Account) -> None:
     _verified(desk, account)
     desk.sandbox.admin.arm("reset-after", "aha-message")
     operation = desk.perform(_message(desk, account))
@@ -126,7 +124,7 @@ def test_only_from_a_verified_domain_of_the_account(desk: SubDesk, account: Acco
 
 
 @pytest.mark.parametrize(("status", "why"), [(401, "deleted, or the account is suspended"), (403, "may not do this")])
-def test_a_refused_key_of_the_account_never_pauses_our_connection(
+def test_a_refused_account_key_never_pauses_the_connection(
     desk: SubDesk, account: Account, status: int, why: str
 ) -> None:
     desk.sandbox.admin.arm(f"status-{status}", "aha-domain-create")
@@ -148,7 +146,7 @@ def test_a_suspended_account_is_refused_in_words_early_and_late(desk: SubDesk, a
         desk.ask("domain", account, name="other.northwind.example")
 
 
-def test_without_a_kept_key_it_is_refused_in_words_early_and_late(desk: SubDesk, account: Account) -> None:
+def test_without_a_stored_key_it_is_refused_early_and_late(desk: SubDesk, account: Account) -> None:
     asked = desk.ask("domain", account, name=DOMAIN)
     key = AccountKey.objects.get()
     key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
@@ -158,7 +156,7 @@ def test_without_a_kept_key_it_is_refused_in_words_early_and_late(desk: SubDesk,
         desk.ask("domain", account, name=DOMAIN)
 
 
-def test_a_message_that_may_have_left_is_for_a_person_when_the_key_is_gone(desk: SubDesk, account: Account) -> None:
+def test_an_unknown_message_needs_review_if_the_key_is_deleted(desk: SubDesk, account: Account) -> None:
     _verified(desk, account)
     desk.sandbox.admin.arm("reset-after", "aha-message")
     operation = desk.perform(_message(desk, account))
