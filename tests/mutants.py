@@ -52,7 +52,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "customers/operations/create_limits.py": (
         "customers/operations/test_transitions.py",
-        "customers/operations/kinds/test_create_limits_together.py",
+        "customers/operations/test_create_limits_together.py",
     ),
     "customers/operations/attempts.py": ("customers/operations/test_transitions.py",),
     "customers/operations/executor.py": (
