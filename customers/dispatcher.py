@@ -21,7 +21,7 @@ from customers.operations import create_limits, key_secrets, transitions
 from customers.operations.request import PERFORM
 from customers.reconcile import account_import as account_imports
 from customers.schedules import due as due_schedules
-from portal import queues
+from portal import queue_settings
 from portal.queue import enqueue_on_commit
 
 READ_ACCOUNT, TRY_CONNECTION = "customers.read_account", "customers.try_connection"  # names of tasks
@@ -34,7 +34,7 @@ def dispatch(*, now: datetime) -> int:
     poked."""
     transitions.expire_leases(now=now)
     key_secrets.forget_due(now=now)
-    due = due_operations(now=now, of_each=worker_shares.most(queues.DEFAULT))
+    due = due_operations(now=now, of_each=worker_shares.max_places(queue_settings.DEFAULT))
     for operation_id in due:
         enqueue_on_commit(PERFORM, operation_id)
     for account_id in next_accounts_to_read(now=now):
@@ -62,7 +62,9 @@ def connection_of_operation(operation_id: int) -> int | None:
 def enqueue_next(connection_id: int, *, now: datetime) -> None:
     """Poke what this connection has room for, now that an operation of it ended."""
     for operation_id in due_operations(
-        now=now, connection_id=connection_id, of_each=worker_shares.room_of(queues.DEFAULT, connection_id)
+        now=now,
+        connection_id=connection_id,
+        of_each=worker_shares.free_places_of(queue_settings.DEFAULT, connection_id),
     ):
         enqueue_on_commit(PERFORM, operation_id)
 

@@ -29,7 +29,7 @@ from portal.providers import ProviderError
 log = structlog.get_logger(__name__)
 
 
-OPS, SYNC = "ops", "sync"  # the queues of the tasks that share processes by connection (portal.queues)
+OPS, SYNC = "ops", "sync"  # the queues of the tasks that share processes by connection (portal.queue_settings)
 
 
 @shared_task(name="customers.dispatch")

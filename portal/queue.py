@@ -10,7 +10,7 @@ import structlog
 from celery import current_app
 from django.db import transaction
 
-from portal.queues import EXPIRES
+from portal.queue_settings import EXPIRES
 
 log = structlog.get_logger(__name__)
 

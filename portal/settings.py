@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from portal import logs, queues
+from portal import logs, queue_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -222,23 +222,23 @@ CELERY_TASK_SEND_SENT_EVENT = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
 CELERY_ENABLE_UTC = True
-CELERY_TASK_DEFAULT_QUEUE = queues.DEFAULT
-CELERY_TASK_ROUTES = queues.ROUTES
+CELERY_TASK_DEFAULT_QUEUE = queue_settings.DEFAULT
+CELERY_TASK_ROUTES = queue_settings.ROUTES
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
-    "dispatch operations": queues.beat("customers.dispatch", 5.0),
-    "walk through the providers' lists": queues.beat("customers.nightly_walks", 600.0),
-    "check the invariants": queues.beat("customers.nightly_check", 600.0),
-    "advance usage runs": queues.beat("billing.advance_runs", 30.0),
-    "seal audit events": queues.beat("audit.seal", 10.0),
-    "remove old sync items": queues.beat("billing.remove_old_items", 3600.0),
-    "remove expired sessions": queues.beat("access.remove_expired_sessions", 3600.0),
+    "dispatch operations": queue_settings.beat("customers.dispatch", 5.0),
+    "walk through the providers' lists": queue_settings.beat("customers.nightly_walks", 600.0),
+    "check the invariants": queue_settings.beat("customers.nightly_check", 600.0),
+    "advance usage runs": queue_settings.beat("billing.advance_runs", 30.0),
+    "seal audit events": queue_settings.beat("audit.seal", 10.0),
+    "remove old sync items": queue_settings.beat("billing.remove_old_items", 3600.0),
+    "remove expired sessions": queue_settings.beat("access.remove_expired_sessions", 3600.0),
 }
 # On every queue, so that whichever still has a worker raises the alarm about the others, and mails it.
-for _name in queues.NAMES:
+for _name in queue_settings.NAMES:
     for _task in ("customers.check_workers", "notices.deliver"):
-        _every = queues.ALARMS_EVERY if _name == "clock" else queues.ALARMS_ELSEWHERE_EVERY
-        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queues.beat(_task, _every, queue=_name)
+        _every = queue_settings.ALARMS_EVERY if _name == "clock" else queue_settings.ALARMS_ELSEWHERE_EVERY
+        CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queue_settings.beat(_task, _every, queue=_name)
 
 # --- People --------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"

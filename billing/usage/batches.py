@@ -51,7 +51,7 @@ class BatchAnswer:
 
 
 @dataclass
-class Chunk:
+class RunSession:
     """One worker's stay with a run.
 
     `answers`, `extra` (readings of accounts without an item) and `pool` wait for the next `flush`. `put_off`: the
@@ -94,7 +94,7 @@ def in_a_transaction(write: Callable[[], None]) -> None:
             return
 
 
-def flush(chunk: Chunk) -> None:
+def flush(chunk: RunSession) -> None:
     """Write what waits, in one transaction. Raises `LostRun`."""
     answers, chunk.answers = chunk.answers, []
     extra, chunk.extra = chunk.extra, []
@@ -118,7 +118,7 @@ def flush(chunk: Chunk) -> None:
 
 
 def _settle(
-    chunk: Chunk, answers: list[BatchAnswer], extra: list[AccountReading], *, deleted: set[int], now: datetime
+    chunk: RunSession, answers: list[BatchAnswer], extra: list[AccountReading], *, deleted: set[int], now: datetime
 ) -> None:
     run = chunk.run
     readings = [
@@ -169,7 +169,7 @@ def _mark(answer: BatchAnswer, kept: StoredReading | None, *, now: datetime, gap
         item.not_before = now + gap
         return
     item.state = SyncItem.State.FAILED
-    observed_accounts.usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
+    observed_accounts.mark_usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
 
 
 def said(error: Exception) -> str:

@@ -11,7 +11,7 @@ import structlog
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons
-from billing.usage.batches import BatchAnswer, Chunk, NotAsked, flush, said
+from billing.usage.batches import BatchAnswer, NotAsked, RunSession, flush, said
 from billing.usage.pool_snapshots import PoolReading, pool_cap_of, sound, usage_of_share
 from billing.usage.snapshots import AccountReading
 from customers.models import Account
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 TOGETHER = 200
 
 
-def read_pool(chunk: Chunk, *, deadline: float) -> bool:
+def read_pool(chunk: RunSession, *, deadline: float) -> bool:
     """Settle what is due of the run, and write it. True when anything was due. Raises `LostRun`.
 
     Accounts of the answer that have no item (made since the run began, or read by it before) are read as well: what is
@@ -51,7 +51,7 @@ def _due(run: SyncRun, *, now: datetime) -> list[SyncItem]:
     return list(due.select_related("account").order_by("tries", "pk"))
 
 
-def _without_answer(chunk: Chunk, error: Exception, asked_at: datetime) -> list[BatchAnswer]:
+def _without_answer(chunk: RunSession, error: Exception, asked_at: datetime) -> list[BatchAnswer]:
     """The error is that of every item, unless it only says when to come again, or that the key is refused."""
     retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
     if retry_at is not None:
@@ -78,7 +78,7 @@ class _Known:
 
 
 def _from_answer(
-    chunk: Chunk, usage: PooledUsage, asked_at: datetime
+    chunk: RunSession, usage: PooledUsage, asked_at: datetime
 ) -> tuple[list[BatchAnswer], list[AccountReading]]:
     known = _known_accounts(chunk.run.connection_id)
     found = {
@@ -127,7 +127,9 @@ def _cause(answer: BatchAnswer) -> str:
     return answer.error.cause if isinstance(answer.error, NotAsked) else ""
 
 
-def _write(chunk: Chunk, answers: Sequence[BatchAnswer], extra: Sequence[AccountReading], *, deadline: float) -> None:
+def _write(
+    chunk: RunSession, answers: Sequence[BatchAnswer], extra: Sequence[AccountReading], *, deadline: float
+) -> None:
     """In batches, the whole pool with the first. What the time does not allow stays waiting, and is asked for anew."""
     for start in range(0, max(len(answers), 1), TOGETHER):
         if start and monotonic() > deadline:

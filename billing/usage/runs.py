@@ -303,7 +303,7 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
         lock_run(run, now=now)
         account_ids = list(waiting.values_list("account_id", flat=True)[:GIVE_UP_TOGETHER])
         lock_accounts(account_ids)
-        observed_accounts.usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
+        observed_accounts.mark_usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)
         settled = SyncItem.objects.filter(run=run, account__in=account_ids, state=SyncItem.State.PENDING)
         settled.update(state=state, cause=cause, not_before=None)
         left = bool(account_ids)

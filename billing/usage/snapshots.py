@@ -231,7 +231,9 @@ def _delete_is_open(period: UsagePeriod) -> bool:
 
 def _observe(plan: _Plan, reading: AccountReading, facts: dict[str, Any]) -> None:
     if plan.snapshot.lower:
-        observed_accounts.usage_missing(account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of)
+        observed_accounts.mark_usage_missing(
+            account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of
+        )
         return
     observed_accounts.record_usage(
         account_id=reading.account_id,

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, runs
-from billing.usage.batches import BATCH, LEASE, BatchAnswer, Chunk, Clock, LostRun, NotAsked, flush
+from billing.usage.batches import BATCH, LEASE, BatchAnswer, Clock, LostRun, NotAsked, RunSession, flush
 from billing.usage.pooled_sync import read_pool
 from customers.connections import circuit_breaker
 from customers.connections.client import background_client
@@ -66,7 +66,7 @@ def sync_chunk(
     try:
         with structlog.contextvars.bound_contextvars(usage_run=str(run.public_id)):
             try:
-                chunk = Chunk(run, connect(run.connection), clock, gap or runs.pass_gap(run))
+                chunk = RunSession(run, connect(run.connection), clock, gap or runs.pass_gap(run))
             except DecryptionError:
                 runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
             except Unsupported as error:  # settings no client can be made of
@@ -97,7 +97,7 @@ def claim_items(run_id: int, *, now: datetime) -> SyncRun | None:
     return run
 
 
-def _work(chunk: Chunk, *, deadline: float) -> bool:
+def _work(chunk: RunSession, *, deadline: float) -> bool:
     run = chunk.run
     if chunk.clock() >= run.until:
         runs.run_out(run, now=chunk.clock())
@@ -117,7 +117,7 @@ def _due_items(run: SyncRun, *, now: datetime) -> list[SyncItem]:
     return list(due.select_related("account").order_by("tries", "pk")[:CHUNK])
 
 
-def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, deadline: float) -> None:
+def _fetch(chunk: RunSession, pool: ThreadPoolExecutor, items: list[SyncItem], *, deadline: float) -> None:
     """Keep the threads busy (the client keeps the pace), and write what they bring, batch by batch."""
     running: set[Future[BatchAnswer]] = set()
     waiting = iter(items)
@@ -146,7 +146,7 @@ def _fetch(chunk: Chunk, pool: ThreadPoolExecutor, items: list[SyncItem], *, dea
     _tell_breaker(chunk, heard)
 
 
-def _tell_breaker(chunk: Chunk, heard: list[BatchAnswer]) -> None:
+def _tell_breaker(chunk: RunSession, heard: list[BatchAnswer]) -> None:
     """Say whether the provider can be reached; where it cannot, the run asks nothing more for now."""
     asked = [each for each in heard if each.usage or _evidence(each).sent_at]
     lost = [_evidence(each) for each in asked if circuit_breaker.unreachable(_evidence(each))]
@@ -177,7 +177,7 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
         return BatchAnswer(item, asked_at, error=error)
 
 
-def _without_asking(chunk: Chunk, item: SyncItem) -> BatchAnswer | None:
+def _without_asking(chunk: RunSession, item: SyncItem) -> BatchAnswer | None:
     account = item.account
     if account.duplicate_of_id is not None:
         return BatchAnswer(item, chunk.clock(), error=NotAsked(failure_reasons.DUPLICATE))
@@ -188,7 +188,7 @@ def _without_asking(chunk: Chunk, item: SyncItem) -> BatchAnswer | None:
     return None
 
 
-def _take(chunk: Chunk, answer: BatchAnswer) -> None:
+def _take(chunk: RunSession, answer: BatchAnswer) -> None:
     error = answer.error
     retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
     if retry_at is not None:  # the provider said when: nobody else need ask before, and it is no failure of the account
@@ -200,7 +200,7 @@ def _take(chunk: Chunk, answer: BatchAnswer) -> None:
     chunk.stop = chunk.stop or chunk.watch.stop
 
 
-def _leave(chunk: Chunk, *, had_work: bool) -> bool:
+def _leave(chunk: RunSession, *, had_work: bool) -> bool:
     """Give the run back, or end it. True when more is due at once."""
     run, now = chunk.run, chunk.clock()
     stops = chunk.watch.stop or chunk.stop_because

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from django.db import Error, connection, transaction
 
 from customers.models import Heartbeat
-from portal import queues
+from portal import queue_settings
 from portal.clock import database_now
 
 # What takes a process and calls no provider, as bulk changes do, shares as if it were one more connection.
@@ -31,20 +31,20 @@ _counting = threading.Lock()
 _held: Counter[tuple[str, int]] = Counter()
 
 
-def room(*, total: int, taken: int, mine: int) -> int:
+def free_places(*, total: int, taken: int, mine: int) -> int:
     """How many more places a connection with `mine` of the `taken` ones may take, of `total`."""
     return max(0, (total - taken - mine + 1) // 2)
 
 
-def most(queue: str) -> int:
+def max_places(queue: str) -> int:
     """How many places one connection may have at the most."""
-    return room(total=_total(queue), taken=0, mine=0)
+    return free_places(total=_total(queue), taken=0, mine=0)
 
 
-def room_of(queue: str, connection_id: int) -> int:
+def free_places_of(queue: str, connection_id: int) -> int:
     """How many more places the connection may take at this moment."""
     taken, mine = (_locked if connection.vendor == "postgresql" else _counted)(queue, connection_id)
-    return room(total=_total(queue), taken=taken, mine=mine)
+    return free_places(total=_total(queue), taken=taken, mine=mine)
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _total(queue: str) -> int:
 
 
 def _key(queue: str) -> int:
-    return _LOCKS + 1 + queues.NAMES.index(queue)
+    return _LOCKS + 1 + queue_settings.NAMES.index(queue)
 
 
 def _lock(queue: str, connection_id: int) -> bool:
@@ -74,7 +74,7 @@ def _lock(queue: str, connection_id: int) -> bool:
         total = _total(queue)
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_LOCKS])
         taken, mine = _locked(queue, connection_id)
-        if not room(total=total, taken=taken, mine=mine):
+        if not free_places(total=total, taken=taken, mine=mine):
             return False
         cursor.execute("SELECT pg_advisory_lock_shared(%s, %s)", [_key(queue), connection_id])
     return True
@@ -104,7 +104,7 @@ def _count(queue: str, connection_id: int) -> bool:
     total = _total(queue)
     with _counting:
         taken, mine = _counted(queue, connection_id)
-        if not room(total=total, taken=taken, mine=mine):
+        if not free_places(total=total, taken=taken, mine=mine):
             return False
         _held[queue, connection_id] += 1
     return True

@@ -26,12 +26,12 @@ from customers.models.operation_states import OperationState
 from customers.models.remote_account import Scan
 from customers.models.watch import SILENT
 from customers.operations import transitions
-from portal import queues
+from portal import queue_settings
 from portal.clock import local_skew
 from portal.formats import span_text
 from portal.notices import raising as notices
 from portal.queue import enqueue_on_commit
-from portal.queues import Queue
+from portal.queue_settings import Queue
 
 SCHEDULER = "scheduler"
 # A worker's sign is written this often at most.
@@ -148,7 +148,7 @@ def queue_states(rows: list[Heartbeat], *, now: datetime) -> list[QueueState]:
     started: workers may still be on their way.
     """
     just_started = any(row.kind == Heartbeat.Kind.SCHEDULER and row.started_at > now - SILENT for row in rows)
-    return [_queue_state(queue, rows, just_started=just_started, now=now) for queue in queues.QUEUES]
+    return [_queue_state(queue, rows, just_started=just_started, now=now) for queue in queue_settings.QUEUES]
 
 
 def _queue_state(queue: Queue, rows: list[Heartbeat], *, just_started: bool, now: datetime) -> QueueState:
@@ -176,7 +176,7 @@ def probe_queues(*, now: datetime) -> None:
     """Send a message through each queue, one at a time: how long it waits is how old the queue is. One that did not
     come back is sent again now and then, and its time counts from the first."""
     now = now.replace(microsecond=0)
-    for name in queues.NAMES:
+    for name in queue_settings.NAMES:
         times = {"started_at": now, "ended_at": now, "seen_at": now - PROBE_EVERY}
         probe, first = Heartbeat.objects.get_or_create(kind=Heartbeat.Kind.QUEUE, name=name, defaults=times)
         mine = Heartbeat.objects.filter(pk=probe.pk, started_at=probe.started_at)

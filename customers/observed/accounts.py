@@ -206,7 +206,7 @@ def record_usage(
     )
 
 
-def usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: datetime) -> None:
+def mark_usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: datetime) -> None:
     """A reading was due and did not come. The last figures stay; since when they are missing is kept. Where another
     reading was asked for after `asked_at` and came, nothing is missing."""
     older = Q(usage_read_at=None) | Q(usage_read_at__lte=asked_at)

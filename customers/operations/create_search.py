@@ -66,7 +66,7 @@ def search(
 ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
     """Say what is known of an unknown create. A scan serves all unknown creates of its connection."""
     unknown_at = operation.unknown_at or now
-    looks = _looks(operation, since=unknown_at)
+    looks = _complete_scans(operation, since=unknown_at)
     if now >= _due(looks, unknown_at):
         scan = _scan(operation, provider, now=now)
         if isinstance(scan, RetryAt):
@@ -90,7 +90,7 @@ def search_before_resend(
 ) -> Succeeded | RetryAt | NeedsReview | None:
     """Search once more before it is sent again: long may have passed since its absence was proven, while the connection
     was paused or no worker lived. None where it may be sent."""
-    looks = _looks(operation, since=now - SETTLE)
+    looks = _complete_scans(operation, since=now - SETTLE)
     scan = looks[-1] if looks else _scan(operation, provider, now=now)
     if isinstance(scan, RetryAt):
         return scan
@@ -101,7 +101,7 @@ def search_before_resend(
 # --- When the list is read --------------------------------------------------------------------------------------------
 
 
-def _looks(operation: Operation, *, since: datetime) -> list[Scan]:
+def _complete_scans(operation: Operation, *, since: datetime) -> list[Scan]:
     """Complete scans that began after the last send and since a moment, oldest first."""
     complete = Scan.objects.filter(connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=since)
     last = attempts.attempts_unknown(operation).last()

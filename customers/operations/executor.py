@@ -72,7 +72,7 @@ def perform(
     if operation := transitions.claim(operation_id, now=clock()):
         task = _run
     elif operation := transitions.claim_for_verification(operation_id, now=clock()):
-        task = _settle
+        task = _verify_unknown
     else:
         return False
     with structlog.contextvars.bound_contextvars(operation=operation.code, kind=operation.kind):
@@ -134,7 +134,7 @@ def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> N
             operation, OperationState.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused"
         )
         return
-    except transitions.Held as error:
+    except transitions.SuspendOnHold as error:
         verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
         _end_here(operation, verdict("do_not_suspend", _held_text(error)), now=clock())
         return
@@ -163,7 +163,7 @@ def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> N
         _read_back(operation, provider, clock)
 
 
-def _held_text(error: transitions.Held) -> str:
+def _held_text(error: transitions.SuspendOnHold) -> str:
     return _("%(hold)s. This was not sent.") % {"hold": str(error).rstrip(".")}
 
 
@@ -192,14 +192,14 @@ def _sent_badly(
     now = clock()
     if isinstance(error, Unauthorized):
         connection_commands.pause_for_auth(operation.connection, message=str(error), now=now)
-    outcome, after, fields = _meaning(operation, error, now=now)
+    outcome, after, fields = _outcome_of_error(operation, error, now=now)
     if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
         after, fields = OperationState.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
     evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
     conclusions.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
 
-def _meaning(operation: Operation, error: Exception, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
+def _outcome_of_error(operation: Operation, error: Exception, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
     """The one place that turns a failed send into outcome and state. What we did not foresee is an unknown outcome."""
     said: dict[str, Any] = {"summary": str(error)}
     match error:
@@ -241,7 +241,7 @@ def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     return attempts.attempts_unknown(operation).exclude(n=operation.attempt_count).exists()
 
 
-def _settle(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
+def _verify_unknown(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
     """unknown -> what became of it, by a late answer of our own attempt or by reading back. Never by sending."""
     late = attempts.late_answer(operation)
     try:

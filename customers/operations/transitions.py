@@ -31,7 +31,7 @@ class LostLease(Exception):
     """Somebody else holds the operation now; nothing was written."""
 
 
-class Held(Exception):
+class SuspendOnHold(Exception):
     """Somebody said since that the account is not to be suspended (`hold`); nothing was written."""
 
     def __init__(self, hold: Hold) -> None:
@@ -260,7 +260,7 @@ def _refuse_held(operation: Operation, *, now: datetime) -> None:
     Account.objects.select_for_update(no_key=True).only("pk").get(pk=operation.account_id)
     hold = Hold.objects.of(operation.account_id, now=now)
     if hold and operation.payload.get("despite_hold") != str(hold.public_id):
-        raise Held(hold)
+        raise SuspendOnHold(hold)
 
 
 def _marks() -> dict[str, int]:

@@ -34,7 +34,7 @@ def open_operation_of(account: Account, **narrower: Any) -> Operation | None:
     return account.operations.filter(state__in=OPEN, **narrower).order_by("pk").first()
 
 
-def was_asked(request: HttpRequest, form: forms.Form, ask: Callable[..., Operation], **what: Any) -> bool:
+def try_request(request: HttpRequest, form: forms.Form, ask: Callable[..., Operation], **what: Any) -> bool:
     """Ask for an operation with what a valid form holds; a refusal becomes an error of the form."""
     try:
         operation = ask(

@@ -16,7 +16,7 @@ from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils import json
 
-from portal.queues import LONGEST
+from portal.queue_settings import LONGEST
 
 SCHEME = "folder"
 

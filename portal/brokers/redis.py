@@ -15,7 +15,7 @@ from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 
-from portal.queues import LONGEST, NAMES
+from portal.queue_settings import LONGEST, NAMES
 
 SCHEMES = ("redis", "rediss")
 

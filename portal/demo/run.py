@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from portal.demo.supervisor import Member, Stopped, Supervisor
-from portal.queues import NAMES
+from portal.queue_settings import NAMES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEB_PORT, SANDBOX_PORT = 8000, 8100

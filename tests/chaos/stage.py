@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from portal.queues import NAMES
+from portal.queue_settings import NAMES
 from tests.chaos.clock import VARIABLE, Clock
 from tests.chaos.proxy import FaultProxy
 from tests.journeys.processes import CELERY, PASSWORD, ROOT, Installation, until

@@ -29,7 +29,7 @@ from customers.models import Account, Attempt, Connection, Heartbeat, Operation
 from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
 from portal import queue as poking
-from portal import queues
+from portal import queue_settings
 from portal.providers import Profile, ProviderOffering
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.processes import database_url
@@ -51,7 +51,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof, pytest
 def broker(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Celery:
     """What clicks of this process are sent by: an application of its own at Redis, routed as the portal's."""
     sender = Celery("clicks", broker=redis_server.url, set_as_current=False)
-    sender.conf.task_routes, sender.conf.task_default_queue = queues.ROUTES, queues.DEFAULT
+    sender.conf.task_routes, sender.conf.task_default_queue = queue_settings.ROUTES, queue_settings.DEFAULT
     monkeypatch.setattr(poking, "current_app", sender)
     return sender
 
@@ -117,7 +117,7 @@ def until(look: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
 
 def they_are_there() -> bool | None:
     alive = Heartbeat.objects.alive(now=timezone.now()).values_list("queues", flat=True)
-    return {name for each in alive for name in each} >= set(queues.NAMES) or None
+    return {name for each in alive for name in each} >= set(queue_settings.NAMES) or None
 
 
 def lease_that_ran_out(connection: Connection) -> Operation:

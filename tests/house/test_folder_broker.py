@@ -11,7 +11,7 @@ import pytest
 from kombu import Connection  # type: ignore[attr-defined]
 
 from portal.brokers.folder import SCHEME
-from portal.queues import LONGEST
+from portal.queue_settings import LONGEST
 
 pytestmark = pytest.mark.processes
 MESSAGES = 40

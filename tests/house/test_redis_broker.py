@@ -9,7 +9,7 @@ from kombu import Connection, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from portal.brokers import redis as redis_broker
-from portal.queues import LONGEST
+from portal.queue_settings import LONGEST
 from tests.support.redis import Redis
 
 pytestmark = pytest.mark.redis

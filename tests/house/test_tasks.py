@@ -15,7 +15,7 @@ from celery import Task
 from django.conf import settings
 
 from portal import queue as portal_queue
-from portal import queues
+from portal import queue_settings
 from portal.celery import app
 from portal.demo import run as demo_run
 
@@ -66,12 +66,12 @@ def test_limits_stay_inside_the_visibility_timeout(name: str) -> None:
 
 
 def test_every_queue_has_its_worker_wherever_workers_are_started() -> None:
-    """One row in portal/queues.py, one worker of that name in production; the demo's worker consumes all."""
+    """One row in portal/queue_settings.py, one worker of that name in production; the demo's worker consumes all."""
     compose = (ROOT / "docker-compose.yml").read_text()
     documented = (ROOT / "docs" / "operations.md").read_text()
     (argv,) = [member.argv for member in demo_run._background({}) if member.name == "worker"]
-    assert set(argv[argv.index("-Q") + 1].split(",")) == set(queues.NAMES)
-    for name in queues.NAMES:
+    assert set(argv[argv.index("-Q") + 1].split(",")) == set(queue_settings.NAMES)
+    for name in queue_settings.NAMES:
         assert f"worker, -n, {name}@%h, -Q, {name}," in compose
         assert f"worker -n {name}@%h -Q {name} " in documented
 
@@ -80,13 +80,13 @@ def test_every_queue_has_its_worker_wherever_workers_are_started() -> None:
 def test_alarms_are_raised_and_mailed_from_every_queue(task: str) -> None:
     """A dead worker must not take the alarm about itself with it."""
     schedule = [entry for entry in settings.CELERY_BEAT_SCHEDULE.values() if entry["task"] == task]
-    assert {entry["options"]["queue"] for entry in schedule} == set(queues.NAMES)
+    assert {entry["options"]["queue"] for entry in schedule} == set(queue_settings.NAMES)
 
 
 def test_every_message_of_the_scheduler_expires() -> None:
     """Hours without a worker must not be worked off afterwards. Not sooner than workers' clocks may be wrong."""
     for name, entry in settings.CELERY_BEAT_SCHEDULE.items():
-        assert entry.get("options", {}).get("expires") == max(entry["schedule"], queues.EXPIRES), name
+        assert entry.get("options", {}).get("expires") == max(entry["schedule"], queue_settings.EXPIRES), name
 
 
 def test_what_is_poked_expires(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_what_is_poked_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, object]] = []
     monkeypatch.setattr(portal_queue, "current_app", SimpleNamespace(send_task=lambda _task, **more: sent.append(more)))
     portal_queue._send("customers.perform", (1,), None)
-    assert [each["expires"] for each in sent] == [queues.EXPIRES]
+    assert [each["expires"] for each in sent] == [queue_settings.EXPIRES]
 
 
 CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|executor|try_again|walk_now|take_chunk")
@@ -102,10 +102,10 @@ CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|execut
 
 def test_the_clock_queue_calls_no_provider() -> None:
     """What decides that something is due or lost must not stand behind a provider's answer."""
-    (clock,) = [queue for queue in queues.QUEUES if queue.name == "clock"]
+    (clock,) = [queue for queue in queue_settings.QUEUES if queue.name == "clock"]
     assert set(clock.tasks) <= set(OURS)
     for name in clock.tasks:
-        assert queues.ROUTES[name] == {"queue": "clock"}
+        assert queue_settings.ROUTES[name] == {"queue": "clock"}
         assert not CALLS_A_PROVIDER.search(inspect.getsource(OURS[name].run)), name
     for entry in settings.CELERY_BEAT_SCHEDULE.values():
         if "queue" not in entry["options"] and entry["task"] != "billing.remove_old_items":

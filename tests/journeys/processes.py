@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from portal.queues import NAMES
+from portal.queue_settings import NAMES
 from tests.support import template
 from tests.support.sandbox import ADMIN_KEY, AHASEND_ACCOUNT, AHASEND_KEY, EU_KEY, KEY, SandboxProcess
 

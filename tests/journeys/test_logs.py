@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portal.logs import MASK
-from portal.queues import NAMES
+from portal.queue_settings import NAMES
 from tests.journeys.processes import CELERY, Installation, installation, until
 from tests.journeys.test_kill import ASK
 from tests.support.sandbox import KEY

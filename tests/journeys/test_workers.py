@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from portal.queues import NAMES
+from portal.queue_settings import NAMES
 from tests.chaos.clock import VARIABLE, Clock
 from tests.journeys.processes import Installation, installation, until
 

@@ -255,14 +255,14 @@ def settle_at_once() -> Parts:
 
 
 def retry_a_502() -> Parts:
-    right = executor._meaning
+    right = executor._outcome_of_error
 
     def wrong(operation: Operation, error: Exception, *, now: Any) -> Any:
         if isinstance(error, OutcomeUnknown):
             return Attempt.Outcome.NOT_SENT, OperationState.QUEUED, {"summary": str(error), "not_before": now}
         return right(operation, error, now=now)
 
-    return ((executor, "_meaning", wrong),)
+    return ((executor, "_outcome_of_error", wrong),)
 
 
 def believe_a_redirect() -> Parts:

@@ -24,7 +24,7 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import explain
 from customers.operations.commands import request_key_create, request_key_delete, request_key_update
-from customers.operations.view_helpers import account_or_404, open_kind_of, was_asked
+from customers.operations.view_helpers import account_or_404, open_kind_of, try_request
 from portal.access.reauth import reauthenticated
 from portal.clock import database_now
 from portal.encryption import DecryptionError
@@ -67,7 +67,7 @@ def key_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     form = KeyRequestForm(account.connection, request.POST or None, initial={"client_token": new_token()})
     if request.method == "POST" and form.is_valid():
         asked = {"account": account, "new": form.new_key, "keep": form.keeps}
-        if was_asked(request, form, request_key_create, **asked):
+        if try_request(request, form, request_key_create, **asked):
             _say_rewritten(request, form)
             return go_to(request, "customers:account-keys", account.public_id)
     context = {"title": _("New API key"), "button": _("Create key"), "form": form}
@@ -83,7 +83,7 @@ def key_edit(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpRes
     start = {"client_token": new_token()}
     form = KeyRequestForm(account.connection, request.POST or None, key=line.key, initial=start)
     changes = form.changes(line.key) if request.method == "POST" and form.is_valid() else None
-    if changes and was_asked(request, form, request_key_update, account=account, key_id=key_id, changes=changes):
+    if changes and try_request(request, form, request_key_update, account=account, key_id=key_id, changes=changes):
         _say_rewritten(request, form)
         return go_to(request, "customers:account-keys", account.public_id)
     title = _("Edit “%(label)s”") % {"label": line.label}
@@ -103,7 +103,7 @@ def key_rotate(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
         new = NewKey(line.label, tuple(line.key.scopes), tuple(line.key.ip_allow_list))
         replaces = key_id if form.deletes_old else ""
         asked = {"account": account, "new": new, "keep": form.keeps, "replaces": replaces}
-        if was_asked(request, form, request_key_create, **asked):
+        if try_request(request, form, request_key_create, **asked):
             return go_to(request, "customers:account-keys", account.public_id)
     context = {
         "deed": "rotate",
@@ -124,7 +124,7 @@ def key_delete(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
     form = ReasonForm(request.POST or None, why=WHY_DELETE_KEY, initial={"client_token": new_token()})
     if request.method == "POST" and form.is_valid():
         asked = {"account": account, "key_id": key_id, "reason": form.whole_reason()}
-        if was_asked(request, form, request_key_delete, **asked):
+        if try_request(request, form, request_key_delete, **asked):
             return go_to(request, "customers:account-keys", account.public_id)
     context = {
         "deed": "delete",

@@ -30,7 +30,7 @@ from customers.models import Account, Operation
 from customers.models.operation_states import OperationState
 from customers.operations import explain
 from customers.operations.commands import request_domain, request_test_message
-from customers.operations.view_helpers import account_or_404, open_kind_of, was_asked
+from customers.operations.view_helpers import account_or_404, open_kind_of, try_request
 from portal.clock import database_now
 from portal.htmx import go_to, is_fragment, new_token, person
 
@@ -74,7 +74,7 @@ def domain_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     account = account_or_404(public_id)
     form = DomainForm(request.POST or None, initial={"client_token": new_token()})
     valid = request.method == "POST" and form.is_valid()
-    if valid and was_asked(request, form, request_domain, account=account, name=form.cleaned_data["name"]):
+    if valid and try_request(request, form, request_domain, account=account, name=form.cleaned_data["name"]):
         return go_to(request, "customers:account-sending", account.public_id)
     context = {
         "question": _("Add a sending domain"),
@@ -128,7 +128,7 @@ def test_message(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpR
     form = TestMessageForm(request.POST or None, domain=name, initial=start)
     if request.method == "POST" and form.is_valid():
         asked = {name: form.cleaned_data[name] for name in ("sender", "recipient")}
-        if was_asked(request, form, request_test_message, account=account, **asked):
+        if try_request(request, form, request_test_message, account=account, **asked):
             return go_to(request, "customers:domain", account.public_id, name)
     context = {
         "question": _("Send a test message from %(domain)s") % {"domain": name},

@@ -14,7 +14,7 @@ from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import runs
 from billing.usage import sync as usage_sync
 from billing.usage.accept_lower import accept_lower
-from billing.usage.batches import BatchAnswer, Chunk, flush
+from billing.usage.batches import BatchAnswer, RunSession, flush
 from billing.usage.snapshots import AccountReading, StoredReading, store_final_readings, store_readings
 from customers.models import Account, FinalReading, Operation
 from customers.models.operation_states import OperationState
@@ -154,7 +154,7 @@ def answered(run: SyncRun, asked_at: datetime, usage: Usage | None = None, error
     assert claimed is not None
     item = SyncItem.objects.select_related("account").get(run=run)
     # No provider is asked when what came back is written.
-    chunk = Chunk(claimed, None, lambda: T + 2 * MINUTE, MINUTE)  # type: ignore[arg-type]
+    chunk = RunSession(claimed, None, lambda: T + 2 * MINUTE, MINUTE)  # type: ignore[arg-type]
     chunk.answers = [BatchAnswer(item, asked_at, usage=usage, error=error)]
     flush(chunk)
 

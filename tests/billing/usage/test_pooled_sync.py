@@ -310,7 +310,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
     slow = usage_sync.claim_items(run.pk, now=pool.now)
     assert slow is not None
     assert usage_sync.claim_items(run.pk, now=pool.now + batches.LEASE + timedelta(seconds=1)) is not None
-    chunk = batches.Chunk(slow, pool.connect(pool.connection), lambda: pool.now, runs.ASKED_GAP)
+    chunk = batches.RunSession(slow, pool.connect(pool.connection), lambda: pool.now, runs.ASKED_GAP)
     with pytest.raises(batches.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
     assert not PooledSnapshot.objects.exists()

@@ -15,7 +15,7 @@ from django.db import transaction
 from billing.models import SyncItem, SyncRun
 from billing.usage import batches, due_runs, runs
 from billing.usage import sync as usage_sync
-from billing.usage.batches import BatchAnswer, Chunk, LostRun, NotAsked, flush
+from billing.usage.batches import BatchAnswer, LostRun, NotAsked, RunSession, flush
 from customers.models import Account, Connection
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
@@ -101,13 +101,13 @@ def test_a_retried_run_and_a_new_one_are_not_open_together() -> None:
 # -- what is written together
 
 
-def chunk_of(run: SyncRun, seed: int, share: float, now: datetime) -> Chunk:
+def chunk_of(run: SyncRun, seed: int, share: float, now: datetime) -> RunSession:
     """Answers in an order of their own, a share of them without a figure."""
     claimed = usage_sync.claim_items(run.pk, now=now)
     assert claimed is not None
     dice, counted = random.Random(seed), 1000 * seed
     # No provider is asked when what came back is written.
-    chunk = Chunk(claimed, provider=None, clock=lambda: now, gap=timedelta(minutes=1))  # type: ignore[arg-type]
+    chunk = RunSession(claimed, provider=None, clock=lambda: now, gap=timedelta(minutes=1))  # type: ignore[arg-type]
     items = list(SyncItem.objects.filter(run=run).select_related("account"))
     dice.shuffle(items)
     for item in items:

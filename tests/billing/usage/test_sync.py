@@ -352,7 +352,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     assert slow is not None
     assert usage_sync.claim_items(run.pk, now=meter.now) is None, "one worker at a time"
     assert usage_sync.claim_items(run.pk, now=meter.now + batches.LEASE + timedelta(seconds=1)) is not None
-    chunk = batches.Chunk(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
+    chunk = batches.RunSession(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
     with pytest.raises(batches.LostRun):
         usage_sync._work(chunk, deadline=float("inf"))
     assert UsageSnapshot.objects.count() == 0

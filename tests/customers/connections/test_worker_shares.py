@@ -40,15 +40,15 @@ def test_a_connection_gets_half_of_what_is_free(total: int, gets: list[int]) -> 
     taken = 0
     for expected in gets:
         mine = 0
-        while worker_shares.room(total=total, taken=taken, mine=mine):
-            assert worker_shares.room(total=total, taken=taken, mine=mine) == expected - mine
+        while worker_shares.free_places(total=total, taken=taken, mine=mine):
+            assert worker_shares.free_places(total=total, taken=taken, mine=mine) == expected - mine
             taken, mine = taken + 1, mine + 1
         assert mine == expected
 
 
 @pytest.mark.django_db
 def test_shares_use_the_reported_processes_or_one_if_unknown() -> None:
-    assert worker_shares.most(OPS) == 1
+    assert worker_shares.max_places(OPS) == 1
     workers(8)
     Heartbeat.objects.create(
         kind="worker", name="ops@old", queues=[OPS], started_at=timezone.now(), seen_at=timezone.now()
@@ -56,7 +56,7 @@ def test_shares_use_the_reported_processes_or_one_if_unknown() -> None:
     gone = timezone.now() - timedelta(minutes=3)
     Heartbeat.objects.create(kind="worker", name="ops@gone", queues=[OPS], processes=90, started_at=gone, seen_at=gone)
     assert worker_shares._total(OPS) == 9
-    assert worker_shares.most("sync") == 1
+    assert worker_shares.max_places("sync") == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -66,7 +66,7 @@ def test_a_place_is_given_back_however_the_work_ends() -> None:
         assert (taken, elsewhere) == (True, True)
     with pytest.raises(ZeroDivisionError), worker_shares.worker_place(OPS, 7):
         raise ZeroDivisionError
-    assert worker_shares.room_of(OPS, 7) == 1
+    assert worker_shares.free_places_of(OPS, 7) == 1
     assert dispatcher.connection_of_operation(first.pk) == first.connection_id
     Operation.objects.update(state=OperationState.CANCELLED, finished_at=timezone.now())
     assert dispatcher.connection_of_operation(first.pk) is None
@@ -147,17 +147,17 @@ def test_a_killed_process_leaves_no_place_behind() -> None:
         process = fork.Process(target=work)
         process.start()
         assert held.wait(30)
-        assert worker_shares.room_of(OPS, 7) == 0
+        assert worker_shares.free_places_of(OPS, 7) == 0
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join(30)
         deadline = timezone.now() + timedelta(seconds=20)
-        while not worker_shares.room_of(OPS, 7):
+        while not worker_shares.free_places_of(OPS, 7):
             assert timezone.now() < deadline
 
 
 def test_room_is_never_negative() -> None:
     """Workers that ended leave more places taken than there are."""
-    assert worker_shares.room(total=2, taken=5, mine=3) == 0
+    assert worker_shares.free_places(total=2, taken=5, mine=3) == 0
 
 
 @pytest.mark.django_db

@@ -16,7 +16,7 @@ from customers import tasks
 from customers.models import Breaker, Connection, Heartbeat, InvariantCheck
 from customers.monitoring import heartbeat, nightly_check
 from portal.notices.models import Notice
-from portal.queues import NAMES
+from portal.queue_settings import NAMES
 from tests.customers.page_helpers import HTMX, prose_of
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 

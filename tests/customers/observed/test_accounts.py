@@ -69,7 +69,7 @@ def test_usage_also_of_a_deleted_account(account: Account, at: datetime) -> None
     observed_accounts.record_usage(
         account_id=account.pk, used=7, allowed=9, overage=0, start_on=day, end_on=day, now=at
     )  # fmt: skip
-    observed_accounts.usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
+    observed_accounts.mark_usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
     account.refresh_from_db()
     assert (account.usage_used == 7, account.usage_missing_since) == (at == LATER, None)
 

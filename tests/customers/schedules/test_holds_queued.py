@@ -144,7 +144,7 @@ def test_a_suspend_past_one_hold_does_not_pass_another(person: User, account: Ac
     held = transitions.claim(asked.pk, now=asked.not_before)
     assert held is not None
     hold = Hold.objects.create(account=account, owner=person, reason="They pay on Friday", placed_at=NOW)
-    with pytest.raises(transitions.Held, match="They pay on Friday"):
+    with pytest.raises(transitions.SuspendOnHold, match="They pay on Friday"):
         transitions.intend(held, call="set state", request="{}", now=timezone.now())
     held.payload["despite_hold"] = str(hold.public_id)
     assert transitions.intend(held, call="set state", request="{}", now=timezone.now()).n == 1
@@ -195,7 +195,7 @@ def test_the_intent_is_refused_and_nothing_is_written(person: User, account: Acc
     operation = transitions.claim(in_bulk(person, account).pk, now=NOW)
     assert operation
     place(person, account)
-    with pytest.raises(transitions.Held):
+    with pytest.raises(transitions.SuspendOnHold):
         transitions.intend(operation, call="set state", request="", now=NOW)
     operation.refresh_from_db()
     assert (operation.state, operation.attempt_count) == ("claimed", 0)
