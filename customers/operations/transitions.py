@@ -219,7 +219,7 @@ def intend(
     Creates of a connection are intended one after the other, so that its brakes count each of them.
 
     Raises `ConnectionStopped` where the connection does not work any more, `CreateStopped` where one of its brakes
-    holds, `LostLease` where somebody else has the row, `Held` where a hold came before a suspend.
+    holds, `LostLease` where somebody else has the row, `SuspendOnHold` where a hold came before a suspend.
     """
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
     is_create = operation.kind == OperationKind.CREATE
