@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 from django.utils.http import url_has_allowed_host_and_scheme
 
-LONGEST = 254  # an e-mail address
+LONGEST = 254  # an email address
 LAST_DAY = date(9999, 12, 30)  # the last day that has a following one
 
 

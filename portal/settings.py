@@ -240,7 +240,7 @@ for _name in queues.NAMES:
         _every = queues.ALARMS_EVERY if _name == "clock" else queues.ALARMS_ELSEWHERE_EVERY
         CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queues.beat(_task, _every, queue=_name)
 
-# --- People --------------------------------------------------------------------------------------------
+# --- Users, passwords and sessions ---------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = ["portal.access.backends.StaffBackend"]
 PASSWORD_HASHERS = [
@@ -314,7 +314,7 @@ else:
         }
     }
 
-# --- Words, time, files -----------------------------------------------------------------------------------
+# --- Language, time, files --------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 USE_I18N = True
 USE_TZ = True
@@ -349,7 +349,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="portal@localhost")
 LOGGING = logs.config(json_lines=PRODUCTION, level=env.str("LOG_LEVEL", default="INFO"))
 logs.configure()
 
-# --- allauth: sign-in and password reset only; people are invited, never sign up (portal/access) ----------
+# --- allauth: sign-in and password reset only; users are invited, never sign up (portal/access) ----------
 ACCOUNT_ADAPTER = "portal.access.adapter.StaffAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}

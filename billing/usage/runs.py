@@ -272,7 +272,7 @@ def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
 
 
 def next_due(run: SyncRun) -> datetime | None:
-    """Return when the next pending item is due; None if one is due now or none is pending."""
+    """Return when the next pending item is due; None if one does not wait or none is pending."""
     waiting = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING)
     if waiting.filter(not_before=None).exists():
         return None
@@ -316,7 +316,7 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
         in_a_transaction(write)
 
 
-# --- What is due --------------------------------------------------------------------------------------------------
+# --- Resume -------------------------------------------------------------------------------------------------------
 
 
 def wake(connection: Connection, *, now: datetime) -> None:

@@ -28,7 +28,7 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """Return the key of allauth's rate limits, see `throttle_key`."""
+        """Return the key of allauth's rate limits, see `throttle_key`; allauth counts IPv6 by /64."""
         return throttle_key(request)
 
     def is_safe_url(self, url: str | None) -> bool:

@@ -21,7 +21,7 @@ SCHEMES = ("redis", "rediss")
 
 
 class QoS(redis.QoS):
-    """QoS that drops a message locally even if Redis could not be told; it returns after the visibility timeout."""
+    """QoS that drops a message locally even if Redis was not reached; it returns after the visibility timeout."""
 
     def ack(self, delivery_tag: Any) -> None:
         try:

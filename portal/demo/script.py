@@ -52,7 +52,7 @@ class Story(Deeds):
             yield self._at(days, 6), self.forget_secrets
         yield today - HOUR, self.look_at_accounts
 
-    # --- When -----------------------------------------------------------------------------------------------------
+    # --- Times ----------------------------------------------------------------------------------------------------
 
     def _at(self, days: float, hour: float = 10) -> datetime:
         """Return a time on the working day at or before `days` ago."""
@@ -68,7 +68,7 @@ class Story(Deeds):
             return self.stage.today - 3 * HOUR
         return self._at(company.days, self.random.randrange(8, 16))
 
-    # --- Fates ----------------------------------------------------------------------------------------------------
+    # --- Scenarios ------------------------------------------------------------------------------------------------
 
     def _quiet(self, company: Company) -> Iterator[Moment]:
         if company.number % 4 == 0 and company.days > 20:
@@ -208,7 +208,7 @@ class Story(Deeds):
     def _key_rotated(self, company: Company) -> Iterator[Moment]:
         yield self._at(18), lambda: self.perform(self.rotate_key(company))
 
-    # --- Deeds, to be done when their time comes --------------------------------------------------------------------
+    # --- Actions for later ------------------------------------------------------------------------------------------
 
     def _noting(self, company: Company, text: str) -> Callable[[], object]:
         return lambda: self.note(company, text)

@@ -205,7 +205,7 @@ class Deeds:
     def account(self, company: Company) -> Account:
         return Account.objects.select_related("connection", "customer").get(customer=self.customers[company.name])
 
-    # --- Deeds ----------------------------------------------------------------------------------------------------
+    # --- Actions --------------------------------------------------------------------------------------------------
 
     def note(self, company: Company, text: str) -> None:
         customer_commands.add_note(actor=self.staff.of(company), customer=self.customers[company.name], text=text)

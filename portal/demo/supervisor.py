@@ -107,7 +107,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
-    # --- What the owner calls ---------------------------------------------------------------------
+    # --- Public methods ---------------------------------------------------------------------------
 
     def start(self, member: Member) -> None:
         running = self._running[member.name] = _Running(member, self._folder)
@@ -190,7 +190,7 @@ class Supervisor:
             self._say(f"{running.member.name:<8}| {line}")
         return more
 
-    # --- The end ------------------------------------------------------------------------------------
+    # --- Shutdown -----------------------------------------------------------------------------------
 
     def _end(self, some: list[_Running]) -> None:
         for running in some:

@@ -2,17 +2,17 @@
 
 How a provider is used:
 
-  1. `portal.providers.client(config)` returns a `Provider` for one connection. Configuration is passed in; a
-     provider reads no settings, no database and no environment.
-  2. Callers check `provider.capabilities` before a change, never the provider's name.
-  3. Reads may be repeated. A method that changes something sends *exactly one* request that does so and never
-     retries it itself.
-  4. Every method returns parsed values or raises one of `portal.providers.errors`. No other exception leaves
-     this package for anything a provider can answer.
-  5. Unknown values of a provider stay visible: `ReportedState.UNKNOWN` with the provider's value in `raw`, never
-     an exception, never a guess.
-  6. A call the provider does not have raises `Unsupported`; `unsupported.Lacking` implements that for every
-     optional part.
+1. `portal.providers.client(config)` returns a `Provider` for one connection. Configuration is passed in; a
+   provider reads no settings, no database and no environment.
+2. Callers check `provider.capabilities` before a change, never the provider's name.
+3. Reads may be repeated. A method that changes something sends *exactly one* request that does so and never
+   retries it itself.
+4. Every method returns parsed values or raises one of `portal.providers.errors`. No other exception leaves
+   this package for anything a provider can answer.
+5. Unknown values of a provider stay visible: `ReportedState.UNKNOWN` with the provider's value in `raw`, never
+   an exception, never a guess.
+6. A call the provider does not have raises `Unsupported`; `unsupported.Lacking` implements that for every
+   optional part.
 
 To add a provider, see CONTRIBUTING.md.
 """

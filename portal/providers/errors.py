@@ -2,11 +2,11 @@
 
 Four outcomes matter to the caller of a change (see docs/decisions/outcomes.md):
 
-  * **not sent**  `NotSent`: no byte of the request can have had an effect. May be retried.
-  * **rejected**  `Rejected` and below: the provider read the request and rejected it. Final, except
-    `RateLimited` and `InProgress`, which carry a retry time.
-  * **applied**   no exception: the expected status *and* a valid body.
-  * **unknown**   `OutcomeUnknown`: it may or may not have been applied. Never retried without verification.
+* **not sent**  `NotSent`: no byte of the request can have had an effect. May be retried.
+* **rejected**  `Rejected` and below: the provider read the request and rejected it. Final, except
+  `RateLimited` and `InProgress`, which carry a retry time.
+* **applied**   no exception: the expected status *and* a valid body.
+* **unknown**   `OutcomeUnknown`: it may or may not have been applied. Never retried without verification.
 
 A read cannot change anything, so an answer that cannot be used is `Unreadable` and may be retried. Every error carries
 its evidence (`Evidence`), survives pickling and never holds a secret.

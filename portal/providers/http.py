@@ -2,9 +2,9 @@
 
 Every call ends in an `Answer` with the expected status, or in one of `errors`:
 
-  * failed before the first byte was sent   `NotSent`
-  * rejected: a 4xx that can be read        `Rejected` and below
-  * any other unexpected result             `OutcomeUnknown` for a change, `Unreadable` for a read
+* failed before the first byte was sent   `NotSent`
+* rejected: a 4xx that can be read        `Rejected` and below
+* any other unexpected result             `OutcomeUnknown` for a change, `Unreadable` for a read
 
 Changes are sent once, each on its own connection: on a kept-alive one an idle reset could not be told from a lost
 answer. Reads share a connection per thread and are retried a few times. Redirects are never followed, the environment's

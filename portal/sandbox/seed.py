@@ -1,4 +1,4 @@
-"""Initial data of a sandbox: two organisations and a parent account with a key each, the demo catalogue, and requested
+"""Initial data of a sandbox: two organizations and a parent account with a key each, the demo catalogue, and requested
 options."""
 
 import json

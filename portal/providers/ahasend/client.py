@@ -2,11 +2,11 @@
 
 AhaSend's guarantees, and their consequences here:
 
-  * creates of accounts and keys take an idempotency key: the stored body is sent byte for byte under it;
-  * the 409 that may be retried is identified by two headers, never by its text (`outcomes`);
-  * a replayed 201 may be outdated: `Created.replayed`;
-  * an update that changes nothing is rejected (400), so only differences are sent;
-  * a deleted account is 404 everywhere, and that 404 carries AhaSend's own body.
+* creates of accounts and keys take an idempotency key: the stored body is sent byte for byte under it;
+* the 409 that may be retried is identified by two headers, never by its text (`outcomes`);
+* a replayed 201 may be outdated: `Created.replayed`;
+* an update that changes nothing is rejected (400), so only differences are sent;
+* a deleted account is 404 everywhere, and that 404 carries AhaSend's own body.
 
 Sources: the official contract (api v2, August 2026) and documentation; inferred facts are marked.
 """

@@ -2,11 +2,11 @@
 
 Limitations of the API, and their consequences here:
 
-  * a create is not idempotent and takes no key: one POST, and a 201 without `account_id` is an unknown outcome;
-  * `PUT .../offerings` replaces the whole list; `PUT .../state` answers 204 without a body, so the state is
-    read back;
-  * the end of the account list is not defined: see `SendGrid.list_accounts`;
-  * a 401 on behalf of an account may concern the key or the account: see `SendGrid._on_behalf`.
+* a create is not idempotent and takes no key: one POST, and a 201 without `account_id` is an unknown outcome;
+* `PUT .../offerings` replaces the whole list; `PUT .../state` answers 204 without a body, so the state is
+  read back;
+* the end of the account list is not defined: see `SendGrid.list_accounts`;
+* a 401 on behalf of an account may concern the key or the account: see `SendGrid._on_behalf`.
 """
 
 from __future__ import annotations

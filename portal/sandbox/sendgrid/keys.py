@@ -1,4 +1,4 @@
-"""Authentication: bearer keys of a reseller organisation, each tied to a region."""
+"""Authentication: bearer keys of a reseller organization, each tied to a region."""
 
 import json
 import sqlite3
@@ -21,7 +21,7 @@ def key_row(call: Call, key: str) -> sqlite3.Row | None:
 
 
 def enter(call: Call, row: sqlite3.Row) -> None:
-    """Set the call's organisation from the key, and its region from the base prefix, if any, else from the key."""
+    """Set the call's organization from the key, and its region from the base prefix, if any, else from the key."""
     call.key, call.key_label = row["key"], row["label"]
     call.organisation = row["organisation"]
     call.region = call.request.region or row["region"]
