@@ -5,7 +5,7 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
-        """The models exist by now. Customers asks what is registered there, and does not know billing."""
+        """Register checks and work queues with `customers`, which does not import billing. Models are loaded by now."""
         from billing.usage import due_runs  # noqa: PLC0415  they read models: not before this point
         from billing.usage import invariants as of_usage  # noqa: PLC0415  they read models: not before this point
         from customers.monitoring import heartbeat, invariants  # noqa: PLC0415  they read models: not before this point

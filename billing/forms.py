@@ -1,4 +1,4 @@
-"""What finance may type: which connections to read now, and why a lower reading is taken over."""
+"""Forms of finance: the connections to sync now, and the reason for accepting lower usage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALL = "all"
 
 
 class StartForm(forms.Form):
-    """`connection` is a connection's public id or "all"; `client_token` makes a double click one run."""
+    """Sync request. `connection` is a public ID or "all"; `client_token` makes a double click start one run."""
 
     connection = forms.CharField(max_length=36)
     client_token = forms.CharField(max_length=64)
@@ -27,7 +27,7 @@ class StartForm(forms.Form):
 
 
 class AcceptForm(forms.Form):
-    """Take a lower reading over. `start_on` names the cycle, `snapshot` the reading that was shown."""
+    """Acceptance of lower usage. `start_on` names the billing period, `snapshot` the snapshot that was shown."""
 
     start_on = forms.DateField(widget=forms.HiddenInput)
     snapshot = forms.IntegerField(widget=forms.HiddenInput)

@@ -1,4 +1,4 @@
-"""Words of billing that pages, exports and messages share."""
+"""Labels of billing shared by pages, exports and messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCES: dict[str, str | Promise] = {
     "overview_xml": gettext_lazy("v2 overview, XML"),
     "pooled": gettext_lazy("usage report of all accounts"),
 }
-# The same where a column leaves little room.
+# Short forms for narrow columns.
 SHORT_SOURCES: dict[str, str | Promise] = {
     "credits": gettext_lazy("credits"),
     "overview_json": gettext_lazy("v2 JSON"),
@@ -33,12 +33,12 @@ EXPORT_HEADER: tuple[str | Promise, ...] = (
     gettext_lazy("Not read before the end (seconds)"), gettext_lazy("Cycle inferred"),
     gettext_lazy("Lower reading, not taken over (e-mails)"),
 )  # fmt: skip
-# For whoever may see cost. The note stands in the first row of each connection.
+# For roles that may see cost. The note is in the first row of each connection.
 EXPORT_COST_HEADER: tuple[str | Promise, ...] = (
     gettext_lazy("Allocated share (of one invoice, not a price)"), gettext_lazy("Currency"),
     gettext_lazy("The provider's note on the shares"),
 )  # fmt: skip
-# Stable words for whoever reads the file by machine.
+# Stable values for programs that read the file.
 EXPORT_REACH = {
     "gap": "not read", "open": "open", "whole": "read to the end", "partial": "not read to the end",
     "final": "read before the delete",
@@ -58,7 +58,7 @@ def sources(names: Iterable[str]) -> str:
 
 
 def reach_words(reach: str, unread: timedelta) -> str:
-    """How far a reading reaches: "4 min before end"."""
+    """Return how complete the period's usage is, for example "4 min before end"."""
     if reach == "gap":
         return _("not read")
     if reach == "open":
@@ -72,7 +72,7 @@ def reach_words(reach: str, unread: timedelta) -> str:
 
 
 def span(seconds: int) -> str:
-    """A length of time, as coarse as a glance needs."""
+    """Return a duration in its largest unit: minutes, hours or days."""
     if seconds < 3600:
         return _("%(n)d min") % {"n": seconds // 60}
     if seconds < 86400:

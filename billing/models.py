@@ -1,6 +1,6 @@
-"""What providers said of use (append only), the periods finance reads, and the runs that did the reading.
+"""Usage reported by providers (append only), the billing periods derived from it, and the sync runs that read it.
 
-A reading that did not come is the absence of a row, never a zero: `used` is not nullable anywhere.
+Missing usage is the absence of a row, never a zero: `used` is not nullable anywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models import Account, Connection, FinalReading
 
-# A share of a cost: six places, and no more digits than SQLite gives back as they were.
+# Digits of an allocated cost: six places, and no more digits than SQLite returns unchanged.
 COST_DIGITS, COST_PLACES = 15, 6
 
 
@@ -25,8 +25,11 @@ def _cost(*, null: bool = False) -> models.DecimalField[Any, Any]:
 
 
 class SyncRun(models.Model):
-    """One pass over a connection's accounts. `slot` makes a run of a kind unique: the UTC date for the nightly run, the
-    request's token for one somebody asked for, the cycle's end and distance for a deadline run."""
+    """One sync of a connection's accounts.
+
+    `slot` makes a run unique within its kind: the UTC date for a nightly run, the request's token for a requested run,
+    the period's end and the time before it for a deadline run.
+    """
 
     class Kind(models.TextChoices):
         NIGHTLY = "nightly", _("Nightly")
@@ -42,39 +45,39 @@ class SyncRun(models.Model):
 
     ENDED = (State.COMPLETE, State.WITH_ERRORS, State.ABORTED)
     OPEN = (State.RUNNING, State.PAUSED)
-    # Those that read all accounts. A connection has one of them open at a time.
+    # Runs over all accounts. A connection has at most one of them open.
     FULL = (Kind.NIGHTLY, Kind.ASKED)
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="usage_runs")
     kind = models.CharField(max_length=10, choices=Kind.choices)
     slot = models.CharField(max_length=64)
-    # The connection's source when the run began: one run never mixes two.
+    # The connection's source when the run began: a run never mixes two.
     source = models.CharField(max_length=20)
     state = models.CharField(max_length=20, choices=State.choices, default=State.RUNNING)
     total = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
     skipped = models.PositiveIntegerField(default=0)
-    # Readings that differed from the last one, and readings lower than the last one (kept, not taken over).
+    # Usage that differed from the last snapshot, and usage lower than it (stored, but not accepted).
     changed = models.PositiveIntegerField(default=0)
     lower = models.PositiveIntegerField(default=0)
     asked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
-    # One worker at a time: a lease with a fence. A worker that lost its lease cannot write any more.
+    # A lease with a fence for one worker at a time: a worker that lost its lease can no longer write.
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField()
-    # What is not read by then is skipped: the next night, or the next cycle, has begun.
+    # Items pending by then fail: the next night, or the next billing period, has begun.
     until = models.DateTimeField()
     message = models.CharField(max_length=500, default="", blank=True)
-    # Of a source that tells of all accounts at once: the reading that was added or confirmed, and when.
+    # For a source that reports all accounts at once: the snapshot that was added or confirmed, and when.
     pooled = models.ForeignKey("PooledSnapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     pooled_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    # Retention: since when the items are being deleted, and how many had which cause: {"failed": {cause: number}, ...}.
+    # Retention: when deletion of the items began, and how many had each cause: {"failed": {cause: number}, ...}.
     items_removed_at = models.DateTimeField(null=True, blank=True)
     removed_causes = models.JSONField(default=dict, blank=True)
 
@@ -118,10 +121,10 @@ class SyncRun(models.Model):
 
 
 class UsageSnapshot(models.Model):
-    """What the provider said of one account's use in one billing period, as of a time. Append only.
+    """One account's usage in one billing period as reported by the provider at a time. Append only.
 
-    A row is added only when the answer differs from the last one; that it was confirmed is on `SyncItem` and
-    `UsagePeriod`. `lower` marks a count below what was known of the same period: kept, but not taken over.
+    A row is added only when the answer differs from the last one; confirmations are recorded on `SyncItem` and
+    `UsagePeriod`. `lower` marks a count below the known one of the same period: stored, but not accepted.
     """
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="usage_snapshots")
@@ -139,14 +142,14 @@ class UsageSnapshot(models.Model):
     reputation = models.DecimalField(max_digits=6, decimal_places=2, null=True)
     package = models.CharField(max_length=200, default="", blank=True)
     process_on = models.DateField(null=True)
-    # The account's share of an invoice for all, where the source says one. It may change without any use of its own.
+    # The account's share of the invoice for all, where reported. It may change without usage of the account.
     allocated_cost = _cost(null=True)
     currency = models.CharField(max_length=3, default="", blank=True)
     raw = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     raw_sha256 = models.CharField(max_length=64)
     lower = models.BooleanField(default=False)
     run = models.ForeignKey(SyncRun, null=True, on_delete=models.PROTECT, related_name="snapshots")
-    # The reading taken before a delete: the account's last one.
+    # Set for the account's final reading, taken before a delete.
     final_reading = models.OneToOneField(
         FinalReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
     )
@@ -172,18 +175,19 @@ class UsageSnapshot(models.Model):
 
 
 class PooledSnapshot(models.Model):
-    """What the provider said of a connection's whole pool in one billing period, as of a time. Append only.
+    """Usage of a connection's whole pool in one billing period as reported by the provider at a time. Append only.
 
-    Counts are e-mails, costs shares of one invoice in `currency`. `accounts` are those the portal knows, `unmapped`
-    those it does not, `removed` what the provider sums up of accounts deleted there. `shares` lists the first two one
-    by one: `{"id", "name", "count", "cost" (text), "known"}`. A reading that does not add up is kept and says so.
+    Counts are emails, costs are shares of one invoice in `currency`. `accounts` are those stored in the portal,
+    `unmapped` the others, `removed` the provider's sum of accounts deleted there. `shares` lists the first two one by
+    one: `{"id", "name", "count", "cost" (text), "known"}`. A report that does not add up is stored with `adds_up`
+    false.
     """
 
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="pooled_snapshots")
     run = models.ForeignKey(SyncRun, null=True, on_delete=models.PROTECT, related_name="pooled_snapshots")
     period_start_on = models.DateField()
     period_end_on = models.DateField()
-    # The same as the provider said it; the end is exclusive.
+    # The same as reported; the end is exclusive.
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     as_of = models.DateTimeField()
@@ -237,7 +241,7 @@ class PooledSnapshot(models.Model):
 
 
 class Acceptance(models.Model):
-    """Finance took a lower reading over: who, when and why. Append only."""
+    """Acceptance of a held snapshot by finance: who, when and why. Append only."""
 
     snapshot = models.OneToOneField(UsageSnapshot, on_delete=models.PROTECT, related_name="acceptance")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -249,10 +253,10 @@ class Acceptance(models.Model):
 
 
 class UsagePeriod(models.Model):
-    """One account's billing period as the readings leave it: derived from the snapshots, for pages and totals.
+    """One account's billing period, derived from its snapshots for pages and totals.
 
-    `current` is the last reading that was taken over, `latest` the last one of all, `held` a lower one that waits for
-    finance. `read_at` also moves when a reading only confirms what was known. `month` is the month of the period's end.
+    `current` is the last accepted snapshot, `latest` the last one of all, `held` one that waits for finance. `read_at`
+    also moves when a sync confirms the usage. `month` is the month of the period's end.
     """
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="usage_periods")
@@ -269,9 +273,9 @@ class UsagePeriod(models.Model):
     allocated_cost = _cost(null=True)
     currency = models.CharField(max_length=3, default="", blank=True)
     read_at = models.DateTimeField()
-    # How long before the end of the period the last reading was taken, in seconds; 0 = at the end or later.
+    # Seconds between the last snapshot and the end of the period; 0 = taken at the end or later.
     unread_seconds = models.PositiveIntegerField()
-    # The current reading was taken before a delete: nothing comes after it.
+    # The usage was read before a delete, so the figure is final.
     final = models.BooleanField(default=False)
     readings = models.PositiveIntegerField(default=1)
 
@@ -298,10 +302,10 @@ class SyncItem(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     tries = models.PositiveSmallIntegerField(default=0)
     not_before = models.DateTimeField(null=True)
-    # One of billing.causes; the sentence beside it is the provider's or ours.
+    # A code of billing.usage.failure_reasons; `message` is the provider's or the portal's.
     cause = models.CharField(max_length=20, default="", blank=True)
     message = models.CharField(max_length=500, default="", blank=True)
-    # The reading that was added or confirmed, and when it was read.
+    # The snapshot that was added or confirmed, and when it was read.
     snapshot = models.ForeignKey(UsageSnapshot, null=True, on_delete=models.PROTECT, related_name="items")
     read_at = models.DateTimeField(null=True)
 

@@ -1,4 +1,4 @@
-"""Money as it is shown: exact, and one currency at a time."""
+"""Amounts of money for display: exact, and one currency at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STORED = Decimal(1).scaleb(-COST_PLACES)
 
 
 class Sum(NamedTuple):
-    """Amounts of one currency added up, and how many they are."""
+    """Sum of the amounts of one currency, and their number."""
 
     currency: str
     amount: Decimal
@@ -20,9 +20,9 @@ class Sum(NamedTuple):
 
 
 def trimmed(amount: Decimal) -> Decimal:
-    """Without the zeros of its column: two places, and more only where the provider said more.
+    """Return the amount without trailing zeros: two places, and more only where the provider returned more.
 
-    A sum made by SQLite is a floating one: here it is again what the stored amounts add up to.
+    SQLite sums as floating point; rounding restores the exact sum of the stored amounts.
     """
     stored = amount.quantize(_STORED)
     cents = stored.quantize(CENT)

@@ -1,4 +1,4 @@
-"""Thin tasks: ids in, one plain function called. A message may come late, twice or never."""
+"""Celery tasks: each takes IDs and calls one plain function. A task message may come late, twice or never."""
 
 from __future__ import annotations
 

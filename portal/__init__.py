@@ -1,1 +1,1 @@
-"""The project package: wiring on top (settings, urls, celery, dashboard), infrastructure below."""
+"""Project package: wiring on top (settings, urls, celery, dashboard), infrastructure below."""

@@ -1,4 +1,4 @@
-"""The Celery application. A message is only a poke: the row in the database is the queue and the truth."""
+"""Celery application. A task message only triggers work: the row in the database is the queue."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ app.autodiscover_tasks()
 
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    """Log as every other process does, whatever `--loglevel` says: without a receiver Celery replaces the root handler
-    and its level, and only the lines of Celery itself are left."""
+    """Configure the usual logging, whatever `--loglevel` is: without a receiver Celery replaces the root handler and
+    its level, and only the lines of Celery itself are left."""
     configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the installation. Errors stop every command; what only matters to people outside is asked by `--deploy`."""
+"""System checks of the installation. Errors stop every command; checks for public operation run with `--deploy`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUDIT_KEY_LENGTH = 32
 
 @register(Tags.security)
 def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
-    """portal.E001 FIELD_KEYS, portal.E002 AUDIT_KEY, portal.E003 one key used twice."""
+    """Check keys: portal.E001 FIELD_KEYS, portal.E002 AUDIT_KEY, portal.E003 one key used twice."""
     found: list[CheckMessage] = []
     try:
         encryption.check_keys()
@@ -45,7 +45,7 @@ def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def nothing_is_silenced(app_configs: Apps, **_: Any) -> list[CheckMessage]:
-    """portal.E004: a check that is silenced is a check nobody reads again."""
+    """Check portal.E004: silenced checks are not allowed."""
     if not settings.SILENCED_SYSTEM_CHECKS:
         return []
     return [Error("SILENCED_SYSTEM_CHECKS is not empty.", hint="Mend what the check says.", id="portal.E004")]
@@ -53,7 +53,8 @@ def nothing_is_silenced(app_configs: Apps, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def fit_for_people_outside(app_configs: Apps, **_: Any) -> list[CheckMessage]:
-    """portal.W001 demo, W002 SQLite, W003 no e-mail, W004 endless redirect, W005 everyone has the proxy's address."""
+    """Check portal.W001 demo, W002 SQLite, W003 no email, W004 endless redirect, W005 all clients have the proxy's
+    address."""
     behind_proxy = bool(settings.SECURE_PROXY_SSL_HEADER)
     rules = (
         (

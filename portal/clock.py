@@ -1,4 +1,4 @@
-"""The clock that decides: the database's, which is one for all processes."""
+"""Database clock, shared by all processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 def database_now() -> datetime:
     """Return the database's time (aware UTC), also inside a transaction.
 
-    Workers run on several machines, whose clocks differ. SQLite has no clock of its own: its file is on this machine.
+    Workers run on several machines, whose clocks differ. SQLite has no clock; its file is on this machine.
     """
     if connection.vendor != "postgresql":
         return timezone.now()
@@ -24,12 +24,12 @@ def database_now() -> datetime:
 
 
 def database_clock() -> Callable[[], datetime]:
-    """The database's time, asked once and moved on here, for threads that may not ask the database and for no longer
-    than a task lasts. A machine's clock that is wrong or set meanwhile does not matter."""
+    """Return a clock that starts at the database's time and advances locally, for threads without database access, and
+    no longer than a task lasts. Changes of the machine's clock have no effect."""
     at, since = database_now(), monotonic()
     return lambda: at + timedelta(seconds=monotonic() - since)
 
 
 def local_skew() -> float:
-    """Return by how many seconds this machine's clock is ahead of the database's."""
+    """Return the seconds this machine's clock is ahead of the database's."""
     return (timezone.now() - database_now()).total_seconds()

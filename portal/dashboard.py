@@ -1,4 +1,4 @@
-"""The home page: what needs a person now. It sees both apps, because the work does."""
+"""Home page: work that needs attention. It imports both apps."""
 
 from __future__ import annotations
 

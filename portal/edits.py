@@ -1,7 +1,8 @@
-"""Edits by several people at once: a form writes only what its person changed (docs/decisions/edits.md).
+"""Concurrent edits: a form writes only the fields the user changed (docs/decisions/edits.md).
 
-An edit form carries the values it was opened with. What differs from them is what the person changed, and only that is
-written. Where somebody else changed the same field since, nothing is written: the page comes again with both values.
+An edit form carries the values it was opened with. Fields that differ from them were changed by the user, and only they
+are written. If the same field was changed by another user since, nothing is written: the page is shown again with both
+values.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from django.utils.translation import gettext as _
 if TYPE_CHECKING:
     from portal.audit.models import AuditEvent
 
-# Hidden fields: the values the page was opened with, and after a conflict those of the fields it is about, and what
-# stood in these fields.
+# Hidden fields: the values the page was opened with, and after a conflict those of its fields, and the user's input in
+# these fields.
 SEEN, OPENED, YOURS = "seen", "opened", "yours"
 CHOICE, MINE, THEIRS = "choice-", "mine", "theirs"
 _NEVER_SHOWN = object()
 
 
 class EditConflict(Exception):
-    """Somebody else changed fields that this edit changes, to other values. Nothing was written."""
+    """Another user changed fields of this edit to other values. Nothing was written."""
 
     def __init__(self, fields: list[str]) -> None:
         super().__init__(", ".join(fields))
@@ -35,7 +36,7 @@ class EditConflict(Exception):
 
 
 def plain_value(value: Any) -> Any:
-    """A value as a form carries it and as two are compared: a row by its public ID, a moment by its ISO text."""
+    """Return a value as carried by a form and compared: a row by its public ID, a date or time by its ISO text."""
     if isinstance(value, Model):
         return str(value.public_id)  # type: ignore[attr-defined]  # every row of a choice has one
     if isinstance(value, date | datetime | time):
@@ -46,10 +47,11 @@ def plain_value(value: Any) -> Any:
 
 
 def refuse_stale(row: Model | Mapping[str, Any], wanted: Mapping[str, Any], seen: Mapping[str, Any] | None) -> None:
-    """Raise `EditConflict` where a stored value is neither the one that was seen nor the wanted one.
+    """Raise `EditConflict` if a stored value is neither the one in `seen` nor the wanted one.
 
-    Call it with the row held, or write with a condition on what was read. `seen` None is no person's edit: whoever
-    calls knows what is there. A value that was not seen (a page from before the last upgrade) counts as changed.
+    Call it with the row locked, or write with a condition on the values read. `seen` None skips the check, for edits
+    that are not made through a form. A value missing from `seen` (a page from before the last upgrade) counts as
+    changed.
     """
     if seen is None:
         return
@@ -66,7 +68,7 @@ def refuse_stale(row: Model | Mapping[str, Any], wanted: Mapping[str, Any], seen
 
 @dataclass(frozen=True)
 class EditDifference:
-    """One field that two people changed, as the page shows it. `mine` is what was chosen, None where nothing was."""
+    """One field that two users changed, for display. `mine` is the choice, None if none was made."""
 
     name: str
     label: str
@@ -78,8 +80,8 @@ class EditDifference:
 
 
 class EditForm(forms.Form):
-    """A form that edits a row. Its initial values are those of the row, and the page starts its form element with
-    `components/_edit.html`, which carries them and, after a conflict, lets the person choose.
+    """Form that edits a row. Its initial values are those of the row, and the page starts its form element with
+    `components/_edit.html`, which carries them and, after a conflict, offers the choice.
 
         form = MyForm(request.POST or None, initial=...)
         if form.is_valid():
@@ -89,17 +91,17 @@ class EditForm(forms.Form):
                 form.show(conflict, fresh=MyForm(initial=...), last=...)
     """
 
-    # Fields that are no value of the row: tokens, and secrets, which are never shown.
+    # Fields that are not values of the row: tokens, and secrets, which are never shown.
     not_compared: ClassVar[frozenset[str]] = frozenset()
 
     def stored(self) -> dict[str, Any]:
-        """The values the form starts from, by name; of a form that is not bound."""
+        """Return the initial values by name; for an unbound form."""
         names = [name for name in self.fields if name not in self.not_compared]
         return {name: plain_value(self.get_initial_for_field(self.fields[name], name)) for name in names}
 
     @property
     def seen(self) -> dict[str, Any]:
-        """The values the page was opened with; {} where it carried none that can be read."""
+        """Values the page was opened with; {} if none can be read."""
         return self._carried(SEEN) if self.is_bound else self.stored()
 
     @property
@@ -114,11 +116,12 @@ class EditForm(forms.Form):
         return {key: found[key] for key in self.stored() if key in found} if isinstance(found, dict) else {}
 
     def facts(self) -> dict[str, Any]:
-        """Of a valid form: everything it would write."""
+        """Return all values of a valid form."""
         return {name: value for name, value in self.cleaned_data.items() if name not in self.not_compared}
 
     def changed_facts(self) -> dict[str, Any]:
-        """Of a valid form: what the person changed, save where they chose the other value after a conflict."""
+        """Return the values the user changed in a valid form, except where the other value was chosen after a
+        conflict."""
         seen = self.seen
         return {
             name: value
@@ -127,7 +130,7 @@ class EditForm(forms.Form):
         }
 
     def _is_changed(self, name: str, value: Any, seen: Mapping[str, Any]) -> bool:
-        """Not where it is what was shown, also when that is written in another way once it is cleaned."""
+        """Return whether the value differs from the one shown, also after cleaning the shown one."""
         if name not in seen:
             return True
         field = self.fields.get(name)
@@ -141,8 +144,8 @@ class EditForm(forms.Form):
         return str(self.data.get(self.add_prefix(CHOICE + name), ""))
 
     def full_clean(self) -> None:
-        """After a conflict the person chooses, field by field: the other's value is put in place of the typed one. Who
-        typed something else meanwhile is asked again."""
+        """Apply the choices made after a conflict: a chosen stored value replaces the input. If the input was changed
+        meanwhile, the choice has to be made again."""
         asked = [name for name in self._carried(OPENED) if name in self.fields] if self.is_bound else []
         yours = self._carried(YOURS) if asked else {}
         theirs = [name for name in asked if self._choice(name) == THEIRS]
@@ -159,8 +162,8 @@ class EditForm(forms.Form):
                 self.add_error(name, _("Choose which value to save."))
 
     def show(self, conflict: EditConflict, *, fresh: Self, last: AuditEvent | None = None) -> None:
-        """Make this the form of the conflict page. It goes on from what is stored now (`fresh`, not bound): the
-        person's own changes stay in the fields, everything else is as it is now. `last` tells who saved that."""
+        """Turn this into the form of the conflict page. It starts from the stored values (`fresh`, not bound): the
+        user's own changes stay, all other fields are updated. `last` is the event of the other change."""
         now, saw = fresh.stored(), self.seen
         mine = {name for name, value in self.facts().items() if self._is_changed(name, value, saw)}
         self.data = data = _writable(self.data)
@@ -174,7 +177,8 @@ class EditForm(forms.Form):
         self.last, self.conflicting = last, True
 
     def show_all(self, fresh: Self, *, last: AuditEvent | None = None) -> None:
-        """As `show`, for a row that is written as a whole: whatever somebody else changed is asked about."""
+        """Do as `show`, for a row that is written as a whole: the user chooses for every field changed by another
+        user."""
         now, saw = fresh.stored(), self.seen
         theirs = [name for name, value in now.items() if saw.get(name, _NEVER_SHOWN) != value]
         both = [name for name in theirs if self._is_changed(name, self.cleaned_data.get(name), saw)]
@@ -195,7 +199,7 @@ class EditForm(forms.Form):
 
     @property
     def differences(self) -> list[EditDifference]:
-        """The fields that two people changed; [] before a conflict."""
+        """Fields that two users changed; [] before a conflict."""
         if not self.is_bound:
             return []
         now = self.seen
@@ -212,14 +216,14 @@ class EditForm(forms.Form):
             for name, saw in self._carried(OPENED).items()
         ]
 
-    # Labels of what is compared and has no field.
+    # Labels of compared values without a field.
     labels: ClassVar[Mapping[str, Any]] = {}
 
     def _label(self, name: str) -> str:
         return str(self[name].label if name in self.fields else self.labels.get(name, name))
 
     def _said(self, name: str, value: Any) -> str:
-        """A value in words: the choice's label, yes or no, a list with commas."""
+        """Return a value as text: the choice's label, yes or no, a comma-separated list."""
         choices = {str(key): str(label) for key, label in getattr(self.fields.get(name), "choices", ())}
         if isinstance(self.fields.get(name), forms.BooleanField):
             return _("Yes") if value else _("No")
@@ -229,7 +233,7 @@ class EditForm(forms.Form):
 
 
 def _writable(data: Any) -> Any:
-    """A copy of a form's data that can be written to."""
+    """Return a writable copy of a form's data."""
     return data.copy()
 
 
@@ -245,8 +249,8 @@ def _put(data: Any, name: str, field: forms.Field, value: Any) -> None:
 
 
 def status_of(form: forms.BaseForm, *, fragment: bool = False) -> int:
-    """The status of the page that shows this form: 409 for a conflict, 422 where something has to be corrected. In a
-    dialog a conflict is something to correct: htmx shows a 409 as a failed request."""
+    """Return the status for the page of this form: 409 for a conflict, 422 if it has errors. A conflict in a dialog is
+    422, since htmx shows a 409 as a failed request."""
     if getattr(form, "conflicting", False):
         return 422 if fragment else 409
     return 422 if form.is_bound and form.errors else 200

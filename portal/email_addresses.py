@@ -1,4 +1,4 @@
-"""Compare email addresses and domain names as mail systems do."""
+"""Comparison of email addresses and domain names as mail systems do it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 import idna
 
 
-@lru_cache(maxsize=10_000)  # lists of accounts are compared pair by pair, and most have the same few domains
+@lru_cache(maxsize=10_000)  # account lists are compared pair by pair, and most have the same few domains
 def domain_key(domain: str) -> str:
     """Return the form of `domain` that is equal for every spelling of it: A-labels, lower case (IDNA2008, UTS 46).
 
@@ -38,9 +38,9 @@ def same_mailbox(one: str, other: str) -> bool:
 
 
 def spellings(address: str) -> list[str]:
-    """Return `address` as given, and with its domain in A-labels and in Unicode: what a database may hold of it."""
+    """Return `address` as given, and with its domain in A-labels and in Unicode: the forms that may be stored."""
     local, at, domain = address.strip().rpartition("@")
     forms = {domain, domain_key(domain)}
-    with suppress(UnicodeError):  # what is no valid domain has no other spelling
+    with suppress(UnicodeError):  # an invalid domain has no other spelling
         forms.add(idna.decode(domain_key(domain)))
     return sorted(f"{local}{at}{form}" for form in forms)

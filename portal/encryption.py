@@ -1,8 +1,8 @@
-"""Secrets at rest: AES-256-GCM from `cryptography`, a key id beside every value, bound to its row and field.
+"""Encryption of stored secrets: AES-256-GCM from `cryptography`, with a key ID, bound to row and field.
 
-`FIELD_KEYS` in the environment is "id:base64 of 32 bytes", comma separated. The first key seals, all of them open, so a
-key is rotated by putting the new one first and running `manage.py rotate_field_keys`.
-The context ("customers.connection:<uuid>:api_key") is authenticated: a value copied to another row does not open.
+`FIELD_KEYS` in the environment is "id:base64 of 32 bytes", comma-separated. The first key encrypts, all of them
+decrypt, so a key is rotated by putting the new one first and running `manage.py rotate_field_keys`. The context
+("customers.connection:<uuid>:api_key") is authenticated: a value copied to another row cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class DecryptionError(Exception):
-    """The sealed value does not open: key missing, value altered, or moved to another row."""
+    """A value cannot be decrypted: key missing, value altered, or moved to another row."""
 
 
 HASH_INFO = b"postkeeper keyed hash v1"
@@ -52,7 +52,7 @@ def _keys(configured: str) -> dict[str, AESGCM]:
 
 @lru_cache(maxsize=4)
 def _hash_keys(configured: str) -> dict[str, bytes]:
-    """A key for hashing out of each encryption key (HKDF), so that neither can stand in for the other."""
+    """Derive a hash key from each encryption key (HKDF), so that neither can replace the other."""
     return {
         name: HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=HASH_INFO).derive(raw)
         for name, raw in _raw_keys(configured).items()
@@ -60,7 +60,7 @@ def _hash_keys(configured: str) -> dict[str, bytes]:
 
 
 def check_keys() -> None:
-    """Raise `ImproperlyConfigured` when FIELD_KEYS cannot be used."""
+    """Raise `ImproperlyConfigured` if FIELD_KEYS cannot be used."""
     _keys(settings.FIELD_KEYS)
 
 
@@ -73,7 +73,7 @@ def key_id(sealed: str) -> str:
 
 
 def encrypt(text: str, *, context: str) -> str:
-    """Encrypt `text` under the first key. "" stays "" (no secret)."""
+    """Encrypt `text` with the first key. "" stays "" (no secret)."""
     if not text:
         return ""
     name, cipher = next(iter(_keys(settings.FIELD_KEYS).items()))
@@ -83,7 +83,7 @@ def encrypt(text: str, *, context: str) -> str:
 
 
 def decrypt(token: str, *, context: str) -> str:
-    """Decrypt what `seal` made with the same `context`. Raises `CannotOpen`."""
+    """Decrypt a result of `encrypt` with the same `context`. Raises `DecryptionError`."""
     if not token:
         return ""
     name, _, encoded = token.partition(":")
@@ -98,10 +98,10 @@ def decrypt(token: str, *, context: str) -> str:
 
 
 def keyed_hashes(*parts: str) -> list[str]:
-    """The HMAC-SHA256 of `parts` under every key of FIELD_KEYS as "id:hex", the current key's first.
+    """Return the HMAC-SHA256 of `parts` under every key of FIELD_KEYS as "id:hex", the current key's first.
 
-    Equal parts have equal hashes; without the key nothing can be tried out against one. Store the first, compare
-    with all: rows hashed before a key was replaced carry an older key's.
+    Equal parts have equal hashes; without the key a hash cannot be guessed by trying values. Store the first, compare
+    with all: rows hashed before a key was replaced have an older key's hash.
     """
     message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
     return [f"{name}:{_hmac(key, message)}" for name, key in _hash_keys(settings.FIELD_KEYS).items()]

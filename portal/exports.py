@@ -1,4 +1,4 @@
-"""Tables as CSV files that a spreadsheet opens without running anything that stands in them."""
+"""CSV exports that a spreadsheet opens without executing their content."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 _ROWS_PER_PIECE = 500
-# What a spreadsheet takes for a formula, at the start of a cell or of a line in it, after any blanks; the full-width
-# signs too. A cell that starts with a tab or a line end is treated as one as well.
+# What a spreadsheet takes for a formula, at the start of a cell or of a line in it, after any blanks, including
+# full-width signs. A cell that starts with a tab or a line end is treated the same.
 _FORMULA = re.compile(r"(?:^|[\r\n])[\s\u00a0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
-_BOM = "\ufeff"  # without it Excel reads UTF-8 as something else
+_BOM = "\ufeff"  # without it Excel does not read the file as UTF-8
 
 
 def cell(value: Any) -> str | int | float | Decimal:
-    """One value as it stands in the file: numbers stay numbers, text is made harmless, moments are UTC."""
+    """Return one value for the file: numbers stay numbers, text is escaped, times are UTC."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float, Decimal)):
@@ -38,9 +38,9 @@ def cell(value: Any) -> str | int | float | Decimal:
 
 
 def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
-    """Send `rows` as an attachment while they are read; give a lazy iterable (`queryset.iterator()`).
+    """Send `rows` as an attachment while they are read; pass a lazy iterable (`queryset.iterator()`).
 
-    The rows are read after the view has returned, so they must not rely on the person's time zone or language.
+    The rows are read after the view has returned, so they must not depend on the user's time zone or language.
     """
     response = StreamingHttpResponse(_pieces(header, rows), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"

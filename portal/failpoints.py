@@ -1,7 +1,7 @@
-"""Named points at which a test may kill the process. In production they do nothing and cannot be switched on.
+"""Named points at which a test may kill the process. In production they do nothing and cannot be enabled.
 
-They stand where a death leaves something half done; docs/decisions/proof.md says what each one leaves. Two more are not
-ours to name, because they lie in the provider's client: the request has left, the answer has begun (tests/simulation).
+Each is at a point where a crash leaves work half done; docs/decisions/proof.md describes the result of each. Two more
+are in the provider's client and not named here: the request has been sent, the answer has begun (tests/simulation).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How numbers, money and moments are written: plain text, used by the tags, by exports and by mail.
+"""Formatting of numbers, money and times as plain text, for template tags, exports and mail.
 
-A missing value is None and is written as a dash by whoever shows it; these functions only take real values.
-Moments are shown in the active time zone (the person's, else UTC), and the zone is always named.
+A missing value is None and shown as a dash by the caller; these functions take only real values. Times are shown in the
+active time zone (the user's, else UTC), and the zone is always named.
 """
 
 from datetime import date, datetime, timedelta
@@ -20,14 +20,14 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def number_text(value: int | Decimal, *, signed: bool = False) -> str:
-    """412380 -> "412,380"; with ``signed`` a plus stands before it. The minus is the typographic one."""
+    """Return 412380 as "412,380"; ``signed`` adds a plus. The minus is the typographic one."""
     size = -value if value < 0 else value
     text = _grouped(size) if isinstance(size, int) else number_format(size, use_l10n=True, force_grouping=True)
     return _sign(value, signed) + text
 
 
 def money_text(amount: Decimal, currency: str, *, signed: bool = False) -> str:
-    """``Decimal("539")`` and "USD" -> "$539.00": two places or more, never rounding away what it is given."""
+    """Return ``Decimal("539")`` and "USD" as "$539.00": at least two places, never rounding."""
     exponent = amount.as_tuple().exponent
     places = max(2, -exponent) if isinstance(exponent, int) else 2
     digits = number_format(abs(amount), decimal_pos=places, use_l10n=True, force_grouping=True)
@@ -42,7 +42,7 @@ def _sign(value: int | Decimal, signed: bool) -> str:
 
 
 def _grouped(size: int) -> str:
-    """Django's number_format for a whole number, without its cost: a list page writes hundreds of them."""
+    """Format a whole number as Django's number_format does, but faster: a list page has hundreds of them."""
     separator, grouping = _separator(get_language() or "")
     if grouping != 3:
         return number_format(size, use_l10n=True, force_grouping=True)
@@ -59,7 +59,7 @@ def percent_text(percent: int) -> str:
 
 
 def ago_text(moment: datetime, *, now: datetime | None = None) -> str:
-    """As coarse as a glance needs: "12 min ago", "3 h ago", "Yesterday", "18 Nov"."""
+    """Return a rough relative time: "12 min ago", "3 h ago", "Yesterday", "18 Nov"."""
     now = now or timezone.now()
     seconds = int((now - moment).total_seconds())
     if seconds < -5:
@@ -73,7 +73,7 @@ def ago_text(moment: datetime, *, now: datetime | None = None) -> str:
 
 
 def span_text(span: timedelta) -> str:
-    """How long something lasts, as coarse as a glance needs: "under 1 s", "12 s", "4 min", "3 h"."""
+    """Return a rough duration: "under 1 s", "12 s", "4 min", "3 h"."""
     seconds = int(span.total_seconds())
     if seconds < 1:
         return _("under 1 s")
@@ -103,7 +103,7 @@ def _in_text(seconds: int, moment: datetime) -> str:
 
 
 def moment_text(moment: datetime) -> str:
-    """The whole moment: "18 Nov 2026 14:21 UTC"."""
+    """Return date, time and zone: "18 Nov 2026 14:21 UTC"."""
     local = _local(moment)
     return f"{local.day} {_month(local.month, get_language() or '')} {local:%Y %H:%M} {zone_name(local)}"
 
@@ -114,7 +114,7 @@ def _month(month: int, language: str) -> str:
 
 
 def at_text(moment: datetime) -> str:
-    """When something happened, within a sentence: "at 14:21 UTC" today, else "on 18 Nov 2026 14:21 UTC"."""
+    """Return a time for use within a sentence: "at 14:21 UTC" today, else "on 18 Nov 2026 14:21 UTC"."""
     local = _local(moment)
     if local.date() == timezone.localdate():
         return _("at %(time)s") % {"time": f"{clock_text(moment)} {zone_name(local)}"}
@@ -122,13 +122,14 @@ def at_text(moment: datetime) -> str:
 
 
 def clock_text(moment: datetime, *, seconds: bool = False) -> str:
-    """The time of day, "14:21" or "14:21:40". Say the zone once beside the list these stand in."""
+    """Return the time of day, "14:21" or "14:21:40". Name the zone once next to the list."""
     local = _local(moment)
     return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
 
 
 def day_text(day: date, *, today: date | None = None) -> str:
-    """A day, "18 Nov", with the year when it is not this one. A datetime is read in the active zone."""
+    """Return a day, "18 Nov", with the year if it is not the current one. A datetime is converted to the active
+    zone."""
     if isinstance(day, datetime):
         day = _local(day).date()
     today = today or timezone.localdate()

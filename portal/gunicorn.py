@@ -1,4 +1,4 @@
-"""gunicorn's settings, for production and for the demo: `gunicorn -c python:portal.gunicorn portal.wsgi`."""
+"""Settings of gunicorn, for production and for the demo: `gunicorn -c python:portal.gunicorn portal.wsgi`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
 threads = int(os.environ.get("WEB_THREADS", "8"))
-# The slowest thing a page may do is ask a provider for ten seconds.
+# The slowest page waits ten seconds for a provider.
 timeout = 30
 graceful_timeout = 30
 keepalive = 5
-# Against slow leaks; spread, so that workers do not restart together.
+# Against slow memory leaks; with jitter, so that workers do not restart together.
 max_requests = 5000
 max_requests_jitter = 500
 limit_request_line = 8190

@@ -1,4 +1,4 @@
-"""Two addresses for whoever watches the process: is it alive, and may it be given work."""
+"""Health checks: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from django.views.decorators.http import require_safe
 
 
 class _Seen:
-    """Migrations do not come undone under a running process: once complete, they are not read again."""
+    """Result of the migration check: migrations are not undone while the process runs, so it is stored once
+    complete."""
 
     complete = False
 
@@ -27,13 +28,14 @@ def _migrations_complete() -> bool:
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """The process answers. Touches nothing else: a broken database is no reason to restart the web."""
+    """Report that the process is alive. Checks nothing else: a broken database is no reason to restart the web
+    server."""
     return _plain("alive")
 
 
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """The database answers and holds every migration. The broker is not asked: pages work without it."""
+    """Report whether the database answers and has every migration. The broker is not checked: pages work without it."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -1,4 +1,5 @@
-"""Ask this machine's own web process how it is: `python -m portal.probe healthz` (or readyz), exit code 0 for yes."""
+"""Check the local web process: `python -m portal.health_probe healthz` (or readyz); the exit code is 0 if it is
+healthy."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import sys
 def main(page: str) -> int:
     host, _, port = os.environ.get("WEB_BIND", "127.0.0.1:8000").rpartition(":")
     here = http.client.HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, int(port), timeout=3)  # noqa: S104
-    # Host must be one of ours, or Django refuses the question.
+    # The Host header must be an allowed one, or Django rejects the request.
     name = os.environ.get("ALLOWED_HOSTS", "localhost").split(",")[0].strip()
     try:
         here.request("GET", f"/{page}", headers={"Host": name})

@@ -1,4 +1,4 @@
-"""The sheet of states and components, and the pages that say what went wrong."""
+"""Help page of states and components, and the error pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RETRY_SECONDS = 10
 
 
 def states(request: HttpRequest) -> HttpResponse:
-    """What every state means, for people; every component at once, for whoever changes the look."""
+    """Show the meaning of every state to users, and every component to developers of the interface."""
     now = timezone.now()
     context = {
         "account_states": [(state, look.said_by("SendGrid").sentence) for state, look in ACCOUNT_STATES.items()],
@@ -93,13 +93,13 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Who may is said; any other reason stays out of the page."""
+    """Return the 403 page. It names the permitted roles; any other reason is not shown."""
     reason = str(exception) if isinstance(exception, NotYourRole) else ""
     return _plain(request, "403.html", 403, reason=reason)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """``reason`` stays out of the page: it helps an attacker more than a person."""
+    """Return the CSRF error page. ``reason`` is not shown: it helps an attacker more than a user."""
     return _plain(request, "403_csrf.html", 403)
 
 
@@ -112,7 +112,7 @@ def too_many_requests(request: HttpRequest, exception: Exception | None = None) 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Rendered without context processors: they may be what failed. Django has logged what it was."""
+    """Return the error page, without context processors: they may have failed. Django has logged the error."""
     if isinstance(sys.exc_info()[1], UNAVAILABLE):
         return _unavailable(request)
     try:
@@ -122,7 +122,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
-    """The database restarts or has too much to do. What a COMMIT did whose answer is lost, nobody knows here."""
+    """Return the page for an unavailable or overloaded database. The result of a lost COMMIT is not known."""
     if is_fragment(request):
         response = HttpResponse(_("The database does not answer. Wait a moment, then try again."), status=503)
     else:

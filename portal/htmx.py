@@ -1,4 +1,4 @@
-"""Is this request for a part of a page, which page, and how does the answer lead elsewhere."""
+"""Helpers for htmx requests: fragments, the current page, and redirects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portal.access.models import User
 
 
 class Htmx(HtmxDetails):
-    """`request.htmx`. A current URL that cannot be read (`http://[::1`) is none."""
+    """`request.htmx`, ignoring a current URL that cannot be parsed (`http://[::1`)."""
 
     @cached_property
     def current_url_abs_path(self) -> str | None:
@@ -36,13 +36,13 @@ def htmx(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
 
 
 def is_fragment(request: HttpRequest) -> bool:
-    """Asked by htmx for a part of a page. A page restored from the browser's history is asked for whole."""
+    """Return whether htmx requested a fragment. A page restored from the browser's history is requested as a whole."""
     htmx: Any = getattr(request, "htmx", None)
     return bool(htmx) and not htmx.history_restore_request
 
 
 def go_to(request: HttpRequest, to: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-    """Leave for another page after a change: 303, or a header for htmx, which would swap in what a 303 leads to."""
+    """Redirect to another page after a change: 303, or a header for htmx, which would swap in the target of a 303."""
     address = resolve_url(to, *args, **kwargs)
     if is_fragment(request):
         return HttpResponse(headers={"HX-Redirect": address})
@@ -50,18 +50,18 @@ def go_to(request: HttpRequest, to: Any, *args: Any, **kwargs: Any) -> HttpRespo
 
 
 def person(request: HttpRequest) -> User:
-    """The signed-in member of staff; the middleware lets nobody else in."""
+    """Return the signed-in user; the middleware admits no other requests."""
     return cast("User", request.user)
 
 
 def token_of(request: HttpRequest) -> str:
-    """The token of a button that is a form by itself, so that a double click asks once; a new one where it has none."""
+    """Return the token of a single-button form, so that a double click sends one request; a new one if it has none."""
     token = request.POST.get("client_token", "")
     return token if 8 <= len(token) <= 64 and token.isascii() and token.isprintable() else new_token()
 
 
 class SeeOther(HttpResponseRedirect):
-    """After a change: the next address is fetched with GET."""
+    """Redirect after a change: the next page is fetched with GET."""
 
     status_code = 303
 

@@ -1,8 +1,8 @@
-"""One line per event, structured, without secrets.
+"""Structured logging: one line per event, without secrets.
 
-Everything goes through the standard library's logging and one formatter: `structlog.get_logger(__name__)`,
-Django, Celery and gunicorn alike. A line carries what was bound for the request or the task (request_id,
-operation, ...): `structlog.contextvars.bind_contextvars(operation=...)`.
+All logs use the standard library's logging and one formatter: `structlog.get_logger(__name__)`, Django, Celery and
+gunicorn. A line includes the values bound for the request or the task (request_id, operation, ...):
+`structlog.contextvars.bind_contextvars(operation=...)`.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ _SECRET_VALUES = (
     (re.compile(r"\baha-sk-[\w-]+"), MASK),
     (re.compile(r"\bSG\.[\w-]{6,}(?:\.[\w-]+)?"), MASK),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
-    # One-time addresses: whoever has the path has the account.
+    # One-time URLs: the path alone gives access.
     (re.compile(r"(/invitation/|/password/reset/)(?!sent\b|done\b)[^\s\"']+"), rf"\1{MASK}"),
     (re.compile(r"((?:password|secret|token|api[_-]?(?:key|user))=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
-    # The password in the address of a database or a broker.
+    # Password in the URL of a database or a broker.
     (re.compile(r"(\w+://[^\s:/@]*:)[^\s@/]+@"), rf"\1{MASK}@"),
 )
-# The whole key of a provider, and how one begins (to look for it in a database).
+# A whole provider key, and the prefixes of keys (to search a database for).
 _WHOLE_KEY = re.compile(r"\bSG\.[\w-]{16,}\.[\w-]{20,}|\baha-sk-[\w-]{16,}")
 KEY_BEGINNINGS = ("SG.", "aha-sk-")
-# Anything that could start a new line or drive a terminal.
+# Characters that could start a new line or control a terminal.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 
 
 def masked(text: str) -> str:
-    """`text` without values that look like secrets."""
+    """Return `text` with values that look like secrets masked."""
     for pattern, replacement in _SECRET_VALUES:
         text = pattern.sub(replacement, text)
     return text
 
 
 def holds_a_key(text: str) -> bool:
-    """Whether a whole key stands in `text`, and not only something that looks a little like one."""
+    """Return whether `text` contains a whole key, not only something similar."""
     return bool(_WHOLE_KEY.search(text))
 
 
 def one_line(text: str) -> str:
-    """`text` with line breaks and control characters written out, so that nobody can forge a line."""
+    """Return `text` with line breaks and control characters escaped, so that log lines cannot be forged."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
@@ -78,12 +78,12 @@ def _clean_named(name: str, value: Any, depth: int = 0) -> Any:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Processor, last before writing: mask by the name of a key and by the shape of a value, at any depth."""
+    """Mask by the name of a key and by the form of a value, at any depth. The last processor before rendering."""
     return {name: _clean_named(name, value) for name, value in event.items()}
 
 
 def plain_lines(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """Renderer for people: `time level logger event key=value`; a traceback follows indented behind a bar."""
+    """Render `time level logger event key=value`; a traceback follows, indented behind a bar."""
     trace = str(event.pop("exception", "") or "")
     head = [str(event.pop(name, "-")) for name in ("timestamp", "level", "logger", "event")]
     pairs = [f"{key}={value}" for key, value in sorted(event.items())]
@@ -92,8 +92,8 @@ def plain_lines(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return "\n".join(lines)
 
 
-# `extra=` of the standard library, for rooms that know nothing of structlog. Named one by one: Django's own extras
-# hold whole requests.
+# `extra=` of the standard library, for modules that do not use structlog. An allowlist: Django's own extras contain
+# whole requests.
 _EXTRAS = ("provider", "endpoint", "method", "status", "duration_ms", "provider_request_id", "failure")
 
 _SHARED: list[Processor] = [
@@ -107,7 +107,7 @@ _SHARED: list[Processor] = [
 
 
 class RefusalsWithoutTrace(logging.Filter):
-    """A request that was refused (4xx) is no error of ours: its line stays, the traceback says nothing new."""
+    """Filter that removes the traceback of a rejected request (4xx), which is no error of the portal."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if getattr(record, "status_code", 500) < 500:
@@ -130,7 +130,7 @@ def _formatter(*, json_lines: bool) -> dict[str, Any]:
 
 
 def config(*, json_lines: bool, level: str) -> dict[str, Any]:
-    """The value of Django's LOGGING, used by gunicorn too: one handler to standard error, one formatter."""
+    """Return Django's LOGGING, also used by gunicorn: one handler to standard error, one formatter."""
     level = level.strip().upper()
     if level not in LEVELS:
         raise ImproperlyConfigured(f'LOG_LEVEL is "{level}"; it must be one of {", ".join(LEVELS)}.')
@@ -147,9 +147,9 @@ def config(*, json_lines: bool, level: str) -> dict[str, Any]:
             "django.request": {**passed_on, "filters": ["refusals"]},
             "django.server": passed_on,
             "gunicorn.error": passed_on,
-            # portal.middleware.request_id writes the one line of a request.
+            # portal.middleware.request_id logs requests.
             "gunicorn.access": {"handlers": [], "propagate": False},
-            # One line per message would drown the rest.
+            # One line per task message would be too much.
             "celery.app.trace": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},

@@ -1,4 +1,4 @@
-"""What every request gets: an id, a line in the log, strict headers, and the person's time zone."""
+"""Middleware for every request: an ID, a log line, security headers, and the user's time zone."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _PROBES = frozenset({"healthz", "readyz"})
 
 
 def request_id(get_response: GetResponse) -> GetResponse:
-    """Give the request our own id (one sent by the client is not believed) and write one line at its end.
+    """Assign a new request ID (one sent by the client is ignored) and log one line at the end.
 
-    The line names the route and not the path: a path can hold a one-time token.
+    The line contains the route, not the path: a path can hold a one-time token.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -73,7 +73,7 @@ def request_id(get_response: GetResponse) -> GetResponse:
 
 
 def security_headers(get_response: GetResponse) -> GetResponse:
-    """Set strict headers on every answer, static files included. Only what says how long it keeps is cached."""
+    """Set security headers on every response, including static files. Not cached unless Cache-Control is set."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -89,7 +89,7 @@ def security_headers(get_response: GetResponse) -> GetResponse:
 
 
 def storable_path(get_response: GetResponse) -> GetResponse:
-    """Answer 404 to a path that nothing can be stored under: PostgreSQL refuses to look for a NUL."""
+    """Return 404 for a path that cannot be stored: PostgreSQL does not accept NUL in queries."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if not is_storable(request.path_info):
@@ -100,7 +100,7 @@ def storable_path(get_response: GetResponse) -> GetResponse:
 
 
 def persons_zone(get_response: GetResponse) -> GetResponse:
-    """Templates speak in the signed-in person's time zone, everybody else's in UTC."""
+    """Activate the signed-in user's time zone, UTC for others."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         name = getattr(request.user, "timezone", "") or "UTC"
@@ -115,7 +115,7 @@ def persons_zone(get_response: GetResponse) -> GetResponse:
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: what the base templates read besides `request`."""
+    """Context processor: values that base templates use besides `request`."""
     return {
         "product": "Postkeeper",
         "demo": settings.DEMO,

@@ -1,4 +1,4 @@
-"""What a request asks for. People mistype addresses and cut them in half: what means nothing is left out."""
+"""Parsing of query parameters. Invalid values, as from mistyped or truncated URLs, are ignored."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 from django.utils.http import url_has_allowed_host_and_scheme
 
-LONGEST = 254  # an e-mail address
-LAST_DAY = date(9999, 12, 30)  # a day later there is none after it
+LONGEST = 254  # an email address
+LAST_DAY = date(9999, 12, 30)  # the last day that has a following one
 
 
 def line(text: str) -> str:
-    """Without control characters (PostgreSQL takes no NUL), and not longer than anything there is to look for."""
+    """Return `text` without control characters (PostgreSQL rejects NUL), cut to the longest searchable value."""
     return "".join(letter for letter in text[:LONGEST] if letter.isprintable() or letter.isspace()).strip()
 
 
 def searchable(text: str) -> str:
-    """The words to look for, one space between them."""
+    """Return the words to search for, separated by single spaces."""
     return " ".join(line(text).split())
 
 
@@ -32,7 +32,7 @@ def uuid_or_none(text: str) -> uuid.UUID | None:
 
 
 def day_or_none(text: str) -> date | None:
-    """A day that can be reckoned with: it has a day before it and one after it."""
+    """Return a day that has a day before and after it, for date arithmetic."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
@@ -41,7 +41,7 @@ def day_or_none(text: str) -> date | None:
 
 
 def moment_or_none(text: str) -> datetime | None:
-    """A moment with its zone that every other zone can show: its day has one before it and one after it."""
+    """Return a time with a zone that can be shown in every other zone: its day has one before and after it."""
     try:
         found = parse_datetime(text)
         moment = found.astimezone(UTC) if found and found.tzinfo else None
@@ -51,17 +51,17 @@ def moment_or_none(text: str) -> datetime | None:
 
 
 def own_path_or_none(text: str) -> str | None:
-    """A path of this portal to lead to: never another host, nor a word that Django takes for the name of a route, nor
-    what may not stand in a header."""
+    """Return a path of this portal: never another host, a name that Django would resolve as a route, or characters not
+    allowed in a header."""
     plain = text.startswith("/") and text.isascii() and text.isprintable()
     return text if plain and url_has_allowed_host_and_scheme(text, allowed_hosts=None) else None
 
 
 def is_storable(value: Any) -> bool:
-    """Whether it is a text that every database keeps: PostgreSQL takes no NUL, and half a surrogate is no letter."""
+    """Return whether it is text that every database can store: PostgreSQL rejects NUL and lone surrogates."""
     return isinstance(value, str) and "\x00" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def kept(query: Mapping[str, str], *, without: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Names and values for hidden inputs. A template can't ask the address for its `items`: `?items=` answers."""
+    """Return names and values for hidden inputs. Templates can't use `query.items`: `?items=` would replace it."""
     return [(name, value) for name, value in query.items() if name not in without]

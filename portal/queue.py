@@ -1,5 +1,5 @@
-"""Tell a worker that a row is worth looking at. A poke may be lost, late or repeated: the row is the truth. One that
-nobody took up for a while is dropped unread; otherwise those of the dispatcher would pile up without end.
+"""Sending of task messages. A message may be lost, late or repeated, as the row in the database is authoritative.
+Unprocessed messages expire; otherwise those of the dispatcher would accumulate.
 
 Tasks are sent by *name*, so nothing here or below imports `tasks` and no import cycle can form.
 """
@@ -16,8 +16,8 @@ log = structlog.get_logger(__name__)
 
 
 def enqueue_on_commit(task: str, *ids: int, queue: str | None = None) -> None:
-    """Send `task` with `ids` once the current transaction is committed, to its own queue unless another one is named.
-    Never raises: the dispatcher pokes again."""
+    """Send `task` with `ids` after the current transaction is committed, to its own queue or to `queue`. Never raises:
+    the dispatcher sends the task message again."""
     transaction.on_commit(lambda: _send(task, ids, queue), robust=True)
 
 

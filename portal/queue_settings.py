@@ -1,6 +1,5 @@
-"""The Celery queues: one row each. Routes, the schedule, the demo's worker, the system page and the alarms are made
-from this table (docs/decisions/celery.md says why these).
-"""
+"""Celery queues, one row each. Routes, the schedule, the demo's worker, the system page and the alarms are derived from
+this table (docs/decisions/celery.md has the reasons)."""
 
 from __future__ import annotations
 
@@ -14,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 @dataclass(frozen=True)
 class Queue:
-    """`tasks` are the name patterns routed to it; what no row names goes to the first one. `if_stopped` is a sentence
-    for admins: what does not happen while no worker consumes the queue. A message that waited longer than `late_after`
-    is an alarm."""
+    """A queue. `tasks` are the name patterns routed to it; other tasks use the first queue. `if_stopped` is a sentence
+    for admins: what does not happen while no worker consumes the queue. A message older than `late_after` raises an
+    alarm."""
 
     name: str
     work: str | Promise
@@ -55,18 +54,18 @@ NAMES = tuple(queue.name for queue in QUEUES)
 DEFAULT = NAMES[0]
 ROUTES = {pattern: {"queue": queue.name} for queue in QUEUES for pattern in queue.tasks}
 
-# Seconds after which a message is dropped unread: whatever it points at is found in the database again. Not less,
-# because the clock of the worker's machine decides, and it may be minutes fast.
+# Seconds after which a message expires: its row is found in the database again. Not less, because the clock of the
+# worker's machine applies, which may be minutes fast.
 EXPIRES = 900.0
-# Messages that may wait in a queue; beyond that the oldest are dropped. What they point at is found in the database
-# again, and a worker that starts after a standstill need not even drop them one by one.
+# Maximum number of messages in a queue; the oldest are dropped beyond that. Their rows are found in the database again,
+# and a worker that starts after an outage need not drop them one by one.
 LONGEST = 200
-# How often the alarms are looked after: by every worker, because a dead one must not take the alarm about itself along.
+# Seconds between alarm checks, which run on every queue, since a stopped worker cannot report itself.
 ALARMS_EVERY, ALARMS_ELSEWHERE_EVERY = 30.0, 120.0
 
 
 def beat(task: str, every: float, *, queue: str = "") -> dict[str, Any]:
-    """An entry of the schedule: `task` every so many seconds, dropped when it is older than that (see `EXPIRES`)."""
+    """Return a schedule entry: `task` every `every` seconds, with an expiry (see `EXPIRES`)."""
     return {
         "task": task,
         "schedule": every,

@@ -1,4 +1,4 @@
-"""Settings come from the environment. A wrong or missing value stops the start with a sentence that names it."""
+"""Settings from the environment. A wrong or missing value stops the start with a message that names it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ env = environ.Env()
 
 
 def _whole(name: str, *, default: int) -> int:
-    """A whole number, 0 or more."""
+    """Return the variable as a whole number, 0 or more."""
     text: str = env.str(name, default=str(default)).strip()
     if not (text.isascii() and text.isdigit()):
         raise ImproperlyConfigured(f'{name} is "{text}"; it must be a whole number, 0 or more.')
@@ -30,14 +30,14 @@ if PORTAL_ENV not in {"production", "development"}:
     raise ImproperlyConfigured(f'PORTAL_ENV is "{PORTAL_ENV}"; it must be "production" or "development".')
 PRODUCTION = PORTAL_ENV == "production"
 DEMO = env.bool("PORTAL_DEMO", default=False)
-# Results by account of a usage run are deleted after so many days; its totals and every reading stay.
+# Results by account of a usage run are deleted after so many days; its totals and all snapshots stay.
 SYNC_ITEM_DAYS = _whole("SYNC_ITEM_DAYS", default=35)
 if SYNC_ITEM_DAYS < 32:
     raise ImproperlyConfigured(
         f"SYNC_ITEM_DAYS is {SYNC_ITEM_DAYS}; it must be at least 32. Days without a reading could not be shown for a "
         "whole billing period otherwise."
     )
-# Deletes, and changes of more than ten accounts, wait for a second person once there is one.
+# Deletes, and changes of more than ten accounts, need approval by another admin once there is one.
 SECOND_PERSON = env.bool("SECOND_PERSON", default=True)
 if DEMO and PRODUCTION:
     raise ImproperlyConfigured(
@@ -65,7 +65,7 @@ AUDIT_KEY = _required("AUDIT_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]"])
 if PRODUCTION and not ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS is not set. Name the host people open, such as portal.example.com.")
-# Where links in mails lead when no request says it.
+# Base URL of links in mails sent without a request.
 PORTAL_URL = env.str("PORTAL_URL", default=f"https://{ALLOWED_HOSTS[0]}" if PRODUCTION else "").rstrip("/")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 if "*" in ALLOWED_HOSTS and PRODUCTION:
@@ -91,7 +91,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "portal.middleware.request_id",
-    # Static files are answered by WhiteNoise: what sets a header stands before it.
+    # WhiteNoise serves static files: middleware that sets headers comes before it.
     "django.middleware.security.SecurityMiddleware",
     "portal.middleware.security_headers",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -139,11 +139,11 @@ if _database["ENGINE"].endswith("sqlite3"):
         init_command="PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;",
     )
 else:
-    # A page may not wait long, a worker longer; `migrate` runs with PORTAL_STATEMENT_SECONDS=0 (no limit).
+    # Pages have a short limit, workers a longer one; `migrate` runs with PORTAL_STATEMENT_SECONDS=0 (no limit).
     _seconds = _whole("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
     _limits = {"statement_timeout": _seconds, "lock_timeout": 3, "idle_in_transaction_session_timeout": 30}
     _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v * 1000}" for k, v in _limits.items())
-    # A worker's main process writes the heartbeat; a server that is lost must not hold it for minutes.
+    # A worker's main process writes the heartbeat; an unreachable server must not block it for minutes.
     _database["OPTIONS"].setdefault("connect_timeout", 5)
     _database["CONN_MAX_AGE"] = 60
     _database["CONN_HEALTH_CHECKS"] = True
@@ -153,15 +153,15 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.str("REDIS_URL", default="")
 if PRODUCTION and not REDIS_URL:
     raise ImproperlyConfigured("REDIS_URL is not set. For example redis://:...@redis:6379/0.")
-# Who signed the certificate of a Redis at rediss://; the system's authorities where it is not set.
+# CA of the certificate of a Redis at rediss://; the system's authorities if not set.
 REDIS_CA_FILE = env.str("REDIS_CA_FILE", default="")
 if REDIS_CA_FILE and not Path(REDIS_CA_FILE).is_file():
     raise ImproperlyConfigured(f'REDIS_CA_FILE is "{REDIS_CA_FILE}", and there is no such file.')
 
 
 def redis_tls(name: str, url: str) -> dict[str, Any]:
-    """The TLS options of a Redis address. kombu would accept any certificate of a rediss:// server, and an option in
-    the address would win over these."""
+    """Return the TLS options of a Redis URL. kombu would accept any certificate of a rediss:// server, and an option in
+    the URL would override these."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss"):
         raise ImproperlyConfigured(f"{name} must begin with redis:// or rediss://.")
@@ -173,7 +173,7 @@ def redis_tls(name: str, url: str) -> dict[str, Any]:
 
 
 _WORKER = env.bool("PORTAL_WORKER", default=False)
-# Without Redis the processes at work count each other here, and each keeps to its part of a provider's pace.
+# Without Redis, processes count each other here, and each uses its part of a provider's rate limit.
 PACE_FOLDER = DATA_DIR / "pace"
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
@@ -189,7 +189,7 @@ if REDIS_URL:
         "health_check_interval": 10,
     }
 else:
-    CELERY_BROKER_URL = "folder://localhost//"  # portal.folder_broker; the host says nothing; without one kombu warns
+    CELERY_BROKER_URL = "folder://localhost//"  # portal.brokers.folder; host unused, but kombu warns without one
     _queue = DATA_DIR / "broker"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(_queue / "queue"),
@@ -234,13 +234,13 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "remove old sync items": queue_settings.beat("billing.remove_old_items", 3600.0),
     "remove expired sessions": queue_settings.beat("access.remove_expired_sessions", 3600.0),
 }
-# On every queue, so that whichever still has a worker raises the alarm about the others, and mails it.
+# On every queue, so that any queue with a worker raises the alarm about the others, and mails it.
 for _name in queue_settings.NAMES:
     for _task in ("customers.check_workers", "notices.deliver"):
         _every = queue_settings.ALARMS_EVERY if _name == "clock" else queue_settings.ALARMS_ELSEWHERE_EVERY
         CELERY_BEAT_SCHEDULE[f"{_task} on {_name}"] = queue_settings.beat(_task, _every, queue=_name)
 
-# --- People --------------------------------------------------------------------------------------------
+# --- Users, passwords and sessions ---------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = ["portal.access.backends.StaffBackend"]
 PASSWORD_HASHERS = [
@@ -286,7 +286,7 @@ if PRODUCTION:
     SECURE_HSTS_PRELOAD = True
     if env.bool("BEHIND_TLS_PROXY", default=False):
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# How many proxies in front of us are ours: the client's address is taken that many steps from the right.
+# Number of trusted proxies in front: the client's address is taken that many steps from the right.
 TRUSTED_PROXIES = _whole("TRUSTED_PROXIES", default=0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
@@ -309,12 +309,12 @@ else:
         "default": {
             "BACKEND": "django.core.cache.backends.db.DatabaseCache",
             "LOCATION": "portal_cache",
-            # Sign-in counters live here: the default of 300 entries would let a spray of addresses push them out.
+            # Sign-in counters are stored here: with the default of 300 entries a spray of addresses would evict them.
             "OPTIONS": {"MAX_ENTRIES": 100_000},
         }
     }
 
-# --- Words, time, files -----------------------------------------------------------------------------------
+# --- Language, time, files --------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 USE_I18N = True
 USE_TZ = True
@@ -322,7 +322,7 @@ TIME_ZONE = "UTC"
 USE_THOUSAND_SEPARATOR = True
 LOCALE_PATHS = [BASE_DIR / "locale"]
 STATIC_URL = "static/"
-# Filled by collectstatic in production; elsewhere files are served from where they lie, and it stays empty.
+# Filled by collectstatic in production; elsewhere files are served from their source and it stays empty.
 STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str((BASE_DIR if PRODUCTION else DATA_DIR) / "staticfiles")))
 if not PRODUCTION:
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
@@ -339,7 +339,7 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_AUTOREFRESH = False
-WHITENOISE_ALLOW_ALL_ORIGINS = False  # nothing of ours is read by another site's scripts
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # no static file is used by another site's scripts
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 EMAIL_TIMEOUT = 10  # a mail server that hangs must not hold a web worker
@@ -349,7 +349,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="portal@localhost")
 LOGGING = logs.config(json_lines=PRODUCTION, level=env.str("LOG_LEVEL", default="INFO"))
 logs.configure()
 
-# --- allauth: sign-in and password reset only; people are invited, never sign up (portal/access) ----------
+# --- allauth: sign-in and password reset only; users are invited, never sign up (portal/access) ----------
 ACCOUNT_ADAPTER = "portal.access.adapter.StaffAdapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}

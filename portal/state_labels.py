@@ -1,7 +1,7 @@
-"""How every state looks and reads: the one place pages, filters, exports and the help page ask.
+"""Labels and icons of all states, for pages, filters, exports and the help page.
 
-The keys are the values stored in the database. ``qualifier`` and ``sentence`` may name the provider with
-``{provider}``; ``StateLook.said_by`` fills it in.
+The keys are the values stored in the database. ``qualifier`` and ``sentence`` may contain ``{provider}``, which
+``StateLook.said_by`` replaces with the provider's name.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from django.utils.translation import gettext_lazy as _
 
 Text = str | Promise
 
-# Stored as pending: the create came to nothing and nothing is under way.
+# Stored as pending: the create failed and no operation is open.
 NOT_CREATED = "not_created"
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A state's words with the provider's name in them, ready for a template."""
+    """Texts of a state with the provider's name filled in, for templates."""
 
     word: str
     qualifier: str
@@ -95,18 +95,18 @@ OPERATION_STATES: Mapping[str, StateLook] = MappingProxyType(
 
 
 def account_look(state: str) -> StateLook:
-    """The look of an account state; a word we do not know reads as unknown, never as healthy."""
+    """Return the look of an account state; an unlisted value is shown as unknown, never as healthy."""
     return ACCOUNT_STATES.get(state, ACCOUNT_STATES["unknown"])
 
 
 def operation_look(state: str) -> StateLook:
-    """The look of an operation state. An unlisted one is a mistake in code, so it raises ``KeyError``."""
+    """Return the look of an operation state. An unlisted one is a programming error and raises ``KeyError``."""
     return OPERATION_STATES[state]
 
 
 def account_state_choices(*, stored: bool = False) -> list[tuple[str, str]]:
-    """(value, words) for filters and forms, with the qualifier so the two kinds of stop stay apart. `stored`: only
-    those that a row can hold."""
+    """Return (value, label) for filters and forms, with the qualifier that tells the two kinds of stop apart. `stored`:
+    only values that a row can hold."""
     return [
         (key, _in_full(look, str(_("the provider"))))
         for key, look in ACCOUNT_STATES.items()
@@ -119,7 +119,7 @@ def operation_state_choices() -> list[tuple[str, str]]:
 
 
 def account_state_text(state: str, provider: str = "") -> str:
-    """The state as plain words, for CSV files and mail: "Held by SendGrid"."""
+    """Return the state as plain text, for CSV files and mail: "Held by SendGrid"."""
     return _in_full(account_look(state), provider or str(_("the provider")))
 
 

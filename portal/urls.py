@@ -1,4 +1,4 @@
-"""Every address of the portal. Each needs its line in portal/access/permissions.toml, or the portal does not start."""
+"""URLs of the portal. Each needs its entry in portal/access/permissions.toml, or the portal does not start."""
 
 from django.urls import include, path
 

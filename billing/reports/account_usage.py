@@ -1,4 +1,4 @@
-"""One account's use: the present cycle as a line over its readings, where it is heading, and the cycles before."""
+"""Usage of one account: the current billing period as a chart with its projection, and the earlier periods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from billing.reports.month_chart import Tick, nice_top
 from billing.usage.periods import DAY, midnight
 from customers.models import Account
 
-# A pace needs a day of sending behind it, and a reading of today or yesterday.
+# A projection needs a day of usage, and a snapshot not older than this.
 PACE_AFTER = timedelta(days=1)
 PACE_FRESH = timedelta(hours=36)
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 236, 46, 78, 10, 26
@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Whole days without a reading, both inclusive."""
+    """Days without a snapshot, both inclusive."""
 
     first: date
     last: date
@@ -41,7 +41,8 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class UsagePace:
-    """Where the cycle is heading: the use at its end, and the day the package is passed (None: not in this cycle)."""
+    """Projected usage at the end of the billing period, and the day the quota is exceeded (None: not in this
+    period)."""
 
     at_end: int
     passes_on: date | None
@@ -75,7 +76,7 @@ class CycleChart:
 
     @property
     def pace_dy(self) -> int:
-        """The label of the pace keeps clear of those of the limits."""
+        """Vertical offset that keeps the projection's label clear of those of the limits."""
         if self.pace_end is None:
             return 4
         others = [y + 4 for y in (self.near_y, self.limit_y) if y is not None]
@@ -88,8 +89,8 @@ class CycleChart:
 
 @dataclass(frozen=True)
 class Cycle:
-    """A period with what its readings say. `points` hold no lower readings: those wait for finance. Where readings that
-    confirmed the use were removed, `gaps` are not known and empty."""
+    """Billing period with its snapshots. `points` exclude lower snapshots held for finance. `gaps` are unknown and
+    empty where items that confirmed the usage were removed."""
 
     period: UsagePeriod
     points: list[Point]
@@ -101,7 +102,7 @@ class Cycle:
 
     @property
     def percent(self) -> int | None:
-        """Rounded down, so that 99.9 % never reads as full."""
+        """Usage in percent of the quota, rounded down so that 99.9 % never shows as full."""
         return self.period.used * 100 // self.period.allowed if self.period.allowed else None
 
     @property
@@ -120,7 +121,8 @@ class AccountUsage:
 
 
 def usage_of_account(account: Account, *, now: datetime, start_on: date | None = None) -> AccountUsage:
-    """The latest cycle, or the one that starts on `start_on`; and the list of all."""
+    """Return the usage of the latest billing period, or of the one that starts on `start_on`, and the list of
+    periods."""
     known = UsagePeriod.objects.filter(account=account).select_related("current", "held").order_by("-start_on")
     periods = list(known[:CYCLES_SHOWN])
     chosen = next((each for each in periods if each.start_on == start_on), periods[0] if periods else None)
@@ -141,13 +143,13 @@ def _cycle(account: Account, period: UsagePeriod, now: datetime) -> Cycle:
 
 
 def _readings_removed(account: Account, period: UsagePeriod) -> bool:
-    """Whether readings that only confirmed the use may be missing: nothing can be said of days without one then."""
+    """Return whether items that confirmed the usage may have been removed: gaps are unknown then."""
     removed = SyncRun.objects.filter(connection=account.connection_id, items_removed_at__isnull=False)
     return removed.filter(started_at__gte=midnight(period.start_on), started_at__lt=period.ends_at).exists()
 
 
 def _points(period: UsagePeriod) -> list[Point]:
-    """Every time the use was read in the period: readings that changed it, and those that only confirmed it."""
+    """Return every point the usage was read at in the period, whether it changed or was confirmed."""
     readings = UsageSnapshot.objects.filter(
         account=period.account_id, period_start_on=period.start_on, lower=False
     ).values_list("as_of", "used")
@@ -155,7 +157,7 @@ def _points(period: UsagePeriod) -> list[Point]:
         account=period.account_id, snapshot__period_start_on=period.start_on, snapshot__lower=False
     ).values_list("read_at", "snapshot__used")
     found = {at: used for at, used in [*readings, *confirmed] if at is not None}
-    if period.current.lower:  # taken over by finance
+    if period.current.lower:  # accepted by finance
         found = {at: used for at, used in found.items() if used <= period.current.used or at < period.current.as_of}
         found[period.current.as_of] = period.current.used
     return [Point(at, used) for at, used in sorted(found.items())]
@@ -164,7 +166,8 @@ def _points(period: UsagePeriod) -> list[Point]:
 def gaps_of(
     period: UsagePeriod, points: list[Point], *, born_on: date, now: datetime, ended: bool = False
 ) -> list[Gap]:
-    """Days of the period, up to yesterday, on which nothing was read. Days before the account existed are none."""
+    """Return the days of the period, up to yesterday, without a snapshot. Days before the account existed don't
+    count."""
     today = now.astimezone(UTC).date()
     last = min(period.end_on, today - DAY)
     if ended and points:
@@ -183,7 +186,7 @@ def gaps_of(
 
 
 def pace_of(period: UsagePeriod, *, now: datetime) -> UsagePace | None:
-    """The use so far, drawn on to the end of the cycle; None while there is too little to say."""
+    """Return the usage projected to the end of the period, or None if there is too little data."""
     start, read_at = midnight(period.start_on), period.read_at
     elapsed = (read_at - start).total_seconds()
     if elapsed < PACE_AFTER.total_seconds() or now - read_at > PACE_FRESH or not period.used:
@@ -197,7 +200,7 @@ def pace_of(period: UsagePeriod, *, now: datetime) -> UsagePace | None:
 
 
 class _Scale:
-    """From time and use to the drawing."""
+    """Conversion of time and usage to chart coordinates."""
 
     def __init__(self, period: UsagePeriod, top: int) -> None:
         self.start, self.end, self.top = midnight(period.start_on), period.ends_at, max(top, 1)
@@ -234,7 +237,7 @@ def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: Usage
 
 
 def _lines(period: UsagePeriod, points: list[Point], gaps: list[Gap]) -> list[list[Point]]:
-    """The readings in stretches: a line breaks where days are missing. A cycle begins at zero by definition."""
+    """Return the points as lines, interrupted where days are missing. A period begins at zero by definition."""
     start = Point(midnight(period.start_on), 0)
     line = [] if gaps and gaps[0].first == period.start_on else [start]
     lines: list[list[Point]] = []
@@ -247,7 +250,7 @@ def _lines(period: UsagePeriod, points: list[Point], gaps: list[Gap]) -> list[li
 
 
 def _placed(gap: Gap, points: list[Point], scale: _Scale) -> Gap:
-    """The band reaches from the reading before to the one after: nothing in between is known."""
+    """Return the gap with its position, from the snapshot before it to the one after it."""
     before = [point.at for point in points if point.at < midnight(gap.first)]
     after = [point.at for point in points if point.at >= midnight(gap.last + DAY)]
     x = scale.x(before[-1] if before else midnight(gap.first))
@@ -255,7 +258,7 @@ def _placed(gap: Gap, points: list[Point], scale: _Scale) -> Gap:
 
 
 def _marks(period: UsagePeriod, scale: _Scale) -> list[Mark]:
-    """Every fifth day, and the last one at the end of the axis."""
+    """Return a mark for every fifth day, and for the last one at the end of the axis."""
     days = (period.end_on - period.start_on).days
     fifths = [period.start_on + DAY * step for step in range(0, max(1, days - 3), 5)]
     middle = [Mark(scale.x(midnight(day)), day, "start" if day == period.start_on else "middle") for day in fifths]

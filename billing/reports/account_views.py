@@ -1,4 +1,4 @@
-"""One account's use: a page of its own, and the panel of it that the account page loads."""
+"""Views of one account's usage: its own page, and the panel on the account page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def account_usage(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_GET
 def account_usage_panel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The present cycle, for the account page. It is a fragment and never a page of its own."""
+    """Return the current billing period as a fragment for the account page."""
     account = account_or_404(public_id)
     usage = usage_of(account, now=timezone.now())
     return render(request, "billing/_account_usage_panel.html", _context(account, usage) | {"in_panel": True})
@@ -42,7 +42,7 @@ def account_usage_panel(request: HttpRequest, public_id: uuid.UUID) -> HttpRespo
 
 @require_POST
 def account_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Take a lower reading over."""
+    """Accept lower usage."""
     account = account_or_404(public_id)
     form = AcceptForm(request.POST)
     if not form.is_valid():

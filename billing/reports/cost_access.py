@@ -1,4 +1,4 @@
-"""Who may see cost: the roles that may open a connection's whole invoice (permissions.toml)."""
+"""Access to cost: the roles that may open a connection's invoice breakdown (permissions.toml)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was asked of the usage report, read from the address. Everything unknown is left out, never an error."""
+"""Filters of the usage report, read from the query string. Unknown values are ignored, never an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SORTS = (
     "name", "reference", "state", "package", "requests", "allowed", "used", "remaining", "over", "reputation", "end",
     "read",
 )  # fmt: skip
-# For whoever may see cost: an order tells of it as well as a figure.
+# For roles that may see cost: the order reveals it as well as a figure does.
 COST_SORTS = ("share",)
 DEFAULT_SORT = "-used"
 SIZES = (50, 100, 200)
@@ -34,7 +34,8 @@ _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
 
 @dataclass(frozen=True)
 class UsageFilters:
-    """`today` is the date in UTC; `month` the first day of the month shown; `with_cost`: the person may see cost."""
+    """Filters of the report. `today` is the UTC date, `month` the first day of the month; `with_cost`: cost may be
+    seen."""
 
     today: date
     month: date
@@ -54,7 +55,7 @@ class UsageFilters:
 
     @property
     def is_future(self) -> bool:
-        """Only cycles that are open already belong to a month still to come."""
+        """True if the month is still to come; only billing periods that are already open belong to it."""
         return self.month > self.this_month
 
     @property
@@ -83,7 +84,7 @@ def read_usage_filters(query: QueryDict, *, today: date, with_cost: bool = False
 
 
 def _month(text: str, today: date) -> date:
-    """The month asked for, up to the next one (where open cycles end); without one, the present month."""
+    """Return the requested month, at most the next one (where open periods end); by default the current month."""
     latest = month_after(today.replace(day=1))
     if match := _MONTH.fullmatch(text):
         return min(date(int(match[1]), int(match[2]), 1), latest)

@@ -1,4 +1,4 @@
-"""The months before the table: sums per month, and how many accounts are missing from them. Geometry, no markup."""
+"""Chart of usage per month, with the number of accounts missing from each sum. Geometry, no markup."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 1140, 200, 44, 42, 24
 GAP_HEIGHT = 18
 _STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
-# Of a month: used, over (None where no source told it), periods of accounts older than the month, and those not read
-# to their end.
+# Per month: usage, overage (None where no source reported it), periods of accounts older than the month, and partial
+# periods.
 Sums = tuple[int, int | None, int, int]
 
 
 @dataclass(frozen=True)
 class Month:
-    """A bar. Heights are of the parts; y values are of their upper edges. `missing` counts accounts not read."""
+    """A bar. Heights are of the parts; y values are of their upper edges. `missing` counts accounts without usage
+    data."""
 
     month: date
     used: int | None
@@ -73,7 +74,7 @@ class MonthsChart:
 
 
 def months_chart(filters: UsageFilters, *, missing_now: int) -> MonthsChart:
-    """Twelve months up to the present one, or up to the chosen one where it lies outside."""
+    """Return the chart of twelve months up to the current one, or up to the selected one if it lies outside."""
     last = filters.this_month
     if filters.month > last or filters.month <= month_after(last, -MONTHS):
         last = filters.month
@@ -105,7 +106,7 @@ def _sums(filters: UsageFilters, months: list[date]) -> dict[date, Sums]:
 
 
 def _missing(filters: UsageFilters, months: list[date], sums: dict[date, Sums]) -> dict[date, int]:
-    """Accounts that existed before the month and have no reading of a cycle ending in it."""
+    """Return per month how many accounts existed before it and have no usage of a period ending in it."""
     of = Q(connection=filters.connection) if filters.connection else Q()
     born = _per_month(Account.objects.filter(of, provider_id__isnull=False, duplicate_of=None), "created_at")
     deletes = Operation.objects.filter(of, kind=OperationKind.DELETE, state=OperationState.SUCCEEDED)
@@ -128,14 +129,14 @@ def _before(counts: dict[date, int], month: date) -> int:
 
 
 def _ticks(highest: int) -> tuple[list[Tick], int]:
-    """Two or three round values above zero, the last at or over the highest bar."""
+    """Return two or three round values above zero, the last not below the highest bar, and the top of the scale."""
     top, steps = nice_top(highest, 3)
     room = HEIGHT - TOP - BOTTOM
     return [Tick(value, round(HEIGHT - BOTTOM - value / top * room, 1)) for value in steps], top
 
 
 def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
-    """A round scale: its top and the values to mark, zero included."""
+    """Return a round scale: its top and the values to mark, zero included."""
     rough = max(highest, 1) / parts
     power: float = 10 ** (len(str(int(rough))) - 1)
     step = next(each for each in (int(step * power) for step in _STEPS) if each >= rough)

@@ -1,4 +1,4 @@
-"""The pool of a connection in a month: the provider's last report of it, line by line, and what it leaves open."""
+"""Pool of a connection in a month: the provider's last report, line by line, and its differences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Bucket(NamedTuple):
 
 
 class AccountFacts(NamedTuple):
-    """Whose account it is; the first field is what the provider calls it."""
+    """Account and customer of a line; the first field is the provider's account ID."""
 
     provider_id: str
     public_id: UUID
@@ -39,7 +39,8 @@ class AccountFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PoolLine:
-    """One account of the report. `known` is whether it had a row with us when it was read; `name` is the provider's."""
+    """One account of the report. `known`: it was stored in the portal when the report was read; `name` is the
+    provider's."""
 
     provider_id: str
     name: str
@@ -50,7 +51,7 @@ class PoolLine:
 
 
 class Gone(NamedTuple):
-    """An account that is not in the report any more, with our last reading of it in the same period."""
+    """An account no longer in the report, with its last stored usage of the same period."""
 
     account: UUID
     customer: UUID
@@ -66,7 +67,7 @@ class Gone(NamedTuple):
 
 @dataclass(frozen=True)
 class Removed:
-    """What the provider sums up of removed accounts, beside what we read of them one by one while they were there."""
+    """The provider's sum of removed accounts, next to their stored usage."""
 
     rows: Sequence[Gone]
     theirs: Bucket
@@ -74,14 +75,15 @@ class Removed:
 
     @property
     def ours(self) -> Bucket | None:
-        """None where our readings are not all in the report's currency: two currencies are never added up."""
+        """Sum of the stored usage; None unless all of it is in the report's currency, as currencies are never added
+        up."""
         if any(row.cost is None or row.currency != self.currency for row in self.rows):
             return None
         return Bucket(sum(row.used for row in self.rows), sum((row.cost or Decimal() for row in self.rows), Decimal()))
 
     @property
     def difference(self) -> Bucket | None:
-        """Theirs less ours."""
+        """The provider's sum minus the stored sum."""
         if not (ours := self.ours):
             return None
         return Bucket(self.theirs.used - ours.used, trimmed(self.theirs.cost - ours.cost))
@@ -110,7 +112,7 @@ class Pool:
 
     @property
     def off(self) -> Bucket:
-        """What the total says beyond its parts: nothing, but for roundings of the cost."""
+        """Difference between the total and its parts: none, except for rounding of the cost."""
         parts = [self.buckets[name] for name in BUCKETS[:-1]]
         total = self.buckets["total"]
         return Bucket(
@@ -125,7 +127,7 @@ class Pool:
 
 
 class PoolHead(NamedTuple):
-    """What stands beside shares on other pages: whose they are, and how the provider explains them."""
+    """Summary shown next to shares on other pages: the connection, and the provider's note."""
 
     connection: str
     connection_id: UUID
@@ -137,13 +139,13 @@ class PoolHead(NamedTuple):
 
 
 def of_month(month: date) -> QuerySet[PooledSnapshot]:
-    """Reports of periods that end in the month, the last one first."""
+    """Return reports of periods that end in the month, the last one first."""
     found = PooledSnapshot.objects.filter(period_end_on__gte=month, period_end_on__lte=last_day(month))
     return found.order_by("-period_start_on", "-as_of", "-seq")
 
 
 def pool_heads(month: date, connection: Connection | None = None) -> list[PoolHead]:
-    """The last report of each connection in the month. Two queries, however many there are."""
+    """Return the last report of each connection in the month. Always two queries."""
     latest = of_month(month).filter(connection=OuterRef("pk")).values("pk")[:1]
     connections = Connection.objects.annotate(pool=Subquery(latest)).filter(pool__isnull=False)
     if connection:
@@ -159,18 +161,18 @@ def _head(connection: Connection, pool: PooledSnapshot) -> PoolHead:
 
 
 def note_of(connection_id: int) -> str:
-    """How the provider explained the shares when it was last asked."""
+    """Return the note of the provider's last report."""
     notes = PooledSnapshot.objects.filter(connection=connection_id).order_by("-as_of", "-seq")
     return notes.values_list("note", flat=True).first() or ""
 
 
 def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | None:
-    """None: no report of a period that ends in the month was ever read."""
+    """Return the last report of a period that ends in the month, or None if there is none."""
     snapshot = of_month(month).filter(connection=connection).defer("raw").first()
     if snapshot is None:
         return None
     read_at = SyncRun.objects.filter(pooled=snapshot).aggregate(at=Max("pooled_at"))["at"] or snapshot.as_of
-    # Those the portal does not know first: somebody has to find out whose they are.
+    # Unknown accounts first: they have to be linked.
     shares = sorted(snapshot.shares, key=lambda share: (share["known"], -share["count"], share["id"]))
     unmapped = sum(not share["known"] for share in shares)
     lines: Page[dict[str, Any]] = Paginator(shares, LINES_A_PAGE).get_page(page)
@@ -211,7 +213,7 @@ def _buckets(snapshot: PooledSnapshot) -> dict[str, Bucket]:
 
 
 def _removed(snapshot: PooledSnapshot, read_at: datetime, theirs: Bucket) -> Removed:
-    """Accounts of the period the report does not name. Only those can be it that were not read together with it."""
+    """Return accounts of the period that the report does not name and that were not read together with it."""
     named = {share["id"] for share in snapshot.shares}
     periods = UsagePeriod.objects.filter(
         Q(account__state="deleted") | Q(read_at__lt=read_at),
@@ -229,7 +231,7 @@ def _removed(snapshot: PooledSnapshot, read_at: datetime, theirs: Bucket) -> Rem
 
 
 def _readings(snapshot: PooledSnapshot) -> list[PoolUsageRow]:
-    """How the period grew, the last reading first."""
+    """Return the reports of the period, the last one first."""
     found = PooledSnapshot.objects.filter(
         connection=snapshot.connection_id, period_start_on=snapshot.period_start_on
     ).order_by("-as_of", "-seq")

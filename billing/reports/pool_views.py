@@ -1,4 +1,4 @@
-"""The whole invoice of a connection whose provider tells of all its accounts at once, month by month."""
+"""Invoice breakdown of a connection whose provider reports all its accounts at once, by month."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The usage report of a month: one row per account and cycle that ends in it, and a row for each account that should
-have one and has not. Totals and coverage come from the database; the number of queries does not depend on the rows."""
+"""Usage report of a month: one row per account and billing period that ends in it, and one per account without data.
+
+Totals and coverage come from the database; the number of queries does not depend on the rows.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ _SORT_FIELDS = {
 
 
 class ReportRow(NamedTuple):
-    """One line as the database gives it. Everything of the cycle is None where there is no reading."""
+    """One row as the database returns it. Every field of the billing period is None where there is no usage."""
 
     account: UUID
     customer: UUID
@@ -75,7 +77,7 @@ class ReportRow(NamedTuple):
 
     @property
     def has_no_cap(self) -> bool:
-        """Known to be without one; a cap that was not read is another thing."""
+        """True if the account is known to have no cap, as opposed to a cap that was not read."""
         return (self.settings or {}).get("monthly_cap") == 0
 
     @property
@@ -83,7 +85,7 @@ class ReportRow(NamedTuple):
         return self.package_now if self.package_then is None else self.package_then
 
     def reach(self, now: datetime) -> str:
-        """How far the reading reaches: "gap" (none), "final" (before a delete), "open", "whole" or "partial"."""
+        """Return how complete the usage is: "gap" (none), "final" (before a delete), "open", "whole" or "partial"."""
         if self.ends_at is None or self.unread_seconds is None:
             return "gap"
         if self.final:
@@ -110,7 +112,7 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Coverage:
-    """How complete a set of rows is. `whole` counts rows read to the end (or before a delete)."""
+    """Completeness of a set of rows. `whole` counts final rows (read to the end, or before a delete)."""
 
     rows: int
     read: int
@@ -133,7 +135,7 @@ class Coverage:
 
     @property
     def at_least(self) -> bool:
-        """Something that was sent is surely not in the sums."""
+        """True if the sums are certainly incomplete."""
         return bool(self.gaps or self.partial)
 
     @property
@@ -150,7 +152,7 @@ class Report:
     coverage: Coverage
     chart: MonthsChart
     sources: list[str]
-    # Empty for whoever may not see cost.
+    # Empty for roles that may not see cost.
     shares: list[Sum]
     pools: list[PoolHead]
 
@@ -176,13 +178,13 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
 
 
 def report_lines(filters: UsageFilters, *, now: datetime) -> Iterator[ReportRow]:
-    """Every row of the report, for an export: read as they are sent."""
+    """Return an iterator over all rows of the report, for an export."""
     rows = _ordered(_narrowed(_accounts(filters), filters, now), filters)
     return (ReportRow(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
 
 
 class _Lines:
-    """The rows as a sequence for the paginator; the count is known from the totals."""
+    """Rows as a sequence for the paginator; the count is known from the totals."""
 
     def __init__(self, accounts: QuerySet[Account], filters: UsageFilters, count: int) -> None:
         self._rows, self._count = _ordered(accounts, filters).values_list(*_FIELDS), count
@@ -198,7 +200,7 @@ class _Lines:
 
 
 def _accounts(filters: UsageFilters) -> QuerySet[Account]:
-    """Accounts with a cycle that ends in the month, and those that must have had one without our knowing it."""
+    """Return accounts with a billing period that ends in the month, and those that should have one."""
     accounts = Account.objects.annotate(
         cycle=FilteredRelation("usage_periods", condition=Q(usage_periods__month=filters.month))
     )
@@ -210,7 +212,8 @@ def _accounts(filters: UsageFilters) -> QuerySet[Account]:
 
 
 def _expected(month: date) -> QuerySet[Account]:
-    """Accounts that existed in the month. One made in it, whose first cycle is known to end later, is not missed."""
+    """Return the accounts expected in the month. One created in it, whose first period is known to end later, is
+    not."""
     start, end = midnight(month), midnight(month_after(month))
     gone = Operation.objects.filter(account=OuterRef("pk"), finished_at__lt=start, **DELETED_FOR_GOOD)
     first_ends_later = UsagePeriod.objects.filter(
@@ -252,7 +255,7 @@ def _open(now: datetime) -> Q:
 
 
 def _partial(now: datetime) -> Q:
-    """Ended (or deleted) and not read to its end."""
+    """Return the condition for partial periods: ended (or deleted), and not read to the end."""
     over = Q(cycle__ends_at__lte=now) | Q(cycle__isnull=False, state="deleted")
     late = Q(cycle__unread_seconds__gt=int(CLOSE_ENOUGH.total_seconds()))
     return over & late & Q(cycle__final=False)
@@ -275,7 +278,7 @@ def _coverage(accounts: QuerySet[Account], now: datetime) -> Coverage:
 
 
 def _shares(accounts: QuerySet[Account]) -> list[Sum]:
-    """What is allocated to the rows, by currency: amounts of two currencies are never added up."""
+    """Return the allocated cost of the rows by currency: currencies are never added up."""
     priced = accounts.filter(Q(cycle__allocated_cost__isnull=False)).order_by().values(money=F("cycle__currency"))
     rows = priced.annotate(amount=Total("cycle__allocated_cost"), of=Count("pk")).order_by("money")
     return [Sum(row["money"], trimmed(row["amount"]), row["of"]) for row in rows]

@@ -1,4 +1,4 @@
-"""The usage report of a month, as a page and as a file."""
+"""Views of the usage report of a month: the page and the CSV export."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def usage_export(request: HttpRequest) -> StreamingHttpResponse:
-    """Every row of the filtered report. Credits are e-mails; dates are ISO, moments UTC."""
+    """Export every row of the filtered report. Credits are emails; dates are ISO, times UTC."""
     now = timezone.now()
     filters = read_usage_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
     header = [str(column) for column in labels.EXPORT_HEADER]
@@ -63,7 +63,7 @@ def usage_export(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def _with_cost(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
-    """Shares beside the use, with what the provider says of them once per connection."""
+    """Add cost shares to the rows, with the provider's note once per connection."""
     notes = {head.connection: head.note for head in pool_heads(filters.month, filters.connection)}
     for row, line in _exported(filters, now):
         priced = row.share is not None
@@ -83,13 +83,13 @@ def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list
 
 
 def _line(row: ReportRow, now: Any) -> dict[str, Any]:
-    """One row ready for the template: words are chosen here, so that the loop only prints."""
+    """Return one row for the template, with its labels."""
     reach = row.reach(now)
     capabilities = CAPABILITIES[row.kind]
     return {
         "row": row,
         "packaged": capabilities.offerings,
-        "has_figures": row.source != UsageSource.POOLED,  # a report of all accounts has the count alone
+        "has_figures": row.source != UsageSource.POOLED,  # a pooled report has only the count
         "reach": reach,
         "reach_words": labels.reach_words(reach, row.unread),
         "package": offering_label(row.package) if row.package else "",
@@ -99,7 +99,7 @@ def _line(row: ReportRow, now: Any) -> dict[str, Any]:
 
 
 def months_of(request: HttpRequest, filters: UsageFilters) -> dict[str, Any]:
-    """The steps back and forth, and the months of the menu; every other choice of the address is kept."""
+    """Return the links to the previous and next month and the month menu; other query parameters stay."""
 
     def address(month: date) -> str:
         query = request.GET.copy()

@@ -1,4 +1,4 @@
-"""``{% load usage %}``: short numbers for the labels of charts, numbers inside sentences, and the span of a cycle."""
+"""``{% load usage %}``: short numbers for charts, numbers inside sentences, and the dates of a billing period."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k"))
 
 @register.filter
 def compact(value: int | None) -> str:
-    """48203911 -> "48.2M". For axis labels only: exact numbers stand in the table beside."""
+    """Return 48203911 as "48.2M". For axis labels only; the table shows exact numbers."""
     if value is None:
         return ""
     for size, unit in _UNITS:
@@ -26,13 +26,13 @@ def compact(value: int | None) -> str:
 
 @register.filter
 def plain(value: int | None) -> str:
-    """The number as text, for use inside a sentence; "" for a missing one."""
+    """Return the number as text for use inside a sentence; "" for None."""
     return "" if value is None else formats.number_text(value)
 
 
 @register.simple_tag
 def cycle_dates(start: date | None, end: date | None) -> str:
-    """The days of a cycle, both inclusive: "1-30 Nov", "15 Oct - 14 Nov", with real dashes."""
+    """Return the dates of a billing period, both inclusive: "1-30 Nov", "15 Oct - 14 Nov", with en dashes."""
     if start is None or end is None:
         return ""
     if (start.year, start.month) == (end.year, end.month):

@@ -1,5 +1,8 @@
-"""Finance accepts a held reading: the count went down inside a period, or more was counted after the reading that was
-taken before a delete, and a person says that it is right."""
+"""Acceptance of held usage snapshots by finance.
+
+A snapshot is held where the count went down inside a period, or where more was counted after the final reading taken
+before a delete.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from portal.access.models import User
 
 
 class UnableToAccept(Exception):
-    """A refusal people read."""
+    """Acceptance was refused; the message is shown to the user."""
 
 
 def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_seconds: int) -> None:
@@ -33,9 +36,9 @@ def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_se
         currency=held.currency,
         read_at=held.as_of,
         unread_seconds=unread_seconds,
-        **({"final": True} if held.final_reading_id else {}),  # what was read before a delete stays so
+        **({"final": True} if held.final_reading_id else {}),  # a final figure stays final
     )
-    if changed != 1:  # read again since the page was opened
+    if changed != 1:  # a newer snapshot was stored since the page was opened
         raise IntegrityError
 
 
@@ -49,7 +52,8 @@ def accept_lower(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> None:
-    """Make the held reading the period's figure. `snapshot_id` is the one the person saw. Raises `UnableToAccept`."""
+    """Make the held snapshot the period's figure. `snapshot_id` is the one shown to `actor`. Raises
+    `UnableToAccept`."""
     period = UsagePeriod.objects.select_related("held").filter(account=account, start_on=start_on).first()
     held = period.held if period else None
     if period is None or held is None or held.pk != snapshot_id:

@@ -1,4 +1,4 @@
-"""Write what came back for the items of a run: one transaction per batch, under the run's fence."""
+"""Writing of the results of a run's items: one transaction per batch, guarded by the run's fence."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=90)
 BATCH = 50
 TRIES = 3
-# How often a transaction is written that the database ended: deadlock_detected, serialization_failure.
+# Attempts at a transaction that the database ended: deadlock_detected, serialization_failure.
 WRITES = 4
 ENDED_BY_THE_DATABASE = ("40P01", "40001")
 Clock = Callable[[], datetime]
 
 
 class LostRun(Exception):
-    """Another worker holds the run now; nothing of this batch was written."""
+    """Another worker has claimed the run; nothing of this batch was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotAsked(Exception):
-    """What settles an item without an answer of its own."""
+    """Reason an item is settled without a request of its own."""
 
     cause: str
     message: str = ""
@@ -42,7 +42,7 @@ class NotAsked(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BatchAnswer:
-    """What came back for one item: a usage, or the error."""
+    """Result of one item: its usage, or the error."""
 
     item: SyncItem
     asked_at: datetime
@@ -52,10 +52,10 @@ class BatchAnswer:
 
 @dataclass
 class RunSession:
-    """One worker's stay with a run.
+    """Work of one worker on a run.
 
-    `answers`, `extra` (readings of accounts without an item) and `pool` wait for the next `flush`. `put_off`: the
-    provider said when to come again before it said anything else. `stop_because`: why the run has to end.
+    `answers`, `extra` (snapshots of accounts without an item) and `pool` are written by the next `flush`. `put_off`:
+    the provider returned a time to retry at before any data. `stop_because`: reason the run has to end.
     """
 
     run: SyncRun
@@ -73,15 +73,18 @@ class RunSession:
 
 
 def lock_run(run: SyncRun, *, now: datetime) -> None:
-    """Prove and renew the lease. The first statement of every transaction that writes for a run: on PostgreSQL it also
-    holds the run's row until the commit. Raises `LostRun`."""
+    """Verify and renew the lease.
+
+    Must be the first statement of every transaction that writes for a run: on PostgreSQL it also locks the run's row
+    until the commit. Raises `LostRun`.
+    """
     mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
     if mine.update(lease_until=now + LEASE) != 1:
         raise LostRun
 
 
 def in_a_transaction(write: Callable[[], None]) -> None:
-    """Run `write` in a transaction, again where the database ended it: nothing of it was written then."""
+    """Run `write` in a transaction, and repeat it where the database rolled it back."""
     for attempt in range(WRITES):
         try:
             with transaction.atomic():
@@ -95,14 +98,14 @@ def in_a_transaction(write: Callable[[], None]) -> None:
 
 
 def flush(chunk: RunSession) -> None:
-    """Write what waits, in one transaction. Raises `LostRun`."""
+    """Write the pending results in one transaction. Raises `LostRun`."""
     answers, chunk.answers = chunk.answers, []
     extra, chunk.extra = chunk.extra, []
     pool, chunk.pool = chunk.pool, None
-    if chunk.watch.stop_for_key:  # the refusal is the key's, so it is nothing against these accounts
+    if chunk.watch.stop_for_key:  # the key was rejected, not these accounts
         answers = [each for each in answers if not isinstance(each.error, Unauthorized)]
     for each in answers:
-        each.item.tries += 1  # here, because what follows may be repeated
+        each.item.tries += 1  # outside `write`, which may run more than once
     now = chunk.clock()
 
     def write() -> None:
@@ -128,7 +131,7 @@ def _settle(
     ]
     kept = store_readings([*readings, *extra], run=run)
     for each in answers:
-        if each.error is not None and each.item.account_id in deleted:  # while it was asked
+        if each.error is not None and each.item.account_id in deleted:  # during the request
             _mark(replace(each, error=NotAsked(failure_reasons.DELETED)), None, now=now, gap=chunk.gap)
         else:
             _mark(each, kept.get(each.item.account_id), now=now, gap=chunk.gap)
@@ -173,5 +176,5 @@ def _mark(answer: BatchAnswer, kept: StoredReading | None, *, now: datetime, gap
 
 
 def said(error: Exception) -> str:
-    """The provider's sentence; of a fault of ours only its kind, for texts of exceptions may hold anything."""
+    """Return the provider's message, or only the type of an internal error, whose text may contain anything."""
     return (type(error).__name__ if failure_reasons.cause_of(error) == failure_reasons.BUG else str(error))[:500]

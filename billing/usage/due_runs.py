@@ -1,4 +1,4 @@
-"""Start usage runs that are due, and move those on that wait."""
+"""Starting of due usage runs, and resuming of paused ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from customers.monitoring.heartbeat import Work
 from portal.queue import enqueue_on_commit
 
 NIGHTLY_AT = time(0, 30)
-# The last readings of a cycle, as time before its end. A figure cannot be had any more once the cycle is over.
+# Last runs of a billing period, as time before its end. Afterwards its figures are no longer available.
 DEADLINES: tuple[tuple[str, timedelta], ...] = (
     ("24h", timedelta(hours=24)),
     ("1h", timedelta(hours=1)),
@@ -33,8 +33,10 @@ DEADLINES: tuple[tuple[str, timedelta], ...] = (
 
 
 def tick(*, now: datetime) -> None:
-    """Every half minute: start the night's runs, the last readings of ending cycles, wake what was paused, poke what is
-    due. Losing every message loses nothing."""
+    """Start nightly and deadline runs, resume paused runs and enqueue due ones. Runs every half minute.
+
+    The state is in the database, so lost task messages cause no loss.
+    """
     store_final_readings()
     for connection in Connection.objects.filter(paused=""):
         start_nightly(connection, now=now)
@@ -48,7 +50,7 @@ def tick(*, now: datetime) -> None:
 
 
 def work(now: datetime) -> Work:
-    """The runs, for the page that watches the engine."""
+    """Return the state of the usage runs for the system status page."""
     running = SyncRun.objects.filter(state=SyncRun.State.RUNNING)
     due = running.filter(lease_until=None, not_before__lte=now).order_by("not_before")
     return Work(
@@ -58,8 +60,11 @@ def work(now: datetime) -> Work:
 
 
 def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
-    """The night's run of today (UTC), from 00:30 on; None when it is too early, when there is nothing to read, or while
-    another full run is open: the night's begins after it. It ends before the next night's is due."""
+    """Return today's nightly run (UTC), started from 00:30 on.
+
+    Return None if it is too early, if there is no account to read, or while another full run is open: the nightly run
+    starts after it. It ends before the next nightly run is due.
+    """
     today = now.astimezone(UTC).date()
     if now < midnight(today) + timedelta(hours=NIGHTLY_AT.hour, minutes=NIGHTLY_AT.minute):
         return None
@@ -72,7 +77,7 @@ def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
 
 
 def _start_deadline(connection: Connection, *, now: datetime) -> None:
-    """Read accounts whose cycle ends tonight once more: after midnight the provider tells only of the new cycle."""
+    """Start a run for accounts whose period ends today; from midnight on the provider reports only the new period."""
     if not (ending := _ending(connection, now)):
         return
     end_on, ends_at, takes = ending
@@ -93,7 +98,8 @@ def _start_deadline(connection: Connection, *, now: datetime) -> None:
 
 
 def _ending(connection: Connection, now: datetime) -> tuple[date, datetime, timedelta] | None:
-    """Last day and end of what may end soon, and how long its reading takes. None: nothing ends that we know of."""
+    """Return the last day and the end of a period that may end soon, and the time its run needs; None if none is
+    known."""
     if is_pooled(connection):
         pool = PooledSnapshot.objects.filter(connection=connection, starts_at__lte=now, ends_at__gt=now)
         found = pool.order_by("as_of", "seq").values_list("period_end_on", "ends_at").last()
@@ -104,7 +110,7 @@ def _ending(connection: Connection, now: datetime) -> tuple[date, datetime, time
 
 
 def _reading_time(connection: Connection, accounts: int) -> timedelta:
-    """How long it takes to read so many, with a quarter to spare: the last reading must be over before midnight."""
+    """Return the time a run over `accounts` needs, plus a quarter, so that the last run ends before midnight."""
     return timedelta(minutes=accounts / max(1, connection.requests_per_minute) / 0.8 * 1.25)
 
 

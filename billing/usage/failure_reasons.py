@@ -1,4 +1,4 @@
-"""Why an account could not be read: one word in the database, a sentence and the next step on the page."""
+"""Reasons an account could not be read: a code in the database, a text and the next step on the page."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CAUSES: dict[str, Cause] = {
 }
 UNKNOWN = Cause(_("Another reason"), _("Read the message beside the account."))
 
-# From the special to the general: the first that fits names the cause.
+# Ordered from the most to the least specific: the first match determines the cause.
 _OF_ERROR: tuple[tuple[type[Exception], str], ...] = (
     (providers.NotFound, "not_found"),
     (providers.Unauthorized, "unauthorized"),
@@ -70,7 +70,7 @@ _OF_ERROR: tuple[tuple[type[Exception], str], ...] = (
     (providers.Unsupported, "unsupported"),
     (providers.ProviderError, "unreadable"),
 )
-# Worth another try later in the same run; everything else is the same answer tomorrow.
+# Retried later in the same run; every other cause would give the same result.
 PASSING = frozenset({"not_sent", "unreadable", "rate", "unauthorized", BUG})
 
 

@@ -1,4 +1,4 @@
-"""When a run must not go on: the key is refused, or so much is missing that the question itself must be wrong."""
+"""Guards that stop a run: the key is rejected, or so many accounts are missing that the key is probably wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISSING_SHARE = 0.5
 
 @dataclass
 class RunGuard:
-    """Looks over a worker's shoulder. `stop_for_key` and `stop_for_missing` are sentences once the run has to end."""
+    """Watch over a run's results. `stop_for_key` and `stop_for_missing` hold a message once the run has to end."""
 
     refused: set[int] = field(default_factory=set)
     answers: int = 0
@@ -22,7 +22,7 @@ class RunGuard:
     stop_for_key: str = ""
 
     def see(self, account_id: int, error: Exception | None) -> None:
-        """Two accounts refused for the key, without any good answer in between: it is the key and not the account."""
+        """Count one result. Two accounts rejected without a success in between mean that the key is at fault."""
         self.answers += 1
         self.missing += isinstance(error, NotFound)
         if isinstance(error, Unauthorized):
@@ -34,7 +34,7 @@ class RunGuard:
 
     @property
     def stop_for_missing(self) -> str:
-        """The provider claims not to know most accounts. Nothing is marked gone either way."""
+        """Message if most accounts are unknown to the provider. They are not marked as deleted."""
         if self.missing < MISSING_AT_LEAST or self.missing <= self.answers * MISSING_SHARE:
             return ""
         return _("The provider does not know %(missing)d of %(answers)d accounts. Is it the right key?") % {

@@ -1,4 +1,4 @@
-"""What must hold of usage: the counts of runs, and the figures that were kept."""
+"""Integrity checks of usage: the counts of runs, and the stored figures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from customers.monitoring.invariants import Invariant
 
 
 def counts_off(now: datetime) -> Iterator[str]:
-    """I13. A run that ended says of how many accounts it read, failed and left out; its items say the same, until
-    they are removed."""
+    """Check I13: the counts of an ended run match its items, until the items are removed."""
 
     def items(state: str) -> Count:
         return Count("items", filter=Q(items__state=state))
@@ -33,8 +32,8 @@ def counts_off(now: datetime) -> Iterator[str]:
 
 
 def figures_off(now: datetime) -> Iterator[str]:
-    """I14. No reading stands twice (constraint `usage_snapshot_once`). Inside a period a figure goes down only where
-    the reading is marked lower; the next one is measured by what finance took over."""
+    """Check I14: no snapshot is stored twice (constraint `usage_snapshot_once`), and inside a period a figure goes down
+    only where the snapshot is marked lower. The next figure is compared with one that finance accepted."""
     once = ("account", "source", "period_start_on", "as_of", "seq")
     for row in UsageSnapshot.objects.order_by().values(*once).annotate(n=Count("pk")).filter(n__gt=1):
         yield f"account {row['account']}, {row['period_start_on']}: {row['n']} readings as of {row['as_of']}"

@@ -1,4 +1,4 @@
-"""Billing periods as plain calendar arithmetic. Periods are inclusive dates without zone; their end is midnight UTC.
+"""Billing periods as calendar arithmetic. Periods are inclusive dates without a time zone; they end at midnight UTC.
 
 A period belongs to the month of its last day, whatever month it began in.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 DAY = timedelta(days=1)
-# A last reading this close to the end counts as read to the end; what came in the minutes after is not known.
+# A last snapshot this close to the end counts as complete; usage in the remaining minutes is unknown.
 CLOSE_ENOUGH = timedelta(minutes=15)
 
 
@@ -30,7 +30,7 @@ class Period:
 
 
 def unread_seconds(ends_at: datetime, as_of: datetime) -> int:
-    """Seconds of a period after its last reading, at most what the column holds (68 years)."""
+    """Return the seconds of a period after its last snapshot, at most what the column can store (68 years)."""
     return min(max(0, int((ends_at - as_of).total_seconds())), 2**31 - 1)
 
 
@@ -39,7 +39,7 @@ def midnight(day: date) -> datetime:
 
 
 def month_after(month: date, steps: int = 1) -> date:
-    """The first day of the month `steps` later (or earlier)."""
+    """Return the first day of the month `steps` later (or earlier, if negative)."""
     index = month.year * 12 + month.month - 1 + steps
     return date(index // 12, index % 12 + 1, 1)
 
@@ -49,8 +49,11 @@ def last_day(month: date) -> date:
 
 
 def period_of(start_on: date | None, end_on: date | None, *, known: Period | None, on: date) -> Period:
-    """The period a reading of day `on` belongs to. What the answer left out is inferred and marked: from the account's
-    known period, rolled forward month by month, else from the calendar month."""
+    """Return the period a snapshot of day `on` belongs to.
+
+    Dates missing from the answer are inferred and marked so: from the account's known period, rolled forward month by
+    month, else from the calendar month.
+    """
     if start_on and end_on:
         return Period(start_on, end_on)
     if start_on:
@@ -58,7 +61,7 @@ def period_of(start_on: date | None, end_on: date | None, *, known: Period | Non
     if known is None or known.start_on > on:
         month = on.replace(day=1)
         return Period(month, last_day(month), inferred=True)
-    # The anchor day may be hidden by a short month: of the two ends the later day is nearer to it.
+    # A short month may hide the anchor day; the later day of the two ends is the closer one.
     anchor = max(known.start_on.day, (known.end_on + DAY).day)
     rolled = Period(known.start_on, known.end_on, inferred=True)
     while rolled.end_on < on:

@@ -1,4 +1,4 @@
-"""A pool: the accounts of a connection on one invoice, as one answer of the provider tells of them all."""
+"""Pool snapshots: usage of all accounts of a connection that share one invoice, from one answer of the provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billing.models import COST_DIGITS, COST_PLACES, PooledSnapshot, SyncRun
 from billing.usage.periods import Period
 from portal.providers import PooledUsage, Share, Unreadable, Usage, UsageSource
 
-# How far a bucket's cost may be from the exact share: providers round to cents.
+# Tolerance between a bucket's cost and the exact share: providers round to cents.
 ROUNDING = Decimal("0.01")
 MOST_E_MAILS = 2**63
 MOST_MONEY = Decimal(10) ** (COST_DIGITS - COST_PLACES)
@@ -24,7 +24,7 @@ MOST_MONEY = Decimal(10) ** (COST_DIGITS - COST_PLACES)
 
 @dataclass(frozen=True, slots=True)
 class PoolReading:
-    """One answer. `known` are the provider's ids of the accounts the portal has a row for, deleted ones too."""
+    """One answer. `known` holds the provider IDs of the accounts stored in the portal, including deleted ones."""
 
     usage: PooledUsage
     as_of: datetime
@@ -32,7 +32,7 @@ class PoolReading:
 
 
 def sound(usage: PooledUsage) -> PooledUsage:
-    """The answer, if it can be kept as it is. Raises `Unreadable`. One that merely does not add up is sound."""
+    """Return `usage` if it can be stored unchanged. Raises `Unreadable`. Sums that do not add up are accepted."""
     buckets = [usage.parent, usage.removed, usage.total, *usage.accounts]
     if usage.end_at <= usage.start_at or len(usage.currency) != 3:
         raise Unreadable("The usage report names no billing period or no currency.")
@@ -42,13 +42,13 @@ def sound(usage: PooledUsage) -> PooledUsage:
 
 
 def period_of_pool(usage: PooledUsage) -> Period:
-    """Inclusive dates of a period whose end is exclusive: an end at midnight belongs to the day before."""
+    """Return the inclusive dates of a period whose end is exclusive: an end at midnight belongs to the day before."""
     last = usage.end_at - timedelta(microseconds=1)
     return Period(usage.start_at.astimezone(UTC).date(), last.astimezone(UTC).date())
 
 
 def usage_of_share(usage: PooledUsage, share: Share, *, cap: int | None) -> Usage:
-    """One account's line of the report. `cap` stands for what it may send; there is no overage over a cap."""
+    """Return the usage of one account of the report. `cap` is used as its allowance; usage over a cap is no overage."""
     period = period_of_pool(usage)
     return Usage(
         source=UsageSource.POOLED,
@@ -63,19 +63,20 @@ def usage_of_share(usage: PooledUsage, share: Share, *, cap: int | None) -> Usag
 
 
 def pool_cap_of(settings: dict[str, Any] | None) -> int | None:
-    """The monthly cap of an account's settings as they were read; None = no cap (0), or not known."""
+    """Return the monthly cap of stored account settings (emails), or None for no cap (0) or an unknown one."""
     return (settings or {}).get("monthly_cap") or None
 
 
 def adds_up(usage: PooledUsage) -> bool:
-    """parent + accounts + removed = total: to the unit, and within a rounding of each bucket's cost."""
+    """Return whether parent + accounts + removed = total: counts exactly, costs within a rounding of each bucket."""
     parts = [usage.parent, usage.removed, *usage.accounts]
     off = abs(usage.total.cost - sum(each.cost for each in parts))
     return usage.total.count == sum(each.count for each in parts) and off <= ROUNDING * len(parts)
 
 
 def store_pool_reading(reading: PoolReading, *, run: SyncRun) -> PooledSnapshot:
-    """Append what was said, unless it was said before; the run tells when it was read. In the caller's transaction."""
+    """Store the report unless the last one of the period is identical, and record it on the run. Needs a
+    transaction."""
     snapshot = _snapshot(reading, run)
     said = PooledSnapshot.objects.filter(connection=run.connection_id, period_start_on=snapshot.period_start_on).defer(
         "shares", "raw"

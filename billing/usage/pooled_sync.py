@@ -1,4 +1,4 @@
-"""Read a run whose source tells of all accounts at once: one question, and every item is settled from its answer."""
+"""Runs whose source reports all accounts at once: one request, whose answer settles every item."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from portal.providers import NotFound, NotSent, PooledUsage, RateLimited, Unauth
 
 log = structlog.get_logger(__name__)
 
-# Written together; a worker that is killed in between has the next one ask once more for the rest.
+# Items per batch. If a worker dies in between, the next one repeats the request for the rest.
 TOGETHER = 200
 
 
 def read_pool(chunk: RunSession, *, deadline: float) -> bool:
-    """Settle what is due of the run, and write it. True when anything was due. Raises `LostRun`.
+    """Settle and write the due items of the run. Return True if any was due. Raises `LostRun`.
 
-    Accounts of the answer that have no item (made since the run began, or read by it before) are read as well: what is
-    known of them is never older than what is known of the whole.
+    Accounts of the answer without a due item (created since the run began, or settled by it before) are stored as well,
+    so that account figures are never older than the pool's.
     """
     if chunk.run.total and not _due(chunk.run, now=chunk.clock()):
         return False
@@ -52,7 +52,7 @@ def _due(run: SyncRun, *, now: datetime) -> list[SyncItem]:
 
 
 def _without_answer(chunk: RunSession, error: Exception, asked_at: datetime) -> list[BatchAnswer]:
-    """The error is that of every item, unless it only says when to come again, or that the key is refused."""
+    """Return the error for every due item, unless it only carries a retry time, or ends the run."""
     retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
     if retry_at is not None:
         chunk.put_off, chunk.resume_at = True, retry_at
@@ -60,7 +60,7 @@ def _without_answer(chunk: RunSession, error: Exception, asked_at: datetime) -> 
     if isinstance(error, Unauthorized):
         chunk.watch.stop_for_key = str(error)
         return []
-    if isinstance(error, NotFound) or not chunk.run.total:  # it is our own account that the provider does not know
+    if isinstance(error, NotFound) or not chunk.run.total:  # the reseller's own account is unknown to the provider
         chunk.stop_because = said(error)
         return []
     return [BatchAnswer(item, asked_at, error=error) for item in _due(chunk.run, now=chunk.clock())]
@@ -68,7 +68,7 @@ def _without_answer(chunk: RunSession, error: Exception, asked_at: datetime) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """An account of the connection, as it is when the answer is there."""
+    """An account of the connection, in its state after the answer was received."""
 
     pk: int
     package: str
@@ -86,7 +86,7 @@ def _from_answer(
         for share in usage.accounts
         if share.account_id in known and not known[share.account_id].duplicate
     }
-    # Looked at now and not before the question: what was deleted meanwhile is not missing from the answer.
+    # Queried after the request: an account deleted meanwhile is not missing from the answer.
     items = _due(chunk.run, now=chunk.clock())
     answers = [_answer(item, found, asked_at) for item in items]
     chunk.watch.answers = len(answers)
@@ -130,7 +130,7 @@ def _cause(answer: BatchAnswer) -> str:
 def _write(
     chunk: RunSession, answers: Sequence[BatchAnswer], extra: Sequence[AccountReading], *, deadline: float
 ) -> None:
-    """In batches, the whole pool with the first. What the time does not allow stays waiting, and is asked for anew."""
+    """Write in batches, the pool with the first. Items left at `deadline` stay pending and are requested again."""
     for start in range(0, max(len(answers), 1), TOGETHER):
         if start and monotonic() > deadline:
             return

@@ -1,4 +1,4 @@
-"""Runs for their pages: the list, one with its errors by cause, and the last per connection for the home page."""
+"""Queries for the run pages: the list, one run with its errors by cause, and the last run per connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACCOUNTS_PER_CAUSE = 50
 
 @dataclass(frozen=True)
 class HomeRun:
-    """The last run of a connection, for the home page. `run` None: it was never read."""
+    """Last run of a connection, for the home page. `run` is None if there was none."""
 
     connection: str
     connection_id: UUID
@@ -31,7 +31,7 @@ class HomeRun:
 
 
 def home_runs() -> list[HomeRun]:
-    """The last run per connection that read everything it could: deadline runs touch a few accounts only."""
+    """Return the last full run per connection; deadline runs cover only some accounts and are left out."""
     latest = SyncRun.objects.filter(connection=OuterRef("pk")).exclude(kind=SyncRun.Kind.DEADLINE)
     connections = list(
         Connection.objects.annotate(last=Subquery(latest.order_by("-started_at", "-pk").values("pk")[:1]))
@@ -50,7 +50,7 @@ def run_page(number: str) -> Page[SyncRun]:
 
 @dataclass(frozen=True)
 class Missed:
-    """One account that was not read, with a link's worth of facts."""
+    """An account that was not read, with the data for its link."""
 
     account: UUID
     company: str
@@ -111,7 +111,7 @@ def run_facts(run: SyncRun) -> RunFacts:
 
 
 def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
-    """Errors by cause, most frequent first; of each the first accounts. Two queries whatever the number."""
+    """Return errors by cause, most frequent first, each with its first accounts. Always two queries."""
     counts = list(items.values("cause").annotate(n=Count("pk")).order_by("-n", "cause"))
     numbered = items.annotate(n=Window(RowNumber(), partition_by=[F("cause")], order_by=F("pk").asc())).filter(
         n__lte=Value(ACCOUNTS_PER_CAUSE)
@@ -128,13 +128,13 @@ def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
 
 
 def _removed(counts: dict[str, int]) -> list[CauseGroup]:
-    """The same of a run whose items were removed: numbers, and no account."""
+    """Return the cause groups of a run whose items were removed: counts without accounts."""
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     return [CauseGroup((look := failure_reasons.look(cause)).words, look.what_to_do, n, []) for cause, n in ordered]
 
 
 def _lower(run: SyncRun) -> list[Lower]:
-    """Readings of this run that were lower than before and still wait for somebody to take them over."""
+    """Return lower snapshots of this run that finance has not accepted yet."""
     held = run.snapshots.filter(lower=True, acceptance=None).filter(
         Q(account__usage_periods__start_on=F("period_start_on")) & Q(account__usage_periods__held=F("pk"))
     )

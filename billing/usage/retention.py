@@ -1,4 +1,4 @@
-"""Retention: the items of old usage runs are deleted. Runs with their counts and causes, and all readings, stay."""
+"""Retention: deletion of the items of old usage runs. Runs with their counts and causes, and all snapshots, stay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 45.0
 def remove_old_items(*, now: datetime, seconds: float = SECONDS) -> int:
     """Delete the items of runs that ended more than `SYNC_ITEM_DAYS` ago; return how many were deleted.
 
-    Every chunk is a transaction of its own. After `seconds` the rest is left to the next call.
+    Every chunk is deleted in its own transaction. What is left after `seconds` is deleted by the next call.
     """
     deadline = monotonic() + seconds
     before = now - timedelta(days=settings.SYNC_ITEM_DAYS)
@@ -42,7 +42,7 @@ def remove_old_items(*, now: datetime, seconds: float = SECONDS) -> int:
 
 
 def _expire(run_id: int, *, before: datetime, now: datetime) -> None:
-    """Mark the run, which from then on can't be retried, and keep how many items had which cause."""
+    """Mark the run, which can't be retried from then on, and store the number of items per cause."""
     ended = SyncRun.objects.filter(
         pk=run_id, state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None
     )  # fmt: skip
@@ -64,7 +64,7 @@ def _causes(run_id: int) -> dict[str, dict[str, int]]:
 
 
 def _delete_chunk(run_id: int) -> int:
-    """Delete some items of a run that is marked."""
+    """Delete one chunk of items of a marked run; return how many were deleted."""
     marked = SyncItem.objects.filter(run=run_id, run__items_removed_at__isnull=False).order_by("pk")
     ids = list(marked.values_list("pk", flat=True)[:CHUNK])
     return SyncItem.objects.filter(pk__in=ids).delete()[0] if ids else 0

@@ -1,4 +1,4 @@
-"""Runs: start one, bring it to its end, see every half minute to what is due. The reading itself is `usage_sync`."""
+"""Usage runs: starting, retrying, ending and resuming them. The accounts are read by `billing.usage.sync`."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE:
 ASKED_GAP = timedelta(minutes=1)
 GIVE_UP_TOGETHER = 500
 SYNC_CHUNK = "billing.sync_chunk"
-# Sources whose credential is the one operations use: if it is refused, nothing else on the connection works either.
+# Sources that use the same key as operations: if it is rejected, nothing else on the connection works either.
 SHARE_THE_KEY = frozenset({UsageSource.CREDITS, UsageSource.POOLED})
 
 
 class UnableToSync(Exception):
-    """A refusal people read."""
+    """The sync was refused; the message is shown to the user."""
 
 
 # --- Start --------------------------------------------------------------------------------------------------------
 
 
 def accounts_of(connection: Connection, *, end_on: date | None = None) -> QuerySet[Account]:
-    """What a run reads: every account that exists at the provider, duplicates aside; with `end_on`, those whose cycle
-    ends that day."""
+    """Return the accounts a run reads: all that exist at the provider, without duplicates; with `end_on`, those whose
+    billing period ends that day."""
     accounts = Account.objects.filter(connection=connection, provider_id__isnull=False, duplicate_of=None).exclude(
         state=AccountState.DELETED
     )
@@ -59,10 +59,11 @@ def start_run(
     asked_by: User | None = None,
     end_on: date | None = None,
 ) -> tuple[SyncRun, bool]:
-    """The run of this slot and whether it was started just now. Two at once start one. Raises `UnableToSync`.
+    """Return the run of this slot, and whether it was started by this call. Concurrent calls start one run.
 
-    A connection has one open full run: where another one is open, that is returned instead, and nothing is started.
-    A source that tells of all accounts at once is read whole, and also where no account is left: their use is on it.
+    A connection has one open full run: if another one is open, it is returned and nothing is started. A source that
+    reports all accounts at once is always read whole, even without accounts: the report includes removed ones. Raises
+    `UnableToSync`.
     """
     if existing := _instead(connection, kind, slot):
         return existing, False
@@ -88,14 +89,14 @@ def start_run(
     except IntegrityError:
         if existing := _instead(connection, kind, slot):
             return existing, False
-        raise UnableToSync(  # the one that was open ended at this moment
+        raise UnableToSync(  # the open run ended at this moment
             _("Another sync of %(name)s ended just now. Try again.") % {"name": connection.name}
         ) from None
     return run, True
 
 
 def open_full_run(connection: Connection) -> SyncRun | None:
-    """The run that reads all accounts now, or goes on to once the connection may be used again."""
+    """Return the connection's running or paused full run, if any."""
     full = SyncRun.objects.filter(connection=connection, kind__in=SyncRun.FULL, state__in=SyncRun.OPEN)
     return full.select_related("asked_by").first()
 
@@ -106,7 +107,7 @@ def _instead(connection: Connection, kind: str, slot: str) -> SyncRun | None:
 
 
 def _seed(run: SyncRun, *, end_on: date | None) -> None:
-    """All items in one statement, so that a run holds its accounts or does not exist."""
+    """Create all items in one statement, so that a run is never stored with only some of them."""
     with database.cursor() as cursor:
         cursor.execute(
             """
@@ -130,8 +131,10 @@ def request_runs(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> list[tuple[SyncRun, bool]]:
-    """Sync now: each connection's run, and whether it was started just now. One that is being read already keeps its
-    run. Raises `UnableToSync` if nothing can start."""
+    """Start a sync now; return each connection's run and whether it was started by this call.
+
+    A connection that is being synced keeps its run. Raises `UnableToSync` if no run can be started.
+    """
     found, refusals = [], []
     for connection in connections:
         try:
@@ -171,14 +174,14 @@ def _ask_run(
 
 
 def told_of_running(run: SyncRun) -> str:
-    """A sentence for people who asked for a sync where one is going on."""
+    """Return the message for a user who requested a sync while one is running."""
     who = str(run.asked_by) if run.asked_by else _("the scheduler")
     words = {"name": run.connection.name, "who": who, "when": f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"}
     return _("%(name)s is being synced already. %(who)s started that sync on %(when)s.") % words
 
 
 def retry_run(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | None = None) -> None:
-    """Read what failed once more, in the same run; a paused run goes on. Raises `UnableToSync`."""
+    """Retry the failed items in the same run, or resume a paused run. Raises `UnableToSync`."""
     if run.connection.paused:
         raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
     if run.state == SyncRun.State.RUNNING:
@@ -186,7 +189,7 @@ def retry_run(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest 
     if run.items_removed_at:
         raise UnableToSync(_("The results by account of this run were removed. Start a new sync."))
     with transaction.atomic():
-        if not _reopen(run, now=now):  # first of all the run's own row, as in every batch
+        if not _reopen(run, now=now):  # locks the run's row first, as every batch does
             raise UnableToSync(_("The run changed at this moment. Look again."))
         again = SyncItem.objects.filter(
             Q(state=SyncItem.State.FAILED) | Q(state=SyncItem.State.SKIPPED, cause=failure_reasons.GUARD), run=run
@@ -200,7 +203,8 @@ def retry_run(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest 
 
 
 def _reopen(run: SyncRun, *, now: datetime) -> bool:
-    """Have an ended or paused run go on. Raises `UnableToSync` where another full run of the connection is open."""
+    """Reopen an ended or paused run; return False if it changed meanwhile. Raises `UnableToSync` if another full run is
+    open."""
     as_seen = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence, items_removed_at=None)
     try:
         with transaction.atomic():
@@ -233,20 +237,20 @@ def _check_source(connection: Connection) -> None:
 
 
 def finish(run: SyncRun, *, now: datetime) -> None:
-    """No item is waiting any more. Counts are taken from the items, not from what was added up on the way."""
+    """End a run without pending items. Counts are taken from the items, not from the running totals."""
     counts = _counts(run)
     state = SyncRun.State.WITH_ERRORS if counts["failed"] else SyncRun.State.COMPLETE
     _mine(run).update(state=state, lease_until=None, finished_at=now, **counts)
 
 
 def run_out(run: SyncRun, *, now: datetime) -> None:
-    """The run's time is over: what is still waiting was not read, and that is said."""
+    """End a run whose time is over: pending items fail as too late."""
     _give_up(run, SyncItem.State.FAILED, failure_reasons.TOO_LATE, now=now)
     finish(run, now=now)
 
 
 def abort(run: SyncRun, *, message: str, now: datetime) -> None:
-    """Stop for good: to go on would be wrong. Waiting items are skipped."""
+    """Stop the run permanently. Pending items are skipped."""
     _give_up(run, SyncItem.State.SKIPPED, failure_reasons.GUARD, now=now)
     _mine(run).update(
         state=SyncRun.State.ABORTED, lease_until=None, finished_at=now, message=message[:500], **_counts(run)
@@ -254,12 +258,12 @@ def abort(run: SyncRun, *, message: str, now: datetime) -> None:
 
 
 def pause_run(run: SyncRun, *, message: str) -> None:
-    """Wait until the connection may be used again."""
+    """Pause the run until the connection may be used again."""
     _mine(run).update(state=SyncRun.State.PAUSED, lease_until=None, message=message[:500])
 
 
 def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
-    """The key was refused. Where operations use the same one, the whole connection stops and the run waits."""
+    """Stop the run for a rejected key. If operations use the same key, pause the run and the whole connection."""
     if run.source in SHARE_THE_KEY:
         pause_run(run, message=message)
         connection_commands.pause_for_auth(run.connection, message=message, now=now)
@@ -268,7 +272,7 @@ def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
 
 
 def next_due(run: SyncRun) -> datetime | None:
-    """When the next waiting item may be tried; None when one may be tried at once."""
+    """Return when the next pending item is due; None if one does not wait or none is pending."""
     waiting = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING)
     if waiting.filter(not_before=None).exists():
         return None
@@ -293,8 +297,8 @@ def _counts(run: SyncRun) -> dict[str, int]:
 
 
 def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
-    """Settle what is still waiting, batch by batch, each under the run's fence. Raises `LostRun`; then whoever holds
-    the run now settles the rest."""
+    """Settle pending items batch by batch, each guarded by the run's fence. Raises `LostRun`; then the worker that
+    holds the run settles the rest."""
     waiting = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).order_by("account_id")
     left = True
 
@@ -312,7 +316,7 @@ def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
         in_a_transaction(write)
 
 
-# --- What is due --------------------------------------------------------------------------------------------------
+# --- Resume -------------------------------------------------------------------------------------------------------
 
 
 def resume_waiting_run(connection: Connection, *, now: datetime) -> None:

@@ -1,11 +1,11 @@
-"""Write readings down: the plan compares each with the last one, the apply adds snapshots and moves the periods.
+"""Storing of usage snapshots: a plan compares each reading with the last one, then snapshots are added and periods
+moved.
 
-All writers take the rows of the accounts first, in one order, so that none waits for another that waits for it. SQLite
-has no row locks: a period moves only if it still stands where the plan saw it, else the whole batch is planned again.
-Nothing is ever changed in a snapshot.
+All writers lock the account rows first, in one order, so that there is no deadlock. SQLite has no row locks: a period
+moves only if it is unchanged since the plan, else the whole batch is planned again. Snapshots are never changed.
 
-The reading taken before a delete is the account's last: once the account is deleted, an answer that comes late is kept
-in the history and moves nothing. Where it counts more, it waits for finance.
+The reading taken before a delete is the account's last: once the account is deleted, a late answer is stored in the
+history and changes no figure. If it counts more, it is held for finance.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PLANS = 4
 class AccountReading:
     """One answer of a provider. `usage.used` is not None: an answer without a figure is not a reading.
 
-    `package` is what the account had at the time, for sources that do not name one.
+    `package` is the account's at that time, for sources that do not return one.
     """
 
     account_id: int
@@ -52,7 +52,7 @@ class AccountReading:
 
 @dataclass(frozen=True, slots=True)
 class StoredReading:
-    """What became of a reading: the snapshot that holds it, whether it is new, and whether it was lower than before."""
+    """Result of storing a reading: its snapshot, whether it is new, and whether it is lower than before."""
 
     snapshot: UsageSnapshot
     new: bool
@@ -60,12 +60,14 @@ class StoredReading:
 
 
 class MovedOn(Exception):
-    """Another writer moved a period since the plan was made."""
+    """Another writer moved a period after the plan was made."""
 
 
 def store_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -> dict[int, StoredReading]:
-    """Keep one reading per account; returns what became of each by account id. Runs in the caller's transaction when
-    there is one. Repeating a call adds nothing."""
+    """Store one reading per account; return the result of each by account ID.
+
+    Joins the caller's transaction, if any. Repeating a call adds nothing.
+    """
     ordered = sorted(readings, key=lambda reading: reading.account_id)  # one order for all writers: no deadlock
     for attempt in range(PLANS):
         try:
@@ -78,8 +80,8 @@ def store_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -
 
 
 def lock_accounts(account_ids: Collection[int]) -> set[int]:
-    """Lock the accounts until the end of the transaction; returns those that are deleted. Rows that refer to them can
-    still be added."""
+    """Lock the accounts until the end of the transaction; return the deleted ones. Rows that refer to them can still be
+    added."""
     accounts = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
     return {pk for pk, state in accounts.values_list("pk", "state") if state == AccountState.DELETED}
 
@@ -104,12 +106,13 @@ class _Plan:
     period: Period
     before: UsagePeriod | None
     new: bool
-    newest: bool  # of the account: an older period's late reading must not overwrite the present one
-    closed: bool  # the account is deleted and its last reading known: nothing moves any more
+    newest: bool  # the account's newest period: a late reading of an older one must not overwrite current usage
+    closed: bool  # the account is deleted and its final reading is known: no figure changes any more
 
 
 def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
-    """The two latest periods of each account, newest first: a reading belongs to one of them or begins another."""
+    """Return the two latest periods of each account, newest first; a reading belongs to one of them or starts
+    another."""
     second = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on").values("start_on")[1:2]
     rows = (
         UsagePeriod.objects.filter(account_id__in=account_ids)
@@ -130,7 +133,7 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
     period = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
     before = next((each for each in known if each.start_on == period.start_on), None)
     newest = not known or period.start_on >= known[0].start_on
-    if before is None and not newest:  # older than the two latest: rare, so it may cost a query
+    if before is None and not newest:  # older than the two latest: rare, so an extra query is acceptable
         before = UsagePeriod.objects.filter(account_id=reading.account_id, start_on=period.start_on).first()
     closed = reading.final is None and reading.account_id in deleted and any(each.final for each in known)
     digest = _digest(reading, period)
@@ -167,7 +170,7 @@ def _snapshot(
 
 
 def _overage(usage: Usage) -> int | None:
-    """As the provider said it; else what its own two figures say. Nothing is over a cap: it is no package."""
+    """Return the reported overage, else the difference of the two reported figures. A cap has no overage."""
     if usage.overage is not None or usage.used is None or usage.allowed is None or usage.source == UsageSource.POOLED:
         return usage.overage
     return max(0, usage.used - usage.allowed)
@@ -179,7 +182,8 @@ def _move(plan: _Plan, reading: AccountReading) -> None:
         _hold_back(plan)
         return
     if before and reading.as_of < before.latest.as_of:
-        # Arrived late: kept in the history, but what was read after it stays. Before a delete that is the last reading.
+        # Arrived late: stored in the history, but newer figures stay. A reading taken before a delete still marks the
+        # period final.
         if reading.final:
             UsagePeriod.objects.filter(pk=before.pk).update(final=True)
         return
@@ -195,7 +199,7 @@ def _move(plan: _Plan, reading: AccountReading) -> None:
 
 
 def _hold_back(plan: _Plan) -> None:
-    """An answer after the account's last reading: finance decides where it counts more. The figure stays as it is."""
+    """Hold an answer that came after the final reading for finance if it counts more. The figure is unchanged."""
     before, snapshot = plan.before, plan.snapshot
     if before is None or not plan.new or snapshot.used <= before.used or snapshot.as_of < before.current.as_of:
         return
@@ -215,7 +219,7 @@ def _period_facts(plan: _Plan, reading: AccountReading) -> dict[str, Any]:
         "unread_seconds": unread_seconds(ends_at, reading.as_of),
     }
     if snapshot.lower and before:
-        # The number stays until finance takes the lower one over; so does the time it was last right.
+        # The figure, and the time of its last snapshot, stay until finance accepts the lower one.
         kept = ("read_at", "unread_seconds", "ends_at", "end_on", "month")
         return facts | {name: getattr(before, name) for name in kept} | {"held": snapshot}
     figures = ("used", "allowed", "overage", "allocated_cost", "currency")
@@ -225,7 +229,7 @@ def _period_facts(plan: _Plan, reading: AccountReading) -> dict[str, Any]:
 
 
 def _delete_is_open(period: UsagePeriod) -> bool:
-    """Whether the delete before which the account was read may still happen: then this reading is the last one too."""
+    """Return whether a delete that a final reading was taken for may still happen: then this reading is final too."""
     return FinalReading.objects.filter(account=period.account_id, operation__state__in=OPEN).exists()
 
 
@@ -247,7 +251,7 @@ def _observe(plan: _Plan, reading: AccountReading, facts: dict[str, Any]) -> Non
 
 
 def _digest(reading: AccountReading, period: Period) -> str:
-    """Of everything the answer said. Two answers with the same digest are the same reading."""
+    """Return the digest of everything the answer reported. Answers with the same digest are the same reading."""
     usage = reading.usage
     said = [usage.source, usage.raw, period.start_on, period.end_on, usage.used, usage.package or reading.package]
     if usage.allocated_cost is not None:
@@ -257,8 +261,10 @@ def _digest(reading: AccountReading, period: Period) -> str:
 
 
 def store_final_readings(*, account_ids: Collection[int] | None = None, limit: int = 500) -> int:
-    """Turn the readings taken before deletes into snapshots, of all accounts or of those named; returns how many.
-    Repeating adds nothing."""
+    """Store the readings taken before deletes as snapshots, of all accounts or of `account_ids`; return how many.
+
+    Repeating a call adds nothing.
+    """
     waiting = FinalReading.objects.filter(usage_snapshot=None)
     if account_ids is not None:
         waiting = waiting.filter(account__in=account_ids)
@@ -268,13 +274,13 @@ def store_final_readings(*, account_ids: Collection[int] | None = None, limit: i
         if usage.source == UsageSource.POOLED:
             usage = replace(usage, allowed=pool_cap_of(final.account.settings))
         if usage.used is None:
-            continue  # the provider gave no figure: the report shows the gap
+            continue  # no figure was returned: the report shows missing data
         try:
             store_readings(
                 [AccountReading(final.account_id, usage, final.taken_at, final.account.package, final)], run=None
             )
         except IntegrityError:
-            continue  # another process kept it at this moment
+            continue  # another process stored it at this moment
         except DataError:
             log.exception("usage.final_reading_refused", account=str(final.account.public_id))
             continue
@@ -283,7 +289,7 @@ def store_final_readings(*, account_ids: Collection[int] | None = None, limit: i
 
 
 def usage_of_snapshot(final: FinalReading) -> Usage:
-    """The stored form of a reading, back as the provider's answer."""
+    """Return the stored form of a reading as the provider's answer."""
     facts = dict(final.usage)
     days = ("period_start_on", "period_end_on", "period_process_on")
     kept: dict[str, Any] = {name: facts.get(name) for name in ("used", "allowed", "remaining", "overage", "requests")}

@@ -1,10 +1,10 @@
-"""Read the accounts of one run: claim the run, fetch in threads, write in batches from this thread alone.
+"""Sync of the accounts of one run: claim the run, fetch in threads, write in batches from this thread alone.
 
-    claim (lease and fence) -> choose what is due -> fetch -> plan and keep (billing.readings) -> settle the items
+    claim (lease and fence) -> choose due items -> fetch -> plan and store (billing.usage.snapshots) -> settle the items
 
-A source that tells of all accounts at once is asked once for all of them (billing.pooled_sync). Nothing is fetched
-inside a transaction. A worker that is killed loses at most the batch it had not written; its lease runs out and the
-next worker goes on with the items that are still waiting. `done + failed + skipped` reaches `total`.
+A source that reports all accounts at once gets one request for all of them (billing.usage.pooled_sync). Nothing is
+fetched inside a transaction. A worker that is killed loses at most the batch it had not written; its lease expires and
+the next worker continues with the pending items. `done + failed + skipped` reaches `total`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CHUNK = 200
 BATCH_SECONDS = 2.0
 CHUNK_SECONDS = 40.0
 THREADS = 8
-# A run whose provider is out of reach looks again after this.
+# Delay before a run checks an unreachable provider again.
 LOOK_AGAIN = timedelta(seconds=30)
 NEEDS_USERNAME = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
 Connect = Callable[[Connection], Provider]
@@ -53,10 +53,10 @@ def sync_chunk(
     seconds: float = CHUNK_SECONDS,
     gap: timedelta | None = None,
 ) -> bool:
-    """Take the run as far as the time allows. True when there may be more to do at once. Safe to call at any time.
+    """Process the run for `seconds` at most. Return True if more items are due at once. Safe to call at any time.
 
-    `clock` is the database's unless told otherwise: of two readings the one asked later stays, whoever asked it.
-    `gap` is how long a failure that may pass waits for its next try; by default what the run's kind says.
+    `clock` defaults to the database's clock, shared by all workers: of two readings the one requested later counts.
+    `gap` is the delay before a transient failure is retried; it defaults to the one of the run's kind.
     """
     clock = clock or database_clock()
     run = claim_items(run_id, now=clock())
@@ -69,7 +69,7 @@ def sync_chunk(
                 chunk = RunSession(run, connect(run.connection), clock, gap or runs.pass_gap(run))
             except DecryptionError:
                 runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
-            except Unsupported as error:  # settings no client can be made of
+            except Unsupported as error:  # no client can be created from the settings
                 runs.abort(run, message=str(error), now=clock())
             else:
                 return _work(chunk, deadline=deadline)
@@ -79,7 +79,8 @@ def sync_chunk(
 
 
 def claim_items(run_id: int, *, now: datetime) -> SyncRun | None:
-    """Take the run, or None: ended, not due, its connection paused or out of reach, or another worker holds it."""
+    """Claim the run. Return None if it has ended, is not due, is claimed by another worker, or its connection is paused
+    or unreachable."""
     run = SyncRun.objects.select_related("connection").filter(pk=run_id, state=SyncRun.State.RUNNING).first()
     if run is None or run.not_before > now or (run.lease_until and run.lease_until > now):
         return None
@@ -87,7 +88,7 @@ def claim_items(run_id: int, *, now: datetime) -> SyncRun | None:
         runs.pause_run(run, message=run.connection.paused_reason or _("The connection is paused."))
         return None
     mine = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.RUNNING, fence=run.fence)
-    if is_out_of_reach(run.connection) and now < run.until:  # one whose time is over is ended all the same
+    if is_out_of_reach(run.connection) and now < run.until:  # a run whose time is over is ended all the same
         mine.update(not_before=now + LOOK_AGAIN)
         return None
     free = Q(lease_until=None) | Q(lease_until__lte=now)
@@ -118,7 +119,7 @@ def _due_items(run: SyncRun, *, now: datetime) -> list[SyncItem]:
 
 
 def _fetch(chunk: RunSession, pool: ThreadPoolExecutor, items: list[SyncItem], *, deadline: float) -> None:
-    """Keep the threads busy (the client keeps the pace), and write what they bring, batch by batch."""
+    """Keep the threads busy (the client limits the rate), and write their results batch by batch."""
     running: set[Future[BatchAnswer]] = set()
     waiting = iter(items)
     heard: list[BatchAnswer] = []
@@ -132,7 +133,7 @@ def _fetch(chunk: RunSession, pool: ThreadPoolExecutor, items: list[SyncItem], *
             elif settled := _without_asking(chunk, item):
                 chunk.answers.append(settled)
             else:
-                # In a copy of this context, so that the lines of the thread carry the run's ID too.
+                # In a copy of this context, so that log lines of the thread include the run's ID.
                 ask = partial(_ask, chunk.provider, item, UsageSource(chunk.run.source), chunk.clock)
                 running.add(pool.submit(copy_context().run, ask))
         finished, running = wait(running, timeout=BATCH_SECONDS, return_when=FIRST_COMPLETED)
@@ -147,7 +148,7 @@ def _fetch(chunk: RunSession, pool: ThreadPoolExecutor, items: list[SyncItem], *
 
 
 def _tell_breaker(chunk: RunSession, heard: list[BatchAnswer]) -> None:
-    """Say whether the provider can be reached; where it cannot, the run asks nothing more for now."""
+    """Report to the circuit breaker, and stop requests for now if it is open."""
     asked = [each for each in heard if each.usage or _evidence(each).sent_at]
     lost = [_evidence(each) for each in asked if circuit_breaker.unreachable(_evidence(each))]
     connection = chunk.run.connection
@@ -167,7 +168,8 @@ def _evidence(answer: BatchAnswer) -> Evidence:
 
 
 def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) -> BatchAnswer:
-    """In a thread: one question, no database. The reading is as fresh as the moment before it was asked, at least."""
+    """Request one account's usage. Runs in a thread, without the database. The usage is at least as recent as
+    `asked_at`."""
     asked_at = clock()
     try:
         return BatchAnswer(item, asked_at, usage=provider.usage(item.account.ref, source))
@@ -191,7 +193,7 @@ def _without_asking(chunk: RunSession, item: SyncItem) -> BatchAnswer | None:
 def _take(chunk: RunSession, answer: BatchAnswer) -> None:
     error = answer.error
     retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
-    if retry_at is not None:  # the provider said when: nobody else need ask before, and it is no failure of the account
+    if retry_at is not None:  # the provider returned a retry time; the account did not fail
         chunk.stop = True
         chunk.resume_at = max(retry_at, chunk.resume_at or retry_at)
         return
@@ -201,10 +203,10 @@ def _take(chunk: RunSession, answer: BatchAnswer) -> None:
 
 
 def _leave(chunk: RunSession, *, had_work: bool) -> bool:
-    """Give the run back, or end it. True when more is due at once."""
+    """Release or end the run. Return True if more items are due at once."""
     run, now = chunk.run, chunk.clock()
     stops = chunk.watch.stop or chunk.stop_because
-    if stops and not run.connection.is_current():  # it was another key or address that said so
+    if stops and not run.connection.is_current():  # the result belongs to an earlier key or address
         _give_back(run, until=now)
         return True
     if chunk.watch.stop_for_key:

@@ -1,4 +1,4 @@
-"""Usage runs: the list, starting one, and one of them while it goes on."""
+"""Views of usage runs: the list, starting a run, its page and its progress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def run_start(request: HttpRequest) -> HttpResponse:
-    """Sync now, one connection or all. One run is followed on its page, several on the list."""
+    """Start a sync of one connection or all. Redirect to the run's page, or to the list if there are several."""
     form = StartForm(request.POST)
     if not form.is_valid():
         refusals = [str(words) for words in form.errors.get("connection", [])]
@@ -61,13 +61,13 @@ def run_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_GET
 def run_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The part of the page that asks again by itself, until the run has ended."""
+    """Return the fragment that polls until the run has ended."""
     return render(request, "billing/_run_progress.html", _facts(public_id))
 
 
 @require_POST
 def run_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Read the accounts that failed once more."""
+    """Retry the accounts that failed."""
     run = _run_or_404(public_id)
     try:
         runs.retry_run(actor=person(request), run=run, now=database_now(), request=request)

@@ -199,7 +199,9 @@ def _sent_badly(
     conclusions.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
 
-def _outcome_of_error(operation: Operation, error: Exception, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
+def _outcome_of_error(
+    operation: Operation, error: Exception, *, now: datetime
+) -> tuple[str, OperationState, dict[str, Any]]:
     """The one place that turns a failed send into outcome and state. What we did not foresee is an unknown outcome."""
     said: dict[str, Any] = {"summary": str(error)}
     match error:
@@ -241,7 +243,9 @@ def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     return attempts.attempts_unknown(operation).exclude(n=operation.attempt_count).exists()
 
 
-def _verify_unknown(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
+def _verify_unknown(
+    operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock
+) -> None:
     """unknown -> what became of it, by a late answer of our own attempt or by reading back. Never by sending."""
     late = attempts.late_answer(operation)
     try:

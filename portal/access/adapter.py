@@ -15,7 +15,7 @@ from portal.query_params import own_path_or_none
 
 
 class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """What differs from allauth: nobody signs up, sign-ins are audited, our words, and our idea of an address."""
+    """Adapter of allauth: no sign-up, audited sign-ins, the portal's messages and client addresses."""
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
@@ -28,15 +28,15 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """allauth's limits count by it, IPv6 by its /64."""
+        """Return the key of allauth's rate limits, see `throttle_key`; allauth counts IPv6 by /64."""
         return throttle_key(request)
 
     def is_safe_url(self, url: str | None) -> bool:
-        """Whether `?next=` may be led to."""
+        """Return whether `?next=` may be followed."""
         return own_path_or_none(url or "") is not None
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:
-        """allauth greets and says goodbye; our pages say what needs saying themselves."""
+        """Ignore allauth's messages; the portal's pages show their own."""
 
     def login(self, request: HttpRequest, user: User) -> None:
         with transaction.atomic():
@@ -44,12 +44,12 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             audit.record(actor=user, verb="staff.signed_in", obj=user, request=request)
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
-        """The e-mail that was typed is not kept: now and then it is a password."""
+        """Audit a failed sign-in. The email entered is not stored: it may be a mistyped password."""
         person = User.objects.filter(email=credentials.get("email", "")).first()
         audit.record(actor=None, verb="staff.sign_in_failed", obj=person, request=request)
 
     def reauthenticate(self, user: User, password: str) -> bool:
-        """The password again, under the same limits as at sign-in; a new session id when it is right."""
+        """Check the password again, under the sign-in limits; rotate the session ID if it is correct."""
         request = self.request
         right = bool(self.authenticate(request, email=user.email, password=password) == user)
         if right:

@@ -1,4 +1,4 @@
-"""Where a request comes from. Only what our own proxies wrote is believed."""
+"""Client addresses of requests. Only entries written by the portal's own proxies are trusted."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def client_ip(request: HttpRequest) -> str | None:
-    """Return the client's address as text that `ipaddress` reads; None when it is not known (a Unix socket).
+    """Return the client's address as text that `ipaddress` reads; None if it is not known (a Unix socket).
 
-    It stands as many steps from the right of X-Forwarded-For as we have proxies of our own. What is no address there
-    (a proxy that writes "unknown"), and a header with fewer steps, leave the address of the peer. With
-    TRUSTED_PROXIES = 0 the header is ignored: whoever sends it could write anything.
+    It is the entry of X-Forwarded-For as many steps from the right as there are trusted proxies. If that entry is no
+    address (a proxy that writes "unknown") or is missing, the peer's address is returned. With TRUSTED_PROXIES = 0 the
+    header is ignored, as any client could set it.
     """
     return _parse(_forwarded(request)) or _parse(_peer(request))
 
 
 def throttle_key(request: HttpRequest) -> str:
-    """Return what sign-in limits count by: the client's address, or a word that no two clients share.
+    """Return the key for sign-in limits: the client's address, or a value that no two clients share.
 
-    Behind a proxy that writes something else than an address every request has the proxy's own one. Counted by that,
-    one attacker would lock everybody out: what the proxy wrote is counted instead. Where there is nothing at all to
-    tell clients apart, only the limits per account hold.
+    Behind a proxy that writes something else than an address, every request has the proxy's own one. With that as key,
+    one attacker would lock everybody out, so the proxy's entry is used instead. If nothing tells clients apart, only
+    the limits per account apply.
     """
     forwarded = _forwarded(request)
     if found := _parse(forwarded):
@@ -44,15 +44,15 @@ def _peer(request: HttpRequest) -> str:
 
 
 def _forwarded(request: HttpRequest) -> str:
-    """What the outermost of our own proxies wrote about its client, "" without one. An empty step is a step."""
+    """Return what the outermost trusted proxy wrote about its client, "" if none. An empty entry counts as one."""
     depth = int(settings.TRUSTED_PROXIES)
     hops = str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")
     return hops[-depth].strip() if 0 < depth <= len(hops) else ""
 
 
 def _parse(text: str) -> str | None:
-    """Read an address without the port, brackets, quotes and zone that proxies add; one that carries an IPv4 address
-    is that address. The unspecified address says nothing."""
+    """Parse an address without the port, brackets, quotes and zone that proxies add; an embedded IPv4 address is
+    returned as such. Return None for the unspecified address."""
     text = text.strip().removeprefix('"').removesuffix('"')
     if match := _WITH_PORT.fullmatch(text):
         text = match[1] or match[2] or ""

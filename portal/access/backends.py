@@ -9,7 +9,7 @@ from portal.access.models import User
 
 
 class StaffBackend(BaseBackend):
-    """E-mail and password of a member of staff who is not disabled. Every refusal looks and takes the same."""
+    """Authentication of active staff by email and password. Every rejection looks and takes the same."""
 
     def authenticate(
         self, request: HttpRequest | None, email: str | None = None, password: str | None = None, **_: Any
@@ -24,5 +24,5 @@ class StaffBackend(BaseBackend):
         return user if right and user.is_active else None
 
     def get_user(self, user_id: Any) -> User | None:
-        """Asked at every request: a disabled person's session ends here."""
+        """Return the user of a session. Called at every request, so disabling a user ends the session."""
         return User.objects.filter(pk=user_id, is_active=True).first()

@@ -1,4 +1,5 @@
-"""Every route is in permissions.toml and every line there is a route; otherwise the portal does not start."""
+"""System checks of permissions.toml: every route is declared and every entry is a route, or the portal does not
+start."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ _HINT = "Declare it in portal/access/permissions.toml: route name -> method -> r
 
 
 def route_names(resolver: URLResolver | None = None, spaces: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """(view name as in `resolver_match.view_name`, pattern) of every route. A route without a name gives "" as name."""
+    """Yield (view name as in `resolver_match.view_name`, pattern) of every route. An unnamed route has the name ""."""
     for pattern in (resolver or get_resolver()).url_patterns:
         if isinstance(pattern, URLResolver):
             deeper = (*spaces, pattern.namespace) if pattern.namespace else spaces
@@ -46,7 +47,7 @@ def every_route_is_declared(app_configs: Any = None, **_: Any) -> list[CheckMess
 
 
 def refuse_to_start() -> None:
-    """Raise `ImproperlyConfigured` when a route is undeclared: this is what stops gunicorn, which runs no checks."""
+    """Raise `ImproperlyConfigured` if a route is undeclared. Stops gunicorn, which runs no checks."""
     problems = undeclared()
     if problems:
         raise ImproperlyConfigured(" ".join(str(problem.msg) for problem in problems) + f" {_HINT}")

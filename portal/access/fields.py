@@ -6,7 +6,7 @@ from django.db import models
 
 
 class FoldedEmailField(models.EmailField):  # type: ignore[type-arg]
-    """An e-mail address in lower case, both where it is stored and where it is looked for."""
+    """Email field in lower case, both when stored and in queries."""
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)

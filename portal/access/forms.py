@@ -29,7 +29,7 @@ class PasswordAgainForm(ReauthenticateForm):  # type: ignore[misc]
 
 
 def _bare(form: forms.Form, **autocomplete: str) -> None:
-    """Without allauth's placeholders and links: the page has labels, and its own link for a forgotten password."""
+    """Remove allauth's placeholders and help texts: the page has labels, and its own link for a forgotten password."""
     for name, word in autocomplete.items():
         field = form.fields[name]
         field.help_text = ""
@@ -44,7 +44,7 @@ class ForgotForm(forms.Form):
 
 
 class NewPasswordForm(forms.Form):
-    """A new password, twice. `person` is whom it is for: it must not look like their name or e-mail."""
+    """New password, entered twice. It must not resemble the name or email of `person`."""
 
     password = forms.CharField(
         label=_("New password"),
@@ -87,7 +87,7 @@ class ChangePasswordForm(NewPasswordForm):
 
 
 def zone_choices() -> list[tuple[str, str]]:
-    """The zones people choose from: "UTC" first, then Region/City. Old aliases and offsets are left out."""
+    """Return the time zones to choose from: "UTC" first, then Region/City, without old aliases and offsets."""
     aliases = ("Etc/", "SystemV/", "US/")
     named = sorted(zone for zone in zoneinfo.available_timezones() if "/" in zone and not zone.startswith(aliases))
     return [("UTC", "UTC"), *((zone, zone.replace("_", " ")) for zone in named)]
@@ -102,7 +102,8 @@ class ProfileForm(EditForm):
 
 
 class RoleForm(EditForm):
-    """`role` is the one the person has; the form may start from another, chosen before the password was asked for."""
+    """Change of a user's role. `role` is the current one; the form may start from another, selected before
+    reauthentication."""
 
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices, widget=forms.RadioSelect)
 

@@ -1,8 +1,8 @@
-"""One-time links with which a person sets a password: invitation, reset by an admin, "forgot my password".
+"""One-time links for setting a password: invitation, reset by an admin, "forgot my password".
 
-The link is signed and holds who, until when, and a fingerprint of the present password, e-mail and session epoch.
-Setting a password changes the fingerprint, so a link works once; a reset by an admin raises the epoch, which ends the
-older links. Nothing is stored.
+The link is signed and contains the user, its expiry, and a fingerprint of the current password, email and session
+epoch. Setting a password changes the fingerprint, so a link works once; a reset by an admin raises the epoch, which
+invalidates older links. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SALT = "portal.access.links"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An address to hand over, and when it stops working."""
+    """One-time URL, and when it expires."""
 
     url: str
     expires_at: datetime
@@ -44,7 +44,7 @@ def make_link(*, person: User, lasts: timedelta, now: datetime, request: HttpReq
 
 
 def person_of(token: str, *, now: datetime) -> User | None:
-    """Whose link this is; None when it was altered, is too old, was used, or the person is disabled."""
+    """Return the user of the link; None if it was altered, has expired, was used, or the user is disabled."""
     try:
         held = signing.loads(token, salt=_SALT)
     except signing.BadSignature:
@@ -56,7 +56,7 @@ def person_of(token: str, *, now: datetime) -> User | None:
 
 
 def set_password_by_link(*, person: User, password: str, request: HttpRequest) -> bool:
-    """Set the password of the person `person_of` gave. False when somebody else used the link in the meantime."""
+    """Set the password of the user returned by `person_of`. Return False if the link was used meanwhile."""
     with transaction.atomic():
         changed = User.objects.filter(
             pk=person.pk, password=person.password, session_epoch=person.session_epoch, is_active=True

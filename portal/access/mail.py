@@ -1,4 +1,4 @@
-"""What the portal writes to members of staff, outside transactions. A mail that cannot go out is said, not raised."""
+"""Mail to staff, sent outside transactions. A mail that cannot be sent is reported by the return value, not raised."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def send_reset(*, person: User, link: Link) -> bool:
 
 
 def send_unknown_address(*, email: str) -> bool:
-    """To an address without an account, so that both answers cost the same and its owner learns of the try."""
+    """Send mail to an address without an account, so that both responses take the same time and its owner learns of
+    it."""
     text = _(
         "Hello,\n\nsomeone asked for a new password for Postkeeper with this address. It belongs to no active member "
         "of staff, so there is nothing to set.\nIf it was you, ask an admin to invite you. If not, delete this mail.\n"

@@ -1,4 +1,4 @@
-"""Nobody reaches a view that permissions.toml does not open to them. What is not declared is refused."""
+"""Middleware that enforces permissions.toml. An undeclared route is refused."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 _STARTED = "signed_in_at"
 _SEEN = "seen_at"
-_SEEN_EVERY = 300  # seconds between two writes of "this person is here"
+_SEEN_EVERY = 300  # seconds between two updates of `last_seen_at`
 
 
 def declared_permissions(get_response: GetResponse) -> GetResponse:
-    """Refuse what is undeclared, send people without a session to sign in, and end sessions that are too old."""
+    """Refuse undeclared routes, redirect to sign-in without a session, and end sessions that are too old."""
     refuse_to_start()
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -61,10 +61,10 @@ def declared_permissions(get_response: GetResponse) -> GetResponse:
 
 
 def to_sign_in(request: HttpRequest) -> HttpResponse:
-    """A page goes to the sign-in page and comes back. A fragment never becomes a sign-in page: it gets a 401.
+    """Redirect a page to sign-in and back. A fragment gets a 401 instead.
 
-    For a fragment that was being read the whole page moves on (HX-Redirect). For one that was being sent it stays
-    where it is, so that what was typed is still there after signing in in another tab.
+    After a GET, htmx moves the whole page to sign-in (HX-Redirect). After a POST the page stays, so that its input is
+    still there after signing in in another tab.
     """
     back = page_behind(request)
     if not is_fragment(request):
@@ -76,7 +76,7 @@ def to_sign_in(request: HttpRequest) -> HttpResponse:
 
 
 def _end_if_too_old(request: HttpRequest) -> None:
-    """End the session a fixed time after sign-in, however busy it is."""
+    """End the session a fixed time after sign-in, regardless of activity."""
     if auth.SESSION_KEY not in request.session:
         return
     started = request.session.get(_STARTED)
@@ -87,9 +87,9 @@ def _end_if_too_old(request: HttpRequest) -> None:
 
 
 def _note_presence(request: HttpRequest, user: User) -> None:
-    """Push the idle limit on, at most every few minutes.
+    """Record activity, which extends the idle limit, at most every few minutes.
 
-    Only a page or a change counts as being here: fragments poll by themselves, and an open tab is nobody.
+    Only a page or a change counts: fragments poll by themselves, so an open tab is no activity.
     """
     if is_fragment(request) and method_of(request.method) == "GET":
         return

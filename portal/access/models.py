@@ -1,4 +1,4 @@
-"""Members of staff. There is no superuser: what a person may do follows from the role alone."""
+"""Staff users. There is no superuser: permissions follow from the role alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from portal.access.roles import Role
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **facts: Any) -> User:
-        """A new member of staff. Without a password nobody can sign in until an invitation is accepted."""
+        """Create a user. Without a password, sign-in is impossible until an invitation is accepted."""
         user = self.model(email=email, **facts)
         user.set_password(password)
         user.save(using=self._db)
@@ -41,7 +41,7 @@ class User(AbstractBaseUser):
     created_at = models.DateTimeField(auto_now_add=True)
     invited_at = models.DateTimeField(null=True, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
-    # Part of every session's hash and of every one-time link: raising it ends them all.
+    # Part of every session's hash and of every one-time link: raising it invalidates them all.
     session_epoch = models.PositiveIntegerField(default=0)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -62,17 +62,17 @@ class User(AbstractBaseUser):
 
     @property
     def has_joined(self) -> bool:
-        """False while the invitation has not been accepted."""
+        """False until the invitation is accepted."""
         return self.has_usable_password()
 
     def _get_session_auth_hash(self, secret: str | bytes | None = None) -> str:
-        """Compared by Django at every request: a change of password, role or epoch ends the session."""
+        """Return the hash Django compares at every request: a change of password, role or epoch ends the session."""
         kept = f"{self.password}|{self.role}|{self.session_epoch}"
         return salted_hmac("portal.access.session", kept, secret=secret, algorithm="sha256").hexdigest()
 
 
 class CacheEntry(models.Model):
-    """The table of Django's database cache, used where there is no Redis. Only Django's cache reads and writes it."""
+    """Table of Django's database cache, used without Redis. Accessed only by Django's cache."""
 
     cache_key = models.CharField(max_length=255, primary_key=True)
     value = models.TextField()

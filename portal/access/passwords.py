@@ -1,4 +1,4 @@
-"""How easy a new password is to guess: breached and common ones, words of this portal and the person, and patterns."""
+"""Validation of new passwords: breached and common ones, words of the portal and the user, and patterns."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from django.utils.translation import gettext as _
 from zxcvbn import zxcvbn
 from zxcvbn.matching import L33T_TABLE
 
-# zxcvbn's best score: ten thousand million guesses, years for whoever has the hash and one machine.
+# zxcvbn's best score: ten thousand million guesses, years for an attacker with the hash and one machine.
 FEWEST_GUESSES = 10**10
-# zxcvbn's time grows with the square of the length; what follows cannot make a password easier to guess.
+# zxcvbn's time grows with the square of the length; further characters cannot make a password easier to guess.
 LONGEST_JUDGED = 48
-# zxcvbn reads the password once for every way in which symbols may stand for letters: 736 times with all of these, ten
-# seconds and more. With more kinds of them than this they count as symbols only.
+# zxcvbn checks the password once for every way in which symbols may stand for letters: 736 times with all of these, ten
+# seconds and more. Above this number of kinds they count as symbols only.
 MOST_SYMBOLS = 6
 _SYMBOLS = sorted({each for several in L33T_TABLE.values() for each in several if not each.isdigit()})
 # One to one, so that repeats stay repeats.
 _AS_SYMBOLS_ONLY = str.maketrans({each: chr(0xE000 + n) for n, each in enumerate(_SYMBOLS)})
 PRODUCT_WORDS = ("postkeeper", "portal", "reseller")
-# zxcvbn keeps the words of the call in a module-wide table.
+# zxcvbn stores the words of the call in a module-wide table.
 _lock = Lock()
 
 
 class GuessablePasswordValidator:
-    """Refuse what zxcvbn guesses soon: its lists of breached passwords, names and words, repeats, sequences, keyboard
-    patterns, dates, and the product, the host names (ours and the providers'), the person's name and email."""
+    """Reject passwords that zxcvbn guesses quickly: breached passwords, names and words, repeats, sequences, keyboard
+    patterns, dates, and the product, the host names (the portal's and the providers'), the user's name and email."""
 
     def validate(self, password: str, user: AbstractBaseUser | None = None) -> None:
         with _lock:
@@ -47,13 +47,13 @@ class GuessablePasswordValidator:
 
 
 def _judged(password: str) -> str:
-    """The part of the password that is judged, as something zxcvbn ends with soon."""
+    """Return the part of the password to check, in a form zxcvbn processes quickly."""
     part = password[:LONGEST_JUDGED]
     return part.translate(_AS_SYMBOLS_ONLY) if len(set(part).intersection(_SYMBOLS)) > MOST_SYMBOLS else part
 
 
 def _context_words(user: AbstractBaseUser | None) -> list[str]:
-    """Words an attacker tries first here, whole and in their parts."""
+    """Return the words an attacker would try first, whole and in parts."""
     hosts = [urlsplit(settings.PORTAL_URL).hostname or "", *settings.ALLOWED_HOSTS, *settings.PROVIDER_HOSTS]
     told = [*PRODUCT_WORDS, *hosts, *(str(getattr(user, name, "")) for name in ("name", "email"))]
     parts = [part for text in told for part in re.split(r"[\W_]+", text)]

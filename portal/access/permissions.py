@@ -1,4 +1,4 @@
-"""Who may what, read once from permissions.toml: route name -> method -> roles. What is not there is refused."""
+"""Permissions, read once from permissions.toml: route name -> method -> roles. Missing routes are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILE = Path(__file__).with_name("permissions.toml")
 
 
 class NotYourRole(PermissionDenied):
-    """Signed in, but the role may not. Says who may."""
+    """Refusal of a signed-in user by role. The message names the permitted roles."""
 
     def __init__(self, roles: frozenset[str]) -> None:
         self.roles = [Role(name) for name in Role.values if name in roles]
@@ -34,7 +34,7 @@ def method_of(method: str | None) -> str:
 
 @lru_cache(maxsize=1)
 def rules() -> Mapping[str, Rule]:
-    """Every declared route. Raises `ImproperlyConfigured` for a role, group or method that does not exist."""
+    """Return every declared route. Raises `ImproperlyConfigured` for a role, group or method that does not exist."""
     declared = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return read_rules(groups=declared["groups"], routes=declared["routes"])
 
@@ -64,11 +64,11 @@ def rule_of(route: str) -> Rule | None:
 
 
 def roles_of(route: str, method: str = "GET") -> frozenset[str]:
-    """The roles that may; holds "anyone" for what is open to people who are not signed in."""
+    """Return the permitted roles; includes "anyone" if no sign-in is needed."""
     return rules().get(route, {}).get(method_of(method), frozenset())
 
 
 def allowed(role: str, route: str, method: str = "GET") -> bool:
-    """May someone of `role` ("" = not signed in) use `route` (its view name) with `method`?"""
+    """Return whether `role` ("" = not signed in) may use `route` (its view name) with `method`."""
     roles = roles_of(route, method)
     return ANYONE in roles or role in roles

@@ -1,4 +1,4 @@
-"""Where a person is, so that they come back there after signing in or typing the password again."""
+"""Return addresses after signing in or reauthenticating."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 
 def page_behind(request: HttpRequest) -> str:
-    """The path of the page this request belongs to: always one of ours, always one that can be opened with GET."""
+    """Return the path of the page this request belongs to: always on this portal, and always one for GET."""
     htmx = getattr(request, "htmx", None)
     if htmx and not htmx.history_restore_request:
         return str(htmx.current_url_abs_path or "/")

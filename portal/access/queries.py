@@ -1,4 +1,4 @@
-"""What the staff pages read."""
+"""Queries of the staff pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SORTS = {
 
 
 def staff_rows(*, search: str = "", role: str = "", status: str = "", sort: str = "") -> QuerySet[User]:
-    """People by name; words and values that mean nothing are left out, as in any hand-written address."""
+    """Return staff users in the requested order (default: name). Unknown filter values are ignored."""
     people = User.objects.all()
     for word in searchable(search).split()[:5]:
         people = people.filter(Q(name__icontains=word) | Q(email__icontains=word))
@@ -40,6 +40,6 @@ def staff_rows(*, search: str = "", role: str = "", status: str = "", sort: str 
 
 
 def events_around(person: User, limit: int = 20) -> list[AuditEntry]:
-    """The newest events by this person or about them."""
+    """Return the newest events by or about this user."""
     around = AuditEvent.objects.filter(Q(actor=person) | Q(object_id=person.public_id))
     return [entry_of(event) for event in around.order_by("-id")[:limit]]

@@ -1,4 +1,4 @@
-"""Some acts need a password typed a short while ago, however long the session is open."""
+"""Reauthentication: some actions need a recently entered password, regardless of the session's age."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPED = "typed_before_password"
 
 
 def recent_sign_in(request: HttpRequest, minutes: int) -> bool:
-    """Did this person type the password within the last `minutes`, at sign-in or when asked again?"""
+    """Return whether the user entered the password within the last `minutes`, at sign-in or reauthentication."""
     records = get_authentication_records(request, request.user)
     return bool(records) and time.time() - float(records[-1]["at"]) < minutes * 60
 
@@ -31,12 +31,12 @@ def recent_sign_in(request: HttpRequest, minutes: int) -> bool:
 def reauthenticated(
     *, minutes: int, back: Callable[..., str] | None = None, keep_typed: bool = False
 ) -> Callable[[View], View]:
-    """Ask for the password again unless it was typed within the last `minutes`, then come back.
+    """Require the password unless it was entered within the last `minutes`, then return.
 
-    Back to the same address for a GET, to the page the form stood on for a POST; `back(request, *args, **kwargs)`
-    names another place. The form comes back empty, so guard the page that shows it as well. `keep_typed`: it comes back
-    at its own address as it was typed, to be submitted again; not for forms that hold secrets, since what was typed
-    waits in the session. The view then finds it in `request.POST` of a GET.
+    Returns to the same address after a GET, to the form's page after a POST, or to `back(request, *args, **kwargs)`.
+    The form is then empty, so guard its page as well. `keep_typed`: the form returns with its input at its own address,
+    to be submitted again; the view finds the input in `request.POST` of a GET. Not for forms with secrets, since the
+    input is stored in the session.
     """
 
     def decorate(view: View) -> View:
@@ -57,7 +57,7 @@ def reauthenticated(
 
 
 def _restore_typed(request: HttpRequest) -> None:
-    """Put what was typed at this address before the password was asked for into the form, once."""
+    """Restore the form input stored before reauthentication at this address, once."""
     path, typed = request.session.get(_TYPED, ("", ""))
     if path == request.path:
         del request.session[_TYPED]
@@ -66,7 +66,7 @@ def _restore_typed(request: HttpRequest) -> None:
 
 
 def ask_again(request: HttpRequest, back: str) -> HttpResponse:
-    """Send the person to type the password, and to `back` afterwards. A fragment moves its whole page."""
+    """Redirect to reauthentication, and to `back` afterwards. A fragment moves its whole page."""
     target = f"{reverse('account_reauthenticate')}?{urlencode({REDIRECT_FIELD_NAME: back})}"
     if is_fragment(request):
         return HttpResponse(headers={"HX-Redirect": target})

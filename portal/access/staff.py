@@ -1,7 +1,7 @@
-"""Commands about members of staff. Each is one transaction with its audit event, and ends sessions where it must.
+"""Commands on staff users. Each is one transaction with its audit event, and ends sessions where required.
 
-An admin never acts on themselves and must still be an active admin when the transaction runs: so whatever admins do to
-each other at the same moment, one of them stays.
+An admin never changes their own access and must still be an active admin when the transaction runs: so whatever admins
+do to each other concurrently, one of them remains.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from portal.edits import refuse_stale
 
 
 class UnableToChangeStaff(Exception):
-    """A refusal in a sentence for people; `field` names the form field it belongs to, if one."""
+    """The change was refused; the message is shown to the user. `field` is the form field it belongs to, if any."""
 
     def __init__(self, sentence: str, *, field: str = "") -> None:
         super().__init__(sentence)
@@ -33,7 +33,7 @@ class UnableToChangeStaff(Exception):
 
 
 def invite(*, actor: User, email: str, name: str, role: str, now: datetime, request: HttpRequest | None) -> User:
-    """A new member of staff without a password; a link (portal/access/links.py) lets them set one."""
+    """Create a user without a password; a link (portal/access/links.py) lets them set one."""
     try:
         with transaction.atomic():
             person = User.objects.create_user(email, name=name, role=role, invited_at=now)
@@ -49,7 +49,8 @@ def invite(*, actor: User, email: str, name: str, role: str, now: datetime, requ
 def change_role(
     *, actor: User, person: User, role: str, request: HttpRequest | None, seen: Mapping[str, Any] | None = None
 ) -> None:
-    """`seen`: the role that the form was opened with. Raises `EditConflict` where another admin changed it since."""
+    """Change the role. `seen`: the role that the form was opened with. Raises `EditConflict` if another admin changed
+    it since."""
     with _held(actor, person) as fresh:
         refuse_stale(fresh, {"role": role}, seen)
         if fresh.role == role:
@@ -62,7 +63,7 @@ def change_role(
 
 
 def disable(*, actor: User, person: User, request: HttpRequest | None) -> None:
-    """The person's next request is refused. Their name stays on everything they did."""
+    """Disable the user, whose next request is refused. Their name stays in all records."""
     with _held(actor, person) as fresh:
         if fresh.is_active:
             _write(fresh, is_active=False)
@@ -77,7 +78,7 @@ def enable(*, actor: User, person: User, request: HttpRequest | None) -> None:
 
 
 def reset_password(*, actor: User, person: User, request: HttpRequest | None) -> User:
-    """Make the present password, all sessions and all older links worthless. Returns the row to make a link from."""
+    """Invalidate the password, all sessions and all older links. Return the updated user, for a new link."""
     with _held(actor, person) as fresh:
         if not fresh.is_active:
             raise UnableToChangeStaff(_("This person is disabled. Enable them first."))
@@ -94,8 +95,8 @@ def end_sessions(*, actor: User, person: User, request: HttpRequest | None) -> N
 
 
 def change_own_password(*, person: User, password: str, request: HttpRequest) -> None:
-    """Every session of the person ends but this one, which gets a new id. Refused where an admin reset the password,
-    ended the sessions or disabled the person since this request began."""
+    """Change the password and end every other session; this one gets a new ID. Raises `UnableToChangeStaff` if an admin
+    reset the password, ended the sessions or disabled the user since this request began."""
     with transaction.atomic():
         as_seen = User.objects.filter(
             pk=person.pk, password=person.password, session_epoch=person.session_epoch, is_active=True
@@ -108,8 +109,8 @@ def change_own_password(*, person: User, password: str, request: HttpRequest) ->
 
 
 def edit_profile(*, person: User, facts: Mapping[str, str], seen: Mapping[str, Any] | None = None) -> None:
-    """Change one's own name or time zone. `seen`: what the form was opened with. Raises `EditConflict` where the person
-    changed the same in another window since."""
+    """Change the user's own name or time zone. `seen`: the values the form was opened with. Raises `EditConflict` if
+    the user changed the same in another window since."""
     with transaction.atomic():
         fresh = User.objects.select_for_update(no_key=True).get(pk=person.pk)
         refuse_stale(fresh, facts, seen)
@@ -119,7 +120,7 @@ def edit_profile(*, person: User, facts: Mapping[str, str], seen: Mapping[str, A
 
 @contextmanager
 def _held(actor: User, person: User) -> Iterator[User]:
-    """A transaction in which no admin can change: gives `person` as stored now, or refuses."""
+    """Lock all admins and `person` in a transaction, and yield `person` as stored now. Raises `UnableToChangeStaff`."""
     if actor.pk == person.pk:
         raise UnableToChangeStaff(_("You cannot do this to yourself. Ask another admin."))
     with transaction.atomic():
@@ -134,5 +135,5 @@ def _held(actor: User, person: User) -> Iterator[User]:
 
 
 def _write(person: User, **facts: Any) -> None:
-    """Every change here ends the person's sessions and links."""
+    """Update the user, and end their sessions and links."""
     User.objects.filter(pk=person.pk).update(session_epoch=F("session_epoch") + 1, **facts)

@@ -6,5 +6,5 @@ from django.core.management import call_command
 
 @shared_task(name="access.remove_expired_sessions")
 def remove_expired_sessions(**_: object) -> None:
-    """Django never deletes the session of somebody who does not come back."""
+    """Delete expired sessions, which Django itself never does."""
     call_command("clearsessions")

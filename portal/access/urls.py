@@ -13,7 +13,7 @@ staff_urls = [
     path("<uuid:public_id>/end-sessions/", staff.staff_end_sessions, name="staff-end-sessions"),
 ]
 
-# allauth finds its pages by these names, so they stand outside the namespace.
+# allauth finds its pages by these names, so they are outside the namespace.
 urlpatterns = [
     path("sign-in/", sign_in.sign_in, name="account_login"),
     path("sign-out/", sign_in.sign_out, name="account_logout"),

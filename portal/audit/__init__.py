@@ -1,4 +1,4 @@
-"""Who did what, when, from where: `from portal import audit; audit.record(...)` in the transaction of the change."""
+"""Audit log: who did what, when and where. Call `audit.record(...)` in the transaction of the change."""
 
 from portal.audit.recording import record
 

@@ -1,8 +1,9 @@
-"""The chain over the audit events. Each seal's hash covers its event and the hash before it, keyed with AUDIT_KEY.
+"""Hash chain over the audit events. Each seal's hash covers its event and the previous hash, keyed with AUDIT_KEY.
 
-Events are sealed a little after they were written, so that busy transactions do not queue for the end of the chain.
-Whoever can write to the database but has no key cannot change, remove, swap or add a sealed event unseen. Cutting off
-the newest seals and events together is seen only against a head noted elsewhere: every sealing logs its head.
+Events are sealed shortly after they were written, so that busy transactions do not wait for the end of the chain.
+Without the key, a sealed event cannot be changed, removed, swapped or added undetected, even with write access to the
+database. Removing the newest seals and events together is detected only with a head recorded elsewhere: every sealing
+logs its head.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _SIGNED_IDS = ("public_id", "object_id", "customer_id", "account_id")
 
 
 def canonical(event: AuditEvent) -> bytes:
-    """The event as bytes: the same on both databases and in every version of the code that keeps these names."""
+    """Return the event as bytes, identical on both databases and for as long as these names are unchanged."""
     facts: dict[str, Any] = {name: getattr(event, name) for name in _SIGNED}
     facts |= {name: str(getattr(event, name) or "") for name in _SIGNED_IDS}
     facts["at"] = event.at.astimezone(UTC).isoformat(timespec="microseconds")
@@ -48,7 +49,7 @@ def row_hash(seq: int, prev_hash: str, event: AuditEvent) -> str:
 
 
 def seal_pending(*, limit: int = 1000) -> int:
-    """Seal the oldest events that have no seal, at most `limit`. Returns how many; 0 too when another sealer was first.
+    """Seal the oldest unsealed events, at most `limit`; return how many, 0 if another sealer was first.
 
     Two sealers cannot fork the chain: number, predecessor and event of a seal are unique.
     """
@@ -78,7 +79,7 @@ def _seal_pending(limit: int) -> int:
 
 @dataclass
 class ChainFinding:
-    """What a verification found. `problems` are sentences; none means the record is whole."""
+    """Result of a verification. `problems` are sentences; none means that the log is intact."""
 
     sealed: int = 0
     unsealed: int = 0
@@ -87,7 +88,7 @@ class ChainFinding:
 
 
 def verify_chain(*, head: str = "", at_most: int = 100) -> ChainFinding:
-    """Walk the whole chain. `head` ("seq:hash", from the log of an earlier sealing) also shows a cut-off end."""
+    """Verify the whole chain. `head` ("seq:hash", from the log of an earlier sealing) also detects a removed end."""
     found = ChainFinding(head=f"0:{GENESIS}")
     noted_seq, _, noted_hash = head.partition(":")
     for problem in _walk(found, noted_seq, noted_hash):
@@ -115,13 +116,13 @@ def _walk(found: ChainFinding, noted_seq: str, noted_hash: str) -> Iterator[str]
             yield f"Seal {seal.seq} is not the noted head."
         expected = seal.row_hash
         found.head = f"{seal.seq}:{seal.row_hash}"
-    # One question, and no count: meanwhile somebody seals.
+    # One query, not two counts: events may be sealed meanwhile.
     if AuditSeal.objects.filter(~Exists(AuditEvent.objects.filter(pk=OuterRef("event_id")))).exists():
         yield "A sealed event was removed."
 
 
 def _look_for_unsealed(found: ChainFinding) -> None:
-    """Events without a seal are new, unless they are far older than what is sealed: then they were put in."""
+    """Count unsealed events, and report one far older than the newest sealed event: it was inserted later."""
     waiting = AuditEvent.objects.filter(seal__isnull=True)
     found.unsealed = waiting.count()
     oldest = waiting.aggregate(id=Min("id"))["id"]

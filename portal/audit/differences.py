@@ -1,4 +1,4 @@
-"""Before and after of an event, as people read it: only what differs, one line per fact."""
+"""Differences between before and after of an event for display, one line per changed value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Difference:
 
 
 def differences(event: AuditEvent) -> list[Difference]:
-    """An empty `before` or `after` text means there was no value (the page shows a dash)."""
+    """Return the changed values. An empty `before` or `after` text means no value (the page shows a dash)."""
     before, after = _facts(event.before), _facts(event.after)
     names = [*before, *(name for name in after if name not in before)]
     return [

@@ -1,4 +1,4 @@
-"""The append-only record of who did what. Triggers in the database refuse a change and a delete of any row here."""
+"""Append-only audit log. Database triggers refuse changing or deleting any row here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils import timezone
 class AuditEvent(models.Model):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     at = models.DateTimeField(default=timezone.now)
-    # Nobody (None) is the portal itself: a worker, the scheduler. Name and role are as they were then.
+    # None is the portal itself: a worker, the scheduler. Name and role are as of the event.
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -23,7 +23,7 @@ class AuditEvent(models.Model):
     object_type = models.CharField(max_length=60, default="", blank=True)
     object_id = models.UUIDField(null=True, blank=True)
     object_label = models.CharField(max_length=200, default="", blank=True)
-    # Public ids, so that a timeline of a customer or an account is one indexed read.
+    # Public IDs, so that the timeline of a customer or an account is one indexed read.
     customer_id = models.UUIDField(null=True, blank=True)
     customer_label = models.CharField(max_length=200, default="", blank=True)
     account_id = models.UUIDField(null=True, blank=True)
@@ -49,7 +49,7 @@ class AuditEvent(models.Model):
 
 
 class AuditSeal(models.Model):
-    """One link of the chain over the events: altering, removing, swapping or inserting one breaks it."""
+    """One link of the hash chain; altering, removing, swapping or inserting one breaks it."""
 
     seq = models.PositiveBigIntegerField(unique=True)
     event = models.OneToOneField(AuditEvent, on_delete=models.PROTECT, related_name="seal")

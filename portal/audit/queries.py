@@ -1,4 +1,4 @@
-"""What the audit pages read."""
+"""Queries of the audit pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COUNTED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """What a person asked to see; made from the address, so anything meaningless is left out."""
+    """Filters of the audit log, from the query string. Invalid values are ignored."""
 
     person: str = ""
     verb: str = ""
@@ -47,7 +47,7 @@ class AuditFilters:
 
 
 def events(filters: AuditFilters) -> QuerySet[AuditEvent]:
-    """Newest first. Days begin and end in the time zone that is active now."""
+    """Return matching events, newest first. Days begin and end in the active time zone."""
     found = AuditEvent.objects.order_by("-id")
     if filters.person == "portal":
         found = found.filter(actor__isnull=True)
@@ -75,7 +75,7 @@ def _midnight(day: date) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One event as a page shows it."""
+    """One event as shown on a page."""
 
     event: AuditEvent
     title: str
@@ -94,7 +94,7 @@ def entry_of(event: AuditEvent) -> AuditEntry:
 
 
 class _Bounded(Paginator):  # type: ignore[type-arg]
-    """Counting a log of millions for every page would cost more than the page: the count stops at a bound."""
+    """Paginator whose count stops at a bound: counting millions of events would cost more than the page."""
 
     @cached_property
     def count(self) -> int:
@@ -129,7 +129,8 @@ def audit_export_rows(filters: AuditFilters) -> Iterator[list[Any]]:
 
 
 def last_change(row: Model, names: Iterable[str]) -> AuditEvent | None:
-    """The newest event that tells of a change of one of these facts of a row; None where none is found soon."""
+    """Return the newest event, among the last 50 of the row, that changed one of these fields; None if there is
+    none."""
     wanted = set(names)
     of_row = AuditEvent.objects.filter(object_id=row.public_id)  # type: ignore[attr-defined]  # what is audited has one
     events = of_row.order_by("-id")[:50]

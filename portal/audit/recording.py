@@ -1,4 +1,4 @@
-"""Writing one audit event. The model is looked up when called, so that this package can be imported at any time."""
+"""Recording of audit events. The model is looked up on call, so that this package can be imported at any time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _type_of(obj: Model) -> str:
-    """The app and table, such as "customers.account": a class may be renamed, what was signed may not."""
+    """Return the app and table, such as "customers.account": a class may be renamed, signed data may not."""
     label = obj._meta.app_label
     return f"{label}.{obj._meta.db_table.removeprefix(f'{label}_')}"
 
@@ -36,11 +36,11 @@ def record(
     reason: str = "",
     request: HttpRequest | None = None,
 ) -> AuditEvent:
-    """Append one event. Call it inside the transaction of the change it tells of.
+    """Append one event. Call it inside the transaction of the change.
 
     `actor` None is the portal itself. `verb` is one of portal/audit/verbs.py ("account.suspend_asked"). `before` and
-    `after` hold the named facts that changed; a value whose name or shape is a secret's is masked here, too late to be
-    a plan and early enough to be a net. `customer`, `account` and `obj` are rows with a `public_id`.
+    `after` hold the changed values by name; values that look like secrets by name or form are masked here as a last
+    resort. `customer`, `account` and `obj` are rows with a `public_id`.
     """
     model = apps.get_model("audit", "AuditEvent")
     return model.objects.create(

@@ -1,4 +1,4 @@
-"""A migration operation that makes the database itself refuse to change or delete rows of a table."""
+"""Migration operation that makes the database refuse to change or delete rows of a table."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from django.db.migrations.operations.base import Operation
 
 
 class AppendOnly(Operation):
-    """Rows of `table` are written once: UPDATE and DELETE (and TRUNCATE on PostgreSQL) raise.
+    """Make `table` append-only: UPDATE and DELETE (and TRUNCATE on PostgreSQL) raise.
 
-    `once` names columns that may still be written while the column `until` is null, for rows that get their outcome
+    `once` names columns that may still be written while the column `until` is null, for rows whose outcome is added
     later: `AppendOnly("customers_attempt", once=["outcome", "answered_at"], until="answered_at")`.
 
-    On SQLite Django alters a table by building it anew, which drops its triggers: repeat this operation after any
-    migration that alters such a table (it replaces what is there).
+    On SQLite Django alters a table by rebuilding it, which drops its triggers: repeat this operation after any
+    migration that alters such a table (it replaces existing triggers).
     """
 
     reversible = True
@@ -56,7 +56,7 @@ class AppendOnly(Operation):
             return [column.name for column in connection.introspection.get_table_description(cursor, self.table)]
 
     def _forbidden(self, schema_editor: Any, differs: str) -> str:
-        """The condition under which an UPDATE is refused; `differs` is the database's null-safe "is not"."""
+        """Return the condition for refusing an UPDATE; `differs` is the database's null-safe "is not"."""
         if not self.once:
             return ""
         fixed = [name for name in self._columns(schema_editor) if name not in self.once]

@@ -1,8 +1,8 @@
-"""What every verb reads like, in one place: pages, filters, timelines and exports ask here.
+"""Labels of audit verbs for pages, filters, timelines and exports.
 
-The words follow a person's name ("Nadia Berg - asked to suspend the account"). What also happens by itself has words
-without anybody in them ("The operation succeeded"). A verb that is not listed still reads: "invoice.closed_again"
-becomes "invoice: closed again".
+The words follow a user's name ("Nadia Berg - asked to suspend the account"). Events that may also happen automatically
+have a sentence without an actor ("The operation succeeded"). An unlisted verb is derived from its code:
+"invoice.closed_again" becomes "invoice: closed again".
 """
 
 from __future__ import annotations
@@ -141,14 +141,15 @@ def words_of(verb: str) -> str:
 
 
 def sentence_of(verb: str, who: str) -> str:
-    """ "Nadia Berg asked to suspend the account"; `who` "" is the portal itself: "The operation succeeded"."""
+    """Return "Nadia Berg asked to suspend the account"; `who` "" is the portal itself, as in "The operation
+    succeeded"."""
     if not who and _alone(verb):
         return _alone(verb)
     return f"{who or gettext('The portal')} {words_of(verb)}"
 
 
 def title_of(verb: str, who: str) -> str:
-    """The same where `who` stands beside it."""
+    """Return the text of the event for display next to `who`."""
     return known_as(verb) if who or not _alone(verb) else _alone(verb)
 
 
@@ -165,6 +166,6 @@ def verb_choices() -> list[tuple[str, str]]:
 
 
 def known_as(verb: str) -> str:
-    """The words with a capital, as they stand alone in a filter."""
+    """Return the words with a capital, as used alone in a filter."""
     words = words_of(verb)
     return words[:1].upper() + words[1:]

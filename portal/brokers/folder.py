@@ -1,8 +1,8 @@
-"""kombu's folder broker, with messages that appear whole.
+"""kombu's folder broker with atomic writing of messages.
 
-kombu creates a message's file and writes it afterwards; a worker that lists the folder in between reads an empty file,
-and ends ("Unrecoverable error: JSONDecodeError"). Here it is written under a name nobody looks for, and renamed. Where
-nobody reads a queue, its oldest messages go, as with Redis.
+kombu creates a message's file and writes it afterwards; a worker that lists the folder in between reads an empty file
+and stops ("Unrecoverable error: JSONDecodeError"). Here it is written under a name that is not listed, and renamed. The
+oldest messages of a full queue are dropped, as with Redis.
 """
 
 from __future__ import annotations

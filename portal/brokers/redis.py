@@ -1,12 +1,12 @@
-"""kombu's Redis broker, with a channel that outlives the death and the silence of Redis.
+"""kombu's Redis broker with a channel that survives a crash or hang of Redis.
 
-Seen with kombu 5.7.0. Where a worker holds messages while Redis dies, its channel is closed twice: the first attempt
-fails half way, the second wants to give the messages back over a connection that is gone, and the worker ends
-("Unrecoverable error: AttributeError"). And where Redis stands still while a task ends, acknowledging it times out
-("Couldn't ack") and the message counts as held for ever: as many of them as the worker may hold, and it takes nothing
-any more, without a word. No message is worth that: what a lost or repeated one points at is found in the database.
+Seen with kombu 5.7.0. If a worker holds messages while Redis crashes, its channel is closed twice: the first attempt
+fails half way, the second returns the messages over a closed connection, and the worker stops ("Unrecoverable error:
+AttributeError"). If Redis hangs while a task ends, acknowledging it times out ("Couldn't ack") and the message counts
+as held forever; once that reaches the prefetch limit, the worker silently takes no more messages. No message is worth
+that: the row of a lost or repeated one is found in the database.
 
-For the same reason a queue has a length here. Where nobody reads it, the oldest messages go.
+For the same reason the length of a queue is limited. The oldest messages of a full queue are dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCHEMES = ("redis", "rediss")
 
 
 class QoS(redis.QoS):
-    """What Redis could not be told is let go here all the same; it comes again after the visibility timeout."""
+    """QoS that drops a message locally even if Redis was not reached; it returns after the visibility timeout."""
 
     def ack(self, delivery_tag: Any) -> None:
         try:
@@ -46,7 +46,7 @@ class RedisChannel(redis.Channel):
         super()._put(queue, message, **kwargs)  # type: ignore[no-untyped-call]  # kombu ships no types
         if queue in NAMES:
             with self.conn_or_acquire() as client:
-                client.ltrim(queue, 0, LONGEST - 1)  # new ones come in on the left
+                client.ltrim(queue, 0, LONGEST - 1)  # new messages are added on the left
 
     def basic_ack(self, delivery_tag: Any, multiple: bool = False) -> None:
         if not self.closed:

@@ -1,4 +1,4 @@
-"""Where the demo is played: the sandbox's admin plane, and one clock that sandbox, Django and our commands share."""
+"""Demo environment: the sandbox's admin API, and one clock shared by sandbox, Django and the portal's commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """The admin plane (portal/sandbox/README.md)."""
+    """Client of the sandbox's admin API (portal/sandbox/README.md)."""
 
     url: str
     admin_key: str
@@ -40,7 +40,7 @@ class Sandbox:
 
     @contextmanager
     def fault(self, name: str, **fields: Any) -> Iterator[None]:
-        """Armed inside the block only. `fields`: operation, email, count."""
+        """Enable a fault inside the block only. `fields`: operation, email, count."""
         number = self.call("POST", "faults", name=name, **fields)["id"]
         try:
             yield
@@ -49,7 +49,7 @@ class Sandbox:
 
 
 class DemoClock:
-    """The moved clock. It ticks on from wherever it was set, and is only ever set forward."""
+    """Simulated clock. It runs from the time it was set to, and is only ever set forward."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -60,7 +60,7 @@ class DemoClock:
         return datetime.fromtimestamp(time.time() + self._offset, UTC)
 
     def move(self, at: datetime) -> None:
-        """Go on to `at`, on both sides; nothing when it has passed already."""
+        """Advance to `at`, in the portal and the sandbox; do nothing if it has passed already."""
         if self._offset and at <= self.now():
             return
         self._offset = at.timestamp() - time.time()
@@ -68,8 +68,8 @@ class DemoClock:
 
     @contextmanager
     def played(self) -> Iterator[None]:
-        """Inside, Django's own clock (creation times, the audit log) is the stage's, and the sandbox does not throttle.
-        Afterwards all clocks are the real one again."""
+        """Use this clock as Django's (creation times, the audit log) and disable the sandbox's rate limit inside the
+        block. Afterwards all clocks show real time again."""
         self.sandbox.switch("rate_per_minute", 0)
         with patch.object(timezone, "now", self.now):
             yield

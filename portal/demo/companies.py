@@ -1,4 +1,4 @@
-"""Who is in the demo: invented companies on .example domains, what they bought, what they send, what befell them."""
+"""Companies of the demo: invented, on .example domains, with their packages, usage and events."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ PLANS = {
     "free-100": 3_000, "essentials-50k": 50_000, "essentials-100k": 100_000, "pro-100k": 100_000, "pro-300k": 300_000,
     "pro-1.5m": 1_500_000,
 }  # fmt: skip
-# Where accounts have no package: what they may send in a month (0 = no cap), and what their size is.
+# For accounts without a package: monthly cap (0 = no cap), and the size for usage.
 CAPS = {
     "cap-50k": (50_000, 50_000),
     "cap-100k": (100_000, 100_000),
     "cap-500k": (500_000, 500_000),
     "no-cap": (0, 80_000),
 }
-# Monday first. Shops send at the end of the week, firms on working days, machines every day alike.
+# Monday first. Shops send at the end of the week, firms on working days, machines every day.
 RHYTHMS = {
     "shop": (0.7, 0.8, 0.9, 1.2, 1.6, 1.1, 0.7), "firm": (1.3, 1.4, 1.4, 1.3, 1.0, 0.3, 0.3), "steady": (1.0,) * 7,
 }  # fmt: skip
-# Numbers set aside for fiction, by the beginning of the time zone.
+# Numbers reserved for fiction, by the start of the time zone.
 _PHONES = {
     "America": "+1202555{:04}", "Europe/London": "+442079460{:03}", "Europe/Berlin": "+493023125{:03}",
     "Europe/Paris": "+33199000{:03}", "Europe/Stockholm": "+468465004{:02}", "Australia": "+6135550{:04}",
@@ -33,8 +33,8 @@ _PHONES = {
 
 @dataclass(frozen=True)
 class Company:
-    """`share`: what it wants to send in a cycle, as a share of its package. `days`: how long ago it came to us.
-    `fate`: a chapter of portal/demo/script.py, "" for a quiet life."""
+    """A demo company. `share`: its usage per billing period as a share of its package. `days`: days since it became a
+    customer. `fate`: a scenario of portal/demo/script.py, "" for none."""
 
     number: int
     name: str
@@ -73,12 +73,12 @@ class Company:
 
     @property
     def settings(self) -> AccountSettings | None:
-        """Name, website and cap, where the account has those instead of a package."""
+        """Name, website and cap, for accounts with those instead of a package."""
         return AccountSettings(self.name, self.domain, CAPS[self.plan][0]) if self.plan in CAPS else None
 
     @property
     def sending(self) -> dict[str, object]:
-        """What the sandbox has it send."""
+        """Sending parameters for the sandbox."""
         return {
             "per_day": self.per_day, "weekday": RHYTHMS[self.rhythm], "jitter": 0.25, "seed": self.seed,
             "growth_per_month": 0.03,

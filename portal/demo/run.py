@@ -1,8 +1,8 @@
-"""`make run`: the whole portal on one machine with made-up customers, as one supervised group of processes.
+"""`make run`: the whole portal on one machine with invented customers, as one supervised group of processes.
 
-The first start makes var/demo.env (random secrets, readable by its owner alone), the database and the demo
-data; later starts keep them. Nothing here is used in production, and nothing here reaches a real provider:
-the connections point at the sandbox on loopback.
+The first start creates var/demo.env (random secrets, readable only by its owner), the database and the demo data; later
+starts reuse them. Nothing here is used in production or contacts a real provider: the connections point at the sandbox
+on loopback.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from portal.queue_settings import NAMES
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEB_PORT, SANDBOX_PORT = 8000, 8100
 PORT_WAIT = 5.0
-# One person per role, made by `manage.py prepare_demo`; all with the DEMO_PASSWORD of var/demo.env.
+# One user per role, created by `manage.py prepare_demo`; all with the DEMO_PASSWORD of var/demo.env.
 LOGINS = {
     "admin": ("admin@postkeeper.example", "Ada Moreau"),
     "customer_success": ("success@postkeeper.example", "Cleo Lindqvist"),
     "finance": ("finance@postkeeper.example", "Finn Okafor"),
     "auditor": ("auditor@postkeeper.example", "Audrey Tanaka"),
 }
-# They do some of the work in the demo's story, and can sign in with the same password.
+# They perform some of the demo's events, and can sign in with the same password.
 COLLEAGUES = (("customer_success", ("colin@postkeeper.example", "Colin Weiss")),)
-# What a shell may hold for another installation must not reach the demo.
+# Variables of a shell for another installation must not reach the demo.
 _FOREIGN = (
     "DATABASE_URL", "REDIS_URL", "CACHE_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "EMAIL_URL",
     "DJANGO_SETTINGS_MODULE", "SECRET_KEY_FALLBACKS", "STATIC_ROOT", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY",
@@ -47,12 +47,12 @@ _FOREIGN = (
 
 
 class UnableToStart(Exception):
-    """With the sentence that says why."""
+    """The demo cannot start; the message has the reason."""
 
 
 def main() -> int:
     _end_with_make()
-    os.umask(0o077)  # what the demo writes is its owner's alone
+    os.umask(0o077)  # the demo's files are private to their owner
     data = Path(os.environ.get("DATA_DIR") or BASE_DIR / "var").resolve()
     data.mkdir(parents=True, exist_ok=True)
     with _alone(data / "demo.lock") as alone:
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def _start(supervisor: Supervisor, data: Path) -> None:
-    """Returns when somebody asked for the end. Raises `UnableToStart`, `Stopped`."""
+    """Start all members and run until a stop is requested. Raises `UnableToStart`, `Stopped`."""
     began = time.monotonic()
     with _web_socket() as listening, _sandbox_socket(data) as sandbox:
         url = f"http://127.0.0.1:{_port(listening)}"
@@ -82,14 +82,14 @@ def _start(supervisor: Supervisor, data: Path) -> None:
         supervisor.start(_web(env, listening))
         if not supervisor.wait_until(lambda: _answers(f"{url}/sign-in/"), seconds=60):
             raise UnableToStart(f"The sign-in page did not answer; see {data / 'log' / 'web.log'}.")
-        for member in _background(env):  # after the page, which a person waits for
+        for member in _background(env):  # after the page, which the user waits for
             supervisor.start(member)
         print(_welcome(url, env["DEMO_PASSWORD"], time.monotonic() - began), flush=True)
         supervisor.run()
 
 
 def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path, listening: socket.socket) -> None:
-    """Start the sandbox, and make what the demo lacks."""
+    """Start the sandbox, and create missing demo data."""
     prepared = PreparedDemo(data, env)
     prepared.clear_half_made()
     supervisor.start(_sandbox(env, data, listening))
@@ -98,7 +98,7 @@ def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path, listeni
     if not supervisor.wait_until(lambda: _speaks(env["SANDBOX_URL"]), seconds=30):
         raise UnableToStart(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
     print("Making the database and the demo's customers: about a minute, the first time only ...", flush=True)
-    alone = {**env, "LOG_LEVEL": "ERROR", "PORTAL_WORKER": "1"}  # the pace of a worker: nobody else asks yet
+    alone = {**env, "LOG_LEVEL": "ERROR", "PORTAL_WORKER": "1"}  # a worker's rate: nothing else sends requests yet
     if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=alone)) != 0:
         raise UnableToStart("The demo could not be set up; the lines above say why.")
     prepared.keep()
@@ -108,10 +108,10 @@ def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path, listeni
 
 
 def demo_settings(data: Path, *, sandbox_port: int) -> dict[str, str]:
-    """What var/demo.env holds: made on the first start; what a newer version needs besides is added."""
+    """Return the settings in var/demo.env, created on the first start; settings of a newer version are added."""
     path = data / "demo.env"
     kept = _read_env(path) if path.exists() else {}
-    # A port other than the kept one: somebody else had it, and seed_demo moves the connections along.
+    # If the stored port was taken, seed_demo updates the connections.
     settings = _fresh_settings() | kept | {"SANDBOX_PORT": str(sandbox_port)}
     if settings != kept:
         _write_private(path, "".join(f"{name}={value}\n" for name, value in settings.items()))
@@ -144,7 +144,7 @@ def _environment(settings: Mapping[str, str], data: Path) -> dict[str, str]:
         "DATA_DIR": str(data),
         "SANDBOX_URL": f"http://127.0.0.1:{settings['SANDBOX_PORT']}",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore:You're running the worker",  # as root: in a container people do
+        "PYTHONWARNINGS": "ignore:You're running the worker",  # run as root, as usual in a container
     }
 
 
@@ -162,7 +162,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 class PreparedDemo:
-    """Whether a start has something to prepare: a first start, new migrations, another sandbox address or seed."""
+    """State of the demo's preparation: needed on a first start, new migrations, or another sandbox address or seed."""
 
     def __init__(self, data: Path, env: Mapping[str, str]) -> None:
         self._data = data
@@ -181,7 +181,7 @@ class PreparedDemo:
         )
 
     def clear_half_made(self) -> None:
-        """A first start that was interrupted left half a story: begin it anew. A finished demo is never touched."""
+        """Delete the partial data of an interrupted first start. A finished demo is never touched."""
         if self._stamp.exists():
             return
         if self._begun.exists():
@@ -228,7 +228,7 @@ def _web(env: Mapping[str, str], listening: socket.socket) -> Member:
 
 def _background(env: Mapping[str, str]) -> list[Member]:
     celery = ("-m", "celery", "-A", "portal", "--quiet")
-    # One worker for all queues, in threads: SQLite likes few writers.
+    # One worker for all queues, with threads: SQLite works best with few writers.
     queues = (
         "--pool=threads",
         "-c",
@@ -246,7 +246,7 @@ def _background(env: Mapping[str, str]) -> list[Member]:
     ]
 
 
-# --- Small things ---------------------------------------------------------------------------------------
+# --- Helpers --------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -261,7 +261,7 @@ def _alone(path: Path) -> Iterator[bool]:
 
 
 def _end_with_make() -> None:
-    """Started by make, end when make ends, even if it was killed."""
+    """End when make ends, if started by make, even if make was killed."""
     if "MAKELEVEL" in os.environ and sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
@@ -278,10 +278,11 @@ def _web_socket() -> socket.socket:
 
 
 def _sandbox_socket(data: Path) -> socket.socket:
-    """On the port of the last start, so that nothing has to be prepared anew; on another one if that is taken."""
+    """Return a socket on the port of the last start, so that nothing has to be prepared again; on another if it is
+    taken."""
     path = data / "demo.env"
     kept = int(_read_env(path).get("SANDBOX_PORT", 0)) if path.exists() else 0
-    deadline = time.monotonic() + PORT_WAIT  # a sandbox that is just ending gives its port back
+    deadline = time.monotonic() + PORT_WAIT  # a sandbox that is stopping releases its port
     while kept and time.monotonic() < deadline:
         try:
             return _held(kept)
@@ -298,9 +299,9 @@ def _held_from(first: int) -> socket.socket:
 
 
 def _held(port: int) -> socket.socket:
-    """The port, ours from this moment to the end of the demo, whatever is started and restarted on it meanwhile.
+    """Return a socket that holds the port until the demo ends, across restarts of its process.
 
-    It listens at once: of two sockets that only bind, both may have the port. Raises OSError when it is taken.
+    It listens at once: two sockets that only bind may share the port. Raises OSError if it is taken.
     """
     held = socket.socket()
     try:
@@ -318,7 +319,7 @@ def _port(held: socket.socket) -> int:
 
 
 def _speaks(url: str) -> bool:
-    """Whether anything answers, with whatever status: that a connection is taken only says the port is held."""
+    """Return whether a server responds, with any status: an accepted connection only means that the port is held."""
     try:
         urllib.request.urlopen(url, timeout=2).close()
     except urllib.error.HTTPError as answer:

@@ -1,5 +1,5 @@
-"""What happened in the demo's three months, as a list of moments. Each is done by a person through the portal's own
-commands, or befalls an account at the provider through the sandbox; nothing is written that did not happen."""
+"""Events of the demo's three months, as a list of times. Each is performed by staff through the portal's commands, or
+on an account at the provider through the sandbox; no result is written directly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Moment = tuple[datetime, Callable[[], object]]
 
 @dataclass
 class Story(StaffActions):
-    """Play it once, on an empty portal and a fresh sandbox."""
+    """All events. Play once, on an empty portal and a fresh sandbox."""
 
     random: Random = field(default_factory=lambda: Random(11))  # noqa: S311 the same demo everywhere
 
@@ -52,10 +52,10 @@ class Story(StaffActions):
             yield self._at(days, 6), self.forget_secrets
         yield today - HOUR, self.look_at_accounts
 
-    # --- When -----------------------------------------------------------------------------------------------------
+    # --- Times ----------------------------------------------------------------------------------------------------
 
     def _at(self, days: float, hour: float = 10) -> datetime:
-        """Some working day about so long ago, never in the last hours."""
+        """Return a time on the working day at or before `days` ago."""
         day = self.stage.today - days * DAY
         at = day.replace(hour=0, minute=0, second=0, microsecond=0) + hour * HOUR
         at += timedelta(minutes=self.random.randrange(0, 50), seconds=self.random.randrange(60))
@@ -68,7 +68,7 @@ class Story(StaffActions):
             return self.stage.today - 3 * HOUR
         return self._at(company.days, self.random.randrange(8, 16))
 
-    # --- Fates ----------------------------------------------------------------------------------------------------
+    # --- Scenarios ------------------------------------------------------------------------------------------------
 
     def _quiet(self, company: Company) -> Iterator[Moment]:
         if company.number % 4 == 0 and company.days > 20:
@@ -89,21 +89,21 @@ class Story(StaffActions):
         yield self._at(20), self._noting(company, "Over the package again. Offered the next one, they think about it.")
 
     def _near(self, company: Company) -> Iterator[Moment]:
-        """Close to the package in the running cycle: a campaign fills it up."""
+        """Bring the current billing period close to its quota with a campaign."""
         yield self.stage.today - 1.3 * DAY, lambda: self._fill(company, 0.87)
 
     def _burst(self, company: Company) -> Iterator[Moment]:
         yield self.stage.today - 2.2 * DAY, lambda: self._fill(company, 1.16)
 
     def _fill(self, company: Company, share: float) -> None:
-        """A campaign that brings the cycle's use to `share` of the package, if it is not there already."""
+        """Add a campaign that brings the period's usage to `share` of the package, if it is lower."""
         account = self.account(company)
         missing = int(PLANS[company.plan] * share) - (account.usage_used or 0)
         if missing > 0:
             self.sandbox.call("POST", f"accounts/{account.provider_id}/usage", requests=missing)
 
     def _gap(self, company: Company) -> Iterator[Moment]:
-        """Two nights in a row without an answer."""
+        """Make usage fail for two nights in a row."""
         faults: list[int] = []
         connection = company.connection
         operation = "credits" if connection == GLOBAL else "overview"
@@ -121,7 +121,7 @@ class Story(StaffActions):
         yield start + 2 * DAY - HOUR, end
 
     def _no_reading(self, company: Company) -> Iterator[Moment]:
-        """The provider stopped letting us read this account's credits, and still does not."""
+        """Make the provider refuse this account's credits permanently."""
         yield self._at(24, 2), lambda: self._fault_for_good("status-403", "credits", company)
         yield self._at(21), self._noting(company, "Asked SendGrid why the credits cannot be read. Ticket open.")
 
@@ -147,7 +147,7 @@ class Story(StaffActions):
         yield from self._befalls(company, "banned", days=29)
 
     def _befalls(self, company: Company, state: str, *, days: int) -> Iterator[Moment]:
-        """The provider acts by itself; we see it when the account is read next."""
+        """Change the state at the provider; the portal sees it when the account is next read."""
         at = self._at(days, 3)
         yield at, lambda: self._set_state(company, state)
         yield at + 4 * HOUR, lambda: self._read(company)
@@ -172,7 +172,7 @@ class Story(StaffActions):
         yield self._at(10), think_again
 
     def _conflict(self, company: Company) -> Iterator[Moment]:
-        """Somebody changes the list in the provider's console while ours waits to be sent."""
+        """Change the offerings in the provider's console while the portal's change is queued."""
 
         def change() -> None:
             account = self.account(company)
@@ -185,7 +185,7 @@ class Story(StaffActions):
         yield self.stage.today - 20 * HOUR, change
 
     def _attention(self, company: Company) -> Iterator[Moment]:
-        """A suspend the provider fails at three times. Nothing automatic goes on from there."""
+        """Make a suspend fail three times. No automatic retry follows."""
 
         def fail() -> None:
             with self.sandbox.fault("before-status-502", operation="put-state", email=company.email):
@@ -194,7 +194,7 @@ class Story(StaffActions):
         yield self.stage.today - 26 * HOUR, fail
 
     def _left(self, company: Company) -> Iterator[Moment]:
-        """Deleted in the middle of a billing month: the last whole fortnight ends on a fifteenth."""
+        """Delete the account in the middle of a billing month, on a fifteenth."""
         middle = self.stage.today.replace(day=15, hour=11, minute=20)
         if middle > self.stage.today - DAY:
             middle = (middle.replace(day=1) - DAY).replace(day=15)
@@ -208,7 +208,7 @@ class Story(StaffActions):
     def _key_rotated(self, company: Company) -> Iterator[Moment]:
         yield self._at(18), lambda: self.perform(self.rotate_key(company))
 
-    # --- Deeds, to be done when their time comes --------------------------------------------------------------------
+    # --- Actions for later ------------------------------------------------------------------------------------------
 
     def _noting(self, company: Company, text: str) -> Callable[[], object]:
         return lambda: self.note(company, text)

@@ -1,4 +1,4 @@
-"""What staff do in the demo's story, through the portal's own commands; and the connections they do it with."""
+"""Actions of staff in the demo, through the portal's own commands, and the connections used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from portal.providers import (
 )
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# An answer takes a moment; so does a worker.
+# Time that an answer, or a worker, takes.
 MOMENT = timedelta(seconds=1.4)
 FIRST_KEY = NewKey(
     "Website and newsletter", ("messages:send:all", "messages:read:all", "domains:read", "domains:write")
@@ -52,7 +52,7 @@ class Staff:
 
 @dataclass(frozen=True)
 class Keys:
-    """What the sandbox takes."""
+    """Keys accepted by the sandbox."""
 
     of_global: str = field(repr=False)
     of_eu: str = field(repr=False)
@@ -60,7 +60,7 @@ class Keys:
     aha_account: str
 
     def connections(self) -> list[tuple[dict[str, Any], str]]:
-        """What each connection is, its address as the part after the sandbox's; and its key."""
+        """Return each connection's data, with its URL path after the sandbox's, and its key."""
         sendgrid = {"kind": "sendgrid", "usage_source": "credits", "region": "global", "base_url": ""}
         aha = {"kind": "ahasend", "usage_source": "pooled", "account_id": self.aha_account, "keep_keys": True}
         return [
@@ -72,7 +72,7 @@ class Keys:
 
 @dataclass
 class StaffActions:
-    """Everything happens at the stage's time, by the person who looks after the customer."""
+    """Actions at the simulated time, each by the owner of the customer."""
 
     stage: DemoClock
     staff: Staff
@@ -103,7 +103,7 @@ class StaffActions:
         connection_commands.resume_connection(actor=self.staff.admin, connection=connection)
 
     def look_at_accounts(self) -> None:
-        """State and offerings of all accounts, as workers read them once a day."""
+        """Read state and offerings of all accounts, as workers do once a day."""
         for account in observed_accounts.accounts_to_read(now=self.stage.now()).select_related("connection"):
             try:
                 observed_accounts.read_account(account=account, now=self.stage.now())
@@ -113,23 +113,23 @@ class StaffActions:
             catalogue.refresh_when_old(connection=connection, now=self.stage.now())
 
     def a_stranger(self) -> None:
-        """Somebody makes an account in the provider's own console. The portal is told nothing of it."""
+        """Create an account in the provider's console, unknown to the portal."""
         self.sandbox.switch("aha_default_sending", {"per_day": 140.0, "jitter": 0.3, "seed": 5})
         provider = client_for(Connection.objects.get(name=AHA))
         new = NewAccount(Profile(email=""), settings=AccountSettings("Internal tests", "tests.postkeeper.example", 0))
         provider.create_account(new, IdempotentBody(uuid4().hex, provider.create_body(new)))
 
     def try_what_is_out_of_reach(self) -> None:
-        """As the dispatcher does it: a provider that answers again is used again."""
+        """Retry unreachable providers, as the dispatcher does."""
         for connection_id in circuit_breaker.due_connections(now=self.stage.now()):
             circuit_breaker.try_again(connection_id, clock=self.stage.now)
 
     def forget_secrets(self) -> None:
-        """What nobody looked at in time, as the dispatcher does it."""
+        """Delete expired secrets, as the dispatcher does."""
         key_secrets.forget_due(now=self.stage.now())
 
     def slow_down(self) -> None:
-        """The story was read at a pace of its own; from now on the connections keep the provider's."""
+        """Set the connections to the provider's rate limit; the demo's past was read without one."""
         for connection in Connection.objects.all():
             connection_commands.verify_connection(actor=self.staff.admin, connection=connection, now=self.stage.now())
             connection_commands.edit_connection(
@@ -139,7 +139,7 @@ class StaffActions:
     # --- A customer and its account -------------------------------------------------------------------------------
 
     def open(self, company: Company) -> None:
-        """A new customer, and its account unless it has not decided yet."""
+        """Create a customer, and its account unless it is a prospect."""
         first, last = company.contact.rsplit(" ", 1)
         customer = create_commands.create_customer(
             actor=self.staff.of(company),
@@ -183,14 +183,14 @@ class StaffActions:
             self.sandbox.call("PATCH", f"accounts/{account_id}", sending=company.sending)
 
     def _a_twin(self, company: Company, operation: Operation) -> None:
-        """Somebody makes the same account by hand at the same time, so that a person has to say which is ours."""
+        """Create the same account at the provider at the same time, so that staff have to choose between the two."""
         held = [{"name": company.offering, "type": "package", "quantity": 1}]
         self.sandbox.call("POST", "accounts", email=company.email, offerings=held)
         self.stage.move(self.stage.now() + create_search.SETTLE + MOMENT)
         executor.perform(operation.pk, clock=self.stage.now)
 
     def _trouble_at_create(self, company: Company) -> AbstractContextManager[object]:
-        if company.settings:  # what it will send is said beforehand
+        if company.settings:  # its usage is set beforehand
             self.sandbox.switch("aha_default_sending", company.sending)
         if company.fate == "unknown":
             return self.sandbox.fault("create-then-504", count=1)
@@ -199,7 +199,7 @@ class StaffActions:
         return nullcontext()
 
     def perform(self, operation: Operation) -> Operation:
-        """Let it go as far as it goes without a person, as workers and the dispatcher would."""
+        """Run the operation until it ends or needs review, as workers and the dispatcher would."""
         for _ in range(20):
             self.stage.move(max(operation.not_before, self.stage.now()) + MOMENT)
             executor.perform(operation.pk, clock=self.stage.now)
@@ -213,7 +213,7 @@ class StaffActions:
     def account(self, company: Company) -> Account:
         return Account.objects.select_related("connection", "customer").get(customer=self.customers[company.name])
 
-    # --- Deeds ----------------------------------------------------------------------------------------------------
+    # --- Actions --------------------------------------------------------------------------------------------------
 
     def note(self, company: Company, text: str) -> None:
         customer_commands.add_note(actor=self.staff.of(company), customer=self.customers[company.name], text=text)
@@ -234,7 +234,7 @@ class StaffActions:
         )  # fmt: skip
 
     def rotate_key(self, company: Company) -> Operation:
-        """A new key in the place of the first one."""
+        """Request a new key that replaces the first one."""
         account = self.account(company)
         first = account.keys.filter(gone_at=None).order_by("made_at").first()
         return operation_commands.request_key_create(

@@ -1,8 +1,8 @@
-"""Several processes as one group: their output in one place, restarted when they die, ended together.
+"""Supervisor of a group of processes: collects their output, restarts them after a crash, and ends them together.
 
-Every member leads its own process group, so that ending it ends what it started. On Linux the kernel tells a
-member when the supervisor is gone, however it went (PR_SET_PDEATHSIG), so that no member outlives it.
-Needs neither Django nor threads: one loop reads the pipes and looks after the processes.
+Every member leads its own process group, so that its children end with it. On Linux the kernel signals a member when
+the supervisor has ended for any reason (PR_SET_PDEATHSIG), so that no member outlives it. Uses neither Django nor
+threads: one loop reads the pipes and monitors the processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GRACE = 20.0
 LONGEST_WAIT = 30.0
 STEADY = 60.0
 
-# Runs in the member before it becomes what it is; the setting outlives the exec.
+# Runs in the member before its own program; the setting survives the exec.
 _GUARD = """
 import ctypes, os, signal, sys
 try:
@@ -40,7 +40,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Stopped(Exception):
-    """Somebody asked for the end while something was being waited for."""
+    """A stop was requested while waiting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,11 @@ class Member:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     pass_fds: tuple[int, ...] = ()
-    stop_last: bool = False  # others need it while they finish
+    stop_last: bool = False  # others need it while they stop
 
 
 class _Running:
-    """A member and the process it is now."""
+    """A member and its current process."""
 
     def __init__(self, member: Member, folder: Path) -> None:
         self.member = member
@@ -86,7 +86,7 @@ class _Running:
             os.killpg(self.process.pid, number)
 
     def read(self) -> tuple[list[str], bool]:
-        """The complete lines there are now, and whether more may come. The pipe is ready to be read."""
+        """Return the complete lines available now, and whether more may come. The pipe must be readable."""
         data = os.read(self.pipe, 65_536)
         *lines, self.rest = (self.rest + data).split(b"\n")
         if not data and self.rest:
@@ -95,7 +95,7 @@ class _Running:
 
 
 class Supervisor:
-    """Start members, keep them running, end them all."""
+    """Starts members, restarts them, and ends them all."""
 
     def __init__(self, *, log_folder: Path, say: Callable[[str], None] | None = None) -> None:
         log_folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
-    # --- What the owner calls ---------------------------------------------------------------------
+    # --- Public methods ---------------------------------------------------------------------------
 
     def start(self, member: Member) -> None:
         running = self._running[member.name] = _Running(member, self._folder)
@@ -127,7 +127,7 @@ class Supervisor:
         return int(running.process.returncode)
 
     def wait_until(self, check: Callable[[], bool], *, seconds: float) -> bool:
-        """Look after the members until `check` is true; False when it took too long. Raises `Stopped`."""
+        """Monitor the members until `check` is true; return False after `seconds`. Raises `Stopped`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._look_after()
@@ -137,12 +137,12 @@ class Supervisor:
         return False
 
     def run(self) -> None:
-        """Look after the members until somebody asks for the end."""
+        """Monitor the members until a stop is requested."""
         while not self._asked:
             self._look_after()
 
     def stop(self) -> None:
-        """End every member: ask, wait, and after the grace (or a second Ctrl-C) do not ask any more."""
+        """End every member: SIGTERM, wait, and SIGKILL after the grace period (or a second Ctrl-C)."""
         everyone = list(self._running.values())
         self._end([running for running in everyone if not running.member.stop_last])
         self._end([running for running in everyone if running.member.stop_last])
@@ -176,7 +176,7 @@ class Supervisor:
         self._say(f"{running.member.name} ended ({how}); starting it again in {wait:.0f} s")
 
     def _pump(self) -> None:
-        """Pass on what the members write; returns after one tick when they write nothing."""
+        """Forward the members' output; return after one tick if there is none."""
         if not self._pipes.get_map():
             time.sleep(TICK)
         for key, _ in self._pipes.select(TICK):
@@ -190,7 +190,7 @@ class Supervisor:
             self._say(f"{running.member.name:<8}| {line}")
         return more
 
-    # --- The end ------------------------------------------------------------------------------------
+    # --- Shutdown -----------------------------------------------------------------------------------
 
     def _end(self, some: list[_Running]) -> None:
         for running in some:
@@ -203,7 +203,7 @@ class Supervisor:
             running.file.close()
 
     def _bury(self, running: _Running) -> None:
-        """Kill what is left of the member's group, and read its last words."""
+        """Kill what is left of the member's group, and read its remaining output."""
         running.signal(signal.SIGKILL)
         running.process.wait()
         if running.pipe not in self._pipes.get_map():
@@ -222,5 +222,5 @@ def _print(line: str) -> None:
     try:
         print(line, flush=True)
     except BrokenPipeError:
-        # Nobody reads any more; the files under var/log still have it all.
+        # Standard output is closed; the files under var/log still have everything.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The nights of the demo: usage runs as the scheduler would start them, worked off in this process."""
+"""Usage runs of the demo: started as by the scheduler, and processed in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from portal.demo.clock import DemoClock
 
 PASSES = 8
 EVERY_NIGHT = timedelta(days=32)
-# A few minutes before the end of a cycle; the provider tells nothing of it afterwards.
+# Time before the end of a billing period; afterwards the provider no longer reports it.
 BEFORE_THE_END = timedelta(minutes=4)
 
 
@@ -26,7 +26,7 @@ def read_night(stage: DemoClock) -> None:
 
 
 def read_ending_cycles(stage: DemoClock) -> None:
-    """The accounts whose cycle ends tonight, once more."""
+    """Read the accounts whose billing period ends today once more."""
     end_on = stage.now().astimezone(UTC).date()
     for connection in Connection.objects.filter(paused=""):
         if runs.accounts_of(connection, end_on=end_on).exists():
@@ -42,8 +42,8 @@ def read_ending_cycles(stage: DemoClock) -> None:
 
 
 def nights(first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:
-    """When to read, and whether it is the end of a day: 00:41 at night, and shortly before midnight. Long ago only
-    every few nights, so that the first start does not take minutes."""
+    """Yield times of usage runs, and whether they are at the end of a day: 00:41, and shortly before midnight. Nights
+    long ago are mostly skipped, so that the first start does not take minutes."""
     day = midnight(first.date())
     while day <= last:
         close = last - day < EVERY_NIGHT

@@ -1,4 +1,4 @@
-"""Notices by mail, one to all admins. A mail server that does not answer costs a delay, never a notice."""
+"""Delivery of notices by mail to all admins. A mail server that does not answer delays a notice but never loses it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ AT_ONCE = 20
 
 
 def deliver(*, now: datetime) -> int:
-    """Send what is due; returns how many went out. Two workers at once send none twice: a try is taken by an update
-    that must change one row. A worker that dies behind the mail server's answer has it sent again."""
+    """Send due notices; return how many were sent.
+
+    Two concurrent workers send none twice: an attempt is claimed by an update of exactly one row. If a worker dies
+    after the mail server's answer, the notice is sent again.
+    """
     waiting = Notice.objects.filter(mailed_at=None, ended_at=None, not_before__lte=now, tries__lt=TRIES)
     sent = 0
     for notice in waiting.order_by("raised_at")[:AT_ONCE]:
@@ -37,7 +40,7 @@ def deliver(*, now: datetime) -> int:
 
 
 def _mail(notice: Notice) -> int:
-    """How many people it went to; 0 when it did not go out."""
+    """Return the number of recipients; 0 if it was not sent."""
     admins = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
     addresses = list(admins.values_list("email", flat=True))
     if not addresses:

@@ -5,7 +5,7 @@ from django.db.models import Q
 
 
 class Notice(models.Model):
-    """Something admins are told of. Of one kind about one thing there is one that lasts."""
+    """Notice to admins. At most one of a kind and subject is active."""
 
     kind = models.CharField(max_length=40)
     about = models.CharField(max_length=100)
@@ -14,7 +14,7 @@ class Notice(models.Model):
     path = models.CharField(max_length=200)
     raised_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
-    # Its mail: when it is tried next, how often it was, whether it went out and to how many.
+    # Mail: time of the next attempt, number of attempts, time it was sent and number of recipients.
     not_before = models.DateTimeField()
     tries = models.PositiveSmallIntegerField(default=0)
     mailed_at = models.DateTimeField(null=True)

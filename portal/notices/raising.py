@@ -1,7 +1,7 @@
-"""What admins are told of without looking: raised by the apps in the transaction of what happened, and sent by mail.
+"""Notices to admins, raised in the transaction of their cause, and sent by mail.
 
-raised(kind, about, ...)   once; while it lasts nothing is told twice
-ended(kind, about)         it is over: what was not sent yet is not sent any more
+raised(kind, about, ...)   raises once; no second notice while it is active
+ended(kind, about)         ends it; mail that was not sent yet is dropped
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from portal.notices.models import Notice
 
 
 def raised(kind: str, *, about: str, title: str, text: str, path: str, now: datetime) -> None:
-    """Tell the admins, unless they were told of the same and it is not over. `path` is the page that helps."""
+    """Raise a notice, or update the active one of the same kind and subject. `path` is the page that helps."""
     facts = {"title": title[:200], "text": text[:1000], "path": path}
     try:
         with transaction.atomic():
             Notice.objects.create(kind=kind, about=about[:100], raised_at=now, not_before=now, **facts)
-    except IntegrityError:  # it lasts
+    except IntegrityError:  # it is active
         Notice.objects.filter(kind=kind, about=about[:100], ended_at=None).update(**facts)
 
 

@@ -1,4 +1,4 @@
-"""The only room that speaks to providers. `client(config)` gives a `Provider`; `base` says what it keeps."""
+"""Clients of email providers. `client(config)` returns a `Provider`; `base` and `provider` define the contract."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ __all__ = [
     "Evidence",
     "FieldError",
     "Forbidden",
+    "IdempotentBody",
     "Identity",
     "InProgress",
     "KeyBundle",
@@ -84,7 +85,6 @@ __all__ = [
     "NewKey",
     "NotFound",
     "NotSent",
-    "IdempotentBody",
     "OutcomeUnknown",
     "Pace",
     "Pacer",
@@ -122,12 +122,12 @@ def client(
     on_exchange: Callable[[Evidence], None] | None = None,
     pacer: Pacer | None = None,
 ) -> Provider:
-    """A client for one connection. Costs nothing until it is used; safe to share between threads.
+    """Return a client for one connection. Sends nothing until it is used; safe to share between threads.
 
-    `on_exchange` is called once for each HTTP exchange, whatever became of it, in the calling thread, before
-    the method returns or raises. A call held back before a connection was tried (pacing) is no exchange.
-    `pacer` keeps to the provider's pace together with others; without one, a client obeys what it is told itself.
-    Raises `Unsupported` for an unknown kind or a base URL that is not https.
+    `on_exchange` is called once for each HTTP exchange, whatever its outcome, in the calling thread, before the method
+    returns or raises. A call that the rate limiter held back is no exchange. `pacer` shares the provider's rate limit
+    with other clients; without one, a client only follows the limits it receives itself. Raises `Unsupported` for an
+    unknown kind or a base URL that is not https.
     """
     if config.kind not in _CLIENTS:
         raise Unsupported(f"There is no provider of kind {config.kind!r}.")

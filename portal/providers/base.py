@@ -1,18 +1,18 @@
-"""The contract between the portal and a provider of e-mail sending accounts.
+"""Contract between the portal and a provider of email sending accounts.
 
 How a provider is used:
 
-1. `portal.providers.client(config)` gives a `Provider` for one connection. Configuration is handed in; a
+1. `portal.providers.client(config)` returns a `Provider` for one connection. Configuration is passed in; a
    provider reads no settings, no database and no environment.
-2. Whoever asks for a change looks at `provider.capabilities` first and never at the provider's name.
+2. Callers check `provider.capabilities` before a change, never the provider's name.
 3. Reads may be repeated. A method that changes something sends *exactly one* request that does so and never
    retries it itself.
 4. Every method returns parsed values or raises one of `portal.providers.errors`. No other exception leaves
    this package for anything a provider can answer.
-5. Values of a provider that we do not know stay visible: `AccountState.UNKNOWN` with the provider's word in
-   `raw`, never an exception, never a guess.
-6. What a provider has no call for raises `Unsupported`; `lacking.Lacking` has that ready for every optional
-   part.
+5. Unknown values of a provider stay visible: `ReportedState.UNKNOWN` with the provider's value in `raw`, never
+   an exception, never a guess.
+6. A call the provider does not have raises `Unsupported`; `unsupported.Lacking` implements that for every
+   optional part.
 
 To add a provider, see CONTRIBUTING.md.
 """
@@ -29,8 +29,7 @@ from .rate_limit_protocol import Pace
 
 
 class ReportedState(StrEnum):
-    """One vocabulary over all providers. Providers never return `pending` and `deleted`: they are the
-    portal's own."""
+    """Account states common to all providers. Providers never return `pending`, which is the portal's own."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -44,7 +43,7 @@ class ReportedState(StrEnum):
 
 @dataclass(frozen=True)
 class StateReading:
-    """An account's state as the provider gave it: our word and theirs (`raw`)."""
+    """Account state as reported: the common state, and the provider's value (`raw`)."""
 
     state: ReportedState
     raw: str
@@ -52,7 +51,7 @@ class StateReading:
 
 @dataclass(frozen=True)
 class Profile:
-    """Who the account is for. Only `email` is required by us: it proves identity later. "" = not sent."""
+    """Owner of a new account. Only `email` is required: it identifies the account later. "" = not sent."""
 
     email: str
     first_name: str = ""
@@ -65,7 +64,7 @@ class Profile:
 
 @dataclass(frozen=True, order=True)
 class ProviderOffering:
-    """One line of an account's list. `type` is "package" or "addon" (any other word is kept as it came)."""
+    """One offering of an account. `type` is "package" or "addon" (any other value is stored unchanged)."""
 
     name: str
     type: str
@@ -74,7 +73,7 @@ class ProviderOffering:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """What a connection may sell. `entitlements` keeps every integer the provider named, known or not:
+    """Offering available on a connection. `entitlements` holds every integer the provider returned, known or not:
     email_sends_max_monthly, ip_count, teammates_max_total, users_max_total."""
 
     offering: ProviderOffering
@@ -83,8 +82,8 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class AccountSettings:
-    """What can be written about an account beside its state and its offerings. `monthly_cap` is in e-mails a
-    month; **0 means no cap**, at the provider and here."""
+    """Editable account data besides state and offerings. `monthly_cap` is in emails a month; **0 means no cap**, at the
+    provider and here."""
 
     name: str
     website: str
@@ -93,7 +92,7 @@ class AccountSettings:
 
 @dataclass(frozen=True)
 class Details:
-    """Everything one read of an account gives. Counts are None where the provider did not say."""
+    """Account details from one read. Counts are None where the provider returned none."""
 
     settings: AccountSettings
     state: StateReading
@@ -104,7 +103,7 @@ class Details:
 
 @dataclass(frozen=True)
 class NewAccount:
-    """What a create is made of: a profile and offerings, or settings, as the provider's capabilities say."""
+    """Data of an account create: a profile and offerings, or settings, depending on the capabilities."""
 
     profile: Profile
     offerings: tuple[ProviderOffering, ...] = ()
@@ -114,10 +113,10 @@ class NewAccount:
 
 @dataclass(frozen=True)
 class IdempotentBody:
-    """A change as it was decided: its exact body, and the key it is sent under where the provider takes one.
+    """Body of a change, and the idempotency key it is sent under if the provider takes one.
 
-    Both are stored before the first send and used unchanged for every later one, byte for byte: a provider with
-    idempotency keys refuses a key with another body, and one without ignores the key.
+    Both are stored before the first request and used unchanged for every later one, byte for byte: a provider with
+    idempotency keys rejects a key with another body, and one without ignores the key.
     """
 
     key: str
@@ -126,8 +125,8 @@ class IdempotentBody:
 
 @dataclass(frozen=True)
 class Created:
-    """The provider's id of what was created. `replayed`: the answer is the stored one of an earlier send, so it
-    speaks of the past and has to be read back before it is trusted."""
+    """The provider's ID of a created object. `replayed`: the answer is the stored one of an earlier request, so it may
+    be outdated and has to be read back."""
 
     id: str
     replayed: bool = False
@@ -135,7 +134,7 @@ class Created:
 
 @dataclass(frozen=True)
 class ListedAccount:
-    """One row of the provider's account list. Only the id is certain."""
+    """One row of the provider's account list. Only the ID is guaranteed."""
 
     id: str
     created_at: datetime | None = None
@@ -147,7 +146,7 @@ class ListedAccount:
 
 @dataclass(frozen=True)
 class Identity:
-    """What can be read on behalf of an account to prove whose it is. None = not readable, "" = empty."""
+    """Identifying data read on behalf of an account. None = not readable, "" = empty."""
 
     email: str | None = None
     username: str | None = None
@@ -155,7 +154,7 @@ class Identity:
 
 
 class UsageSource(StrEnum):
-    """Where a usage figure comes from."""
+    """Source of a usage figure."""
 
     CREDITS = "credits"
     OVERVIEW_JSON = "overview_json"
@@ -165,12 +164,12 @@ class UsageSource(StrEnum):
 
 @dataclass(frozen=True)
 class Usage:
-    """What the provider said of one account's use in its current billing period.
+    """One account's usage in its current billing period as reported by the provider.
 
-    Counts are e-mails (credits). None means the provider did not say; it never means zero. `period_start_on`
-    and `period_end_on` are both inclusive dates without zone; `period_inferred` is True when the start was
-    not in the answer (it is then None: whoever knows the account's earlier periods may infer it). `raw` is
-    the answer as received, made safe to keep as JSON: no secrets, fractions as text.
+    Counts are emails (credits). None means not reported, never zero. `period_start_on` and `period_end_on` are
+    inclusive dates without a time zone; `period_inferred` is True when the start was not in the answer (it is then
+    None, and may be inferred from the account's earlier periods). `raw` is the answer as received, made safe to store
+    as JSON: no secrets, fractions as text.
     """
 
     source: UsageSource
@@ -186,14 +185,14 @@ class Usage:
     period_process_on: date | None = None
     period_inferred: bool = False
     allocated_cost: Decimal | None = None
-    currency: str = ""  # upper case ISO 4217, "" = the source names no money
+    currency: str = ""  # upper case ISO 4217, "" = the source returns no cost
     raw: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Share:
-    """One bucket of a pooled invoice: e-mails received, and the share of the cost the provider allocates to
-    them. `account_id` is "" for the buckets that are no account's."""
+    """One bucket of a pooled invoice: emails received, and the share of the cost the provider allocates to them.
+    `account_id` is "" for buckets that belong to no account."""
 
     count: int
     cost: Decimal
@@ -203,11 +202,10 @@ class Share:
 
 @dataclass(frozen=True)
 class PooledUsage:
-    """The use of all accounts of a connection in the current period, as one invoice will count it.
+    """Usage of all accounts of a connection in the current period, billed on one invoice.
 
-    `start_at` is inclusive, `end_at` exclusive (aware UTC). `total` is parent + accounts + removed: exactly for
-    counts, within a cent or so for costs. `note` is the provider's own explanation of the shares; it is shown
-    wherever one of them is.
+    `start_at` is inclusive, `end_at` exclusive (aware UTC). `total` is parent + accounts + removed: exactly for counts,
+    within a cent or so for costs. `note` is the provider's explanation of the shares; it is shown next to every share.
     """
 
     start_at: datetime
@@ -224,7 +222,7 @@ class PooledUsage:
 
 @dataclass(frozen=True)
 class AccountRef:
-    """How to reach one account: the provider's id, and the v2 user name where one is known ("" = not)."""
+    """Reference to one account: the provider's ID, and the v2 user name if known ("" = not)."""
 
     id: str
     username: str = ""
@@ -232,14 +230,14 @@ class AccountRef:
 
 @dataclass(frozen=True)
 class SignIn:
-    """A one-time address that signs a browser in as the account. Never logged, stored or repeated."""
+    """One-time URL that signs a browser in as the account. Never logged, stored or repeated."""
 
     url: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing `verify` found out about a connection. `ok` None = could not be tried; `detail` says why."""
+    """One result of `verify`. `ok` None = could not be tried; `detail` explains the result."""
 
     name: str
     ok: bool | None
@@ -248,8 +246,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Scope:
-    """A right our own credential may carry. `allows` says in plain English what it is for in the portal; `for_kinds`
-    are the kinds of operation that need it, `for_reads` the parts of the portal that read with it."""
+    """Scope of the connection's key. `allows` describes its use in the portal; `for_kinds` are the operation kinds that
+    need it, `for_reads` the reads that need it."""
 
     name: str
     allows: str
@@ -259,7 +257,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class KeyBundle:
-    """A set of scopes with a name people understand, offered when a key is made for an account."""
+    """Named set of scopes, offered when a key is created for an account."""
 
     name: str
     label: str
@@ -268,7 +266,7 @@ class KeyBundle:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a kind of provider can do. Frozen data: shared code asks this and never the provider's name."""
+    """Capabilities of a kind of provider. Shared code checks these and never the provider's name."""
 
     kind: str
     label: str
@@ -280,42 +278,42 @@ class Capabilities:
     writable_states: frozenset[ReportedState]
     usage_sources: tuple[UsageSource, ...]
     pace: Pace
-    """How fast it may be asked; a connection may be set to less."""
+    """Rate limit of the provider; a connection may be set to less."""
     settings: bool = False
     """Accounts have a name, a website and a monthly cap that can be written, instead of offerings."""
     keys: bool = False
-    """We make, list, change and delete the API keys of an account."""
+    """The portal creates, lists, changes and deletes the API keys of an account."""
     sending_setup: bool = False
-    """With an account's own key its domains can be set up and a message sent."""
+    """Domains can be set up and a message sent with an account's own key."""
     sign_in_hosts: tuple[str, ...] = ()
-    """Where its sign-in addresses lead, subdomains included."""
+    """Hosts of sign-in URLs, including their subdomains."""
     needs_account_id: bool = False
-    """A connection is named by our own account id at the provider, beside the key."""
+    """A connection needs the reseller's own account ID at the provider besides the key."""
     reason_is_shown: bool = False
-    """The reason of a suspension reaches the customer."""
+    """The reason of a suspension is shown to the customer."""
     reason_max: int = 1000
     own_scopes: tuple[Scope, ...] = ()
-    """Rights our credential may lack, one by one. Empty: a key can do everything or nothing."""
+    """Scopes the connection's key may lack. Empty: a key can do everything or nothing."""
     key_bundles: tuple[KeyBundle, ...] = ()
     key_scopes: tuple[str, ...] = ()
-    """Every scope a key of an account may carry, in the order they are offered."""
+    """Scopes an account's key may have, in the order they are offered."""
     ip_allow_list_max: int = 0
     suspend_consequences: tuple[tuple[str, str, str], ...] = ()
     unsuspend_consequences: tuple[tuple[str, str, str], ...] = ()
     delete_consequences: tuple[tuple[str, str, str], ...] = ()
-    """Consequences are (icon, what, detail) in plain English, marked for translation where they are shown."""
+    """Consequences are (icon, summary, detail) in plain English, marked for translation where they are shown."""
     held_because: tuple[tuple[str, str, str], ...] = ()
-    """Words of the provider for a state it set itself: (its word, what it means, who can lift it)."""
+    """Explanations of states the provider sets itself: (its value, its meaning, who can lift it)."""
 
     @property
     def usernames(self) -> bool:
-        """Accounts are known by a user name besides, to the older reports."""
+        """True if accounts also have a user name, used by the older reports."""
         return not {UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML}.isdisjoint(self.usage_sources)
 
 
 @dataclass(frozen=True)
 class ConnectionConfig:
-    """Everything a client needs. Secrets never appear in `repr`."""
+    """Configuration of a client. Secrets never appear in `repr`."""
 
     kind: str
     base_url: str
@@ -323,10 +321,10 @@ class ConnectionConfig:
     v2_auth: str = "key_in_form"  # "key_in_form", "header" or "password"
     v2_username: str = field(default="", repr=False)
     v2_password: str = field(default="", repr=False)
-    sign_in_hosts: tuple[str, ...] = ()  # where a sign-in address may lead, subdomains included
-    account_id: str = ""  # our own account at the provider, where the capabilities ask for one
+    sign_in_hosts: tuple[str, ...] = ()  # allowed hosts of sign-in URLs, including subdomains
+    account_id: str = ""  # the reseller's own account at the provider, if the capabilities require it
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     total_timeout: float = 45.0
-    repeat_reads: bool = True  # off: a read that fails on the way is not tried again
-    allow_private: bool = False  # development only: the base URL may be http and lead into a private network
+    repeat_reads: bool = True  # off: a read that fails in transit is not retried
+    allow_private: bool = False  # development only: the base URL may be http and resolve to a private network

@@ -1,4 +1,4 @@
-"""A request as a provider's file describes it, and the answer it gets back."""
+"""Request of a provider client, and its answer."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from .redaction import Redactor
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `changes` decides most: such a call is sent once, and an answer that cannot be used leaves
-    its outcome unknown."""
+    """One request. With `changes` it is sent once, and an answer that cannot be used leaves its outcome unknown."""
 
     method: str
     path: str
-    endpoint: str  # the class of calls that share a rate limit
+    endpoint: str  # group of calls that share a rate limit
     expect: int = 200
     changes: bool = False
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None  # sent as JSON
-    text: str | None = field(default=None, repr=False)  # JSON already written: sent as it is, byte for byte
+    text: str | None = field(default=None, repr=False)  # serialized JSON, sent unchanged, byte for byte
     form: Mapping[str, str] | None = field(default=None, repr=False)
     bearer: bool = True
-    secret_answer: bool = False  # the answer signs somebody in: nothing of it is kept
+    secret_answer: bool = False  # the answer contains a sign-in URL: its body is not stored
 
     def unusable(self, why: str, evidence: Evidence) -> ProviderError:
         return OutcomeUnknown(why, evidence=evidence) if self.changes else Unreadable(why, evidence=evidence)

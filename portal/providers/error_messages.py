@@ -1,8 +1,8 @@
-"""What a provider says when it refuses, whatever shape it says it in.
+"""Error messages of providers, from any of the formats they use.
 
-Seen in JSON: `{"errors": [{"message", "field", "error_id"}]}` with field null, "" or missing; `{"message":
-"error", "errors": ["text"]}`; `{"error": {"code", "message"}}`; `{"error": "text"}`; `{"message": "text"}`.
-In XML: `<result><message>error</message><errors><error>text</error></errors></result>`.
+Seen in JSON: `{"errors": [{"message", "field", "error_id"}]}` with field null, "" or missing; `{"message": "error",
+"errors": ["text"]}`; `{"error": {"code", "message"}}`; `{"error": "text"}`; `{"message": "text"}`. In XML:
+`<result><message>error</message><errors><error>text</error></errors></result>`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MOST = 50
 
 
 def complaints(body: bytes) -> tuple[FieldError, ...]:
-    """The complaints in an error body; empty when it is none that we can read (HTML, empty, a success)."""
+    """Return the errors in an error body; empty if it has none that can be read (HTML, empty, a success)."""
     try:
         return in_json(read_json(body))
     except NotReadableError:
@@ -63,6 +63,6 @@ def in_xml(root: Any) -> tuple[FieldError, ...]:
 
 
 def error_sentence(found: tuple[FieldError, ...]) -> str:
-    """One line for people: "Field must be a valid email (email); too many requests"."""
+    """Return the errors as one line: "Field must be a valid email (email); too many requests"."""
     said = [(error.message.rstrip("."), error.field) for error in found[:5]]
     return "; ".join(f"{message} ({field})" if field else message for message, field in said)

@@ -1,15 +1,15 @@
-"""What a call to a provider can end in, decided once, where the response is read.
+"""Outcomes of a call to a provider, determined once, when the response is read.
 
-Four outcomes matter to whoever asked for a change (see docs/decisions/outcomes.md):
+Four outcomes matter to the caller of a change (see docs/decisions/outcomes.md):
 
-* **not sent**  `NotSent`: no byte of the request can have had an effect. Retry freely.
-* **rejected**  `Rejected` and below: the provider read the request and refused it. Final, except
-  `RateLimited`, which says when to try again.
-* **applied**   no exception: the expected status *and* a body that fits.
-* **unknown**   `OutcomeUnknown`: it may or may not have happened. Never retried blindly.
+* **not sent**  `NotSent`: no byte of the request can have had an effect. May be retried.
+* **rejected**  `Rejected` and below: the provider read the request and rejected it. Final, except
+  `RateLimited` and `InProgress`, which carry a retry time.
+* **applied**   no exception: the expected status *and* a valid body.
+* **unknown**   `OutcomeUnknown`: it may or may not have been applied. Never retried without verification.
 
-For a read nothing can have happened, so an answer that cannot be used is `Unreadable` and may be retried.
-Every error carries its evidence (`Evidence`), survives pickling and never holds a secret.
+A read cannot change anything, so an answer that cannot be used is `Unreadable` and may be retried. Every error carries
+its evidence (`Evidence`), survives pickling and never holds a secret.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FieldError:
-    """One complaint of the provider. `field` is "" when it belongs to none; `code` is the provider's own."""
+    """One error reported by the provider. `field` is "" if it concerns none; `code` is the provider's own."""
 
     message: str
     field: str = ""
@@ -30,9 +30,9 @@ class FieldError:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was sent and what came back, already redacted at the HTTP layer. Sizes are capped. `failure` is why the
-    answer is missing or not complete, "" when it is. `clock_skew` is by how many seconds the provider's clock was ahead
-    of this machine's (its `Date` header, exact to a second); None where it did not say."""
+    """Request and response of an exchange, redacted at the HTTP layer, with capped sizes. `failure` is the reason the
+    answer is missing or incomplete, "" if it is complete. `clock_skew` is the number of seconds the provider's clock
+    was ahead of this machine's (its `Date` header, exact to a second); None if unknown."""
 
     method: str = ""
     path: str = ""
@@ -48,7 +48,7 @@ class Evidence:
 
 
 class ProviderError(Exception):
-    """Base of all. `str(error)` is a sentence that may be shown to staff."""
+    """Base class of provider errors. `str(error)` is a sentence that may be shown to staff."""
 
     def __init__(self, message: str, *, evidence: Evidence | None = None) -> None:
         super().__init__(message)
@@ -67,9 +67,9 @@ def _rebuild(cls: type[ProviderError], message: str, state: dict[str, Any]) -> P
 
 
 class NotSent(ProviderError):
-    """Failed before the first byte: name not resolved, refused, connect timeout, TLS, or our own pacing.
+    """Failure before the first byte: name not resolved, refused, connect timeout, TLS, or the portal's rate limiter.
 
-    `retry_at` (aware UTC) is set when a time is known before which trying is pointless.
+    `retry_at` (aware UTC) is set if a retry before that time would fail.
     """
 
     def __init__(self, message: str, *, retry_at: datetime | None = None, evidence: Evidence | None = None) -> None:
@@ -78,7 +78,7 @@ class NotSent(ProviderError):
 
 
 class Rejected(ProviderError):
-    """The provider refused the request; nothing was applied. `field_errors` is for the form."""
+    """Rejection by the provider; nothing was applied. `field_errors` are shown on the form."""
 
     def __init__(
         self, message: str, *, field_errors: tuple[FieldError, ...] = (), evidence: Evidence | None = None
@@ -92,15 +92,15 @@ class NotFound(Rejected):
 
 
 class Unauthorized(Rejected):
-    """401: our credential is missing, unknown or revoked. Pauses the connection, burns no operation."""
+    """401: the connection's key is missing, unknown or revoked. Pauses the connection; operations do not fail."""
 
 
 class Forbidden(Rejected):
-    """403: the credential lacks a right, or the account's state forbids this."""
+    """403: the key lacks a scope, or the account's state forbids the request."""
 
 
 class KeyRefused(Forbidden):
-    """401 for an account's own key. It says nothing of our credential, so nothing of the connection is paused."""
+    """401 for an account's own key. The connection's key is not concerned, so the connection is not paused."""
 
 
 class RateLimited(Rejected):
@@ -119,8 +119,8 @@ class RateLimited(Rejected):
 
 
 class InProgress(Rejected):
-    """An earlier send under the same idempotency key is still running; this one was not executed. The same bytes
-    may be sent again from `retry_at` (aware UTC) on."""
+    """An earlier request with the same idempotency key is still running; this one was not executed. The same bytes may
+    be sent again from `retry_at` (aware UTC) on."""
 
     def __init__(self, message: str, *, retry_at: datetime, evidence: Evidence | None = None) -> None:
         super().__init__(message, evidence=evidence)
@@ -128,12 +128,12 @@ class InProgress(Rejected):
 
 
 class KeyReused(Rejected):
-    """The idempotency key was used with another request before. Nothing was executed; sending again is no use."""
+    """The idempotency key was used with another request before. Nothing was executed; a retry would fail too."""
 
 
 class OutcomeUnknown(ProviderError):
-    """A change may or may not have happened: read timeout, reset after the first byte, any 5xx, 408,
-    an unexpected 2xx/3xx, or a body that cannot be read."""
+    """A change may or may not have been applied: read timeout, reset after the first byte, any 5xx, 408, an unexpected
+    2xx/3xx, or a body that cannot be read."""
 
 
 class Unreadable(ProviderError):
@@ -141,5 +141,5 @@ class Unreadable(ProviderError):
 
 
 class Unsupported(ProviderError):
-    """This provider (or this connection's settings) has no such ability. `Capabilities` says so in advance,
-    save for an API the provider has closed since."""
+    """The provider, or the connection's settings, does not support this. `Capabilities` tells in advance, except for an
+    API the provider has closed since."""

@@ -1,15 +1,15 @@
-"""One request to a provider, and what became of it. The only module that knows `requests`.
+"""HTTP client for providers. The only module that uses `requests`.
 
-Every call ends in an `Answer` with the status that was asked for, or in one of `errors`:
+Every call ends in an `Answer` with the expected status, or in one of `errors`:
 
-* failed before the first byte left          `NotSent`
-* refused: 4xx that we can read              `Rejected` and below
-* anything else that is not what was asked   `OutcomeUnknown` for a change, `Unreadable` for a read
+* failed before the first byte was sent   `NotSent`
+* rejected: a 4xx that can be read        `Rejected` and below
+* any other unexpected result             `OutcomeUnknown` for a change, `Unreadable` for a read
 
-Changes go out once, each on a connection of its own: on a kept-alive one an idle reset could not be told from
-a lost answer. Reads share a connection per thread and are repeated a few times. Redirects are never followed,
-the environment's proxies and netrc never used, cookies never kept: requests' `Session`, which does all that,
-is not used, only its adapter.
+Changes are sent once, each on its own connection: on a kept-alive one an idle reset could not be told from a lost
+answer. Reads share a connection per thread and are retried a few times. Redirects are never followed, the environment's
+proxies and netrc never used, cookies never stored: requests' `Session`, which does all that, is not used, only its
+adapter.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ logger = logging.getLogger("portal.providers")
 BODY_CAP = 5_000_000
 READ_TRIES = 3
 CLOCK_SECONDS = 10.0
-# A clock that is wrong by more tells no time at all (10 years).
+# Larger differences are ignored as meaningless (10 years).
 CLOCK_ABSURD = 10 * 365 * 86_400.0
 
 
 class _TooLargeError(OSError):
-    """More than `BODY_CAP`: whoever sends that is not answering our question."""
+    """The body exceeds `BODY_CAP`, so it cannot be the expected answer."""
 
 
-# Why it failed, in our words, the first that fits: library texts hold addresses, and those may hold secrets.
+# Reasons of failures, the first match applies. Library messages contain addresses, which may contain secrets.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((_TooLargeError,), "it is too large"),
     ((sockets.AddressRefusedError,), "its name leads to an address that is not public"),
@@ -69,7 +69,7 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 
 @dataclass
 class _Received:
-    """What came back so far; `failure` is why there is no more of it, "" when it is complete."""
+    """Response received so far; `failure` is the reason it is incomplete, "" if it is complete."""
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class _Received:
 
 
 class Http:
-    """Sends `Call`s for one connection. Safe for several threads; each has its own kept-alive connection."""
+    """Sender of `Call`s for one connection. Safe for several threads; each has its own kept-alive connection."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Http:
 
     @contextmanager
     def budget(self, seconds: float) -> Iterator[None]:
-        """Within it, all calls of this thread together get `seconds`, and none is repeated."""
+        """Limit all calls of this thread together to `seconds`, without retries."""
         self._local.deadline = time.monotonic() + seconds
         try:
             yield
@@ -109,7 +109,7 @@ class Http:
             self._local.deadline = None
 
     def call(self, call: Call) -> Answer:
-        """Perform `call`. A read that failed on the way is repeated, all within `total_timeout`."""
+        """Perform `call`. A read that failed in transit is retried, all within `total_timeout`."""
         shared: float | None = getattr(self._local, "deadline", None)
         deadline = shared or time.monotonic() + self._config.total_timeout
         tries = READ_TRIES if self._config.repeat_reads and not (call.changes or shared) else 1
@@ -125,7 +125,7 @@ class Http:
         return self._once(call, deadline)
 
     def clock_skew(self, read: Call) -> float | None:
-        """What the answer to `read` tells of the provider's clock; one request, and no answer is no error."""
+        """Return the provider's clock skew from the answer to `read` (one request); None if there is no answer."""
         try:
             with self.budget(CLOCK_SECONDS):
                 return self.call(read).evidence.clock_skew
@@ -133,7 +133,7 @@ class Http:
             return error.evidence.clock_skew
 
     def _once(self, call: Call, deadline: float) -> Answer:
-        """One request, sent at most once, and judged."""
+        """Send one request at most once, and return its answer or raise its error."""
         if until := self._pacer.wait(call.endpoint, seconds=deadline - time.monotonic()):
             raise NotSent(f"{self._label}'s rate limit is used up for the moment.", retry_at=until)
         if deadline - time.monotonic() <= 0:
@@ -151,7 +151,7 @@ class Http:
         answer = Answer(call, got.status, got.headers, got.body, evidence, self.redactor)
         return expected(answer, label=self._label, again=again)
 
-    # the wire
+    # requests
 
     def _prepare(self, call: Call) -> requests.PreparedRequest:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Postkeeper"}
@@ -170,14 +170,14 @@ class Http:
         request = requests.Request(call.method, self._base_url + call.path, headers, data=data)
         request.params = dict(call.query)
         try:
-            "".join(headers.values()).encode("ascii")  # http.client would fail later, the outcome in doubt
+            "".join(headers.values()).encode("ascii")  # http.client would fail later, with an unknown outcome
             return request.prepare()
         except (requests.RequestException, ValueError):
             pass  # raised below, without the library's exception, which holds the request
         raise NotSent("The connection's key or address holds characters that cannot be sent.")
 
     def _transfer(self, call: Call, prepared: requests.PreparedRequest, seconds: float) -> _Received:
-        """Send and read all of it. Failures are told, not raised: an exception would carry the request."""
+        """Send the request and read the response. Failures are returned: an exception would carry the request."""
         got = _Received()
         adapter = _new_adapter() if call.changes else self._kept_adapter()
         with sockets.Exchange(seconds, allow_private=self._config.allow_private) as exchange:
@@ -200,7 +200,7 @@ class Http:
             adapter = self._local.adapter = _new_adapter()
         return adapter
 
-    # what is kept of it
+    # evidence
 
     def _evidence(
         self,
@@ -227,7 +227,7 @@ class Http:
         )
 
     def _report(self, call: Call, evidence: Evidence, failure: str) -> None:
-        """Tell the log and whoever records attempts. Never bodies or headers in the log."""
+        """Log the exchange without body and headers, and call `on_exchange`."""
         facts = {
             "provider": self._label,
             "endpoint": call.endpoint,
@@ -247,7 +247,8 @@ class Http:
 
 
 def _checked_base_url(config: ConnectionConfig) -> str:
-    """Without its last slash. https, except for this very machine (the sandbox) or a private network."""
+    """Return the base URL without its trailing slash. https only, except for loopback (the sandbox) or a private
+    network."""
     try:
         parts = urlsplit(config.base_url)
         _port = parts.port
@@ -280,13 +281,14 @@ def _receive(response: requests.Response, got: _Received) -> None:
         complete = True
     finally:
         got.body = bytes(body)
-        if not complete:  # what is left unread must not wait for the next request on this connection
+        if not complete:  # unread data must not reach the next request on this connection
             response.raw.close()
         response.close()
 
 
 def _clock_skew(headers: Mapping[str, str], answered_at: datetime) -> float | None:
-    """By how many seconds the provider's clock is ahead of ours. An answer from a cache tells of the past."""
+    """Return the seconds the provider's clock is ahead of this machine's. A cached answer (`Age`) has no current
+    time."""
     try:
         told = parsedate_to_datetime(headers["date"])
     except (KeyError, ValueError, OverflowError):

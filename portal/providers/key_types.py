@@ -1,4 +1,4 @@
-"""What is known of an account's API keys, sending domains and messages."""
+"""Data types of an account's API keys, sending domains and messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class NewKey:
-    """An API key to be made for an account. `ip_allow_list` holds addresses and networks; empty = any."""
+    """API key to create for an account. `ip_allow_list` holds addresses and networks; empty = any."""
 
     label: str
     scopes: tuple[str, ...]
@@ -17,7 +17,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An account's API key as the provider lists it. The secret is never in it."""
+    """API key of an account as the provider lists it, without its secret."""
 
     id: str
     label: str
@@ -31,7 +31,7 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class CreatedKey:
-    """A new key with its secret, which no later call gives again."""
+    """New key with its secret, which no later call returns."""
 
     key: ApiKey
     secret: str = field(repr=False)
@@ -40,8 +40,7 @@ class CreatedKey:
 
 @dataclass(frozen=True)
 class DnsRecord:
-    """One record the customer has to publish. `in_place` is what the provider's last check found; None = it did
-    not say."""
+    """DNS record to publish. `in_place` is the result of the provider's last check; None = not reported."""
 
     type: str
     host: str
@@ -52,7 +51,7 @@ class DnsRecord:
 
 @dataclass(frozen=True)
 class Domain:
-    """A sending domain of an account. `valid`: every required record was found by the last check."""
+    """Sending domain of an account. `valid`: every required record was found by the last check."""
 
     name: str
     valid: bool
@@ -63,7 +62,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class TestMessage:
-    """One message that proves a domain sends."""
+    """Test message that verifies sending from a domain."""
 
     __test__ = False  # not a test case, whatever its name says to a test runner
 
@@ -75,7 +74,7 @@ class TestMessage:
 
 @dataclass(frozen=True)
 class MessageReading:
-    """Where a message stands, in the provider's word."""
+    """Status of a message, as reported by the provider."""
 
     id: str
     status: str

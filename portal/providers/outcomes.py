@@ -1,4 +1,4 @@
-"""What the status of an answer means. Decided here once; nobody above looks at a status again."""
+"""Mapping of response statuses to outcomes. No other module interprets a status."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .errors import (
 )
 from .rate_limit import retry_at
 
-# Refusals of the edge in front of the provider: certain, whatever stands in the body.
+# Rejections by the provider's edge servers: certain, whatever the body contains.
 _EDGE_REFUSALS = frozenset({405, 406, 411, 413, 414, 415, 431, 451})
 
 
 def expected(answer: Answer, *, label: str, again: datetime | None = None) -> Answer:
-    """`answer` if it has the status that was asked for; raises what it stands for otherwise. `again` is when our pacing
-    asks again after a 429."""
+    """Return `answer` if it has the expected status; raise the matching error otherwise. `again` is the rate limiter's
+    retry time after a 429."""
     status = answer.status
     if status == answer.call.expect:
         return answer
@@ -38,14 +38,14 @@ def expected(answer: Answer, *, label: str, again: datetime | None = None) -> An
             f"{label} is still working on an earlier send of this (409).", retry_at=again, evidence=answer.evidence
         )
     if not found and status not in _EDGE_REFUSALS | {401, 403, 429}:
-        # A bare 404 or 400 may come from anything on the way; only the provider's own words are a refusal.
+        # A bare 404 or 400 may come from any intermediary; only the provider's own error body is a rejection.
         raise answer.unusable(f"{label} answered {status} without a reason that can be read.")
     raise _refusal(answer, found, label, again)
 
 
 def _in_progress(answer: Answer) -> datetime | None:
-    """When to send the same bytes again; None for every other answer. The pair of headers alone tells this 409 from
-    a final one, never the text (documented): `Idempotent-Replayed: false` and a positive `Retry-After`."""
+    """Return when the same bytes may be sent again; None for every other answer. This 409 is told from a final one by
+    two headers, never the text (documented): `Idempotent-Replayed: false` and a positive `Retry-After`."""
     if answer.status != 409 or answer.headers.get("idempotent-replayed", "").lower() != "false":
         return None
     seconds = answer.headers.get("retry-after", "").strip()
@@ -66,8 +66,7 @@ def _refusal(answer: Answer, found: tuple[FieldError, ...], label: str, again: d
         return KeyReused(message, field_errors=found, evidence=evidence)
     kind, message = {
         401: (Unauthorized, f"{label} refused our key (401){said}"),
-        # The edge also answers 403 for a while after too many bad requests, and does not say which of the two
-        # it is.
+        # The edge also answers 403 for a while after too many bad requests; the two cannot be told apart.
         403: (Forbidden, f"{label} does not allow this, or blocks us for a while (403){said}"),
         404: (NotFound, f"{label} does not know this (404){said}"),
     }.get(status, (Rejected, f"{label} refused the request ({status}){said}"))

@@ -1,4 +1,4 @@
-"""Tolerant readers for what a provider sends. Missing or odd is `None`, never zero and never an exception."""
+"""Tolerant parsers of provider data. A missing or invalid value is `None`, never zero and never an exception."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xml.etree.ElementTree import ParseError
 from defusedxml.ElementTree import fromstring
 
 ABSURD = 10**12
-"""More e-mails than anybody sends in a period: a figure beyond it is damage, not usage."""
+"""Upper bound of emails in a period: a larger figure is corrupt."""
 
 _NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.0+)?|\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ].*)?", re.ASCII)
@@ -24,7 +24,7 @@ class NotReadableError(ValueError):
 
 
 def read_json(body: bytes | str) -> Any:
-    """Parsed JSON, every fractional number a Decimal."""
+    """Return parsed JSON, with every fractional number as a Decimal. Raises `NotReadableError`."""
     try:
         return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
     except (ValueError, RecursionError, InvalidOperation):
@@ -36,7 +36,7 @@ def _refuse(word: str) -> None:
 
 
 def read_xml(body: bytes) -> Any:
-    """Root element. Bytes go in, so that the prolog's encoding is honoured; DTDs and entities are refused."""
+    """Return the root element. Takes bytes, so that the prolog's encoding is used; rejects DTDs and entities."""
     try:
         return fromstring(body, forbid_dtd=True)
     except (ParseError, ValueError, LookupError, RecursionError):
@@ -48,14 +48,15 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def text(value: Any, *, limit: int = 500) -> str:
-    """A clean string, "" for anything else. Halves of surrogates and NUL cannot be stored, so they go."""
+    """Return a cleaned string, "" for other types. Lone surrogates and NUL cannot be stored and are removed or
+    replaced."""
     if not isinstance(value, str):
         return ""
     return value.replace("\x00", "").encode("utf-8", "replace").decode().strip()[:limit]
 
 
 def token(value: Any, *, limit: int) -> str:
-    """A name that goes back to the provider byte for byte; "" for what cannot be stored and sent back unchanged."""
+    """Return a name that is sent back byte for byte; "" if it cannot be stored and sent back unchanged."""
     if not isinstance(value, str) or len(value) > limit or "\x00" in value or not value.strip():
         return ""
     try:
@@ -66,7 +67,8 @@ def token(value: Any, *, limit: int) -> str:
 
 
 def read_number(value: Any) -> Decimal | None:
-    """int, float or numeric text ("402118", " 1 234 "); never a bool, never negative, never absurd."""
+    """Return the value of an int, Decimal or numeric text ("402118", " 1 234 "); None for a bool, or outside 0 to
+    `ABSURD`."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -82,19 +84,19 @@ def read_number(value: Any) -> Decimal | None:
 
 
 def whole(value: Any) -> int | None:
-    """A count. A fraction of an e-mail is damage, so it is None as well."""
+    """Return a whole number; None for a fraction, which is corrupt."""
     found = read_number(value)
     return int(found) if found is not None and found == found.to_integral_value() else None
 
 
 def read_count(value: Any) -> int | None:
-    """A count of things an account has, as a 32-bit column keeps it; more is damage."""
+    """Return a count that fits a 32-bit column; None if it is larger."""
     found = whole(value)
     return found if found is not None and found < 2**31 else None
 
 
 def read_money(value: Any) -> Decimal | None:
-    """An amount that our columns hold: nine places before the point."""
+    """Return an amount that fits the columns: nine digits before the point."""
     found = read_number(value)
     return found if found is not None and found < 10**9 else None
 
@@ -105,7 +107,7 @@ def percent(value: Any) -> Decimal | None:
 
 
 def read_day(value: Any) -> date | None:
-    """A date without zone, as it stands: it is shown and counted, never shifted."""
+    """Return a date without a time zone, unchanged."""
     match = _DAY.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match:
         return None
@@ -119,7 +121,7 @@ def read_day(value: Any) -> date | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """An RFC 3339 time as aware UTC."""
+    """Return an RFC 3339 time as aware UTC."""
     if not isinstance(value, str) or read_day(value) is None:
         return None
     try:

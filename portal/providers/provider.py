@@ -1,4 +1,4 @@
-"""What a client of a provider does: the interface that every provider fulfils."""
+"""Interfaces that every provider client implements."""
 
 from __future__ import annotations
 
@@ -28,60 +28,60 @@ from portal.providers.key_types import ApiKey, CreatedKey, Domain, MessageReadin
 
 
 class Provider(Protocol):
-    """See the module's docstring for the rules every method keeps."""
+    """Client of one connection. `portal.providers.base` has the rules for every method."""
 
     capabilities: Capabilities
 
     def clock_skew(self) -> float | None:
-        """Measure by how many seconds the provider's clock is ahead of this machine's, with one cheap read. None where
-        it does not say. Never raises for what the provider answers."""
+        """Return the seconds the provider's clock is ahead of this machine's, with one cheap read; None if unknown.
+        Never raises for an answer of the provider."""
         ...
 
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[ListedAccount]:
-        """Walk the complete account list, each account once. May wait up to `patience` seconds in all for the
-        provider's rate limit. Any page that fails raises (`Unreadable` where the list cannot be read to its
-        end): an incomplete list must never look like a complete one."""
+        """Yield every account of the account list once. May wait up to `patience` seconds in all for the provider's
+        rate limit. Raises if any page fails (`Unreadable` if the list cannot be read to its end): an incomplete list
+        must never look complete."""
         ...
 
     def catalog(self) -> list[CatalogEntry]: ...
 
     def create_body(self, new: NewAccount) -> str:
-        """The exact body of a create, to be stored before it is sent. Raises `Rejected` for what could never be
-        proven ours or never be accepted. Sends nothing."""
+        """Return the exact body of a create, to be stored before it is sent. Raises `Rejected` if it could never be
+        accepted, or the account never be identified. Sends nothing."""
         ...
 
     def create_account(self, new: NewAccount, once: IdempotentBody) -> Created:
-        """Create one (paid) account. One POST of `once.body`, never repeated here."""
+        """Create one (paid) account with one POST of `once.body`, never retried here."""
         ...
 
     def offerings(self, account: AccountRef) -> list[ProviderOffering]: ...
 
     def replace_offerings(self, account: AccountRef, offerings: list[ProviderOffering]) -> list[ProviderOffering]:
-        """Overwrite the whole list; returns the list as the provider now has it."""
+        """Overwrite the whole list; return the provider's new list."""
         ...
 
     def state(self, account: AccountRef) -> StateReading: ...
 
     def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
-        """Ask for `active` (on) or `stopped_by_us` (off); read `state` afterwards. `reason` (off only) reaches the
-        customer where the capabilities say so."""
+        """Request `active` (on) or `stopped_by_us` (off); read `state` afterwards. `reason` (off only) is shown to the
+        customer if the capabilities say so."""
         ...
 
     def details(self, account: AccountRef) -> Details:
-        """Settings, state and counts in one read."""
+        """Return settings, state and counts in one read."""
         ...
 
     def update_settings(self, account: AccountRef, changes: Mapping[str, str | int]) -> AccountSettings:
-        """Write only `changes` (fields of `AccountSettings`, at least one really different); returns them all as
-        the provider now has them."""
+        """Write only `changes` (fields of `AccountSettings`, at least one different); return the provider's new
+        settings."""
         ...
 
     def keys(self, account: AccountRef) -> list[ApiKey]:
-        """The account's API keys, complete."""
+        """Return all API keys of the account."""
         ...
 
     def key_body(self, new: NewKey) -> str:
-        """The exact body of a key's create. Raises `Rejected` as `create_body` does. Sends nothing."""
+        """Return the exact body of a key create. Raises `Rejected` as `create_body` does. Sends nothing."""
         ...
 
     def create_key(self, account: AccountRef, once: IdempotentBody) -> CreatedKey: ...
@@ -91,43 +91,43 @@ class Provider(Protocol):
         ...
 
     def delete_key(self, account: AccountRef, key_id: str) -> None:
-        """Raises `NotFound` when it is already gone."""
+        """Delete the key. Raises `NotFound` if it does not exist."""
         ...
 
     def sending(self, account: AccountRef, secret: str) -> Sending:
-        """The account's own side, with one of its keys. Costs nothing until it is used."""
+        """Return a client that uses the account's own key. Sends nothing until it is used."""
         ...
 
     def pooled_usage(self) -> PooledUsage:
-        """The current period of all accounts at once, for connections whose source is `POOLED`."""
+        """Return the current period of all accounts at once, for connections whose source is `POOLED`."""
         ...
 
     def delete_account(self, account: AccountRef) -> None:
-        """Irreversible. Raises `NotFound` when it is already gone."""
+        """Delete the account irreversibly. Raises `NotFound` if it does not exist."""
         ...
 
     def sign_in_url(self, account: AccountRef) -> SignIn:
-        """A one-time sign-in address, not followed. `Rejected` when the address is not one we trust."""
+        """Return a one-time sign-in URL without following it. Raises `Rejected` if its host is not trusted."""
         ...
 
     def identity(self, account: AccountRef) -> Identity:
-        """Never raises for what cannot be read: such a part is None."""
+        """Return identifying data; a part that cannot be read is None."""
         ...
 
     def usage(self, account: AccountRef, source: UsageSource) -> Usage:
-        """The current period. An answer without its usage figure is `Unreadable`; `Unauthorized` from one of
-        several sources may speak of that source alone."""
+        """Return the current period. Raises `Unreadable` if the answer has no usage figure; `Unauthorized` from one of
+        several sources may concern only that source."""
         ...
 
     def verify(self) -> list[Check]:
-        """Try what the credential can do, reads only, within `total_timeout` seconds together: "accounts",
-        "catalogue", "identity" (the probe that proves an unknown create), and one per usage source."""
+        """Check the credential within `total_timeout` seconds in total, without changing anything: "accounts", the
+        provider's scopes or reads, and one result per usage source."""
         ...
 
 
 class Sending(Protocol):
-    """What an account can do with a key of its own. The same rules as for `Provider`; `Unauthorized` and `Forbidden`
-    speak of the account's key, never of our connection's."""
+    """Client with an account's own key. The rules of `Provider` apply; `Unauthorized` and `Forbidden` concern the
+    account's key, never the connection's."""
 
     def domains(self) -> list[Domain]: ...
 
@@ -138,13 +138,13 @@ class Sending(Protocol):
     def add_domain(self, once: IdempotentBody) -> Domain: ...
 
     def check_dns(self, name: str) -> Domain:
-        """Have the provider look at the records now. Safe to repeat."""
+        """Request a check of the DNS records now. Safe to repeat."""
         ...
 
     def message_body(self, message: TestMessage) -> str: ...
 
     def send_message(self, once: IdempotentBody) -> Created:
-        """Send one message; the id is the message's."""
+        """Send one message; the returned ID is the message's."""
         ...
 
     def message(self, message_id: str) -> MessageReading: ...

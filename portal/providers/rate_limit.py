@@ -1,8 +1,8 @@
-"""Keeping to a provider's pace: turns are taken from a ledger before a call, and what the provider's answers say of its
-limit is written into it. Whoever shares the ledger shares the pace and the news.
+"""Rate limiter: reservations are taken from a token bucket before a call, and limits returned by the provider are
+applied to it. Clients that share the bucket share both.
 
-A turn is counted by the *theoretical arrival time*: one number per bucket, the moment at which the bucket will be full
-again. It allows what a token bucket allows, and says in one look how long to wait.
+The bucket stores the *theoretical arrival time*: the moment at which it will be full again. It allows the same as a
+token bucket, and gives the waiting time in one read.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
 SHORTEST, LONGEST, UNSAID = 1, 300, 60
-# What may be used of the pace a provider takes: calls do not arrive in the order and at the distance they left.
+# Share of the provider's rate that is used: calls do not arrive in the order and at the intervals they were sent.
 UTILIZATION = 0.95
-# What work nobody waits for may use of that; the rest is for people.
+# Share of that for background work; the rest is for requests of users.
 BACKGROUND = 0.8
 MOMENT = 0.001
 
@@ -37,7 +37,7 @@ class Rate(NamedTuple):
 
     @property
     def slack(self) -> float:
-        """How far ahead of its steady pace a burst may run, in seconds."""
+        """Seconds a burst may run ahead of the steady rate."""
         return (self.burst - 1) / self.per_second
 
 
@@ -45,15 +45,16 @@ UNLIMITED = Rate(1e9, 1e9)
 
 
 class Reservation(NamedTuple):
-    """`taken`: go after `wait` seconds. Otherwise nothing was taken, and it is no use to ask before."""
+    """Result of a reservation. `taken`: send after `wait` seconds. Otherwise nothing was reserved; retry after
+    `wait`."""
 
     taken: bool
     wait: float
 
 
 class TokenBucket(Protocol):
-    """Where turns are counted and holds are kept. `longest` is how far ahead a turn may be booked, in seconds; one of
-    the `background` is never booked ahead, so that people only ever queue behind people."""
+    """Storage of reservations and holds. `longest` is how far ahead a reservation may be made, in seconds; `background`
+    ones are never made ahead, so that users only wait for users."""
 
     def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation: ...
 
@@ -71,7 +72,7 @@ class _Bucket:
 
 
 class Memory:
-    """The ledger of one process. `part` is its share where others count for themselves."""
+    """Token bucket of one process. `part` is its share of the rate if other processes count separately."""
 
     def __init__(self, *, part: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.part = part
@@ -109,10 +110,11 @@ class Memory:
 
 
 class Pacing:
-    """A `Pacer`. Without arguments it obeys what its own answers say and knows no limit of its own.
+    """A `Pacer`. Without arguments it only follows the limits in the answers it receives.
 
-    `name` is whose pace it is, `patience` how long a call may wait for its turn. `background`: the calls of this pacer
-    are nobody's click; they get `BACKGROUND` of the rate, and only turns that are free at once.
+    `name` identifies the shared limit, `patience` is how many seconds a call may wait for its reservation.
+    `background`: calls that no user waits for; they get `BACKGROUND` of the rate, and only reservations that are free
+    at once.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class Pacing:
             if not turn.taken and turn.wait > left:
                 return datetime.now(UTC) + timedelta(seconds=turn.wait)
             self._sleep(max(turn.wait, MOMENT))
-            if turn.taken and not self._ledger.held(key):  # the provider may have asked for silence meanwhile
+            if turn.taken and not self._ledger.held(key):  # a hold may have been set while waiting
                 return None
 
     def learn(self, endpoint: str, status: int, headers: Mapping[str, str]) -> datetime | None:
@@ -170,10 +172,10 @@ class Pacing:
 
 
 def retry_at(headers: Mapping[str, str], now: datetime, *, unsaid: float = UNSAID) -> datetime:
-    """When a refused call may be tried again: `X-RateLimit-Reset` is an epoch, `Retry-After` is in seconds.
+    """Return when a rejected call may be retried: `X-RateLimit-Reset` is an epoch, `Retry-After` is in seconds.
 
-    Clamped to 1..300 seconds from now, so that neither a clock that is wrong nor a hostile answer can stop us
-    for long. `unsaid`: seconds to wait where neither says anything.
+    Clamped to 1..300 seconds from now, so that neither a wrong clock nor a hostile answer can block calls for long.
+    `unsaid`: seconds to wait if neither is given.
     """
     reset, after = _resets_in(headers, now), _integer(headers.get("retry-after"))
     seconds = reset if reset is not None else unsaid if after is None else after
@@ -181,7 +183,7 @@ def retry_at(headers: Mapping[str, str], now: datetime, *, unsaid: float = UNSAI
 
 
 def _resets_in(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds until `X-RateLimit-Reset`, by the provider's own clock where the answer names it (`Date`)."""
+    """Return the seconds until `X-RateLimit-Reset`, by the provider's own clock if the answer has a `Date`."""
     reset = _integer(headers.get("x-ratelimit-reset"))
     if reset is None:
         return None

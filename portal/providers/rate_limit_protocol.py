@@ -1,4 +1,4 @@
-"""How fast a provider may be asked: what a kind of provider takes, and what an HTTP client expects of its pacer."""
+"""Rate limits: the limit of a kind of provider, and the interface an HTTP client expects of its pacer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Pace:
-    """What a kind of provider takes: `per_minute` steadily, and `burst` at once on top of it.
+    """Rate limit of a kind of provider: `per_minute` steadily, plus a `burst`.
 
-    `each_endpoint`: counted for every class of endpoints on its own, else for all together. `pause`: seconds to keep
-    silent after a 429 that names no time, doubled with each further one in a row.
+    `each_endpoint`: applied to every endpoint group separately, else to all together. `pause`: seconds to wait after a
+    429 without a retry time, doubled with each further one in a row.
     """
 
     per_minute: int
@@ -23,13 +23,14 @@ class Pace:
 
 
 class Pacer(Protocol):
-    """Asked before each request and told of each answer. Safe for several threads; several pacers, also of several
-    processes, may keep one count."""
+    """Rate limiter called before each request and after each answer. Safe for several threads; several pacers, also of
+    several processes, may share one limit."""
 
     def wait(self, endpoint: str, *, seconds: float) -> datetime | None:
-        """Wait for this call's turn, at most `seconds`. None: go. A time (aware UTC): not before then."""
+        """Wait for this call's reservation, at most `seconds`. Return None to send now, or the earliest time (aware
+        UTC)."""
         ...
 
     def learn(self, endpoint: str, status: int, headers: Mapping[str, str]) -> datetime | None:
-        """What an answer says of the limit (header names in lower case). After a 429: when to ask again."""
+        """Apply the limits of an answer (header names in lower case). After a 429, return the retry time."""
         ...

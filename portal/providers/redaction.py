@@ -1,4 +1,4 @@
-"""Secrets are taken out here, once, before anything is kept, logged or shown."""
+"""Removal of secrets before anything is stored, logged or shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _XML = re.compile(rf"(<({_NAMES})>)[^<]*", re.IGNORECASE)
 _KEYS = re.compile(r"\baha-sk-[\w-]{8,}")
 _BEARER = re.compile(r"(\b(?:Bearer|Basic)\s+)[\w.~+/=-]+", re.IGNORECASE)
 
-# Only headers that explain an outcome are kept; cookies and everything else never get as far as being masked.
+# Only headers that explain an outcome are stored; cookies and others are dropped.
 _KEPT_HEADERS = frozenset(
     {"content-type", "content-length", "date", "retry-after", "x-request-id", "x-message-id", "x-sandbox"}
     | {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "idempotent-replayed", "allow"}
@@ -29,7 +29,7 @@ _KEPT_HEADERS = frozenset(
 
 
 class Redactor:
-    """Masks by the name of a field and by the value of this connection's own secrets, wherever they stand."""
+    """Redactor that masks by field name and by the values of the connection's secrets."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms: set[str] = set()
@@ -39,10 +39,10 @@ class Redactor:
         self._values = sorted(forms, key=len, reverse=True)
 
     def text(self, text: str, *, limit: int = BODY_LIMIT) -> str:
-        """`text` without secrets, without characters a database or a log line cannot hold, cut to `limit`."""
+        """Return `text` without secrets and without characters that cannot be stored or logged, cut to `limit`."""
         for value in self._values:
             text = text.replace(value, MASK)
-        text = text[: 4 * limit]  # a name is never parted from its value by this: values are masked unfinished
+        text = text[: 4 * limit]  # safe before the patterns below: they also match unfinished values
         text = _JSON.sub(rf'\1"{MASK}"', text)
         text = _FORM.sub(rf"\1{MASK}", text)
         text = _XML.sub(rf"\1{MASK}", text)
@@ -51,25 +51,25 @@ class Redactor:
         return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
 
     def errors(self, found: Iterable[FieldError]) -> tuple[FieldError, ...]:
-        """What the provider complains of: it may quote what it was sent."""
+        """Return the provider's errors, masked: they may quote the request."""
         return tuple(FieldError(*(self.text(part, limit=500) for part in (e.message, e.field, e.code))) for e in found)
 
     def line(self, text: str, *, limit: int) -> str:
-        """As `text`, on one line of plain ASCII: fit for a log."""
+        """Return masked `text` as one line of plain ASCII, for logs."""
         return "".join(c if "!" <= c <= "~" else "?" for c in self.text(text, limit=limit))
 
     def body(self, body: bytes) -> str:
         try:
             return self.text(body.decode())
         except UnicodeDecodeError:
-            return self.text(body.decode("latin-1"))  # v2 says ISO-8859-1, and it always decodes
+            return self.text(body.decode("latin-1"))  # v2 declares ISO-8859-1, which always decodes
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         kept = {name: self.text(value, limit=200) for name, value in headers.items() if name in _KEPT_HEADERS}
         return kept | ({"location": MASK} if "location" in headers else {})
 
     def plain(self, value: Any, depth: int = 0) -> Any:
-        """A parsed answer made fit for keeping as JSON: masked, bounded, Decimals as text."""
+        """Return a parsed answer that can be stored as JSON: masked, bounded, Decimals as text."""
         if depth > 6:
             return "[deeper]"
         if isinstance(value, Mapping):

@@ -1,9 +1,8 @@
-"""The socket's side of one exchange: a deadline nothing can outlast, and proof of what was never sent.
+"""Sockets with a total deadline per exchange, and detection of requests that were never sent.
 
-`requests` has a timeout per read, which a server that drips one byte a second never reaches. So every
-exchange has a watchdog: when the time is up it shuts the socket, wherever the reading code happens to stand
-(TLS, headers, body). The connections here also say whether a failure came before the first byte of the
-request, which is the one fact that makes repeating a change safe.
+`requests` has a timeout per read, which a server that sends one byte a second never reaches. So every exchange has a
+watchdog that shuts the socket at the deadline, whatever is being read (TLS, headers, body). The connections here also
+record whether a failure came before the first byte of the request: only then is it safe to repeat a change.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 
 
 class AddressRefusedError(OSError):
-    """The name leads to an address a provider cannot have (private, loopback, link-local, ...)."""
+    """The name resolves to an address a provider cannot have (private, loopback, link-local, ...)."""
 
 
 class NotResolvedError(OSError):
@@ -35,7 +34,7 @@ class NotResolvedError(OSError):
 
 
 class Exchange:
-    """One request and its answer, with `seconds` to live. Use as a context manager around all of it."""
+    """One request and its answer, limited to `seconds`. Use as a context manager around both."""
 
     def __init__(self, seconds: float, *, allow_private: bool) -> None:
         self.deadline = time.monotonic() + seconds
@@ -52,7 +51,7 @@ class Exchange:
         return max(self.deadline - time.monotonic(), 0.001)
 
     def hold(self, sock: socket.socket) -> None:
-        """Keep a second handle on the socket: TLS and http.client take the first one out of our hands."""
+        """Duplicate the socket handle: TLS and http.client take over the original."""
         with self._lock:
             self._close_handle()
             self._handle = socket.socket(fileno=os.dup(sock.fileno()))
@@ -70,7 +69,7 @@ class Exchange:
 
     def _shut(self) -> None:
         if self._handle is not None:
-            with suppress(OSError):  # already gone, which is what we wanted
+            with suppress(OSError):  # already closed
                 self._handle.shutdown(socket.SHUT_RDWR)
 
     def _close_handle(self) -> None:
@@ -96,7 +95,7 @@ _current: ContextVar[Exchange] = ContextVar("exchange")
 
 
 def _resolve(host: str, port: int, seconds: float) -> list[str]:
-    """Addresses of `host`. In a thread, because a resolver has its own, much longer, idea of patience."""
+    """Return the addresses of `host`. Uses a thread, because the resolver's own timeout is much longer."""
     found: list[list[str] | Exception] = []
 
     def look_up() -> None:
@@ -117,7 +116,7 @@ def _resolve(host: str, port: int, seconds: float) -> list[str]:
 
 
 def may_connect(host: str, address: str, *, allow_private: bool) -> bool:
-    """Whether `address` is one `host` may lead to: public, or loopback where loopback itself was named."""
+    """Return whether `host` may resolve to `address`: public, or loopback if the host itself is a loopback name."""
     ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.sixtofour or ip.teredo:
@@ -134,7 +133,7 @@ def may_connect(host: str, address: str, *, allow_private: bool) -> bool:
 
 
 def _open(host: str, port: int, connect_timeout: float, options: Any) -> socket.socket:
-    """Resolve once, check every address, connect to what was checked: a second look-up could be rebound."""
+    """Resolve once, check every address, and connect to a checked one: a second lookup could be rebound."""
     exchange = _current.get()
     until = time.monotonic() + min(connect_timeout, exchange.remaining)
     addresses = _resolve(host, port, until - time.monotonic())
@@ -159,7 +158,7 @@ def _open(host: str, port: int, connect_timeout: float, options: Any) -> socket.
 
 
 class _Watched(HTTPConnection):
-    """Tells the current exchange which socket it uses and whether anything was sent."""
+    """Connection that registers its socket with the current exchange and records whether anything was sent."""
 
     def _new_conn(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, int | float) else 5.0
@@ -186,7 +185,7 @@ class WatchedHTTP(_Watched):
 
 
 class WatchedHTTPS(_Watched, HTTPSConnection):
-    """The order matters: `_Watched.connect` wraps the TLS handshake as well."""
+    """HTTPS connection. Base class order matters: `_Watched.connect` must wrap the TLS handshake as well."""
 
 
 class WatchedHTTPPool(HTTPConnectionPool):

@@ -1,5 +1,5 @@
-"""Every optional part of `Provider`, answered with "there is no such thing here". A provider inherits it and overrides
-what it has."""
+"""Default for every optional part of `Provider`: raises `Unsupported`. A provider inherits it and overrides what it
+supports."""
 
 from __future__ import annotations
 

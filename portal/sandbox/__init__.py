@@ -1,6 +1,6 @@
-"""The provider simulator: one process, one SQLite file, real HTTP.
+"""Provider simulator: one process, one SQLite file, real HTTP.
 
-It speaks the SendGrid partner API v3, the v3 reads made on behalf of a customer account, the v2 reseller overview,
-and the AhaSend API v2. It knows nothing of the portal, and the portal knows nothing of it: they meet on the wire only.
-README.md beside this file lists the admin plane, the faults and the switches.
+It implements the SendGrid partner API v3, the v3 reads on behalf of a customer account, the v2 reseller overview, and
+the AhaSend API v2. It shares no code with the portal; they communicate only over HTTP. README.md in this folder lists
+the admin API, the faults and the switches.
 """

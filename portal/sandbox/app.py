@@ -1,4 +1,4 @@
-"""From a request to a reply: which API, who asks, what quota, which fault, and a line in the log."""
+"""Request handling: API, authentication, quota, fault, and request log."""
 
 import re
 import sys
@@ -25,10 +25,10 @@ APIS = (sendgrid_partner.API, on_behalf.API, sendgrid_v2.API, ahasend_api.API)
 SECRET_FIELDS = ("api_user", "api_key", "code")
 SECRETS = re.compile(r"SG\.[\w-]{8,}(?:\.[\w-]+)?|aha-sk-[\w-]+|-----BEGIN [^-]+-----[^-]*(?:-----END [^-]+-----)?")
 BODY_KEPT = 4_000
-# A demo may run for weeks: the log keeps its latest lines only.
+# A demo may run for weeks: only the latest lines of the log are stored.
 LOG_KEPT = 100_000
 PRUNE_EVERY = 1_000
-HOLD_STEP = 0.02  # seconds between two looks whether a held call may go on
+HOLD_STEP = 0.02  # seconds between checks of a held call
 
 
 class Application:
@@ -36,7 +36,7 @@ class Application:
         self.store = store
         self.start = start
         self.limiter = Limiter()
-        self.base_url = ""  # known once the port is
+        self.base_url = ""  # set once the port is known
         self.resets = 0
         self.credentials: Credentials = begin(store, start)
 
@@ -70,7 +70,7 @@ class Application:
         return reply
 
     def _resume(self, call: Call, api: Api, held: Held, line: int, resets: int) -> Reply:
-        """End a call that was held open; meanwhile the others were served. A reset leaves nothing of it."""
+        """End a call that was held open while others were served. A reset of the store discards it."""
         deadline = time.monotonic() + held.seconds
         while time.monotonic() < deadline and self._is_armed(held.fault):
             time.sleep(HOLD_STEP)
@@ -91,7 +91,7 @@ class Application:
         api, route, allowed = self._route(call)
         if api is None:
             return _family(call.request).error(404)
-        if route is None:  # the edge says so before it looks at the key
+        if route is None:  # the edge answers this before it checks the key
             reply = api.error(405) if api.own_edge else plain_error(405, f"{' and '.join(allowed)} method allowed only")
             reply.headers["Allow"] = ", ".join(allowed)
             return reply
@@ -120,7 +120,7 @@ class Application:
         return reply
 
     def _route(self, call: Call) -> tuple[Api | None, Route | None, list[str]]:
-        """The route, or the methods the path does take."""
+        """Return the route, or the methods the path allows."""
         allowed: list[str] = []
         found: Api | None = None
         for api in APIS:
@@ -136,7 +136,7 @@ class Application:
         return found, None, allowed
 
     def _finish(self, call: Call, api: Api, reply: Reply, now: float) -> int:
-        """Write the line in the log, and put on the answer what every answer has."""
+        """Write the log line, and set the headers that every answer has."""
         account = call.account["id"] if call.account is not None else call.ids.get("child") or call.ids.get("account")
         silent = reply.delivery in ("reset", "hang") or reply.held is not None
         cursor = call.db.execute(
@@ -176,7 +176,7 @@ class Application:
 
 
 def _family(request: Request) -> Api:
-    """Whose words an answer has that no handler gives."""
+    """Return the API whose error format applies outside handlers."""
     return ahasend_api.API if request.path.startswith("/v2/") else sendgrid_partner.API
 
 
@@ -196,7 +196,7 @@ def _masked_body(request: Request) -> str:
 
 
 def _hidden(call: Call, text: str) -> str | None:
-    """Whatever the caller's own key is called and wherever it was put, it does not stay in the log."""
+    """Return the text without the caller's key, so that the log never contains it."""
     for key in filter(None, (call.key, bearer_of(call))):
         text = text.replace(key, "***")
     return text or None
@@ -207,6 +207,6 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _leaked(call: Call) -> bool:
-    """A credential in the URL, where every proxy on the way would have logged it."""
+    """Return whether the URL contains a credential, which every proxy would have logged."""
     query = call.request.query
     return any(name in query for name in sendgrid_v2.CREDENTIALS) or bool(call.key and call.key in query.values())

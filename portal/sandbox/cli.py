@@ -1,4 +1,4 @@
-"""The command line, shared by `python -m portal.sandbox` and `manage.py sandbox`. Needs no Django."""
+"""Command line, shared by `python -m portal.sandbox` and `manage.py sandbox`. Needs no Django."""
 
 import argparse
 import ipaddress
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C; 0 is a clean end, 2 a wrong argument."""
+    """Serve until SIGTERM or Ctrl-C; return 0 after a clean end, 2 for an invalid argument."""
     if not options.allow_public and not _is_loopback(options.host):
         return _refuse(f"{options.host} can be reached from outside: say --allow-public if that is meant")
     store = Store(options.data, seed=options.seed)

@@ -1,6 +1,6 @@
-"""The sandbox's one clock, which tests can move and freeze.
+"""Clock of the sandbox, which tests can move and freeze.
 
-Inside the sandbox a moment is a number: seconds since the epoch, UTC. Text appears only on the wire.
+Inside the sandbox a time is a number: seconds since the epoch, UTC. Text is used only in requests and answers.
 """
 
 import time
@@ -12,7 +12,7 @@ EPOCH = date(1970, 1, 1)
 
 class Clock:
     def __init__(self, offset: float = 0.0, frozen_at: float | None = None) -> None:
-        # One tuple, so that a reader in another thread never sees half of a move.
+        # One tuple, so that other threads never see a partial change.
         self._setting: tuple[float, float | None] = (offset, frozen_at)
 
     def now(self) -> float:
@@ -30,7 +30,7 @@ class Clock:
         self._setting = (self._setting[0], self.now())
 
     def unfreeze(self) -> None:
-        """Tick again from the moment at which it stood still."""
+        """Run again from the frozen time."""
         self._setting = (self.now() - time.time(), None)
 
     @property
@@ -43,12 +43,12 @@ class Clock:
 
 
 def iso(moment: float) -> str:
-    """RFC 3339 in whole seconds with Z, as the provider writes it."""
+    """Return RFC 3339 in whole seconds with Z, the provider's format."""
     return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment_of(text: str) -> float:
-    """The reverse of `iso`; a bare date is its midnight, a time without a zone is UTC."""
+    """Parse a time; a bare date is its midnight, a time without a zone is UTC."""
     parsed = datetime.fromisoformat(text)
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 

@@ -1,7 +1,7 @@
-"""Faults: what can go wrong with a call, before its side effect or after it.
+"""Faults of calls, before or after their side effect.
 
-A fault is armed for an operation (or a group of them) with a count or a probability. Its name says what
-happens; the prefix `before-` or `after-` says whether the side effect took place, where the name does not.
+A fault is armed for an operation (or a group of them) with a count or a probability. Its name describes it; the prefix
+`before-` or `after-` states whether the side effect took place, where the name does not.
 """
 
 import json
@@ -16,7 +16,7 @@ from portal.sandbox.messages import Api, Call, Reply, Route, html_reply, json_re
 from portal.sandbox.sendgrid import v2 as sendgrid_v2
 from portal.sandbox.store import Store
 
-# kind -> is the side effect done when the name does not say
+# kind -> whether the side effect is done if the name does not state it
 KINDS = {
     "status": False,
     "html": False,
@@ -44,11 +44,11 @@ ALIASES = {
 }
 PARAMS = {"seconds", "status", "reset", "retry_after", "location", "megabytes", "inside"}
 AT_THE_EDGE = (401, 403, 429)
-HOLD = 10  # seconds, unless told
+HOLD = 10  # default, in seconds
 
 
 class UnableToArm(ValueError):
-    """The fault has no such name, or its numbers make no sense."""
+    """Unknown fault, or invalid numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class Fault:
 
     @property
     def inside(self) -> bool:
-        """Whether it happens to the handler, or on the way to and from it. It matters where answers are kept: what
-        a handler answers is, what its edge makes of that is not. 500 and most refusals are a handler's words,
-        502 to 504 are a gateway's; the parameter `inside` turns that round."""
+        """Return whether the fault is inside the handler or on the way to and from it. It matters for stored answers: a
+        handler's answer is stored, its edge's is not. 500 and most refusals are a handler's, 502 to 504 a gateway's;
+        the parameter `inside` overrides that."""
         if self.kind == "status":
             status = int(self.detail)
             usual = status == 500 or (400 <= status < 500 and status not in AT_THE_EDGE)
@@ -104,7 +104,7 @@ def arm(
 ) -> int:
     """Arm a fault and return its number. Without count and probability it fires on every call.
 
-    `after` lets that many matching calls through first; `email` narrows it to one account or one create body.
+    `after` lets that many matching calls through first; `email` limits it to one account or one create body.
     """
     alias_operation, real = ALIASES.get(name, ("*", name))
     parse(real, params or {})
@@ -120,7 +120,8 @@ def arm(
 
 
 def arm_text(store: Store, text: str) -> int:
-    """The command line's form, `[OPERATION/]NAME[:COUNT|:PROB]`; a number with a dot is a probability."""
+    """Arm a fault from the command line's form, `[OPERATION/]NAME[:COUNT|:PROB]`; a number with a dot is a
+    probability."""
     operation, slash, rest = text.rpartition("/")
     name, _, number = rest.partition(":")
     if number and not re.fullmatch(r"\d+|\d*\.\d+", number):
@@ -139,8 +140,8 @@ def groups_of(api: Api, route: Route) -> tuple[str, ...]:
 
 
 def due(call: Call, *, inside: bool | None = None) -> Fault | None:
-    """The first armed fault that fires on this call, counted; only those inside a handler, or only the others, where
-    the API tells them apart."""
+    """Return the first armed fault that fires on this call, and count it. `inside` limits it to faults inside a
+    handler, or to the others."""
     for row in call.db.execute("SELECT * FROM fault ORDER BY id").fetchall():
         if row["operation"] not in call.groups or not _email_fits(call, row["email"]):
             continue
@@ -155,9 +156,9 @@ def due(call: Call, *, inside: bool | None = None) -> Fault | None:
 
 
 def apply(fault: Fault, call: Call, api: Api, run: Callable[[], Reply]) -> Reply:
-    """Do the call's work if the fault lets it happen, then spoil the answer."""
+    """Execute the call if the fault allows it, then alter the answer."""
     if fault.kind == "late-create":
-        # The work is done in the future: until then neither list nor paths know the account.
+        # The account is created in the future: until then neither list nor paths return it.
         call.now += fault.seconds(60)
         run()
         return api.error(504)
@@ -212,7 +213,7 @@ def _delivered(delivery: str) -> Callable[[Fault, Call, Api, Reply], Reply]:
 
 
 def _hold(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
-    """Where nothing is kept for a second one to meet, holding a call open is only waiting."""
+    """Delay the answer: without stored answers, holding a call open is only waiting."""
     reply.wait_before = fault.seconds(HOLD)
     return reply
 
@@ -280,7 +281,7 @@ def _email_fits(call: Call, email: str | None) -> bool:
 
 
 def _name_fits(call: Call, name: str) -> bool:
-    """Sub accounts have no e-mail: there the same field is a name."""
+    """Match by name: sub accounts have no email, so the field contains a name."""
     child = call.ids.get("child")
     if child is not None:
         row = call.db.execute("SELECT name FROM aha_account WHERE id = ?", (child.lower(),)).fetchone()

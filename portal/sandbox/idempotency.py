@@ -1,8 +1,8 @@
-"""Answers kept under an Idempotency-Key: replayed, refused while the first is on its way, forgotten in time.
+"""Stored answers by Idempotency-Key: replayed, refused while the first request is running, deleted on expiry.
 
-A record is taken with a lease before the work begins. It ends in one of four ways: kept (the answer is replayed until
-it expires), released (a 5xx: the next try executes again), left (the handler died: nobody may try until the lease
-ends), or overtaken (the lease ended first and another try has it).
+A record is created with a lease before the work begins. It ends in one of four ways: stored (the answer is replayed
+until it expires), released (a 5xx: the next request executes again), left (the handler died: refused until the lease
+ends), or overtaken (the lease ended and another request took it).
 """
 
 import hashlib
@@ -18,7 +18,7 @@ HEADER = "idempotency-key"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How long an operation's success is kept, and whether a refusal is kept too. Where it is not, the key stays in
+    """How long an operation's success is stored, and whether a refusal is stored too. If it is not, the key stays in
     progress until its lease ends."""
 
     seconds: int
@@ -38,7 +38,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Why a call may not execute: 409 with the seconds left, or 422."""
+    """Reason a call may not execute: 409 with the seconds left, or 422."""
 
     status: int
     retry_after: int | None = None
@@ -49,7 +49,7 @@ def key_of(call: Call) -> str | None:
 
 
 def find(call: Call, key: str) -> Reply | Conflict | None:
-    """What is known under the key: an answer to replay, a reason to refuse, or nothing."""
+    """Return the answer to replay, a reason to refuse, or None for an unknown key."""
     row = call.db.execute(
         "SELECT * FROM aha_idempotency WHERE account = ? AND key = ?", (call.organisation, key)
     ).fetchone()
@@ -57,7 +57,7 @@ def find(call: Call, key: str) -> Reply | Conflict | None:
         return None
     finished = row["finished_at"] is not None and row["finished_at"] <= call.now
     if call.now >= (row["expires_at"] if finished else row["lease_until"]):
-        # Also what an expired answer held: its secret is not kept a moment longer than it is replayed.
+        # Deletes an expired answer too: its secret is not stored longer than it is replayed.
         call.db.execute("DELETE FROM aha_idempotency WHERE account = ? AND key = ?", (call.organisation, key))
         return None
     if row["digest"] != _digest(call):
@@ -77,7 +77,7 @@ def take(call: Call, key: str) -> Lease:
 
 
 def settle(call: Call, lease: Lease, rule: Rule, reply: Reply) -> None:
-    """The handler has answered: keep it, release the key, or leave the lease, as the rule says."""
+    """Store the handler's answer, release the key, or leave the lease, as the rule says."""
     mine = (lease.account, lease.key, lease.number)
     if reply.status >= 500:
         call.db.execute("DELETE FROM aha_idempotency WHERE account = ? AND key = ? AND lease = ?", mine)
@@ -90,7 +90,7 @@ def settle(call: Call, lease: Lease, rule: Rule, reply: Reply) -> None:
 
 
 def _digest(call: Call) -> str:
-    """Over method, path with its ids, and the body as it came, byte for byte."""
+    """Return the digest of method, path with its IDs, and the body as received, byte for byte."""
     request = call.request
     parts = (request.method.encode(), request.path.encode(), request.body)
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

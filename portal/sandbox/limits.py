@@ -1,7 +1,7 @@
-"""Request quotas, kept in memory: a restart forgives, as a provider's does.
+"""Request quotas, stored in memory: a restart resets them, as at a provider.
 
-`take` counts per key and operation in fixed windows of the sandbox's clock; `reset` is an epoch, not a duration.
-`draw` is a token bucket, for whom one second and a burst are the rule.
+`take` counts per key and operation in fixed windows of the sandbox's clock; `reset` is an epoch, not a duration. `draw`
+is a token bucket, for providers with a rate per second and a burst.
 """
 
 import threading
@@ -44,10 +44,10 @@ class Limiter:
         return Quota(limit, max(0, limit - used), (window + 1) * WINDOW, used > limit)
 
     def draw(self, key: str, kind: str, *, rate: float, burst: int, now: float) -> bool:
-        """Take one token; False when there is none. `rate` is tokens per second, 0 for no limit.
+        """Take one token; return False if there is none. `rate` is tokens per second, 0 for no limit.
 
-        The bucket fills by the sandbox's clock or by real time, whichever went further: a test may move the clock,
-        and a clock that stands still must not starve a client for good.
+        The bucket fills by the sandbox's clock or by real time, whichever advanced further: a test may move the clock,
+        and a frozen clock must not block a client permanently.
         """
         if not rate:
             return True
@@ -60,7 +60,7 @@ class Limiter:
         return allowed
 
     def untouched(self, *, rate: int, now: float) -> Quota:
-        """What a caller without a key is told."""
+        """Return the quota shown to a caller without a key."""
         limit = rate or UNLIMITED
         return Quota(limit, limit, (int(now // WINDOW) + 1) * WINDOW, exceeded=False)
 

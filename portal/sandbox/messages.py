@@ -1,4 +1,4 @@
-"""What goes in and out of the sandbox, below HTTP's own details and above its transport."""
+"""Requests and replies of the sandbox, independent of the transport."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`path` has no region prefix and no query; `headers` have lower-case names; `peer` is the client's address."""
+    """A request. `path` has no region prefix and no query; `headers` have lower-case names; `peer` is the client's
+    address."""
 
     method: str
     path: str
@@ -31,8 +32,8 @@ class Request:
 
 @dataclass(slots=True)
 class Held:
-    """The rest of a call that is held open: `resume` ends it, in a transaction of its own, once `seconds` are over
-    or the fault that holds it is cleared."""
+    """Rest of a call that is held open: `resume` ends it, in its own transaction, after `seconds` or once its fault is
+    cleared."""
 
     fault: int
     seconds: float
@@ -41,8 +42,8 @@ class Held:
 
 @dataclass(slots=True)
 class Reply:
-    """`delivery` says how the transport hands it over: plain, reset, hang, truncated or drip. With `held` this is
-    not the answer yet."""
+    """A reply. `delivery` is how the transport sends it: plain, reset, hang, truncated or drip. With `held` it is not
+    final yet."""
 
     status: int
     body: bytes = b""
@@ -55,7 +56,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Call:
-    """One provider request on its way through an API; `admit` fills in who is asking."""
+    """One request during handling; `admit` sets the caller."""
 
     store: Store
     request: Request
@@ -92,10 +93,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API family. `admit` finds out who asks (a Reply refuses); `error` words a status its way.
+    """One API family. `admit` authenticates the caller (a Reply refuses); `error` formats a status.
 
-    With `own_edge` the family's quota, the words of its edge and the faults inside its handlers are its own
-    business; `reword` then has a last look at every answer.
+    With `own_edge` the family handles its quota, the errors of its edge and the faults inside its handlers itself;
+    `reword` may then change every answer.
     """
 
     name: str
@@ -117,7 +118,7 @@ def html_reply(status: int, title: str, text: str = "") -> Reply:
 
 
 def plain_error(status: int, message: str, field: str | None = None, *, helpful: bool = False) -> Reply:
-    """The general v3 shape; the edge's own answers carry `help` as well."""
+    """Return an error in the general v3 format; the edge's own answers have `help` as well."""
     entry: dict[str, str | None] = {"message": message, "field": field}
     if helpful:
         entry["help"] = None

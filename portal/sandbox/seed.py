@@ -1,5 +1,5 @@
-"""What a fresh sandbox holds: two organisations and a parent account with a key each, the demo catalogue, what was
-asked for."""
+"""Initial data of a sandbox: two organizations and a parent account with a key each, the demo catalogue, and requested
+options."""
 
 import json
 import random
@@ -21,7 +21,7 @@ LETTERS = string.ascii_letters + string.digits
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """None means: keep what the file has, or make one up."""
+    """Start options. None keeps the stored value, or creates one."""
 
     sendgrid_key: str | None = None
     sendgrid_eu_key: str | None = None
@@ -45,7 +45,7 @@ class Credentials:
 
 
 def begin(store: Store, start: Start) -> Credentials:
-    """Bring the store to its start without losing what it has; also the end of a reset."""
+    """Add missing initial data to the store without losing any; also called after a reset."""
     with store.transaction() as db:
         for id_, (name, _, username) in ORGANISATIONS.items():
             if db.execute("SELECT 1 FROM organisation WHERE id = ?", (id_,)).fetchone() is None:
@@ -90,7 +90,7 @@ def add_key(
     reseller: bool = True,
     missing_scopes: tuple[str, ...] = (),
 ) -> str:
-    """Add a key; one that is not given is made in the provider's form, `SG.` and two parts."""
+    """Add a key; if not given, one is created in the provider's format, `SG.` and two parts."""
     if key is None:
         rng = store.rng("secret")
         key = f"SG.{_text(rng, 22)}.{_text(rng, 43)}"

@@ -1,4 +1,4 @@
-"""Real HTTP on the standard library: plain enough to reset, starve or never answer a connection."""
+"""HTTP server on the standard library, able to reset, delay or never answer a connection."""
 
 import select
 import socket
@@ -13,20 +13,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from portal.sandbox.app import Application
 from portal.sandbox.messages import Reply, Request, plain_error
 
-MAX_BODY = 20_000_000  # the admin plane takes accounts by the thousand
+MAX_BODY = 20_000_000  # the admin API accepts accounts by the thousand
 REGIONS = ("global", "eu")
 LONGEST_HANG = 600
 
 
 class SandboxServer(ThreadingHTTPServer):
     daemon_threads = True
-    # Hanging answers must not hold up the end of the process.
+    # Hanging answers must not delay the end of the process.
     block_on_close = False
     request_queue_size = 256
     allow_reuse_address = True
 
     def __init__(self, host: str, port: int, app: Application, *, fd: int | None = None) -> None:
-        """`fd` is a socket that somebody else holds and that listens already: then nothing is bound here."""
+        """Create the server. `fd` is an inherited socket that already listens; then none is bound."""
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__((host, port), Handler, bind_and_activate=fd is None)
@@ -39,12 +39,12 @@ class SandboxServer(ThreadingHTTPServer):
         app.base_url = f"http://{shown}:{self.server_address[1]}"
 
     def server_bind(self) -> None:
-        # Without HTTPServer's look-up of our own name, which can take seconds where DNS is slow.
+        # Without HTTPServer's lookup of the host name, which can take seconds with slow DNS.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is everyday life here."""
+        """Ignore disconnected clients, which are usual here."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -68,13 +68,14 @@ class Handler(BaseHTTPRequestHandler):
             self._send(reply)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        """http.server looks for `do_GET` and so on: every method gets a provider's answer, never the library's 501."""
+        """Handle every `do_GET` and so on with `answer`, so that every method gets a provider's answer, never the
+        library's 501."""
         if name.startswith("do_"):
             return self.answer
         raise AttributeError(name)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """The request log is in the store, with secrets masked; nothing is written here."""
+        """Write nothing: the request log is in the store, with secrets masked."""
 
     def _read(self) -> Request | None:
         length = self.headers.get("Content-Length", "0")
@@ -101,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
     def _head(self, reply: Reply) -> bytes:
         bare = reply.status in (204, 303) or reply.status < 200
         headers = {
-            # The sandbox's own clock: a client that measures our rate windows against it stays right.
+            # The sandbox's clock, so that clients compute rate windows correctly.
             "Date": formatdate(self.server.app.store.clock.now(), usegmt=True),
             "X-Sandbox": "1",
             **reply.headers,
@@ -135,14 +136,14 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(seconds)
 
     def _reset(self) -> None:
-        """Lingering for no time makes close() send RST instead of FIN."""
+        """Reset the connection: without lingering, close() sends RST instead of FIN."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
         self.connection.close()
 
     def _hang(self) -> None:
-        """Say nothing until the client gives up."""
+        """Send nothing until the client disconnects, at most `LONGEST_HANG` seconds."""
         self.close_connection = True
         deadline = time.monotonic() + LONGEST_HANG
         while time.monotonic() < deadline:

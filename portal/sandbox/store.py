@@ -1,7 +1,7 @@
-"""The sandbox's memory: one SQLite file, one connection, one request at a time.
+"""Storage of the sandbox: one SQLite file, one connection, one request at a time.
 
-Each request is one IMMEDIATE transaction under one lock, so a side effect and its line in the request log are
-kept together or not at all, and a killed sandbox comes back with exactly what it had answered for.
+Each request is one IMMEDIATE transaction under one lock, so a side effect and its line in the request log are stored
+together or not at all, and a killed sandbox restarts with exactly what it had answered.
 """
 
 import json
@@ -114,7 +114,7 @@ TABLES = (
 
 class Store:
     def __init__(self, path: str, *, seed: int | None = None) -> None:
-        # Transactions are opened by hand (isolation_level None); the lock makes sharing the connection safe.
+        # Transactions are opened explicitly (isolation_level None); the lock makes sharing the connection safe.
         self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         self.db.row_factory = sqlite3.Row
         self._lock = threading.RLock()
@@ -125,7 +125,7 @@ class Store:
         self.clock = Clock(*(self.meta("clock") or (0.0, None)))
         self.switches = Switches(self.meta("switches") or {})
         if self.meta("seed") is None:
-            # Not for secrets: the sandbox guards nothing, and a run should be repeatable.
+            # Not for secrets: the sandbox protects nothing, and runs should be repeatable.
             self.set_meta("seed", random.SystemRandom().getrandbits(32) if seed is None else seed)
 
     @contextmanager
@@ -147,10 +147,10 @@ class Store:
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value)))
 
     def rng(self, stream: str) -> random.Random:
-        """The next source of a named stream: repeatable from the seed, and never restarting with the process.
+        """Return the next generator of a named stream: repeatable from the seed, and not restarted with the process.
 
-        Streams are apart so that arming a fault does not change the ids of accounts created afterwards. Keys
-        come from here too: the sandbox has nothing to guard.
+        Streams are separate so that arming a fault does not change the IDs of accounts created afterwards. Keys are
+        generated from it too: the sandbox protects nothing.
         """
         drawn = (self.meta(f"rng:{stream}") or 0) + 1
         self.set_meta(f"rng:{stream}", drawn)
@@ -163,7 +163,7 @@ class Store:
         self.set_meta("switches", self.switches.changed)
 
     def wipe(self) -> None:
-        """Forget everything but the seed; the caller puts the demo start back."""
+        """Delete everything but the seed; the caller restores the initial data."""
         seed = self.meta("seed")
         for table in TABLES:
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from our list

@@ -1,4 +1,4 @@
-"""``{% load ui %}``: every component of the interface under one name. How to use each: docs/interface.md."""
+"""``{% load ui %}``: all components of the interface in one library. Usage: docs/interface.md."""
 
 from django import template
 

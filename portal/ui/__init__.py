@@ -1,1 +1,1 @@
-"""The parts of the template library ``ui``. Templates load ``ui``; docs/interface.md says how to use each."""
+"""Parts of the template library ``ui``. Templates load ``ui``; docs/interface.md describes each."""

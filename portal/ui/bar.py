@@ -1,4 +1,4 @@
-"""The geometry of a use bar: a track to 125 %, marks at 80 and 100, and what each part of the fill means."""
+"""Geometry of a usage bar: a track to 125 %, marks at 80 and 100, and the level of the fill."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,7 @@ NEAR, FULL, TRACK = 80, 100, 125
 
 @dataclass(frozen=True, slots=True)
 class UseBar:
-    """``percent`` is rounded, but never up to a mark: 99.9 % does not read as full.
-
-    ``level`` is quiet, near or over; ``inside`` and ``over`` are lengths on the track, in percent.
-    """
+    """Usage bar. ``percent`` is rounded, but never up to a mark: 99.9 % does not show as full."""
 
     percent: int
     level: str
@@ -19,7 +16,7 @@ class UseBar:
 
 
 def use_bar_of(used: int, allowed: int) -> UseBar:
-    """The bar for a real reading. ``allowed`` must be above zero."""
+    """Return the bar for known usage. ``allowed`` must be above zero."""
     exact = used * 100 / allowed
     percent = round(exact)
     if percent in (NEAR, FULL) and exact < percent:

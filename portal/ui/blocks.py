@@ -1,4 +1,4 @@
-"""Components of a page's body: notice, empty state, source line, steps, timeline, copyable text, rail."""
+"""Components of a page's body: notice, empty state, source line, steps, timeline, copyable text, navigation."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,7 +18,7 @@ _NOTICES = {
 
 @register.simple_block_tag
 def notice(content: str, kind: str, title: str = "") -> SafeString:
-    """A tinted box in the page. ``kind``: info, warn, danger, unknown or good. The body is markup."""
+    """Render a tinted box in the page. ``kind``: info, warn, danger, unknown or good. The body is markup."""
     return render_to_string(
         "components/_notice.html", {"kind": kind, "icon": _NOTICES[kind], "title": title, "content": content}
     )
@@ -28,7 +28,7 @@ def notice(content: str, kind: str, title: str = "") -> SafeString:
 def empty(
     title: str, text: str = "", action_url: str = "", action_label: str = "", icon: str = "search"
 ) -> dict[str, Any]:
-    """What stands where a list has nothing to show: what it means, and the one thing to do about it."""
+    """Render the empty state of a list: its meaning, and the action to take."""
     return {
         "title": title,
         "text": text,
@@ -40,26 +40,26 @@ def empty(
 
 @register.inclusion_tag("components/_source_line.html")
 def source_line(at: datetime | None, source: str, next_at: datetime | None = None) -> dict[str, Any]:
-    """ "Read 22 min ago from SendGrid usage API, next 15:00". One per block that shows a provider's data."""
+    """Render "Read 22 min ago from SendGrid usage API, next 15:00". One per block that shows a provider's data."""
     return {"at": at, "source": source, "next_at": next_at}
 
 
 @register.inclusion_tag("components/_steps.html")
 def steps(items: Iterable[Any]) -> dict[str, Any]:
-    """The steps of an operation: each has ``label``, ``state`` (done, now, next, failed, unknown), and may have
-    ``at`` or ``note``, which stands where the time would."""
+    """Render the steps of an operation: each has ``label``, ``state`` (done, now, next, failed, unknown), and may have
+    ``at``, or ``note`` in place of the time."""
     return {"items": list(items)}
 
 
 @register.inclusion_tag("components/_copyable.html")
 def copyable(text: str, label: str = "") -> dict[str, Any]:
-    """An id in mono with a button that copies it. ``label`` says what it is, for screen readers."""
+    """Render an ID in monospace with a copy button. ``label`` describes it to screen readers."""
     return {"text": text, "label": label}
 
 
 @register.simple_block_tag
 def timeline_item(content: str, icon: str, at: datetime, title: str = "", by: str = "") -> SafeString:
-    """One entry: an <li> for an <ol class="pk-timeline">. The body is markup and may be empty."""
+    """Render one entry: an <li> for an <ol class="pk-timeline">. The body is markup and may be empty."""
     return render_to_string(
         "components/_timeline_item.html",
         {
@@ -75,7 +75,7 @@ def timeline_item(content: str, icon: str, at: datetime, title: str = "", by: st
 
 @register.inclusion_tag("components/_nav_link.html", takes_context=True)
 def nav_link(context: template.Context, url: str, label: str, icon: str, match: str = "") -> dict[str, Any]:
-    """A line of the rail. ``match``: the route names it is current on, with commas; a * ends a prefix."""
+    """Render a navigation link. ``match``: the route names it is current on, comma-separated; a * ends a prefix."""
     request = context.get("request")
     found = getattr(request, "resolver_match", None)
     name = found.view_name if found else ""

@@ -1,7 +1,7 @@
-"""Small components that stand in table rows: icon, states, numbers, moments, the use bar.
+"""Small components of table rows: icon, states, numbers, times, usage bar.
 
-A list draws hundreds of these, so they are built by ``format_html`` (which escapes) and not by a template each,
-and what depends only on a state is kept.
+A list has hundreds of these, so they are built by ``format_html`` (which escapes) and not by a template each, and
+results that depend only on a state are cached.
 """
 
 from datetime import date, datetime
@@ -24,7 +24,7 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str, size: int = 16) -> SafeString:
-    """A decorative icon of the sprite: the words beside it carry the meaning."""
+    """Render a decorative icon of the sprite; the text next to it has the meaning."""
     return _icon(name, size)
 
 
@@ -39,8 +39,8 @@ def _icon(name: str, size: int) -> SafeString:
 
 @register.simple_tag
 def account_state(account: Any, header: bool = False, provider: str = "") -> SafeString:
-    """The state of an account (an object with ``state``, ``state_raw``, ``provider_label``, and ``shown_state`` where
-    people read another one) or a state's name."""
+    """Render the state of an account (an object with ``state``, ``state_raw``, ``provider_label``, and ``shown_state``
+    if another state is displayed) or a state's name."""
     if isinstance(account, str):
         return _account_state(account, provider, "", header, get_language() or "")
     raw = getattr(account, "state_raw", "") or ""
@@ -65,7 +65,7 @@ def _account_state(state: str, provider: str, raw: str, header: bool, language: 
 
 @register.simple_tag
 def operation_state(operation: Any) -> SafeString:
-    """The state of an operation (an object with ``state``) or a state's name."""
+    """Render the state of an operation (an object with ``state``) or a state's name."""
     state = operation if isinstance(operation, str) else str(operation.state)
     return _operation_state(state, get_language() or "")
 
@@ -81,7 +81,7 @@ def _operation_state(state: str, language: str) -> SafeString:
 
 @register.filter
 def initials(name: str | None) -> str:
-    """The two letters in the square beside a name: "LO" for "Larkfield Outdoor", "KE" for "Kestrel"."""
+    """Return the two letters of an avatar: "LO" for "Larkfield Outdoor", "KE" for "Kestrel"."""
     words = [word for word in (name or "").split() if word[0].isalnum()]
     letters = words[0][0] + words[-1][0] if len(words) > 1 else "".join(words)[:2]
     return letters.upper()
@@ -89,7 +89,7 @@ def initials(name: str | None) -> str:
 
 @register.simple_tag
 def missing(words: str = "") -> SafeString:
-    """The dash that stands for a value nobody has read. It is not zero, and a screen reader is told so."""
+    """Render the dash for a missing value. It is not zero, and a screen reader reads the text."""
     return format_html(
         '<span class="pk-missing" aria-hidden="true">—</span><span class="pk-sr">{}</span>',
         words or _("not read"),
@@ -112,7 +112,7 @@ def money(amount: Decimal | None, currency: str, signed: bool = False) -> SafeSt
 
 @register.simple_tag
 def ago(moment: datetime | None) -> SafeString:
-    """How long ago, with the whole moment in the title."""
+    """Render a relative time, with the full time in the title."""
     if moment is None:
         return missing(_("never"))
     return _time(moment, formats.ago_text(moment))
@@ -120,13 +120,13 @@ def ago(moment: datetime | None) -> SafeString:
 
 @register.simple_tag
 def utc(moment: datetime | None) -> SafeString:
-    """The whole moment in the person's zone (UTC when none is set), the zone always named."""
+    """Render the full time in the user's zone (UTC if none is set), with the name of the zone."""
     return missing(_("never")) if moment is None else _time(moment, formats.moment_text(moment))
 
 
 @register.simple_tag
 def clock(moment: datetime | None, seconds: bool = False) -> SafeString:
-    """Only the time of day, for steps and timelines that name the day elsewhere."""
+    """Render only the time of day, for steps and timelines that show the day elsewhere."""
     if moment is None:
         return missing(_("never"))
     return _time(moment, formats.clock_text(moment, seconds=seconds))
@@ -165,10 +165,10 @@ def use_bar(
     words: str = "",
     unlimited: bool = False,
 ) -> SafeString:
-    """Use against what is allowed. ``used=None`` is a missing reading and never a bar of length zero.
+    """Render usage against its limit. ``used=None`` is missing usage and never a bar of length zero.
 
-    ``since``: the last day that was read, shown with "No reading". ``words`` replaces "No reading" where there
-    is nothing to read ("Not created yet"). ``allowed=None``: nobody knows the limit; ``unlimited``: there is none.
+    ``since``: the last day with usage data, shown with "No reading". ``words`` replaces "No reading" if there can be
+    none ("Not created yet"). ``allowed=None``: the limit is unknown; ``unlimited``: there is none.
     """
     if used is None:
         return _no_reading(words, since)

@@ -1,4 +1,4 @@
-"""Form components. They put the look on a form's widgets, so forms themselves know nothing about it."""
+"""Form components. They style a form's widgets, so that forms contain no styling."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ def _attributes(bound: BoundField, kind: str, described: str, extra: dict[str, s
     own = str(bound.field.widget.attrs.get("class", ""))
     attrs: dict[str, str | bool] = {"class": f"{_CLASSES.get(kind, 'pk-input')} {own}".strip(), **extra}
     if kind == "textarea" and bound.field.widget.attrs.get("rows") in (None, "10"):
-        attrs.setdefault("rows", "3")  # Django's ten lines are too many for a reason or a note
+        attrs.setdefault("rows", "3")  # Django's default of ten lines is too high for a reason or a note
     if bound.errors:
         attrs["aria-invalid"] = "true"
-    # A group carries its description on the fieldset.
+    # A group's description is on the fieldset.
     if described and kind != "group":
         attrs["aria-describedby"] = described
     return attrs
@@ -39,11 +39,11 @@ def _attributes(bound: BoundField, kind: str, described: str, extra: dict[str, s
 
 @register.inclusion_tag("components/_field.html")
 def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **extra: Any) -> dict[str, Any]:
-    """Label, control, hint and errors of one form field.
+    """Render label, control, hint and errors of one form field.
 
-    ``look``: for radio groups "chips" or "cards" (default: a plain list); for an input "wide", "short" or
-    "stepper". Further keywords become attributes of the control, underscores turned into dashes:
-    ``autofocus="on"``, ``hx_get="..."``.
+    ``look``: for radio groups "chips" or "cards" (default: a plain list); for an input "wide", "short" or "stepper".
+    Further keywords become attributes of the control, underscores turned into dashes: ``autofocus="on"``,
+    ``hx_get="..."``.
     """
     kind = _kind(bound.field.widget)
     hint = str(hint or bound.help_text or "")
@@ -66,8 +66,8 @@ def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **
 
 @register.inclusion_tag("components/_form_errors.html")
 def form_errors(*given: Any) -> dict[str, Any]:
-    """The summary above a refused form; it takes the focus and links to each field. Several forms of one page, also as
-    a list, share one summary; what is not there counts for none."""
+    """Render the summary above an invalid form; it takes the focus and links to each field. Several forms of one page,
+    also given as a list, share one summary; None is ignored."""
     every: list[forms.BaseForm] = []
     for each in given:
         every += [each] if isinstance(each, forms.BaseForm) else each or []

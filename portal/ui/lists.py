@@ -1,4 +1,4 @@
-"""What a list page needs around its table: sort heads, pager, filter chips. All state stays in the URL."""
+"""Components around a list's table: sort heads, pager, filter chips. All state stays in the URL."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ register = template.Library()
 
 
 def _query(request: HttpRequest, **changes: str | None) -> str:
-    """The present query string with these keys set (None takes one out), always as "?..."."""
+    """Return the current query string with these keys set (None removes one), always as "?..."."""
     query: QueryDict = request.GET.copy()
     for key, value in changes.items():
         if value is None:
@@ -25,7 +25,7 @@ def _query(request: HttpRequest, **changes: str | None) -> str:
 
 @register.inclusion_tag("components/_pager.html", takes_context=True)
 def pager(context: template.Context, page: Any, target: str = "#list", param: str = "page") -> dict[str, Any]:
-    """Where we are in a list and the way on. ``page`` is a Django Page."""
+    """Render the position in a list and its links. ``page`` is a Django Page."""
     request: HttpRequest = context["request"]
     before = _query(request, **{param: str(page.previous_page_number())}) if page.has_previous() else ""
     after = _query(request, **{param: str(page.next_page_number())}) if page.has_next() else ""
@@ -35,7 +35,7 @@ def pager(context: template.Context, page: Any, target: str = "#list", param: st
         "target": target,
         "first": formats.number_text(page.start_index()),
         "last": formats.number_text(page.end_index()),
-        # A paginator that stops counting somewhere says so in its own words ("10,000+").
+        # A paginator that stops counting at a bound has its own text ("10,000+").
         "count": getattr(page.paginator, "count_text", "") or formats.number_text(page.paginator.count),
         "path": request.path,
     }
@@ -51,7 +51,7 @@ def sort_head(
     target: str = "#list",
     default: str = "",
 ) -> dict[str, Any]:
-    """A head that sorts: first click ascending, then descending. ``default``: the order without ``sort``."""
+    """Render a sortable head: first click ascending, then descending. ``default``: the order without ``sort``."""
     request: HttpRequest = context["request"]
     now = request.GET.get("sort") or default
     order = "ascending" if now == column else "descending" if now == f"-{column}" else ""
@@ -83,10 +83,9 @@ def filter_chip(
     target: str = "#list",
     value: str = "",
 ) -> dict[str, Any]:
-    """A filter: dashed with a menu of links while unset, solid with a cross to take it off once set.
+    """Render a filter: dashed with a menu of links while unset, solid with a remove button once set.
 
-    ``choices`` are (value, label) pairs. ``value`` gives the words of an applied filter that has no choices
-    (a date range).
+    ``choices`` are (value, label) pairs. ``value`` is the text of an applied filter without choices (a date range).
     """
     request: HttpRequest = context["request"]
     pairs: Sequence[tuple[str, str]] = [(str(key), str(words)) for key, words in choices if str(key)]

@@ -1,4 +1,4 @@
-"""The nightly usage sync by hand: the same run, the same slot, so that doing it twice adds nothing."""
+"""Command that runs the nightly usage sync: same run and same slot, so that repeating it adds nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         )
 
     def _sync(self, connection: Connection, slot: str) -> bool:
-        """Bring the night's run of one connection to its end. False when it was stopped or waits."""
+        """Run one connection's nightly run to its end. Return False if it was stopped or is paused."""
         now = database_now()
         if connection.paused:
             self.stderr.write(f"{connection.name}: paused. {connection.paused_reason}")
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         return run.state in (SyncRun.State.COMPLETE, SyncRun.State.WITH_ERRORS)
 
     def _start(self, connection: Connection, slot: str, now: datetime) -> tuple[SyncRun, bool]:
-        """The night's run; where another full run is open, that one is brought to its end first."""
+        """Return the nightly run; another open full run is completed first."""
         while True:
             run, new = runs.start_run(
                 connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot, now=now, until=now + runs.RUN_HOURS
@@ -88,7 +88,7 @@ class Command(BaseCommand):
             now = database_now()
 
     def _follow(self, run: SyncRun) -> None:
-        """Work on the run, or wait while another worker does; later passes come soon, since somebody is waiting."""
+        """Process the run, or wait while another worker does. Retries come early, since a user is waiting."""
         SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.PAUSED).update(state=SyncRun.State.RUNNING, message="")
         said_at = time.monotonic()
         while True:

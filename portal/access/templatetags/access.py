@@ -1,4 +1,4 @@
-"""``{% load access %}{% can "customers:account-suspend" "POST" as ok %}``: offer only what would be allowed."""
+"""``{% load access %}{% can "customers:account-suspend" "POST" as ok %}``: permission checks in templates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def can(context: template.Context, route: str, method: str = "GET") -> bool:
-    """True when the person of this request may use the route. False without a person (error pages)."""
+    """Return whether the request's user may use the route. False without a user (error pages)."""
     user = getattr(context.get("request"), "user", None)
     return allowed(getattr(user, "role", ""), route, method)

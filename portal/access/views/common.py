@@ -8,5 +8,5 @@ from portal.access.models import User
 
 
 def person_at(request: HttpRequest) -> User:
-    """The signed-in member of staff; the middleware lets nobody else in."""
+    """Return the signed-in user; the middleware admits no other requests."""
     return cast("User", request.user)

@@ -58,7 +58,8 @@ def change_password(request: HttpRequest) -> HttpResponse:
 
 
 def _is_own(request: HttpRequest, form: ChangePasswordForm) -> bool:
-    """Checked under the limits of sign-in: a stolen session must not be a way to try passwords."""
+    """Return whether the current password is correct. Limited as sign-in is, so that a stolen session can't guess
+    passwords."""
     if StaffAdapter(request).reauthenticate(person_at(request), form.cleaned_data["current"]):
         return True
     form.add_error("current", _("This is not your password."))

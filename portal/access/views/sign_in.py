@@ -1,4 +1,5 @@
-"""Signing in and out, and the ways to a password. Sign-in itself is allauth's; the pages and the links are ours."""
+"""Views of signing in and out and of setting a password. Sign-in is allauth's; the pages and the links are the
+portal's."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from portal.access.models import User
 
 
 class Refusing:
-    """A refused form is answered with 422, as everywhere in the portal."""
+    """Response 422 for an invalid form, as everywhere in the portal."""
 
     def form_invalid(self: Any, form: Form) -> Any:
         return self.render_to_response(self.get_context_data(form=form), status=HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -38,7 +39,7 @@ class PasswordAgain(Refusing, ReauthenticateView):  # type: ignore[misc]
 class SignOut(LogoutView):  # type: ignore[misc]
     def post(self, *args: object, **kwargs: object) -> HttpResponse:
         response: HttpResponse = super().post(*args, **kwargs)
-        response["Clear-Site-Data"] = '"cache"'  # not the storage: the choice of theme lives there
+        response["Clear-Site-Data"] = '"cache"'  # not the storage: it holds the selected theme
         return response
 
 
@@ -52,7 +53,7 @@ def no_sign_up(request: HttpRequest) -> HttpResponse:
 
 
 def forgot_password(request: HttpRequest) -> HttpResponse:
-    """Mail a link. What is answered does not tell whether the address is known."""
+    """Send a reset link. The response does not reveal whether the address is known."""
     form = ForgotForm(request.POST or None)
     if request.method != "POST":
         return render(request, "account/password_reset.html", {"form": form})
@@ -77,7 +78,7 @@ def forgot_password_sent(request: HttpRequest) -> HttpResponse:
 
 @sensitive_post_parameters("password", "again")
 def set_password(request: HttpRequest, token: str) -> HttpResponse:
-    """Where every one-time link leads: the person sets a password, then signs in with it."""
+    """Set a password with a one-time link. The user then signs in with it."""
     too_many = ratelimit.consume_or_429(request, action="reset_password_from_key")
     if too_many:
         return too_many  # type: ignore[no-any-return]

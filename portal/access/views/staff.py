@@ -1,4 +1,4 @@
-"""Members of staff: the list, one person, inviting, and what an admin may do to another's access."""
+"""Views of staff: the list, one user, inviting, and changes of access by an admin."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def staff_invite(request: HttpRequest) -> HttpResponse:
 
 
 def _back_with_choice(request: HttpRequest, public_id: uuid.UUID) -> str:
-    """The person's page with the role that was chosen, so that only the button is left to press again."""
+    """Return the user's page with the selected role, so that the form only has to be submitted again."""
     return f"{reverse('access:staff-member', args=[public_id])}?{urlencode({'role': request.POST.get('role', '')})}"
 
 
@@ -131,7 +131,7 @@ def _act(request: HttpRequest, person: User, command: Callable[..., None], done:
 
 
 def _show_link(request: HttpRequest, person: User, link: Link, *, mailed: bool) -> HttpResponse:
-    """Shown in the answer to the POST itself and kept nowhere: a redirect would need to store it on the way."""
+    """Show the link in the response to the POST itself: a redirect would need to store it."""
     return render(request, "access/link.html", {"person": person, "link": link, "mailed": mailed})
 
 

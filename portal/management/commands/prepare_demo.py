@@ -1,4 +1,4 @@
-"""The demo's database, people and customers, in one process so that a later start is quick."""
+"""Command that prepares the demo's database, users and customers in one process, so that a later start is quick."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Command(BaseCommand):
         call_command("createcachetable", verbosity=0)
         for role, (email, name) in [*LOGINS.items(), *COLLEAGUES]:
             _person(role=role, email=email, name=name, password=os.environ["DEMO_PASSWORD"])
-        # The story is billing's, above this room; DEMO_SEED=0 starts without one.
+        # seed_demo is a separate command; DEMO_SEED=0 skips it.
         if os.environ.get("DEMO_SEED", "1") != "0" and "seed_demo" in get_commands():
-            call_command("seed_demo")  # finds the sandbox in the environment
+            call_command("seed_demo")  # reads the sandbox's address from the environment
 
 
 def _person(*, role: str, email: str, name: str, password: str) -> None:
-    """Make the person unless they are there; a role or name changed in the demo stays changed."""
+    """Create the user unless they exist; a role or name changed in the demo stays changed."""
     if User.objects.filter(email=email).exists():
         return
     User.objects.create_user(email, password, name=name, role=role)

@@ -1,4 +1,4 @@
-"""Three months of a reseller's work for the demo, played against the sandbox. Part of `make run`'s first start."""
+"""Command that creates three months of demo data with the sandbox. Part of the first start of `make run`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
 
 def _follow_the_sandbox(url: str, keys: Keys) -> None:
-    """The sandbox has another port since the last start: the connections go where it went."""
+    """Update the connections if the sandbox's port changed since the last start."""
     admin = User.objects.filter(role=Role.ADMIN, is_active=True).first()
     for facts, key in keys.connections():
         path = facts["base_url"]
@@ -66,7 +66,7 @@ def _follow_the_sandbox(url: str, keys: Keys) -> None:
 
 
 def _work_alone() -> None:
-    """No worker is to be told of what is done here and now, and what is lost in a crash is simply made again."""
+    """Send no task messages, and disable syncs to disk: data lost in a crash is created again."""
     current_app.conf.update(broker_url="memory://localhost/", broker_transport_options={})
     if database.vendor == "sqlite":
         with database.cursor() as cursor:

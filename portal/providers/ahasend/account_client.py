@@ -1,7 +1,7 @@
-"""AhaSend with an account's own key: its sending domains, and one message that proves they work.
+"""AhaSend client with an account's own key: sending domains, and a test message.
 
-On ordinary routes the account stands in the path (contract). A suspended account's keys are refused with 401
-(documented), which says nothing of our own key: here every 401 is a `KeyRefused`.
+On ordinary routes the account is in the path (contract). The keys of a suspended account are rejected with 401
+(documented), which does not concern the connection's key: here every 401 is a `KeyRefused`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAGE, PAGES = 100, 50
 
 
 class AhaSendSending:
-    """Fulfils `portal.providers.provider.Sending`."""
+    """Implementation of `portal.providers.provider.Sending`."""
 
     def __init__(self, http: Http, account_id: str) -> None:
         self._http, self._base = http, f"/v2/accounts/{account_id}"

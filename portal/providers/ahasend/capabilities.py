@@ -1,5 +1,5 @@
-"""What AhaSend can do, as data, and what staff are told before they do it. Facts: API v2, documentation and contract of
-August 2026; "early access" is the Platform Partner programme."""
+"""Capabilities of AhaSend, and the consequences shown to staff. Facts: API v2, documentation and contract of August
+2026; "early access" is the Platform Partner programme."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN_SCOPES = (
     Scope("sub-account-api-keys:delete", "Delete API keys of accounts.", ("key_delete",)),
 )
 
-# Every scope a key of an account may carry, in its form for all domains. One domain's stands in braces after it.
+# Scopes an account's key may have, in the form for all domains. For one domain, its name in braces replaces "all".
 KEY_SCOPES = (
     "messages:send:all", "messages:cancel:all", "messages:read:all",
     "domains:read", "domains:write", "domains:delete:all",
@@ -41,7 +41,7 @@ AHASEND = Capabilities(
     idempotent_create=True,
     writable_states=frozenset({ReportedState.ACTIVE, ReportedState.STOPPED_BY_US}),
     usage_sources=(UsageSource.POOLED,),
-    # 100 a second, 200 at once, all endpoints of an account together; back-off from a second (documented).
+    # 100 a second, bursts of 200, all endpoints of an account together; back-off from one second (documented).
     pace=Pace(per_minute=6000, burst=100, each_endpoint=False, pause=1),
     settings=True,
     keys=True,

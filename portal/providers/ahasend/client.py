@@ -1,14 +1,14 @@
-"""AhaSend API v2: sub accounts of a Platform Partner, their API keys and the usage of all.
+"""AhaSend API v2 client: sub accounts of a Platform Partner, their API keys and pooled usage.
 
-What AhaSend promises, and what follows from it here:
+AhaSend's guarantees, and their consequences here:
 
-* creates of accounts and keys take an idempotency key: the stored body goes out byte for byte under it;
-* the 409 that may be tried again is known by two headers, never by its text (`outcomes`);
-* a replayed 201 speaks of the past: `Created.replayed`;
-* an update that changes nothing is refused (400), so only differences are sent;
+* creates of accounts and keys take an idempotency key: the stored body is sent byte for byte under it;
+* the 409 that may be retried is identified by two headers, never by its text (`outcomes`);
+* a replayed 201 may be outdated: `Created.replayed`;
+* an update that changes nothing is rejected (400), so only differences are sent;
 * a deleted account is 404 everywhere, and that 404 carries AhaSend's own body.
 
-Sources: the official contract (api v2, August 2026) and documentation; what is inferred says so.
+Sources: the official contract (api v2, August 2026) and documentation; inferred facts are marked.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ EARLY_ACCESS = (
 
 
 class AhaSend(UnsupportedCalls):
-    """Fulfils `portal.providers.provider.Provider`."""
+    """Implementation of `portal.providers.provider.Provider`."""
 
     capabilities = AHASEND
 
@@ -113,7 +113,7 @@ class AhaSend(UnsupportedCalls):
         return parsing.details(self._http.call(call)).settings
 
     def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
-        """A reason is required to suspend (contract: 1 to 500 characters)."""
+        """Suspend or unsuspend. A reason is required to suspend (contract: 1 to 500 characters)."""
         path = self._path(account, "/unsuspend" if on else "/suspend")
         if on:
             self._http.call(Call("POST", path, "accounts.suspend", changes=True))
@@ -127,7 +127,7 @@ class AhaSend(UnsupportedCalls):
         self._http.call(Call("DELETE", self._path(account), "accounts.delete", changes=True))
 
     def identity(self, account: AccountRef) -> Identity:
-        """There is no e-mail; the name is what an account is known by."""
+        """Return the name, the only identifying field; AhaSend has no email address."""
         try:
             return Identity(company=self.details(account).settings.name)
         except ProviderError:
@@ -177,19 +177,21 @@ class AhaSend(UnsupportedCalls):
                 return parsing.usage_of(pool, share)
         raise Unreadable("AhaSend's usage does not name this account.")
 
-    # the account's own side
+    # with an account's own key
 
     def sending(self, account: AccountRef, secret: str) -> Sending:
         config = replace(self._config, api_key=secret)
         http = Http(config, label=AHASEND.label, on_exchange=self._on_exchange)
         return AhaSendSending(http, _checked_id(account.id))
 
-    # set-up
+    # verification
 
     def verify(self) -> list[Check]:
-        """All within `total_timeout` seconds together, nothing repeated. What writes is tried on an account that cannot
-        exist (a fresh UUID), and the create with a body that lacks its name, so that nothing can come of it: a missing
-        scope is 403, anything else says that the scope is there."""
+        """Check the key's scopes within `total_timeout` seconds in total, without retries.
+
+        Writes are tried on an account that cannot exist (a fresh UUID), and the create with a body without a name, so
+        that nothing is changed: a missing scope is 403, any other response means that the scope is granted.
+        """
         with self._http.budget(self._config.total_timeout):
             return list(self._checks())
 
@@ -241,10 +243,11 @@ class AhaSend(UnsupportedCalls):
             return _Tried(None, str(error), error)
         return _Tried(True, "Granted.")
 
-    # the wire
+    # requests
 
     def _pages(self, path: str, endpoint: str, until: float) -> Iterator[tuple[Answer, list[Mapping[str, Any]]]]:
-        """Every page of a list. A cursor or a row that comes twice means that pages overlap or loop: the walk fails."""
+        """Yield every page of a list. Raises `Unreadable` if a cursor or a row repeats, as pages then overlap or
+        loop."""
         cursors: set[str] = set()
         seen: set[str] = set()
         cursor = ""
@@ -262,7 +265,7 @@ class AhaSend(UnsupportedCalls):
             cursors.add(cursor)
 
     def _patiently(self, call: Call, until: float) -> Answer:
-        """`call`, waiting where the rate limit names a time that is not later than `until`."""
+        """Perform `call`, waiting while the rate limit returns a retry time not later than `until`."""
         while True:
             try:
                 return self._http.call(call)
@@ -294,7 +297,7 @@ def _keyed(path: str, endpoint: str, once: IdempotentBody) -> Call:
 
 
 def _checked_id(value: str) -> str:
-    """An id as it may stand in a path; anything else never came from AhaSend."""
+    """Return `value` if it is a valid ID for a path. Raises `Rejected`."""
     if not parsing.is_id(value):
         raise Rejected("The account or key has no usable id at AhaSend. Nothing was sent.")
     return value

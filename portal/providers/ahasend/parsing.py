@@ -1,4 +1,4 @@
-"""AhaSend's answers as values. Required parts that do not fit make the whole answer unusable; the rest is None."""
+"""Parsers of AhaSend's answers. An invalid required field makes the whole answer unusable; others become None."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_id(value: str) -> bool:
 
 
 def replayed(answer: Answer) -> bool:
-    """Whether this is the stored answer of an earlier send under the same key (documented header)."""
+    """Return whether this is the stored answer of an earlier request with the same key (documented header)."""
     return answer.headers.get("idempotent-replayed", "").lower() == "true"
 
 
@@ -52,7 +52,7 @@ def created(answer: Answer) -> Created:
 
 
 def page(answer: Answer) -> tuple[list[Mapping[str, Any]], str]:
-    """The rows of a list, and the cursor of the next page ("" = this is the last)."""
+    """Return the rows of a list, and the cursor of the next page ("" = last page)."""
     data = mapping(answer.json())
     rows, pagination = data.get("data"), mapping(data.get("pagination"))
     if not isinstance(rows, list) or not isinstance(pagination.get("has_more"), bool):
@@ -87,7 +87,7 @@ def details(answer: Answer) -> Details:
 
 
 def _settings(answer: Answer, found: Mapping[str, Any]) -> AccountSettings:
-    """All three or nothing: a cap that is not said must never look like no cap."""
+    """Return all three settings or raise: a missing cap must never look like no cap."""
     name, website, cap = text(found.get("name")), text(found.get("website")), whole(found.get("monthly_credit"))
     if not name or cap is None:
         raise answer.unusable("AhaSend's answer lacks the account's name or its monthly cap.")
@@ -166,13 +166,13 @@ def _share(answer: Answer, bucket: Any, *, named: bool = False) -> Share:
 
 
 def _without_accounts(answer: Answer, found: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer but for the accounts' own buckets, which are kept one by one."""
+    """Return the answer without the accounts' own buckets, which are stored separately."""
     kept: dict[str, Any] = answer.redactor.plain({k: v for k, v in found.items() if k != "sub_accounts"})
     return kept
 
 
 def usage_of(pool: PooledUsage, share: Share) -> Usage:
-    """One account's part of the pool. `end_at` is exclusive (inferred from the sample), our dates are not."""
+    """Return one account's usage. `end_at` is exclusive (inferred from the sample); `period_end_on` is inclusive."""
     return Usage(
         source=UsageSource.POOLED,
         used=share.count,
@@ -215,7 +215,7 @@ def _record(row: Any) -> DnsRecord:
 
 
 def sent(answer: Answer) -> Created:
-    """The one message of a send. A refusal for its recipient comes with 202 as well (contract)."""
+    """Return the sent message. A rejected recipient comes with 202 as well (contract)."""
     rows = mapping(answer.json()).get("data")
     row = mapping(rows[0]) if isinstance(rows, list) and rows else {}
     message_id = text(row.get("id"), limit=200)

@@ -1,7 +1,7 @@
-"""What is written to AhaSend: exact bodies, checked against the contract before anything is sent.
+"""Request bodies for AhaSend, validated against the contract before anything is sent.
 
-A key with an idempotency record is matched by method, path and the SHA-256 of the raw body (documented), so a body is
-written once, here, and kept.
+A request with an idempotency key is matched by method, path and the SHA-256 of the raw body (documented), so a body is
+serialized once, here, and stored.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CAP_MAX = 1_000_000_000
 _FQDN = re.compile(
     r"(?=.{4,255}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.IGNORECASE
 )
-# Scopes that may be narrowed to one domain, which then stands in braces in the place of "all".
+# Scopes that may be limited to one domain, whose name in braces then replaces "all".
 _NARROWED = {each.removesuffix("all") for each in KEY_SCOPES if each.endswith(":all")}
 
 
 def account_body(new: NewAccount) -> str:
-    """Operation 2. `monthly_credit` always stands in it, so that a stored body says what was decided; 0 = no cap."""
+    """Return the body of an account create. It always includes `monthly_credit`; 0 = no cap."""
     settings = new.settings
     if settings is None:
         raise refused("A name and a website are needed.", "name")
@@ -36,7 +36,7 @@ def account_body(new: NewAccount) -> str:
 
 
 def wire_settings(values: dict[str, Any]) -> dict[str, Any]:
-    """Our names of settings in the provider's."""
+    """Return settings under the provider's names."""
     names = {"name": "name", "website": "website", "monthly_cap": "monthly_credit"}
     return {names[name]: value for name, value in values.items()}
 
@@ -57,7 +57,7 @@ def is_host(text: str) -> bool:
 
 
 def key_body(new: NewKey) -> str:
-    """Operation 10."""
+    """Return the body of a key create. Raises `Rejected` for an invalid label, scope or allowlist."""
     label = new.label.strip()
     if not 1 <= len(label) <= 255:
         raise refused("The label has 1 to 255 characters.", "label")
@@ -68,7 +68,8 @@ def key_body(new: NewKey) -> str:
 
 
 def key_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """In order, without what ":all" covers already (documented). Raises `Rejected` for what a key can't carry."""
+    """Return the scopes in order, without those included in ":all" (documented). Raises `Rejected` for a scope that a
+    key can't have."""
     wanted = list(dict.fromkeys(scopes))
     if not wanted:
         raise refused("Choose at least one scope.", "scopes")
@@ -87,8 +88,8 @@ def _stem(scope: str) -> str:
 
 
 def canonical_allow_list(entries: Iterable[str]) -> tuple[str, ...]:
-    """Addresses and networks as AhaSend keeps them (documented): CIDR, host bits masked, each once, at most 100, never
-    the whole internet. Raises `Rejected`."""
+    """Return addresses and networks in AhaSend's form (documented): CIDR, host bits masked, no duplicates, at most 100,
+    never all addresses. Raises `Rejected`."""
     found: dict[str, None] = {}
     for entry in entries:
         try:
@@ -121,7 +122,7 @@ def message_body(message: TestMessage) -> str:
 
 
 def refused(message: str, field: str) -> Rejected:
-    """Before anything was sent."""
+    """Return the error for invalid input; nothing was sent."""
     return Rejected(message, field_errors=(FieldError(message=message, field=field),))
 
 

@@ -1,4 +1,4 @@
-"""What SendGrid can do, as data, and what staff are told before they do it."""
+"""Capabilities of SendGrid, and the consequences shown to staff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENDGRID = Capabilities(
     idempotent_create=False,
     writable_states=frozenset({ReportedState.ACTIVE, ReportedState.STOPPED_BY_US}),
     usage_sources=(UsageSource.CREDITS, UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML),
-    # Windows of a minute for each endpoint (documented); how many is not: 600 was seen. 95 % and 30 stay within one.
+    # One-minute windows per endpoint (documented); the limit is not: 600 was seen. 95 % plus 30 stay within one.
     pace=Pace(per_minute=600, burst=30, each_endpoint=True, pause=60),
     suspend_consequences=(
         ("hand-stop", "Mail stops.", "SendGrid refuses every new e-mail until it is unsuspended."),

@@ -1,12 +1,12 @@
-"""SendGrid: the Account Provisioning API v3 for partners, and v3 reads on behalf of one account.
+"""SendGrid client: the Account Provisioning API v3 for partners, and v3 reads on behalf of one account.
 
-What SendGrid does not promise, and what follows from it here:
+Limitations of the API, and their consequences here:
 
-* a create is not idempotent and takes no key: one POST, and a 201 without `account_id` leaves it unknown;
-* `PUT .../offerings` replaces the whole list; `PUT .../state` answers 204 with nothing to
-  compare, so read back;
-* where the account list ends is not defined: see `SendGrid.list_accounts`;
-* a 401 on behalf of an account may mean the key or the account: see `SendGrid._on_behalf`.
+* a create is not idempotent and takes no key: one POST, and a 201 without `account_id` is an unknown outcome;
+* `PUT .../offerings` replaces the whole list; `PUT .../state` answers 204 without a body, so the state is
+  read back;
+* the end of the account list is not defined: see `SendGrid.list_accounts`;
+* a 401 on behalf of an account may concern the key or the account: see `SendGrid._on_behalf`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
 class SendGrid(UnsupportedCalls):
-    """Fulfils `portal.providers.provider.Provider`."""
+    """Implementation of `portal.providers.provider.Provider`."""
 
     capabilities = SENDGRID
 
@@ -83,10 +83,10 @@ class SendGrid(UnsupportedCalls):
         return self._http.clock_skew(_page(1))
 
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[ListedAccount]:
-        """See `Provider`. The list ends with an empty page, or with one that names no next cursor.
+        """Yield the account list, see `Provider`. It ends with an empty page, or a short one without a next cursor.
 
-        A page shorter than the limit is no end: servers clamp limits. An account or a cursor that comes twice means
-        that pages overlap or loop, so rows may have been passed over: the walk fails.
+        A short page alone is no end: servers clamp limits. If an account or a cursor repeats, pages overlap or loop and
+        rows may have been skipped: raises `Unreadable`.
         """
         until = time.monotonic() + patience
         seen: set[str] = set()
@@ -104,11 +104,11 @@ class SendGrid(UnsupportedCalls):
             yield from rows
             if not last and len(rows) < PAGE:
                 return
-            cursor = last or rows[-1].id  # a full page without a cursor: the offset is the last id received
+            cursor = last or rows[-1].id  # a full page without a cursor: the offset is the last ID received
             cursors.add(cursor)
 
     def _patiently(self, call: Call, until: float) -> Answer:
-        """`call`, waiting where the rate limit names a time that is not later than `until`."""
+        """Perform `call`, waiting while the rate limit returns a retry time not later than `until`."""
         while True:
             try:
                 return self._http.call(call)
@@ -121,14 +121,14 @@ class SendGrid(UnsupportedCalls):
             self._http.sleep(pause)
 
     def create_body(self, new: NewAccount) -> str:
-        if not new.profile.email.strip():  # without one, an unknown create could never be proven ours
+        if not new.profile.email.strip():  # without one, an unknown create could never be verified
             missing = FieldError(message="An e-mail address is needed.", field="email")
             raise Rejected("An account needs an e-mail address.", field_errors=(missing,))
         given = {name: value for name, value in vars(new.profile).items() if value}
         return json.dumps({"profile": given, "offerings": _wire_offerings(list(new.offerings))})
 
     def create_account(self, new: NewAccount, once: IdempotentBody) -> Created:
-        """There is no idempotency key here: the body alone is sent."""
+        """Create the account. Only the body is sent; there is no idempotency key."""
         headers = {"T-Test-Account": "true"} if new.test else {}
         call = Call("POST", _ACCOUNTS, "accounts.create", 201, changes=True, headers=headers, text=once.body)
         answer = self._http.call(call)
@@ -162,7 +162,8 @@ class SendGrid(UnsupportedCalls):
         self._http.call(Call("PUT", _path(account, "/state"), "state.write", 204, changes=True, body=body))
 
     def sign_in_url(self, account: AccountRef) -> SignIn:
-        """The code in the address is good once and for 60 seconds: following the redirect would burn it."""
+        """Return the sign-in URL. Its code is valid once and for 60 seconds: following the redirect would consume
+        it."""
         call = Call("POST", _path(account, "/sso"), "sign_in", 303, changes=True, secret_answer=True)
         answer = self._http.call(call)
         location = answer.headers.get("location", "")
@@ -175,7 +176,7 @@ class SendGrid(UnsupportedCalls):
     # on behalf of one account
 
     def identity(self, account: AccountRef) -> Identity:
-        """Each part on its own: one that cannot be read is None and says nothing about the others."""
+        """Return each part separately: one that cannot be read is None and does not affect the others."""
 
         def part(path: str, name: str) -> str | None:
             try:
@@ -204,9 +205,8 @@ class SendGrid(UnsupportedCalls):
         return text(value)
 
     def _on_behalf(self, account: AccountRef, path: str) -> Answer:
-        """A v3 read as the account. What a wrong account id gives is not documented, and 401 is among the
-        guesses. So after a 401 our own list is asked: only where that refuses as well is it the key
-        (`Unauthorized`)."""
+        """Perform a v3 read as the account. The response to a wrong account ID is not documented, and may be 401. So
+        after a 401 the account list is read: only if that is rejected too is the key at fault (`Unauthorized`)."""
         headers = {"on-behalf-of": f"account-id {_checked_id(account)}"}
         try:
             return self._http.call(Call("GET", path, path.removeprefix("/v3/"), headers=headers))
@@ -216,10 +216,10 @@ class SendGrid(UnsupportedCalls):
         message = "SendGrid does not answer on behalf of this account (401)."
         raise Forbidden(message, field_errors=refused.field_errors, evidence=refused.evidence)
 
-    # set-up
+    # verification
 
     def verify(self) -> list[Check]:
-        """All within `total_timeout` seconds together, nothing repeated."""
+        """Check the key within `total_timeout` seconds in total, without retries."""
         with self._http.budget(self._config.total_timeout):
             return list(self._checks())
 
@@ -241,7 +241,7 @@ class SendGrid(UnsupportedCalls):
         account = AccountRef(accounts[0].id)
         yield _check("identity", lambda: self._probe_identity(account))
         yield _check("credits", lambda: self._probe_usage(account, UsageSource.CREDITS))
-        with suppress(ProviderError):  # then `usage` says that the user name is missing
+        with suppress(ProviderError):  # `usage` then reports the missing user name
             account = AccountRef(account.id, self._named(account, "/v3/user/username", "username"))
         for source in (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML):
             yield _check(source.value, partial(self._probe_usage, account, source))
@@ -264,7 +264,7 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 
 def _checked_id(account: AccountRef) -> str:
-    """The id as it may stand in a path or a header; anything else never came from SendGrid."""
+    """Return the ID if it is valid for a path or a header. Raises `Rejected`."""
     if not _ID.fullmatch(account.id):
         raise Rejected("The account has no usable id at SendGrid. Nothing was sent.")
     return account.id

@@ -1,5 +1,4 @@
-"""SendGrid's answers as values. Required parts that do not fit make the whole answer unusable; the rest is
-None."""
+"""Parsers of SendGrid's answers. An invalid required field makes the whole answer unusable; others become None."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from portal.providers.calls import Answer
 from portal.providers.parsing import mapping, moment, read_day, text, token, whole
 
 NAME_MAX = 200
-"""The longest name of an offering that is taken: a longer one cannot be stored whole."""
+"""Longest offering name accepted: a longer one cannot be stored whole."""
 
 ID_MAX = 100
 _STATES = {
@@ -32,7 +31,7 @@ _STATES = {
 
 
 def account_page(answer: Answer) -> tuple[list[ListedAccount], str]:
-    """The rows and `pages.last`. An empty page may lack `accounts`, but then nothing else stands there."""
+    """Return the rows and `pages.last`. An empty page may lack `accounts`, but only if nothing else is in it."""
     data = answer.json()
     listed = mapping(data).get("accounts")
     if listed is None and isinstance(data, dict) and set(data) <= {"accounts", "pages"}:
@@ -57,7 +56,7 @@ def _account(answer: Answer, row: Any) -> ListedAccount:
 
 
 def offerings(answer: Answer) -> list[ProviderOffering]:
-    """A missing list is not an empty one: writing it back would take everything away from the customer."""
+    """Return the offerings. A missing list is not an empty one: writing it back would remove all offerings."""
     return [_offering(answer, item) for item in _listed(answer, "offerings")]
 
 
@@ -96,7 +95,7 @@ def state(answer: Answer) -> StateReading:
 
 
 def credits(answer: Answer) -> Usage:  # noqa: A001 - SendGrid's word for it
-    """The current cycle: from `last_reset` to the day before `next_reset`."""
+    """Return usage of the current period: from `last_reset` to the day before `next_reset`."""
     found = mapping(answer.json())
     if "used" not in found:
         raise answer.unusable("SendGrid's answer holds no credits.")
@@ -116,7 +115,7 @@ def credits(answer: Answer) -> Usage:  # noqa: A001 - SendGrid's word for it
 
 
 def period(start_on: date | None, end_on: date | None) -> tuple[date | None, date | None]:
-    """Both ends as said, or neither where they run backwards: such dates stay visible in `raw` alone."""
+    """Return both dates, or neither if they are reversed; such dates stay visible in `raw` only."""
     if start_on and end_on and end_on < start_on:
         return None, None
     return start_on, end_on

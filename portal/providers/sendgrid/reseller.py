@@ -1,8 +1,8 @@
 """SendGrid's Web API v2 for resellers: the account overview, as JSON or as XML.
 
-Deprecated, without a published end and without a successor, so it is one source of usage among others, and
-its refusals stay its own trouble. It answers errors with 200 as well: nothing is a success until the expected
-figures are in the body. Credentials go in the form of a POST, never into the address.
+Deprecated, without a published end and without a successor, so it is one usage source among others, and its errors do
+not affect them. It returns errors with 200 too: only an answer with the expected figures is a success. Credentials are
+sent in a POST form, never in the URL.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from portal.providers.redaction import V2_KEY_USER
 
 from .parsing import period
 
-# Told apart by text, against our habit: v2 has no codes of its own and puts a wrong key into a plain 400.
+# Matched by text, as v2 has no error codes and reports a wrong key with a plain 400.
 _BAD_LOGIN = re.compile(r"permission denied|wrong credentials|bad username|authentication|authorization", re.IGNORECASE)
 
 
 def overview(http: Http, config: ConnectionConfig, username: str, source: UsageSource) -> Usage:
-    """The current billing period of the customer `username`. `Unauthorized` here speaks of v2 only."""
+    """Return the current billing period of the customer `username`. `Unauthorized` here concerns v2 only."""
     if not username.strip():
         raise Unsupported("The overview needs the account's SendGrid user name, and it is not known.")
     as_json = source is UsageSource.OVERVIEW_JSON
@@ -71,7 +71,7 @@ def _credentials(config: ConnectionConfig) -> dict[str, str]:
 
 
 def _refusal(found: tuple[FieldError, ...], evidence: Evidence) -> Rejected:
-    """After a good login, a refusal of this one question means: not a customer of ours."""
+    """Return the error of a rejection. With valid credentials it means that the user is not a customer."""
     said = error_sentence(found)
     codes = {evidence.status, *(int(error.code) for error in found if error.code.isdecimal())}
     kind: type[Rejected] = NotFound

@@ -1,4 +1,4 @@
-"""Which one-time sign-in addresses a browser is sent to: a wrong one would give an account away."""
+"""Validation of one-time sign-in URLs: a wrong one would give away access to an account."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", re
 
 
 def trusted(url: str, hosts: Iterable[str]) -> bool:
-    """https to one of `hosts` or below it, on the standard port, without user information.
+    """Return whether `url` is https to one of `hosts` or a subdomain, on the standard port, without user information.
 
-    A loopback name in `hosts` (development) allows exactly that name, over http and on any port. Whatever
-    browsers and this parser may read differently (backslashes, spaces, other alphabets' dots) is refused
-    outright.
+    A loopback name in `hosts` (development) allows exactly that name, over http and on any port. Anything that browsers
+    and this parser may interpret differently (backslashes, spaces, dots of other alphabets) is rejected.
     """
     if not _PLAIN.fullmatch(url) or "\\" in url:
         return False
@@ -43,6 +42,6 @@ def trusted(url: str, hosts: Iterable[str]) -> bool:
 
 
 def _written_plainly(parts: SplitResult, host: str, port: int | None) -> bool:
-    """The authority is the host and the port and nothing else that a browser could read in its own way."""
+    """Return whether the authority is only the host and port, with nothing a browser could interpret differently."""
     name = f"[{host}]" if ":" in host else host
     return parts.netloc.lower() == (name if port is None else f"{name}:{port}")

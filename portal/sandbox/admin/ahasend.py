@@ -1,4 +1,4 @@
-"""The admin plane's side of AhaSend: parents, sub accounts, answers kept, and the truth about what was sent."""
+"""Admin API for AhaSend: parents, sub accounts, stored answers, and the actual usage."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ def parents(asked: Asked) -> object:
 
 
 def new_parent(asked: Asked) -> object:
-    """Another parent with a key of its own that may do everything."""
+    """Create another parent with its own key with all scopes."""
     name = asked.body.get("name", "Another Parent")
     website = asked.body.get("website", "reseller.example")
     row = rows.add_account(asked.store, id_=asked.body.get("id"), parent=None, name=name, website=website, at=0.0)
@@ -36,7 +36,7 @@ def new_parent(asked: Asked) -> object:
 
 
 def list_accounts(asked: Asked) -> object:
-    """Every sub account there ever was."""
+    """Return every sub account, including deleted ones."""
     found = asked.db.execute("SELECT * FROM aha_account_seen WHERE parent IS NOT NULL ORDER BY seq").fetchall()
     shown = [_shown(row) for row in found if asked.query.get("parent") in (None, row["parent"])]
     counts: dict[str, int] = {}
@@ -46,7 +46,7 @@ def list_accounts(asked: Asked) -> object:
 
 
 def new_accounts(asked: Asked) -> object:
-    """One sub account, or many under `accounts`, as somebody's console would make them: without an API call."""
+    """Create one sub account, or many under `accounts`, as in the provider's console: without an API call."""
     if "accounts" in asked.body:
         return {"accounts": [_new_account(asked, given) for given in asked.body["accounts"]]}
     return _new_account(asked, asked.body)
@@ -79,7 +79,7 @@ def add_usage(asked: Asked) -> object:
 
 
 def kept_answers(asked: Asked) -> object:
-    """What is known under which idempotency key, without the answers themselves."""
+    """Return the stored idempotency keys, without the answers themselves."""
     found = asked.db.execute(
         "SELECT account, key, operation, status, lease_until, finished_at, expires_at FROM aha_idempotency"
         " ORDER BY lease_until, key"
@@ -88,7 +88,7 @@ def kept_answers(asked: Asked) -> object:
 
 
 def truth(asked: Asked) -> object:
-    """Every period of every parent: each sub account by itself, also those that the API sums up as removed."""
+    """Return every period of every parent with each sub account, also those that the API reports as removed."""
     found = asked.db.execute("SELECT * FROM aha_account WHERE parent IS NULL ORDER BY seq").fetchall()
     wanted = [row for row in found if asked.query.get("parent") in (None, row["id"])]
     return {"now": iso(asked.now), "parents": [_truth(asked, row["id"]) for row in wanted]}
@@ -150,7 +150,7 @@ def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> Non
 
 
 def _set_status(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any], at: float) -> None:
-    """`active` and `suspended` are what they are, `deleted` deletes; any other word is shown as it is."""
+    """Set the status; `deleted` deletes, and any other value than `active` and `suspended` is returned unchanged."""
     word = given["status"]
     if word == "deleted":
         rows.delete(asked.db, account["id"], at)

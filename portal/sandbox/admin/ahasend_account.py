@@ -1,4 +1,4 @@
-"""The admin plane's side of what an AhaSend account has: keys, domains, messages."""
+"""Admin API for keys, domains and messages of an AhaSend account."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ from portal.sandbox.messages import Call, Request
 
 
 def list_keys(asked: Asked) -> object:
-    """Deleted ones included, and no secrets."""
+    """Return the keys, including deleted ones, without secrets."""
     found = asked.db.execute("SELECT * FROM aha_key WHERE account = ? ORDER BY seq", (account_of(asked)["id"],))
     return {"keys": [_shown_key(row) for row in found]}
 
@@ -93,7 +93,7 @@ def _change_domain(asked: Asked, account_id: str, name: str) -> dict[str, Any]:
 
 
 def _placed(record: Mapping[str, Any], wanted: bool | Mapping[str, bool]) -> dict[str, Any]:
-    """`true` publishes every record, `{"DKIM": true}` that one."""
+    """Return the record as published or not: `true` publishes every record, `{"DKIM": true}` that one."""
     there = wanted if isinstance(wanted, bool) else wanted.get(record["label"], record["in_place"])
     return {**record, "in_place": bool(there)}
 

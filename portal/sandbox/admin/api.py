@@ -1,6 +1,6 @@
-"""The admin plane under /_admin/: JSON in, JSON out, its own key; never logged, limited or spoiled.
+"""Admin API under /_admin/: JSON in, JSON out, its own key; never logged, rate limited or affected by faults.
 
-README.md has the table of what is here.
+README.md lists its endpoints.
 """
 
 import hmac
@@ -149,7 +149,7 @@ def catalogue(asked: Asked) -> object:
 
 
 def put_offering(asked: Asked) -> object:
-    """Add an entry to a catalogue, or change it; `gone` takes it away without touching accounts."""
+    """Add an entry to a catalogue, or change it; `gone` removes it without changing accounts."""
     given = asked.body
     organisation = given.get("organisation", "reseller-global")
     known = sendgrid_accounts.catalogue(asked.db, organisation).get(given["name"])

@@ -1,4 +1,4 @@
-"""One call of the admin plane, and how it is refused."""
+"""Calls of the admin API, and their refusal."""
 
 import sqlite3
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The admin plane's accounts: making and changing them past the API, and the truth about what they sent."""
+"""Admin API for SendGrid accounts: creating and changing them without the API, and the actual usage."""
 
 import json
 import sqlite3
@@ -31,7 +31,7 @@ def list_accounts(asked: Asked) -> object:
 
 
 def new_accounts(asked: Asked) -> object:
-    """One account, or many under `accounts`, as somebody's console would make them: without an API call."""
+    """Create one account, or many under `accounts`, as in the provider's console: without an API call."""
     if "accounts" in asked.body:
         return {"accounts": [_new_account(asked, item) for item in asked.body["accounts"]]}
     return _new_account(asked, asked.body)
@@ -65,7 +65,7 @@ def add_usage(asked: Asked) -> object:
 
 
 def truth(asked: Asked) -> object:
-    """What was really sent, per account and billing cycle, deleted accounts included."""
+    """Return the actual usage per account and billing period, including deleted accounts."""
     if "account" in asked.query:
         rows = asked.db.execute("SELECT * FROM account WHERE id = ?", (asked.query["account"],)).fetchall()
     else:
@@ -90,7 +90,7 @@ def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
         anchor_day=given.get("anchor_day"),
     )
     later = {name: value for name, value in given.items() if name in CHANGED_AT_BIRTH}
-    # What is told of a new account holds from its beginning, unless a time is given for the state.
+    # Values given for a new account apply from its creation, unless a time is given for the state.
     _change(asked, account, {"at": iso(at), **later})
     return _shown(sendgrid_accounts.row_of(asked.db, account["id"]))
 
@@ -104,7 +104,7 @@ def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> Non
     if "state" in given:
         state_at = moment_of(given["state_at"]) if given.get("state_at") else at
         sendgrid_accounts.set_state(asked.db, account["id"], str(given["state"]), state_at)
-    if "listed_at" in given:  # the list knows it from then on only
+    if "listed_at" in given:  # not in the list before then
         listed_at = moment_of(given["listed_at"])
         asked.db.execute("UPDATE account SET listed_at = ? WHERE id = ?", (listed_at, account["id"]))
     for name, statement in PLAIN_CHANGES.items():

@@ -1,11 +1,11 @@
-"""Everything about the sandbox that can be set while it runs, with its default and the values it may take."""
+"""Switches of the sandbox, which can be set while it runs, with their defaults and allowed values."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 class UnableToSwitch(ValueError):
-    """The name is not a switch, or the value is not one it takes."""
+    """Unknown switch, or a value it does not allow."""
 
 
 # name -> (default, allowed values; a type means "anything of that type" from 0 on, "signed" any number)

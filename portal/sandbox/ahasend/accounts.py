@@ -1,4 +1,4 @@
-"""AhaSend's sub accounts, operations 1, 2 and 4 to 8, as their parent sees them."""
+"""AhaSend's sub accounts, operations 1, 2 and 4 to 8, called by their parent."""
 
 import sqlite3
 from collections.abc import Callable
@@ -28,7 +28,7 @@ FIELDS: dict[str, Callable[[object], Any]] = {
 
 
 def find(call: Call) -> sqlite3.Row:
-    """The sub account in the path; unknown, deleted and somebody else's are all 404."""
+    """Return the sub account in the path; unknown, deleted and another parent's are all 404."""
     row = rows.child(call.db, call.organisation, identifier(call, "child"), call.now)
     if row is None:
         raise Refused(404, "account not found")
@@ -60,7 +60,7 @@ def read(call: Call) -> Reply:
 
 
 def update(call: Call) -> Reply:
-    """Like a PATCH: what is left out or null stays."""
+    """Update like a PATCH: missing or null values stay."""
     identifier(call, "child")
     body = body_of(call, set(FIELDS))
     given = {name: parse(body[name]) for name, parse in FIELDS.items() if body.get(name) is not None}
@@ -126,7 +126,7 @@ def list_reply(
     values: tuple[object, ...],
     show: Callable[[Call, sqlite3.Row], dict[str, Any]],
 ) -> Reply:
-    """One page of a list, with the cursors that lead on from it."""
+    """Return one page of a list, with the cursors of the next and previous page."""
     wanted = page_of(call, noun)
     newest_first = call.switch("aha_list_order") == "reversed"
     found, earlier, later = rows.page(call.db, query, values, wanted, newest_first=newest_first)

@@ -1,7 +1,7 @@
-"""AhaSend API v2: who asks, in which order a call is checked, and which path leads where.
+"""AhaSend API v2: authentication, order of checks, and routes.
 
-A call passes: token, key, allow list, the account in the path, its suspension, rate limit, stored answers, scope,
-validation, existence. Only the allow list's place before the stored answers is documented; two switches move the rate
+A call passes: token, key, allowlist, the account in the path, its suspension, rate limit, stored answers, scope,
+validation, existence. Only the allowlist's place before the stored answers is documented; two switches move the rate
 limit and the scope.
 """
 
@@ -34,7 +34,7 @@ MESSAGES = {
     422: "idempotency key was already used with a different request payload",
     429: "too many requests, rate limited",
 }
-USED_EVERY = 300  # seconds; `last_used_at` is refreshed no more often than that
+USED_EVERY = 300  # seconds; `last_used_at` is updated no more often than that
 WORDS = ("sorry", "no", "such", "thing", "please", "wait", "kiwi", "plum", "wrong", "again", "later", "denied", "quota")
 
 
@@ -54,7 +54,7 @@ def admit(call: Call) -> Reply | None:
 
 
 def reword(call: Call, reply: Reply) -> None:
-    """With the switch on no error has a text a client could know; the same one stays the same for a run."""
+    """Replace error texts if the switch is on, so that clients can't rely on them; stable within a run."""
     if reply.status < 400 or not call.switch("aha_random_texts") or reply.headers.get("Content-Type") is None:
         return
     seed = hashlib.sha256(f"{call.store.meta('seed')}".encode() + reply.body).digest()
@@ -62,7 +62,7 @@ def reword(call: Call, reply: Reply) -> None:
 
 
 def guarded(work: Work, scope: str | None, rule: Rule | None = None) -> Work:
-    """The way into a handler: its scope, the answers kept for it, and the faults inside it."""
+    """Wrap a handler with its scope, its stored answers, and the faults inside it."""
 
     def checked(call: Call) -> Reply:
         _may(call, scope)
@@ -93,7 +93,7 @@ def _execute(call: Call, work: Work, lease: Lease | None, rule: Rule | None) -> 
     call.fault = fault.name
     if fault.kind == "hold":
         return _held(call, fault, work, lease, rule)
-    if fault.kind == "crash":  # nobody is left to give the lease back
+    if fault.kind == "crash":  # nothing releases the lease
         return faults.apply(fault, call, API, lambda: _attempt(call, work))
     return _settled(call, lambda call: faults.apply(fault, call, API, lambda: _attempt(call, work)), lease, rule)
 
@@ -194,7 +194,7 @@ def _route(operation: str, at: str, work: Work, scope: str | None = None, *, kep
 
 
 CHILDREN = "/v2/accounts/{account}/sub-accounts"
-CHILD = CHILDREN + "/{child}"  # never `usage`, which stands where an id would
+CHILD = CHILDREN + "/{child}"  # never `usage`, which is in the place of an ID
 KEYS = CHILD + "/api-keys"
 KEY = KEYS + "/{key}"
 DOMAINS = "/v2/accounts/{account}/domains"
@@ -220,7 +220,7 @@ API = Api(
         _route("aha-key-update", f"PUT {KEY}", keys.update, "sub-account-api-keys:write"),
         _route("aha-key-delete", f"DELETE {KEY}", keys.delete, "sub-account-api-keys:delete"),
         _route("aha-unpause", f"POST {CHILD}/domains/{{domain}}/unpause", domains.unpause, "sub-accounts:suspend"),
-        # An account's own side. Where a scope may name a domain, the handler looks.
+        # Called with an account's own key. If a scope may name a domain, the handler checks it.
         _route("aha-domains", f"GET {DOMAINS}", domains.list_domains, "domains:read"),
         _route("aha-domain-create", f"POST {DOMAINS}", domains.create, "domains:write", kept=ORDINARY),
         _route("aha-domain", f"GET {DOMAIN}", domains.read, "domains:read"),

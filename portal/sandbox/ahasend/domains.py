@@ -1,7 +1,7 @@
-"""The sending domains of an AhaSend account, with its own key; and, from the parent's side, operation 14.
+"""Sending domains of an AhaSend account, called with its own key; and operation 14, called by the parent.
 
-What is published in the world (`in_place`) and what the last check found (`propagated`) are two things: the admin
-plane sets the first, only a check moves it into the second. The records are of our making.
+The published state (`in_place`) and the result of the last check (`propagated`) are separate: the admin API sets the
+first, only a check copies it to the second. The records are invented.
 """
 
 import base64
@@ -60,7 +60,7 @@ def delete(call: Call) -> Reply:
 
 
 def check_dns(call: Call) -> Reply:
-    """A check that is less than a minute old is not repeated: its result comes again."""
+    """Check the records. A check less than a minute old is not repeated; its result is returned again."""
     row = _own(call)
     if row["checked_at"] is None or call.now - row["checked_at"] >= call.switch("aha_dns_cache_seconds"):
         look(call.db, row, call.now)
@@ -68,7 +68,7 @@ def check_dns(call: Call) -> Reply:
 
 
 def unpause(call: Call) -> Reply:
-    """Operation 14, by the parent; only newer documents know it, and no schema does."""
+    """Resume a paused domain (operation 14, called by the parent). It is only in newer documentation, in no schema."""
     account = accounts.find(call)
     row = _existing(call, account["id"], _name(call))
     call.db.execute("UPDATE aha_domain SET paused = 0 WHERE id = ?", (row["id"],))
@@ -92,7 +92,7 @@ def add(store: Store, account_id: str, name: str, at: float, settings: Mapping[s
 
 
 def look(db: sqlite3.Connection, row: sqlite3.Row, at: float) -> None:
-    """What a check finds: the records as they are in the world."""
+    """Check the records: copy their published state."""
     records = [{**record, "propagated": record["in_place"]} for record in json.loads(row["records"])]
     db.execute(
         "UPDATE aha_domain SET records = ?, checked_at = ?, updated_at = ? WHERE id = ?",
@@ -101,7 +101,7 @@ def look(db: sqlite3.Connection, row: sqlite3.Row, at: float) -> None:
 
 
 def is_valid(row: sqlite3.Row) -> bool:
-    """Every required record was found by the last check."""
+    """Return whether every required record was found by the last check."""
     return all(record["propagated"] for record in json.loads(row["records"]) if record["required"])
 
 
@@ -129,7 +129,7 @@ def shown(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be chosen for a domain. A private key is taken and not kept: here nothing is signed."""
+    """Return the settings of a domain. A private key is accepted and not stored: nothing is signed here."""
     given = {name: body[name] for name in FIELDS - {"domain", "dkim_private_key"} if body.get(name) is not None}
     days = given.get("dkim_rotation_interval_days")
     if days is not None and (type(days) is not int or days < 1):

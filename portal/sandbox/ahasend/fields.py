@@ -1,6 +1,6 @@
-"""Reading what AhaSend is asked: bodies, ids in paths, cursors. Whatever does not fit raises `Refused` with 400.
+"""Parsing of AhaSend requests: bodies, IDs in paths, cursors. Invalid input raises `Refused` with 400.
 
-Lengths are in characters, after trimming where the contract trims. Texts are of no meaning to a client.
+Lengths are in characters, after trimming if the contract trims. Error texts have no meaning to clients.
 """
 
 import base64
@@ -28,7 +28,7 @@ FQDN = re.compile(rf"(?:{LABEL}\.)+(?!\d+$){LABEL}")
 
 
 def identifier(call: Call, name: str) -> str:
-    """A path's id, which must be a UUID."""
+    """Return an ID from the path, which must be a UUID."""
     given = call.ids[name].lower()
     if not UUID.fullmatch(given):
         raise Refused(400, f"invalid {name} id")
@@ -56,21 +56,21 @@ def text(value: object, name: str, longest: int = LONGEST) -> str:
 
 
 def host_name(value: object, name: str) -> str:
-    """A bare fully qualified name: no scheme, no path, no address."""
+    """Return a fully qualified domain name: no scheme, no path, no address."""
     if not isinstance(value, str) or len(value) > LONGEST or not FQDN.fullmatch(value.lower()):
         raise Refused(400, f"{name} must be a fully qualified domain name")
     return value
 
 
 def credit(value: object) -> int:
-    """A whole number; what JSON calls true or 5.0 is none."""
+    """Return a whole number; rejects JSON's true and 5.0."""
     if type(value) is not int or not 0 <= value <= MOST_CREDIT:
         raise Refused(400, f"monthly_credit must be between 0 and {MOST_CREDIT}")
     return value
 
 
 def networks(value: object) -> list[str]:
-    """Canonical: a bare address becomes its /32 or /128, host bits go, what is said twice stays once."""
+    """Return canonical networks: an address becomes its /32 or /128, host bits are masked, duplicates removed."""
     if not isinstance(value, list):
         raise Refused(400, "ip_allow_list must be a list")
     found: dict[str, None] = {}
@@ -99,7 +99,7 @@ def allowed(address: str, entries: list[str]) -> bool:
 
 
 def changes(given: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `given` is really new; an update that is empty or changes nothing is refused."""
+    """Return the values of `given` that differ; an empty or unchanged update is refused."""
     new = {name: value for name, value in given.items() if value != current[name]}
     if not new:
         raise Refused(400, "nothing to update")
@@ -121,7 +121,7 @@ def page_of(call: Call, noun: str) -> Page:
 
 
 def window(call: Call) -> tuple[float, float]:
-    """`from_time` and `to_time` of the query, without end where they are not given."""
+    """Return `from_time` and `to_time` of the query, infinite if missing."""
     try:
         return _moment(call, "from_time", -math.inf), _moment(call, "to_time", math.inf)
     except ValueError as error:
@@ -129,7 +129,7 @@ def window(call: Call) -> tuple[float, float]:
 
 
 def cursor(noun: str, place: int) -> str:
-    """Opaque: nobody should be tempted to count in it."""
+    """Return an opaque cursor, so that clients do not compute with it."""
     return base64.urlsafe_b64encode(json.dumps({"list": noun, "at": place}).encode()).decode()
 
 

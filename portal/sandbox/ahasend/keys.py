@@ -1,4 +1,4 @@
-"""The API keys of AhaSend's sub accounts, operations 9 to 13. A secret is in the answer of a create, nowhere else."""
+"""API keys of AhaSend's sub accounts, operations 9 to 13. Only the answer to a create contains the secret."""
 
 import json
 import sqlite3
@@ -43,14 +43,14 @@ def read(call: Call) -> Reply:
 
 
 def update(call: Call) -> Reply:
-    """Null or left out keeps, `[]` lets every address in. A parent can lock nobody but the child out."""
+    """Update a key: missing or null values stay, `[]` allows every address."""
     identifier(call, "child")
     identifier(call, "key")
     body = body_of(call, FIELDS)
     given = _parsed(call, {name: body[name] for name in FIELDS if body.get(name) is not None})
     row = _find(call)
     current = {"label": row["label"], "scopes": rows.scopes_of(row), "ip_allow_list": json.loads(row["ip_allow_list"])}
-    # The order of scopes and networks means nothing.
+    # The order of scopes and networks is not significant.
     changes(_unordered(given), _unordered(current))
     new = {**current, **given}
     known = json.loads(row["scopes"])
@@ -69,7 +69,7 @@ def delete(call: Call) -> Reply:
 
 
 def shown(row: sqlite3.Row) -> dict[str, Any]:
-    """A key as everyone may read it: without its secret."""
+    """Return a key without its secret."""
     scopes = [
         {
             "id": entry["id"],

@@ -1,7 +1,7 @@
-"""Messages of an AhaSend account. None is sent: each is counted, and comes to its end by the sandbox's clock.
+"""Messages of an AhaSend account. None is sent: each is counted, and completed by the sandbox's clock.
 
-How it ends is said by `sandbox_result`, or by the recipient's name before the @: `bounce`, `defer`, `fail`,
-`suppress` (also with a `+tail`); all others are delivered.
+The result is set by `sandbox_result`, or by the recipient's name before the @: `bounce`, `defer`, `fail`, `suppress`
+(also with a `+tail`); all others are delivered.
 """
 
 import json
@@ -53,7 +53,7 @@ FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What all recipients of one send get, each as a message of its own."""
+    """Content common to all recipients of one send, each of which gets its own message."""
 
     body: Mapping[str, Any]
     sender: str
@@ -96,7 +96,7 @@ def list_messages(call: Call) -> Reply:
 
 
 def read(call: Call) -> Reply:
-    """By the id a send gave, `<uuid@domain>`, or by its bare UUID."""
+    """Return a message by the ID of its send, `<uuid@domain>`, or by its bare UUID."""
     require_any(call, "messages:read")
     bare = call.ids["message"].strip("<>").partition("@")[0].lower()
     if not UUID.fullmatch(bare):
@@ -111,7 +111,7 @@ def read(call: Call) -> Reply:
 
 
 def shown(call: Call, row: sqlite3.Row) -> dict[str, Any]:
-    """A message without its content, which is not kept."""
+    """Return a message without its content, which is not stored."""
     done = row["due_at"] <= call.now
     status = row["outcome"] if done else "Received"
     end = iso(row["due_at"])
@@ -201,7 +201,7 @@ def _check(body: Mapping[str, Any]) -> None:
 
 
 def _schedule(call: Call, given: object) -> dict[str, str]:
-    """Both times must lie ahead, by at most seven and eight days; empty without a schedule."""
+    """Return the schedule's times, which must be at most seven and eight days ahead; empty without a schedule."""
     if not given:
         return {}
     schedule: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""AhaSend's scopes: which there are, which a sub account's key may carry, what a key with some of them may do."""
+"""AhaSend's scopes: all of them, those of a sub account's key, and checks of a key's scopes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from portal.sandbox.admin.request import Refused
 from portal.sandbox.messages import Call
 
-# Of a parent alone: a child cannot manage what is nested under it.
+# For parents only: a child cannot manage accounts below itself.
 PARENT_SCOPES = (
     "sub-accounts:read",
     "sub-accounts:write",
@@ -62,7 +62,7 @@ def require(call: Call, scope: str) -> None:
 
 
 def require_for(call: Call, verb: str, domain: str) -> None:
-    """`verb` on one domain: the form for all of them or the one for this one, with or without its braces."""
+    """Require `verb` on one domain: for all domains or for this one, with or without braces. Raises `Refused`."""
     if not {f"{verb}:all", f"{verb}:{{{domain}}}", f"{verb}:{domain}"} & call.scopes:
         raise Refused(403, "insufficient permissions for the required scope")
 
@@ -73,14 +73,14 @@ def require_any(call: Call, verb: str) -> None:
 
 
 def domains_of(call: Call, verb: str) -> set[str] | None:
-    """The domains `verb` is allowed on; None for all."""
+    """Return the domains `verb` is allowed on; None for all."""
     if f"{verb}:all" in call.scopes:
         return None
     return {scope.removeprefix(f"{verb}:").strip("{}") for scope in call.scopes if scope.startswith(f"{verb}:")}
 
 
 def child_scopes(given: object, own_domains: Iterable[str]) -> list[str]:
-    """The scopes a sub account's key gets; a specific one is dropped beside its `:all`."""
+    """Return the scopes of a new sub account key; a scope included in an `:all` is dropped. Raises `Refused`."""
     if not isinstance(given, list) or not given or not all(isinstance(scope, str) for scope in given):
         raise Refused(400, "scopes must contain at least one scope")
     if len(set(given)) != len(given):

@@ -1,7 +1,7 @@
-"""The rows behind AhaSend's API: parent accounts, their sub accounts, keys, and what each has sent.
+"""Rows of AhaSend's API: parent accounts, their sub accounts, keys, and usage.
 
-A status is never stored: it follows from the account's own suspension and its parent's, so that a parent's comes and
-goes without touching what was suspended by itself.
+A status is never stored: it follows from the account's own suspension and its parent's, so that a parent's suspension
+does not change an account's own.
 """
 
 import json
@@ -18,12 +18,12 @@ from portal.sandbox.store import Store
 
 LETTERS = string.ascii_letters + string.digits
 Entry = dict[str, Any]
-NO_CEILING = 10**15  # sub accounts send what they want: a cap's effect is not documented
+NO_CEILING = 10**15  # no limit on usage: a cap's effect is not documented
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list is asked for; `after` and `before` are places (`seq`)."""
+    """Requested part of a list; `after` and `before` are positions (`seq`)."""
 
     limit: int
     after: int | None = None
@@ -31,7 +31,7 @@ class Page:
 
 
 def default_parent(store: Store, wanted_id: str | None, wanted_key: str | None) -> tuple[str, str]:
-    """The id and the key of the parent the sandbox starts with; made up and kept where not given."""
+    """Return the ID and the key of the default parent; created and stored if not given."""
     parent_id = wanted_id or store.meta("aha_parent") or new_id(store, "aha-parent")
     store.set_meta("aha_parent", parent_id)
     if store.db.execute("SELECT 1 FROM aha_account WHERE id = ?", (parent_id,)).fetchone() is None:
@@ -70,7 +70,7 @@ def add_account(
     monthly_credit: int = 0,
     id_: str | None = None,
 ) -> sqlite3.Row:
-    """Add a sub account, or a parent. Nothing is unique but the id: two of the same name are two."""
+    """Add a sub account, or a parent. Only the ID is unique; names may repeat."""
     id_ = id_ or new_id(store)
     store.db.execute(
         "INSERT INTO aha_account (id, parent, name, website, monthly_credit, created_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -85,7 +85,7 @@ def add_account(
 
 
 def account(db: sqlite3.Connection, id_: str) -> sqlite3.Row:
-    """A sub account or a parent, deleted or not; the parent's suspension comes along."""
+    """Return a sub account or a parent, deleted or not, with the parent's suspension."""
     row: sqlite3.Row | None = db.execute("SELECT * FROM aha_account_seen WHERE id = ?", (id_,)).fetchone()
     if row is None:
         raise LookupError(f"no account {id_}")
@@ -93,7 +93,7 @@ def account(db: sqlite3.Connection, id_: str) -> sqlite3.Row:
 
 
 def child(db: sqlite3.Connection, parent: str, id_: str, now: float) -> sqlite3.Row | None:
-    """A sub account as its parent sees it now: not deleted, not of the future (a late create)."""
+    """Return a sub account as visible to its parent now: not deleted, not created in the future (a late create)."""
     row: sqlite3.Row | None = db.execute(
         "SELECT * FROM aha_account_seen WHERE id = ? AND parent = ? AND deleted_at IS NULL AND created_at <= ?",
         (id_, parent, now),
@@ -102,7 +102,7 @@ def child(db: sqlite3.Connection, parent: str, id_: str, now: float) -> sqlite3.
 
 
 def children(db: sqlite3.Connection, parent: str) -> list[sqlite3.Row]:
-    """All there ever were, deleted ones included."""
+    """Return all sub accounts, including deleted ones."""
     return db.execute("SELECT * FROM aha_account_seen WHERE parent = ? ORDER BY seq", (parent,)).fetchall()
 
 
@@ -124,20 +124,20 @@ def set_suspended(db: sqlite3.Connection, id_: str, *, suspended: bool, at: floa
 
 
 def note_sending(db: sqlite3.Connection, rows: Iterable[sqlite3.Row], at: float) -> None:
-    """Tell the usage engine who may send from now on."""
+    """Record for the usage engine whether the accounts may send from now on."""
     for row in rows:
         if row["deleted_at"] is None:
             sendgrid_accounts.note(db, row["id"], at, "state", "activated" if status_of(row) == "active" else "stopped")
 
 
 def delete(db: sqlite3.Connection, id_: str, at: float) -> None:
-    """A soft delete: what was sent stays, keys stop working."""
+    """Mark as deleted: usage stays, keys stop working."""
     db.execute("UPDATE aha_account SET deleted_at = ? WHERE id = ?", (at, id_))
     sendgrid_accounts.note(db, id_, at, "state", "deleted")
 
 
 def last_activity(db: sqlite3.Connection, row: sqlite3.Row, now: float) -> float | None:
-    """The last mail: a message, usage that was added, or now, where a sending profile keeps the account busy."""
+    """Return the time of the last message or added usage, or now if a sending profile is active."""
     added = _latest(db, "SELECT max(at) AS at FROM usage_added WHERE account = ? AND at <= ?", row, now)
     if _latest(db, "SELECT max(at) AS at FROM history WHERE kind = 'sending' AND account = ? AND at <= ?", row, now):
         if status_of(row) == "active":
@@ -195,7 +195,7 @@ def key(db: sqlite3.Connection, key_id: str) -> sqlite3.Row:
 def scope_entries(
     store: Store, account_id: str, key_id: str, *, scopes: Sequence[str], at: float, known: Iterable[Entry] = ()
 ) -> list[Entry]:
-    """One entry per scope; those the key already has stay what they are."""
+    """Return one entry per scope; entries the key already has are unchanged."""
     kept = {entry["scope"]: entry for entry in known}
     return [
         kept.get(scope)
@@ -226,9 +226,10 @@ def _domain_id(db: sqlite3.Connection, account_id: str, scope: str) -> str | Non
 def page(
     db: sqlite3.Connection, query: str, values: Sequence[object], wanted: Page, *, newest_first: bool = False
 ) -> tuple[list[sqlite3.Row], bool, bool]:
-    """One page of `query` (which ends in its WHERE) in the order of `seq`, and whether there is more before and after.
+    """Return one page of `query` (which ends in its WHERE) in the order of `seq`, and whether there is more before and
+    after.
 
-    Places are row numbers: whatever is added or deleted between two pages, no row that stays is missed or comes twice.
+    Positions are row numbers: whatever is added or deleted between two pages, no remaining row is skipped or repeated.
     """
     onward, back = ("AND seq < ?", "AND seq > ?") if newest_first else ("AND seq > ?", "AND seq < ?")
     forward, reverse = ("ORDER BY seq DESC", "ORDER BY seq") if newest_first else ("ORDER BY seq", "ORDER BY seq DESC")

@@ -1,7 +1,7 @@
-"""AhaSend's usage, operation 3: one pooled invoice for the parent, its sub accounts and those removed meanwhile.
+"""AhaSend's usage, operation 3: one pooled invoice for the parent, its sub accounts and removed ones.
 
-Counts are exact sums. Costs are whole cents: every account's share is rounded down, and what is left over is the
-parent's, so that they add up as well.
+Counts are exact sums. Costs are whole cents: every account's share is rounded down, and the remainder is the parent's,
+so that they add up as well.
 """
 
 import sqlite3
@@ -21,12 +21,12 @@ from portal.sandbox.sendgrid.usage import Cycle, History, cycle_at, cycle_use, u
 from portal.sandbox.store import Store
 
 NOTE = "Sandbox note: shares of one pooled invoice, in proportion to volume; not list prices."
-GROUPS = ("hour", "day", "week", "month")  # all answered by the day
+GROUPS = ("hour", "day", "week", "month")  # all answered by day
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """One period of one parent. `counts` has every account that ever was, removed ones included."""
+    """One period of one parent. `counts` covers every account, including removed ones."""
 
     cycle: Cycle
     parent: sqlite3.Row
@@ -55,7 +55,7 @@ class Bill:
 
 
 def bill(store: Store, parent_id: str, cycle: Cycle, now: float) -> Bill:
-    """What a period looks like now, or looked like in its last second."""
+    """Return the bill of a period as of now, or as of its last second."""
     then = min(now, midnight(cycle.end) - 1)
     parent = rows.account(store.db, parent_id)
     known = [row for row in rows.children(store.db, parent_id) if row["created_at"] <= then]
@@ -66,7 +66,7 @@ def bill(store: Store, parent_id: str, cycle: Cycle, now: float) -> Bill:
 
 
 def period_at(now: float) -> Cycle:
-    """A calendar month, UTC; its end is the next one's first instant."""
+    """Return the calendar month, UTC; its end is the start of the next one."""
     return cycle_at(1, day_of(now))
 
 
@@ -76,7 +76,7 @@ def read(call: Call) -> Reply:
 
 
 def statistics(call: Call) -> Reply:
-    """Deliverability of the account's own mail, day by day of the current period: here everything is delivered."""
+    """Return statistics of the account's own mail by day of the current period: everything is delivered here."""
     since, until = window(call)
     if call.request.query.get("group_by", "day") not in GROUPS:
         raise Refused(400, f"group_by must be one of {', '.join(GROUPS)}")
@@ -116,7 +116,7 @@ def shown(of: Bill, currency: str) -> dict[str, Any]:
 
 
 def _bucket(count: int, cents: int) -> dict[str, Any]:
-    # Dividing whole cents gives the shortest number with at most two decimals: exact for whoever reads the text.
+    # Dividing whole cents gives the shortest number with at most two decimals: exact for parsers of the text.
     return {"reception_count": count, "allocated_cost": cents / 100}
 
 
@@ -127,8 +127,8 @@ def _count(db: sqlite3.Connection, row: sqlite3.Row, cycle: Cycle, now: float) -
 
 
 def _shaped(history: History) -> History:
-    """What the sending profile alone makes. What was added besides was accepted, whatever became of the account in
-    the same second, so it is counted apart."""
+    """Return the history without added usage. It was accepted, even if the account changed in the same second, so it is
+    counted separately."""
     return replace(history, added=())
 
 

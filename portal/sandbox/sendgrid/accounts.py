@@ -1,4 +1,4 @@
-"""The accounts in the store: making, finding and changing them, and what each has sent."""
+"""Stored accounts: creating, finding and changing them, and their usage."""
 
 import json
 import sqlite3
@@ -24,7 +24,7 @@ def open_account(
     test: bool = False,
     anchor_day: int | None = None,
 ) -> sqlite3.Row:
-    """Add an account; never deduplicated, whatever already exists under the same e-mail."""
+    """Add an account; never deduplicated, even with the same email."""
     rng = store.rng("account")
     account_id = f"sg{rng.getrandbits(128):032x}"
     user_id = rng.randrange(1_000_000, 10_000_000)
@@ -67,7 +67,7 @@ def row_of(db: sqlite3.Connection, account_id: str) -> sqlite3.Row:
 
 
 def find(db: sqlite3.Connection, account_id: str, *, organisation: str, region: str, now: float) -> sqlite3.Row | None:
-    """An account as the provider would see it now: not deleted, and not of the future (a late create)."""
+    """Return an account as visible now: not deleted, and not created in the future (a late create)."""
     row: sqlite3.Row | None = db.execute(
         "SELECT * FROM account WHERE id = ? AND organisation = ? AND region = ? AND deleted_at IS NULL"
         " AND created_at <= ?",
@@ -77,7 +77,8 @@ def find(db: sqlite3.Connection, account_id: str, *, organisation: str, region: 
 
 
 def set_offerings(db: sqlite3.Connection, account: sqlite3.Row, offerings: list[Offering], at: float) -> None:
-    """Replace the whole set. Addresses leave newest first; a free package takes subusers and addresses."""
+    """Replace all offerings. The newest IP addresses are removed first; a free package removes subusers and
+    addresses."""
     entries = catalogue(db, account["organisation"])
     package = next((entries.get(item["name"]) for item in offerings if item["type"] == "package"), None)
     free = bool(package and package["free"])
@@ -101,14 +102,14 @@ def set_state(db: sqlite3.Connection, account_id: str, state: str, at: float) ->
 
 
 def email_as(form: str, email: str) -> str:
-    """`email` as the provider shows it: as it was given, its domain rewritten, or in capitals."""
+    """Return `email` in the provider's form: as given, with its domain rewritten, or in capitals."""
     local, at, domain = email.rpartition("@")
     try:
         if form == "unicode":
             domain = domain.encode("ascii").decode("idna")
         elif form == "ascii":
             domain = domain.encode("idna").decode("ascii")
-    except UnicodeError:  # what can't be rewritten stays as it is
+    except UnicodeError:  # what can't be rewritten is unchanged
         return email
     return email.upper() if form == "upper" else f"{local}{at}{domain}"
 
@@ -133,7 +134,7 @@ def add_usage(db: sqlite3.Connection, account_id: str, at: float, requests: int)
 
 
 def catalogue(db: sqlite3.Connection, organisation: str) -> dict[str, sqlite3.Row]:
-    """By name and in order, entries that are gone included: accounts may still hold them."""
+    """Return the catalogue by name and in order, including removed entries: accounts may still have them."""
     rows = db.execute("SELECT * FROM catalogue WHERE organisation = ? ORDER BY position", (organisation,))
     return {row["name"]: row for row in rows}
 
@@ -201,14 +202,15 @@ def _entitlement(entry: sqlite3.Row | None, name: str) -> int:
 
 
 def _address(seq: int, index: int, taken: list[str]) -> str:
-    """An address from the range set aside for benchmarks, stable for an account and its place."""
+    """Return an address from the range reserved for benchmarks, stable for an account and its index."""
     number = seq * 64 + index
     address = f"198.18.{number // 250 % 256}.{number % 250 + 1}"
     return address if address not in taken else f"198.19.{number // 250 % 256}.{number % 250 + 1}"
 
 
 def _free_username(db: sqlite3.Connection, organisation: str, wanted: str, account_id: str) -> str:
-    """Usernames are unique where e-mails are not, so a second account of the same e-mail gets a tail."""
+    """Return a unique username: unlike emails they may not repeat, so a second account with the same email gets a
+    suffix."""
     taken = db.execute(
         "SELECT 1 FROM account WHERE organisation = ? AND username = ?", (organisation, wanted)
     ).fetchone()

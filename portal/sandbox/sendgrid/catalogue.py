@@ -1,7 +1,7 @@
-"""The demo catalogue every new organisation starts with.
+"""Demo catalogue of every new organization.
 
-`display_name` is what v2 calls the package. One of them is not ASCII: v2 XML is ISO-8859-1, and a client that
-decodes it wrongly should find out here.
+`display_name` is v2's name of the package. One of them is not ASCII: v2 XML is ISO-8859-1, and a client that decodes it
+wrongly should fail here.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who is asking: Bearer keys of a reseller organisation, each tied to a region."""
+"""Authentication: bearer keys of a reseller organization, each tied to a region."""
 
 import json
 import sqlite3
@@ -10,7 +10,7 @@ UNKNOWN = "The provided authorization grant is invalid, expired, or revoked"
 
 
 def bearer_of(call: Call) -> str | None:
-    """The key in the Authorization header; None when it is missing or malformed."""
+    """Return the key in the Authorization header; None if it is missing or malformed."""
     scheme, _, key = call.request.headers.get("authorization", "").partition(" ")
     return key if scheme.lower() == "bearer" and key and " " not in key else None
 
@@ -21,14 +21,14 @@ def key_row(call: Call, key: str) -> sqlite3.Row | None:
 
 
 def enter(call: Call, row: sqlite3.Row) -> None:
-    """The key decides the organisation; the base prefix, when there is one, the region."""
+    """Set the call's organization from the key, and its region from the base prefix, if any, else from the key."""
     call.key, call.key_label = row["key"], row["label"]
     call.organisation = row["organisation"]
     call.region = call.request.region or row["region"]
 
 
 def admit_bearer(call: Call) -> Reply | sqlite3.Row:
-    """The key's row, or a refusal in the words that v3's edge has for most of its paths."""
+    """Return the key's row, or a refusal in the format of v3's edge for most of its paths."""
     key = bearer_of(call)
     if key is None:
         return plain_error(401, MALFORMED, helpful=True)

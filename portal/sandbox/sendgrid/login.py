@@ -1,4 +1,4 @@
-"""The page a sign-in lands on: it honours a code once, within a minute of the sandbox's clock."""
+"""Target page of a sign-in: it accepts a code once, within a minute of the sandbox's clock."""
 
 import re
 from html import escape

@@ -1,7 +1,7 @@
-"""SendGrid v3 reads a reseller makes on behalf of a customer account (`on-behalf-of: account-id <id>`).
+"""SendGrid v3 reads of a reseller on behalf of a customer account (`on-behalf-of: account-id <id>`).
 
-Without the header the call acts as the reseller's own account, which here has sent nothing: a client that
-forgets the header reads plausible zeros, as it would at the provider.
+Without the header the call acts as the reseller's own account, which has sent nothing here: a client that omits the
+header reads plausible zeros, as at the provider.
 """
 
 import json
@@ -53,14 +53,14 @@ def _act_as(call: Call) -> Reply | None:
         return None
     match = re.fullmatch(r"account-id (\S+)", behalf)
     if match is None:
-        return error(call.switch("unknown_behalf"))  # a bare value would be a subuser, and there is none
+        return error(call.switch("unknown_behalf"))  # a bare value would be a subuser, of which there are none
     call.account = sendgrid_accounts.find(
         call.db, match[1], organisation=call.organisation, region=call.region, now=call.now
     )
     if call.account is None or (call.now < call.account["ready_at"] and call.switch("create_lag_as") == "404"):
         return error(call.switch("unknown_behalf"))
     if call.account["state"] == "deactivated" and call.switch("deactivated") == "old":
-        return error(403)  # the older tables: API keys are off
+        return error(403)  # the older tables: API keys are disabled
     return None
 
 
@@ -116,12 +116,12 @@ def stats(call: Call) -> Reply:
 
 
 def mail_send(call: Call) -> Reply:
-    """Refused on behalf of an account by the provider, and always by a sandbox that sends no mail."""
+    """Refuse: the provider does on behalf of an account, and the sandbox sends no mail."""
     return error(403)
 
 
 def metrics_of(requests: int) -> dict[str, int]:
-    """Plausible counters in fixed proportions. Whole numbers per day, so weeks and months are exact sums."""
+    """Return plausible counters in fixed proportions. Whole numbers per day, so weeks and months are exact sums."""
     bounce_drops, invalid = requests // 2_000, requests // 5_000
     spam_drops, unsubscribe_drops = requests // 20_000, requests // 10_000
     processed = requests - bounce_drops - invalid - spam_drops - unsubscribe_drops

@@ -54,7 +54,7 @@ def admit(call: Call) -> Reply | None:
 
 
 def on_account(handler: Callable[[Call, sqlite3.Row], Reply]) -> Callable[[Call], Reply]:
-    """Hand the account in the path to `handler`; unknown, deleted, foreign and not yet ready are all 404."""
+    """Pass the account in the path to `handler`; unknown, deleted, foreign and not yet ready are all 404."""
 
     def answer(call: Call) -> Reply:
         account = sendgrid_accounts.find(
@@ -127,7 +127,7 @@ def put_offerings(call: Call, account: sqlite3.Row) -> Reply:
     body = parse_object(call.request.body)
     if body is None:
         return error(400)
-    # What the account already has may stay, also when the catalogue no longer offers it.
+    # Offerings the account has may stay, even if the catalogue no longer has them.
     known = {item["name"]: item["type"] for item in json.loads(account["offerings"])}
     known |= {
         name: row["type"]
@@ -188,7 +188,7 @@ def _page(call: Call, limit: int, after: sqlite3.Row | None) -> list[sqlite3.Row
         after = None
     elif after is not None and call.switch("list_cursor") == "repeat":
         beyond = beyond.replace(" > ", " >= ").replace(" < ", " <= ")
-    # The parts put into the statement are the words above, never the caller's.
+    # The parts put into the statement are the values above, never the caller's.
     where = f"AND {beyond}" if after is not None else ""
     rows = call.db.execute(
         "SELECT * FROM account WHERE organisation = :organisation AND region = :region"  # noqa: S608

@@ -1,7 +1,7 @@
-"""What the partner API accepts in a body. Every check adds to one list, so one answer names every bad field.
+"""Validation of partner API bodies. All errors are collected, so one answer names every invalid field.
 
-Error ids 10-40002, -40008 and -40010 are the provider's. It has published none for offerings, states, time
-zones and paging; those from 10-40020 on are our own.
+Error IDs 10-40002, -40008 and -40010 are the provider's. It has published none for offerings, states, time zones and
+paging; those from 10-40020 on are the sandbox's.
 """
 
 import json
@@ -14,7 +14,7 @@ FieldError = dict[str, str]
 PROFILE_FIELDS = ("first_name", "last_name", "company_name", "company_website", "email", "phone", "timezone")
 EMAIL = re.compile(r"[^@\s\"(),:;<>\[\]\\]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z0-9-]{2,}")
 PHONE = re.compile(r"\+[1-9][0-9]{1,14}")
-# Lenient: the provider's own sample leaves the scheme out.
+# Lenient: the provider's own sample omits the scheme.
 WEBSITE = re.compile(r"(?:https?://)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z]{2,}(?::\d+)?(?:[/?#]\S*)?")
 PHONE_RULE = (
     "Field must be formatted using the E.164 standard consisting of [+] [country code] [subscriber number"
@@ -59,7 +59,7 @@ def profile_of(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def offering_errors(offerings: object, known: Mapping[str, str]) -> list[FieldError]:
-    """`known` maps the names that may be asked for to their type."""
+    """Return the errors of `offerings`. `known` maps the allowed names to their type."""
     if not isinstance(offerings, list) or not offerings:
         return [field_error(40023, "Field is required and must list at least one offering", "offerings")]
     errors = [error for item in offerings for error in _one_offering(item, known)]

@@ -1,8 +1,8 @@
-"""The usage engine: what an account has sent, as a pure function of its history and the time.
+"""Usage engine: computes usage as a pure function of an account's history and the time.
 
-Nothing is counted as it happens. Every figure is worked out from a few changes of state, plan and sending
-profile, so that credits, statistics, the v2 overview and the ground truth cannot disagree, and so that moving
-the clock by a year costs nothing. Mail goes out evenly through the day, also in the last minutes of a cycle.
+Nothing is counted as it happens. Every figure is computed from a few changes of state, plan and sending profile, so
+that credits, statistics, the v2 overview and the actual usage cannot disagree, and moving the clock by a year costs
+nothing. Mail is sent evenly through the day, also in the last minutes of a billing period.
 """
 
 from bisect import bisect_right
@@ -21,7 +21,7 @@ CEILING = (5, 2)
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """How much an account wants to send: a volume per day, shaped by weekday, growth and fixed jitter."""
+    """Sending profile: a volume per day, shaped by weekday, growth and fixed jitter."""
 
     per_day: float = 0.0
     weekday: tuple[float, ...] = (1.0,) * 7
@@ -40,7 +40,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What holds from one time until the next change."""
+    """State that applies from one time until the next change."""
 
     at: float
     active: bool = False
@@ -51,7 +51,8 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`moments` and `added` (time, requests) in order of time; nothing is sent before the first moment."""
+    """History of an account. `moments` and `added` (time, requests) are sorted by time; nothing is sent before the
+    first moment."""
 
     moments: Sequence[Moment]
     added: Sequence[tuple[float, int]]
@@ -61,7 +62,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A billing cycle, from midnight of `start` up to midnight of `end` (the next reset)."""
+    """A billing period, from midnight of `start` up to midnight of `end` (the next reset)."""
 
     start: date
     end: date
@@ -91,7 +92,7 @@ class CycleUse:
 
 
 def cycle_at(anchor_day: int, day: date) -> Cycle:
-    """The monthly cycle `day` lies in; an anchor of 29 to 31 falls on the last day of a shorter month."""
+    """Return the monthly billing period of `day`; an anchor of 29 to 31 is the last day of a shorter month."""
     start = _anchored(day.year, day.month, anchor_day)
     if start > day:
         start = _anchored(*_month_after(day.year, day.month, -1), anchor_day)
@@ -99,7 +100,7 @@ def cycle_at(anchor_day: int, day: date) -> Cycle:
 
 
 def cycles(history: History, now: float) -> Iterator[Cycle]:
-    """Every cycle from the account's first day to now, the current one included."""
+    """Yield every billing period from the account's first day to now, including the current one."""
     if not history.moments or history.moments[0].at > now:
         return
     cycle = cycle_at(history.anchor_day, day_of(history.moments[0].at))
@@ -120,7 +121,7 @@ def cycle_use(history: History, cycle: Cycle, now: float) -> CycleUse:
 
 
 def cycle_days(history: History, cycle: Cycle, now: float) -> Iterator[DayUse]:
-    """The days of a cycle up to now. Ceilings bind in order of time: a day that is over never changes."""
+    """Yield the days of a billing period up to now. Ceilings apply in order of time: a past day never changes."""
     used = 0
     until = int(now)
     day = max(cycle.start, day_of(history.moments[0].at)) if history.moments else cycle.end
@@ -132,7 +133,7 @@ def cycle_days(history: History, cycle: Cycle, now: float) -> Iterator[DayUse]:
 
 
 def use_by_day(history: History, first: date, last: date, now: float) -> dict[date, int]:
-    """Mail accepted on each day from `first` to `last`, both inclusive; days without mail are left out."""
+    """Return mail accepted on each day from `first` to `last`, both inclusive, without days without mail."""
     found: dict[date, int] = {}
     for cycle in cycles(history, now):
         if cycle.end > first and cycle.start <= last:
@@ -145,12 +146,12 @@ def use_by_day(history: History, first: date, last: date, now: float) -> dict[da
 def _one_day(history: History, day: date, until: int, used_before: int) -> DayUse:
     attempted = used = 0
     start = midnight(day)
-    # One second past `until`, so that use added this very second counts at once.
+    # One second past `until`, so that usage added in this second counts at once.
     for begin, stop, moment in _pieces(history.moments, start, min(start + DAY, until + 1)):
         wanted = sum(count for at, count in history.added if begin <= int(at) < stop)
         if moment.active:
             volume = moment.sending.volume(day)
-            # Differences of one rounded running total: pieces always add up to the day.
+            # Differences of one rounded running total: parts always add up to the day.
             wanted += volume * (min(stop, until) - start) // DAY - volume * (begin - start) // DAY
         attempted += wanted
         used += max(0, min(wanted, _room(history, moment, used, used_before + used)))
@@ -169,7 +170,7 @@ def _room(history: History, moment: Moment, used_today: int, used_in_cycle: int)
 
 
 def _pieces(moments: Sequence[Moment], start: int, end: int) -> Iterator[tuple[int, int, Moment]]:
-    """Cut [start, end) where something changed; the time before the first moment is left out."""
+    """Split [start, end) at changes; the time before the first moment is left out."""
     index = bisect_right(moments, start, key=lambda moment: int(moment.at)) - 1
     begin = start if index >= 0 else int(moments[0].at)
     index = max(index, 0)
@@ -194,7 +195,7 @@ def _month_after(year: int, month: int, step: int) -> tuple[int, int]:
 
 
 def _noise(seed: int, number: int) -> float:
-    """A repeatable number in [0, 1): the same seed and day give the same mail in every run."""
+    """Return a repeatable number in [0, 1): the same seed and day give the same usage in every run."""
     mixed = (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     mixed = ((mixed ^ (mixed >> 31)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     return ((mixed ^ (mixed >> 29)) & 0xFFFFFFFF) / 0x1_0000_0000

@@ -24,7 +24,7 @@ def error(status: int) -> Reply:
 
 
 def parameters(call: Call) -> dict[str, str]:
-    """v2 takes GET and POST alike: a key in the URL works, and is flagged in the log."""
+    """Return the parameters of GET or POST. v2 accepts both: a key in the URL works, and is flagged in the log."""
     form = parse_qsl(call.request.body.decode("utf-8", "replace"), keep_blank_values=True)
     return {**call.request.query, **dict(form)}
 
@@ -67,7 +67,7 @@ def overview(call: Call) -> Reply:
 
 
 def problem(call: Call, shape: str, status: int, text: str = WRONG) -> Reply:
-    """The error shapes seen of this family, e1 to e7; in XML there is one envelope for all of them."""
+    """Return an error in one of the known formats of this API, e1 to e7; in XML all but two have the same envelope."""
     if shape == "e5":
         return too_many_requests()
     if shape == "e7":
@@ -100,7 +100,7 @@ def _admit_password(call: Call, given: dict[str, str]) -> Reply | None:
 
 
 def _customer(call: Call, username: str) -> sqlite3.Row | None:
-    """By username only. A password login names no region, and then every region counts."""
+    """Find a customer by username. A password login has no region, and then matches every region."""
     row: sqlite3.Row | None = call.db.execute(
         "SELECT * FROM account WHERE organisation = ? AND username = ? AND deleted_at IS NULL"
         " AND created_at <= ? AND (region = ? OR ? = '')",
@@ -116,7 +116,7 @@ def _overview(call: Call, account: sqlite3.Row) -> dict[str, str | int]:
     package = sendgrid_accounts.package_of(call.db, account)
     values: dict[str, str | int] = {
         "reputation": round(account["reputation"]),
-        # A counter of its own at the provider; ours is everything since the account began.
+        # A separate counter at the provider; here everything since the account's creation.
         "requests": sum(use_by_day(history, day_of(account["created_at"]), today, call.now).values()),
         "package": package["display_name"] if package is not None else "",
         "credits_allowed": use.allowed,
