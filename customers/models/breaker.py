@@ -34,12 +34,10 @@ class Breaker(models.Model):
 
 
 def is_out_of_reach(connection: Connection) -> bool:
-    """Return whether the connection's breaker is open. Costs a query unless `breaker` was selected with the connection.
-    """
+    """Return whether the connection's breaker is open. Costs a query unless `breaker` was selected with it."""
     return hasattr(connection, "breaker") and connection.breaker.opened_at is not None
 
 
 def at_work(path: str = "") -> Q:
-    """Match connections that are neither paused nor out of reach. `path` leads to the connection, as in "connection__".
-    """
+    """Match connections that are neither paused nor out of reach. `path` leads to one, as in "connection__"."""
     return Q(**{f"{path}paused": "", f"{path}breaker__opened_at": None})

@@ -210,8 +210,7 @@ class Attempt(models.Model):
 
 
 class FinalReading(models.Model):
-    """The last usage read before a delete, as the provider returned it. Billing turns it into a snapshot. Append only.
-    """
+    """The last usage read before a delete, as the provider returned it. Billing makes it a snapshot. Append only."""
 
     operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="final_readings")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="final_readings")

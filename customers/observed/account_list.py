@@ -220,8 +220,7 @@ def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
 
 
 def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Account]:
-    """Return the accounts of ours that a scan begun at `before` must list. One that was created since is not expected.
-    """
+    """Return the accounts of ours that a scan begun at `before` must list: not those that were created since."""
     created_since = Operation.objects.filter(
         account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=before
     )  # fmt: skip

@@ -72,8 +72,7 @@ def record_details(*, account_id: int, details: Details, now: datetime) -> None:
 
 
 def record_gone(*, account_id: int, now: datetime) -> None:
-    """Record that the provider does not know the account. One reading does not make it deleted: its state is unknown.
-    """
+    """Record that the provider does not know the account. One reading makes its state unknown, not deleted."""
     _unless_newer(account_id, "state_read_at", now).update(
         state=AccountState.UNKNOWN, state_raw="not found", state_read_at=now, read_tried_at=now
     )
@@ -276,8 +275,7 @@ def learn_identity(*, account: Account, provider: Provider) -> None:
 
 
 def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
-    """Return the accounts whose last reading is old or missing, oldest first; not while an operation is open for them.
-    """
+    """Return the accounts whose last reading is old or missing, oldest first; not while an operation is open."""
     return (
         Account.objects.filter(
             Q(state_read_at=None) | Q(state_read_at__lt=now - READ_EVERY),
