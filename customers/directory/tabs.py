@@ -23,7 +23,7 @@ class Tab:
 
 
 def tabs_of(filters: CustomerFilters) -> list[Tab]:
-    """Counts are of the whole view, whatever filter is on."""
+    """Return the tabs. Counts are of the whole view, whatever filter is on."""
     whole = CustomerFilters(user=filters.user, connections=filters.connections)
     return [_tab(replace(whole, view=key), str(label), filters.view) for key, label in VIEWS.items()]
 

@@ -341,6 +341,3 @@ def _schedules(now: datetime) -> Work:
     due = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now)
     found = due.aggregate(n=Count("pk"), oldest=Min("due_at"))
     return Work(_("Changes of the calendar"), found["n"], found["oldest"], 0, 0, "customers:coming")
-
-
-# --- The nightly check --------------------------------------------------------------------------------------------

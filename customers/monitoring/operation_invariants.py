@@ -37,8 +37,8 @@ SENDS = NotApplied.sends_at_most
 
 
 def busy_twice(now: datetime) -> Iterator[str]:
-    """I3. Constraint `operation_one_busy_per_lane` enforces concurrency keys. An account's operations run one by one.
-    """
+    """I3. Constraint `operation_one_busy_per_lane` enforces the concurrency keys. Operations of an account run one by
+    one."""
     for key in _more_than_one("concurrency_key"):
         yield f"lane {key}"
     for account in _more_than_one("account"):

@@ -33,8 +33,7 @@ def late_answer(operation: Operation) -> Attempt | None:
 
 
 def late_answer_of_earlier_create(operation: Operation) -> Attempt | None:
-    """Return the attempt whose answer names the account, of an earlier create of the account that staff had ended by
-    then."""
+    """Return the attempt of an earlier create of the account, ended by staff, whose late answer names the account."""
     earlier = Attempt.objects.filter(
         operation__account=operation.account_id, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED
     )

@@ -59,7 +59,7 @@ def place_hold(
     if until is not None and until <= now:
         raise UnableToAsk(_("Choose a moment to come."), field="until")
     with transaction.atomic():
-        account = Account.objects.select_for_update().get(pk=account.pk)  # of two concurrent requests the second is refused
+        account = Account.objects.select_for_update().get(pk=account.pk)  # of two requests at once one is refused
         if account.state == AccountState.DELETED:
             raise UnableToAsk(_("The account is deleted. There is nothing to hold."))
         if other := held([account.pk], now=now).get(account.pk):
@@ -107,8 +107,7 @@ def _cancel(
 
 
 def release(*, actor: User, hold: Hold, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
-    """End a live hold. Every user who may place one may release one: its owner may be on holiday. Raises `UnableToAsk`.
-    """
+    """End a live hold. All users who may place one may release one: its owner may be away. Raises `UnableToAsk`."""
     _may(actor, RELEASE)
     if not reason.strip():
         raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
