@@ -222,7 +222,7 @@ def _settings(account: Account, running: list[Operation]) -> list[SettingLine]:
     ]
 
 
-# -- what the state asks of people -----------------------------------------------------------------------------
+# -- notices about the state -----------------------------------------------------------------------------------
 
 
 def _explanation(found: AccountPage) -> Explanation | None:

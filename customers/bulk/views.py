@@ -34,8 +34,8 @@ def bulk_list(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def bulk_new(request: HttpRequest) -> HttpResponse:
-    """GET: all accounts of the list's filter, which is in the URL. POST: those selected (`ticked`), and from the second
-    step on the change to make."""
+    """Start a bulk change. GET: all accounts of the list's filter, which is in the URL. POST: those selected
+    (`ticked`), and from the second step on the change to make."""
     ticked = _ticked(request)
     chosen = ticked if request.method == "POST" and request.POST.get("by") == "ticks" else _of_filter(request)
     facts: dict[str, Any] = {"person": person(request), "route_of": commands.route_of}
@@ -102,7 +102,7 @@ def _password_first(request: HttpRequest, change_set: ChangeSet) -> HttpResponse
 
 @require_POST
 def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """`do`: submit, pause, resume, cancel or again."""
+    """Carry out `do`: submit, pause, resume, cancel or again."""
     change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
     if request.POST.get("do") in ("submit", "again") and (asked := _password_first(request, change_set)):
         return asked

@@ -1,6 +1,6 @@
 """The catalog of a connection: read at the provider, stored for a day, summed up and compared in plain words.
 
-Entitlements come from the catalog alone. A name is never parsed for logic; `label_of` is for display.
+Entitlements come from the catalog alone. A name is never parsed for logic; `offering_label` is for display.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 else:  # generic for the type checker alone
     _Paginator, _Page = Paginator, Page
 
-# Above this many a list says "more than": counting a hundred thousand rows costs more than showing fifty.
+# Above this many a list shows "more than": counting a hundred thousand rows costs more than showing fifty.
 COUNTED = 10_000
 _NOWHERE = uuid.UUID(int=0)
 

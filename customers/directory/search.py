@@ -55,7 +55,7 @@ class Matching:
 
     @cached_property
     def bare(self) -> QuerySet[Customer]:
-        """Return customers without any account other than merged duplicates."""
+        """Customers without any account other than merged duplicates."""
         if not self.filters.with_bare:
             return Customer.objects.none()
         accounts = Account.objects.filter(customer=OuterRef("pk"), merged_at=None)
@@ -140,7 +140,7 @@ class Matching:
 
     @cached_property
     def _customers(self) -> list[int] | QuerySet[Customer, int]:
-        """Return matching customers. Few are named one by one, so that the database starts from them; many are left to
+        """The matching customers. Few are named one by one, so that the database starts from them; many are left to
         it to scan along the order of the list. Either is fast where the other is slow."""
         lowered = self.filters.q.lower()
         words = Q(search__contains=lowered)
@@ -152,7 +152,7 @@ class Matching:
 
     @cached_property
     def _ids(self) -> list[int]:
-        """Return accounts by the provider's ID, whole or its beginning."""
+        """Accounts by the provider's ID, whole or its beginning."""
         wanted = self.filters.q
         if not _LIKE_AN_ID.fullmatch(wanted):
             return []

@@ -8,7 +8,7 @@ from customers.directory.filters import VIEWS, CustomerFilters
 from customers.directory.list import Lines
 from portal.formats import number_text
 
-# A tab says "999+" beyond: the number that matters there is small.
+# A tab shows "999+" beyond: the number that matters there is small.
 MOST = 999
 CALLS_FOR_ACTION = frozenset({"attention"})
 

@@ -1,4 +1,4 @@
-"""A connection is one reseller credential at one provider, with the catalogue it may sell from."""
+"""A connection is one reseller credential at one provider, with the catalog it may sell from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record what a provider returned. Every reading of an existing account is written here.
+"""Record what a provider returned about existing accounts, their keys, domains and usage.
 
 The moment of a reading is the moment it was *requested*, by the database's clock: `now` is taken before the call, here
 and in every caller. A reading is written only if what is stored was read at that moment or before, and the condition

@@ -156,7 +156,7 @@ def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | 
     return scan
 
 
-# --- What it says -----------------------------------------------------------------------------------------------------
+# --- What it shows ----------------------------------------------------------------------------------------------------
 
 
 def _judged(operation: Operation, provider: Provider, *, since: datetime, now: datetime) -> Assignment | None:

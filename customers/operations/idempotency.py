@@ -19,7 +19,7 @@ SENDS_AT_MOST = 8
 
 
 def not_done(operation: Operation, summary: str, *, now: datetime) -> NotApplied:
-    """Return that it is to be sent again, with more patience than where every send is a new change."""
+    """Return a verdict to send again, with more patience than where every send is a new change."""
     until = transitions.backoff(attempts.attempts_unknown(operation).count(), now=now)
     return NotApplied(summary, until=until, sends_at_most=SENDS_AT_MOST)
 

@@ -197,7 +197,7 @@ class KeyForm(forms.Form):
         return changed
 
     def rewritten(self) -> list[tuple[str, str]]:
-        """The addresses that are saved in another form than typed, to be shown to the user."""
+        """Return the addresses that are saved in another form than typed, to be shown to the user."""
         lines = re.split(r"[\n,;]", str(self["ip_allow_list"].value() or ""))
         pairs = [
             (text.strip(), str(ipaddress.ip_network(text.strip(), strict=False))) for text in lines if text.strip()

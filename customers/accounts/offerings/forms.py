@@ -99,7 +99,7 @@ class OfferingsForm(forms.Form):
         return [*sold.values(), *kept.values()]
 
     def chosen(self) -> list[ProviderOffering]:
-        """The full list as it would be sent; what is not valid yet is left out."""
+        """Return the full list as it would be sent; what is not valid yet is left out."""
         if self.is_bound:
             self.is_valid()
         values = getattr(self, "cleaned_data", {}) if self.is_bound else self.initial
@@ -143,11 +143,11 @@ class OfferingsForm(forms.Form):
         return list(self.now.values())
 
     def carried(self) -> list[ProviderOffering]:
-        """The offerings of an unknown type: preserved as they came."""
+        """Return the offerings of an unknown type: preserved as they came."""
         return [each for each in self.now.values() if each.type not in ("package", "addon")]
 
     def gives(self) -> str:
-        """The entitlements of the choice, in words."""
+        """Return the entitlements of the choice, in words."""
         given = catalogue.entitlements_of(self.connection, self.chosen(), catalogue=self.catalogue)
         return catalogue.gives_text(given)
 

@@ -86,7 +86,7 @@ class SettingsForm(forms.Form):
 
     @property
     def settings(self) -> AccountSettings:
-        """Return the settings of a valid form. 0 is no cap, only where "No cap" was chosen."""
+        """The settings of a valid form. 0 is no cap, only where "No cap" was chosen."""
         values = self.cleaned_data
         return AccountSettings(values["name"], values["website"], values["monthly_cap"] or 0)
 

@@ -118,7 +118,7 @@ def _changes(base: AccountSettings, wanted: AccountSettings) -> dict[str, Any]:
 
 
 def _cap_is_meant(account: Account, base: AccountSettings, form: SettingsForm, change: ChangeSettingsForm) -> bool:
-    """Require a confirmation for a new cap below the usage so far: the provider's behavior then is not documented."""
+    """Return whether a new cap below the usage was confirmed: the provider's behavior then is not documented."""
     cap = form.settings.monthly_cap
     if cap in (0, base.monthly_cap) or account.usage_used is None or cap >= account.usage_used:
         return True
