@@ -15,7 +15,7 @@ from customers.models.remote_account import RemoteAccount
 
 
 class AccountImport(models.Model):
-    """An import: a proposal first; once an admin confirms it, a run that lasts until every chosen item is done."""
+    """An import: a proposal first; once a user starts it, a run that lasts until every chosen item is done."""
 
     class State(models.TextChoices):
         PROPOSED = "proposed", _("To be looked through")

@@ -1,8 +1,7 @@
 """Scan a provider's whole account list and store the result: which accounts are there, missing or unlinked.
 
 Nothing here changes anything at a provider, and nothing is concluded from a scan that did not reach the end of the list
-or whose result is implausible.
-"""
+or whose result is implausible."""
 
 from __future__ import annotations
 
@@ -68,8 +67,7 @@ def begin(
 ) -> tuple[Scan, bool]:
     """Return the scan of this slot and whether it was begun just now. While another one runs, that one is returned.
 
-    `taken`: the caller scans at once. Then one that still waits for a worker ends: this one reads the same list.
-    """
+    `taken`: the caller scans at once. Then one that still waits for a worker ends: this one reads the same list."""
     expire(now=now, connection=connection)
     if taken:
         message = "Another scan of this account list began before a worker started this one."
@@ -128,8 +126,7 @@ def walk(
 ) -> Scan:
     """Read the whole list and store it. Rows pass `through`, for a caller that renews a lease of its own meanwhile.
 
-    Never raises `ProviderError`: then the scan is incomplete, its message says why, and nothing else was written.
-    """
+    Never raises `ProviderError`: then the scan is incomplete, its message says why, and nothing else was written."""
     with recorded() as exchanges:
         try:
             return _walk(scan, through(provider.list_accounts(patience=patience)), clock, provider, exchanges)
@@ -183,8 +180,7 @@ def _may_be_anothers(scan: Scan, found: dict[str, ListedAccount]) -> bool:
 def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Provider, clock: Clock) -> bool:
     """Return whether the list lacks an account of ours that the provider has: then it may lack others as well.
 
-    An account younger than `LIST_LAG` need not be listed yet, and one that counts as gone is not expected.
-    """
+    An account younger than `LIST_LAG` need not be listed yet, and one that counts as gone is not expected."""
     just_made = Operation.objects.filter(
         account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=scan.started_at - LIST_LAG
     )
@@ -208,8 +204,7 @@ def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Pr
 
 
 def _skew_by(clock: Clock, exchanges: list[Evidence]) -> int | None:
-    """Return by how many seconds the provider's clock is ahead of the one that rows are written by; None if not
-    measured."""
+    """Return by how many seconds the provider's clock is ahead of the rows' one; None if not measured."""
     told = [each.clock_skew for each in exchanges if each.clock_skew is not None]
     return round(told[-1] + (datetime.now(UTC) - clock()).total_seconds()) if told else None
 
@@ -302,8 +297,7 @@ def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> Non
 
 
 def _mark_missing(scan: Scan, *, now: datetime) -> int:
-    """Mark what a complete scan lacks: missing from now on, and gone where an earlier one lacked it twelve hours ago.
-    Returns how many are missing."""
+    """Mark what a complete scan lacks as missing, and after `GONE_AFTER` as gone. Returns how many are ours."""
     met_once = RemoteAccount.objects.filter(connection=scan.connection, provider_id=OuterRef("provider_id"))
     never_met = should_be_there(scan.connection, before=scan.started_at).filter(~Exists(met_once))
     RemoteAccount.objects.bulk_create(
@@ -353,11 +347,9 @@ def _tell(connection: Connection, state: str, message: str, *, now: datetime) ->
 
 
 def _report_possible_duplicates(scan: Scan, *, now: datetime) -> None:
-    """Report accounts that appeared after their create was sent again: the first send may have made them, and two are
-    billed.
+    """Report accounts that appeared after their create was sent again: two may be billed then.
 
-    An account fits by its email; where that can't be read, by its time; or an answer that came late names it.
-    """
+    An account fits by its email; where that can't be read, by its time; or an answer that came late names it."""
     orphans = RemoteAccount.objects.filter(connection=scan.connection).orphans()
     over = RemoteAccount.objects.filter(connection=scan.connection, possible_duplicate_of__isnull=False)
     for each in over.exclude(pk__in=orphans.values("pk")):
@@ -405,6 +397,3 @@ def _report_possible_duplicate(operation: Operation, remote_account: RemoteAccou
         actor=None, verb="account.possible_duplicate", obj=remote_account, customer=operation.account.customer,
         account=operation.account, after={"provider_id": remote_account.provider_id, "operation": operation.code},
     )  # fmt: skip
-
-
-# --- On request and nightly -------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ requested afterwards wins. Observed columns are also written by `customers.opera
 package), `customers.reconcile.link` (a new row) and `.drift` (an accepted existence), `customers.accounts.sign_in`
 (user name).
 
-No reading takes an account out of "deleted", or into it: the first is an admin's decision
-(`customers.reconcile.drift`), the second an operation's or an admin's.
+No reading takes an account out of "deleted", or into it: the first is a decision of staff
+(`customers.reconcile.drift`), the second an operation's or theirs.
 """
 
 from __future__ import annotations

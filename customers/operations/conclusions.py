@@ -129,7 +129,7 @@ def _write_account(operation: Operation, account: dict[str, Any] | None, *, now:
 
 
 def observed(columns: dict[str, Any], *, now: datetime) -> dict[str, datetime]:
-    """Return the read times of observed `columns`: what an operation or an admin concluded counts as read now.
+    """Return the read times of observed `columns`: what an operation or a user concluded counts as read now.
 
     A state that is not known yet has none, so that it is read soon.
     """

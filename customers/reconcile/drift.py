@@ -4,7 +4,7 @@ The board shows the desired value, and the provider's with the time it was read.
 reapply the expected value, accept the provider's, or snooze. They decide about the values they saw (`seal_seen`); where
 one of them changed meanwhile, nothing is done and both are shown.
 
-Here alone an account leaves "deleted": where a provider's list still names it, an admin may decide that it exists.
+Here alone an account leaves "deleted": where a provider's list still names it, staff may decide that it exists.
 """
 
 from __future__ import annotations

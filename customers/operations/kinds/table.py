@@ -58,7 +58,7 @@ KINDS: dict[OperationKind, Kind] = {
     OperationKind.SETTINGS: Kind(Settings(), settings_again),
     OperationKind.SUSPEND: Kind(SuspendOrUnsuspend(on=False), _same(request_suspend)),
     OperationKind.UNSUSPEND: Kind(SuspendOrUnsuspend(on=True), _same(request_unsuspend)),
-    OperationKind.DELETE: Kind(Delete(), None),  # needs the password, and approval by another admin where required
+    OperationKind.DELETE: Kind(Delete(), None),  # needs the password, and approval by another user where required
     OperationKind.KEY_CREATE: Kind(KeyCreate(), key_again, is_about_keys=True),
     OperationKind.KEY_UPDATE: Kind(KeyUpdate(), _same(request_key_update, "key_id", "changes"), is_about_keys=True),
     OperationKind.KEY_DELETE: Kind(KeyDelete(), _same(request_key_delete, "key_id"), is_about_keys=True),
