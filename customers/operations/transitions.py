@@ -274,7 +274,8 @@ def _marks() -> dict[str, int]:
 
 
 def expire_leases(*, now: datetime) -> int:
-    """Requeue operations whose worker did not return, or make them unknown after a send. Returns how many."""
+    """Requeue operations whose worker did not return, or make them unknown after a send. After several lost claims
+    leave them for review. Returns how many."""
     lost = 0
     expired = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING), lease_until__lt=now)
     for operation in expired.select_related("account__customer", "connection")[:500]:
