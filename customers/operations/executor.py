@@ -361,8 +361,8 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
 
 
 def _stopped(operation: Operation, *, now: datetime) -> Failed | NeedsReview | None:
-    """Return what stops an operation before the provider is read: a duplicate, its leader, the permission, the limits on creates.
-    What was begun is stopped only for a review."""
+    """Return what stops an operation before the provider is read: a duplicate, its leader, the permission, the limits
+    on creates. What was begun is stopped only for a review."""
     begun = attempts.has_possible_effect(operation)
     if operation.account.duplicate_of_id is not None:
         return (NeedsReview if begun else Failed)("duplicate", duplicates.refusal(operation.account))
