@@ -6,7 +6,7 @@ class CustomersConfig(AppConfig):
     name = "customers"
 
     def ready(self) -> None:
-        """The models exist by now, and the invariants ask them."""
+        """Register the invariants, which need the models to be loaded."""
         from customers.models import triggers  # noqa: PLC0415  they read models: not before this point
         from customers.monitoring import account_invariants, invariants, operation_invariants  # noqa: PLC0415  they read models: not before this point
 

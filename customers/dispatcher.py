@@ -1,7 +1,8 @@
-"""Every few seconds: look at the table and poke whatever is due. Losing every message loses nothing but seconds.
+"""The dispatcher: every few seconds, enqueue whatever is due in the tables. Lost messages cost nothing but seconds.
 
-Of a connection no more is poked than it may have in work at a time (`customers.connections.worker_shares`); an
-operation that ends pokes the next one."""
+For a connection no more is enqueued than it may have in work at a time (`customers.connections.worker_shares`); an
+operation that ends enqueues the next one.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ READS_AT_ONCE = 10
 
 
 def dispatch(*, now: datetime) -> int:
-    """Expire leases and scans, empty secrets nobody fetched, then poke what is due. Returns how many operations were
-    poked."""
+    """Expire leases and scans, empty secrets not revealed in time, then enqueue what is due. Returns how many
+    operations were enqueued."""
     transitions.expire_leases(now=now)
     key_secrets.forget_due(now=now)
     due = due_operations(now=now, of_each=worker_shares.max_places(queue_settings.DEFAULT))
@@ -54,13 +55,13 @@ def dispatch(*, now: datetime) -> int:
 
 
 def connection_of_operation(operation_id: int) -> int | None:
-    """The connection of an operation that may be waiting for a worker; None where no worker is needed."""
+    """Return the connection of an operation that may be waiting for a worker; None where no worker is needed."""
     waiting = Operation.objects.filter(pk=operation_id, state__in=(OperationState.QUEUED, OperationState.UNKNOWN))
     return waiting.values_list("connection", flat=True).first()
 
 
 def enqueue_next(connection_id: int, *, now: datetime) -> None:
-    """Poke what this connection has room for, now that an operation of it ended."""
+    """Enqueue as many operations as this connection has room for, now that one of it ended."""
     for operation_id in due_operations(
         now=now,
         connection_id=connection_id,
@@ -70,7 +71,7 @@ def enqueue_next(connection_id: int, *, now: datetime) -> None:
 
 
 def next_accounts_to_read(*, now: datetime) -> list[int]:
-    """The oldest readings of every connection, so that one whose provider is slow keeps back no other."""
+    """Return the oldest readings of every connection, so that a slow provider delays no other."""
     connections = list(Connection.objects.filter(at_work()).values_list("pk", flat=True))
     each = max(1, READS_AT_ONCE // max(1, len(connections)))
     old = [
@@ -81,8 +82,8 @@ def next_accounts_to_read(*, now: datetime) -> list[int]:
 
 
 def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection_id: int | None = None) -> list[int]:
-    """What a worker can take now: queued and able to be claimed, or unknown and to be looked into. At most
-    `POKES_AT_ONCE`, the connections in turn, so that nothing that has to wait keeps back what could run, and at most
+    """Return what a worker can take now: queued and able to be claimed, or unknown and to be verified. At most
+    `ENQUEUED_AT_ONCE`, the connections in turn, so that nothing that has to wait delays what could run, and at most
     `of_each` of them."""
     one_at_a_time = [
         each.pk for each in Connection.objects.filter(at_work()) if create_limits.creates_one_at_a_time(each)

@@ -25,7 +25,7 @@ _COUNT = re.compile(r"\d+|\d{1,3}([ ,.'\u2019\u00a0\u202f]\d{3})+", re.ASCII)
 
 
 class PhoneField(forms.CharField):
-    """A phone number as E.164. Blanks, dots, dashes and brackets people type are taken out."""
+    """A phone number as E.164. Blanks, dots, dashes and brackets are removed."""
 
     default_error_messages = {
         "phone": _("Write it with the country code, such as +49 30 1234567: at most 15 digits after the plus.")
@@ -64,7 +64,7 @@ def _is_website(text: str) -> bool:
 
 
 class HostField(forms.CharField):
-    """A bare host name. Scheme, path and port are taken off, and letters beyond ASCII written as DNS has them."""
+    """A bare host name. Scheme, path and port are removed, and letters beyond ASCII written as in DNS."""
 
     default_error_messages = {"host": _("Write a host name such as shop.example.com.")}
 
@@ -78,7 +78,7 @@ class HostField(forms.CharField):
 
 
 def host_of(text: str) -> str:
-    """ "https://Shop.example.com/sale" -> "shop.example.com". What has no host in it comes back as it is."""
+    """Return "shop.example.com" for "https://Shop.example.com/sale". Text without a host is returned unchanged."""
     text = text.strip()
     try:
         host = urlsplit(text if "://" in text else f"//{text}").hostname or text
@@ -89,7 +89,7 @@ def host_of(text: str) -> str:
 
 class CountField(forms.CharField):
     """A whole number of at least 1, with or without marks between thousands: "250000", "250,000", "250.000". It becomes
-    an int, or None when nothing was typed: nothing is never 0."""
+    an int, or None when empty: an empty field is never 0."""
 
     default_error_messages = {
         "count": _("Write a whole number, such as 250,000."),
@@ -119,7 +119,7 @@ class CountField(forms.CharField):
             )
 
     def run_validators(self, value: Any) -> None:
-        """Those of a text do not fit a number."""
+        """Skip a text's validators: they do not fit a number."""
 
     def prepare_value(self, value: Any) -> Any:
         return number_text(value) if isinstance(value, int) else value
@@ -138,13 +138,13 @@ class ZoneField(forms.CharField):
 
 @lru_cache(maxsize=1)
 def zones() -> dict[str, None]:
-    """The names of all zones with a place in them, and UTC, in order."""
+    """Return the names of all zones with a place in them, and UTC, in order."""
     found = sorted(name for name in zoneinfo.available_timezones() if "/" in name and not name.startswith("Etc/"))
     return dict.fromkeys(["UTC", *found])
 
 
 class TagsField(forms.CharField):
-    """Words with commas between them; each once, in the order they were typed."""
+    """Comma-separated words; each once, in the order they were typed."""
 
     default_error_messages = {"tags": _("At most 20 tags of at most 40 letters each.")}
 
@@ -164,9 +164,9 @@ class TagsField(forms.CharField):
 
 
 class ReasonForm(forms.Form):
-    """Why, in a word and in a sentence. The sentence is required; both are kept together.
+    """A reason: a category and a sentence. The sentence is required; both are stored together.
 
-    `longest`: how long both may be together, where the customer reads them.
+    `longest`: how long both may be together, where the customer sees them.
     """
 
     why = forms.ChoiceField(label=gettext_lazy("Why"), widget=forms.RadioSelect, required=False)
@@ -193,6 +193,6 @@ class ReasonForm(forms.Form):
         return values
 
     def whole_reason(self) -> str:
-        """ "Abuse report: two complaints, case 3318"."""
+        """Return both as one text: "Abuse report: two complaints, case 3318"."""
         word, text = self.cleaned_data.get("why", ""), self.cleaned_data["reason"].strip()
         return text if word in ("", SAME_AS_OTHER) else f"{self._why[word]}: {text}"

@@ -11,13 +11,14 @@ from portal.formats import number_text
 
 
 def cap_of(settings: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> int | None:
-    """The monthly cap as read, or before the first reading as asked; 0 = no cap, None = not known."""
+    """Return the monthly cap as read, or before the first reading as requested; 0 = no cap, None = not known."""
     cap: int | None = (asked if settings is None else settings).get("monthly_cap")
     return cap
 
 
 def cap_text(cap: int | None, *, short: bool = False) -> str:
-    """ "No cap", "250,000 e-mails a month" (`short`: "250,000 a month"), or "" where it is not known. 0 is no cap."""
+    """Return "No cap", "250,000 e-mails a month" (`short`: "250,000 a month"), or "" where it is not known. 0 is no
+    cap."""
     if cap is None:
         return ""
     words = _("%(n)s a month") if short else _("%(n)s e-mails a month")

@@ -1,4 +1,4 @@
-"""Thin tasks: ids in, one plain function called. A message may come late, twice or never."""
+"""Thin tasks: IDs in, one plain function called. A message may come late, twice or never."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_account(account_id: int, **_: Any) -> None:
             provider = client_for(account.connection, interactive=True, background=True)
             observed_accounts.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
-            pass  # the time of trying is kept; it is asked again later
+            pass  # the time of the try is stored; it is read again later
     circuit_breaker.record_exchanges(account.connection, exchanges=exchanges, now=database_now())
 
 
@@ -79,7 +79,7 @@ def try_connection(connection_id: int, **_: Any) -> None:
             circuit_breaker.try_again(connection_id)
 
 
-# The list of a large provider takes minutes at its pace.
+# The list of a large provider takes minutes at its rate.
 @shared_task(name=account_list.SCAN, soft_time_limit=840, time_limit=870)
 def walk(scan_id: int, **_: Any) -> None:
     scan_requests.run_scan(scan_id)
@@ -133,18 +133,18 @@ _processes: dict[str, int] = {}
 
 @celeryd_after_setup.connect
 def _worker_is_set_up(sender: str, instance: Any, **_: Any) -> None:
-    """`sender` is the worker's name."""
+    """Set up the heartbeat. `sender` is the worker's name."""
     _processes[sender] = instance.concurrency
 
 
 @heartbeat_sent.connect
 def _worker_is_alive(sender: Any, **_: Any) -> None:
-    """Every two seconds in the worker's main process, while it is connected to the broker."""
+    """Report the heartbeat every two seconds in the worker's main process, while it is connected to the broker."""
     name = sender.eventer.hostname
     worker = _workers.setdefault(name, heartbeat.WorkerProcess(name))
     consumed = current_app.amqp.queues.consume_from
     worker.report(queues=consumed, now=timezone.now(), processes=_processes.get(name))
-    connections.close_all()  # this process only hands tasks on; those it forks must not inherit a connection
+    connections.close_all()  # this process only passes tasks on; those it forks must not inherit a connection
 
 
 @worker_ready.connect

@@ -1,4 +1,4 @@
-"""What can be done to one account: suspend, unsuspend, delete, sign in as it, read it again, note its user name."""
+"""Views of actions on one account: suspend, unsuspend, delete, sign in as it, refresh it, note its user name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Text = str | Promise
 
 @dataclass(frozen=True)
 class AccountAction:
-    """One of suspend, unsuspend and delete: how it is asked and what the page says."""
+    """One of suspend, unsuspend and delete: its request and its texts."""
 
     kind: OperationKind
     ask: Callable[..., Operation]
@@ -91,7 +91,7 @@ DELETE = AccountAction(
 
 @require_http_methods(["GET", "POST"])
 def account_suspend(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Where somebody holds the account, the question shows the hold and wants a tick to go past it."""
+    """Suspend the account. While a hold is in force, the form shows it and needs a confirmation to override it."""
     account = account_or_404(public_id)
     hold = holds.held([account.pk]).get(account.pk)
     if hold is None:
@@ -108,7 +108,7 @@ def account_unsuspend(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
 @require_http_methods(["GET", "POST"])
 @reauthenticated(minutes=10)
 def account_delete(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """`?without_reading=1` is believed only when the account's last delete failed because there was no reading."""
+    """Delete the account. `?without_reading=1` counts only when its last delete failed because there was no reading."""
     account = account_or_404(public_id)
     without = "without_reading" in request.GET and _no_reading(account)
     facts = {"company_name": account.customer.company_name, "without_reading": without}
@@ -125,7 +125,7 @@ def _do(
     asked_with: dict[str, Any] | None = None,
     hold: Hold | None = None,
 ) -> HttpResponse:
-    """The question with its consequences; the answer asks for the operation, `asked_with` what no form says."""
+    """Show the form with the consequences, or request the operation; `asked_with` are arguments not in the form."""
     facts = (facts or {}) | {"longest": _longest(account, deed)}
     shown: dict[str, Any] = {"without": bool(facts.get("without_reading")), "hold": hold}
     if request.method == "GET":
@@ -151,7 +151,7 @@ def _do(
 
 
 def _waits_for_second(request: HttpRequest, deed: AccountAction) -> bool:
-    """A delete is a set of one that another person approves, once there is another who may."""
+    """Return whether the action is a delete that needs approval: there is another user who may approve it."""
     delete = deed.kind == OperationKind.DELETE
     return delete and bulk_commands.needs_approval(person(request), ChangeSet.Kind.DELETE, 1)
 
@@ -191,7 +191,7 @@ def _question(
 
 
 def _why_not(account: Account, deed: AccountAction) -> str:
-    """What makes asking pointless; the operation itself looks again at the provider before anything is sent."""
+    """Return why a request is pointless; the operation itself checks again at the provider before anything is sent."""
     provider = {"provider": account.provider_label}
     if not account.provider_id:
         return _("The account does not exist at %(provider)s yet.") % provider
@@ -211,7 +211,7 @@ def _why_not(account: Account, deed: AccountAction) -> str:
 
 
 def _longest(account: Account, deed: AccountAction) -> int | None:
-    """How long a reason may be that the customer reads; None where nobody but us does."""
+    """Return how long a reason may be that the customer sees; None where only staff do."""
     can = account.connection.capabilities
     return can.reason_max if deed.kind == OperationKind.SUSPEND and can.reason_is_shown else None
 
@@ -227,7 +227,7 @@ def _no_reading(account: Account) -> bool:
 @require_http_methods(["GET", "POST"])
 @reauthenticated(minutes=60)
 def account_sign_in_as(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """GET asks why. POST is a plain form in a new tab: it is answered with the provider's one-time address."""
+    """Show the reason form (GET). POST is a plain form in a new tab: it redirects to the provider's one-time URL."""
     account = account_or_404(public_id)
     if request.method == "GET":
         form = customer_forms.ReasonForm(why=forms.WHY_SIGN_IN, initial={"client_token": new_token()})
@@ -260,7 +260,7 @@ def _sign_in_page(
         "refusal": refusal,
     }
     response = render(request, "customers/sign_in_as.html", context, status=status)
-    # Chromium holds the redirect after a form to this list, so this page alone names where the link may lead.
+    # Chromium applies this list to the redirect after a form, so this page alone names where the link may lead.
     allowed = " ".join(["form-action 'self'", *sign_in_targets(account)])
     response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace("form-action 'self'", allowed)
     return response

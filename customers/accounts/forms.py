@@ -1,4 +1,4 @@
-"""Forms that ask for one deed: a reason, and whatever the deed needs to be sure."""
+"""Forms that request one action: a reason, and its confirmation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHY_SIGN_IN = [
 
 
 class DeleteForm(ReasonForm):
-    """A delete can't be undone: the customer's name is typed by hand."""
+    """The confirmation of a delete, which can't be undone: the customer's name is typed by hand."""
 
     confirm = forms.CharField(
         label=gettext_lazy("Type the customer's name"),

@@ -1,4 +1,4 @@
-"""What the account page reads: the account, what it has, what runs, and what its state asks of people."""
+"""Queries of the account page: the account, its offerings or settings, open operations, and notices about its state."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from customers.observed import duplicates
 from portal import providers
 
 READ_BACK_WITHIN = timedelta(minutes=1)
-# States from which a provider can be asked to stop, because they may be sending.
+# States in which an account may be sending, so that it can be suspended.
 MAY_SEND = (AccountState.ACTIVE, AccountState.INDETERMINATE, AccountState.UNKNOWN)
 
 
 @dataclass(frozen=True)
 class OfferingLine:
-    """One offering of the account. `asked` is the quantity it will have when what runs succeeds, None = the same."""
+    """One offering of the account. `asked` is the quantity it will have when the open operation succeeds, None = the
+    same."""
 
     name: str
     label: str
@@ -42,7 +43,8 @@ class OfferingLine:
 
 @dataclass(frozen=True)
 class SettingLine:
-    """One setting as read (before the first reading: as asked). `asked` is what it becomes when what runs succeeds."""
+    """One setting as read (before the first reading: as requested). `asked` is its value when the open operation
+    succeeds."""
 
     label: str
     value: str
@@ -51,7 +53,7 @@ class SettingLine:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the state means here and what to do next; `kind` is the notice's."""
+    """The meaning of the state here and the next step; `kind` is the notice's."""
 
     kind: str
     title: str
@@ -68,18 +70,18 @@ class AccountPage:
     failed: Operation | None
     operations_count: int
     keys_count: int | None
-    # An operation has just succeeded and the account was not read since: the page looks again by itself.
+    # An operation has just succeeded and the account was not read since: the page polls by itself.
     read_back_due: bool
     explanation: Explanation | None = field(default=None)
 
     @property
     def operation(self) -> Operation | None:
-        """The one in front: it runs, or waits for a person."""
+        """The operation in front: it runs, or waits for a review."""
         return self.running[0] if self.running else None
 
     @property
     def waiting(self) -> int:
-        """How many stand behind the one in front, but for those that follow it and are shown with it."""
+        """How many wait behind the one in front, but for those that follow it and are shown with it."""
         if not self.running:
             return 0
         first = self.running[0]
@@ -88,13 +90,13 @@ class AccountPage:
 
     @property
     def exists(self) -> bool:
-        """Is there something at the provider to act on?"""
+        """True if the account exists at the provider and can be changed."""
         account = self.account
         return bool(account.provider_id) and account.state != AccountState.DELETED and not account.duplicate_of_id
 
     @cached_property
     def may(self) -> dict[str, bool]:
-        """What the account's state allows; the role is asked in the template."""
+        """The actions that the account's state allows; the role is checked in the template."""
         can = self.account.connection.capabilities
         writes = providers.ReportedState.STOPPED_BY_US in can.writable_states
         return {
@@ -110,7 +112,7 @@ class AccountPage:
 
     @cached_property
     def lacks(self) -> dict[str, str]:
-        """Acts that the state allows and our own credential does not, each with the scope to grant."""
+        """The actions that the state allows and our own credential does not, each with the scope to grant."""
         connection = self.account.connection
         scopes = {
             kind: connection_scopes.missing_scope(connection, kind)
@@ -129,8 +131,9 @@ class AccountPage:
 
 
 def account_details(public_id: uuid.UUID) -> AccountPage:
-    """Raises `Account.DoesNotExist`. The number of queries does not depend on how much happened to the account."""
-    # What runs is read before the account: what ends in between is then shown by the account, or asked for again.
+    """Return the page's data. The number of queries does not depend on the account's history. Raises
+    `Account.DoesNotExist`."""
+    # Open operations are read before the account: one that ends in between is then shown by the account, or read again.
     operations = Operation.objects.filter(account__public_id=public_id)
     running = list(_with_people(operations.filter(state__in=OPEN)).order_by("pk"))
     account = Account.objects.select_related(
@@ -156,7 +159,7 @@ def account_details(public_id: uuid.UUID) -> AccountPage:
 
 
 def _failure(last: Operation | None) -> Operation | None:
-    """What went wrong last. One that failed because what it follows came to nothing is not the news: its leader is."""
+    """Return the last failure. One that failed because its leader failed is not shown: the leader is."""
     if last is None or last.state != OperationState.FAILED:
         return None
     leader = last.follows
@@ -219,7 +222,7 @@ def _settings(account: Account, running: list[Operation]) -> list[SettingLine]:
     ]
 
 
-# -- what the state asks of people -----------------------------------------------------------------------------
+# -- notices about the state -----------------------------------------------------------------------------------
 
 
 def _explanation(found: AccountPage) -> Explanation | None:
@@ -261,7 +264,7 @@ def _explanation(found: AccountPage) -> Explanation | None:
 
 
 def _held_because(account: Account) -> tuple[str, str] | None:
-    """What the provider's own word for the stop means, and who can lift it."""
+    """Return the meaning of the provider's own word for the block, and who can lift it."""
     known = {word: (what, who) for word, what, who in account.connection.capabilities.held_because}
     found = known.get(account.state_raw)
     return (_(found[0]), _(found[1])) if found else None
@@ -300,7 +303,7 @@ def _not_made(found: AccountPage, name: dict[str, str]) -> Explanation:
 
 
 def _stopped_by(account: Account) -> str:
-    """Who suspended it and why, where the portal did."""
+    """Return who suspended it and why, where the portal did."""
     done = _with_people(account.operations.filter(kind=OperationKind.SUSPEND, state=OperationState.SUCCEEDED))
     last = done.order_by("-pk").first()
     if last is None:

@@ -1,4 +1,4 @@
-"""What staff do to an account at once, without an operation: note its v2 user name, and sign in as it."""
+"""Actions of staff on an account that need no operation: note its v2 user name, and sign in as it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIGNED_IN_AS = "account.signed_in_as"
 
 
 class UnableToSignIn(Exception):
-    """A refusal people read. `at_provider` is True when the provider was asked and gave no link."""
+    """A refusal shown to users. `at_provider` is True when the provider was called and returned no link."""
 
     def __init__(self, message: str, *, at_provider: bool = False, too_often: bool = False) -> None:
         super().__init__(message)
@@ -43,8 +43,8 @@ def edit_username(
     seen: Mapping[str, Any] | None = None,
     request: HttpRequest | None = None,
 ) -> bool:
-    """Keep the account's v2 user name, by which the v2 overview knows it. False when nothing changed. `seen`: what the
-    form was opened with. Raises `EditConflict` where another name was stored since."""
+    """Store the account's v2 user name, which identifies it in the v2 overview. False when nothing changed. `seen`: the
+    values that the form was opened with. Raises `EditConflict` where another name was stored since."""
     username = username.strip()
     with transaction.atomic():
         before = Account.objects.select_for_update(no_key=True).get(pk=account.pk).v2_username
@@ -61,7 +61,7 @@ def edit_username(
 
 
 def why_no_sign_in(account: Account) -> str:
-    """Why nobody can sign in as this account now; "" when it may be tried."""
+    """Return why sign-in as this account is not possible now; "" when it may be tried."""
     provider = {"provider": account.provider_label}
     if not account.connection.capabilities.sign_in_as:
         return _("%(provider)s has no sign-in as an account.") % provider
@@ -79,7 +79,7 @@ def why_no_sign_in(account: Account) -> str:
 def sign_in_link(
     *, actor: User, account: Account, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> SignIn:
-    """A one-time address, recorded in the audit log before it is given away. It is never stored, logged or repeated.
+    """Return a one-time URL, recorded in the audit log first. It is never stored, logged or repeated.
 
     Raises `UnableToSignIn`.
     """
@@ -99,7 +99,7 @@ def sign_in_link(
 
 
 def _take_place(actor: User, now: datetime) -> SignInRequest:
-    """Count a sign-in before it happens. The person's row is locked meanwhile, so that requests at the same moment are
+    """Count a sign-in before it happens. The user's row is locked meanwhile, so that requests at the same moment are
     counted one after the other (SQLite: the transaction holds the one write lock)."""
     hour_ago = now - timedelta(hours=1)
     with transaction.atomic():
@@ -125,7 +125,8 @@ def _explained(account: Account, error: Exception) -> str:
 
 
 def sign_in_targets(account: Account) -> list[str]:
-    """Where the link may lead, as sources of a content policy: browsers hold a form's redirect to `form-action`."""
+    """Return where the link may lead, as sources of a content policy: browsers apply `form-action` to a form's
+    redirect."""
     base = urlsplit(account.connection.base_url)
     hosts = [host for host in config_of(account.connection).sign_in_hosts if host != base.hostname]
     own = [] if settings.PRODUCTION else [f"{base.scheme}://{base.netloc}"]

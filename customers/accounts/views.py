@@ -1,4 +1,4 @@
-"""One account: what it has and what happens to it, and asking for a further one."""
+"""Views of one account: its details and history, and the request for a further one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def account_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 def _secrets_waiting(account: Account, viewer: User) -> list[SecretPlace]:
-    """Secrets of new keys that this person asked for and may look at now."""
+    """Return the secrets of new keys that this user requested and may reveal now."""
     if not account.connection.capabilities.keys:
         return []
     return keys_page(account, viewer=viewer, now=timezone.now()).yours
@@ -68,7 +68,7 @@ def _page_or_404(public_id: uuid.UUID) -> AccountPage:
 
 
 def account_head(public_id: uuid.UUID) -> dict[str, Any]:
-    """What every page of an account shows above its tabs. Raises `Http404`."""
+    """Return the context above the tabs of every account page. Raises `Http404`."""
     found = _page_or_404(public_id)
     account = found.account
     return {
@@ -83,7 +83,7 @@ def account_head(public_id: uuid.UUID) -> dict[str, Any]:
 
 
 def running_card(operation: Operation | None) -> dict[str, Any]:
-    """What the card of a running operation shows; later it reads itself again."""
+    """Return the context of a running operation's card, which polls later."""
     if operation is None:
         return {"operation": None}
     card = group_of(operation)
@@ -137,7 +137,8 @@ class AddAccountPage:
         return [*(self.part.forms if self.part else []), self.account]
 
     def meet(self, refusal: Exception) -> None:
-        """Where somebody corrected the same create and nothing came of that either, the next submit replaces theirs."""
+        """Replace the newer create by the next submit, where it corrected the same create and failed or was canceled
+        too."""
         if not isinstance(refusal, AlreadyCorrected):
             return
         self.corrected = True
@@ -149,14 +150,14 @@ class AddAccountPage:
             self.version = Account.objects.get(pk=self.failed.account_id).version
 
     def are_valid(self) -> bool:
-        """Every form is asked, so that all errors show at once."""
+        """Return whether all forms are valid. Every form is checked, so that all errors show at once."""
         return False not in [self.account.is_valid(), self.part.are_valid() if self.part else False]
 
 
 @require_http_methods(["GET", "POST"])
 def account_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Ask for an account of a customer that is here already. `?from=` starts from a create the provider refused; a POST
-    with `show` only shows what the chosen connection asks for."""
+    """Request an account of an existing customer. `?from=` starts from a create the provider refused; a POST with
+    `show` only shows the part of the chosen connection."""
     customer = get_object_or_404(Customer, public_id=public_id)
     asking = AddAccountPage(request, customer)
     if asking.sent is not None and asking.are_valid() and asking.part:
@@ -191,8 +192,8 @@ def _asking_context(asking: AddAccountPage) -> dict[str, Any]:
 
 
 def _failed_create(customer: Customer, request: HttpRequest) -> Operation | None:
-    """The refused create to be corrected. The page starts from one that failed and whose account does not exist; what
-    became of it since is for the command to see, or a second account would be requested instead."""
+    """Return the refused create to be corrected. The page starts from one that failed and whose account does not exist;
+    later results are checked by the command, or a second account would be requested instead."""
     wanted = uuid_or_none(request.POST.get("from") or request.GET.get("from", ""))
     if wanted is None:
         return None
@@ -203,7 +204,7 @@ def _failed_create(customer: Customer, request: HttpRequest) -> Operation | None
 
 
 def _version(request: HttpRequest, failed: Operation | None) -> int | None:
-    """The version of the refused create's account that the form was opened with."""
+    """Return the version of the refused create's account that the form was opened with."""
     sent = request.POST.get("version", "")
     if sent.isascii() and sent.isdigit() and len(sent) < 10:
         return int(sent)

@@ -1,8 +1,7 @@
-"""What people do with a change set: plan it, send it off, approve or refuse it, pause it, cancel it, plan again.
+"""Commands on bulk changes: plan, submit, approve or reject, pause, cancel, plan again.
 
-A set of more than `ALONE` accounts, or any delete, needs a second person once there is one: somebody else who works
-here and whose role may do it. What they approve is the plan they saw, by its hash. The run itself is in
-`customers.bulk.run`.
+A bulk change of more than `ALONE` accounts, or any delete, needs approval once there is another active user whose role
+may give it. They approve the plan they saw, by its hash. The run itself is in `customers.bulk.run`.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from portal.access.permissions import allowed, roles_of
 from portal.queue import enqueue_on_commit
 
 RUN = "customers.run_change_set"
-# So many accounts one person may change alone, and so many one plan may hold.
+# So many accounts can be changed without approval, and so many one plan may have.
 ALONE = 10
 MOST = 5000
 
 
-# --- Who may ----------------------------------------------------------------------------------------------------------
+# --- Permissions ------------------------------------------------------------------------------------------------------
 
 
 def route_of(kind: str) -> str:
-    """The permission a set's changes need, for who asks and for who approves."""
+    """Return the permission that a bulk change needs, for requesting and for approving it."""
     wanted = KIND_OF.get(ChangeSet.Kind(kind))
     return ROUTE_OF_KIND[wanted] if wanted else "customers:edit"
 
@@ -55,7 +54,7 @@ def permit_bulk_change(person: User, kind: str) -> None:
 
 
 def other_approvers(person: User, kind: str) -> QuerySet[User]:
-    """Who else may approve: active, joined, of a role that may do it."""
+    """Return the other users who may approve: active, with a password set, of a role that may do it."""
     may = User.objects.filter(is_active=True, role__in=roles_of(route_of(kind), "POST")).exclude(pk=person.pk)
     return may.exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
 
@@ -82,8 +81,8 @@ def plan_bulk_change(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> ChangeSet:
-    """One row for each account with what would become of it. Nothing is asked of anybody yet. The same form again
-    gives the same set. Raises `UnableToAsk`."""
+    """Make one row for each account with the effect on it. No approval is requested yet. The same form again returns
+    the same bulk change. Raises `UnableToAsk`."""
     permit_bulk_change(actor, kind)
     if not reason.strip():
         raise UnableToAsk(_("Say why. It is kept in the audit log."), field="reason")
@@ -126,7 +125,7 @@ def _write_rows(made: ChangeSet, account_ids: Iterable[int], now: datetime) -> N
 
 
 def hash_of(change_set: ChangeSet) -> str:
-    """Of all that is to be done, as the rows say it now."""
+    """Return the hash of all that is to be done, by the rows as they are now."""
     rows = change_set.items.exclude(state=ChangeSetItem.State.ASIDE).order_by("account_id")
     said = [change_set.kind, change_set.wanted, change_set.reason]
     facts = rows.values_list("account_id", "version", "before", "after")
@@ -136,7 +135,7 @@ def hash_of(change_set: ChangeSet) -> str:
 def plan_again(
     *, actor: User, change_set: ChangeSet, client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> ChangeSet:
-    """A new plan for the accounts that changed since: nothing of the old one's approval goes with it."""
+    """Plan again for the accounts that changed since; the old plan's approval does not apply to the new one."""
     moved = change_set.items.filter(state__in=(ChangeSetItem.State.MOVED, ChangeSetItem.State.FAILED)).values_list(
         "account_id", flat=True
     )
@@ -146,13 +145,13 @@ def plan_again(
     )  # fmt: skip
 
 
-# --- Sending off, and the second person ------------------------------------------------------------------------------
+# --- Submitting and approving ----------------------------------------------------------------------------------------
 
 
 def submit_bulk_change(
     *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
 ) -> ChangeSet:
-    """Apply the plan, or have it wait for a second person. Raises `UnableToAsk`."""
+    """Apply the plan, or have it wait for approval. Raises `UnableToAsk`."""
     permit_bulk_change(actor, change_set.kind)
     if actor.pk != change_set.requested_by_id:
         raise UnableToAsk(_("Only who made the plan can send it off."))
@@ -177,7 +176,7 @@ def submit_bulk_change(
 def approve_bulk_change(
     *, actor: User, change_set: ChangeSet, plan_hash: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """Start what another person planned. `plan_hash` is of the plan they looked at. Raises `UnableToAsk`."""
+    """Start what another user planned. `plan_hash` is of the plan they saw. Raises `UnableToAsk`."""
     permit_bulk_change(actor, change_set.kind)
     if actor.pk == change_set.requested_by_id:
         raise UnableToAsk(_("Another person has to approve it: you asked for it."))
@@ -212,7 +211,7 @@ def reject_bulk_change(
 
 
 def waiting_for(person: User) -> list[ChangeSet]:
-    """What this person could approve now, oldest first."""
+    """Return what this user could approve now, oldest first."""
     waiting = (
         ChangeSet.objects.filter(state=ChangeSet.State.WAITING)
         .exclude(requested_by=person)
@@ -221,11 +220,11 @@ def waiting_for(person: User) -> list[ChangeSet]:
     return [each for each in waiting.order_by("pk")[:50] if allowed(person.role, route_of(each.kind), "POST")]
 
 
-# --- Pause, go on, cancel ---------------------------------------------------------------------------------------------
+# --- Pause, resume, cancel --------------------------------------------------------------------------------------------
 
 
 def pause_bulk_change(*, actor: User, change_set: ChangeSet, request: HttpRequest | None = None) -> None:
-    """Ask for nothing more for now. What is asked already goes on."""
+    """Request nothing more for now. Operations that exist go on."""
     permit_bulk_change(actor, change_set.kind)
     with transaction.atomic():
         if _step(change_set, (ChangeSet.State.RUNNING,), state=ChangeSet.State.PAUSED, message=""):
@@ -245,8 +244,8 @@ def resume_bulk_change(
 def cancel_bulk_change(
     *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
 ) -> tuple[int, int]:
-    """Ask for nothing more, and take back what is still queued. Returns how many operations were cancelled and how many
-    go on because they were begun."""
+    """Request nothing more, and cancel what is still queued. Returns how many operations were canceled and how many go
+    on because they were begun."""
     permit_bulk_change(actor, change_set.kind)
     with transaction.atomic():
         before = (
@@ -270,7 +269,7 @@ def cancel_bulk_change(
 
 
 def _step(change_set: ChangeSet, before: tuple[str, ...], **facts: Any) -> int:
-    """Every step of a set goes through this, so that of two at once one loses."""
+    """Make a step of a bulk change. Every step uses this, so that of two at once one loses."""
     changed = ChangeSet.objects.filter(pk=change_set.pk, state__in=before).update(**facts)
     change_set.refresh_from_db()
     return changed
@@ -282,7 +281,7 @@ def _tell(verb: str, change_set: ChangeSet, actor: User, request: HttpRequest | 
 
 
 def request_delete_approval(*, actor: User, account: Account, without_reading: bool = False, **asked: Any) -> ChangeSet:
-    """A delete that waits for a second person: a set of one. Takes reason, client_token, now, request."""
+    """Request a delete that waits for approval: a bulk change of one. Takes reason, client_token, now, request."""
     made = plan_bulk_change(
         actor=actor, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk],
         wanted={"without_reading": without_reading}, **asked,

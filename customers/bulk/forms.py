@@ -1,4 +1,4 @@
-"""What is to be done to many accounts, and what a second person says to it."""
+"""Forms of a bulk change: the change itself, and its rejection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from customers.models import ChangeSet, Connection, Offering
 from portal.access.models import User
 from portal.access.permissions import allowed
 
-# Which of the fields each kind needs. A delete is asked on the account's own page.
+# Which of the fields each kind needs. A delete is requested on the account's own page.
 NEEDS = {
     ChangeSet.Kind.PACKAGE: "package",
     ChangeSet.Kind.ADDON_ADD: "addon",
@@ -87,7 +87,7 @@ class BulkChangeForm(forms.Form):
 
 
 class RefuseForm(forms.Form):
-    """Why a second person says no."""
+    """The reason for a rejection."""
 
     reason = forms.CharField(
         max_length=800, error_messages={"required": gettext_lazy("Say why: whoever asked reads it.")}

@@ -1,4 +1,4 @@
-"""What one change would do to each of many accounts. Reads our own tables alone; the number of queries follows the
+"""The effect of one change on each of many accounts. Reads our own tables alone; the number of queries depends on the
 number of chunks, not of accounts."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from portal.state_labels import account_state_text
 CHUNK = 500
 OF_OFFERINGS = (ChangeSet.Kind.PACKAGE, ChangeSet.Kind.ADDON_ADD, ChangeSet.Kind.ADDON_REMOVE)
 OF_TAGS = (ChangeSet.Kind.TAG_ADD, ChangeSet.Kind.TAG_REMOVE)
-# The kind of operation that each kind of set asks for. Tags are the customer's: they need none.
+# The kind of operation that each kind of bulk change requests. Tags are the customer's: they need none.
 KIND_OF = {
     ChangeSet.Kind.SUSPEND: OperationKind.SUSPEND,
     ChangeSet.Kind.UNSUSPEND: OperationKind.UNSUSPEND,
@@ -40,7 +40,7 @@ KIND_OF = {
 
 
 class NotPossible(Exception):
-    """Why this account is left as it is."""
+    """The reason why this account is left unchanged."""
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Planner:
         return row
 
     def _look(self, row: PlanRow, under_way: list[Operation], hold: Hold | None) -> None:
-        """What speaks against any change at the provider, or is to be thought of."""
+        """Add what prevents any change at the provider, and warnings."""
         account, kind = row.account, KIND_OF[self.kind]
         if not account.provider_id:
             raise NotPossible(_("The account does not exist at the provider yet."))
@@ -194,8 +194,8 @@ class Planner:
 
 
 def base_of(account: Account, kind: str) -> dict[str, Any]:
-    """The part of the account that the change starts from. Where it is another when applied, the plan is out of date;
-    the account's version alone does not tell what the provider or a reading changed."""
+    """Return the part of the account that the change starts from. Where it differs when applied, the plan is out of
+    date; the account's version alone does not show what the provider or a reading changed."""
     if kind in OF_TAGS:
         return {"tags": account.customer.tags, "customer": account.customer_id}
     if kind in OF_OFFERINGS:

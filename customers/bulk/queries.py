@@ -1,4 +1,4 @@
-"""What the pages of change sets read. The number of queries does not follow the number of accounts."""
+"""Queries of the bulk change pages. The number of queries does not depend on the number of accounts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SetPage:
 
     @property
     def moves(self) -> bool:
-        """There is more to see by itself."""
+        """True if the page has to refresh itself."""
         running = self.change_set.state == ChangeSet.State.RUNNING
         return running or self.counts.get("going", 0) > 0
 
@@ -143,7 +143,7 @@ def _of_view(items: QuerySet[ChangeSetItem], view: str) -> QuerySet[ChangeSetIte
 
 
 def what_text(change_set: ChangeSet) -> str:
-    """ "Change package: Pro 300K"."""
+    """Return the title of a bulk change, as "Change package: Pro 300K"."""
     label, wanted = str(change_set.get_kind_display()), change_set.wanted
     if "offering" in wanted:
         return f"{label}: {catalogue.offering_label(wanted['offering'])}"
@@ -153,7 +153,7 @@ def what_text(change_set: ChangeSet) -> str:
 
 
 def waiting_sets(person: User) -> list[tuple[ChangeSet, str]]:
-    """What waits for this person's approval, in words."""
+    """Return the bulk changes that wait for the user's approval, in words."""
     return [(each, what_text(each)) for each in commands.waiting_for(person)]
 
 
@@ -164,7 +164,7 @@ def set_list(number: str) -> Any:
 
 
 def bulk_export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
-    """The plan and what became of it, row by row."""
+    """Yield the plan and its results, row by row."""
     items = change_set.items.select_related("account__customer", "account__connection", "operation")
     for item in items.iterator(chunk_size=1000):
         operation = item.operation

@@ -1,7 +1,7 @@
-"""The run over a change set: account by account, each asked for as a click would ask, in one transaction with its row.
+"""The run of a bulk change: each account is requested as by a click, in one transaction with its row.
 
-One worker holds a run at a time; one that dies leaves rows that are still to be changed, and whoever comes next goes on
-there. Only so many operations of a run are open at once: people's own clicks do not stand behind thousands.
+One worker holds a run at a time; one that dies leaves rows that are still to be changed, and the next one continues
+there. Only so many operations of a run are open at once, so that single requests do not wait behind thousands.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ AT_ONCE = 20
 
 
 class Moved(Exception):
-    """The account is not as the plan saw it."""
+    """The account changed since it was planned."""
 
 
 def due_change_sets(*, now: datetime) -> list[int]:
@@ -60,7 +60,7 @@ def _due(now: datetime) -> QuerySet[ChangeSet]:
 def run_bulk_change(
     change_set_id: int, *, clock: Callable[[], datetime] = database_now, seconds: float = CHUNK_SECONDS
 ) -> None:
-    """Ask for what is to be changed until the time is up. Safe to call at any time, twice, by two at once."""
+    """Request changes until the time is up. Safe to call at any time, twice, by two at once."""
     change_set = _claim(change_set_id, clock())
     if change_set is None:
         return
@@ -89,7 +89,7 @@ def _claim(change_set_id: int, now: datetime) -> ChangeSet | None:
 
 
 def _not_any_more(change_set: ChangeSet) -> str:
-    """What stops the run as a whole; "" when nothing does. People and plan are looked at again for every chunk."""
+    """Return why the run as a whole stops; "" when it does not. Users and plan are checked again for every chunk."""
     people: list[User] = [each for each in (change_set.requested_by, change_set.approved_by) if each]
     for person in people:
         if not person.is_active or not allowed(person.role, route_of(change_set.kind), "POST"):
@@ -100,8 +100,8 @@ def _not_any_more(change_set: ChangeSet) -> str:
 
 
 def _next(change_set: ChangeSet, mine: QuerySet[ChangeSet], now: datetime) -> bool:
-    """One account, or the end. The set's row is written first and so held until the end: whoever pauses, cancels or
-    takes the run over comes before this account or after it, never between."""
+    """Change one account, or end the run. The bulk change's row is written first and so locked until the end: a pause,
+    a cancel or another worker's claim comes before this account or after it, never between."""
     with transaction.atomic():
         if not mine.filter(state=ChangeSet.State.RUNNING).update(lease_until=now + LEASE):
             return False
@@ -125,8 +125,8 @@ def _next(change_set: ChangeSet, mine: QuerySet[ChangeSet], now: datetime) -> bo
 
 
 def _change_tag(change_set: ChangeSet, item: ChangeSetItem, now: datetime) -> str:
-    """Add or remove this one tag, and tell what differs from the plan. What else the customer was tagged with since
-    stays, so that the plan need not be made anew for it."""
+    """Add or remove this one tag, and return what differs from the plan. Other tags that were added since stay, so that
+    the plan need not be made again for them."""
     account = Account.objects.select_related("customer").get(pk=item.account_id)
     if item.before.get("customer", account.customer_id) != account.customer_id:
         raise Moved

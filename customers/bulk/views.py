@@ -1,4 +1,4 @@
-"""Changing many accounts: choose, look at the plan, send it off or have it approved, and watch it end."""
+"""Views of bulk changes: select, preview, submit or approve, and follow the progress."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def bulk_list(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def bulk_new(request: HttpRequest) -> HttpResponse:
-    """GET: all accounts of the list's filter, which stands in the address. POST: those ticked (`ticked`), and from
-    the second step on what is to be done to them."""
+    """Start a bulk change. GET: all accounts of the list's filter, which is in the URL. POST: those selected
+    (`ticked`), and from the second step on the change to make."""
     ticked = _ticked(request)
     chosen = ticked if request.method == "POST" and request.POST.get("by") == "ticks" else _of_filter(request)
     facts: dict[str, Any] = {"person": person(request), "route_of": commands.route_of}
@@ -94,7 +94,7 @@ def _page(request: HttpRequest, change_set: ChangeSet, *, refusal: str = "", sta
 
 
 def _password_first(request: HttpRequest, change_set: ChangeSet) -> HttpResponse | None:
-    """A delete is set going by somebody who typed the password a short while ago."""
+    """Return a redirect to sign in again, where a delete needs a password entered recently; else None."""
     if change_set.kind != ChangeSet.Kind.DELETE or reauth.recent_sign_in(request, 10):
         return None
     return reauth.ask_again(request, reverse("customers:bulk", args=[change_set.public_id]))
@@ -102,7 +102,7 @@ def _password_first(request: HttpRequest, change_set: ChangeSet) -> HttpResponse
 
 @require_POST
 def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """`do`: submit, pause, resume, cancel or again."""
+    """Carry out `do`: submit, pause, resume, cancel or again."""
     change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
     if request.POST.get("do") in ("submit", "again") and (asked := _password_first(request, change_set)):
         return asked
@@ -135,7 +135,7 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The second person: `do` is approve (with the hash of the plan that was shown) or refuse (with a reason)."""
+    """Decide as the approver: `do` is approve (with the hash of the plan that was shown) or refuse (with a reason)."""
     change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
     if request.POST.get("do") == "approve" and (asked := _password_first(request, change_set)):
         return asked

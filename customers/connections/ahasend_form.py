@@ -14,7 +14,7 @@ from customers.models import Connection
 
 
 class AhaSendConnectionForm(ConnectionForm):
-    """A parent key with the id of our own account. The id stays as long as accounts are known under it."""
+    """A parent key with the ID of our own account. The ID can't change once accounts are known under it."""
 
     template = "customers/connections/_fields_ahasend.html"
     key_hint = gettext_lazy(

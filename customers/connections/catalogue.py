@@ -1,6 +1,6 @@
-"""What a connection may sell: read at the provider, kept for a day, summed up and compared in plain words.
+"""The catalog of a connection: read at the provider, stored for a day, summed up and compared in plain words.
 
-Entitlements come from the catalogue alone. A name is never taken apart for logic; `label_of` is for people's eyes.
+Entitlements come from the catalog alone. A name is never parsed for logic; `offering_label` is for display.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from portal.formats import number_text
 from portal.providers import CatalogEntry, ProviderError, ProviderOffering
 
 log = structlog.get_logger(__name__)
-# An offering's name is never cut: another name is another offering.
+# An offering's name is never shortened: another name is another offering.
 NAME_MAX = Entry._meta.get_field("name").max_length or 0
 
 SENDS, IPS, TEAMMATES, SUBUSERS = "email_sends_max_monthly", "ip_count", "teammates_max_total", "users_max_total"
@@ -42,7 +42,7 @@ _PLAN_WORDS = {"ip": "Dedicated IP"}
 
 
 class UnableToRefresh(Exception):
-    """The catalogue could not be read, or what came cannot be one. The kept one stays. Text for people."""
+    """The catalog could not be read, or the answer is not a valid one. The stored one stays. Text for users."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class CatalogueLine:
 
 @dataclass(frozen=True)
 class Loss:
-    """Something the account will no longer have: what, and what follows from it."""
+    """Something the account will no longer have, and its consequence."""
 
     what: str
     detail: str = ""
@@ -90,13 +90,13 @@ class Changes:
         return bool(self.added or self.removed or self.changed)
 
 
-# -- reading it ----------------------------------------------------------------------------------------------
+# -- reading --------------------------------------------------------------------------------------------------
 
 
 def refresh_catalogue(
     *, connection: Connection, now: datetime, actor: User | None = None, request: HttpRequest | None = None
 ) -> None:
-    """Read the catalogue at the provider and keep it. Audited when a person asked. Raises `UnableToRefresh`."""
+    """Read the catalog at the provider and store it. Audited when a user requested it. Raises `UnableToRefresh`."""
     try:
         entries = client_for(connection, interactive=True).catalog()
     except (ProviderError, DecryptionError) as error:
@@ -121,8 +121,8 @@ def refresh_catalogue(
 
 
 def refresh_when_old(*, connection: Connection, now: datetime) -> str:
-    """Read the catalogue again when it is older than a day. Returns why that failed, "" when it is as it should be (or
-    the provider has none)."""
+    """Read the catalog again when it is older than a day. Returns why that failed, "" when it is current (or the
+    provider has none)."""
     if not connection.capabilities.offerings or not connection.catalogue_is_old(now=now):
         return ""
     if connection.paused:
@@ -158,11 +158,11 @@ def _keep(connection: Connection, entries: list[CatalogEntry], now: datetime) ->
     )
 
 
-# -- showing it ----------------------------------------------------------------------------------------------
+# -- display --------------------------------------------------------------------------------------------------
 
 
 def known(connection: Connection) -> dict[str, OfferingChoice]:
-    """Everything the connection ever sold, by name. One query."""
+    """Return everything the connection ever sold, by name. One query."""
     rows = connection.catalogue.values_list("name", "type", "entitlements", "gone_at")
     return {
         name: OfferingChoice(name, kind, offering_label(name), entitlements, gone_at is None)
@@ -171,7 +171,7 @@ def known(connection: Connection) -> dict[str, OfferingChoice]:
 
 
 def package_choices(connection: Connection) -> list[OfferingChoice]:
-    """The packages on sale, smallest first."""
+    """Return the packages on sale, smallest first."""
     return sorted(_sold(connection, "package"), key=by_size)
 
 
@@ -188,7 +188,7 @@ def _sold(connection: Connection, kind: str) -> list[OfferingChoice]:
 
 
 def offering_label(name: str) -> str:
-    """ "postkeeper.ei.pro-100k.v1" -> "Pro 100K". A name of another shape is its own label."""
+    """Return a label: "postkeeper.ei.pro-100k.v1" -> "Pro 100K". A name of another shape is its own label."""
     match = _NAME.fullmatch(name)
     if not match:
         return name
@@ -203,7 +203,7 @@ def _word(part: str, position: int) -> str:
 
 
 def gives_text(entitlements: Mapping[str, int]) -> str:
-    """ "100,000 e-mails a month, 1 dedicated IP". Entitlements we have no word for keep the provider's."""
+    """Return "100,000 e-mails a month, 1 dedicated IP". Unknown entitlements have the provider's names."""
     return ", ".join(amount_text(key, count) for key, count in entitlements.items() if count)
 
 
@@ -231,7 +231,7 @@ def entitlements_of(
     *,
     catalogue: Mapping[str, OfferingChoice] | None = None,
 ) -> dict[str, int]:
-    """What a whole list gives, summed: each entitlement times its quantity. Unknown offerings add nothing."""
+    """Return the entitlements of a whole list: each one times its quantity. Unknown offerings add nothing."""
     catalogue = known(connection) if catalogue is None else catalogue
     total: dict[str, int] = {}
     for each in offerings:
@@ -248,7 +248,7 @@ def compare(
     used: int | None = None,
     catalogue: Mapping[str, OfferingChoice] | None = None,
 ) -> Changes:
-    """What replacing `before` with `after` changes. `used`: e-mails of the running cycle, None = not read."""
+    """Return the differences between `before` and `after`. `used`: emails of this billing period, None = not read."""
     catalogue = known(connection) if catalogue is None else catalogue
     old, new = {each.name: each for each in before}, {each.name: each for each in after}
     lines = [

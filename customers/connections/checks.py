@@ -1,4 +1,4 @@
-"""Check what an admin types about a connection."""
+"""Check an admin's input about a connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from customers.connections import credentials
 
 
 class UnableToConnect(Exception):
-    """A refusal people read. `field` names the form field."""
+    """A refusal shown to users. `field` names the form field."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class UnableToConnect(Exception):
 
 
 def check_base_url(base_url: str) -> str:
-    """The address, normalised: https to a known provider host, or outside production the sandbox on loopback."""
+    """Return the address, normalized: https to a known provider host, or outside production the sandbox on loopback."""
     hosts = ", ".join(settings.PROVIDER_HOSTS)
     refusal = UnableToConnect(
         _("The address must be https and one of: %(hosts)s.") % {"hosts": hosts}, field="base_url"

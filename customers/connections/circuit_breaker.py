@@ -1,8 +1,8 @@
-"""The circuit breaker of a connection. When its provider cannot be reached, the portal stops trying with people's
-operations: they stay queued, nothing is claimed, and one small read now and then finds out when it is over.
+"""The circuit breaker of a connection. While its provider cannot be reached, operations stay queued, nothing is
+claimed, and one small read now and then finds out when it is over.
 
-A failure is no answer at all, half an answer, or a 5xx. Whatever else the provider says (a refusal, a 429) is an
-answer. The state is a row, so that all workers and pages see the same.
+A failure is no answer at all, half an answer, or a 5xx. Every other response (a refusal, a 429) is an answer. The state
+is a row, so that all workers and pages share it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from portal.clock import database_now
 from portal.encryption import DecryptionError
 from portal.providers import Evidence, ProviderError
 
-# Open when failures outnumber answers by this many, none of them longer after the one before than `LATELY`.
+# Opens when failures outnumber answers by this many, none of them longer after the one before than `LATELY`.
 OPENS_AT = 5
 LATELY = timedelta(minutes=1)
 # From opening to the first trial, from that to the second, and so on; the last one repeats.
 PAUSES = (timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120))
-# A trial whose worker did not come back is made again after this.
+# A trial whose worker did not return is made again after this.
 TRIAL_LEASE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
 class BreakerStatus:
-    """How the breaker of a connection stands. Open: since when, why, when the next trial is, how many failed."""
+    """The status of a connection's breaker. Open: since when, why, when the next trial is, how many failed."""
 
     is_open: bool = False
     opened_at: datetime | None = None
@@ -51,24 +51,25 @@ def breaker_status(connection: Connection) -> BreakerStatus:
 
 
 def unreachable(evidence: Evidence) -> bool:
-    """Whether an exchange says that the provider cannot be reached. A call that was held back here says nothing."""
+    """Return whether an exchange shows that the provider cannot be reached. A call that was not sent shows nothing."""
     if evidence.sent_at is None:
         return False
     return bool(evidence.failure) or evidence.status is None or evidence.status >= 500
 
 
 def record_exchanges(connection: Connection, *, exchanges: Sequence[Evidence], now: datetime) -> None:
-    """Count how one piece of work went, by its last exchange: one bad answer repeated is one bad answer."""
+    """Count the result of one piece of work, by its last exchange: one bad answer repeated is one bad answer."""
     if exchanges:
         failed = unreachable(exchanges[-1])
         count(connection, answered=int(not failed), failed=int(failed), now=now, last=exchanges[-1])
 
 
 def count(connection: Connection, *, answered: int, failed: int, now: datetime, last: Evidence | None = None) -> None:
-    """Add up what came back, and open the breaker where it is too bad. `last` is what the page names as the reason.
+    """Add up the results, and open the breaker where failures prevail. `last` is shown as the reason.
 
-    `connection` is the row that the work was done with: what came back under settings that were replaced since says
-    nothing of the ones that hold now, and is not counted."""
+    `connection` is the row that the work was done with: results under settings that were replaced since say nothing
+    about the present ones, and are not counted.
+    """
     mine = Breaker.objects.filter(connection=connection, opened_at=None)
     if not failed and not mine.filter(failures__gt=0).exists():
         return
@@ -87,8 +88,8 @@ def count(connection: Connection, *, answered: int, failed: int, now: datetime, 
 
 
 def close(connection: Connection, *, retry_at: datetime | None = None) -> None:
-    """The provider answered, as `connection` says where and with which key it was asked. With `retry_at` only where
-    that is still the next trial: nobody else tries meanwhile."""
+    """Close the breaker after an answer to a request with the address and key of `connection`. With `retry_at` only
+    where that is still the next trial: no other worker tries meanwhile."""
     with transaction.atomic():
         opened = Breaker.objects.filter(connection=connection).exclude(opened_at=None)
         if retry_at:
@@ -100,14 +101,14 @@ def close(connection: Connection, *, retry_at: datetime | None = None) -> None:
 
 
 def start_again(connection: Connection) -> None:
-    """Forget what was counted: the connection has another address, of which nothing is known. Call it in the
-    transaction that writes the address."""
+    """Reset the count: the connection has another address, of which nothing is known. Call it in the transaction that
+    writes the address."""
     close(connection)
     Breaker.objects.filter(connection=connection).update(failures=0)
 
 
 def due_connections(*, now: datetime) -> list[int]:
-    """The connections that are to be tried now."""
+    """Return the connections whose trial is due."""
     open_ = Breaker.objects.filter(connection__paused="", retry_at__lte=now).order_by("retry_at")
     return list(open_.values_list("connection", flat=True))
 
@@ -115,25 +116,25 @@ def due_connections(*, now: datetime) -> list[int]:
 def try_again(
     connection_id: int, *, clock: Callable[[], datetime] = database_now, connect: Connect = trial_client
 ) -> None:
-    """One small read, by one worker: an answer closes the breaker, none makes the next pause longer. A worker whose
-    trial took so long that another one was begun changes nothing."""
+    """Make one small read, by one worker: an answer closes the breaker, none makes the next pause longer. A worker
+    whose trial took so long that another one was begun changes nothing."""
     now = clock()
     lease = now + TRIAL_LEASE
     mine = Breaker.objects.filter(connection=connection_id)
     connection = Connection.objects.filter(pk=connection_id, paused="").first()
     if connection is None or mine.filter(retry_at__lte=now).update(retry_at=lease) != 1:
         return
-    with recorded() as exchanges, suppress(ProviderError, DecryptionError):  # what the exchange was says enough
+    with recorded() as exchanges, suppress(ProviderError, DecryptionError):  # the exchange is enough
         next(iter(connect(connection).list_accounts(patience=0)), None)
     if not exchanges:
-        return  # held back here, by the provider's own wish: another time
+        return  # held back by the rate limit: another time
     if not unreachable(exchanges[-1]):
         close(connection, retry_at=lease)
         return
     with transaction.atomic():
         if not connection.hold_if_current():
             return  # another address or key: its own trial is due by the lease
-        held = mine.filter(retry_at=lease)  # as long as nobody else tries, nobody else counts trials
+        held = mine.filter(retry_at=lease)  # while no other worker tries, none counts trials
         trials = (held.values_list("trials", flat=True).first() or 0) + 1
         pause = PAUSES[min(trials, len(PAUSES) - 1)]
         held.update(retry_at=clock() + pause, trials=trials, reason=_reason(exchanges[-1]))

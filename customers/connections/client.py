@@ -1,4 +1,4 @@
-"""The provider client of a connection. Secrets are opened here and nowhere else. Clients are kept per revision."""
+"""The provider client of a connection, with its decrypted credential. Clients are cached per revision."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _lock = Lock()
 
 
 def client_for(connection: Connection, *, interactive: bool = False, background: bool = False) -> providers.Provider:
-    """A client for `connection`; `interactive` gives each call ten seconds in all, for use in a web request;
-    `background` leaves a part of the provider's pace to people.
+    """Return a client for `connection`; `interactive` gives each call ten seconds in all, for use in a web request;
+    `background` leaves a part of the provider's rate to interactive requests.
 
-    Raises `vault.CannotOpen` when the stored key does not open.
+    Raises `DecryptionError` when the stored key can't be decrypted.
     """
     key = (connection.public_id, connection.revision, interactive, background)
     with _lock:
@@ -42,12 +42,12 @@ def client_for(connection: Connection, *, interactive: bool = False, background:
 
 
 def background_client(connection: Connection) -> providers.Provider:
-    """For work that nobody waits for. Raises as `client_for` does."""
+    """Return a client for work that no user waits for. Raises as `client_for` does."""
     return client_for(connection, background=True)
 
 
 def trial_client(connection: Connection) -> providers.Provider:
-    """One that asks once, to see whether anybody answers. Raises as `client_for` does."""
+    """Return a client that does not repeat a failed read, for a trial. Raises as `client_for` does."""
     config = replace(config_of(connection, interactive=True), repeat_reads=False)
     return providers.client(config, on_exchange=_note, pacer=rate_limit.pacer_of(connection))
 

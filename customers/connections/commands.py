@@ -1,4 +1,4 @@
-"""Connections: add, verify, pause, resume, change the key. All audited; secrets go in and never come out."""
+"""Commands on connections: add, verify, pause, resume, change the key. All audited; secrets are never returned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from portal.providers import CAPABILITIES, Unsupported
 
 Paused = Connection.Paused
 KEY_REFUSED = "connection.key_refused"
-# How often an edit is made anew where others edit the connection between its reading and its writing.
+# How often an edit is tried again where the connection is edited between its reading and its writing.
 WRITE_TRIES = 5
 
 
@@ -42,7 +42,7 @@ def add_connection(
     request: HttpRequest | None = None,
     list_seconds: float = credentials.LIST_SECONDS,
 ) -> Connection:
-    """Add one. `facts` are columns of Connection without secrets; the key is sealed before it is written.
+    """Add a connection. `facts` are columns of Connection without secrets; the key is encrypted before it is written.
 
     Raises `UnableToConnect`, also where another connection has the credential. Where one has the key at another
     address, both account lists are read first, for at most about `list_seconds`.
@@ -79,11 +79,11 @@ def edit_connection(
     seen: Mapping[str, Any] | None = None,
     request: HttpRequest | None = None,
 ) -> None:
-    """Change settings. A new address needs every secret again: a stored one goes to no host it was not given for. The
-    v2 password is removed where the v2 sign-in does not use it.
+    """Change settings. A new address needs every secret again: a stored one is sent to no other host. The v2 password
+    is removed where the v2 sign-in does not use it.
 
-    `seen` holds the values that the person's form was opened with, as `portal.edits` has them. Raises
-    `EditConflict` where somebody else changed one of `facts` since then, and `UnableToConnect`.
+    `seen` holds the values that the user's form was opened with, as `portal.edits` has them. Raises `EditConflict`
+    where one of `facts` was changed since then, and `UnableToConnect`.
     """
     if "base_url" in facts:
         facts = facts | {"base_url": check_base_url(facts["base_url"])}
@@ -105,7 +105,7 @@ def _edit(
     v2_password: str,
     request: HttpRequest | None,
 ) -> bool:
-    """Write what differs. False when somebody else changed the connection meanwhile; then nothing was written."""
+    """Write what differs. False when the connection was changed meanwhile; then nothing was written."""
     forgets = _removes_v2_password(connection, facts, api_key=api_key, v2_password=v2_password)
     before = {name: getattr(connection, name) for name in facts}
     changes = {name: value for name, value in facts.items() if before[name] != value}
@@ -129,7 +129,7 @@ def _edit(
     told |= {"removed": ["v2 sign-in"] if forgets else []}
 
     def then() -> None:
-        _refuse_another_list(connection, changes)  # nothing is sent any more while the row is held (engine.intend)
+        _refuse_another_list(connection, changes)  # nothing is sent while the row is locked (transitions.intend)
         audit.record(
             actor=actor,
             verb="connection.edited",
@@ -148,7 +148,7 @@ def _edit(
 
 def _write(connection: Connection, columns: Iterable[str], then: Callable[[], None]) -> bool:
     """Write the columns and raise the revision, if it is still the one that was read; `then` runs in the same
-    transaction, which holds the row. False when somebody else changed the connection meanwhile."""
+    transaction, which locks the row. False when the connection was changed meanwhile."""
     values = {name: getattr(connection, name) for name in columns}
     try:
         with transaction.atomic():
@@ -163,8 +163,8 @@ def _write(connection: Connection, columns: Iterable[str], then: Callable[[], No
 
 
 def _compared(facts: Mapping[str, Any], api_key: str) -> dict[str, Any]:
-    """What an edit changes, as it is compared with what the person saw: the region goes with the address, and a key is
-    known by its end."""
+    """Return an edit's changes as compared with what the user saw: the region goes with the address, and a key is
+    identified by its end."""
     compared = {name: value for name, value in facts.items() if name != "region"}
     return compared | ({"api_key_last4": last4(api_key)} if api_key else {})
 
@@ -174,13 +174,13 @@ def _edited_now() -> UnableToConnect:
 
 
 def _resume_refused(actor: User, connection: Connection, request: HttpRequest | None) -> None:
-    """Go on with a new key where the old one was refused. Call it with the row held, after the key was written."""
+    """Resume with a new key where the old one was refused. Call it with the row locked, after the key was written."""
     if Connection.objects.filter(pk=connection.pk, paused=Paused.BY_AUTH).exists():
         resume_connection(actor=actor, connection=connection, request=request)
 
 
 def key_replaced_at(connection: Connection, *, since: datetime) -> datetime | None:
-    """When the key was first replaced since a moment, or None. The audit log alone keeps it."""
+    """Return when the key was first replaced since a moment, or None. Only the audit log stores it."""
     events = AuditEvent.objects.filter(
         object_id=connection.public_id, verb__in=("connection.key_replaced", "connection.edited"), at__gte=since
     ).order_by("at")
@@ -191,7 +191,7 @@ def key_replaced_at(connection: Connection, *, since: datetime) -> datetime | No
 
 
 def _refuse_another_list(connection: Connection, changes: dict[str, Any]) -> None:
-    """Another address or account ID leads to another account list, which says nothing of what was sent before."""
+    """Refuse another address or account ID where it matters: its account list proves nothing about earlier sends."""
     if "account_id" in changes and connection.accounts.filter(provider_id__isnull=False).exists():
         raise UnableToConnect(
             _("Its accounts belong to this id. Add another connection for another one."), field="account_id"
@@ -211,7 +211,7 @@ def _refuse_another_list(connection: Connection, changes: dict[str, Any]) -> Non
 
 
 def _check_credential(connection: Connection, api_key: str, *, seconds: float = credentials.LIST_SECONDS) -> list[str]:
-    """Refuse what another connection uses; set the columns that say whose credential it is, and return their names."""
+    """Refuse a credential that another connection uses; set the columns that identify it, and return their names."""
     try:
         connection.same_key_as = credentials.check_free(connection, api_key, seconds=seconds)
     except credentials.SameCredential as refusal:
@@ -221,7 +221,7 @@ def _check_credential(connection: Connection, api_key: str, *, seconds: float = 
 
 
 def _taken(connection: Connection) -> UnableToConnect:
-    """What a violated constraint means: the name, or a credential that was connected at this moment."""
+    """Return the error for a violated constraint: the name, or a credential that was connected at this moment."""
     if Connection.objects.filter(name__iexact=connection.name).exclude(pk=connection.pk).exists():
         return UnableToConnect(_("Another connection has this name."), field="name")
     return UnableToConnect(
@@ -230,8 +230,8 @@ def _taken(connection: Connection) -> UnableToConnect:
 
 
 def _removes_v2_password(connection: Connection, facts: dict[str, Any], *, api_key: str, v2_password: str) -> bool:
-    """Whether this edit removes the stored v2 password. Raises `UnableToConnect` for a new address without the secrets
-    that are used there."""
+    """Return whether this edit removes the stored v2 password. Raises `UnableToConnect` for a new address without the
+    secrets that are used there."""
     if facts.get("base_url", connection.base_url) == connection.base_url:
         return False
     if not api_key:
@@ -244,7 +244,7 @@ def _removes_v2_password(connection: Connection, facts: dict[str, Any], *, api_k
 
 
 def _check_account_id(connection: Connection) -> None:
-    """A client can be made of it: what it needs of our own account at the provider is there and can be one."""
+    """Check that a client can be made: the account ID that the provider requires is present and valid."""
     if not connection.capabilities.needs_account_id:
         return
     try:
@@ -262,7 +262,7 @@ def replace_key(
     seen: Mapping[str, Any] | None = None,
     request: HttpRequest | None = None,
 ) -> None:
-    """A new key. A connection paused because the old one was refused goes on by itself. `seen` as in `edit_connection`.
+    """Replace the key. A connection paused because the old one was refused resumes. `seen` as in `edit_connection`.
     Raises `EditConflict` and `UnableToConnect`."""
     if not api_key:
         raise UnableToConnect(_("The API key is missing."), field="api_key")
@@ -278,7 +278,7 @@ def replace_key(
 def _replace_key(
     actor: User, connection: Connection, api_key: str, v2_password: str | None, request: HttpRequest | None
 ) -> bool:
-    """Write the key. False when somebody else changed the connection meanwhile; then nothing was written."""
+    """Write the key. False when the connection was changed meanwhile; then nothing was written."""
     before = connection.api_key_last4
     connection.seal("api_key_sealed", api_key)
     columns = ["api_key_sealed", "api_key_last4", *_check_credential(connection, api_key)]
@@ -303,8 +303,8 @@ def _replace_key(
 def verify_connection(
     *, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None
 ) -> bool:
-    """Try what the credential can do, reads only, and keep what was found. False where somebody edited the connection
-    meanwhile: it says nothing of the credential that holds now. Raises `vault.CannotOpen`."""
+    """Check what the credential can do, with reads only, and store the result. False where the connection was edited
+    meanwhile: the result is not about the present credential. Raises `DecryptionError`."""
     checks = client_for(connection, interactive=True).verify()
     found = {check.name: check.ok for check in checks}
     with transaction.atomic():
@@ -326,16 +326,16 @@ def verify_connection(
 def pause_connection(
     *, actor: User, connection: Connection, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """Stop sending anything on this connection. What is queued stays queued."""
+    """Stop sending anything on this connection. Queued operations stay queued."""
     _pause(Connection.objects.filter(pk=connection.pk), Paused.BY_PERSON, reason, actor=actor, now=now, request=request)
     connection.refresh_from_db()
 
 
 def pause_for_auth(connection: Connection, *, message: str, now: datetime) -> None:
-    """The provider refused the key that `connection` was asked with: stop the connection once and say so; operations
-    stay queued. Nothing happens where it was edited since: the answer is about another key or address then."""
+    """Pause the connection once after the provider refused its key, and notify the admins; operations stay queued.
+    Nothing happens where it was edited since: the answer is about another key or address then."""
     asked = Connection.objects.filter(pk=connection.pk, revision=connection.revision)
-    path = reverse("customers:connection", args=[connection.public_id])  # may import all pages: not with the row held
+    path = reverse("customers:connection", args=[connection.public_id])  # may import all pages: not with the row locked
     with transaction.atomic():
         if _pause(asked, Paused.BY_AUTH, message, actor=None, now=now, request=None):
             notices.raised(
@@ -370,7 +370,7 @@ def _pause(
 
 
 def record_contact(connection: Connection, *, now: datetime) -> None:
-    """The provider answered: the age people see beside the connection. Written at most twice a minute, and not where
-    the settings changed since they were read for the question: another host or key was asked then."""
+    """Record when the provider last answered, as shown beside the connection. Written at most twice a minute, and not
+    where the settings changed since they were read for the request: it went to another host or used another key."""
     old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))
     Connection.objects.filter(old, pk=connection.pk, revision=connection.revision).update(last_answer_at=now)

@@ -27,7 +27,7 @@ LIST_SECONDS = 20.0
 
 
 class SameCredential(Exception):
-    """The credential is in use by another connection. The text is for people; `field` names the form field."""
+    """The credential is in use by another connection. The text is for users; `field` names the form field."""
 
     def __init__(self, message: str, *, field: str = "api_key") -> None:
         super().__init__(message)
@@ -39,14 +39,14 @@ class _TooLong(Exception):
 
 
 def normal_address(base_url: str) -> str:
-    """One spelling for one address: host in lower case, no default port, no slash at the end."""
+    """Return one spelling for one address: host in lower case, no default port, no slash at the end."""
     parts = urlsplit(base_url.strip().rstrip("/"))
     host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
     return parts._replace(netloc=host).geturl()
 
 
 def hashes_of(kind: str, base_url: str, api_key: str) -> list[str]:
-    """The credential's keyed hash under every field key, the current key's first."""
+    """Return the credential's keyed hash under every field key, the current key's first."""
     return encryption.keyed_hashes("credential", kind, normal_address(base_url), api_key)
 
 
@@ -123,7 +123,7 @@ def _ids(provider: Provider, until: float) -> Iterator[str]:
 def fill_hashes() -> list[Connection]:
     """Compute the hash of connections without one, oldest first; return those whose credential an older one has.
 
-    A key that cannot be decrypted is passed over: its connection cannot be used either.
+    A key that cannot be decrypted is skipped: its connection cannot be used either.
     """
     twins = []
     for connection, found in without_hash():
@@ -139,7 +139,7 @@ def fill_hashes() -> list[Connection]:
 
 
 def without_hash() -> Iterator[tuple[Connection, str]]:
-    """Connections without a stored hash, oldest first, and what it would be."""
+    """Yield connections without a stored hash, oldest first, with the hash."""
     for connection in Connection.objects.filter(credential_hash=None).exclude(api_key_sealed="").order_by("pk"):
         try:
             key = connection.open("api_key_sealed")

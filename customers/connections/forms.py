@@ -1,4 +1,4 @@
-"""The forms of a connection. Secrets are written, never shown again: an empty key field means "as it is"."""
+"""The forms of a connection. Secrets are written, never shown again: an empty key field means "unchanged"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def secret_field(label: Any, *, required: bool) -> forms.CharField:
 
 
 class ConnectionForm(EditForm):
-    """What every connection has. Each kind of provider adds its own fields and the template that shows them.
+    """The fields of every connection. Each kind of provider adds its own and the template that shows them.
 
     `connection` is the one that is edited, None for a new one. `facts()` are the columns to write, without secrets.
     """
@@ -34,7 +34,7 @@ class ConnectionForm(EditForm):
     labels = LABELS
     template: ClassVar[str] = ""
     key_hint: ClassVar[str | Promise] = ""
-    # What a new connection of the kind starts with.
+    # The initial values of a new connection of the kind.
     starts: ClassVar[Mapping[str, Any]] = {}
 
     name = forms.CharField(label=_("Name"), max_length=80)
@@ -69,7 +69,7 @@ class ConnectionForm(EditForm):
         return columns | {"api_key": ""} | ({} if known else {"region": OTHER})
 
     def _offer_sources(self) -> None:
-        """Only the kind's; where there is one, there is nothing to choose."""
+        """Offer only the usage sources of the kind; where there is one, there is nothing to choose."""
         words = dict(Connection.UsageSource.choices)
         field = self.fields["usage_source"]
         field.choices = [(each, words[each]) for each in self.capabilities.usage_sources]  # type: ignore[attr-defined]
@@ -94,12 +94,12 @@ class ConnectionForm(EditForm):
         return {name: value for name, value in self.cleaned_data.items() if name in columns}
 
     def stored(self) -> dict[str, Any]:
-        """The address also where there is no field for it, and by which end the stored key is known."""
+        """Return the stored values, including the address where it has no field, and the end of the stored key."""
         kept = {name: getattr(self.connection, name, "") for name in ("base_url", "api_key_last4")}
         return super().stored() | kept
 
     def changed_facts(self) -> dict[str, Any]:
-        """The region goes with the address."""
+        """Return the changed columns. The region goes with the address."""
         changed = super().changed_facts()
         if "base_url" not in changed:
             changed.pop("region", None)

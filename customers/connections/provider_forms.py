@@ -1,6 +1,7 @@
-"""The form of a connection to each kind of provider. Shared pages find it here by the kind and know no names.
+"""The form of a connection to each kind of provider. Shared pages find it here by the kind, without naming providers.
 
-A new kind adds its line."""
+A new kind adds its line.
+"""
 
 from __future__ import annotations
 

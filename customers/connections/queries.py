@@ -1,4 +1,4 @@
-"""What the connections pages read."""
+"""Queries of the connections pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from customers.models.account import AccountState
 from customers.models.operation_states import OPEN
 from portal.providers import Scope
 
-# What `Provider.verify` tries, in words for people; a name not listed here is shown as it is.
+# The checks of `Provider.verify` in words; a name not listed here is shown as it is.
 CHECK_WORDS = {
     "accounts": _("Account list"),
     "catalogue": _("Catalogue"),
@@ -27,7 +27,7 @@ CHECK_WORDS = {
 
 
 def check_rows(connection: Connection) -> list[dict[str, Any]]:
-    """What the last check tried, but for the rights of our credential, which `scope_rows` has."""
+    """Return the results of the last check, without the scopes of our credential, which `scope_rows` has."""
     rights = {scope.name for scope in connection.capabilities.own_scopes}
     return [
         check | {"words": CHECK_WORDS.get(check["name"], check["name"])}
@@ -38,7 +38,7 @@ def check_rows(connection: Connection) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class ScopeRow:
-    """A right our credential may carry. `granted` None = not tried, or not found out; `detail` says why."""
+    """A scope our credential may have. `granted` None = not tried, or not found out; `detail` is the reason."""
 
     scope: Scope
     granted: bool | None
@@ -53,7 +53,7 @@ def scope_rows(connection: Connection) -> list[ScopeRow]:
 
 
 def connection_rows() -> QuerySet[Connection]:
-    """Every connection with its number of accounts and of operations not finished.
+    """Return every connection with its number of accounts and of operations not finished.
 
     Each number is a subquery of its own: a join of both would read accounts times operations.
     """
@@ -72,5 +72,5 @@ def _count_of(rows: QuerySet[Any]) -> Coalesce:
 
 
 def connection_choices() -> list[tuple[str, str]]:
-    """For a filter by connection: public id and name."""
+    """Return the choices of a filter by connection: public ID and name."""
     return [(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")]

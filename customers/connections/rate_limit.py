@@ -1,9 +1,8 @@
-"""One pace per connection for all web processes and workers: turns are counted in Redis, where there is one.
+"""One rate limit per connection for all web processes and workers, counted in Redis where there is one.
 
-Redis may be slow, frozen or gone: a call waits for it a fraction of a second, then this process counts for itself, at
-the part of the rate that is its own when all count so, and looks for Redis again every few seconds. Without a Redis
-(one machine) the processes count each other in a folder, and each keeps to its part. Nothing here is ever a reason for
-a page or an operation to fail.
+Redis may be slow, frozen or gone: a call waits for it a fraction of a second, then this process counts for itself, with
+its share of the rate, and tries Redis again every few seconds. Without a Redis (one machine) the processes count each
+other in a folder, and each keeps to its share. Nothing here ever makes a page or an operation fail.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from portal.providers.rate_limit import UTILIZATION, Memory, Pacing, Rate, Reser
 
 log = structlog.get_logger(__name__)
 
-# How long a call waits for its turn: with a person or a lease behind it, and with neither. Longer, and it is told when
-# to come again.
+# How long a call waits for its turn: with a user or a lease behind it, and with neither. If longer, it is told when to
+# retry.
 PATIENCE, BACKGROUND_PATIENCE = 2.0, 15.0
 REDIS_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 5.0
-# Who did not ask for so long is not counted.
+# A process without a call for so long is not counted.
 PEER_SECONDS = 60
-# Shares a process assumes that never learnt how many there are.
+# The number of processes assumed while it is not known.
 UNKNOWN_PEERS = 8
 
-# One look and one write on the server, by its own clock. KEYS: bucket, who is there. ARGV: interval and slack of all,
-# the same of the background (interval 0: not background), how far ahead a turn may be booked, who asks.
+# One check and one write on the server, by its own clock. KEYS: bucket, active processes. ARGV: interval and slack of
+# all, the same of the background (interval 0: not background), how far ahead a turn may be booked, process.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
@@ -65,7 +64,7 @@ end
 redis.call('EXPIRE', KEYS[1], 900)
 return {1, string.format('%.6f', wait), peers}
 """
-# KEYS: bucket. ARGV: field, seconds. Never shortens what was said before; seconds 0 only looks. Returns what is left.
+# KEYS: bucket. ARGV: field, seconds. Never shortens an earlier wait; seconds 0 only reads. Returns the rest.
 _HOLD = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
@@ -80,7 +79,7 @@ return string.format('%.6f', till - now)
 
 
 class Shared:
-    """A `Ledger` in Redis, with one in memory behind it."""
+    """The shared counter in Redis, with one in memory as a fallback."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(
@@ -103,12 +102,12 @@ class Shared:
 
     @property
     def peers(self) -> int:
-        """How many processes count here, as last heard."""
+        """How many processes count here, as last read."""
         return self._peers
 
     def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
         lane = (background.interval, background.slack) if background else (0, 0)
-        if self._alone.held(key):  # said to us; it may not have reached Redis
+        if self._alone.held(key):  # reported to this process; it may not have reached Redis
             return self._alone.take(key, rate=rate, background=background, longest=longest)
         told = self._ask(self._take, [_name(key), _name("peers")], [rate.interval, rate.slack, *lane, longest, _me()])
         if told is None:
@@ -122,12 +121,13 @@ class Shared:
         return self._alone.held(key) if left is None else float(left) > 0
 
     def hold(self, key: str, seconds: float, *, background_only: bool) -> None:
-        """Kept here as well: what the provider said stands, also when Redis is lost a moment later."""
+        """Hold calls for `seconds`. Stored in memory too: the provider's wait also applies when Redis is lost a moment
+        later."""
         self._alone.hold(key, seconds, background_only=background_only)
         self._ask(self._hold, [_name(key)], ["background_held" if background_only else "held", seconds])
 
     def _ask(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
-        """What the script returns, or None while Redis is lost."""
+        """Return the script's result, or None while Redis is lost."""
         if self._lost and not self._my_turn_to_look():
             return None
         try:
@@ -144,7 +144,7 @@ class Shared:
         return told
 
     def _my_turn_to_look(self) -> bool:
-        """One thread looks whether Redis is back; the others do not wait for what it finds."""
+        """Return whether this thread is to check if Redis is back; the others do not wait for the result."""
         with self._lock:
             if time.monotonic() < self._look_again_at:
                 return False
@@ -153,8 +153,8 @@ class Shared:
 
 
 class Apart(Memory):
-    """The `Ledger` of one of several processes without Redis. Each that asks marks a file of its own in `folder`, and
-    the pace is divided by how many did in the last minute. One that is new is counted by the others within
+    """The counter of one of several processes without Redis. Each process with a call marks a file of its own in
+    `folder`, and the rate is divided by how many did in the last minute. A new one is counted by the others within
     `LOOK_AGAIN_SECONDS`."""
 
     def __init__(self, folder: Path) -> None:
@@ -201,7 +201,7 @@ def rate_status() -> RateStatus:
 
 
 def pacer_of(connection: Connection, *, background: bool = False) -> Pacing:
-    """The pacer for one client of `connection`. `background`: nobody waits for what it asks."""
+    """Return the pacer for one client of `connection`. `background`: no user waits for its calls."""
     pace = connection.capabilities.pace
     per_minute = connection.requests_per_minute
     return Pacing(

@@ -1,5 +1,5 @@
-"""What our own credential of a connection may lack. Known from the last check of the connection; what was never tried,
-or could not be, counts as allowed: the provider will say."""
+"""Scopes that our own credential of a connection lacks, as of the last check. A scope that was not or could not be
+tried counts as granted: the provider decides."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from portal.providers import Scope
 
 
 def missing_scope(connection: Connection, kind: str) -> Scope | None:
-    """The right that an operation of `kind` needs and the credential was seen to lack."""
+    """Return the scope that an operation of `kind` needs and the credential lacked at the check."""
     return next((scope for scope in _lacking(connection) if kind in scope.for_kinds), None)
 
 
 def missing_read(connection: Connection, part: str) -> Scope | None:
-    """The right that reading `part` of an account needs and the credential was seen to lack."""
+    """Return the scope that reading `part` of an account needs and the credential lacked at the check."""
     return next((scope for scope in _lacking(connection) if part in scope.for_reads), None)
 
 

@@ -12,7 +12,7 @@ from customers.models import Connection
 
 
 class SendGridConnectionForm(ConnectionForm):
-    """A reseller's key, and how the older v2 API is signed in to where usage is read there."""
+    """A reseller's key, and the sign-in to the older v2 API where usage is read there."""
 
     template = "customers/connections/_fields_sendgrid.html"
     key_hint = _("A key with full access of the reseller account. It is encrypted, and never shown again.")

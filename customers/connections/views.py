@@ -1,4 +1,4 @@
-"""Connections: admins run them, auditors read them."""
+"""Views of connections: admins manage them, auditors read them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def connection_detail(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 @reauthenticated(minutes=10)
 def connection_create(request: HttpRequest) -> HttpResponse:
-    """First the kind of provider (`?kind=`), then its form."""
+    """Show the kinds of provider first, then (`?kind=`) the form of one."""
     kind = request.POST.get("kind") or request.GET.get("kind", "")
     if kind not in FORMS:
         return render(request, "customers/connections/choose.html", {"kinds": [CAPABILITIES[each] for each in FORMS]})
@@ -109,7 +109,7 @@ def _edit_form(connection: Connection, data: Mapping[str, Any] | None = None) ->
 
 
 def _last_edit(connection: Connection, conflict: EditConflict) -> AuditEvent | None:
-    """Who saved the other value. A new key is told of as that, or as what was replaced."""
+    """Return the event of the conflicting edit. A new key appears as such, or as a replaced value."""
     named = {"ends_in", "replaced"} if "api_key_last4" in conflict.fields else set()
     return last_change(connection, {*conflict.fields, *named})
 
@@ -171,7 +171,7 @@ def connection_resume(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 
 def connection_catalogue(request: HttpRequest, public_id: UUID) -> HttpResponse:
-    """Read what may be sold, now. Asked for from the connection's page and from the offerings forms."""
+    """Read the catalog now. Requested from the connection's page and from the offerings forms."""
     connection = get_object_or_404(Connection, public_id=public_id)
     try:
         catalogue.refresh_catalogue(connection=connection, now=timezone.now(), actor=person(request), request=request)
@@ -183,14 +183,14 @@ def connection_catalogue(request: HttpRequest, public_id: UUID) -> HttpResponse:
 
 
 def catalogue_page(request: HttpRequest, connection: Connection) -> str:
-    """Back to the form that asked, where it is one of ours, else the connection's page."""
+    """Return the form that sent the request, where it is one of ours, else the connection's page."""
     back = own_path_or_none(request.POST.get("next", ""))
     return back or reverse("customers:connection", args=[connection.public_id])
 
 
 def look_at(request: HttpRequest, connection: Connection) -> None:
-    """Check the connection and read its catalogue, where it has one; say how it went. What cannot be read leaves things
-    as they are."""
+    """Check the connection and read its catalog, where it has one; report the result. What cannot be read stays
+    unchanged."""
     who: dict[str, Any] = {"actor": person(request), "connection": connection, "request": request}
     try:
         if not commands.verify_connection(now=timezone.now(), **who):

@@ -1,12 +1,12 @@
 """A fair share of a queue's worker processes for every connection: one slow provider does not occupy them all.
 
-A task that calls a provider takes a *place* first and gives it back at its end. A connection gets one more while it
-holds fewer than are free, so alone it gets half of them, and the next one half of the rest. Whoever gets none ends at
-once: its row is found again by the dispatcher, or by the one that gives its place back.
+A task that calls a provider takes a *place* first and releases it at its end. A connection gets one more while it holds
+fewer than are free, so alone it gets half of them, and the next one half of the rest. A task that gets none ends at
+once: its row is found again by the dispatcher, or by the task that releases its place.
 
 In PostgreSQL a place is an advisory lock of the worker's session, which ends with its process, however that ends. On
-SQLite, where one worker works in threads, it is counted in that process. It is a matter of fairness: no operation is
-right or wrong by it, the claim alone decides that.
+SQLite, where one worker works in threads, it is counted in that process. It only serves fairness: the correctness of an
+operation depends on the claim alone.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from customers.models import Heartbeat
 from portal import queue_settings
 from portal.clock import database_now
 
-# What takes a process and calls no provider, as bulk changes do, shares as if it were one more connection.
+# Work that takes a process and calls no provider, as bulk changes do, shares as if it were one more connection.
 NO_CONNECTION = 0
-# The first of two numbers that name an advisory lock; one more for every queue. The key (_LOCKS, 0) is held by whoever
-# is deciding.
+# The first of two numbers that name an advisory lock; one more for every queue. The key (_LOCKS, 0) is held while a
+# place is assigned.
 _LOCKS = 0x504B_0000
 _counting = threading.Lock()
 _held: Counter[tuple[str, int]] = Counter()
 
 
 def free_places(*, total: int, taken: int, mine: int) -> int:
-    """How many more places a connection with `mine` of the `taken` ones may take, of `total`."""
+    """Return how many more places a connection with `mine` of the `taken` ones may take, of `total`."""
     return max(0, (total - taken - mine + 1) // 2)
 
 
 def max_places(queue: str) -> int:
-    """How many places one connection may have at the most."""
+    """Return how many places one connection may have at max_places."""
     return free_places(total=_total(queue), taken=0, mine=0)
 
 
 def free_places_of(queue: str, connection_id: int) -> int:
-    """How many more places the connection may take at this moment."""
+    """Return how many more places the connection may take at this moment."""
     taken, mine = (_locked if connection.vendor == "postgresql" else _counted)(queue, connection_id)
     return free_places(total=_total(queue), taken=taken, mine=mine)
 
 
 @contextmanager
 def worker_place(queue: str, connection_id: int) -> Iterator[bool]:
-    """Hold a place while the block runs; False where none is to be had, and then nothing may be done."""
+    """Hold a place while the block runs; yields False where none is free, and then nothing may be done."""
     take, give_back = (_lock, _unlock) if connection.vendor == "postgresql" else (_count, _discount)
     taken = take(queue, connection_id)
     try:
@@ -60,7 +60,7 @@ def worker_place(queue: str, connection_id: int) -> Iterator[bool]:
 
 
 def _total(queue: str) -> int:
-    """The processes of the workers that consume the queue, by their heartbeats; one where nothing is known."""
+    """Return the processes of the workers that consume the queue, by their heartbeats; one where nothing is known."""
     alive = Heartbeat.objects.alive(now=database_now())
     return max(1, sum(row.processes or 1 for row in alive if queue in (row.queues or ())))
 
@@ -81,7 +81,7 @@ def _lock(queue: str, connection_id: int) -> bool:
 
 
 def _locked(queue: str, connection_id: int) -> tuple[int, int]:
-    """How many places are taken in all sessions, and how many of them by the connection."""
+    """Return how many places are taken in all sessions, and how many of them by the connection."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*), count(*) FILTER (WHERE objid::bigint = %s) FROM pg_locks WHERE locktype = 'advisory' AND "

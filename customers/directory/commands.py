@@ -1,6 +1,6 @@
-"""Commands on customers: the tenant companies and what staff note about them. Nothing here reaches a provider.
+"""Commands on customers: the tenant companies and the notes of staff. Nothing here calls a provider.
 
-Each is one transaction with its audit event. Refusals are `UnableToChange`, with a sentence for people.
+Each is one transaction with its audit event. Refusals are `UnableToChange`, with a sentence for users.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FACTS = (
     "company_name", "first_name", "last_name", "email", "phone", "website", "timezone", "external_reference", "owner",
     "tags",
 )  # fmt: skip
-# Each part of a provider's profile, and the customer's fact it is taken from.
+# Each part of a provider's profile, and the customer's detail it is taken from.
 FACT_OF_PROFILE = {
     "email": "email", "first_name": "first_name", "last_name": "last_name", "company_name": "company_name",
     "company_website": "website", "phone": "phone", "timezone": "timezone",
@@ -37,7 +37,7 @@ GONE = (AccountState.DELETED, AccountState.BANNED)
 
 
 class UnableToChange(Exception):
-    """A refusal people read. `field` names the form field it belongs to, "" for the form as a whole."""
+    """A refusal shown to users. `field` names the form field it belongs to, "" for the form as a whole."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class UnableToChange(Exception):
 
 
 def public_id_of(*, actor: User, client_token: str) -> uuid.UUID:
-    """The id a create form's customer gets. The same form sent twice names the same customer."""
+    """Return the ID of a create form's customer. The same form sent twice names the same customer."""
     return uuid.uuid5(actor.public_id, client_token)
 
 
@@ -77,15 +77,15 @@ def edit_customer(
     seen: Mapping[str, Any] | None = None,
     request: HttpRequest | None = None,
 ) -> list[str]:
-    """Change the named facts; returns the names of those that differ. Only they are written and audited.
+    """Change the named details; return the names of those that differ. Only they are written and audited.
 
-    `seen` holds the values that the person's form was opened with (`portal.edits`). Raises `EditConflict` where
-    somebody else changed one of the facts since then, and `UnableToChange`.
+    `seen` holds the values that the user's form was opened with (`portal.edits`). Raises `EditConflict` where one of
+    the details was changed since then, and `UnableToChange`.
     """
     facts = _known(facts)
     with transaction.atomic():
         rows = Customer.objects.select_for_update(of=("self",), no_key=True).select_related("owner")
-        stored = rows.get(pk=customer.pk)  # held: what is audited as before is what was there
+        stored = rows.get(pk=customer.pk)  # locked: the audited "before" is the stored value
         refuse_stale(stored, facts, seen)
         before = _plain(stored, FACTS)
         for name, value in facts.items():
@@ -112,8 +112,8 @@ def edit_customer(
 
 
 def change_tag(*, actor: User, customer: Customer, tag: str, add: bool, now: datetime) -> tuple[list[str], bool]:
-    """Add or remove one tag, whatever others do to the rest meanwhile. Returns the tags there are now, and whether
-    this changed them. Raises `UnableToChange`."""
+    """Add or remove one tag, without touching concurrent changes of others. Returns the present tags, and whether this
+    changed them. Raises `UnableToChange`."""
     with transaction.atomic():
         tags = Customer.objects.select_for_update(no_key=True).get(pk=customer.pk).tags
         others = [each for each in tags if each.casefold() != tag.casefold()]
@@ -127,7 +127,7 @@ def change_tag(*, actor: User, customer: Customer, tag: str, add: bool, now: dat
 
 
 def archive_customer(*, actor: User, customer: Customer, now: datetime, request: HttpRequest | None = None) -> None:
-    """Take a customer out of the lists. Refused while it has an account that exists or may come to exist, or an
+    """Remove a customer from the lists. Refused while it has an account that exists or may come to exist, or an
     operation that is not finished."""
     with transaction.atomic():
         customer.lock()
@@ -161,7 +161,7 @@ def restore_customer(*, actor: User, customer: Customer, now: datetime, request:
 def add_note(
     *, actor: User, customer: Customer, text: str, account: Account | None = None, request: HttpRequest | None = None
 ) -> Note:
-    """Keep a note on the customer. Notes are never changed; `account` says beside which account it was written."""
+    """Store a note on the customer. Notes are never changed; `account` is the one whose page it was written on."""
     text = text.strip()
     if not text:
         raise UnableToChange(_("A note needs a text."), field="text")
@@ -180,7 +180,7 @@ def add_note(
 
 
 def _never_made(customer: Customer) -> Any:
-    """Accounts whose create came to nothing: there is nothing at the provider."""
+    """Match accounts whose create failed or was canceled: there is nothing at the provider."""
     return Account.objects.filter(never_made(), customer=customer).values("pk")
 
 
@@ -192,7 +192,7 @@ def _known(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(customer: Customer, names: tuple[str, ...]) -> dict[str, Any]:
-    """The facts as the audit log keeps them: people by name."""
+    """Return the details as the audit log stores them: users by name."""
     values = {name: getattr(customer, name) for name in names}
     return values | {"owner": str(customer.owner) if customer.owner else ""}
 

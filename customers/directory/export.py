@@ -23,7 +23,7 @@ AT_ONCE = 2000
 
 
 def customer_export_rows(filters: CustomerFilters) -> Iterator[list[Any]]:
-    """Every row of the list as filtered: accounts in its order, then customers without an account."""
+    """Yield every row of the list as filtered: accounts in its order, then customers without an account."""
     lines = Lines(filters)
     state_text = lru_cache(maxsize=256)(account_state_text)
     not_made = Case(When(never_made(), then=Value(NOT_CREATED)), default=F("state"))

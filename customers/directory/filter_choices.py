@@ -1,4 +1,4 @@
-"""What the filter chips of the customer list offer. Read from small tables, never from the accounts themselves."""
+"""The choices of the customer list's filters. Read from small tables, never from the accounts themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FilterChoices:
     # Empty where there is only one provider.
     providers: Pairs
     packages: Pairs
-    # What the column of packages holds: packages, caps, or both.
+    # The values in the package column: packages, caps, or both.
     package_words: str
     owners: Pairs
 
@@ -52,7 +52,7 @@ def _caps() -> Pairs:
 
 
 def _packages() -> Pairs:
-    """Each package once, however many connections sell it; where two read the same, their names tell them apart."""
+    """Return each package once, however many connections sell it; equal labels are told apart by name."""
     names = sorted(set(Offering.objects.order_by().filter(type="package").values_list("name", flat=True)))
     labels = [catalogue.offering_label(name) for name in names]
     pairs = zip(names, labels, strict=True)

@@ -1,4 +1,4 @@
-"""What a person asked of the customer list, read from the address. Everything unknown is left out, never an error."""
+"""Filters of the customer list, read from the URL. Everything unknown is left out, never an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VIEWS: dict[str, str | Promise] = {
     "no-reading": _("No reading"),
     "archived": _("Archived"),
 }
-# Views that customers without any account belong to as well.
+# Views that include customers without any account.
 VIEWS_OF_CUSTOMERS = frozenset({"all", "mine", "archived"})
 NO_ACCOUNT = "none"
 NOBODY = "nobody"
@@ -66,13 +66,13 @@ class CustomerFilters:
 
     @cached_property
     def with_bare(self) -> bool:
-        """Do customers without an account belong to this list?"""
+        """True if customers without an account belong to this list."""
         of_account = bool(self.connection or self.provider or self.package or self.state not in ("", NO_ACCOUNT))
         return self.view in VIEWS_OF_CUSTOMERS and not of_account
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """The providers there are connections to: kind and label."""
+        """The kinds of provider with a connection, and their labels."""
         return {each.kind: each.provider_label for each in self.connections.values()}
 
     def connections_that(self, can: Callable[[Capabilities], bool]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Forms of a customer: the facts, and what a new account at a connection needs besides its profile and offerings."""
+"""Forms of a customer: its details, and the options of a new account besides profile and offerings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKED_LATER = _("Left empty, it is asked at the first login.")
 
 
 class OwnerField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic for the type checker alone
-    """Staff who may look after customers. Whoever owns the customer now stays choosable."""
+    """Staff who may own customers. The present owner can always be chosen."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class OwnerField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic f
 
 
 class CustomerForm(EditForm):
-    """The facts of a customer. Only company and e-mail are needed; the e-mail proves later whose an account is."""
+    """The details of a customer. Only company and email are required; the email identifies accounts later."""
 
     company_name = forms.CharField(label=_("Company"), max_length=200)
     email = forms.EmailField(label=_("E-mail"), max_length=254)
@@ -46,7 +46,7 @@ class CustomerForm(EditForm):
     def __init__(
         self, *args: Any, customer: Customer | None = None, besides: uuid.UUID | None = None, **kwargs: Any
     ) -> None:
-        """`besides`: the customer this form is about, or is about to make; its own reference is no duplicate."""
+        """Set up the form. `besides`: the customer that is edited or added; its own reference is no duplicate."""
         super().__init__(*args, **kwargs)
         self.besides = customer.public_id if customer else besides
         may = Q(is_active=True, role__in=roles_of("customers:edit", "POST"))
@@ -65,7 +65,7 @@ class CustomerForm(EditForm):
 
 
 class AccountForm(forms.Form):
-    """Where the account is made, and how. Offerings have a form of their own, built from its catalogue."""
+    """Connection and options of a new account. Offerings have a form of their own, built from its catalog."""
 
     connection = forms.ModelChoiceField(
         label=_("Account at"), queryset=Connection.objects.none(), to_field_name="public_id",
@@ -84,7 +84,7 @@ class AccountForm(forms.Form):
 
     @property
     def chosen_connection(self) -> Connection | None:
-        """The connection as it stands in the form, valid or not: what the page shows packages of."""
+        """The connection selected in the form, valid or not: the one whose packages the page shows."""
         value = self["connection"].value()
         if isinstance(value, Connection):
             return value
@@ -96,7 +96,7 @@ class AccountForm(forms.Form):
 
 
 class DuplicatesForm(forms.Form):
-    """The tick that says a person looked at the customers like this one. It counts only for those that were shown."""
+    """The confirmation that similar customers were checked. It applies only to those that were shown."""
 
     seen = forms.CharField(required=False, max_length=64)
 

@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 else:  # generic for the type checker alone
     _Paginator, _Page = Paginator, Page
 
-# Above this many a list says "more than": counting a hundred thousand rows costs more than showing fifty.
+# Above this many a list shows "more than": counting a hundred thousand rows costs more than showing fifty.
 COUNTED = 10_000
 _NOWHERE = uuid.UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where a row is: an account's, or (account None) that of a customer without one."""
+    """The key of a row: an account's, or (account None) that of a customer without one."""
 
     account: int | None
     customer: int
@@ -84,7 +84,7 @@ class CustomerRow:
 
 
 class Lines:
-    """What a paginator sees: a count and slices."""
+    """The rows as a paginator needs them: a count and slices."""
 
     def __init__(self, filters: CustomerFilters) -> None:
         self.filters = filters
@@ -118,7 +118,7 @@ class Lines:
         return list(self._merged(start, stop))
 
     def ordered(self) -> QuerySet[Account]:
-        """The accounts of the list in its order."""
+        """Return the accounts of the list in its order."""
         by, accounts = self.filters.by, self.matching.accounts
         match by:
             case "use":
@@ -136,7 +136,7 @@ class Lines:
         return order.desc(**nulls) if self.filters.descending else order.asc(**nulls)
 
     def _by_name(self, start: int, stop: int) -> list[Key]:
-        """Customers along their name, each with its accounts or none: one left join."""
+        """Return customers by name, each with its accounts or none: one left join."""
         listed = FilteredRelation("accounts", condition=Q(accounts__merged_at=None))
         belongs = Q(listed__in=self.matching.accounts.values("pk")) | Q(pk__in=self.matching.bare.values("pk"))
         found = Customer.objects.annotate(listed=listed).filter(belongs)
@@ -144,11 +144,11 @@ class Lines:
         return [Key(account, customer) for customer, account in found.values_list("pk", "listed__pk")[start:stop]]
 
     def _merged(self, start: int, stop: int) -> Iterator[Key]:
-        """Accounts in their order with the customers without one among them (by time), or after them (by what only an
-        account has).
+        """Yield accounts in their order with the customers without one among them (by time), or after them (by a column
+        of accounts only).
 
         Of the rows before `start` at most `bare_count` are bare, so that many accounts fewer than `start` can be
-        skipped in the database without looking at them.
+        skipped in the database without reading them.
         """
         skipped = max(0, start - self.bare_count)
         by_time = self.filters.by == "changed"
@@ -164,7 +164,7 @@ class Lines:
 
 
 class ListPage(_Page):
-    """A page that saw for itself whether anything follows it."""
+    """A page that determines itself whether another one follows it."""
 
     def __init__(self, rows: list[CustomerRow], number: int, paginator: ListPaginator, *, more: bool) -> None:
         super().__init__(rows, number, paginator)
@@ -178,7 +178,7 @@ class ListPage(_Page):
 
 
 class ListPaginator(_Paginator):
-    """Goes on beyond what was counted. `count_text` is how many there are, in words for people."""
+    """A paginator that continues beyond the counted rows. `count_text` is their number in words."""
 
     def __init__(self, lines: Lines, per_page: int) -> None:
         super().__init__(lines, per_page)  # type: ignore[arg-type]
@@ -199,7 +199,7 @@ class ListPaginator(_Paginator):
 
 
 def list_page(filters: CustomerFilters, number: str) -> ListPage:
-    """One page of the list. A page that does not exist is the nearest that is known to."""
+    """Return one page of the list. For a page that does not exist, the nearest that is known to."""
     paginator = ListPaginator(Lines(filters), filters.size)
     wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 8 else 1
     page = cast("ListPage", paginator.get_page(wanted))
@@ -207,7 +207,7 @@ def list_page(filters: CustomerFilters, number: str) -> ListPage:
 
 
 def one_row(public_id: uuid.UUID) -> CustomerRow | None:
-    """The row of one account, for a row that looks after itself while an operation runs."""
+    """Return the row of one account, for a row that polls while an operation runs."""
     found = Account.objects.filter(public_id=public_id).values_list("pk", "customer_id").first()
     if found is None:
         return None
@@ -227,7 +227,7 @@ _CUSTOMER_COLUMNS = (
 
 
 def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[CustomerRow]:
-    """The rows of `keys` in their order. A row that went away meanwhile is left out."""
+    """Return the rows of `keys` in their order. A row that was removed meanwhile is left out."""
     accounts = _by_pk(Account.objects.filter(pk__in=[key.account for key in keys if key.account]), _ACCOUNT_COLUMNS)
     customers = _by_pk(Customer.objects.filter(pk__in={key.customer for key in keys}), _CUSTOMER_COLUMNS)
     owners = dict(
@@ -254,13 +254,13 @@ def _by_pk(found: QuerySet[Any], columns: tuple[str, ...]) -> dict[int, dict[str
 
 
 def _open_operations(accounts: list[int]) -> dict[int, tuple[str, str]]:
-    """The operation in front of each account's line: kind and state."""
+    """Return the first open operation of each account: kind and state."""
     found = Operation.objects.filter(account__in=accounts, state__in=OPEN).order_by("-pk")
     return {account: (kind, state) for account, kind, state in found.values_list("account_id", "kind", "state")}
 
 
 class _Urls:
-    """`reverse` once for the page and not once for the row."""
+    """URLs of rows: `reverse` runs once for the page and not once for the row."""
 
     def __init__(self) -> None:
         self._account = reverse("customers:account", args=[_NOWHERE])
@@ -315,7 +315,7 @@ def _add_account(
 
 
 def _add_use(row: CustomerRow, account: dict[str, Any]) -> None:
-    """A missing reading is never a zero, and an old figure is not shown as if it were today's."""
+    """Add the usage. A missing reading is never a zero, and an old figure is not shown as today's."""
     if row.state == AccountState.PENDING:
         row.instead = _("Not created yet")
     elif row.state == NOT_CREATED:

@@ -1,4 +1,4 @@
-"""What the customer page reads, and which customers look like one that is about to be added."""
+"""Queries of the customer page, and customers similar to a new one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CustomerPage:
 
 
 def customer_page(public_id: uuid.UUID) -> CustomerPage:
-    """Raises `Customer.DoesNotExist`."""
+    """Return the customer page's data. Raises `Customer.DoesNotExist`."""
     customer = Customer.objects.select_related("owner").get(public_id=public_id)
     found = Account.objects.filter(customer=customer, merged_at=None)
     accounts = found.order_by("-changed_at", "-pk").values_list("pk", "state")
@@ -38,7 +38,7 @@ def customer_page(public_id: uuid.UUID) -> CustomerPage:
 
 
 def lookalikes(*, email: str, company_name: str, besides: uuid.UUID | None = None) -> list[Customer]:
-    """Customers with the same e-mail or the same company name, whatever the case, archived ones too."""
+    """Return customers with the same email or company name, ignoring case, archived ones too."""
     wanted = Q(pk__in=[])
     if email := email.strip().lower():
         wanted |= Q(lower_email=email)

@@ -1,4 +1,4 @@
-"""Which accounts, and which customers without one, belong to a list. The pages and the export share these."""
+"""The accounts, and the customers without one, that belong to a list. The pages and the export share these."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_READING = (
 
 
 def merged() -> QuerySet[Account, Any]:
-    """Duplicates that were merged. As a subquery, so that the list's own index stays enough for its order."""
+    """Return merged duplicates. As a subquery, so that the list's own index is enough for its order."""
     return Account.objects.order_by().filter(duplicate_of__isnull=False, merged_at__isnull=False).values("pk")
 
 
@@ -55,7 +55,7 @@ class Matching:
 
     @cached_property
     def bare(self) -> QuerySet[Customer]:
-        """Customers without any account, but for duplicates that were merged."""
+        """Customers without any account other than merged duplicates."""
         if not self.filters.with_bare:
             return Customer.objects.none()
         accounts = Account.objects.filter(customer=OuterRef("pk"), merged_at=None)
@@ -104,7 +104,7 @@ class Matching:
                 return Q(state=stored)
 
     def _of_cap(self, capped: bool) -> Q:
-        """By the cap as read, or before the first reading as asked."""
+        """Match by the cap as read, or before the first reading as requested."""
         with_settings = Q(connection__in=self.filters.connections_that(lambda can: can.settings))
         compare, cap = ("__gt", 0) if capped else ("", 0)
         read = Q(**{f"settings__monthly_cap{compare}": cap})
@@ -130,7 +130,7 @@ class Matching:
 
     @cached_property
     def _code(self) -> Q | None:
-        """An operation's code, as people say it aloud, or its whole id."""
+        """Match an operation's short code, or its whole ID."""
         match = _CODE.fullmatch(self.filters.q)
         if not match:
             return None
@@ -140,8 +140,8 @@ class Matching:
 
     @cached_property
     def _customers(self) -> list[int] | QuerySet[Customer, int]:
-        """Few matches are named one by one, so that the database starts from them; many are left to it to walk along
-        the order of the list. Either is fast where the other is slow."""
+        """The matching customers. Few are named one by one, so that the database starts from them; many are left to
+        it to scan along the order of the list. Either is fast where the other is slow."""
         lowered = self.filters.q.lower()
         words = Q(search__contains=lowered)
         if not lowered.isascii():  # SQLite lowers ASCII alone
@@ -152,11 +152,11 @@ class Matching:
 
     @cached_property
     def _ids(self) -> list[int]:
-        """Accounts by the provider's id, whole or its beginning."""
+        """Accounts by the provider's ID, whole or its beginning."""
         wanted = self.filters.q
         if not _LIKE_AN_ID.fullmatch(wanted):
             return []
-        if _UUID.fullmatch(wanted):  # they are lower case, whatever people paste
+        if _UUID.fullmatch(wanted):  # they are lower case, whatever is pasted
             wanted = wanted.lower()
         exact = Account.objects.order_by().filter(connection__in=Connection.objects.values("pk"), provider_id=wanted)
         started = Account.objects.order_by().filter(provider_id__startswith=wanted)

@@ -8,7 +8,7 @@ from customers.directory.filters import VIEWS, CustomerFilters
 from customers.directory.list import Lines
 from portal.formats import number_text
 
-# A tab says "999+" beyond: the number that matters there is small.
+# A tab shows "999+" beyond: the number that matters there is small.
 MOST = 999
 CALLS_FOR_ACTION = frozenset({"attention"})
 
@@ -23,7 +23,7 @@ class Tab:
 
 
 def tabs_of(filters: CustomerFilters) -> list[Tab]:
-    """Counts are of the whole view, whatever filter is on."""
+    """Return the tabs. Counts are of the whole view, whatever filter is on."""
     whole = CustomerFilters(user=filters.user, connections=filters.connections)
     return [_tab(replace(whole, view=key), str(label), filters.view) for key, label in VIEWS.items()]
 

@@ -1,4 +1,4 @@
-"""What happened to a customer or an account, newest first. The audit log is the one source, notes included."""
+"""The events of a customer or an account, newest first. The audit log is the one source, notes included."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TimelineEntry:
 class Timeline:
     show: str
     entries: list[TimelineEntry]
-    # The last event shown where there are more, to go on from; "" at the end.
+    # The last event shown where there are more, to continue from; "" at the end.
     older: str
 
     @property
@@ -57,13 +57,13 @@ class Timeline:
 
 
 def timeline_of_account(account: Account, *, show: str = "", before: str = "") -> Timeline:
-    """The account's events, and its customer's notes wherever they were written."""
+    """Return the account's events, and its customer's notes wherever they were written."""
     notes = Q(customer_id=account.customer.public_id, verb=NOTE_ADDED)
     return _timeline(AuditEvent.objects.filter(Q(account_id=account.public_id) | notes), show, before)
 
 
 def timeline_of_customer(customer: Customer, *, show: str = "", before: str = "") -> Timeline:
-    """Everything about the customer and all its accounts."""
+    """Return all events of the customer and its accounts."""
     return _timeline(AuditEvent.objects.filter(customer_id=customer.public_id), show, before)
 
 
@@ -99,7 +99,7 @@ def _entry(event: AuditEvent) -> TimelineEntry:
 
 
 def _changes(event: AuditEvent) -> str:
-    """What an edit changed. What a creation started with is on the page already."""
+    """Return the changes of an edit. The values at a creation are on the page already."""
     if not event.before:
         return ""
     nothing = "—"

@@ -1,4 +1,4 @@
-"""Customers: the list, one customer, and everything about a customer that stays in the portal."""
+"""Views of customers: the list, one customer, and its details and notes, which no provider gets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def customer_list(request: HttpRequest) -> HttpResponse:
 
 
 def _row(request: HttpRequest, public_id: str) -> HttpResponse:
-    """One row of the list, for a row that watches its operation."""
+    """Render one row of the list, for a row that polls for its operation."""
     wanted = uuid_or_none(public_id)
     row = one_row(wanted) if wanted else None
     if row is None:
@@ -60,7 +60,7 @@ def _row(request: HttpRequest, public_id: str) -> HttpResponse:
 
 @require_GET
 def customer_export(request: HttpRequest) -> HttpResponseBase:
-    """The list as filtered, every page of it."""
+    """Export the list as filtered, every page of it."""
     filters = read_customer_filters(request.GET, person(request))
     name = f"customers-{timezone.now():%Y-%m-%d}.csv"
     return csv_response(name, HEADER, customer_export_rows(filters))
@@ -135,7 +135,7 @@ def customer_restore(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 
 @require_POST
 def note_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Keep a note. From an account's page the way back, and the timeline that is refreshed, are the account's."""
+    """Store a note. From an account's page the redirect and the refreshed timeline are the account's."""
     customer = _customer_or_404(public_id)
     account = _account_of(customer, request.POST.get("account", ""))
     form = NoteForm(request.POST)

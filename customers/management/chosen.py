@@ -8,7 +8,7 @@ from customers.models import Connection
 
 
 def connections(wanted: str | None) -> list[Connection]:
-    """Those of this name or public id; without one, all that are not paused. Raises `CommandError`."""
+    """Return the connections of this name or public ID; without one, all that are not paused. Raises `CommandError`."""
     found = list(Connection.objects.all())
     if wanted is None:
         return [each for each in found if not each.paused]

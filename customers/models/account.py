@@ -1,7 +1,11 @@
-"""A customer's account at one connection: what we want, what the provider said, and when it said so.
+"""A customer's account at one connection: the desired state, what the provider reported, and when it was read.
 
-Nothing outside `customers.operations.commands`, `customers.operations.executor` and `customers.observed.accounts`
-writes these rows."""
+Readings are written by `customers.observed.accounts`, what an operation concluded by
+`customers.operations.conclusions`. `customers.operations.kinds.create` and `customers.reconcile.link` create rows; the
+desire is written by `customers.operations.request`, `.transitions` and `customers.monitoring.repair`, an accepted value
+by `customers.reconcile.drift`, the v2 user name by `customers.accounts.sign_in` too, and duplicates by
+`customers.observed.duplicates`.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +46,18 @@ class Account(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="accounts")
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="accounts")
     provider_id = models.CharField(max_length=100, null=True, blank=True)
-    # The connection's kind, kept equal by a trigger (customers.triggers): an ID is unique at its provider.
+    # The connection's kind, kept equal by a trigger (customers.models.triggers): an ID is unique at its provider.
     provider_kind = models.CharField(max_length=20, default="", editable=False)
     # The account that owns this provider ID, where this row is a second one for it. A duplicate is read-only.
     duplicate_of = models.ForeignKey(
         "self", null=True, blank=True, default=None, on_delete=models.PROTECT, related_name="duplicates", editable=False
     )
-    # When a duplicate was merged into the account it points to; from then on it is in no list.
+    # When a duplicate was merged into the account it points to; from then on it appears in no list.
     merged_at = models.DateTimeField(null=True, blank=True, default=None, editable=False)
     v2_username = models.CharField(max_length=120, default="", blank=True)
     email = models.EmailField(max_length=254, help_text=_("The e-mail the account was created with."))
     is_test = models.BooleanField(default=False)
-    # What we want. `version` rises with every change of it.
+    # The desired state. `version` rises with every change of it.
     desired_state = models.CharField(max_length=20, choices=Desired.choices, default=Desired.ACTIVE)
     desired_offerings = models.JSONField(default=list)
     # name, website, monthly_cap (0 = no cap); {} where the provider has offerings instead.
@@ -61,7 +65,7 @@ class Account(models.Model):
     version = models.PositiveIntegerField(default=1)
     # The number of the newest operation.
     last_operation = models.PositiveIntegerField(default=0)
-    # What the provider said, in our word and in its own.
+    # What the provider reported: our state and its own word for it.
     state = models.CharField(max_length=20, choices=AccountState.choices, default=AccountState.PENDING)
     state_raw = models.CharField(max_length=60, default="", blank=True)
     state_read_at = models.DateTimeField(null=True, blank=True)
@@ -73,9 +77,10 @@ class Account(models.Model):
     member_count = models.PositiveIntegerField(null=True, blank=True)
     last_activity_at = models.DateTimeField(null=True, blank=True)
     keys_read_at = models.DateTimeField(null=True, blank=True)
-    # The package's name as read (or, before the first reading, as asked for): for lists and filters.
+    # The package's name as read (or, before the first reading, as requested): for lists and filters.
     package = models.CharField(max_length=200, default="", blank=True)
-    # Use in the current cycle, written by billing through `customers.observed.accounts.record_usage`. None = not read.
+    # Usage in the current billing period, written by billing through `customers.observed.accounts.record_usage`. None =
+    # not read.
     usage_used = models.BigIntegerField(null=True, blank=True)
     usage_allowed = models.BigIntegerField(null=True, blank=True)
     usage_overage = models.BigIntegerField(null=True, blank=True)
@@ -83,7 +88,7 @@ class Account(models.Model):
     usage_end_on = models.DateField(null=True, blank=True)
     usage_read_at = models.DateTimeField(null=True, blank=True)
     usage_missing_since = models.DateTimeField(null=True, blank=True)
-    # When the provider was last asked, answer or not: keeps a failing account from being asked all the time.
+    # When the provider was last queried, with or without an answer, so that a failing account is not read all the time.
     read_tried_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField()
@@ -127,19 +132,19 @@ class Account(models.Model):
 
     @property
     def shown_state(self) -> str:
-        """The state as people read it: where the create came to nothing, nothing is pending any more."""
+        """The state to display: an account whose create was never carried out is "not created" instead of pending."""
         waits = self.state == AccountState.PENDING and self.provider_id is None
         if waits and not self.operations.filter(state__in=OPEN).exists():
             return NOT_CREATED
         return self.state
 
     def lock(self) -> None:
-        """Hold the row until the transaction ends, and read it again."""
+        """Lock the row until the transaction ends, and reload it."""
         self.refresh_from_db(from_queryset=Account.objects.select_for_update(no_key=True))
 
     def next_operation_number(self) -> int:
-        """The number of an operation that is being requested. Holds the account's row until the transaction ends, so
-        that what is checked after this still holds when the operation is stored."""
+        """Return the number for a new operation. Locks the account's row until the transaction ends, so that what is
+        checked after this still holds when the operation is stored."""
         Account.objects.filter(pk=self.pk).update(last_operation=F("last_operation") + 1)
         return Account.objects.values_list("last_operation", flat=True).get(pk=self.pk)
 
@@ -153,11 +158,11 @@ def as_offerings(rows: list[dict[str, Any]]) -> list[providers.ProviderOffering]
 
 
 def as_rows(offerings: list[providers.ProviderOffering]) -> list[dict[str, Any]]:
-    """The stored form of an offering list: packages first, then by name, so that equal lists are equal rows."""
+    """Return the stored form of an offering list: packages first, then by name, so that equal lists are equal rows."""
     ordered = sorted(offerings, key=lambda each: (each.type != "package", each.name))
     return [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in ordered]
 
 
 def identity_of(settings: AccountSettings) -> str:
-    """What an account without an email is found again by."""
+    """Return the identity by which an account without an email is found again."""
     return f"{settings.name.lower()}|{domain_key(settings.website)}"[:520]

@@ -1,4 +1,4 @@
-"""Taking over the accounts a provider has already: one run over a connection, one item for each account found."""
+"""Imports of accounts that exist at a provider: one run over a connection, one item for each account found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from customers.models.remote_account import RemoteAccount
 
 
 class AccountImport(models.Model):
-    """A proposal first; once a person says so, a run that goes on until every chosen item is settled."""
+    """An import: a proposal first; once a user starts it, a run that lasts until every chosen item is done."""
 
     class State(models.TextChoices):
         PROPOSED = "proposed", _("To be looked through")
@@ -60,8 +60,8 @@ class AccountImport(models.Model):
 
 
 class AccountImportItem(models.Model):
-    """One account found, and whose it seems to be. `group` names the customer to be made, where there is none: accounts
-    of one group become one customer's."""
+    """One account found, and the customer it seems to belong to. `group` names the customer to create where there is
+    none: accounts of one group become one customer's."""
 
     class Basis(models.TextChoices):
         LISTED = "listed", _("In the list you gave")
@@ -91,7 +91,7 @@ class AccountImportItem(models.Model):
     note = models.CharField(max_length=300, default="", blank=True)
     take = models.BooleanField(default=False)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    # Readings that could not be had; after a few the account is left as failed.
+    # Failed readings; after a few the account is marked as failed.
     tries = models.PositiveSmallIntegerField(default=0)
     message = models.CharField(max_length=500, default="", blank=True)
 

@@ -1,4 +1,4 @@
-"""The circuit breaker of a connection: whether its provider can be reached at all, as all processes see it."""
+"""The circuit breaker of a connection: whether its provider can be reached, as all processes share it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from customers.models.connection import Connection
 
 
 class Breaker(models.Model):
-    """Made with the first failure. Closed while `opened_at` is empty. Open, nothing is sent but one trial at
-    `retry_at`, which moves on with every trial."""
+    """The breaker's state. Created with the first failure. Closed while `opened_at` is empty. While it is open nothing
+    is sent but one trial at `retry_at`, which moves on with every trial."""
 
     connection = models.OneToOneField(Connection, on_delete=models.CASCADE, related_name="breaker")
-    # By how much failures outnumber answers, of late.
+    # By how much recent failures outnumber answers.
     failures = models.PositiveIntegerField(default=0)
     failed_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=200, default="", blank=True)
@@ -34,10 +34,10 @@ class Breaker(models.Model):
 
 
 def is_out_of_reach(connection: Connection) -> bool:
-    """Whether its breaker is open. Costs a query unless `breaker` was selected with the connection."""
+    """Return whether the connection's breaker is open. Costs a query unless `breaker` was selected with it."""
     return hasattr(connection, "breaker") and connection.breaker.opened_at is not None
 
 
 def at_work(path: str = "") -> Q:
-    """That a connection is neither paused nor its provider out of reach. `path` leads to it, as in "connection__"."""
+    """Match connections that are neither paused nor out of reach. `path` leads to one, as in "connection__"."""
     return Q(**{f"{path}paused": "", f"{path}breaker__opened_at": None})

@@ -1,4 +1,4 @@
-"""One change for many accounts: a plan with a row for each, then a run over the rows that can be done.
+"""A bulk change: a plan with a row for each account, then a run over the rows that can be changed.
 
 Nothing outside `customers.bulk.commands`, `customers.bulk.plan` and `customers.bulk.run` writes these rows.
 """
@@ -40,13 +40,13 @@ class ChangeSet(models.Model):
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    # What is wanted of every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"} or {}.
+    # The change for every account: {"offering"}, {"cap"}, {"tag"}, {"without_reading"} or {}.
     wanted = models.JSONField(default=dict, blank=True)
     reason = models.CharField(max_length=1000)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="change_sets")
     client_token = models.CharField(max_length=64)
     created_at = models.DateTimeField()
-    # Of everything that is to be done. An approval names the hash it was given for.
+    # Hash of everything that is to be done. An approval names the hash it was given for.
     plan_hash = models.CharField(max_length=64, default="", blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PLANNED)
     second_person = models.BooleanField(default=False)
@@ -54,7 +54,7 @@ class ChangeSet(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     approved_hash = models.CharField(max_length=64, default="", blank=True)
-    # Why it was refused, is paused or waits.
+    # Why it was rejected, is paused or waits.
     message = models.CharField(max_length=1000, default="", blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     fence = models.PositiveIntegerField(default=0)
@@ -103,11 +103,11 @@ class ChangeSetItem(models.Model):
 
     change_set = models.ForeignKey(ChangeSet, on_delete=models.CASCADE, related_name="items")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
-    # The account as the plan saw it.
+    # The account as the plan read it.
     version = models.PositiveIntegerField()
     before = models.JSONField(default=dict, blank=True)
     after = models.JSONField(default=dict, blank=True)
-    # The difference in words, what to think of first, and why it was left aside, skipped or refused.
+    # The difference in words, the warnings, and why it was left out, skipped or refused.
     was = models.CharField(max_length=500, default="", blank=True)
     becomes = models.CharField(max_length=500, default="", blank=True)
     warnings = models.JSONField(default=list, blank=True)

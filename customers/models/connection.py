@@ -1,4 +1,4 @@
-"""A connection is one reseller credential at one provider, with the catalogue it may sell from."""
+"""A connection is one reseller credential at one provider, with the catalog it may sell from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CATALOGUE_AGE = timedelta(hours=24)
 
 
 def last4(secret: str) -> str:
-    """The end of a key by which people tell it from another; "" of one too short to show any of it."""
+    """Return the end of a key, by which users tell it from another; "" for one too short to show any of it."""
     return secret[-4:] if len(secret) >= 12 else ""
 
 
@@ -38,7 +38,7 @@ class Connection(models.Model):
         BY_PERSON = "person", _("Paused by a person")
         BY_AUTH = "auth", _("The provider refused the key")
 
-    # Sealed columns and the name each is bound to; the rotation command walks this.
+    # Encrypted columns and the name each is bound to; the rotation command goes through these.
     SEALED_FIELDS: ClassVar[dict[str, str]] = {"api_key_sealed": "api_key", "v2_password_sealed": "v2_password"}
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -48,8 +48,8 @@ class Connection(models.Model):
     base_url = models.URLField(max_length=200)
     api_key_sealed = models.TextField(default="", blank=True)
     api_key_last4 = models.CharField(max_length=4, default="", blank=True)
-    # Keyed hash of kind, address and key (customers.credentials): the same credential is connected once. None: not
-    # computed yet, or from before this rule, when the same credential could be connected twice.
+    # Keyed hash of kind, address and key (customers.connections.credentials): the same credential is connected once.
+    # None: not computed yet, or from before this rule, when the same credential could be connected twice.
     credential_hash = models.CharField(max_length=200, null=True, default=None, editable=False, unique=True)
     # Another connection with the same key at another address, whose account list had no account in common.
     same_key_as = models.ForeignKey(
@@ -59,14 +59,14 @@ class Connection(models.Model):
     v2_username = models.CharField(max_length=120, default="", blank=True)
     v2_password_sealed = models.TextField(default="", blank=True)
     usage_source = models.CharField(max_length=20, choices=UsageSource.choices, default=UsageSource.CREDITS)
-    # Our own account at the provider, where its kind asks for one.
+    # The reseller's own account at the provider, where its kind requires one.
     account_id = models.CharField(max_length=100, default="", blank=True)
-    # Whether people may keep a new API key, sealed, for setting up sending.
+    # Whether users may store a new API key, encrypted, for setting up sending.
     keep_keys = models.BooleanField(default=False)
     requests_per_minute = models.PositiveIntegerField(default=600)
     creates_per_hour = models.PositiveIntegerField(default=50)
     test_accounts_only = models.BooleanField(default=False)
-    # What the last check found; None = never tried. Without the identity probe creates go one at a time.
+    # The result of the last check; None = never tried. Without the identity probe creates run one at a time.
     probe_available = models.BooleanField(null=True, default=None)
     checks = models.JSONField(default=list, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
@@ -75,8 +75,8 @@ class Connection(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True)
     catalogue_read_at = models.DateTimeField(null=True, blank=True)
     last_answer_at = models.DateTimeField(null=True, blank=True)
-    # Rises in the database with every change of settings or credential. Cached clients are thrown away then, and an
-    # answer that was asked for under an earlier revision decides nothing about the connection any more.
+    # Rises in the database with every change of settings or credential. Cached clients are then discarded, and an
+    # answer that was requested under an earlier revision changes nothing about the connection any more.
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -95,7 +95,7 @@ class Connection(models.Model):
         return self.name
 
     def context_of(self, column: str) -> str:
-        """What a sealed column is bound to, so that a value copied to another row does not open."""
+        """Return what an encrypted column is bound to, so that a value copied to another row can't be decrypted."""
         return f"customers.connection:{self.public_id}:{self.SEALED_FIELDS[column]}"
 
     def seal(self, column: str, secret: str) -> None:
@@ -115,11 +115,11 @@ class Connection(models.Model):
         return self.capabilities.label
 
     def is_current(self) -> bool:
-        """Whether nobody changed settings or credential since this row was read."""
+        """Return whether settings and credential are unchanged since this row was read."""
         return Connection.objects.filter(pk=self.pk, revision=self.revision).exists()
 
     def hold_if_current(self) -> bool:
-        """As `is_current`, and nobody can change them until the transaction ends."""
+        """Return the same as `is_current`, and lock the row against changes until the transaction ends."""
         same = Connection.objects.select_for_update(no_key=True).filter(pk=self.pk, revision=self.revision)
         return bool(same.values_list("pk", flat=True))
 
@@ -128,7 +128,8 @@ class Connection(models.Model):
 
 
 class Offering(models.Model):
-    """A catalogue entry of a connection. Never deleted: an account may hold what is no longer sold (`gone_at`)."""
+    """A catalog entry of a connection. Never deleted: an account may have an offering that is no longer sold
+    (`gone_at`)."""
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="catalogue")
     name = models.CharField(max_length=200)

@@ -1,4 +1,4 @@
-"""The customer is the tenant company. Nothing here reaches a provider: a profile is sent once, at a create."""
+"""The customer is the tenant company. Nothing here calls a provider: a profile is sent once, at a create."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Customer(models.Model):
     )
     tags = models.JSONField(default=list, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
-    # False once an account was asked for. Only a hint: it keeps the look for customers without any account short (the
-    # accounts themselves say who has one), so that it may be true for too many, never for too few.
+    # False once an account was requested. Only a hint that shortens the search for customers without any account (the
+    # accounts themselves decide): it may be true for too many, never for too few.
     may_be_bare = models.BooleanField(default=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
-    # One lower-cased column to search, kept by the database itself; PostgreSQL has a trigram index on it.
+    # One lower-cased column to search, maintained by the database itself; PostgreSQL has a trigram index on it.
     search = models.GeneratedField(
         expression=Lower(
             Concat(
@@ -78,8 +78,8 @@ class Customer(models.Model):
         return reverse("customers:detail", args=[self.public_id])
 
     def lock(self) -> None:
-        """Hold the row until the transaction ends, and read when it was archived. Whoever gives a customer an account
-        does this first, and so does whoever archives it: of the two one comes second and sees what the first did."""
+        """Lock the row until the transaction ends, and reload when it was archived. Adding an account and archiving
+        both do this first, so the later of the two sees what the first did."""
         row = Customer.objects.select_for_update(no_key=True).only("archived_at").get(pk=self.pk)
         self.archived_at = row.archived_at
 

@@ -1,4 +1,4 @@
-"""A difference between what we want and what the provider says, that a person chose not to see for a while."""
+"""Differences between the desired state and the provider's that a user snoozed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from customers.models.account import Account
 
 
 class DriftIgnore(models.Model):
-    """Ignored until a day, and only as long as the provider says the same as then (`found`)."""
+    """A snoozed difference: ignored until a day, and only while the provider's value is still the same (`found`)."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="drift_ignores")
     field = models.CharField(max_length=12)

@@ -1,7 +1,7 @@
-"""API keys of accounts as the provider lists them, and the few secrets that wait to be handed over or are kept.
+"""API keys of accounts as the provider lists them, and the few secrets that wait to be revealed or are stored.
 
-A secret is sealed from the moment it arrives. It waits for the person who asked, is shown once, and is then gone; only
-where the connection allows it and that person said so is it kept, still sealed, for setting up sending.
+A secret is encrypted from the moment it arrives. It waits for the requester, is shown once and then deleted; only where
+the connection allows it and the requester chose so is it stored, still encrypted, for setting up sending.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AccountKey(models.Model):
     made_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)
     read_at = models.DateTimeField()
-    # When a complete list did not have it any more.
+    # When a complete list first lacked it.
     gone_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -45,8 +45,8 @@ class AccountKey(models.Model):
 
 
 class KeySecret(models.Model):
-    """The secret of one key. `sealed` is emptied when it was shown, when it was not fetched in time, or when the key is
-    gone, unless it is `kept`."""
+    """The secret of one key. `sealed` is emptied when it was shown, when it was not revealed in time, or when the key
+    is gone, unless it is `kept` (stored)."""
 
     SEALED_FIELDS: ClassVar[dict[str, str]] = {"sealed": "secret"}
 
@@ -73,7 +73,7 @@ class KeySecret(models.Model):
         return f"secret of {self.key_id}"
 
     def context_of(self, column: str) -> str:
-        """What the sealed column is bound to, so that a value copied to another row does not open."""
+        """Return what the encrypted column is bound to, so that a value copied to another row can't be decrypted."""
         return f"customers.keysecret:{self.public_id}:{self.SEALED_FIELDS[column]}"
 
     def seal(self, secret: str) -> None:

@@ -1,4 +1,4 @@
-"""An operation is one thing asked of a provider. Its row is the queue, the outbox and the truth."""
+"""An operation is one request to a provider. Its row is the queue entry, the outbox and the authoritative record."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class OperationQuerySet(models.QuerySet["Operation"]):
         return self.exclude(state__in=FINAL)
 
     def at_front(self) -> OperationQuerySet:
-        """Those that no earlier open operation of their account stands before. It stays true once it is: numbers only
-        rise, and nothing final opens again."""
+        """Return the operations that have no earlier open one of their account. One at the front stays there: numbers
+        only rise, and nothing final opens again."""
         earlier = Operation.objects.filter(account=OuterRef("account"), number__lt=OuterRef("number"), state__in=OPEN)
         return self.filter(~Exists(earlier))
 
@@ -34,13 +34,14 @@ class Operation(models.Model):
     kind = models.CharField(max_length=20, choices=OperationKind.choices)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="operations")
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="operations")
-    # Its place among the operations of its account, which are performed in this order: `Account.next_operation_number`.
+    # Its place among the operations of its account, which run in this order: `Account.next_operation_number`.
     number = models.PositiveIntegerField()
-    # What is to be sent, complete at the time of asking; never rebuilt from the account afterwards.
+    # What is to be sent, complete at the time of the request; never rebuilt from the account afterwards.
     payload = models.JSONField(default=dict)
-    # The value of the account's desire that this operation replaces; it comes back when the operation comes to nothing.
+    # The value of the account's desire that this operation replaces; it is restored when the operation fails or is
+    # canceled.
     before = models.JSONField(default=dict)
-    # The account's version that asking for this produced.
+    # The account's version that this request produced.
     version = models.PositiveIntegerField()
     reason = models.TextField(default="", blank=True)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="operations")
@@ -54,18 +55,18 @@ class Operation(models.Model):
     concurrency_key = models.CharField(max_length=80, default="", blank=True, db_column="lane")
     # The exact body of a change that is sent under an idempotency key: written once, with the first intent.
     body = models.TextField(default="", blank=True)
-    # What a create is found again by (its mailbox, or name and website, in one spelling): one open create per
-    # connection and identity.
+    # What a create is found again by (its mailbox, or name and website, normalized): one open create per connection and
+    # identity.
     identity = models.CharField(max_length=520, default="", blank=True)
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
-    # Claims in a row whose worker never came back; orderly returns to the queue; sends; readings after an unknown.
+    # Lost claims in a row (the worker never returned); orderly returns to the queue; sends; readings after an unknown.
     lost_claims = models.PositiveIntegerField(default=0, db_column="claims")
     requeues = models.PositiveIntegerField(default=0, db_column="tries")
     attempt_count = models.PositiveIntegerField(default=0, db_column="sends")
     verifications = models.PositiveIntegerField(default=0, db_column="settles")
     unknown_at = models.DateTimeField(null=True, blank=True)
-    # A sentence for people: what happened, or what is waited for.
+    # A sentence for users: what happened, or what the operation waits for.
     summary = models.CharField(max_length=500, default="", blank=True)
     error_kind = models.CharField(max_length=40, default="", blank=True)
     field_errors = models.JSONField(default=list, blank=True)
@@ -117,7 +118,7 @@ class Operation(models.Model):
 
     @property
     def code(self) -> str:
-        """A short form people can say aloud. The UUID stays the identity."""
+        """A short form that users can say aloud. The UUID stays the identity."""
         return f"op_{self.public_id.hex[:6].upper()}"
 
     @property
@@ -126,13 +127,14 @@ class Operation(models.Model):
 
     @property
     def was_unknown(self) -> bool:
-        """Whether its last step came from an unknown outcome: nobody has proven since what its send did."""
+        """True if its last step came from an unknown outcome: the effect of its send has not been proven since."""
         last = self.steps.last()
         return last is not None and last.before == OperationState.UNKNOWN
 
     @property
     def needs_a_person(self) -> bool:
-        """Nothing goes on by itself. An unknown create is settled by looking only where it was sent under a key."""
+        """True if it waits for a review. An unknown create is resolved by reading alone only where it was
+        sent under an idempotency key."""
         return self.state == OperationState.NEEDS_ATTENTION or (
             self.state == OperationState.UNKNOWN
             and self.kind == OperationKind.CREATE
@@ -141,7 +143,7 @@ class Operation(models.Model):
 
 
 def never_made() -> Q:
-    """Accounts whose create came to nothing: nothing is at the provider, and nothing is under way."""
+    """Match accounts whose create failed or was canceled: nothing is at the provider, and nothing is in progress."""
     open_ones = Operation.objects.filter(account=OuterRef("pk"), state__in=OPEN)
     return Q(~Exists(open_ones), state=AccountState.PENDING, provider_id=None)
 
@@ -166,7 +168,7 @@ class Step(models.Model):
 
 
 class Attempt(models.Model):
-    """One send: the intent, committed before the first byte, and what came of it, written once. Never deleted."""
+    """One send: the intent, committed before the first byte, and its outcome, written once. Never deleted."""
 
     class Outcome(models.TextChoices):
         NONE = "", "No answer recorded"
@@ -182,7 +184,7 @@ class Attempt(models.Model):
     call = models.CharField(max_length=200)
     request = models.TextField(default="", blank=True)
     intended_at = models.DateTimeField()
-    # Of creates alone: remote accounts and scans up to these keys were there before this send. Keys order events where
+    # Of creates alone: remote accounts and scans up to these keys existed before this send. Keys order events where
     # clocks can't.
     remote_account_mark = models.BigIntegerField(null=True, blank=True, db_column="sighting_mark")
     scan_mark = models.BigIntegerField(null=True, blank=True)
@@ -194,7 +196,8 @@ class Attempt(models.Model):
     duration_ms = models.PositiveIntegerField(null=True, blank=True)
     response = models.TextField(default="", blank=True)
     message = models.CharField(max_length=500, default="", blank=True)
-    # What the answer gave (such as the new account's id), kept even when the operation's row had moved on meanwhile.
+    # What the answer returned (such as the new account's ID), stored even when the operation's row had moved on
+    # meanwhile.
     result = models.JSONField(default=dict, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
 
@@ -207,7 +210,7 @@ class Attempt(models.Model):
 
 
 class FinalReading(models.Model):
-    """The last usage read before a delete, as the provider gave it. Billing turns it into a snapshot. Append only."""
+    """The last usage read before a delete, as the provider returned it. Billing makes it a snapshot. Append only."""
 
     operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="final_readings")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="final_readings")

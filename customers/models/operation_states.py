@@ -1,7 +1,8 @@
 """The operation's states and the table of steps between them. Every pair not listed raises `IllegalStep`.
 
-The table is the one of docs/decisions/operations.md; `tests/customers/models/test_operation_states.py` walks all 64
-pairs."""
+The table is the one of docs/decisions/operations.md; `tests/customers/models/test_operation_states.py` checks all 64
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +45,9 @@ STEPS: dict[OperationState, frozenset[OperationState]] = {
     OperationState.FAILED: frozenset(),
     OperationState.CANCELLED: frozenset(),
 }
-# A step whose note begins so was taken by `manage.py repair`; what it found before that step is history.
+# A step whose note begins so was made by `manage.py repair`; what was recorded before that step is history.
 REPAIRED = "Repaired: "
-# Where a claim could put an operation whose send it overwrote; from there repair leads back to unknown.
+# States in which a claim could leave an operation whose send it overwrote; repair leads from there back to unknown.
 OVERWRITTEN = (
     OperationState.QUEUED,
     OperationState.CLAIMED,
@@ -61,7 +62,7 @@ WAITS_FOR_A_PERSON = (OperationState.UNKNOWN, OperationState.NEEDS_ATTENTION)
 
 
 class IllegalStep(Exception):
-    """A step that the table does not know: a programming error, never a user's."""
+    """A step that is not in the table: a programming error, never a user's."""
 
 
 def check_step(before: str, after: str) -> None:
@@ -83,7 +84,7 @@ class OperationKind(TextChoices):
     TEST_MESSAGE = "test_message", _("Send test message")
 
 
-# The permission each kind needs, as a route of permissions.toml: looked at when asked, and again at the claim.
+# The permission each kind needs, as a route of permissions.toml: checked at the request, and again at the claim.
 ROUTE_OF_KIND = {
     OperationKind.CREATE: "customers:create",
     OperationKind.OFFERINGS: "customers:account-offerings",

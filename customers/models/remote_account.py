@@ -1,7 +1,8 @@
-"""Accounts as the provider's own list names them, known to us or not, and the walks through that list.
+"""Accounts as the provider's own list names them, known to the portal or not, and the scans of that list.
 
-Only a complete and believable walk says that something is *not* there. Written by `customers.observed.account_list`
-alone."""
+Only a complete and plausible scan shows that something is *not* there. Written by `customers.observed.account_list`;
+`customers.operations.create_search` adds what it reads of an account, `customers.reconcile.link` the ignore marks.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from customers.models.connection import Connection
 
 
 class Scan(models.Model):
-    """One walk through a connection's whole account list. `slot` makes a walk of a kind unique: the UTC date for the
-    nightly one, the request's token for one somebody asked for, its time for one that looks for an unknown create."""
+    """One scan of a connection's whole account list. `slot` makes a scan of a kind unique: the UTC date for the nightly
+    one, the request's token for a requested one, its time for one that searches for an unknown create."""
 
     class Kind(models.TextChoices):
         NIGHTLY = "nightly", _("Nightly")
@@ -39,16 +40,16 @@ class Scan(models.Model):
     state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    # When a worker took it up; a message that comes twice finds it taken.
+    # When a worker started it; a message that is delivered twice finds it started.
     taken_at = models.DateTimeField(null=True, blank=True)
-    # A walk whose worker never came back is incomplete from then on.
+    # A scan whose worker never returned is incomplete after this.
     lease_until = models.DateTimeField()
     seen = models.PositiveIntegerField(default=0)
     first_seen = models.PositiveIntegerField(default=0)
     orphans = models.PositiveIntegerField(default=0)
     missing = models.PositiveIntegerField(default=0)
     message = models.CharField(max_length=500, default="", blank=True)
-    # Whether the list held every account of ours that the provider still has: else its silence proves nothing.
+    # Whether the list had every account of ours that the provider still has: otherwise an absence in it proves nothing.
     proves_absence = models.BooleanField(default=False)
     # By how many seconds the provider's clock was ahead of the database's. None: not measured.
     clock_skew = models.IntegerField(null=True, blank=True)
@@ -75,43 +76,43 @@ class Scan(models.Model):
 
 class RemoteAccountQuerySet(models.QuerySet["RemoteAccount"]):
     def unmapped(self) -> RemoteAccountQuerySet:
-        """Accounts at the provider that no account of ours at the same connection names."""
+        """Return the accounts at the provider that no account of ours at the same connection names."""
         ours = Account.objects.filter(connection=OuterRef("connection"), provider_id=OuterRef("provider_id"))
         return self.filter(~Exists(ours))
 
     def unowned(self) -> RemoteAccountQuerySet:
-        """Accounts at the provider that no account of ours names, on whatever connection to it."""
+        """Return the accounts at the provider that no account of ours names, on any connection to it."""
         ours = Account.objects.filter(
             provider_kind=OuterRef("connection__kind"), provider_id=OuterRef("provider_id"), duplicate_of=None
         )
         return self.filter(~Exists(ours))
 
     def orphans(self) -> RemoteAccountQuerySet:
-        """Unowned, there at the last complete walk, and not ignored."""
+        """Return the unlinked accounts: unowned, present at the last complete scan, and not ignored."""
         return self.unowned().filter(missing_since=None, gone_at=None, ignored_at=None)
 
 
 class RemoteAccount(models.Model):
-    """One account of a connection as last listed. `missing_since` is the first complete walk that lacked it, `gone_at`
+    """One account of a connection as last listed. `missing_since` is the first complete scan that lacked it, `gone_at`
     the second one, at least twelve hours later."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="remote_accounts")
     provider_id = models.CharField(max_length=100)
     email = models.CharField(max_length=254, default="", blank=True)
-    # The first address and offerings seen: customers change theirs, and a create is proven by what it made.
+    # The first address and offerings read: customers change theirs, and a create is proven by what it created.
     first_email = models.CharField(max_length=254, default="", blank=True)
     first_offerings = models.JSONField(null=True, default=None, blank=True)
-    # When they were last asked of the account itself, answer or not.
+    # When they were last read from the account itself, with or without an answer.
     read_tried_at = models.DateTimeField(null=True, blank=True)
-    # A create that was sent again after its absence was proven, and which may have made this one with its first send.
+    # A create that was sent again after its absence was proven, and whose first send may have created this account.
     possible_duplicate_of = models.ForeignKey(
         "customers.Operation", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     name = models.CharField(max_length=255, default="", blank=True)
     website = models.CharField(max_length=255, default="", blank=True)
     made_at = models.DateTimeField(null=True, blank=True)
-    # When the walk that met it first had been read: it was there by then. None: ours, and no walk has met it yet.
+    # When the scan that first listed it had been read: it existed by then. None: ours, and no scan has listed it yet.
     first_seen_at = models.DateTimeField(null=True, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     missing_since = models.DateTimeField(null=True, blank=True)

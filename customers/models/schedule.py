@@ -1,6 +1,7 @@
-"""What is to happen to an account on a day to come, and what keeps that from happening.
+"""Scheduled changes of an account, and the holds that prevent a suspension.
 
-Nothing outside `customers.schedules.commands` and `customers.schedules.holds` writes these rows.
+Nothing outside `customers.schedules.commands`, `customers.schedules.due` and `customers.schedules.holds` writes these
+rows.
 """
 
 from __future__ import annotations
@@ -23,31 +24,31 @@ from customers.models.operation import Operation
 
 class HoldQuerySet(models.QuerySet["Hold"]):
     def live(self, *, now: datetime) -> HoldQuerySet:
-        """Those that hold at this moment."""
+        """Return the holds that are in force at `now`."""
         return self.filter(Q(until=None) | Q(until__gt=now), released_at=None)
 
     def of(self, account_id: int, *, now: datetime) -> Hold | None:
-        """The live hold of an account."""
+        """Return the live hold of an account, or None."""
         return self.live(now=now).filter(account=account_id).select_related("owner").order_by("pk").last()
 
 
 class Hold(models.Model):
-    """A person's word that an account is not to be suspended by a schedule or in bulk. It falls silent by itself: who
-    asks reads the time (`customers.schedules.holds.held`), no job ends it."""
+    """A note that an account must not be suspended by a schedule or in bulk. It expires by itself: readers compare the
+    time (`customers.schedules.holds.held`), no job ends it."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="holds")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     reason = models.CharField(max_length=500)
     placed_at = models.DateTimeField()
-    # The first moment it does not hold any more; None = until a person releases it.
+    # The first moment at which it no longer applies; None = until a user releases it.
     until = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(null=True, blank=True)
     released_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
 
-    # What `customers.schedules.holds.place_hold` cancelled for it; of no stored row.
+    # What `customers.schedules.holds.place_hold` canceled for it; not a stored column.
     cancelled: Sequence[Operation] = ()
 
     # django-stubs sees a Manager here, which lacks the methods of the query set.
@@ -75,13 +76,13 @@ class Hold(models.Model):
 
     @property
     def text(self) -> str:
-        """Why nothing suspends the account by itself or in bulk, as a sentence."""
+        """The reason, as a sentence, why no schedule or bulk change suspends the account."""
         return _("Held by %(name)s: %(why)s") % {"name": self.owner, "why": self.reason}
 
 
 class Schedule(models.Model):
-    """One change that is asked for by itself when its time comes. While it waits nothing is promised: everything is
-    looked at again then. `version` rises with every edit."""
+    """One change that is requested automatically when its time comes. While it waits nothing is guaranteed: everything
+    is checked again then. `version` rises with every edit."""
 
     class Kind(models.TextChoices):
         SUSPEND = "suspend", gettext_lazy("Suspend")
@@ -99,23 +100,23 @@ class Schedule(models.Model):
     kind = models.CharField(max_length=20, choices=Kind.choices)
     # {"offerings": rows} for a change of package, else {}.
     payload = models.JSONField(default=dict, blank=True)
-    # What the person saw: {"state", "offerings"}, and the account's version then.
+    # What the user saw: {"state", "offerings"}, and the account's version then.
     base = models.JSONField(default=dict, blank=True)
     base_version = models.PositiveIntegerField()
     reason = models.CharField(max_length=1000)
     due_at = models.DateTimeField()
-    # The zone the time was chosen in, to say it the same way again.
+    # The time zone the time was chosen in, to show it the same way again.
     zone = models.CharField(max_length=64, default="UTC")
-    # The last day of the cycle it waits for; None where a person chose the time.
+    # The last day of the billing period it waits for; None where the user chose the time.
     cycle_end_on = models.DateField(null=True, blank=True)
-    # Whose word it is: the person who asked, or who edited it last. Their role is looked at again when it is due.
+    # The user who requested it or edited it last. Their role is checked again when it is due.
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="schedules")
     client_token = models.CharField(max_length=64)
     created_at = models.DateTimeField()
     version = models.PositiveIntegerField(default=1)
 
     state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
-    # A sentence for people: why it was skipped, how late it ran.
+    # A sentence for users: why it was skipped, how late it ran.
     outcome = models.CharField(max_length=500, default="", blank=True)
     operation = models.OneToOneField(
         Operation, null=True, blank=True, on_delete=models.PROTECT, related_name="schedule"

@@ -7,7 +7,8 @@ from django.db import models
 
 
 class SignInRequest(models.Model):
-    """Taken before the provider is asked, given back when it gives no link, deleted after the hour it counts for."""
+    """A sign-in counted before the provider is called, removed when it returns no link, deleted after the hour it
+    counts for."""
 
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     requested_at = models.DateTimeField()

@@ -1,7 +1,7 @@
 """The trigger that keeps `Account.provider_kind` equal to the kind of the account's connection.
 
 It is created after `migrate` and not by a migration: on SQLite a trigger that names another table makes every later
-migration fail that builds that table anew, and one of the table itself is dropped with it. PostgreSQL keeps its own
+migration fail that rebuilds that table, and one of the table itself is dropped with it. PostgreSQL keeps its own
 through migrations; a migration back past the column removes it.
 """
 

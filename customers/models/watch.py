@@ -1,4 +1,4 @@
-"""What watches the engine: signs of life of the processes, and what the checks of its promises found."""
+"""Heartbeats of the processes, and the results of the integrity checks."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-# A sign of life means nothing good any more when it is this old.
+# A heartbeat of this age or older counts as silent.
 SILENT = timedelta(minutes=2)
 
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def alive(self, *, now: datetime) -> HeartbeatQuerySet:
-        """The workers that were heard of lately and were not told to end."""
+        """Return the workers with a recent heartbeat that were not told to end."""
         return self.filter(seen_at__gte=now - SILENT, kind=Heartbeat.Kind.WORKER, ended_at=None)
 
 
 class Heartbeat(models.Model):
-    """One process that gives a sign of life. A row that grows old says that it does not any more.
+    """The heartbeat of one process. A row that grows old means that the process has stopped.
 
     `instance` tells apart two processes of the same name. `queues` are those a worker consumes, and `processes` how
-    many tasks it does at a time; null is a worker that does not report them (of a version before these columns).
+    many tasks it runs at a time; null is a worker that does not report them (of a version before these columns).
     `ended_at` is set by a process that was told to end.
 
-    Of a queue there is the last message that was sent through it to see how long it waits: sent at `started_at`, taken
-    up at `seen_at`, or still waiting while that is the earlier one.
+    For a queue it is the last message that was sent through it to measure the wait: sent at `started_at`, received at
+    `seen_at`, or still waiting while that is the earlier one.
     """
 
     class Kind(models.TextChoices):
@@ -36,7 +36,7 @@ class Heartbeat(models.Model):
 
     kind = models.CharField(max_length=10, choices=Kind.choices)
     name = models.CharField(max_length=200)
-    # The database's own default: a worker of the version before writes rows while a new version is brought up.
+    # The database's own default: a worker of the version before writes rows while a new version is deployed.
     instance = models.CharField(max_length=32, default="", db_default="", blank=True)
     queues = models.JSONField(null=True, blank=True)
     processes = models.PositiveIntegerField(null=True, blank=True)
@@ -58,8 +58,8 @@ class Heartbeat(models.Model):
 
 
 class InvariantCheck(models.Model):
-    """One pass over everything that must hold. `slot` makes the nightly one unique: the UTC date; for one somebody
-    started by hand, its time. `found` lists every invariant: `{"code", "rows": [text], "more", "error", "ms"}`."""
+    """One run of all integrity checks. `slot` makes the nightly one unique: the UTC date; for one started by hand, its
+    time. `found` lists every invariant: `{"code", "rows": [text], "more", "error", "ms"}`."""
 
     slot = models.CharField(max_length=40, unique=True)
     started_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""What must hold of accounts, of what was seen at the provider, and of the record of it all."""
+"""The invariants of accounts, of what was read at the provider, and of the audit log."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from portal.audit import chain
 from portal.audit.models import AuditEvent
 from portal.logs import KEY_BEGINNINGS, holds_a_key
 
-# Readings come every night; by then two were missed without a word.
+# Readings come every night; by then two were missed without a notice.
 OLDEST_READING = timedelta(hours=36)
 ROOMS = ("customers", "billing", "audit", "access")
 
 
 def one_id_twice(now: datetime) -> Iterator[str]:
-    """I1. Constraint `account_unique_at_provider` holds it for all but duplicates that wait to be merged. Grouped by
-    the connection's own kind, so that a database without the constraint or the trigger is seen, too."""
+    """I1. Constraint `account_unique_at_provider` enforces it for all but duplicates that wait to be merged. Grouped by
+    the connection's own kind, so that a database without the constraint or the trigger is found, too."""
     known = Account.objects.order_by().filter(provider_id__isnull=False, merged_at=None)
     for row in known.values("connection__kind", "provider_id").annotate(n=Count("pk")).filter(n__gt=1):
         yield f"{row['provider_id']} at {row['connection__kind']}: {row['n']} accounts"
 
 
 def id_and_create(now: datetime) -> Iterator[str]:
-    """I2. An id comes from a create that succeeded or from an adoption, and a create that succeeded gave one."""
+    """I2. An ID comes from a create that succeeded or from a link, and a create that succeeded returned one."""
     made = Operation.objects.filter(kind=OperationKind.CREATE, state=OperationState.SUCCEEDED)
     for each in made.filter(account__provider_id=None):
         yield f"{each.code} succeeded, and its account has no id"
@@ -50,7 +50,7 @@ def id_and_create(now: datetime) -> Iterator[str]:
 
 
 def nowhere(now: datetime) -> Iterator[str]:
-    """I11. What the last complete walk met is an account of ours, an orphan, or left aside by a person."""
+    """I11. Every account that the last complete scan listed is ours, unlinked, or ignored."""
     walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
     last = Subquery(walks.order_by("-started_at").values("started_at")[:1])
     met = RemoteAccount.objects.filter(last_seen_at__gte=last)
@@ -60,7 +60,7 @@ def nowhere(now: datetime) -> Iterator[str]:
 
 
 def missing_and_not_said(now: datetime) -> Iterator[str]:
-    """I12. Two complete walks, twelve hours apart, lacked a living account, and it does not say so."""
+    """I12. An account that two complete scans, twelve hours apart, lacked is marked as gone."""
     later = Scan.objects.filter(
         connection=OuterRef("connection"), state=Scan.State.COMPLETE,
         started_at__gte=OuterRef("missing_since") + GONE_AFTER,
@@ -78,12 +78,12 @@ def missing_and_not_said(now: datetime) -> Iterator[str]:
 
 
 def chain_broken(now: datetime) -> Iterator[str]:
-    """I16. The audit log's own verifier walks the whole chain."""
+    """I16. The audit log's own verifier checks the whole chain."""
     yield from chain.verify_chain().problems
 
 
 def secret_in_the_open(now: datetime) -> Iterator[str]:
-    """I19. No text of any row looks like a provider's key. Sealed columns hold none of these letters in a row."""
+    """I19. No text of any row looks like a provider's key. Encrypted columns contain none of these letters in a row."""
     for label in ROOMS:
         for model in apps.get_app_config(label).get_models():
             yield from _keys_in(model)
@@ -102,8 +102,8 @@ def _keys_in(model: type[Model]) -> Iterator[str]:
 
 
 def silently_old(now: datetime) -> Iterator[str]:
-    """I20. A reading is younger than 36 hours, or it says since when it could not be had: it was tried, the connection
-    is paused or out of reach, or an operation is at work."""
+    """I20. A reading is younger than 36 hours, or it is known since when it is missing: it was tried, the connection is
+    paused or out of reach, or an operation is open."""
     old = now - OLDEST_READING
     living = (
         Account.objects.filter(

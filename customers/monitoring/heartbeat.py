@@ -1,8 +1,8 @@
-"""Watching the engine: signs of life of its processes, how much of each kind of work waits, and the nightly check of
-the invariants. Read by the page "Engine"; nothing here moves an operation.
+"""Heartbeats of the processes, the waiting work of each kind, and alerts about both. Read by the page "Engine"; nothing
+here moves an operation.
 
-A sign of life says what it can prove and no more. The scheduler's is written when a worker takes up its tick: it shows
-that both live. A worker's is written by its main process while it is connected to the broker, busy or idle, and names
+A heartbeat shows no more than it can prove. The scheduler's is written when a worker receives its tick: it shows that
+both are alive. A worker's is written by its main process while it is connected to the broker, busy or idle, and names
 the queues it consumes.
 """
 
@@ -34,14 +34,14 @@ from portal.queue import enqueue_on_commit
 from portal.queue_settings import Queue
 
 SCHEDULER = "scheduler"
-# A worker's sign is written this often at most.
+# A worker's heartbeat is written this often at most.
 EVERY = timedelta(seconds=30)
 # How often a message goes through each queue to see how long it waits; one that may have been lost is sent again.
 PROBE = "customers.probe_queue"
 PROBE_EVERY, PROBE_AGAIN = timedelta(seconds=15), timedelta(minutes=1)
 # Ticks this close together are one. The scheduler sends one every five seconds.
 AT_ONCE = timedelta(seconds=2)
-# After that a process is taken for gone for good, and its row is let go.
+# After that a process counts as permanently gone, and its row is deleted.
 FORGOTTEN = timedelta(days=1)
 # Clocks that differ by no more than this are right.
 CLOCKS_AGREE = timedelta(seconds=5)
@@ -51,12 +51,12 @@ SAME_NAME = "workers.same_name"
 Clock = Callable[[], datetime]
 
 
-# --- Signs of life ------------------------------------------------------------------------------------------------
+# --- Heartbeats ---------------------------------------------------------------------------------------------------
 
 
 def record_tick(*, now: datetime) -> bool:
-    """A worker took up the scheduler's tick; whether it is one to act upon. Those that piled up while no worker lived
-    come all at once, and one of them does. After a standstill the scheduler counts as started anew."""
+    """Record the scheduler's tick, and return whether to act upon it. Ticks that piled up while no worker ran come all
+    at once, and one of them counts. After a standstill the scheduler counts as started anew."""
     mine = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER)
     mine.filter(seen_at__lt=now - SILENT).update(started_at=now)
     a_while_ago = Q(seen_at__lte=now - AT_ONCE) | Q(seen_at__gt=now)  # a clock may have been set back
@@ -78,13 +78,13 @@ class WorkerProcess:
     _ended: bool = False
 
     def report(self, *, queues: Iterable[str], now: datetime, processes: int | None = None) -> None:
-        """Write the heartbeat, once in `EVERY` at most. `processes`: how many tasks it does at a time. `now` is by the
+        """Write the heartbeat, once in `EVERY` at most. `processes`: how many tasks it runs at a time. `now` is by the
         clock of this machine, and is stored by the database's. The first one replaces what earlier processes of this
-        name left behind; another one that is still alive comes back with its next heartbeat, and is noticed by that.
+        name left behind; another one that is still alive comes back with its next heartbeat, and is detected by that.
         """
         if self._ended or (self._reported_at and self._reported_at <= now < self._reported_at + EVERY):
             return
-        self._reported_at = now  # first, so that a database that is down is not asked every two seconds
+        self._reported_at = now  # first, so that a database that is down is not queried every two seconds
         skew = round(self.clock_skew())
         seen_at = now - timedelta(seconds=skew)
         if self.started_at is None:
@@ -104,7 +104,7 @@ class WorkerProcess:
         )
 
     def end(self, *, now: datetime) -> None:
-        """It was told to end, so nobody has to miss it; its queues may be missed."""
+        """Record that the process was told to end, so that it is not reported missing; its queues may be."""
         self._ended = True
         self._workers().filter(name=self.name[:200], instance=self.instance).update(ended_at=now)
 
@@ -117,8 +117,8 @@ class WorkerProcess:
 
 @dataclass(frozen=True)
 class QueueState:
-    """Who consumes a queue. `consumed_at` is when a worker last reported that it does; None: not for a day. `delay` is
-    how long the last message that was sent through it waited, or waits; None: none was sent yet."""
+    """The consumers of a queue. `consumed_at` is when a worker last reported to consume it; None: not for a day.
+    `delay` is how long the last message that was sent through it waited, or waits; None: none was sent yet."""
 
     queue: Queue
     workers: list[str]
@@ -137,15 +137,15 @@ class QueueState:
 
 
 def heartbeats(*, now: datetime) -> list[Heartbeat]:
-    """Those of the last day, and those of the queues."""
+    """Return the heartbeats of the last day, and those of the queues."""
     return list(Heartbeat.objects.filter(Q(seen_at__gte=now - FORGOTTEN) | Q(kind=Heartbeat.Kind.QUEUE)))
 
 
 def queue_states(rows: list[Heartbeat], *, now: datetime) -> list[QueueState]:
-    """Every queue of the portal, by these heartbeats.
+    """Return every queue of the portal, by these heartbeats.
 
     A queue has stopped when no worker reported for `SILENT` that it consumes it, unless the scheduler has only just
-    started: workers may still be on their way.
+    started: workers may still be starting.
     """
     just_started = any(row.kind == Heartbeat.Kind.SCHEDULER and row.started_at > now - SILENT for row in rows)
     return [_queue_state(queue, rows, just_started=just_started, now=now) for queue in queue_settings.QUEUES]
@@ -173,8 +173,8 @@ def _delay(probe: Heartbeat, *, now: datetime) -> timedelta:
 
 
 def probe_queues(*, now: datetime) -> None:
-    """Send a message through each queue, one at a time: how long it waits is how old the queue is. One that did not
-    come back is sent again now and then, and its time counts from the first."""
+    """Send a message through each queue, one at a time: its waiting time is the queue's. One that did not arrive is
+    sent again now and then, and its time counts from the first."""
     now = now.replace(microsecond=0)
     for name in queue_settings.NAMES:
         times = {"started_at": now, "ended_at": now, "seen_at": now - PROBE_EVERY}
@@ -190,7 +190,8 @@ def probe_queues(*, now: datetime) -> None:
 
 
 def probe_arrived(heartbeat_id: int, sent_id: int, *, now: datetime) -> None:
-    """A worker took it up. `sent_id` is the time it was first sent, so that an earlier one does not speak for it."""
+    """Record that a worker received the message. `sent_id` is the time it was first sent, to tell it from an earlier
+    one."""
     started_at = datetime.fromtimestamp(sent_id, UTC)
     mine = Heartbeat.objects.filter(pk=heartbeat_id, kind=Heartbeat.Kind.QUEUE, started_at=started_at)
     mine.filter(seen_at__lt=F("started_at")).update(seen_at=max(now, started_at))
@@ -201,15 +202,15 @@ def is_alive(row: Heartbeat, *, now: datetime) -> bool:
 
 
 def names_used_twice(rows: list[Heartbeat], *, now: datetime) -> list[str]:
-    """Names under which more than one worker is alive."""
+    """Return the names under which more than one worker is alive."""
     workers = [row for row in rows if row.kind == Heartbeat.Kind.WORKER]
     counted = Counter(row.name for row in workers if is_alive(row, now=now))
     return sorted(name for name, n in counted.items() if n > 1)
 
 
 def check_workers(*, now: datetime) -> None:
-    """Alert the admins when nobody consumes a queue, when messages wait too long in one, or when two workers have one
-    name; end what is over."""
+    """Alert the admins when no worker consumes a queue, when messages wait too long in one, or when two workers have
+    one name; end alerts that are over."""
     rows, path = heartbeats(now=now), reverse("customers:watch")
     for state in queue_states(rows, now=now):
         name = state.queue.name
@@ -258,13 +259,13 @@ def same_name_text() -> str:
     return gettext("Celery's remote control can't tell them apart. Give each worker a name of its own with -n.")
 
 
-# --- Work that waits ----------------------------------------------------------------------------------------------
+# --- Waiting work -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Work:
-    """How much of one kind of work there is. `due` could begin now, the oldest of it since `oldest_at`; `running` is
-    held by a worker; `expired` was, and the worker's lease ran out. `route` is the page that shows it."""
+    """The amount of one kind of work. `due` could begin now, the oldest of it since `oldest_at`; `running` is leased by
+    a worker; `expired` was, and the lease ran out. `route` is the page that shows it."""
 
     label: str | Promise
     due: int
@@ -278,7 +279,7 @@ _ALSO: list[Callable[[datetime], Work]] = []
 
 
 def also_look_at(work: Callable[[datetime], Work]) -> None:
-    """For apps above this one: a kind of work of theirs, counted in a fixed number of queries."""
+    """Register a kind of work of an app above this one, counted in a fixed number of queries."""
     if work not in _ALSO:
         _ALSO.append(work)
 
@@ -295,7 +296,7 @@ def all_work(*, now: datetime) -> list[Work]:
 
 
 def _operations(now: datetime) -> Work:
-    """What stands behind another operation of its account is not due before that one is done."""
+    """Count operations. One that waits for another operation of its account is not due before that one is done."""
     due = transitions.ready(now=now).order_by("not_before")
     held = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING))
     return Work(
@@ -305,7 +306,7 @@ def _operations(now: datetime) -> Work:
 
 
 def _settling(now: datetime) -> Work:
-    """Unknown outcomes that are looked into by themselves."""
+    """Count unknown outcomes that are verified automatically."""
     unknown = Operation.objects.filter(at_work("connection__"), state=OperationState.UNKNOWN)
     due = unknown.filter(lease_until=None, not_before__lte=now).order_by("not_before")
     return Work(
@@ -316,7 +317,7 @@ def _settling(now: datetime) -> Work:
 
 
 def _walks(now: datetime) -> Work:
-    """Walks through a provider's list: asked for and not taken up yet, or running."""
+    """Count scans of a provider's list: requested and not started yet, or running."""
     walks = Scan.objects.filter(state=Scan.State.RUNNING)
     due = walks.filter(taken_at=None).exclude(kind=Scan.Kind.UNKNOWN).order_by("started_at")
     held = walks.exclude(taken_at=None, kind__in=(Scan.Kind.NIGHTLY, Scan.Kind.ASKED))
@@ -336,7 +337,7 @@ def _account_imports(now: datetime) -> Work:
 
 
 def _schedules(now: datetime) -> Work:
-    """Changes of the calendar whose time has come. Taking one is a moment, so nothing holds them."""
+    """Count scheduled changes whose time has come. Taking one is a moment, so none is leased."""
     due = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now)
     found = due.aggregate(n=Count("pk"), oldest=Min("due_at"))
     return Work(_("Changes of the calendar"), found["n"], found["oldest"], 0, 0, "customers:coming")

@@ -1,8 +1,8 @@
-"""What must hold of the tables at any moment, whatever happened to processes, networks and people.
+"""Invariants of the tables: they must hold at any moment, whatever happens to processes and networks.
 
-Each invariant is one query that returns the rows which break it, in words for the person who has to look; none is
-what it should return. The numbers are those of docs/operations.md. Apps above this one register theirs when they are
-made ready (`AppConfig.ready`). Nothing here changes a row.
+Each invariant is one query that returns the rows which break it, in words for the admin who has to check; none is the
+expected result. The numbers are those of docs/operations.md. Apps above this one register theirs when they are loaded
+(`AppConfig.ready`). Nothing here changes a row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.utils.functional import Promise
 
 log = structlog.get_logger(__name__)
 
-# So many rows are kept of each: whoever has to look begins with the first.
+# So many rows are stored of each: checking begins with the first.
 ROWS_KEPT = 20
 Violations = Callable[[datetime], Iterable[str]]
 
@@ -34,7 +34,7 @@ class Invariant:
 
 @dataclass(frozen=True)
 class InvariantFinding:
-    """What one invariant's query gave. `more`: there are others besides `rows`; `error`: it could not be asked."""
+    """The result of one invariant's query. `more`: there are others besides `rows`; `error`: the query failed."""
 
     code: str
     rows: list[str]
@@ -44,7 +44,7 @@ class InvariantFinding:
 
     @property
     def is_broken(self) -> bool:
-        """A question that got no answer is no good news either."""
+        """True if rows break the invariant or its query failed."""
         return bool(self.rows or self.error)
 
     def as_json(self) -> dict[str, Any]:
@@ -61,12 +61,12 @@ def register(*more: Invariant) -> None:
 
 
 def registered() -> list[Invariant]:
-    """In the order of their numbers."""
+    """Return the invariants in the order of their numbers."""
     return sorted(_REGISTERED.values(), key=lambda each: int(each.code.removeprefix("I")))
 
 
 def check(*, now: datetime) -> list[InvariantFinding]:
-    """Ask every one. One that fails does not keep the others from being asked."""
+    """Check every invariant. One that fails does not keep the others from being checked."""
     return [_ask(each, now) for each in registered()]
 
 

@@ -17,16 +17,16 @@ from portal.queue import enqueue_on_commit
 
 CHECK = "customers.check_invariants"
 CHECK_HOUR = 4
-# Readings and walks need a while after a standstill before it can be said that they do not come.
+# After a standstill, readings and scans need a while before they can be called missing.
 CHECK_AFTER_START = timedelta(hours=1)
-# A check whose worker did not come back is begun again after this; the task itself is ended before.
+# A check whose worker did not return is begun again after this; the task itself is ended before.
 CHECK_LEASE = timedelta(minutes=15)
 CHECKS_KEPT = 60
 BROKEN = "invariants.broken"
 
 
 def start_nightly_check(*, now: datetime) -> bool:
-    """Have the invariants checked once a night (UTC), by a worker. Returns whether that was asked just now."""
+    """Have the invariants checked once a night (UTC), by a worker. Returns whether that was requested just now."""
     Heartbeat.objects.filter(seen_at__lt=now - FORGOTTEN).exclude(kind=Heartbeat.Kind.QUEUE).delete()
     long_up = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, started_at__lte=now - CHECK_AFTER_START)
     if now.hour < CHECK_HOUR or not long_up.exists():
@@ -41,14 +41,14 @@ def start_nightly_check(*, now: datetime) -> bool:
 
 
 def check_now(*, slot: str = "", clock: Clock = timezone.now) -> InvariantCheck:
-    """Check at once, in this process, and keep what was found."""
+    """Check at once, in this process, and store the result."""
     now = clock()
     check = InvariantCheck.objects.create(slot=slot or f"by hand {now.isoformat()}"[:40], started_at=now)
     return run_check(check.pk, clock=clock) or check
 
 
 def run_check(check_id: int, *, clock: Clock = timezone.now) -> InvariantCheck | None:
-    """Ask every invariant and keep the answers. None where it was done already."""
+    """Check every invariant and store the results. None where it was done already."""
     unfinished = InvariantCheck.objects.filter(pk=check_id, finished_at=None)
     if not unfinished.exists():
         return None

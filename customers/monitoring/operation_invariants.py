@@ -1,4 +1,4 @@
-"""What must hold of operations, their sends and their steps."""
+"""The invariants of operations, their sends and their steps."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from customers.operations.outcomes import NotApplied
 from portal.access.permissions import roles_of
 from portal.audit.models import AuditEvent
 
-# A lease that ran out is taken up by the next tick of the dispatcher; this long nobody may leave one lying.
+# An expired lease is handled by the next tick of the dispatcher; after this time it counts as left behind.
 LEASE_LEFT = timedelta(seconds=60)
 # How far a clock may be set back.
 CLOCKS = timedelta(minutes=2)
-# Rights are those of the permission table of today: what was asked since the last two nights is measured by it.
+# Permissions are those of today's table: requests since the last two nights are measured by it.
 ASKED_LATELY = timedelta(days=2)
 SENDS = NotApplied.sends_at_most
 
 
 def busy_twice(now: datetime) -> Iterator[str]:
-    """I3. Constraint `operation_one_busy_per_lane` holds the lanes. An account's operations go one after another."""
+    """I3. Constraint `operation_one_busy_per_lane` enforces the concurrency keys. Operations of an account run one by
+    one."""
     for key in _more_than_one("concurrency_key"):
         yield f"lane {key}"
     for account in _more_than_one("account"):
@@ -50,7 +51,7 @@ def _more_than_one(column: str) -> Iterator[str]:
 
 
 def lease_left_lying(now: datetime) -> Iterator[str]:
-    """I4. Unknown ones of a connection that is paused or out of reach wait for it: nobody may look there now."""
+    """I4. No lease stays expired. Unknown operations of a connection that is paused or out of reach wait for it."""
     late = Q(lease_until__lt=now - LEASE_LEFT)
     held = Q(late | Q(lease_until=None), state__in=(OperationState.CLAIMED, OperationState.SENDING))
     looking = Q(late, at_work("connection__"), state=OperationState.UNKNOWN, not_before__lt=now - LEASE_LEFT)
@@ -74,8 +75,8 @@ def hidden_unknown(now: datetime) -> Iterator[str]:
 
 
 def created_twice(now: datetime) -> Iterator[str]:
-    """I6. Under an idempotency key the provider may say the same account twice; without one a second yes is a second
-    account."""
+    """I6. One create makes one account. Under an idempotency key the provider may return the same account twice;
+    without one a second success is a second account."""
     applied = Count("attempts", filter=Q(attempts__outcome=Attempt.Outcome.APPLIED))
     creates = Operation.objects.filter(kind=OperationKind.CREATE).annotate(n=applied).filter(n__gt=1)
     for each in creates.select_related("connection").prefetch_related("attempts"):
@@ -86,7 +87,7 @@ def created_twice(now: datetime) -> Iterator[str]:
 
 
 def steps_off_the_table(now: datetime) -> Iterator[str]:
-    """I7. Every step is one of the table, begins where the one before ended, and the last one is the state."""
+    """I7. Every step is in the table and begins where the one before ended, and the last one is the state."""
     known = Q(before="", after=OperationState.QUEUED)
     known |= Q(before__in=OVERWRITTEN, after=OperationState.UNKNOWN, note__startswith=REPAIRED)
     for before, ways in STEPS.items():
@@ -110,14 +111,15 @@ def steps_off_the_table(now: datetime) -> Iterator[str]:
 
 
 def _along(expression: Func) -> Window:
-    """`expression` over the steps of the same operation, in their order."""
+    """Return `expression` over the steps of the same operation, in their order."""
     return Window(expression, partition_by="operation", order_by="n")
 
 
 def moved_after_the_end(now: datetime) -> Iterator[str]:
     """I8. Nothing is sent and nothing moves once an operation has ended. A late answer to an earlier send may come.
 
-    Told by the order of the steps: the clocks of two workers need not agree, nor one with itself."""
+    Decided by the order of the steps: the clocks of two workers need not agree, nor one with itself.
+    """
     since = Step.objects.filter(
         operation=OuterRef("operation"), note__startswith=REPAIRED, n__gt=OuterRef("n"), n__lte=OuterRef(OuterRef("n"))
     )
@@ -130,8 +132,8 @@ def moved_after_the_end(now: datetime) -> Iterator[str]:
 
 
 def sent_too_often(now: datetime) -> Iterator[str]:
-    """I9. Every send has its attempt; and of sends whose outcome nobody knows there are no more than the kind allows,
-    and one for each time a person said: send it again."""
+    """I9. Every send has its attempt; and there are no more sends with an unknown outcome than the kind allows, and one
+    for each manual resend."""
     made = Attempt.objects.filter(operation=OuterRef("pk")).order_by().values("operation").annotate(n=Count("pk"))
     counted = Operation.objects.annotate(made=Coalesce(Subquery(made.values("n")), 0, output_field=IntegerField()))
     for each in counted.filter(~Q(attempt_count=F("made"))):
@@ -149,7 +151,7 @@ def sent_too_often(now: datetime) -> Iterator[str]:
 
 
 def approved_by_who_asked(now: datetime) -> Iterator[str]:
-    """I17. Constraints `change_set_second_is_another` and `change_set_runs_once_approved` hold it too; this sees a
+    """I17. Constraints `change_set_second_is_another` and `change_set_runs_once_approved` enforce it too; this finds a
     database that lost them, and a delete or a long run whose approval was for another plan."""
     for each in ChangeSet.objects.filter(approved_by=F("requested_by")):
         yield f"{each.code} was approved by who asked for it"
@@ -159,7 +161,7 @@ def approved_by_who_asked(now: datetime) -> Iterator[str]:
 
 
 def without_the_right(now: datetime) -> Iterator[str]:
-    """I18. The role is the one that the audit log kept when it was asked: the first event about an operation."""
+    """I18. Requesters had the permission. The role is the one in the audit log's first event about an operation."""
     asked = AuditEvent.objects.filter(object_id=OuterRef("public_id")).order_by("id")
     role = Coalesce(Subquery(asked.values("actor_role")[:1]), Value(""))
     lately = Operation.objects.filter(created_at__gt=now - ASKED_LATELY).annotate(role=role)

@@ -1,4 +1,4 @@
-"""What the page "Engine" shows. The number of queries does not depend on how much there is to do."""
+"""Queries of the page "Engine". The number of queries does not depend on how much there is to do."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from portal.formats import HOUR, ago_text
 from portal.notices.models import Notice
 
 SHOWN = 8
-# What is due is taken up within seconds; this old it says that nobody takes it up.
+# Due work is taken within seconds; at this age no worker takes it.
 LONG_DUE = timedelta(minutes=2)
 CHECK_IS_OLD = timedelta(hours=50)
 
 
 @dataclass(frozen=True)
 class HeartbeatRow:
-    """A process, and whether it was heard of lately."""
+    """A process, and whether its heartbeat is recent."""
 
     label: str
     name: str
@@ -56,7 +56,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Alarm:
-    """What somebody should look at: `kind` of notice, a sentence, and what it means."""
+    """A problem to look into: `kind` of notice, a sentence, and its meaning."""
 
     kind: str
     title: str
@@ -127,7 +127,7 @@ def system_status(*, now: datetime) -> SystemStatus:
 
 
 def _states() -> list[tuple[str, int]]:
-    """How many operations stand in each state that is not final."""
+    """Return how many operations are in each state that is not final."""
     counted = Operation.objects.order_by().filter(state__in=OPEN).values_list("state").annotate(n=Count("pk"))
     found = dict(counted)
     return [(state, found[state]) for state in OPEN if state in found]
@@ -159,7 +159,7 @@ def _broken(check: InvariantCheck | None) -> list[Broken]:
     ]
 
 
-# --- What somebody should look at -------------------------------------------------------------------------------------
+# --- Problems to look into --------------------------------------------------------------------------------------------
 
 
 def _silence(scheduler: HeartbeatRow | None, workers: list[HeartbeatRow]) -> list[Alarm]:
@@ -181,7 +181,7 @@ def _silence(scheduler: HeartbeatRow | None, workers: list[HeartbeatRow]) -> lis
 
 
 def _clocks(workers: list[HeartbeatRow], connections: list[Connection]) -> list[Alarm]:
-    """Machines whose clock differs from the database's, and providers whose clock differed at the last scan."""
+    """Return machines whose clock differs from the database's, and providers whose clock differed at the last scan."""
     ours = _("Operations are not affected: the database's clock decides. Logs of this machine show the wrong time. "
              "Check its time synchronization.")  # fmt: skip
     theirs = _("New accounts are still found: the difference is measured before each create. Times that the provider "
@@ -208,8 +208,8 @@ def _skewed(name: str, skew: int) -> str:
 
 
 def _consumers(workers: list[HeartbeatRow], queues: list[QueueState], used_twice: list[str]) -> list[Alarm]:
-    """Queues without a worker or with old messages, and workers that can't be told apart. Nothing where no worker is
-    alive at all."""
+    """Return queues without a worker or with old messages, and workers that can't be told apart. Empty where no worker
+    is alive at all."""
     if all(each.silent for each in workers):
         return []
     alarms = [

@@ -1,7 +1,7 @@
-"""Find and fix rows that earlier faults of the portal harmed. The command `repair` is thin over this.
+"""Find and fix rows that earlier faults of the portal damaged. The command `repair` is a thin layer over this.
 
-Every fix is one transaction with its audit event, carries what it was found by as its condition, and may run beside
-workers and twice. Nothing is sent to a provider here.
+Every fix is one transaction with its audit event, has its finding as its condition, and may run beside workers and
+twice. Nothing is sent to a provider here.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from portal.queue import enqueue_on_commit
 
 @dataclass(frozen=True)
 class RepairFinding:
-    """A harmed row: `what` names it and the fix. `fix` returns False when the row changed meanwhile or cannot be fixed
-    now; None is for what a person has to decide."""
+    """A damaged row: `what` names it and the fix. `fix` returns False when the row changed meanwhile or cannot be fixed
+    now; None is for what needs a manual decision."""
 
     topic: str
     what: str
@@ -38,7 +38,7 @@ class RepairFinding:
 
 
 def find() -> Iterator[RepairFinding]:
-    """Everything that `repair` would fix or list. Only reads."""
+    """Yield everything that `repair` would fix or list. Only reads."""
     yield from _credentials()
     yield from _unmarked_duplicates()
     yield from _passed_over_sends()
@@ -90,8 +90,8 @@ def _mark(account: Account, kept: Account, now: datetime) -> bool:
 
 
 def passed_over() -> QuerySet[Operation]:
-    """Operations that left `sending` without a step: a second claim overwrote the row, and what the send did is not
-    known. What was looked for by an earlier run is history."""
+    """Return operations that left `sending` without a step: a second claim overwrote the row, and the effect of the
+    send is unknown. What an earlier run searched for is history."""
     unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=attempts.UNCERTAIN)
     repaired = Step.objects.filter(
         operation=OuterRef("pk"), after=OperationState.UNKNOWN, note__startswith=REPAIRED
@@ -119,7 +119,8 @@ def _passed_over_sends() -> Iterator[RepairFinding]:
 
 
 def _look_for(operation: Operation, now: datetime) -> bool:
-    """An operation that had ended is looked for and, where it was not applied, ends as failed: it is not sent again."""
+    """Search for the outcome of an operation. One that had ended and was not applied ends as failed: it is not sent
+    again."""
     before, had_ended = operation.state, operation.state in FINAL
     note = f"{REPAIRED}it was sent and the answer was passed over, so its outcome is looked for."
     try:
@@ -129,13 +130,13 @@ def _look_for(operation: Operation, now: datetime) -> bool:
             )
             _audit(operation, before, OperationState.UNKNOWN, note)
             enqueue_on_commit(PERFORM, operation.pk)
-    except (transitions.LostLease, IntegrityError):  # moved meanwhile, or another operation of its lane is busy
+    except (transitions.LostLease, IntegrityError):  # moved meanwhile, or another operation holds its concurrency key
         return False
     return True
 
 
 def false_reviews() -> QuerySet[Operation]:
-    """Operations that were given to a person because three workers claimed them and none sent anything."""
+    """Return operations that were left for review because three workers claimed them and none sent anything."""
     sent = Attempt.objects.filter(operation=OuterRef("pk")).exclude(outcome=Attempt.Outcome.NOT_SENT)
     return (
         Operation.objects.filter(
@@ -186,8 +187,8 @@ def _audit(operation: Operation, before: str, after: str, note: str) -> None:
 
 
 def _trimmed_names() -> Iterator[RepairFinding]:
-    """Names that lost spaces at their ends on the way from the provider. What is sold under such a name today is in the
-    catalog as the provider spells it."""
+    """Yield names that lost spaces at their ends on the way from the provider. What is sold under such a name today is
+    in the catalog as the provider spells it."""
     spelled: dict[int, dict[str, list[str]]] = {}
     for connection_id, name in Offering.objects.filter(gone_at=None).values_list("connection_id", "name"):
         spelled.setdefault(connection_id, {}).setdefault(name.strip(), []).append(name)

@@ -1,4 +1,4 @@
-"""The page "Engine": whether the machinery behind the pages goes on."""
+"""The page "Engine": the status of workers, queues and checks."""
 
 from __future__ import annotations
 

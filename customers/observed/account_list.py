@@ -1,7 +1,7 @@
-"""Walk a provider's whole account list and keep what it says: which accounts are there, which are missing, which are
-nobody's. Nothing here ever changes anything at a provider, and nothing is concluded from a walk that did not reach the
-end of the list or that cannot be believed.
-"""
+"""Scan a provider's whole account list and store the result: which accounts are there, missing or unlinked.
+
+Nothing here changes anything at a provider, and nothing is concluded from a scan that did not reach the end of the list
+or whose result is implausible."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ log = structlog.get_logger(__name__)
 
 SCAN = "customers.walk"
 LEASE = timedelta(minutes=3)
-# Until a worker takes a walk up, its lease says when its message is sent again, and after this it is given up.
+# Until a worker starts a scan, its lease says when its message is sent again; after this time it is given up.
 DELIVER_AGAIN, WAITS_FOR_A_WORKER = timedelta(minutes=1), timedelta(hours=1)
 DELIVERIES = 50
 PATIENCE = 600.0
 BATCH = 500
-# Missing accounts are called gone by a second complete walk that starts this much later.
+# Missing accounts count as gone after a second complete scan that starts this much later.
 GONE_AFTER = timedelta(hours=12)
-# A walk that lacks more than this share of what was there, and more than this many, is not believed.
+# A scan that lacks more than this share of what was there, and more than this many, is implausible.
 BELIEVABLE_SHARE = 0.2
 BELIEVABLE_COUNT = 5
 NIGHTLY_HOUR, NIGHTLY_TRIES = 2, 3
-# How long a list may take to name an account of ours, and how many it lacks are asked whether they exist.
+# How long a list may take to name an account of ours, and how many missing ones are checked one by one.
 LIST_LAG = timedelta(minutes=15)
 LACKING_READ = 10
 # How far the clock of the machine that replaced a key may be behind the database's.
@@ -59,15 +59,15 @@ Through = Callable[[Iterator[ListedAccount]], Iterable[ListedAccount]]
 
 
 class GivenUp(Exception):
-    """The walk's lease ran out and it was closed; it writes nothing more."""
+    """The scan's lease expired and it was closed; it writes nothing more."""
 
 
 def begin_scan(
     *, connection: Connection, kind: str, slot: str, now: datetime, asked_by: User | None = None, taken: bool = False
 ) -> tuple[Scan, bool]:
-    """The walk of this slot and whether it was begun just now. While another one runs, that one is returned.
+    """Return the scan of this slot and whether it was begun just now. While another one runs, that one is returned.
 
-    `taken`: the caller walks it at once. Then one that still waits for a worker ends: this one reads the same list."""
+    `taken`: the caller scans at once. Then one that still waits for a worker ends: this one reads the same list."""
     expire_scans(now=now, connection=connection)
     if taken:
         message = "Another scan of this account list began before a worker started this one."
@@ -91,12 +91,12 @@ def begin_scan(
 
 
 def _waiting(**of: Any) -> QuerySet[Scan]:
-    """Walks that no worker has taken up. One that looks for an unknown create is walked by who began it."""
+    """Return the scans that no worker has started. One that searches for an unknown create is run by its caller."""
     return Scan.objects.filter(state=Scan.State.RUNNING, taken_at=None, **of).exclude(kind=Scan.Kind.UNKNOWN)
 
 
 def expire_scans(*, now: datetime, connection: Connection | None = None) -> None:
-    """End walks, of one connection or all: those whose worker did not come back, and those that no worker took up."""
+    """End scans, of one connection or all: those whose worker did not return, and those that no worker started."""
     of = {"connection": connection} if connection else {}
     held = Scan.objects.filter(~Q(taken_at=None) | Q(kind=Scan.Kind.UNKNOWN), state=Scan.State.RUNNING, **of)
     held.filter(lease_until__lt=now).update(
@@ -109,7 +109,7 @@ def expire_scans(*, now: datetime, connection: Connection | None = None) -> None
 
 
 def enqueue_waiting_scans(*, now: datetime) -> None:
-    """Enqueue again the walks whose message was lost or waits in a long queue, each once a minute."""
+    """Enqueue again the scans whose message was lost or waits in a long queue, each once a minute."""
     for scan in _waiting(lease_until__lte=now).order_by("pk")[:DELIVERIES]:
         again = _waiting(pk=scan.pk, lease_until=scan.lease_until)
         if again.update(lease_until=now + DELIVER_AGAIN):
@@ -124,10 +124,9 @@ def read_account_list(
     through: Through = iter,
     patience: float = PATIENCE,
 ) -> Scan:
-    """Read the whole list and keep it. Rows pass `through`, for a caller that holds a lease of its own meanwhile.
+    """Read the whole list and store it. Rows pass `through`, for a caller that renews a lease of its own meanwhile.
 
-    Never raises `ProviderError`: then the walk is incomplete, its message says why, and nothing else was written.
-    """
+    Never raises `ProviderError`: then the scan is incomplete, its message says why, and nothing else was written."""
     with recorded() as exchanges:
         try:
             return _walk(scan, through(provider.list_accounts(patience=patience)), clock, provider, exchanges)
@@ -167,8 +166,8 @@ def _walk(
 
 
 def _may_be_anothers(scan: Scan, found: dict[str, ListedAccount]) -> bool:
-    """Whether nothing shows that this is the list of the reseller whom an open create was sent to: the key was replaced
-    since, and the list names no account that was known before."""
+    """Return whether this may be the list of another reseller than the one an open create was sent to: the key was
+    replaced since, and the list names no account that was known before."""
     sent = [each.window.intended_at for each in matching.open_creates(scan.connection)]
     replaced_at = connection_commands.key_replaced_at(scan.connection, since=min(sent) - CLOCKS) if sent else None
     if replaced_at is None:
@@ -179,9 +178,9 @@ def _may_be_anothers(scan: Scan, found: dict[str, ListedAccount]) -> bool:
 
 
 def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Provider, clock: Clock) -> bool:
-    """Whether the list lacks an account of ours that the provider has: then it may lack others as well.
+    """Return whether the list lacks an account of ours that the provider has: then it may lack others as well.
 
-    An account younger than `LIST_LAG` need not be listed yet, and one that is called gone is not expected."""
+    An account younger than `LIST_LAG` need not be listed yet, and one that counts as gone is not expected."""
     just_made = Operation.objects.filter(
         account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=scan.started_at - LIST_LAG
     )
@@ -205,18 +204,18 @@ def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Pr
 
 
 def _skew_by(clock: Clock, exchanges: list[Evidence]) -> int | None:
-    """By how much the provider's clock is ahead of the one that rows are written by."""
+    """Return by how many seconds the provider's clock is ahead of the rows' one; None if not measured."""
     told = [each.clock_skew for each in exchanges if each.clock_skew is not None]
     return round(told[-1] + (datetime.now(UTC) - clock()).total_seconds()) if told else None
 
 
 def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
-    """The newest complete walk that began at `since` or later."""
+    """Return the newest complete scan that began at `since` or later."""
     return Scan.objects.filter(connection=connection, state=Scan.State.COMPLETE, started_at__gte=since).first()
 
 
 def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Account]:
-    """Accounts of ours that a walk begun at `before` had to meet. One that was created since is none of them."""
+    """Return the accounts of ours that a scan begun at `before` must list: not those that were created since."""
     created_since = Operation.objects.filter(
         account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=before
     )  # fmt: skip
@@ -227,8 +226,8 @@ def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Acc
 
 
 def _not_believable(scan: Scan, found: dict[str, ListedAccount]) -> str:
-    """Why this walk is refused whole; "" when it may be believed. A list that suddenly lacks much of what was there is
-    more likely another account's list, or a broken one, than the truth."""
+    """Return why the whole scan is rejected; "" when it is plausible. A list that suddenly lacks much of what was there
+    is more likely another account's list, or a broken one, than correct."""
     remote_accounts = RemoteAccount.objects.filter(connection=scan.connection)
     known = set(remote_accounts.filter(first_seen_at__isnull=False).values_list("provider_id", flat=True))
     known |= set(_ids(should_be_there(scan.connection, before=scan.started_at)))
@@ -250,7 +249,7 @@ def _keep(scan: Scan, found: dict[str, ListedAccount], clock: Clock, measured: d
     known = set(RemoteAccount.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
     rows = list(found.values())
     for start in range(0, len(rows), BATCH):
-        with transaction.atomic():  # a walk that stood still in between would write over a newer one's remote accounts
+        with transaction.atomic():  # a scan that stalled in between would overwrite a newer one's remote accounts
             _renew(scan, clock())
             _see(scan, rows[start : start + BATCH], read_by=clock())
     crash_point("in_walk")
@@ -272,8 +271,8 @@ def _keep(scan: Scan, found: dict[str, ListedAccount], clock: Clock, measured: d
 
 
 def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> None:
-    """What is met for the first time was met by `read_by`, not when the walk began: something may have been made since,
-    and a create must never take its own account for one that was there before it."""
+    """Store listed accounts. A new one counts as existing by `read_by`, not by the scan's start: an account may have
+    been created since, and a create must never mistake its own account for an older one."""
     remote_accounts = [
         RemoteAccount(
             connection=scan.connection, provider_id=row.id, email=row.email[:254], first_email=row.email[:254],
@@ -298,7 +297,7 @@ def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> Non
 
 
 def _mark_missing(scan: Scan, *, now: datetime) -> int:
-    """What a complete walk lacks: missing from now on, and gone where an earlier one lacked it twelve hours ago."""
+    """Mark what a complete scan lacks as missing, and after `GONE_AFTER` as gone. Returns how many are ours."""
     met_once = RemoteAccount.objects.filter(connection=scan.connection, provider_id=OuterRef("provider_id"))
     never_met = should_be_there(scan.connection, before=scan.started_at).filter(~Exists(met_once))
     RemoteAccount.objects.bulk_create(
@@ -337,7 +336,7 @@ def end_scan(scan: Scan, state: str, *, now: datetime, message: str = "", **coun
 
 
 def _tell(connection: Connection, state: str, message: str, *, now: datetime) -> None:
-    """A list that is not believed leaves the board as it was: somebody has to look."""
+    """Notify the admins of a rejected list. It left the stored accounts as they were, so somebody has to check."""
     if state == Scan.State.COMPLETE:
         notices.ended(REFUSED, about=str(connection.public_id), now=now)
     elif state == Scan.State.REFUSED:
@@ -348,9 +347,9 @@ def _tell(connection: Connection, state: str, message: str, *, now: datetime) ->
 
 
 def _report_possible_duplicates(scan: Scan, *, now: datetime) -> None:
-    """An account that appears after its create was sent again may be what the first send made: two are billed then.
+    """Report accounts that appeared after their create was sent again: two may be billed then.
 
-    It fits by its email; where nobody can read that, by its time; or an answer that came late names it."""
+    An account fits by its email; where that can't be read, by its time; or an answer that came late names it."""
     orphans = RemoteAccount.objects.filter(connection=scan.connection).orphans()
     over = RemoteAccount.objects.filter(connection=scan.connection, possible_duplicate_of__isnull=False)
     for each in over.exclude(pk__in=orphans.values("pk")):

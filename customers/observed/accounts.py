@@ -1,13 +1,17 @@
-"""Record what a provider said. The only writers of an account's observed columns.
+"""Record what a provider returned about existing accounts, their keys, domains and usage.
 
-The moment of a reading is the moment it was *asked*, by the database's clock: `now` is taken before the call, here and
-in every caller. A reading is written only if what is stored was read at that moment or before, and the condition stands
-in the UPDATE itself, so a slow answer never overwrites a newer state, and of two readings at once the one asked later
-stays. What an operation concluded counts as read at the moment of its conclusion, after the answer to its send
-(`engine.observed`): a reading that began before it loses, one that is asked afterwards wins.
+The moment of a reading is the moment it was *requested*, by the database's clock: `now` is taken before the call, here
+and in every caller. A reading is written only if what is stored was read at that moment or before, and the condition
+stands in the UPDATE itself, so a slow answer never overwrites a newer state, and of two readings at once the one
+requested later stays. What an operation concluded is written by `customers.operations.conclusions` and counts as read
+at the moment of its conclusion, after the answer to its send: a reading that began before it loses, one that is
+requested afterwards wins. Observed columns are also written by `customers.operations.kinds.create` (the requested
+package), `customers.reconcile.link` (a new row) and `.drift` (an accepted existence), `customers.accounts.sign_in`
+(user name).
 
-No reading takes an account out of "deleted", or into it: the first is a person's decision
-(`customers.reconcile.drift`), the second an operation's or a person's."""
+No reading takes an account out of "deleted", or into it: the first is a decision of staff
+(`customers.reconcile.drift`), the second an operation's or theirs.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +36,17 @@ READ_AGAIN_AFTER = timedelta(minutes=10)
 
 
 def _unless_newer(account_id: int, read_at: str, now: datetime) -> QuerySet[Account]:
-    """The account, where its column `read_at` is not later than `now` and it is not deleted; else none."""
+    """Return the account if its column `read_at` is not later than `now` and it is not deleted; else an empty query
+    set."""
     not_newer = Q(**{read_at: None}) | Q(**{f"{read_at}__lte": now})
     return Account.objects.filter(not_newer, pk=account_id).exclude(state=AccountState.DELETED)
 
 
 def record_state(*, account_id: int, reading: StateReading, now: datetime) -> None:
-    """Store the state the provider gave, its own word beside ours. The change time moves when a known state does.
+    """Store the state the provider reported, with its own word for it. The change time moves when a known state does.
 
-    A provider that says "deleted" is not believed on one reading, as one that answers 404 is not."""
+    A reported "deleted" is not accepted on one reading, nor is a 404.
+    """
     state = AccountState.UNKNOWN if str(reading.state) == AccountState.DELETED else reading.state
     unchanged = Q(state__in=(state, AccountState.PENDING, AccountState.UNKNOWN))
     _unless_newer(account_id, "state_read_at", now).update(
@@ -54,7 +60,7 @@ def record_state(*, account_id: int, reading: StateReading, now: datetime) -> No
 
 
 def record_details(*, account_id: int, details: Details, now: datetime) -> None:
-    """Store what one read of an account gave: settings, counts, last activity, and its state."""
+    """Store the result of one read of an account: settings, counts, last activity, and its state."""
     _unless_newer(account_id, "settings_read_at", now).update(
         settings=asdict(details.settings),
         settings_read_at=now,
@@ -66,7 +72,7 @@ def record_details(*, account_id: int, details: Details, now: datetime) -> None:
 
 
 def record_gone(*, account_id: int, now: datetime) -> None:
-    """The provider does not know the account. It is not called deleted on one reading: its state is unknown."""
+    """Record that the provider does not know the account. One reading makes its state unknown, not deleted."""
     _unless_newer(account_id, "state_read_at", now).update(
         state=AccountState.UNKNOWN, state_raw="not found", state_read_at=now, read_tried_at=now
     )
@@ -78,21 +84,21 @@ def record_offerings(*, account_id: int, offerings: list[ProviderOffering], now:
 
 
 def columns_of_offerings(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The observed columns that a list of offerings fills, without the moment it was read at."""
+    """Return the observed columns that a list of offerings fills, without the moment it was read at."""
     package = next((row["name"] for row in rows if row["type"] == "package"), "")
     return {"offerings": rows, "package": package[:200]}
 
 
 def _hold(account_id: int) -> Account | None:
-    """Hold the account's row until the transaction ends, to compare its keys or domains with an answer and write them.
-    None where the account is deleted, and they with it."""
+    """Lock the account's row until the transaction ends, to compare its keys or domains with an answer and write them.
+    Returns None where the account is deleted, as they are with it."""
     account = Account.objects.select_for_update(no_key=True).get(pk=account_id)
     return None if account.state == AccountState.DELETED else account
 
 
 def record_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
-    """Store a complete list of an account's keys. A key that was made, changed or deleted since it was asked for is
-    left as it is, and so are all where a list asked for later is stored."""
+    """Store a complete list of an account's keys. A key that was created, changed or deleted since the request is left
+    as it is, and so are all where a list requested later is stored."""
     listed = {key.id: key for key in keys}
     with transaction.atomic():
         account = _hold(account_id)
@@ -105,14 +111,14 @@ def record_keys(*, account_id: int, keys: Iterable[ApiKey], now: datetime) -> No
 
 
 def record_key(*, account_id: int, key: ApiKey, now: datetime) -> None:
-    """Store one key as the provider gave it."""
+    """Store one key as the provider returned it."""
     with transaction.atomic():
         if _hold(account_id):
             _keep_keys(account_id, [key], now)
 
 
 def _keep_keys(account_id: int, keys: Iterable[ApiKey], now: datetime) -> None:
-    """Store those of `keys` of which nothing later is known. The account's row is held."""
+    """Store those of `keys` of which nothing later is known. The account's row must be locked."""
     newer = _newer(AccountKey.objects.filter(account=account_id), now)
     known_since = set(newer.values_list("key_id", flat=True))
     rows = [
@@ -140,8 +146,8 @@ def record_key_gone(*, account_id: int, key_id: str, now: datetime) -> None:
 
 
 def record_domains(*, account_id: int, domains: Iterable[Domain], now: datetime) -> None:
-    """Store a complete list of an account's sending domains. One that was added or checked since it was asked for is
-    left as it is."""
+    """Store a complete list of an account's sending domains. One that was added or checked since the request is left as
+    it is."""
     listed = {domain.name: domain for domain in domains}
     with transaction.atomic():
         if not _hold(account_id):
@@ -152,14 +158,14 @@ def record_domains(*, account_id: int, domains: Iterable[Domain], now: datetime)
 
 
 def record_domain(*, account_id: int, domain: Domain, now: datetime) -> None:
-    """Store one sending domain as the provider gave it, its DNS records with it."""
+    """Store one sending domain as the provider returned it, with its DNS records."""
     with transaction.atomic():
         if _hold(account_id):
             _keep_domains(account_id, [domain], now)
 
 
 def _keep_domains(account_id: int, domains: Iterable[Domain], now: datetime) -> None:
-    """Store those of `domains` of which nothing later is known. The account's row is held."""
+    """Store those of `domains` of which nothing later is known. The account's row must be locked."""
     newer = _newer(SendingDomain.objects.filter(account=account_id), now)
     known_since = set(newer.values_list("name", flat=True))
     rows = [
@@ -177,7 +183,7 @@ def _keep_domains(account_id: int, domains: Iterable[Domain], now: datetime) -> 
 
 
 def record_all_gone(*, account_id: int, now: datetime) -> None:
-    """The account was deleted, and with it its keys and domains."""
+    """Record that the account's keys and domains were deleted with it."""
     AccountKey.objects.filter(account=account_id, gone_at=None).update(gone_at=now)
     SendingDomain.objects.filter(account=account_id, gone_at=None).update(gone_at=now)
 
@@ -207,8 +213,8 @@ def record_usage(
 
 
 def mark_usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: datetime) -> None:
-    """A reading was due and did not come. The last figures stay; since when they are missing is kept. Where another
-    reading was asked for after `asked_at` and came, nothing is missing."""
+    """Record that a due reading failed. The last figures stay; the time since when they are missing is stored. Where
+    another reading was requested after `asked_at` and succeeded, nothing is missing."""
     older = Q(usage_read_at=None) | Q(usage_read_at__lte=asked_at)
     missing = Account.objects.filter(older, pk__in=account_ids, usage_missing_since=None)
     missing.update(usage_missing_since=now)
@@ -233,7 +239,7 @@ def read_account(*, account: Account, now: datetime, provider: Provider | None =
 
 
 def read_state(*, account: Account, provider: Provider, now: datetime) -> StateReading:
-    """The account's state, read and kept, with everything else the same reading gives. Raises `ProviderError`."""
+    """Read and store the account's state, with everything else the same reading returns. Raises `ProviderError`."""
     if not account.connection.capabilities.settings:
         reading = provider.state(account.ref)
         record_state(account_id=account.pk, reading=reading, now=now)
@@ -244,7 +250,7 @@ def read_state(*, account: Account, provider: Provider, now: datetime) -> StateR
 
 
 def read_keys(*, account: Account, now: datetime, provider: Provider | None = None) -> list[ApiKey]:
-    """Read the account's keys, live. `now` is the time of asking. Raises `ProviderError`."""
+    """Read the account's keys live. `now` is the time of the request. Raises `ProviderError`."""
     provider = provider or client_for(account.connection, interactive=True)
     keys = provider.keys(account.ref)
     record_keys(account_id=account.pk, keys=keys, now=now)
@@ -253,9 +259,9 @@ def read_keys(*, account: Account, now: datetime, provider: Provider | None = No
 
 
 def learn_identity(*, account: Account, provider: Provider) -> None:
-    """Fill the v2 user name from the provider when nobody typed one. A failure is not an error: it is asked again.
+    """Fill the v2 user name from the provider where none is stored. A failure is not an error: it is read again later.
 
-    Where the e-mail came as well, the connection's identity probe is known to work.
+    Where the email came as well, the connection's identity probe is known to work.
     """
     try:
         identity = provider.identity(account.ref)
@@ -269,7 +275,7 @@ def learn_identity(*, account: Account, provider: Provider) -> None:
 
 
 def accounts_to_read(*, now: datetime) -> QuerySet[Account]:
-    """Accounts whose last reading is old or never came, oldest first; not while an operation works on them."""
+    """Return the accounts whose last reading is old or missing, oldest first; not while an operation is open."""
     return (
         Account.objects.filter(
             Q(state_read_at=None) | Q(state_read_at__lt=now - READ_EVERY),

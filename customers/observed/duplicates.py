@@ -1,4 +1,4 @@
-"""Two accounts of ours for one account at a provider: mark the second one, keep it read-only, merge it.
+"""Two accounts of ours for one account at a provider: mark the second one, make it read-only, merge it.
 
 Such rows exist only where one credential was connected twice (docs/decisions/duplicate-accounts.md).
 """
@@ -23,7 +23,7 @@ from portal.access.models import User
 from portal.access.permissions import allowed
 
 ROUTE = "customers:duplicate-merge"
-# What lists, totals and exports show of an account's usage; the periods that were read are kept.
+# What lists, totals and exports show of an account's usage; the billing periods that were read stay stored.
 WITHOUT_USAGE: dict[str, Any] = dict.fromkeys(
     (
         "usage_used", "usage_allowed", "usage_overage", "usage_start_on", "usage_end_on", "usage_read_at",
@@ -33,7 +33,7 @@ WITHOUT_USAGE: dict[str, Any] = dict.fromkeys(
 
 
 class UnableToMerge(Exception):
-    """A refusal for people. `field` names the form field."""
+    """A merge was refused; the message is for users. `field` names the form field."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class UnableToMerge(Exception):
 
 
 def refusal(account: Account) -> str:
-    """Why nothing can be requested for a duplicate."""
+    """Return why nothing can be requested for a duplicate."""
     kept = account.duplicate_of
     if kept is None:
         return ""
@@ -58,7 +58,7 @@ def refusal(account: Account) -> str:
 
 
 def unmerged() -> QuerySet[Account]:
-    """Duplicates that wait to be merged, oldest first."""
+    """Return the duplicates that wait to be merged, oldest first."""
     return (
         Account.objects.filter(duplicate_of__isnull=False, merged_at=None)
         .select_related("customer", "connection", "duplicate_of__customer", "duplicate_of__connection")
@@ -67,7 +67,7 @@ def unmerged() -> QuerySet[Account]:
 
 
 def unmarked() -> Iterator[tuple[Account, list[Account]]]:
-    """Accounts with one provider ID that no mark tells apart: the one that keeps it, and the others."""
+    """Yield accounts that share a provider ID without a mark: the one to keep, and the others."""
     rows = Account.objects.filter(provider_id__isnull=False, duplicate_of=None)
     keys = rows.order_by("connection__kind", "provider_id").values_list("connection__kind", "provider_id", "pk")
     for _key, group in groupby(keys.iterator(chunk_size=2000), key=lambda row: row[:2]):
@@ -77,7 +77,7 @@ def unmarked() -> Iterator[tuple[Account, list[Account]]]:
 
 
 def _ranked(pks: list[int]) -> tuple[Account, list[Account]]:
-    """One that is not deleted first, then one that a create of ours made, then the older one."""
+    """Order the accounts: first one that is not deleted, then one that a create of ours made, then the older one."""
     made = set(
         Operation.objects.filter(
             account__in=pks, kind=OperationKind.CREATE, state=OperationState.SUCCEEDED
@@ -114,10 +114,10 @@ def merge(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> Account:
-    """Close `duplicate`: `customer`, its own or that of the account it duplicates, has the account from now on.
+    """Close `duplicate`: `customer`, its own or that of the account it duplicates, owns the account from now on.
 
-    The duplicate's row stays as it is, with its history, and is listed nowhere any more. Returns the account that is
-    kept. Raises `UnableToMerge`.
+    The duplicate's row stays as it is, with its history, and appears in no list any more. Returns the account that
+    remains. Raises `UnableToMerge`.
     """
     if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
         raise UnableToMerge(_("Your role may not do this."))

@@ -1,7 +1,7 @@
-"""Which create may have made which account: by time, email and offerings, from what is stored alone.
+"""Match creates to the accounts they may have made: by time, email and offerings, from what is stored alone.
 
-Time explains: an account that was there before a create was sent is not its account. Email and offerings rank and
-prove, and never exclude: a provider may write an address another way, and customers change theirs.
+Time excludes: an account that existed before a create was sent is not its account. Email and offerings rank and prove,
+and never exclude: a provider may write an address another way, and customers change theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from portal.email_addresses import mailbox_key
 from portal.providers import AccountSettings
 
 # By how much the time of a creation may differ from the measured time of its send: below the first it is surely the
-# same or later, above the second surely earlier. Between them nobody knows.
+# same or later, above the second surely earlier. Between them it is undecided.
 PRECISION, TOLERANCE = timedelta(seconds=10), timedelta(seconds=120)
 # As the second, where the provider's clock was not measured.
 UNMEASURED = timedelta(hours=12)
@@ -29,7 +29,7 @@ UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
 @dataclass(frozen=True)
 class Window:
-    """From when on the account of a send can have come to be.
+    """The time from which the account of a send can have been created.
 
     `opens_at` is the time of the send by the provider's clock. A remote account up to `mark` was stored before the
     send; None for attempts older than this rule.
@@ -48,20 +48,20 @@ class Window:
 
     @property
     def earliest(self) -> datetime:
-        """What was created before this was there before the send."""
+        """The time before which an account was created before the send."""
         return self.opens_at - (TOLERANCE if self.is_measured else UNMEASURED)
 
     @property
     def widest(self) -> datetime:
-        """As `earliest`, where the clock that was measured is not trusted."""
+        """The same as `earliest`, where the measured clock is not trusted."""
         return self.opens_at - UNMEASURED
 
     def excludes(self, remote_account: RemoteAccount) -> bool:
-        """Whether the account was there before the send, by all that was measured."""
+        """Return whether the account existed before the send, by all that was measured."""
         return self._met_before(remote_account) or self.is_before(remote_account.made_at)
 
     def excludes_widely(self, remote_account: RemoteAccount) -> bool:
-        """As `excludes`, whatever clock told when the account was created."""
+        """Return the same as `excludes`, whatever clock reported when the account was created."""
         is_older = remote_account.made_at is not None and remote_account.made_at < self.widest
         return self._met_before(remote_account) or is_older
 
@@ -74,19 +74,19 @@ class Window:
         return made_at is not None and made_at < self.earliest
 
     def is_since(self, made_at: datetime | None) -> bool:
-        """Whether an account created at `made_at` surely came to be after the send."""
+        """Return whether an account created at `made_at` was surely created after the send."""
         return self.is_measured and made_at is not None and made_at >= self.opens_at - PRECISION
 
 
 @dataclass(frozen=True)
 class OpenCreate:
-    """A create that was sent and of which nobody knows what became."""
+    """A create that was sent and has an unknown outcome."""
 
     operation: Operation
     window: Window
 
     def email_of(self, remote_account: RemoteAccount) -> str:
-        """ "same", "different" or "not readable". The first address seen counts as well as the present one."""
+        """Return "same", "different" or "not readable". The first address read counts as well as the present one."""
         known = {mailbox_key(each) for each in (remote_account.first_email, remote_account.email) if each}
         if not known:
             return "not readable"
@@ -98,16 +98,16 @@ class OpenCreate:
         return "same" if remote_account.first_offerings == self.operation.payload["offerings"] else "different"
 
     def excludes(self, remote_account: RemoteAccount) -> bool:
-        """Whether the account is surely none of this create's. The clock that stamps accounts need not be the one that
-        was measured, so an account of the same address is taken for an older one only where it was met before the
-        send, or is older by hours."""
+        """Return whether the account is surely not this create's. The clock that stamps accounts need not be the one
+        that was measured, so an account of the same address counts as older only where it was listed before the send,
+        or is older by hours."""
         if not self.window.excludes(remote_account):
             return False
         return self.window.excludes_widely(remote_account) or self.email_of(remote_account) != "same"
 
     def is_proven_by(self, remote_account: RemoteAccount) -> bool:
-        """Whether the account is this create's: the same email and offerings, and it came to be since. What a person
-        set aside is theirs to judge."""
+        """Return whether the account is this create's: the same email and offerings, and created since. An account that
+        a user ignored is left for review."""
         return (
             self.email_of(remote_account) == "same"
             and self.offerings_of(remote_account) == "same"
@@ -117,7 +117,7 @@ class OpenCreate:
         )
 
     def may_have_left(self, remote_account: RemoteAccount) -> bool:
-        """Whether the account may be what an earlier send made, after a later one was taken for the only one."""
+        """Return whether an earlier send may have made the account, after a later one was taken for the only one."""
         if self.operation.connection.capabilities.settings:
             return self.operation.identity in identities_of(remote_account)
         if self.operation.state == OperationState.FAILED:
@@ -130,8 +130,8 @@ class OpenCreate:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the unmapped accounts of a connection mean for one create. `proven` are its own by proof; `ambiguous` may be
-    its own, and nothing explains them."""
+    """The result of matching one create with the unmapped accounts of a connection. `proven` are its own by proof;
+    `ambiguous` may be its own, and nothing else explains them."""
 
     create: OpenCreate
     proven: list[RemoteAccount]
@@ -139,7 +139,7 @@ class Assignment:
 
     @property
     def candidates(self) -> list[RemoteAccount]:
-        """Both, the likeliest first."""
+        """The proven and the doubtful accounts, the likeliest first."""
         rank = {"same": 0, "not readable": 1, "different": 2}
         ambiguous = sorted(
             self.ambiguous,
@@ -149,12 +149,12 @@ class Assignment:
 
 
 def open_creates(connection: Connection | int) -> list[OpenCreate]:
-    """The creates of a connection that were sent and have no known outcome."""
+    """Return the creates of a connection that were sent and have no known outcome."""
     return _sent(Operation.objects.filter(state__in=OPEN, connection=connection, account__provider_id=None))
 
 
 def candidates(connection: Connection | int, creates: Iterable[OpenCreate]) -> QuerySet[RemoteAccount]:
-    """Unmapped accounts that were not surely there before the first of these creates was sent."""
+    """Return the unmapped accounts that did not surely exist before the first of these creates was sent."""
     windows = [each.window for each in creates]
     found = RemoteAccount.objects.filter(connection=connection).unmapped()
     marks = [each.mark for each in windows]
@@ -166,9 +166,9 @@ def candidates(connection: Connection | int, creates: Iterable[OpenCreate]) -> Q
 def assign(
     operation: Operation, remote_accounts: Iterable[RemoteAccount], creates: list[OpenCreate]
 ) -> Assignment | None:
-    """Judge all open creates of a connection together. None where `operation` is not one of them.
+    """Judge all open creates of a connection together. Returns None where `operation` is not one of them.
 
-    An account is explained where it was there before the send, or is the proven account of exactly one other create.
+    An account is explained where it existed before the send, or is the proven account of exactly one other create.
     """
     mine = next((each for each in creates if each.operation.pk == operation.pk), None)
     if mine is None:
@@ -187,8 +187,8 @@ def assign(
 
 
 def possible_creates(remote_accounts: Iterable[RemoteAccount]) -> dict[int, Operation]:
-    """The open create that may have made each account, by the account's key. Where its address names one, that one;
-    else the first whose account it may be by time."""
+    """Return the open create that may have made each account, by the account's primary key. Where its address names
+    one, that one; else the first whose account it may be by time."""
     by_connection: dict[int, list[RemoteAccount]] = defaultdict(list)
     for each in remote_accounts:
         by_connection[each.connection_id].append(each)
@@ -209,20 +209,20 @@ def possible_creates(remote_accounts: Iterable[RemoteAccount]) -> dict[int, Oper
 
 
 def identities_of(remote_account: RemoteAccount) -> list[str]:
-    """What the create of this account would be known by (`Operation.identity`)."""
+    """Return the identities that the create of this account would have (`Operation.identity`)."""
     if remote_account.name:
         return [identity_of(AccountSettings(remote_account.name, remote_account.website, monthly_cap=0))]
     return [mailbox_key(each) for each in dict.fromkeys((remote_account.email, remote_account.first_email)) if each]
 
 
 def taken_for_lost(connection: Connection | int) -> list[OpenCreate]:
-    """Creates of which a send was taken for lost: sent again, finished or not, or ended as failed."""
+    """Return creates of which a send was considered lost: sent again, finished or not, or ended as failed."""
     lost = Q(attempt_count__gt=1) | Q(state=OperationState.FAILED)
     return _sent(Operation.objects.filter(lost, connection=connection))
 
 
 def late_answers(connection: Connection | int) -> dict[str, Operation]:
-    """What answers say was made that came after their create was sent again or had failed, by the provider ID."""
+    """Return creates whose answer came after they were sent again or had failed, by the provider ID it names."""
     lost = Q(operation__attempt_count__gt=1) | Q(operation__state=OperationState.FAILED)
     late = Attempt.objects.filter(
         lost, operation__connection=connection, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED

@@ -33,7 +33,7 @@ from portal.queue import enqueue_on_commit
 def request_scan(
     *, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None
 ) -> Scan:
-    """A walk through one connection, by a worker. While one runs, that one is returned."""
+    """Request a scan of one connection by a worker. While one runs, that one is returned."""
     with transaction.atomic():
         scan, begun = begin_scan(
             connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, asked_by=actor
@@ -46,15 +46,16 @@ def request_scan(
 
 
 def request_scans(*, actor: User | None, now: datetime, request: HttpRequest | None = None) -> list[Scan]:
-    """A walk through every connection that is not paused."""
+    """Request a scan of every connection that is not paused."""
     connections = Connection.objects.filter(paused="")
     return [request_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
 
 
 def request_nightly_scans(*, now: datetime) -> int:
-    """One walk for each connection and UTC date, tried again a few times where the list was not read to its end.
+    """Begin one scan for each connection and UTC date, tried again a few times where the list was not read to its end.
 
-    Returns how many began. Safe to call at any time: what ran already does not run again."""
+    Returns how many began. Safe to call at any time: a scan that ran does not run again.
+    """
     begun = 0
     if now.hour < NIGHTLY_HOUR:
         return 0
@@ -73,7 +74,7 @@ def request_nightly_scans(*, now: datetime) -> int:
 
 
 def run_scan(scan_id: int, *, connect: Callable[[Connection], Provider] = background_client) -> None:
-    """What a worker does with a walk somebody asked for. A second worker with the same one does nothing."""
+    """Run a requested scan in a worker. A second worker with the same scan does nothing."""
     scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None).first()
     now = database_now()
     waits = Scan.objects.filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None)

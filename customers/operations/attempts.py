@@ -1,4 +1,4 @@
-"""What the attempts of an operation say about its effect at the provider."""
+"""The attempts of an operation, and the effect they may have had at the provider."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ UNCERTAIN = (Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN)
 
 
 def attempts_sent(operation: Operation) -> QuerySet[Attempt]:
-    """The sends that reached the provider or may have, oldest first."""
+    """Return the sends that reached the provider or may have, oldest first."""
     return operation.attempts.exclude(outcome=Attempt.Outcome.NOT_SENT).order_by("n")
 
 
 def attempts_unknown(operation: Operation) -> QuerySet[Attempt]:
-    """The sends whose outcome nobody knows, oldest first."""
+    """Return the sends whose outcome is unknown, oldest first."""
     return operation.attempts.filter(outcome__in=UNCERTAIN).order_by("n")
 
 
 def has_possible_effect(operation: Operation) -> bool:
-    """Whether a send of it may have changed something, or is known to have, while the operation is not done."""
+    """Return whether a send may have changed something, or is known to have, while the operation is not done."""
     traces = (*UNCERTAIN, Attempt.Outcome.PREPARED, Attempt.Outcome.APPLIED)
     return operation.attempts.filter(outcome__in=traces).exists()
 
 
 def late_answer(operation: Operation) -> Attempt | None:
-    """An answer that came after its worker had lost the operation."""
+    """Return the attempt whose answer came after its worker had lost the operation."""
     return operation.attempts.filter(outcome=Attempt.Outcome.APPLIED).order_by("-n").first()
 
 
 def late_answer_of_earlier_create(operation: Operation) -> Attempt | None:
-    """An answer that names the account, to a create of the same account that a person had ended by then."""
+    """Return the attempt of an earlier create of the account, ended by staff, whose late answer names the account."""
     earlier = Attempt.objects.filter(
         operation__account=operation.account_id, operation__kind=OperationKind.CREATE, outcome=Attempt.Outcome.APPLIED
     )

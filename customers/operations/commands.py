@@ -1,9 +1,9 @@
-"""Commands: what staff may ask of a provider. Each is one transaction (desire, operation, audit) and a poke on commit.
+"""Commands on operations: cancel, retry, and the requests of all kinds, gathered here for their callers.
 
-Every refusal is an `UnableToAsk` whose text is a sentence for the person who asked. The same form submitted twice by
-the same person is one operation: the first one is returned (`customers.operations.submissions`). What is common to all
-stands in `customers.operations.request`; the create and the commands about keys have files of their own and are named
-here for whoever asks."""
+Each is one transaction. A refusal is an `UnableToAsk` whose text is a sentence for the requester. The same form
+submitted twice by the same user is one operation: the first one is returned (`customers.operations.submissions`). The
+requests are defined in `customers.operations.kinds`, what they share in `customers.operations.request`.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ __all__ = [
 
 
 def cancel_operation(*, actor: User, operation: Operation, now: datetime, request: HttpRequest | None = None) -> None:
-    """Cancel what is still queued and was never sent with an outcome that nobody knows. Loses politely when a worker
+    """Cancel an operation that is queued and has no send with an unknown outcome. Raises `UnableToAsk` when a worker
     has taken it."""
     permit_role(actor, OperationKind(operation.kind))
     try:
@@ -75,8 +75,8 @@ def cancel_operation(*, actor: User, operation: Operation, now: datetime, reques
 def retry_operation(
     *, actor: User, operation: Operation, client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> Operation:
-    """Ask a failed operation again, as a new one that links back (and, where a key is used, under a new one). A
-    conflict is redone in the editor instead, a delete asked anew on its page."""
+    """Request a failed operation again, as a new one that links back (and, where a key is used, under a new one). A
+    conflict is redone in the editor instead, a delete requested again on its page."""
     if operation.state != OperationState.FAILED or operation.error_kind == "conflict":
         raise UnableToAsk(_("Only an operation that failed can be sent again."))
     retry = kind_of(operation).retry

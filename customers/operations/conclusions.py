@@ -1,4 +1,4 @@
-"""Record what came of a send or a verification: attempt, account and state, in one transaction."""
+"""Record the result of a send or a verification: attempt, account and state, in one transaction."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def conclude(
     also: Callable[[datetime], None] | None = None,
     **fields: Any,
 ) -> bool:
-    """Write what came of a send and move the operation, in one transaction. False when the lease was lost meanwhile:
-    then the answer is kept on the attempt alone, and whoever holds the operation finds it there. `also` writes what
-    came with the answer, in either case. Where another account has the provider ID already the answer is kept too,
-    and the operation needs review."""
+    """Write the result of a send and move the operation, in one transaction. False when the lease was lost meanwhile:
+    then the answer is stored on the attempt alone, where the operation's new worker finds it. `also` writes what came
+    with the answer, in either case. Where another account has the provider ID already the answer is stored too, the
+    operation needs review, and False is returned."""
     answer = {
         "outcome": outcome,
         "status": evidence.status,
@@ -91,9 +91,9 @@ def succeed(
     also: Callable[[datetime], None] | None = None,
     by: Any = None,
 ) -> None:
-    """Conclude without a send of this moment: it was so already, was read back, or a person linked it.
+    """Conclude without a send: it was applied already, was read back, or staff linked it.
 
-    Where another account has the provider ID already the operation needs review; a person who links (`by`) gets
+    Where another account has the provider ID already the operation needs review; a manual link (`by`) gets
     `AccountTaken` instead.
     """
     fields: dict[str, Any] = {"result": result} if result else {}
@@ -129,15 +129,17 @@ def _write_account(operation: Operation, account: dict[str, Any] | None, *, now:
 
 
 def observed(columns: dict[str, Any], *, now: datetime) -> dict[str, datetime]:
-    """The moments of reading of observed `columns`: what an operation or a person concluded counts as read now.
+    """Return the read times of observed `columns`: what an operation or a user concluded counts as read now.
 
-    A state that is not known yet has none, so that it is read soon."""
+    A state that is not known yet has none, so that it is read soon.
+    """
     known = {name for name in columns if columns[name] != AccountState.UNKNOWN}
     return {f"{name}_read_at": now for name in ("state", "offerings", "settings") if name in known}
 
 
 def _leave_for_review(operation: Operation, account: dict[str, Any] | None, *, now: datetime, **fields: Any) -> None:
-    """The account exists at the provider and is not written here, so nothing more is sent before somebody looks."""
+    """Leave the operation for review: the account exists at the provider and is not written here, so nothing more is
+    sent."""
     provider_id = str((account or {}).get("provider_id", ""))
     owner = Account.objects.filter(
         provider_kind=operation.connection.kind, provider_id=provider_id, duplicate_of=None

@@ -13,7 +13,7 @@ from customers.operations.attempts import has_possible_effect
 
 
 class CreateStopped(Exception):
-    """A brake on creates of the connection holds this one back; nothing was written. `error_kind` says which."""
+    """A limit on the connection's creates stops this one; nothing was written. `error_kind` names the limit."""
 
     def __init__(self, error_kind: str, message: str) -> None:
         super().__init__(message)
@@ -21,7 +21,7 @@ class CreateStopped(Exception):
 
 
 def stop_of_create(operation: Operation, connection: Connection, *, now: datetime) -> CreateStopped | None:
-    """What the connection's brakes on creates say to one more send, by its row as it is now."""
+    """Return the limit that stops one more send, by the connection's row as it is now; None where it may be sent."""
     if connection.test_accounts_only and not operation.payload["is_test"]:
         return CreateStopped(
             "test_only",
@@ -36,8 +36,8 @@ def stop_of_create(operation: Operation, connection: Connection, *, now: datetim
 
 
 def _over_create_budget(operation: Operation, connection: Connection, *, now: datetime) -> bool:
-    """The brake on runaway creates: sends of the last hour on this connection against its budget. Under one key any
-    number of sends makes one account, so what was begun under a key is not held back any more."""
+    """Return whether the connection's creates of the last hour used up its budget. Under one key any number of sends
+    makes one account, so a create that was begun under a key is not stopped any more."""
     keyed = connection.capabilities.idempotent_create
     if keyed and has_possible_effect(operation):
         return False
@@ -50,7 +50,7 @@ def _over_create_budget(operation: Operation, connection: Connection, *, now: da
 
 
 def creates_one_at_a_time(connection: Connection) -> bool:
-    """Whether nothing would prove afterwards which of two unknown creates made an account."""
+    """Return whether nothing could prove afterwards which of two unknown creates made an account."""
     return not connection.capabilities.idempotent_create and connection.probe_available is not True
 
 

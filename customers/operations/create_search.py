@@ -1,10 +1,10 @@
 """Find the account of a create whose outcome is unknown, at a provider that takes no idempotency key.
 
-    early looks -> settle -> complete scans -> one assignment of all open creates -> adopt | ask a person | send again
+    early scans -> settle -> complete scans -> one assignment of all open creates -> link | review | send again
 
-An account is adopted only by proof: its email *and* its offerings are those of the create, and it came to be since.
-Anything else that may have come of the create is doubt, and a person decides. Absence is proven by three complete scans
-over at least a quarter of an hour, none of which lacks an account that exists, with nothing left in doubt.
+An account is linked only by proof: its email *and* its offerings are those of the create, and it was created since.
+Anything else that the create may have made is doubt, and needs a review. Absence is proven by three complete scans over
+at least a quarter of an hour, none of which lacks an account that exists, with nothing left in doubt.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from portal.clock import database_now
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountRef, ListedAccount, Provider, ProviderError
 
-PATIENCE = 30.0  # the whole walk happens under one lease
+PATIENCE = 30.0  # the whole scan happens under one lease
 CANDIDATES_KEPT = 20
 # By how much the clocks of one provider's servers may differ.
 CLOCKS = timedelta(minutes=30)
 
-# Looks that may adopt and never prove absence: a customer may change the address at the first sign-in.
+# Scans that may link and never prove absence: a customer may change the address at the first sign-in.
 EARLY = (timedelta(seconds=10), timedelta(seconds=30))
-# A scan that another operation began so shortly before an early look serves it as well.
+# A scan that another operation began so shortly before an early scan serves it as well.
 FRESH = timedelta(seconds=5)
-# A list that takes longer to read is not read again before it settled.
+# A list that takes longer to read is not read again before the settling time.
 SLOW = timedelta(seconds=20)
 # How long a provider may take to list what it created, before a scan can prove absence.
 SETTLE = timedelta(seconds=120)
@@ -50,8 +50,8 @@ CANDIDATES_SHOWN = 20
 
 @dataclass(frozen=True)
 class Candidate:
-    """An account that may be the one. `email` and `offerings` are "same", "different" or "not readable"; `address` is
-    the one it has now."""
+    """An account that may be the create's. `email` and `offerings` are "same", "different" or "not readable"; `address`
+    is the present one."""
 
     provider_id: str
     made_at: str
@@ -64,7 +64,7 @@ class Candidate:
 def search(
     operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Succeeded]
 ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
-    """Say what is known of an unknown create. A scan serves all unknown creates of its connection."""
+    """Return what is known of an unknown create. A scan serves all unknown creates of its connection."""
     unknown_at = operation.unknown_at or now
     looks = _complete_scans(operation, since=unknown_at)
     if now >= _due(looks, unknown_at):
@@ -88,8 +88,8 @@ def search(
 def search_before_resend(
     operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Succeeded]
 ) -> Succeeded | RetryAt | NeedsReview | None:
-    """Search once more before it is sent again: long may have passed since its absence was proven, while the connection
-    was paused or no worker lived. None where it may be sent."""
+    """Search once more before a resend: its absence may have been proven long ago, before the connection was paused or
+    workers stopped. Returns None where it may be sent."""
     looks = _complete_scans(operation, since=now - SETTLE)
     scan = looks[-1] if looks else _scan(operation, provider, now=now)
     if isinstance(scan, RetryAt):
@@ -102,7 +102,7 @@ def search_before_resend(
 
 
 def _complete_scans(operation: Operation, *, since: datetime) -> list[Scan]:
-    """Complete scans that began after the last send and since a moment, oldest first."""
+    """Return the complete scans that began after the last send and since a moment, oldest first."""
     complete = Scan.objects.filter(connection=operation.connection, state=Scan.State.COMPLETE, started_at__gte=since)
     last = attempts.attempts_unknown(operation).last()
     if last and last.scan_mark is not None:
@@ -111,7 +111,7 @@ def _complete_scans(operation: Operation, *, since: datetime) -> list[Scan]:
 
 
 def _counted(looks: list[Scan], unknown_at: datetime) -> list[Scan]:
-    """Those that prove absence: settled, complete for what we know, and far enough from each other."""
+    """Return the scans that prove absence: settled, complete for what is known, and far enough from each other."""
     counted: list[Scan] = []
     for each in looks:
         due_at = counted[-1].started_at + BETWEEN_WALKS if counted else unknown_at + SETTLE
@@ -121,7 +121,7 @@ def _counted(looks: list[Scan], unknown_at: datetime) -> list[Scan]:
 
 
 def _due(looks: list[Scan], unknown_at: datetime) -> datetime:
-    """When the list is to be read next."""
+    """Return when the list is to be read next."""
     last = looks[-1] if looks else None
     is_slow = bool(last and last.finished_at and last.finished_at - last.started_at > SLOW)
     for early in EARLY:
@@ -140,7 +140,7 @@ def _so_far(scan: Scan) -> str:
 
 
 def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | RetryAt:
-    """Read the whole list, beginning now. Returns when to come back where there is no complete scan."""
+    """Read the whole list, beginning now. Returns when to try again where there is no complete scan."""
     scan, begun = account_list.begin_scan(
         connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now, taken=True
     )  # fmt: skip
@@ -158,12 +158,12 @@ def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | 
     return scan
 
 
-# --- What it says -----------------------------------------------------------------------------------------------------
+# --- What it shows ----------------------------------------------------------------------------------------------------
 
 
 def _judged(operation: Operation, provider: Provider, *, since: datetime, now: datetime) -> Assignment | None:
-    """Judge all open creates of the connection together. What a person was shown before they decided is not judged
-    again."""
+    """Judge all open creates of the connection together. Accounts that staff were shown before a decision are not
+    judged again."""
     creates = matching.open_creates(operation.connection)
     if not any(each.operation.pk == operation.pk for each in creates):
         return None
@@ -183,8 +183,8 @@ def _read(
     since: datetime,
     now: datetime,
 ) -> None:
-    """Ask the accounts for what the list does not say, and keep it. Nothing is asked twice, and what gave no answer
-    once per scan."""
+    """Read from the accounts what the list does not contain, and store it. Nothing is read twice; without an answer it
+    is tried once per scan."""
     unread = [each for each in remote_accounts if not (each.read_tried_at and each.read_tried_at >= since)]
     wanted = {mailbox_key(each.operation.payload["profile"]["email"]) for each in creates}
     tried = 0
@@ -248,7 +248,7 @@ def _to_be_shown(found: Assignment) -> dict[str, Any]:
 
 
 def keyed_candidates(operation: Operation, provider: Provider, window: Window) -> list[ListedAccount]:
-    """Accounts of this name and website which were not surely there before the send and are nobody's yet. Raises
+    """Return accounts of this name and website which did not surely exist before the send and are unlinked. Raises
     `ProviderError` where the list cannot be read to its end."""
     walk = transitions.renewing_the_lease(operation, provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
@@ -262,8 +262,8 @@ def keyed_candidates(operation: Operation, provider: Provider, window: Window) -
 
 
 def _was_there(remote: ListedAccount, window: Window, met_before: set[str]) -> bool:
-    """Whether it was surely there before the send. The clock that stamps accounts need not be the one that was
-    measured, so one that is older by minutes has to be met before the send, too."""
+    """Return whether it surely existed before the send. The clock that stamps accounts need not be the measured one, so
+    one that is older by minutes has to be listed before the send, too."""
     at = remote.created_at
     return at is not None and window.is_before(at) and (remote.id in met_before or at < window.opens_at - CLOCKS)
 

@@ -1,12 +1,13 @@
 """Performs one operation against its provider. Read it beside the table in `customers.models.operation_states`.
 
-    queued --claim--> claimed --(reads)--> intent committed = sending --(one change)--> what came of it
-    unknown --hold--> (reads back) --> succeeded | failed | queued | still unknown
+    queued --claim--> claimed --(reads)--> intent committed = sending --(one change)--> its result
+    unknown --claim for verification--> (reads back) --> succeeded | failed | queued | still unknown
 
-A send that only prepares (an orphan deleted before a key is made anew) puts the operation back into the queue at once.
+A send that only prepares (an orphan deleted before a key is created again) requeues the operation at once.
 
-Everything slow or failing early happens in `claimed`, where stopping is free. Between the committed intent and the
-recorded answer stands exactly one request. What an operation does is its `Action`; everything here is common to all.
+Everything slow or failing early happens in `claimed`, where stopping has no effect. Between the committed intent and
+the recorded answer there is exactly one request. The steps of one kind are its `Action`; everything here is common to
+all.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ log = structlog.get_logger(__name__)
 Verdict = TypeVar("Verdict")
 Clock = Callable[[], datetime]
 AUTH_PAUSE = timedelta(minutes=1)
-# The provider's last word was no, but an earlier send of the same operation may have worked: looked at before it ends.
+# The provider's last answer was a refusal, but an earlier send of the same operation may have worked: checked before it
+# ends.
 LAST_WORD_NO = ("rejected", "key_reused")
 SAYS_LATER = (401, 409, 429)
-# What the credential alone may be the reason for. With one that was replaced meanwhile it is no answer to the request.
+# Errors that the credential alone may cause. With one that was replaced meanwhile they are no answer to the request.
 SAYS_KEY = (Unauthorized, Forbidden)
 KEY_REPLACED = gettext_lazy("The connection was edited meanwhile. This is tried again with its new settings.")
 READINGS_BEFORE_A_PERSON = 20
@@ -67,8 +69,8 @@ Outcome = Attempt.Outcome
 def perform(
     operation_id: int, *, clock: Clock = database_now, connect: Callable[[Connection], Provider] = client_for
 ) -> bool:
-    """Take an operation as far as it goes now; False where there is nothing to do. Safe to call at any time, any number
-    of times, from anywhere."""
+    """Take an operation as far as possible now; False where there is nothing to do. Safe to call at any time and
+    repeatedly."""
     if operation := transitions.claim(operation_id, now=clock()):
         task = _run
     elif operation := transitions.claim_for_verification(operation_id, now=clock()):
@@ -87,7 +89,7 @@ def perform(
 
 
 def _run(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
-    """claimed -> ... : brakes, reads, then the one send."""
+    """Take a claimed operation through its limits and reads to the one send."""
     if stop := _stopped(operation, now=clock()):
         _end_here(operation, stop, now=clock())
         return
@@ -115,7 +117,7 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
 
 
 def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> None:
-    """claimed -> sending -> what came of it."""
+    """Commit the intent of a claimed operation, send the change and record the result."""
     crash_point("before_intent")
     try:
         attempt = transitions.intend(
@@ -168,12 +170,12 @@ def _held_text(error: transitions.SuspendOnHold) -> str:
 
 
 def _skew_by(clock: Clock, skew: float | None) -> int | None:
-    """`skew` was measured by this machine's clock; the same by the clock that all rows are written by."""
+    """Convert `skew`, measured by this machine's clock, to the clock that all rows are written by."""
     return None if skew is None else round(skew + (datetime.now(UTC) - clock()).total_seconds())
 
 
 def _result_of(answer: Succeeded | StepDone | Failed, *, now: datetime) -> tuple[str, OperationState, dict[str, Any]]:
-    """What a send that was answered as it should be means for attempt and operation."""
+    """Return what a successfully answered send means for attempt and operation."""
     match answer:
         case Succeeded():
             fields = {"summary": answer.note, "result": answer.result, "account": answer.account, "also": answer.also}
@@ -188,7 +190,7 @@ def _result_of(answer: Succeeded | StepDone | Failed, *, now: datetime) -> tuple
 def _sent_badly(
     operation: Operation, attempt: Attempt, error: Exception, exchanges: list[Evidence], *, clock: Clock
 ) -> None:
-    """Keep what came of a send that did not simply work. The first exchange is the change; reads may have followed."""
+    """Store the result of a failed send. The first exchange is the change; reads may have followed."""
     now = clock()
     if isinstance(error, Unauthorized):
         connection_commands.pause_for_auth(operation.connection, message=str(error), now=now)
@@ -202,7 +204,7 @@ def _sent_badly(
 def _outcome_of_error(
     operation: Operation, error: Exception, *, now: datetime
 ) -> tuple[str, OperationState, dict[str, Any]]:
-    """The one place that turns a failed send into outcome and state. What we did not foresee is an unknown outcome."""
+    """Turn a failed send into outcome and state. This is the only place; an unforeseen error is an unknown outcome."""
     said: dict[str, Any] = {"summary": str(error)}
     match error:
         case NotSent():
@@ -238,15 +240,15 @@ def _outcome_of_error(
 
 
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
-    """A refusal speaks of its own send. What an earlier one made may be the reason for it, as an address that is taken:
-    it is looked for, even where it was absent before."""
+    """Return whether an earlier send may be the reason for a refusal, as with an address that is taken. Its effect is
+    searched for, even where it was absent before."""
     return attempts.attempts_unknown(operation).exclude(n=operation.attempt_count).exists()
 
 
 def _verify_unknown(
     operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock
 ) -> None:
-    """unknown -> what became of it, by a late answer of our own attempt or by reading back. Never by sending."""
+    """Resolve an unknown operation, by a late answer of our own attempt or by reading back. Never by sending."""
     late = attempts.late_answer(operation)
     try:
         provider = connect(operation.connection)
@@ -277,14 +279,15 @@ def _verify_unknown(
 
 
 def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | RetryAt:
-    """What was read, unless the connection has another address or key since: then it is read again there."""
-    if isinstance(verdict, Send | RetryAt) or operation.connection.is_current():  # an intent looks for itself
+    """Return the verdict, unless the connection has another address or key since: then it is read again there."""
+    if isinstance(verdict, Send | RetryAt) or operation.connection.is_current():  # an intent checks for itself
         return verdict
     return RetryAt(now, str(KEY_REPLACED), "paused")
 
 
 def _not_done(operation: Operation, verdict: NotApplied, *, now: datetime) -> None:
-    """unknown -> queued, to be sent again; or ended, because the provider said no; or left to a person."""
+    """Requeue an unknown operation that was not applied; or end it, because the provider refused; or leave it for
+    review."""
     said_no = operation.error_kind in LAST_WORD_NO and not verdict.more_to_do
     refused = operation.attempts.filter(outcome=Outcome.REJECTED).exclude(status__in=SAYS_LATER).count()
     if said_no and (last := operation.attempts.last()):
@@ -309,7 +312,7 @@ def _succeed(operation: Operation, done: Succeeded, provider: Provider, clock: C
 
 
 def _end_here(operation: Operation, verdict: Failed | NeedsReview, *, now: datetime) -> None:
-    """Failed, or left to a person. Nothing is sent any more before somebody asks or decides."""
+    """End as failed, or leave for review. Nothing more is sent before a new request or a decision."""
     fields: dict[str, Any] = {"error_kind": verdict.error_kind, "result": verdict.result}
     if isinstance(verdict, NeedsReview):
         transitions.move(operation, OperationState.NEEDS_ATTENTION, now=now, summary=verdict.summary, **fields)
@@ -319,7 +322,7 @@ def _end_here(operation: Operation, verdict: Failed | NeedsReview, *, now: datet
 
 
 def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
-    """Look at the account after a success. Failing here changes nothing about that: it is looked at again later."""
+    """Read the account after a success. A failure here does not change the success: it is read again later."""
     if operation.kind == OperationKind.DELETE:
         return
     crash_point("in_read_back")
@@ -334,7 +337,8 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
 
 
 def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) -> Failed | RetryAt | NeedsReview:
-    """A read failed while nothing of ours was under way: wait, or say no, which ends only what left no trace."""
+    """Return the verdict on a failed read while no change was in progress: wait, or fail, which ends only what had no
+    effect."""
     text = str(error)
     if isinstance(error, Unauthorized):
         connection_commands.pause_for_auth(operation.connection, message=text, now=now)
@@ -361,9 +365,8 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
 
 
 def _stopped(operation: Operation, *, now: datetime) -> Failed | NeedsReview | None:
-    """What stops an operation before it looks at the provider: its leader, the right to ask, the brakes on creates.
-    What was begun is stopped only before the eyes of a person.
-    """
+    """Return what stops an operation before the provider is read: a duplicate, its leader, the permission, the limits
+    on creates. What was begun is stopped only for a review."""
     begun = attempts.has_possible_effect(operation)
     if operation.account.duplicate_of_id is not None:
         return (NeedsReview if begun else Failed)("duplicate", duplicates.refusal(operation.account))
@@ -380,15 +383,15 @@ def _stopped(operation: Operation, *, now: datetime) -> Failed | NeedsReview | N
 
 
 def _stop_of(operation: Operation, stop: create_limits.CreateStopped) -> Failed | NeedsReview:
-    """The budget is there again after an hour, so a person decides; a paid account that may not be made ends here,
-    unless it may be there already."""
+    """Turn a limit into a verdict. The budget is free again after an hour, so it needs a review; a paid account that
+    may not be created ends here, unless it may exist already."""
     if stop.error_kind == "budget" or attempts.has_possible_effect(operation):
         return NeedsReview(stop.error_kind, str(stop))
     return Failed(stop.error_kind, str(stop))
 
 
 def _may_not(operation: Operation) -> str:
-    """The right to ask is looked at again when the work starts."""
+    """Return why the requester may no longer do this; "" where they may. Checked again when the work starts."""
     person = operation.requested_by
     if not person.is_active:
         return _("The person who asked is disabled by now. It was not sent.")

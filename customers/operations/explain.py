@@ -1,4 +1,4 @@
-"""Operations in plain words: the headline, how it stands, and the steps. Nothing here decides anything."""
+"""Operations in plain words: the title, the explanation, and the steps. Nothing here decides anything."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StepLine:
 
 
 def title(operation: Operation) -> str:
-    """The title over an operation that needs explaining; "" for one that goes its quiet way."""
+    """Return the title over an operation that needs explaining; "" for one that runs normally."""
     provider = {"provider": operation.connection.provider_label}
     if operation.state == OperationState.UNKNOWN and operation.kind == OperationKind.CREATE:
         return _("We don't know if %(provider)s created this account.") % provider
@@ -58,7 +58,7 @@ def title(operation: Operation) -> str:
 
 
 def explanation(operation: Operation) -> str:
-    """One or two sentences: how it stands and what follows from it."""
+    """Return one or two sentences: the operation's status and what follows from it."""
     told = _STORIES.get(OperationState(operation.state))
     return told(operation) if told else explanation_sentence(operation.summary)
 
@@ -122,7 +122,7 @@ def explanation_sentence(text: str) -> str:
 
 
 def steps_of(operation: Operation) -> list[StepLine]:
-    """What happened, what is happening, what comes next. A long story is told from its end."""
+    """Return the past, current and coming steps. A long history is cut to its last steps."""
     rows = list(operation.steps.all())
     lines = [
         StepLine(

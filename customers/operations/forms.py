@@ -12,7 +12,7 @@ from customers.models.operation_states import OperationKind, OperationState
 
 
 class DecideForm(forms.Form):
-    """What a person decides about an operation that waits for one. The choices follow from the operation."""
+    """The manual decision about an operation that waits for one. The choices follow from the operation."""
 
     choice = forms.ChoiceField(
         widget=forms.RadioSelect, error_messages={"required": gettext_lazy("Choose what happened.")}
@@ -41,7 +41,7 @@ class DecideForm(forms.Form):
 
 
 def choices_of(operation: Operation) -> tuple[str, ...]:
-    """What a person may decide now; empty when there is nothing to decide, or the portal finds out by itself."""
+    """Return the possible decisions; empty when there is nothing to decide, or the portal finds out by itself."""
     if operation.kind == OperationKind.CREATE and may_exist(operation):
         return ("link", "send_again", "stop")
     if operation.state == OperationState.NEEDS_ATTENTION:
@@ -50,7 +50,7 @@ def choices_of(operation: Operation) -> tuple[str, ...]:
 
 
 def may_exist(operation: Operation) -> bool:
-    """A create that was sent and of which nobody knows what became."""
+    """Return whether a create was sent, or may have been, and its outcome is unknown."""
     if operation.state == OperationState.NEEDS_ATTENTION:
         return operation.attempt_count > 0 and (
             operation.error_kind not in ("budget", "poison") or operation.was_unknown

@@ -1,4 +1,4 @@
-"""Operations that were asked together, shown as one: the first, and those that follow it."""
+"""Operations that were requested together, shown as one: the first, and those that follow it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OperationPart:
 
 @dataclass(frozen=True)
 class OperationGroup:
-    """What one card shows. It has one part for an operation that was asked alone."""
+    """The parts of one card. An operation that was requested alone has one part."""
 
     parts: list[OperationPart]
 
@@ -32,14 +32,14 @@ class OperationGroup:
 
     @property
     def front(self) -> OperationPart:
-        """The part to be told of: the first that is not finished, else the first that failed, else the last."""
+        """The part to report: the first that is not finished, else the first that failed, else the last."""
         open_ones = [part for part in self.parts if not part.operation.is_final]
         failed = [part for part in self.parts if part.operation.state == "failed"]
         return (open_ones or failed or self.parts[-1:])[0]
 
     @property
     def states(self) -> str:
-        """As the next question brings them back, to be told what changed."""
+        """The states as the next poll sends them back, to be told what changed."""
         return ",".join(part.operation.state for part in self.parts)
 
     def changed_since(self, states: str) -> list[Operation]:

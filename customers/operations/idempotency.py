@@ -1,6 +1,6 @@
-"""Sending again under the same idempotency key: until when, when next, and when not at all.
+"""Resending under the same idempotency key: until when, when next, and when not at all.
 
-The rules and their sources stand in docs/decisions/idempotency.md.
+The rules and their sources are in docs/decisions/idempotency.md.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ from customers.models import Operation
 from customers.operations import attempts, transitions
 from customers.operations.outcomes import NeedsReview, NotApplied
 
-# Providers remember a key for 24 hours (documented); after that the same request would be executed once more.
+# Providers store a key for 24 hours (documented); after that the same request would be executed once more.
 KEYED_FOR = timedelta(hours=23)
 SENDS_AT_MOST = 8
 
 
 def not_done(operation: Operation, summary: str, *, now: datetime) -> NotApplied:
-    """To be sent again, with more patience than where every send is a new change."""
+    """Return a verdict to send again, with more patience than where every send is a new change."""
     until = transitions.backoff(attempts.attempts_unknown(operation).count(), now=now)
     return NotApplied(summary, until=until, sends_at_most=SENDS_AT_MOST)
 
 
 def spent(operation: Operation, *, now: datetime) -> NeedsReview | None:
-    """Whether the key is of no use any more: too old, or refused because it was used for another request."""
+    """Return a review where the key can't be used any more: too old, or refused because it was used for another
+    request."""
     refused = any(result.get("key_reused") for result in operation.attempts.values_list("result", flat=True))
     return _a_person() if refused else too_late(operation, now=now)
 
 
 def too_late(operation: Operation, *, now: datetime) -> NeedsReview | None:
-    """Whether the first send that may have left was too long ago."""
+    """Return a review where the first send that may have reached the provider was too long ago."""
     first = attempts.attempts_unknown(operation).first()
     return _a_person() if first and now >= first.intended_at + KEYED_FOR else None
 

@@ -1,8 +1,9 @@
-"""The secrets of new API keys: sealed when they arrive, shown once to the person who asked, then gone.
+"""The secrets of new API keys: encrypted when they arrive, shown once to the requester, then deleted.
 
-Where the connection allows it and that person said so, a secret is kept, still sealed, for setting up sending: only
-`customers.operations.kinds.sending_setup` and the live reads of its pages open it then. Nothing here ever hands a
-secret to anyone else, or twice."""
+Where the connection allows it and the requester chose so, a secret is stored, still encrypted, for setting up sending:
+only `customers.operations.kinds.sending_setup` and the live reads of its pages decrypt it then. Nothing here shows a
+secret to anyone else, or twice.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +22,18 @@ from portal.access.models import User
 from portal.access.permissions import allowed
 
 SHOW, LET_GO = "customers:key-secret", "customers:key-let-go"
-# A key that the provider's list lacks is not believed to be gone at once: one list may be wrong.
+# A key that the provider's list lacks does not count as gone at once: one list may be wrong.
 FORGET_GONE_AFTER = timedelta(hours=24)
 
 
 class UnableToShow(Exception):
-    """A refusal people read: why there is no secret to show (any more)."""
+    """A refusal shown to users: why there is no secret to show (any more)."""
 
 
 def store(*, operation: Operation, key_id: str, secret: str, now: datetime) -> None:
-    """Seal a secret that has just arrived. Called in the transaction that records the answer it came with.
+    """Encrypt and store a secret that has just arrived. Called in the transaction that records the answer it came with.
 
-    The same answer twice (a replay) is one secret: what is there is left as it is, shown or not.
+    The same answer twice (a replay) is one secret: a stored one is left as it is, shown or not.
     """
     if KeySecret.objects.filter(account=operation.account_id, key_id=key_id).exists():
         return
@@ -55,9 +56,9 @@ def store(*, operation: Operation, key_id: str, secret: str, now: datetime) -> N
 def reveal_once(
     *, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None
 ) -> str:
-    """The secret, once, for the person who asked for the key. Of two claims at the same moment one gets it.
+    """Return the secret, once, to the user who requested the key. Of two claims at the same moment one gets it.
 
-    Raises `UnableToShow`, and `vault.CannotOpen` (then it is still there).
+    Raises `UnableToShow`, and `DecryptionError` (then the secret stays stored).
     """
     if not actor.is_active or not allowed(actor.role, SHOW, "POST"):
         raise UnableToShow(_("Your role may not do this."))
@@ -86,14 +87,14 @@ def _why_not(row: KeySecret, actor: User, now: datetime) -> str:
 
 
 def secret_for_sending(account: Account) -> KeySecret | None:
-    """The newest kept secret whose key is alive. Its `open()` raises `vault.CannotOpen`."""
+    """Return the newest stored secret whose key is alive. Its `open()` raises `DecryptionError`."""
     return _of_living_keys(KeySecret.objects.filter(account=account, kept=True).exclude(sealed="")).first()
 
 
 def stop_storing(
     *, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """Stop keeping a secret. The key itself stays as it is, and a secret that still waits goes on waiting."""
+    """Stop storing a secret. The key stays as it is; a secret that still waits to be shown stays until then."""
     if not actor.is_active or not allowed(actor.role, LET_GO, "POST"):
         raise UnableToShow(_("Your role may not do this."))
     with transaction.atomic():
@@ -104,14 +105,14 @@ def stop_storing(
 
 
 def forget_key(*, account_id: int, key_id: str) -> None:
-    """The key is gone, and its secret with it. Called in the transaction that says so."""
+    """Delete the secret of a key that is gone. Called in the transaction that records this."""
     for row in KeySecret.objects.filter(account=account_id, key_id=key_id).exclude(sealed=""):
         _forget(row, actor=None)
 
 
 def forget_others(*, operation: Operation, key_id: str) -> None:
-    """Of all keys that an operation made along the way, `key_id` is the one that stays, if that is what it ended with:
-    a late answer may be about one that was deleted."""
+    """Delete the secrets of all keys but `key_id` that an operation made along the way, if that is the one it ended
+    with: a late answer may be about one that was deleted."""
     ended = Operation.objects.filter(pk=operation.pk, state=OperationState.SUCCEEDED).values_list("result", flat=True)
     if not any(result.get("key_id") == key_id for result in ended):
         return
@@ -120,7 +121,7 @@ def forget_others(*, operation: Operation, key_id: str) -> None:
 
 
 def forget_due(*, now: datetime) -> int:
-    """Empty what nobody fetched in time, and what is kept of keys that are gone for a day. Returns how many."""
+    """Empty secrets not revealed in time, and stored ones of keys that are gone for a day. Returns how many."""
     forgotten = 0
     due = Q(kept=False, expires_at__lte=now)
     gone = AccountKey.objects.filter(

@@ -1,4 +1,4 @@
-"""What an action says to the executor: whether to send, what a send did, what a reading showed."""
+"""Results of an action for the executor: whether to send, the result of a send, the result of a reading."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from portal.providers import FieldError, Provider
 
 @dataclass(frozen=True)
 class Succeeded:
-    """It is so. `account` are columns to write on the account, `result` is kept on the operation and the attempt;
-    `also` is called with the time, in the transaction that records it."""
+    """The operation is applied. `account` are columns to write on the account, `result` is stored on the operation and
+    the attempt; `also` is called with the time, in the transaction that records it."""
 
     note: str = ""
     account: dict[str, Any] = field(default_factory=dict)
@@ -31,9 +31,9 @@ class StepDone:
 
 @dataclass(frozen=True)
 class NotApplied:
-    """Read back: the change did not happen, so it may be sent again, from `until` on. After `sends_at_most` sends whose
-    outcome was uncertain a person decides instead. `more_to_do`: something has to be put right first, even where the
-    provider's last word was no."""
+    """Read back: the change was not applied, so it may be sent again, from `until` on. After `sends_at_most` sends with
+    an uncertain outcome it needs a review instead. `more_to_do`: something has to be corrected first, even where the
+    provider's last answer was a refusal."""
 
     summary: str
     until: datetime | None = None
@@ -50,7 +50,7 @@ class RetryAt:
 
 @dataclass(frozen=True)
 class Failed:
-    """It ends here, and nothing was (or will be) sent. `error_kind` as in docs/decisions/operations.md."""
+    """The operation ends here, and nothing was (or will be) sent. `error_kind` as in docs/decisions/operations.md."""
 
     error_kind: str
     summary: str
@@ -60,7 +60,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class NeedsReview:
-    """Nothing is sent any more before a person has decided."""
+    """The operation needs a review. Nothing more is sent before it."""
 
     error_kind: str
     summary: str
@@ -69,9 +69,9 @@ class NeedsReview:
 
 @dataclass(frozen=True)
 class Send:
-    """Nothing speaks against sending. `call` and `request` are what the attempt keeps of this send; `send` makes
-    exactly one change. `body`: its exact bytes, kept on the operation from the first intent on, never built again.
-    `clock_skew`: by how many seconds the provider's clock is ahead of this machine's; None where not measured."""
+    """The change may be sent. `call` and `request` are stored on the attempt of this send; `send` makes exactly one
+    change. `body`: its exact bytes, stored on the operation from the first intent on, never built again. `clock_skew`:
+    by how many seconds the provider's clock is ahead of this machine's; None where not measured."""
 
     call: str
     request: str
@@ -81,8 +81,8 @@ class Send:
 
 
 class Action(Protocol):
-    """What one kind of operation reads before, sends, and reads back. `prepare` and `verify` only read; all raise
-    `ProviderError`. No state of an operation is written here."""
+    """The reads before the send, the send and the verification of one kind of operation. `prepare` and `verify` only
+    read; all raise `ProviderError`. No state of an operation is written here."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -93,10 +93,11 @@ class Action(Protocol):
     ) -> Succeeded | NotApplied | RetryAt | Failed | NeedsReview: ...
 
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded | None:
-        """The verdict of an answer that came late, from what the attempt kept of it; None where reading says more."""
+        """Return the verdict of an answer that came late, from what the attempt stored of it; None where reading tells
+        more."""
         ...
 
 
 def with_columns(done: Succeeded, **columns: Any) -> Succeeded:
-    """The same, with what the answer said of the account."""
+    """Return the same result with the account columns that the answer contained."""
     return replace(done, account=done.account | columns)

@@ -1,4 +1,4 @@
-"""What the operations pages read: the list as the URL asks for it, and one operation."""
+"""Queries of the operations pages: the filtered list, and one operation."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SORTS = {
 DEFAULT_SORT = "-asked"
 # Filters of the URL; a search keeps them.
 KEPT = ("state", "kind", "connection", "who")
-# Whom the outcome waits for, as `Operation.needs_a_person` says: a create whose outcome is unknown, unless it goes on
-# under an idempotency key, and whatever needs attention.
+# Operations that wait for a review, as `Operation.needs_a_person` has it: a create whose outcome is unknown, unless it
+# continues under an idempotency key, and whatever needs attention.
 KEYED = [each.kind for each in CAPABILITIES.values() if each.idempotent_create]
 NEEDS_A_PERSON = Q(state=OperationState.NEEDS_ATTENTION) | Q(
     state=OperationState.UNKNOWN, kind=OperationKind.CREATE
@@ -50,7 +50,7 @@ class OperationsPage:
 
 
 def operations_page(asked: Mapping[str, str]) -> OperationsPage:
-    """The list as the URL asks for it. The number of queries does not depend on the number of rows."""
+    """Return the list that the URL requests. The number of queries does not depend on the number of rows."""
     found = _filtered(asked)
     counts = Operation.objects.filter(state__in=OPEN).aggregate(
         needs=Count("pk", filter=NEEDS_A_PERSON), open=Count("pk")
@@ -95,7 +95,7 @@ def _filtered(asked: Mapping[str, str]) -> QuerySet[Operation]:
 
 
 def _search(text: str) -> Q:
-    """By code ("op_7C31AB", or the start of one), by the provider's id, else by customer."""
+    """Match operations by code ("op_7C31AB", or the start of one), by the provider's ID, else by customer."""
     lower = text.casefold()
     found = Q(account__customer__search__contains=lower) | Q(account__provider_id=text)
     bare = lower.removeprefix("op_")
@@ -115,13 +115,13 @@ def _order(sort: str) -> tuple[str, ...]:
 
 
 def operation_of(public_id: uuid.UUID) -> Operation | None:
-    """One operation with everything a page says beside it."""
+    """Return one operation with everything its page shows, or None."""
     related = ("account__customer", "account__connection", "connection", "requested_by", "retry_of", "follows")
     return Operation.objects.select_related(*related).filter(public_id=public_id).first()
 
 
 def waits_for(operation: Operation) -> Operation | None:
-    """The earlier operation of the same account that a queued one stands behind."""
+    """Return the earlier operation of the same account that a queued one waits for."""
     if operation.state != OperationState.QUEUED:
         return None
     earlier = Operation.objects.open().filter(account=operation.account_id, number__lt=operation.number)
@@ -130,7 +130,7 @@ def waits_for(operation: Operation) -> Operation | None:
 
 @dataclass(frozen=True)
 class CandidateRow:
-    """An account that an unknown create may have made, as the last look at the list found it."""
+    """An account that an unknown create may have made, as the last scan found it."""
 
     provider_id: str
     made_at: datetime | None
@@ -157,7 +157,7 @@ def candidates_of(operation: Operation) -> list[CandidateRow]:
 
 
 def looks_at_the_list(operation: Operation) -> tuple[int, datetime | None]:
-    """How often the provider's whole list was read since nobody knows, and when last."""
+    """Return how often the provider's whole list was read since the outcome is unknown, and when last."""
     if operation.unknown_at is None or operation.kind != OperationKind.CREATE:
         return 0, None
     since = Scan.objects.filter(

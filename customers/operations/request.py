@@ -1,7 +1,9 @@
-"""What every command is made of: who may, that nothing speaks against it, and one row for it.
+"""The parts of every request: permission, checks, and one row with its audit event.
 
-Commands stand in `customers.operations.commands`. Each is one transaction (desire, operation, audit) and a poke on
-commit; that one form makes one request is the part of `customers.operations.submissions`."""
+The requests of each kind are in `customers.operations.kinds`. Each is one transaction (desire, operation, audit) and,
+unless the connection's queue is long, a task message on commit; `customers.operations.submissions` makes one request of
+one form.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ from portal.access.permissions import allowed
 from portal.queue import enqueue_on_commit
 
 PERFORM = "customers.perform"
-# Beyond so many operations of a connection that wait to begin, a new one sends no message.
+# With more operations of a connection than this waiting to begin, a new one sends no message.
 ENQUEUED_AT_MOST = 20
-# What an audit event keeps of an operation's payload.
+# The parts of an operation's payload that an audit event stores.
 AUDITED = (
     "offerings", "is_test", "without_reading", "settings", "changes", "key", "key_id", "label", "keep", "domain",
     "sender", "recipient", "despite_hold",
@@ -35,7 +37,7 @@ AUDITED = (
 
 
 class UnableToAsk(Exception):
-    """A refusal people read. `field` names the form field it belongs to, "" for the form as a whole."""
+    """A refusal shown to users. `field` names the form field it belongs to, "" for the form as a whole."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -51,14 +53,14 @@ class StaleVersion(UnableToAsk):
 
 
 def lock_customer(customer: Customer) -> None:
-    """Hold the customer's row until the transaction ends. Refuses an archived one: it gets no account."""
+    """Lock the customer's row until the transaction ends. Refuses an archived one: it gets no account."""
     customer.lock()
     if customer.archived_at:
         raise UnableToAsk(_("%(customer)s is archived. Restore the customer first.") % {"customer": customer})
 
 
 def permit(actor: User, connection: Connection, *kinds: OperationKind) -> None:
-    """The person's role, and the rights of our own credential at the provider, as far as they are known."""
+    """Check the user's role, and the scopes of our own credential at the provider, as far as they are known."""
     for kind in kinds:
         permit_role(actor, kind)
         if scope := scopes.missing_scope(connection, kind):
@@ -102,8 +104,8 @@ def request_change(
 def request_addition(
     kind: OperationKind, account: Account, *, payload: dict[str, Any], same: tuple[str, ...], **rest: Any
 ) -> Operation:
-    """Queue what changes no desire of the account. `same` names the parts of `payload` by which another open operation
-    of this kind would be this one again."""
+    """Queue an operation that changes no desire of the account. `same` names the parts of `payload` by which another
+    open operation of this kind would be the same."""
     number = account.next_operation_number()
     account.refresh_from_db()
     refuse_if_blocked(kind, account, {name: payload[name] for name in same})
@@ -111,8 +113,8 @@ def request_addition(
 
 
 def refuse_if_blocked(kind: OperationKind, account: Account, same: dict[str, Any]) -> list[Operation]:
-    """The account's open operations, oldest first. Refuses where the account is not there (any more), is about to go,
-    or the same is under way."""
+    """Return the account's open operations, oldest first. Refuses where the account does not exist (any more), is about
+    to be deleted, or the same is under way."""
     if not account.provider_id:
         raise UnableToAsk(_("The account does not exist at the provider yet."))
     if account.duplicate_of_id is not None:
@@ -152,8 +154,8 @@ def queue_operation(
     )
     Step.objects.create(operation=operation, n=1, before="", after=OperationState.QUEUED, at=now, by=actor)
     record_operation_event(operation, verb, actor=actor, request=request)
-    # Behind a long queue of the same connection it has to wait in any case: an operation that ends pokes the next one,
-    # and people at other connections do not stand behind its message.
+    # Behind a long queue of the same connection it has to wait in any case: an operation that ends enqueues the next
+    # one, and operations of other connections do not wait behind its message.
     if (
         transitions.ready(now=now).filter(connection=account.connection_id)[: ENQUEUED_AT_MOST + 1].count()
         <= ENQUEUED_AT_MOST
@@ -163,14 +165,14 @@ def queue_operation(
 
 
 def token_of_follower(client_token: str, what: str) -> str:
-    """The token of an operation that is asked together with the one of `client_token`: the same form names both."""
+    """Return the token of an operation that is requested together with the one of `client_token`, by the same form."""
     room = Operation._meta.get_field("client_token").max_length or 0
     told = f"{client_token}:{what}"
     return told if len(told) <= room else f"{sha256(client_token.encode()).hexdigest()[:40]}:{what}"
 
 
 def record_operation_event(operation: Operation, verb: str, *, actor: User, request: HttpRequest | None) -> None:
-    """The operation's audit event, in the transaction of the change it tells of."""
+    """Record the operation's audit event, in the transaction of the change it is about."""
     audit.record(
         actor=actor,
         verb=verb,
@@ -185,7 +187,7 @@ def record_operation_event(operation: Operation, verb: str, *, actor: User, requ
 
 
 def need_reason(connection: Connection, reason: str, *, shown: bool = False) -> None:
-    """A reason, and where it is shown to the customer (`shown`), one that the provider takes whole."""
+    """Require a reason, and where the customer sees it (`shown`), one that the provider accepts in full."""
     if not reason.strip():
         raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
     longest = connection.capabilities.reason_max

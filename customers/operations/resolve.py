@@ -1,4 +1,4 @@
-"""What a person decides where the portal must not guess: an unknown create, or an operation that needs attention."""
+"""Manual resolution where the portal must not guess: an unknown create, or an operation that needs attention."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resolve_link(
 ) -> None:
     """Link the account `provider_id` to the unknown create that made it. The account is read first; nothing is sent.
 
-    An account of another email (or name and website) is linked only where the person says so (`although_different`).
+    An account of another email (or name and website) is linked only where the user confirms it (`although_different`).
     """
     _may_decide(actor, operation, reason)
     if operation.kind != OperationKind.CREATE:
@@ -89,7 +89,7 @@ def resolve_not_created(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> None:
-    """ "Confirmed not created": end it, or put it back to be sent again. The person vouches; the reason is kept."""
+    """End a create that the user confirmed was not created, or requeue it to be sent again. The reason is stored."""
     _may_decide(actor, operation, reason)
     if operation.kind != OperationKind.CREATE:
         raise UnableToAsk(_("Only a create can be decided this way."))
@@ -112,7 +112,7 @@ def resolve_not_created(
 def resolve_retry(
     *, actor: User, operation: Operation, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """Put an operation that needs attention back into the queue. Its reads before sending run again."""
+    """Requeue an operation that needs attention. Its reads before sending run again."""
     _may_decide(actor, operation, reason)
     if operation.error_kind == "too_late":
         raise UnableToAsk(_("Its key is of no use any more. End it, then ask anew."))
@@ -135,7 +135,7 @@ def resolve_retry(
 def resolve_failed(
     *, actor: User, operation: Operation, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """End an operation as failed. What the provider has stays as it is."""
+    """End an operation as failed. The provider's values stay as they are."""
     _may_decide(actor, operation, reason)
     _decide(
         operation,
@@ -182,7 +182,7 @@ def _may_decide(actor: User, operation: Operation, reason: str) -> None:
 
 
 def _evidence(operation: Operation, ref: AccountRef, provider: Provider, *, although_different: bool) -> dict[str, Any]:
-    """Read the account and compare it with the request. Refuses what is not there."""
+    """Read the account and compare it with the request. Refuses an account that does not exist."""
     try:
         if operation.connection.capabilities.settings:
             return _same_settings(operation, provider.details(ref), although_different=although_different)
@@ -234,7 +234,7 @@ def _need_a_word(what: str, found: str, wanted: str, *, although_different: bool
 
 
 def _same_settings(operation: Operation, details: Details, *, although_different: bool) -> dict[str, Any]:
-    """The account is known by its name and website, as the create was."""
+    """Return whether the account has the name and website of the create."""
     found, wanted = details.settings, operation.payload["settings"]
     is_same = identity_of(found) == operation.identity
     if not is_same:

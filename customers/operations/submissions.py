@@ -1,4 +1,4 @@
-"""Submitted forms: one form token makes one request, bound to the person, the kind, the target and the content."""
+"""Submitted forms: one form token makes one request, bound to the user, the kind, the target and the content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Encoder(DjangoJSONEncoder):
 
 
 class AlreadySubmitted(UnableToAsk):
-    """The form's token was used before, for other content. `submission` says for what."""
+    """The form's token was used before, for other content. `submission` is the earlier one."""
 
     def __init__(self, submission: Submission) -> None:
         text = _("This form was already submitted {when} with other content ({request}). Nothing new was requested. "
@@ -57,9 +57,9 @@ def submit_once(
     now: datetime,
     make: Callable[[], Result],
 ) -> Result:
-    """Run `make` in a transaction unless this person submitted this form before; then return what that led to.
+    """Run `make` in a transaction unless the user submitted this form before; then return the earlier result.
 
-    `content` is what the form said, without secrets: JSON values, dataclasses, and rows, which count by their public
+    `content` is the form's content, without secrets: JSON values, dataclasses, and rows, which count by their public
     ID. `earlier_submission` tells a repeated result from a new one. Raises `AlreadySubmitted` when the token was used
     for another kind, target or content.
     """
@@ -69,7 +69,7 @@ def submit_once(
         return _repeated(model, earlier, said)
     try:
         with transaction.atomic():
-            # First of all: whoever sends the same token at this moment waits here for the outcome.
+            # First of all: a concurrent request with the same token waits here for the outcome.
             submission = Submission.objects.create(**form, digest=_digest(said), submitted_at=now)
             made = make()
             submission.result, submission.code, submission.path = made.public_id, _code(made), made.get_absolute_url()
@@ -85,13 +85,13 @@ def submit_once(
 
 
 def earlier_submission(made: models.Model) -> Submission | None:
-    """The submission that led to `made` before; None when `made` is new."""
+    """Return the submission that led to `made` before; None when `made` is new."""
     found: Submission | None = getattr(made, _EARLIER, None)
     return found
 
 
 def repeated_text(submission: Submission, *, code: str = "") -> str:
-    """The sentence for somebody who sent the same form again."""
+    """Return the sentence for a user who sent the same form again."""
     when, code = at_text(submission.submitted_at), code or submission.code
     if not code:
         return _("Submitted %(when)s; nothing new was requested.") % {"when": when}
@@ -99,7 +99,7 @@ def repeated_text(submission: Submission, *, code: str = "") -> str:
 
 
 def _repeated(model: type[Result], earlier: Submission, said: str) -> Result:
-    """What the same content led to. A secret key that was replaced is still tried."""
+    """Return the result of the same content. A secret key that was replaced is still tried."""
     keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     if not any(constant_time_compare(earlier.digest, _digest(said, key)) for key in keys):
         raise AlreadySubmitted(earlier)
@@ -117,5 +117,6 @@ def _code(made: models.Model) -> str:
 
 
 def already_submitted(made: Result, *, submitted_at: datetime) -> AlreadySubmitted:
-    """For what was made before forms were recorded here: its content is not known, so it counts as other content."""
+    """Return the error for results from before forms were recorded: the content is not known, so it counts as
+    different."""
     return AlreadySubmitted(Submission(submitted_at=submitted_at, code=_code(made), path=made.get_absolute_url()))

@@ -1,4 +1,5 @@
-"""How an operation's row moves: claim, intent, conclusion, expiry. Every write carries the fence it was claimed under.
+"""State transitions of an operation's row: claim, intent, conclusion, expiry. Every write checks the fence of its
+claim.
 
 There are no row locks here: a conditional UPDATE that must change one row serves SQLite and PostgreSQL alike.
 """
@@ -28,11 +29,11 @@ Row = TypeVar("Row")
 
 
 class LostLease(Exception):
-    """Somebody else holds the operation now; nothing was written."""
+    """Another worker holds the operation now; nothing was written."""
 
 
 class SuspendOnHold(Exception):
-    """Somebody said since that the account is not to be suspended (`hold`); nothing was written."""
+    """A hold was placed on the account since (`hold`): it must not be suspended; nothing was written."""
 
     def __init__(self, hold: Hold) -> None:
         super().__init__(hold.text)
@@ -44,14 +45,14 @@ class ConnectionStopped(Exception):
 
 
 def ready(*, now: datetime) -> QuerySet[Operation]:
-    """Queued rows that are due, first of their account, and of a connection at work."""
+    """Return the queued operations that are due, first of their account, and of a connection at work."""
     return Operation.objects.at_front().filter(
         at_work("connection__"), state=OperationState.QUEUED, not_before__lte=now
     )
 
 
 def to_verify(*, now: datetime) -> QuerySet[Operation]:
-    """Unknown rows that are due to be looked into, and nobody is at."""
+    """Return the unknown operations that are due to be verified, and that no worker holds."""
     return Operation.objects.filter(
         _free(now), at_work("connection__"), state=OperationState.UNKNOWN, not_before__lte=now
     )
@@ -64,9 +65,9 @@ def _free(now: datetime) -> Q:
 def _take(operation: Operation, *, now: datetime, **fields: Any) -> bool:
     """Raise the fence of a row that is still as it was read, and lease it. One of any number of processes succeeds.
 
-    Everything the decision rests on stands at the top level of this WHERE, on the row's own table: after waiting for a
-    row, PostgreSQL looks at these columns again, but not into a subselect. A condition on another table (as the join to
-    the connection) would turn all of it into one.
+    Everything the decision depends on stands at the top level of this WHERE, on the row's own table: after waiting for
+    a row, PostgreSQL checks these columns again, but not a subselect. A condition on another table (as the join to the
+    connection) would turn all of it into one.
     """
     still = Operation.objects.filter(
         _free(now), pk=operation.pk, state=operation.state, fence=operation.fence, not_before__lte=now
@@ -75,9 +76,9 @@ def _take(operation: Operation, *, now: datetime, **fields: Any) -> bool:
 
 
 def claim(operation_id: int, *, now: datetime) -> Operation | None:
-    """Take a due operation, or None: not due, paused, behind another one, or its lane is busy.
+    """Claim a due operation, or return None: not due, paused, behind another one, or its concurrency key is busy.
 
-    That it is first of its account stays true once it was. Pause and circuit breaker are read again with the intent.
+    Being first of its account stays true once it was. Pause and circuit breaker are read again with the intent.
     """
     found = ready(now=now).filter(pk=operation_id)
     operation = found.select_related("account__customer", "connection", "requested_by").first()
@@ -97,14 +98,14 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
             operation.fence += 1
             operation.lost_claims += 1
             _add_step(operation, OperationState.CLAIMED, now=now)
-    except IntegrityError:  # operation_one_busy_per_lane: the lane's holder is still busy
+    except IntegrityError:  # operation_one_busy_per_lane: another operation holds the concurrency key
         return None
     operation.state = OperationState.CLAIMED
     return operation
 
 
 def claim_for_verification(operation_id: int, *, now: datetime) -> Operation | None:
-    """Take an unknown operation to look at what became of it. Raises the fence, changes no state."""
+    """Claim an unknown operation to find out whether it was applied. Raises the fence, changes no state."""
     found = to_verify(now=now).filter(pk=operation_id)
     operation = found.select_related("account__customer", "connection", "requested_by").first()
     if operation is None or not _take(operation, now=now, verifications=F("verifications") + 1):
@@ -115,14 +116,14 @@ def claim_for_verification(operation_id: int, *, now: datetime) -> Operation | N
 
 
 def reschedule_verification(operation: Operation, *, until: datetime, summary: str) -> None:
-    """Give an unknown operation back until a time, still unknown."""
+    """Release an unknown operation until a time, still unknown."""
     Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=OperationState.UNKNOWN).update(
         lease_until=None, not_before=until, summary=summary[:500]
     )
 
 
 def renewing_the_lease(operation: Operation, rows: Iterable[Row]) -> Iterator[Row]:
-    """Hand on `rows` of a long reading, and move the lease along with the time it takes. Raises `LostLease`."""
+    """Yield the `rows` of a long reading, and extend the lease by the time it takes. Raises `LostLease`."""
     mine = Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=operation.state)
     renewed = monotonic()
     for row in rows:
@@ -137,9 +138,9 @@ def renewing_the_lease(operation: Operation, rows: Iterable[Row]) -> Iterator[Ro
 def move(
     operation: Operation, after: OperationState, *, now: datetime, summary: str = "", by: Any = None, **fields: Any
 ) -> None:
-    """One step of the state table. Raises `LostLease` when the row is no longer as it was, `IllegalStep` off the table.
+    """Make one step of the state table. Raises `LostLease` when the row changed meanwhile, `IllegalStep` off the table.
 
-    A final step clears the lease and, where the operation came to nothing, gives the account its last desire back.
+    A final step clears the lease and, where the operation was not applied, restores the account's last desire.
     """
     check_step(operation.state, after)
     fields |= {"state": after, "summary": summary[:500]}
@@ -189,8 +190,8 @@ def take_over(operation: Operation, *, only: OperationState | None = None) -> No
 
 
 def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_kind: str) -> None:
-    """Put an operation whose send was passed over where such a send belongs: its outcome is looked for. A step outside
-    the table, for `customers.monitoring.repair` alone. Raises `LostLease`, or `IntegrityError` while its lane is
+    """Move an operation whose send was overwritten to unknown, so that its outcome is searched for. A step outside the
+    table, for `customers.monitoring.repair` alone. Raises `LostLease`, or `IntegrityError` while its concurrency key is
     busy."""
     with transaction.atomic():
         mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
@@ -214,19 +215,19 @@ def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_k
 def intend(
     operation: Operation, *, call: str, request: str, now: datetime, body: str = "", clock_skew: int | None = None
 ) -> Attempt:
-    """Commit the intent to send. If this raises, nothing may be sent. `body` is kept with the first intent.
+    """Commit the intent to send. If this raises, nothing may be sent. `body` is stored with the first intent.
 
-    Creates of a connection are intended one after the other, so that its brakes count each of them.
+    Creates of a connection are intended one after the other, so that its limits count each of them.
 
-    Raises `ConnectionStopped` where the connection does not work any more, `CreateStopped` where one of its brakes
-    holds, `LostLease` where somebody else has the row, `SuspendOnHold` where a hold came before a suspend.
+    Raises `ConnectionStopped` where the connection does not work any more, `CreateStopped` where one of its limits
+    applies, `LostLease` where another worker has the row, `SuspendOnHold` where a hold came before a suspend.
     """
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
     is_create = operation.kind == OperationKind.CREATE
     with transaction.atomic():
         if operation.kind == OperationKind.SUSPEND:
             _refuse_held(operation, now=now)
-        # Held until the intent is stored: nobody gives the connection another key or address in between.
+        # Locked until the intent is stored, so that the connection's key and address can't change in between.
         as_claimed = Connection.objects.filter(pk=operation.connection_id, revision=operation.connection.revision)
         connection = as_claimed.select_for_update(of=("self",), no_key=True).filter(at_work()).first()
         if connection is None:
@@ -255,8 +256,9 @@ def intend(
 
 
 def _refuse_held(operation: Operation, *, now: datetime) -> None:
-    """Whoever places a hold has the account's row: they come before this intent, and it is seen here, or after it, and
-    they are told of the suspend. Only a hold that the person confirmed to go past does not count."""
+    """Raise `Held` for a suspend under a hold. Placing a hold locks the account's row: it comes before this intent, and
+    is seen here, or after it, and reports the suspend. A hold that the requester confirmed to override does not count.
+    """
     Account.objects.select_for_update(no_key=True).only("pk").get(pk=operation.account_id)
     hold = Hold.objects.of(operation.account_id, now=now)
     if hold and operation.payload.get("despite_hold") != str(hold.public_id):
@@ -264,7 +266,7 @@ def _refuse_held(operation: Operation, *, now: datetime) -> None:
 
 
 def _marks() -> dict[str, int]:
-    """The newest keys of remote accounts and scans: what has one or an older one was there before this moment."""
+    """Return the newest keys of remote accounts and scans: rows up to these existed before this moment."""
     return {
         "remote_account_mark": RemoteAccount.objects.aggregate(last=Max("pk"))["last"] or 0,
         "scan_mark": Scan.objects.aggregate(last=Max("pk"))["last"] or 0,
@@ -272,7 +274,8 @@ def _marks() -> dict[str, int]:
 
 
 def expire_leases(*, now: datetime) -> int:
-    """Rows whose worker did not come back: nothing sent -> queued again; perhaps sent -> unknown. Returns how many."""
+    """Requeue operations whose worker did not return, or make them unknown after a send. After several lost claims
+    leave them for review. Returns how many."""
     lost = 0
     expired = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING), lease_until__lt=now)
     for operation in expired.select_related("account__customer", "connection")[:500]:
@@ -313,13 +316,13 @@ def expire_leases(*, now: datetime) -> int:
 
 
 def backoff(requeues: int, *, now: datetime) -> datetime:
-    """Full jitter up to five minutes, never less than a second."""
+    """Return the next time to try: full jitter up to five minutes, never less than a second."""
     return now + timedelta(seconds=max(1.0, random.uniform(0, min(300.0, 2.0 ** min(requeues + 1, 9)))))  # noqa: S311 jitter
 
 
 def _concurrency_key(operation: Operation) -> str:
-    """The account's; but creates at a provider without idempotency keys go one at a time, unless identity can be proved
-    afterwards."""
+    """Return the account's key; but creates at a provider without idempotency keys run one at a time, unless identity
+    can be proved afterwards."""
     if operation.kind == OperationKind.CREATE and creates_one_at_a_time(operation.connection):
         return create_concurrency_key(operation.connection_id)
     return f"account:{operation.account_id}"
@@ -347,13 +350,13 @@ KINDS_LIKE: dict[str, tuple[OperationKind, ...]] = {
 
 
 def _restore_desire(operation: Operation, *, now: datetime) -> None:
-    """Back to the last value that succeeded, unless a later operation changed the same part of the desire."""
+    """Restore the last value that succeeded, unless a later operation changed the same part of the desire."""
     kinds = KINDS_LIKE.get(operation.kind)
     if kinds is None:
-        return  # a create had nothing before it, and what is done about keys and domains is no desire of the account
+        return  # a create had nothing before it, and changes of keys and domains are no desire of the account
     alike = Operation.objects.filter(account=operation.account_id, kind__in=kinds)
     changed = 0
-    while not changed:  # a change of desire at this very moment shows as a risen version: look again
+    while not changed:  # a change of desire at this very moment shows as a risen version: read again
         version = Account.objects.values_list("version", flat=True).get(pk=operation.account_id)
         if (
             alike.filter(number__gt=operation.number)

@@ -1,4 +1,4 @@
-"""What the views of this app share: who asks, which row, and how to move on."""
+"""Helpers that the views of this app share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def account_or_404(public_id: uuid.UUID) -> Account:
 
 
 def open_kind_of(account: Account) -> str:
-    """The kind of operation that is under way on the account, in words; "" when there is none."""
+    """Return the kind of operation that is under way on the account, in words; "" when there is none."""
     first = open_operation_of(account)
     return first.get_kind_display() if first else ""
 
@@ -35,7 +35,7 @@ def open_operation_of(account: Account, **narrower: Any) -> Operation | None:
 
 
 def try_request(request: HttpRequest, form: forms.Form, ask: Callable[..., Operation], **what: Any) -> bool:
-    """Ask for an operation with what a valid form holds; a refusal becomes an error of the form."""
+    """Request an operation from a valid form and return whether it was; a refusal becomes an error of the form."""
     try:
         operation = ask(
             actor=person(request), client_token=form.cleaned_data["client_token"], now=timezone.now(), request=request,
@@ -64,6 +64,6 @@ def renew_token(form: forms.Form, refusal: Exception) -> None:
 
 
 def say_repeated(request: HttpRequest, made: models.Model, *, code: str = "") -> None:
-    """Tell a person who sent the same form again that nothing new was requested. `code` stands for what was made."""
+    """Tell a user who sent the same form again that nothing new was requested. `code` identifies the result."""
     if earlier := earlier_submission(made):
         messages.info(request, repeated_text(earlier, code=code))

@@ -1,4 +1,4 @@
-"""Operations: the list, one of them with its evidence, and what a person may do about it."""
+"""Views of operations: the list, one of them with its evidence, and the actions on it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def operation_list(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def operation_row(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """One row of the list. It asks again by itself until the operation has ended."""
+    """Render one row of the list. It polls by itself until the operation has ended."""
     return render(request, "customers/_operation_row.html", {"operation": _operation_or_404(public_id)})
 
 
 @require_GET
 def operation_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The card with the steps. It asks again by itself; when an operation in it has ended the page is told so once."""
+    """Render the card with the steps. It polls by itself, and notifies the page once when an operation ended."""
     operation = _operation_or_404(public_id)
     card = _card(operation) | {"bare": "bare" in request.GET}
     response = render(request, "customers/_operation_progress.html", card)
@@ -54,7 +54,7 @@ def operation_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpRespon
 
 
 def _news(changed: list[Operation]) -> str:
-    """The event that tells the page of operations that changed; "" where the card alone is news enough."""
+    """Return the event that notifies the page of changed operations; "" where the card alone is enough."""
     if any(operation.is_final for operation in changed):
         return "operation-ended"
     return "operation-stuck" if any(operation.needs_a_person for operation in changed) else ""
@@ -82,7 +82,7 @@ def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 
 @require_POST
 def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Ask a failed operation again, as a new one. What is done to keys needs a recent password, as on their page."""
+    """Request a failed operation again, as a new one. Changes of keys need a recent password, as on their page."""
     operation = _operation_or_404(public_id)
     if kind_of(operation).is_about_keys and not reauth.recent_sign_in(request, 10):
         return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
@@ -100,7 +100,7 @@ def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_POST
 def operation_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """A person says what happened, or what is to happen. What was typed comes back when it is refused."""
+    """Resolve an operation manually. The input is shown again when it is refused."""
     operation = _operation_or_404(public_id)
     deletes = operation.kind == OperationKind.DELETE and request.POST.get("choice") == "try_again"
     if deletes and not reauth.recent_sign_in(request, 10):  # as for requesting it
@@ -161,7 +161,7 @@ def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, statu
         "failed_parts": _failed_besides(operation, person(request)),
         "settings": _settings_asked(operation),
         "client_token": new_token(),
-        "bare": True,  # the page itself says who asked and how it stands
+        "bare": True,  # the page itself shows the requester and the status
     }
     return render(request, "customers/operation.html", context, status=status)
 
@@ -180,7 +180,8 @@ def _card(operation: Operation) -> dict[str, Any]:
 
 
 def _failed_besides(operation: Operation, user: User) -> list[tuple[OperationPart, bool]]:
-    """What was asked together with a finished operation and failed alone, and whether it can be sent again alone."""
+    """Return what was requested together with a finished operation and failed alone, and whether it can be retried
+    alone."""
     if operation.state != OperationState.SUCCEEDED:
         return []
     failed = [part for part in group_of(operation).parts if part.operation.state == OperationState.FAILED]
@@ -189,15 +190,15 @@ def _failed_besides(operation: Operation, user: User) -> list[tuple[OperationPar
 
 
 def _settings_asked(operation: Operation) -> dict[str, Any] | None:
-    """Name, website and cap of a create, or what a change of settings was to change, in words."""
+    """Return name, website and cap of a create, or the values that a change of settings requested, in words."""
     asked = operation.payload.get("changes") if operation.kind == OperationKind.SETTINGS else None
     asked = asked or operation.payload.get("settings")
     return asked and {**asked, "cap": cap_text(asked.get("monthly_cap"))}
 
 
 def _can_retry(operation: Operation) -> bool:
-    """Worth sending again as it was: what the provider refused by the field is corrected instead, a conflict redone, a
-    delete asked anew."""
+    """Return whether it can be sent again unchanged: a refusal by field is corrected instead, a conflict redone, a
+    delete requested again."""
     elsewhere = operation.error_kind == "conflict" or kind_of(operation).retry is None or bool(operation.field_errors)
     return operation.state == OperationState.FAILED and not elsewhere and not operation.retries.exists()
 

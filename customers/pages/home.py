@@ -1,4 +1,4 @@
-"""What the home page reads of this app: what needs a person now, worst first, and what runs."""
+"""Queries of the home page: what needs review, worst first, and what is in progress."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Home:
 
 
 def home_page() -> Home:
-    """The number of queries does not depend on how much there is."""
+    """Return the page's data. The number of queries does not depend on how much there is."""
     now = timezone.now()
     operations = Operation.objects.select_related("account__customer", "connection", "requested_by")
     accounts = Account.objects.select_related("customer", "connection").filter(

@@ -1,4 +1,4 @@
-"""What the frame around every page shows: how fresh the connections are, and what runs."""
+"""The frame around every page: how fresh the connections are, and what is in progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
 from customers.operations.queries import NEEDS_A_PERSON
 
-# The nightly run and the readings of the day keep a working connection younger than this.
+# The nightly run and the readings of the day make a working connection's last answer younger than this.
 SLOW = timedelta(hours=2)
 SILENT = timedelta(hours=26)
 

@@ -1,4 +1,4 @@
-"""Parts of pages that are asked for on their own: timelines, an account's operations, and what the frame shows."""
+"""Parts of pages that are requested on their own: timelines, an account's operations, and the frame's contents."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _timeline(request: HttpRequest, timeline: Timeline, page: str) -> HttpRespon
 
 @require_GET
 def account_operations(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Everything that was ever asked for this account."""
+    """Show all operations of this account."""
     head = account_head(public_id)
     page = Paginator(operations_of(head["account"]), PER_PAGE).get_page(request.GET.get("page"))
     template = "customers/_account_operations.html" if is_fragment(request) else "customers/account_operations.html"
@@ -57,11 +57,11 @@ def account_operations(request: HttpRequest, public_id: uuid.UUID) -> HttpRespon
 
 @require_GET
 def rail_connections(request: HttpRequest) -> HttpResponse:
-    """How fresh each connection is, at the foot of the rail."""
+    """Show how fresh each connection is, at the foot of the rail."""
     return render(request, "customers/_rail_connections.html", {"connections": rail_connections_now()})
 
 
 @require_GET
 def rail_operations(request: HttpRequest) -> HttpResponse:
-    """What runs, and how much of it waits for a person."""
+    """Show what is in progress, and how much of it waits for a review."""
     return render(request, "customers/_rail_operations.html", {"now": rail_operations_now()})

@@ -1,8 +1,9 @@
-"""The first day with accounts a provider has already: match them to customers, let a person look, take them over.
+"""Import a connection's existing accounts: match them to customers, have the user review the proposal, link them.
 
-    walk (customers.reconcile) -> propose -> a person looks through it -> start -> chunks until all is settled
+    scan (customers.observed.account_list) -> propose -> review -> start -> chunks until all is done
 
-A match is made only where it is unambiguous. Nothing is ever changed at the provider. What fits nobody stays an orphan.
+A match is made only where it is unambiguous. Nothing is changed at the provider. An account without a match stays
+unlinked.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ IMPORT_CHUNK = "customers.takeover_chunk"
 LEASE = timedelta(seconds=90)
 CHUNK_SECONDS = 40.0
 TRIES = 5
-# The connection's row is not held meanwhile, for operations need it: who comes second tries again.
+# The connection's row is not locked meanwhile, for operations need it: the second of two tries again.
 PROPOSALS = 5
 ROWS_MAX, BYTES_MAX = 20_000, 5_000_000
 COLUMNS = ("provider_id", "external_reference", "company", "email")
@@ -49,7 +50,7 @@ COLUMNS = ("provider_id", "external_reference", "company", "email")
 
 @dataclass(frozen=True)
 class ImportRow:
-    """What a person's own list says of one account at the provider."""
+    """One row of the uploaded list, about one account at the provider."""
 
     provider_id: str
     external_reference: str = ""
@@ -57,11 +58,11 @@ class ImportRow:
     email: str = ""
 
 
-# --- The list a person brings -----------------------------------------------------------------------------------------
+# --- The uploaded list ------------------------------------------------------------------------------------------------
 
 
 def read_list(content: bytes) -> list[ImportRow]:
-    """A CSV file with `provider_id` and any of the other `COLUMNS`. Raises `UnableToAsk`, naming the line."""
+    """Parse a CSV file with `provider_id` and any of the other `COLUMNS`. Raises `UnableToAsk`, naming the line."""
     if len(content) > BYTES_MAX:
         raise UnableToAsk(_("The file is larger than 5 MB."), field="listed")
     try:
@@ -111,7 +112,7 @@ def _check_line(facts: dict[str, str], found: dict[str, ImportRow], *, line: int
             raise refuse(_("this is not an e-mail address.")) from None
 
 
-# --- Whose is it? -----------------------------------------------------------------------------------------------------
+# --- Proposal ---------------------------------------------------------------------------------------------------------
 
 
 def propose_import(
@@ -122,8 +123,8 @@ def propose_import(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> AccountImport:
-    """A proposal for every account of the connection that is nobody's. One that is open already is made anew, unless it
-    runs. Raises `UnableToAsk`."""
+    """Propose a customer for every unlinked account of the connection. An open proposal is made anew, unless it runs.
+    Raises `UnableToAsk`."""
     remote_accounts = list(RemoteAccount.objects.filter(connection=connection).orphans())
     if not remote_accounts:
         raise UnableToAsk(_("Every account in the provider's list has a customer already."))
@@ -139,14 +140,14 @@ def propose_import(
                 AccountImportItem.objects.bulk_create(items, batch_size=500)
                 told = {"accounts": len(items)}
                 audit.record(actor=actor, verb="estate.proposed", obj=account_import, after=told, request=request)
-        except IntegrityError:  # a colleague proposed at this moment: theirs is the one to discard
+        except IntegrityError:  # a colleague proposed at this moment: discard theirs
             continue
         return account_import
     raise UnableToAsk(_("A colleague makes a proposal at this moment. Review it, or try again."))
 
 
 def _discard_proposal(connection: Connection) -> None:
-    """Delete the open proposal, if there is one and nobody has started it: its row is held while that is looked at."""
+    """Delete the open proposal, if there is one that was not started: its row is locked while that is checked."""
     unfinished = AccountImport.objects.select_for_update(no_key=True).filter(connection=connection)
     found = unfinished.exclude(state=AccountImport.State.ENDED).first()
     if found is None:
@@ -164,7 +165,7 @@ def _discard_proposal(connection: Connection) -> None:
 
 
 class _Matcher:
-    """Customers by what an account may be known by. What fits two customers fits none."""
+    """Customers by the values that identify an account. What fits two customers fits none."""
 
     def __init__(self) -> None:
         self.by: dict[str, dict[str, list[Customer]]] = {
@@ -215,8 +216,8 @@ def _plain(text: str) -> str:
 
 
 def choose_items(*, account_import: AccountImport, take: bool, items: Iterable[int] = (), basis: str = "") -> int:
-    """Tick or untick items, one by one or all of a basis; returns how many are ticked now. What has nobody to go to
-    can't be ticked."""
+    """Select or clear items, one by one or all of a basis; return how many are selected now. An item without a customer
+    can't be selected."""
     open_items = account_import.items.filter(Q(customer__isnull=False) | ~Q(group=""))
     chosen = (
         open_items.filter(basis=basis)
@@ -224,7 +225,7 @@ def choose_items(*, account_import: AccountImport, take: bool, items: Iterable[i
         else open_items.filter(pk__in=list(items))
     )
     with transaction.atomic():
-        # The run's row is held until the end: whoever starts it comes before this change or counts it in.
+        # The run's row is locked until the end: a start comes before this change or counts it in.
         if AccountImport.objects.filter(pk=account_import.pk, state=AccountImport.State.PROPOSED).update(
             state=AccountImport.State.PROPOSED
         ):
@@ -232,13 +233,13 @@ def choose_items(*, account_import: AccountImport, take: bool, items: Iterable[i
     return account_import.items.filter(take=True).count()
 
 
-# --- Taking over ------------------------------------------------------------------------------------------------------
+# --- The run ----------------------------------------------------------------------------------------------------------
 
 
 def start_import(
     *, actor: User, account_import: AccountImport, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """Begin, or go on after a pause. Raises `UnableToAsk`."""
+    """Start the run, or resume it after a pause. Raises `UnableToAsk`."""
     with transaction.atomic():
         changed = AccountImport.objects.filter(
             pk=account_import.pk, state__in=(AccountImport.State.PROPOSED, AccountImport.State.PAUSED)
@@ -259,7 +260,7 @@ def start_import(
 
 
 def pause_import(*, actor: User, account_import: AccountImport, request: HttpRequest | None = None) -> None:
-    """Stop after the account that is being read. What is taken over stays so."""
+    """Stop after the account that is being read. Imported accounts stay so."""
     with transaction.atomic():
         if AccountImport.objects.filter(pk=account_import.pk, state=AccountImport.State.RUNNING).update(
             state=AccountImport.State.PAUSED
@@ -278,7 +279,7 @@ def due_imports(*, now: datetime) -> list[int]:
 
 
 def connection_of_import(account_import_id: int) -> int:
-    """The connection of a run; 0 where there is no such run."""
+    """Return the connection of a run; 0 where there is no such run."""
     return AccountImport.objects.filter(pk=account_import_id).values_list("connection", flat=True).first() or 0
 
 
@@ -289,8 +290,8 @@ def import_chunk(
     clock: Callable[[], datetime] = database_now,
     seconds: float = CHUNK_SECONDS,
 ) -> None:
-    """Take accounts over until the time is up. Safe to call at any time: one worker holds a run, and no account can be
-    taken over twice."""
+    """Import accounts until the time is up. Safe to call at any time: one worker holds a run, and no account can be
+    imported twice."""
     account_import = _claim(account_import_id, now=clock())
     if account_import is None:
         return
@@ -337,7 +338,7 @@ def _next(account_import: AccountImport) -> AccountImportItem | None:
 
 
 def _take(item: AccountImportItem, provider: Provider, *, now: datetime) -> None:
-    """One account. `NotNow` leaves it waiting; every other refusal settles it as failed."""
+    """Import one account. `NotNow` leaves it waiting; every other refusal marks it as failed."""
     state, message, customer = AccountImportItem.State.DONE, "", item.customer
     try:
         customer = link_account(
@@ -364,7 +365,7 @@ def _take(item: AccountImportItem, provider: Provider, *, now: datetime) -> None
 
 
 def _customer_of(item: AccountImportItem) -> Customer:
-    """The customer it goes to; one that is to be made is made with the first account of its group."""
+    """Return the account's customer; a new one is added with the first account of its group."""
     if item.customer is not None:
         return item.customer
     public_id = uuid.uuid5(item.account_import.public_id, item.group)

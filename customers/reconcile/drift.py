@@ -1,10 +1,10 @@
-"""Where an account at the provider is not as we want it, and what a person may do about it.
+"""Drift: differences between the desired state of an account and the provider's, and how to resolve them.
 
-Three values stand side by side: what we want (the account's desire), and what the provider said, with when it said so.
-Nothing here acts by itself: a person pushes ours, accepts theirs, or looks away for a while. What they decide about are
-the values they saw (`seal_seen`); where one of them changed meanwhile, nothing is done and both are shown.
+The board shows the desired value, and the provider's with the time it was read. Nothing here acts by itself: staff
+reapply the expected value, accept the provider's, or snooze. They decide about the values they saw (`seal_seen`); where
+one of them changed meanwhile, nothing is done and both are shown.
 
-Here alone an account leaves "deleted": where a provider's list still names it, a person may say that it exists.
+Here alone an account leaves "deleted": where a provider's list still names it, staff may decide that it exists.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from portal.access.permissions import allowed
 
 ROUTE = "customers:drift-act"
 SEEN = "customers.drift.seen"
-# All other states are set and lifted by the provider itself: they are shown, never pushed or accepted.
+# All other states are set and lifted by the provider itself: they are shown, never reapplied or accepted.
 OURS_TO_SET = (AccountState.ACTIVE, AccountState.STOPPED_BY_US)
 
 
@@ -63,7 +63,8 @@ class Drift:
 
     @property
     def can_push(self) -> bool:
-        """Whether an ordinary operation would bring ours about. A delete is requested on the account's page alone."""
+        """True if an ordinary operation would apply the desired value. A delete is requested on the account's page
+        alone."""
         if self.field == Field.EXISTENCE or self.wants_delete:
             return False
         return self.field != Field.STATE or self.found in OURS_TO_SET
@@ -80,7 +81,7 @@ class Drift:
 
 
 class ValuesChanged(UnableToAsk):
-    """The values are others than those the person saw. `seen` is the difference as they saw it."""
+    """The values differ from those the user saw. `seen` is the difference as they saw it."""
 
     def __init__(self, current: Drift, seen: list[Any]) -> None:
         super().__init__(_("The values changed after you opened this form. Nothing was done. Choose again."))
@@ -89,12 +90,12 @@ class ValuesChanged(UnableToAsk):
 
 
 def seal_seen(drift: Drift) -> str:
-    """The values a person is shown, for their form. Sealed, because they are shown again where they changed."""
+    """Return the values shown to a user, for their form. Signed, because they are shown again where they changed."""
     return signing.dumps([drift.wanted, drift.found], salt=_salt(drift), compress=True)
 
 
 def check_seen(drift: Drift, sealed: str) -> None:
-    """Raises `ValuesChanged` unless the difference is what the person saw, `UnableToAsk` where nobody knows what."""
+    """Raise `ValuesChanged` unless the difference is the one the user saw, `UnableToAsk` where that is not known."""
     try:
         seen = signing.loads(sealed, salt=_salt(drift))
     except signing.BadSignature:
@@ -109,12 +110,12 @@ def _salt(drift: Drift) -> str:
 
 
 def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
-    """Those of `accounts` that differ in anything, ignored or not. Not while an operation works on them: then what is
-    wanted is on its way."""
+    """Return those of `accounts` that differ in anything, ignored or not; but not while an operation is open: it may
+    bring the desired value."""
     missing = RemoteAccount.objects.filter(
         connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), missing_since__isnull=False
     )
-    # A list that was asked for a while after the delete names the account: it is there, whatever the delete said.
+    # A list that was requested a while after the delete names the account: it exists, whatever the delete returned.
     back = RemoteAccount.objects.filter(
         connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), missing_since=None,
         last_seen_at__gt=OuterRef("state_read_at") + LIST_LAG,
@@ -137,7 +138,7 @@ def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
 
 
 def drifts_of(accounts: Iterable[Account], *, today: date) -> list[Drift]:
-    """Every difference of these accounts, field by field. A constant number of queries."""
+    """Return every difference of these accounts, field by field. A constant number of queries."""
     rows = list(accounts)
     keys = [each.provider_id for each in rows if each.provider_id]
     deleted = [each.provider_id for each in rows if each.state == AccountState.DELETED]
@@ -177,14 +178,14 @@ def _differences(
 
 
 def _names_again(account: Account, remote_account: RemoteAccount) -> bool:
-    """As `drifting` says it of many: the list was asked for a while after the account was deleted, and names it."""
+    """Return whether, as in `drifting`, a list requested a while after the delete names the account."""
     if remote_account.missing_since or remote_account.last_seen_at is None or account.state_read_at is None:
         return False
     return remote_account.last_seen_at > account.state_read_at + LIST_LAG
 
 
 def looked_away(accounts: QuerySet[Account], *, today: date) -> set[int]:
-    """The keys of those accounts whose every difference is ignored today. Looks at those with a live ignore alone."""
+    """Return the keys of accounts whose every difference is ignored today. Checks those with a live ignore alone."""
     live = DriftIgnore.objects.filter(until_on__gte=today).values("account")
     seen: dict[int, bool] = {}
     for each in drifts_of(drifting(accounts.filter(pk__in=live)), today=today):
@@ -193,7 +194,7 @@ def looked_away(accounts: QuerySet[Account], *, today: date) -> set[int]:
 
 
 def drift_of(account: Account, field: str, *, today: date) -> Drift | None:
-    """This very difference, as it is now; None when there is none any more."""
+    """Return this very difference, as it is now; None when there is none any more."""
     fresh = drifting(Account.objects.filter(pk=account.pk)).select_related("connection", "customer").first()
     if fresh is None:
         return None
@@ -203,10 +204,10 @@ def drift_of(account: Account, field: str, *, today: date) -> Drift | None:
 def push(
     *, actor: User, drift: Drift, reason: str, client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> Operation:
-    """Ask the ordinary operation that makes the provider's value ours, if what we want is still as `drift` says. Raises
-    `UnableToAsk`, `StaleVersion`."""
+    """Request the operation that reapplies the desired value, if that is still as `drift` has it. Raises `UnableToAsk`,
+    `StaleVersion`."""
     account = drift.account
-    if drift.wants_delete:  # its page asks for the password, and for a second person where one is needed
+    if drift.wants_delete:  # its page asks for the password, and for approval where required
         raise UnableToAsk(_("An account is deleted on its own page. Request the delete there."))
     if not drift.can_push:
         raise UnableToAsk(_("Only the provider can change this."))
@@ -230,7 +231,7 @@ def push(
 
 
 def accept(*, actor: User, drift: Drift, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
-    """Take over as what we want the value that the person saw (`drift`). Nothing is sent. Raises `UnableToAsk`,
+    """Make the provider's value that the user saw (`drift`) the desired one. Nothing is sent. Raises `UnableToAsk`,
     `StaleVersion`, `ValuesChanged`."""
     _may(actor, reason)
     if not drift.can_accept:
@@ -250,8 +251,8 @@ def accept(*, actor: User, drift: Drift, reason: str, now: datetime, request: Ht
 
 
 def _hold_unchanged(drift: Drift, *, today: date) -> Account:
-    """Hold the customer, the account and its row of the list until the transaction ends, and return the account if all
-    is as `drift` says: no reading, scan or colleague can change it any more before it is written."""
+    """Lock the customer, the account and its row of the list until the transaction ends, and return the account if all
+    is as `drift` has it: no reading, scan or colleague can change it any more before it is written."""
     customer = Customer.objects.select_for_update(no_key=True).get(pk=drift.account.customer_id)
     held = Account.objects.select_for_update(no_key=True).get(pk=drift.account.pk)
     list(
@@ -272,7 +273,7 @@ def _hold_unchanged(drift: Drift, *, today: date) -> Account:
 
 
 def _existence(drift: Drift, *, now: datetime) -> dict[str, Any]:
-    """The observed columns that an accepted existence changes. An account that exists again is read at once."""
+    """Return the observed columns that an accepted existence changes. An account that exists again is read at once."""
     if drift.field != Field.EXISTENCE:
         return {}
     if drift.found == "there":
@@ -282,7 +283,7 @@ def _existence(drift: Drift, *, now: datetime) -> dict[str, Any]:
 
 
 def _desire(drift: Drift, account: Account) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The desire before and after taking the provider's value over."""
+    """Return the desire before and after accepting the provider's value."""
     match drift.field:
         case Field.EXISTENCE:
             wanted = Account.Desired.ACTIVE if drift.found == "there" else Account.Desired.DELETED
@@ -299,7 +300,7 @@ def _desire(drift: Drift, account: Account) -> tuple[dict[str, Any], dict[str, A
 def ignore(
     *, actor: User, drift: Drift, until_on: date, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """Look away until a day, or until the provider says something else. Raises `UnableToAsk`."""
+    """Snooze until a day, or until the provider's value changes. Raises `UnableToAsk`."""
     _may(actor, reason)
     if until_on <= now.date():
         raise UnableToAsk(_("Choose a day to come."), field="until_on")

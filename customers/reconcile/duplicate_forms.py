@@ -1,4 +1,4 @@
-"""Which customer has the account after a merge."""
+"""The form of a merge: which customer has the account afterwards."""
 
 from __future__ import annotations
 

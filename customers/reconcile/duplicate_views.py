@@ -1,4 +1,4 @@
-"""Duplicate accounts: the list of those that wait to be merged, and the merge."""
+"""Views of duplicate accounts: the list of those that wait to be merged, and the merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person says about a difference, and about an account nobody here knows."""
+"""Forms of the drift board: resolve a difference, and link or ignore an unlinked account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUSH, ACCEPT, IGNORE = "push", "accept", "ignore"
 
 
 class DriftForm(forms.Form):
-    """What to do about one difference. Only what is possible can be chosen."""
+    """The resolution of one difference. Only what is possible can be chosen."""
 
     choice = forms.ChoiceField(widget=forms.RadioSelect, error_messages={"required": _("Choose what is to happen.")})
     until_on = forms.DateField(label=_("Until"), required=False, widget=forms.DateInput(attrs={"type": "date"}))

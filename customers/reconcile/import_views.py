@@ -1,4 +1,4 @@
-"""The first day: a connection's existing accounts, whose they seem to be, and taking them over. One page, by stages."""
+"""Views of an import: a connection's existing accounts, their likely customers, and the run. One page, by stages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def account_import_page(request: HttpRequest, public_id: uuid.UUID) -> HttpRespo
 
 @require_GET
 def account_import_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The run's card, or the walk's. It asks again by itself; when it has ended the page is fetched anew."""
+    """Show the run's card, or the scan's. It polls by itself; when it has ended the page is loaded again."""
     context = _context(request, _connection(public_id))
     response = render(request, "customers/estate/_progress.html", context)
     moving = context["scanning"] or (
@@ -70,7 +70,8 @@ def account_import_propose(request: HttpRequest, public_id: uuid.UUID) -> HttpRe
 
 @require_POST
 def account_import_choose(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Tick or untick: all of a basis by its buttons, or the rows of the page as they stand, kept with every tick."""
+    """Select or clear items: all of a basis by its buttons, or the rows of the page as they are, stored with every
+    change."""
     connection = _connection(public_id)
     account_import = _open(connection)
     if account_import and (basis := request.POST.get("every") or request.POST.get("all", "")):
@@ -142,7 +143,7 @@ def _context(request: HttpRequest, connection: Connection) -> dict[str, Any]:
 
 
 def _keep_ticks(request: HttpRequest, account_import: AccountImport) -> int:
-    """The ticks of the page that was shown, as they stand there now; returns how many there are in all."""
+    """Store the selection of the page that was shown; return how many are selected in all."""
     shown, ticked = _numbers(request, "shown"), _numbers(request, "ticked")
     account_imports.choose_items(account_import=account_import, take=True, items=ticked)
     return account_imports.choose_items(account_import=account_import, take=False, items=shown - ticked)

@@ -1,6 +1,6 @@
-"""Take over an account that exists at the provider: it becomes a customer's, wanted exactly as it is found.
+"""Link an account that exists at the provider to a customer, with its present state as the desired one.
 
-Nothing is changed at the provider. What is read live is the account's state, its offerings or its settings.
+Nothing is changed at the provider. The account's state, and its offerings or settings, are read live.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROUTE = "customers:orphan-adopt"
 
 
 class NotNow(UnableToAsk):
-    """The provider can't be asked at the moment; from `retry_at` on it may be tried again."""
+    """The provider can't be called at the moment; it may be tried again from `retry_at` on."""
 
     def __init__(self, message: str, *, retry_at: datetime) -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ def link_account(
 
 
 def _open_elsewhere(remote_account: RemoteAccount) -> Operation | None:
-    """An open create that this account would be known by, at another connection of the provider: two connections may
+    """Return an open create that may have made this account, at another connection of the provider: two connections may
     be two keys of one reseller."""
     creates = Operation.objects.filter(
         kind=OperationKind.CREATE, state__in=OPEN, connection__kind=remote_account.connection.kind
@@ -99,7 +99,7 @@ def _open_elsewhere(remote_account: RemoteAccount) -> Operation | None:
 
 
 def _refuse_what_a_create_may_have_made(remote_account: RemoteAccount, columns: dict[str, Any]) -> None:
-    """Given to somebody meanwhile, the account would be looked past by its create, which would make another."""
+    """Refuse an account that an open create may have made, as the create would miss it and make another."""
     known: dict[str, str] = columns.get("settings") or {}
     fresh = _with(
         remote_account, email=columns["email"] or remote_account.email, name=known.get("name", remote_account.name),
@@ -113,7 +113,7 @@ def _refuse_what_a_create_may_have_made(remote_account: RemoteAccount, columns: 
 
 
 def _with(remote_account: RemoteAccount, **fields: str) -> RemoteAccount:
-    """A copy with what was read just now; not to be saved."""
+    """Return a copy with the values read just now; not to be saved."""
     fresh = copy(remote_account)
     for name, value in fields.items():
         setattr(fresh, name, value)
@@ -121,7 +121,7 @@ def _with(remote_account: RemoteAccount, **fields: str) -> RemoteAccount:
 
 
 def _read(remote_account: RemoteAccount, provider: Provider, *, now: datetime) -> dict[str, Any]:
-    """The account's columns as the provider has them at this moment, wanted just so."""
+    """Return the account's columns as the provider has them at this moment, also as its desire."""
     ref = AccountRef(remote_account.provider_id)
     try:
         if provider.capabilities.settings:
@@ -159,7 +159,7 @@ def _read(remote_account: RemoteAccount, provider: Provider, *, now: datetime) -
 def ignore_account(
     *, actor: User, remote_account: RemoteAccount, reason: str, now: datetime, request: HttpRequest | None = None
 ) -> None:
-    """Not ours to run: off the board, with the reason kept. Raises `UnableToAsk`."""
+    """Ignore an account that is not ours to manage; the reason is stored. Raises `UnableToAsk`."""
     if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
         raise UnableToAsk(_("Your role may not do this."))
     if not reason.strip():

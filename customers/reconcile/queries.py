@@ -1,4 +1,4 @@
-"""What the drift board reads: accounts that differ, and accounts nobody here knows."""
+"""Queries of the drift board: accounts that differ, and unlinked accounts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ HEADER = (
 
 @dataclass
 class Board:
-    """`groups` are the accounts of this page with their differences; an ignored one is left out unless asked for."""
+    """The board. `groups` are the accounts of this page with their differences; ignored ones are left out unless
+    requested."""
 
     page: Page[Account]
     groups: list[tuple[Account, list[Drift]]]
@@ -48,7 +49,7 @@ class Board:
 
 
 def board(asked: Mapping[str, str], *, today: date) -> Board:
-    """The board as the URL asks for it. The number of queries does not depend on the number of rows."""
+    """Return the board that the URL requests. The number of queries does not depend on the number of rows."""
     show_ignored = asked.get("view") == "ignored"
     page = Paginator(_shown(asked, today=today), PER_PAGE).get_page(asked.get("page"))
     by_account: dict[int, list[Drift]] = {}
@@ -75,7 +76,7 @@ def _shown(asked: Mapping[str, str], *, today: date) -> QuerySet[Account]:
 
 
 def drift_export_rows(asked: Mapping[str, str], *, today: date) -> Iterator[list[Any]]:
-    """Every difference that the board shows for this URL, one to a row, in its order."""
+    """Yield every difference that the board shows for this URL, one to a row, in its order."""
     waiting = _shown(asked, today=today).iterator(chunk_size=AT_ONCE)
     while accounts := list(islice(waiting, AT_ONCE)):
         for each in drifts_of(accounts, today=today):
@@ -90,7 +91,7 @@ def drift_export_rows(asked: Mapping[str, str], *, today: date) -> Iterator[list
 
 
 def value_text(drift: Drift, value: Any) -> str:
-    """A value of the board in words."""
+    """Return a value of the board in words."""
     match drift.field:
         case Field.STATE:
             return account_state_text(str(value), drift.account.provider_label)
@@ -108,8 +109,8 @@ def value_text(drift: Drift, value: Any) -> str:
 
 
 def latest_scans() -> list[Scan]:
-    """The newest complete walk of each connection, and the newest of all where that is another: one that runs, or one
-    that says why it came to no end."""
+    """Return the newest complete scan of each connection, and the newest of all where that is another: one that runs,
+    or one that failed, with the reason."""
     newest = Scan.objects.order_by().values("connection").annotate(last=Max("pk")).values("last")
     wanted = Q(pk__in=newest) | Q(pk__in=newest.filter(state=Scan.State.COMPLETE))
     return list(Scan.objects.filter(wanted).select_related("connection").order_by("connection__name", "state"))
@@ -127,7 +128,7 @@ def _narrowed(found: QuerySet[Account], asked: Mapping[str, str]) -> QuerySet[Ac
 
 @dataclass
 class Orphans:
-    """`rows` are those of the page, each with the open create that may have made it."""
+    """The unlinked accounts. `rows` are those of the page, each with the open create that may have made it."""
 
     page: Page[RemoteAccount]
     rows: list[tuple[RemoteAccount, Operation | None]]
@@ -137,7 +138,7 @@ class Orphans:
 
 
 def orphans(asked: Mapping[str, str]) -> Orphans:
-    """Accounts at the provider that no account of ours names; the ignored ones where asked for."""
+    """Return the accounts at the provider that no account of ours names; the ignored ones where requested."""
     ignored = asked.get("view") == "ignored"
     found = (
         RemoteAccount.objects.unowned().filter(ignored_at__isnull=False) if ignored else RemoteAccount.objects.orphans()
@@ -164,7 +165,7 @@ def orphans(asked: Mapping[str, str]) -> Orphans:
 
 
 def customers_like(remote_account: RemoteAccount, *, text: str) -> QuerySet[Customer]:
-    """Customers an orphan may belong to: those searched for, else those of its e-mail or name."""
+    """Return the customers an unlinked account may belong to: those searched for, else those of its email or name."""
     if text := searchable(text).casefold():
         return Customer.objects.filter(search__contains=text, archived_at=None)[:20]
     facts: Any = Q(pk__in=[])

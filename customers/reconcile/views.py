@@ -1,4 +1,4 @@
-"""The drift board: what differs from what we want, and accounts nobody here knows."""
+"""Views of the drift board: differences from the desired state, and unlinked accounts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def drift_board(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def drift_export(request: HttpRequest) -> HttpResponseBase:
-    """The board as filtered, every page of it."""
+    """Export the board as filtered, every page of it."""
     now = timezone.now()
     rows = queries.drift_export_rows(request.GET.dict(), today=now.date())
     return csv_response(f"drift-{now:%Y-%m-%d}.csv", queries.HEADER, rows)
@@ -43,13 +43,13 @@ def drift_export(request: HttpRequest) -> HttpResponseBase:
 
 @require_GET
 def drift_scans(request: HttpRequest) -> HttpResponse:
-    """When each connection was last looked through; asks again by itself while a walk runs."""
+    """Show when each connection was last scanned; polls by itself while a scan runs."""
     return render(request, "customers/drift/_scans.html", {"scans": queries.latest_scans()})
 
 
 @require_POST
 def drift_scan(request: HttpRequest) -> HttpResponse:
-    """Look through every connection that is not paused, now."""
+    """Scan every connection that is not paused, now."""
     begun = scan_requests.request_scans(actor=person(request), now=database_now(), request=request)
     if begun:
         messages.success(request, _("The providers' lists are being read. This page follows."))
@@ -60,7 +60,7 @@ def drift_scan(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def drift_act(request: HttpRequest, public_id: uuid.UUID, field: str) -> HttpResponse:
-    """Push ours, accept theirs, or look away for a while, where the values are still those the form showed."""
+    """Reapply the expected value, accept the provider's, or snooze, if the values are still as shown."""
     account, now = account_or_404(public_id), timezone.now()
     found = drift.drift_of(account, field, today=now.date())
     if found is None:
@@ -77,7 +77,7 @@ def drift_act(request: HttpRequest, public_id: uuid.UUID, field: str) -> HttpRes
         except UnableToAsk as refusal:
             add_refusal(form, refusal)
             seen = getattr(refusal, "seen", None)
-            if seen:  # a choice is made again with the new values in view; everything else stays
+            if seen:  # a choice is made again with the new values in view; the rest stays
                 form.data = data = request.POST.copy()
                 data.pop("choice", None)
             found = drift.drift_of(account, field, today=now.date()) or found
@@ -116,7 +116,7 @@ def orphan_list(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def orphan_adopt(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Whose is it? The customers it may belong to stand in a list; a search finds any other."""
+    """Link an unlinked account. The customers it may belong to are listed; a search finds any other."""
     remote_account = _remote_account_or_404(public_id)
     form = LinkForm(request.POST or None)
     if request.method == "POST" and form.is_valid():

@@ -1,6 +1,6 @@
-"""Changes that are asked for by themselves on a day to come.
+"""Commands on scheduled changes: request, edit and cancel.
 
-Here people ask, edit and cancel; what happens when the time comes stands in `customers.schedules.due`.
+What happens when the time comes is in `customers.schedules.due`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from portal.access.models import User
 from portal.providers import ProviderOffering
 from portal.providers import ReportedState as TheirState
 
-# Whoever means next month types next month; a wrong year is caught here.
+# The farthest date that can be scheduled: a wrong year is caught here.
 FARTHEST = timedelta(days=731)
 
 
@@ -39,24 +39,24 @@ class EditedMeanwhile(UnableToAsk):
 
 
 def cycle_end(account: Account, *, now: datetime) -> date | None:
-    """The last day of the account's cycle as usage was last read; None where it is not known or over."""
+    """Return the last day of the account's billing period as usage was last read; None where it is unknown or over."""
     end = account.usage_end_on
     return end if end is not None and after(end) > now else None
 
 
 def after(day: date) -> datetime:
-    """The first moment of the next cycle. Cycles are whole days in UTC."""
+    """Return the first moment of the next billing period. Periods are whole days in UTC."""
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
 
 
 def kinds_for(account: Account) -> list[Schedule.Kind]:
-    """What can be scheduled for this account, whatever the role."""
+    """Return the changes that can be scheduled for this account, whatever the role."""
     can = account.connection.capabilities
     states = [Schedule.Kind.SUSPEND, Schedule.Kind.UNSUSPEND] if TheirState.STOPPED_BY_US in can.writable_states else []
     return states + ([Schedule.Kind.OFFERINGS] if can.offerings else [])
 
 
-# --- What people do -----------------------------------------------------------------------------------------------
+# --- Commands -----------------------------------------------------------------------------------------------------
 
 
 def schedule_change(
@@ -71,9 +71,10 @@ def schedule_change(
     offerings: list[ProviderOffering] | None = None,
     request: HttpRequest | None = None,
 ) -> Schedule:
-    """Put a change on the calendar; `due_at` None is the end of the account's cycle. Raises `UnableToAsk`.
+    """Schedule a change; `due_at` None is the end of the account's billing period. Raises `UnableToAsk`.
 
-    The same form submitted twice by the same person is one schedule: the first is returned."""
+    The same form submitted twice by the same user is one schedule: the first is returned.
+    """
 
     def make() -> Schedule:
         locked = Account.objects.select_for_update(of=("self",)).select_related("connection", "customer").get(
@@ -105,8 +106,8 @@ def edit_schedule(
     offerings: list[ProviderOffering] | None = None,
     request: HttpRequest | None = None,
 ) -> Schedule:
-    """Change what waits. Whoever edits it looked at the account as it is, and it goes out in their name from now on.
-    `version` is the schedule's as they saw it. Raises `UnableToAsk`."""
+    """Change a waiting schedule. The editor saw the account as it is, and becomes the requester from now on. `version`
+    is the schedule's as they saw it. Raises `UnableToAsk`."""
     with transaction.atomic():
         if not waiting(schedule.pk).filter(version=version).update(version=F("version") + 1):
             if waiting(schedule.pk).exists():
@@ -123,7 +124,7 @@ def edit_schedule(
             now=now,
         )
         told = _told(before)
-        if before.requested_by_id != actor.pk:  # the token was another person's, and must not meet one of this one's
+        if before.requested_by_id != actor.pk:  # the token was another user's, and must not meet one of this one's
             facts |= {"requested_by": actor, "client_token": before.public_id.hex}
         waiting(schedule.pk).update(**facts)
         edited = Schedule.objects.select_related("account__customer").get(pk=schedule.pk)
@@ -134,13 +135,13 @@ def edit_schedule(
 
 
 def cancel_schedule(*, actor: User, schedule: Schedule, now: datetime, request: HttpRequest | None = None) -> None:
-    """Take what waits off the calendar. Loses politely to its time. Raises `UnableToAsk`."""
+    """Cancel a waiting schedule. Refuses politely where its time has come. Raises `UnableToAsk`."""
     permit_role(actor, OperationKind(schedule.kind))
     with transaction.atomic():
         ended = {"state": Schedule.State.CANCELLED, "ended_at": now, "outcome": _("By %(name)s.") % {"name": actor}}
         if not waiting(schedule.pk).update(**ended):
             raise UnableToAsk(_("Its time has come already. It can't be cancelled any more."))
-        schedule.refresh_from_db()  # somebody may have edited it since it was shown
+        schedule.refresh_from_db()  # it may have been edited since it was shown
         record_schedule_event(schedule, "schedule.cancelled", actor=actor, before=_told(schedule), request=request)
 
 
@@ -154,7 +155,7 @@ def _facts(
     offerings: list[ProviderOffering] | None,
     now: datetime,
 ) -> dict[str, Any]:
-    """The columns of a schedule as asked for now, against the account as it is now. Raises `UnableToAsk`."""
+    """Return the columns of a schedule as requested now, for the account as it is now. Raises `UnableToAsk`."""
     permit(actor, account.connection, OperationKind(kind))
     need_reason(account.connection, reason, shown=kind == Schedule.Kind.SUSPEND)
     if account.duplicate_of_id is not None:
@@ -195,7 +196,7 @@ def _payload(account: Account, kind: Schedule.Kind, offerings: list[ProviderOffe
 
 
 def waiting(schedule_id: int) -> QuerySet[Schedule]:
-    """The row as long as its time has not come: every change of it goes through this, so that one of two loses."""
+    """Return the row while its time has not come: every change of it uses this, so that one of two loses."""
     return Schedule.objects.filter(pk=schedule_id, state=Schedule.State.WAITING)
 
 

@@ -1,10 +1,10 @@
-"""What happens to a schedule when its time comes.
+"""Carry out scheduled changes when their time comes.
 
-A schedule promises nothing. Everything is looked at again then, and where anything speaks against it, it is skipped and
-says why: it does not wait for a better moment, because by then nobody expects it any more. Otherwise it becomes one
-ordinary operation, in the name of the person who asked.
+A schedule guarantees nothing. Everything is checked again when it is due, and a change that can't be made is skipped
+with the reason: it does not wait for a better moment, because by then nobody expects it any more. Otherwise it becomes
+one ordinary operation, in the name of its requester.
 
-It is taken in one transaction: the row, the operation and the audit event become true together or not at all, so a
+It is taken in one transaction: the row, the operation and the audit event are written together or not at all, so a
 worker that dies leaves it waiting. Of two that take it at once the second finds it ended.
 """
 
@@ -28,7 +28,7 @@ from portal.formats import ago_text, moment_text
 
 RUN_SCHEDULE = "customers.take_schedule"
 AT_ONCE = 100
-# A few seconds pass between the time and the dispatcher's look; that is not late.
+# A few seconds pass between the time and the dispatcher's check; that is not late.
 LATE = timedelta(minutes=10)
 OF_STATE = (OperationKind.SUSPEND, OperationKind.UNSUSPEND, OperationKind.DELETE)
 CAME_TO_NOTHING = (OperationState.FAILED, OperationState.CANCELLED)
@@ -40,7 +40,7 @@ def due_schedules_now(*, now: datetime) -> list[int]:
 
 
 def follow_cycles(*, now: datetime) -> None:
-    """What waits for a cycle's end goes with it when usage is read again and the end is another."""
+    """Move changes that wait for the end of a billing period when usage is read again and the end is another."""
     same_cycle = Q(account__usage_start_on__lte=F("cycle_end_on"), account__usage_end_on__isnull=False)
     moved = Schedule.objects.filter(same_cycle, state=Schedule.State.WAITING).exclude(
         account__usage_end_on=F("cycle_end_on")
@@ -51,10 +51,10 @@ def follow_cycles(*, now: datetime) -> None:
 
 
 def run_schedule(schedule_id: int, *, now: datetime) -> None:
-    """Ask for what is due, or skip it and say why. Late, early, twice or two at once: it happens once."""
+    """Request a due change, or skip it with the reason. Late, early, twice or two at once: it happens once."""
     with transaction.atomic():
         taken = Schedule.objects.filter(pk=schedule_id, state=Schedule.State.WAITING, due_at__lte=now)
-        if not taken.update(version=F("version") + 1):  # keeps the row until the end: who comes second finds it ended
+        if not taken.update(version=F("version") + 1):  # locks the row until the end: a second worker finds it ended
             return
         schedule = Schedule.objects.select_related("requested_by").get(pk=schedule_id)
         schedule.account = (
@@ -97,7 +97,7 @@ def _operation(schedule: Schedule, now: datetime) -> Operation:
 
 
 def _why_not(schedule: Schedule, now: datetime) -> str:
-    """What speaks against it now, as a sentence; "" when nothing does. Asking itself looks at still more."""
+    """Return why the change can't be made now, as a sentence; "" when it can. The request itself checks still more."""
     account, person = schedule.account, schedule.requested_by
     if not person.is_active:
         return _("%(name)s, who asked for it, does not work here any more.") % {"name": person}
@@ -114,7 +114,7 @@ def _why_not(schedule: Schedule, now: datetime) -> str:
 
 
 def _why_not_as_it_is(schedule: Schedule) -> str:
-    """Did the account move since the person looked at it? What only touches another part of it does not matter."""
+    """Return why the account no longer fits the schedule; "" when it does. Changes of other parts do not matter."""
     account = schedule.account
     if schedule.kind == Schedule.Kind.OFFERINGS:
         if schedule.payload["offerings"] == account.offerings == account.desired_offerings:
@@ -128,7 +128,7 @@ def _why_not_as_it_is(schedule: Schedule) -> str:
     wanted = AccountState.STOPPED_BY_US if schedule.kind == Schedule.Kind.SUSPEND else AccountState.ACTIVE
     if account.state == account.desired_state == wanted:
         return _("It was so already.")
-    # What the calendar did itself stood beside this one when it was asked: "unsuspend, then suspend" is a plan.
+    # Other scheduled changes were visible when this one was requested: "unsuspend, then suspend" is a plan.
     if other := _changed_since(schedule, *OF_STATE).filter(schedule=None).order_by("-pk").first():
         return _("%(name)s asked for %(kind)s since: %(code)s.") % {
             "name": other.requested_by, "kind": other.get_kind_display(), "code": other.code,
@@ -150,7 +150,7 @@ def _how_late(schedule: Schedule, now: datetime) -> str:
 
 
 def _follow(schedule: Schedule, now: datetime) -> bool:
-    """Move with the cycle's end, inside a transaction. Whether it moved."""
+    """Move with the billing period's end, inside a transaction. Returns whether it moved."""
     start, end, was = schedule.account.usage_start_on, schedule.account.usage_end_on, schedule.cycle_end_on
     if was is None or start is None or end is None or start > was or end == was:
         return False

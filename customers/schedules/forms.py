@@ -1,4 +1,4 @@
-"""What a person says about a change on a day to come, and about a hold."""
+"""Forms of scheduled changes and holds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KIND_WORDS = {
 }
 
 
-# A year typed by mistake is told as that, before any arithmetic with it.
+# A year typed by mistake is reported as that, before any calculation with it.
 SANE = [
     MinValueValidator(date(2000, 1, 1), message=gettext_lazy("Check the year.")),
     MaxValueValidator(date(2200, 1, 1), message=gettext_lazy("Check the year.")),
@@ -37,7 +37,7 @@ SANE = [
 
 
 def moment_of(day: date, clock: time, zone: tzinfo) -> datetime:
-    """A wall clock's time as a moment. Raises `ValidationError` for one that a change of the clocks leaves out or has
+    """Return the moment of a local time. Raises `ValidationError` for one that a change of the clocks leaves out or has
     twice: a guess would be an hour off."""
     local = datetime.combine(day, clock, tzinfo=zone)
     if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
@@ -48,12 +48,12 @@ def moment_of(day: date, clock: time, zone: tzinfo) -> datetime:
 
 
 def day_after(day: date, zone: tzinfo) -> datetime:
-    """The first moment after `day`."""
+    """Return the first moment after `day`."""
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
 
 
 class ScheduleForm(EditForm):
-    """What is to happen, and when. `schedule` is the one that is edited: what it does stays, the rest may change."""
+    """The change and its time. `schedule` is the one that is edited: its change stays, the rest may differ."""
 
     not_compared = frozenset({"client_token", "version"})
 
@@ -103,7 +103,7 @@ class ScheduleForm(EditForm):
             self.fields[name].required = not self.is_bound or self.data.get(of) == value
 
     def show(self, conflict: EditConflict, *, fresh: Self, last: AuditEvent | None = None) -> None:
-        """The whole row is written, in the version that the page shows now."""
+        """Show a conflict with the version that the page shows now: the whole row is written."""
         super().show(conflict, fresh=fresh, last=last)
         data: Any = self.data
         data[self.add_prefix("version")] = str(fresh.get_initial_for_field(fresh.fields["version"], "version"))
@@ -123,7 +123,7 @@ class ScheduleForm(EditForm):
         return cleaned
 
     def offerings(self) -> list[ProviderOffering] | None:
-        """The list as it is to be then: the new package, and the add-ons the account has."""
+        """Return the offerings at that time: the new package, and the add-ons the account has."""
         if self.cleaned_data["kind"] != Schedule.Kind.OFFERINGS:
             return None
         addons = [each for each in as_offerings(self.account.offerings or []) if each.type != "package"]
@@ -140,7 +140,7 @@ class ScheduleForm(EditForm):
 
 
 def start_of(schedule: Schedule) -> dict[str, Any]:
-    """What the form of an edit starts from, in the active zone."""
+    """Return the initial values of an edit form, in the active time zone."""
     local = timezone.localtime(schedule.due_at)
     rows = schedule.payload.get("offerings", [])
     return {
@@ -177,8 +177,8 @@ class ReleaseForm(forms.Form):
 
 
 class HeldForm(ReasonForm):
-    """The question before a suspend, where somebody holds the account. The tick is for the hold that was shown, and
-    does not count for another one that was placed since (`hold`, its public ID)."""
+    """The confirmation of a suspend while a hold is in force. It applies to the hold that was shown, and not to another
+    one that was placed since (`hold`, its public ID)."""
 
     hold = forms.CharField(widget=forms.HiddenInput, required=False, max_length=36)
 

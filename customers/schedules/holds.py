@@ -1,9 +1,9 @@
-"""Holds: a person says that an account is not to be suspended by a schedule or in bulk, why, and until when.
+"""Holds: an account must not be suspended by a schedule or in bulk, why, and until when.
 
-A hold stops what happens by itself or to many at once, also what is queued already: that is cancelled, and a worker
-that has begun sees the hold before it sends (`engine.intend`). It does not stop a person's own click on that one
-account: they are shown the hold and go on by saying so, and the operation names the hold it went past. Refusing them
-would only make them release a colleague's hold first, and then nobody would place it again.
+A hold stops what happens automatically or to many at once, also what is queued already: that is canceled, and a worker
+that has begun checks the hold before it sends (`customers.operations.transitions.intend`). It does not stop a user's
+own click on that one account: they are shown the hold and confirm that they override it, and the operation names the
+hold. Refusing them would only make them release a colleague's hold first, and then nobody would place it again.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ RELEASE = "customers:hold-release"
 
 
 def held(account_ids: Iterable[int], *, now: datetime | None = None) -> dict[int, Hold]:
-    """The live hold of each of these accounts that has one, by the account's key. One query; those without are left
-    out. Where there are several, the one that was placed last."""
+    """Return the live hold of each of these accounts that has one, by the account's primary key. One query; those
+    without are left out. Where there are several, the one that was placed last."""
     at = now or timezone.now()
     found = Hold.objects.live(now=at).filter(account__in=list(account_ids)).select_related("owner").order_by("pk")
     return {each.account_id: each for each in found}
@@ -48,10 +48,10 @@ def place_hold(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> Hold:
-    """Hold the account until a moment, or until somebody releases it.
+    """Hold the account until a moment, or until a user releases it.
 
-    What a schedule or a bulk change has queued to suspend it is cancelled (`cancelled` of the hold that is returned).
-    Raises `UnableToAsk`, also where another suspend is under way.
+    A suspend that a schedule or a bulk change has queued is canceled (`cancelled` of the returned hold). Raises
+    `UnableToAsk`, also where another suspend is under way.
     """
     _may(actor, PLACE)
     if not reason.strip():
@@ -59,7 +59,7 @@ def place_hold(
     if until is not None and until <= now:
         raise UnableToAsk(_("Choose a moment to come."), field="until")
     with transaction.atomic():
-        account = Account.objects.select_for_update().get(pk=account.pk)  # two people at once: one of them is told
+        account = Account.objects.select_for_update().get(pk=account.pk)  # of two requests at once one is refused
         if account.state == AccountState.DELETED:
             raise UnableToAsk(_("The account is deleted. There is nothing to hold."))
         if other := held([account.pk], now=now).get(account.pk):
@@ -74,8 +74,8 @@ def place_hold(
 
 
 def _automatic_suspends(account: Account) -> list[Operation]:
-    """Suspends that a schedule or a bulk change queued and that sent nothing yet. Refuses where any other is open: a
-    colleague requested it, or it may have been sent already."""
+    """Return the suspends that a schedule or a bulk change queued and that sent nothing yet. Refuses where any other is
+    open: a colleague requested it, or it may have been sent already."""
     suspends = Operation.objects.open().filter(account=account, kind=OperationKind.SUSPEND)
     found = list(suspends.select_related("requested_by", "account__customer").order_by("number"))
     for each in found:
@@ -95,7 +95,7 @@ def _automatic_suspends(account: Account) -> list[Operation]:
 def _cancel(
     operation: Operation, hold: Hold, *, actor: User, now: datetime, request: HttpRequest | None
 ) -> Operation | None:
-    """Cancel what is still queued. What a worker has is left to it: it does not send past the hold."""
+    """Cancel queued suspends. One that a worker has taken is left to it: it does not send despite the hold."""
     rows = Operation.objects.select_for_update(skip_locked=True, of=("self",)).select_related("account__customer")
     mine = rows.filter(pk=operation.pk, state=OperationState.QUEUED).first()
     if mine is None:
@@ -107,7 +107,7 @@ def _cancel(
 
 
 def release(*, actor: User, hold: Hold, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
-    """End a live hold. Whoever may place one may release one: its owner may be on holiday. Raises `UnableToAsk`."""
+    """End a live hold. All users who may place one may release one: its owner may be away. Raises `UnableToAsk`."""
     _may(actor, RELEASE)
     if not reason.strip():
         raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")

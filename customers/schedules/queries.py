@@ -1,4 +1,4 @@
-"""What the calendar reads: changes and holds in one line by time, and what an account's page and the home page show."""
+"""Queries of the scheduled changes: changes and holds in order of time, for the list, an account and the home page."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from portal.query_params import searchable, uuid_or_none
 
 PER_PAGE = 50
 HOLD = "hold"
-# A skipped change is shown to who asked for it this long.
+# A skipped change is shown to its requester this long.
 NEWS = timedelta(days=7)
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class ScheduleEntry:
-    """One line: a change, or the end of a hold. `at` is when it comes (or came)."""
+    """One line: a change, or the end of a hold. `at` is when it is due (or was)."""
 
     at: datetime
     schedule: Schedule | None = None
@@ -54,7 +54,7 @@ class ScheduleEntry:
 
     @property
     def asked_at(self) -> str:
-        """The time on the clock of who asked, where that is not the reader's; else ""."""
+        """The time in the requester's time zone, where that is not the reader's; else ""."""
         schedule = self.schedule
         if schedule is None or schedule.cycle_end_on or schedule.zone == timezone.get_current_timezone_name():
             return ""
@@ -62,7 +62,7 @@ class ScheduleEntry:
 
     @property
     def what(self) -> str:
-        """ "Suspend", "Change package to Pro 300K", "The hold ends"."""
+        """The title, as "Suspend", "Change package to Pro 300K", "The hold ends"."""
         if self.schedule is None:
             if self.hold is not None and self.hold.released_at:
                 return _("The hold was released")
@@ -86,7 +86,7 @@ class Agenda:
 
 
 def agenda(asked: Mapping[str, str], *, now: datetime) -> Agenda:
-    """The calendar as the URL asks for it. The number of queries does not depend on the number of rows."""
+    """Return the list that the URL requests. The number of queries does not depend on the number of rows."""
     past = asked.get("view") == "past"
     lines = _schedules(asked, past=past).union(_holds(asked, past=past, now=now), all=True)
     page = Paginator(lines.order_by("-at" if past else "at", "of", "row"), PER_PAGE).get_page(asked.get("page"))
@@ -117,7 +117,7 @@ def _schedules(asked: Mapping[str, str], *, past: bool) -> QuerySet[Any]:
 
 
 def _holds(asked: Mapping[str, str], *, past: bool, now: datetime) -> QuerySet[Any]:
-    """Those that end by themselves on a day to come; or those that ended, released or by themselves."""
+    """Return the holds that end automatically on a coming day; or those that ended, released or automatically."""
     ended = Hold.objects.filter(Q(released_at__isnull=False) | Q(until__lte=now))
     found = ended if past else Hold.objects.live(now=now).filter(until__isnull=False)
     if asked.get("kind") in Schedule.Kind.values:
@@ -166,14 +166,14 @@ def _people() -> list[tuple[str, str]]:
 
 
 def coming_for(account: Account, *, now: datetime) -> list[ScheduleEntry]:
-    """What waits for one account, and what was skipped lately, in the order of time."""
+    """Return the waiting and the recently skipped changes of an account, in order of time."""
     news = Q(state=Schedule.State.WAITING) | Q(state=Schedule.State.SKIPPED, ended_at__gte=now - NEWS)
     found = account.schedules.filter(news).select_related("requested_by", "operation").order_by("due_at", "pk")
     return [ScheduleEntry(each.due_at, schedule=each) for each in found[:20]]
 
 
 def skipped_of(person: User, *, now: datetime) -> list[ScheduleEntry]:
-    """Changes this person asked for that did not happen, the newest first, for a week."""
+    """Return the user's changes that were skipped in the last week, the newest first."""
     found = Schedule.objects.filter(requested_by=person, state=Schedule.State.SKIPPED, ended_at__gte=now - NEWS)
     ordered = _full(found).order_by("-ended_at", "-pk")[:SHOWN]
     return [ScheduleEntry(each.ended_at, schedule=each) for each in ordered]

@@ -1,4 +1,4 @@
-"""The calendar, changes on a day to come, and holds."""
+"""Views of the scheduled changes and holds."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def hold_release(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 def _page(request: HttpRequest, name: str, account: Account, form: django_forms.Form, **more: Any) -> HttpResponse:
-    """A question of its own page, or in the dialog for htmx."""
+    """Render a form as a page of its own, or in the dialog for htmx."""
     context = {
         "form": form, "account": account, "customer": account.customer, "connection": account.connection,
         "here": request.get_full_path(), "zone": timezone.get_current_timezone_name(), **more,

@@ -1,4 +1,4 @@
-"""A value of the drift board in words; lists as lists."""
+"""A template tag for a value of the drift board: in words, lists as lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What AhaSend needs for a new account and its first API key, and what a connection to it needs."""
+"""Forms for a new AhaSend account and its first API key, and requirements of a connection to AhaSend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MakeKeyForm(forms.Form):
 
 
 class AhaSendPart(AccountPart):
-    """Name, website and cap, and the first key of the account. Of the customer nothing else is sent."""
+    """Name, website and cap, and the first key of the account. Nothing else of the customer is sent."""
 
     template = "customers/_part_ahasend.html"
 

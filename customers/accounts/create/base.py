@@ -1,5 +1,5 @@
-"""The part of a page that asks for a new account. What stands in it depends on the kind of provider; each kind has its
-own in `customers/accounts/create/<kind>.py`, found through `customers/accounts/create/providers.py`."""
+"""The part of a page that requests a new account. Its contents depend on the kind of provider; each kind has its own in
+`customers/accounts/create/<kind>.py`, found through `customers/accounts/create/providers.py`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ F = TypeVar("F", bound=forms.Form)
 
 @dataclass(frozen=True)
 class Start:
-    """What a part starts from. At most one of `sent` (to be checked) and `typed` (to be shown uncommented) is set.
+    """The input of a part. At most one of `sent` (to be checked) and `typed` (to be shown without errors) is set.
 
-    `customer`: whom the account is for; None when the customer is added on the same page, whose facts as typed are then
-    `facts`. `failed`: the refused create that is corrected.
+    `customer`: the account's customer; None when the customer is added on the same page, whose details as typed are
+    then `facts`. `failed`: the refused create that is corrected.
     """
 
     connection: Connection
@@ -33,8 +33,8 @@ class Start:
 
 
 class AccountPart:
-    """Forms, and what they come to. A subclass fills `forms` and, for a refused create, `other_errors`: what the
-    provider said that belongs to no field."""
+    """Forms and their result. A subclass fills `forms` and, for a refused create, `other_errors`: the provider's errors
+    that belong to no field."""
 
     template: ClassVar[str]
 
@@ -44,30 +44,30 @@ class AccountPart:
         self.other_errors: list[str] = []
 
     def are_valid(self) -> bool:
-        """Every form is asked, so that all errors show at once."""
+        """Return whether all forms are valid. Every form is checked, so that all errors show at once."""
         return False not in [form.is_valid() for form in self.forms]
 
     def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> AccountRequest:
-        """What to ask for, of valid forms. `facts`: the customer's."""
+        """Return the request of valid forms. `facts`: the customer's."""
         raise NotImplementedError
 
     @property
     def takes_over(self) -> bool:
-        """Whether what was typed here is kept on the customer too."""
+        """True if the input is stored on the customer too."""
         return False
 
     @property
     def remarks(self) -> list[str]:
-        """What was taken in another form than it was typed, in sentences for the person who sent it."""
+        """The values that were saved in another form than typed, in sentences for the user."""
         return []
 
     def context(self) -> dict[str, Any]:
-        """What the template reads besides `part`."""
+        """Return what the template needs besides `part`."""
         return {}
 
 
 def with_typed(form: F, typed: QueryDict | None) -> F:
-    """An unbound form that starts with what was typed so far, if anything of it was on the page."""
+    """Return an unbound form that starts with the input so far, if any of it was on the page."""
     names = {name: form.add_prefix(name) for name in form.fields}
     if typed is not None and any(html_name in typed for html_name in names.values()):
         values = {name: form.fields[name].widget.value_from_datadict(typed, {}, names[name]) for name in names}
@@ -76,7 +76,7 @@ def with_typed(form: F, typed: QueryDict | None) -> F:
 
 
 def add_refusal_to_page(forms_of_page: list[forms.Form], field_name: str, text: str) -> None:
-    """Put a refusal beside the field it names, else above the last form."""
+    """Show a refusal beside the field it names, else above the last form."""
     for form in forms_of_page:
         if field_name in form.fields:
             form.add_error(field_name, text)

@@ -1,4 +1,4 @@
-"""Create an account, for a new customer or for one who is here already."""
+"""Create an account, for a new or an existing customer."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from portal.providers import AccountSettings, Profile, ProviderOffering
 def create_customer(
     *, actor: User, facts: dict[str, Any], client_token: str, now: datetime, request: HttpRequest | None = None
 ) -> Customer:
-    """Add a customer, or return the one this form added before (also when that happens at this moment)."""
+    """Add a customer, or return the one this form added before (also at this very moment)."""
     return open_customer(actor=actor, facts=facts, account=None, client_token=client_token, now=now, request=request)[0]
 
 
 @dataclass(frozen=True)
 class AccountRequest:
-    """The account to ask for: with offerings or with settings, as the connection's provider has it, and where it has
-    keys, with the first of them. Of `profile` at least the e-mail stands here, also where none of it is sent."""
+    """The account to request: with offerings or with settings, as the connection's provider has it, and where it has
+    keys, with the first of them. `profile` has at least the email, also where none of it is sent."""
 
     connection: Connection
     profile: Profile
@@ -47,7 +47,7 @@ def open_customer(
     now: datetime,
     request: HttpRequest | None = None,
 ) -> tuple[Customer, Operation | None]:
-    """Add a customer and ask for its first account, both or neither. The same form again gives the same two back.
+    """Add a customer and request its first account, both or neither. The same form again returns the same two.
 
     Raises `UnableToChange` and `UnableToAsk`; then no customer is left behind.
     """
@@ -87,8 +87,8 @@ def add_account(
     version: int | None = None,
     request: HttpRequest | None = None,
 ) -> Operation:
-    """Ask for a further account. `corrects`: the refused create this one replaces, whose account row is used again as
-    long as it stays with the same connection; `version` is that account's as the form showed it. `take_over` keeps the
+    """Request a further account. `corrects`: the refused create this one replaces, whose account row is used again as
+    long as it stays with the same connection; `version` is that account's as the form showed it. `take_over` stores the
     profile on the customer as well. Raises `UnableToAsk` and `UnableToChange`; then nothing changed."""
     with transaction.atomic():
         operation = request_create(

@@ -1,4 +1,4 @@
-"""From a customer's facts to a provider's profile and back."""
+"""Conversion of a customer's details to a provider's profile and back."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def profile_of_customer(customer: Customer) -> Profile:
 
 
 def facts_of(customer: Customer) -> dict[str, Any]:
-    """The customer's facts that a profile is made of."""
+    """Return the customer's details that a profile is made of."""
     return {fact: getattr(customer, fact) for fact in FACT_OF_PROFILE.values()}
 
 
 def add_provider_errors(form: forms.Form, errors: Iterable[Mapping[str, str]]) -> list[str]:
-    """Put a provider's complaints beside the fields of a bound form. Returns those that have no field there."""
+    """Add a provider's errors to the fields of a bound form. Returns those that have no field there."""
     form.is_valid()
     rest = []
     for error in errors:

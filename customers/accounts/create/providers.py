@@ -1,7 +1,8 @@
-"""What a new account needs, for each kind of provider. Shared pages find it here by the connection's kind and know no
-names.
+"""The part of a new account for each kind of provider. Shared pages find it here by the connection's kind, without
+naming providers.
 
-A new kind adds its line."""
+A new kind adds its line.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What SendGrid takes of a customer when an account is created, and what a connection to it needs. There is no call to
-change any of a profile afterwards."""
+"""Forms for a new SendGrid account, and requirements of a connection to SendGrid. No call can change a profile
+afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from portal.providers import Profile
 
 
 class SendGridProfileForm(forms.Form):
-    """Fields carry the provider's names, so that its errors find their place. Only the e-mail is needed."""
+    """The profile. Fields have the provider's names, for its errors to match. Only the email is required."""
 
     email = forms.EmailField(label=_("E-mail"), max_length=254)
     company_name = forms.CharField(label=_("Company"), max_length=200, required=False)
@@ -35,7 +35,7 @@ class SendGridProfileForm(forms.Form):
 
 
 class SendGridPart(AccountPart):
-    """Offerings out of the catalogue; and for a customer who is here already, the profile to be sent."""
+    """Offerings from the catalog; and for an existing customer, the profile to be sent."""
 
     template = "customers/_part_sendgrid.html"
 

@@ -1,4 +1,4 @@
-"""Adding a customer, with its first account or without: one form, one transaction."""
+"""Views that add a customer, with its first account or without: one form, one transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from portal.query_params import line, uuid_or_none
 
 @dataclass
 class CreatePage:
-    """The forms of the page, and what of it is known besides. `part` is what the kind of provider asks for."""
+    """The forms of the page and their context. `part` is that of the kind of provider."""
 
     customer: CustomerForm
     account: AccountForm
@@ -45,7 +45,7 @@ class CreatePage:
         return [*(self.part.forms if self.part else []), self.account, self.customer]
 
     def are_valid(self) -> bool:
-        """Every form is asked, so that all errors show at once."""
+        """Return whether all forms are valid. Every form is checked, so that all errors show at once."""
         part = self.part.are_valid() if self.part else True
         return False not in [self.customer.is_valid(), self.account.is_valid(), part]
 
@@ -57,7 +57,7 @@ class CreatePage:
 
 @require_http_methods(["GET", "POST"])
 def customer_create(request: HttpRequest) -> HttpResponse:
-    """GET shows the form, POST adds the customer; with `show` it only shows what the chosen connection asks for."""
+    """Show the form (GET) or add the customer (POST); with `show`, only show the part of the chosen connection."""
     if request.method == "GET":
         return render(request, "customers/create.html", _context(_unsent(request)))
     if "show" in request.POST:
@@ -95,7 +95,7 @@ def say_remarks(request: HttpRequest, part: AccountPart) -> None:
 
 @require_GET
 def customer_duplicates(request: HttpRequest) -> HttpResponse:
-    """Customers like the one being typed, for a look before the form is sent."""
+    """Show customers similar to the one being typed, before the form is sent."""
     return render(request, "customers/_duplicates.html", _duplicates(_lookalikes(request), asked=False))
 
 
@@ -111,7 +111,7 @@ def _duplicates(found: list[Customer], *, asked: bool) -> dict[str, Any]:
 
 
 def _unsent(request: HttpRequest) -> CreatePage:
-    """The empty form. The connection is the one in the address, else the only one there is."""
+    """Return the empty form. The connection is the one in the URL, else the only one."""
     connections = list(Connection.objects.all()[:2])
     wanted = uuid_or_none(request.GET.get("connection", ""))
     asked = Connection.objects.filter(public_id=wanted).first() if wanted else None
@@ -132,7 +132,7 @@ def _typed_so_far(request: HttpRequest) -> CreatePage:
 
 
 def _shown(form: CustomerForm, account: AccountForm, start: Start | None) -> CreatePage:
-    """The page with what is on offer as it is now."""
+    """Return the page with the present catalog."""
     if start is None:
         return CreatePage(form, account, None, DuplicatesForm())
     problem = catalogue.refresh_when_old(connection=start.connection, now=timezone.now())
@@ -143,13 +143,13 @@ def _sent(request: HttpRequest) -> CreatePage:
     account = AccountForm(request.POST)
     connection = account.chosen_connection
     part = part_of(Start(connection, sent=request.POST, facts=request.POST.dict())) if connection else None
-    # The customer this very form made a moment ago, on a double click, is not a duplicate.
+    # The customer this very form added a moment ago, on a double click, is not a duplicate.
     itself = public_id_of(actor=person(request), client_token=request.POST.get("client_token", "")[:64])
     return CreatePage(CustomerForm(request.POST, besides=itself), account, part, DuplicatesForm(request.POST))
 
 
 def part_of(start: Start) -> AccountPart:
-    """What the connection's kind of provider asks for."""
+    """Return the part of the connection's kind of provider."""
     return PARTS[start.connection.kind](start)
 
 
@@ -166,7 +166,7 @@ def _context(opening: CreatePage) -> dict[str, Any]:
 
 
 def part_context(account: AccountForm, part: AccountPart | None, problem: str) -> dict[str, Any]:
-    """What `_create_account.html` reads."""
+    """Return the context of `_create_account.html`."""
     connection = account.chosen_connection
     scope = missing_scope(connection, OperationKind.CREATE) if connection else None
     context = {

@@ -1,7 +1,7 @@
-"""What a key of an account may do: one form for the first key of a new account, a further key, and changing one.
+"""Forms of a key: one for the first key of a new account, a further key, and changing one.
 
-Where a person finds it: label, rights (a bundle with a readable name, or single scopes), the addresses it works from,
-and whether its secret is kept. `templates/customers/keys/_key_fields.html` shows it.
+The fields: label, scopes (a bundle with a readable name, or single scopes), IP allowlist, and whether the secret is
+stored. `templates/customers/keys/_key_fields.html` shows them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from customers.accounts.keys.queries import bundle_of, family_of, joined_label, 
 from customers.models import AccountKey, Connection
 from portal.providers import KeyBundle, NewKey
 
-# The value of `rights` that means: the scopes ticked one by one.
+# The value of `rights` that means: the scopes selected one by one.
 SINGLE = "single"
 WHY_DELETE_KEY = [
     ("replaced", gettext_lazy("Replaced by another")),
@@ -28,12 +28,12 @@ WHY_DELETE_KEY = [
     ("unused", gettext_lazy("No longer used")),
     ("other", gettext_lazy("Other")),
 ]
-# The provider takes 255; the operation's code follows what people type (" · op_7C31AB").
+# The provider accepts 255; the operation's code follows the typed label (" · op_7C31AB").
 LABEL_MAX = 240
 
 
 class AddressesField(forms.CharField):
-    """Addresses and networks, one in a line. The value is canonical, as providers keep it: a network in every line,
+    """Addresses and networks, one in a line. The value is canonical, as providers store it: a network in every line,
     without host bits, each once, in the order typed."""
 
     widget = forms.Textarea
@@ -80,7 +80,7 @@ class AddressesField(forms.CharField):
 
 
 class KeyForm(forms.Form):
-    """`key` is the one that is changed, None for a new one: only a new one has a secret to keep.
+    """The form of a key. `key` is the one that is changed, None for a new one: only a new one has a secret to store.
 
     `new_key`, `keeps` and `changes()` are for a valid form.
     """
@@ -147,7 +147,7 @@ class KeyForm(forms.Form):
 
     @property
     def bundles(self) -> list[tuple[KeyBundle, bool]]:
-        """Each bundle, and whether it is the chosen one."""
+        """The bundles, each with whether it is the chosen one."""
         return [(each, each.name == self["rights"].value()) for each in self.capabilities.key_bundles]
 
     @property
@@ -156,19 +156,19 @@ class KeyForm(forms.Form):
 
     @cached_property
     def families(self) -> list[tuple[str, list[tuple[int, str, bool]]]]:
-        """The single scopes by what they are about: number, scope, ticked."""
+        """The single scopes by topic: number, scope, selected."""
         ticked = set(self["scopes"].value() or [])
         found: dict[str, list[tuple[int, str, bool]]] = {}
         for number, (scope, _label) in enumerate(self.fields["scopes"].choices):  # type: ignore[attr-defined]
             found.setdefault(family_of(scope), []).append((number, scope, scope in ticked))
         return list(found.items())
 
-    # -- once it is valid --------------------------------------------------------------------------------------
+    # -- for a valid form --------------------------------------------------------------------------------------
 
     @property
     def chosen_scopes(self) -> tuple[str, ...]:
-        """In the order they are offered. Where a scope for all domains is chosen, the same for one domain is
-        dropped, as the provider does."""
+        """The selected scopes in the order they are offered. Where a scope for all domains is chosen, the same for one
+        domain is dropped, as the provider does."""
         rights = self.cleaned_data["rights"]
         if rights != SINGLE:
             return next(each.scopes for each in self.capabilities.key_bundles if each.name == rights)
@@ -186,7 +186,7 @@ class KeyForm(forms.Form):
         return bool(self.cleaned_data.get("keep"))
 
     def changes(self, key: AccountKey) -> dict[str, Any]:
-        """Only what differs from the key as it was read: label, scopes, ip_allow_list. {} = nothing does."""
+        """Return what differs from the key as it was read: label, scopes, ip_allow_list. {} = nothing does."""
         new, (_typed, code) = self.new_key, split_label(key.label)
         label = joined_label(new.label, code)
         changed: dict[str, Any] = {"label": label} if label != key.label else {}
@@ -197,7 +197,7 @@ class KeyForm(forms.Form):
         return changed
 
     def rewritten(self) -> list[tuple[str, str]]:
-        """Addresses that are kept in another form than they were typed in, to be said to the person."""
+        """Return the addresses that are saved in another form than typed, to be shown to the user."""
         lines = re.split(r"[\n,;]", str(self["ip_allow_list"].value() or ""))
         pairs = [
             (text.strip(), str(ipaddress.ip_network(text.strip(), strict=False))) for text in lines if text.strip()
@@ -219,7 +219,7 @@ class KeyRequestForm(KeyForm):
 
 
 class RotateForm(forms.Form):
-    """A new key in the place of an old one: when does the old one go, and is the new one kept."""
+    """A new key in place of an old one: when the old one is deleted, and whether the new secret is stored."""
 
     LATER, THEN = "later", "then"
     old = forms.ChoiceField(

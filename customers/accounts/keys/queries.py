@@ -1,4 +1,4 @@
-"""What the keys page reads: the keys as last listed, where each secret is, and what is under way about them."""
+"""Queries of the keys page: the keys as last listed, the status of each secret, and open operations about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDRESSES_SHOWN = 2
 
 
 def split_label(label: str) -> tuple[str, str]:
-    """What people typed, and the code of the operation that made the key ("" where there is none)."""
+    """Return the label as typed, and the code of the operation that made the key ("" where there is none)."""
     found = _LABEL.fullmatch(label)
     return (found["typed"], found["code"]) if found else (label, "")
 
@@ -33,23 +33,23 @@ def joined_label(typed: str, code: str) -> str:
 
 
 def bundle_of(capabilities: Capabilities, scopes: Iterable[str]) -> KeyBundle | None:
-    """The bundle that is exactly these scopes."""
+    """Return the bundle that is exactly these scopes."""
     wanted = set(scopes)
     return next((each for each in capabilities.key_bundles if set(each.scopes) == wanted), None)
 
 
 def family_of(scope: str) -> str:
-    """What a scope is about, from its first word: "smtp-credentials:read:all" -> "SMTP credentials"."""
+    """Return the topic of a scope, from its first word: "smtp-credentials:read:all" -> "SMTP credentials"."""
     words = scope.partition(":")[0].replace("-", " ").capitalize()
     return re.sub(r"^(Api|Smtp)\b", lambda found: found[0].upper(), words)
 
 
 @dataclass(frozen=True)
 class SecretLine:
-    """Where the secret of a key is, for the person who looks.
+    """The status of a key's secret, for the viewer.
 
-    `kind`: "yours" (waits for this person), "waits" (for another one), "shown", "lost" (not fetched in time), or "none"
-    (the key was not made here). `kept` comes on top: the portal has it, encrypted, for setting up sending.
+    `kind`: "yours" (waits for the viewer), "waits" (for another user), "shown", "lost" (not revealed in time), or
+    "none" (the key was not made here). `kept` is independent: the portal stores it, encrypted, for setting up sending.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class KeyLine:
     code: str
     bundle: str
     secret: SecretLine
-    # What is asked and not finished about this key.
+    # Open operations about this key.
     under_way: Operation | None = None
 
     @property
@@ -77,7 +77,7 @@ class KeyLine:
 
 @dataclass(frozen=True)
 class SecretPlace:
-    """A secret under the name of its key. `alive`: the key was there when the keys were last listed."""
+    """A secret with the name of its key. `alive`: the key was there when the keys were last listed."""
 
     secret: SecretLine
     label: str
@@ -92,12 +92,12 @@ class SecretPlace:
 @dataclass(frozen=True)
 class KeysPage:
     lines: list[KeyLine]
-    # Secrets that this person asked for and may look at now, newest first; their keys may not be listed yet.
+    # Secrets that this user requested and may reveal now, newest first; their keys may not be listed yet.
     yours: list[SecretPlace]
 
 
 def keys_page(account: Account, *, viewer: User, now: datetime) -> KeysPage:
-    """The number of queries does not depend on the number of keys."""
+    """Return the page's data. The number of queries does not depend on the number of keys."""
     keys = AccountKey.objects.filter(account=account, gone_at=None).order_by("-made_at", "-id")
     known = {each.key_id: each for each in _secrets(account)}
     under_way = list(Operation.objects.filter(account=account, state__in=OPEN).order_by("pk"))
@@ -113,7 +113,7 @@ def keys_page(account: Account, *, viewer: User, now: datetime) -> KeysPage:
 
 
 def key_line(account: Account, key_id: str, *, viewer: User, now: datetime) -> KeyLine | None:
-    """One living key, or None."""
+    """Return one living key, or None."""
     key = AccountKey.objects.filter(account=account, key_id=key_id, gone_at=None).first()
     if key is None:
         return None
@@ -124,7 +124,7 @@ def key_line(account: Account, key_id: str, *, viewer: User, now: datetime) -> K
 
 
 def secret_of(account: Account, key_id: str, *, viewer: User, now: datetime) -> SecretPlace | None:
-    """Where the secret of a key is; None for a key that is not known here."""
+    """Return the status of a key's secret; None for a key that is not known here."""
     key = AccountKey.objects.filter(account=account, key_id=key_id).first()
     secret = _secrets(account).filter(key_id=key_id).first()
     if secret:
@@ -142,7 +142,7 @@ def _place(secret: KeySecret, key: AccountKey | None, *, viewer: User, now: date
 
 
 def requested_label(operation: Operation) -> str:
-    """What people called the key they asked for."""
+    """Return the label that the requester gave the key."""
     return str(operation.payload["key"]["label"])
 
 
@@ -164,7 +164,7 @@ def secret_line(secret: KeySecret | None, *, viewer: User, now: datetime) -> Sec
 
 
 def kept_key(account: Account) -> KeyLine | None:
-    """The key with which sending is set up from here."""
+    """Return the key with which sending is set up here."""
     secret = key_secrets.secret_for_sending(account)
     if secret is None:
         return None
@@ -173,7 +173,7 @@ def kept_key(account: Account) -> KeyLine | None:
 
 
 def keys_are_fresh(account: Account, *, since: datetime) -> bool:
-    """Read after `since`, and nothing about keys ended after the reading."""
+    """Return whether the keys were read after `since`, and no operation about them ended after the reading."""
     at = account.keys_read_at
     if at is None or at < since:
         return False
@@ -182,6 +182,6 @@ def keys_are_fresh(account: Account, *, since: datetime) -> bool:
 
 
 def last_failed_key_operation(account: Account) -> Operation | None:
-    """The newest operation about keys, when it failed: people come back to this page to see what became of it."""
+    """Return the newest operation about keys, when it failed: its result is shown on this page."""
     last = Operation.objects.filter(account=account, kind__in=ABOUT_KEYS).order_by("-pk").first()
     return last if last and last.state == OperationState.FAILED else None

@@ -1,4 +1,4 @@
-"""The secret of a key: shown once to the person who asked for it; and the end of keeping one."""
+"""Views of a key's secret: reveal it once to its requester, and stop storing it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from portal.htmx import go_to, is_fragment, person
 
 @dataclass(frozen=True)
 class Shown:
-    """A secret on its way to the page: `str` gives it, `repr` (and so an error report) does not."""
+    """A secret on its way to the page: `str` returns it, `repr` (and so an error report) does not."""
 
     secret: str = field(repr=False)
 
@@ -33,10 +33,10 @@ class Shown:
 @require_http_methods(["GET", "POST"])
 @reauthenticated(minutes=10)
 def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
-    """GET says where the secret is. POST takes it out and shows it, once in its life.
+    """Show the status of the secret (GET), or reveal it once (POST).
 
-    The page asks with htmx, so that its address stays the one of the GET: reload and back lead there, where the secret
-    never is. Without a script the answer is a page of its own, and sending the form again shows that it is gone.
+    The page uses htmx, so that its URL stays the one of the GET: reload and back lead there, where the secret never is.
+    Without a script the answer is a page of its own, and sending the form again shows that it has expired.
     """
     account, now = account_or_404(public_id), timezone.now()
     shown, refusal = None, ""
@@ -68,7 +68,7 @@ def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
 
 @require_http_methods(["GET", "POST"])
 def key_let_go(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
-    """Stop keeping the secret. The key itself goes on working."""
+    """Stop storing the secret. The key itself keeps working."""
     account = account_or_404(public_id)
     line = queries.key_line(account, key_id, viewer=person(request), now=timezone.now())
     if line is None:

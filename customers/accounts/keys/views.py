@@ -1,4 +1,4 @@
-"""The API keys of an account: the list, and asking for a new one, a change, a rotation or a delete."""
+"""Views of an account's API keys: the list, and requests to create, change, rotate or delete one."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from portal.encryption import DecryptionError
 from portal.htmx import go_to, is_fragment, new_token, person
 from portal.providers import NewKey, ProviderError
 
-# A page that is opened again within this time shows what was just read.
+# A page that is opened again within this time shows the last reading.
 FRESH = timedelta(seconds=15)
 
 
 @require_GET
 def key_list(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The stored list at once; the page then asks for `?live=1`, which reads at the provider first."""
+    """Show the stored list at once; the page then requests `?live=1`, which reads at the provider first."""
     now = database_now()
     account = account_or_404(public_id)
     problem, due = _why_unread(account), False
@@ -77,7 +77,7 @@ def key_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @reauthenticated(minutes=10, keep_typed=True)
 def key_edit(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
-    """Sends only what differs from the key as it was last read."""
+    """Edit a key. Sends only what differs from the key as it was last read."""
     account = _with_keys_or_404(public_id)
     line = _line_or_404(request, account, key_id)
     start = {"client_token": new_token()}
@@ -94,7 +94,7 @@ def key_edit(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpRes
 @require_http_methods(["GET", "POST"])
 @reauthenticated(minutes=10, keep_typed=True)
 def key_rotate(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
-    """A new key like the old one; the old one goes when the new one exists, or when somebody deletes it."""
+    """Create a key like the old one, which is deleted when the new one exists, or later by hand."""
     account = _with_keys_or_404(public_id)
     line = _line_or_404(request, account, key_id)
     start = {"client_token": new_token(), "keep": line.secret.kept}
@@ -146,7 +146,7 @@ def _may_be_read(account: Account) -> bool:
 
 
 def _why_unread(account: Account) -> str:
-    """Why the provider is not even asked."""
+    """Return why the provider is not called."""
     if not _may_be_read(account):
         return ""
     if account.connection.paused:
@@ -156,7 +156,7 @@ def _why_unread(account: Account) -> str:
 
 
 def _read(account: Account, now: datetime) -> str:
-    """Why the list could not be read at the provider, or ""."""
+    """Read the list at the provider; return why that failed, or ""."""
     try:
         observed_accounts.read_keys(account=account, now=now)
     except (ProviderError, DecryptionError) as error:
@@ -168,7 +168,7 @@ def _read(account: Account, now: datetime) -> str:
 
 
 def _why_not(account: Account, kind: OperationKind, line: KeyLine | None = None) -> str:
-    """What makes asking pointless; the operation itself looks again before anything is sent."""
+    """Return why a request is pointless; the operation itself checks again before anything is sent."""
     if not account.provider_id:
         return _("The account does not exist at %(provider)s yet.") % {"provider": account.provider_label}
     if account.state == "deleted":
@@ -181,7 +181,7 @@ def _why_not(account: Account, kind: OperationKind, line: KeyLine | None = None)
 
 
 def _blocked(account: Account) -> dict[str, Any]:
-    """Why each act can't be asked for ("" = it can), and each sentence once."""
+    """Return why each action can't be requested ("" = it can), and each sentence once."""
     kinds = {"create": OperationKind.KEY_CREATE, "edit": OperationKind.KEY_UPDATE, "delete": OperationKind.KEY_DELETE}
     scopes = {name: missing_scope(account.connection, kind) for name, kind in kinds.items()}
     texts = {name: missing_text(account.connection, scope) if scope else "" for name, scope in scopes.items()}
@@ -202,7 +202,7 @@ def _line_or_404(request: HttpRequest, account: Account, key_id: str) -> KeyLine
     return line
 
 
-# -- asking -------------------------------------------------------------------------------------------------------
+# -- requests -----------------------------------------------------------------------------------------------------
 
 
 def _say_rewritten(request: HttpRequest, form: KeyRequestForm) -> None:

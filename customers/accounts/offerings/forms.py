@@ -1,4 +1,4 @@
-"""Choosing offerings: one package and quantities of add-ons, built from the connection's catalogue."""
+"""Forms to choose offerings: one package and quantities of add-ons, built from the connection's catalog."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PackageRow:
 
     @property
     def over(self) -> int:
-        """How far this cycle's use is past the package already; 0 when it is not, or use is not known."""
+        """By how much this period's usage exceeds the package already; 0 when it does not, or usage is not known."""
         return -self.left if self.left is not None and self.left < 0 else 0
 
 
@@ -49,11 +49,10 @@ class AddonRow:
 
 
 class OfferingsForm(forms.Form):
-    """`package` is a radio of names, `addon-<name>` a quantity for each add-on.
+    """The chosen offerings: `package` is a radio of names, `addon-<name>` a quantity for each add-on.
 
-    `initial` is the list the account has. What of it the catalogue does not know is kept: an unknown add-on can
-    only be lowered, an offering of an unknown type is carried along untouched, and a field that did not arrive stays
-    as it was.
+    `initial` is the list the account has. What of it is not in the catalog is preserved: an unknown add-on can only be
+    lowered, an offering of an unknown type is carried along unchanged, and a field that was not sent stays as it was.
     """
 
     package = forms.ChoiceField(
@@ -75,7 +74,7 @@ class OfferingsForm(forms.Form):
         start: Iterable[ProviderOffering] | None = None,
         **kwargs: Any,
     ) -> None:
-        """`start`: what the form shows before anything is chosen, where that is not `initial`."""
+        """Set up the form. `start`: the values shown before anything is chosen, where those are not `initial`."""
         self.connection, self.used = connection, used
         self.catalogue = catalogue.known(connection)
         self.now = {each.name: each for each in initial}
@@ -100,7 +99,7 @@ class OfferingsForm(forms.Form):
         return [*sold.values(), *kept.values()]
 
     def chosen(self) -> list[ProviderOffering]:
-        """The full list as it would be sent; what is not valid yet is left out."""
+        """Return the full list as it would be sent; what is not valid yet is left out."""
         if self.is_bound:
             self.is_valid()
         values = getattr(self, "cleaned_data", {}) if self.is_bound else self.initial
@@ -144,11 +143,11 @@ class OfferingsForm(forms.Form):
         return list(self.now.values())
 
     def carried(self) -> list[ProviderOffering]:
-        """Offerings of a type we do not know: kept as they came."""
+        """Return the offerings of an unknown type: preserved as they came."""
         return [each for each in self.now.values() if each.type not in ("package", "addon")]
 
     def gives(self) -> str:
-        """The sum of what the choice entitles to, in words."""
+        """Return the entitlements of the choice, in words."""
         given = catalogue.entitlements_of(self.connection, self.chosen(), catalogue=self.catalogue)
         return catalogue.gives_text(given)
 
@@ -161,7 +160,7 @@ def _quantity(choice: OfferingChoice, shown: int, most: int) -> forms.IntegerFie
 
 
 class OfferingListField(forms.Field):
-    """A list of offerings as JSON, as our own page wrote it. It only says what the person saw: the worker compares it
+    """A list of offerings as JSON, as our own page wrote it. It only holds what the user saw: the worker compares it
     with the provider's list, so a forged one can at most end as a conflict."""
 
     widget = forms.HiddenInput
@@ -187,7 +186,7 @@ def _offering(row: Any) -> ProviderOffering:
 
 
 class OfferingsChangeForm(forms.Form):
-    """What goes with the choice: which list and version the person saw, and that they looked at what is lost."""
+    """The context of the choice: the list and version the user saw, and the confirmation of what is lost."""
 
     base = OfferingListField(required=False)
     version = forms.IntegerField(widget=forms.HiddenInput, min_value=1)
@@ -203,12 +202,12 @@ class OfferingsChangeForm(forms.Form):
 def rebase(
     base: list[ProviderOffering], found: list[ProviderOffering], wanted: list[ProviderOffering]
 ) -> list[ProviderOffering]:
-    """A person's changes on top of a list that changed meanwhile. Where both changed a line, the person's wins."""
+    """Apply a user's changes to a list that changed meanwhile. Where both changed a line, the user's wins."""
     was, now, mine = (_by_slot(each) for each in (base, found, wanted))
     merged = {slot: now.get(slot) if mine.get(slot) == was.get(slot) else mine.get(slot) for slot in [*now, *mine]}
     return [each for each in merged.values() if each is not None]
 
 
 def _by_slot(offerings: list[ProviderOffering]) -> dict[str, ProviderOffering]:
-    """The package is one line whatever its name: there is exactly one."""
+    """Return offerings by line. The package is one line whatever its name: there is exactly one."""
     return {each.type if each.type == "package" else each.name: each for each in offerings}

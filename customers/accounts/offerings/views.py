@@ -1,4 +1,4 @@
-"""The offerings editor, and the choice of offerings in the form of a new account."""
+"""Views of the offerings editor, and the choice of offerings in the form of a new account."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from portal.htmx import go_to, is_fragment, new_token, person
 from portal.providers import ProviderError, ProviderOffering
 from portal.query_params import moment_or_none, uuid_or_none
 
-# After a slow reading the catalogue is not asked as well: a page waits ten seconds for a provider, not twenty.
+# After a slow reading the catalog is not read as well: a page waits ten seconds for a provider, not twenty.
 QUICK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class OfferingsReading:
-    """The list the editor starts from, and how sure we are of it."""
+    """The list the editor starts from, and how reliable it is."""
 
     offerings: list[ProviderOffering]
     at: datetime | None
@@ -55,7 +55,7 @@ class OfferingDifference:
 
 @require_http_methods(["GET", "POST"])
 def offerings_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """GET reads the list at the provider and shows it. POST asks to replace it, or shows what changed meanwhile."""
+    """Show the list as read at the provider (GET). POST requests to replace it, or shows what changed meanwhile."""
     account = account_or_404(public_id)
     if not account.provider_id:
         messages.warning(request, _("The account does not exist at the provider yet."))
@@ -73,7 +73,7 @@ def offerings_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def offerings_changes(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """What the choice would change: the right column for htmx, the whole editor without it. Sends nothing."""
+    """Show the differences of the choice: the right column for htmx, the whole editor without it. Sends nothing."""
     account = account_or_404(public_id)
     change = OfferingsChangeForm(request.POST)
     base = _base_of(change)
@@ -91,7 +91,7 @@ def offerings_changes(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
 
 @require_http_methods(["GET"])
 def offering_choices(request: HttpRequest) -> HttpResponse:
-    """Packages, add-ons and what they give together, for the form of a new account (`?connection=`)."""
+    """Show packages, add-ons and their sum, for the form of a new account (`?connection=`)."""
     wanted = uuid_or_none(request.GET.get("connection", ""))
     connection = Connection.objects.filter(public_id=wanted).first() if wanted else None
     if connection is None:
@@ -105,7 +105,7 @@ def offering_choices(request: HttpRequest) -> HttpResponse:
     return render(request, "customers/_offering_choices.html", context)
 
 
-# -- asking ----------------------------------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------------------------
 
 
 def _ask(request: HttpRequest, account: Account) -> HttpResponse:
@@ -137,7 +137,7 @@ def _ask(request: HttpRequest, account: Account) -> HttpResponse:
 
 
 def _settled(request: HttpRequest, account: Account, change: OfferingsChangeForm, form: OfferingsForm) -> HttpResponse:
-    """The person said what to do about a list that changed meanwhile: go on from the list as it is now."""
+    """Continue from the list as it is now, after the user decided about a list that changed meanwhile."""
     saw = _saw(request)
     reading = OfferingsReading(form.now_list(), _read_at(change))
     wanted = form.chosen()
@@ -159,7 +159,7 @@ def _conflict_page(
     reason: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The editor with the three lists side by side; nothing can be sent until the person has settled it."""
+    """Show the editor with the three lists side by side; nothing can be sent until the user has resolved it."""
     form = OfferingsForm(account.connection, None, reading.offerings, used=account.usage_used, start=wanted)
     start = _start(account, reading) | {"reason": reason or (failed.reason if failed else "")}
     conflict = {
@@ -210,7 +210,7 @@ def _context(account: Account, form: OfferingsForm, change: OfferingsChangeForm)
 
 
 def _read(account: Account) -> OfferingsReading:
-    """The list at the provider now; when it cannot be read, the last one we have and why."""
+    """Read the list at the provider; when that fails, return the last one stored and why."""
     now, started = database_now(), time.monotonic()
     kept = account.offerings if account.offerings is not None else account.desired_offerings
     if account.connection.paused:
@@ -221,7 +221,7 @@ def _read(account: Account) -> OfferingsReading:
     except (ProviderError, DecryptionError) as error:
         return OfferingsReading(as_offerings(kept), account.offerings_read_at, str(error))
     observed_accounts.record_offerings(account_id=account.pk, offerings=found, now=now)
-    account.refresh_from_db(fields=["offerings", "offerings_read_at"])  # what was read later than this stays
+    account.refresh_from_db(fields=["offerings", "offerings_read_at"])  # a later reading stays
     quick = time.monotonic() - started < QUICK_SECONDS
     problem = catalogue.refresh_when_old(connection=account.connection, now=now) if quick else ""
     return OfferingsReading(as_offerings(account.offerings or []), account.offerings_read_at, catalogue_problem=problem)
@@ -235,7 +235,7 @@ def _start(account: Account, reading: OfferingsReading) -> dict[str, Any]:
 
 
 def _typed(change: OfferingsChangeForm) -> dict[str, Any]:
-    """What stands in the form as it was sent, to be shown again; the tick is not among it: it is for one list only."""
+    """Return the form's values as sent, to be shown again, without the confirmation: it applies to one list only."""
     return {name: change[name].value() for name in ("version", "client_token", "reason", "read_at")}
 
 
@@ -255,7 +255,7 @@ def _saw(request: HttpRequest) -> list[ProviderOffering] | None:
 
 
 def _conflicting(account: Account, text: str) -> Operation | None:
-    """The operation of this account that `?conflict=` names, if it did end as a conflict."""
+    """Return the operation of this account that `?conflict=` names, if it did end as a conflict."""
     public_id = uuid_or_none(text)
     failed = account.operations.filter(state=OperationState.FAILED, error_kind="conflict")
     return failed.filter(public_id=public_id).first() if public_id else None
@@ -264,7 +264,7 @@ def _conflicting(account: Account, text: str) -> Operation | None:
 def _differences(
     saw: list[ProviderOffering], now: list[ProviderOffering], yours: list[ProviderOffering]
 ) -> list[OfferingDifference]:
-    """Only the lines that changed at the provider since the person saw them."""
+    """Return the lines that changed at the provider since the user saw them."""
     was, has, wants = ({each.name: each.quantity for each in found} for found in (saw, now, yours))
     names = [each.name for each in sorted({*saw, *now}, key=lambda each: (each.type != "package", each.name))]
     return [

@@ -1,4 +1,4 @@
-"""What staff look at with an account's own kept key, at once and without an operation: domains, DNS, a message.
+"""Live reads with an account's own stored key, without an operation: domains, DNS, a message.
 
 Everything runs in a web request, within ten seconds, and changes nothing at the provider but the time of a DNS check.
 """
@@ -25,18 +25,18 @@ from portal.providers import Forbidden, KeyRefused, MessageReading, NotFound, Pr
 
 
 class UnableToLook(Exception):
-    """Why there is no answer, as a sentence people read. What is stored stays as it was."""
+    """The reason why there is no answer, as a sentence for users. Stored values stay as they were."""
 
 
 def read_domains(*, account: Account, now: datetime) -> None:
-    """Read all domains of the account and keep them. Raises `UnableToLook`."""
+    """Read all domains of the account and store them. Raises `UnableToLook`."""
     with _with_kept_key(account, now) as sending:
         found = sending.domains()
     observed_accounts.record_domains(account_id=account.pk, domains=found, now=now)
 
 
 def check_dns(*, actor: User, account: Account, name: str, now: datetime, request: HttpRequest | None = None) -> None:
-    """Have the provider look at the domain's records now, and keep what it found. Raises `UnableToLook`."""
+    """Have the provider check the domain's records now, and store the result. Raises `UnableToLook`."""
     with _with_kept_key(account, now) as sending:
         found = sending.check_dns(name)
     with transaction.atomic():
@@ -48,7 +48,7 @@ def check_dns(*, actor: User, account: Account, name: str, now: datetime, reques
 
 
 def message_status(*, account: Account, message_id: str, now: datetime) -> MessageReading:
-    """Where a message stands now. Raises `UnableToLook`."""
+    """Return a message's status now. Raises `UnableToLook`."""
     with _with_kept_key(account, now) as sending:
         return sending.message(message_id)
 

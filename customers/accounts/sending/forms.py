@@ -1,4 +1,4 @@
-"""Setting up sending: a domain, and one message that proves it."""
+"""Forms of the sending setup: a domain, and a test message."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _HOST = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a
 
 
 class DomainField(forms.CharField):
-    """A bare domain name in lower case, in ASCII. What people paste around it (a scheme, a path, the part before an @,
-    a last dot) is taken off."""
+    """A bare domain name in lower case, in ASCII. Pasted extras (a scheme, a path, the part before an @, a last dot)
+    are removed."""
 
     default_error_messages = {
         "domain": gettext_lazy("Write a domain name, such as mail.example.com."),
@@ -47,7 +47,7 @@ class DomainForm(forms.Form):
 
 
 class TestMessageForm(forms.Form):
-    """One message from an address at `domain` to an address somebody reads."""
+    """One message from an address at `domain` to an address that a user reads."""
 
     __test__ = False  # not a test case, whatever its name says to a test runner
 

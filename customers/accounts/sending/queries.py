@@ -1,4 +1,4 @@
-"""What the pages "from provisioned to sending" read: domains, their DNS records, and the messages sent to try them."""
+"""Queries of the sending setup pages: domains, their DNS records, and the test messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MESSAGES_SHOWN = 5
 
 @dataclass(frozen=True)
 class RecordLine:
-    """One DNS record the customer publishes. `in_place` is what the provider's last check found; None = not said."""
+    """One DNS record the customer publishes. `in_place` is the provider's last check of it; None = not known."""
 
     type: str
     host: str
@@ -46,26 +46,26 @@ class DomainLine:
 
     @property
     def missing(self) -> list[RecordLine]:
-        """Required, and not found by the last check."""
+        """The required records that the last check did not find."""
         return [each for each in self.required if each.in_place is False]
 
 
 @dataclass(frozen=True)
 class SendingPage:
     lines: list[DomainLine]
-    # Domains that are asked for and not there yet.
+    # Domains that are requested and not added yet.
     adding: list[Operation]
 
 
 def sending_page(account: Account) -> SendingPage:
-    """The number of queries does not depend on the number of domains."""
+    """Return the page's data. The number of queries does not depend on the number of domains."""
     domains = SendingDomain.objects.filter(account=account, gone_at=None)
     adding = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD, state__in=OPEN)
     return SendingPage([DomainLine(each) for each in domains], list(adding.order_by("pk")))
 
 
 def missing_for_sending(account: Account) -> str:
-    """What is missing before sending can be set up from here; "" = nothing. The templates say it in words."""
+    """Return a code for what the setup of sending lacks; "" = nothing. The templates have the words."""
     if not account.connection.capabilities.sending_setup:
         return "unsupported"
     if account.state == AccountState.DELETED:
@@ -80,13 +80,13 @@ def missing_for_sending(account: Account) -> str:
 
 
 def read_at(account: Account) -> datetime | None:
-    """When the domains were last read; None where there are none, read or not."""
+    """Return when the domains were last read; None where there are none, read or not."""
     found: datetime | None = SendingDomain.objects.filter(account=account).aggregate(at=Max("read_at"))["at"]
     return found
 
 
 def domains_are_fresh(account: Account, at: datetime | None, *, since: datetime) -> bool:
-    """Read after `since`, and nothing about domains ended after the reading."""
+    """Return whether the domains were read after `since`, and no operation about them ended after the reading."""
     if at is None or at < since:
         return False
     ended = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD, finished_at__gt=at)
@@ -94,7 +94,7 @@ def domains_are_fresh(account: Account, at: datetime | None, *, since: datetime)
 
 
 def last_failed_sending_operation(account: Account) -> Operation | None:
-    """The newest domain that was asked for, when it failed."""
+    """Return the newest request for a domain, when it failed."""
     last = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD).order_by("-pk").first()
     return last if last and last.state == OperationState.FAILED else None
 
@@ -105,7 +105,7 @@ def domain_line(account: Account, name: str) -> DomainLine | None:
 
 
 def test_messages(account: Account, domain: str) -> list[Operation]:
-    """The latest tries from an address at the domain, newest first."""
+    """Return the latest test messages from an address at the domain, newest first."""
     tries = Operation.objects.filter(
         account=account, kind=OperationKind.TEST_MESSAGE, payload__sender__iendswith=f"@{domain}"
     )
@@ -113,7 +113,7 @@ def test_messages(account: Account, domain: str) -> list[Operation]:
 
 
 def letter(line: DomainLine) -> tuple[str, str]:
-    """Subject and text of the e-mail that tells the customer what to publish, in plain text."""
+    """Return subject and text of the email that tells the customer which records to publish, in plain text."""
     name = line.domain.name
     parts = [
         _("Hello,"),

@@ -1,6 +1,6 @@
-"""From provisioned to sending: the domains of an account, their DNS records, and one message that proves it.
+"""Views of the sending setup: the domains of an account, their DNS records, and a test message.
 
-Reads and the DNS check happen in the request, within ten seconds; what changes something is an operation.
+Reads and the DNS check happen in the request, within ten seconds; every change is an operation.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from customers.operations.view_helpers import account_or_404, open_kind_of, try_
 from portal.clock import database_now
 from portal.htmx import go_to, is_fragment, new_token, person
 
-# A page that is opened again within this time shows what was just read.
+# A page that is opened again within this time shows the last reading.
 FRESH = timedelta(seconds=15)
-# How long the page follows a message that was taken, before somebody has to ask again.
+# How long the page polls for an accepted message; later the user has to refresh.
 FOLLOWED = timedelta(minutes=1)
 
 
 @require_GET
 def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """The stored domains at once; the page then asks for `?live=1`, which reads at the provider first."""
+    """Show the stored domains at once; the page then requests `?live=1`, which reads at the provider first."""
     now = database_now()
     account = account_or_404(public_id)
     lack, due, problem = queries.missing_for_sending(account), False, ""
@@ -87,7 +87,7 @@ def domain_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 @require_GET
 def domain_detail(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
-    """The records to hand over, and the messages sent to try them. `?download=txt` is the e-mail as a file."""
+    """Show a domain's records and test messages. `?download=txt` is the email to the customer as a file."""
     account = account_or_404(public_id)
     line = _line_or_404(account, name)
     subject, text = queries.letter(line)
@@ -102,7 +102,7 @@ def domain_detail(request: HttpRequest, public_id: uuid.UUID, name: str) -> Http
 
 @require_POST
 def domain_check(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
-    """Have the provider look at the records now, and say which are missing."""
+    """Have the provider check the records now, and report which are missing."""
     account = account_or_404(public_id)
     _line_or_404(account, name)
     problem = ""
@@ -145,7 +145,7 @@ def test_message(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpR
 
 
 def _read(account: Account, now: datetime) -> str:
-    """Why the domains could not be read, or ""."""
+    """Read the domains; return why they could not be read, or ""."""
     try:
         read_domains(account=account, now=now)
     except UnableToLook as why:
@@ -155,7 +155,7 @@ def _read(account: Account, now: datetime) -> str:
 
 @dataclass(frozen=True)
 class Tried:
-    """A test message, with its status at the provider where that was asked for."""
+    """A test message, with its status at the provider where that was requested."""
 
     operation: Operation
     status: str = ""
@@ -163,7 +163,7 @@ class Tried:
 
 
 def _messages(account: Account, line: DomainLine, *, ask: bool) -> dict[str, Any]:
-    """The latest test messages. Only the newest one's status is asked for: one call in a request."""
+    """Return the latest test messages. Only the newest one's status is read: one call in a request."""
     tried = [Tried(each) for each in queries.test_messages(account, line.domain.name)]
     newest = tried[0].operation if tried else None
     taken = newest is not None and newest.state == OperationState.SUCCEEDED
@@ -200,7 +200,7 @@ def _line_or_404(account: Account, name: str) -> DomainLine:
 
 
 def _part(request: HttpRequest) -> str:
-    """A fragment's template stands beside its page's, with a line before its name."""
+    """Return the fragment's template, whose name is its page's with an underscore in front."""
     return "_" if is_fragment(request) else ""
 
 

@@ -1,4 +1,4 @@
-"""Name, website and monthly cap of an account, for providers whose accounts have these instead of offerings."""
+"""Forms of an account's name, website and monthly cap, for providers whose accounts have these instead of offerings."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NO_CAP, CAP = "none", "cap"
 
 
 class SettingsForm(forms.Form):
-    """The cap is a choice, so that a blank number is an error and never turns into "no cap".
+    """Name, website and cap. The cap is a choice, so that a blank number is an error and never turns into "no cap".
 
-    `otherwise` holds the name and the website to take where they are left empty.
+    `otherwise` holds the name and the website to use where they are left empty.
     """
 
     name = forms.CharField(label=gettext_lazy("Name at the provider"), max_length=255, required=False)
@@ -53,7 +53,7 @@ class SettingsForm(forms.Form):
         self.otherwise = otherwise or {}
         initial = fields_of(start) if start else {name: value for name, value in self.otherwise.items() if value}
         super().__init__(data, initial=initial, prefix=prefix)
-        # It belongs to its choice: needed with a cap, not shown without.
+        # It belongs to its choice: required with a cap, not shown without.
         self.fields["monthly_cap"].required = data is None or data.get(self.add_prefix("cap")) == CAP
         if not self.otherwise:
             self.fields["name"].required = self.fields["website"].required = True
@@ -74,19 +74,19 @@ class SettingsForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
-        if values.get("cap") == NO_CAP:  # whatever still stands in the field that is then not shown
+        if values.get("cap") == NO_CAP:  # ignore the value of the field that is then not shown
             self.errors.pop("monthly_cap", None)
             values["monthly_cap"] = None
         return values
 
     @property
     def has_cap(self) -> bool:
-        """Whether a cap is chosen, valid or not."""
+        """True if a cap is chosen, valid or not."""
         return bool(self["cap"].value() == CAP)
 
     @property
     def settings(self) -> AccountSettings:
-        """Of a valid form. 0 is no cap, and stands only where No cap was chosen."""
+        """The settings of a valid form. 0 is no cap, only where "No cap" was chosen."""
         values = self.cleaned_data
         return AccountSettings(values["name"], values["website"], values["monthly_cap"] or 0)
 
@@ -100,18 +100,18 @@ class SettingsForm(forms.Form):
 
 
 def fields_of(settings: AccountSettings) -> dict[str, Any]:
-    """Settings as a `SettingsForm` starts with them."""
+    """Return settings as a `SettingsForm` starts with them."""
     cap = settings.monthly_cap or None
     return {"name": settings.name, "website": settings.website, "cap": CAP if cap else NO_CAP, "monthly_cap": cap}
 
 
 def settings_of_facts(facts: Mapping[str, Any]) -> dict[str, str]:
-    """The name and website that a customer's facts suggest."""
+    """Return the name and website that a customer's details suggest."""
     return {"name": str(facts.get("company_name") or ""), "website": host_of(str(facts.get("website") or ""))}
 
 
 class SeenSettingsField(forms.Field):
-    """The settings a person saw, as our own page wrote them. A forged one can at most end as a conflict: the worker
+    """The settings the user saw, as our own page wrote them. A forged one can at most end as a conflict: the worker
     compares it with what the provider has."""
 
     widget = forms.HiddenInput
@@ -134,7 +134,7 @@ def _settings(row: Any) -> AccountSettings:
 
 
 class ChangeSettingsForm(forms.Form):
-    """What goes with the fields: what the person saw and in which version, why, and that a low cap is meant."""
+    """The context of the fields: the values and version the user saw, the reason, and that a low cap is meant."""
 
     base = SeenSettingsField(required=False)
     version = forms.IntegerField(widget=forms.HiddenInput, min_value=1)

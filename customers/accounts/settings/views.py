@@ -1,4 +1,4 @@
-"""The editor of an account's name, website and monthly cap."""
+"""Views of the editor of an account's name, website and monthly cap."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class SettingsReading:
-    """The settings the editor starts from, and how sure we are of them."""
+    """The settings the editor starts from, and how reliable they are."""
 
     settings: AccountSettings
     at: datetime | None
@@ -63,7 +63,7 @@ class SettingDifference:
 
 @require_http_methods(["GET", "POST"])
 def account_settings(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """GET reads the settings at the provider and shows them. POST asks to change what differs from them."""
+    """Show the settings as read at the provider (GET). POST requests to change what differs from them."""
     account = account_or_404(public_id)
     if not account.connection.capabilities.settings:
         raise Http404
@@ -118,7 +118,7 @@ def _changes(base: AccountSettings, wanted: AccountSettings) -> dict[str, Any]:
 
 
 def _cap_is_meant(account: Account, base: AccountSettings, form: SettingsForm, change: ChangeSettingsForm) -> bool:
-    """A new cap that is below what was used already needs a tick: what the provider does then is not documented."""
+    """Return whether a new cap below the usage was confirmed: the provider's behavior then is not documented."""
     cap = form.settings.monthly_cap
     if cap in (0, base.monthly_cap) or account.usage_used is None or cap >= account.usage_used:
         return True
@@ -141,8 +141,8 @@ def _conflict_page(
     reason: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The editor with the three values side by side. It goes on from what is there now, with the person's own changes
-    still in the fields."""
+    """Show the editor with the three values side by side. It continues from the present values, with the user's own
+    changes still in the fields."""
     kept = AccountSettings(**(asdict(reading.settings) | _changes(saw, wanted)))
     change = ChangeSettingsForm(initial=_start(account, reading) | {"reason": reason})
     differences = _differences(saw, reading.settings, wanted)
@@ -150,7 +150,7 @@ def _conflict_page(
 
 
 def _differences(saw: AccountSettings, now: AccountSettings, yours: AccountSettings) -> list[SettingDifference]:
-    """Every setting that changed at the provider, or that the person changed."""
+    """Return every setting that changed at the provider, or that the user changed."""
     rows = [(name, getattr(saw, name), getattr(now, name), getattr(yours, name)) for name in LABELS]
     return [
         SettingDifference(str(LABELS[name]), *(cap_text(each) if name == "monthly_cap" else each for each in values))
@@ -185,7 +185,7 @@ def _page(
 
 
 def _why_not(account: Account) -> str:
-    """What makes asking pointless; asking looks again."""
+    """Return why a request is pointless; the request itself checks again."""
     if scope := scopes.missing_scope(account.connection, OperationKind.SETTINGS):
         return scopes.missing_text(account.connection, scope)
     if same := open_operation_of(account, kind__in=(OperationKind.SETTINGS, OperationKind.DELETE)):
@@ -196,7 +196,7 @@ def _why_not(account: Account) -> str:
 
 
 def _read(account: Account) -> SettingsReading:
-    """The settings at the provider now; when they cannot be read, the last ones we have and why."""
+    """Read the settings at the provider; when that fails, return the last ones stored and why."""
     now = database_now()
     kept = AccountSettings(**(account.settings if account.settings is not None else account.desired_settings))
     if account.state == AccountState.DELETED:
@@ -224,7 +224,7 @@ def _read_at(change: ChangeSettingsForm) -> datetime | None:
 
 
 def _conflicting(account: Account, text: str) -> Operation | None:
-    """The operation of this account that `?conflict=` names, if it did end as a conflict."""
+    """Return the operation of this account that `?conflict=` names, if it did end as a conflict."""
     wanted = uuid_or_none(text)
     ended = account.operations.filter(kind=OperationKind.SETTINGS, state=OperationState.FAILED, error_kind="conflict")
     return ended.filter(public_id=wanted).first() if wanted else None

@@ -16,7 +16,7 @@ from customers.connections import commands as connection_commands
 from customers.models import Connection
 from portal.providers import CAPABILITIES, Capabilities, ProviderError
 
-# Nobody waits at a page: the lists of two connections with one key may be long.
+# No page waits for this: the lists of two connections with one key may be long.
 LIST_SECONDS = 600.0
 
 
@@ -68,7 +68,7 @@ class Command(BaseCommand):
 
 
 def _facts(capabilities: Capabilities, options: dict[str, Any]) -> dict[str, Any]:
-    """Columns of the connection; an option that the kind has no use for is refused, not dropped."""
+    """Return the columns of the connection; an option that the kind does not use is refused, not dropped."""
     facts = {name: options[name] for name in ("name", "kind", "region")}
     facts["usage_source"] = options["usage_source"] or capabilities.usage_sources[0].value
     if facts["usage_source"] not in capabilities.usage_sources:

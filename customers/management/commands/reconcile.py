@@ -1,4 +1,4 @@
-"""Look through the providers' account lists by hand: the walk that the night does and the drift board asks for."""
+"""Scan the providers' account lists by hand, as the nightly scan and the drift board's button do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         except DecryptionError as refusal:
             self.stderr.write(f"{connection.name}: {refusal}")
             return False
-        # Taken from the start: no worker is poked, and none that hears of it starts a second walk.
+        # Started here at once: no worker gets a message, and none begins a second scan.
         scan, begun = account_list.begin_scan(
             connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, taken=True
         )

@@ -1,4 +1,4 @@
-"""Find rows that earlier faults harmed, and with --apply fix them."""
+"""Find rows that earlier faults damaged, and with --apply fix them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seal every stored secret again under the first key of FIELD_KEYS, so that the old key can be taken out."""
+"""Encrypt every stored secret again under the first key of FIELD_KEYS, so that the old key can be removed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
                     stuck.add(f"{row}, {row.SEALED_FIELDS[column]}: {error}")
                     continue
                 moved += done
-                lost = lost or not done  # somebody changed it: look again
+                lost = lost or not done  # changed meanwhile: try again
         for each in sorted(stuck):
             self.stderr.write(each)
         self.stdout.write(f'{moved} sealed again under the key "{encryption.current_key_id()}".')
@@ -54,7 +54,7 @@ def _under_another_key() -> Iterator[tuple[Connection | KeySecret, str]]:
 
 
 def _move(row: Connection | KeySecret, column: str) -> bool:
-    """Seal one column again; False when somebody has just changed it, perhaps in a process with the old keys."""
+    """Encrypt one column again; False when it was changed just now, perhaps by a process with the old keys."""
     sealed = getattr(row, column)
     context = row.context_of(column)
     secret = encryption.decrypt(sealed, context=context)

@@ -1,11 +1,11 @@
 """Create an API key; a key whose secret was lost is found by its label and replaced.
 
-    nothing of our label          -> send (again), same key, same bytes: it executes, or replays the stored answer
+    no key with our label         -> send (again), same key, same bytes: it executes, or replays the stored answer
     one, its answer just got lost -> send once more at once, expecting the replay
     otherwise                     -> delete the orphans, one in a send, then create under the next generation's key
 
-A *generation* is the number of deletes of orphans so far that happened or may have; each has an idempotency key of
-its own, because the stored answer of an earlier one would speak of a key that is gone.
+A *generation* is the number of deletes of orphans so far that happened or may have; each has an idempotency key of its
+own, because the stored answer of an earlier one would be about a key that is gone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from portal.providers import (
     ProviderError,
 )
 
-# Providers keep the answer that holds a secret for five minutes (documented); a minute less, for two clocks.
+# Providers store the answer that holds a secret for five minutes (documented); a minute less, for two clocks.
 REPLAYS_FOR = timedelta(minutes=4)
 DELETE_ORPHAN = "delete orphan key"
 
@@ -73,8 +73,8 @@ def request_key_create(
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
-    """Ask for a further key. `keep`: its secret stays here, sealed, for setting up sending. `replaces`: the key that is
-    deleted as soon as the new one exists, by an operation of its own that follows this one."""
+    """Request a further key. `keep`: its secret is stored here, encrypted, for setting up sending. `replaces`: the key
+    that is deleted as soon as the new one exists, by an operation of its own that follows this one."""
     permit(actor, account.connection, OperationKind.KEY_CREATE, *([OperationKind.KEY_DELETE] if replaces else []))
     refuse_key(account.connection, new, keep=keep)
 
@@ -141,7 +141,7 @@ def follow_with_key(
 
 
 def refuse_key(connection: Connection, new: NewKey, *, keep: bool) -> None:
-    """What could never be accepted, said beside the field."""
+    """Refuse a key that the provider would never accept, naming the form field."""
     if not connection.capabilities.keys:
         raise UnableToAsk(_("%(provider)s has no API keys we could make.") % {"provider": connection.provider_label})
     if not new.label.strip():
@@ -160,7 +160,7 @@ def _payload(new: NewKey, *, keep: bool) -> dict[str, Any]:
 
 
 def _key_to_replace(account: Account, key_id: str) -> AccountKey:
-    """Refuses a key that is on its way out already: two people who rotate it would leave two new keys."""
+    """Return the key to replace. Refuses one whose delete is under way: two rotations would leave two new keys."""
     ends = Q(kind=OperationKind.KEY_CREATE, payload__replaces=key_id) | Q(
         kind=OperationKind.KEY_DELETE, payload__key_id=key_id
     )
@@ -173,7 +173,8 @@ def _key_to_replace(account: Account, key_id: str) -> AccountKey:
 
 
 class KeyCreate:
-    """In the end exactly one living key, whose secret was sealed in the transaction that recorded it."""
+    """Create a key, so that in the end one living key exists whose secret was encrypted in the transaction that
+    recorded it."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -192,17 +193,17 @@ class KeyCreate:
         return idempotency.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
-        """What to send next is decided by `prepare`. Even where the provider has said no by now, an earlier send may
-        have left an orphan."""
+        """Decide that the create was not applied; `prepare` decides what to send next. Even where the provider has
+        refused by now, an earlier send may have left an orphan."""
         try:
             left = bool(self._ours(operation, provider))
         except NotFound:
-            left = True  # `prepare` says what that means
+            left = True  # `prepare` decides what that means
         text = _("No usable answer came. The account's keys are looked at before anything is sent again.")
         return replace(idempotency.not_done(operation, text, now=now), more_to_do=left)
 
     def from_late_answer(self, result: dict[str, Any]) -> None:
-        return None  # a key that came late may have been deleted since as an orphan: `prepare` looks
+        return None  # a key that came late may have been deleted since as an orphan: `prepare` checks
 
     def _ours(self, operation: Operation, provider: Provider) -> list[ApiKey]:
         return [key for key in provider.keys(operation.account.ref) if key.label == key_label(operation)]
@@ -220,7 +221,7 @@ class KeyCreate:
         return Send("create key", body, send, body)
 
     def _refuse_twins(self, operation: Operation, provider: Provider, created: CreatedKey, twins: list[ApiKey]) -> None:
-        """A second key of our label came to be, or may have: then nobody knows which one stays."""
+        """Refuse the result where a second key with our label exists, or may: which one remains is then unknown."""
         try:
             ours = {key.id for key in self._ours(operation, provider)}
         except ProviderError as error:
@@ -241,15 +242,15 @@ class KeyCreate:
 
     def _clean_up(self, operation: Operation, provider: Provider, orphan: ApiKey, body: str) -> Send:
         def send() -> StepDone:
-            with suppress(NotFound):  # gone is what we want
+            with suppress(NotFound):  # gone is the goal
                 provider.delete_key(operation.account.ref, orphan.id)
             return StepDone(_("Deleted the key %(id)s, whose secret was lost.") % {"id": orphan.id})
 
         return Send(DELETE_ORPHAN, json.dumps({"key_id": orphan.id}), send, body)
 
     def _may_replay(self, operation: Operation, ours: list[ApiKey], now: datetime) -> bool:
-        """Whether the provider should still have the answer that got lost: one key, one send of this generation, no
-        answer to it at all, a moment ago. Any answer says that there is nothing to replay."""
+        """Return whether the provider should still have the lost answer: one key, one send of this generation, no
+        answer to it at all, a moment ago. Any answer means that there is nothing to replay."""
         deletes = _deletes(operation)
         sends = list(attempts.attempts_sent(operation).filter(n__gt=deletes[-1].n if deletes else 0))
         return (
@@ -262,7 +263,7 @@ class KeyCreate:
 
 
 def key_label(operation: Operation) -> str:
-    """What people typed, and the operation's code, by which an orphan is found."""
+    """Return the label the user typed and the operation's code, by which an orphan is found."""
     return f"{operation.payload['key']['label']} · {operation.code}"
 
 
@@ -272,6 +273,6 @@ def new_key(operation: Operation) -> NewKey:
 
 
 def _deletes(operation: Operation) -> list[Attempt]:
-    """Deletes of orphans that happened or may have, oldest first."""
+    """Return the deletes of orphans that happened or may have, oldest first."""
     perhaps = (Attempt.Outcome.PREPARED, *attempts.UNCERTAIN)
     return list(operation.attempts.filter(call=DELETE_ORPHAN, outcome__in=perhaps).order_by("n"))

@@ -1,4 +1,4 @@
-"""Asking about an account's API keys, and for what is set up with one: a sending domain, a test message."""
+"""Change and delete an account's API keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def request_key_update(
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
-    """Ask to change a key. `changes` holds only what is to be different: label (whole, with its code), scopes,
+    """Request a change of a key. `changes` holds only what is to be different: label (whole, with its code), scopes,
     ip_allow_list (canonical; empty = any address)."""
     permit(actor, account.connection, OperationKind.KEY_UPDATE)
     key = living_key(account, key_id)
@@ -78,7 +78,7 @@ def request_key_delete(
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
-    """Ask to delete a key for good. What uses it stops; a kept secret of it goes with it."""
+    """Request to delete a key permanently. Whatever uses it stops; its stored secret is deleted with it."""
     permit(actor, account.connection, OperationKind.KEY_DELETE)
     need_reason(account.connection, reason)
     key = living_key(account, key_id)
@@ -119,7 +119,7 @@ def requested_key(operation: Operation) -> NewKey:
 
 
 class KeyUpdate:
-    """Only what differs is sent: providers refuse an update that changes nothing."""
+    """Update a key. Only what differs is sent: providers refuse an update that changes nothing."""
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         key = _read(operation, provider, now)
@@ -157,7 +157,7 @@ class KeyUpdate:
 
 
 class KeyDelete:
-    """Gone is done, whoever did it."""
+    """Delete a key. It succeeds when the key is gone, whoever deleted it."""
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded:
         if self._is_gone(operation, provider, now):
@@ -202,7 +202,7 @@ def _read(operation: Operation, provider: Provider, now: datetime) -> ApiKey | N
 
 
 def _missing(operation: Operation, key: ApiKey) -> dict[str, Any]:
-    """What of the change is not so yet. Scopes and networks are sets, networks in their canonical form."""
+    """Return what of the change is not applied yet. Scopes and networks are sets, networks in their canonical form."""
     changes = operation.payload["changes"]
     missing: dict[str, Any] = {}
     if "label" in changes and changes["label"] != key.label:

@@ -1,4 +1,4 @@
-"""Asking for a new account, and with it for its first API key."""
+"""Create an account, and request its first API key with it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from portal.providers import (
 
 
 class AlreadyCorrected(UnableToAsk):
-    """The refused create was requested again since the person looked at it. `newer` is what was requested. `typed`:
-    the person corrects it in a form, and does not just retry it."""
+    """The refused create was requested again since the user saw it. `newer` is that request. `typed`: the user corrects
+    it in a form, and does not just retry it."""
 
     def __init__(self, newer: Operation, *, typed: bool) -> None:
         text = _("{name} already corrected this create {when} ({request}). Nothing was sent. {next}")
@@ -65,7 +65,7 @@ class AlreadyCorrected(UnableToAsk):
 
 @dataclass(frozen=True)
 class FirstKey:
-    """The key a new account starts with. `keep`: its secret stays here, sealed, for setting up sending."""
+    """The key a new account starts with. `keep`: its secret is stored here, encrypted, for setting up sending."""
 
     new: NewKey
     keep: bool = False
@@ -88,11 +88,11 @@ def request_create(
     version: int | None = None,
     same_form: dict[str, Any] | None = None,
 ) -> Operation:
-    """Ask for a new (paid) account: with offerings or with settings, as the connection's capabilities say.
+    """Request a new (paid) account: with offerings or with settings, as the connection's capabilities say.
 
-    `first_key` is an operation of its own that follows this one. `retry_of`: the refused create that is requested
-    again, and `version` that of its account as the person saw it; where the connection is the same, the account's row
-    is used again. `same_form`: what else the form said. Raises `AlreadyCorrected`.
+    `first_key` becomes an operation of its own that follows this one. `retry_of`: the refused create that is requested
+    again, and `version` that of its account as the user saw it; where the connection is the same, the account's row is
+    used again. `same_form`: the other contents of the form. Raises `AlreadyCorrected`.
     """
     permit(actor, connection, OperationKind.CREATE, *([OperationKind.KEY_CREATE] if first_key else []))
     settings = _clean(settings)
@@ -197,9 +197,9 @@ def _refuse_twice(connection: Connection, identity: str, settings: AccountSettin
 
 
 def _take_refused(refused: Operation, *, version: int | None) -> None:
-    """Hold the account of a refused create and raise its version, so that this create is requested again once.
+    """Lock the account of a refused create and raise its version, so that this create is requested again once.
 
-    Raises `AlreadyCorrected` where somebody did so since the person looked.
+    Raises `AlreadyCorrected` where it was requested again since the user saw it.
     """
     account = refused.account
     account.lock()
@@ -217,7 +217,7 @@ def _take_refused(refused: Operation, *, version: int | None) -> None:
 def _account(
     customer: Customer, connection: Connection, retry_of: Operation | None, columns: dict[str, Any]
 ) -> Account:
-    """The row of the new account: a fresh one, or that of the refused create which is asked again."""
+    """Return the row of the new account: a fresh one, or that of the refused create which is requested again."""
     if retry_of is None or retry_of.connection_id != connection.pk:
         Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
         return Account.objects.create(
@@ -251,8 +251,8 @@ def retry_create(operation: Operation, again: dict[str, Any]) -> Operation:
 
 
 class Create:
-    """Without an idempotency key an unknown create is taken for ours, or sent again, by proof alone. What can't be
-    proven is left to a person."""
+    """Create an account without an idempotency key: an unknown create is linked, or sent again, by proof alone. What
+    can't be proven is left for review."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -298,8 +298,9 @@ class Create:
 
 
 class KeyedCreate(Create):
-    """The rules stand in docs/decisions/idempotency.md. Before anything is sent again the whole list is looked through
-    for an account of this name and website that came to be since the first send."""
+    """Create an account under an idempotency key, by the rules of docs/decisions/idempotency.md. Before anything is
+    sent again the whole list is searched for an account of this name and website that was created since the first send.
+    """
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -313,7 +314,7 @@ class KeyedCreate(Create):
         return idempotency.spent(operation, now=now) or self.go(operation, provider)
 
     def trust(self, created: Created, provider: Provider) -> Succeeded | Failed:
-        """A replayed answer speaks of the past: the account may be gone since."""
+        """Check a replayed answer: it is about the past, and the account may be gone since."""
         if created.replayed:
             try:
                 provider.details(AccountRef(created.id))
@@ -331,8 +332,9 @@ class KeyedCreate(Create):
     def verify(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
-        """What is not there yet may come to be after all, and then the key helps no more: a 5xx gives it free, and the
-        lease of an execution that goes on ends. So it has to be absent for as long as where there is no key."""
+        """Search for the account. One that is absent may still appear, and then the key no longer helps: a 5xx frees
+        it, and the lease of an execution that goes on ends. So it has to be absent for as long as where there is no
+        key."""
         unknown_at = operation.unknown_at or now
         settled_at, absent_at = unknown_at + create_search.SETTLE, unknown_at + create_search.ABSENT_AFTER
         if now < settled_at:

@@ -31,14 +31,14 @@ READING_TRIES = 3
 
 
 def request_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
-    """Ask to delete for good. The last usage is read first; `without_reading` goes on where it cannot be."""
+    """Request to delete an account permanently. `without_reading` goes on where the last usage can't be read."""
     return request_state(
         OperationKind.DELETE, "deleted", "account.delete_asked", payload={"without_reading": without_reading}, **asked
     )
 
 
 class Delete:
-    """For good. The last usage is read and kept first, because it is gone with the account."""
+    """Delete an account permanently. The last usage is read and stored first, because it is gone with the account."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -79,7 +79,7 @@ class Delete:
         return NotApplied(_("Read back: the account is still there."))
 
     def from_late_answer(self, result: dict[str, Any]) -> None:
-        return None  # whether it is there says a reading
+        return None  # only a reading shows whether the account still exists
 
     def _deleted(self, operation: Operation, *, gone_before: bool = False) -> Succeeded:
         note = _("It was gone already.") if gone_before else _("Deleted.")

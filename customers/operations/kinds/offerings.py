@@ -1,6 +1,6 @@
-"""What is changed about an account that exists: offerings, settings, whether it sends, and whether it is there.
+"""Replace the offerings of an existing account.
 
-All of these can be read back, so an unknown one is settled by reading, and sent again where it did not happen.
+The list can be read back: an unknown replacement is resolved by reading, and sent again where it was not applied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from portal.providers import OutcomeUnknown, Provider, ProviderOffering
 
 
 class Offerings:
-    """The whole list, overwritten. Compared with the list the person saw before it is sent, and with ours after."""
+    """Replace the whole list. Compared with the list the requester saw before it is sent, and with the requested one
+    after."""
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         wanted = operation.payload["offerings"]
@@ -79,8 +80,8 @@ def request_offerings(
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
-    """Ask to replace the account's whole list. `base` is the list the person saw; where the provider's differs at the
-    time of sending, the operation ends as a conflict and nothing is sent. Raises `StaleVersion`."""
+    """Request to replace the account's whole list. `base` is the list the requester saw; where the provider's differs
+    at the time of sending, the operation ends as a conflict and nothing is sent. Raises `StaleVersion`."""
     permit(actor, account.connection, OperationKind.OFFERINGS)
     check_offerings(offerings)
     if as_rows(base) == as_rows(offerings):

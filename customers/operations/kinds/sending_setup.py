@@ -1,7 +1,7 @@
-"""What is done with a key of the account itself: a sending domain is added, a test message sent.
+"""Add a sending domain and send a test message, with a key of the account itself.
 
-The account's own key may be refused where ours is not: it was deleted, or the account is suspended. That says nothing
-of our connection, so it never pauses it.
+The account's own key may be refused where ours is not: it was deleted, or the account is suspended. That is no refusal
+of our connection's key, so it never pauses the connection.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from portal.providers import Sending as AccountSide
 
 
 class DomainAdd:
-    """Keyed, and told by reading: a domain the account has is added, whoever did it."""
+    """Add a domain under an idempotency key, verified by reading: it succeeds when the account has it, whoever added
+    it."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -95,7 +96,7 @@ class DomainAdd:
 
 
 class SendTestMessage:
-    """Keyed, and nothing tells whether it was sent but an answer under its key: it is never sent without it."""
+    """Send a message, always under an idempotency key: only an answer under it shows whether it was sent."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -124,7 +125,7 @@ class SendTestMessage:
 
 @contextmanager
 def as_the_account() -> Iterator[None]:
-    """Inside, a refused key is the account's own: said as such, and no reason to pause our connection."""
+    """Treat a refused key inside the block as the account's own: reported as such, without pausing our connection."""
     try:
         yield
     except (KeyRefused, Unauthorized) as error:
@@ -136,8 +137,8 @@ def as_the_account() -> Iterator[None]:
 
 
 def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSide | Failed | NeedsReview:
-    """The account's side with its kept key, or why there is none. Where a send of ours may have worked already, that is
-    for a person: it can be neither read back nor repeated."""
+    """Return a client that uses the account's stored key, or why there is none. Where a send may have been applied
+    already, that needs a review: it can be neither read back nor repeated."""
     verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
     reading = observed_accounts.read_state(account=operation.account, provider=provider, now=now)
     if reading.state != ReportedState.ACTIVE:
@@ -164,7 +165,7 @@ def request_domain(
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
-    """Ask to add a sending domain, with the account's kept key."""
+    """Request to add a sending domain, with the account's stored key."""
     permit(actor, account.connection, OperationKind.DOMAIN_ADD)
     name = name.strip().casefold()
     if not name:
@@ -212,7 +213,7 @@ def request_test_message(
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
-    """Ask to send one message from an address at a verified domain of the account, with its kept key."""
+    """Request to send one message from an address at a verified domain of the account, with its stored key."""
     permit(actor, account.connection, OperationKind.TEST_MESSAGE)
 
     def make() -> Operation:
@@ -255,7 +256,7 @@ def request_test_message(
 
 
 def _can_send(account: Account) -> None:
-    """With the account's own key only an active account can be worked on: those of a suspended one are refused."""
+    """Refuse an account that is not active: the keys of a suspended account don't work."""
     if account.state in (ReportedState.STOPPED_BY_US, ReportedState.STOPPED_BY_PROVIDER):
         raise UnableToAsk(_("The account is suspended, and its own keys don't work while it is. Unsuspend it first."))
     if key_secrets.secret_for_sending(account) is None:

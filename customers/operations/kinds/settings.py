@@ -36,9 +36,9 @@ def request_settings(
     request: HttpRequest | None = None,
     retry_of: Operation | None = None,
 ) -> Operation:
-    """Ask to change name, website or monthly cap (0 = no cap). `base` is what the person saw, whole; `changes` only
-    what is to be different. Where the provider's differ from `base` at the time of sending, the operation ends as a
-    conflict and nothing is sent. Raises `StaleVersion`."""
+    """Request a change of name, website or monthly cap (0 = no cap). `base` is all that the requester saw; `changes`
+    only what is to be different. Where the provider's differ from `base` at the time of sending, the operation ends as
+    a conflict and nothing is sent. Raises `StaleVersion`."""
     permit(actor, account.connection, OperationKind.SETTINGS)
     if changes.keys() - {"name", "website", "monthly_cap"}:
         raise TypeError(f"not a setting: {sorted(changes)}")
@@ -92,8 +92,8 @@ def retry_settings(operation: Operation, again: dict[str, Any]) -> Operation:
 
 
 class Settings:
-    """Name, website and monthly cap. Compared with what the person saw before anything is sent; only what differs is
-    sent, because providers refuse an update that changes nothing."""
+    """Change name, website and monthly cap. Compared with what the requester saw before anything is sent; only what
+    differs is sent, because providers refuse an update that changes nothing."""
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         found = self._found(operation, provider, now)
@@ -142,9 +142,9 @@ class Settings:
 def refuse_same_settings(
     connection: Connection, settings: AccountSettings, *, apart_from: Account | None = None
 ) -> None:
-    """Our own uniqueness: the provider may allow two accounts of the same name and website, and then nobody could tell
-    which one an unknown create made. The connection's row is held from here until the transaction ends: whoever
-    requests the same at this moment comes after that and sees it. An account's row is locked before this, not after."""
+    """Refuse a name and website that another account has: the provider may allow two, and then an unknown create could
+    not be matched to one. The connection's row is locked from here until the transaction ends: the next request for the
+    same comes after that and sees it. An account's row is locked before this, not after."""
     Connection.objects.select_for_update(no_key=True).only("pk").get(pk=connection.pk)
     alike = Q(desired_settings__website__iexact=settings.website) | Q(settings__website__iexact=settings.website)
     living = Account.objects.filter(alike, connection=connection).exclude(state=AccountState.DELETED)
@@ -161,7 +161,7 @@ def refuse_same_settings(
 
 
 def _came_to_nothing(connection: Connection) -> Any:
-    """Accounts whose create was refused: there is nothing at the provider."""
+    """Match accounts whose create was refused: there is nothing at the provider."""
     return Account.objects.filter(never_made(), connection=connection).values("pk")
 
 

@@ -24,12 +24,12 @@ READINGS_BEFORE_NOT_DONE = 3
 
 
 def request_suspend(**asked: Any) -> Operation:
-    """Ask that the account stops sending. Takes actor, account, reason, client_token, now, request."""
+    """Request that the account stops sending. Takes actor, account, reason, client_token, now, request."""
     return request_state(OperationKind.SUSPEND, "stopped_by_us", "account.suspend_asked", **asked)
 
 
 def request_unsuspend(**asked: Any) -> Operation:
-    """Ask that the account sends again. Takes actor, account, reason, client_token, now, request."""
+    """Request that the account sends again. Takes actor, account, reason, client_token, now, request."""
     return request_state(OperationKind.UNSUSPEND, "active", "account.unsuspend_asked", **asked)
 
 
@@ -48,7 +48,7 @@ def request_state(
     retry_of: Operation | None = None,
     version: int | None = None,
 ) -> Operation:
-    """`version`: of the account as the person saw it, where what they saw is the reason they ask."""
+    """Request a state. `version`: of the account as the requester saw it, where that is the reason for the request."""
     permit(actor, account.connection, kind)
     need_reason(account.connection, reason, shown=kind == OperationKind.SUSPEND)
 
@@ -86,7 +86,7 @@ def request_state(
 
 
 def _refuse_held(account: Account, payload: dict[str, Any], *, now: datetime) -> None:
-    """A suspend goes past a hold only where the person was shown that very hold and confirmed it."""
+    """Refuse a suspend despite a hold, unless the requester was shown that very hold and confirmed it."""
     hold = Hold.objects.of(account.pk, now=now)
     if hold and payload.get("despite_hold") != str(hold.public_id):
         raise UnableToAsk(
@@ -97,7 +97,7 @@ def _refuse_held(account: Account, payload: dict[str, Any], *, now: datetime) ->
 
 @dataclass(frozen=True)
 class SuspendOrUnsuspend:
-    """Suspend (off) and unsuspend (on). A state the provider set itself is the provider's to lift."""
+    """Suspend (off) or unsuspend (on). A state that the provider set itself can be lifted by the provider alone."""
 
     on: bool
 
@@ -114,7 +114,8 @@ class SuspendOrUnsuspend:
         return Send("set state", json.dumps({"sending": self.on}), lambda: self._send(operation, provider))
 
     def _send(self, operation: Operation, provider: Provider) -> Succeeded:
-        """The state that is read back here is written with the conclusion: only that knows the moment of the answer."""
+        """Send the change and read the state, which is written with the conclusion: only that knows the moment of the
+        answer."""
         account = operation.account
         provider.set_sending(account.ref, on=self.on, reason="" if self.on else operation.reason)
         try:

@@ -1,5 +1,5 @@
-"""All kinds of operation, one row each. What a kind requests, sends, verifies and audits stands in its own file; its
-label and the permission it needs in `customers.models.operation_states`, which what lies below may read too."""
+"""All kinds of operation, one row each. The request, action and audit of a kind are in its own module; its label and
+permission in `customers.models.operation_states`, which lower layers may import too."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Retry = Callable[[Operation, dict[str, Any]], Operation]
 
 @dataclass(frozen=True)
 class Kind:
-    """What the engine and the pages need to know of a kind.
+    """Properties of a kind for the executor and the pages.
 
     `action` reads before the change, sends it and reads it back; `keyed_action` does so where the provider takes an
-    idempotency key. `retry` requests a failed operation again, as a new one that links back; None where that is done
-    on a page of its own. `is_about_keys`: API keys are read back instead of the account, and a person's password must
-    be fresh.
+    idempotency key. `retry` requests a failed operation again, as a new one that links back; None where that is done on
+    a page of its own. `is_about_keys`: API keys are read back instead of the account, and the user must have entered
+    their password recently.
     """
 
     action: Action
@@ -39,7 +39,7 @@ class Kind:
 
 
 def _same(request: Callable[..., Operation], *parts: str) -> Retry:
-    """Request again for the same account, with the same reason and the named parts of the payload."""
+    """Return a retry for the same account, with the same reason and the named parts of the payload."""
 
     def retry(operation: Operation, again: dict[str, Any]) -> Operation:
         same = {part: operation.payload[part] for part in parts if part in operation.payload}
@@ -58,7 +58,7 @@ KINDS: dict[OperationKind, Kind] = {
     OperationKind.SETTINGS: Kind(Settings(), retry_settings),
     OperationKind.SUSPEND: Kind(SuspendOrUnsuspend(on=False), _same(request_suspend)),
     OperationKind.UNSUSPEND: Kind(SuspendOrUnsuspend(on=True), _same(request_unsuspend)),
-    OperationKind.DELETE: Kind(Delete(), None),  # asks for the password, and for a second person where one is needed
+    OperationKind.DELETE: Kind(Delete(), None),  # needs the password, and approval by another user where required
     OperationKind.KEY_CREATE: Kind(KeyCreate(), retry_key_create, is_about_keys=True),
     OperationKind.KEY_UPDATE: Kind(KeyUpdate(), _same(request_key_update, "key_id", "changes"), is_about_keys=True),
     OperationKind.KEY_DELETE: Kind(KeyDelete(), _same(request_key_delete, "key_id"), is_about_keys=True),
