@@ -27,7 +27,6 @@ from portal.clock import database_now
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountRef, ListedAccount, Provider, ProviderError
 
-PATIENCE = 30.0  # the whole scan happens under one lease
 CANDIDATES_KEPT = 20
 # By how much the clocks of one provider's servers may differ.
 CLOCKS = timedelta(minutes=30)

@@ -256,8 +256,10 @@ def intend(
 
 
 def _refuse_held(operation: Operation, *, now: datetime) -> None:
-    """Raise `Held` for a suspend under a hold. Placing a hold locks the account's row: it comes before this intent, and
-    is seen here, or after it, and reports the suspend. A hold that the requester confirmed to override does not count.
+    """Raise `SuspendOnHold` for a suspend under a hold.
+
+    Placing a hold locks the account's row: it comes before this intent, and is seen here, or after it, and reports
+    the suspend. A hold that the requester confirmed to override does not count.
     """
     Account.objects.select_for_update(no_key=True).only("pk").get(pk=operation.account_id)
     hold = Hold.objects.of(operation.account_id, now=now)

@@ -11,7 +11,7 @@ How a provider is used:
    this package for anything a provider can answer.
 5. Unknown values of a provider stay visible: `ReportedState.UNKNOWN` with the provider's value in `raw`, never
    an exception, never a guess.
-6. A call the provider does not have raises `Unsupported`; `unsupported.Lacking` implements that for every
+6. A call the provider does not have raises `Unsupported`; `unsupported.UnsupportedCalls` implements that for every
    optional part.
 
 To add a provider, see CONTRIBUTING.md.

@@ -34,7 +34,11 @@ BOUNDS = {
     "lines of the largest production file": 400,
     "homonyms among public names": 0,
     "one-letter module aliases": 0,
+    "docstrings that begin with a question word": 0,
+    "names of tests over 60 characters": 0,
 }
+
+QUESTIONS = ("What ", "Whether ", "Who ", "Whoever ", "Where ")
 
 
 def _production() -> list[Path]:
@@ -111,9 +115,35 @@ def _letters() -> list[str]:
         f"{path.relative_to(ROOT)}: {target.id}"
         for path in _production()
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name | ast.Attribute)
-        for target in node.targets
+        if isinstance(node, ast.Assign)
+        for targets, values in [(_each(node.targets[0]), _each(node.value))]
+        for target, value in zip(targets, values, strict=False)
+        if isinstance(value, ast.Name | ast.Attribute)
         if isinstance(target, ast.Name) and len(target.id) == 1 and target.id != "_"
+    ]
+
+
+def _each(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
+def _questions() -> list[str]:
+    """Docstrings whose first word asks a question instead of saying what is done."""
+    named = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    return [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in _production()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, named) and (text := ast.get_docstring(node) or "").startswith(QUESTIONS)
+    ]
+
+
+def _long_test_names() -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and len(node.name) > 60
     ]
 
 
@@ -134,6 +164,8 @@ def figures() -> dict[str, int]:
         "lines of the largest production file": max(lines),
         "homonyms among public names": len(_homonyms()),
         "one-letter module aliases": len(_letters()),
+        "docstrings that begin with a question word": len(_questions()),
+        "names of tests over 60 characters": len(_long_test_names()),
     }
 
 
@@ -146,5 +178,6 @@ def test_the_layout_stays_within_its_bounds() -> None:
 if __name__ == "__main__":
     for name, value in figures().items():
         print(f"{value:5} {name} (at most {BOUNDS[name]})")  # noqa: T201
-    for name, places in _homonyms().items():
-        print(f"      {name}: {', '.join(places)}")  # noqa: T201
+    homonyms = [f"{name}: {', '.join(places)}" for name, places in _homonyms().items()]
+    for line in (*homonyms, *_letters(), *_questions(), *_long_test_names()):
+        print(f"      {line}")  # noqa: T201
