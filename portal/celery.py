@@ -11,7 +11,8 @@ from celery.signals import beat_init, setup_logging
 from django.conf import settings
 from django.utils.log import configure_logging
 
-from portal.brokers import folder as folder_broker  # noqa: F401  (kombu learns of them)
+import portal.brokers.folder
+import portal.brokers.redis  # noqa: F401  (importing them registers them with kombu)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 

@@ -37,7 +37,7 @@ def free_places(*, total: int, taken: int, mine: int) -> int:
 
 
 def max_places(queue: str) -> int:
-    """Return how many places one connection may have at max_places."""
+    """Return how many places one connection may have at most."""
     return free_places(total=_total(queue), taken=0, mine=0)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kombu import Connection, Queue
-from kombu.transport import TRANSPORT_ALIASES
 
-from portal.brokers import redis as redis_broker
 from portal.queue_settings import LONGEST
+from tests.support.processes import told_by
 from tests.support.redis import Redis
 
 pytestmark = pytest.mark.redis
@@ -24,8 +24,19 @@ def own_redis(redis_server: Redis) -> Iterator[Redis]:
     server.remove()
 
 
+def test_every_process_uses_our_message_brokers(tmp_path: Path) -> None:
+    """In a process of its own: this one imports the brokers whatever the portal does."""
+    story = "import json, portal.celery; from kombu import transport; print(json.dumps(transport.TRANSPORT_ALIASES))"
+    known = told_by(story, "sqlite:///:memory:", tmp_path)
+    ours = {scheme: path for scheme, path in known.items() if path.startswith("portal.")}
+    assert ours == {
+        "redis": "portal.brokers.redis:RedisTransport",
+        "rediss": "portal.brokers.redis:RedisTransport",
+        "folder": "portal.brokers.folder:FolderTransport",
+    }
+
+
 def test_a_message_held_while_redis_dies_is_left_behind(own_redis: Redis) -> None:
-    assert TRANSPORT_ALIASES["redis"].startswith(redis_broker.__name__)
     connection = Connection(own_redis.url)
     with connection.SimpleQueue("ops") as queue:
         queue.put({"look": 17})

@@ -82,10 +82,10 @@ def _is_float(node: ast.AST) -> bool:
 
 def test_money_and_usage_are_never_floats() -> None:
     """Elsewhere a float is a number of seconds, a share or a place in a chart; here it could become an amount."""
-    money = re.compile(r"/models|rating|pric|statement|money|usage/snapshots|periods")
+    money = re.compile(r"/models|rating|pric|statement|money|usage/snapshots|usage_nights|periods")
     floats = [
         f"{name}:{getattr(node, 'lineno', 0)}"
-        for name, tree in _modules("customers", "billing")
+        for name, tree in _modules("customers", "billing", "portal")
         if money.search(name)
         for node in ast.walk(tree)
         if _is_float(node)

@@ -97,7 +97,7 @@ def test_what_is_poked_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each["expires"] for each in sent] == [queue_settings.EXPIRES]
 
 
-CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|executor|try_again|walk_now|take_chunk")
+CALLS_A_PROVIDER = re.compile(r"client_for|background_client|trial_client|executor|try_again|run_scan|import_chunk")
 
 
 def test_the_clock_queue_calls_no_provider() -> None:

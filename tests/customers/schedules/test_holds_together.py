@@ -41,7 +41,7 @@ def send(operation: Operation) -> str:
         return "not claimed"
     try:
         transitions.intend(claimed, call="set state", request="", now=timezone.now())
-    except (transitions.LostLease, getattr(transitions, "Held", transitions.LostLease)) as stopped:
+    except (transitions.LostLease, transitions.SuspendOnHold) as stopped:
         return type(stopped).__name__
     return "sent"
 
