@@ -53,8 +53,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_BROWSER = "no Chromium on this machine (Debian: apt-get install chromium fonts-dejavu-core)"
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     _take_samples(config, items)
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
@@ -71,6 +71,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("both")
     # What takes long begins first, so that no worker waits for another one at the end.
     items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "long"))))
+    yield
+    # The simulation before any browser: that leaves an event loop, in which Django keeps other connections than the one
+    # that the simulation puts in place. (After pytest-django, which puts tests without a database of its own last.)
+    items.sort(key=lambda item: item.get_closest_marker("simulation") is None)
 
 
 def pytest_collection_finish() -> None:
