@@ -40,7 +40,7 @@ def overwritten(operation: Operation, state: str) -> Operation:
     Attempt.objects.create(operation=operation, n=1, fence=1, call=operation.kind, intended_at=NOW)
     finished = NOW if state in ("failed", "cancelled") else None
     lease = NOW + timedelta(seconds=90) if state == "claimed" else None
-    concurrency_key = f"account:{operation.account_id}" if state == "claimed" else ""
+    concurrency_key = f"account:{operation.account_id}" if state in ("claimed", "needs_attention") else ""
     Operation.objects.filter(pk=operation.pk).update(
         state=state,
         finished_at=finished,
@@ -107,7 +107,7 @@ class TestFalseReviews:
 
 
 class TestSendsThatWerePassedOver:
-    @pytest.mark.parametrize("state", ["queued", "claimed", "failed", "cancelled"])
+    @pytest.mark.parametrize("state", ["queued", "claimed", "needs_attention", "failed", "cancelled"])
     def test_it_is_looked_for(self, state: str, desk: Desk) -> None:
         operation = overwritten(desk.ask_create(), state)
         assert f"would   {operation.code} is {state} and was sent without an answer" in run()

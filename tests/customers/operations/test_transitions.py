@@ -190,6 +190,7 @@ def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pyte
     transitions.reschedule_verification(woken, until=now, summary="Nothing found yet.")
     asked.refresh_from_db()
     assert (asked.lease_until, asked.summary) == (now + LATER + transitions.LEASE, "")
+    assert (holder.verifications, asked.verifications) == (2, 2)
     assert list(transitions.renewing_the_lease(holder, ["one", "two"])) == ["one", "two"]
     asked.refresh_from_db()
     assert asked.lease_until == now + LATER + transitions.LEASE + timedelta(seconds=40)
