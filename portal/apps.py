@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 
 from portal import (
-    celery,  # noqa: F401  every process that pokes must know the broker, the web and the commands too
+    celery,  # noqa: F401  every process that enqueues must know the broker, the web and the commands too
     checks,  # noqa: F401  registers itself
 )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Model
 from django.test import RequestFactory
 
+from customers.models import Customer, RemoteAccount
 from portal import audit
 from portal.access.models import User
 from portal.audit.models import AuditEvent
@@ -50,3 +52,10 @@ def test_the_database_refuses_to_change_an_event(admin: User, sql: str) -> None:
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql)
     assert AuditEvent.objects.get().reason == ""
+
+
+@pytest.mark.parametrize(
+    ("obj", "kind"), [(RemoteAccount(provider_id="a-1"), "customers.sighting"), (Customer(), "customers.customer")]
+)
+def test_a_renamed_class_keeps_the_type_of_signed_events(obj: Model, kind: str) -> None:
+    assert audit.record(actor=None, verb="account.possible_duplicate", obj=obj).object_type == kind
