@@ -17,11 +17,12 @@ COPY customers customers
 COPY billing billing
 COPY templates templates
 COPY static static
-# Values that only let the settings load while the files are collected; none of them stays in the image.
+COPY docs/help docs/help
+# Placeholder values so that the settings load during collectstatic. They are not part of the image.
 RUN SECRET_KEY=build FIELD_KEYS=build AUDIT_KEY=build ALLOWED_HOSTS=build REDIS_URL=redis://build \
     DATABASE_URL=sqlite:////tmp/build.sqlite3 python manage.py collectstatic --noinput --skip-checks
 USER 10001
-# Beat keeps its schedule here; nothing else is written.
+# Beat stores its schedule here. Nothing else is written.
 ENV WEB_BIND=0.0.0.0:8000 DATA_DIR=/tmp
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=4s --start-period=20s CMD ["python", "-m", "portal.health_probe", "healthz"]

@@ -1,18 +1,18 @@
-# Everything a person needs: `make run` on a fresh machine, `make test` before a push.
+# Use `make run` on a new machine, and `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-long test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy screenshots sdk-check fuzz-sandbox mutants clean
+.PHONY: help install run test test-fast test-long test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy texts screenshots sdk-check fuzz-sandbox mutants clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
-# Two steps, so that a first `make run` does not wait for test tools.
+# Two steps, so that the first `make run` does not install test tools.
 RUNS := $(VENV)/.installed-to-run
 STAMP := $(VENV)/.installed
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## the virtual environment .venv with everything in it
+install: $(STAMP) ## install everything into the virtual environment .venv
 
 $(RUNS): requirements-production.txt tools/make_venv
 	@sh tools/make_venv $(VENV) requirements-production.txt $@
@@ -20,66 +20,71 @@ $(RUNS): requirements-production.txt tools/make_venv
 $(STAMP): requirements.txt $(RUNS)
 	@sh tools/make_venv $(VENV) requirements.txt $@
 
-run: $(RUNS) ## the demo: web, worker, scheduler and provider simulator; prints the address and the logins
+run: $(RUNS) ## run the demo: web, worker, scheduler and provider simulator; prints the URL and the logins
 	@exec $(PY) -m portal.demo.run
 
-test: $(STAMP) ## the whole suite, on SQLite and on PostgreSQL, in a real browser too; always both
+test: $(STAMP) ## run the whole test suite on SQLite and PostgreSQL, including browser tests
 	@exec $(PY) -m tests.run
 
-test-fast: $(STAMP) ## SQLite only, without browser, simulator and other processes
+test-fast: $(STAMP) ## run the tests on SQLite only, without browser, simulator and other processes
 	@exec $(PY) -m tests.run fast
 
-test-long: $(STAMP) ## what takes ten seconds and more: stories in a browser, migrations of many rows, killed workers
+test-long: $(STAMP) ## run the tests that take two seconds or more, and five rounds of each race
 	@exec $(PY) -m tests.run long
 
-test-dates: $(STAMP) ## SQLite under two other dates, one of them 29 February; needs faketime
+test-dates: $(STAMP) ## run the SQLite tests under two other dates, one of them 29 February; needs faketime
 	@exec $(PY) -m tests.run dates
 
-proof: $(STAMP) ## an hour and more: every case, 20 rounds of each race, chaos, crash matrix, simulation
+proof: $(STAMP) ## run every case, 20 rounds of each race, chaos, crash matrix and simulation (an hour or more)
 	@$(PY) -m tests.run proof
 	@$(MAKE) --no-print-directory crash-matrix
 	@$(MAKE) --no-print-directory simulate SEEDS=2000 PROCESSES=2
 	@$(MAKE) --no-print-directory chaos ROUNDS=20
 
-limits: $(STAMP) ## eight processes at one bucket of ten a second, for five minutes
+limits: $(STAMP) ## test the rate limit with eight processes for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/connections/test_rate_limit.py -k eight_processes
 
-chaos: $(STAMP) ## real processes killed by seed: PART=workers|redis|halfopen|postgres|all ROUNDS=200 SEED=n
+chaos: $(STAMP) ## kill real processes, by seed: PART=workers|redis|halfopen|postgres|all ROUNDS=200 SEED=n
 	@exec $(PY) -m tests.chaos.run
 
 SEEDS ?= 200
 FROM ?= 0
 PROCESSES ?= 1
-simulate: $(STAMP) ## seeded worlds of the executor in one process: SEEDS=20000 FROM=0 PROCESSES=2
+simulate: $(STAMP) ## simulate the executor in one process, by seed: SEEDS=20000 FROM=0 PROCESSES=2
 	@exec $(PY) -m tests.simulation seeds --seeds $(SEEDS) --from $(FROM) --processes $(PROCESSES)
 
-simulate-bugs: $(STAMP) ## fifteen mistakes planted in the executor, each of which must be caught
+simulate-bugs: $(STAMP) ## check that the simulation catches fifteen bugs planted in the executor
 	@exec $(PY) -m tests.simulation bugs
 
-crash-matrix: $(STAMP) ## every operation kind, ended at every crash point, in four ways
+crash-matrix: $(STAMP) ## crash every operation kind at every crash point, in four ways
 	@exec $(PY) -m tests.simulation matrix
 
-fuzz-sandbox: $(STAMP) ## schemathesis at the sandbox with the official OpenAPI files: SEED=1 EXAMPLES=50
+fuzz-sandbox: $(STAMP) ## fuzz the sandbox with schemathesis and the official OpenAPI files: SEED=1 EXAMPLES=50
 	@exec $(PY) -m tests.fuzz.run
 
-mutants: $(STAMP) ## a sample of small mistakes planted in what decides and counts: SEED=1 SAMPLE=20 ONLY=engine
+mutants: $(STAMP) ## run mutation tests on a sample of the core modules: SEED=1 SAMPLE=20 ONLY=engine
 	@exec $(PY) -m tests.mutants
 
-lint: $(STAMP) ## ruff, mypy, import rules, templates
+lint: $(STAMP) ## check code and templates: ruff, mypy, import rules, djlint
 	@sh tools/lint $(VENV)
 
 format: $(STAMP) ## format the Python code
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
 
-check-deploy: $(STAMP) ## Django's and our own deployment checks, with the environment you are about to deploy
+check-deploy: $(STAMP) ## run the deployment checks with the environment you are about to deploy
 	@exec $(PY) manage.py check --deploy --fail-level WARNING
 
-screenshots: $(STAMP) ## the pictures of README and guide, from a demo of their own
+texts: $(STAMP) ## write the English catalog, in which every text can be reviewed; needs gettext
+	@SECRET_KEY=unused DJANGO_SETTINGS_MODULE=tests.settings $(PY) manage.py makemessages --locale en --no-obsolete --no-location \
+		--ignore .venv --ignore tests --ignore tools
+	@sed -i '/^"POT-Creation-Date/d' locale/en/LC_MESSAGES/django.po
+
+screenshots: $(STAMP) ## create the pictures of the README and the tutorials
 	@exec $(PY) -m tests.journeys.screenshots
 
-sdk-check: $(STAMP) ## an official SDK of a provider against the sandbox; needs Go
+sdk-check: $(STAMP) ## test a provider's official SDK against the sandbox; needs Go
 	@exec $(PY) -m tests.sdk.check
 
-clean: ## caches and test leftovers; never the data in var/
+clean: ## remove caches and test output; keeps the data in var/
 	rm -rf .pytest_cache .test-databases .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov test-results .coverage .coverage.*
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -6,6 +6,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.models import Connection
+from portal.typed_text import TypedText
 
 ALL = "all"
 
@@ -22,7 +23,7 @@ class StartForm(forms.Form):
             return list(Connection.objects.filter(paused=""))
         found = [each for each in Connection.objects.all() if str(each.public_id) == wanted]
         if not found:
-            raise forms.ValidationError(_("There is no such connection."))
+            raise forms.ValidationError(_("This connection doesn't exist."))
         return found
 
 
@@ -31,9 +32,9 @@ class AcceptForm(forms.Form):
 
     start_on = forms.DateField(widget=forms.HiddenInput)
     snapshot = forms.IntegerField(widget=forms.HiddenInput)
-    reason = forms.CharField(
+    reason = TypedText(
         max_length=1000,
         label=_("Reason"),
         widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": _("A reason is needed. It is kept in the audit log.")},
+        error_messages={"required": _("Enter a reason. It's recorded in the audit log.")},
     )

@@ -15,6 +15,8 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from customers.models import Account, Connection, FinalReading
+from portal.leases import Fenced
+from portal.texts import StoredTextField
 
 # Digits of an allocated cost: six places, and no more digits than SQLite returns unchanged.
 COST_DIGITS, COST_PLACES = 15, 6
@@ -24,7 +26,7 @@ def _cost(*, null: bool = False) -> models.DecimalField[Any, Any]:
     return models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=null)
 
 
-class SyncRun(models.Model):
+class SyncRun(Fenced):
     """One sync of a connection's accounts.
 
     `slot` makes a run unique within its kind: the UTC date for a nightly run, the request's token for a requested run,
@@ -33,15 +35,15 @@ class SyncRun(models.Model):
 
     class Kind(models.TextChoices):
         NIGHTLY = "nightly", _("Nightly")
-        ASKED = "asked", _("Asked for")
-        DEADLINE = "deadline", _("Before the end of a cycle")
+        ASKED = "asked", _("Manual")
+        DEADLINE = "deadline", _("Before period end")
 
     class State(models.TextChoices):
-        RUNNING = "running", _("Running")
-        COMPLETE = "complete", _("Complete")
-        WITH_ERRORS = "complete_with_errors", _("Complete, with errors")
+        RUNNING = "running", _("In progress")
+        COMPLETE = "complete", _("Completed")
+        WITH_ERRORS = "complete_with_errors", _("Completed with errors")
         PAUSED = "paused", _("Paused")
-        ABORTED = "aborted", _("Aborted")
+        ABORTED = "aborted", _("Stopped")
 
     ENDED = (State.COMPLETE, State.WITH_ERRORS, State.ABORTED)
     OPEN = (State.RUNNING, State.PAUSED)
@@ -65,13 +67,9 @@ class SyncRun(models.Model):
     asked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
-    # A lease with a fence for one worker at a time: a worker that lost its lease can no longer write.
-    fence = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    not_before = models.DateTimeField()
     # Items pending by then fail: the next night, or the next billing period, has begun.
     until = models.DateTimeField()
-    message = models.CharField(max_length=500, default="", blank=True)
+    message = StoredTextField(default="", blank=True)
     # For a source that reports all accounts at once: the snapshot that was added or confirmed, and when.
     pooled = models.ForeignKey("PooledSnapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     pooled_at = models.DateTimeField(null=True, blank=True)
@@ -227,13 +225,16 @@ class PooledSnapshot(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(
-                    parent_count__gte=0, accounts_count__gte=0, unmapped_count__gte=0, removed_count__gte=0,
+                    parent_count__gte=0,
+                    accounts_count__gte=0,
+                    unmapped_count__gte=0,
+                    removed_count__gte=0,
                     total_count__gte=0,
                 ),
                 name="pooled_snapshot_not_negative",
             ),
             models.CheckConstraint(condition=~Q(currency=""), name="pooled_snapshot_has_currency"),
-        ]  # fmt: skip
+        ]
         indexes = [models.Index(fields=("connection", "period_end_on"), name="pooled_snapshot_of_month")]
 
     def __str__(self) -> str:
@@ -292,8 +293,8 @@ class SyncItem(models.Model):
     """One account in one run."""
 
     class State(models.TextChoices):
-        PENDING = "pending", _("Waiting")
-        DONE = "done", _("Read")
+        PENDING = "pending", _("Pending")
+        DONE = "done", _("Synced")
         FAILED = "failed", _("Failed")
         SKIPPED = "skipped", _("Skipped")
 
@@ -304,7 +305,7 @@ class SyncItem(models.Model):
     not_before = models.DateTimeField(null=True)
     # A code of billing.usage.failure_reasons; `message` is the provider's or the portal's.
     cause = models.CharField(max_length=20, default="", blank=True)
-    message = models.CharField(max_length=500, default="", blank=True)
+    message = StoredTextField(default="", blank=True)
     # The snapshot that was added or confirmed, and when it was read.
     snapshot = models.ForeignKey(UsageSnapshot, null=True, on_delete=models.PROTECT, related_name="items")
     read_at = models.DateTimeField(null=True)

@@ -1,15 +1,43 @@
+from collections.abc import Mapping
+from typing import Any
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate
+from django.utils.translation import gettext_lazy as _
+
+from customers.operations.texts import TEXTS
+from portal import texts
+from portal.audit import differences
+from portal.providers import CAPABILITIES
 
 
 class CustomersConfig(AppConfig):
     name = "customers"
 
     def ready(self) -> None:
-        """Register the invariants, which need the models to be loaded."""
+        """Register messages and integrity checks, which need loaded models."""
         from customers.models import triggers  # noqa: PLC0415  they read models: not before this point
         from customers.monitoring import account_invariants, invariants, operation_invariants  # noqa: PLC0415  they read models: not before this point
 
         pre_migrate.connect(triggers.before_migrate, sender=self)
         post_migrate.connect(triggers.after_migrate, sender=self)
+        texts.add_wordings(TEXTS)
+        differences.add_labels(audit_labels())
         invariants.register(*account_invariants.INVARIANTS, *operation_invariants.INVARIANTS)
+
+
+def audit_labels() -> dict[str, Mapping[Any, Any]]:
+    """Return the labels of the codes in our audit events."""
+    from customers.models import ChangeSet, Connection, Schedule  # noqa: PLC0415  not before the models are loaded
+    from customers.models.operation_states import OperationKind  # noqa: PLC0415  the same
+
+    no_cap = {0: _("No cap")}
+    return {
+        "monthly_cap": no_cap,
+        "cap": no_cap,
+        "what": dict([*OperationKind.choices, *ChangeSet.Kind.choices, *Schedule.Kind.choices]),
+        "kind": {kind: each.label for kind, each in CAPABILITIES.items()},
+        "usage_source": dict(Connection.UsageSource.choices),
+        "source": dict(Connection.UsageSource.choices),
+        "v2_auth": dict(Connection.V2Auth.choices),
+    }

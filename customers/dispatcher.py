@@ -1,4 +1,4 @@
-"""The dispatcher: every few seconds, enqueue whatever is due in the tables. Lost messages cost nothing but seconds.
+"""Dispatcher: every few seconds, enqueue what is due in the tables. A lost message only causes a short delay.
 
 For a connection no more is enqueued than it may have in work at a time (`customers.connections.worker_shares`); an
 operation that ends enqueues the next one.

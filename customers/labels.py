@@ -17,9 +17,9 @@ def cap_of(settings: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> int 
 
 
 def cap_text(cap: int | None, *, short: bool = False) -> str:
-    """Return "No cap", "250,000 e-mails a month" (`short`: "250,000 a month"), or "" where it is not known. 0 is no
+    """Return "No cap", "250,000 emails a month" (`short`: "250,000 a month"), or "" where it is not known. 0 is no
     cap."""
     if cap is None:
         return ""
-    words = _("%(n)s a month") if short else _("%(n)s e-mails a month")
+    words = _("%(n)s/month") if short else _("%(n)s emails/month")
     return words % {"n": number_text(cap)} if cap else _("No cap")

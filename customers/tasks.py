@@ -1,4 +1,4 @@
-"""Thin tasks: IDs in, one plain function called. A message may come late, twice or never."""
+"""Celery tasks. Each takes IDs and calls one function. A message may arrive late, twice or never."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from customers.reconcile import account_import as account_imports
 from customers.schedules import due as due_schedules
 from portal.clock import database_now
 from portal.providers import ProviderError
+from portal.queue import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
 
@@ -93,8 +94,9 @@ def nightly_walks(**_: Any) -> None:
 @shared_task(name=account_imports.IMPORT_CHUNK)
 def takeover_chunk(account_import_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, account_imports.connection_of_import(account_import_id)) as taken:
-        if taken:
-            account_imports.import_chunk(account_import_id)
+        more = taken and account_imports.import_chunk(account_import_id)
+    if more:
+        enqueue_on_commit(account_imports.IMPORT_CHUNK, account_import_id)
 
 
 @shared_task(name=due_schedules.RUN_SCHEDULE)
@@ -105,8 +107,9 @@ def take_schedule(schedule_id: int, **_: Any) -> None:
 @shared_task(name=bulk_run.RUN)
 def run_change_set(change_set_id: int, **_: Any) -> None:
     with worker_shares.worker_place(OPS, worker_shares.NO_CONNECTION) as taken:
-        if taken:
-            bulk_run.run_bulk_change(change_set_id)
+        more = taken and bulk_run.run_bulk_change(change_set_id)
+    if more:
+        enqueue_on_commit(bulk_run.RUN, change_set_id)
 
 
 @shared_task(name="customers.nightly_check")
@@ -125,7 +128,7 @@ def check_workers(**_: Any) -> None:
     heartbeat.check_workers(now=database_now())
 
 
-# --- The heartbeat of the worker in this process, if it is one. Celery logs what fails here and goes on. --------------
+# --- The heartbeat of the worker in this process, if it is one. Celery logs what fails here and continues. ------------
 
 _workers: dict[str, heartbeat.WorkerProcess] = {}
 _processes: dict[str, int] = {}

@@ -14,7 +14,7 @@ from customers.directory import views as customer_views
 from customers.monitoring import views as monitoring_views
 from customers.operations import views as operation_views
 from customers.pages import panels as page_panels
-from customers.reconcile import duplicate_views, import_views
+from customers.reconcile import import_views
 from customers.reconcile import views as reconcile_views
 from customers.schedules import views as schedule_views
 
@@ -24,7 +24,7 @@ urlpatterns = [
     path("customers/export/", customer_views.customer_export, name="export"),
     path("customers/new/", create_views.customer_create, name="create"),
     path("customers/new/duplicates/", create_views.customer_duplicates, name="duplicates"),
-    path("customers/new/offerings/", offering_views.offering_choices, name="offering-choices"),
+    path("customers/new/offering-sum/", offering_views.offering_sum, name="offering-sum"),
     path("customers/<uuid:public_id>/", customer_views.customer_detail, name="detail"),
     path("customers/<uuid:public_id>/edit/", customer_views.customer_edit, name="edit"),
     path("customers/<uuid:public_id>/archive/", customer_views.customer_archive, name="archive"),
@@ -62,8 +62,8 @@ urlpatterns = [
     path("drift/scan/", reconcile_views.drift_scan, name="drift-scan"),
     path("drift/<uuid:public_id>/<slug:field>/", reconcile_views.drift_act, name="drift-act"),
     path("drift/orphans/", reconcile_views.orphan_list, name="orphans"),
-    path("drift/duplicates/", duplicate_views.duplicate_list, name="duplicate-accounts"),
-    path("drift/duplicates/<uuid:public_id>/merge/", duplicate_views.duplicate_merge, name="duplicate-merge"),
+    path("drift/duplicates/", reconcile_views.duplicate_list, name="duplicate-accounts"),
+    path("drift/duplicates/<uuid:public_id>/merge/", reconcile_views.duplicate_merge, name="duplicate-merge"),
     path("drift/orphans/<uuid:public_id>/adopt/", reconcile_views.orphan_adopt, name="orphan-adopt"),
     path("drift/orphans/<uuid:public_id>/aside/", reconcile_views.orphan_aside, name="orphan-aside"),
     path("drift/orphans/<uuid:public_id>/watch/", reconcile_views.orphan_watch, name="orphan-watch"),
@@ -88,7 +88,6 @@ urlpatterns = [
     path("holds/<uuid:public_id>/release/", schedule_views.hold_release, name="hold-release"),
     path("operations/", operation_views.operation_list, name="operations"),
     path("operations/<uuid:public_id>/", operation_views.operation_detail, name="operation"),
-    path("operations/<uuid:public_id>/row/", operation_views.operation_row, name="operation-row"),
     path("operations/<uuid:public_id>/progress/", operation_views.operation_progress, name="operation-progress"),
     path("operations/<uuid:public_id>/cancel/", operation_views.operation_cancel, name="operation-cancel"),
     path("operations/<uuid:public_id>/retry/", operation_views.operation_retry, name="operation-retry"),

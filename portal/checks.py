@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004  Django's own name
 from django.core.exceptions import ImproperlyConfigured
 
-from portal import encryption
+from portal import encryption, env_file
 
 Apps = Sequence[AppConfig] | None
 AUDIT_KEY_LENGTH = 32
@@ -28,7 +32,7 @@ def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
         found.append(
             Error(
                 f"AUDIT_KEY has fewer than {AUDIT_KEY_LENGTH} characters.",
-                hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+                hint="Generate one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
                 id="portal.E002",
             )
         )
@@ -36,7 +40,7 @@ def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
         found.append(
             Error(
                 "AUDIT_KEY is also used as another key.",
-                hint="Whoever learns one of them must not be able to rewrite the audit trail.",
+                hint="Use a separate key, so that a leaked key is not enough to alter the audit log.",
                 id="portal.E003",
             )
         )
@@ -45,42 +49,113 @@ def keys_are_usable(app_configs: Apps, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def nothing_is_silenced(app_configs: Apps, **_: Any) -> list[CheckMessage]:
-    """Check portal.E004: silenced checks are not allowed."""
-    if not settings.SILENCED_SYSTEM_CHECKS:
+    """Check portal.E004: silenced checks are not allowed, but for HSTS preload, which is a choice."""
+    if not set(settings.SILENCED_SYSTEM_CHECKS) - {"security.W021"}:
         return []
-    return [Error("SILENCED_SYSTEM_CHECKS is not empty.", hint="Mend what the check says.", id="portal.E004")]
+    return [
+        Error("SILENCED_SYSTEM_CHECKS is not empty.", hint="Fix the problems that the checks report.", id="portal.E004")
+    ]
+
+
+@register(Tags.security)
+def env_file_is_private(app_configs: Apps, **_: Any) -> list[CheckMessage]:
+    """Check portal.W007: the file with the secrets can't be read by everyone."""
+    file = env_file.path()
+    if file is None or not file.exists() or not file.stat().st_mode & stat.S_IRWXO:
+        return []
+    return [
+        Warning(
+            f"Every user of this machine can read or change {file}, which holds secrets.",
+            hint=f"Run: chmod 600 {file}",
+            id="portal.W007",
+        )
+    ]
+
+
+@register(Tags.staticfiles, deploy=True)
+def static_files_are_collected(app_configs: Apps, **_: Any) -> list[CheckMessage]:
+    """Check portal.E005: in production, every static file is collected as it is now."""
+    if not hasattr(staticfiles_storage, "hashed_files"):  # no production
+        return []
+    missing = next(_uncollected(staticfiles_storage), "")
+    if not missing:
+        return []
+    return [
+        Error(
+            f"The static files are not collected, or are those of another version: {missing} is missing in "
+            f"{settings.STATIC_ROOT}. Every page would be an error.",
+            hint="Run: python manage.py collectstatic --noinput",
+            id="portal.E005",
+        )
+    ]
+
+
+def refuse_without_static_files() -> None:
+    """Raise `ImproperlyConfigured` if static files are not collected. For web servers, which run no checks."""
+    for problem in static_files_are_collected(None):
+        raise ImproperlyConfigured(f"{problem.msg} {problem.hint}")
+
+
+def _uncollected(collected: Any) -> Iterator[str]:
+    """Yield the names of static files whose collected copy is missing or differs. Like collectstatic, skip what it
+    ignores, and of several files with one name take the first."""
+    seen: set[str] = set()
+    ignored = apps.get_app_config("staticfiles").ignore_patterns  # type: ignore[attr-defined]
+    for finder in get_finders():
+        for name, storage in finder.list(ignored):
+            if name in seen:
+                continue
+            seen.add(name)
+            copy = Path(collected.path(name))
+            same = copy.exists() and copy.read_bytes() == Path(storage.path(name)).read_bytes()
+            if not same or name not in collected.hashed_files:
+                yield name
 
 
 @register(Tags.security, deploy=True)
 def fit_for_people_outside(app_configs: Apps, **_: Any) -> list[CheckMessage]:
     """Check portal.W001 demo, W002 SQLite, W003 no email, W004 endless redirect, W005 all clients have the proxy's
-    address."""
+    address, W006 no TLS."""
     behind_proxy = bool(settings.SECURE_PROXY_SSL_HEADER)
     rules = (
         (
             settings.DEMO or not settings.PRODUCTION,
             "PORTAL_ENV is not production.",
-            "Unset PORTAL_DEMO, and set PORTAL_ENV=production.",
+            "Unset PORTAL_DEMO and set PORTAL_ENV=production.",
         ),
         (
             settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"),
-            "The database is SQLite: one machine, one writer at a time, no backup while it runs but by its own tool.",
+            (
+                "The database is SQLite. It supports only one machine and one writer at a time, and copying its "
+                "file while the portal runs is not a safe backup."
+            ),
             "Set DATABASE_URL to a PostgreSQL database.",
         ),
         (
             ".smtp." not in settings.EMAIL_BACKEND,
-            "Mail is not sent by SMTP: invitations and password links reach nobody.",
+            "Email is not sent by SMTP, so invitations and password reset links are not delivered.",
             "Set EMAIL_URL, for example smtp+tls://user:password@smtp.example.com:587.",
         ),
         (
             settings.SECURE_SSL_REDIRECT and not behind_proxy,
-            "Every page redirects to https, but no proxy in front is trusted to say that it spoke https.",
-            "Set BEHIND_TLS_PROXY=1 when the proxy sets X-Forwarded-Proto itself.",
+            (
+                "Every page redirects to HTTPS, but no proxy is trusted to report HTTPS requests. The result is "
+                "a redirect loop."
+            ),
+            "Set BEHIND_TLS_PROXY=1 if your proxy sets X-Forwarded-Proto.",
         ),
         (
             behind_proxy and settings.TRUSTED_PROXIES < 1,
-            "TRUSTED_PROXIES is 0 behind a proxy: everybody shares the proxy's address and its sign-in limits.",
-            "Set TRUSTED_PROXIES to the number of your own proxies in front.",
+            (
+                "TRUSTED_PROXIES is 0 behind a proxy, so all clients share the proxy's IP address and its "
+                "sign-in limits."
+            ),
+            "Set TRUSTED_PROXIES to the number of proxies you run in front of the portal.",
+        ),
+        (
+            settings.LOOPBACK_ONLY,
+            "LOOPBACK_ONLY is on: the portal answers its own machine alone, without TLS.",
+            "Unset LOOPBACK_ONLY once a proxy with TLS is in front.",
         ),
     )
     return [

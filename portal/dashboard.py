@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing.usage.queries import home_runs
-from customers.bulk.queries import waiting_sets
+from customers.bulk.queries import own_sets, waiting_sets
 from customers.pages.home import home_page, running_now
 from customers.schedules.queries import skipped_of
 from portal.htmx import person
@@ -20,6 +20,12 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "_home_running.html", {"running": running_now()})
     found = home_page()
     skipped = skipped_of(person(request), now=timezone.now())
-    context = {"home": found, "running": found.running, "runs": home_runs(), "skipped": skipped}
-    context["approve"] = waiting_sets(person(request))
+    context = {
+        "home": found,
+        "running": found.running,
+        "runs": home_runs(),
+        "skipped": skipped,
+        "approve": waiting_sets(person(request)),
+        "mine": own_sets(person(request), now=timezone.now()),
+    }
     return render(request, "home.html", context)

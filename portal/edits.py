@@ -17,6 +17,8 @@ from django import forms
 from django.db.models import Model
 from django.utils.translation import gettext as _
 
+from portal.typed_text import take_as_shown
+
 if TYPE_CHECKING:
     from portal.audit.models import AuditEvent
 
@@ -146,6 +148,7 @@ class EditForm(forms.Form):
     def full_clean(self) -> None:
         """Apply the choices made after a conflict: a chosen stored value replaces the input. If the input was changed
         meanwhile, the choice has to be made again."""
+        take_as_shown(self, self.stored())
         asked = [name for name in self._carried(OPENED) if name in self.fields] if self.is_bound else []
         yours = self._carried(YOURS) if asked else {}
         theirs = [name for name in asked if self._choice(name) == THEIRS]
@@ -159,7 +162,7 @@ class EditForm(forms.Form):
         super().full_clean()
         for name in asked:
             if self._choice(name) not in (THEIRS, MINE):
-                self.add_error(name, _("Choose which value to save."))
+                self.add_error(name, _("Select which value to save."))
 
     def show(self, conflict: EditConflict, *, fresh: Self, last: AuditEvent | None = None) -> None:
         """Turn this into the form of the conflict page. It starts from the stored values (`fresh`, not bound): the
@@ -243,6 +246,9 @@ def _put(data: Any, name: str, field: forms.Field, value: Any) -> None:
         data.pop(name, None)
         if value:
             data[name] = "on"
+        return
+    if isinstance(field, forms.MultipleChoiceField):
+        data.setlist(name, value or [])
         return
     shown = field.prepare_value(value)
     data[name] = "" if shown is None else str(shown)

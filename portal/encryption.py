@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import os
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
@@ -38,8 +40,8 @@ def _raw_keys(configured: str) -> dict[str, bytes]:
             raw = b""
         if not name or len(raw) != 32:
             raise ImproperlyConfigured(
-                'FIELD_KEYS holds a part that is not "id:base64 of 32 bytes". Make one with: '
-                "python -c 'import base64,os;print(\"k1:\"+base64.b64encode(os.urandom(32)).decode())'"
+                'FIELD_KEYS contains an entry that is not "id:base64 of 32 bytes". Generate one with: python '
+                "-c 'import base64,os;print(\"k1:\"+base64.b64encode(os.urandom(32)).decode())'"
             )
         keys[name] = raw
     return keys
@@ -89,12 +91,14 @@ def decrypt(token: str, *, context: str) -> str:
     name, _, encoded = token.partition(":")
     cipher = _keys(settings.FIELD_KEYS).get(name)
     if cipher is None:
-        raise DecryptionError(f'The key "{name}" is not among FIELD_KEYS.')
+        raise DecryptionError(f'The key "{name}" is missing from FIELD_KEYS.')
     try:
         sealed = base64.b64decode(encoded, validate=True)
         return cipher.decrypt(sealed[:12], sealed[12:], context.encode()).decode()
     except (InvalidTag, binascii.Error, ValueError) as error:
-        raise DecryptionError("A stored secret does not open: it was altered or belongs to another row.") from error
+        raise DecryptionError(
+            "A stored secret can't be decrypted. It was altered or belongs to another row."
+        ) from error
 
 
 def keyed_hashes(*parts: str) -> list[str]:
@@ -104,10 +108,7 @@ def keyed_hashes(*parts: str) -> list[str]:
     with all: rows hashed before a key was replaced have an older key's hash.
     """
     message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
-    return [f"{name}:{_hmac(key, message)}" for name, key in _hash_keys(settings.FIELD_KEYS).items()]
-
-
-def _hmac(key: bytes, message: bytes) -> str:
-    digest = hmac.HMAC(key, hashes.SHA256())
-    digest.update(message)
-    return digest.finalize().hex()
+    return [
+        f"{name}:{hmac.new(key, message, hashlib.sha256).hexdigest()}"
+        for name, key in _hash_keys(settings.FIELD_KEYS).items()
+    ]

@@ -15,9 +15,12 @@ from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 _ROWS_PER_PIECE = 500
-# What a spreadsheet takes for a formula, at the start of a cell or of a line in it, after any blanks, including
-# full-width signs. A cell that starts with a tab or a line end is treated the same.
-_FORMULA = re.compile(r"(?:^|[\r\n])[\s\u00a0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
+# What a spreadsheet takes for a formula, at the start of a cell, after any blanks, including full-width signs. A cell
+# that starts with a tab or a line end is treated the same.
+_FORMULA = re.compile(r"^[\s\u00a0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
+# The same within a cell, after a line end or what separates cells where a computer's settings or an import dialog say
+# so. Quotes do not help there: they end with the first of these cells.
+_FORMULA_WITHIN = re.compile(r"(?<=[;\t|\r\n])(?=[\s\u00a0\u200b\ufeff\"]*[=+\-@\uff1d\uff0b\uff0d\uff20%])")
 _BOM = "\ufeff"  # without it Excel does not read the file as UTF-8
 
 
@@ -33,7 +36,7 @@ def cell(value: Any) -> str | int | float | Decimal:
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, date):
         return value.isoformat()
-    text = str(value).replace("\x00", "")
+    text = _FORMULA_WITHIN.sub("'", str(value).replace("\x00", ""))
     return f"'{text}" if _FORMULA.search(text) else text
 
 

@@ -7,16 +7,36 @@ active time zone (the user's, else UTC), and the zone is always named.
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from math import inf
 
 from django.utils import timezone
 from django.utils.dates import MONTHS_3
 from django.utils.formats import get_format, number_format
-from django.utils.translation import get_language
+from django.utils.functional import Promise
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 
 MINUS = "\u2212"
 _SIGNS = {"USD": "$", "EUR": "\u20ac", "GBP": "\u00a3"}
 MINUTE, HOUR, DAY = 60, 3600, 86400
+# How a number of seconds is said: below how many, in which unit, and with which text.
+Units = tuple[tuple[float, int, str | Promise], ...]
+_AGO: Units = (
+    (5, 1, gettext_lazy("just now")),
+    (MINUTE, 1, gettext_lazy("%(n)d s ago")),
+    (HOUR, MINUTE, gettext_lazy("%(n)d min ago")),
+)
+_AHEAD: Units = (
+    (MINUTE, 1, gettext_lazy("in %(n)d s")),
+    (HOUR, MINUTE, gettext_lazy("in %(n)d min")),
+    (DAY, HOUR, gettext_lazy("in %(n)d h")),
+)
+_SPAN: Units = (
+    (1, 1, gettext_lazy("less than 1 s")),
+    (MINUTE, 1, gettext_lazy("%(n)d s")),
+    (HOUR, MINUTE, gettext_lazy("%(n)d min")),
+    (inf, HOUR, gettext_lazy("%(n)d h")),
+)
 
 
 def number_text(value: int | Decimal, *, signed: bool = False) -> str:
@@ -55,51 +75,34 @@ def _separator(language: str) -> tuple[str, int]:
 
 
 def percent_text(percent: int) -> str:
-    return _("%(n)s %%") % {"n": number_text(percent)}
+    return _("%(n)s%%") % {"n": number_text(percent)}
 
 
 def ago_text(moment: datetime, *, now: datetime | None = None) -> str:
-    """Return a rough relative time: "12 min ago", "3 h ago", "Yesterday", "18 Nov"."""
+    """Return a rough relative time: "12 min ago", "3 h ago", "yesterday", "18 Nov"."""
     now = now or timezone.now()
     seconds = int((now - moment).total_seconds())
     if seconds < -5:
-        return _in_text(-seconds, moment)
+        return _in_units(-seconds, _AHEAD) or day_text(_local(moment).date())
     if seconds < HOUR:
-        return _minutes_text(seconds)
+        return _in_units(seconds, _AGO)
     days = (_local(now).date() - _local(moment).date()).days
     if days == 0 or seconds < 6 * HOUR:
         return _("%(n)d h ago") % {"n": seconds // HOUR}
-    return _("Yesterday") if days == 1 else day_text(_local(moment).date(), today=_local(now).date())
+    return _("yesterday") if days == 1 else day_text(_local(moment).date(), today=_local(now).date())
 
 
 def span_text(span: timedelta) -> str:
     """Return a rough duration: "under 1 s", "12 s", "4 min", "3 h"."""
-    seconds = int(span.total_seconds())
-    if seconds < 1:
-        return _("under 1 s")
-    if seconds < MINUTE:
-        return _("%(n)d s") % {"n": seconds}
-    if seconds < HOUR:
-        return _("%(n)d min") % {"n": seconds // MINUTE}
-    return _("%(n)d h") % {"n": seconds // HOUR}
+    return _in_units(int(span.total_seconds()), _SPAN)
 
 
-def _minutes_text(seconds: int) -> str:
-    if seconds < 5:
-        return _("just now")
-    if seconds < MINUTE:
-        return _("%(n)d s ago") % {"n": seconds}
-    return _("%(n)d min ago") % {"n": seconds // MINUTE}
-
-
-def _in_text(seconds: int, moment: datetime) -> str:
-    if seconds < MINUTE:
-        return _("in %(n)d s") % {"n": seconds}
-    if seconds < HOUR:
-        return _("in %(n)d min") % {"n": seconds // MINUTE}
-    if seconds < DAY:
-        return _("in %(n)d h") % {"n": seconds // HOUR}
-    return day_text(_local(moment).date())
+def _in_units(seconds: int, units: Units) -> str:
+    """Return the seconds in the first unit that fits, "" if there is none."""
+    for below, size, text in units:
+        if seconds < below:
+            return str(text) % {"n": seconds // size}
+    return ""
 
 
 def moment_text(moment: datetime) -> str:
@@ -117,14 +120,16 @@ def at_text(moment: datetime) -> str:
     """Return a time for use within a sentence: "at 14:21 UTC" today, else "on 18 Nov 2026 14:21 UTC"."""
     local = _local(moment)
     if local.date() == timezone.localdate():
-        return _("at %(time)s") % {"time": f"{clock_text(moment)} {zone_name(local)}"}
+        return _("at %(time)s") % {"time": clock_text(moment, zone=True)}
     return _("on %(moment)s") % {"moment": moment_text(moment)}
 
 
-def clock_text(moment: datetime, *, seconds: bool = False) -> str:
-    """Return the time of day, "14:21" or "14:21:40". Name the zone once next to the list."""
+def clock_text(moment: datetime, *, seconds: bool = False, zone: bool = False) -> str:
+    """Return the time of day, "14:21" or "14:21:40". Name the zone once next to a list; ``zone`` adds it: "14:21
+    UTC"."""
     local = _local(moment)
-    return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+    text = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+    return f"{text} {zone_name(local)}" if zone else text
 
 
 def day_text(day: date, *, today: date | None = None) -> str:

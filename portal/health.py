@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
@@ -9,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 
 class _Seen:
-    """Result of the migration check: migrations are not undone while the process runs, so it is stored once
+    """Result of the migration check: migrations are not reversed while the process runs, so the result is stored once
     complete."""
 
     complete = False
@@ -26,11 +29,19 @@ def _migrations_complete() -> bool:
     return _Seen.complete
 
 
-@require_safe
-def healthz(request: HttpRequest) -> HttpResponse:
-    """Report that the process is alive. Checks nothing else: a broken database is no reason to restart the web
-    server."""
-    return _plain("alive")
+def liveness(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware that answers `/healthz`, whatever the Host header is.
+
+    It reports that the process is alive and checks nothing else: a broken database is no reason to restart the web
+    server.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.path_info == "/healthz" and request.method in ("GET", "HEAD"):
+            return _plain("alive")
+        return get_response(request)
+
+    return middleware
 
 
 @require_safe
@@ -41,5 +52,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
             cursor.execute("SELECT 1")
         complete = _migrations_complete()
     except Error:
-        return _plain("database does not answer", 503)
+        return _plain("database is not responding", 503)
+    except ImproperlyConfigured:  # portal/connection_limits.py
+        return _plain("database connection has no time limits", 503)
     return _plain("ready") if complete else _plain("migrations are missing", 503)

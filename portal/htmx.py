@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, cast
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import resolve_url
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render, resolve_url
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django_htmx.middleware import HtmxDetails
 
 from portal.access.models import User
+from portal.commands import Command
+from portal.query_params import uuids_or_none
 
 
 class Htmx(HtmxDetails):
@@ -41,6 +46,27 @@ def is_fragment(request: HttpRequest) -> bool:
     return bool(htmx) and not htmx.history_restore_request
 
 
+def render_page(
+    request: HttpRequest, page: str, context: dict[str, Any], *, part: str = "", status: int = 200
+) -> HttpResponse:
+    """Render a page, or for htmx its fragment: the template `part`, by default that of the page's name after "_"."""
+    folder, _, name = page.rpartition("/")
+    template = (part or f"{folder}/_{name}") if is_fragment(request) else page
+    return render(request, template, context, status=status)
+
+
+def rows_asked(request: HttpRequest) -> tuple[list[uuid.UUID], int]:
+    """Return which rows of a list an open page asks for again, and which `{% moving_rows %}` asks.
+
+    Raises:
+        Http404: It is not a list of IDs as that tag writes it.
+    """
+    rows, part = uuids_or_none(request.GET["rows"]), request.GET.get("part", "")
+    if rows is None or not (part.isascii() and part.isdigit() and len(part) < 4):
+        raise Http404
+    return rows, int(part)
+
+
 def go_to(request: HttpRequest, to: Any, *args: Any, **kwargs: Any) -> HttpResponse:
     """Redirect to another page after a change: 303, or a header for htmx, which would swap in the target of a 303."""
     address = resolve_url(to, *args, **kwargs)
@@ -58,6 +84,15 @@ def token_of(request: HttpRequest) -> str:
     """Return the token of a single-button form, so that a double click sends one request; a new one if it has none."""
     token = request.POST.get("client_token", "")
     return token if 8 <= len(token) <= 64 and token.isascii() and token.isprintable() else new_token()
+
+
+def command_of(request: HttpRequest, form: Form | None = None, *, now: datetime | None = None) -> Command:
+    """Return the command of a request: its user, the present moment, and of a valid form the reason and the token. A
+    page of a single button has no form."""
+    said = form.cleaned_data if form else {}
+    token = said.get("client_token") or token_of(request)
+    reason = said.get("reason", "")
+    return Command(person(request), now or timezone.now(), reason=reason, token=token, request=request)
 
 
 class SeeOther(HttpResponseRedirect):

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
@@ -35,11 +36,37 @@ CONTENT_SECURITY_POLICY = "; ".join(
 PERMISSIONS_POLICY = ", ".join(
     f"{feature}=()"
     for feature in (
-        "accelerometer", "browsing-topics", "camera", "display-capture", "geolocation", "gyroscope",
-        "magnetometer", "microphone", "midi", "payment", "usb",
+        "accelerometer",
+        "browsing-topics",
+        "camera",
+        "display-capture",
+        "geolocation",
+        "gyroscope",
+        "magnetometer",
+        "microphone",
+        "midi",
+        "payment",
+        "usb",
     )
-)  # fmt: skip
-_PROBES = frozenset({"healthz", "readyz"})
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Permissions-Policy": PERMISSIONS_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_PROBES = frozenset({"/healthz", "/readyz"})
+_LOOPBACK = ("127.0.0.1", "::1")
+# A proxy adds one of these.
+_BY_PROXY = (
+    "HTTP_FORWARDED",
+    "HTTP_VIA",
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PROTO",
+    "HTTP_X_REAL_IP",
+)
 
 
 def request_id(get_response: GetResponse) -> GetResponse:
@@ -57,7 +84,7 @@ def request_id(get_response: GetResponse) -> GetResponse:
             response = get_response(request)
             response["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
             match = request.resolver_match
-            if match is None or match.view_name not in _PROBES:
+            if request.path_info not in _PROBES:
                 log.info(
                     "request",
                     method=request.method,
@@ -77,13 +104,27 @@ def security_headers(get_response: GetResponse) -> GetResponse:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        response.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        response.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-        response.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-        response.setdefault("Cache-Control", "no-store")
+        for name, value in SECURITY_HEADERS.items():
+            response.setdefault(name, value)
         patch_vary_headers(response, ["HX-Request"])
         return response
+
+    return middleware
+
+
+def loopback_only(get_response: GetResponse) -> GetResponse:
+    """With LOOPBACK_ONLY, refuse requests that came from another machine, directly or through a proxy.
+
+    A proxy on this machine that adds no header to requests can't be recognized: what it passes on is answered.
+    """
+    if not settings.LOOPBACK_ONLY:
+        raise MiddlewareNotUsed
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.META.get("REMOTE_ADDR") not in _LOOPBACK or any(name in request.META for name in _BY_PROXY):
+            why = "LOOPBACK_ONLY is on: the portal answers its own machine alone. Restart the web without it.\n"
+            return HttpResponse(why, status=403, content_type="text/plain; charset=utf-8")
+        return get_response(request)
 
     return middleware
 

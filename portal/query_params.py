@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, cast
 
 from django.utils.dateparse import parse_datetime
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -29,6 +28,12 @@ def uuid_or_none(text: str) -> uuid.UUID | None:
         return uuid.UUID(text)
     except ValueError:
         return None
+
+
+def uuids_or_none(text: str, at_most: int = 100) -> list[uuid.UUID] | None:
+    """Return the IDs of a comma-separated list; None if one of them is not an ID, or if there are more."""
+    found = [uuid_or_none(each) for each in text.split(",", at_most)]
+    return None if None in found or len(found) > at_most else cast("list[uuid.UUID]", found)
 
 
 def day_or_none(text: str) -> date | None:
@@ -60,8 +65,3 @@ def own_path_or_none(text: str) -> str | None:
 def is_storable(value: Any) -> bool:
     """Return whether it is text that every database can store: PostgreSQL rejects NUL and lone surrogates."""
     return isinstance(value, str) and "\x00" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
-
-
-def kept(query: Mapping[str, str], *, without: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return names and values for hidden inputs. Templates can't use `query.items`: `?items=` would replace it."""
-    return [(name, value) for name, value in query.items() if name not in without]

@@ -27,29 +27,38 @@ class Queue:
 QUEUES = (
     Queue(
         "ops",
-        _("Operations, imports and bulk changes"),
+        _("Operations, imports, and bulk changes"),
         _("Operations stay queued."),
         timedelta(minutes=1),
     ),
     Queue(
         "clock",
-        _("Scheduler: dispatching, leases, schedules, audit log and notices. Calls no provider."),
-        _("Nothing scheduled starts, and operations whose worker was lost or whose time has come stay as they are."),
+        _(
+            "Scheduler: dispatching, leases, scheduled changes, audit log, and notifications. Sends no "
+            "requests to providers."
+        ),
+        _("Scheduled work doesn't start. Operations that are due or lost their worker don't continue."),
         timedelta(minutes=1),
         tasks=(
-            "customers.dispatch", "customers.take_schedule", "customers.nightly_walks", "customers.nightly_check",
-            "customers.check_workers", "billing.advance_runs", "audit.seal", "notices.deliver",
+            "customers.dispatch",
+            "customers.take_schedule",
+            "customers.nightly_walks",
+            "customers.nightly_check",
+            "customers.check_workers",
+            "billing.advance_runs",
+            "audit.seal",
+            "notices.deliver",
             "access.remove_expired_sessions",
         ),
     ),
     Queue(
         "sync",
-        _("Usage syncs, account list scans, account readings and integrity checks"),
-        _("Usage is not read. Figures that a provider reports only until the end of a billing period are lost."),
+        _("Usage syncs, account list scans, account refreshes, and integrity checks"),
+        _("Usage isn't synced. Usage that a provider reports only until the end of the billing period is lost."),
         timedelta(minutes=10),
         tasks=("billing.*", "customers.walk", "customers.read_account", "customers.check_invariants"),
     ),
-)  # fmt: skip
+)
 NAMES = tuple(queue.name for queue in QUEUES)
 DEFAULT = NAMES[0]
 ROUTES = {pattern: {"queue": queue.name} for queue in QUEUES for pattern in queue.tasks}

@@ -10,9 +10,10 @@ from urllib.parse import parse_qsl, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from portal import logs, queue_settings
+from portal import env_file, logs, queue_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+env_file.load()
 env = environ.Env()
 
 
@@ -20,56 +21,89 @@ def _whole(name: str, *, default: int) -> int:
     """Return the variable as a whole number, 0 or more."""
     text: str = env.str(name, default=str(default)).strip()
     if not (text.isascii() and text.isdigit()):
-        raise ImproperlyConfigured(f'{name} is "{text}"; it must be a whole number, 0 or more.')
+        raise ImproperlyConfigured(f'{name} is "{text}". It must be a whole number, 0 or more.')
     return int(text)
+
+
+def _list(name: str, *, default: list[str]) -> list[str]:
+    """Return the comma-separated values without the blanks around them."""
+    values: list[str] = env.list(name, default=default)
+    return [stripped for value in values if (stripped := value.strip())]
 
 
 # --- Which kind of installation -------------------------------------------------------------------
 PORTAL_ENV = env.str("PORTAL_ENV", default="production")
 if PORTAL_ENV not in {"production", "development"}:
-    raise ImproperlyConfigured(f'PORTAL_ENV is "{PORTAL_ENV}"; it must be "production" or "development".')
+    raise ImproperlyConfigured(f'PORTAL_ENV is "{PORTAL_ENV}". It must be "production" or "development".')
 PRODUCTION = PORTAL_ENV == "production"
 DEMO = env.bool("PORTAL_DEMO", default=False)
-# Results by account of a usage run are deleted after so many days; its totals and all snapshots stay.
+# Days after which the per-account results of a usage sync are deleted. Its totals and all usage snapshots remain.
 SYNC_ITEM_DAYS = _whole("SYNC_ITEM_DAYS", default=35)
 if SYNC_ITEM_DAYS < 32:
     raise ImproperlyConfigured(
-        f"SYNC_ITEM_DAYS is {SYNC_ITEM_DAYS}; it must be at least 32. Days without a reading could not be shown for a "
-        "whole billing period otherwise."
+        f"SYNC_ITEM_DAYS is {SYNC_ITEM_DAYS}. It must be at least 32, so that days without usage data can be shown "
+        "for a whole billing period."
     )
-# Deletes, and changes of more than ten accounts, need approval by another admin once there is one.
+# Deletes, and bulk changes of more than ten accounts, need approval from another admin if there is one.
 SECOND_PERSON = env.bool("SECOND_PERSON", default=True)
 if DEMO and PRODUCTION:
     raise ImproperlyConfigured(
-        "PORTAL_DEMO is on while PORTAL_ENV is production. The demo signs people in with printed passwords: "
-        "unset PORTAL_DEMO, or set PORTAL_ENV=development."
+        "PORTAL_DEMO is set while PORTAL_ENV is production. The demo prints its passwords. Unset PORTAL_DEMO "
+        "or set PORTAL_ENV=development."
     )
 DEBUG = env.bool("DEBUG", default=False)
 if DEBUG and PRODUCTION:
-    raise ImproperlyConfigured("DEBUG is on while PORTAL_ENV is production. Unset DEBUG.")
+    raise ImproperlyConfigured("DEBUG is set while PORTAL_ENV is production. Unset DEBUG.")
+
+
+LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 
 
 def _required(name: str) -> str:
     value: str = env.str(name, default="")
     if not value:
-        raise ImproperlyConfigured(f"{name} is not set. It has no default; see .env.example for how to make one.")
+        raise ImproperlyConfigured(f"{name} is not set and has no default. See .env.example for how to generate one.")
     return value
 
 
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var")))
+try:
+    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+except OSError as error:
+    raise ImproperlyConfigured(
+        f'The folder "{DATA_DIR}" can\'t be created: {error.strerror}. Create it, or set DATA_DIR to a folder that '
+        "this user may write to."
+    ) from None
 SECRET_KEY = _required("SECRET_KEY")
-SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+SECRET_KEY_FALLBACKS = _list("SECRET_KEY_FALLBACKS", default=[])
 # "id:base64 of 32 bytes", comma separated; the first one encrypts, all decrypt (portal/encryption.py).
 FIELD_KEYS = _required("FIELD_KEYS")
 AUDIT_KEY = _required("AUDIT_KEY")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS = _list("ALLOWED_HOSTS", default=[] if PRODUCTION else LOOPBACK_HOSTS)
 if PRODUCTION and not ALLOWED_HOSTS:
-    raise ImproperlyConfigured("ALLOWED_HOSTS is not set. Name the host people open, such as portal.example.com.")
-# Base URL of links in mails sent without a request.
-PORTAL_URL = env.str("PORTAL_URL", default=f"https://{ALLOWED_HOSTS[0]}" if PRODUCTION else "").rstrip("/")
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS is not set. Set it to the hostname of the portal, such as portal.example.com."
+    )
 if "*" in ALLOWED_HOSTS and PRODUCTION:
-    raise ImproperlyConfigured('ALLOWED_HOSTS holds "*". Name the exact hosts.')
+    raise ImproperlyConfigured('ALLOWED_HOSTS contains "*". List the exact hostnames.')
+# Base URL of links in emails that are sent outside a request.
+WEB_BIND = env.str("WEB_BIND", default="127.0.0.1:8000")
+PORTAL_URL = env.str(
+    "PORTAL_URL", default=f"https://{ALLOWED_HOSTS[0]}" if PRODUCTION else f"http://{WEB_BIND}"
+).rstrip("/")
+CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS", default=[])
+# To look at the portal on its own machine, or through `ssh -L`, before there is TLS: no redirect to https and cookies
+# without "Secure". Hosts, address and proxy settings are replaced by those of loopback, and
+# portal.middleware.loopback_only refuses requests from elsewhere.
+LOOPBACK_ONLY = env.bool("LOOPBACK_ONLY", default=False)
+if LOOPBACK_ONLY:
+    if WEB_BIND.rpartition(":")[0] not in LOOPBACK_HOSTS:
+        raise ImproperlyConfigured(
+            f'LOOPBACK_ONLY is set while WEB_BIND is "{WEB_BIND}". Passwords would be sent without TLS. Set '
+            "WEB_BIND=127.0.0.1:8000, or unset LOOPBACK_ONLY."
+        )
+    ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS = LOOPBACK_HOSTS, []
+    PORTAL_URL = f"http://{WEB_BIND}"
 
 # --- Applications -----------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -95,6 +129,9 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "portal.middleware.security_headers",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Load balancers ask by IP address, which is none of ALLOWED_HOSTS: answered before anything looks at the host.
+    "portal.health.liveness",
+    "portal.middleware.loopback_only",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "portal.middleware.storable_path",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -128,10 +165,10 @@ TEMPLATES: list[dict[str, Any]] = [
 # --- Database: PostgreSQL in production, SQLite on one machine ---------------------------------------
 DATABASES: dict[str, Any] = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")}
 if PRODUCTION and not env.str("DATABASE_URL", default=""):
-    raise ImproperlyConfigured("DATABASE_URL is not set. For example postgres://portal:...@db/portal.")
+    raise ImproperlyConfigured("DATABASE_URL is not set. Example: postgres://portal:...@db/portal.")
 _database = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
-    # WAL lets readers go on while one writes; IMMEDIATE takes the write lock at BEGIN, so a read-then-write cannot
+    # WAL lets readers continue while one writes; IMMEDIATE takes the write lock at BEGIN, so a read-then-write cannot
     # fail half way; FULL because the intent of a paid create must survive a power cut.
     _database.setdefault("OPTIONS", {}).update(
         transaction_mode="IMMEDIATE",
@@ -152,11 +189,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Broker and tasks (reasons: docs/decisions/celery.md) --------------------------------------------
 REDIS_URL = env.str("REDIS_URL", default="")
 if PRODUCTION and not REDIS_URL:
-    raise ImproperlyConfigured("REDIS_URL is not set. For example redis://:...@redis:6379/0.")
+    raise ImproperlyConfigured("REDIS_URL is not set. Example: redis://:...@redis:6379/0.")
 # CA of the certificate of a Redis at rediss://; the system's authorities if not set.
 REDIS_CA_FILE = env.str("REDIS_CA_FILE", default="")
 if REDIS_CA_FILE and not Path(REDIS_CA_FILE).is_file():
-    raise ImproperlyConfigured(f'REDIS_CA_FILE is "{REDIS_CA_FILE}", and there is no such file.')
+    raise ImproperlyConfigured(f'REDIS_CA_FILE is "{REDIS_CA_FILE}". The file does not exist.')
 
 
 def redis_tls(name: str, url: str) -> dict[str, Any]:
@@ -166,7 +203,7 @@ def redis_tls(name: str, url: str) -> dict[str, Any]:
     if parts.scheme not in ("redis", "rediss"):
         raise ImproperlyConfigured(f"{name} must begin with redis:// or rediss://.")
     if loose := next((option for option, _ in parse_qsl(parts.query) if option.startswith("ssl_")), ""):
-        raise ImproperlyConfigured(f"{name} holds {loose}. Certificates are always checked; see REDIS_CA_FILE.")
+        raise ImproperlyConfigured(f"{name} contains {loose}. Certificates are always verified; see REDIS_CA_FILE.")
     if parts.scheme == "redis":
         return {}
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, "ssl_ca_certs": REDIS_CA_FILE or None}
@@ -202,7 +239,6 @@ else:
     for _folder in ("queue", "control", "processed"):
         (_queue / _folder).mkdir(parents=True, exist_ok=True)
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -217,19 +253,16 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 60
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 500
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
-CELERY_WORKER_SEND_TASK_EVENTS = False
-CELERY_TASK_SEND_SENT_EVENT = False
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_TIMEZONE = "UTC"
-CELERY_ENABLE_UTC = True
 CELERY_TASK_DEFAULT_QUEUE = queue_settings.DEFAULT
 CELERY_TASK_ROUTES = queue_settings.ROUTES
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "dispatch operations": queue_settings.beat("customers.dispatch", 5.0),
-    "walk through the providers' lists": queue_settings.beat("customers.nightly_walks", 600.0),
-    "check the invariants": queue_settings.beat("customers.nightly_check", 600.0),
-    "advance usage runs": queue_settings.beat("billing.advance_runs", 30.0),
+    "scan the providers' account lists": queue_settings.beat("customers.nightly_walks", 600.0),
+    "run the integrity checks": queue_settings.beat("customers.nightly_check", 600.0),
+    "advance usage syncs": queue_settings.beat("billing.advance_runs", 30.0),
     "seal audit events": queue_settings.beat("audit.seal", 10.0),
     "remove old sync items": queue_settings.beat("billing.remove_old_items", 3600.0),
     "remove expired sessions": queue_settings.beat("access.remove_expired_sessions", 3600.0),
@@ -259,7 +292,6 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "account_login"
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_AGE = _whole("SESSION_IDLE_SECONDS", default=8 * 3600)
 SESSION_ABSOLUTE_SECONDS = _whole("SESSION_ABSOLUTE_SECONDS", default=24 * 3600)
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
@@ -267,14 +299,14 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_COOKIE_SAMESITE = "Lax"
-CSRF_FAILURE_VIEW = "portal.help.csrf_failure"
+CSRF_FAILURE_VIEW = "portal.error_pages.csrf_failure"
 
 # --- Security -------------------------------------------------------------------------------------------
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
-if PRODUCTION:
+if PRODUCTION and not LOOPBACK_ONLY:
     SESSION_COOKIE_NAME = "__Host-sid"
     CSRF_COOKIE_NAME = "__Host-csrf"
     SESSION_COOKIE_SECURE = True
@@ -283,11 +315,14 @@ if PRODUCTION:
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    # Browsers' preload lists are hard to leave, so entering them is the operator's decision, and Django's check that
+    # wants it is silenced.
+    SECURE_HSTS_PRELOAD = env.bool("HSTS_PRELOAD", default=False)
+    SILENCED_SYSTEM_CHECKS = [] if SECURE_HSTS_PRELOAD else ["security.W021"]
     if env.bool("BEHIND_TLS_PROXY", default=False):
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # Number of trusted proxies in front: the client's address is taken that many steps from the right.
-TRUSTED_PROXIES = _whole("TRUSTED_PROXIES", default=0)
+TRUSTED_PROXIES = 0 if LOOPBACK_ONLY else _whole("TRUSTED_PROXIES", default=0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 # Base URLs a connection may have. Outside production the sandbox on loopback is allowed as well.
@@ -316,8 +351,6 @@ else:
 
 # --- Language, time, files --------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
-USE_I18N = True
-USE_TZ = True
 TIME_ZONE = "UTC"
 USE_THOUSAND_SEPARATOR = True
 LOCALE_PATHS = [BASE_DIR / "locale"]
@@ -355,7 +388,6 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_RATE_LIMITS = {

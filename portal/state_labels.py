@@ -4,8 +4,10 @@ The keys are the values stored in the database. ``qualifier`` and ``sentence`` m
 ``StateLook.said_by`` replaces with the provider's name.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from django.utils.functional import Promise
@@ -18,15 +20,6 @@ NOT_CREATED = "not_created"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """Texts of a state with the provider's name filled in, for templates."""
-
-    word: str
-    qualifier: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
 class StateLook:
     word: Text
     icon: str
@@ -35,61 +28,63 @@ class StateLook:
     qualifier: Text = ""
     filled: bool = True
 
-    def said_by(self, provider: str | Promise) -> Said:
-        return Said(
-            word=str(self.word),
-            qualifier=str(self.qualifier).replace("{provider}", str(provider)),
-            sentence=str(self.sentence).replace("{provider}", str(provider)),
+    def said_by(self, provider: str | Promise) -> StateLook:
+        """Return the look with the provider's name filled in."""
+        qualifier, sentence = (
+            str(text).replace("{provider}", str(provider)) for text in (self.qualifier, self.sentence)
         )
+        return replace(self, word=str(self.word), qualifier=qualifier, sentence=sentence)
 
 
 ACCOUNT_STATES: Mapping[str, StateLook] = MappingProxyType(
     {
-        "active": StateLook(_("Active"), "circle-check", "active", _("Can send."), filled=False),
+        "active": StateLook(_("Active"), "circle-check", "active", _("Can send email."), filled=False),
         "stopped_by_us": StateLook(
-            _("Suspended"), "player-pause", "suspended", _("We stopped it. We can lift it."), _("by us")
+            _("Suspended"), "player-pause", "suspended", _("Can't send email. It can be unsuspended here.")
         ),
         "stopped_by_provider": StateLook(
-            _("Held"),
+            _("Blocked"),
             "hand-stop",
             "held",
-            _("{provider} stopped it. Only {provider} can release it."),
+            _("{provider} blocked it. Only {provider} can unblock it."),
             _("by {provider}"),
         ),
-        "banned": StateLook(_("Banned"), "ban", "banned", _("{provider} ended it for good.")),
-        "pending": StateLook(_("Pending"), "clock-hour-4", "pending", _("Being created. Can't send yet.")),
+        "banned": StateLook(_("Banned"), "ban", "banned", _("{provider} closed it permanently.")),
+        "pending": StateLook(_("Pending"), "clock-hour-4", "pending", _("Being created. Can't send email yet.")),
         "indeterminate": StateLook(
-            _("Indeterminate"), "circle-half-2", "indeterminate", _("{provider} gives no clear state.")
+            _("Indeterminate"), "circle-half-2", "indeterminate", _("{provider} reports no clear state.")
         ),
         NOT_CREATED: StateLook(
-            _("Not created"), "circle-x", "not-created", _("The create came to nothing. Nothing exists at {provider}.")
+            _("Not created"), "circle-x", "not-created", _("Account creation failed. Nothing exists at {provider}.")
         ),
-        "deleted": StateLook(_("Deleted"), "trash", "deleted", _("Gone at the provider. History kept here.")),
-        "unknown": StateLook(
-            _("Unknown"), "help-circle", "unknown", _("We have not read it, or the reading is too old.")
+        "deleted": StateLook(
+            _("Deleted"), "trash", "deleted", _("Deleted at the provider. Its history remains in the portal.")
         ),
+        "unknown": StateLook(_("Unknown"), "help-circle", "unknown", _("No state data, or the data is too old.")),
     }
 )
 
 OPERATION_STATES: Mapping[str, StateLook] = MappingProxyType(
     {
-        "queued": StateLook(_("Queued"), "clock", "queued", _("Waits for its turn. Can be cancelled."), filled=False),
+        "queued": StateLook(_("Queued"), "clock", "queued", _("Waiting in the queue. Can be canceled."), filled=False),
         "claimed": StateLook(
-            _("Starting"), "player-play", "claimed", _("Taken by a worker. Nothing sent yet."), filled=False
+            _("Starting"), "player-play", "claimed", _("Picked up by a worker. Nothing sent yet."), filled=False
         ),
         "sending": StateLook(
-            _("Sending"), "loader-2", "sending", _("With the provider. Can't be cancelled."), filled=False
+            _("Sending"), "loader-2", "sending", _("Being sent to the provider. Can't be canceled."), filled=False
         ),
         "unknown": StateLook(
             _("Outcome unknown"),
             "help-hexagon",
             "outcome",
-            _("Sent, no answer. Never sent again without proof."),
+            _("Sent, no usable response. Never retried without proof that it is safe."),
         ),
-        "needs_attention": StateLook(_("Needs attention"), "alert-triangle", "attention", _("A person must decide.")),
-        "succeeded": StateLook(_("Succeeded"), "check", "succeeded", _("Done and read back."), filled=False),
-        "failed": StateLook(_("Failed"), "x", "failed", _("The provider said no. Nothing changed."), filled=False),
-        "cancelled": StateLook(_("Cancelled"), "circle-minus", "cancelled", _("Stopped before sending."), filled=False),
+        "needs_attention": StateLook(
+            _("Needs review"), "alert-triangle", "attention", _("A team member must review it.")
+        ),
+        "succeeded": StateLook(_("Succeeded"), "check", "succeeded", _("Applied and verified."), filled=False),
+        "failed": StateLook(_("Failed"), "x", "failed", _("The provider rejected it. Nothing changed."), filled=False),
+        "cancelled": StateLook(_("Canceled"), "circle-minus", "cancelled", _("Canceled before sending."), filled=False),
     }
 )
 
@@ -105,10 +100,10 @@ def operation_look(state: str) -> StateLook:
 
 
 def account_state_choices(*, stored: bool = False) -> list[tuple[str, str]]:
-    """Return (value, label) for filters and forms, with the qualifier that tells the two kinds of stop apart. `stored`:
+    """Return (value, label) for filters and forms, with the qualifier, which says who blocked it. `stored`:
     only values that a row can hold."""
     return [
-        (key, _in_full(look, str(_("the provider"))))
+        (key, _in_full(look, str(_("provider"))))
         for key, look in ACCOUNT_STATES.items()
         if not (stored and key == NOT_CREATED)
     ]
@@ -119,8 +114,8 @@ def operation_state_choices() -> list[tuple[str, str]]:
 
 
 def account_state_text(state: str, provider: str = "") -> str:
-    """Return the state as plain text, for CSV files and mail: "Held by SendGrid"."""
-    return _in_full(account_look(state), provider or str(_("the provider")))
+    """Return the state as plain text, for CSV files and email: "Blocked by SendGrid"."""
+    return _in_full(account_look(state), provider or str(_("provider")))
 
 
 def _in_full(look: StateLook, provider: str) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from portal import dashboard, health
+from portal import component_sheet, dashboard, health
 from portal import help as help_pages
 
 urlpatterns = [
@@ -11,12 +11,13 @@ urlpatterns = [
     path("", include("customers.urls")),
     path("", include("billing.urls")),
     path("audit/", include("portal.audit.urls")),
-    path("help/states/", help_pages.states, name="help-states"),
-    path("healthz", health.healthz, name="healthz"),
+    path("help/", help_pages.help_contents, name="help"),
+    path("help/components/", component_sheet.components, name="help-components"),
+    path("help/<slug:slug>/", help_pages.help_guide, name="help-guide"),
     path("readyz", health.readyz, name="readyz"),
 ]
 
-handler400 = "portal.help.bad_request"
-handler403 = "portal.help.forbidden"
-handler404 = "portal.help.not_found"
-handler500 = "portal.help.server_error"
+handler400 = "portal.error_pages.bad_request"
+handler403 = "portal.error_pages.forbidden"
+handler404 = "portal.error_pages.not_found"
+handler500 = "portal.error_pages.server_error"

@@ -19,7 +19,9 @@ from tests.support.skips import require, skip_or_fail
 hypothesis.settings.register_profile("suite", derandomize=True)
 if not samples.is_proof():
     hypothesis.settings.load_profile("suite")
-pytest_plugins = ["tests.support.fixtures", "tests.support.append_only", "tests.support.updates"]
+pytest_plugins = [
+    "tests.support.fixtures", "tests.support.append_only", "tests.support.updates", "tests.support.browser",
+]  # fmt: skip
 
 TESTS = Path(__file__).parent
 # Markers that follow from what a test uses or where it stands (tests/run.py selects by them).
@@ -47,6 +49,7 @@ ON_BOTH = {
     "customers/directory/list",
     "customers/observed/account_list",
     "customers/schedules/commands",
+    "leases",
     "customers/operations/submissions",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

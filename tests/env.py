@@ -14,6 +14,8 @@ from tests.support import faketime, template
 from tests.support.postgres import Postgres
 
 KEYS = {
+    # A developer's own .env is never read.
+    "PORTAL_ENV_FILE": "",
     "PORTAL_ENV": "development",
     "PORTAL_DEMO": "0",
     # One person may delete here; tests of the second person turn it on.
@@ -26,7 +28,8 @@ KEYS = {
     # pytest-playwright runs an event loop in the test's thread; nothing here is asynchronous.
     "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
 }
-FOREIGN = ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")
+FOREIGN = ("REDIS_URL", "CACHE_URL", "DEBUG", "SECRET_KEY_FALLBACKS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS",
+           "LOOPBACK_ONLY", "WEB_BIND", "PORTAL_URL")  # fmt: skip
 
 
 def _set() -> None:

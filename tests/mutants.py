@@ -36,6 +36,7 @@ from parso.tree import NodeOrLeaf
 ROOT = Path(__file__).resolve().parents[1]
 # Every module with the tests that have to notice, fastest first: the first failure ends a run.
 TARGETS: dict[str, tuple[str, ...]] = {
+    "portal/leases.py": ("test_leases.py", "customers/operations/test_transitions.py"),
     "customers/models/operation_states.py": (
         "customers/models/test_operation_states.py",
         "customers/monitoring/test_repair.py",

@@ -24,7 +24,8 @@ from defusedxml import ElementTree
 
 from tests.support import faketime, postgres
 
-WORKERS = ("-n", "3", "--dist", "loadgroup")
+WORKERS = 3  # on two cores: a test often waits for the database, a server or a browser
+WORKERS_THAT_NEVER_WAIT = 2
 NOTHING_SELECTED = 5  # pytest's exit code
 # Not on PostgreSQL: the simulation has a database of its own, and what a browser shows is the same on either.
 ON_SQLITE = "browser or simulation"
@@ -59,29 +60,32 @@ class Run:
     database: str = "sqlite"
     date: str = ""
     missing: str = ""  # why it cannot take place here
-    proof: bool = False  # all parameter sets, and more rounds of each race between processes
+    workers: int = WORKERS
+    rounds: int = 1  # of each race between processes
+    proof: bool = False  # all parameter sets
 
     def command(self) -> list[str]:
         faked = ["faketime", "-f", f"@{self.date} 12:00:00"] if self.date else []
-        return [*faked, sys.executable, "-m", "pytest", "-q", *WORKERS, *self.options]
+        side_by_side = ("-n", str(self.workers), "--dist", "loadgroup")
+        return [*faked, sys.executable, "-m", "pytest", "-q", *side_by_side, *self.options]
 
     def env(self) -> dict[str, str]:
-        env = {**os.environ, "TEST_DATABASE": self.database}
+        env = {"PROOF_ROUNDS": str(self.rounds), **os.environ, "TEST_DATABASE": self.database}
         if self.proof:
-            env |= {"PROOF": "1", "PROOF_ROUNDS": os.environ.get("PROOF_ROUNDS", "20")}
+            env["PROOF"] = "1"
         # For pytest's own process; tests/support/faketime.py makes time the same in all below it.
         return env | {"TZ": "UTC", **faketime.SETTINGS} if self.date else env
 
 
-def _on_both(name: str, which: str, *, proof: bool = False) -> list[Run]:
+def _on_both(name: str, which: str, *, rounds: int = 1, proof: bool = False) -> list[Run]:
     """All tests of the expression `which` on PostgreSQL, and on SQLite those that belong there too; all of them there
     where PostgreSQL is missing."""
     missing = postgres.MISSING if postgres.programs() is None else ""
     on_sqlite = which if missing else f"({which}) and (both or {ON_SQLITE})"
     on_postgres = ("-m", f"({which}) and not ({ON_SQLITE})")
     return [
-        Run(f"{name}postgres", on_postgres, "postgres", missing=missing, proof=proof),
-        Run(f"{name}sqlite", ("-m", on_sqlite), proof=proof),
+        Run(f"{name}postgres", on_postgres, "postgres", missing=missing, rounds=rounds, proof=proof),
+        Run(f"{name}sqlite", ("-m", on_sqlite), rounds=rounds, proof=proof),
     ]
 
 
@@ -90,7 +94,7 @@ def _all() -> list[Run]:
 
 
 def _fast() -> list[Run]:
-    return [Run("sqlite, fast", ("-m", f"{QUICK} and not simulator"))]
+    return [Run("sqlite, fast", ("-m", f"{QUICK} and not simulator"), workers=WORKERS_THAT_NEVER_WAIT)]
 
 
 def _dates() -> list[Run]:
@@ -99,11 +103,11 @@ def _dates() -> list[Run]:
 
 
 def _long() -> list[Run]:
-    return _on_both("what takes minutes, ", "long")
+    return _on_both("what takes minutes, ", "long or proof", rounds=5)
 
 
 def _proof() -> list[Run]:
-    return _on_both("every case, ", "long or not long", proof=True)  # an expression for all
+    return _on_both("every case, ", "long or not long", rounds=20, proof=True)  # an expression for all
 
 
 SELECTIONS = {"all": _all, "fast": _fast, "long": _long, "dates": _dates, "proof": _proof}
@@ -112,7 +116,8 @@ SELECTIONS = {"all": _all, "fast": _fast, "long": _long, "dates": _dates, "proof
 def main(arguments: list[str]) -> int:
     chosen = arguments.pop(0) if arguments and arguments[0] in SELECTIONS else "all"
     failed, ran, report = False, False, []
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, also where the terminal is closed
+    # As Ctrl-C, also where the terminal is closed or a shell that runs this in the background has SIGINT ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="postkeeper-run-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # PostgreSQL's user reaches its own folder in it

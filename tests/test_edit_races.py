@@ -13,6 +13,7 @@ from customers.directory import commands as customer_commands
 from customers.models import Connection, Customer
 from portal.access import staff
 from portal.access.models import User
+from portal.commands import Command
 from portal.edits import EditConflict
 from tests.support.factories import ConnectionFactory, CustomerFactory, UserFactory
 from tests.support.together import rounds, together
@@ -38,7 +39,7 @@ def race(edit: Edit, first: dict[str, Any], second: dict[str, Any], seen: dict[s
 class TestAConnection:
     def edit(self, facts: dict[str, Any], seen: dict[str, Any]) -> None:
         row, admin = Connection.objects.get(), User.objects.get()
-        connection_commands.edit_connection(actor=admin, connection=row, facts=facts, seen=seen)
+        connection_commands.edit_connection(Command(admin), connection=row, facts=facts, seen=seen)
 
     def test_the_same_field(self) -> None:
         UserFactory(role="admin")
@@ -68,9 +69,10 @@ class TestAConnection:
 class TestACustomer:
     def edit(self, facts: dict[str, Any], seen: dict[str, Any]) -> None:
         customer_commands.edit_customer(
-            actor=User.objects.get(), customer=Customer.objects.get(), facts=facts, seen=seen, now=NOW
-        )  # fmt: skip
+            Command(User.objects.get(), NOW), customer=Customer.objects.get(), facts=facts, seen=seen
+        )
 
+    @pytest.mark.long
     def test_the_same_field_and_two(self) -> None:
         UserFactory()
         row = CustomerFactory(website="", phone="")
@@ -96,7 +98,7 @@ def test_a_role() -> None:
 
         def edit(facts: dict[str, Any], seen: dict[str, Any]) -> None:
             actor = admins[facts["role"] == "finance"]
-            staff.change_role(actor=actor, person=member, request=None, seen=seen, **facts)
+            staff.change_role(Command(actor), person=member, seen=seen, **facts)
 
         both += all(race(edit, {"role": "finance"}, {"role": "customer_success"}, {"role": "auditor"}))
     assert both == 0

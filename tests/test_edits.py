@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from customers.models import Connection, Customer
+from customers.models import AccountKey, Connection, Customer, Operation, Schedule
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from tests.customers.keys import account_with_keys, key_of
 from tests.support.edits import fields_of
-from tests.support.factories import ConnectionFactory, CustomerFactory, UserFactory
+from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
 from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
@@ -57,11 +64,11 @@ class TestAConnection:
         assert ada.save(creates_per_hour="5", test_accounts_only="on") == 303
         assert bo.save(creates_per_hour="20", name="SendGrid Europe") == 409
         assert Connection.objects.get().creates_per_hour == 5
-        assert "Ada saved other values at" in bo.page
+        assert "Ada saved changes at" in bo.page
         assert (bo.fields["name"], bo.fields["creates_per_hour"]) == ("SendGrid Europe", "20")
         assert bo.fields["test_accounts_only"] == "on", "what the other changed is in the form"
         assert bo.save() == 422
-        assert "Choose which value to save." in bo.page
+        assert "Select which value to save." in bo.page
         assert bo.save(**{"choice-creates_per_hour": "theirs"}) == 303
         row = Connection.objects.get()
         assert (row.name, row.creates_per_hour, row.test_accounts_only) == ("SendGrid Europe", 5, True)
@@ -80,7 +87,7 @@ class TestAConnection:
         ada.save(creates_per_hour="5")
         assert bo.save(creates_per_hour="20") == 409
         assert bo.save(**{"choice-creates_per_hour": "theirs", "creates_per_hour": "30"}) == 422
-        assert "Choose which value to save." in bo.page
+        assert "Select which value to save." in bo.page
         assert fields_of(bo.page)["creates_per_hour"] == "30"
         assert Connection.objects.get().creates_per_hour == 5
 
@@ -151,7 +158,7 @@ class TestATeamMember:
         ada.url = bo.url = reverse("access:staff-role", args=[member.public_id])
         assert ada.save(role="finance") == 303
         assert bo.save(role="admin") == 409
-        assert "Ada saved other values at" in bo.page
+        assert "Ada saved changes at" in bo.page
         assert User.objects.get(pk=member.pk).role == "finance"
         assert bo.save(**{"choice-role": "mine"}) == 303
         assert User.objects.get(pk=member.pk).role == "admin"
@@ -166,3 +173,119 @@ class TestATeamMember:
         row = User.objects.get(pk=one.person.pk)
         assert (row.name, row.timezone) == ("Bo Berg", "Europe/Berlin")
         assert one.save(name="Bo Bergman", timezone="Europe/Oslo") == 409
+
+
+# -- every form that edits a row --------------------------------------------------------------------------------
+
+
+def _connection(kind: str) -> tuple[str, str, str, str]:
+    facts = {"kind": kind, "base_url": f"https://api.{kind}.com"}
+    row = ConnectionFactory(**facts, account_id="0b4c2dd7-4ea0-4b33-a4b4-0d8b6c1f2a10" if kind == "ahasend" else "")
+    return reverse("customers:connection-edit", args=[row.public_id]), "name", "Typed by Ada", "Typed by Bo"
+
+
+def _key_of_connection() -> tuple[str, str, str, str]:
+    """Secrets are shown by their ends, and the own one not at all."""
+    url = reverse("customers:connection-key", args=[ConnectionFactory().public_id])
+    return url, "api_key", "SG.the-key-of-adas", "SG.the-key-of-bo"
+
+
+def _customer() -> tuple[str, str, str, str]:
+    url = reverse("customers:edit", args=[CustomerFactory().public_id])
+    return url, "company_name", "Typed by Ada", "Typed by Bo"
+
+
+def _username() -> tuple[str, str, str, str]:
+    url = reverse("customers:account-username", args=[AccountFactory().public_id])
+    return url, "username", "typed.by.ada", "typed.by.bo"
+
+
+def _schedule() -> tuple[str, str, str, str]:
+    now = timezone.now()
+    row = Schedule.objects.create(
+        account=AccountFactory(), kind="suspend", base_version=1, reason="At first", requested_by=UserFactory(),
+        created_at=now, due_at=now + timedelta(days=3), client_token="a" * 32,
+    )  # fmt: skip
+    return reverse("customers:schedule-edit", args=[row.public_id]), "reason", "Typed by Ada", "Typed by Bo"
+
+
+def _role() -> tuple[str, str, str, str]:
+    return reverse("access:staff-member", args=[UserFactory(role="auditor").public_id]), "role", "finance", "admin"
+
+
+def _key() -> tuple[str, str, str, str]:
+    account = account_with_keys()
+    key_of(account, label="Web shop")
+    return reverse("customers:key-edit", args=[account.public_id, "key-1"]), "label", "Typed by Ada", "Typed by Bo"
+
+
+def _profile() -> tuple[str, str, str, str]:
+    return reverse("profile"), "name", "Typed by Ada", "Typed by Bo"
+
+
+EDITS: dict[str, list[Callable[[], tuple[str, str, str, str]]]] = {
+    "access:staff-role": [_role],
+    "customers:account-username": [_username],
+    "customers:connection-edit": [lambda: _connection("sendgrid"), lambda: _connection("ahasend")],
+    "customers:connection-key": [_key_of_connection],
+    "customers:edit": [_customer],
+    "customers:key-edit": [_key],
+    "customers:schedule-edit": [_schedule],
+    "profile": [_profile],
+}
+# What the provider holds is compared with it too.
+AT_THE_PROVIDER = {
+    "customers:account-offerings": ("offerings", "class TestConflict"),
+    "customers:account-settings": ("settings", "def test_a_change_that_somebody_else_made_first_shows_all_three"),
+}
+# These add a row, request an operation, or decide: nothing that another person saved is overwritten.
+_NO_EDITS = """
+account_login account_logout account_reset_password account_reauthenticate accept-invitation change-password
+access:staff-disable access:staff-enable access:staff-end-sessions access:staff-invite access:staff-reset-password
+billing:account-accept billing:run-retry billing:run-start
+customers:account-create customers:account-delete customers:account-refresh customers:account-sign-in-as
+customers:account-suspend customers:account-unsuspend customers:archive customers:bulk-act customers:bulk-decide
+customers:bulk-new customers:connection-catalogue customers:connection-create customers:connection-pause
+customers:connection-resume customers:connection-verify customers:create customers:domain-add customers:domain-check
+customers:drift-act customers:drift-scan customers:duplicate-merge customers:estate-choose customers:estate-look
+customers:estate-pause customers:estate-propose customers:estate-start customers:hold-place customers:hold-release
+customers:key-create customers:key-delete customers:key-let-go customers:key-rotate customers:key-secret
+customers:note-add customers:offerings-changes customers:operation-cancel customers:operation-decide
+customers:operation-retry customers:orphan-adopt customers:orphan-aside customers:orphan-watch customers:restore
+customers:schedule-cancel customers:schedule-new customers:test-message
+"""
+NO_EDITS = _NO_EDITS.split()
+
+
+def test_each_route_that_takes_a_form_edits_a_row_or_does_not() -> None:
+    routes = tomllib.loads(Path("portal/access/permissions.toml").read_text(encoding="utf-8"))["routes"]
+    assert {name for name, rule in routes.items() if "POST" in rule} == {*EDITS, *AT_THE_PROVIDER, *NO_EDITS}
+    for folder, test in AT_THE_PROVIDER.values():
+        assert test in Path(f"tests/customers/accounts/{folder}/test_views.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("route", "number"), [(name, n) for name, found in EDITS.items() for n in range(len(found))])
+def test_a_stale_save_shows_both_values_and_writes_nothing(route: str, number: int) -> None:
+    url, field, theirs, mine = EDITS[route][number]()
+    ada, bo = two(url)
+    if route == "profile":  # one person, in two windows
+        bo = Editor(url)
+        sign_in(bo.client, ada.person)
+        bo.fields = dict(ada.fields)
+    if route == "access:staff-role":
+        ada.url = bo.url = url + "role/"
+    assert ada.save(**{field: theirs}) == 303
+    if route == "customers:key-edit":  # it is sent to the provider first
+        Operation.objects.update(state="succeeded", finished_at=timezone.now())
+        AccountKey.objects.update(label=theirs)
+    written = AuditEvent.objects.count(), Operation.objects.count()
+    assert bo.save(**{field: mine}) == 409
+    assert (AuditEvent.objects.count(), Operation.objects.count()) == written
+    shown = {"api_key": ("adas", "Enter it again"), "role": ("Finance", "Admin")}.get(field, (theirs, mine))
+    table = bo.page[bo.page.index("pk-edit-conflict") : bo.page.index("</table>")]
+    assert [text in table for text in shown] == [True, True]
+    if field == "api_key":
+        assert mine not in bo.page
+    else:
+        assert bo.save(**{f"choice-{field}": "theirs"}) in {303, 422}  # nothing is left to save
+        assert Operation.objects.count() == written[1]

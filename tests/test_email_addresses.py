@@ -51,6 +51,7 @@ def test_an_invalid_domain_is_compared_as_it_is(odd: str) -> None:
 
 
 @given(st.text())
+@pytest.mark.long
 def test_no_text_raises_and_the_key_is_stable(text: str) -> None:
     assert mailbox_key(mailbox_key(text)) == mailbox_key(text)
     assert text in spellings(text) or text != text.strip()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -19,8 +20,8 @@ def _read(response: StreamingHttpResponse) -> list[list[str]]:
 @pytest.mark.parametrize(
     "payload",
     [
-        "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u00a0=1", "\u200b@x", "a\n=cmd|' /C calc'!A0",
-        "a\r\n  +1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", '=HYPERLINK("http://x","y")', "-2+3+cmd|' /C'!A0",
+        "=1+1", "+1", "-1", "@SUM(A1)", "  =1", "\u00a0=1", "\u200b@x",
+        "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", '=HYPERLINK("http://x","y")', "-2+3+cmd|' /C'!A0",
         "%0A=1", "|calc", "\ufeff=1", "=", "-", "\tplain",
     ],
 )  # fmt: skip
@@ -29,7 +30,27 @@ def test_a_text_never_starts_a_formula(payload: str) -> None:
     assert _read(csv_response("x.csv", ["h"], [[payload]]))[1] == [f"'{payload}"]
 
 
-@pytest.mark.parametrize("harmless", ["Larkfield", "a-b", "1+1", "a@b.example", "10 %", "", "two\nlines"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "a;=2+5;b", "a; =2+5", "a\t=2+5", "a|=2+5", "a;+1", "a;@x", "a;-1;b", "a;\u00a0=1", "a;\uff1d1", "a;%0A",
+        "\t=1", "\r=1", "\n=1", "a\n=cmd|' /C calc'!A0", "a\r\n  +1",
+        'a;"=2+5";b', 'a; "" =1', "a\nb;=1", "=1;=2", ";=1", "a;;=1", "a;\n=1",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("separator", [";", "\t", "|", ","])
+def test_no_cell_is_a_formula_whatever_separates(payload: str, separator: str) -> None:
+    """Read as a spreadsheet reads it whose cells are separated by something else than commas."""
+    raw = b"".join(csv_response("x.csv", ["h"], [["before", payload, "after"]]).streaming_content)  # type: ignore[arg-type]
+    read = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), delimiter=separator)
+    cells = [cell for row in read for cell in row]
+    assert not [cell for cell in cells if re.match(r"[\s\"\u00a0]*[=+@%\uff1d-]", cell)]
+    assert "2+5" not in payload or "2+5" in "".join(cells)
+
+
+@pytest.mark.parametrize(
+    "harmless", ["Larkfield", "a-b", "1+1", "a@b.example", "10 %", "", "two\nlines", "a; b", "a;b=1", "a | b"]
+)
 def test_other_text_is_left_alone(harmless: str) -> None:
     assert cell(harmless) == harmless
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.reports.month_chart import Tick, nice_top
+from billing.reports.month_chart import nice_top
 from billing.usage.periods import DAY, midnight
 from customers.models import Account
+from portal.ui.bar import use_bar_of
 
 # A projection needs a day of usage, and a snapshot not older than this.
 PACE_AFTER = timedelta(days=1)
@@ -48,45 +50,6 @@ class UsagePace:
     passes_on: date | None
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    x: float
-    day: date
-    anchor: str
-
-
-@dataclass(frozen=True, slots=True)
-class CycleChart:
-    lines: Sequence[str]
-    areas: Sequence[str]
-    gaps: Sequence[Gap]
-    ticks: Sequence[Tick]
-    marks: Sequence[Mark]
-    near_y: float | None
-    limit_y: float | None
-    dot: tuple[float, float] | None
-    pace_line: str
-    pace_end: tuple[float, float] | None
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    floor: int = HEIGHT - BOTTOM
-    top: int = TOP
-
-    @property
-    def pace_dy(self) -> int:
-        """Vertical offset that keeps the projection's label clear of those of the limits."""
-        if self.pace_end is None:
-            return 4
-        others = [y + 4 for y in (self.near_y, self.limit_y) if y is not None]
-        free = [
-            dy for dy in sorted(range(-28, 37, 4), key=lambda dy: abs(dy - 4))
-            if all(abs(self.pace_end[1] + dy - other) >= LABEL for other in others)
-        ]  # fmt: skip
-        return free[0] if free else 4
-
-
 @dataclass(frozen=True)
 class Cycle:
     """Billing period with its snapshots. `points` exclude lower snapshots held for finance. `gaps` are unknown and
@@ -98,12 +61,12 @@ class Cycle:
     readings_removed: bool
     pace: UsagePace | None
     is_open: bool
-    chart: CycleChart
+    chart: dict[str, Any]
 
     @property
     def percent(self) -> int | None:
-        """Usage in percent of the quota, rounded down so that 99.9 % never shows as full."""
-        return self.period.used * 100 // self.period.allowed if self.period.allowed else None
+        """Usage in percent of the quota, rounded as in the bars of other pages."""
+        return use_bar_of(self.period.used, self.period.allowed).percent if self.period.allowed else None
 
     @property
     def level(self) -> str:
@@ -122,10 +85,10 @@ class AccountUsage:
 
 def usage_of_account(account: Account, *, now: datetime, start_on: date | None = None) -> AccountUsage:
     """Return the usage of the latest billing period, or of the one that starts on `start_on`, and the list of
-    periods."""
+    periods. An unknown `start_on` has no usage."""
     known = UsagePeriod.objects.filter(account=account).select_related("current", "held").order_by("-start_on")
     periods = list(known[:CYCLES_SHOWN])
-    chosen = next((each for each in periods if each.start_on == start_on), periods[0] if periods else None)
+    chosen = known.filter(start_on=start_on).first() if start_on else next(iter(periods), None)
     return AccountUsage(account, _cycle(account, chosen, now) if chosen else None, periods)
 
 
@@ -213,7 +176,8 @@ class _Scale:
         return round(HEIGHT - BOTTOM - used / self.top * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: UsagePace | None) -> CycleChart:
+def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: UsagePace | None) -> dict[str, Any]:
+    """Return the lines, places and texts of the chart, for its template."""
     highest = max([period.used, int((period.allowed or 0) * 1.1), pace.at_end if pace else 0])
     top, values = nice_top(highest, 4)
     scale = _Scale(period, top)
@@ -221,19 +185,38 @@ def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: Usage
     drawn = [[(scale.x(point.at), scale.y(point.used)) for point in line] for line in lines]
     last = (scale.x(points[-1].at), scale.y(points[-1].used)) if points else None
     pace_end = (scale.x(period.ends_at), scale.y(pace.at_end)) if pace else None
+    limits = [scale.y(period.allowed * share) for share in (0.8, 1)] if period.allowed else [None, None]
     floor = HEIGHT - BOTTOM
-    return CycleChart(
-        lines=[_path(line) for line in drawn],
-        areas=[_path([(line[0][0], floor), *line, (line[-1][0], floor)]) for line in drawn if len(line) > 1],
-        gaps=[_placed(gap, points, scale) for gap in gaps],
-        ticks=[Tick(value, scale.y(value)) for value in values],
-        marks=_marks(period, scale),
-        near_y=scale.y(period.allowed * 0.8) if period.allowed else None,
-        limit_y=scale.y(period.allowed) if period.allowed else None,
-        dot=last,
-        pace_line=_path([last, pace_end]) if last and pace_end else "",
-        pace_end=pace_end,
-    )
+    return {
+        "lines": [_path(line) for line in drawn],
+        "areas": [_path([(line[0][0], floor), *line, (line[-1][0], floor)]) for line in drawn if len(line) > 1],
+        "gaps": [_placed(gap, points, scale) for gap in gaps],
+        "ticks": [(value, scale.y(value)) for value in values],
+        "marks": _marks(period, scale),
+        "near_y": limits[0],
+        "limit_y": limits[1],
+        "dot": last,
+        "pace_line": _path([last, pace_end]) if last and pace_end else "",
+        "pace_end": pace_end,
+        "pace_dy": _clear_of(limits, pace_end),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "floor": floor,
+        "top": TOP,
+    }
+
+
+def _clear_of(limits: Sequence[float | None], end: tuple[float, float] | None) -> int:
+    """Return the vertical offset that keeps the projection's label clear of those of the limits."""
+    others = [y + 4 for y in limits if y is not None]
+    free = [
+        dy
+        for dy in sorted(range(-28, 37, 4), key=lambda dy: abs(dy - 4))
+        if end is None or all(abs(end[1] + dy - other) >= LABEL for other in others)
+    ]
+    return free[0] if free else 4
 
 
 def _lines(period: UsagePeriod, points: list[Point], gaps: list[Gap]) -> list[list[Point]]:
@@ -257,12 +240,12 @@ def _placed(gap: Gap, points: list[Point], scale: _Scale) -> Gap:
     return Gap(gap.first, gap.last, x, round(scale.x(after[0] if after else midnight(gap.last + DAY)) - x, 1))
 
 
-def _marks(period: UsagePeriod, scale: _Scale) -> list[Mark]:
-    """Return a mark for every fifth day, and for the last one at the end of the axis."""
+def _marks(period: UsagePeriod, scale: _Scale) -> list[tuple[float, date, str]]:
+    """Return place, day and anchor of a mark for every fifth day, and for the last one at the end of the axis."""
     days = (period.end_on - period.start_on).days
     fifths = [period.start_on + DAY * step for step in range(0, max(1, days - 3), 5)]
-    middle = [Mark(scale.x(midnight(day)), day, "start" if day == period.start_on else "middle") for day in fifths]
-    return [*middle, Mark(scale.x(period.ends_at), period.end_on, "end")]
+    middle = [(scale.x(midnight(day)), day, "start" if day == period.start_on else "middle") for day in fifths]
+    return [*middle, (scale.x(period.ends_at), period.end_on, "end")]
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -16,15 +16,15 @@ from billing.forms import AcceptForm
 from billing.money import trimmed_or_none
 from billing.reports.account_usage import AccountUsage
 from billing.reports.account_usage import usage_of_account as usage_of
-from billing.reports.cost_access import sees_cost
+from billing.reports.filters import PeriodFilters
 from billing.reports.pool import note_of
 from billing.usage import accept_lower
 from billing.usage.due_runs import next_nightly
 from customers.accounts.views import account_head
 from customers.models import Account
-from customers.operations.view_helpers import account_or_404
-from portal.htmx import go_to, person
-from portal.query_params import day_or_none
+from customers.operations.view_helpers import account_or_404, refusals_told
+from portal.access.permissions import Permission
+from portal.htmx import command_of, go_to, person
 
 
 @require_GET
@@ -48,28 +48,27 @@ def account_accept(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if not form.is_valid():
         return _page(request, account, form, status=422)
     facts = form.cleaned_data
-    try:
+    with refusals_told(request):
         accept_lower.accept_lower(
-            actor=person(request),
+            command_of(request, form),
             account=account,
             start_on=facts["start_on"],
             snapshot_id=facts["snapshot"],
-            reason=facts["reason"],
-            now=timezone.now(),
-            request=request,
         )
-    except accept_lower.UnableToAccept as refusal:
-        messages.warning(request, str(refusal))
     return go_to(request, "billing:account-usage", account.public_id)
 
 
 def _page(request: HttpRequest, account: Account, form: AcceptForm | None = None, status: int = 200) -> HttpResponse:
-    start_on = day_or_none(request.GET.get("cycle", ""))
-    if form is not None and form.is_bound:
-        start_on = day_or_none(str(form.data.get("start_on", "")))
-    usage = usage_of(account, now=timezone.now(), start_on=start_on)
-    context = account_head(account.public_id) | _context(account, usage) | {"form": form or _accept_form(usage)}
-    if sees_cost(request) and any(period.allocated_cost is not None for period in usage.periods):
+    typed = form.data if form is not None and form.is_bound else {}
+    filters = PeriodFilters({"cycle": str(typed.get("start_on", ""))} if typed else request.GET)
+    usage = usage_of(account, now=timezone.now(), start_on=filters.cycle or None)
+    if filters.cycle and usage.cycle is None:
+        filters.refuse("cycle")
+    if filters.lists_nothing:
+        usage = replace(usage, cycle=None)
+    context = account_head(account.public_id) | _context(account, usage)
+    context |= {"form": form or _accept_form(usage), "filters": filters}
+    if person(request).may(Permission.VIEW_COST) and any(period.allocated_cost is not None for period in usage.periods):
         context |= {"with_shares": True, "note": note_of(account.connection_id)}
     return render(request, "billing/account_usage.html", context, status=status)
 

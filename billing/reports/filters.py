@@ -1,30 +1,40 @@
-"""Filters of the usage report, read from the query string. Unknown values are ignored, never an error."""
+"""Filters of the usage report, read from the query string."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 
-from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from billing.usage.periods import month_after
 from customers.models import Connection
 from customers.models.account import AccountState
-from portal.query_params import searchable
+from portal.filters import Filter, ListFilters, one_of, size_filter, sort_filter, sorted_by
+from portal.query_params import day_or_none, searchable
 
 ONLY: dict[str, str | Promise] = {
-    "over": _("Over package"),
-    "gap": _("Not read, or not to the end"),
-    "open": _("Cycle still open"),
-    "lower": _("Went down, not taken over"),
+    "over": _("Over quota"),
+    "gap": _("Missing or partial data"),
+    "open": _("Billing period still open"),
+    "lower": _("Usage not accepted"),
 }
 SORTS = (
-    "name", "reference", "state", "package", "requests", "allowed", "used", "remaining", "over", "reputation", "end",
+    "name",
+    "reference",
+    "state",
+    "package",
+    "requests",
+    "allowed",
+    "used",
+    "remaining",
+    "over",
+    "reputation",
+    "end",
     "read",
-)  # fmt: skip
+)
 # For roles that may see cost: the order reveals it as well as a figure does.
 COST_SORTS = ("share",)
 DEFAULT_SORT = "-used"
@@ -32,22 +42,36 @@ SIZES = (50, 100, 200)
 _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
 
 
-@dataclass(frozen=True)
-class UsageFilters:
-    """Filters of the report. `today` is the UTC date, `month` the first day of the month; `with_cost`: cost may be
-    seen."""
+def _month(text: str) -> date | None:
+    match = _MONTH.fullmatch(text)
+    return date(int(match[1]), int(match[2]), 1) if match else None
 
-    today: date
-    month: date
-    connections: tuple[Connection, ...] = ()
-    connection: Connection | None = None
-    state: str = ""
-    only: str = ""
-    q: str = ""
-    sort: str = DEFAULT_SORT
-    size: int = SIZES[0]
-    page: str = "1"
-    with_cost: bool = False
+
+class PeriodFilters(ListFilters):
+    """The billing period of an account's usage page, by the day it starts. An account without that period has none."""
+
+    cycle = Filter(_("Billing period"), day_or_none)
+
+
+class UsageFilters(ListFilters):
+    """Filters of the report. `today` is the UTC date, `month` the first day of the month: at most the next one (where
+    open periods end), by default the current one. `with_cost`: cost may be seen."""
+
+    month = Filter(_("Month"), _month)
+    connection = Filter(_("Connection"), one_of(()), initial=None)
+    state = Filter(_("State"), one_of(AccountState.values))
+    only = Filter(_("Show only"), one_of(ONLY))
+    q = Filter(_("Search"), lambda text: searchable(text).lower())
+    sort = sort_filter(SORTS, DEFAULT_SORT)
+    size = size_filter(SIZES, SIZES[0])
+
+    def __init__(self, query: Mapping[str, str], *, today: date, with_cost: bool = False) -> None:
+        self.today, self.with_cost, self.page = today, with_cost, query.get("page", "1")
+        self.connections = list(Connection.objects.all())
+        by_key = {str(each.public_id): each for each in self.connections}
+        sorts = sorted_by(SORTS + COST_SORTS if with_cost else SORTS)
+        super().__init__(query, connection=by_key.get, sort=sorts)
+        self.values["month"] = min(self.month or self.this_month, month_after(self.this_month))
 
     @property
     def this_month(self) -> date:
@@ -56,36 +80,8 @@ class UsageFilters:
     @property
     def is_future(self) -> bool:
         """True if the month is still to come; only billing periods that are already open belong to it."""
-        return self.month > self.this_month
+        return bool(self.month > self.this_month)
 
     @property
     def narrowed(self) -> bool:
-        return bool(self.state or self.only or self.q)
-
-
-def read_usage_filters(query: QueryDict, *, today: date, with_cost: bool = False) -> UsageFilters:
-    connections = tuple(Connection.objects.all())
-    size, sort = query.get("size", ""), query.get("sort", "")
-    sorts = SORTS + COST_SORTS if with_cost else SORTS
-    state, only = query.get("state", ""), query.get("only", "")
-    return UsageFilters(
-        today=today,
-        month=_month(query.get("month", ""), today),
-        connections=connections,
-        connection=next((each for each in connections if str(each.public_id) == query.get("connection")), None),
-        state=state if state in AccountState.values else "",
-        only=only if only in ONLY else "",
-        q=searchable(query.get("q", "")).lower(),
-        sort=sort if sort.removeprefix("-") in sorts else DEFAULT_SORT,
-        size=int(size) if size in {str(each) for each in SIZES} else SIZES[0],
-        page=query.get("page", "1"),
-        with_cost=with_cost,
-    )
-
-
-def _month(text: str, today: date) -> date:
-    """Return the requested month, at most the next one (where open periods end); by default the current month."""
-    latest = month_after(today.replace(day=1))
-    if match := _MONTH.fullmatch(text):
-        return min(date(int(match[1]), int(match[2]), 1), latest)
-    return today.replace(day=1)
+        return bool(self.state or self.only or self.q or self.lists_nothing)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncMonth
 
 from billing.models import UsagePeriod
 from billing.reports.filters import UsageFilters
-from billing.usage.periods import CLOSE_ENOUGH, last_day, month_after
+from billing.usage.periods import CLOSE_ENOUGH, last_day, midnight, month_after
 from customers.models import Account, Operation
+from customers.models.account import AccountState
 from customers.models.operation_states import OperationKind, OperationState
 
 MONTHS = 12
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 1140, 200, 44, 42, 24
 GAP_HEIGHT = 18
+# The next nightly sync has ended by then, as on the home page.
+SYNC_DUE = timedelta(hours=36)
 _STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 # Per month: usage, overage (None where no source reported it), periods of accounts older than the month, and partial
@@ -25,70 +27,41 @@ _STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 Sums = tuple[int, int | None, int, int]
 
 
-@dataclass(frozen=True)
-class Month:
-    """A bar. Heights are of the parts; y values are of their upper edges. `missing` counts accounts without usage
-    data."""
-
-    month: date
-    used: int | None
-    over: int | None
-    missing: int
-    partial: int
-    chosen: bool
-    open: bool
-    x: float
-    middle: float
-    width: float
-    in_y: float
-    in_height: float
-    over_y: float
-    over_height: float
-    gap_y: float
-    label_y: float
+def waits_for_first_sync(now: datetime) -> Q:
+    """Return the condition for accounts whose billing period has begun and whose next sync is still to come: they have
+    no usage in it, and nothing is missing."""
+    lately = now - SYNC_DUE
+    rolled_over = Q(usage_read_at__gte=lately, usage_end_on__lt=now.astimezone(UTC).date())
+    return (
+        (rolled_over | Q(usage_read_at=None, created_at__gte=lately))
+        & Q(usage_missing_since=None)
+        & ~Q(state=AccountState.DELETED)
+    )
 
 
-@dataclass(frozen=True)
-class Tick:
-    value: int
-    y: float
-
-
-@dataclass(frozen=True)
-class MonthsChart:
-    months: Sequence[Month]
-    ticks: Sequence[Tick]
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    floor: int = HEIGHT - BOTTOM
-    gap_height: int = GAP_HEIGHT
-
-    @property
-    def is_empty(self) -> bool:
-        return all(month.used is None for month in self.months)
-
-    @property
-    def any_gap(self) -> bool:
-        return any(month.missing for month in self.months)
-
-
-def months_chart(filters: UsageFilters, *, missing_now: int) -> MonthsChart:
-    """Return the chart of twelve months up to the current one, or up to the selected one if it lies outside."""
+def months_chart(filters: UsageFilters, *, missing_now: int, now: datetime) -> dict[str, Any]:
+    """Return the chart of twelve months up to the current one, or up to the selected one if it lies outside, for its
+    template."""
     last = filters.this_month
     if filters.month > last or filters.month <= month_after(last, -MONTHS):
         last = filters.month
     months = [month_after(last, step) for step in range(1 - MONTHS, 1)]
     sums = _sums(filters, months)
-    missing = _missing(filters, months, sums) | {filters.month: missing_now}
+    missing = _missing(filters, months, sums, now) | {filters.month: missing_now}
     ticks, top = _ticks(max((used for used, *_ in sums.values()), default=0))
-    return MonthsChart(
-        months=[
+    return {
+        "months": [
             _bar(filters, number, month, sums=sums.get(month), missing=missing[month], top=top)
             for number, month in enumerate(months)
         ],
-        ticks=ticks,
-    )
+        "any_gap": any(missing[month] for month in months),
+        "ticks": ticks,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "floor": HEIGHT - BOTTOM,
+        "gap_height": GAP_HEIGHT,
+    }
 
 
 def _sums(filters: UsageFilters, months: list[date]) -> dict[date, Sums]:
@@ -105,17 +78,22 @@ def _sums(filters: UsageFilters, months: list[date]) -> dict[date, Sums]:
     return {row["month"]: (row["used_sum"], row["over_sum"], row["older"], row["partial"]) for row in rows}
 
 
-def _missing(filters: UsageFilters, months: list[date], sums: dict[date, Sums]) -> dict[date, int]:
-    """Return per month how many accounts existed before it and have no usage of a period ending in it."""
+def _missing(filters: UsageFilters, months: list[date], sums: dict[date, Sums], now: datetime) -> dict[date, int]:
+    """Return per month how many accounts existed before it and have no usage of a period ending in it. Those whose
+    first sync in the current month is still to come are left out."""
     of = Q(connection=filters.connection) if filters.connection else Q()
-    born = _per_month(Account.objects.filter(of, provider_id__isnull=False, duplicate_of=None), "created_at")
+    accounts = Account.objects.filter(of, provider_id__isnull=False, duplicate_of=None)
+    born = _per_month(accounts, "created_at")
+    month = filters.this_month
+    waiting = accounts.filter(waits_for_first_sync(now), created_at__lt=midnight(month))
+    due = {month: waiting.exclude(usage_periods__month=month).count()}
     deletes = Operation.objects.filter(of, kind=OperationKind.DELETE, state=OperationState.SUCCEEDED)
     gone = _per_month(deletes.filter(account__duplicate_of=None), "finished_at")
     found = {}
     for month in months:
         existing = _before(born, month) - _before(gone, month)
         read = sums[month][2] if month in sums else 0
-        found[month] = 0 if month > filters.this_month else max(0, existing - read)
+        found[month] = 0 if month > filters.this_month else max(0, existing - read - due.get(month, 0))
     return found
 
 
@@ -128,11 +106,11 @@ def _before(counts: dict[date, int], month: date) -> int:
     return sum(number for of, number in counts.items() if of < month)
 
 
-def _ticks(highest: int) -> tuple[list[Tick], int]:
+def _ticks(highest: int) -> tuple[list[tuple[int, float]], int]:
     """Return two or three round values above zero, the last not below the highest bar, and the top of the scale."""
     top, steps = nice_top(highest, 3)
     room = HEIGHT - TOP - BOTTOM
-    return [Tick(value, round(HEIGHT - BOTTOM - value / top * room, 1)) for value in steps], top
+    return [(value, round(HEIGHT - BOTTOM - value / top * room, 1)) for value in steps], top
 
 
 def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
@@ -144,7 +122,11 @@ def nice_top(highest: float, parts: int) -> tuple[int, list[int]]:
     return step * count, [step * number for number in range(count + 1)]
 
 
-def _bar(filters: UsageFilters, number: int, month: date, *, sums: Sums | None, missing: int, top: int) -> Month:
+def _bar(
+    filters: UsageFilters, number: int, month: date, *, sums: Sums | None, missing: int, top: int
+) -> dict[str, Any]:
+    """Return a month's bar. Heights are of its parts, y values of their upper edges; `missing` counts accounts without
+    usage data."""
     slot = (WIDTH - LEFT) / MONTHS
     width = round(slot * 0.5, 1)
     x = round(LEFT + slot * number + (slot - width) / 2, 1)
@@ -154,9 +136,21 @@ def _bar(filters: UsageFilters, number: int, month: date, *, sums: Sums | None, 
     in_y = round(HEIGHT - BOTTOM - in_height, 1)
     over_y = round(in_y - over_height, 1)
     gap_y = round(over_y - GAP_HEIGHT, 1) if missing else over_y
-    return Month(
-        month=month, used=used if sums else None, over=over if sums else None, missing=missing, partial=partial,
-        chosen=month == filters.month, open=last_day(month) >= filters.today, x=x, middle=round(x + width / 2, 1),
-        width=width, in_y=in_y, in_height=in_height, over_y=over_y, over_height=over_height, gap_y=gap_y,
-        label_y=round(gap_y - 6, 1),
-    )  # fmt: skip
+    return {
+        "month": month,
+        "used": used if sums else None,
+        "over": over if sums else None,
+        "missing": missing,
+        "partial": partial,
+        "chosen": month == filters.month,
+        "open": last_day(month) >= filters.today,
+        "x": x,
+        "middle": round(x + width / 2, 1),
+        "width": width,
+        "in_y": in_y,
+        "in_height": in_height,
+        "over_y": over_y,
+        "over_height": over_height,
+        "gap_y": gap_y,
+        "label_y": round(gap_y - 6, 1),
+    }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
@@ -27,49 +26,12 @@ class Bucket(NamedTuple):
     cost: Decimal
 
 
-class AccountFacts(NamedTuple):
-    """Account and customer of a line; the first field is the provider's account ID."""
-
-    provider_id: str
-    public_id: UUID
-    state: str
-    customer: UUID
-    company: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLine:
-    """One account of the report. `known`: it was stored in the portal when the report was read; `name` is the
-    provider's."""
-
-    provider_id: str
-    name: str
-    known: bool
-    used: int
-    cost: Decimal
-    account: AccountFacts | None
-
-
-class Gone(NamedTuple):
-    """An account no longer in the report, with its last stored usage of the same period."""
-
-    account: UUID
-    customer: UUID
-    company: str
-    provider_id: str
-    state: str
-    used: int
-    cost: Decimal | None
-    currency: str
-    read_at: datetime
-    final: bool
-
-
 @dataclass(frozen=True)
 class Removed:
-    """The provider's sum of removed accounts, next to their stored usage."""
+    """The provider's sum of accounts no longer in the report, next to their last stored usage of the same period, each
+    with its cost."""
 
-    rows: Sequence[Gone]
+    rows: Sequence[tuple[UsagePeriod, Decimal | None]]
     theirs: Bucket
     currency: str
 
@@ -77,9 +39,10 @@ class Removed:
     def ours(self) -> Bucket | None:
         """Sum of the stored usage; None unless all of it is in the report's currency, as currencies are never added
         up."""
-        if any(row.cost is None or row.currency != self.currency for row in self.rows):
+        costs = [cost for period, cost in self.rows if cost is not None and period.currency == self.currency]
+        if len(costs) < len(self.rows):
             return None
-        return Bucket(sum(row.used for row in self.rows), sum((row.cost or Decimal() for row in self.rows), Decimal()))
+        return Bucket(sum(period.used for period, _ in self.rows), sum(costs, Decimal()))
 
     @property
     def difference(self) -> Bucket | None:
@@ -90,25 +53,18 @@ class Removed:
 
 
 @dataclass(frozen=True)
-class PoolUsageRow:
-    as_of: datetime
-    total: Bucket
-    removed: Bucket
-    adds_up: bool
-
-
-@dataclass(frozen=True)
 class Pool:
-    """The last report of the month, in full."""
+    """The last report of the month, in full. `page`: its shares, each with its cost and its account if that is stored
+    now. `known` in a share: it was stored when the report was read."""
 
     snapshot: PooledSnapshot
     read_at: datetime
     buckets: dict[str, Bucket]
-    page: Page[PoolLine]
+    page: Page[Any]
     accounts: int
     unmapped: int
     removed: Removed
-    readings: Sequence[PoolUsageRow]
+    readings: Sequence[tuple[PooledSnapshot, dict[str, Bucket]]]
 
     @property
     def off(self) -> Bucket:
@@ -127,15 +83,11 @@ class Pool:
 
 
 class PoolHead(NamedTuple):
-    """Summary shown next to shares on other pages: the connection, and the provider's note."""
+    """Summary shown next to shares on other pages: the connection, and its last report."""
 
-    connection: str
-    connection_id: UUID
-    note: str
+    connection: Connection
+    snapshot: PooledSnapshot
     total: Bucket
-    currency: str
-    adds_up: bool
-    as_of: datetime
 
 
 def of_month(month: date) -> QuerySet[PooledSnapshot]:
@@ -152,12 +104,7 @@ def pool_heads(month: date, connection: Connection | None = None) -> list[PoolHe
         connections = connections.filter(pk=connection.pk)
     chosen = list(connections)
     found = PooledSnapshot.objects.defer("shares", "raw").in_bulk([each.pool for each in chosen])
-    return [_head(each, found[each.pool]) for each in chosen]
-
-
-def _head(connection: Connection, pool: PooledSnapshot) -> PoolHead:
-    total = Bucket(pool.total_count, trimmed(pool.total_cost))
-    return PoolHead(connection.name, connection.public_id, pool.note, total, pool.currency, pool.adds_up, pool.as_of)
+    return [PoolHead(each, found[each.pool], _buckets(found[each.pool])["total"]) for each in chosen]
 
 
 def note_of(connection_id: int) -> str:
@@ -175,14 +122,15 @@ def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | N
     # Unknown accounts first: they have to be linked.
     shares = sorted(snapshot.shares, key=lambda share: (share["known"], -share["count"], share["id"]))
     unmapped = sum(not share["known"] for share in shares)
-    lines: Page[dict[str, Any]] = Paginator(shares, LINES_A_PAGE).get_page(page)
+    lines: Page[Any] = Paginator(shares, LINES_A_PAGE).get_page(page)
     accounts = _accounts(connection, [share["id"] for share in lines])
+    lines.object_list = [(share, trimmed(Decimal(share["cost"])), accounts.get(share["id"])) for share in lines]
     buckets = _buckets(snapshot)
     return Pool(
         snapshot=snapshot,
         read_at=read_at,
         buckets=buckets,
-        page=_with(lines, [_line(share, accounts) for share in lines]),
+        page=lines,
         accounts=len(shares) - unmapped,
         unmapped=unmapped,
         removed=_removed(snapshot, read_at, buckets["removed"]),
@@ -190,20 +138,9 @@ def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | N
     )
 
 
-def _with(page: Page[Any], lines: list[PoolLine]) -> Page[PoolLine]:
-    page.object_list = lines
-    return page
-
-
-def _line(share: dict[str, Any], accounts: dict[str, AccountFacts]) -> PoolLine:
-    cost = trimmed(Decimal(share["cost"]))
-    return PoolLine(share["id"], share["name"], share["known"], share["count"], cost, accounts.get(share["id"]))
-
-
-def _accounts(connection: Connection, ids: list[str]) -> dict[str, AccountFacts]:
-    fields = ("provider_id", "public_id", "state", "customer__public_id", "customer__company_name")
-    rows = Account.objects.filter(connection=connection, provider_id__in=ids).values_list(*fields)
-    return {row[0]: AccountFacts(*row) for row in rows}
+def _accounts(connection: Connection, ids: list[str]) -> dict[str, Account]:
+    rows = Account.objects.filter(connection=connection, provider_id__in=ids).select_related("customer")
+    return {str(row.provider_id): row for row in rows}
 
 
 def _buckets(snapshot: PooledSnapshot) -> dict[str, Bucket]:
@@ -221,22 +158,14 @@ def _removed(snapshot: PooledSnapshot, read_at: datetime, theirs: Bucket) -> Rem
         account__duplicate_of=None,
         start_on=snapshot.period_start_on,
     )
-    fields = (
-        "account__public_id", "account__customer__public_id", "account__customer__company_name",
-        "account__provider_id", "account__state", "used", "allocated_cost", "currency", "read_at", "final",
-    )  # fmt: skip
-    rows = [Gone(*row) for row in periods.order_by("-used", "pk").values_list(*fields)]
-    gone = [row._replace(cost=trimmed_or_none(row.cost)) for row in rows if row.provider_id not in named]
+    rows = periods.select_related("account__customer").order_by("-used", "pk")
+    gone = [(row, trimmed_or_none(row.allocated_cost)) for row in rows if row.account.provider_id not in named]
     return Removed(gone, theirs, snapshot.currency)
 
 
-def _readings(snapshot: PooledSnapshot) -> list[PoolUsageRow]:
+def _readings(snapshot: PooledSnapshot) -> list[tuple[PooledSnapshot, dict[str, Bucket]]]:
     """Return the reports of the period, the last one first."""
     found = PooledSnapshot.objects.filter(
         connection=snapshot.connection_id, period_start_on=snapshot.period_start_on
     ).order_by("-as_of", "-seq")
-    fields = ("as_of", "total_count", "total_cost", "removed_count", "removed_cost", "adds_up")
-    return [
-        PoolUsageRow(as_of, Bucket(total, trimmed(cost)), Bucket(removed, trimmed(removed_cost)), fits)
-        for as_of, total, cost, removed, removed_cost, fits in found.values_list(*fields)[:READINGS_SHOWN]
-    ]
+    return [(each, _buckets(each)) for each in found.defer("shares", "raw", "note")[:READINGS_SHOWN]]

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import labels
-from billing.reports.filters import read_usage_filters
+from billing.reports.filters import UsageFilters
 from billing.reports.pool import pool_of
 from billing.reports.views import months_of
 from billing.usage.due_runs import next_nightly
@@ -22,8 +22,8 @@ from customers.models import Connection
 def pool(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     now = timezone.now()
     connection = get_object_or_404(Connection, public_id=public_id)
-    filters = read_usage_filters(request.GET, today=now.astimezone(UTC).date())
-    found = pool_of(connection, filters.month, page=filters.page)
+    filters = UsageFilters(request.GET, today=now.astimezone(UTC).date())
+    found = None if filters.lists_nothing else pool_of(connection, filters.month, page=filters.page)
     reach = found.reach(now) if found else ""
     context = {
         "connection": connection,

@@ -13,26 +13,47 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Exists, F, FilteredRelation, Max, Min, OuterRef, Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    Count,
+    Exists,
+    ExpressionWrapper,
+    F,
+    FilteredRelation,
+    Max,
+    Min,
+    OuterRef,
+    Q,
+    QuerySet,
+)
 from django.db.models import Sum as Total
 
 from billing.models import UsagePeriod
 from billing.money import Sum, trimmed, trimmed_or_none
 from billing.reports.filters import UsageFilters
-from billing.reports.month_chart import MonthsChart, months_chart
+from billing.reports.month_chart import months_chart, waits_for_first_sync
 from billing.reports.pool import PoolHead, pool_heads
 from billing.usage.periods import CLOSE_ENOUGH, midnight, month_after
 from customers.models import Account, Operation
 from customers.models.operation_states import OperationKind, OperationState
+from portal.typed_text import matches
 
 DELETED_FOR_GOOD = {"kind": OperationKind.DELETE, "state": OperationState.SUCCEEDED}
 _SORT_FIELDS = {
-    "name": "customer__company_name", "reference": "customer__external_reference", "state": "state",
-    "package": "cycle__current__package", "requests": "cycle__current__requests", "allowed": "cycle__allowed",
-    "used": "cycle__used", "remaining": "cycle__current__remaining", "over": "cycle__overage",
-    "reputation": "cycle__current__reputation", "end": "cycle__end_on", "read": "cycle__read_at",
+    "name": "customer__company_name",
+    "reference": "customer__external_reference",
+    "state": "state",
+    "package": "cycle__current__package",
+    "requests": "cycle__current__requests",
+    "allowed": "cycle__allowed",
+    "used": "cycle__used",
+    "remaining": "cycle__current__remaining",
+    "over": "cycle__overage",
+    "reputation": "cycle__current__reputation",
+    "end": "cycle__end_on",
+    "read": "cycle__read_at",
     "share": "cycle__allocated_cost",
-}  # fmt: skip
+}
 
 
 class ReportRow(NamedTuple):
@@ -70,6 +91,7 @@ class ReportRow(NamedTuple):
     allocated_cost: Decimal | None
     currency: str | None
     settings: dict[str, Any] | None
+    due: bool
 
     @property
     def share(self) -> Decimal | None:
@@ -85,7 +107,10 @@ class ReportRow(NamedTuple):
         return self.package_now if self.package_then is None else self.package_then
 
     def reach(self, now: datetime) -> str:
-        """Return how complete the usage is: "gap" (none), "final" (before a delete), "open", "whole" or "partial"."""
+        """Return how complete the usage is: "gap" (none), "due" (none yet: the first sync of the period is
+        still to come), "final" (before a delete), "open", "whole" or "partial"."""
+        if self.due:
+            return "due"
         if self.ends_at is None or self.unread_seconds is None:
             return "gap"
         if self.final:
@@ -99,15 +124,42 @@ class ReportRow(NamedTuple):
         return timedelta(seconds=self.unread_seconds or 0)
 
 
-_FIELDS = (
-    "public_id", "customer__public_id", "customer__company_name", "customer__external_reference", "provider_id",
-    "connection__name", "connection__kind", "state", "state_raw", "package", "created_at", "usage_missing_since",
-    "cycle__start_on", "cycle__end_on", "cycle__ends_at", "cycle__used", "cycle__allowed", "cycle__overage",
-    "cycle__read_at", "cycle__unread_seconds", "cycle__current__package", "cycle__current__requests",
-    "cycle__current__remaining", "cycle__current__reputation", "cycle__current__process_on", "cycle__current__source",
-    "cycle__current__period_inferred", "cycle__final", "cycle__held__used",
-    "cycle__allocated_cost", "cycle__currency", "settings",
-)  # fmt: skip
+# The column of each field of a `ReportRow`.
+_COLUMNS = {
+    "account": "public_id",
+    "customer": "customer__public_id",
+    "company": "customer__company_name",
+    "reference": "customer__external_reference",
+    "provider_id": "provider_id",
+    "connection": "connection__name",
+    "kind": "connection__kind",
+    "state": "state",
+    "state_raw": "state_raw",
+    "package_now": "package",
+    "created_at": "created_at",
+    "missing_since": "usage_missing_since",
+    "start_on": "cycle__start_on",
+    "end_on": "cycle__end_on",
+    "ends_at": "cycle__ends_at",
+    "used": "cycle__used",
+    "allowed": "cycle__allowed",
+    "overage": "cycle__overage",
+    "read_at": "cycle__read_at",
+    "unread_seconds": "cycle__unread_seconds",
+    "package_then": "cycle__current__package",
+    "requests": "cycle__current__requests",
+    "remaining": "cycle__current__remaining",
+    "reputation": "cycle__current__reputation",
+    "process_on": "cycle__current__process_on",
+    "source": "cycle__current__source",
+    "inferred": "cycle__current__period_inferred",
+    "final": "cycle__final",
+    "held": "cycle__held__used",
+    "allocated_cost": "cycle__allocated_cost",
+    "currency": "cycle__currency",
+    "settings": "settings",
+    "due": "due",
+}
 
 
 @dataclass(frozen=True)
@@ -116,6 +168,7 @@ class Coverage:
 
     rows: int
     read: int
+    due: int
     open: int
     partial: int
     lower: int
@@ -127,7 +180,7 @@ class Coverage:
 
     @property
     def gaps(self) -> int:
-        return self.rows - self.read
+        return self.rows - self.read - self.due
 
     @property
     def whole(self) -> int:
@@ -146,11 +199,11 @@ class Coverage:
 @dataclass(frozen=True)
 class Report:
     filters: UsageFilters
-    page: Page[ReportRow]
+    page: Page[Any]
     rows: list[ReportRow]
     totals: Coverage
     coverage: Coverage
-    chart: MonthsChart
+    chart: dict[str, Any]
     sources: list[str]
     # Empty for roles that may not see cost.
     shares: list[Sum]
@@ -159,18 +212,19 @@ class Report:
 
 def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
     wide = _accounts(filters)
-    coverage = _coverage(wide, now)
+    coverage = _coverage(wide, filters, now)
     narrow = _narrowed(wide, filters, now)
-    totals = _coverage(narrow, now) if filters.narrowed else coverage
-    lines = _Lines(narrow, filters, totals.rows)
-    page: Page[ReportRow] = Paginator(lines, filters.size).get_page(filters.page)  # type: ignore[arg-type]
+    totals = _coverage(narrow, filters, now) if filters.narrowed else coverage
+    paginator = Paginator(_ordered(narrow, filters, now).values_list(*_COLUMNS.values()), filters.size)
+    paginator.count = totals.rows  # known already
+    page = paginator.get_page(filters.page)
     return Report(
         filters=filters,
         page=page,
-        rows=list(page.object_list),
+        rows=[ReportRow(*values) for values in page.object_list],
         totals=totals,
         coverage=coverage,
-        chart=months_chart(filters, missing_now=coverage.gaps),
+        chart=months_chart(filters, missing_now=coverage.gaps, now=now),
         sources=_sources(filters),
         shares=_shares(narrow) if filters.with_cost else [],
         pools=pool_heads(filters.month, filters.connection) if filters.with_cost else [],
@@ -179,24 +233,8 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
 
 def report_lines(filters: UsageFilters, *, now: datetime) -> Iterator[ReportRow]:
     """Return an iterator over all rows of the report, for an export."""
-    rows = _ordered(_narrowed(_accounts(filters), filters, now), filters)
-    return (ReportRow(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
-
-
-class _Lines:
-    """Rows as a sequence for the paginator; the count is known from the totals."""
-
-    def __init__(self, accounts: QuerySet[Account], filters: UsageFilters, count: int) -> None:
-        self._rows, self._count = _ordered(accounts, filters).values_list(*_FIELDS), count
-
-    def count(self) -> int:
-        return self._count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, part: slice) -> list[ReportRow]:
-        return [ReportRow(*values) for values in self._rows[part]]
+    rows = _ordered(_narrowed(_accounts(filters), filters, now), filters, now)
+    return (ReportRow(*values) for values in rows.values_list(*_COLUMNS.values()).iterator(chunk_size=2000))
 
 
 def _accounts(filters: UsageFilters) -> QuerySet[Account]:
@@ -237,17 +275,29 @@ def _sources(filters: UsageFilters) -> list[str]:
 
 
 def _narrowed(accounts: QuerySet[Account], filters: UsageFilters, now: datetime) -> QuerySet[Account]:
+    if filters.lists_nothing:
+        return accounts.none()
     if filters.state:
         accounts = accounts.filter(state=filters.state)
     if filters.q:
-        accounts = accounts.filter(Q(customer__search__contains=filters.q) | Q(provider_id__startswith=filters.q))
+        customers = matches("customer__search__contains", filters.q)
+        accounts = accounts.filter(customers | Q(provider_id__startswith=filters.q))
     conditions = {
         "over": Q(cycle__overage__gt=0),
-        "gap": Q(cycle__isnull=True) | _partial(now),
+        "gap": Q(cycle__isnull=True) & ~_waiting(filters, now) | _partial(now),
         "open": _open(now),
         "lower": Q(cycle__held__isnull=False),
     }
     return accounts.filter(conditions[filters.only]) if filters.only else accounts
+
+
+def _waiting(filters: UsageFilters, now: datetime) -> Q:
+    return waits_for_first_sync(now) if filters.month == filters.this_month else Q(pk__in=[])
+
+
+def _due(filters: UsageFilters, now: datetime) -> Q:
+    """Return the condition for accounts whose first sync in the month is still to come."""
+    return Q(cycle__isnull=True) & _waiting(filters, now)
 
 
 def _open(now: datetime) -> Q:
@@ -261,10 +311,11 @@ def _partial(now: datetime) -> Q:
     return over & late & Q(cycle__final=False)
 
 
-def _coverage(accounts: QuerySet[Account], now: datetime) -> Coverage:
+def _coverage(accounts: QuerySet[Account], filters: UsageFilters, now: datetime) -> Coverage:
     found: dict[str, Any] = accounts.aggregate(
         rows=Count("pk"),
         read=Count("cycle"),
+        due=Count("pk", filter=_due(filters, now)),
         open=Count("pk", filter=_open(now)),
         partial=Count("pk", filter=_partial(now)),
         lower=Count("cycle__held"),
@@ -284,7 +335,8 @@ def _shares(accounts: QuerySet[Account]) -> list[Sum]:
     return [Sum(row["money"], trimmed(row["amount"]), row["of"]) for row in rows]
 
 
-def _ordered(accounts: QuerySet[Account], filters: UsageFilters) -> QuerySet[Account]:
+def _ordered(accounts: QuerySet[Account], filters: UsageFilters, now: datetime) -> QuerySet[Account]:
+    accounts = accounts.annotate(due=ExpressionWrapper(_due(filters, now), output_field=BooleanField()))
     name = filters.sort.removeprefix("-")
     column = F(_SORT_FIELDS[name])
     order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)

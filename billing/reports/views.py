@@ -7,22 +7,20 @@ from datetime import UTC, date
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import labels
-from billing.reports.cost_access import sees_cost
-from billing.reports.filters import ONLY, UsageFilters, read_usage_filters
+from billing.reports.filters import ONLY, UsageFilters
 from billing.reports.pool import pool_heads
 from billing.reports.queries import ReportRow, report_lines
 from billing.reports.queries import build_usage_report as report_of
 from billing.usage.periods import month_after
 from customers.connections.catalogue import offering_label
+from portal.access.permissions import Permission
 from portal.exports import csv_response
-from portal.htmx import is_fragment
+from portal.htmx import person, render_page
 from portal.providers import CAPABILITIES, UsageSource
-from portal.query_params import kept
 from portal.state_labels import account_state_choices, account_state_text
 
 MONTHS_OFFERED = 14
@@ -31,7 +29,9 @@ MONTHS_OFFERED = 14
 @require_GET
 def usage_report(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
-    filters = read_usage_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
+    filters = UsageFilters(
+        request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
+    )
     report = report_of(filters, now=now)
     context = {
         "report": report,
@@ -43,17 +43,18 @@ def usage_report(request: HttpRequest) -> HttpResponse:
         "connections": [(each.public_id, each.name) for each in filters.connections],
         "states": account_state_choices(stored=True),
         "only": ONLY.items(),
-        "kept": kept(request.GET, without=("q", "page")),
+        "kept": filters.kept(),
     }
-    template = "billing/_usage.html" if is_fragment(request) else "billing/usage.html"
-    return render(request, template, context)
+    return render_page(request, "billing/usage.html", context)
 
 
 @require_GET
 def usage_export(request: HttpRequest) -> StreamingHttpResponse:
     """Export every row of the filtered report. Credits are emails; dates are ISO, times UTC."""
     now = timezone.now()
-    filters = read_usage_filters(request.GET, today=now.astimezone(UTC).date(), with_cost=sees_cost(request))
+    filters = UsageFilters(
+        request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
+    )
     header = [str(column) for column in labels.EXPORT_HEADER]
     rows = _exported(filters, now)
     if filters.with_cost:
@@ -64,7 +65,7 @@ def usage_export(request: HttpRequest) -> StreamingHttpResponse:
 
 def _with_cost(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
     """Add cost shares to the rows, with the provider's note once per connection."""
-    notes = {head.connection: head.note for head in pool_heads(filters.month, filters.connection)}
+    notes = {head.connection.name: head.snapshot.note for head in pool_heads(filters.month, filters.connection)}
     for row, line in _exported(filters, now):
         priced = row.share is not None
         yield row, [*line, row.share, row.currency if priced else None, notes.pop(row.connection, "") if priced else ""]
@@ -74,12 +75,33 @@ def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list
     month = f"{filters.month:%Y-%m}"
     for row in report_lines(filters, now=now):
         provider = CAPABILITIES[row.kind].label
-        yield row, [
-            month, row.company, row.reference, row.provider_id, row.connection, account_state_text(row.state, provider),
-            row.package, row.requests, row.allowed, row.used, row.remaining, row.overage, row.reputation,
-            row.start_on, row.end_on, row.process_on, labels.EXPORT_REACH[row.reach(now)], row.source, row.read_at,
-            row.unread_seconds if row.reach(now) in ("whole", "partial") else None, row.inferred, row.held,
-        ]  # fmt: skip
+        yield (
+            row,
+            [
+                month,
+                row.company,
+                row.reference,
+                row.provider_id,
+                row.connection,
+                account_state_text(row.state, provider),
+                row.package,
+                row.requests,
+                row.allowed,
+                row.used,
+                row.remaining,
+                row.overage,
+                row.reputation,
+                row.start_on,
+                row.end_on,
+                row.process_on,
+                labels.EXPORT_REACH[row.reach(now)],
+                row.source,
+                row.read_at,
+                row.unread_seconds if row.reach(now) in ("whole", "partial") else None,
+                row.inferred,
+                row.held,
+            ],
+        )
 
 
 def _line(row: ReportRow, now: Any) -> dict[str, Any]:
@@ -109,13 +131,10 @@ def months_of(request: HttpRequest, filters: UsageFilters) -> dict[str, Any]:
 
     latest = month_after(filters.this_month)
     after = month_after(filters.month)
+    offered = [month_after(latest, -step) for step in range(MONTHS_OFFERED)]
     return {
         "before": address(month_after(filters.month, -1)),
         "after": address(after) if after <= latest else "",
-        "menu": [(each, address(each), each == filters.month) for each in _offered(latest)],
+        "menu": [(each, address(each), each == filters.month) for each in offered],
         "query": address(filters.month),
     }
-
-
-def _offered(latest: date) -> list[date]:
-    return [month_after(latest, -step) for step in range(MONTHS_OFFERED)]

@@ -6,23 +6,18 @@ before a delete.
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from billing.models import Acceptance, UsagePeriod, UsageSnapshot
 from billing.usage.periods import unread_seconds
 from customers.models import Account
 from customers.observed import accounts as observed_accounts
-from portal import audit
-from portal.access.models import User
-
-
-class UnableToAccept(Exception):
-    """Acceptance was refused; the message is shown to the user."""
+from portal.commands import Command
+from portal.refusals import Refusal
 
 
 def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_seconds: int) -> None:
@@ -42,27 +37,18 @@ def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_se
         raise IntegrityError
 
 
-def accept_lower(
-    *,
-    actor: User,
-    account: Account,
-    start_on: date,
-    snapshot_id: int,
-    reason: str,
-    now: datetime,
-    request: HttpRequest | None = None,
-) -> None:
+def accept_lower(command: Command, *, account: Account, start_on: date, snapshot_id: int) -> None:
     """Make the held snapshot the period's figure. `snapshot_id` is the one shown to `actor`. Raises
-    `UnableToAccept`."""
+    `Refusal`."""
     period = UsagePeriod.objects.select_related("held").filter(account=account, start_on=start_on).first()
     held = period.held if period else None
     if period is None or held is None or held.pk != snapshot_id:
-        raise UnableToAccept(_("The account was read again meanwhile. Look at the new figures first."))
+        raise Refusal(_("Usage was updated since you opened this page. Review the new figures first."))
     unread = unread_seconds(period.ends_at, held.as_of)
     still_held = UsagePeriod.objects.filter(pk=period.pk, held=held)
     try:
         with transaction.atomic():
-            Acceptance.objects.create(snapshot=held, by=actor, reason=reason, at=now)
+            Acceptance.objects.create(snapshot=held, by=command.person, reason=command.reason, at=command.now)
             _take_over(still_held, held, unread)
             if not UsagePeriod.objects.filter(account=account, start_on__gt=start_on).exists():
                 observed_accounts.record_usage(
@@ -74,16 +60,11 @@ def accept_lower(
                     end_on=period.end_on,
                     now=held.as_of,
                 )
-            audit.record(
-                actor=actor,
+            command.record(
                 verb="usage.lower_accepted",
                 obj=account,
-                customer=account.customer,
-                account=account,
                 before={"used": period.used},
                 after={"used": held.used},
-                reason=reason,
-                request=request,
             )
     except IntegrityError:
-        raise UnableToAccept(_("The account was read again meanwhile. Look at the new figures first.")) from None
+        raise Refusal(_("Usage was updated since you opened this page. Review the new figures first.")) from None

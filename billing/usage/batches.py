@@ -8,28 +8,25 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import OperationalError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, guards
 from billing.usage.pool_snapshots import PoolReading, store_pool_reading
 from billing.usage.snapshots import AccountReading, StoredReading, lock_accounts, store_readings
+from customers.models import Account
+from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
 from portal.providers import Provider, Unauthorized, Usage
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(seconds=90)
 BATCH = 50
 TRIES = 3
 # Attempts at a transaction that the database ended: deadlock_detected, serialization_failure.
 WRITES = 4
 ENDED_BY_THE_DATABASE = ("40P01", "40001")
 Clock = Callable[[], datetime]
-
-
-class LostRun(Exception):
-    """Another worker has claimed the run; nothing of this batch was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +69,24 @@ class RunSession:
     resume_at: datetime | None = None
 
 
-def lock_run(run: SyncRun, *, now: datetime) -> None:
-    """Verify and renew the lease.
+def due_items(run: SyncRun, *, now: datetime) -> QuerySet[SyncItem]:
+    """Return the run's pending items whose time has come, those tried least first."""
+    due = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).exclude(not_before__gt=now)
+    return due.select_related("account").order_by("tries", "pk")
 
-    Must be the first statement of every transaction that writes for a run: on PostgreSQL it also locks the run's row
-    until the commit. Raises `LostRun`.
-    """
-    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
-    if mine.update(lease_until=now + LEASE) != 1:
-        raise LostRun
+
+def not_to_ask(account: Account) -> NotAsked | None:
+    """Return why there is no usage to read of this account, or None."""
+    if account.duplicate_of_id is not None:
+        return NotAsked(failure_reasons.DUPLICATE)
+    if account.state == AccountState.DELETED or not account.provider_id:
+        return NotAsked(failure_reasons.DELETED)
+    return None
 
 
 def in_a_transaction(write: Callable[[], None]) -> None:
-    """Run `write` in a transaction, and repeat it where the database rolled it back."""
+    """Run `write` in a transaction, and repeat it where the database rolled it back. Its first statement renews the
+    lease of the run, which locks the run's row."""
     for attempt in range(WRITES):
         try:
             with transaction.atomic():
@@ -98,7 +100,7 @@ def in_a_transaction(write: Callable[[], None]) -> None:
 
 
 def flush(chunk: RunSession) -> None:
-    """Write the pending results in one transaction. Raises `LostRun`."""
+    """Write the pending results in one transaction. Raises `LostLease`."""
     answers, chunk.answers = chunk.answers, []
     extra, chunk.extra = chunk.extra, []
     pool, chunk.pool = chunk.pool, None
@@ -109,7 +111,7 @@ def flush(chunk: RunSession) -> None:
     now = chunk.clock()
 
     def write() -> None:
-        lock_run(chunk.run, now=now)
+        chunk.run.renew(now=now)
         ids = {each.item.account_id for each in answers} | {each.account_id for each in extra}
         deleted = lock_accounts(ids)
         if pool:
@@ -177,4 +179,4 @@ def _mark(answer: BatchAnswer, kept: StoredReading | None, *, now: datetime, gap
 
 def said(error: Exception) -> str:
     """Return the provider's message, or only the type of an internal error, whose text may contain anything."""
-    return (type(error).__name__ if failure_reasons.cause_of(error) == failure_reasons.BUG else str(error))[:500]
+    return type(error).__name__ if failure_reasons.cause_of(error) == failure_reasons.BUG else str(error)

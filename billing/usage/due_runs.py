@@ -1,27 +1,19 @@
-"""Starting of due usage runs, and resuming of paused ones."""
+"""Starting of due usage syncs, and resuming of paused ones."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from django.db.models import Q
 from django.utils.translation import gettext_lazy
 
 from billing.models import PooledSnapshot, SyncRun
 from billing.usage.periods import DAY, midnight
-from billing.usage.runs import (
-    RUN_HOURS,
-    SYNC_CHUNK,
-    UnableToSync,
-    accounts_of,
-    is_pooled,
-    resume_waiting_run,
-    start_run,
-)
+from billing.usage.runs import RUN_HOURS, SYNC_CHUNK, accounts_of, is_pooled, resume_waiting_run, start_run
 from billing.usage.snapshots import store_final_readings
 from customers.models import Connection
 from customers.monitoring.heartbeat import Work
 from portal.queue import enqueue_on_commit
+from portal.refusals import Refusal
 
 NIGHTLY_AT = time(0, 30)
 # Last runs of a billing period, as time before its end. Afterwards its figures are no longer available.
@@ -42,21 +34,23 @@ def tick(*, now: datetime) -> None:
         start_nightly(connection, now=now)
         _start_deadline(connection, now=now)
         resume_waiting_run(connection, now=now)
-    due = SyncRun.objects.filter(
-        Q(lease_until=None) | Q(lease_until__lte=now), state=SyncRun.State.RUNNING, not_before__lte=now
-    )
+    due = SyncRun.objects.filter(state=SyncRun.State.RUNNING).due(now=now)
     for run_id in due.values_list("pk", flat=True):
         enqueue_on_commit(SYNC_CHUNK, run_id)
 
 
 def work(now: datetime) -> Work:
-    """Return the state of the usage runs for the system status page."""
+    """Return the state of the usage syncs for the system status page."""
     running = SyncRun.objects.filter(state=SyncRun.State.RUNNING)
     due = running.filter(lease_until=None, not_before__lte=now).order_by("not_before")
     return Work(
-        gettext_lazy("Usage runs"), due.count(), due.values_list("not_before", flat=True).first(),
-        running.filter(lease_until__gt=now).count(), running.filter(lease_until__lte=now).count(), "billing:runs",
-    )  # fmt: skip
+        gettext_lazy("Usage syncs"),
+        due.count(),
+        due.values_list("not_before", flat=True).first(),
+        running.filter(lease_until__gt=now).count(),
+        running.filter(lease_until__lte=now).count(),
+        "billing:runs",
+    )
 
 
 def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
@@ -71,7 +65,7 @@ def start_nightly(connection: Connection, *, now: datetime) -> SyncRun | None:
     slot, until = today.isoformat(), min(now + RUN_HOURS, next_nightly(now))
     try:
         run, _new = start_run(connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot, now=now, until=until)
-    except UnableToSync:
+    except Refusal:
         return None
     return run if (run.kind, run.slot) == (SyncRun.Kind.NIGHTLY, slot) else None
 
@@ -93,7 +87,7 @@ def _start_deadline(connection: Connection, *, now: datetime) -> None:
             until=ends_at,
             end_on=end_on,
         )
-    except UnableToSync:
+    except Refusal:
         return
 
 

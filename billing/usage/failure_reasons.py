@@ -27,37 +27,47 @@ class Cause:
 
 CAUSES: dict[str, Cause] = {
     "not_found": Cause(
-        _("The provider does not know the account"), _("Refresh the account to see whether it was deleted there.")
+        _("Account not found at the provider"),
+        _("Refresh the account to check whether it was deleted at the provider."),
     ),
-    "unauthorized": Cause(_("The provider refused our key"), _("An admin checks the connection's key.")),
+    "unauthorized": Cause(_("The provider rejected the key"), _("Ask an admin to check the connection's key.")),
     "forbidden": Cause(
-        _("The provider does not allow this reading"),
-        _("The key may lack the right to read usage, or the account is held. Check the connection."),
+        _("The provider denied access to usage"),
+        _(
+            "The key may be missing the scope for usage, or the account is blocked by the provider. Check the "
+            "connection."
+        ),
     ),
-    "rejected": Cause(_("The provider refused the question"), _("Read its answer beside the account.")),
+    "rejected": Cause(_("The provider rejected the request"), _("See the provider's response next to the account.")),
     "rate": Cause(
-        _("The rate limit was used up"), _("The next run reads it. If it repeats, lower the connection's pace.")
+        _("Rate limit reached"),
+        _("The next sync includes these accounts. If this keeps happening, lower the connection's rate limit."),
     ),
-    "not_sent": Cause(_("The provider could not be reached"), _("Retry the failed ones once it can be reached.")),
-    "unreadable": Cause(_("The answer could not be read"), _("Retry the failed ones. The next night tries again.")),
-    "unsupported": Cause(_("The source is not available"), _("Choose another usage source for the connection.")),
+    "not_sent": Cause(_("Provider unreachable"), _("Retry the failed accounts when the provider is reachable.")),
+    "unreadable": Cause(
+        _("Invalid response from the provider"), _("Retry the failed accounts, or wait for the next nightly sync.")
+    ),
+    "unsupported": Cause(_("Usage source not available"), _("Select another usage source for the connection.")),
     NO_USER_NAME: Cause(
-        _("The account has no v2 user name"), _("Refresh the account, or enter its user name; the v2 source needs it.")
+        _("The account has no v2 username"), _("Refresh the account or enter its username. The v2 source requires it.")
     ),
-    NO_FIGURE: Cause(_("The answer holds no number of e-mails"), _("Nothing was counted. The next night tries again.")),
+    NO_FIGURE: Cause(_("The response has no email count"), _("No usage was recorded. The next nightly sync retries.")),
     NOT_REPORTED: Cause(
         _("The account is not in the provider's report"),
-        _("Refresh the account to see whether it still exists there. A report may leave suspended accounts out."),
+        _("Refresh the account to check whether it still exists. A report may leave out suspended accounts."),
     ),
-    TOO_LATE: Cause(_("The time of the run was over"), _("The next run reads it.")),
-    DELETED: Cause(_("The account was deleted meanwhile"), _("Nothing to do. Its last reading is kept.")),
+    TOO_LATE: Cause(_("The sync ran out of time"), _("The next sync includes these accounts.")),
+    DELETED: Cause(
+        _("The account was deleted during the sync"), _("No action needed. The last usage snapshot is still available.")
+    ),
     DUPLICATE: Cause(
-        _("The account is a duplicate"), _("Merge it under Drift, Duplicates. The account it duplicates is read.")
+        _("The account is a duplicate"),
+        _("Merge it under Drift > Duplicates. Usage is synced for the original account."),
     ),
-    GUARD: Cause(_("The run was stopped before it came to this account"), _("See why the run was stopped.")),
-    BUG: Cause(_("A fault of the portal"), _("The log has the details. The next run tries again.")),
+    GUARD: Cause(_("The sync stopped before it reached this account"), _("Check why the sync stopped.")),
+    BUG: Cause(_("Internal error"), _("Details are in the application log. The next sync retries.")),
 }
-UNKNOWN = Cause(_("Another reason"), _("Read the message beside the account."))
+UNKNOWN = Cause(_("Other reason"), _("See the message next to the account."))
 
 # Ordered from the most to the least specific: the first match determines the cause.
 _OF_ERROR: tuple[tuple[type[Exception], str], ...] = (

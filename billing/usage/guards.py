@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from django.utils.translation import gettext as _
-
 from portal.providers import NotFound, Unauthorized
+from portal.texts import say
 
 MISSING_AT_LEAST = 20
 MISSING_SHARE = 0.5
@@ -37,9 +36,7 @@ class RunGuard:
         """Message if most accounts are unknown to the provider. They are not marked as deleted."""
         if self.missing < MISSING_AT_LEAST or self.missing <= self.answers * MISSING_SHARE:
             return ""
-        return _("The provider does not know %(missing)d of %(answers)d accounts. Is it the right key?") % {
-            "missing": self.missing, "answers": self.answers,
-        }  # fmt: skip
+        return say("run.accounts_missing", missing=self.missing, answers=self.answers)
 
     @property
     def stop(self) -> bool:

@@ -28,7 +28,7 @@ def counts_off(now: datetime) -> Iterator[str]:
     fits = Q(total=F("n"), done=F("was_done"), failed=F("was_failed"), skipped=F("was_skipped"))
     for run in counted.filter(~fits).select_related("connection"):
         said = f"{run.total} = {run.done} + {run.failed} + {run.skipped}"
-        yield f"{run} says {said}, and has {run.n} = {run.was_done} + {run.was_failed} + {run.was_skipped}"
+        yield f"{run} counts {said}, but its items are {run.n} = {run.was_done} + {run.was_failed} + {run.was_skipped}"
 
 
 def figures_off(now: datetime) -> Iterator[str]:
@@ -36,15 +36,15 @@ def figures_off(now: datetime) -> Iterator[str]:
     only where the snapshot is marked lower. The next figure is compared with one that finance accepted."""
     once = ("account", "source", "period_start_on", "as_of", "seq")
     for row in UsageSnapshot.objects.order_by().values(*once).annotate(n=Count("pk")).filter(n__gt=1):
-        yield f"account {row['account']}, {row['period_start_on']}: {row['n']} readings as of {row['as_of']}"
+        yield f"account {row['account']}, {row['period_start_on']}: {row['n']} usage snapshots as of {row['as_of']}"
     counts = UsageSnapshot.objects.filter(Q(lower=False) | Q(acceptance__isnull=False))
     was = Window(Lag("used"), partition_by=("account", "period_start_on"), order_by=("as_of", "seq", "pk"))
     for each in counts.annotate(was=was).filter(was__gt=F("used")).select_related("account"):
         if not each.lower:
-            yield f"{each.account.provider_id} {each}: {each.used} after {each.was}, and not marked lower"
+            yield f"{each.account.provider_id} {each}: {each.used} after {each.was}, but not flagged as a decrease"
 
 
 INVARIANTS = (
-    Invariant("I13", _("The counts of a sync run add up."), counts_off),
-    Invariant("I14", _("No reading stands twice, and none went down unseen."), figures_off),
+    Invariant("I13", _("Usage sync counts add up."), counts_off),
+    Invariant("I14", _("No usage snapshot is stored twice, and every decrease is flagged."), figures_off),
 )

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from billing.models import COST_DIGITS, COST_PLACES, PooledSnapshot, SyncRun
 from billing.usage.periods import Period
-from portal.providers import PooledUsage, Share, Unreadable, Usage, UsageSource
+from portal.providers import PooledUsage, Share, Unreadable
 
 # Tolerance between a bucket's cost and the exact share: providers round to cents.
 ROUNDING = Decimal("0.01")
@@ -35,31 +35,10 @@ def sound(usage: PooledUsage) -> PooledUsage:
     """Return `usage` if it can be stored unchanged. Raises `Unreadable`. Sums that do not add up are accepted."""
     buckets = [usage.parent, usage.removed, usage.total, *usage.accounts]
     if usage.end_at <= usage.start_at or len(usage.currency) != 3:
-        raise Unreadable("The usage report names no billing period or no currency.")
+        raise Unreadable("The usage report is missing its billing period or currency.")
     if not all(0 <= each.count < MOST_E_MAILS and abs(each.cost) < MOST_MONEY for each in buckets):
-        raise Unreadable("The usage report holds a figure that cannot be right.")
+        raise Unreadable("The usage report contains an invalid figure.")
     return usage
-
-
-def period_of_pool(usage: PooledUsage) -> Period:
-    """Return the inclusive dates of a period whose end is exclusive: an end at midnight belongs to the day before."""
-    last = usage.end_at - timedelta(microseconds=1)
-    return Period(usage.start_at.astimezone(UTC).date(), last.astimezone(UTC).date())
-
-
-def usage_of_share(usage: PooledUsage, share: Share, *, cap: int | None) -> Usage:
-    """Return the usage of one account of the report. `cap` is used as its allowance; usage over a cap is no overage."""
-    period = period_of_pool(usage)
-    return Usage(
-        source=UsageSource.POOLED,
-        used=share.count,
-        allowed=cap,
-        period_start_on=period.start_on,
-        period_end_on=period.end_on,
-        allocated_cost=share.cost,
-        currency=usage.currency,
-        raw={"count": share.count, "cost": str(share.cost)},
-    )
 
 
 def pool_cap_of(settings: dict[str, Any] | None) -> int | None:
@@ -92,18 +71,30 @@ def store_pool_reading(reading: PoolReading, *, run: SyncRun) -> PooledSnapshot:
 
 
 def _snapshot(reading: PoolReading, run: SyncRun) -> PooledSnapshot:
-    usage, period = reading.usage, period_of_pool(reading.usage)
+    usage, period = reading.usage, Period(*reading.usage.days)
     known = _sum(each for each in usage.accounts if each.account_id in reading.known)
     unmapped = _sum(each for each in usage.accounts if each.account_id not in reading.known)
     facts: dict[str, Any] = {
-        "period_start_on": period.start_on, "period_end_on": period.end_on, "starts_at": usage.start_at,
-        "ends_at": usage.end_at, "currency": usage.currency, "method": usage.method[:60], "note": usage.note,
-        "parent_count": usage.parent.count, "parent_cost": usage.parent.cost, "accounts_count": known.count,
-        "accounts_cost": known.cost, "unmapped_count": unmapped.count, "unmapped_cost": unmapped.cost,
-        "removed_count": usage.removed.count, "removed_cost": usage.removed.cost, "total_count": usage.total.count,
-        "total_cost": usage.total.cost, "adds_up": adds_up(usage),
+        "period_start_on": period.start_on,
+        "period_end_on": period.end_on,
+        "starts_at": usage.start_at,
+        "ends_at": usage.end_at,
+        "currency": usage.currency,
+        "method": usage.method[:60],
+        "note": usage.note,
+        "parent_count": usage.parent.count,
+        "parent_cost": usage.parent.cost,
+        "accounts_count": known.count,
+        "accounts_cost": known.cost,
+        "unmapped_count": unmapped.count,
+        "unmapped_cost": unmapped.cost,
+        "removed_count": usage.removed.count,
+        "removed_cost": usage.removed.cost,
+        "total_count": usage.total.count,
+        "total_cost": usage.total.cost,
+        "adds_up": adds_up(usage),
         "shares": [_row(share, known=share.account_id in reading.known) for share in usage.accounts],
-    }  # fmt: skip
+    }
     return PooledSnapshot(
         connection_id=run.connection_id, run=run, as_of=reading.as_of, raw=usage.raw, raw_sha256=_digest(facts), **facts
     )

@@ -9,10 +9,10 @@ from time import monotonic
 
 import structlog
 
-from billing.models import SyncItem, SyncRun
+from billing.models import SyncItem
 from billing.usage import failure_reasons
-from billing.usage.batches import BatchAnswer, NotAsked, RunSession, flush, said
-from billing.usage.pool_snapshots import PoolReading, pool_cap_of, sound, usage_of_share
+from billing.usage.batches import BatchAnswer, NotAsked, RunSession, due_items, flush, not_to_ask, said
+from billing.usage.pool_snapshots import PoolReading, pool_cap_of, sound
 from billing.usage.snapshots import AccountReading
 from customers.models import Account
 from customers.models.account import AccountState
@@ -25,12 +25,12 @@ TOGETHER = 200
 
 
 def read_pool(chunk: RunSession, *, deadline: float) -> bool:
-    """Settle and write the due items of the run. Return True if any was due. Raises `LostRun`.
+    """Settle and write the due items of the run. Return True if any was due. Raises `LostLease`.
 
     Accounts of the answer without a due item (created since the run began, or settled by it before) are stored as well,
     so that account figures are never older than the pool's.
     """
-    if chunk.run.total and not _due(chunk.run, now=chunk.clock()):
+    if chunk.run.total and not due_items(chunk.run, now=chunk.clock()).exists():
         return False
     asked_at = chunk.clock()
     try:
@@ -46,11 +46,6 @@ def read_pool(chunk: RunSession, *, deadline: float) -> bool:
     return bool(answers)
 
 
-def _due(run: SyncRun, *, now: datetime) -> list[SyncItem]:
-    due = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).exclude(not_before__gt=now)
-    return list(due.select_related("account").order_by("tries", "pk"))
-
-
 def _without_answer(chunk: RunSession, error: Exception, asked_at: datetime) -> list[BatchAnswer]:
     """Return the error for every due item, unless it only carries a retry time, or ends the run."""
     retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
@@ -63,7 +58,7 @@ def _without_answer(chunk: RunSession, error: Exception, asked_at: datetime) -> 
     if isinstance(error, NotFound) or not chunk.run.total:  # the reseller's own account is unknown to the provider
         chunk.stop_because = said(error)
         return []
-    return [BatchAnswer(item, asked_at, error=error) for item in _due(chunk.run, now=chunk.clock())]
+    return [BatchAnswer(item, asked_at, error=error) for item in due_items(chunk.run, now=chunk.clock())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +77,12 @@ def _from_answer(
 ) -> tuple[list[BatchAnswer], list[AccountReading]]:
     known = _known_accounts(chunk.run.connection_id)
     found = {
-        known[share.account_id].pk: usage_of_share(usage, share, cap=known[share.account_id].cap)
+        known[share.account_id].pk: usage.usage_of(share, cap=known[share.account_id].cap)
         for share in usage.accounts
         if share.account_id in known and not known[share.account_id].duplicate
     }
     # Queried after the request: an account deleted meanwhile is not missing from the answer.
-    items = _due(chunk.run, now=chunk.clock())
+    items = list(due_items(chunk.run, now=chunk.clock()))
     answers = [_answer(item, found, asked_at) for item in items]
     chunk.watch.answers = len(answers)
     chunk.watch.missing = sum(_cause(each) == failure_reasons.NOT_REPORTED for each in answers)
@@ -113,12 +108,9 @@ def _known_accounts(connection_id: int) -> dict[str, _Known]:
 
 
 def _answer(item: SyncItem, found: dict[int, Usage], asked_at: datetime) -> BatchAnswer:
-    account = item.account
-    if account.duplicate_of_id is not None:
-        return BatchAnswer(item, asked_at, error=NotAsked(failure_reasons.DUPLICATE))
-    if account.state == AccountState.DELETED or not account.provider_id:
-        return BatchAnswer(item, asked_at, error=NotAsked(failure_reasons.DELETED))
-    if usage := found.get(account.pk):
+    if reason := not_to_ask(item.account):
+        return BatchAnswer(item, asked_at, error=reason)
+    if usage := found.get(item.account_id):
         return BatchAnswer(item, asked_at, usage=usage)
     return BatchAnswer(item, asked_at, error=NotAsked(failure_reasons.NOT_REPORTED))
 

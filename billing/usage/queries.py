@@ -4,43 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value, Window
 from django.db.models.functions import RowNumber
 from django.utils.functional import Promise
 
-from billing.models import SyncItem, SyncRun
+from billing.models import SyncItem, SyncRun, UsageSnapshot
 from billing.usage import failure_reasons
-from billing.usage.due_runs import next_nightly
 from customers.models import Connection
 
 RUNS_A_PAGE = 30
 ACCOUNTS_PER_CAUSE = 50
 
 
-@dataclass(frozen=True)
-class HomeRun:
-    """Last run of a connection, for the home page. `run` is None if there was none."""
-
-    connection: str
-    connection_id: UUID
-    paused: bool
-    run: SyncRun | None
-
-
-def home_runs() -> list[HomeRun]:
-    """Return the last full run per connection; deadline runs cover only some accounts and are left out."""
+def home_runs() -> list[tuple[Connection, SyncRun | None]]:
+    """Return every connection with its last full run; deadline runs cover only some accounts and are left out."""
     latest = SyncRun.objects.filter(connection=OuterRef("pk")).exclude(kind=SyncRun.Kind.DEADLINE)
     connections = list(
         Connection.objects.annotate(last=Subquery(latest.order_by("-started_at", "-pk").values("pk")[:1]))
     )
     found = SyncRun.objects.in_bulk([each.last for each in connections if each.last])
-    return [
-        HomeRun(each.name, each.public_id, bool(each.paused), found.get(each.last) if each.last else None)
-        for each in connections
-    ]
+    return [(each, found.get(each.last)) for each in connections]
 
 
 def run_page(number: str) -> Page[SyncRun]:
@@ -49,34 +34,17 @@ def run_page(number: str) -> Page[SyncRun]:
 
 
 @dataclass(frozen=True)
-class Missed:
-    """An account that was not read, with the data for its link."""
-
-    account: UUID
-    company: str
-    provider_id: str
-    message: str
-    tries: int
-
-
-@dataclass(frozen=True)
 class CauseGroup:
+    """Accounts that were not read for one cause: their number, and the first of them."""
+
     words: str | Promise
     what_to_do: str | Promise
     count: int
-    shown: list[Missed]
+    shown: list[SyncItem]
 
     @property
     def more(self) -> int:
         return self.count - len(self.shown)
-
-
-@dataclass(frozen=True)
-class Lower:
-    account: UUID
-    company: str
-    before: int
-    found: int
 
 
 @dataclass(frozen=True)
@@ -86,7 +54,7 @@ class RunFacts:
     skipped: list[CauseGroup]
     waiting: int
     next_try_at: datetime | None
-    lower: list[Lower]
+    lower: list[UsageSnapshot]
 
     @property
     def percent(self) -> int:
@@ -116,10 +84,9 @@ def _groups(items: QuerySet[SyncItem]) -> list[CauseGroup]:
     numbered = items.annotate(n=Window(RowNumber(), partition_by=[F("cause")], order_by=F("pk").asc())).filter(
         n__lte=Value(ACCOUNTS_PER_CAUSE)
     )
-    shown: dict[str, list[Missed]] = {}
-    fields = ("account__public_id", "account__customer__company_name", "account__provider_id", "message", "tries")
-    for cause, *facts in numbered.order_by("pk").values_list("cause", *fields):
-        shown.setdefault(cause, []).append(Missed(*facts))
+    shown: dict[str, list[SyncItem]] = {}
+    for item in numbered.select_related("account__customer").order_by("pk"):
+        shown.setdefault(item.cause, []).append(item)
     groups = []
     for row in counts:
         look = failure_reasons.look(row["cause"])
@@ -133,21 +100,11 @@ def _removed(counts: dict[str, int]) -> list[CauseGroup]:
     return [CauseGroup((look := failure_reasons.look(cause)).words, look.what_to_do, n, []) for cause, n in ordered]
 
 
-def _lower(run: SyncRun) -> list[Lower]:
-    """Return lower snapshots of this run that finance has not accepted yet."""
+def _lower(run: SyncRun) -> list[UsageSnapshot]:
+    """Return lower snapshots of this run that finance has not accepted yet, each with the usage it is lower than as
+    `before`."""
     held = run.snapshots.filter(lower=True, acceptance=None).filter(
         Q(account__usage_periods__start_on=F("period_start_on")) & Q(account__usage_periods__held=F("pk"))
     )
-    fields = ("account__public_id", "account__customer__company_name", "account__usage_periods__used", "used")
-    return [Lower(*facts) for facts in held.order_by("pk").values_list(*fields)[:ACCOUNTS_PER_CAUSE]]
-
-
-@dataclass(frozen=True)
-class RunsPage:
-    page: Page[SyncRun]
-    connections: list[HomeRun]
-    next_at: datetime
-
-
-def runs_page(number: str, *, now: datetime) -> RunsPage:
-    return RunsPage(run_page(number), home_runs(), next_nightly(now))
+    found = held.annotate(before=F("account__usage_periods__used")).select_related("account__customer").defer("raw")
+    return list(found.order_by("pk")[:ACCOUNTS_PER_CAUSE])

@@ -1,4 +1,4 @@
-"""Retention: deletion of the items of old usage runs. Runs with their counts and causes, and all snapshots, stay."""
+"""Retention: deletion of the items of old usage syncs. Runs with their counts and causes, and all snapshots, stay."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def remove_old_items(*, now: datetime, seconds: float = SECONDS) -> int:
 
 def _expire(run_id: int, *, before: datetime, now: datetime) -> None:
     """Mark the run, which can't be retried from then on, and store the number of items per cause."""
-    ended = SyncRun.objects.filter(
-        pk=run_id, state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None
-    )  # fmt: skip
+    ended = SyncRun.objects.filter(pk=run_id, state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None)
     with transaction.atomic():
         if ended.update(items_removed_at=now) != 1:
             return

@@ -1,4 +1,4 @@
-"""Usage runs: starting, retrying, ending and resuming them. The accounts are read by `billing.usage.sync`."""
+"""Usage syncs: starting, retrying, ending and resuming them. The accounts are read by `billing.usage.sync`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from datetime import UTC, date, datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.db import connection as database
 from django.db.models import Count, F, Min, Q, QuerySet
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons
-from billing.usage.batches import in_a_transaction, lock_run
+from billing.usage.batches import in_a_transaction
 from billing.usage.snapshots import lock_accounts
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
-from portal import audit
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import UsageSource
 from portal.queue import enqueue_on_commit
+from portal.refusals import Refusal
 
 RUN_HOURS = timedelta(hours=22)
 PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE: timedelta(minutes=1)}
@@ -31,10 +31,6 @@ GIVE_UP_TOGETHER = 500
 SYNC_CHUNK = "billing.sync_chunk"
 # Sources that use the same key as operations: if it is rejected, nothing else on the connection works either.
 SHARE_THE_KEY = frozenset({UsageSource.CREDITS, UsageSource.POOLED})
-
-
-class UnableToSync(Exception):
-    """The sync was refused; the message is shown to the user."""
 
 
 # --- Start --------------------------------------------------------------------------------------------------------
@@ -63,7 +59,7 @@ def start_run(
 
     A connection has one open full run: if another one is open, it is returned and nothing is started. A source that
     reports all accounts at once is always read whole, even without accounts: the report includes removed ones. Raises
-    `UnableToSync`.
+    `Refusal`.
     """
     if existing := _instead(connection, kind, slot):
         return existing, False
@@ -71,7 +67,7 @@ def start_run(
     if is_pooled(connection):
         end_on = None
     elif not accounts_of(connection, end_on=end_on).exists():
-        raise UnableToSync(_("%(name)s has no account to read.") % {"name": connection.name})
+        raise Refusal(_("%(name)s has no accounts to sync.") % {"name": connection.name})
     try:
         with transaction.atomic():
             run = SyncRun.objects.create(
@@ -89,8 +85,8 @@ def start_run(
     except IntegrityError:
         if existing := _instead(connection, kind, slot):
             return existing, False
-        raise UnableToSync(  # the open run ended at this moment
-            _("Another sync of %(name)s ended just now. Try again.") % {"name": connection.name}
+        raise Refusal(  # the open run ended at this moment
+            _("Another sync of %(name)s just ended. Try again.") % {"name": connection.name}
         ) from None
     return run, True
 
@@ -123,53 +119,42 @@ def _seed(run: SyncRun, *, end_on: date | None) -> None:
     run.refresh_from_db(fields=["total"])
 
 
-def request_runs(
-    *,
-    actor: User,
-    connections: Iterable[Connection],
-    client_token: str,
-    now: datetime,
-    request: HttpRequest | None = None,
-) -> list[tuple[SyncRun, bool]]:
+def request_runs(command: Command, *, connections: Iterable[Connection]) -> list[tuple[SyncRun, bool]]:
     """Start a sync now; return each connection's run and whether it was started by this call.
 
-    A connection that is being synced keeps its run. Raises `UnableToSync` if no run can be started.
+    A connection that is being synced keeps its run. Raises `Refusal` if no run can be started.
     """
     found, refusals = [], []
     for connection in connections:
         try:
-            found.append(_ask_run(actor, connection, client_token, now=now, request=request))
-        except UnableToSync as refusal:
+            found.append(_ask_run(command, connection))
+        except Refusal as refusal:
             refusals.append(str(refusal))
     if not found:
-        raise UnableToSync(" ".join(refusals) or _("There is no connection yet."))
+        raise Refusal(" ".join(refusals) or _("There are no connections yet."))
     return found
 
 
-def _ask_run(
-    actor: User, connection: Connection, client_token: str, *, now: datetime, request: HttpRequest | None
-) -> tuple[SyncRun, bool]:
+def _ask_run(command: Command, connection: Connection) -> tuple[SyncRun, bool]:
     if connection.paused:
-        raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
+        raise Refusal(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
     with transaction.atomic():
         run, new = start_run(
             connection=connection,
             kind=SyncRun.Kind.ASKED,
-            slot=client_token[:64],
-            now=now,
-            until=now + RUN_HOURS,
-            asked_by=actor,
+            slot=command.token[:64],
+            now=command.now,
+            until=command.now + RUN_HOURS,
+            asked_by=command.person,
         )
         if new:
-            audit.record(
-                actor=actor,
+            command.record(
                 verb="usage.run_started",
                 obj=run,
-                request=request,
                 after={"connection": connection.name, "source": run.source, "accounts": run.total},
             )
         elif run.state == SyncRun.State.PAUSED:
-            resume_waiting_run(connection, now=now)
+            resume_waiting_run(connection, now=command.now)
     return run, new
 
 
@@ -177,35 +162,35 @@ def told_of_running(run: SyncRun) -> str:
     """Return the message for a user who requested a sync while one is running."""
     who = str(run.asked_by) if run.asked_by else _("the scheduler")
     words = {"name": run.connection.name, "who": who, "when": f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"}
-    return _("%(name)s is being synced already. %(who)s started that sync on %(when)s.") % words
+    return _("%(name)s is already being synced (started by %(who)s on %(when)s).") % words
 
 
-def retry_run(*, actor: User, run: SyncRun, now: datetime, request: HttpRequest | None = None) -> None:
-    """Retry the failed items in the same run, or resume a paused run. Raises `UnableToSync`."""
+def retry_run(command: Command, *, run: SyncRun) -> None:
+    """Retry the failed items in the same run, or resume a paused run. Raises `Refusal`."""
     if run.connection.paused:
-        raise UnableToSync(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
+        raise Refusal(_("%(name)s is paused. Resume the connection first.") % {"name": run.connection.name})
     if run.state == SyncRun.State.RUNNING:
-        raise UnableToSync(_("The run is still going."))
+        raise Refusal(_("This sync is still in progress."))
     if run.items_removed_at:
-        raise UnableToSync(_("The results by account of this run were removed. Start a new sync."))
+        raise Refusal(_("The per-account results of this sync were deleted. Start a new sync."))
     with transaction.atomic():
-        if not _reopen(run, now=now):  # locks the run's row first, as every batch does
-            raise UnableToSync(_("The run changed at this moment. Look again."))
+        if not _reopen(run, now=command.now):  # locks the run's row first, as every batch does
+            raise Refusal(_("This sync just changed. Reload the page."))
         again = SyncItem.objects.filter(
             Q(state=SyncItem.State.FAILED) | Q(state=SyncItem.State.SKIPPED, cause=failure_reasons.GUARD), run=run
         )
         count = again.update(state=SyncItem.State.PENDING, tries=0, not_before=None, cause="", message="")
         if not count and not run.pending:
-            raise UnableToSync(_("Nothing failed in this run."))
+            raise Refusal(_("No accounts failed in this sync."))
         SyncRun.objects.filter(pk=run.pk).update(**_counts(run))
-        audit.record(actor=actor, verb="usage.run_retried", obj=run, request=request, after={"accounts": count})
+        command.record(verb="usage.run_retried", obj=run, after={"accounts": count})
         enqueue_on_commit(SYNC_CHUNK, run.pk)
 
 
 def _reopen(run: SyncRun, *, now: datetime) -> bool:
-    """Reopen an ended or paused run; return False if it changed meanwhile. Raises `UnableToSync` if another full run is
+    """Reopen an ended or paused run; return False if it changed meanwhile. Raises `Refusal` if another full run is
     open."""
-    as_seen = SyncRun.objects.filter(pk=run.pk, state=run.state, fence=run.fence, items_removed_at=None)
+    as_seen = run.as_read().filter(items_removed_at=None)
     try:
         with transaction.atomic():
             changed = as_seen.update(
@@ -221,7 +206,7 @@ def _reopen(run: SyncRun, *, now: datetime) -> bool:
     except IntegrityError:
         other = open_full_run(run.connection)
     told = told_of_running(other) if other else ""
-    raise UnableToSync(" ".join(filter(None, [told, _("Retry the failed accounts once it has ended.")])))
+    raise Refusal(" ".join(filter(None, [told, _("Retry the failed accounts when it ends.")])))
 
 
 def is_pooled(connection: Connection) -> bool:
@@ -230,7 +215,7 @@ def is_pooled(connection: Connection) -> bool:
 
 def _check_source(connection: Connection) -> None:
     if connection.usage_source not in connection.capabilities.usage_sources:
-        raise UnableToSync(_("%(name)s has no usage source that can be read.") % {"name": connection.name})
+        raise Refusal(_("%(name)s doesn't support its selected usage source.") % {"name": connection.name})
 
 
 # --- End ----------------------------------------------------------------------------------------------------------
@@ -240,7 +225,7 @@ def finish(run: SyncRun, *, now: datetime) -> None:
     """End a run without pending items. Counts are taken from the items, not from the running totals."""
     counts = _counts(run)
     state = SyncRun.State.WITH_ERRORS if counts["failed"] else SyncRun.State.COMPLETE
-    _mine(run).update(state=state, lease_until=None, finished_at=now, **counts)
+    run.as_read().update(state=state, lease_until=None, finished_at=now, **counts)
 
 
 def run_out(run: SyncRun, *, now: datetime) -> None:
@@ -252,14 +237,14 @@ def run_out(run: SyncRun, *, now: datetime) -> None:
 def abort(run: SyncRun, *, message: str, now: datetime) -> None:
     """Stop the run permanently. Pending items are skipped."""
     _give_up(run, SyncItem.State.SKIPPED, failure_reasons.GUARD, now=now)
-    _mine(run).update(
-        state=SyncRun.State.ABORTED, lease_until=None, finished_at=now, message=message[:500], **_counts(run)
+    run.as_read().update(
+        state=SyncRun.State.ABORTED, lease_until=None, finished_at=now, message=message, **_counts(run)
     )
 
 
 def pause_run(run: SyncRun, *, message: str) -> None:
     """Pause the run until the connection may be used again."""
-    _mine(run).update(state=SyncRun.State.PAUSED, lease_until=None, message=message[:500])
+    run.as_read().update(state=SyncRun.State.PAUSED, lease_until=None, message=message)
 
 
 def stop_for_key(run: SyncRun, *, message: str, now: datetime) -> None:
@@ -284,10 +269,6 @@ def pass_gap(run: SyncRun) -> timedelta:
     return PASS_GAPS.get(SyncRun.Kind(run.kind), ASKED_GAP)
 
 
-def _mine(run: SyncRun) -> QuerySet[SyncRun]:
-    return SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
-
-
 def _counts(run: SyncRun) -> dict[str, int]:
     states = (SyncItem.State.DONE, SyncItem.State.FAILED, SyncItem.State.SKIPPED)
     counted: dict[str, int] = SyncItem.objects.filter(run=run).aggregate(
@@ -297,14 +278,14 @@ def _counts(run: SyncRun) -> dict[str, int]:
 
 
 def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
-    """Settle pending items batch by batch, each guarded by the run's fence. Raises `LostRun`; then the worker that
+    """Settle pending items batch by batch, each guarded by the run's fence. Raises `LostLease`; then the worker that
     holds the run settles the rest."""
     waiting = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).order_by("account_id")
     left = True
 
     def write() -> None:
         nonlocal left
-        lock_run(run, now=now)
+        run.renew(now=now)
         account_ids = list(waiting.values_list("account_id", flat=True)[:GIVE_UP_TOGETHER])
         lock_accounts(account_ids)
         observed_accounts.mark_usage_missing(account_ids=account_ids, asked_at=run.started_at, now=now)

@@ -107,7 +107,7 @@ class _Plan:
     before: UsagePeriod | None
     new: bool
     newest: bool  # the account's newest period: a late reading of an older one must not overwrite current usage
-    closed: bool  # the account is deleted and its final reading is known: no figure changes any more
+    closed: bool  # the account is deleted and its final reading is known: no figure changes anymore
 
 
 def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
@@ -155,18 +155,32 @@ def _snapshot(
 ) -> UsageSnapshot:
     usage = reading.usage
     if usage.used is None:
-        raise ValueError("an answer without a figure is not a reading")
+        raise ValueError("a response without a figure is not a usage snapshot")
     twin = before is not None and before.latest.as_of == reading.as_of
     return UsageSnapshot(
-        account_id=reading.account_id, source=usage.source, period_start_on=period.start_on,
-        period_end_on=period.end_on, period_inferred=period.inferred, as_of=reading.as_of,
+        account_id=reading.account_id,
+        source=usage.source,
+        period_start_on=period.start_on,
+        period_end_on=period.end_on,
+        period_inferred=period.inferred,
+        as_of=reading.as_of,
         seq=before.latest.seq + 1 if before and twin else 0,
-        used=usage.used, allowed=usage.allowed, remaining=usage.remaining, overage=_overage(usage),
-        requests=usage.requests, reputation=usage.reputation, package=(usage.package or reading.package)[:200],
-        process_on=usage.period_process_on, allocated_cost=usage.allocated_cost,
-        currency="" if usage.allocated_cost is None else usage.currency, raw=usage.raw, raw_sha256=digest, lower=lower,
-        run=run, final_reading=reading.final,
-    )  # fmt: skip
+        used=usage.used,
+        allowed=usage.allowed,
+        remaining=usage.remaining,
+        overage=_overage(usage),
+        requests=usage.requests,
+        reputation=usage.reputation,
+        package=(usage.package or reading.package)[:200],
+        process_on=usage.period_process_on,
+        allocated_cost=usage.allocated_cost,
+        currency="" if usage.allocated_cost is None else usage.currency,
+        raw=usage.raw,
+        raw_sha256=digest,
+        lower=lower,
+        run=run,
+        final_reading=reading.final,
+    )
 
 
 def _overage(usage: Usage) -> int | None:
@@ -224,7 +238,7 @@ def _period_facts(plan: _Plan, reading: AccountReading) -> dict[str, Any]:
         return facts | {name: getattr(before, name) for name in kept} | {"held": snapshot}
     figures = ("used", "allowed", "overage", "allocated_cost", "currency")
     facts |= {name: getattr(snapshot, name) for name in figures}
-    final = snapshot.final_reading_id is not None or (before is not None and before.final and _delete_is_open(before))
+    final = reading.final is not None or (before is not None and before.final and _delete_is_open(before))
     return facts | {"current": snapshot, "held": None, "final": final}
 
 

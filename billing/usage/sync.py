@@ -17,21 +17,20 @@ from functools import partial
 from time import monotonic
 
 import structlog
-from django.db.models import F, Q
-from django.utils.translation import gettext as _
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, runs
-from billing.usage.batches import BATCH, LEASE, BatchAnswer, Clock, LostRun, NotAsked, RunSession, flush
+from billing.usage.batches import BATCH, BatchAnswer, Clock, NotAsked, RunSession, due_items, flush, not_to_ask
 from billing.usage.pooled_sync import read_pool
 from customers.connections import circuit_breaker
 from customers.connections.client import background_client
 from customers.models import Connection
-from customers.models.account import AccountState
 from customers.models.breaker import is_out_of_reach
 from portal.clock import database_clock
 from portal.encryption import DecryptionError
+from portal.leases import AT_ONCE, work_on
 from portal.providers import Evidence, NotSent, Provider, ProviderError, RateLimited, Unsupported, UsageSource
+from portal.texts import say
 
 log = structlog.get_logger(__name__)
 
@@ -62,60 +61,52 @@ def sync_chunk(
     run = claim_items(run_id, now=clock())
     if run is None:
         return False
-    deadline = monotonic() + seconds
-    try:
-        with structlog.contextvars.bound_contextvars(usage_run=str(run.public_id)):
-            try:
-                chunk = RunSession(run, connect(run.connection), clock, gap or runs.pass_gap(run))
-            except DecryptionError:
-                runs.abort(run, message=_("The connection's stored key does not open."), now=clock())
-            except Unsupported as error:  # no client can be created from the settings
-                runs.abort(run, message=str(error), now=clock())
-            else:
-                return _work(chunk, deadline=deadline)
-    except LostRun:
-        log.warning("usage_run.lease_lost", run=str(run.public_id))
-    return False
+    step = partial(_step, run, connect, clock, gap or runs.pass_gap(run), deadline=monotonic() + seconds)
+    with structlog.contextvars.bound_contextvars(usage_run=str(run.public_id)):
+        return work_on(run, step, clock=clock)
 
 
 def claim_items(run_id: int, *, now: datetime) -> SyncRun | None:
     """Claim the run. Return None if it has ended, is not due, is claimed by another worker, or its connection is paused
     or unreachable."""
-    run = SyncRun.objects.select_related("connection").filter(pk=run_id, state=SyncRun.State.RUNNING).first()
-    if run is None or run.not_before > now or (run.lease_until and run.lease_until > now):
+    due = SyncRun.objects.filter(pk=run_id, state=SyncRun.State.RUNNING).due(now=now)
+    run = due.select_related("connection").first()
+    if run is None:
         return None
     if run.connection.paused:
-        runs.pause_run(run, message=run.connection.paused_reason or _("The connection is paused."))
+        runs.pause_run(run, message=run.connection.paused_reason or say("run.connection_paused"))
         return None
-    mine = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.RUNNING, fence=run.fence)
     if is_out_of_reach(run.connection) and now < run.until:  # a run whose time is over is ended all the same
-        mine.update(not_before=now + LOOK_AGAIN)
+        run.as_read().update(not_before=now + LOOK_AGAIN)
         return None
-    free = Q(lease_until=None) | Q(lease_until__lte=now)
-    if mine.filter(free, not_before__lte=now).update(fence=F("fence") + 1, lease_until=now + LEASE) != 1:
-        return None
-    run.fence += 1
-    return run
+    return run if run.claim(now=now) else None
 
 
-def _work(chunk: RunSession, *, deadline: float) -> bool:
+def _step(run: SyncRun, connect: Connect, clock: Clock, gap: timedelta, *, deadline: float) -> timedelta | None:
+    """Process one chunk of items with the connection's settings as they were at the claim: the only step of it."""
+    try:
+        chunk = RunSession(run, connect(run.connection), clock, gap)
+    except DecryptionError:
+        runs.abort(run, message=say("run.key_does_not_open"), now=clock())
+    except Unsupported as error:  # no client can be created from the settings
+        runs.abort(run, message=str(error), now=clock())
+    else:
+        return _work(chunk, deadline=deadline)
+    return None
+
+
+def _work(chunk: RunSession, *, deadline: float) -> timedelta | None:
     run = chunk.run
     if chunk.clock() >= run.until:
         runs.run_out(run, now=chunk.clock())
-        return False
+        return None
     if run.source == UsageSource.POOLED:
-        had_work = read_pool(chunk, deadline=deadline)
-        return _leave(chunk, had_work=had_work)
-    items = _due_items(run, now=chunk.clock())
+        return _next_wait(chunk, had_work=read_pool(chunk, deadline=deadline))
+    items = list(due_items(run, now=chunk.clock())[:CHUNK])
     with ThreadPoolExecutor(THREADS, thread_name_prefix="usage") as pool:
         _fetch(chunk, pool, items, deadline=deadline)
     flush(chunk)
-    return _leave(chunk, had_work=bool(items))
-
-
-def _due_items(run: SyncRun, *, now: datetime) -> list[SyncItem]:
-    due = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).exclude(not_before__gt=now)
-    return list(due.select_related("account").order_by("tries", "pk")[:CHUNK])
+    return _next_wait(chunk, had_work=bool(items))
 
 
 def _fetch(chunk: RunSession, pool: ThreadPoolExecutor, items: list[SyncItem], *, deadline: float) -> None:
@@ -180,14 +171,10 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
 
 
 def _without_asking(chunk: RunSession, item: SyncItem) -> BatchAnswer | None:
-    account = item.account
-    if account.duplicate_of_id is not None:
-        return BatchAnswer(item, chunk.clock(), error=NotAsked(failure_reasons.DUPLICATE))
-    if account.state == AccountState.DELETED or not account.provider_id:
-        return BatchAnswer(item, chunk.clock(), error=NotAsked(failure_reasons.DELETED))
-    if chunk.run.source in NEEDS_USERNAME and not account.v2_username:
-        return BatchAnswer(item, chunk.clock(), error=NotAsked(failure_reasons.NO_USER_NAME))
-    return None
+    reason = not_to_ask(item.account)
+    if reason is None and chunk.run.source in NEEDS_USERNAME and not item.account.v2_username:
+        reason = NotAsked(failure_reasons.NO_USER_NAME)
+    return BatchAnswer(item, chunk.clock(), error=reason) if reason else None
 
 
 def _take(chunk: RunSession, answer: BatchAnswer) -> None:
@@ -202,13 +189,12 @@ def _take(chunk: RunSession, answer: BatchAnswer) -> None:
     chunk.stop = chunk.stop or chunk.watch.stop
 
 
-def _leave(chunk: RunSession, *, had_work: bool) -> bool:
-    """Release or end the run. Return True if more items are due at once."""
+def _next_wait(chunk: RunSession, *, had_work: bool) -> timedelta | None:
+    """End the run, or return how long its next chunk has to wait."""
     run, now = chunk.run, chunk.clock()
     stops = chunk.watch.stop or chunk.stop_because
     if stops and not run.connection.is_current():  # the result belongs to an earlier key or address
-        _give_back(run, until=now)
-        return True
+        return AT_ONCE
     if chunk.watch.stop_for_key:
         runs.stop_for_key(run, message=chunk.watch.stop_for_key, now=now)
     elif chunk.watch.stop_for_missing:
@@ -219,11 +205,5 @@ def _leave(chunk: RunSession, *, had_work: bool) -> bool:
         runs.finish(run, now=now)
     else:
         next_at = chunk.resume_at or runs.next_due(run) or now
-        _give_back(run, until=max(now, next_at))
-        return had_work and next_at <= now
-    return False
-
-
-def _give_back(run: SyncRun, *, until: datetime) -> None:
-    mine = SyncRun.objects.filter(pk=run.pk, fence=run.fence, state=SyncRun.State.RUNNING)
-    mine.update(lease_until=None, not_before=until)
+        return next_at - now if next_at > now else AT_ONCE if had_work else LOOK_AGAIN
+    return None

@@ -1,4 +1,4 @@
-"""Views of usage runs: the list, starting a run, its page and its progress."""
+"""Views of usage syncs: the list, starting a run, its page and its progress."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from billing import labels
 from billing.forms import StartForm
 from billing.models import SyncRun
 from billing.usage import queries, runs
+from billing.usage.due_runs import next_nightly
+from customers.operations.view_helpers import refusals_told
 from portal.clock import database_now
-from portal.htmx import go_to, is_fragment, person
+from portal.htmx import command_of, go_to, new_token, render_page
 
 
 @require_GET
 def run_list(request: HttpRequest) -> HttpResponse:
-    found = queries.runs_page(request.GET.get("page", "1"), now=timezone.now())
-    template = "billing/_runs.html" if is_fragment(request) else "billing/runs.html"
-    return render(request, template, {"found": found, "page": found.page, "client_token": uuid.uuid4().hex})
+    context = {
+        "page": queries.run_page(request.GET.get("page", "1")),
+        "connections": queries.home_runs(),
+        "next_at": next_nightly(timezone.now()),
+        "client_token": new_token(),
+    }
+    return render_page(request, "billing/runs.html", context)
 
 
 @require_POST
@@ -33,24 +39,18 @@ def run_start(request: HttpRequest) -> HttpResponse:
     form = StartForm(request.POST)
     if not form.is_valid():
         refusals = [str(words) for words in form.errors.get("connection", [])]
-        messages.warning(request, " ".join(refusals) or _("The form was not complete."))
+        messages.warning(request, " ".join(refusals) or _("The form was incomplete."))
         return go_to(request, "billing:runs")
-    try:
+    with refusals_told(request):
         found = runs.request_runs(
-            actor=person(request),
+            command_of(request, form, now=database_now()),
             connections=form.cleaned_data["connection"],
-            client_token=form.cleaned_data["client_token"],
-            now=database_now(),
-            request=request,
         )
-    except runs.UnableToSync as refusal:
-        messages.warning(request, str(refusal))
-        return go_to(request, "billing:runs")
-    for run, new in found:
-        if not new:
-            messages.info(request, runs.told_of_running(run))
-    if len(found) == 1:
-        return go_to(request, "billing:run", found[0][0].public_id)
+        for run, new in found:
+            if not new:
+                messages.info(request, runs.told_of_running(run))
+        if len(found) == 1:
+            return go_to(request, "billing:run", found[0][0].public_id)
     return go_to(request, "billing:runs")
 
 
@@ -69,10 +69,8 @@ def run_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def run_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Retry the accounts that failed."""
     run = _run_or_404(public_id)
-    try:
-        runs.retry_run(actor=person(request), run=run, now=database_now(), request=request)
-    except runs.UnableToSync as refusal:
-        messages.warning(request, str(refusal))
+    with refusals_told(request):
+        runs.retry_run(command_of(request, now=database_now()), run=run)
     return go_to(request, "billing:run", run.public_id)
 
 

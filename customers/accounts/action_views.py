@@ -1,4 +1,4 @@
-"""Views of actions on one account: suspend, unsuspend, delete, sign in as it, refresh it, note its user name."""
+"""Views of actions on one account: suspend, unsuspend, delete, sign in as it, refresh it, store its username."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from customers import forms as customer_forms
 from customers.accounts import forms
-from customers.accounts.sign_in import UnableToSignIn, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
+from customers.accounts.sign_in import SignInRefused, edit_username, sign_in_link, sign_in_targets, why_no_sign_in
 from customers.bulk import commands as bulk_commands
-from customers.connections import scopes
 from customers.models import Account, ChangeSet, Hold, Operation
-from customers.models.operation_states import OperationKind, OperationState
+from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations.commands import UnableToAsk, request_delete, request_suspend, request_unsuspend
-from customers.operations.view_helpers import account_or_404, add_refusal, open_kind_of, open_operation_of, say_repeated
-from customers.schedules import holds
+from customers.operations.commands import request_suspend, request_unsuspend
+from customers.operations.queries import last_failed
+from customers.operations.request import why_blocked, why_state_is_fixed
+from customers.operations.view_helpers import (
+    account_or_404,
+    open_kind_of,
+    open_operation_of,
+    problem_of,
+    refusals_on,
+    say_repeated,
+)
 from customers.schedules.forms import HeldForm
 from portal.access.reauth import reauthenticated
+from portal.access.unsent_forms import RESENT
 from portal.audit.queries import last_change
 from portal.clock import database_now
 from portal.edits import EditConflict, status_of
-from portal.encryption import DecryptionError
-from portal.htmx import SeeOther, go_to, is_fragment, new_token, person
+from portal.htmx import SeeOther, command_of, go_to, is_fragment, person, render_page
 from portal.middleware import CONTENT_SECURITY_POLICY
-from portal.providers import ProviderError, ReportedState
 
 Text = str | Promise
 
@@ -62,8 +68,8 @@ SUSPEND = AccountAction(
     forms.WHY_SUSPEND,
     gettext_lazy("Suspend %(name)s?"),
     gettext_lazy("Suspend account"),
-    gettext_lazy("It can be unsuspended any time."),
-    gettext_lazy("%(kind)s is under way. The suspend starts when that ends."),
+    gettext_lazy("You can unsuspend it at any time."),
+    gettext_lazy("In progress: %(kind)s. The account is suspended after that finishes."),
     danger=True,
 )
 UNSUSPEND = AccountAction(
@@ -73,18 +79,18 @@ UNSUSPEND = AccountAction(
     forms.WHY_UNSUSPEND,
     gettext_lazy("Unsuspend %(name)s?"),
     gettext_lazy("Unsuspend account"),
-    gettext_lazy("It can be suspended again any time."),
-    gettext_lazy("%(kind)s is under way. The unsuspend starts when that ends."),
+    gettext_lazy("You can suspend it again at any time."),
+    gettext_lazy("In progress: %(kind)s. The account is unsuspended after that finishes."),
 )
 DELETE = AccountAction(
     OperationKind.DELETE,
-    request_delete,
+    bulk_commands.request_delete_unapproved,
     "delete_consequences",
     forms.WHY_DELETE,
-    gettext_lazy("Delete the account of %(name)s?"),
-    gettext_lazy("Delete account for good"),
+    gettext_lazy("Delete the account for %(name)s?"),
+    gettext_lazy("Permanently delete account"),
     gettext_lazy("This can't be undone."),
-    gettext_lazy("%(kind)s is under way. The delete starts when that ends."),
+    gettext_lazy("In progress: %(kind)s. The account is deleted after that finishes."),
     danger=True,
 )
 
@@ -93,7 +99,7 @@ DELETE = AccountAction(
 def account_suspend(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Suspend the account. While a hold is in force, the form shows it and needs a confirmation to override it."""
     account = account_or_404(public_id)
-    hold = holds.held([account.pk]).get(account.pk)
+    hold = Hold.objects.of(account.pk, now=timezone.now())
     if hold is None:
         return _do(request, account, SUSPEND)
     facts, past = {"hold": str(hold.public_id)}, {"payload": {"despite_hold": str(hold.public_id)}}
@@ -111,7 +117,7 @@ def account_delete(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Delete the account. `?without_reading=1` counts only when its last delete failed because there was no reading."""
     account = account_or_404(public_id)
     without = "without_reading" in request.GET and _no_reading(account)
-    facts = {"company_name": account.customer.company_name, "without_reading": without}
+    facts = {"company_name": str(account.customer), "without_reading": without}
     return _do(request, account, DELETE, form_class=forms.DeleteForm, facts=facts)
 
 
@@ -129,20 +135,15 @@ def _do(
     facts = (facts or {}) | {"longest": _longest(account, deed)}
     shown: dict[str, Any] = {"without": bool(facts.get("without_reading")), "hold": hold}
     if request.method == "GET":
-        form = form_class(why=deed.why, initial={"client_token": new_token()}, **facts)
+        form = form_class(why=deed.why, **facts)
         return _question(request, account, deed, form, **shown)
     form = form_class(request.POST, why=deed.why, **facts)
     waits_for_second = _waits_for_second(request, deed)
     if form.is_valid():
         extra = {"without_reading": True} if facts.get("without_reading") else asked_with or {}
-        try:
-            asked: Any = (bulk_commands.request_delete_approval if waits_for_second else deed.ask)(
-                actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(),
-                client_token=form.cleaned_data["client_token"], request=request, **extra,
-            )  # fmt: skip
-        except UnableToAsk as refusal:
-            add_refusal(form, refusal)
-        else:
+        with refusals_on(form):
+            ask: Callable[..., Any] = bulk_commands.request_delete_approval if waits_for_second else deed.ask
+            asked = ask(command_of(request, form), account=account, **extra)
             say_repeated(request, asked)
             if waits_for_second:
                 return go_to(request, "customers:bulk", asked.public_id)
@@ -166,8 +167,11 @@ def _question(
     hold: Hold | None,
     status: int = 200,
 ) -> HttpResponse:
-    name = {"name": account.customer.company_name}
+    name = {"name": str(account.customer)}
     waiting = open_kind_of(account)
+    blocked = _why_not(account, deed)
+    if any(blocked in errors for errors in form.errors.values()):
+        blocked = ""
     context = {
         "account": account,
         "customer": account.customer,
@@ -178,7 +182,7 @@ def _question(
         "question": deed.question % name,
         "consequences": getattr(account.connection.capabilities, deed.consequences),
         "waits": deed.turn % {"kind": waiting} if waiting else "",
-        "blocked": _why_not(account, deed),
+        "blocked": blocked,
         "without_reading": without,
         "here": request.get_full_path(),
     }
@@ -186,28 +190,17 @@ def _question(
         context["approvers"] = bulk_commands.other_approvers(person(request), ChangeSet.Kind.DELETE).order_by("name")[
             :20
         ]
-    template = "customers/_deed.html" if is_fragment(request) else "customers/deed.html"
-    return render(request, template, context, status=status)
+    return render_page(request, "customers/deed.html", context, status=status)
 
 
 def _why_not(account: Account, deed: AccountAction) -> str:
     """Return why a request is pointless; the operation itself checks again at the provider before anything is sent."""
-    provider = {"provider": account.provider_label}
-    if not account.provider_id:
-        return _("The account does not exist at %(provider)s yet.") % provider
-    if account.state == ReportedState.DELETED:
-        return _("The account is deleted already.")
-    if same := open_operation_of(account, kind__in=(deed.kind, OperationKind.DELETE)):
-        return _("%(kind)s is under way already: %(code)s.") % {"kind": same.get_kind_display(), "code": same.code}
-    if scope := scopes.missing_scope(account.connection, deed.kind):
-        return scopes.missing_text(account.connection, scope)
-    if deed.kind == OperationKind.DELETE:
-        return ""
-    if ReportedState.STOPPED_BY_US not in account.connection.capabilities.writable_states:
-        return _("%(provider)s has no way to suspend an account.") % provider
-    if account.state in (ReportedState.STOPPED_BY_PROVIDER, ReportedState.BANNED):
-        return _("%(provider)s stopped this account itself. Only %(provider)s can lift that.") % provider
-    return ""
+    waiting = bulk_commands.waiting_delete(account) if deed.kind == OperationKind.DELETE else None
+    if waiting:
+        return bulk_commands.why_delete_waits(waiting)
+    same = open_operation_of(account, kind__in=(deed.kind, OperationKind.DELETE))
+    why = why_blocked(account, deed.kind, same)
+    return why or ("" if deed.kind == OperationKind.DELETE else why_state_is_fixed(account))
 
 
 def _longest(account: Account, deed: AccountAction) -> int | None:
@@ -217,8 +210,8 @@ def _longest(account: Account, deed: AccountAction) -> int | None:
 
 
 def _no_reading(account: Account) -> bool:
-    last = account.operations.filter(kind=OperationKind.DELETE).order_by("-pk").first()
-    return last is not None and last.state == OperationState.FAILED and last.error_kind == "no_reading"
+    failed = last_failed(account, OperationKind.DELETE)
+    return failed is not None and failed.error_kind == "no_reading"
 
 
 # -- signing in as the account ---------------------------------------------------------------------------------
@@ -230,16 +223,14 @@ def account_sign_in_as(request: HttpRequest, public_id: uuid.UUID) -> HttpRespon
     """Show the reason form (GET). POST is a plain form in a new tab: it redirects to the provider's one-time URL."""
     account = account_or_404(public_id)
     if request.method == "GET":
-        form = customer_forms.ReasonForm(why=forms.WHY_SIGN_IN, initial={"client_token": new_token()})
+        form = customer_forms.ReasonForm(why=forms.WHY_SIGN_IN)
         return _sign_in_page(request, account, form)
     form = customer_forms.ReasonForm(request.POST, why=forms.WHY_SIGN_IN)
-    if not form.is_valid():
+    if not form.is_valid() or RESENT in request.POST:  # a page that shows a form again may not lead to a provider
         return _sign_in_page(request, account, form, status=422)
     try:
-        link = sign_in_link(
-            actor=person(request), account=account, reason=form.whole_reason(), now=timezone.now(), request=request
-        )
-    except UnableToSignIn as refusal:
+        link = sign_in_link(command_of(request, form), account=account)
+    except SignInRefused as refusal:
         status = 502 if refusal.at_provider else 429 if refusal.too_often else 422
         return _sign_in_page(request, account, form, refusal=str(refusal), status=status)
     response = SeeOther(link.url)
@@ -275,24 +266,21 @@ def account_refresh(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     account = account_or_404(public_id)
     provider = {"provider": account.provider_label}
     if not account.provider_id:
-        messages.warning(request, _("The account does not exist at %(provider)s yet.") % provider)
+        messages.warning(request, _("The account doesn't exist at %(provider)s yet.") % provider)
         return go_to(request, "customers:account", account.public_id)
-    try:
-        observed_accounts.read_account(account=account, now=database_now())
-    except (ProviderError, DecryptionError) as error:
-        text = _("%(provider)s could not be read: %(why)s What you see is the last reading.")
-        messages.error(request, text % (provider | {"why": error}))
+    problem = problem_of(lambda: observed_accounts.read_account(account=account, now=database_now()))
+    if problem:
+        text = _("Couldn't refresh from %(provider)s. %(why)s Showing the last known data.")
+        messages.error(request, text % (provider | {"why": problem}))
     else:
-        messages.success(request, _("Read from %(provider)s just now.") % provider)
+        messages.success(request, _("Refreshed from %(provider)s.") % provider)
     return go_to(request, "customers:account", account.public_id)
 
 
 def _save_username(request: HttpRequest, account: Account, form: forms.UsernameForm) -> None:
     changed = form.changed_facts()
-    if changed and edit_username(
-        actor=person(request), account=account, username=changed["username"], seen=form.seen, request=request
-    ):
-        messages.success(request, _("The v2 user name is kept."))
+    if changed and edit_username(command_of(request), account=account, username=changed["username"], seen=form.seen):
+        messages.success(request, _("v2 username saved."))
 
 
 @require_http_methods(["GET", "POST"])
@@ -309,5 +297,6 @@ def account_username(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
         else:
             return go_to(request, "customers:account", account.public_id)
     context = {"account": account, "customer": account.customer, "connection": account.connection, "form": form}
-    template = "customers/_username.html" if is_fragment(request) else "customers/username.html"
-    return render(request, template, context, status=status_of(form, fragment=is_fragment(request)))
+    return render_page(
+        request, "customers/username.html", context, status=status_of(form, fragment=is_fragment(request))
+    )

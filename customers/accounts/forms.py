@@ -10,29 +10,30 @@ from django.utils.translation import gettext_lazy
 
 from customers.forms import SAME_AS_OTHER, ReasonForm
 from portal.edits import EditForm
+from portal.typed_text import comparable
 
 WHY_SUSPEND = [
     ("unpaid", gettext_lazy("Unpaid")),
     ("abuse", gettext_lazy("Abuse report")),
-    ("asked", gettext_lazy("Customer asked")),
+    ("asked", gettext_lazy("Customer request")),
     (SAME_AS_OTHER, gettext_lazy("Other")),
 ]
 WHY_UNSUSPEND = [
     ("paid", gettext_lazy("Paid")),
-    ("settled", gettext_lazy("Complaint settled")),
+    ("settled", gettext_lazy("Complaint resolved")),
     ("mistake", gettext_lazy("Suspended by mistake")),
     (SAME_AS_OTHER, gettext_lazy("Other")),
 ]
 WHY_DELETE = [
     ("left", gettext_lazy("Customer left")),
-    ("double", gettext_lazy("Made twice")),
+    ("double", gettext_lazy("Duplicate")),
     ("test", gettext_lazy("Test account")),
     (SAME_AS_OTHER, gettext_lazy("Other")),
 ]
 WHY_SIGN_IN = [
-    ("sender", gettext_lazy("Sender check")),
-    ("domain", gettext_lazy("Domain set-up")),
-    ("asked", gettext_lazy("Customer asked")),
+    ("sender", gettext_lazy("Sender verification")),
+    ("domain", gettext_lazy("Domain setup")),
+    ("asked", gettext_lazy("Customer request")),
     (SAME_AS_OTHER, gettext_lazy("Other")),
 ]
 
@@ -41,7 +42,7 @@ class DeleteForm(ReasonForm):
     """The confirmation of a delete, which can't be undone: the customer's name is typed by hand."""
 
     confirm = forms.CharField(
-        label=gettext_lazy("Type the customer's name"),
+        label=gettext_lazy("Customer name"),
         max_length=200,
         widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
     )
@@ -51,20 +52,25 @@ class DeleteForm(ReasonForm):
         self._company_name = company_name
         if without_reading:
             self.fields["without_reading"] = forms.BooleanField(
-                label=_("Delete without a last reading. The use since the last one is lost, and reports show a gap."),
-                error_messages={"required": _("Tick this, or try again later with a reading.")},
+                label=_(
+                    "Delete without a final usage snapshot. Usage since the last snapshot is lost, and reports "
+                    "will show missing data."
+                ),
+                error_messages={
+                    "required": _("Select this box to continue, or try again later when usage data is available.")
+                },
             )
 
     def clean_confirm(self) -> str:
         typed: str = self.cleaned_data["confirm"]
-        if " ".join(typed.split()) != " ".join(self._company_name.split()):
-            raise forms.ValidationError(_("This is not the name. It is %(name)s.") % {"name": self._company_name})
+        if comparable(typed) != comparable(self._company_name):
+            raise forms.ValidationError(_("The name doesn't match. Type %(name)s.") % {"name": self._company_name})
         return typed
 
 
 class UsernameForm(EditForm):
     username = forms.CharField(
-        label=gettext_lazy("v2 user name"),
+        label=gettext_lazy("v2 username"),
         max_length=120,
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),

@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.accounts.sign_in import why_no_sign_in
 from customers.connections import catalogue
-from customers.connections import scopes as connection_scopes
+from customers.connections.scopes import why_no_read, why_no_scope
 from customers.labels import cap_text
 from customers.models import Account, Operation
 from customers.models.account import AccountState, as_offerings
@@ -70,7 +71,7 @@ class AccountPage:
     failed: Operation | None
     operations_count: int
     keys_count: int | None
-    # An operation has just succeeded and the account was not read since: the page polls by itself.
+    # An operation has just succeeded and the account was not read since: the page polls automatically.
     read_back_due: bool
     explanation: Explanation | None = field(default=None)
 
@@ -114,16 +115,9 @@ class AccountPage:
     def lacks(self) -> dict[str, str]:
         """The actions that the state allows and our own credential does not, each with the scope to grant."""
         connection = self.account.connection
-        scopes = {
-            kind: connection_scopes.missing_scope(connection, kind)
-            for kind in ("suspend", "unsuspend", "settings", "delete")
-        }
-        scopes["refresh"] = connection_scopes.missing_read(connection, "accounts")
-        return {
-            act: connection_scopes.missing_text(connection, scope)
-            for act, scope in scopes.items()
-            if scope and self.may.get(act)
-        }
+        texts = {kind: why_no_scope(connection, kind) for kind in ("suspend", "unsuspend", "settings", "delete")}
+        texts["refresh"] = why_no_read(connection, "accounts")
+        return {act: text for act, text in texts.items() if text and self.may.get(act)}
 
     @property
     def lacks_once(self) -> list[str]:
@@ -132,13 +126,12 @@ class AccountPage:
 
 def account_details(public_id: uuid.UUID) -> AccountPage:
     """Return the page's data. The number of queries does not depend on the account's history. Raises
-    `Account.DoesNotExist`."""
+    `Http404`."""
     # Open operations are read before the account: one that ends in between is then shown by the account, or read again.
     operations = Operation.objects.filter(account__public_id=public_id)
     running = list(_with_people(operations.filter(state__in=OPEN)).order_by("pk"))
-    account = Account.objects.select_related(
-        "customer__owner", "connection", "duplicate_of__customer", "duplicate_of__connection"
-    ).get(public_id=public_id)
+    related = ("customer__owner", "connection", "duplicate_of__customer", "duplicate_of__connection")
+    account = get_object_or_404(Account.objects.select_related(*related), public_id=public_id)
     last = None if running else _with_people(operations).order_by("-pk").first()
     failed = _failure(last)
     known = catalogue.known(account.connection)
@@ -180,9 +173,13 @@ def operations_of_account(account: Account) -> QuerySet[Operation]:
 
 def _with_people(operations: QuerySet[Operation]) -> QuerySet[Operation]:
     return operations.select_related(
-        "requested_by", "connection", "account__customer", "account__connection",
-        "follows__requested_by", "follows__connection",
-    )  # fmt: skip
+        "requested_by",
+        "connection",
+        "account__customer",
+        "account__connection",
+        "follows__requested_by",
+        "follows__connection",
+    )
 
 
 def _lines(
@@ -199,10 +196,15 @@ def _lines(
         given = {key: count * max(had, 1) for key, count in entry.entitlements.items()} if entry else {}
         lines.append(
             OfferingLine(
-                name=name, label=catalogue.offering_label(name), type=row["type"], quantity=had,
-                gives=catalogue.gives_text(given), known=entry is not None, asked=None if gets == had else gets,
+                name=name,
+                label=catalogue.offering_label(name),
+                type=row["type"],
+                quantity=had,
+                gives=catalogue.gives_text(given),
+                known=entry is not None,
+                asked=None if gets == had else gets,
             )
-        )  # fmt: skip
+        )
     return sorted(lines, key=lambda each: (each.type != "package", each.label))
 
 
@@ -234,28 +236,28 @@ def _explanation(found: AccountPage) -> Explanation | None:
         case AccountState.PENDING:
             return None if found.running else _not_made(found, name)
         case AccountState.STOPPED_BY_US:
-            return Explanation(
-                "warn", _("We suspended this account."), _stopped_by(account) or _("Unsuspend lets it send again.")
-            )
+            outside = _("It was suspended outside the portal. Unsuspend it to let it send again.")
+            return Explanation("warn", _("This account is suspended."), _stopped_by(account) or outside)
         case AccountState.STOPPED_BY_PROVIDER if because := _held_because(account):
             return Explanation("warn", *because)
         case AccountState.STOPPED_BY_PROVIDER:
             return Explanation(
                 "warn",
-                _("%(provider)s stopped this account.") % name,
-                _("Only %(provider)s can release it. Ask its support with the account id, then refresh here.") % name,
+                _("%(provider)s blocked this account.") % name,
+                _("Only %(provider)s can unblock it. Contact its support with the account ID, then refresh.") % name,
             )
         case AccountState.BANNED:
             return Explanation(
                 "danger",
-                _("%(provider)s ended this account for good.") % name,
-                _("Nobody can sign in or send. Tell the customer, then delete the account here."),
+                _("%(provider)s permanently banned this account.") % name,
+                _("No one can sign in or send. Let the customer know, then delete the account here."),
             )
         case AccountState.INDETERMINATE:
             return Explanation(
                 "unknown",
-                _("%(provider)s gives no clear state.") % name,
-                _("Refresh in a few minutes. If it stays so, ask %(provider)s support with the account id.") % name,
+                _("%(provider)s doesn't report a clear state for this account.") % name,
+                _("Refresh in a few minutes. If nothing changes, contact %(provider)s support with the account ID.")
+                % name,
             )
         case AccountState.UNKNOWN:
             return _unknown(account, name)
@@ -274,19 +276,20 @@ def _unknown(account: Account, name: dict[str, str]) -> Explanation:
     if account.state_raw == "not found":
         return Explanation(
             "unknown",
-            _("%(provider)s does not know this account id any more.") % name,
-            _("It may have been deleted outside the portal. Refresh; if it stays so, look at %(provider)s.") % name,
+            _("%(provider)s no longer recognizes this account ID.") % name,
+            _("It may have been deleted outside the portal. Refresh. If nothing changes, check in %(provider)s.")
+            % name,
         )
     if account.state_raw:
         return Explanation(
             "unknown",
-            _("%(provider)s calls the state %(raw)s.") % (name | {"raw": account.state_raw}),
-            _("We do not know that word. Ask %(provider)s what it means.") % name,
+            _("%(provider)s reports an unrecognized state: %(raw)s") % (name | {"raw": account.state_raw}),
+            _("Ask %(provider)s support what it means.") % name,
         )
     return Explanation(
         "unknown",
-        _("We have not read this account yet."),
-        _("It is read within a minute after a create. Refresh reads it now."),
+        _("This account's state hasn't been checked yet."),
+        _("New accounts are checked within a minute of being created. Refresh to check now."),
     )
 
 
@@ -294,18 +297,20 @@ def _not_made(found: AccountPage, name: dict[str, str]) -> Explanation:
     if found.failed and found.failed.field_errors:
         return Explanation(
             "danger",
-            _("%(provider)s did not create this account.") % name,
-            _("It named what is wrong. Correct it and send it again; nothing is billed so far."),
+            _("%(provider)s didn't create this account.") % name,
+            _("Fix the errors below and retry. Nothing has been billed."),
         )
     return Explanation(
-        "warn", _("This account was not created."), _("Nothing exists at %(provider)s, and nothing is billed.") % name
+        "warn", _("This account was not created."), _("It doesn't exist at %(provider)s, and nothing is billed.") % name
     )
 
 
 def _stopped_by(account: Account) -> str:
-    """Return who suspended it and why, where the portal did."""
-    done = _with_people(account.operations.filter(kind=OperationKind.SUSPEND, state=OperationState.SUCCEEDED))
-    last = done.order_by("-pk").first()
-    if last is None:
+    """Return who suspended it and why, where the portal did: not where a later operation unsuspended it again."""
+    kinds = (OperationKind.SUSPEND, OperationKind.UNSUSPEND)
+    last = (
+        _with_people(account.operations.filter(kind__in=kinds, state=OperationState.SUCCEEDED)).order_by("-pk").first()
+    )
+    if last is None or last.kind == OperationKind.UNSUSPEND:
         return ""
-    return _("%(person)s asked for it: %(reason)s") % {"person": last.requested_by, "reason": last.reason}
+    return _("Requested by %(person)s: %(reason)s") % {"person": last.requested_by, "reason": last.reason}

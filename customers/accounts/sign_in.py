@@ -1,4 +1,4 @@
-"""Actions of staff on an account that need no operation: note its v2 user name, and sign in as it."""
+"""Actions of staff on an account that need no operation: store its v2 username, and sign in as it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.connections.client import client_for, config_of
 from customers.models import Account, SignInRequest
 from customers.models.account import AccountState
-from customers.observed import duplicates
-from portal import audit
+from customers.operations.request import why_unavailable
 from portal.access.models import User
+from portal.commands import Command
 from portal.edits import refuse_stale
 from portal.encryption import DecryptionError
 from portal.providers import Forbidden, NotFound, ProviderError, SignIn
+from portal.refusals import Refusal
 
 SIGN_INS_PER_HOUR = 10
 SIGNED_IN_AS = "account.signed_in_as"
 
 
-class UnableToSignIn(Exception):
+class SignInRefused(Refusal):
     """A refusal shown to users. `at_provider` is True when the provider was called and returned no link."""
 
     def __init__(self, message: str, *, at_provider: bool = False, too_often: bool = False) -> None:
@@ -35,15 +35,8 @@ class UnableToSignIn(Exception):
         self.too_often = too_often
 
 
-def edit_username(
-    *,
-    actor: User,
-    account: Account,
-    username: str,
-    seen: Mapping[str, Any] | None = None,
-    request: HttpRequest | None = None,
-) -> bool:
-    """Store the account's v2 user name, which identifies it in the v2 overview. False when nothing changed. `seen`: the
+def edit_username(command: Command, *, account: Account, username: str, seen: Mapping[str, Any] | None = None) -> bool:
+    """Store the account's v2 username, which identifies it in the v2 overview. False when nothing changed. `seen`: the
     values that the form was opened with. Raises `EditConflict` where another name was stored since."""
     username = username.strip()
     with transaction.atomic():
@@ -52,10 +45,12 @@ def edit_username(
         if before == username:
             return False
         Account.objects.filter(pk=account.pk).update(v2_username=username)
-        audit.record(
-            actor=actor, verb="account.username_edited", obj=account, customer=account.customer, account=account,
-            before={"v2_username": before}, after={"v2_username": username}, request=request,
-        )  # fmt: skip
+        command.record(
+            verb="account.username_edited",
+            obj=account,
+            before={"v2_username": before},
+            after={"v2_username": username},
+        )
     account.v2_username = username
     return True
 
@@ -64,37 +59,26 @@ def why_no_sign_in(account: Account) -> str:
     """Return why sign-in as this account is not possible now; "" when it may be tried."""
     provider = {"provider": account.provider_label}
     if not account.connection.capabilities.sign_in_as:
-        return _("%(provider)s has no sign-in as an account.") % provider
-    if not account.provider_id:
-        return _("The account does not exist at %(provider)s yet.") % provider
-    if account.duplicate_of_id is not None:
-        return duplicates.refusal(account)
-    if account.state == AccountState.DELETED:
-        return _("The account is deleted.")
+        return _("%(provider)s doesn't support signing in as a customer.") % provider
     if account.state == AccountState.BANNED:
-        return _("%(provider)s banned this account. Nobody can sign in any more.") % provider
-    return ""
+        return _("%(provider)s banned this account. No one can sign in.") % provider
+    return why_unavailable(account)
 
 
-def sign_in_link(
-    *, actor: User, account: Account, reason: str, now: datetime, request: HttpRequest | None = None
-) -> SignIn:
+def sign_in_link(command: Command, *, account: Account) -> SignIn:
     """Return a one-time URL, recorded in the audit log first. It is never stored, logged or repeated.
 
-    Raises `UnableToSignIn`.
+    Raises `SignInRefused`.
     """
     if refusal := why_no_sign_in(account):
-        raise UnableToSignIn(refusal)
-    place = _take_place(actor, now)
+        raise SignInRefused(refusal)
+    place = _take_place(command.person, command.now)
     try:
         link = client_for(account.connection, interactive=True).sign_in_url(account.ref)
     except (ProviderError, DecryptionError) as error:
         place.delete()
-        raise UnableToSignIn(_explained(account, error), at_provider=True) from None
-    audit.record(
-        actor=actor, verb=SIGNED_IN_AS, obj=account, customer=account.customer, account=account, reason=reason,
-        request=request,
-    )  # fmt: skip
+        raise SignInRefused(_explained(account, error), at_provider=True) from None
+    command.record(verb=SIGNED_IN_AS, obj=account)
     return link
 
 
@@ -107,8 +91,8 @@ def _take_place(actor: User, now: datetime) -> SignInRequest:
         mine = SignInRequest.objects.filter(requested_by=actor)
         mine.filter(requested_at__lte=hour_ago).delete()
         if mine.count() >= SIGN_INS_PER_HOUR:
-            raise UnableToSignIn(
-                _("You signed in as customers %(n)d times in the last hour, which is the limit. Wait a while.")
+            raise SignInRefused(
+                _("You've reached the limit of %(n)d customer sign-ins per hour. Try again later.")
                 % {"n": SIGN_INS_PER_HOUR},
                 too_often=True,
             )
@@ -118,10 +102,12 @@ def _take_place(actor: User, now: datetime) -> SignInRequest:
 def _explained(account: Account, error: Exception) -> str:
     provider = {"provider": account.provider_label, "why": str(error)}
     if isinstance(error, NotFound):
-        return _("%(provider)s does not know this account. Read it again to see whether it is still there.") % provider
+        return (
+            _("%(provider)s couldn't find this account. Refresh the account to see whether it still exists.") % provider
+        )
     if isinstance(error, Forbidden):
-        return _("%(provider)s does not allow it in the account's present state. Read it again.") % provider
-    return _("%(provider)s gave no sign-in link: %(why)s") % provider
+        return _("%(provider)s doesn't allow sign-in in the account's current state. Refresh the account.") % provider
+    return _("%(provider)s didn't return a sign-in link. %(why)s") % provider
 
 
 def sign_in_targets(account: Account) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from django import forms
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
@@ -17,39 +18,42 @@ from customers.accounts.create.commands import add_account
 from customers.accounts.create.profile_form import facts_of
 from customers.accounts.create.views import part_context, part_of, say_remarks
 from customers.accounts.keys.queries import SecretPlace, keys_page
-from customers.accounts.queries import AccountPage, account_details
+from customers.accounts.queries import account_details
+from customers.bulk import commands as bulk_commands
 from customers.connections import catalogue
-from customers.directory.commands import UnableToChange
 from customers.directory.forms import AccountForm, NoteForm
 from customers.directory.timeline import timeline_of_account
-from customers.models import Account, Connection, Customer, Operation
+from customers.models import Account, Connection, Customer, Hold, Operation
 from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import explain
 from customers.operations import queries as operation_queries
-from customers.operations.commands import AlreadyCorrected, UnableToAsk
+from customers.operations.commands import AlreadyCorrected
 from customers.operations.group import group_of
 from customers.operations.view_helpers import renew_token, say_repeated
-from customers.schedules import holds
 from customers.schedules.queries import coming_for
 from portal.access.models import User
-from portal.htmx import go_to, is_fragment, new_token, person
+from portal.consistent_reads import consistent_read
+from portal.htmx import command_of, go_to, is_fragment, new_token, person
 from portal.query_params import uuid_or_none
+from portal.refusals import Refusal
 
 CAME_TO_NOTHING = (OperationState.FAILED, OperationState.CANCELLED)
 
 
 @require_GET
+@consistent_read()
 def account_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     context = account_head(public_id)
-    show, before = request.GET.get("show", ""), request.GET.get("before", "")
     context |= running_card(context["found"].operation) | {
-        "timeline": timeline_of_account(context["account"], show=show, before=before),
+        "timeline": timeline_of_account(context["account"], asked=request.GET),
         "here": reverse("customers:account-timeline", args=[public_id]),
         "page_url": request.path,
         "note_form": NoteForm(),
         "yours": _secrets_waiting(context["account"], person(request)),
         "coming": coming_for(context["account"], now=timezone.now()),
     }
+    if waiting := context["delete_waits"]:
+        context["approvers"] = bulk_commands.other_approvers(waiting.requested_by, waiting.kind).order_by("name")[:20]
     return render(request, "customers/account.html", context)
 
 
@@ -57,26 +61,21 @@ def _secrets_waiting(account: Account, viewer: User) -> list[SecretPlace]:
     """Return the secrets of new keys that this user requested and may reveal now."""
     if not account.connection.capabilities.keys:
         return []
-    return keys_page(account, viewer=viewer, now=timezone.now()).yours
+    return keys_page(account, viewer=viewer, now=timezone.now())["yours"]
 
 
-def _page_or_404(public_id: uuid.UUID) -> AccountPage:
-    try:
-        return account_details(public_id)
-    except Account.DoesNotExist:
-        raise Http404 from None
-
-
+@consistent_read()
 def account_head(public_id: uuid.UUID) -> dict[str, Any]:
     """Return the context above the tabs of every account page. Raises `Http404`."""
-    found = _page_or_404(public_id)
+    found = account_details(public_id)
     account = found.account
     return {
         "found": found,
         "account": account,
         "customer": account.customer,
         "connection": account.connection,
-        "hold": holds.held([account.pk]).get(account.pk),
+        "hold": Hold.objects.of(account.pk, now=timezone.now()),
+        "delete_waits": bulk_commands.waiting_delete(account),
         "failed_headline": explain.title(found.failed) if found.failed else "",
         "failed_story": explain.explanation(found.failed) if found.failed else "",
     }
@@ -129,7 +128,10 @@ class AddAccountPage:
             asked = self.failed.connection.public_id
         elif not asked and len(only) == 1:
             asked = only[0].public_id
-        test = "is_test" in request.POST or bool(self.failed and self.failed.payload["is_test"])
+        # A cleared checkbox is not sent, so the page marks that it had one.
+        test = "is_test" in request.POST
+        if "is_test_shown" not in request.POST:
+            test = test or bool(self.failed and self.failed.payload["is_test"])
         return {"connection": asked, "is_test": test, "client_token": request.POST.get("client_token") or new_token()}
 
     @property
@@ -164,11 +166,13 @@ def account_create(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         values = asking.account.cleaned_data
         try:
             operation = add_account(
-                actor=person(request), customer=customer, corrects=asking.failed, take_over=asking.part.takes_over,
+                replace(command_of(request, asking.account), retry_of=asking.failed),
+                customer=customer,
+                take_over=asking.part.takes_over,
                 account=asking.part.wanted(facts_of(customer), is_test=values["is_test"]),
-                client_token=values["client_token"], version=asking.version, now=timezone.now(), request=request,
-            )  # fmt: skip
-        except (UnableToAsk, UnableToChange) as refusal:
+                version=asking.version,
+            )
+        except Refusal as refusal:
             asking.meet(refusal)
             add_refusal_to_page(asking.forms, refusal.field, str(refusal))
             renew_token(asking.account, refusal)
@@ -185,6 +189,7 @@ def _asking_context(asking: AddAccountPage) -> dict[str, Any]:
     return part_context(asking.account, asking.part, asking.problem) | {
         "customer": asking.customer,
         "failed": asking.failed,
+        "failed_story": explain.explanation(asking.failed) if asking.failed else "",
         "version": asking.version,
         "corrected": asking.corrected,
         "other_errors": asking.part.other_errors if asking.part else [],

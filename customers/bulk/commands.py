@@ -8,54 +8,62 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Q, QuerySet
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from customers.bulk.plan import KIND_OF, Planner
+from customers.bulk.plan import Planner, permission_of
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation
-from customers.models.operation_states import ROUTE_OF_KIND
-from customers.operations.commands import UnableToAsk, cancel_operation
+from customers.operations.commands import cancel_operation, request_delete
 from customers.operations.submissions import submit_once
-from portal import audit
 from portal.access.models import User
-from portal.access.permissions import allowed, roles_of
+from portal.access.permissions import require, roles_of
+from portal.commands import Command
+from portal.formats import at_text
 from portal.queue import enqueue_on_commit
+from portal.refusals import Refusal
 
 RUN = "customers.run_change_set"
 # So many accounts can be changed without approval, and so many one plan may have.
 ALONE = 10
 MOST = 5000
+# So long a rejected request is shown to its requester.
+REJECTED_FOR = timedelta(days=7)
+# The states that a step is made from, and the one it leads to, by what is recorded.
+STEPS = {
+    "bulk.submitted": ((ChangeSet.State.PLANNED,), ChangeSet.State.WAITING),
+    "bulk.started": ((ChangeSet.State.PLANNED,), ChangeSet.State.RUNNING),
+    "bulk.approved": ((ChangeSet.State.WAITING,), ChangeSet.State.RUNNING),
+    "bulk.refused": ((ChangeSet.State.WAITING,), ChangeSet.State.REFUSED),
+    "bulk.paused": ((ChangeSet.State.RUNNING,), ChangeSet.State.PAUSED),
+    "bulk.resumed": ((ChangeSet.State.PAUSED,), ChangeSet.State.RUNNING),
+    "bulk.cancelled": (
+        (
+            ChangeSet.State.PLANNED,
+            ChangeSet.State.WAITING,
+            ChangeSet.State.RUNNING,
+            ChangeSet.State.PAUSED,
+            ChangeSet.State.ENDED,
+        ),
+        ChangeSet.State.CANCELLED,
+    ),
+}
 
 
 # --- Permissions ------------------------------------------------------------------------------------------------------
 
 
-def route_of(kind: str) -> str:
-    """Return the permission that a bulk change needs, for requesting and for approving it."""
-    wanted = KIND_OF.get(ChangeSet.Kind(kind))
-    return ROUTE_OF_KIND[wanted] if wanted else "customers:edit"
-
-
-def may(person: User, kind: str) -> bool:
-    return person.is_active and allowed(person.role, route_of(kind), "POST")
-
-
-def permit_bulk_change(person: User, kind: str) -> None:
-    if not may(person, kind):
-        raise UnableToAsk(_("Your role may not do this."))
-
-
 def other_approvers(person: User, kind: str) -> QuerySet[User]:
     """Return the other users who may approve: active, with a password set, of a role that may do it."""
-    may = User.objects.filter(is_active=True, role__in=roles_of(route_of(kind), "POST")).exclude(pk=person.pk)
+    may = User.objects.filter(is_active=True, role__in=roles_of(permission_of(kind))).exclude(pk=person.pk)
     return may.exclude(password__startswith=UNUSABLE_PASSWORD_PREFIX)
 
 
@@ -70,55 +78,61 @@ def needs_approval(person: User, kind: str, accounts: int) -> bool:
 # --- Planning ---------------------------------------------------------------------------------------------------------
 
 
-def plan_bulk_change(
-    *,
-    actor: User,
-    kind: str,
-    wanted: dict[str, Any],
-    account_ids: Iterable[int],
-    reason: str,
-    client_token: str,
-    now: datetime,
-    request: HttpRequest | None = None,
-) -> ChangeSet:
+def plan_bulk_change(command: Command, *, kind: str, wanted: dict[str, Any], account_ids: Iterable[int]) -> ChangeSet:
     """Make one row for each account with the effect on it. No approval is requested yet. The same form again returns
-    the same bulk change. Raises `UnableToAsk`."""
-    permit_bulk_change(actor, kind)
-    if not reason.strip():
-        raise UnableToAsk(_("Say why. It is kept in the audit log."), field="reason")
+    the same bulk change. Raises `Refusal`."""
+    require(command.person, permission_of(kind))
+    if not command.reason.strip():
+        raise Refusal(_("Enter a reason. It's recorded in the audit log."), field="reason")
     chosen = set(account_ids)
     if not chosen or len(chosen) > MOST:
-        raise UnableToAsk(_("Choose between 1 and %(most)d accounts.") % {"most": MOST})
+        raise Refusal(_("Select between 1 and %(most)d accounts.") % {"most": MOST})
     if kind == ChangeSet.Kind.DELETE and len(chosen) > 1:
-        raise UnableToAsk(_("Accounts are deleted one at a time."))
+        raise Refusal(_("Accounts can only be deleted one at a time."))
 
     def make() -> ChangeSet:
         made = ChangeSet.objects.create(
-            kind=kind, wanted=wanted, reason=reason.strip(), requested_by=actor, client_token=client_token,
-            created_at=now, not_before=now,
-        )  # fmt: skip
-        _write_rows(made, chosen, now)
+            kind=kind,
+            wanted=wanted,
+            reason=command.reason.strip(),
+            requested_by=command.person,
+            client_token=command.token,
+            created_at=command.now,
+            not_before=command.now,
+        )
+        _write_rows(made, chosen, command.now)
         ready = made.items.filter(state=ChangeSetItem.State.READY).count()
         told = {"what": kind, **wanted, "accounts": ready, "left": len(chosen) - ready}
-        audit.record(actor=actor, verb="bulk.planned", obj=made, after=told, reason=made.reason, request=request)
+        command.record(verb="bulk.planned", obj=made, after=told, reason=made.reason)
         return made
 
     return submit_once(
-        ChangeSet, actor=actor, client_token=client_token, kind=f"bulk.{kind}", target=sorted(chosen),
-        content={"wanted": wanted, "reason": reason}, now=now, make=make,
-    )  # fmt: skip
+        command,
+        ChangeSet,
+        kind=f"bulk.{kind}",
+        target=sorted(chosen),
+        content={"wanted": wanted},
+        make=make,
+    )
 
 
 def _write_rows(made: ChangeSet, account_ids: Iterable[int], now: datetime) -> None:
     rows = Planner(made.kind, made.wanted, made.reason, now=now).rows(account_ids)
     items = [
         ChangeSetItem(
-            change_set=made, account=row.account, version=row.account.version, before=row.before, after=row.after,
-            was=row.was, becomes="" if row.note else row.becomes, warnings=[] if row.note else row.warnings,
-            note=row.note, state=ChangeSetItem.State.ASIDE if row.note else ChangeSetItem.State.READY,
+            change_set=made,
+            account=row.account,
+            version=row.account.version,
+            before=row.before,
+            after=row.after,
+            was=row.was,
+            becomes="" if row.note else row.becomes,
+            warnings=[] if row.note else row.warnings,
+            note=row.note,
+            state=ChangeSetItem.State.ASIDE if row.note else ChangeSetItem.State.READY,
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     ChangeSetItem.objects.bulk_create(items, batch_size=500)
     made.plan_hash = hash_of(made)
     made.save(update_fields=["plan_hash"])
@@ -132,82 +146,74 @@ def hash_of(change_set: ChangeSet) -> str:
     return sha256(json.dumps([said, [list(each) for each in facts]], sort_keys=True).encode()).hexdigest()
 
 
-def plan_again(
-    *, actor: User, change_set: ChangeSet, client_token: str, now: datetime, request: HttpRequest | None = None
-) -> ChangeSet:
+def plan_again(command: Command, *, change_set: ChangeSet) -> ChangeSet:
     """Plan again for the accounts that changed since; the old plan's approval does not apply to the new one."""
     moved = change_set.items.filter(state__in=(ChangeSetItem.State.MOVED, ChangeSetItem.State.FAILED)).values_list(
         "account_id", flat=True
     )
     return plan_bulk_change(
-        actor=actor, kind=change_set.kind, wanted=change_set.wanted, account_ids=list(moved),
-        reason=change_set.reason, client_token=client_token, now=now, request=request,
-    )  # fmt: skip
+        replace(command, reason=change_set.reason),
+        kind=change_set.kind,
+        wanted=change_set.wanted,
+        account_ids=list(moved),
+    )
 
 
 # --- Submitting and approving ----------------------------------------------------------------------------------------
 
 
-def submit_bulk_change(
-    *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
-) -> ChangeSet:
-    """Apply the plan, or have it wait for approval. Raises `UnableToAsk`."""
-    permit_bulk_change(actor, change_set.kind)
-    if actor.pk != change_set.requested_by_id:
-        raise UnableToAsk(_("Only who made the plan can send it off."))
+def submit_bulk_change(command: Command, *, change_set: ChangeSet) -> ChangeSet:
+    """Apply the plan, or have it wait for approval. Raises `Refusal`."""
+    require(command.person, permission_of(change_set.kind))
+    if command.person.pk != change_set.requested_by_id:
+        raise Refusal(_("Only the team member who created this bulk change can apply it."))
     with transaction.atomic():
         ready = change_set.items.filter(state=ChangeSetItem.State.READY).count()
         if not ready:
-            raise UnableToAsk(_("There is nothing in this plan that can be done."))
-        second = needs_approval(actor, change_set.kind, ready)
-        state = ChangeSet.State.WAITING if second else ChangeSet.State.RUNNING
-        if _step(change_set, (ChangeSet.State.PLANNED,), state=state, second_person=second, not_before=now):
-            verb = "bulk.submitted" if second else "bulk.started"
-            told: dict[str, Any] = {"accounts": ready, "plan": change_set.plan_hash[:12]}
-            if not second and exceeds_limit(change_set.kind, ready):
-                told["alone"] = True
-            _tell(verb, change_set, actor, request, after=told)
-            if not second:
-                enqueue_on_commit(RUN, change_set.pk)
-    change_set.refresh_from_db()
+            raise Refusal(_("None of the accounts in this bulk change can be changed."))
+        if account := _deleted_account(change_set):
+            _refuse_second_delete(account, besides=change_set)
+        second = needs_approval(command.person, change_set.kind, ready)
+        told: dict[str, Any] = {"accounts": ready, "plan": change_set.plan_hash[:12]}
+        if not second and exceeds_limit(change_set.kind, ready):
+            told["alone"] = True
+        verb = "bulk.submitted" if second else "bulk.started"
+        _move(command, change_set, verb, told, second_person=second, not_before=command.now)
     return change_set
 
 
-def approve_bulk_change(
-    *, actor: User, change_set: ChangeSet, plan_hash: str, now: datetime, request: HttpRequest | None = None
-) -> None:
-    """Start what another user planned. `plan_hash` is of the plan they saw. Raises `UnableToAsk`."""
-    permit_bulk_change(actor, change_set.kind)
-    if actor.pk == change_set.requested_by_id:
-        raise UnableToAsk(_("Another person has to approve it: you asked for it."))
+def approve_bulk_change(command: Command, *, change_set: ChangeSet, plan_hash: str) -> None:
+    """Start what another user planned. `plan_hash` is of the plan they saw. Raises `Refusal`."""
+    require(command.person, permission_of(change_set.kind))
+    if command.person.pk == change_set.requested_by_id:
+        raise Refusal(_("You can't approve your own request. Another team member has to approve it."))
     with transaction.atomic():
         if not plan_hash == change_set.plan_hash == hash_of(change_set):
-            raise UnableToAsk(_("The plan is another than the one you looked at. Look at it again."))
-        facts = {"approved_by": actor, "approved_hash": plan_hash, "not_before": now}
-        if not _step(change_set, (ChangeSet.State.WAITING,), state=ChangeSet.State.RUNNING, **facts):
-            raise UnableToAsk(_("It does not wait for approval any more."))
-        _tell("bulk.approved", change_set, actor, request, after={"plan": plan_hash[:12]})
-        enqueue_on_commit(RUN, change_set.pk)
+            raise Refusal(_("The plan changed since you reviewed it. Review it again."))
+        facts: dict[str, Any] = {"approved_by": command.person, "approved_hash": plan_hash, "not_before": command.now}
+        if not _move(command, change_set, "bulk.approved", {"plan": plan_hash[:12]}, **facts):
+            raise Refusal(_("This bulk change is no longer waiting for approval."))
 
 
-def reject_bulk_change(
-    *, actor: User, change_set: ChangeSet, reason: str, now: datetime, request: HttpRequest | None = None
-) -> None:
-    permit_bulk_change(actor, change_set.kind)
-    if not reason.strip():
-        raise UnableToAsk(_("Say why: whoever asked reads it."), field="reason")
+def reject_bulk_change(command: Command, *, change_set: ChangeSet) -> None:
+    require(command.person, permission_of(change_set.kind))
+    if not command.reason.strip():
+        raise Refusal(_("Enter a reason. The requester will see it."), field="reason")
+    why = command.reason.strip()
+    message = _("Rejected by %(name)s: %(why)s") % {"name": command.person, "why": why}
     with transaction.atomic():
-        message = _("Refused by %(name)s: %(why)s") % {"name": actor, "why": reason.strip()}
-        if not _step(
-            change_set,
-            (ChangeSet.State.WAITING,),
-            state=ChangeSet.State.REFUSED,
-            message=message[:1000],
-            finished_at=now,
-        ):
-            raise UnableToAsk(_("It does not wait for approval any more."))
+        facts: dict[str, Any] = {"message": message[:1000], "finished_at": command.now}
+        if not _move(command, change_set, "bulk.refused", reason=why, **facts):
+            raise Refusal(_("This bulk change is no longer waiting for approval."))
         change_set.items.filter(state=ChangeSetItem.State.READY).update(state=ChangeSetItem.State.CANCELLED)
-        _tell("bulk.refused", change_set, actor, request, reason=reason.strip())
+
+
+def requests_of(person: User, *, now: datetime) -> list[ChangeSet]:
+    """Return what this user requested and is not over: waiting, running or paused, and rejected in the last week."""
+    rejected = Q(state=ChangeSet.State.REFUSED, finished_at__gte=now - REJECTED_FOR)
+    open_ones = Q(state__in=(ChangeSet.State.WAITING, ChangeSet.State.RUNNING, ChangeSet.State.PAUSED))
+    mine = ChangeSet.objects.filter(open_ones | rejected, requested_by=person)
+    return list(mine.order_by("-pk")[:20])
 
 
 def waiting_for(person: User) -> list[ChangeSet]:
@@ -217,77 +223,114 @@ def waiting_for(person: User) -> list[ChangeSet]:
         .exclude(requested_by=person)
         .select_related("requested_by")
     )
-    return [each for each in waiting.order_by("pk")[:50] if allowed(person.role, route_of(each.kind), "POST")]
+    return [each for each in waiting.order_by("pk")[:50] if person.may(permission_of(each.kind))]
 
 
 # --- Pause, resume, cancel --------------------------------------------------------------------------------------------
 
 
-def pause_bulk_change(*, actor: User, change_set: ChangeSet, request: HttpRequest | None = None) -> None:
-    """Request nothing more for now. Operations that exist go on."""
-    permit_bulk_change(actor, change_set.kind)
-    with transaction.atomic():
-        if _step(change_set, (ChangeSet.State.RUNNING,), state=ChangeSet.State.PAUSED, message=""):
-            _tell("bulk.paused", change_set, actor, request)
+def pause_bulk_change(command: Command, *, change_set: ChangeSet) -> None:
+    """Request nothing more for now. Operations that exist continue."""
+    require(command.person, permission_of(change_set.kind))
+    _move(command, change_set, "bulk.paused", message="")
 
 
-def resume_bulk_change(
-    *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
-) -> None:
-    permit_bulk_change(actor, change_set.kind)
-    with transaction.atomic():
-        if _step(change_set, (ChangeSet.State.PAUSED,), state=ChangeSet.State.RUNNING, message="", not_before=now):
-            _tell("bulk.resumed", change_set, actor, request)
-            enqueue_on_commit(RUN, change_set.pk)
+def resume_bulk_change(command: Command, *, change_set: ChangeSet) -> None:
+    require(command.person, permission_of(change_set.kind))
+    _move(command, change_set, "bulk.resumed", message="", not_before=command.now)
 
 
-def cancel_bulk_change(
-    *, actor: User, change_set: ChangeSet, now: datetime, request: HttpRequest | None = None
-) -> tuple[int, int]:
+def cancel_bulk_change(command: Command, *, change_set: ChangeSet) -> tuple[int, int]:
     """Request nothing more, and cancel what is still queued. Returns how many operations were canceled and how many go
     on because they were begun."""
-    permit_bulk_change(actor, change_set.kind)
+    require(command.person, permission_of(change_set.kind))
     with transaction.atomic():
-        before = (
-            ChangeSet.State.PLANNED,
-            ChangeSet.State.WAITING,
-            ChangeSet.State.RUNNING,
-            ChangeSet.State.PAUSED,
-            ChangeSet.State.ENDED,
-        )
-        if _step(change_set, before, state=ChangeSet.State.CANCELLED, message="", finished_at=now):
-            left = change_set.items.filter(state=ChangeSetItem.State.READY).update(state=ChangeSetItem.State.CANCELLED)
-            _tell("bulk.cancelled", change_set, actor, request, after={"not_asked": left})
+        ChangeSet.objects.select_for_update().get(pk=change_set.pk)  # no row begins meanwhile
+        ready = change_set.items.filter(state=ChangeSetItem.State.READY)
+        told = {"not_asked": ready.count()}
+        if _move(command, change_set, "bulk.cancelled", told, message="", finished_at=command.now):
+            ready.update(state=ChangeSetItem.State.CANCELLED)
     taken_back = begun = 0
     for operation in Operation.objects.open().filter(change_set_item__change_set=change_set).order_by("pk"):
         try:
-            cancel_operation(actor=actor, operation=operation, now=now, request=request)
+            cancel_operation(command, operation=operation)
             taken_back += 1
-        except UnableToAsk:
+        except Refusal:
             begun += 1
     return taken_back, begun
 
 
-def _step(change_set: ChangeSet, before: tuple[str, ...], **facts: Any) -> int:
-    """Make a step of a bulk change. Every step uses this, so that of two at once one loses."""
-    changed = ChangeSet.objects.filter(pk=change_set.pk, state__in=before).update(**facts)
-    change_set.refresh_from_db()
-    return changed
+def _move(
+    command: Command,
+    change_set: ChangeSet,
+    verb: str,
+    told: dict[str, Any] | None = None,
+    reason: str = "",
+    **facts: Any,
+) -> bool:
+    """Make a step of a bulk change, record it (with the bulk change's reason where the step has none of its own), and
+    enqueue the run where it is to run. Every step uses this, so that of two at once one loses. Returns whether it
+    was made."""
+    before, state = STEPS[verb]
+    with transaction.atomic():
+        moved = ChangeSet.objects.filter(pk=change_set.pk, state__in=before).update(state=state, **facts)
+        change_set.refresh_from_db()
+        if moved:
+            deleted = _deleted_account(change_set)
+            command.record(verb=verb, obj=change_set, account=deleted, after=told, reason=reason or change_set.reason)
+        if moved and state == ChangeSet.State.RUNNING:
+            enqueue_on_commit(RUN, change_set.pk)
+    return bool(moved)
 
 
-def _tell(verb: str, change_set: ChangeSet, actor: User, request: HttpRequest | None, **more: Any) -> None:
-    reason = more.pop("reason", change_set.reason)
-    audit.record(actor=actor, verb=verb, obj=change_set, reason=reason, request=request, **more)
+def _deleted_account(change_set: ChangeSet) -> Account | None:
+    """Return the account that a delete is about, for its timeline; a change to many accounts is in none."""
+    if change_set.kind != ChangeSet.Kind.DELETE:
+        return None
+    return Account.objects.select_related("customer").get(pk=change_set.items.get().account_id)
 
 
-def request_delete_approval(*, actor: User, account: Account, without_reading: bool = False, **asked: Any) -> ChangeSet:
-    """Request a delete that waits for approval: a bulk change of one. Takes reason, client_token, now, request."""
-    made = plan_bulk_change(
-        actor=actor, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk],
-        wanted={"without_reading": without_reading}, **asked,
-    )  # fmt: skip
-    if made.state != ChangeSet.State.PLANNED:
-        return made
-    if item := made.items.filter(state=ChangeSetItem.State.ASIDE).first():
-        raise UnableToAsk(item.note)
-    return submit_bulk_change(actor=actor, change_set=made, now=asked["now"], request=asked.get("request"))
+def waiting_delete(account: Account) -> ChangeSet | None:
+    """Return the delete of this account that waits for approval."""
+    waiting = ChangeSet.objects.filter(
+        kind=ChangeSet.Kind.DELETE, state=ChangeSet.State.WAITING, items__account=account
+    )
+    return waiting.select_related("requested_by").order_by("pk").first()
+
+
+def why_delete_waits(waiting: ChangeSet) -> str:
+    """Return why a further delete is refused, with a link to the one that waits."""
+    text = _(
+        "{name} already requested this deletion {when} ({request}), and it is waiting for approval. Nothing new was "
+        "requested. Have that request approved, or cancel it first."
+    )
+    link = format_html('<a href="{}">{}</a>', waiting.get_absolute_url(), waiting.code)
+    return format_html(text, name=waiting.requested_by, when=at_text(waiting.created_at), request=link)
+
+
+def _refuse_second_delete(account: Account, besides: ChangeSet | None = None) -> None:
+    """Refuse a delete while another one than `besides` waits for approval. Locks the account until the transaction
+    ends, so that of two at once one is refused."""
+    Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+    waiting = waiting_delete(account)
+    if waiting and waiting != besides:
+        raise Refusal(why_delete_waits(waiting))
+
+
+def request_delete_unapproved(command: Command, *, account: Account, without_reading: bool = False) -> Operation:
+    """Request a delete that needs no approval, because no one else could give it. Raises `Refusal`."""
+    with transaction.atomic():
+        _refuse_second_delete(account)
+        return request_delete(command, account=account, without_reading=without_reading)
+
+
+def request_delete_approval(command: Command, *, account: Account, without_reading: bool = False) -> ChangeSet:
+    """Request a delete that waits for approval: a bulk change of one. Raises `Refusal`."""
+    wanted = {"without_reading": without_reading}
+    with transaction.atomic():
+        made = plan_bulk_change(command, kind=ChangeSet.Kind.DELETE, account_ids=[account.pk], wanted=wanted)
+        if made.state != ChangeSet.State.PLANNED:
+            return made
+        if item := made.items.filter(state=ChangeSetItem.State.ASIDE).first():
+            raise Refusal(item.note)
+        return submit_bulk_change(command, change_set=made)

@@ -8,10 +8,12 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from customers.bulk.plan import permission_of
 from customers.connections import catalogue
+from customers.forms import TokenForm
 from customers.models import ChangeSet, Connection, Offering
 from portal.access.models import User
-from portal.access.permissions import allowed
+from portal.typed_text import TypedText
 
 # Which of the fields each kind needs. A delete is requested on the account's own page.
 NEEDS = {
@@ -25,27 +27,29 @@ NEEDS = {
 WANTED_AS = {"package": "offering", "addon": "offering", "cap": "cap", "tag": "tag"}
 
 
-class BulkChangeForm(forms.Form):
+class BulkChangeForm(TokenForm):
     kind = forms.ChoiceField(
-        label=gettext_lazy("What to do"),
+        label=gettext_lazy("Action"),
         widget=forms.RadioSelect,
-        error_messages={"required": gettext_lazy("Choose what to do.")},
+        error_messages={"required": gettext_lazy("Select an action.")},
     )
     package = forms.ChoiceField(label=gettext_lazy("Package"), required=False)
     addon = forms.ChoiceField(label=gettext_lazy("Add-on"), required=False)
     cap = forms.IntegerField(
-        label=gettext_lazy("Monthly cap"), required=False, min_value=0, max_value=2_000_000_000,
-    )  # fmt: skip
-    tag = forms.CharField(label=gettext_lazy("Tag"), required=False, max_length=40)
-    reason = forms.CharField(
+        label=gettext_lazy("Monthly cap"),
+        required=False,
+        min_value=0,
+        max_value=2_000_000_000,
+    )
+    tag = TypedText(label=gettext_lazy("Tag"), required=False, max_length=40)
+    reason = TypedText(
         label=gettext_lazy("Reason"),
         max_length=1000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
+        error_messages={"required": gettext_lazy("Enter a reason. It's recorded in the audit log.")},
     )
-    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
 
-    def __init__(self, *args: Any, person: User, route_of: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         can = [each.capabilities for each in Connection.objects.all()]
         kinds = [
@@ -60,14 +64,14 @@ class BulkChangeForm(forms.Form):
             ChangeSet.Kind.TAG_ADD,
             ChangeSet.Kind.TAG_REMOVE,
         ]
-        self._choices("kind", [(k.value, str(k.label)) for k in kinds if allowed(person.role, route_of(k), "POST")])
+        self._choices("kind", [(k.value, str(k.label)) for k in kinds if person.may(permission_of(k))])
         offered = {NEEDS.get(kind) for kind in kinds}
         for name in {"package", "addon", "cap"} - offered:
             del self.fields[name]
         sold = Offering.objects.filter(gone_at=None).order_by("name").values_list("type", "name").distinct()
         for name in {"package", "addon"} & offered:
             found = [(offering, catalogue.offering_label(offering)) for kind, offering in sold if kind == name]
-            self._choices(name, [("", _("Choose")), *found])
+            self._choices(name, [("", _("Select")), *found])
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
         self.fields[name].choices = choices  # type: ignore[attr-defined]  # of a ChoiceField
@@ -78,7 +82,7 @@ class BulkChangeForm(forms.Form):
         if needed == "tag":
             said["tag"] = " ".join((said.get("tag") or "").replace(",", " ").split())
         if needed and needed not in self.errors and said.get(needed) in (None, ""):
-            self.add_error(needed, _("This is needed for the change you chose."))
+            self.add_error(needed, _("This field is required for the selected action."))
         return said
 
     def wanted(self) -> dict[str, Any]:
@@ -89,6 +93,6 @@ class BulkChangeForm(forms.Form):
 class RefuseForm(forms.Form):
     """The reason for a rejection."""
 
-    reason = forms.CharField(
-        max_length=800, error_messages={"required": gettext_lazy("Say why: whoever asked reads it.")}
+    reason = TypedText(
+        max_length=800, error_messages={"required": gettext_lazy("Enter a reason. The requester will see it.")}
     )

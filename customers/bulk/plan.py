@@ -11,17 +11,18 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers.connections import catalogue, scopes
+from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import Account, ChangeSet, Hold, Operation
 from customers.models.account import AccountState, as_offerings, as_rows
 from customers.models.customer import MOST_TAGS
-from customers.models.operation_states import OPEN, OperationKind
-from customers.observed import duplicates
+from customers.models.operation_states import OPEN, PERMISSION_OF_KIND, OperationKind
+from customers.operations.request import why_blocked, why_state_is_fixed
 from customers.schedules import holds
+from portal.access.permissions import Permission
 from portal.formats import number_text
 from portal.providers import ProviderOffering
-from portal.providers import ReportedState as TheirState
+from portal.refusals import Refusal
 from portal.state_labels import account_state_text
 
 CHUNK = 500
@@ -39,8 +40,10 @@ KIND_OF = {
 }
 
 
-class NotPossible(Exception):
-    """The reason why this account is left unchanged."""
+def permission_of(kind: str) -> Permission:
+    """Return the permission that a bulk change needs, for requesting and for approving it."""
+    wanted = KIND_OF.get(ChangeSet.Kind(kind))
+    return PERMISSION_OF_KIND[wanted] if wanted else Permission.EDIT_CUSTOMER
 
 
 @dataclass
@@ -86,31 +89,22 @@ class Planner:
                 self._cap(row)
             else:
                 self._state(row)
-        except NotPossible as refusal:
+        except Refusal as refusal:
             row.note = str(refusal)[:500]
         return row
 
     def _look(self, row: PlanRow, under_way: list[Operation], hold: Hold | None) -> None:
         """Add what prevents any change at the provider, and warnings."""
         account, kind = row.account, KIND_OF[self.kind]
-        if not account.provider_id:
-            raise NotPossible(_("The account does not exist at the provider yet."))
-        if account.duplicate_of_id is not None:
-            raise NotPossible(duplicates.refusal(account))
-        if account.state == AccountState.DELETED:
-            raise NotPossible(_("The account is deleted."))
-        if hold:
-            raise NotPossible(hold.text)
-        for each in under_way:
-            if each.kind in (kind, OperationKind.DELETE):
-                words = {"kind": each.get_kind_display(), "code": each.code}
-                raise NotPossible(_("%(kind)s is under way already: %(code)s.") % words)
-        if scope := scopes.missing_scope(account.connection, kind):
-            raise NotPossible(scopes.missing_text(account.connection, scope))
+        same = next((each for each in under_way if each.kind in (kind, OperationKind.DELETE)), None)
+        if why := (hold and hold.text) or why_blocked(account, kind, same):
+            raise Refusal(why)
         if under_way:
-            row.warnings.append(_("Waits its turn behind %(code)s.") % {"code": under_way[0].code})
+            row.warnings.append(_("Starts after %(code)s finishes.") % {"code": under_way[0].code})
         if account.connection.paused:
-            row.warnings.append(_("%(name)s is paused: it waits.") % {"name": account.connection.name})
+            row.warnings.append(
+                _("%(name)s is paused. The change will wait until it resumes.") % {"name": account.connection.name}
+            )
 
     def _state(self, row: PlanRow) -> None:
         account, can = row.account, row.account.connection.capabilities
@@ -120,35 +114,33 @@ class Planner:
         }.get(self.kind, AccountState.DELETED)
         row.was, row.becomes = account_state_text(account.state, can.label), account_state_text(target, can.label)
         if self.kind != ChangeSet.Kind.DELETE:
-            if TheirState.STOPPED_BY_US not in can.writable_states:
-                raise NotPossible(_("%(provider)s has no way to suspend an account.") % {"provider": can.label})
-            if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
-                raise NotPossible(_("%(provider)s stopped this account itself.") % {"provider": can.label})
+            if why := why_state_is_fixed(account):
+                raise Refusal(why)
             if account.state == account.desired_state == target:
-                raise NotPossible(_("No change needed."))
+                raise Refusal(_("No change needed."))
         if self.kind == ChangeSet.Kind.SUSPEND and can.reason_is_shown and len(self.reason) > can.reason_max:
-            raise NotPossible(_("The customer reads the reason, and it is too long for %s.") % can.label)
+            raise Refusal(_("The reason is too long for %s, which shows it to the customer.") % can.label)
         row.after = {"state": target.value}
 
     def _offerings(self, row: PlanRow) -> None:
         account = row.account
         connection, name = account.connection, self.wanted["offering"]
         if not connection.capabilities.offerings:
-            raise NotPossible(_("%(provider)s has no packages.") % {"provider": connection.provider_label})
+            raise Refusal(_("%(provider)s has no packages.") % {"provider": connection.provider_label})
         if account.offerings is None:
-            raise NotPossible(_("The account's offerings were not read yet."))
+            raise Refusal(_("The account's offerings haven't been loaded yet."))
         if connection.pk not in self._known:
             self._known[connection.pk] = catalogue.known(connection)
         known = self._known[connection.pk]
         choice = known.get(name)
         if self.kind != ChangeSet.Kind.ADDON_REMOVE and (choice is None or not choice.sold):
-            raise NotPossible(_("%(name)s does not sell this.") % {"name": connection.name})
+            raise Refusal(_("This offering isn't available on %(name)s.") % {"name": connection.name})
         before = as_offerings(account.offerings)
         after = self._list(before)
         if as_rows(after) == as_rows(before):
-            raise NotPossible(_("No change needed."))
+            raise Refusal(_("No change needed."))
         if account.desired_offerings != as_rows(before):
-            row.warnings.append(_("What the provider has differs from what was wanted: see the drift board."))
+            row.warnings.append(_("The provider's offerings differ from the expected ones. See Drift."))
         changes = catalogue.compare(connection, before, after, used=account.usage_used, catalogue=known)
         row.warnings += [" ".join(filter(None, (_("Loses %s.") % loss.what, loss.detail))) for loss in changes.losses]
         row.was, row.becomes = _names(before), _names(after)
@@ -165,29 +157,31 @@ class Planner:
     def _cap(self, row: PlanRow) -> None:
         account, cap = row.account, self.wanted["cap"]
         if not account.connection.capabilities.settings:
-            raise NotPossible(_("%(provider)s has no monthly cap.") % {"provider": account.provider_label})
+            raise Refusal(_("%(provider)s has no monthly cap.") % {"provider": account.provider_label})
         if account.settings is None:
-            raise NotPossible(_("The account's settings were not read yet."))
+            raise Refusal(_("The account's settings haven't been loaded yet."))
         row.was, row.becomes = cap_text(account.settings["monthly_cap"], short=True), cap_text(cap, short=True)
         if account.settings["monthly_cap"] == cap == account.desired_settings.get("monthly_cap", cap):
-            raise NotPossible(_("No change needed."))
+            raise Refusal(_("No change needed."))
         if cap and account.usage_used is None:
-            row.warnings.append(_("This cycle's use is not read."))
+            row.warnings.append(_("There is no usage data for this billing period."))
         elif cap and account.usage_used is not None and account.usage_used > cap:
-            row.warnings.append(_("%s are used in this cycle already.") % number_text(account.usage_used))
+            row.warnings.append(
+                _("Usage this billing period (%s) already exceeds the new cap.") % number_text(account.usage_used)
+            )
         row.after = {"monthly_cap": cap}
 
     def _tags(self, row: PlanRow) -> None:
         customer, tag = row.account.customer, self.wanted["tag"]
         if customer.pk in self._customers:
-            raise NotPossible(_("Another account of this customer stands in the plan."))
+            raise Refusal(_("Another account of this customer is already included."))
         self._customers.add(customer.pk)
         there = any(each.casefold() == tag.casefold() for each in customer.tags)
         row.was = ", ".join(customer.tags)[:500]
         if there == (self.kind == ChangeSet.Kind.TAG_ADD):
-            raise NotPossible(_("No change needed."))
+            raise Refusal(_("No change needed."))
         if self.kind == ChangeSet.Kind.TAG_ADD and len(customer.tags) >= MOST_TAGS:
-            raise NotPossible(_("The customer has %d tags, the most there may be.") % MOST_TAGS)
+            raise Refusal(_("The customer already has %d tags, the maximum.") % MOST_TAGS)
         kept = [each for each in customer.tags if each.casefold() != tag.casefold()]
         row.after = {"tags": [*kept, tag] if self.kind == ChangeSet.Kind.TAG_ADD else kept}
         row.becomes = ", ".join(row.after["tags"])[:500]

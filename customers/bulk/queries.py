@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 from customers.bulk import commands
+from customers.bulk.plan import permission_of
 from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import ChangeSet, ChangeSetItem
 from customers.models.operation_states import OPEN, OperationState
 from portal.access.models import User
+from portal.filters import Filter, ListFilters, one_of
+from portal.providers import CAPABILITIES
 
 if TYPE_CHECKING:
     _Page = Page[ChangeSetItem]
@@ -24,29 +28,57 @@ else:  # generic for the type checker alone
     _Page = Page
 
 SIZE = 50
+CONSEQUENCES: dict[str, str] = {
+    ChangeSet.Kind.SUSPEND: "suspend_consequences",
+    ChangeSet.Kind.UNSUSPEND: "unsuspend_consequences",
+    ChangeSet.Kind.DELETE: "delete_consequences",
+}
 VIEWS: dict[str, str | Promise] = {
     "": gettext_lazy("All"),
-    ChangeSetItem.State.READY: gettext_lazy("To be changed"),
-    "going": gettext_lazy("On its way"),
+    ChangeSetItem.State.READY: gettext_lazy("Ready"),
+    "going": gettext_lazy("In progress"),
     "done": gettext_lazy("Done"),
     "failed": gettext_lazy("Failed"),
-    ChangeSetItem.State.MOVED: gettext_lazy("Changed since the plan"),
-    ChangeSetItem.State.ASIDE: gettext_lazy("Left as it is"),
-    ChangeSetItem.State.CANCELLED: gettext_lazy("Cancelled"),
+    ChangeSetItem.State.MOVED: gettext_lazy("Changed since preview"),
+    ChangeSetItem.State.ASIDE: gettext_lazy("Skipped"),
+    ChangeSetItem.State.CANCELLED: gettext_lazy("Canceled"),
 }
 HEADER = (
-    "customer", "account id", "connection", "from", "to", "to think of", "state", "why", "operation",
-    "operation state", "what became of it",
-)  # fmt: skip
+    "customer",
+    "account ID",
+    "connection",
+    "from",
+    "to",
+    "warnings",
+    "state",
+    "details",
+    "operation",
+    "operation state",
+    "result",
+)
+
+
+class SetFilters(ListFilters):
+    show = Filter(gettext_lazy("View"), one_of(VIEWS))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The consequences of a change of state at one provider, and for how many accounts."""
+
+    provider: str
+    accounts: int
+    consequences: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
 class SetPage:
     change_set: ChangeSet
+    effects: list[Effect]
     what: str
     counts: dict[str, int]
     tabs: list[tuple[str, str, int]]
-    view: str
+    filters: SetFilters
     page: _Page
     approvers: list[User]
     may_approve: bool
@@ -78,20 +110,37 @@ class SetPage:
         )
 
 
-def set_page(change_set: ChangeSet, person: User, *, view: str, number: str) -> SetPage:
-    counts = _counts(change_set)
-    view = view if view in VIEWS else ""
-    items = _of_view(change_set.items.all(), view).select_related(
+def set_page(change_set: ChangeSet, person: User, *, asked: Mapping[str, str]) -> SetPage:
+    counts, filters = _counts(change_set), SetFilters(asked)
+    items = _of_view(filters.narrow(change_set.items.all()), filters.show).select_related(
         "account__customer", "account__connection", "operation"
     )
     tabs = [(key, str(label), _count(counts, key)) for key, label in VIEWS.items()]
     others = list(commands.other_approvers(change_set.requested_by, change_set.kind).order_by("name")[:20])
     is_mine = person.pk == change_set.requested_by_id
     return SetPage(
-        change_set=change_set, what=what_text(change_set), counts=counts, view=view, approvers=others,
-        tabs=[tab for tab in tabs if tab[2] or tab[0] == view], page=Paginator(items, SIZE).get_page(number),
-        is_mine=is_mine, may_approve=not is_mine and commands.may(person, change_set.kind),
-    )  # fmt: skip
+        change_set=change_set,
+        effects=_effects(change_set),
+        what=what_text(change_set),
+        counts=counts,
+        filters=filters,
+        approvers=others,
+        tabs=[tab for tab in tabs if tab[2] or tab[0] == filters.show],
+        page=Paginator(items, SIZE).get_page(asked.get("page")),
+        is_mine=is_mine,
+        may_approve=not is_mine and person.may(permission_of(change_set.kind)),
+    )
+
+
+def _effects(change_set: ChangeSet) -> list[Effect]:
+    """Return the consequences that a single change has on its own form, of a change that has not been applied."""
+    name = CONSEQUENCES.get(change_set.kind)
+    if name is None or change_set.state not in (ChangeSet.State.PLANNED, ChangeSet.State.WAITING):
+        return []
+    ready = change_set.items.filter(state=ChangeSetItem.State.READY).order_by("account__connection__kind")
+    found = ready.values_list("account__connection__kind").annotate(n=Count("pk"))
+    capabilities = ((CAPABILITIES[kind], n) for kind, n in found)
+    return [Effect(can.label, n, getattr(can, name)) for can, n in capabilities]
 
 
 def _counts(change_set: ChangeSet) -> dict[str, int]:
@@ -157,8 +206,22 @@ def waiting_sets(person: User) -> list[tuple[ChangeSet, str]]:
     return [(each, what_text(each)) for each in commands.waiting_for(person)]
 
 
+def own_sets(person: User, *, now: datetime) -> list[tuple[ChangeSet, str]]:
+    """Return the user's own requests that are not over, in words; a delete with the customer's name."""
+    sets = commands.requests_of(person, now=now)
+    deletes = [each.pk for each in sets if each.kind == ChangeSet.Kind.DELETE]
+    items = ChangeSetItem.objects.filter(change_set__in=deletes).values_list(
+        "change_set", "account__customer__company_name"
+    )
+    names = dict(items)
+    return [(each, ", ".join(filter(None, [what_text(each), names.get(each.pk)]))) for each in sets]
+
+
 def set_list(number: str) -> Any:
-    sets = ChangeSet.objects.select_related("requested_by", "approved_by").annotate(accounts=Count("items"))
+    going = ChangeSetItem.objects.filter(change_set=OuterRef("pk"), operation__state__in=OPEN)
+    sets = ChangeSet.objects.select_related("requested_by", "approved_by").annotate(
+        accounts=Count("items"), going=Exists(going)
+    )
     page = Paginator(sets.order_by("-pk"), SIZE).get_page(number)
     return page, [(each, what_text(each)) for each in page]
 
@@ -169,8 +232,15 @@ def bulk_export_rows(change_set: ChangeSet) -> Iterator[list[Any]]:
     for item in items.iterator(chunk_size=1000):
         operation = item.operation
         yield [
-            item.account.customer.company_name, item.account.provider_id, item.account.connection.name, item.was,
-            item.becomes, " ".join(item.warnings), str(item.get_state_display()), item.note,
-            operation.code if operation else "", str(operation.get_state_display()) if operation else "",
+            item.account.customer.company_name,
+            item.account.provider_id,
+            item.account.connection.name,
+            item.was,
+            item.becomes,
+            " ".join(item.warnings),
+            str(item.get_state_display()),
+            item.note,
+            operation.code if operation else "",
+            str(operation.get_state_display()) if operation else "",
             operation.summary if operation else "",
-        ]  # fmt: skip
+        ]

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from customers.bulk import commands, queries
 from customers.bulk.forms import BulkChangeForm, RefuseForm
-from customers.directory.filters import read_customer_filters
+from customers.directory.filters import CustomerFilters
 from customers.directory.list import Lines
 from customers.models import Account, ChangeSet
-from customers.operations.commands import UnableToAsk
-from customers.operations.view_helpers import add_refusal, say_repeated
+from customers.operations.view_helpers import refusals_on, say_repeated
 from portal.access import reauth
+from portal.audit.overtaken import OvertakenDecision, overtaken_decision
 from portal.exports import csv_response
-from portal.htmx import go_to, is_fragment, new_token, person, token_of
+from portal.htmx import command_of, go_to, new_token, person, render_page
 from portal.query_params import uuid_or_none
+from portal.refusals import Refusal
 
 
 @require_GET
@@ -36,30 +35,35 @@ def bulk_list(request: HttpRequest) -> HttpResponse:
 def bulk_new(request: HttpRequest) -> HttpResponse:
     """Start a bulk change. GET: all accounts of the list's filter, which is in the URL. POST: those selected
     (`ticked`), and from the second step on the change to make."""
-    ticked = _ticked(request)
-    chosen = ticked if request.method == "POST" and request.POST.get("by") == "ticks" else _of_filter(request)
-    facts: dict[str, Any] = {"person": person(request), "route_of": commands.route_of}
+    by_ticks = request.method == "POST" and request.POST.get("by") == "ticks"
+    chosen = _ticked(request) if by_ticks else _of_filter(request)
     answers = request.method == "POST" and "client_token" in request.POST
-    form = BulkChangeForm(request.POST if answers else None, initial={"client_token": new_token()}, **facts)
+    form = BulkChangeForm(request.POST if answers else None, person=person(request))
     if answers and form.is_valid():
-        try:
+        with refusals_on(form):
             made = commands.plan_bulk_change(
-                actor=person(request), kind=form.cleaned_data["kind"], wanted=form.wanted(), account_ids=chosen,
-                reason=form.cleaned_data["reason"], client_token=form.cleaned_data["client_token"],
-                now=timezone.now(), request=request,
-            )  # fmt: skip
-        except UnableToAsk as refusal:
-            add_refusal(form, refusal)
-        else:
+                command_of(request, form),
+                kind=form.cleaned_data["kind"],
+                wanted=form.wanted(),
+                account_ids=chosen,
+            )
             say_repeated(request, made)
             return go_to(request, "customers:bulk", made.public_id)
     if not chosen:
-        messages.warning(request, _("No account was chosen."))
-        return go_to(request, "customers:list")
+        if by_ticks:
+            messages.warning(request, _("No accounts selected. Select the accounts to change first."))
+        else:
+            messages.warning(request, _("No accounts match these filters."))
+        filters = request.GET.urlencode()
+        return go_to(request, reverse("customers:list") + (f"?{filters}" if filters else ""))
     context = {
-        "form": form, "count": len(chosen), "ticked": request.POST.getlist("ticked"), "by": request.POST.get("by", ""),
-        "too_many": len(chosen) > commands.MOST, "most": commands.MOST,
-    }  # fmt: skip
+        "form": form,
+        "count": len(chosen),
+        "ticked": request.POST.getlist("ticked"),
+        "by": request.POST.get("by", ""),
+        "too_many": len(chosen) > commands.MOST,
+        "most": commands.MOST,
+    }
     return render(request, "customers/bulk/new.html", context, status=422 if answers else 200)
 
 
@@ -69,7 +73,7 @@ def _ticked(request: HttpRequest) -> list[int]:
 
 
 def _of_filter(request: HttpRequest) -> list[int]:
-    accounts = Lines(read_customer_filters(request.GET, person(request))).matching.accounts
+    accounts = Lines(CustomerFilters(request.GET, person(request))).matching.accounts
     return list(accounts.values_list("pk", flat=True)[: commands.MOST + 1])
 
 
@@ -79,56 +83,62 @@ def bulk_set(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     return _page(request, change_set)
 
 
-def _page(request: HttpRequest, change_set: ChangeSet, *, refusal: str = "", status: int = 200) -> HttpResponse:
-    found = queries.set_page(
-        change_set, person(request), view=request.GET.get("show", ""), number=request.GET.get("page", "")
-    )
+def _page(
+    request: HttpRequest,
+    change_set: ChangeSet,
+    *,
+    refusal: str = "",
+    overtaken: OvertakenDecision | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    found = queries.set_page(change_set, person(request), asked=request.GET)
     waits = commands.needs_approval(change_set.requested_by, change_set.kind, found.total)
     context = {
-        "found": found, "set": change_set, "page": found.page, "token": new_token(), "refusal": refusal,
-        "typed": request.POST.get("reason", ""), "needs_second": waits,
+        "found": found,
+        "set": change_set,
+        "page": found.page,
+        "token": new_token(),
+        "refusal": refusal,
+        "overtaken": overtaken,
+        "typed": request.POST.get("reason", ""),
+        "needs_second": waits,
         "over_the_line": commands.exceeds_limit(change_set.kind, found.total),
-    }  # fmt: skip
-    template = "customers/bulk/_set.html" if is_fragment(request) else "customers/bulk/set.html"
-    return render(request, template, context, status=status)
+    }
+    return render_page(request, "customers/bulk/set.html", context, status=status)
 
 
 def _password_first(request: HttpRequest, change_set: ChangeSet) -> HttpResponse | None:
-    """Return a redirect to sign in again, where a delete needs a password entered recently; else None."""
-    if change_set.kind != ChangeSet.Kind.DELETE or reauth.recent_sign_in(request, 10):
-        return None
-    return reauth.ask_again(request, reverse("customers:bulk", args=[change_set.public_id]))
+    """Return the page that asks for the password, where a delete needs one entered recently; else None."""
+    return reauth.confirm_first(request, 10) if change_set.kind == ChangeSet.Kind.DELETE else None
+
+
+STEPS = {
+    "submit": commands.submit_bulk_change,
+    "pause": commands.pause_bulk_change,
+    "resume": commands.resume_bulk_change,
+}
 
 
 @require_POST
 def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Carry out `do`: submit, pause, resume, cancel or again."""
-    change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
-    if request.POST.get("do") in ("submit", "again") and (asked := _password_first(request, change_set)):
+    change_set, command, do = _set_or_404(public_id), command_of(request), request.POST.get("do", "")
+    if do in ("submit", "again") and (asked := _password_first(request, change_set)):
         return asked
     try:
-        match request.POST.get("do"):
-            case "submit":
-                commands.submit_bulk_change(actor=who, change_set=change_set, now=now, request=request)
-            case "pause":
-                commands.pause_bulk_change(actor=who, change_set=change_set, request=request)
-            case "resume":
-                commands.resume_bulk_change(actor=who, change_set=change_set, now=now, request=request)
+        match do:
             case "cancel":
-                taken_back, begun = commands.cancel_bulk_change(
-                    actor=who, change_set=change_set, now=now, request=request
-                )
-                words = _("Cancelled. %(n)d operations were taken back, %(m)d had begun and go on.")
+                taken_back, begun = commands.cancel_bulk_change(command, change_set=change_set)
+                words = _("Bulk change canceled. Operations canceled: %(n)d. Already started, will continue: %(m)d.")
                 messages.success(request, words % {"n": taken_back, "m": begun})
             case "again":
-                again = commands.plan_again(
-                    actor=who, change_set=change_set, client_token=token_of(request), now=now, request=request
-                )
-                say_repeated(request, again)
-                return go_to(request, "customers:bulk", again.public_id)
+                change_set = commands.plan_again(command, change_set=change_set)
+                say_repeated(request, change_set)
+            case _ if step := STEPS.get(do):
+                step(command, change_set=change_set)
             case _:
                 raise Http404
-    except UnableToAsk as refusal:
+    except Refusal as refusal:
         return _page(request, change_set, refusal=str(refusal), status=422)
     return go_to(request, "customers:bulk", change_set.public_id)
 
@@ -136,23 +146,26 @@ def bulk_act(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def bulk_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Decide as the approver: `do` is approve (with the hash of the plan that was shown) or refuse (with a reason)."""
-    change_set, who, now = _set_or_404(public_id), person(request), timezone.now()
-    if request.POST.get("do") == "approve" and (asked := _password_first(request, change_set)):
+    change_set, command, do = _set_or_404(public_id), command_of(request), request.POST.get("do")
+    if do == "approve" and (asked := _password_first(request, change_set)):
         return asked
     try:
-        if request.POST.get("do") == "approve":
+        if do == "approve":
             seen = request.POST.get("plan", "")
-            commands.approve_bulk_change(actor=who, change_set=change_set, plan_hash=seen, now=now, request=request)
-        elif request.POST.get("do") == "refuse":
+            commands.approve_bulk_change(command, change_set=change_set, plan_hash=seen)
+        elif do == "refuse":
             form = RefuseForm(request.POST)
             if not form.is_valid():
                 why = " ".join(str(each) for each in form.errors["reason"])
                 return _page(request, change_set, refusal=why, status=422)
-            reason = form.cleaned_data["reason"]
-            commands.reject_bulk_change(actor=who, change_set=change_set, reason=reason, now=now, request=request)
+            commands.reject_bulk_change(command_of(request, form), change_set=change_set)
         else:
             raise Http404
-    except UnableToAsk as refusal:
+    except Refusal as refusal:
+        change_set = _set_or_404(public_id)
+        if change_set.state != ChangeSet.State.WAITING:
+            late = overtaken_decision(RefuseForm(request.POST), change_set, seen="")
+            return _page(request, change_set, overtaken=late, status=409)
         return _page(request, change_set, refusal=str(refusal), status=422)
     return go_to(request, "customers:bulk", change_set.public_id)
 

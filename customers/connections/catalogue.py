@@ -12,37 +12,32 @@ from datetime import datetime
 
 import structlog
 from django.db import transaction
-from django.http import HttpRequest
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext, ngettext_lazy
 
 from customers.connections.client import client_for
 from customers.models import Connection
 from customers.models import Offering as Entry
-from portal import audit
-from portal.access.models import User
+from portal.commands import Command
 from portal.encryption import DecryptionError
 from portal.formats import number_text
 from portal.providers import CatalogEntry, ProviderError, ProviderOffering
+from portal.refusals import Refusal
 
 log = structlog.get_logger(__name__)
 # An offering's name is never shortened: another name is another offering.
 NAME_MAX = Entry._meta.get_field("name").max_length or 0
 
 SENDS, IPS, TEAMMATES, SUBUSERS = "email_sends_max_monthly", "ip_count", "teammates_max_total", "users_max_total"
-ENTITLEMENT_WORDS: Mapping[str, str | Promise] = {
-    SENDS: gettext_lazy("e-mails a month"),
-    IPS: gettext_lazy("dedicated IPs"),
-    TEAMMATES: gettext_lazy("teammates"),
-    SUBUSERS: gettext_lazy("subusers"),
+# The known entitlements in the order of a list, each with its amount in words.
+_AMOUNTS = {
+    SENDS: ngettext_lazy("%(n)s email/month", "%(n)s emails/month", "count"),
+    IPS: ngettext_lazy("%(n)s dedicated IP", "%(n)s dedicated IPs", "count"),
+    TEAMMATES: ngettext_lazy("%(n)s teammate", "%(n)s teammates", "count"),
+    SUBUSERS: ngettext_lazy("%(n)s subuser", "%(n)s subusers", "count"),
 }
 _NAME = re.compile(r"[^.]+\.[^.]+\.(?P<plan>.+)\.v\d+")
 _PLAN_WORDS = {"ip": "Dedicated IP"}
-
-
-class UnableToRefresh(Exception):
-    """The catalog could not be read, or the answer is not a valid one. The stored one stays. Text for users."""
 
 
 @dataclass(frozen=True)
@@ -93,31 +88,29 @@ class Changes:
 # -- reading --------------------------------------------------------------------------------------------------
 
 
-def refresh_catalogue(
-    *, connection: Connection, now: datetime, actor: User | None = None, request: HttpRequest | None = None
-) -> None:
-    """Read the catalog at the provider and store it. Audited when a user requested it. Raises `UnableToRefresh`."""
+def refresh_catalogue(command: Command, *, connection: Connection) -> None:
+    """Read the catalog at the provider and store it. Audited when a user requested it. Raises `Refusal`."""
     try:
         entries = client_for(connection, interactive=True).catalog()
     except (ProviderError, DecryptionError) as error:
-        raise UnableToRefresh(str(error)) from error
+        raise Refusal(str(error)) from error
     sold = connection.catalogue.filter(gone_at=None)
     if not any(each.offering.type == "package" for each in entries) and sold.exists():
-        raise UnableToRefresh(
-            _("%(provider)s answered with a catalogue without packages, so the kept one stays.")
+        raise Refusal(
+            _("%(provider)s returned a catalog without packages, so the stored catalog was left unchanged.")
             % {"provider": connection.provider_label}
         )
     with transaction.atomic():
         if not connection.hold_if_current():
-            raise UnableToRefresh(_("The connection was edited while its catalogue was read. Read it again."))
-        _keep(connection, entries, now)
+            raise Refusal(_("The connection was edited while the catalog was being refreshed. Refresh it again."))
+        _keep(connection, entries, command.now)
         names = [each.offering.name for each in entries]
-        gone = sold.exclude(name__in=names).update(gone_at=now)
-        Connection.objects.filter(pk=connection.pk).update(catalogue_read_at=now)
-        if actor:
+        gone = sold.exclude(name__in=names).update(gone_at=command.now)
+        Connection.objects.filter(pk=connection.pk).update(catalogue_read_at=command.now)
+        if command.actor:
             after = {"offerings": len(entries), "no_longer_sold": gone}
-            audit.record(actor=actor, verb="catalogue.refreshed", obj=connection, after=after, request=request)
-    connection.catalogue_read_at = now
+            command.record(verb="catalogue.refreshed", obj=connection, after=after)
+    connection.catalogue_read_at = command.now
 
 
 def refresh_when_old(*, connection: Connection, now: datetime) -> str:
@@ -128,8 +121,8 @@ def refresh_when_old(*, connection: Connection, now: datetime) -> str:
     if connection.paused:
         return _("%(name)s is paused.") % {"name": connection.name}
     try:
-        refresh_catalogue(connection=connection, now=now)
-    except UnableToRefresh as error:
+        refresh_catalogue(Command(None, now), connection=connection)
+    except Refusal as error:
         return str(error)
     return ""
 
@@ -203,23 +196,13 @@ def _word(part: str, position: int) -> str:
 
 
 def gives_text(entitlements: Mapping[str, int]) -> str:
-    """Return "100,000 e-mails a month, 1 dedicated IP". Unknown entitlements have the provider's names."""
+    """Return "100,000 emails a month, 1 dedicated IP". Unknown entitlements have the provider's names."""
     return ", ".join(amount_text(key, count) for key, count in entitlements.items() if count)
 
 
 def amount_text(key: str, count: int) -> str:
     n = number_text(count)
-    match key:
-        case "email_sends_max_monthly":
-            return ngettext("%(n)s e-mail a month", "%(n)s e-mails a month", count) % {"n": n}
-        case "ip_count":
-            return ngettext("%(n)s dedicated IP", "%(n)s dedicated IPs", count) % {"n": n}
-        case "teammates_max_total":
-            return ngettext("%(n)s teammate", "%(n)s teammates", count) % {"n": n}
-        case "users_max_total":
-            return ngettext("%(n)s subuser", "%(n)s subusers", count) % {"n": n}
-        case _:
-            return f"{key} {n}"
+    return str(_AMOUNTS[key] % {"count": count, "n": n}) if key in _AMOUNTS else f"{key} {n}"
 
 
 # -- summing up and comparing ---------------------------------------------------------------------------------
@@ -252,17 +235,23 @@ def compare(
     catalogue = known(connection) if catalogue is None else catalogue
     old, new = {each.name: each for each in before}, {each.name: each for each in after}
     lines = [
-        CatalogueLine(name, each.type, offering_label(name), old[name].quantity if name in old else 0,
-             new[name].quantity if name in new else 0)
+        CatalogueLine(
+            name,
+            each.type,
+            offering_label(name),
+            old[name].quantity if name in old else 0,
+            new[name].quantity if name in new else 0,
+        )
         for name, each in sorted((old | new).items(), key=lambda item: (item[1].type != "package", item[0]))
-    ]  # fmt: skip
+    ]
     removed = [each for each in lines if each.before and not each.after]
+    not_known = _("It isn't in the catalog, so we can't tell what the account loses with it.")
     return Changes(
         added=[each for each in lines if each.after and not each.before],
         removed=removed,
         changed=[each for each in lines if each.before and each.after and each.before != each.after],
         losses=_losses(connection, old, new, catalogue, used)
-        + [_unknown_loss(each) for each in removed if each.name not in catalogue],
+        + [Loss(each.label, not_known) for each in removed if each.name not in catalogue],
     )
 
 
@@ -284,26 +273,24 @@ def _losses(
 
 def _detail(key: str, left: int, used: int | None, provider: str) -> str:
     if key == SENDS and used is None:
-        return _("This cycle's use is not read, so what stays for it is not known.")
+        return _("There is no usage data for this billing period, so the remaining quota is unknown.")
     if key == SENDS and used is not None and used > left:
-        return _("%(n)s of this cycle are over the new package already.") % {"n": number_text(used - left)}
+        return _("Usage this billing period is already %(n)s over the new package's quota.") % {
+            "n": number_text(used - left)
+        }
     if key == SENDS and used is not None:
-        return _("%(n)s stay for this cycle.") % {"n": number_text(left - used)}
+        return _("%(n)s remaining this billing period.") % {"n": number_text(left - used)}
     if key == IPS:
-        return _("The addresses added last go first. They and their sending history do not come back.")
+        return _("The most recently added IPs are removed first. They and their sending history can't be restored.")
     if key in (TEAMMATES, SUBUSERS):
-        stay = ngettext("%(n)s stays.", "%(n)s stay.", left) if left else _("None stays.")
-        return (stay + " " + _("%(provider)s does not say how many are in use.")) % {
+        stay = ngettext("%(n)s remains.", "%(n)s remain.", left) if left else _("None remain.")
+        return (stay + " " + _("%(provider)s doesn't report how many are in use.")) % {
             "n": number_text(left),
             "provider": provider,
         }
     return ""
 
 
-def _unknown_loss(line: CatalogueLine) -> Loss:
-    return Loss(line.label, _("It is not in the catalogue, so what the account loses with it is not known."))
-
-
 def _order(key: str) -> tuple[int, str]:
-    keys = list(ENTITLEMENT_WORDS)
+    keys = list(_AMOUNTS)
     return (keys.index(key) if key in keys else len(keys)), key

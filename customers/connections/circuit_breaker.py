@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -32,22 +31,9 @@ PAUSES = (timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120))
 TRIAL_LEASE = timedelta(seconds=60)
 
 
-@dataclass(frozen=True)
-class BreakerStatus:
-    """The status of a connection's breaker. Open: since when, why, when the next trial is, how many failed."""
-
-    is_open: bool = False
-    opened_at: datetime | None = None
-    retry_at: datetime | None = None
-    reason: str = ""
-    trials: int = 0
-
-
-def breaker_status(connection: Connection) -> BreakerStatus:
-    found = Breaker.objects.filter(connection=connection).exclude(opened_at=None).first()
-    if found is None:
-        return BreakerStatus()
-    return BreakerStatus(True, found.opened_at, found.retry_at, found.reason, found.trials)
+def breaker_status(connection: Connection) -> Breaker:
+    """Return the breaker of a connection as it is now; one without a failure has no row yet."""
+    return Breaker.objects.filter(connection=connection).first() or Breaker()
 
 
 def unreachable(evidence: Evidence) -> bool:

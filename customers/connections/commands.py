@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.connections import circuit_breaker, credentials
-from customers.connections.checks import UnableToConnect, check_base_url
 from customers.connections.client import client_for, config_of
 from customers.models import Connection, Operation
 from customers.models.connection import last4
 from customers.models.operation_states import OPEN, OperationKind
-from portal import audit, providers
-from portal.access.models import User
+from portal import providers
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from portal.edits import refuse_stale
 from portal.notices import raising as notices
 from portal.providers import CAPABILITIES, Unsupported
+from portal.refusals import Refusal
 
 Paused = Connection.Paused
 KEY_REFUSED = "connection.key_refused"
@@ -34,22 +34,21 @@ WRITE_TRIES = 5
 
 
 def add_connection(
+    command: Command,
     *,
-    actor: User | None,
     facts: dict[str, Any],
     api_key: str,
     v2_password: str = "",
-    request: HttpRequest | None = None,
     list_seconds: float = credentials.LIST_SECONDS,
 ) -> Connection:
     """Add a connection. `facts` are columns of Connection without secrets; the key is encrypted before it is written.
 
-    Raises `UnableToConnect`, also where another connection has the credential. Where one has the key at another
+    Raises `Refusal`, also where another connection has the credential. Where one has the key at another
     address, both account lists are read first, for at most about `list_seconds`.
     """
-    facts = facts | {"base_url": check_base_url(facts["base_url"])}
+    facts = facts | {"base_url": credentials.check_base_url(facts["base_url"])}
     if not api_key:
-        raise UnableToConnect(_("The API key is missing."), field="api_key")
+        raise Refusal(_("The API key is missing."), field="api_key")
     facts = {"requests_per_minute": CAPABILITIES[facts["kind"]].pace.per_minute} | facts
     sources = CAPABILITIES[facts["kind"]].usage_sources
     if facts.get("usage_source") not in sources:
@@ -63,48 +62,34 @@ def add_connection(
     try:
         with transaction.atomic():
             connection.save(force_insert=True)
-            audit.record(actor=actor, verb="connection.created", obj=connection, after=after, request=request)
+            command.record(verb="connection.created", obj=connection, after=after)
     except IntegrityError:
         raise _taken(connection) from None
     return connection
 
 
 def edit_connection(
+    command: Command,
     *,
-    actor: User,
     connection: Connection,
     facts: dict[str, Any],
     api_key: str = "",
     v2_password: str = "",
     seen: Mapping[str, Any] | None = None,
-    request: HttpRequest | None = None,
 ) -> None:
     """Change settings. A new address needs every secret again: a stored one is sent to no other host. The v2 password
     is removed where the v2 sign-in does not use it.
 
     `seen` holds the values that the user's form was opened with, as `portal.edits` has them. Raises `EditConflict`
-    where one of `facts` was changed since then, and `UnableToConnect`.
+    where one of `facts` was changed since then, and `Refusal`.
     """
     if "base_url" in facts:
-        facts = facts | {"base_url": check_base_url(facts["base_url"])}
-    for _attempt in range(WRITE_TRIES):
-        stored = Connection.objects.get(pk=connection.pk)
-        refuse_stale(stored, _compared(facts, api_key), seen)
-        if _edit(actor, stored, facts, api_key=api_key, v2_password=v2_password, request=request):
-            connection.refresh_from_db()
-            return
-    raise _edited_now()
+        facts = facts | {"base_url": credentials.check_base_url(facts["base_url"])}
+    edit = partial(_edit, command, facts=facts, api_key=api_key, v2_password=v2_password)
+    _write_current(connection, _compared(facts, api_key), seen, edit)
 
 
-def _edit(
-    actor: User,
-    connection: Connection,
-    facts: dict[str, Any],
-    *,
-    api_key: str,
-    v2_password: str,
-    request: HttpRequest | None,
-) -> bool:
+def _edit(command: Command, connection: Connection, *, facts: dict[str, Any], api_key: str, v2_password: str) -> bool:
     """Write what differs. False when the connection was changed meanwhile; then nothing was written."""
     forgets = _removes_v2_password(connection, facts, api_key=api_key, v2_password=v2_password)
     before = {name: getattr(connection, name) for name in facts}
@@ -130,18 +115,16 @@ def _edit(
 
     def then() -> None:
         _refuse_another_list(connection, changes)  # nothing is sent while the row is locked (transitions.intend)
-        audit.record(
-            actor=actor,
+        command.record(
             verb="connection.edited",
             obj=connection,
-            request=request,
             before={name: before[name] for name in changes},
             after={name: value for name, value in told.items() if name in changes or value},
         )
         if "base_url" in changes:
             circuit_breaker.start_again(connection)
         if api_key:
-            _resume_refused(actor, connection, request)
+            _resume_refused(command, connection)
 
     return _write(connection, columns, then)
 
@@ -152,8 +135,7 @@ def _write(connection: Connection, columns: Iterable[str], then: Callable[[], No
     values = {name: getattr(connection, name) for name in columns}
     try:
         with transaction.atomic():
-            same = Connection.objects.filter(pk=connection.pk, revision=connection.revision)
-            if same.update(**values, revision=F("revision") + 1) != 1:
+            if connection.as_read().update(**values, revision=F("revision") + 1) != 1:
                 return False
             connection.revision += 1
             then()
@@ -169,14 +151,27 @@ def _compared(facts: Mapping[str, Any], api_key: str) -> dict[str, Any]:
     return compared | ({"api_key_last4": last4(api_key)} if api_key else {})
 
 
-def _edited_now() -> UnableToConnect:
-    return UnableToConnect(_("Other people are editing this connection at this moment. Nothing was saved. Try again."))
+def _write_current(
+    connection: Connection,
+    compared: Mapping[str, Any],
+    seen: Mapping[str, Any] | None,
+    write: Callable[[Connection], bool],
+) -> None:
+    """Call `write` with the stored row, and again where it was changed meanwhile. Raises `EditConflict` where the user
+    saw other values."""
+    for _attempt in range(WRITE_TRIES):
+        stored = Connection.objects.get(pk=connection.pk)
+        refuse_stale(stored, compared, seen)
+        if write(stored):
+            connection.refresh_from_db()
+            return
+    raise Refusal(_("Someone else is editing this connection. Nothing was saved. Try again in a moment."))
 
 
-def _resume_refused(actor: User, connection: Connection, request: HttpRequest | None) -> None:
+def _resume_refused(command: Command, connection: Connection) -> None:
     """Resume with a new key where the old one was refused. Call it with the row locked, after the key was written."""
     if Connection.objects.filter(pk=connection.pk, paused=Paused.BY_AUTH).exists():
-        resume_connection(actor=actor, connection=connection, request=request)
+        resume_connection(command, connection=connection)
 
 
 def key_replaced_at(connection: Connection, *, since: datetime) -> datetime | None:
@@ -193,8 +188,12 @@ def key_replaced_at(connection: Connection, *, since: datetime) -> datetime | No
 def _refuse_another_list(connection: Connection, changes: dict[str, Any]) -> None:
     """Refuse another address or account ID where it matters: its account list proves nothing about earlier sends."""
     if "account_id" in changes and connection.accounts.filter(provider_id__isnull=False).exists():
-        raise UnableToConnect(
-            _("Its accounts belong to this id. Add another connection for another one."), field="account_id"
+        raise Refusal(
+            _(
+                "This connection's accounts belong to the current account ID. To use a different ID, add "
+                "another connection."
+            ),
+            field="account_id",
         )
     field = next((name for name in ("base_url", "account_id") if name in changes), None)
     if field is None:
@@ -203,8 +202,11 @@ def _refuse_another_list(connection: Connection, changes: dict[str, Any]) -> Non
         kind=OperationKind.CREATE, state__in=OPEN, attempt_count__gt=0, connection=connection
     )
     if create := creates.order_by("pk").first():
-        raise UnableToConnect(
-            _("%(code)s was sent there and is not finished. Wait for it, or resolve it on its page.")
+        raise Refusal(
+            _(
+                "%(code)s was sent with the current value of this field and isn't finished. Wait for it to "
+                "finish, or resolve it on its page."
+            )
             % {"code": create.code},
             field=field,
         )
@@ -212,34 +214,29 @@ def _refuse_another_list(connection: Connection, changes: dict[str, Any]) -> Non
 
 def _check_credential(connection: Connection, api_key: str, *, seconds: float = credentials.LIST_SECONDS) -> list[str]:
     """Refuse a credential that another connection uses; set the columns that identify it, and return their names."""
-    try:
-        connection.same_key_as = credentials.check_free(connection, api_key, seconds=seconds)
-    except credentials.SameCredential as refusal:
-        raise UnableToConnect(str(refusal), field=refusal.field) from None
+    connection.same_key_as = credentials.check_free(connection, api_key, seconds=seconds)
     connection.credential_hash = credentials.hashes_of(connection.kind, connection.base_url, api_key)[0]
     return ["credential_hash", "same_key_as"]
 
 
-def _taken(connection: Connection) -> UnableToConnect:
+def _taken(connection: Connection) -> Refusal:
     """Return the error for a violated constraint: the name, or a credential that was connected at this moment."""
     if Connection.objects.filter(name__iexact=connection.name).exclude(pk=connection.pk).exists():
-        return UnableToConnect(_("Another connection has this name."), field="name")
-    return UnableToConnect(
-        _("Another connection with this credential was added just now. Use that one."), field="api_key"
-    )
+        return Refusal(_("Another connection already has this name."), field="name")
+    return Refusal(_("Another connection with these credentials was just added. Use that connection."), field="api_key")
 
 
 def _removes_v2_password(connection: Connection, facts: dict[str, Any], *, api_key: str, v2_password: str) -> bool:
-    """Return whether this edit removes the stored v2 password. Raises `UnableToConnect` for a new address without the
+    """Return whether this edit removes the stored v2 password. Raises `Refusal` for a new address without the
     secrets that are used there."""
     if facts.get("base_url", connection.base_url) == connection.base_url:
         return False
     if not api_key:
-        raise UnableToConnect(_("A new address needs the API key again."), field="api_key")
+        raise Refusal(_("To change the API URL, enter the API key again."), field="api_key")
     if v2_password or not connection.v2_password_sealed:
         return False
     if facts.get("v2_auth", connection.v2_auth) == Connection.V2Auth.PASSWORD:
-        raise UnableToConnect(_("A new address needs the v2 password again."), field="v2_password")
+        raise Refusal(_("To change the API URL, enter the v2 password again."), field="v2_password")
     return True
 
 
@@ -250,34 +247,26 @@ def _check_account_id(connection: Connection) -> None:
     try:
         providers.client(config_of(connection))
     except Unsupported as error:
-        raise UnableToConnect(str(error), field="account_id") from None
+        raise Refusal(str(error), field="account_id") from None
 
 
 def replace_key(
+    command: Command,
     *,
-    actor: User,
     connection: Connection,
     api_key: str,
     v2_password: str | None = None,
     seen: Mapping[str, Any] | None = None,
-    request: HttpRequest | None = None,
 ) -> None:
     """Replace the key. A connection paused because the old one was refused resumes. `seen` as in `edit_connection`.
-    Raises `EditConflict` and `UnableToConnect`."""
+    Raises `EditConflict` and `Refusal`."""
     if not api_key:
-        raise UnableToConnect(_("The API key is missing."), field="api_key")
-    for _attempt in range(WRITE_TRIES):
-        stored = Connection.objects.get(pk=connection.pk)
-        refuse_stale(stored, _compared({}, api_key), seen)
-        if _replace_key(actor, stored, api_key, v2_password, request):
-            connection.refresh_from_db()
-            return
-    raise _edited_now()
+        raise Refusal(_("The API key is missing."), field="api_key")
+    replace = partial(_replace_key, command, api_key=api_key, v2_password=v2_password)
+    _write_current(connection, _compared({}, api_key), seen, replace)
 
 
-def _replace_key(
-    actor: User, connection: Connection, api_key: str, v2_password: str | None, request: HttpRequest | None
-) -> bool:
+def _replace_key(command: Command, connection: Connection, *, api_key: str, v2_password: str | None) -> bool:
     """Write the key. False when the connection was changed meanwhile; then nothing was written."""
     before = connection.api_key_last4
     connection.seal("api_key_sealed", api_key)
@@ -287,65 +276,60 @@ def _replace_key(
         columns.append("v2_password_sealed")
 
     def then() -> None:
-        audit.record(
-            actor=actor,
+        command.record(
             verb="connection.key_replaced",
             obj=connection,
-            request=request,
             before={"ends_in": before},
             after={"ends_in": connection.api_key_last4},
         )
-        _resume_refused(actor, connection, request)
+        _resume_refused(command, connection)
 
     return _write(connection, columns, then)
 
 
-def verify_connection(
-    *, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None
-) -> bool:
-    """Check what the credential can do, with reads only, and store the result. False where the connection was edited
-    meanwhile: the result is not about the present credential. Raises `DecryptionError`."""
+def verify_connection(command: Command, *, connection: Connection) -> bool:
+    """Check what the credential can do, changing nothing at the provider, and store the result. False where the
+    connection was edited meanwhile: the result is not about the present credential. Raises `DecryptionError`."""
     checks = client_for(connection, interactive=True).verify()
     found = {check.name: check.ok for check in checks}
     with transaction.atomic():
-        asked = Connection.objects.filter(pk=connection.pk, revision=connection.revision)
-        kept = asked.update(
+        kept = connection.as_read().update(
             checks=[asdict(check) for check in checks],
-            verified_at=now,
+            verified_at=command.now,
             probe_available=found.get("identity"),
         )
         if kept:
             if any(found.values()):
-                record_contact(connection, now=now)
+                record_contact(connection, now=command.now)
                 circuit_breaker.close(connection)
-            audit.record(actor=actor, verb="connection.verified", obj=connection, after=found, request=request)
+            command.record(verb="connection.verified", obj=connection, after=found)
     connection.refresh_from_db()
     return bool(kept)
 
 
-def pause_connection(
-    *, actor: User, connection: Connection, reason: str, now: datetime, request: HttpRequest | None = None
-) -> None:
+def pause_connection(command: Command, *, connection: Connection) -> None:
     """Stop sending anything on this connection. Queued operations stay queued."""
-    _pause(Connection.objects.filter(pk=connection.pk), Paused.BY_PERSON, reason, actor=actor, now=now, request=request)
+    _pause(command, Connection.objects.filter(pk=connection.pk), Paused.BY_PERSON)
     connection.refresh_from_db()
 
 
 def pause_for_auth(connection: Connection, *, message: str, now: datetime) -> None:
     """Pause the connection once after the provider refused its key, and notify the admins; operations stay queued.
     Nothing happens where it was edited since: the answer is about another key or address then."""
-    asked = Connection.objects.filter(pk=connection.pk, revision=connection.revision)
     path = reverse("customers:connection", args=[connection.public_id])  # may import all pages: not with the row locked
     with transaction.atomic():
-        if _pause(asked, Paused.BY_AUTH, message, actor=None, now=now, request=None):
+        if _pause(Command(None, now, reason=message), connection.as_read(), Paused.BY_AUTH):
             notices.raised(
-                KEY_REFUSED, about=str(connection.public_id), now=now, text=message,
-                title=_("%(connection)s is paused: the provider refused its key") % {"connection": connection.name},
+                KEY_REFUSED,
+                about=str(connection.public_id),
+                now=now,
+                text=message,
+                title=_("%(connection)s is paused: the provider rejected the key") % {"connection": connection.name},
                 path=path,
-            )  # fmt: skip
+            )
 
 
-def resume_connection(*, actor: User, connection: Connection, request: HttpRequest | None = None) -> None:
+def resume_connection(command: Command, *, connection: Connection) -> None:
     with transaction.atomic():
         changed = (
             Connection.objects.filter(pk=connection.pk)
@@ -353,19 +337,16 @@ def resume_connection(*, actor: User, connection: Connection, request: HttpReque
             .update(paused="", paused_reason="", paused_at=None)
         )
         if changed:
-            audit.record(actor=actor, verb="connection.resumed", obj=connection, request=request)
+            command.record(verb="connection.resumed", obj=connection)
             notices.ended(KEY_REFUSED, about=str(connection.public_id), now=timezone.now())
     connection.refresh_from_db()
 
 
-def _pause(
-    which: QuerySet[Connection], kind: str, reason: str, *, actor: User | None, now: datetime,
-    request: HttpRequest | None,
-) -> bool:  # fmt: skip
+def _pause(command: Command, which: QuerySet[Connection], kind: str) -> bool:
     with transaction.atomic():
-        changed = which.filter(paused="").update(paused=kind, paused_reason=reason[:300], paused_at=now)
+        changed = which.filter(paused="").update(paused=kind, paused_reason=command.reason[:300], paused_at=command.now)
         if changed:
-            audit.record(actor=actor, verb="connection.paused", obj=which.get(), reason=reason, request=request)
+            command.record(verb="connection.paused", obj=which.get())
     return bool(changed)
 
 
@@ -373,4 +354,4 @@ def record_contact(connection: Connection, *, now: datetime) -> None:
     """Record when the provider last answered, as shown beside the connection. Written at most twice a minute, and not
     where the settings changed since they were read for the request: it went to another host or used another key."""
     old = Q(last_answer_at=None) | Q(last_answer_at__lt=now - timedelta(seconds=30))
-    Connection.objects.filter(old, pk=connection.pk, revision=connection.revision).update(last_answer_at=now)
+    connection.as_read().filter(old).update(last_answer_at=now)

@@ -1,4 +1,4 @@
-"""Recognize a credential that is connected already: the same key at the same address, or at another one.
+"""Validate the base URL of a credential, and detect one that is already connected, under the same URL or another.
 
 Two connections of one credential own every account twice. The keys are encrypted, so equality is decided by a keyed
 hash (docs/decisions/credentials.md).
@@ -7,10 +7,12 @@ hash (docs/decisions/credentials.md).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
 from urllib.parse import urlsplit
 
 import structlog
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
@@ -19,19 +21,12 @@ from customers.models import Connection
 from portal import encryption, providers
 from portal.encryption import DecryptionError
 from portal.providers import Provider, ProviderError, Unsupported
+from portal.refusals import Refusal
 
 log = structlog.get_logger(__name__)
 
 # A page waits this long for both account lists together; `manage.py connect` gives more.
 LIST_SECONDS = 20.0
-
-
-class SameCredential(Exception):
-    """The credential is in use by another connection. The text is for users; `field` names the form field."""
-
-    def __init__(self, message: str, *, field: str = "api_key") -> None:
-        super().__init__(message)
-        self.field = field
 
 
 class _TooLong(Exception):
@@ -45,6 +40,25 @@ def normal_address(base_url: str) -> str:
     return parts._replace(netloc=host).geturl()
 
 
+def check_base_url(base_url: str) -> str:
+    """Return the address, normalized: https to a known provider host, or outside production the sandbox on loopback."""
+    hosts = ", ".join(settings.PROVIDER_HOSTS)
+    refusal = Refusal(
+        _("The API URL must use https and one of these hosts: %(hosts)s.") % {"hosts": hosts}, field="base_url"
+    )
+    try:
+        parts = urlsplit(base_url.strip().rstrip("/"))
+        port = parts.port
+    except ValueError:  # "http://[::1", or a port that is none
+        raise refusal from None
+    plain = not parts.query and not parts.fragment and parts.username is None and parts.password is None
+    known = parts.scheme == "https" and parts.hostname in settings.PROVIDER_HOSTS and port in (None, 443)
+    sandbox = not settings.PRODUCTION and parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if not plain or not (sandbox or (known and parts.path == "")):
+        raise refusal
+    return normal_address(parts.geturl())
+
+
 def hashes_of(kind: str, base_url: str, api_key: str) -> list[str]:
     """Return the credential's keyed hash under every field key, the current key's first."""
     return encryption.keyed_hashes("credential", kind, normal_address(base_url), api_key)
@@ -54,7 +68,7 @@ def check_free(connection: Connection, api_key: str, *, seconds: float = LIST_SE
     """Refuse a credential that another connection has; `connection` carries the address and account ID to be saved.
 
     Return the connection that has the same key at another address and no account in common, or None. Reads both
-    account lists live, for at most about `seconds`, so call it outside a transaction. Raises `SameCredential`.
+    account lists live, for at most about `seconds`, so call it outside a transaction. Raises `Refusal`.
     """
     fill_hashes()
     others = Connection.objects.filter(kind=connection.kind).exclude(pk=connection.pk).order_by("pk")
@@ -72,12 +86,14 @@ def check_free(connection: Connection, api_key: str, *, seconds: float = LIST_SE
     return found
 
 
-def _refusal(other: Connection, *, same_key: bool) -> SameCredential:
+def _refusal(other: Connection, *, same_key: bool) -> Refusal:
     name = {"name": other.name}
     if same_key:
-        return SameCredential(_("“%(name)s” already uses this key at this address. Use that connection.") % name)
-    return SameCredential(
-        _("“%(name)s” already uses this account ID at this address. Use that connection.") % name, field="account_id"
+        return Refusal(
+            _("“%(name)s” already uses this key at this API URL. Use that connection.") % name, field="api_key"
+        )
+    return Refusal(
+        _("“%(name)s” already uses this account ID at this API URL. Use that connection.") % name, field="account_id"
     )
 
 
@@ -88,28 +104,32 @@ def _refuse_common_accounts(connection: Connection, other: Connection, *, until:
         reading = other.name
         common = next((each for each in _ids(client_for(other, interactive=True), until) if each in ours), None)
     except (ProviderError, Unsupported, DecryptionError) as error:
-        raise SameCredential(
+        raise Refusal(
             _(
-                "“%(other)s” uses the same key at another address. The account list of “%(name)s” could not be read "
-                "to compare the two: %(why)s Nothing was saved. Try again when the provider answers."
+                "“%(other)s” uses the same key at a different API URL. The account list of “%(name)s” couldn't "
+                "be loaded to compare the two: %(why)s Nothing was saved. Try again when the provider is "
+                "available."
             )
-            % {"other": other.name, "name": reading, "why": error}
+            % {"other": other.name, "name": reading, "why": error},
+            field="api_key",
         ) from error
     except _TooLong:
-        raise SameCredential(
+        raise Refusal(
             _(
-                "“%(other)s” uses the same key at another address. The account lists are too long to compare them "
-                "here. Nothing was saved. Use the command “manage.py connect”, which waits longer."
+                "“%(other)s” uses the same key at a different API URL. The account lists are too long to "
+                "compare here. Nothing was saved. Use the command “manage.py connect”, which allows more time."
             )
-            % {"other": other.name}
+            % {"other": other.name},
+            field="api_key",
         ) from None
     if common:
-        raise SameCredential(
+        raise Refusal(
             _(
-                "“%(other)s” uses the same key at another address, and account %(id)s is in both account lists. Use "
-                "that connection."
+                "“%(other)s” uses the same key at a different API URL, and account %(id)s is in both account "
+                "lists. Use that connection."
             )
-            % {"other": other.name, "id": common}
+            % {"other": other.name, "id": common},
+            field="api_key",
         )
 
 
@@ -120,22 +140,17 @@ def _ids(provider: Provider, until: float) -> Iterator[str]:
         yield row.id
 
 
-def fill_hashes() -> list[Connection]:
-    """Compute the hash of connections without one, oldest first; return those whose credential an older one has.
+def fill_hashes() -> None:
+    """Compute the hash of connections without one, oldest first. One whose credential an older one has stays without.
 
     A key that cannot be decrypted is skipped: its connection cannot be used either.
     """
-    twins = []
     for connection, found in without_hash():
         unset = Connection.objects.filter(
             pk=connection.pk, credential_hash=None, api_key_sealed=connection.api_key_sealed
         )
-        try:
-            with transaction.atomic():
-                unset.update(credential_hash=found)
-        except IntegrityError:  # an older one has it, or its parent account
-            twins.append(connection)
-    return twins
+        with suppress(IntegrityError), transaction.atomic():  # an older one has it, or its parent account
+            unset.update(credential_hash=found)
 
 
 def without_hash() -> Iterator[tuple[Connection, str]]:

@@ -10,13 +10,15 @@ from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from customers.connections.checks import UnableToConnect, check_base_url
+from customers.connections.credentials import check_base_url
 from customers.models import Connection
 from portal.edits import EditForm
 from portal.providers import CAPABILITIES
+from portal.refusals import Refusal
+from portal.typed_text import TypedText
 
 OTHER = "other"
-LABELS = {"api_key_last4": _("API key, ends in"), "base_url": _("Address")}
+LABELS = {"api_key_last4": _("API key ends in"), "base_url": _("API URL")}
 
 
 def secret_field(label: Any, *, required: bool) -> forms.CharField:
@@ -37,13 +39,13 @@ class ConnectionForm(EditForm):
     # The initial values of a new connection of the kind.
     starts: ClassVar[Mapping[str, Any]] = {}
 
-    name = forms.CharField(label=_("Name"), max_length=80)
+    name = TypedText(label=_("Name"), max_length=80)
     region = forms.ChoiceField(label=_("Region"), widget=forms.RadioSelect)
-    base_url = forms.CharField(label=_("Address"), max_length=200, required=False)
+    base_url = forms.CharField(label=_("API URL"), max_length=200, required=False)
     api_key = secret_field(_("API key"), required=True)
-    usage_source = forms.ChoiceField(label=_("Usage comes from"))
-    requests_per_minute = forms.IntegerField(label=_("Requests a minute"), min_value=1, max_value=60_000)
-    creates_per_hour = forms.IntegerField(label=_("Creates an hour, at most"), min_value=1, max_value=10_000)
+    usage_source = forms.ChoiceField(label=_("Usage source"))
+    requests_per_minute = forms.IntegerField(label=_("Requests per minute"), min_value=1, max_value=60_000)
+    creates_per_hour = forms.IntegerField(label=_("Maximum account creations per hour"), min_value=1, max_value=10_000)
 
     def __init__(
         self, data: Mapping[str, Any] | None = None, *, kind: str, connection: Connection | None = None, **kwargs: Any
@@ -54,7 +56,7 @@ class ConnectionForm(EditForm):
             (name, f"{name} · {url.removeprefix('https://')}") for name, url in self.capabilities.regions.items()
         ]
         if not settings.PRODUCTION:
-            regions.append((OTHER, str(_("Another address (the sandbox)"))))
+            regions.append((OTHER, str(_("Other API URL (sandbox)"))))
         self.fields["region"].choices = regions  # type: ignore[attr-defined]
         if settings.PRODUCTION:
             del self.fields["base_url"]
@@ -83,7 +85,7 @@ class ConnectionForm(EditForm):
         if region == OTHER:
             try:
                 values["base_url"] = check_base_url(values.get("base_url", ""))
-            except UnableToConnect as refusal:
+            except Refusal as refusal:
                 self.add_error("base_url", str(refusal))
         elif region:
             values["base_url"] = self.capabilities.regions[region]
@@ -125,6 +127,8 @@ class ReplaceKeyForm(EditForm):
 
 
 class PauseForm(forms.Form):
-    reason = forms.CharField(
-        label=_("Why"), max_length=300, error_messages={"required": _("Say why. People who wait will read it.")}
+    reason = TypedText(
+        label=_("Reason"),
+        max_length=300,
+        error_messages={"required": _("Enter a reason. Anyone waiting for this connection will see it.")},
     )

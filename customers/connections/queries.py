@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
@@ -12,17 +11,17 @@ from django.utils.translation import gettext_lazy as _
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN
-from portal.providers import Scope
+from portal.filters import Filter
 
 # The checks of `Provider.verify` in words; a name not listed here is shown as it is.
 CHECK_WORDS = {
     "accounts": _("Account list"),
-    "catalogue": _("Catalogue"),
-    "identity": _("Proof of identity"),
-    "credits": _("Usage: credits"),
-    "overview_json": _("Usage: v2 overview, JSON"),
-    "overview_xml": _("Usage: v2 overview, XML"),
-    "pooled": _("Usage: one report of all accounts"),
+    "catalogue": _("Catalog"),
+    "identity": _("Account email lookup"),
+    "credits": _("Usage: Credits API"),
+    "overview_json": _("Usage: v2 overview (JSON)"),
+    "overview_xml": _("Usage: v2 overview (XML)"),
+    "pooled": _("Usage: pooled usage report"),
 }
 
 
@@ -36,20 +35,12 @@ def check_rows(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
-class ScopeRow:
-    """A scope our credential may have. `granted` None = not tried, or not found out; `detail` is the reason."""
-
-    scope: Scope
-    granted: bool | None
-    detail: str = ""
-
-
-def scope_rows(connection: Connection) -> list[ScopeRow]:
+def scope_rows(connection: Connection) -> list[dict[str, Any]]:
+    """Return the scopes our credential may have, each with its check: `ok` None = not tried, or not found out; `detail`
+    is the reason."""
     found = {check["name"]: check for check in connection.checks}
-    nothing: dict[str, Any] = {"ok": None, "detail": ""}
-    rows = [(scope, found.get(scope.name, nothing)) for scope in connection.capabilities.own_scopes]
-    return [ScopeRow(scope, check["ok"], check["detail"]) for scope, check in rows]
+    nothing = {"ok": None, "detail": ""}
+    return [{"scope": scope, **found.get(scope.name, nothing)} for scope in connection.capabilities.own_scopes]
 
 
 def connection_rows() -> QuerySet[Connection]:
@@ -69,6 +60,11 @@ def connection_rows() -> QuerySet[Connection]:
 def _count_of(rows: QuerySet[Any]) -> Coalesce:
     mine = rows.filter(connection=OuterRef("pk")).order_by().values("connection")
     return Coalesce(Subquery(mine.annotate(n=Count("pk")).values("n")), 0, output_field=IntegerField())
+
+
+def connection_filter(lookup: str) -> Filter:
+    """Return a list's filter by connection."""
+    return Filter(_("Connection"), lambda text: text if text in dict(connection_choices()) else None, lookup=lookup)
 
 
 def connection_choices() -> list[tuple[str, str]]:

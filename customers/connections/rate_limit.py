@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -91,19 +90,10 @@ class Shared:
         )
         self._take, self._hold = self._redis.register_script(_TAKE), self._redis.register_script(_HOLD)
         self._alone = Memory()
-        self._peers = UNKNOWN_PEERS
-        self._lost = False
+        self.peers = UNKNOWN_PEERS  # how many processes count here, as last read
+        self.lost = False
         self._look_again_at = 0.0
         self._lock = threading.Lock()
-
-    @property
-    def lost(self) -> bool:
-        return self._lost
-
-    @property
-    def peers(self) -> int:
-        """How many processes count here, as last read."""
-        return self._peers
 
     def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
         lane = (background.interval, background.slack) if background else (0, 0)
@@ -111,9 +101,9 @@ class Shared:
             return self._alone.take(key, rate=rate, background=background, longest=longest)
         told = self._ask(self._take, [_name(key), _name("peers")], [rate.interval, rate.slack, *lane, longest, _me()])
         if told is None:
-            self._alone.part = 1 / max(1, self._peers)
+            self._alone.part = 1 / max(1, self.peers)
             return self._alone.take(key, rate=rate, background=background, longest=longest)
-        taken, wait, self._peers = told
+        taken, wait, self.peers = told
         return Reservation(bool(taken), float(wait))
 
     def held(self, key: str) -> bool:
@@ -128,18 +118,18 @@ class Shared:
 
     def _ask(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
         """Return the script's result, or None while Redis is lost."""
-        if self._lost and not self._my_turn_to_look():
+        if self.lost and not self._my_turn_to_look():
             return None
         try:
             told = script(keys=keys, args=arguments)
         except (redis.RedisError, OSError) as error:
             self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
-            if not self._lost:
-                self._lost = True
-                log.warning("pacing.redis_lost", error=type(error).__name__, peers=self._peers)
+            if not self.lost:
+                self.lost = True
+                log.warning("pacing.redis_lost", error=type(error).__name__, peers=self.peers)
             return None
-        if self._lost:
-            self._lost = False
+        if self.lost:
+            self.lost = False
             log.info("pacing.redis_back")
         return told
 
@@ -182,22 +172,6 @@ class Apart(Memory):
                 else:
                     each.unlink()
         return max(1, peers)
-
-
-@dataclass(frozen=True)
-class RateStatus:
-    """How this process counts: `shared` with all through Redis (`peers` processes), or for itself."""
-
-    shared: bool
-    lost: bool
-    peers: int
-
-
-def rate_status() -> RateStatus:
-    ledger = _ledger(settings.REDIS_URL)
-    if isinstance(ledger, Shared):
-        return RateStatus(shared=not ledger.lost, lost=ledger.lost, peers=ledger.peers)
-    return RateStatus(shared=False, lost=False, peers=round(1 / ledger.part))
 
 
 def pacer_of(connection: Connection, *, background: bool = False) -> Pacing:

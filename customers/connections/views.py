@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.connections import catalogue, circuit_breaker, commands
-from customers.connections.checks import UnableToConnect
 from customers.connections.forms import ConnectionForm, PauseForm, ReplaceKeyForm
 from customers.connections.provider_forms import FORMS
 from customers.connections.queries import check_rows, connection_rows, scope_rows
@@ -24,9 +23,10 @@ from portal.audit.models import AuditEvent
 from portal.audit.queries import last_change
 from portal.edits import EditConflict, status_of
 from portal.encryption import DecryptionError
-from portal.htmx import go_to, person
+from portal.htmx import command_of, go_to
 from portal.providers import CAPABILITIES, ProviderError
 from portal.query_params import own_path_or_none
+from portal.refusals import Refusal
 
 
 def connection_list(request: HttpRequest) -> HttpResponse:
@@ -63,19 +63,18 @@ def connection_create(request: HttpRequest) -> HttpResponse:
         values = form.cleaned_data
         try:
             connection = commands.add_connection(
-                actor=person(request),
+                command_of(request),
                 facts=form.facts() | {"kind": kind},
                 api_key=values["api_key"],
                 v2_password=values.get("v2_password", ""),
-                request=request,
             )
-        except UnableToConnect as refusal:
+        except Refusal as refusal:
             form.add_error(refusal.field or None, str(refusal))
         else:
             look_at(request, connection)
             return go_to(request, "customers:connection", connection.public_id)
-    title = _("Add a connection to %(provider)s") % {"provider": form.capabilities.label}
-    return form_page(request, form, title, _("Add and check the connection"), kind=kind)
+    title = _("Add %(provider)s connection") % {"provider": form.capabilities.label}
+    return form_page(request, form, title, _("Add and test connection"), kind=kind)
 
 
 @reauthenticated(minutes=10)
@@ -85,21 +84,20 @@ def connection_edit(request: HttpRequest, public_id: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             commands.edit_connection(
-                actor=person(request),
+                command_of(request),
                 connection=connection,
                 facts=form.changed_facts(),
                 api_key=form.cleaned_data["api_key"],
                 v2_password=form.cleaned_data.get("v2_password", ""),
                 seen=form.seen,
-                request=request,
             )
         except EditConflict as conflict:
             connection = get_object_or_404(Connection, public_id=public_id)
             form.show(conflict, fresh=_edit_form(connection), last=_last_edit(connection, conflict))
-        except UnableToConnect as refusal:
+        except Refusal as refusal:
             form.add_error(refusal.field or None, str(refusal))
         else:
-            messages.success(request, _("The connection is changed."))
+            messages.success(request, _("Connection updated."))
             return go_to(request, "customers:connection", connection.public_id)
     return form_page(request, form, _("Edit connection"), _("Save changes"), connection=connection)
 
@@ -121,23 +119,22 @@ def connection_key(request: HttpRequest, public_id: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             commands.replace_key(
-                actor=person(request),
+                command_of(request),
                 connection=connection,
                 api_key=form.cleaned_data["api_key"],
                 v2_password=form.cleaned_data.get("v2_password") or None,
                 seen=form.seen,
-                request=request,
             )
         except EditConflict as conflict:
             connection = get_object_or_404(Connection, public_id=public_id)
             fresh = ReplaceKeyForm(connection=connection)
             form.show(conflict, fresh=fresh, last=_last_edit(connection, conflict))
-        except UnableToConnect as refusal:
+        except Refusal as refusal:
             form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
         else:
             look_at(request, connection)
             return go_to(request, "customers:connection", connection.public_id)
-    return form_page(request, form, _("Replace the key"), _("Replace and check the key"), connection=connection)
+    return form_page(request, form, _("Replace key"), _("Replace and test key"), connection=connection)
 
 
 def connection_verify(request: HttpRequest, public_id: UUID) -> HttpResponse:
@@ -151,22 +148,24 @@ def connection_pause(request: HttpRequest, public_id: UUID) -> HttpResponse:
     form = PauseForm(request.POST)
     if form.is_valid():
         commands.pause_connection(
-            actor=person(request),
+            command_of(request, form),
             connection=connection,
-            reason=form.cleaned_data["reason"],
-            now=timezone.now(),
-            request=request,
         )
-        messages.success(request, _("%(name)s is paused. What is queued stays queued.") % {"name": connection.name})
+        messages.success(request, _("%(name)s is paused. Queued operations stay queued.") % {"name": connection.name})
     else:
-        messages.error(request, _("Nothing was paused. Say why: people who wait will read it."))
+        messages.error(
+            request,
+            _("The connection wasn't paused. A reason is required. Anyone waiting for this connection will see it."),
+        )
     return go_to(request, "customers:connection", connection.public_id)
 
 
 def connection_resume(request: HttpRequest, public_id: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
-    commands.resume_connection(actor=person(request), connection=connection, request=request)
-    messages.success(request, _("%(name)s goes on. What is queued starts within seconds.") % {"name": connection.name})
+    commands.resume_connection(command_of(request), connection=connection)
+    messages.success(
+        request, _("%(name)s resumed. Queued operations start within seconds.") % {"name": connection.name}
+    )
     return go_to(request, "customers:connection", connection.public_id)
 
 
@@ -174,11 +173,11 @@ def connection_catalogue(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """Read the catalog now. Requested from the connection's page and from the offerings forms."""
     connection = get_object_or_404(Connection, public_id=public_id)
     try:
-        catalogue.refresh_catalogue(connection=connection, now=timezone.now(), actor=person(request), request=request)
-    except catalogue.UnableToRefresh as refusal:
+        catalogue.refresh_catalogue(command_of(request), connection=connection)
+    except Refusal as refusal:
         messages.error(request, str(refusal))
     else:
-        messages.success(request, _("The catalogue of %(name)s was read just now.") % {"name": connection.name})
+        messages.success(request, _("Catalog of %(name)s refreshed.") % {"name": connection.name})
     return go_to(request, catalogue_page(request, connection))
 
 
@@ -191,25 +190,24 @@ def catalogue_page(request: HttpRequest, connection: Connection) -> str:
 def look_at(request: HttpRequest, connection: Connection) -> None:
     """Check the connection and read its catalog, where it has one; report the result. What cannot be read stays
     unchanged."""
-    who: dict[str, Any] = {"actor": person(request), "connection": connection, "request": request}
     try:
-        if not commands.verify_connection(now=timezone.now(), **who):
-            messages.warning(request, _("The connection was edited while it was checked. Check it again."))
+        if not commands.verify_connection(command_of(request), connection=connection):
+            messages.warning(request, _("The connection was edited during the test. Test it again."))
             return
         if connection.capabilities.offerings:
-            catalogue.refresh_catalogue(now=timezone.now(), **who)
-    except (catalogue.UnableToRefresh, ProviderError, DecryptionError) as refusal:
+            catalogue.refresh_catalogue(command_of(request), connection=connection)
+    except (Refusal, ProviderError, DecryptionError) as refusal:
         messages.error(request, str(refusal))
         return
     bad = [check for check in connection.checks if check["ok"] is False]
     if bad:
         messages.warning(
             request,
-            _("Checked. %(n)d of %(all)d things do not work; see below.")
+            _("Connection tested. %(n)d of %(all)d checks failed. See the details below.")
             % {"n": len(bad), "all": len(connection.checks)},
         )
     else:
-        messages.success(request, _("Checked. Everything this portal needs works."))
+        messages.success(request, _("Connection tested. No problems found."))
 
 
 def form_page(request: HttpRequest, form: Any, title: str, button: str, **context: Any) -> HttpResponse:

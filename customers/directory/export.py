@@ -16,9 +16,23 @@ from customers.models.operation import never_made
 from portal.state_labels import NOT_CREATED, account_state_text
 
 HEADER = (
-    "customer", "e-mail", "external reference", "owner", "account id", "connection", "state", "package", "monthly cap",
-    "used", "allowed", "reading of", "no reading since", "test account", "last change", "what changed",
-)  # fmt: skip
+    "customer",
+    "email",
+    "external reference",
+    "owner",
+    "account ID",
+    "connection",
+    "state",
+    "package",
+    "monthly cap",
+    "usage",
+    "quota",
+    "usage updated at",
+    "no usage data since",
+    "test account",
+    "last change",
+    "change",
+)
 AT_ONCE = 2000
 
 
@@ -27,18 +41,40 @@ def customer_export_rows(filters: CustomerFilters) -> Iterator[list[Any]]:
     lines = Lines(filters)
     state_text = lru_cache(maxsize=256)(account_state_text)
     not_made = Case(When(never_made(), then=Value(NOT_CREATED)), default=F("state"))
-    accounts = lines.ordered().annotate(listed_state=not_made).values_list(
-        "customer__company_name", "customer__email", "customer__external_reference", "customer__owner__name",
-        "provider_id", "connection_id", "listed_state", "package", "settings", "desired_settings", "usage_used",
-        "usage_allowed", "usage_read_at", "usage_missing_since", "is_test", "changed_at", "changed_what",
-    )  # fmt: skip
+    accounts = (
+        lines.ordered()
+        .annotate(listed_state=not_made)
+        .values_list(
+            "customer__company_name",
+            "customer__email",
+            "customer__external_reference",
+            "customer__owner__name",
+            "provider_id",
+            "connection_id",
+            "listed_state",
+            "package",
+            "settings",
+            "desired_settings",
+            "usage_used",
+            "usage_allowed",
+            "usage_read_at",
+            "usage_missing_since",
+            "is_test",
+            "changed_at",
+            "changed_what",
+        )
+    )
     for row in accounts.iterator(chunk_size=AT_ONCE):
         connection = filters.connections[row[5]]
         cap = cap_of(row[8], row[9]) if connection.capabilities.settings else None
         yield [
-            *row[:5], connection.name, state_text(row[6], connection.provider_label), row[7],
-            _("No cap") if cap == 0 else cap, *row[10:],
-        ]  # fmt: skip
+            *row[:5],
+            connection.name,
+            state_text(row[6], connection.provider_label),
+            row[7],
+            _("No cap") if cap == 0 else cap,
+            *row[10:],
+        ]
     bare = lines.matching.bare.order_by("-changed_at", "-pk")
     facts = bare.values_list("company_name", "email", "external_reference", "owner__name", "changed_at")
     for *who, changed_at in facts.iterator(chunk_size=AT_ONCE):

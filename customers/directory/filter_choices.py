@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -10,45 +10,32 @@ from customers.connections import catalogue
 from customers.directory.filters import CAPPED, NO_ACCOUNT, NOBODY, UNCAPPED, CustomerFilters
 from customers.models import Offering
 from portal.access.models import User
-from portal.access.permissions import roles_of
+from portal.access.permissions import Permission, roles_of
 from portal.state_labels import account_state_choices
 
 Pairs = list[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class FilterChoices:
-    states: Pairs
-    connections: Pairs
-    # Empty where there is only one provider.
-    providers: Pairs
-    packages: Pairs
-    # The values in the package column: packages, caps, or both.
-    package_words: str
-    owners: Pairs
-
-
-def filter_choices(filters: CustomerFilters) -> FilterChoices:
+def filter_choices(filters: CustomerFilters) -> dict[str, Any]:
+    """Return the choices. `providers` is empty where there is only one, `package_words` says what the column of
+    packages has: packages, caps, or both."""
     caps = bool(filters.connections_that(lambda can: can.settings))
     packages = bool(filters.connections_that(lambda can: can.offerings)) or not caps
-    return FilterChoices(
-        states=[*account_state_choices(), (NO_ACCOUNT, _("No account yet"))],
-        connections=[(str(each.public_id), each.name) for each in filters.connections.values()],
-        providers=sorted(filters.kinds.items(), key=lambda pair: pair[1]) if len(filters.kinds) > 1 else [],
-        packages=[*(_packages() if packages else []), *(_caps() if caps else [])],
-        package_words=_words(packages, caps),
-        owners=[*_owners(filters.owner), (NOBODY, _("Nobody"))],
-    )
+    with_caps = [(CAPPED, _("With a monthly cap")), (UNCAPPED, _("No cap"))]
+    return {
+        "states": [*account_state_choices(), (NO_ACCOUNT, _("No account yet"))],
+        "connections": [(str(each.public_id), each.name) for each in filters.connections.values()],
+        "providers": sorted(filters.kinds.items(), key=lambda pair: pair[1]) if len(filters.kinds) > 1 else [],
+        "packages": [*(_packages() if packages else []), *(with_caps if caps else [])],
+        "package_words": _words(packages, caps),
+        "owners": [*_owners(filters.owner), (NOBODY, _("Unassigned"))],
+    }
 
 
 def _words(packages: bool, caps: bool) -> str:
     if packages and caps:
         return _("Package or cap")
     return _("Monthly cap") if caps else _("Package")
-
-
-def _caps() -> Pairs:
-    return [(CAPPED, _("With a monthly cap")), (UNCAPPED, _("No cap"))]
 
 
 def _packages() -> Pairs:
@@ -63,7 +50,7 @@ def _packages() -> Pairs:
 
 
 def _owners(chosen: str) -> Pairs:
-    may = User.objects.filter(is_active=True, role__in=roles_of("customers:edit", "POST"))
+    may = User.objects.filter(is_active=True, role__in=roles_of(Permission.EDIT_CUSTOMER))
     found = [(str(key), name) for key, name in may.order_by("name").values_list("public_id", "name")[:200]]
     if chosen and chosen != NOBODY and chosen not in dict(found):
         gone = User.objects.filter(public_id=chosen).values_list("public_id", "name")

@@ -1,29 +1,28 @@
-"""Filters of the customer list, read from the URL. Everything unknown is left out, never an error."""
+"""Filters of the customer list, read from the URL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from customers.models import Connection
 from customers.models.account import AccountState
 from portal.access.models import User
+from portal.filters import Filter, ListFilters, one_of, search_filter, size_filter, sort_filter
 from portal.providers import Capabilities
-from portal.query_params import line, searchable, uuid_or_none
+from portal.query_params import line, uuid_or_none
 from portal.state_labels import NOT_CREATED
 
 VIEWS: dict[str, str | Promise] = {
     "all": _("All"),
-    "attention": _("Needs attention"),
-    "near": _("Over 80 %"),
-    "stopped": _("Stopped"),
-    "mine": _("Mine"),
-    "no-reading": _("No reading"),
+    "attention": _("Needs review"),
+    "near": _("Over 80%"),
+    "stopped": _("Suspended or blocked"),
+    "mine": _("My customers"),
+    "no-reading": _("No usage data"),
     "archived": _("Archived"),
 }
 # Views that include customers without any account.
@@ -38,37 +37,50 @@ SIZES = (25, 50, 100, 200)
 DEFAULT_SIZE = 50
 
 
-@dataclass(frozen=True)
-class CustomerFilters:
-    user: User
-    view: str = "all"
-    q: str = ""
-    state: str = ""
-    connection: Connection | None = None
-    provider: str = ""
-    package: str = ""
-    owner: str = ""
-    sort: str = DEFAULT_SORT
-    size: int = DEFAULT_SIZE
-    connections: dict[int, Connection] = field(default_factory=dict)
+def _owner(text: str) -> str | None:
+    if text == NOBODY:
+        return text
+    key = uuid_or_none(text)
+    return str(key) if key else None
+
+
+class CustomerFilters(ListFilters):
+    view = Filter(_("View"), one_of(VIEWS), initial="all")
+    q = search_filter()
+    state = Filter(_("State"), one_of((*AccountState.values, NOT_CREATED, NO_ACCOUNT)))
+    connection = Filter(_("Connection"), one_of(()), initial=None)
+    provider = Filter(_("Provider"), one_of(()))
+    package = Filter(_("Package"), line)
+    owner = Filter(_("Owner"), _owner)
+    sort = sort_filter(SORTS, DEFAULT_SORT)
+    size = size_filter(SIZES, DEFAULT_SIZE)
+
+    def __init__(
+        self, query: Mapping[str, str], user: User, *, connections: dict[int, Connection] | None = None
+    ) -> None:
+        self.user = user
+        self.connections = Connection.objects.in_bulk() if connections is None else connections
+        by_key = {str(each.public_id): each for each in self.connections.values()}
+        super().__init__(query, connection=by_key.get, provider=one_of(self.kinds))
 
     @property
     def by(self) -> str:
-        return self.sort.removeprefix("-")
+        return str(self.sort).removeprefix("-")
 
     @property
     def descending(self) -> bool:
-        return self.sort.startswith("-")
+        return str(self.sort).startswith("-")
 
     @property
     def narrowed(self) -> bool:
-        return bool(self.q or self.state or self.connection or self.provider or self.package or self.owner)
+        chosen = self.q or self.state or self.connection or self.provider or self.package or self.owner
+        return bool(chosen or self.lists_nothing)
 
     @cached_property
     def with_bare(self) -> bool:
         """True if customers without an account belong to this list."""
         of_account = bool(self.connection or self.provider or self.package or self.state not in ("", NO_ACCOUNT))
-        return self.view in VIEWS_OF_CUSTOMERS and not of_account
+        return self.view in VIEWS_OF_CUSTOMERS and not of_account and not self.lists_nothing
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -80,33 +92,4 @@ class CustomerFilters:
 
     @property
     def only_bare(self) -> bool:
-        return self.state == NO_ACCOUNT
-
-
-def read_customer_filters(query: QueryDict, user: User) -> CustomerFilters:
-    connections = {each.pk: each for each in Connection.objects.all()}
-    wanted = query.get("connection", "")
-    sort, state, size = query.get("sort", ""), query.get("state", ""), query.get("size", "")
-    return CustomerFilters(
-        user=user,
-        view=_one_of(query.get("view", ""), VIEWS, "all"),
-        q=searchable(query.get("q", "")),
-        state=_one_of(state, (*AccountState.values, NOT_CREATED, NO_ACCOUNT), ""),
-        connection=next((each for each in connections.values() if str(each.public_id) == wanted), None),
-        provider=_one_of(query.get("provider", ""), {each.kind for each in connections.values()}, ""),
-        package=line(query.get("package", "")),
-        owner=_owner(query.get("owner", "")),
-        sort=sort if sort.removeprefix("-") in SORTS else DEFAULT_SORT,
-        size=int(size) if size in {str(each) for each in SIZES} else DEFAULT_SIZE,
-        connections=connections,
-    )
-
-
-def _one_of(value: str, known: object, otherwise: str) -> str:
-    return value if value in known else otherwise  # type: ignore[operator]
-
-
-def _owner(value: str) -> str:
-    if value == NOBODY:
-        return value
-    return str(uuid_or_none(value) or "")
+        return bool(self.state == NO_ACCOUNT)

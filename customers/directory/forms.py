@@ -11,36 +11,33 @@ from django import forms
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from customers.forms import PhoneField, TagsField, WebsiteField, ZoneField
+from customers.forms import PhoneField, TagsField, TokenForm, WebsiteField, ZoneField
 from customers.models import Connection, Customer
 from portal.access.models import User
-from portal.access.permissions import roles_of
+from portal.access.permissions import Permission, roles_of
 from portal.edits import EditForm
-
-ASKED_LATER = _("Left empty, it is asked at the first login.")
-
-
-class OwnerField(forms.ModelChoiceField):  # type: ignore[type-arg]  # generic for the type checker alone
-    """Staff who may own customers. The present owner can always be chosen."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            queryset=User.objects.none(), required=False, to_field_name="public_id", empty_label=_("Nobody"), **kwargs
-        )
+from portal.typed_text import TypedEmail, TypedText, matches
 
 
 class CustomerForm(EditForm):
     """The details of a customer. Only company and email are required; the email identifies accounts later."""
 
-    company_name = forms.CharField(label=_("Company"), max_length=200)
-    email = forms.EmailField(label=_("E-mail"), max_length=254)
-    first_name = forms.CharField(label=_("First name"), max_length=100, required=False)
-    last_name = forms.CharField(label=_("Last name"), max_length=100, required=False)
+    company_name = TypedText(label=_("Company"), max_length=200)
+    email = TypedEmail(label=_("Email"), max_length=254)
+    first_name = TypedText(label=_("First name"), max_length=100, required=False)
+    last_name = TypedText(label=_("Last name"), max_length=100, required=False)
     phone = PhoneField(label=_("Phone"), max_length=40, required=False)
     website = WebsiteField(label=_("Website"), max_length=255, required=False)
     timezone = ZoneField(label=_("Time zone"), max_length=64, required=False)
-    external_reference = forms.CharField(label=_("External reference"), max_length=100, required=False)
-    owner = OwnerField(label=_("Owner"))
+    external_reference = TypedText(label=_("External reference"), max_length=100, required=False)
+    # Staff who may own customers; the present owner can always be chosen.
+    owner = forms.ModelChoiceField(
+        label=_("Owner"),
+        queryset=User.objects.none(),
+        required=False,
+        to_field_name="public_id",
+        empty_label=_("Unassigned"),
+    )
     tags = TagsField(label=_("Tags"), max_length=400, required=False)
 
     def __init__(
@@ -49,30 +46,34 @@ class CustomerForm(EditForm):
         """Set up the form. `besides`: the customer that is edited or added; its own reference is no duplicate."""
         super().__init__(*args, **kwargs)
         self.besides = customer.public_id if customer else besides
-        may = Q(is_active=True, role__in=roles_of("customers:edit", "POST"))
+        may = Q(is_active=True, role__in=roles_of(Permission.EDIT_CUSTOMER))
         if customer and customer.owner_id:
             may |= Q(pk=customer.owner_id)
         self.fields["owner"].queryset = User.objects.filter(may).order_by("name")  # type: ignore[attr-defined]
 
     def clean_external_reference(self) -> str:
         reference: str = self.cleaned_data["external_reference"]
-        others = Customer.objects.filter(external_reference=reference)
+        others = Customer.objects.filter(matches("external_reference", reference))
         if self.besides:
             others = others.exclude(public_id=self.besides)
         if reference and (other := others.first()):
-            raise forms.ValidationError(_("%(customer)s has this reference.") % {"customer": other})
+            raise forms.ValidationError(_("%(customer)s already has this external reference.") % {"customer": other})
         return reference
 
 
-class AccountForm(forms.Form):
+class AccountForm(TokenForm):
     """Connection and options of a new account. Offerings have a form of their own, built from its catalog."""
 
     connection = forms.ModelChoiceField(
-        label=_("Account at"), queryset=Connection.objects.none(), to_field_name="public_id",
-        widget=forms.RadioSelect, required=False, blank=True, empty_label=_("No account yet"),
-    )  # fmt: skip
+        label=_("Connection"),
+        queryset=Connection.objects.none(),
+        to_field_name="public_id",
+        widget=forms.RadioSelect,
+        required=False,
+        blank=True,
+        empty_label=_("No account yet"),
+    )
     is_test = forms.BooleanField(label=_("Test account"), required=False)
-    client_token = forms.CharField(widget=forms.HiddenInput, min_length=8, max_length=64)
 
     def __init__(self, *args: Any, needs_account: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -112,7 +113,9 @@ class DuplicatesForm(forms.Form):
 
 
 class NoteForm(forms.Form):
-    text = forms.CharField(
-        label=_("Add a note"), max_length=4000, widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": _("Write the note first.")},
-    )  # fmt: skip
+    text = TypedText(
+        label=_("Add a note"),
+        max_length=4000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": _("Enter a note.")},
+    )

@@ -30,8 +30,10 @@ from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, WAITS_FOR_A_PERSON, OperationKind
 from customers.schedules import holds
 from portal.access.models import User
+from portal.consistent_reads import consistent_read
 from portal.formats import number_text
 from portal.state_labels import NOT_CREATED, operation_look
+from portal.typed_text import visible_name
 
 if TYPE_CHECKING:
     _Paginator = Paginator[Any]
@@ -54,15 +56,13 @@ class Key:
 
 @dataclass(slots=True)
 class CustomerRow:
-    """Everything a row shows, ready to print."""
+    """All values a row shows, formatted."""
 
     key: str
     url: str
     company: str
     email: str
-    reference: str
     owner: str
-    archived: bool
     connection: str = ""
     provider_label: str = ""
     provider_id: str = ""
@@ -80,7 +80,7 @@ class CustomerRow:
     instead: str = ""
     changed_at: datetime | None = None
     changed_what: str = ""
-    poll: str = ""
+    moves: int = 0  # while an operation runs: after how many seconds another look is worth it
 
 
 class Lines:
@@ -206,26 +206,47 @@ def list_page(filters: CustomerFilters, number: str) -> ListPage:
     return page if len(page) or wanted == 1 else cast("ListPage", paginator.get_page(paginator.num_pages))
 
 
-def one_row(public_id: uuid.UUID) -> CustomerRow | None:
-    """Return the row of one account, for a row that polls while an operation runs."""
-    found = Account.objects.filter(public_id=public_id).values_list("pk", "customer_id").first()
-    if found is None:
-        return None
+def rows_of_accounts(public_ids: list[uuid.UUID]) -> list[CustomerRow]:
+    """Return the rows of accounts, for a list that polls while operations run."""
+    found = Account.objects.filter(public_id__in=public_ids).values_list("pk", "customer_id")
     connections = {each.pk: each for each in Connection.objects.all()}
-    return rows_of([Key(*found)], connections)[0]
+    return rows_of([Key(*each) for each in found], connections)
+
+
+def moving_accounts(rows: Iterable[CustomerRow]) -> list[tuple[str, int]]:
+    return [(row.key, row.moves) for row in rows if row.moves]
 
 
 _ACCOUNT_COLUMNS = (
-    "pk", "public_id", "connection_id", "provider_id", "state", "state_raw", "is_test", "package", "settings",
-    "desired_settings", "usage_used", "usage_allowed", "usage_read_at", "usage_missing_since", "changed_at",
-    "changed_what",
-)  # fmt: skip
-_CUSTOMER_COLUMNS = (
-    "pk", "public_id", "company_name", "email", "external_reference", "owner_id", "archived_at", "created_at",
+    "pk",
+    "public_id",
+    "connection_id",
+    "provider_id",
+    "state",
+    "state_raw",
+    "is_test",
+    "package",
+    "settings",
+    "desired_settings",
+    "usage_used",
+    "usage_allowed",
+    "usage_read_at",
+    "usage_missing_since",
     "changed_at",
-)  # fmt: skip
+    "changed_what",
+)
+_CUSTOMER_COLUMNS = (
+    "pk",
+    "public_id",
+    "company_name",
+    "email",
+    "owner_id",
+    "created_at",
+    "changed_at",
+)
 
 
+@consistent_read()
 def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[CustomerRow]:
     """Return the rows of `keys` in their order. A row that was removed meanwhile is left out."""
     accounts = _by_pk(Account.objects.filter(pk__in=[key.account for key in keys if key.account]), _ACCOUNT_COLUMNS)
@@ -234,17 +255,17 @@ def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[Custome
         User.objects.filter(pk__in={each["owner_id"] for each in customers.values()} - {None}).values_list("pk", "name")
     )
     running, held = _open_operations(list(accounts)), holds.held(accounts)
-    urls = _Urls()
+    account_url, customer_url = _urls("customers:account"), _urls("customers:detail")
     rows = []
     for key in keys:
         customer = customers.get(key.customer)
         account = accounts.get(key.account) if key.account else None
         if customer is None or (key.account and account is None):
             continue
-        row = _customer_row(customer, owners.get(customer["owner_id"], ""), urls)
+        row = _customer_row(customer, owners.get(customer["owner_id"], ""), customer_url(customer["public_id"]))
         if account:
-            _add_account(row, account, connections[account["connection_id"]], running.get(account["pk"]), urls)
-            row.held = account["pk"] in held
+            _add_account(row, account, connections[account["connection_id"]], running.get(account["pk"]))
+            row.url, row.held = account_url(account["public_id"]), account["pk"] in held
         rows.append(row)
     return rows
 
@@ -259,31 +280,21 @@ def _open_operations(accounts: list[int]) -> dict[int, tuple[str, str]]:
     return {account: (kind, state) for account, kind, state in found.values_list("account_id", "kind", "state")}
 
 
-class _Urls:
-    """URLs of rows: `reverse` runs once for the page and not once for the row."""
-
-    def __init__(self) -> None:
-        self._account = reverse("customers:account", args=[_NOWHERE])
-        self._customer = reverse("customers:detail", args=[_NOWHERE])
-
-    def account(self, public_id: uuid.UUID) -> str:
-        return self._account.replace(str(_NOWHERE), str(public_id))
-
-    def customer(self, public_id: uuid.UUID) -> str:
-        return self._customer.replace(str(_NOWHERE), str(public_id))
+def _urls(route: str) -> Callable[[uuid.UUID], str]:
+    """Return the URLs of rows: `reverse` runs once for the page and not once for the row."""
+    pattern = reverse(route, args=[_NOWHERE])
+    return lambda public_id: pattern.replace(str(_NOWHERE), str(public_id))
 
 
-def _customer_row(customer: dict[str, Any], owner: str, urls: _Urls) -> CustomerRow:
+def _customer_row(customer: dict[str, Any], owner: str, url: str) -> CustomerRow:
     return CustomerRow(
         key=f"c-{customer['public_id']}",
-        url=urls.customer(customer["public_id"]),
-        company=customer["company_name"],
+        url=url,
+        company=visible_name(customer["company_name"]),
         email=customer["email"],
-        reference=customer["external_reference"],
         owner=owner,
-        archived=customer["archived_at"] is not None,
         changed_at=customer["changed_at"],
-        changed_what=_("Customer added") if _is_new(customer) else _("Facts changed"),
+        changed_what=_("Customer added") if _is_new(customer) else _("Details changed"),
     )
 
 
@@ -292,11 +303,10 @@ def _is_new(customer: dict[str, Any]) -> bool:
 
 
 def _add_account(
-    row: CustomerRow, account: dict[str, Any], connection: Connection, operation: tuple[str, str] | None, urls: _Urls
+    row: CustomerRow, account: dict[str, Any], connection: Connection, operation: tuple[str, str] | None
 ) -> None:
     row.key = str(account["public_id"])
-    row.url = urls.account(account["public_id"])
-    row.connection, row.provider_label = connection.name, connection.provider_label
+    row.connection, row.provider_label = str(connection), connection.provider_label
     row.provider_id = account["provider_id"] or ""
     row.state, row.state_raw, row.is_test = account["state"], account["state_raw"], account["is_test"]
     if row.state == AccountState.PENDING and not row.provider_id and operation is None:
@@ -311,7 +321,7 @@ def _add_account(
         kind, state = operation
         words = str(operation_look(state).word)
         row.changed_what = f"{OperationKind(kind).label}, {words[:1].lower()}{words[1:]}"
-        row.poll = "20s" if state in WAITS_FOR_A_PERSON else "2s"
+        row.moves = 20 if state in WAITS_FOR_A_PERSON else 2
 
 
 def _add_use(row: CustomerRow, account: dict[str, Any]) -> None:
@@ -319,9 +329,9 @@ def _add_use(row: CustomerRow, account: dict[str, Any]) -> None:
     if row.state == AccountState.PENDING:
         row.instead = _("Not created yet")
     elif row.state == NOT_CREATED:
-        row.instead = _("Nothing to read")
+        row.instead = _("Not created")
     elif row.state == AccountState.DELETED:
-        row.instead, row.package_label = _("Ended"), _("None")
+        row.instead, row.package_label = _("Deleted"), _("None")
     elif account["usage_read_at"] is None or account["usage_missing_since"]:
         row.since = account["usage_missing_since"] or account["usage_read_at"]
     else:

@@ -15,9 +15,10 @@ from customers.models.account import AccountState
 from customers.models.operation import never_made
 from customers.operations.queries import NEEDS_A_PERSON
 from portal import state_labels
+from portal.typed_text import matches
 
 STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
-# Not at the provider (any more), so there is nothing to read.
+# Not at the provider (anymore), so there is nothing to read.
 NOT_THERE = (AccountState.PENDING, AccountState.DELETED)
 MANY = 1000
 _CODE = re.compile(r"op_([0-9a-f]{1,32})", re.IGNORECASE)
@@ -47,7 +48,7 @@ class Matching:
         archived = Customer.objects.filter(archived_at__isnull=False).values("pk")
         at = Q(customer__in=archived)
         found = found.filter(at if self.filters.view == "archived" else ~at, ~Q(pk__in=merged()))
-        if self.filters.only_bare:
+        if self.filters.only_bare or self.filters.lists_nothing:
             return found.none()
         return found.filter(
             self._of_view(), self._of_account(), self._of_owner("customer__"), self._searched("customer_id")
@@ -67,19 +68,14 @@ class Matching:
         return found.filter(self._of_owner(""), self._searched("pk"))
 
     def _of_view(self) -> Q:
-        match self.filters.view:
-            case "attention":
-                return Q(pk__in=Operation.objects.filter(NEEDS_A_PERSON).values("account"))
-            case "near":
-                return NEAR
-            case "stopped":
-                return Q(state__in=STOPPED)
-            case "mine":
-                return Q(customer__owner=self.filters.user)
-            case "no-reading":
-                return NO_READING
-            case _:
-                return Q()
+        conditions = {
+            "attention": Q(pk__in=Operation.objects.filter(NEEDS_A_PERSON).values("account")),
+            "near": NEAR,
+            "stopped": Q(state__in=STOPPED),
+            "mine": Q(customer__owner=self.filters.user),
+            "no-reading": NO_READING,
+        }
+        return conditions.get(self.filters.view, Q())
 
     def _of_account(self) -> Q:
         filters = self.filters
@@ -143,9 +139,9 @@ class Matching:
         """The matching customers. Few are named one by one, so that the database starts from them; many are left to
         it to scan along the order of the list. Either is fast where the other is slow."""
         lowered = self.filters.q.lower()
-        words = Q(search__contains=lowered)
+        words = matches("search__contains", lowered)
         if not lowered.isascii():  # SQLite lowers ASCII alone
-            words |= Q(search__contains=self.filters.q)
+            words |= matches("search__contains", self.filters.q)
         found = Customer.objects.order_by().filter(words).values_list("pk", flat=True)
         few = list(found[: MANY + 1])
         return few if len(few) <= MANY else found

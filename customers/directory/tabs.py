@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from customers.directory.filters import VIEWS, CustomerFilters
 from customers.directory.list import Lines
@@ -24,8 +24,8 @@ class Tab:
 
 def tabs_of(filters: CustomerFilters) -> list[Tab]:
     """Return the tabs. Counts are of the whole view, whatever filter is on."""
-    whole = CustomerFilters(user=filters.user, connections=filters.connections)
-    return [_tab(replace(whole, view=key), str(label), filters.view) for key, label in VIEWS.items()]
+    wholes = {key: CustomerFilters({"view": key}, filters.user, connections=filters.connections) for key in VIEWS}
+    return [_tab(whole, str(VIEWS[key]), filters.view) for key, whole in wholes.items()]
 
 
 def _tab(filters: CustomerFilters, label: str, chosen: str) -> Tab:

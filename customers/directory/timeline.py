@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -15,7 +16,8 @@ from django.utils.translation import gettext_lazy
 from customers.models import Account, Customer
 from portal.audit.differences import differences
 from portal.audit.models import AuditEvent
-from portal.audit.verbs import icon_of, sentence_of
+from portal.audit.verbs import icon_of, title_with_actor
+from portal.filters import Filter, ListFilters, one_of
 from portal.query_params import uuid_or_none
 
 NOTE_ADDED = "note.added"
@@ -25,6 +27,12 @@ _SHOWS: dict[str, tuple[str | Promise, Q]] = {
     "operations": (gettext_lazy("Operations"), Q(object_type=_OPERATION)),
     "audit": (gettext_lazy("Changes"), ~Q(object_type=_OPERATION) & ~Q(verb=NOTE_ADDED)),
     "notes": (gettext_lazy("Notes"), Q(verb=NOTE_ADDED)),
+}
+_OF_DELETE: dict[str, str | Promise] = {
+    "bulk.submitted": gettext_lazy("Account deletion submitted for approval"),
+    "bulk.approved": gettext_lazy("Account deletion approved"),
+    "bulk.refused": gettext_lazy("Account deletion rejected"),
+    "bulk.cancelled": gettext_lazy("Account deletion request canceled"),
 }
 AT_ONCE = 30
 
@@ -44,42 +52,50 @@ class TimelineEntry:
         return timezone.localtime(self.at).date()
 
 
+class TimelineFilters(ListFilters):
+    """Filters of the timeline: the kind of events, and the event (`before`) that older ones follow."""
+
+    show = Filter(gettext_lazy("Show"), one_of(_SHOWS), initial="all")
+    before = Filter(gettext_lazy("Older than"), uuid_or_none)
+
+
 @dataclass(frozen=True)
 class Timeline:
-    show: str
+    filters: TimelineFilters
     entries: list[TimelineEntry]
     # The last event shown where there are more, to continue from; "" at the end.
     older: str
+
+    @property
+    def show(self) -> str:
+        return str(self.filters.show)
 
     @property
     def choices(self) -> list[tuple[str, str]]:
         return [(key, str(words)) for key, (words, _which) in _SHOWS.items()]
 
 
-def timeline_of_account(account: Account, *, show: str = "", before: str = "") -> Timeline:
+def timeline_of_account(account: Account, *, asked: Mapping[str, str]) -> Timeline:
     """Return the account's events, and its customer's notes wherever they were written."""
     notes = Q(customer_id=account.customer.public_id, verb=NOTE_ADDED)
-    return _timeline(AuditEvent.objects.filter(Q(account_id=account.public_id) | notes), show, before)
+    return _timeline(AuditEvent.objects.filter(Q(account_id=account.public_id) | notes), asked)
 
 
-def timeline_of_customer(customer: Customer, *, show: str = "", before: str = "") -> Timeline:
+def timeline_of_customer(customer: Customer, *, asked: Mapping[str, str]) -> Timeline:
     """Return all events of the customer and its accounts."""
-    return _timeline(AuditEvent.objects.filter(customer_id=customer.public_id), show, before)
+    return _timeline(AuditEvent.objects.filter(customer_id=customer.public_id), asked)
 
 
-def _timeline(events: QuerySet[AuditEvent], show: str, before: str) -> Timeline:
-    show = show if show in _SHOWS else "all"
-    events = events.filter(_SHOWS[show][1]).order_by("-id")
-    if last := _event(before):
-        events = events.filter(id__lt=last.pk)
+def _timeline(events: QuerySet[AuditEvent], asked: Mapping[str, str]) -> Timeline:
+    filters = TimelineFilters(asked)
+    if filters.before and not events.filter(public_id=filters.before).exists():
+        filters.refuse("before")
+    events = filters.narrow(events).filter(_SHOWS[filters.show][1]).order_by("-id")
+    if filters.before:
+        events = events.filter(id__lt=AuditEvent.objects.filter(public_id=filters.before).values("id"))
     found = list(events[: AT_ONCE + 1])
     older = str(found[AT_ONCE - 1].public_id) if len(found) > AT_ONCE else ""
-    return Timeline(show, [_entry(event) for event in found[:AT_ONCE]], older)
-
-
-def _event(public_id: str) -> AuditEvent | None:
-    wanted = uuid_or_none(public_id)
-    return AuditEvent.objects.filter(public_id=wanted).first() if wanted else None
+    return Timeline(filters, [_entry(event) for event in found[:AT_ONCE]], older)
 
 
 def _entry(event: AuditEvent) -> TimelineEntry:
@@ -91,7 +107,7 @@ def _entry(event: AuditEvent) -> TimelineEntry:
     return TimelineEntry(
         event.at,
         icon_of(event.verb),
-        sentence_of(event.verb, event.actor_label),
+        title_with_actor(event.verb, event.actor_label, title=str(_OF_DELETE.get(event.verb, ""))),
         event.reason or ("" if of_operation else _changes(event)),
         operation=event.object_id if of_operation else None,
         code=event.object_label.partition(" ")[0] if of_operation else "",

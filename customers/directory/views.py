@@ -6,84 +6,88 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.http import trigger_client_event
 
-from customers.directory.commands import UnableToChange, add_note, archive_customer, edit_customer, restore_customer
+from customers.directory.commands import add_note, archive_customer, edit_customer, restore_customer
 from customers.directory.export import HEADER, customer_export_rows
 from customers.directory.filter_choices import filter_choices
-from customers.directory.filters import SIZES, read_customer_filters
+from customers.directory.filters import SIZES, CustomerFilters
 from customers.directory.forms import CustomerForm, NoteForm
-from customers.directory.list import list_page, one_row
+from customers.directory.list import list_page, moving_accounts, rows_of_accounts
 from customers.directory.queries import customer_page
 from customers.directory.tabs import tabs_of
 from customers.directory.timeline import timeline_of_customer
 from customers.models import Account, Customer
-from portal.access.permissions import allowed
+from customers.operations.view_helpers import refusals_told
+from portal.access.permissions import Permission
 from portal.audit.queries import last_change
+from portal.consistent_reads import consistent_read
 from portal.edits import EditConflict, status_of
 from portal.exports import csv_response
-from portal.htmx import go_to, is_fragment, person
-from portal.query_params import kept, uuid_or_none
+from portal.htmx import command_of, go_to, is_fragment, person, rows_asked
+from portal.query_params import uuid_or_none
+from portal.refusals import Refusal
 
 
 @require_GET
 def customer_list(request: HttpRequest) -> HttpResponse:
-    if row := request.GET.get("row"):
-        return _row(request, row)
-    filters = read_customer_filters(request.GET, person(request))
+    if "rows" in request.GET:
+        return _moving(request)
+    filters = CustomerFilters(request.GET, person(request))
+    page = list_page(filters, request.GET.get("page", ""))
     context = {
-        "page": list_page(filters, request.GET.get("page", "")),
+        "page": page,
+        "moving": moving_accounts(page),
         "filters": filters,
         "choices": filter_choices(filters),
         "sizes": SIZES,
-        "kept": kept(request.GET, without=("size", "page")),
+        "kept": filters.kept("size"),
     }
     if is_fragment(request):
         return render(request, "customers/_list.html", context)
     return render(request, "customers/list.html", context | {"tabs": tabs_of(filters)})
 
 
-def _row(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Render one row of the list, for a row that polls for its operation."""
-    wanted = uuid_or_none(public_id)
-    row = one_row(wanted) if wanted else None
-    if row is None:
-        raise Http404
-    may_bulk = allowed(person(request).role, "customers:bulk-new", "POST")
-    return render(request, "customers/_row.html", {"row": row, "may_bulk": may_bulk})
+def _moving(request: HttpRequest) -> HttpResponse:
+    """Render rows of the list whose operations ran when they were shown; the list polls until all have ended."""
+    wanted, part = rows_asked(request)
+    rows = rows_of_accounts(wanted)
+    context = {
+        "rows": rows,
+        "moving": moving_accounts(rows),
+        "part": part,
+        "may_bulk": person(request).may(Permission.CHANGE_IN_BULK),
+    }
+    return render(request, "customers/_rows.html", context)
 
 
 @require_GET
 def customer_export(request: HttpRequest) -> HttpResponseBase:
     """Export the list as filtered, every page of it."""
-    filters = read_customer_filters(request.GET, person(request))
+    filters = CustomerFilters(request.GET, person(request))
     name = f"customers-{timezone.now():%Y-%m-%d}.csv"
     return csv_response(name, HEADER, customer_export_rows(filters))
 
 
 @require_GET
+@consistent_read()
 def customer_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    return _detail(request, public_id, NoteForm())
+    return _detail(request, _customer_or_404(public_id), NoteForm())
 
 
-def _detail(request: HttpRequest, public_id: uuid.UUID, note: NoteForm, *, status: int = 200) -> HttpResponse:
-    try:
-        found = customer_page(public_id)
-    except Customer.DoesNotExist:
-        raise Http404 from None
+def _detail(request: HttpRequest, customer: Customer, note: NoteForm, *, status: int = 200) -> HttpResponse:
     context = {
-        "found": found,
-        "customer": found.customer,
-        "timeline": timeline_of_customer(
-            found.customer, show=request.GET.get("show", ""), before=request.GET.get("before", "")
-        ),
-        "here": reverse("customers:customer-timeline", args=[public_id]),
-        "page_url": reverse("customers:detail", args=[public_id]),
+        "found": customer_page(customer),
+        "customer": customer,
+        "timeline": timeline_of_customer(customer, asked=request.GET),
+        "here": reverse("customers:customer-timeline", args=[customer.public_id]),
+        "page_url": reverse("customers:detail", args=[customer.public_id]),
         "note_form": note,
     }
     return render(request, "customers/detail.html", context, status=status)
@@ -96,17 +100,19 @@ def customer_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             changed = edit_customer(
-                actor=person(request), customer=customer, facts=form.changed_facts(), seen=form.seen,
-                now=timezone.now(), request=request,
-            )  # fmt: skip
+                command_of(request),
+                customer=customer,
+                facts=form.changed_facts(),
+                seen=form.seen,
+            )
         except EditConflict as conflict:
             customer = _customer_or_404(public_id)
             fresh = CustomerForm(customer=customer, initial=_facts(customer))
             form.show(conflict, fresh=fresh, last=last_change(customer, conflict.fields))
-        except UnableToChange as refusal:
+        except Refusal as refusal:
             form.add_error(refusal.field or None, str(refusal))
         else:
-            messages.success(request, _("Saved.") if changed else _("Nothing was different, so nothing was saved."))
+            messages.success(request, _("Saved.") if changed else _("No changes to save."))
             return go_to(request, "customers:detail", customer.public_id)
     providers = sorted({each.provider_label for each in customer.accounts.select_related("connection")})
     context = {"customer": customer, "form": form, "providers": providers}
@@ -116,20 +122,17 @@ def customer_edit(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def customer_archive(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     customer = _customer_or_404(public_id)
-    try:
-        archive_customer(actor=person(request), customer=customer, now=timezone.now(), request=request)
-    except UnableToChange as refusal:
-        messages.warning(request, str(refusal))
-    else:
-        messages.success(request, _("Archived. It stays in the view Archived, with its history."))
+    with refusals_told(request):
+        archive_customer(command_of(request), customer=customer)
+        messages.success(request, _("Customer archived. It's still in the “Archived” view, with its history."))
     return go_to(request, "customers:detail", customer.public_id)
 
 
 @require_POST
 def customer_restore(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     customer = _customer_or_404(public_id)
-    restore_customer(actor=person(request), customer=customer, now=timezone.now(), request=request)
-    messages.success(request, _("Restored. It is in the list again."))
+    restore_customer(command_of(request), customer=customer)
+    messages.success(request, _("Customer restored."))
     return go_to(request, "customers:detail", customer.public_id)
 
 
@@ -141,17 +144,21 @@ def note_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     form = NoteForm(request.POST)
     if form.is_valid():
         add_note(
-            actor=person(request), customer=customer, account=account, text=form.cleaned_data["text"], request=request
+            command_of(request),
+            customer=customer,
+            account=account,
+            text=form.cleaned_data["text"],
         )
         if not is_fragment(request):
             return go_to(request, *_page_of(customer, account))
         form = NoteForm()
     context = {"customer": customer, "account": account, "note_form": form}
     if not is_fragment(request):
-        return _detail(request, public_id, form, status=422)
+        return _detail(request, customer, form, status=422)
     response = render(request, "customers/_note_form.html", context, status=422 if form.errors else 200)
     if not form.errors:
-        response["HX-Trigger"] = "timeline-changed"
+        trigger_client_event(response, "timeline-changed")
+        trigger_client_event(response, "toast", {"text": _("Note added."), "kind": "good"})
     return response
 
 

@@ -1,4 +1,4 @@
-"""The connections a command line names."""
+"""Connections selected on a command line."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def connections(wanted: str | None) -> list[Connection]:
     chosen = [each for each in found if wanted in (each.name, str(each.public_id))]
     if not chosen:
         names = ", ".join(each.name for each in found) or "none"
-        raise CommandError(f'There is no connection "{wanted}". Known: {names}.')
+        raise CommandError(f'No connection matches "{wanted}". Available: {names}.')
     return chosen

@@ -3,7 +3,7 @@
 Readings are written by `customers.observed.accounts`, what an operation concluded by
 `customers.operations.conclusions`. `customers.operations.kinds.create` and `customers.reconcile.link` create rows; the
 desire is written by `customers.operations.request`, `.transitions` and `customers.monitoring.repair`, an accepted value
-by `customers.reconcile.drift`, the v2 user name by `customers.accounts.sign_in` too, and duplicates by
+by `customers.reconcile.drift`, the v2 username by `customers.accounts.sign_in` too, and duplicates by
 `customers.observed.duplicates`.
 """
 
@@ -23,13 +23,14 @@ from portal import providers
 from portal.email_addresses import domain_key
 from portal.providers import AccountSettings
 from portal.state_labels import NOT_CREATED
+from portal.typed_text import comparable
 
 
 class AccountState(models.TextChoices):
     PENDING = "pending", _("Pending")
     ACTIVE = "active", _("Active")
-    STOPPED_BY_US = "stopped_by_us", _("Suspended by us")
-    STOPPED_BY_PROVIDER = "stopped_by_provider", _("Held by the provider")
+    STOPPED_BY_US = "stopped_by_us", _("Suspended")
+    STOPPED_BY_PROVIDER = "stopped_by_provider", _("Blocked by provider")
     BANNED = "banned", _("Banned")
     INDETERMINATE = "indeterminate", _("Indeterminate")
     DELETED = "deleted", _("Deleted")
@@ -39,7 +40,7 @@ class AccountState(models.TextChoices):
 class Account(models.Model):
     class Desired(models.TextChoices):
         ACTIVE = "active", _("Active")
-        STOPPED = "stopped_by_us", _("Suspended by us")
+        STOPPED = "stopped_by_us", _("Suspended")
         DELETED = "deleted", _("Deleted")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -55,7 +56,7 @@ class Account(models.Model):
     # When a duplicate was merged into the account it points to; from then on it appears in no list.
     merged_at = models.DateTimeField(null=True, blank=True, default=None, editable=False)
     v2_username = models.CharField(max_length=120, default="", blank=True)
-    email = models.EmailField(max_length=254, help_text=_("The e-mail the account was created with."))
+    email = models.EmailField(max_length=254, help_text=_("The email address the account was created with."))
     is_test = models.BooleanField(default=False)
     # The desired state. `version` rises with every change of it.
     desired_state = models.CharField(max_length=20, choices=Desired.choices, default=Desired.ACTIVE)
@@ -133,8 +134,11 @@ class Account(models.Model):
     @property
     def shown_state(self) -> str:
         """The state to display: an account whose create was never carried out is "not created" instead of pending."""
-        waits = self.state == AccountState.PENDING and self.provider_id is None
-        if waits and not self.operations.filter(state__in=OPEN).exists():
+        if self.state != AccountState.PENDING or self.provider_id is not None:
+            return self.state
+        # One query for account and operations: the create may have succeeded since this row was read.
+        waits = Account.objects.filter(pk=self.pk, state=AccountState.PENDING, provider_id=None)
+        if waits.exclude(operations__state__in=OPEN).exists():
             return NOT_CREATED
         return self.state
 
@@ -163,6 +167,11 @@ def as_rows(offerings: list[providers.ProviderOffering]) -> list[dict[str, Any]]
     return [{"name": each.name, "type": each.type, "quantity": each.quantity} for each in ordered]
 
 
+def package_name_of(rows: list[dict[str, Any]]) -> str:
+    """Return the name of the package in a stored offering list; "" when there is none."""
+    return next((row["name"] for row in rows if row["type"] == "package"), "")
+
+
 def identity_of(settings: AccountSettings) -> str:
     """Return the identity by which an account without an email is found again."""
-    return f"{settings.name.lower()}|{domain_key(settings.website)}"[:520]
+    return f"{comparable(settings.name).lower()}|{domain_key(settings.website)}"[:520]

@@ -12,16 +12,17 @@ from django.utils.translation import gettext_lazy as _
 from customers.models.connection import Connection
 from customers.models.customer import Customer
 from customers.models.remote_account import RemoteAccount
+from portal.leases import Fenced
 
 
-class AccountImport(models.Model):
+class AccountImport(Fenced):
     """An import: a proposal first; once a user starts it, a run that lasts until every chosen item is done."""
 
     class State(models.TextChoices):
-        PROPOSED = "proposed", _("To be looked through")
-        RUNNING = "running", _("Running")
+        PROPOSED = "proposed", _("Draft")
+        RUNNING = "running", _("In progress")
         PAUSED = "paused", _("Paused")
-        ENDED = "ended", _("Ended")
+        ENDED = "ended", _("Completed")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="account_imports")
@@ -30,10 +31,8 @@ class AccountImport(models.Model):
     total = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    fence = models.PositiveIntegerField(default=0)
-    not_before = models.DateTimeField()
     message = models.CharField(max_length=500, default="", blank=True)
+    unmatched = models.JSONField(default=dict, blank=True)  # rows of the list without an account: count and first ones
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -51,10 +50,6 @@ class AccountImport(models.Model):
         return f"{self.connection} {self.created_at:%Y-%m-%d %H:%M}"
 
     @property
-    def pending(self) -> int:
-        return self.total - self.done - self.failed
-
-    @property
     def settled(self) -> int:
         return self.done + self.failed
 
@@ -64,17 +59,17 @@ class AccountImportItem(models.Model):
     none: accounts of one group become one customer's."""
 
     class Basis(models.TextChoices):
-        LISTED = "listed", _("In the list you gave")
-        EMAIL = "email", _("Same e-mail")
+        LISTED = "listed", _("In your list")
+        EMAIL = "email", _("Same email")
         COMPANY = "company", _("Same company")
-        NEW = "new", _("A new customer")
-        NONE = "none", _("Not enough to go by")
+        NEW = "new", _("New customer")
+        NONE = "none", _("No clear match")
 
     class State(models.TextChoices):
-        WAITING = "waiting", _("Waiting")
-        DONE = "done", _("Taken over")
+        WAITING = "waiting", _("Pending")
+        DONE = "done", _("Imported")
         FAILED = "failed", _("Failed")
-        LEFT = "left", _("Left as it is")
+        LEFT = "left", _("Not selected")
 
     account_import = models.ForeignKey(
         AccountImport, on_delete=models.CASCADE, related_name="items", db_column="takeover_id"
@@ -91,8 +86,7 @@ class AccountImportItem(models.Model):
     note = models.CharField(max_length=300, default="", blank=True)
     take = models.BooleanField(default=False)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    # Failed readings; after a few the account is marked as failed.
-    tries = models.PositiveSmallIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0)  # failed readings; after a few the account is marked as failed
     message = models.CharField(max_length=500, default="", blank=True)
 
     class Meta:

@@ -30,14 +30,18 @@ class Breaker(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"breaker of {self.connection_id}"
+        return f"circuit breaker of {self.connection_id}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened_at is not None
 
 
 def is_out_of_reach(connection: Connection) -> bool:
     """Return whether the connection's breaker is open. Costs a query unless `breaker` was selected with it."""
-    return hasattr(connection, "breaker") and connection.breaker.opened_at is not None
+    return hasattr(connection, "breaker") and connection.breaker.is_open
 
 
 def at_work(path: str = "") -> Q:
-    """Match connections that are neither paused nor out of reach. `path` leads to one, as in "connection__"."""
+    """Match connections that are neither paused nor unreachable. `path` leads to one, as in "connection__"."""
     return Q(**{f"{path}paused": "", f"{path}breaker__opened_at": None})

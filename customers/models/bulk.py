@@ -6,6 +6,7 @@ Nothing outside `customers.bulk.commands`, `customers.bulk.plan` and `customers.
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
@@ -15,28 +16,31 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models.account import Account
 from customers.models.operation import Operation
+from portal.leases import Fenced
 
 
-class ChangeSet(models.Model):
+class ChangeSet(Fenced):
+    LEASE = timedelta(seconds=60)
+
     class Kind(models.TextChoices):
         SUSPEND = "suspend", _("Suspend")
         UNSUSPEND = "unsuspend", _("Unsuspend")
         PACKAGE = "package", _("Change package")
-        ADDON_ADD = "addon_add", _("Add an add-on")
-        ADDON_REMOVE = "addon_remove", _("Remove an add-on")
+        ADDON_ADD = "addon_add", _("Add add-on")
+        ADDON_REMOVE = "addon_remove", _("Remove add-on")
         CAP = "cap", _("Set monthly cap")
-        TAG_ADD = "tag_add", _("Add a tag")
-        TAG_REMOVE = "tag_remove", _("Take a tag off")
+        TAG_ADD = "tag_add", _("Add tag")
+        TAG_REMOVE = "tag_remove", _("Remove tag")
         DELETE = "delete", _("Delete account")
 
     class State(models.TextChoices):
-        PLANNED = "planned", _("To be looked through")
-        WAITING = "waiting", _("Waits for a second person")
-        RUNNING = "running", _("Running")
+        PLANNED = "planned", _("Draft")
+        WAITING = "waiting", _("Waiting for approval")
+        RUNNING = "running", _("In progress")
         PAUSED = "paused", _("Paused")
-        ENDED = "ended", _("All asked")
-        CANCELLED = "cancelled", _("Cancelled")
-        REFUSED = "refused", _("Refused")
+        ENDED = "ended", _("Completed")
+        CANCELLED = "cancelled", _("Canceled")
+        REFUSED = "refused", _("Rejected")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=20, choices=Kind.choices)
@@ -56,9 +60,6 @@ class ChangeSet(models.Model):
     approved_hash = models.CharField(max_length=64, default="", blank=True)
     # Why it was rejected, is paused or waits.
     message = models.CharField(max_length=1000, default="", blank=True)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    fence = models.PositiveIntegerField(default=0)
-    not_before = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -94,12 +95,12 @@ class ChangeSet(models.Model):
 
 class ChangeSetItem(models.Model):
     class State(models.TextChoices):
-        READY = "ready", _("To be changed")
-        ASIDE = "aside", _("Left as it is")
-        ASKED = "asked", _("Asked")
-        MOVED = "moved", _("Changed since the plan")
-        FAILED = "failed", _("Not possible any more")
-        CANCELLED = "cancelled", _("Cancelled")
+        READY = "ready", _("Ready")
+        ASIDE = "aside", _("Skipped")
+        ASKED = "asked", _("Requested")
+        MOVED = "moved", _("Changed since preview")
+        FAILED = "failed", _("No longer possible")
+        CANCELLED = "cancelled", _("Canceled")
 
     change_set = models.ForeignKey(ChangeSet, on_delete=models.CASCADE, related_name="items")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")

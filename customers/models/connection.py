@@ -1,4 +1,4 @@
-"""A connection is one reseller credential at one provider, with the catalog it may sell from."""
+"""Connections: one reseller credential at one provider each, with the catalog it can sell from."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
 from portal import encryption, providers
+from portal.typed_text import visible_name
 
 CATALOGUE_AGE = timedelta(hours=24)
 
@@ -23,20 +24,20 @@ def last4(secret: str) -> str:
 
 class Connection(models.Model):
     class UsageSource(models.TextChoices):
-        CREDITS = "credits", _("Credits on behalf of the account")
-        OVERVIEW_JSON = "overview_json", _("v2 account overview, JSON")
-        OVERVIEW_XML = "overview_xml", _("v2 account overview, XML")
-        POOLED = "pooled", _("One usage report of all accounts")
+        CREDITS = "credits", _("Credits API")
+        OVERVIEW_JSON = "overview_json", _("v2 overview (JSON)")
+        OVERVIEW_XML = "overview_xml", _("v2 overview (XML)")
+        POOLED = "pooled", _("Pooled usage report")
 
     class V2Auth(models.TextChoices):
-        KEY_IN_FORM = "key_in_form", _("API key in the form")
-        HEADER = "header", _("API key in the header")
-        PASSWORD = "password", _("User name and password")
+        KEY_IN_FORM = "key_in_form", _("API key in form data")
+        HEADER = "header", _("API key in header")
+        PASSWORD = "password", _("Username and password")
 
     class Paused(models.TextChoices):
         NO = "", _("Not paused")
-        BY_PERSON = "person", _("Paused by a person")
-        BY_AUTH = "auth", _("The provider refused the key")
+        BY_PERSON = "person", _("Paused manually")
+        BY_AUTH = "auth", _("The provider rejected the key")
 
     # Encrypted columns and the name each is bound to; the rotation command goes through these.
     SEALED_FIELDS: ClassVar[dict[str, str]] = {"api_key_sealed": "api_key", "v2_password_sealed": "v2_password"}
@@ -76,7 +77,7 @@ class Connection(models.Model):
     catalogue_read_at = models.DateTimeField(null=True, blank=True)
     last_answer_at = models.DateTimeField(null=True, blank=True)
     # Rises in the database with every change of settings or credential. Cached clients are then discarded, and an
-    # answer that was requested under an earlier revision changes nothing about the connection any more.
+    # answer that was requested under an earlier revision changes nothing about the connection anymore.
     revision = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -85,14 +86,16 @@ class Connection(models.Model):
         constraints = [
             models.UniqueConstraint(Lower("name"), name="connection_name_unique"),
             models.UniqueConstraint(
-                "kind", "base_url", Lower("account_id"),
+                "kind",
+                "base_url",
+                Lower("account_id"),
                 condition=~Q(account_id="") & Q(credential_hash__isnull=False),
                 name="connection_parent_account_unique",
             ),
-        ]  # fmt: skip
+        ]
 
     def __str__(self) -> str:
-        return self.name
+        return visible_name(self.name)
 
     def context_of(self, column: str) -> str:
         """Return what an encrypted column is bound to, so that a value copied to another row can't be decrypted."""
@@ -114,14 +117,16 @@ class Connection(models.Model):
     def provider_label(self) -> str:
         return self.capabilities.label
 
+    def as_read(self) -> models.QuerySet[Connection]:
+        """Match this row as long as settings and credential are unchanged since it was read."""
+        return Connection.objects.filter(pk=self.pk, revision=self.revision)
+
     def is_current(self) -> bool:
-        """Return whether settings and credential are unchanged since this row was read."""
-        return Connection.objects.filter(pk=self.pk, revision=self.revision).exists()
+        return self.as_read().exists()
 
     def hold_if_current(self) -> bool:
-        """Return the same as `is_current`, and lock the row against changes until the transaction ends."""
-        same = Connection.objects.select_for_update(no_key=True).filter(pk=self.pk, revision=self.revision)
-        return bool(same.values_list("pk", flat=True))
+        """Return whether the row is as it was read, and lock it against changes until the transaction ends."""
+        return bool(self.as_read().select_for_update(no_key=True).values_list("pk", flat=True))
 
     def catalogue_is_old(self, *, now: datetime) -> bool:
         return self.catalogue_read_at is None or now - self.catalogue_read_at > CATALOGUE_AGE

@@ -11,6 +11,8 @@ from django.db.models.functions import Concat, Lower
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from portal.typed_text import visible_name
+
 MOST_TAGS = 20
 
 
@@ -19,7 +21,7 @@ class Customer(models.Model):
     company_name = models.CharField(_("company"), max_length=200)
     first_name = models.CharField(_("first name"), max_length=100, default="", blank=True)
     last_name = models.CharField(_("last name"), max_length=100, default="", blank=True)
-    email = models.EmailField(_("e-mail"), max_length=254)
+    email = models.EmailField(_("email"), max_length=254)
     phone = models.CharField(_("phone"), max_length=20, default="", blank=True)
     website = models.CharField(_("website"), max_length=255, default="", blank=True)
     timezone = models.CharField(_("time zone"), max_length=64, default="", blank=True)
@@ -61,7 +63,7 @@ class Customer(models.Model):
                 fields=("external_reference",),
                 condition=~Q(external_reference=""),
                 name="customer_reference_unique",
-                violation_error_message=_("Another customer has this external reference."),
+                violation_error_message=_("Another customer already has this external reference."),
             ),
         ]
         indexes = [
@@ -72,7 +74,7 @@ class Customer(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.company_name
+        return visible_name(self.company_name)
 
     def get_absolute_url(self) -> str:
         return reverse("customers:detail", args=[self.public_id])

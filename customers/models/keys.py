@@ -46,7 +46,7 @@ class AccountKey(models.Model):
 
 class KeySecret(models.Model):
     """The secret of one key. `sealed` is emptied when it was shown, when it was not revealed in time, or when the key
-    is gone, unless it is `kept` (stored)."""
+    no longer exists, unless it is `kept` (stored)."""
 
     SEALED_FIELDS: ClassVar[dict[str, str]] = {"sealed": "secret"}
 
@@ -85,8 +85,7 @@ class KeySecret(models.Model):
 
 
 class SendingDomain(models.Model):
-    """A sending domain of an account, as last read with one of its keys. Written by `customers.observed.accounts`
-    alone."""
+    """A sending domain of an account, as last read. Written by `customers.observed.accounts` alone."""
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="domains")
     name = models.CharField(max_length=255)

@@ -13,9 +13,11 @@ from django.urls import reverse
 from customers.models.account import Account, AccountState
 from customers.models.connection import Connection
 from customers.models.operation_states import BUSY, FINAL, OPEN, OperationKind, OperationState
+from portal.leases import Fenced, FencedQuerySet
+from portal.texts import StoredTextField
 
 
-class OperationQuerySet(models.QuerySet["Operation"]):
+class OperationQuerySet(FencedQuerySet["Operation"]):
     def busy(self) -> OperationQuerySet:
         return self.filter(state__in=BUSY)
 
@@ -29,7 +31,7 @@ class OperationQuerySet(models.QuerySet["Operation"]):
         return self.filter(~Exists(earlier))
 
 
-class Operation(models.Model):
+class Operation(Fenced):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=20, choices=OperationKind.choices)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="operations")
@@ -50,7 +52,6 @@ class Operation(models.Model):
     retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="retries")
 
     state = models.CharField(max_length=20, choices=OperationState.choices, default=OperationState.QUEUED)
-    not_before = models.DateTimeField()
     # What no two busy operations may share: an account, or the connection's creates.
     concurrency_key = models.CharField(max_length=80, default="", blank=True, db_column="lane")
     # The exact body of a change that is sent under an idempotency key: written once, with the first intent.
@@ -58,8 +59,6 @@ class Operation(models.Model):
     # What a create is found again by (its mailbox, or name and website, normalized): one open create per connection and
     # identity.
     identity = models.CharField(max_length=520, default="", blank=True)
-    fence = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True)
     # Lost claims in a row (the worker never returned); orderly returns to the queue; sends; readings after an unknown.
     lost_claims = models.PositiveIntegerField(default=0, db_column="claims")
     requeues = models.PositiveIntegerField(default=0, db_column="tries")
@@ -67,7 +66,7 @@ class Operation(models.Model):
     verifications = models.PositiveIntegerField(default=0, db_column="settles")
     unknown_at = models.DateTimeField(null=True, blank=True)
     # A sentence for users: what happened, or what the operation waits for.
-    summary = models.CharField(max_length=500, default="", blank=True)
+    summary = StoredTextField(default="", blank=True)
     error_kind = models.CharField(max_length=40, default="", blank=True)
     field_errors = models.JSONField(default=list, blank=True)
     result = models.JSONField(default=dict, blank=True)
@@ -118,7 +117,7 @@ class Operation(models.Model):
 
     @property
     def code(self) -> str:
-        """A short form that users can say aloud. The UUID stays the identity."""
+        """Short code for users, such as op_7C31AB. The UUID is the identity."""
         return f"op_{self.public_id.hex[:6].upper()}"
 
     @property
@@ -157,7 +156,7 @@ class Step(models.Model):
     after = models.CharField(max_length=20)
     at = models.DateTimeField()
     by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    note = models.CharField(max_length=500, default="", blank=True)
+    note = StoredTextField(default="", blank=True)
 
     class Meta:
         ordering = ("n",)
@@ -171,11 +170,11 @@ class Attempt(models.Model):
     """One send: the intent, committed before the first byte, and its outcome, written once. Never deleted."""
 
     class Outcome(models.TextChoices):
-        NONE = "", "No answer recorded"
+        NONE = "", "No response recorded"
         NOT_SENT = "not_sent", "Not sent"
         REJECTED = "rejected", "Rejected"
         APPLIED = "applied", "Applied"
-        PREPARED = "prepared", "Applied, and the operation goes on"
+        PREPARED = "prepared", "Applied, operation continues"
         UNKNOWN = "unknown", "Unknown"
 
     operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="attempts")
@@ -195,7 +194,7 @@ class Attempt(models.Model):
     provider_request_id = models.CharField(max_length=120, default="", blank=True)
     duration_ms = models.PositiveIntegerField(null=True, blank=True)
     response = models.TextField(default="", blank=True)
-    message = models.CharField(max_length=500, default="", blank=True)
+    message = StoredTextField(default="", blank=True)
     # What the answer returned (such as the new account's ID), stored even when the operation's row had moved on
     # meanwhile.
     result = models.JSONField(default=dict, blank=True)

@@ -6,8 +6,11 @@ pairs.
 
 from __future__ import annotations
 
-from django.db.models import TextChoices
+from django.db.models import Q, TextChoices
 from django.utils.translation import gettext_lazy as _
+
+from portal.access.permissions import Permission
+from portal.texts import stored_as
 
 
 class OperationState(TextChoices):
@@ -15,10 +18,10 @@ class OperationState(TextChoices):
     CLAIMED = "claimed", _("Starting")
     SENDING = "sending", _("Sending")
     UNKNOWN = "unknown", _("Outcome unknown")
-    NEEDS_ATTENTION = "needs_attention", _("Needs attention")
+    NEEDS_ATTENTION = "needs_attention", _("Needs review")
     SUCCEEDED = "succeeded", _("Succeeded")
     FAILED = "failed", _("Failed")
-    CANCELLED = "cancelled", _("Cancelled")
+    CANCELLED = "cancelled", _("Canceled")
 
 
 STEPS: dict[OperationState, frozenset[OperationState]] = {
@@ -45,8 +48,8 @@ STEPS: dict[OperationState, frozenset[OperationState]] = {
     OperationState.FAILED: frozenset(),
     OperationState.CANCELLED: frozenset(),
 }
-# A step whose note begins so was made by `manage.py repair`; what was recorded before that step is history.
-REPAIRED = "Repaired: "
+# The steps that `manage.py repair` made; what was recorded before such a step is history. Older notes are plain.
+REPAIRED = Q(note__startswith=stored_as("repaired.")) | Q(note__startswith="Repaired: ")
 # States in which a claim could leave an operation whose send it overwrote; repair leads from there back to unknown.
 OVERWRITTEN = (
     OperationState.QUEUED,
@@ -84,17 +87,17 @@ class OperationKind(TextChoices):
     TEST_MESSAGE = "test_message", _("Send test message")
 
 
-# The permission each kind needs, as a route of permissions.toml: checked at the request, and again at the claim.
-ROUTE_OF_KIND = {
-    OperationKind.CREATE: "customers:create",
-    OperationKind.OFFERINGS: "customers:account-offerings",
-    OperationKind.SUSPEND: "customers:account-suspend",
-    OperationKind.UNSUSPEND: "customers:account-unsuspend",
-    OperationKind.DELETE: "customers:account-delete",
-    OperationKind.SETTINGS: "customers:account-settings",
-    OperationKind.KEY_CREATE: "customers:key-create",
-    OperationKind.KEY_UPDATE: "customers:key-edit",
-    OperationKind.KEY_DELETE: "customers:key-delete",
-    OperationKind.DOMAIN_ADD: "customers:domain-add",
-    OperationKind.TEST_MESSAGE: "customers:test-message",
+# The permission each kind needs: checked at the request, and again at the claim.
+PERMISSION_OF_KIND: dict[str, Permission] = {
+    OperationKind.CREATE: Permission.CREATE_ACCOUNT,
+    OperationKind.OFFERINGS: Permission.CHANGE_OFFERINGS,
+    OperationKind.SUSPEND: Permission.SUSPEND_ACCOUNT,
+    OperationKind.UNSUSPEND: Permission.UNSUSPEND_ACCOUNT,
+    OperationKind.DELETE: Permission.DELETE_ACCOUNT,
+    OperationKind.SETTINGS: Permission.CHANGE_SETTINGS,
+    OperationKind.KEY_CREATE: Permission.CREATE_KEY,
+    OperationKind.KEY_UPDATE: Permission.CHANGE_KEY,
+    OperationKind.KEY_DELETE: Permission.DELETE_KEY,
+    OperationKind.DOMAIN_ADD: Permission.ADD_DOMAIN,
+    OperationKind.TEST_MESSAGE: Permission.SEND_TEST_MESSAGE,
 }

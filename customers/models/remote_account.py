@@ -7,7 +7,8 @@ Only a complete and plausible scan shows that something is *not* there. Written 
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from datetime import timedelta
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -16,22 +17,27 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models.account import Account
 from customers.models.connection import Connection
+from portal.leases import Leased
 
 
-class Scan(models.Model):
+class Scan(Leased):
     """One scan of a connection's whole account list. `slot` makes a scan of a kind unique: the UTC date for the nightly
-    one, the request's token for a requested one, its time for one that searches for an unknown create."""
+    one, the request's token for a requested one, its time for one that searches for an unknown create.
+
+    A worker takes it once (`taken_at`), and it ends once: it has no fence, for its state says as much."""
+
+    LEASE = timedelta(minutes=3)
 
     class Kind(models.TextChoices):
         NIGHTLY = "nightly", _("Nightly")
-        ASKED = "asked", _("Asked for")
-        UNKNOWN = "unknown", _("Looking for an unknown create")
+        ASKED = "asked", _("Manual")
+        UNKNOWN = "unknown", _("Account creation check")
 
     class State(models.TextChoices):
-        RUNNING = "running", _("Running")
-        COMPLETE = "complete", _("Complete")
-        INCOMPLETE = "incomplete", _("Not read to its end")
-        REFUSED = "refused", _("Not believed")
+        RUNNING = "running", _("In progress")
+        COMPLETE = "complete", _("Completed")
+        INCOMPLETE = "incomplete", _("Incomplete")
+        REFUSED = "refused", _("Ignored")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="scans")
@@ -72,6 +78,10 @@ class Scan(models.Model):
 
     def __str__(self) -> str:
         return f"{self.connection} {self.kind} {self.slot}"
+
+    def as_read(self) -> models.QuerySet[Self]:
+        """Match this scan while it runs."""
+        return super().as_read().filter(state=self.State.RUNNING)
 
 
 class RemoteAccountQuerySet(models.QuerySet["RemoteAccount"]):

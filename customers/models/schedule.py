@@ -1,4 +1,4 @@
-"""Scheduled changes of an account, and the holds that prevent a suspension.
+"""Scheduled changes of an account, and holds ("Do not suspend" on pages), which prevent a suspension.
 
 Nothing outside `customers.schedules.commands`, `customers.schedules.due` and `customers.schedules.holds` writes these
 rows.
@@ -33,8 +33,8 @@ class HoldQuerySet(models.QuerySet["Hold"]):
 
 
 class Hold(models.Model):
-    """A note that an account must not be suspended by a schedule or in bulk. It expires by itself: readers compare the
-    time (`customers.schedules.holds.held`), no job ends it."""
+    """A note that an account must not be suspended by a schedule or in bulk. It expires automatically: no job ends
+    it, readers compare the time (`customers.schedules.holds.held`)."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="holds")
@@ -72,12 +72,12 @@ class Hold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.account_id} held by {self.owner_id}"
+        return f"{self.account_id} protected by {self.owner_id}"
 
     @property
     def text(self) -> str:
         """The reason, as a sentence, why no schedule or bulk change suspends the account."""
-        return _("Held by %(name)s: %(why)s") % {"name": self.owner, "why": self.reason}
+        return _("Marked “Do not suspend” by %(name)s: %(why)s") % {"name": self.owner, "why": self.reason}
 
 
 class Schedule(models.Model):
@@ -90,10 +90,10 @@ class Schedule(models.Model):
         OFFERINGS = "offerings", gettext_lazy("Change package")
 
     class State(models.TextChoices):
-        WAITING = "waiting", gettext_lazy("Waiting")
-        DONE = "done", gettext_lazy("Asked")
+        WAITING = "waiting", gettext_lazy("Scheduled")
+        DONE = "done", gettext_lazy("Requested")
         SKIPPED = "skipped", gettext_lazy("Skipped")
-        CANCELLED = "cancelled", gettext_lazy("Cancelled")
+        CANCELLED = "cancelled", gettext_lazy("Canceled")
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="schedules")

@@ -1,4 +1,4 @@
-"""The invariants of accounts, of what was read at the provider, and of the audit log."""
+"""Integrity checks of accounts, of data read from providers, and of the audit log."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def id_and_create(now: datetime) -> Iterator[str]:
     """I2. An ID comes from a create that succeeded or from a link, and a create that succeeded returned one."""
     made = Operation.objects.filter(kind=OperationKind.CREATE, state=OperationState.SUCCEEDED)
     for each in made.filter(account__provider_id=None):
-        yield f"{each.code} succeeded, and its account has no id"
+        yield f"{each.code} succeeded, but its account has no ID"
     told = made.annotate(told=KT("result__account_id")).filter(told__isnull=False)
     for each in told.exclude(told=F("account__provider_id")).select_related("account"):
         made_id = each.told  # type: ignore[attr-defined]  # annotated
-        yield f"{each.code} made {made_id}, and its account is {each.account.provider_id}"
+        yield f"{each.code} created {made_id}, but its account is {each.account.provider_id}"
     adopted = AuditEvent.objects.filter(verb="account.adopted", account_id__isnull=False).values("account_id")
     known = Account.objects.filter(provider_id__isnull=False).exclude(public_id__in=adopted)
     for account in known.filter(~Exists(made.filter(account=OuterRef("pk")))):
-        yield f"account {account.provider_id}: nobody made it and nobody took it over"
+        yield f"account {account.provider_id} was neither created by an operation nor linked"
 
 
 def nowhere(now: datetime) -> Iterator[str]:
@@ -56,17 +56,19 @@ def nowhere(now: datetime) -> Iterator[str]:
     met = RemoteAccount.objects.filter(last_seen_at__gte=last)
     known = RemoteAccount.objects.unowned().filter(ignored_at__isnull=False) | RemoteAccount.objects.orphans()
     for each in met.unowned().exclude(pk__in=known.values("pk")).select_related("connection"):
-        yield f"{each.provider_id} at {each.connection} is on no list"
+        yield f"{each.provider_id} at {each.connection} is neither linked, unlinked nor ignored"
 
 
 def missing_and_not_said(now: datetime) -> Iterator[str]:
     """I12. An account that two complete scans, twelve hours apart, lacked is marked as gone."""
     later = Scan.objects.filter(
-        connection=OuterRef("connection"), state=Scan.State.COMPLETE,
+        connection=OuterRef("connection"),
+        state=Scan.State.COMPLETE,
         started_at__gte=OuterRef("missing_since") + GONE_AFTER,
-    )  # fmt: skip
+    )
     for each in RemoteAccount.objects.filter(Exists(later), missing_since__isnull=False, gone_at=None):
-        yield f"{each.provider_id} is missing since {each.missing_since:%Y-%m-%d %H:%M} UTC and not called gone"
+        since = f"{each.missing_since:%Y-%m-%d %H:%M} UTC"
+        yield f"{each.provider_id} has been missing since {since} but is not marked as missing from the account list"
     create = Operation.objects.filter(account=OuterRef("pk"), kind=OperationKind.CREATE).order_by("-finished_at")
     living = Account.objects.filter(provider_id__isnull=False, duplicate_of=None).exclude(state=AccountState.DELETED)
     known = living.alias(there_since=Coalesce(Subquery(create.values("finished_at")[:1]), F("created_at")))
@@ -74,7 +76,7 @@ def missing_and_not_said(now: datetime) -> Iterator[str]:
     walks = Scan.objects.filter(connection=OuterRef("connection"), state=Scan.State.COMPLETE)
     walked = walks.filter(started_at__gt=OuterRef("there_since"))
     for account in known.filter(Exists(walked), ~Exists(sighted)):
-        yield f"{account.provider_id}: the last walk neither met nor missed it"
+        yield f"{account.provider_id} was neither found nor marked as missing by the last scan"
 
 
 def chain_broken(now: datetime) -> Iterator[str]:
@@ -103,7 +105,7 @@ def _keys_in(model: type[Model]) -> Iterator[str]:
 
 def silently_old(now: datetime) -> Iterator[str]:
     """I20. A reading is younger than 36 hours, or it is known since when it is missing: it was tried, the connection is
-    paused or out of reach, or an operation is open."""
+    paused or unreachable, or an operation is open."""
     old = now - OLDEST_READING
     living = (
         Account.objects.filter(
@@ -114,9 +116,9 @@ def silently_old(now: datetime) -> Iterator[str]:
     )
     untried = living.exclude(read_tried_at__gte=old)
     for account in untried.filter(Q(state_read_at__lt=old) | Q(state_read_at=None)):
-        yield f"{account.provider_id}: its state was read {_when(account.state_read_at)}, and not tried since"
+        yield f"{account.provider_id}: state last updated {_when(account.state_read_at)}, with no attempt since"
     for account in living.filter(Q(usage_read_at__lt=old), usage_missing_since=None):
-        yield f"{account.provider_id}: its use was read {_when(account.usage_read_at)}, and nobody says it is missing"
+        yield f"{account.provider_id}: usage last updated {_when(account.usage_read_at)}, but not marked as missing"
 
 
 def _when(at: datetime | None) -> str:
@@ -124,11 +126,21 @@ def _when(at: datetime | None) -> str:
 
 
 INVARIANTS = (
-    Invariant("I1", _("An ID at a provider belongs to one account. No duplicate waits to be merged."), one_id_twice),
-    Invariant("I2", _("Every account at a provider was made by a create or taken over by a person."), id_and_create),
-    Invariant("I11", _("Everything a provider lists is ours, an orphan, or left aside."), nowhere),
-    Invariant("I12", _("An account that two walks did not meet says so."), missing_and_not_said),
-    Invariant("I16", _("The audit log is as it was sealed."), chain_broken),
-    Invariant("I19", _("No row holds a provider's key in the open."), secret_in_the_open),
-    Invariant("I20", _("A reading is of the last 36 hours, or says why not."), silently_old),
+    Invariant(
+        "I1",
+        _("Each account ID at a provider belongs to one account, and no duplicate is waiting to be merged."),
+        one_id_twice,
+    ),
+    Invariant(
+        "I2", _("Every account at a provider was created by an operation or linked by a team member."), id_and_create
+    ),
+    Invariant(
+        "I11", _("Every account in a provider's account list is tracked as linked, unlinked, or ignored."), nowhere
+    ),
+    Invariant(
+        "I12", _("Accounts missing from two scans are marked as no longer in the account list."), missing_and_not_said
+    ),
+    Invariant("I16", _("The audit log has not been altered."), chain_broken),
+    Invariant("I19", _("No provider API key is stored unencrypted."), secret_in_the_open),
+    Invariant("I20", _("Account data is at most 36 hours old, or the reason is recorded."), silently_old),
 )

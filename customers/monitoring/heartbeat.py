@@ -1,7 +1,7 @@
-"""Heartbeats of the processes, the waiting work of each kind, and alerts about both. Read by the page "Engine"; nothing
-here moves an operation.
+"""Heartbeats of the processes, waiting work of each kind, and alerts about both, for the page "System status". Nothing
+here changes an operation.
 
-A heartbeat shows no more than it can prove. The scheduler's is written when a worker receives its tick: it shows that
+The scheduler's is written when a worker receives its tick: it shows that
 both are alive. A worker's is written by its main process while it is connected to the broker, busy or idle, and names
 the queues it consumes.
 """
@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from django.db.models import Count, F, Min, Q, QuerySet
@@ -56,7 +58,7 @@ Clock = Callable[[], datetime]
 
 def record_tick(*, now: datetime) -> bool:
     """Record the scheduler's tick, and return whether to act upon it. Ticks that piled up while no worker ran come all
-    at once, and one of them counts. After a standstill the scheduler counts as started anew."""
+    at once, and one of them counts. After a standstill the scheduler counts as just started."""
     mine = Heartbeat.objects.filter(kind=Heartbeat.Kind.SCHEDULER, name=SCHEDULER)
     mine.filter(seen_at__lt=now - SILENT).update(started_at=now)
     a_while_ago = Q(seen_at__lte=now - AT_ONCE) | Q(seen_at__gt=now)  # a clock may have been set back
@@ -208,55 +210,68 @@ def names_used_twice(rows: list[Heartbeat], *, now: datetime) -> list[str]:
     return sorted(name for name, n in counted.items() if n > 1)
 
 
+@dataclass(frozen=True)
+class Alarm:
+    """A problem to check: "danger" or "warn", a sentence, and its meaning."""
+
+    kind: str
+    title: str
+    text: str
+
+
 def check_workers(*, now: datetime) -> None:
     """Alert the admins when no worker consumes a queue, when messages wait too long in one, or when two workers have
     one name; end alerts that are over."""
-    rows, path = heartbeats(now=now), reverse("customers:watch")
+    rows = heartbeats(now=now)
     for state in queue_states(rows, now=now):
-        name = state.queue.name
-        if state.stopped:
-            title = queue_stopped_title(name)
-            notices.raised(QUEUE_STOPPED, about=name, title=title, text=queue_stopped_text(state), path=path, now=now)
-        elif state.workers:
-            notices.ended(QUEUE_STOPPED, about=name, now=now)
-        if state.late and not state.stopped:
-            title, text = queue_late_title(state), queue_late_text(state)
-            notices.raised(QUEUE_LATE, about=name, title=title, text=text, path=path, now=now)
-        else:
-            notices.ended(QUEUE_LATE, about=name, now=now)
-    if names := names_used_twice(rows, now=now):
-        title, text = same_name_title(names), same_name_text()
-        notices.raised(SAME_NAME, about=SAME_NAME, title=title, text=text, path=path, now=now)
+        if state.stopped or state.workers:
+            tell(QUEUE_STOPPED, stopped_alarm(state), about=state.queue.name, now=now)
+        tell(QUEUE_LATE, late_alarm(state), about=state.queue.name, now=now)
+    tell(SAME_NAME, same_name_alarm(names_used_twice(rows, now=now)), about=SAME_NAME, now=now)
+
+
+def tell(kind: str, alarm: Alarm | None, *, about: str, now: datetime) -> None:
+    """Raise the notice of an alarm, or end it where there is none."""
+    if alarm:
+        path = reverse("customers:watch")
+        notices.raised(kind, about=about, title=alarm.title, text=alarm.text, path=path, now=now)
     else:
-        notices.ended(SAME_NAME, about=SAME_NAME, now=now)
+        notices.ended(kind, about=about, now=now)
 
 
-def queue_stopped_title(name: str) -> str:
-    return gettext("No worker consumes the queue %(queue)s") % {"queue": name}
+def stopped_alarm(state: QueueState) -> Alarm | None:
+    if not state.stopped:
+        return None
+    named = {"effect": state.queue.if_stopped, "queue": state.queue.name}
+    return Alarm(
+        "danger",
+        gettext("No worker consumes the %(queue)s queue") % named,
+        gettext("%(effect)s Start a worker with -Q %(queue)s, or check the worker's log.") % named,
+    )
 
 
-def queue_stopped_text(state: QueueState) -> str:
-    return gettext("%(effect)s Start a worker with -Q %(queue)s, or check its log.") % {
-        "effect": state.queue.if_stopped, "queue": state.queue.name,
-    }  # fmt: skip
+def late_alarm(state: QueueState) -> Alarm | None:
+    if state.stopped or not state.late:
+        return None
+    return Alarm(
+        "warn",
+        gettext("Messages in the %(queue)s queue are delayed by %(span)s")
+        % {"queue": state.queue.name, "span": state.delay_text},
+        gettext(
+            "Messages arrive faster than the workers can process them. Check the worker logs, or start more "
+            "processes (-c)."
+        ),
+    )
 
 
-def queue_late_title(state: QueueState) -> str:
-    return gettext("Messages in the queue %(queue)s wait for %(span)s") % {
-        "queue": state.queue.name, "span": state.delay_text,
-    }  # fmt: skip
-
-
-def queue_late_text(state: QueueState) -> str:
-    return gettext("More arrives than its workers can process. Check their logs, or start more processes (-c).")
-
-
-def same_name_title(names: list[str]) -> str:
-    return gettext("More than one worker is named %(names)s") % {"names": ", ".join(names)}
-
-
-def same_name_text() -> str:
-    return gettext("Celery's remote control can't tell them apart. Give each worker a name of its own with -n.")
+def same_name_alarm(names: list[str]) -> Alarm | None:
+    if not names:
+        return None
+    return Alarm(
+        "warn",
+        gettext("More than one worker is named %(names)s") % {"names": ", ".join(names)},
+        gettext("Celery's remote control can't tell them apart. Give each worker a unique name with -n."),
+    )
 
 
 # --- Waiting work -------------------------------------------------------------------------------------------------
@@ -285,59 +300,44 @@ def also_look_at(work: Callable[[datetime], Work]) -> None:
 
 
 def all_work(*, now: datetime) -> list[Work]:
+    """Return the work of every kind. An operation that waits for another one of its account is not due before that one
+    is done; a scheduled change is never leased, for taking one is a moment."""
+    free = Q(lease_until=None, not_before__lte=now)
+    operations = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING))
+    unknown = Operation.objects.filter(at_work("connection__"), state=OperationState.UNKNOWN)
+    scans = Scan.objects.filter(state=Scan.State.RUNNING)
+    not_started = Q(taken_at=None) & ~Q(kind=Scan.Kind.UNKNOWN)
+    imports = AccountImport.objects.filter(state=AccountImport.State.RUNNING)
+    changes = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now)
+    work_of = partial(_work_of, now=now)
     return [
-        _operations(now),
-        _settling(now),
-        _walks(now),
-        _account_imports(now),
-        _schedules(now),
+        work_of(_("Operations"), "customers:operations", transitions.ready(now=now), operations),
+        work_of(_("Unknown outcomes to verify"), "customers:operations", unknown.filter(free), unknown),
+        work_of(
+            _("Account list scans"),
+            "customers:drift",
+            scans.filter(not_started),
+            scans.exclude(not_started),
+            since="started_at",
+        ),
+        work_of(_("Account imports"), "customers:orphans", imports.filter(free), imports),
+        work_of(_("Scheduled changes"), "customers:coming", changes, since="due_at"),
         *(work(now) for work in _ALSO),
     ]
 
 
-def _operations(now: datetime) -> Work:
-    """Count operations. One that waits for another operation of its account is not due before that one is done."""
-    due = transitions.ready(now=now).order_by("not_before")
-    held = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING))
-    return Work(
-        _("Operations"), due.count(), due.values_list("not_before", flat=True).first(),
-        held.filter(lease_until__gte=now).count(), held.filter(lease_until__lt=now).count(), "customers:operations",
-    )  # fmt: skip
-
-
-def _settling(now: datetime) -> Work:
-    """Count unknown outcomes that are verified automatically."""
-    unknown = Operation.objects.filter(at_work("connection__"), state=OperationState.UNKNOWN)
-    due = unknown.filter(lease_until=None, not_before__lte=now).order_by("not_before")
-    return Work(
-        _("Unknown outcomes to look into"), due.count(), due.values_list("not_before", flat=True).first(),
-        unknown.filter(lease_until__gte=now).count(), unknown.filter(lease_until__lt=now).count(),
-        "customers:operations",
-    )  # fmt: skip
-
-
-def _walks(now: datetime) -> Work:
-    """Count scans of a provider's list: requested and not started yet, or running."""
-    walks = Scan.objects.filter(state=Scan.State.RUNNING)
-    due = walks.filter(taken_at=None).exclude(kind=Scan.Kind.UNKNOWN).order_by("started_at")
-    held = walks.exclude(taken_at=None, kind__in=(Scan.Kind.NIGHTLY, Scan.Kind.ASKED))
-    return Work(
-        _("Walks through a provider's list"), due.count(), due.values_list("started_at", flat=True).first(),
-        held.filter(lease_until__gte=now).count(), held.filter(lease_until__lt=now).count(), "customers:drift",
-    )  # fmt: skip
-
-
-def _account_imports(now: datetime) -> Work:
-    runs = AccountImport.objects.filter(state=AccountImport.State.RUNNING)
-    due = runs.filter(lease_until=None, not_before__lte=now).order_by("not_before")
-    return Work(
-        _("Existing accounts to take over"), due.count(), due.values_list("not_before", flat=True).first(),
-        runs.filter(lease_until__gte=now).count(), runs.filter(lease_until__lt=now).count(), "customers:orphans",
-    )  # fmt: skip
-
-
-def _schedules(now: datetime) -> Work:
-    """Count scheduled changes whose time has come. Taking one is a moment, so none is leased."""
-    due = Schedule.objects.filter(state=Schedule.State.WAITING, due_at__lte=now)
-    found = due.aggregate(n=Count("pk"), oldest=Min("due_at"))
-    return Work(_("Changes of the calendar"), found["n"], found["oldest"], 0, 0, "customers:coming")
+def _work_of(
+    label: str | Promise,
+    route: str,
+    due: QuerySet[Any],
+    leased: QuerySet[Any] | None = None,
+    *,
+    now: datetime,
+    since: str = "not_before",
+) -> Work:
+    """Count the rows that are due since the time in a column, and those that workers leased."""
+    found = {"running": 0, "expired": 0} | due.aggregate(due=Count("pk"), oldest_at=Min(since))
+    if leased is not None:
+        running, expired = Q(lease_until__gte=now), Q(lease_until__lt=now)
+        found |= leased.aggregate(running=Count("pk", filter=running), expired=Count("pk", filter=expired))
+    return Work(label=label, route=route, **found)

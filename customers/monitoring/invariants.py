@@ -1,18 +1,17 @@
-"""Invariants of the tables: they must hold at any moment, whatever happens to processes and networks.
+"""Integrity checks: invariants of the tables that hold at any time, whatever happens to processes and networks.
 
-Each invariant is one query that returns the rows which break it, in words for the admin who has to check; none is the
-expected result. The numbers are those of docs/operations.md. Apps above this one register theirs when they are loaded
-(`AppConfig.ready`). Nothing here changes a row.
+Each is one query that returns the violating rows, described for the admin who has to check them; no rows is the
+expected result. The numbers are those of docs/reference/system-status.md. Apps above this one register theirs when they
+are loaded (`AppConfig.ready`). Nothing here changes a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from time import perf_counter
-from typing import Any
 
 import structlog
 from django.db import DatabaseError
@@ -47,9 +46,6 @@ class InvariantFinding:
         """True if rows break the invariant or its query failed."""
         return bool(self.rows or self.error)
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 _REGISTERED: dict[str, Invariant] = {}
 
@@ -57,7 +53,7 @@ _REGISTERED: dict[str, Invariant] = {}
 def register(*more: Invariant) -> None:
     for each in more:
         if _REGISTERED.setdefault(each.code, each) is not each:
-            raise ValueError(f"There are two invariants {each.code}.")
+            raise ValueError(f"Two integrity checks have the code {each.code}.")
 
 
 def registered() -> list[Invariant]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from customers.models import Heartbeat, InvariantCheck
 from customers.monitoring import invariants
-from customers.monitoring.heartbeat import FORGOTTEN, Clock
-from portal.notices import raising as notices
+from customers.monitoring.heartbeat import FORGOTTEN, Alarm, Clock, tell
 from portal.queue import enqueue_on_commit
 
 CHECK = "customers.check_invariants"
@@ -55,17 +54,16 @@ def run_check(check_id: int, *, clock: Clock = timezone.now) -> InvariantCheck |
     found = invariants.check(now=clock())
     broken = [each.code for each in found if each.is_broken]
     with transaction.atomic():
-        unfinished.update(finished_at=clock(), broken=len(broken), found=[each.as_json() for each in found])
-        _tell(broken, now=clock())
+        unfinished.update(finished_at=clock(), broken=len(broken), found=[asdict(each) for each in found])
+        tell(BROKEN, _alarm(broken), about=BROKEN, now=clock())
     old = InvariantCheck.objects.order_by("-started_at", "-pk").values_list("pk", flat=True)[CHECKS_KEPT:]
     InvariantCheck.objects.filter(pk__in=list(old)).delete()
     return InvariantCheck.objects.get(pk=check_id)
 
 
-def _tell(broken: list[str], *, now: datetime) -> None:
+def _alarm(broken: list[str]) -> Alarm | None:
     if not broken:
-        notices.ended(BROKEN, about=BROKEN, now=now)
-        return
-    title = ngettext("%(n)d rule does not hold", "%(n)d rules do not hold", len(broken)) % {"n": len(broken)}
-    text = gettext("Something that must always hold does not: %(codes)s.") % {"codes": ", ".join(broken)}
-    notices.raised(BROKEN, about=BROKEN, title=title, text=text, path=reverse("customers:watch"), now=now)
+        return None
+    title = ngettext("%(n)d integrity check failed", "%(n)d integrity checks failed", len(broken)) % {"n": len(broken)}
+    text = gettext("Failed checks: %(codes)s.") % {"codes": ", ".join(broken)}
+    return Alarm("danger", title, text)

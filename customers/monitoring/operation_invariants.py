@@ -1,4 +1,4 @@
-"""The invariants of operations, their sends and their steps."""
+"""Integrity checks of operations, their attempts and their steps."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from customers.models.operation_states import (
     BUSY,
     FINAL,
     OVERWRITTEN,
+    PERMISSION_OF_KIND,
     REPAIRED,
-    ROUTE_OF_KIND,
     STEPS,
     OperationKind,
     OperationState,
@@ -40,7 +40,7 @@ def busy_twice(now: datetime) -> Iterator[str]:
     """I3. Constraint `operation_one_busy_per_lane` enforces the concurrency keys. Operations of an account run one by
     one."""
     for key in _more_than_one("concurrency_key"):
-        yield f"lane {key}"
+        yield f"concurrency key {key}"
     for account in _more_than_one("account"):
         yield f"account {account}"
 
@@ -51,13 +51,13 @@ def _more_than_one(column: str) -> Iterator[str]:
 
 
 def lease_left_lying(now: datetime) -> Iterator[str]:
-    """I4. No lease stays expired. Unknown operations of a connection that is paused or out of reach wait for it."""
+    """I4. No lease stays expired. Unknown operations of a connection that is paused or unreachable wait for it."""
     late = Q(lease_until__lt=now - LEASE_LEFT)
     held = Q(late | Q(lease_until=None), state__in=(OperationState.CLAIMED, OperationState.SENDING))
     looking = Q(late, at_work("connection__"), state=OperationState.UNKNOWN, not_before__lt=now - LEASE_LEFT)
     for each in Operation.objects.filter(held | looking):
-        until = f"{each.lease_until:%Y-%m-%d %H:%M:%S} UTC" if each.lease_until else "none"
-        yield f"{each.code} is {each.state}, lease until {until}"
+        until = f"{each.lease_until:%Y-%m-%d %H:%M:%S} UTC" if each.lease_until else "never"
+        yield f"{each.code} is {each.state}, lease expires {until}"
 
 
 def hidden_unknown(now: datetime) -> Iterator[str]:
@@ -71,7 +71,7 @@ def hidden_unknown(now: datetime) -> Iterator[str]:
         operation__state__in=(OperationState.QUEUED, OperationState.FAILED, OperationState.CANCELLED),
     )
     for each in hidden.select_related("operation"):
-        yield f"{each.operation.code} is {each.operation.state}, and nobody knows what its send {each.n} did"
+        yield f"{each.operation.code} is {each.operation.state}, but the outcome of attempt {each.n} is unknown"
 
 
 def created_twice(now: datetime) -> Iterator[str]:
@@ -89,25 +89,25 @@ def created_twice(now: datetime) -> Iterator[str]:
 def steps_off_the_table(now: datetime) -> Iterator[str]:
     """I7. Every step is in the table and begins where the one before ended, and the last one is the state."""
     known = Q(before="", after=OperationState.QUEUED)
-    known |= Q(before__in=OVERWRITTEN, after=OperationState.UNKNOWN, note__startswith=REPAIRED)
+    known |= Q(REPAIRED, before__in=OVERWRITTEN, after=OperationState.UNKNOWN)
     for before, ways in STEPS.items():
         known |= Q(before=before, after__in=[after.value for after in ways])
     for step in Step.objects.exclude(known).select_related("operation"):
         yield f"{step.operation.code} went from {step.before} to {step.after}"
     was = Coalesce(_along(Lag("after")), Value(""))
-    repaired = Step.objects.filter(operation=OuterRef("operation"), note__startswith=REPAIRED, n__gt=OuterRef("n"))
+    repaired = Step.objects.filter(REPAIRED, operation=OuterRef("operation"), n__gt=OuterRef("n"))
     broken = Step.objects.annotate(was=was, over=Exists(repaired)).filter(~Q(before=F("was")))
     for step in broken.select_related("operation"):
         if step.over:
             continue
         code = step.operation.code
-        yield f"{code} step {step.n} begins at {step.before or 'nothing'}, not at {step.was or 'nothing'}"
+        yield f"{code} step {step.n} begins in state {step.before or 'none'} instead of {step.was or 'none'}"
     for step in Step.objects.annotate(row=_along(RowNumber())).filter(~Q(n=F("row"))):
-        yield f"operation {step.operation_id} has no step before {step.n}"
+        yield f"operation {step.operation_id} is missing a step before step {step.n}"
     last = Step.objects.filter(operation=OuterRef("pk")).order_by("-n").values("after")[:1]
     for each in Operation.objects.annotate(last=Coalesce(Subquery(last), Value(""))).filter(~Q(state=F("last"))):
-        said = each.last or "nothing"  # type: ignore[attr-defined]  # annotated
-        yield f"{each.code} is {each.state}, its last step says {said}"
+        said = each.last or "none"  # type: ignore[attr-defined]  # annotated
+        yield f"{each.code} is {each.state}, but its last step is {said}"
 
 
 def _along(expression: Func) -> Window:
@@ -121,14 +121,14 @@ def moved_after_the_end(now: datetime) -> Iterator[str]:
     Decided by the order of the steps: the clocks of two workers need not agree, nor one with itself.
     """
     since = Step.objects.filter(
-        operation=OuterRef("operation"), note__startswith=REPAIRED, n__gt=OuterRef("n"), n__lte=OuterRef(OuterRef("n"))
+        REPAIRED, operation=OuterRef("operation"), n__gt=OuterRef("n"), n__lte=OuterRef(OuterRef("n"))
     )
     ended = Step.objects.filter(~Exists(since), operation=OuterRef("operation"), after__in=FINAL, n__lt=OuterRef("n"))
     for step in Step.objects.filter(Exists(ended)).select_related("operation"):
-        yield f"{step.operation.code} had ended, and went to {step.after}"
+        yield f"{step.operation.code} changed to {step.after} after it finished"
     late = Q(intended_at__gt=F("operation__finished_at") + CLOCKS)
     for each in Attempt.objects.filter(late).select_related("operation"):
-        yield f"{each.operation.code} had ended, and was sent again ({each.n})"
+        yield f"{each.operation.code} was sent after it finished (attempt {each.n})"
 
 
 def sent_too_often(now: datetime) -> Iterator[str]:
@@ -137,7 +137,8 @@ def sent_too_often(now: datetime) -> Iterator[str]:
     made = Attempt.objects.filter(operation=OuterRef("pk")).order_by().values("operation").annotate(n=Count("pk"))
     counted = Operation.objects.annotate(made=Coalesce(Subquery(made.values("n")), 0, output_field=IntegerField()))
     for each in counted.filter(~Q(attempt_count=F("made"))):
-        yield f"{each.code} counts {each.attempt_count} sends and has {each.made} attempts"  # type: ignore[attr-defined]
+        made = each.made  # type: ignore[attr-defined]  # annotated
+        yield f"{each.code} has {made} attempts, but its counter is {each.attempt_count}"
     unsure = Q(attempts__outcome__in=(Attempt.Outcome.NONE, Attempt.Outcome.UNKNOWN))
     often = Operation.objects.annotate(n=Count("attempts", filter=unsure)).filter(n__gt=SENDS)
     for each in often.select_related("connection").prefetch_related("steps"):
@@ -147,17 +148,17 @@ def sent_too_often(now: datetime) -> Iterator[str]:
         )
         unanswered = each.n  # type: ignore[attr-defined]
         if unanswered > may:
-            yield f"{each.code} was sent {unanswered} times without an answer; {may} are allowed"
+            yield f"{each.code} was sent {unanswered} times without a response, but at most {may} are allowed"
 
 
 def approved_by_who_asked(now: datetime) -> Iterator[str]:
     """I17. Constraints `change_set_second_is_another` and `change_set_runs_once_approved` enforce it too; this finds a
     database that lost them, and a delete or a long run whose approval was for another plan."""
     for each in ChangeSet.objects.filter(approved_by=F("requested_by")):
-        yield f"{each.code} was approved by who asked for it"
+        yield f"{each.code} was approved by its requester"
     ran = ChangeSet.objects.filter(second_person=True, items__operation__isnull=False).distinct()
     for each in ran.filter(Q(approved_by=None) | ~Q(approved_hash=F("plan_hash"))):
-        yield f"{each.code} was applied without an approval of its plan"
+        yield f"{each.code} was applied without approval of its plan"
 
 
 def without_the_right(now: datetime) -> Iterator[str]:
@@ -165,20 +166,22 @@ def without_the_right(now: datetime) -> Iterator[str]:
     asked = AuditEvent.objects.filter(object_id=OuterRef("public_id")).order_by("id")
     role = Coalesce(Subquery(asked.values("actor_role")[:1]), Value(""))
     lately = Operation.objects.filter(created_at__gt=now - ASKED_LATELY).annotate(role=role)
-    for kind, route in ROUTE_OF_KIND.items():
-        for each in lately.filter(kind=kind).exclude(role__in=roles_of(route, "POST")):
-            who = each.role or "somebody the audit log does not know"  # type: ignore[attr-defined]
-            yield f"{each.code} {each.kind} was asked by {who}"
+    for kind, permission in PERMISSION_OF_KIND.items():
+        for each in lately.filter(kind=kind).exclude(role__in=roles_of(permission)):
+            who = each.role or "a role missing from the audit log"  # type: ignore[attr-defined]  # annotated
+            yield f"{each.code} {each.kind} was requested by {who}"
 
 
 INVARIANTS = (
-    Invariant("I3", _("An account has one operation under way at most, and a lane one holder."), busy_twice),
-    Invariant("I4", _("Nobody leaves an operation lying: leases that ran out are taken up."), lease_left_lying),
-    Invariant("I5", _("A send without an answer is never passed over."), hidden_unknown),
-    Invariant("I6", _("A create was done once."), created_twice),
-    Invariant("I7", _("Every operation went along the table of states."), steps_off_the_table),
-    Invariant("I8", _("An operation that ended has ended."), moved_after_the_end),
-    Invariant("I9", _("Nothing was sent more often than its kind allows."), sent_too_often),
-    Invariant("I17", _("Nobody approved what they asked for."), approved_by_who_asked),
-    Invariant("I18", _("Whoever asked had the right to."), without_the_right),
+    Invariant("I3", _("At most one operation runs at a time per account and per concurrency key."), busy_twice),
+    Invariant(
+        "I4", _("No operation is stuck: another worker picks up operations with an expired lease."), lease_left_lying
+    ),
+    Invariant("I5", _("Every request without a response was marked as outcome unknown."), hidden_unknown),
+    Invariant("I6", _("Each create operation created only one account."), created_twice),
+    Invariant("I7", _("Every operation followed the allowed state transitions."), steps_off_the_table),
+    Invariant("I8", _("No operation changed or was sent after it finished."), moved_after_the_end),
+    Invariant("I9", _("No request was sent more often than its operation type allows."), sent_too_often),
+    Invariant("I17", _("No one approved their own request."), approved_by_who_asked),
+    Invariant("I18", _("Every requester had the required permission."), without_the_right),
 )

@@ -1,7 +1,8 @@
-"""Queries of the page "Engine". The number of queries does not depend on how much there is to do."""
+"""Queries of the page "System status". The number of queries does not depend on how much there is to do."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from customers.models import Connection, Heartbeat, InvariantCheck, Operation, S
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
 from customers.monitoring import heartbeat, invariants
-from customers.monitoring.heartbeat import QueueState, Work
+from customers.monitoring.heartbeat import Alarm, QueueState, Work
 from customers.operations.queries import NEEDS_A_PERSON
 from portal.formats import HOUR, ago_text
 from portal.notices.models import Notice
@@ -30,13 +31,8 @@ CHECK_IS_OLD = timedelta(hours=50)
 class HeartbeatRow:
     """A process, and whether its heartbeat is recent."""
 
-    label: str
-    name: str
-    started_at: datetime
-    seen_at: datetime
+    heartbeat: Heartbeat
     silent: bool
-    clock_skew: int
-    queues: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -45,85 +41,54 @@ class WorkRow:
     late: bool
 
 
-@dataclass(frozen=True)
-class Broken:
-    code: str
-    holds: str
-    rows: list[str]
-    more: bool
-    error: str
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """A problem to look into: `kind` of notice, a sentence, and its meaning."""
-
-    kind: str
-    title: str
-    text: str
-
-
-@dataclass(frozen=True)
-class SystemStatus:
-    now: datetime
-    scheduler: HeartbeatRow | None
-    workers: list[HeartbeatRow]
-    queues: list[QueueState]
-    work: list[WorkRow]
-    states: list[tuple[str, int]]
-    people: list[Operation]
-    people_count: int
-    connections: list[Connection]
-    check: InvariantCheck | None
-    broken: list[Broken]
-    held: list[invariants.Invariant]
-    alarms: list[Alarm]
-    told: list[Notice]
-
-    @property
-    def people_more(self) -> int:
-        return self.people_count - len(self.people)
-
-
-def system_status(*, now: datetime) -> SystemStatus:
+def system_status(*, now: datetime) -> dict[str, Any]:
+    """Return what the page shows."""
     rows = heartbeat.heartbeats(now=now)
-    signs = [_sign(each, now) for each in rows if each.ended_at is None and each.kind != Heartbeat.Kind.QUEUE]
-    scheduler = next((each for each in signs if each.name == heartbeat.SCHEDULER), None)
+    signs = [
+        HeartbeatRow(each, silent=not heartbeat.is_alive(each, now=now))
+        for each in rows
+        if each.ended_at is None and each.kind != Heartbeat.Kind.QUEUE
+    ]
+    scheduler = next((each for each in signs if each.heartbeat.kind == Heartbeat.Kind.SCHEDULER), None)
     workers = [each for each in signs if each is not scheduler]
     queues = heartbeat.queue_states(rows, now=now)
-    work = [_work(each, now) for each in heartbeat.all_work(now=now)]
+    work = [
+        WorkRow(each, late=bool(each.oldest_at and now - each.oldest_at > LONG_DUE))
+        for each in heartbeat.all_work(now=now)
+    ]
     people = Operation.objects.filter(NEEDS_A_PERSON).select_related("account__customer", "connection")
     measured = Scan.objects.filter(connection=OuterRef("pk"), clock_skew__isnull=False).order_by("-pk")
     with_clocks = Connection.objects.annotate(clock_skew=Subquery(measured.values("clock_skew")[:1]))
     connections: list[Connection] = [*with_clocks.select_related("breaker").order_by("name")]
     check = InvariantCheck.objects.exclude(finished_at=None).first()
     broken = _broken(check)
-    bad = {each.code for each in broken}
-    used_twice = heartbeat.names_used_twice(rows, now=now)
+    bad = {each["code"] for each in broken}
     alarms = [
         *_silence(scheduler, workers),
-        *_consumers(workers, queues, used_twice),
+        *_consumers(workers, queues, heartbeat.names_used_twice(rows, now=now)),
         *_clocks(workers, connections),
         *_standing(work),
         *_unreachable(connections),
         *_checked(check, broken, now),
     ]
-    return SystemStatus(
-        now=now,
-        scheduler=scheduler,
-        workers=workers,
-        queues=queues,
-        work=work,
-        states=_states(),
-        people=list(people.order_by("pk")[:SHOWN]),
-        people_count=people.count(),
-        connections=connections,
-        check=check,
-        broken=broken,
-        held=[each for each in invariants.registered() if check and each.code not in bad],
-        alarms=sorted(alarms, key=lambda each: each.kind != "danger"),
-        told=list(Notice.objects.all()[:SHOWN]),
-    )
+    shown, count = list(people.order_by("pk")[:SHOWN]), people.count()
+    return {
+        "now": now,
+        "scheduler": scheduler,
+        "workers": workers,
+        "queues": queues,
+        "work": work,
+        "states": _states(),
+        "people": shown,
+        "people_count": count,
+        "people_more": count - len(shown),
+        "connections": connections,
+        "check": check,
+        "broken": broken,
+        "held": [each for each in invariants.registered() if check and each.code not in bad],
+        "alarms": sorted(alarms, key=lambda each: each.kind != "danger"),
+        "told": list(Notice.objects.all()[:SHOWN]),
+    }
 
 
 def _states() -> list[tuple[str, int]]:
@@ -133,66 +98,50 @@ def _states() -> list[tuple[str, int]]:
     return [(state, found[state]) for state in OPEN if state in found]
 
 
-def _work(work: Work, now: datetime) -> WorkRow:
-    return WorkRow(work, late=bool(work.oldest_at and now - work.oldest_at > LONG_DUE))
-
-
-def _sign(row: Heartbeat, now: datetime) -> HeartbeatRow:
-    return HeartbeatRow(
-        str(Heartbeat.Kind(row.kind).label),
-        row.name,
-        row.started_at,
-        row.seen_at,
-        not heartbeat.is_alive(row, now=now),
-        row.clock_skew,
-        row.queues,
-    )
-
-
-def _broken(check: InvariantCheck | None) -> list[Broken]:
+def _broken(check: InvariantCheck | None) -> list[dict[str, Any]]:
+    """Return the findings of broken invariants, each with what must hold."""
     holds = {each.code: str(each.holds) for each in invariants.registered()}
     found: list[dict[str, Any]] = check.found if check else []
-    return [
-        Broken(each["code"], holds.get(each["code"], ""), each["rows"], each["more"], each["error"])
-        for each in found
-        if each["rows"] or each["error"]
-    ]
+    return [each | {"holds": holds.get(each["code"], "")} for each in found if each["rows"] or each["error"]]
 
 
 # --- Problems to look into --------------------------------------------------------------------------------------------
 
 
-def _silence(scheduler: HeartbeatRow | None, workers: list[HeartbeatRow]) -> list[Alarm]:
+def _silence(scheduler: HeartbeatRow | None, workers: list[HeartbeatRow]) -> Iterator[Alarm]:
     if all(each.silent for each in workers):
-        text = _("Nothing is sent and nothing is read. What was asked waits in the database and is not lost. Start a "
-                 "worker, or look at its log.")  # fmt: skip
-        return [Alarm("danger", _("No worker gives a sign of life"), text)]
-    alarms = []
+        text = _(
+            "Nothing is sent or read. Operations wait in the database and won't be lost. Start a worker, or "
+            "check its log."
+        )
+        yield Alarm("danger", _("No worker is responding"), text)
+        return
     if scheduler is None or scheduler.silent:
-        text = _("New operations are still sent. What waits for its time, was lost on the way or runs by night is "
-                 "not. Start the scheduler, or look at its log.")  # fmt: skip
-        alarms.append(Alarm("danger", _("The scheduler does not tick"), text))
-    text = _("It ended without saying so, or it hangs. Others take up its work when its lease has run out.")
-    for each in workers:
-        if each.silent:
-            title = _("%(name)s was last heard of %(ago)s") % {"name": each.name, "ago": ago_text(each.seen_at)}
-            alarms.append(Alarm("warn", title, text))
-    return alarms
+        text = _(
+            "New operations are still sent. Scheduled changes, delayed or lost operations, and nightly jobs "
+            "are not. Start the scheduler, or check its log."
+        )
+        yield Alarm("danger", _("The scheduler is not running"), text)
+    text = _("It crashed or is stuck. Other workers pick up its work when its lease expires.")
+    for each in [each.heartbeat for each in workers if each.silent]:
+        title = _("%(name)s: last heartbeat %(ago)s") % {"name": each.name, "ago": ago_text(each.seen_at)}
+        yield Alarm("warn", title, text)
 
 
 def _clocks(workers: list[HeartbeatRow], connections: list[Connection]) -> list[Alarm]:
     """Return machines whose clock differs from the database's, and providers whose clock differed at the last scan."""
-    ours = _("Operations are not affected: the database's clock decides. Logs of this machine show the wrong time. "
-             "Check its time synchronization.")  # fmt: skip
-    theirs = _("New accounts are still found: the difference is measured before each create. Times that the provider "
-               "shows differ from ours.")  # fmt: skip
-    skews = [(each.name, each.clock_skew, ours) for each in workers]
+    ours = _(
+        "Operations are not affected because they use the database clock. Logs on this machine show the wrong "
+        "time. Check its time synchronization."
+    )
+    theirs = _(
+        "New accounts are still found because the difference is measured before each account creation. Times "
+        "shown by the provider differ from ours."
+    )
+    limit = heartbeat.CLOCKS_AGREE.total_seconds()
+    skews = [(each.heartbeat.name, each.heartbeat.clock_skew, ours) for each in workers]
     skews += [(each.name, getattr(each, "clock_skew", None) or 0, theirs) for each in connections]
-    return [Alarm("warn", _skewed(name, skew), text) for name, skew, text in skews if _is_wrong(skew)]
-
-
-def _is_wrong(skew: int) -> bool:
-    return abs(skew) > heartbeat.CLOCKS_AGREE.total_seconds()
+    return [Alarm("warn", _skewed(name, skew), text) for name, skew, text in skews if abs(skew) > limit]
 
 
 def _skewed(name: str, skew: int) -> str:
@@ -212,49 +161,40 @@ def _consumers(workers: list[HeartbeatRow], queues: list[QueueState], used_twice
     is alive at all."""
     if all(each.silent for each in workers):
         return []
-    alarms = [
-        Alarm("danger", heartbeat.queue_stopped_title(each.queue.name), heartbeat.queue_stopped_text(each))
-        for each in queues
-        if each.stopped
-    ]
-    alarms += [
-        Alarm("warn", heartbeat.queue_late_title(each), heartbeat.queue_late_text(each))
-        for each in queues
-        if each.late and not each.stopped
-    ]
-    if used_twice:
-        alarms.append(Alarm("warn", heartbeat.same_name_title(used_twice), heartbeat.same_name_text()))
-    return alarms
+    found = [*map(heartbeat.stopped_alarm, queues), *map(heartbeat.late_alarm, queues)]
+    return [alarm for alarm in (*found, heartbeat.same_name_alarm(used_twice)) if alarm]
 
 
-def _standing(work: list[WorkRow]) -> list[Alarm]:
-    alarms = []
+def _standing(work: list[WorkRow]) -> Iterator[Alarm]:
     text = _(
-        "More comes in than the workers take up, or a provider's pace holds it. More workers help in the first case."
+        "Work arrives faster than the workers process it, or a provider's rate limit slows it down. In the "
+        "first case, add workers."
     )
     for each in work:
         if each.late and each.work.oldest_at:
             words = {"what": each.work.label, "ago": ago_text(each.work.oldest_at)}
-            alarms.append(Alarm("warn", _("%(what)s: the oldest was due %(ago)s") % words, text))
+            yield Alarm("warn", _("%(what)s: oldest due %(ago)s") % words, text)
     if expired := sum(each.work.expired for each in work):
-        title = ngettext("%(n)d lease has run out", "%(n)d leases have run out", expired) % {"n": expired}
-        text = _("A worker did not come back. With the next tick of the scheduler somebody else takes it up.")
-        alarms.append(Alarm("warn", title, text))
-    return alarms
+        title = ngettext("%(n)d lease expired", "%(n)d leases expired", expired) % {"n": expired}
+        text = _("A worker stopped responding. Another worker picks up its work on the next scheduler run.")
+        yield Alarm("warn", title, text)
 
 
-def _unreachable(connections: list[Connection]) -> list[Alarm]:
-    stopped = [each.name for each in connections if each.paused or is_out_of_reach(each)]
-    if not stopped:
-        return []
-    title = _("Nothing is sent on %(names)s") % {"names": get_text_list(stopped, _("and"))}
-    return [Alarm("warn", title, _("Operations wait, and none is lost. Why, stands below."))]
+def _unreachable(connections: list[Connection]) -> Iterator[Alarm]:
+    if stopped := [each.name for each in connections if each.paused or is_out_of_reach(each)]:
+        title = _("Nothing is sent through %(names)s") % {"names": get_text_list(stopped, _("and"))}
+        yield Alarm(
+            "warn", title, _("Operations are waiting and won't be lost. The reason is shown under Connections below.")
+        )
 
 
-def _checked(check: InvariantCheck | None, broken: list[Broken], now: datetime) -> list[Alarm]:
+def _checked(check: InvariantCheck | None, broken: list[dict[str, Any]], now: datetime) -> Iterator[Alarm]:
     if n := len(broken):
-        title = ngettext("%(n)d invariant is broken", "%(n)d invariants are broken", n) % {"n": n}
-        return [Alarm("danger", title, _("This must never be. The rows stand below; keep the logs of that time."))]
-    if check and now - check.started_at > CHECK_IS_OLD:
-        return [Alarm("warn", _("The invariants were not checked for two nights"), _("A nightly job does it."))]
-    return []
+        title = ngettext("%(n)d integrity check failed", "%(n)d integrity checks failed", n) % {"n": n}
+        yield Alarm(
+            "danger",
+            title,
+            _("This should never happen. The affected records are listed below. Save the logs from that time."),
+        )
+    elif check and now - check.started_at > CHECK_IS_OLD:
+        yield Alarm("warn", _("Integrity checks haven't run for two nights"), _("They run as a nightly job."))

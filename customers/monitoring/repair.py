@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import chain
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
@@ -24,7 +25,12 @@ from customers.observed import duplicates
 from customers.operations import attempts, transitions
 from customers.operations.request import PERFORM
 from portal import audit
+from portal.leases import LostLease
 from portal.queue import enqueue_on_commit
+from portal.texts import say
+
+# The review of an operation that several workers claimed without sending it; older rows contain the sentence itself.
+LOST_OFTEN = (say("worker.lost_often"), "Three workers ended while preparing this. Nothing was sent.")
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,8 @@ class RepairFinding:
 
 
 def find() -> Iterator[RepairFinding]:
-    """Yield everything that `repair` would fix or list. Only reads."""
-    yield from _credentials()
-    yield from _unmarked_duplicates()
-    yield from _passed_over_sends()
-    yield from _false_reviews()
-    yield from _trimmed_names()
+    """Return everything that `repair` would fix or list. Writes nothing."""
+    return chain(_credentials(), _unmarked_duplicates(), _passed_over_sends(), _false_reviews(), _trimmed_names())
 
 
 # -- connections and accounts
@@ -51,19 +53,20 @@ def find() -> Iterator[RepairFinding]:
 
 def _credentials() -> Iterator[RepairFinding]:
     seen: dict[str, Connection] = {
-        each.credential_hash: each for each in Connection.objects.filter(credential_hash__isnull=False)
+        each.credential_hash: each
+        for each in Connection.objects.filter(credential_hash__isnull=False)
         if each.credential_hash
-    }  # fmt: skip
+    }
     for connection, hashed in credentials.without_hash():
         if other := seen.get(hashed):
             yield RepairFinding(
                 "credential",
-                f"{connection.name} has the same credential as {other.name}: merge its duplicates, then pause it",
+                f"{connection.name} uses the same key as {other.name}: merge its duplicates, then pause it",
             )
             continue
         seen[hashed] = connection
         yield RepairFinding(
-            "credential", f"{connection.name}: store its credential's hash", partial(_store_hash, connection)
+            "credential", f"{connection.name}: store the hash of its key", partial(_store_hash, connection)
         )
 
 
@@ -77,7 +80,7 @@ def _unmarked_duplicates() -> Iterator[RepairFinding]:
         for account in others:
             yield RepairFinding(
                 "duplicate",
-                f"account {account.provider_id} of {account}: mark it as a duplicate of that of {kept}",
+                f"account {account.provider_id} of {account}: mark it as a duplicate of the account of {kept}",
                 partial(_mark, account, kept),
             )
 
@@ -93,9 +96,7 @@ def passed_over() -> QuerySet[Operation]:
     """Return operations that left `sending` without a step: a second claim overwrote the row, and the effect of the
     send is unknown. What an earlier run searched for is history."""
     unsure = Attempt.objects.filter(operation=OuterRef("pk"), outcome__in=attempts.UNCERTAIN)
-    repaired = Step.objects.filter(
-        operation=OuterRef("pk"), after=OperationState.UNKNOWN, note__startswith=REPAIRED
-    ).order_by("-n")
+    repaired = Step.objects.filter(REPAIRED, operation=OuterRef("pk"), after=OperationState.UNKNOWN).order_by("-n")
     return (
         Operation.objects.filter(Exists(unsure), state__in=OVERWRITTEN)
         .alias(repaired=Coalesce(Subquery(repaired.values("n")[:1]), 0))
@@ -113,7 +114,7 @@ def _passed_over_sends() -> Iterator[RepairFinding]:
     for operation in passed_over():
         yield RepairFinding(
             "send",
-            f"{operation.code} is {operation.state} and was sent without an answer: look for its outcome",
+            f"{operation.code} is {operation.state} but was sent without a response: check its outcome",
             partial(_look_for, operation),
         )
 
@@ -122,7 +123,7 @@ def _look_for(operation: Operation, now: datetime) -> bool:
     """Search for the outcome of an operation. One that had ended and was not applied ends as failed: it is not sent
     again."""
     before, had_ended = operation.state, operation.state in FINAL
-    note = f"{REPAIRED}it was sent and the answer was passed over, so its outcome is looked for."
+    note = say("repaired.looked_for")
     try:
         with transaction.atomic():
             transitions.reopen_as_unknown(
@@ -130,7 +131,7 @@ def _look_for(operation: Operation, now: datetime) -> bool:
             )
             _audit(operation, before, OperationState.UNKNOWN, note)
             enqueue_on_commit(PERFORM, operation.pk)
-    except (transitions.LostLease, IntegrityError):  # moved meanwhile, or another operation holds its concurrency key
+    except (LostLease, IntegrityError):  # moved meanwhile, or another operation holds its concurrency key
         return False
     return True
 
@@ -140,11 +141,11 @@ def false_reviews() -> QuerySet[Operation]:
     sent = Attempt.objects.filter(operation=OuterRef("pk")).exclude(outcome=Attempt.Outcome.NOT_SENT)
     return (
         Operation.objects.filter(
-            ~Exists(sent), state=OperationState.NEEDS_ATTENTION, error_kind="poison", summary=transitions.POISONED
+            ~Exists(sent), state=OperationState.NEEDS_ATTENTION, error_kind="poison", summary__in=LOST_OFTEN
         )
         .select_related("account__customer", "connection")
         .order_by("pk")
-    )  # fmt: skip
+    )
 
 
 def _false_reviews() -> Iterator[RepairFinding]:
@@ -156,10 +157,10 @@ def _false_reviews() -> Iterator[RepairFinding]:
 
 def _queue(operation: Operation, now: datetime) -> bool:
     before = operation.state
-    note = f"{REPAIRED}it was never sent, so it is queued again."
+    note = say("repaired.queued")
     try:
         with transaction.atomic():
-            transitions.take_over(operation)
+            operation.take_over()
             transitions.move(
                 operation,
                 OperationState.QUEUED,
@@ -171,16 +172,20 @@ def _queue(operation: Operation, now: datetime) -> bool:
             )
             _audit(operation, before, OperationState.QUEUED, note)
             enqueue_on_commit(PERFORM, operation.pk)
-    except transitions.LostLease:
+    except LostLease:
         return False
     return True
 
 
 def _audit(operation: Operation, before: str, after: str, note: str) -> None:
     audit.record(
-        actor=None, verb="operation.repaired", obj=operation, customer=operation.account.customer,
-        account=operation.account, before={"state": before}, after={"state": after}, reason=note,
-    )  # fmt: skip
+        actor=None,
+        verb="operation.repaired",
+        obj=operation,
+        before={"state": before},
+        after={"state": after},
+        reason=note,
+    )
 
 
 # -- names of offerings
@@ -206,11 +211,11 @@ def _of_connection(connection_id: int, odd: dict[str, list[str]]) -> Iterator[Re
         doubtful = [name for name in sorted(held & odd.keys()) if name in odd[name] or len(odd[name]) > 1]
         if doubtful:
             yield RepairFinding(
-                "name", f"{account}: {', '.join(map(repr, doubtful))} fits several names in the catalog"
+                "name", f"{account}: {', '.join(map(repr, doubtful))} matches more than one name in the catalog"
             )
         restored = {name: full[0] for name, full in wrong.items() if len(full) == 1}
         if restored:
-            what = ", ".join(f"{name!r} becomes {full!r}" for name, full in restored.items())
+            what = ", ".join(f"rename {name!r} to {full!r}" for name, full in restored.items())
             yield RepairFinding("name", f"{account}: {what}", partial(_restore_names, account, restored))
 
 
@@ -227,7 +232,10 @@ def _restore_names(account: Account, restored: dict[str, str], now: datetime) ->
         )
         if changed:
             audit.record(
-                actor=None, verb="account.names_restored", obj=account, customer=account.customer, account=account,
-                before={"offerings": before}, after={"offerings": after},
-            )  # fmt: skip
+                actor=None,
+                verb="account.names_restored",
+                obj=account,
+                before={"offerings": before},
+                after={"offerings": after},
+            )
     return bool(changed)

@@ -1,15 +1,13 @@
-"""The page "Engine": the status of workers, queues and checks."""
+"""The page "System status": the status of workers, queues and checks."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils import timezone
 
 from customers.monitoring.queries import system_status
-from portal.htmx import is_fragment
+from portal.htmx import render_page
 
 
 def system_status_page(request: HttpRequest) -> HttpResponse:
-    template = "customers/watch/_engine.html" if is_fragment(request) else "customers/watch/engine.html"
-    return render(request, template, {"engine": system_status(now=timezone.now())})
+    return render_page(request, "customers/watch/engine.html", {"engine": system_status(now=timezone.now())})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 from typing import Any
 
 import structlog
@@ -27,7 +26,7 @@ from customers.observed import matching
 from portal import audit
 from portal.access.models import User
 from portal.clock import database_now
-from portal.failpoints import crash_point
+from portal.leases import LostLease
 from portal.notices import raising as notices
 from portal.providers import Evidence, ListedAccount, NotFound, Provider, ProviderError
 from portal.queue import enqueue_on_commit
@@ -35,7 +34,6 @@ from portal.queue import enqueue_on_commit
 log = structlog.get_logger(__name__)
 
 SCAN = "customers.walk"
-LEASE = timedelta(minutes=3)
 # Until a worker starts a scan, its lease says when its message is sent again; after this time it is given up.
 DELIVER_AGAIN, WAITS_FOR_A_WORKER = timedelta(minutes=1), timedelta(hours=1)
 DELIVERIES = 50
@@ -58,10 +56,6 @@ Clock = Callable[[], datetime]
 Through = Callable[[Iterator[ListedAccount]], Iterable[ListedAccount]]
 
 
-class GivenUp(Exception):
-    """The scan's lease expired and it was closed; it writes nothing more."""
-
-
 def begin_scan(
     *, connection: Connection, kind: str, slot: str, now: datetime, asked_by: User | None = None, taken: bool = False
 ) -> tuple[Scan, bool]:
@@ -70,17 +64,20 @@ def begin_scan(
     `taken`: the caller scans at once. Then one that still waits for a worker ends: this one reads the same list."""
     expire_scans(now=now, connection=connection)
     if taken:
-        message = "Another scan of this account list began before a worker started this one."
+        message = "Another scan of this account list started before a worker picked up this one."
         _waiting(connection=connection).update(state=Scan.State.INCOMPLETE, finished_at=now, message=message)
     try:
         with transaction.atomic():
-            return (
-                Scan.objects.create(
-                    connection=connection, kind=kind, slot=slot, started_at=now, asked_by=asked_by,
-                    taken_at=now if taken else None, lease_until=now + (LEASE if taken else DELIVER_AGAIN),
-                ),
-                True,
-            )  # fmt: skip
+            scan = Scan.objects.create(
+                connection=connection,
+                kind=kind,
+                slot=slot,
+                started_at=now,
+                asked_by=asked_by,
+                taken_at=now if taken else None,
+                lease_until=now + (Scan.LEASE if taken else DELIVER_AGAIN),
+            )
+            return scan, True
     except IntegrityError:
         same = Scan.objects.filter(connection=connection, kind=kind, slot=slot).first()
         running = Scan.objects.filter(connection=connection, state=Scan.State.RUNNING).first()
@@ -100,12 +97,13 @@ def expire_scans(*, now: datetime, connection: Connection | None = None) -> None
     of = {"connection": connection} if connection else {}
     held = Scan.objects.filter(~Q(taken_at=None) | Q(kind=Scan.Kind.UNKNOWN), state=Scan.State.RUNNING, **of)
     held.filter(lease_until__lt=now).update(
-        state=Scan.State.INCOMPLETE, finished_at=now, message="The worker ended before the list was read to its end."
+        state=Scan.State.INCOMPLETE, finished_at=now, message="The worker stopped before the scan finished."
     )
     _waiting(**of).filter(started_at__lt=now - WAITS_FOR_A_WORKER).update(
-        state=Scan.State.INCOMPLETE, finished_at=now,
+        state=Scan.State.INCOMPLETE,
+        finished_at=now,
         message="No worker started this scan within an hour. Check the workers, then scan again.",
-    )  # fmt: skip
+    )
 
 
 def enqueue_waiting_scans(*, now: datetime) -> None:
@@ -130,7 +128,9 @@ def read_account_list(
     with recorded() as exchanges:
         try:
             return _walk(scan, through(provider.list_accounts(patience=patience)), clock, provider, exchanges)
-        except GivenUp:
+        except LostLease as lost:
+            if lost.row is not scan:  # the caller lost its own lease meanwhile
+                raise
             scan.refresh_from_db()
             return scan
 
@@ -138,24 +138,16 @@ def read_account_list(
 def _walk(
     scan: Scan, rows: Iterable[ListedAccount], clock: Clock, provider: Provider, exchanges: list[Evidence]
 ) -> Scan:
-    found: dict[str, ListedAccount] = {}
-    renewed = monotonic()
     try:
-        for remote in rows:
-            found[remote.id] = remote
-            if monotonic() - renewed > LEASE.total_seconds() / 6:  # pages may come slowly: by time, not by rows
-                _renew(scan, clock())
-                renewed = monotonic()
+        found = {remote.id: remote for remote in scan.renewing(rows)}
     except ProviderError as error:
         return end_scan(scan, Scan.State.INCOMPLETE, now=clock(), message=str(error))
-    except GivenUp:
-        raise
-    except BaseException:
-        end_scan(scan, Scan.State.INCOMPLETE, now=clock(), message=_("It was broken off."))
+    except BaseException:  # also of a scan that was closed meanwhile: ending it raises `LostLease`
+        end_scan(scan, Scan.State.INCOMPLETE, now=clock(), message=_("The scan was interrupted."))
         raise
     if not scan.connection.is_current():
         return end_scan(
-            scan, Scan.State.INCOMPLETE, now=clock(), message=_("The connection was edited while its list was read.")
+            scan, Scan.State.INCOMPLETE, now=clock(), message=_("The connection was edited during the scan.")
         )
     record_contact(scan.connection, now=clock())
     if refusal := _not_believable(scan, found):
@@ -178,7 +170,7 @@ def _may_be_anothers(scan: Scan, found: dict[str, ListedAccount]) -> bool:
 
 
 def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Provider, clock: Clock) -> bool:
-    """Return whether the list lacks an account of ours that the provider has: then it may lack others as well.
+    """Return whether the list is missing a stored account that exists at the provider: then others may be missing too.
 
     An account younger than `LIST_LAG` need not be listed yet, and one that counts as gone is not expected."""
     just_made = Operation.objects.filter(
@@ -192,7 +184,7 @@ def _lacks_what_exists(scan: Scan, found: dict[str, ListedAccount], provider: Pr
     if len(lacking) > LACKING_READ:
         return True
     for account in lacking:
-        _renew(scan, clock())
+        scan.renew(now=clock())
         try:
             provider.state(account.ref)
         except NotFound:
@@ -209,16 +201,9 @@ def _skew_by(clock: Clock, exchanges: list[Evidence]) -> int | None:
     return round(told[-1] + (datetime.now(UTC) - clock()).total_seconds()) if told else None
 
 
-def latest_complete(connection: Connection, *, since: datetime) -> Scan | None:
-    """Return the newest complete scan that began at `since` or later."""
-    return Scan.objects.filter(connection=connection, state=Scan.State.COMPLETE, started_at__gte=since).first()
-
-
 def should_be_there(connection: Connection, *, before: datetime) -> QuerySet[Account]:
     """Return the accounts of ours that a scan begun at `before` must list: not those that were created since."""
-    created_since = Operation.objects.filter(
-        account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=before
-    )  # fmt: skip
+    created_since = Operation.objects.filter(account=OuterRef("pk"), kind=OperationKind.CREATE, finished_at__gt=before)
     there = Account.objects.filter(
         connection=connection, provider_id__isnull=False, duplicate_of=None, created_at__lt=before
     )
@@ -235,9 +220,13 @@ def _not_believable(scan: Scan, found: dict[str, ListedAccount]) -> str:
     known -= set(_ids(Account.objects.filter(connection=scan.connection, state=AccountState.DELETED)))
     lost = len(known - found.keys())
     if lost > BELIEVABLE_COUNT and lost > len(known) * BELIEVABLE_SHARE:
-        return _("%(lost)d of %(known)d accounts are missing at once. That is not believed; nothing was concluded.") % {
-            "lost": lost, "known": len(known),
-        }  # fmt: skip
+        return _(
+            "%(lost)d of %(known)d accounts went missing in one scan. The account list looks incomplete, so it "
+            "was ignored."
+        ) % {
+            "lost": lost,
+            "known": len(known),
+        }
     return ""
 
 
@@ -247,14 +236,9 @@ def _ids(accounts: QuerySet[Account]) -> list[str]:
 
 def _keep(scan: Scan, found: dict[str, ListedAccount], clock: Clock, measured: dict[str, Any]) -> Scan:
     known = set(RemoteAccount.objects.filter(connection=scan.connection).values_list("provider_id", flat=True))
-    rows = list(found.values())
-    for start in range(0, len(rows), BATCH):
-        with transaction.atomic():  # a scan that stalled in between would overwrite a newer one's remote accounts
-            _renew(scan, clock())
-            _see(scan, rows[start : start + BATCH], read_by=clock())
-    crash_point("in_walk")
+    _see_all(scan, list(found.values()), clock)
     with transaction.atomic():
-        _renew(scan, clock())
+        scan.renew(now=clock())
         missing = _mark_missing(scan, now=clock())
         orphans = RemoteAccount.objects.filter(connection=scan.connection).orphans().count()
         _report_possible_duplicates(scan, now=clock())
@@ -270,18 +254,30 @@ def _keep(scan: Scan, found: dict[str, ListedAccount], clock: Clock, measured: d
         )
 
 
+def _see_all(scan: Scan, rows: list[ListedAccount], clock: Clock) -> None:
+    for start in range(0, len(rows), BATCH):
+        with transaction.atomic():  # a scan that stalled in between would overwrite a newer one's remote accounts
+            scan.renew(now=clock())
+            _see(scan, rows[start : start + BATCH], read_by=clock())
+
+
 def _see(scan: Scan, rows: Iterable[ListedAccount], *, read_by: datetime) -> None:
     """Store listed accounts. A new one counts as existing by `read_by`, not by the scan's start: an account may have
     been created since, and a create must never mistake its own account for an older one."""
     remote_accounts = [
         RemoteAccount(
-            connection=scan.connection, provider_id=row.id, email=row.email[:254], first_email=row.email[:254],
+            connection=scan.connection,
+            provider_id=row.id,
+            email=row.email[:254],
+            first_email=row.email[:254],
             name=row.settings.name[:255] if row.settings else "",
             website=row.settings.website[:255] if row.settings else "",
-            made_at=row.created_at, first_seen_at=read_by, last_seen_at=scan.started_at,
+            made_at=row.created_at,
+            first_seen_at=read_by,
+            last_seen_at=scan.started_at,
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     RemoteAccount.objects.bulk_create(
         remote_accounts,
         update_conflicts=True,
@@ -319,16 +315,10 @@ def _mark_missing(scan: Scan, *, now: datetime) -> int:
     return unseen.filter(Exists(ours)).count()
 
 
-def _renew(scan: Scan, now: datetime) -> None:
-    if Scan.objects.filter(pk=scan.pk, state=Scan.State.RUNNING).update(lease_until=now + LEASE) != 1:
-        raise GivenUp
-
-
 def end_scan(scan: Scan, state: str, *, now: datetime, message: str = "", **counts: Any) -> Scan:
-    running = Scan.objects.filter(pk=scan.pk, state=Scan.State.RUNNING)
+    """End a running scan. Raises `LostLease` when it was closed before, as its worker had not returned."""
     with transaction.atomic():
-        if running.update(state=state, finished_at=now, message=message[:500], **counts) != 1:
-            raise GivenUp
+        scan.write(state=state, finished_at=now, message=message[:500], **counts)
         _tell(scan.connection, state, message, now=now)
     scan.refresh_from_db()
     log.info("scan.ended", scan=str(scan.public_id), state=scan.state, seen=scan.seen)
@@ -341,9 +331,13 @@ def _tell(connection: Connection, state: str, message: str, *, now: datetime) ->
         notices.ended(REFUSED, about=str(connection.public_id), now=now)
     elif state == Scan.State.REFUSED:
         notices.raised(
-            REFUSED, about=str(connection.public_id), text=message, path=reverse("customers:drift"), now=now,
-            title=_("The account list of %(connection)s is not believed") % {"connection": connection.name},
-        )  # fmt: skip
+            REFUSED,
+            about=str(connection.public_id),
+            text=message,
+            path=reverse("customers:drift"),
+            now=now,
+            title=_("The account list of %(connection)s looks incomplete") % {"connection": connection.name},
+        )
 
 
 def _report_possible_duplicates(scan: Scan, *, now: datetime) -> None:
@@ -369,13 +363,13 @@ def _report_possible_duplicate(operation: Operation, remote_account: RemoteAccou
     known = operation.account.provider_id or operation.code
     if operation.state == OperationState.FAILED:
         text = _(
-            "%(new)s appeared at %(connection)s after %(code)s for %(customer)s had ended as not created. If it "
-            "came of that request, it is billed: link it to the customer, or delete it."
+            "%(new)s appeared at %(connection)s after %(code)s for %(customer)s was closed as not created. If "
+            "that request created it, it is billed. Link it to the customer, or delete it."
         )
     else:
         text = _(
-            "%(new)s appeared at %(connection)s after %(code)s was sent again for %(customer)s, whose account is "
-            "%(known)s. If both came of the same request, both are billed: check them and delete one."
+            "%(new)s appeared at %(connection)s after %(code)s was retried for %(customer)s, whose account is "
+            "%(known)s. If the same request created both, both are billed. Check them and delete one."
         )
     text %= {
         "new": remote_account.provider_id,
@@ -394,6 +388,9 @@ def _report_possible_duplicate(operation: Operation, remote_account: RemoteAccou
         now=now,
     )
     audit.record(
-        actor=None, verb="account.possible_duplicate", obj=remote_account, customer=operation.account.customer,
-        account=operation.account, after={"provider_id": remote_account.provider_id, "operation": operation.code},
-    )  # fmt: skip
+        actor=None,
+        verb="account.possible_duplicate",
+        obj=remote_account,
+        account=operation.account,
+        after={"provider_id": remote_account.provider_id, "operation": operation.code},
+    )

@@ -12,32 +12,28 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F, QuerySet
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.models import Account, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, OperationKind, OperationState
 from portal import audit
-from portal.access.models import User
-from portal.access.permissions import allowed
+from portal.access.permissions import Permission, require
+from portal.commands import Command
+from portal.refusals import Refusal
 
-ROUTE = "customers:duplicate-merge"
 # What lists, totals and exports show of an account's usage; the billing periods that were read stay stored.
 WITHOUT_USAGE: dict[str, Any] = dict.fromkeys(
     (
-        "usage_used", "usage_allowed", "usage_overage", "usage_start_on", "usage_end_on", "usage_read_at",
+        "usage_used",
+        "usage_allowed",
+        "usage_overage",
+        "usage_start_on",
+        "usage_end_on",
+        "usage_read_at",
         "usage_missing_since",
     )
-)  # fmt: skip
-
-
-class UnableToMerge(Exception):
-    """A merge was refused; the message is for users. `field` names the form field."""
-
-    def __init__(self, message: str, *, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
+)
 
 
 def refusal(account: Account) -> str:
@@ -47,11 +43,13 @@ def refusal(account: Account) -> str:
         return ""
     words = {"customer": kept.customer, "connection": kept.connection}
     if account.merged_at:
-        return _("It was merged into the account of %(customer)s at %(connection)s. Use that account.") % words
+        return (
+            _("This account was merged into the account of %(customer)s at %(connection)s. Use that account.") % words
+        )
     return (
         _(
-            "%(customer)s has the same account at %(connection)s. This one is read-only until it is merged under "
-            "Drift, Duplicates."
+            "%(customer)s has the same account at %(connection)s. This one is read-only until it is merged "
+            "under Drift > Duplicates."
         )
         % words
     )
@@ -82,7 +80,7 @@ def _ranked(pks: list[int]) -> tuple[Account, list[Account]]:
         Operation.objects.filter(
             account__in=pks, kind=OperationKind.CREATE, state=OperationState.SUCCEEDED
         ).values_list("account_id", flat=True)
-    )  # fmt: skip
+    )
     accounts = sorted(
         Account.objects.filter(pk__in=pks).select_related("customer", "connection"),
         key=lambda each: (each.state == AccountState.DELETED, each.pk not in made, each.created_at, each.pk),
@@ -94,43 +92,39 @@ def mark(*, account: Account, kept: Account, now: datetime) -> bool:
     """Mark `account` as a duplicate of `kept`. False when it was marked meanwhile."""
     with transaction.atomic():
         changed = Account.objects.filter(pk=account.pk, duplicate_of=None, provider_id=kept.provider_id).update(
-            duplicate_of=kept, version=F("version") + 1, changed_at=now, changed_what=_("Marked as a duplicate"),
+            duplicate_of=kept,
+            version=F("version") + 1,
+            changed_at=now,
+            changed_what=_("Marked as a duplicate"),
             **WITHOUT_USAGE,
-        )  # fmt: skip
+        )
         if changed:
             audit.record(
-                actor=None, verb="account.marked_duplicate", obj=account, customer=account.customer, account=account,
+                actor=None,
+                verb="account.marked_duplicate",
+                obj=account,
                 after={"provider_id": account.provider_id, "duplicate_of": str(kept.public_id)},
-            )  # fmt: skip
+            )
     return bool(changed)
 
 
-def merge(
-    *,
-    actor: User,
-    duplicate: Account,
-    customer: Customer,
-    reason: str,
-    now: datetime,
-    request: HttpRequest | None = None,
-) -> Account:
+def merge(command: Command, *, duplicate: Account, customer: Customer) -> Account:
     """Close `duplicate`: `customer`, its own or that of the account it duplicates, owns the account from now on.
 
-    The duplicate's row stays as it is, with its history, and appears in no list any more. Returns the account that
-    remains. Raises `UnableToMerge`.
+    The duplicate's row stays as it is, with its history, and appears in no list anymore. Returns the account that
+    remains. Raises `Refusal`.
     """
-    if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
-        raise UnableToMerge(_("Your role may not do this."))
-    if not reason.strip():
-        raise UnableToMerge(_("A reason is required. It is recorded in the audit log."), field="reason")
+    require(command.person, Permission.MERGE_DUPLICATE)
+    if not command.reason.strip():
+        raise Refusal(_("Enter a reason. It's recorded in the audit log."), field="reason")
     kept = duplicate.duplicate_of
     if kept is None or duplicate.merged_at is not None:
-        raise UnableToMerge(_("This account is not a duplicate that waits to be merged."))
+        raise Refusal(_("This account is not a duplicate waiting to be merged."))
     if customer.pk not in (duplicate.customer_id, kept.customer_id):
-        raise UnableToMerge(_("Select one of the two customers."), field="customer")
+        raise Refusal(_("Select one of the two customers."), field="customer")
     # Nothing new can be requested for a duplicate, so what is closed now stays closed.
     if operation := Operation.objects.filter(account=duplicate, state__in=OPEN).first():
-        raise UnableToMerge(_("%(code)s is not finished. Finish or cancel it first.") % {"code": operation.code})
+        raise Refusal(_("%(code)s is not finished. Wait for it to finish, or cancel it.") % {"code": operation.code})
     with transaction.atomic():
         owners = Customer.objects.select_for_update(no_key=True).order_by("pk")
         archived = dict(
@@ -138,19 +132,20 @@ def merge(
         )
         both = Account.objects.select_for_update(no_key=True).filter(pk__in=(kept.pk, duplicate.pk)).order_by("pk")
         if dict(both.values_list("pk", "customer"))[kept.pk] != kept.customer_id:
-            raise UnableToMerge(_("The account changed meanwhile. Nothing was merged. Reload the page."))
-        _close(duplicate, kept, now=now)
+            raise Refusal(_("The account changed in the meantime. Nothing was merged. Reload the page."))
+        _close(duplicate, kept, now=command.now)
         if customer.pk != kept.customer_id:
             if archived[customer.pk]:
-                raise UnableToMerge(
+                raise Refusal(
                     _("%(customer)s is archived. Restore the customer first.") % {"customer": customer},
                     field="customer",
                 )
-            _move(kept, customer, actor=actor, reason=reason, now=now, request=request)
-        audit.record(
-            actor=actor, verb="account.merged", obj=duplicate, customer=duplicate.customer, account=duplicate,
-            after={"merged_into": str(kept.public_id), "customer": str(customer)}, reason=reason, request=request,
-        )  # fmt: skip
+            _move(command, kept, customer)
+        command.record(
+            verb="account.merged",
+            obj=duplicate,
+            after={"merged_into": str(kept.public_id), "customer": str(customer)},
+        )
     return kept
 
 
@@ -158,21 +153,22 @@ def _close(duplicate: Account, kept: Account, *, now: datetime) -> None:
     open_ones = Account.objects.filter(pk=duplicate.pk, duplicate_of=kept, merged_at=None, version=duplicate.version)
     closed = open_ones.update(merged_at=now, version=F("version") + 1, changed_at=now, changed_what=_("Merged"))
     if closed != 1:
-        raise UnableToMerge(_("The duplicate changed meanwhile. Nothing was merged. Reload the page."))
+        raise Refusal(_("The duplicate changed in the meantime. Nothing was merged. Reload the page."))
     Customer.objects.filter(pk=duplicate.customer_id).update(may_be_bare=True)
 
 
-def _move(
-    kept: Account, customer: Customer, *, actor: User, reason: str, now: datetime, request: HttpRequest | None
-) -> None:
+def _move(command: Command, kept: Account, customer: Customer) -> None:
     before = kept.customer
     moved = Account.objects.filter(pk=kept.pk, customer=before, version=kept.version).update(
-        customer=customer, version=F("version") + 1, changed_at=now, changed_what=_("Moved by a merge")
+        customer=customer, version=F("version") + 1, changed_at=command.now, changed_what=_("Moved by merge")
     )
     if moved != 1:
-        raise UnableToMerge(_("The account changed meanwhile. Nothing was merged. Reload the page."))
+        raise Refusal(_("The account changed in the meantime. Nothing was merged. Reload the page."))
     Customer.objects.filter(pk=before.pk).update(may_be_bare=True)
-    audit.record(
-        actor=actor, verb="account.moved", obj=kept, customer=customer, account=kept,
-        before={"customer": str(before)}, after={"customer": str(customer)}, reason=reason, request=request,
-    )  # fmt: skip
+    command.record(
+        verb="account.moved",
+        obj=kept,
+        customer=customer,
+        before={"customer": str(before)},
+        after={"customer": str(customer)},
+    )

@@ -1,7 +1,7 @@
 """Match creates to the accounts they may have made: by time, email and offerings, from what is stored alone.
 
-Time excludes: an account that existed before a create was sent is not its account. Email and offerings rank and prove,
-and never exclude: a provider may write an address another way, and customers change theirs.
+An account that existed before a create was sent is excluded. Email and offerings rank matches and prove them, but never
+exclude an account: a provider may write an address differently, and customers change theirs.
 """
 
 from __future__ import annotations
@@ -56,14 +56,11 @@ class Window:
         """The same as `earliest`, where the measured clock is not trusted."""
         return self.opens_at - UNMEASURED
 
-    def excludes(self, remote_account: RemoteAccount) -> bool:
-        """Return whether the account existed before the send, by all that was measured."""
-        return self._met_before(remote_account) or self.is_before(remote_account.made_at)
-
-    def excludes_widely(self, remote_account: RemoteAccount) -> bool:
-        """Return the same as `excludes`, whatever clock reported when the account was created."""
-        is_older = remote_account.made_at is not None and remote_account.made_at < self.widest
-        return self._met_before(remote_account) or is_older
+    def excludes(self, remote_account: RemoteAccount, *, widely: bool = False) -> bool:
+        """Return whether the account existed before the send, by all that was measured; `widely`: whatever clock
+        reported when it was created."""
+        made_at, limit = remote_account.made_at, self.widest if widely else self.earliest
+        return self._met_before(remote_account) or (made_at is not None and made_at < limit)
 
     def _met_before(self, remote_account: RemoteAccount) -> bool:
         if self.mark is not None:
@@ -103,7 +100,7 @@ class OpenCreate:
         or is older by hours."""
         if not self.window.excludes(remote_account):
             return False
-        return self.window.excludes_widely(remote_account) or self.email_of(remote_account) != "same"
+        return self.window.excludes(remote_account, widely=True) or self.email_of(remote_account) != "same"
 
     def is_proven_by(self, remote_account: RemoteAccount) -> bool:
         """Return whether the account is this create's: the same email and offerings, and created since. An account that

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
-from django.http import HttpRequest
 
 from customers.connections.client import background_client
 from customers.models import Connection
 from customers.models.breaker import at_work
 from customers.models.remote_account import Scan
 from customers.observed.account_list import (
-    LEASE,
     NIGHTLY_HOUR,
     NIGHTLY_TRIES,
     SCAN,
@@ -22,33 +20,34 @@ from customers.observed.account_list import (
     expire_scans,
     read_account_list,
 )
-from portal import audit
-from portal.access.models import User
 from portal.clock import database_now
+from portal.commands import Command
 from portal.encryption import DecryptionError
 from portal.providers import Provider
 from portal.queue import enqueue_on_commit
 
 
-def request_scan(
-    *, actor: User | None, connection: Connection, now: datetime, request: HttpRequest | None = None
-) -> Scan:
+def request_scan(command: Command, *, connection: Connection) -> Scan:
     """Request a scan of one connection by a worker. While one runs, that one is returned."""
     with transaction.atomic():
         scan, begun = begin_scan(
-            connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, asked_by=actor
-        )  # fmt: skip
+            connection=connection,
+            kind=Scan.Kind.ASKED,
+            slot=command.now.isoformat(),
+            now=command.now,
+            asked_by=command.actor,
+        )
         if begun:
-            audit.record(actor=actor, verb="scan.asked", obj=connection, request=request)
+            command.record(verb="scan.asked", obj=connection)
         if scan.state == Scan.State.RUNNING and scan.taken_at is None:
             enqueue_on_commit(SCAN, scan.pk)
     return scan
 
 
-def request_scans(*, actor: User | None, now: datetime, request: HttpRequest | None = None) -> list[Scan]:
+def request_scans(command: Command) -> list[Scan]:
     """Request a scan of every connection that is not paused."""
     connections = Connection.objects.filter(paused="")
-    return [request_scan(actor=actor, connection=each, now=now, request=request) for each in connections]
+    return [request_scan(command, connection=each) for each in connections]
 
 
 def request_nightly_scans(*, now: datetime) -> int:
@@ -77,8 +76,7 @@ def run_scan(scan_id: int, *, connect: Callable[[Connection], Provider] = backgr
     """Run a requested scan in a worker. A second worker with the same scan does nothing."""
     scan = Scan.objects.select_related("connection").filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None).first()
     now = database_now()
-    waits = Scan.objects.filter(pk=scan_id, state=Scan.State.RUNNING, taken_at=None)
-    if scan is None or waits.update(taken_at=now, lease_until=now + LEASE) != 1:
+    if scan is None or scan.as_read().filter(taken_at=None).update(taken_at=now, lease_until=now + Scan.LEASE) != 1:
         return
     try:
         read_account_list(scan, connect(scan.connection))

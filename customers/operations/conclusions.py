@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.utils.translation import gettext as _
 
 from customers.models import Account, Attempt, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationState
 from customers.operations import transitions
-from portal.failpoints import crash_point
+from portal.leases import LostLease
 from portal.providers import Evidence
+from portal.texts import say
 
 
 class AccountTaken(Exception):
@@ -45,40 +45,24 @@ def conclude(
         "provider_request_id": evidence.request_id[:120],
         "duration_ms": evidence.duration_ms,
         "response": evidence.response_body,
-        "message": summary[:500],
+        "message": summary,
         "result": result or {},
         "answered_at": now,
     }
     if evidence.request_body:
         answer["request"] = evidence.request_body
     unanswered = Attempt.objects.filter(pk=attempt.pk, outcome="")
-    before = operation.state
     if result:
         fields["result"] = result
     try:
-        try:
-            with transaction.atomic():
-                unanswered.update(**answer)
-                transitions.move(operation, after, now=now, summary=summary, **fields)
-                _write_account(operation, account, now=now)
-                if also:
-                    also(now)
-                crash_point("in_result")
-        except AccountTaken:
-            operation.state = before
-            with transaction.atomic():
-                unanswered.update(**answer)
-                transitions.move(operation, OperationState.UNKNOWN, now=now, summary=summary, **fields)
-                _leave_for_review(operation, account, now=now)
-                if also:
-                    also(now)
-            return False
-    except transitions.LostLease:
+        with transaction.atomic():
+            unanswered.update(**answer)
+            return _write(operation, after, account, also, now=now, summary=summary, **fields)
+    except LostLease:
         with transaction.atomic():
             if unanswered.update(**answer) and also:
                 also(now)
         return False
-    return True
 
 
 def succeed(
@@ -97,33 +81,55 @@ def succeed(
     `AccountTaken` instead.
     """
     fields: dict[str, Any] = {"result": result} if result else {}
+    with transaction.atomic():
+        _write(
+            operation,
+            OperationState.SUCCEEDED,
+            account,
+            also,
+            now=now,
+            summary=summary,
+            by=by,
+            error_kind="",
+            **fields,
+        )
+
+
+def _write(
+    operation: Operation,
+    after: OperationState,
+    account: dict[str, Any] | None,
+    also: Callable[[datetime], None] | None,
+    *,
+    now: datetime,
+    by: Any = None,
+    **fields: Any,
+) -> bool:
+    """Move the operation and write its account, inside the caller's transaction. Where another account has the provider
+    ID already nothing of that is written, the operation needs review instead, and False is returned."""
     before = operation.state
+    written = True
     try:
         with transaction.atomic():
-            transitions.move(
-                operation, OperationState.SUCCEEDED, now=now, summary=summary, by=by, error_kind="", **fields
-            )
+            transitions.move(operation, after, now=now, by=by, **fields)
             _write_account(operation, account, now=now)
-            if also:
-                also(now)
-            crash_point("in_settled")
     except AccountTaken:
         operation.state = before
         if by is not None:
             raise
-        with transaction.atomic():
-            _leave_for_review(operation, account, now=now, **fields)
-            if also:
-                also(now)
+        _leave_for_review(operation, account, now=now, **fields)
+        written = False
+    if also:
+        also(now)
+    return written
 
 
 def _write_account(operation: Operation, account: dict[str, Any] | None, *, now: datetime) -> None:
     if not account:
         return
+    columns = account | {"changed_at": now} | observed(account, now=now)
     try:
-        with transaction.atomic():
-            columns = account | {"changed_at": now} | observed(account, now=now)
-            Account.objects.filter(pk=operation.account_id).update(**columns)
+        Account.objects.filter(pk=operation.account_id).update(**columns)
     except IntegrityError:
         raise AccountTaken(str(account.get("provider_id", ""))) from None
 
@@ -140,13 +146,16 @@ def observed(columns: dict[str, Any], *, now: datetime) -> dict[str, datetime]:
 def _leave_for_review(operation: Operation, account: dict[str, Any] | None, *, now: datetime, **fields: Any) -> None:
     """Leave the operation for review: the account exists at the provider and is not written here, so nothing more is
     sent."""
+    if operation.state == OperationState.SENDING:
+        transitions.move(operation, OperationState.UNKNOWN, now=now, **fields)
     provider_id = str((account or {}).get("provider_id", ""))
-    owner = Account.objects.filter(
-        provider_kind=operation.connection.kind, provider_id=provider_id, duplicate_of=None
-    ).select_related("customer").first()  # fmt: skip
-    summary = _("Account %(id)s already belongs to %(customer)s. Review which customer it belongs to.") % {
-        "id": provider_id, "customer": owner.customer if owner else _("another customer"),
-    }  # fmt: skip
-    transitions.move(
-        operation, OperationState.NEEDS_ATTENTION, now=now, summary=summary, error_kind="account_taken", **fields
+    owner = (
+        Account.objects.filter(provider_kind=operation.connection.kind, provider_id=provider_id, duplicate_of=None)
+        .select_related("customer")
+        .first()
     )
+    summary = say("account.taken_elsewhere", id=provider_id)
+    if owner:
+        summary = say("account.taken", id=provider_id, customer=owner.customer)
+    fields |= {"summary": summary, "error_kind": "account_taken"}
+    transitions.move(operation, OperationState.NEEDS_ATTENTION, now=now, **fields)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db.models import Count
-from django.utils.translation import gettext as _
 
 from customers.models import Attempt, Connection, Operation
 from customers.models.operation_states import OperationKind
 from customers.operations.attempts import has_possible_effect
+from portal.texts import say
 
 
 class CreateStopped(Exception):
@@ -23,21 +23,15 @@ class CreateStopped(Exception):
 def stop_of_create(operation: Operation, connection: Connection, *, now: datetime) -> CreateStopped | None:
     """Return the limit that stops one more send, by the connection's row as it is now; None where it may be sent."""
     if connection.test_accounts_only and not operation.payload["is_test"]:
-        return CreateStopped(
-            "test_only",
-            _("This connection makes test accounts only now, and this was requested as a paid account. Nothing was "
-              "sent."),
-        )  # fmt: skip
+        return CreateStopped("test_only", say("create.test_only"))
     if _over_create_budget(operation, connection, now=now):
-        return CreateStopped(
-            "budget", _("This connection reached its budget of creates for an hour. Nothing was sent.")
-        )
+        return CreateStopped("budget", say("create.budget"))
     return None
 
 
 def _over_create_budget(operation: Operation, connection: Connection, *, now: datetime) -> bool:
     """Return whether the connection's creates of the last hour used up its budget. Under one key any number of sends
-    makes one account, so a create that was begun under a key is not stopped any more."""
+    makes one account, so a create that was begun under a key is not stopped anymore."""
     keyed = connection.capabilities.idempotent_create
     if keyed and has_possible_effect(operation):
         return False

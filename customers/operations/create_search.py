@@ -1,33 +1,37 @@
-"""Find the account of a create whose outcome is unknown, at a provider that takes no idempotency key.
+"""Find the account of a create whose outcome is unknown: one search, with a strategy for providers that take an
+idempotency key and one for those that take none.
 
-    early scans -> settle -> complete scans -> one assignment of all open creates -> link | review | send again
+    look -> link the proven account | review | look again | absent: send again
 
-An account is linked only by proof: its email *and* its offerings are those of the create, and it was created since.
-Anything else that the create may have made is doubt, and needs a review. Absence is proven by three complete scans over
-at least a quarter of an hour, none of which lacks an account that exists, with nothing left in doubt.
+Without a key: early scans, settle, complete scans, one assignment of all open creates. An account is linked only by
+proof: its email *and* its offerings are those of the create, and it was created since. Anything else that the create
+may have made is doubt, and needs a review. Absence is proven by three complete scans over at least a quarter of an
+hour, none of which lacks an account that exists, with nothing left in doubt.
+
+With a key: by the rules of docs/decisions/idempotency.md. The whole list is searched for an account of this name and
+website that was created since the first send.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
-
-from django.utils.translation import gettext as _
 
 from customers.models import Account, Operation, RemoteAccount, Scan
 from customers.models.account import as_rows, identity_of
 from customers.observed import account_list, matching
 from customers.observed.matching import Assignment, OpenCreate, Window
-from customers.operations import attempts, transitions
+from customers.operations import attempts, idempotency
 from customers.operations.outcomes import NeedsReview, NotApplied, RetryAt, Succeeded
 from portal.clock import database_now
 from portal.email_addresses import mailbox_key
 from portal.providers import AccountRef, ListedAccount, Provider, ProviderError
+from portal.query_params import moment_or_none
+from portal.texts import say
 
-CANDIDATES_KEPT = 20
+CANDIDATES_SHOWN = 20
 # By how much the clocks of one provider's servers may differ.
 CLOCKS = timedelta(minutes=30)
 
@@ -44,44 +48,51 @@ AFTER_A_BROKEN_WALK, AFTER_ANOTHER_WALK = timedelta(minutes=1), timedelta(second
 PATIENCE = 30.0  # the scan happens under the operation's lease
 READS_AT_ONCE = 200
 MATCH, INCONCLUSIVE = "match", "inconclusive"
-CANDIDATES_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An account that may be the create's. `email` and `offerings` are "same", "different" or "not readable"; `address`
-    is the present one."""
+    """An account that an unknown create may have made, as a scan found it. `email` and `offerings` are "same",
+    "different" or "not readable"; `address` is the present one. Stored on the operation for its review."""
 
     provider_id: str
-    made_at: str
-    address: str
-    email: str
-    offerings: str
-    verdict: str
+    made_at: datetime | None
+    name: str = ""
+    website: str = ""
+    address: str = ""
+    email: str = ""
+    offerings: str = ""
+    verdict: str = ""
+
+    def as_row(self) -> dict[str, str]:
+        row = asdict(self) | {"made_at": self.made_at.isoformat() if self.made_at else ""}
+        return {name: value for name, value in row.items() if value}
+
+    @classmethod
+    def of_row(cls, row: dict[str, str]) -> Candidate:
+        """Return a stored one. Rows of keyed creates had the time as "created_at" once."""
+        texts = {each.name: str(row.get(each.name, "")) for each in fields(cls) if each.name != "made_at"}
+        return cls(**texts, made_at=moment_or_none(row.get("made_at") or row.get("created_at") or ""))
+
+
+@dataclass(frozen=True)
+class Proven:
+    """The account that a create made, and by what proof."""
+
+    provider_id: str
+    proof: dict[str, str]
+
+
+Found = Proven | NeedsReview | RetryAt | None
 
 
 def search(
     operation: Operation, provider: Provider, *, now: datetime, recall: Callable[[dict[str, Any]], Succeeded]
 ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
-    """Return what is known of an unknown create. A scan serves all unknown creates of its connection."""
-    unknown_at = operation.unknown_at or now
-    looks = _complete_scans(operation, since=unknown_at)
-    if now >= _due(looks, unknown_at):
-        scan = _scan(operation, provider, now=now)
-        if isinstance(scan, RetryAt):
-            return scan
-        looks.append(scan)
-    if not looks:
-        return RetryAt(_due(looks, unknown_at), operation.summary)
-    found = _judged(operation, provider, since=looks[-1].started_at, now=now)
-    if proven := _proven(found, recall):
-        return proven
-    counted = _counted(looks, unknown_at)
-    if len(counted) < WALKS or counted[-1].started_at < unknown_at + ABSENT_AFTER:
-        return RetryAt(_due(looks, unknown_at), _so_far(looks[-1]))
-    return _ambiguous(found, provider) or NotApplied(
-        _("Read the whole account list three times: it was not created. It is sent again.")
-    )
+    """Return what is known of an unknown create."""
+    strategy = _strategy_of(operation)
+    found = strategy.look(operation, provider, now=now)
+    return _recalled(found, recall) or strategy.absent(operation, now=now)
 
 
 def search_before_resend(
@@ -89,12 +100,99 @@ def search_before_resend(
 ) -> Succeeded | RetryAt | NeedsReview | None:
     """Search once more before a resend: its absence may have been proven long ago, before the connection was paused or
     workers stopped. Returns None where it may be sent."""
-    looks = _complete_scans(operation, since=now - SETTLE)
-    scan = looks[-1] if looks else _scan(operation, provider, now=now)
-    if isinstance(scan, RetryAt):
-        return scan
-    found = _judged(operation, provider, since=scan.started_at, now=now)
-    return _proven(found, recall) or _ambiguous(found, provider)
+    return _recalled(_strategy_of(operation).look_before_resend(operation, provider, now=now), recall)
+
+
+def _strategy_of(operation: Operation) -> KeyedSearch | UnkeyedSearch:
+    """Return how creates of the connection are searched for.
+
+    `look` looks where that is due, and returns None where absence is proven by now; `look_before_resend` looks at once,
+    and returns None where it may be sent; `absent` returns how it is sent again.
+    """
+    return KeyedSearch() if operation.connection.capabilities.idempotent_create else UnkeyedSearch()
+
+
+def _recalled(found: Found, recall: Callable[[dict[str, Any]], Succeeded]) -> Succeeded | NeedsReview | RetryAt | None:
+    if not isinstance(found, Proven):
+        return found
+    done = recall({"account_id": found.provider_id, "proof": found.proof})
+    return Succeeded(say("create.found", id=found.provider_id), done.account, done.result)
+
+
+def _review(error_kind: str, text: str, candidates: list[Candidate]) -> NeedsReview:
+    shown, others = candidates[:CANDIDATES_SHOWN], candidates[CANDIDATES_SHOWN:]
+    rows = {"candidates": [each.as_row() for each in shown], "considered": [each.provider_id for each in others]}
+    return NeedsReview(error_kind, text, rows)
+
+
+class UnkeyedSearch:
+    """By stored scans. A scan serves all unknown creates of its connection."""
+
+    def look(self, operation: Operation, provider: Provider, *, now: datetime) -> Found:
+        unknown_at = operation.unknown_at or now
+        looks = _complete_scans(operation, since=unknown_at)
+        if now >= _due(looks, unknown_at):
+            scan = _scan(operation, provider, now=now)
+            if isinstance(scan, RetryAt):
+                return scan
+            looks.append(scan)
+        if not looks:
+            return RetryAt(_due(looks, unknown_at), operation.summary)
+        assignment = _judged(operation, provider, since=looks[-1].started_at, now=now)
+        counted = _counted(looks, unknown_at)
+        if len(counted) < WALKS or counted[-1].started_at < unknown_at + ABSENT_AFTER:
+            return _proven(assignment) or RetryAt(_due(looks, unknown_at), _so_far(looks[-1]))
+        return _proven(assignment) or _ambiguous(assignment, provider)
+
+    def look_before_resend(self, operation: Operation, provider: Provider, *, now: datetime) -> Found:
+        looks = _complete_scans(operation, since=now - SETTLE)
+        scan = looks[-1] if looks else _scan(operation, provider, now=now)
+        if isinstance(scan, RetryAt):
+            return scan
+        assignment = _judged(operation, provider, since=scan.started_at, now=now)
+        return _proven(assignment) or _ambiguous(assignment, provider)
+
+    def absent(self, operation: Operation, *, now: datetime) -> NotApplied:
+        return NotApplied(say("create.absent"))
+
+
+class KeyedSearch:
+    """By the list as it is now. An account that is absent may still appear, and then the key no longer helps: a 5xx
+    frees it, and the lease of an execution that continues ends. So it has to be absent for as long as where there is no
+    key."""
+
+    def look(self, operation: Operation, provider: Provider, *, now: datetime) -> Found:
+        unknown_at = operation.unknown_at or now
+        settled_at, absent_at = unknown_at + SETTLE, unknown_at + ABSENT_AFTER
+        if now < settled_at:
+            return RetryAt(settled_at, operation.summary)
+        if found := self._found(operation, provider):
+            return found
+        if now < absent_at:
+            again = min(now + BETWEEN_WALKS, absent_at)
+            return RetryAt(again, say("create.absent_so_far_keyed"))
+        return None
+
+    def look_before_resend(self, operation: Operation, provider: Provider, *, now: datetime) -> Found:
+        return self._found(operation, provider) or idempotency.spent(operation, now=now)
+
+    def absent(self, operation: Operation, *, now: datetime) -> NotApplied:
+        return idempotency.not_done(operation, say("create.absent_keyed"), now=now)
+
+    def _found(self, operation: Operation, provider: Provider) -> Proven | NeedsReview | None:
+        sent = attempts.attempts_sent(operation).first()
+        if sent is None:
+            return None
+        window = Window.of(sent)
+        found = _keyed_candidates(operation, provider, window)
+        if not found:
+            return None
+        if len(found) > 1:
+            return _review("several", say("create.several_keyed"), found)
+        [candidate] = found
+        if not window.is_since(candidate.made_at):
+            return _review("several", say("create.one_unsure"), found)
+        return Proven(candidate.provider_id, {"by": "name, website and time", **candidate.as_row()})
 
 
 # --- When the list is read --------------------------------------------------------------------------------------------
@@ -134,26 +232,24 @@ def _due(looks: list[Scan], unknown_at: datetime) -> datetime:
 
 def _so_far(scan: Scan) -> str:
     if not scan.proves_absence:
-        return _("The account list lacks accounts that it should name, so it proves nothing. It is read again.")
-    return _("Read the whole account list: not there so far. It is read again; a person may decide sooner.")
+        return say("create.list_lacks_accounts")
+    return say("create.absent_so_far")
 
 
 def _scan(operation: Operation, provider: Provider, *, now: datetime) -> Scan | RetryAt:
     """Read the whole list, beginning now. Returns when to try again where there is no complete scan."""
     scan, begun = account_list.begin_scan(
         connection=operation.connection, kind=Scan.Kind.UNKNOWN, slot=now.isoformat(), now=now, taken=True
-    )  # fmt: skip
+    )
     if not begun:
-        return RetryAt(now + AFTER_ANOTHER_WALK, _("The account list is being read."))
-    through = partial(transitions.renewing_the_lease, operation)
+        return RetryAt(now + AFTER_ANOTHER_WALK, say("create.list_busy"))
+    through = operation.renewing
     ahead = now - database_now()
     scan = account_list.read_account_list(
         scan, provider, clock=lambda: database_now() + ahead, through=through, patience=PATIENCE
     )
     if scan.state != Scan.State.COMPLETE:
-        return RetryAt(
-            now + AFTER_A_BROKEN_WALK, _("The account list could not be read to its end. It is read again soon.")
-        )
+        return RetryAt(now + AFTER_A_BROKEN_WALK, say("create.list_broken"))
     return scan
 
 
@@ -187,7 +283,7 @@ def _read(
     unread = [each for each in remote_accounts if not (each.read_tried_at and each.read_tried_at >= since)]
     wanted = {mailbox_key(each.operation.payload["profile"]["email"]) for each in creates}
     tried = 0
-    for each in transitions.renewing_the_lease(operation, unread):
+    for each in operation.renewing(unread):
         if tried >= READS_AT_ONCE:
             return
         fields: dict[str, Any] = {}
@@ -208,14 +304,12 @@ def _offerings(remote_account: RemoteAccount, provider: Provider) -> list[dict[s
         return None
 
 
-def _proven(found: Assignment | None, recall: Callable[[dict[str, Any]], Succeeded]) -> Succeeded | NeedsReview | None:
+def _proven(found: Assignment | None) -> Proven | NeedsReview | None:
     if found is None or not found.proven:
         return None
     if len(found.proven) > 1:
-        return NeedsReview("several", _("More than one account fits. Select the right one."), _to_be_shown(found))
-    made = found.proven[0].provider_id
-    done = recall({"account_id": made, "proof": {"by": "email and offerings"}})
-    return Succeeded(_("Found in the account list as %(id)s.") % {"id": made}, done.account, done.result)
+        return _review("several", say("create.several"), _to_be_shown(found))
+    return Proven(found.proven[0].provider_id, {"by": "email and offerings"})
 
 
 def _ambiguous(found: Assignment | None, provider: Provider) -> NeedsReview | None:
@@ -224,15 +318,14 @@ def _ambiguous(found: Assignment | None, provider: Provider) -> NeedsReview | No
     for each in found.candidates[:CANDIDATES_SHOWN]:
         if each.first_offerings is None:
             each.first_offerings = _offerings(each, provider)
-    text = _("An account may have come of this, and nothing proves it.")
-    return NeedsReview("doubtful", text, _to_be_shown(found))
+    return _review("doubtful", say("create.doubtful"), _to_be_shown(found))
 
 
-def _to_be_shown(found: Assignment) -> dict[str, Any]:
-    shown = [
+def _to_be_shown(found: Assignment) -> list[Candidate]:
+    return [
         Candidate(
             provider_id=each.provider_id,
-            made_at=each.made_at.isoformat() if each.made_at else "",
+            made_at=each.made_at,
             address=each.email or each.first_email,
             email=found.create.email_of(each),
             offerings=found.create.offerings_of(each),
@@ -240,16 +333,12 @@ def _to_be_shown(found: Assignment) -> dict[str, Any]:
         )
         for each in found.candidates
     ]
-    return {
-        "candidates": [asdict(each) for each in shown[:CANDIDATES_SHOWN]],
-        "considered": [each.provider_id for each in shown[CANDIDATES_SHOWN:]],
-    }
 
 
-def keyed_candidates(operation: Operation, provider: Provider, window: Window) -> list[ListedAccount]:
+def _keyed_candidates(operation: Operation, provider: Provider, window: Window) -> list[Candidate]:
     """Return accounts of this name and website which did not surely exist before the send and are unlinked. Raises
     `ProviderError` where the list cannot be read to its end."""
-    walk = transitions.renewing_the_lease(operation, provider.list_accounts(patience=PATIENCE))
+    walk = operation.renewing(provider.list_accounts(patience=PATIENCE))
     alike = [each for each in walk if each.settings and identity_of(each.settings) == operation.identity]
     ids = [each.id for each in alike]
     met = RemoteAccount.objects.filter(connection=operation.connection, provider_id__in=ids, pk__lte=window.mark or 0)
@@ -257,7 +346,11 @@ def keyed_candidates(operation: Operation, provider: Provider, window: Window) -
     found = [each for each in alike if not _was_there(each, window, met_before)]
     theirs = Account.objects.filter(connection=operation.connection).exclude(pk=operation.account_id)
     taken = set(theirs.filter(provider_id__in=[each.id for each in found]).values_list("provider_id", flat=True))
-    return [each for each in found if each.id not in taken]
+    return [
+        Candidate(each.id, each.created_at, name=each.settings.name, website=each.settings.website)
+        for each in found
+        if each.settings and each.id not in taken
+    ]
 
 
 def _was_there(remote: ListedAccount, window: Window, met_before: set[str]) -> bool:
@@ -265,12 +358,3 @@ def _was_there(remote: ListedAccount, window: Window, met_before: set[str]) -> b
     one that is older by minutes has to be listed before the send, too."""
     at = remote.created_at
     return at is not None and window.is_before(at) and (remote.id in met_before or at < window.opens_at - CLOCKS)
-
-
-def candidate_row(remote: ListedAccount) -> dict[str, Any]:
-    return {
-        "provider_id": remote.id,
-        "name": remote.settings.name if remote.settings else "",
-        "website": remote.settings.website if remote.settings else "",
-        "created_at": remote.created_at.isoformat() if remote.created_at else "",
-    }

@@ -1,4 +1,4 @@
-"""Performs one operation against its provider. Read it beside the table in `customers.models.operation_states`.
+"""Execution of one operation at its provider, along the state table in `customers.models.operation_states`.
 
     queued --claim--> claimed --(reads)--> intent committed = sending --(one change)--> its result
     unknown --claim for verification--> (reads back) --> succeeded | failed | queued | still unknown
@@ -17,26 +17,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from customers.connections import circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for, recorded
 from customers.models import Account, Attempt, Connection, Operation
-from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
+from customers.models.operation_states import PERMISSION_OF_KIND, OperationKind, OperationState
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
 from customers.operations import attempts, conclusions, create_limits, transitions
-from customers.operations.kinds.table import action_of, kind_of
-from customers.operations.outcomes import Action, Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
+from customers.operations.kinds.table import kind_of
+from customers.operations.outcomes import Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
 from customers.operations.request import PERFORM
-from portal.access.permissions import allowed
 from portal.clock import database_now
 from portal.encryption import DecryptionError
-from portal.failpoints import crash_point
+from portal.leases import LostLease
 from portal.providers import (
     Evidence,
+    FieldError,
     Forbidden,
     InProgress,
     KeyRefused,
@@ -50,6 +48,7 @@ from portal.providers import (
     Unreadable,
 )
 from portal.queue import enqueue_on_commit
+from portal.texts import say
 
 log = structlog.get_logger(__name__)
 Verdict = TypeVar("Verdict")
@@ -57,11 +56,10 @@ Clock = Callable[[], datetime]
 AUTH_PAUSE = timedelta(minutes=1)
 # The provider's last answer was a refusal, but an earlier send of the same operation may have worked: checked before it
 # ends.
-LAST_WORD_NO = ("rejected", "key_reused")
+LAST_WORD_NO = ("rejected", "forbidden", "key_reused")
 SAYS_LATER = (401, 409, 429)
 # Errors that the credential alone may cause. With one that was replaced meanwhile they are no answer to the request.
 SAYS_KEY = (Unauthorized, Forbidden)
-KEY_REPLACED = gettext_lazy("The connection was edited meanwhile. This is tried again with its new settings.")
 READINGS_BEFORE_A_PERSON = 20
 Outcome = Attempt.Outcome
 
@@ -69,38 +67,35 @@ Outcome = Attempt.Outcome
 def perform(
     operation_id: int, *, clock: Clock = database_now, connect: Callable[[Connection], Provider] = client_for
 ) -> bool:
-    """Take an operation as far as possible now; False where there is nothing to do. Safe to call at any time and
-    repeatedly."""
-    if operation := transitions.claim(operation_id, now=clock()):
-        task = _run
-    elif operation := transitions.claim_for_verification(operation_id, now=clock()):
-        task = _verify_unknown
-    else:
+    """Execute as much of an operation as possible now; return False if there is nothing to do. Safe to call at any time
+    and repeatedly."""
+    operation = transitions.claim(operation_id, now=clock()) or transitions.claim_for_verification(
+        operation_id, now=clock()
+    )
+    if operation is None:
         return False
     with structlog.contextvars.bound_contextvars(operation=operation.code, kind=operation.kind):
-        crash_point("after_claim")
         with recorded() as exchanges:
             try:
-                task(operation, action_of(operation), connect, clock)
-            except transitions.LostLease:
+                _work(operation, connect, clock)
+            except LostLease:
                 log.warning("operation.lease_lost")
         circuit_breaker.record_exchanges(operation.connection, exchanges=exchanges, now=clock())
     return True
 
 
-def _run(operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock) -> None:
-    """Take a claimed operation through its limits and reads to the one send."""
-    if stop := _stopped(operation, now=clock()):
+def _work(operation: Operation, connect: Callable[[Connection], Provider], clock: Clock) -> None:
+    """Take a claimed operation through its limits and reads to the one send, or resolve an unknown one, never by
+    sending."""
+    is_unknown = operation.state == OperationState.UNKNOWN
+    if not is_unknown and (stop := _stopped(operation, now=clock())):
         _end_here(operation, stop, now=clock())
         return
     try:
         provider = connect(operation.connection)
-        verdict = _unless_replaced(operation, action.prepare(operation, provider, now=clock()), now=clock())
+        verdict = _unless_replaced(operation, _read(operation, provider, now=clock()), now=clock())
     except DecryptionError as error:
-        transitions.move(
-            operation, OperationState.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison"
-        )
-        return
+        verdict = _undecided(operation, error, now=clock())
     except ProviderError as error:
         verdict = _verdict_of(operation, error, now=clock())
     match verdict:
@@ -108,6 +103,10 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
             _send(operation, verdict, provider, clock)
         case Succeeded():
             _succeed(operation, verdict, provider, clock)
+        case NotApplied():
+            _not_done(operation, verdict, now=clock())
+        case RetryAt(until=until, summary=summary) if is_unknown:
+            transitions.reschedule_verification(operation, until=until, summary=summary)
         case RetryAt(until=until, summary=summary, error_kind=kind):
             transitions.move(
                 operation, OperationState.QUEUED, now=clock(), not_before=until, summary=summary, error_kind=kind
@@ -116,11 +115,52 @@ def _run(operation: Operation, action: Action, connect: Callable[[Connection], P
             _end_here(operation, verdict, now=clock())
 
 
+def _read(
+    operation: Operation, provider: Provider, *, now: datetime
+) -> Send | Succeeded | NotApplied | RetryAt | Failed | NeedsReview:
+    """Return what is read before a send; of an unknown operation a late answer of our own attempt, or what is read
+    back."""
+    action = kind_of(operation).action
+    if operation.state != OperationState.UNKNOWN:
+        return action.prepare(operation, provider, now=now)
+    late = attempts.late_answer(operation)
+    recalled = action.from_late_answer(late.result) if late else None
+    return recalled or action.verify(operation, provider, now=now)
+
+
+def _undecided(operation: Operation, error: DecryptionError, *, now: datetime) -> RetryAt | NeedsReview:
+    """Leave an operation whose connection's key does not decrypt for review; but an unknown create stays unknown: put
+    back from a review, it would be sent again without proof."""
+    if operation.state == OperationState.UNKNOWN and operation.kind == OperationKind.CREATE:
+        return RetryAt(transitions.backoff(operation.verifications, now=now), str(error))
+    return NeedsReview("poison", str(error), operation.result)
+
+
 def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> None:
     """Commit the intent of a claimed operation, send the change and record the result."""
-    crash_point("before_intent")
+    attempt = _commit_intent(operation, go, clock)
+    if attempt is None:
+        return
+    with recorded() as exchanges:
+        try:
+            if clock() >= attempt.intended_at + operation.LEASE:
+                raise NotSent(say("send.lease_over"))  # noqa: TRY301 an answer like any other
+            answer = go.send()
+        except Exception as error:  # noqa: BLE001 bytes may have left: nothing may pass without becoming a state
+            _sent_badly(operation, attempt, error, exchanges, clock=clock)
+            return
+    if not _record_answer(operation, attempt, answer, exchanges, clock):
+        return
+    if operation.state == OperationState.QUEUED:
+        enqueue_on_commit(PERFORM, operation.pk)
+    elif operation.state == OperationState.SUCCEEDED:
+        _read_back(operation, provider, clock)
+
+
+def _commit_intent(operation: Operation, go: Send, clock: Clock) -> Attempt | None:
+    """Commit the intent to send. Where that is refused the operation ends or waits, and None is returned."""
     try:
-        attempt = transitions.intend(
+        return transitions.intend(
             operation,
             call=go.call,
             request=go.request,
@@ -129,44 +169,30 @@ def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> N
             clock_skew=_skew_by(clock, go.clock_skew),
         )
     except transitions.ConnectionStopped:
-        summary = _(
-            "The connection was paused or edited before this was sent. It is sent when the connection works again."
-        )
+        summary = say("send.connection_stopped")
         transitions.move(
             operation, OperationState.QUEUED, now=clock(), not_before=clock(), summary=summary, error_kind="paused"
         )
-        return
     except transitions.SuspendOnHold as error:
         verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
-        _end_here(operation, verdict("do_not_suspend", _held_text(error)), now=clock())
-        return
+        text = say("hold.not_sent", name=error.hold.owner, why=error.hold.reason.rstrip("."))
+        _end_here(operation, verdict("do_not_suspend", text), now=clock())
     except create_limits.CreateStopped as stop:
         _end_here(operation, _stop_of(operation, stop), now=clock())
-        return
-    crash_point("after_intent")
-    with recorded() as exchanges:
-        try:
-            if clock() >= attempt.intended_at + transitions.LEASE:
-                raise NotSent(_("The worker slept too long to send this."))  # noqa: TRY301 an answer like any other
-            answer = go.send()
-        except Exception as error:  # noqa: BLE001 bytes may have left: nothing may pass without becoming a state
-            _sent_badly(operation, attempt, error, exchanges, clock=clock)
-            return
-    crash_point("after_answer")
+    return None
+
+
+def _record_answer(
+    operation: Operation,
+    attempt: Attempt,
+    answer: Succeeded | StepDone | Failed,
+    exchanges: list[Evidence],
+    clock: Clock,
+) -> bool:
+    """Record a successfully answered send. False where its answer did not decide the operation."""
     outcome, after, fields = _result_of(answer, now=clock())
     evidence = exchanges[0] if exchanges else Evidence()
-    concluded = conclusions.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
-    crash_point("after_result")
-    if not concluded:
-        return
-    if after == OperationState.QUEUED:
-        enqueue_on_commit(PERFORM, operation.pk)
-    elif after == OperationState.SUCCEEDED:
-        _read_back(operation, provider, clock)
-
-
-def _held_text(error: transitions.SuspendOnHold) -> str:
-    return _("%(hold)s. This was not sent.") % {"hold": str(error).rstrip(".")}
+    return conclusions.conclude(operation, attempt, outcome, after, now=clock(), evidence=evidence, **fields)
 
 
 def _skew_by(clock: Clock, skew: float | None) -> int | None:
@@ -196,7 +222,8 @@ def _sent_badly(
         connection_commands.pause_for_auth(operation.connection, message=str(error), now=now)
     outcome, after, fields = _outcome_of_error(operation, error, now=now)
     if isinstance(error, SAYS_KEY) and not isinstance(error, KeyRefused) and not operation.connection.is_current():
-        after, fields = OperationState.QUEUED, {"summary": str(KEY_REPLACED), "not_before": now, "error_kind": "paused"}
+        after = OperationState.QUEUED
+        fields = {"summary": say("connection.edited"), "not_before": now, "error_kind": "paused"}
     evidence = exchanges[0] if exchanges else getattr(error, "evidence", Evidence())
     conclusions.conclude(operation, attempt, outcome, after, evidence=evidence, now=now, **fields)
 
@@ -213,11 +240,8 @@ def _outcome_of_error(
         case RateLimited():
             return Outcome.REJECTED, OperationState.QUEUED, said | {"not_before": error.retry_at, "error_kind": "rate"}
         case InProgress():
-            return (
-                Outcome.REJECTED,
-                OperationState.QUEUED,
-                said | {"not_before": error.retry_at, "error_kind": "in_progress"},
-            )
+            until = error.retry_at
+            return Outcome.REJECTED, OperationState.QUEUED, said | {"not_before": until, "error_kind": "in_progress"}
         case Unauthorized():
             return (
                 Outcome.REJECTED,
@@ -228,15 +252,23 @@ def _outcome_of_error(
             reused = {"not_before": now, "error_kind": "key_reused", "result": {"key_reused": True}}
             return Outcome.REJECTED, OperationState.UNKNOWN, said | reused
         case Rejected():
-            said |= {"field_errors": [vars(each) for each in error.field_errors], "error_kind": "rejected"}
+            kind, field_errors = _refusal_of(error)
+            said |= {"field_errors": [vars(each) for each in field_errors], "error_kind": kind}
             if _an_earlier_send_may_have_worked(operation):
                 return Outcome.REJECTED, OperationState.UNKNOWN, said | {"not_before": now}
             return Outcome.REJECTED, OperationState.FAILED, said
         case ProviderError():
             return Outcome.UNKNOWN, OperationState.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
     log.error("operation.unforeseen", exc_info=error)
-    said = {"summary": _("Something failed here while the request was under way.")}
+    said = {"summary": say("send.unforeseen")}
     return Outcome.UNKNOWN, OperationState.UNKNOWN, said | {"not_before": now, "error_kind": "unknown"}
+
+
+def _refusal_of(error: Rejected) -> tuple[str, tuple[FieldError, ...]]:
+    """Return the error kind of a refusal, and the errors to correct. A 403 is about the connection's key or a block of
+    it: there is nothing to correct, and sending it again can prolong a block."""
+    of_key = isinstance(error, Forbidden) and not isinstance(error, KeyRefused)
+    return ("forbidden", ()) if of_key else ("rejected", error.field_errors)
 
 
 def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
@@ -245,44 +277,11 @@ def _an_earlier_send_may_have_worked(operation: Operation) -> bool:
     return attempts.attempts_unknown(operation).exclude(n=operation.attempt_count).exists()
 
 
-def _verify_unknown(
-    operation: Operation, action: Action, connect: Callable[[Connection], Provider], clock: Clock
-) -> None:
-    """Resolve an unknown operation, by a late answer of our own attempt or by reading back. Never by sending."""
-    late = attempts.late_answer(operation)
-    try:
-        provider = connect(operation.connection)
-        recalled = action.from_late_answer(late.result) if late else None
-        found = recalled or action.verify(operation, provider, now=clock())
-        verdict = _unless_replaced(operation, found, now=clock())
-    except DecryptionError as error:
-        if operation.kind == OperationKind.CREATE:  # put back from a review, it would be sent again without proof
-            transitions.reschedule_verification(
-                operation, until=transitions.backoff(operation.verifications, now=clock()), summary=str(error)
-            )
-            return
-        transitions.move(
-            operation, OperationState.NEEDS_ATTENTION, now=clock(), summary=str(error), error_kind="poison"
-        )
-        return
-    except ProviderError as error:
-        verdict = _verdict_of(operation, error, now=clock())
-    match verdict:
-        case Succeeded():
-            _succeed(operation, verdict, provider, clock)
-        case Failed() | NeedsReview():
-            _end_here(operation, verdict, now=clock())
-        case NotApplied():
-            _not_done(operation, verdict, now=clock())
-        case RetryAt(until=until, summary=summary):
-            transitions.reschedule_verification(operation, until=until, summary=summary)
-
-
 def _unless_replaced(operation: Operation, verdict: Verdict, *, now: datetime) -> Verdict | RetryAt:
     """Return the verdict, unless the connection has another address or key since: then it is read again there."""
     if isinstance(verdict, Send | RetryAt) or operation.connection.is_current():  # an intent checks for itself
         return verdict
-    return RetryAt(now, str(KEY_REPLACED), "paused")
+    return RetryAt(now, say("connection.edited"), "paused")
 
 
 def _not_done(operation: Operation, verdict: NotApplied, *, now: datetime) -> None:
@@ -306,7 +305,7 @@ def _not_done(operation: Operation, verdict: NotApplied, *, now: datetime) -> No
 def _succeed(operation: Operation, done: Succeeded, provider: Provider, clock: Clock) -> None:
     conclusions.succeed(
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
-    )  # fmt: skip
+    )
     if operation.state == OperationState.SUCCEEDED:
         _read_back(operation, provider, clock)
 
@@ -325,7 +324,6 @@ def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
     """Read the account after a success. A failure here does not change the success: it is read again later."""
     if operation.kind == OperationKind.DELETE:
         return
-    crash_point("in_read_back")
     account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)
     try:
         if kind_of(operation).is_about_keys:
@@ -343,7 +341,7 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
     if isinstance(error, Unauthorized):
         connection_commands.pause_for_auth(operation.connection, message=text, now=now)
     if isinstance(error, Rejected) and not operation.connection.is_current():
-        return RetryAt(now, str(KEY_REPLACED), "paused")
+        return RetryAt(now, say("connection.edited"), "paused")
     match error:
         case RateLimited():
             return RetryAt(error.retry_at, text, "rate")
@@ -358,8 +356,9 @@ def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) ->
             if tries > READINGS_BEFORE_A_PERSON:
                 return NeedsReview("unknown", text)
             return RetryAt(transitions.backoff(tries, now=now), text, "unknown")
-        case Rejected(field_errors=field_errors):
-            return Failed("rejected", text, field_errors=field_errors)
+        case Rejected():
+            kind, field_errors = _refusal_of(error)
+            return Failed(kind, text, field_errors=field_errors)
         case _:
             return Failed("rejected", text)
 
@@ -372,7 +371,7 @@ def _stopped(operation: Operation, *, now: datetime) -> Failed | NeedsReview | N
         return (NeedsReview if begun else Failed)("duplicate", duplicates.refusal(operation.account))
     leader = operation.follows
     if leader is not None and leader.state != OperationState.SUCCEEDED:
-        return Failed("leader_failed", _("%(code)s came to nothing, so this was not sent.") % {"code": leader.code})
+        return Failed("leader_failed", say("leader.failed", code=leader.code))
     if refusal := _may_not(operation):
         return (NeedsReview if begun else Failed)("permission", refusal)
     if operation.kind == OperationKind.CREATE and (
@@ -394,7 +393,7 @@ def _may_not(operation: Operation) -> str:
     """Return why the requester may no longer do this; "" where they may. Checked again when the work starts."""
     person = operation.requested_by
     if not person.is_active:
-        return _("The person who asked is disabled by now. It was not sent.")
-    if not allowed(person.role, ROUTE_OF_KIND[OperationKind(operation.kind)], "POST"):
-        return _("The role of the person who asked may not do this any more. It was not sent.")
+        return say("requester.disabled")
+    if not person.may(PERMISSION_OF_KIND[operation.kind]):
+        return say("requester.not_permitted")
     return ""

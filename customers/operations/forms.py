@@ -9,29 +9,30 @@ from django.utils.translation import gettext_lazy
 
 from customers.models import Operation
 from customers.models.operation_states import OperationKind, OperationState
+from portal.typed_text import TypedText
 
 
 class DecideForm(forms.Form):
     """The manual decision about an operation that waits for one. The choices follow from the operation."""
 
     choice = forms.ChoiceField(
-        widget=forms.RadioSelect, error_messages={"required": gettext_lazy("Choose what happened.")}
+        widget=forms.RadioSelect, error_messages={"required": gettext_lazy("Select what happened.")}
     )
     provider_id = forms.CharField(
-        label=gettext_lazy("Account id at the provider"),
+        label=gettext_lazy("Provider account ID"),
         max_length=100,
-        error_messages={"required": gettext_lazy("Type the account's id.")},
+        error_messages={"required": gettext_lazy("Enter the account ID.")},
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     although_different = forms.BooleanField(
-        label=gettext_lazy("This is the right account, although its email or name differs from the request"),
+        label=gettext_lazy("This is the right account even though its email or name differs from the request"),
         required=False,
     )
-    reason = forms.CharField(
-        label=gettext_lazy("How do you know"),
+    reason = TypedText(
+        label=gettext_lazy("Evidence"),
         widget=forms.Textarea(attrs={"rows": 3}),
         max_length=1000,
-        error_messages={"required": gettext_lazy("Say how you know. It is kept in the audit log.")},
+        error_messages={"required": gettext_lazy("Enter your evidence. It's recorded in the audit log.")},
     )
 
     def __init__(self, operation: Operation, *args: Any, **kwargs: Any) -> None:
@@ -41,7 +42,7 @@ class DecideForm(forms.Form):
 
 
 def choices_of(operation: Operation) -> tuple[str, ...]:
-    """Return the possible decisions; empty when there is nothing to decide, or the portal finds out by itself."""
+    """Return the possible decisions; empty when there is nothing to decide, or the portal finds out automatically."""
     if operation.kind == OperationKind.CREATE and may_exist(operation):
         return ("link", "send_again", "stop")
     if operation.state == OperationState.NEEDS_ATTENTION:

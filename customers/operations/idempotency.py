@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from django.utils.translation import gettext as _
-
 from customers.models import Operation
 from customers.operations import attempts, transitions
 from customers.operations.outcomes import NeedsReview, NotApplied
+from portal.texts import say
 
 # Providers store a key for 24 hours (documented); after that the same request would be executed once more.
 KEYED_FOR = timedelta(hours=23)
@@ -25,7 +24,7 @@ def not_done(operation: Operation, summary: str, *, now: datetime) -> NotApplied
 
 
 def spent(operation: Operation, *, now: datetime) -> NeedsReview | None:
-    """Return a review where the key can't be used any more: too old, or refused because it was used for another
+    """Return a review where the key can't be used anymore: too old, or refused because it was used for another
     request."""
     refused = any(result.get("key_reused") for result in operation.attempts.values_list("result", flat=True))
     return _a_person() if refused else too_late(operation, now=now)
@@ -38,10 +37,4 @@ def too_late(operation: Operation, *, now: datetime) -> NeedsReview | None:
 
 
 def _a_person() -> NeedsReview:
-    return NeedsReview(
-        "too_late",
-        _(
-            "It can't be sent under its key any more, and under another one it could happen twice. Look at the "
-            "provider whether it happened, then end this. It can be asked anew after that."
-        ),
-    )
+    return NeedsReview("too_late", say("key.too_late"))

@@ -11,23 +11,18 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.models import Account, AccountKey, KeySecret, Operation
 from customers.models.keys import WAITS
 from customers.models.operation_states import OperationState
-from portal import audit
 from portal.access.models import User
-from portal.access.permissions import allowed
+from portal.access.permissions import Permission, require
+from portal.commands import Command
+from portal.refusals import Refusal
 
-SHOW, LET_GO = "customers:key-secret", "customers:key-let-go"
 # A key that the provider's list lacks does not count as gone at once: one list may be wrong.
 FORGET_GONE_AFTER = timedelta(hours=24)
-
-
-class UnableToShow(Exception):
-    """A refusal shown to users: why there is no secret to show (any more)."""
 
 
 def store(*, operation: Operation, key_id: str, secret: str, now: datetime) -> None:
@@ -50,39 +45,36 @@ def store(*, operation: Operation, key_id: str, secret: str, now: datetime) -> N
     row.seal(secret)
     row.save(force_insert=True)
     if kept:
-        _tell(row, "key.secret_kept", actor=operation.requested_by)
+        _tell(Command(operation.requested_by), row, "key.secret_kept")
 
 
-def reveal_once(
-    *, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None
-) -> str:
+def reveal_once(command: Command, *, account: Account, key_id: str) -> str:
     """Return the secret, once, to the user who requested the key. Of two claims at the same moment one gets it.
 
-    Raises `UnableToShow`, and `DecryptionError` (then the secret stays stored).
+    Raises `Refusal`, and `DecryptionError` (then the secret stays stored).
     """
-    if not actor.is_active or not allowed(actor.role, SHOW, "POST"):
-        raise UnableToShow(_("Your role may not do this."))
+    require(command.person, Permission.REVEAL_KEY)
     row = KeySecret.objects.filter(account=account, key_id=key_id).select_related("holder").first()
     if row is None:
-        raise UnableToShow(_("The portal never had the secret of this key."))
-    if refusal := _why_not(row, actor, now):
-        raise UnableToShow(refusal)
+        raise Refusal(_("The portal never received this key's secret."))
+    if refusal := _why_not(row, command.person, command.now):
+        raise Refusal(refusal)
     secret = row.open()
     with transaction.atomic():
         waiting = KeySecret.objects.filter(pk=row.pk, shown_at=None, kept=row.kept).exclude(sealed="")
-        if waiting.update(shown_at=now, **({} if row.kept else {"sealed": ""})) != 1:
-            raise UnableToShow(_("The secret was shown already. It is shown once."))
-        _tell(row, "key.secret_shown", actor=actor, request=request)
+        if waiting.update(shown_at=command.now, **({} if row.kept else {"sealed": ""})) != 1:
+            raise Refusal(_("The secret was already revealed. It's shown only once."))
+        _tell(command, row, "key.secret_shown")
     return secret
 
 
 def _why_not(row: KeySecret, actor: User, now: datetime) -> str:
     if row.holder_id != actor.pk:
-        return _("Only %(person)s, who asked for this key, may see its secret.") % {"person": row.holder}
+        return _("Only %(person)s, who requested this key, can reveal its secret.") % {"person": row.holder}
     if row.shown_at is not None:
-        return _("The secret was shown already. It is shown once.")
+        return _("The secret was already revealed. It's shown only once.")
     if not row.sealed or row.expires_at <= now:
-        return _("The secret was not fetched within 15 minutes, so it is gone. Rotate the key to get a new one.")
+        return _("The secret expired because it wasn't revealed within 15 minutes. Rotate the key to get a new one.")
     return ""
 
 
@@ -91,23 +83,20 @@ def secret_for_sending(account: Account) -> KeySecret | None:
     return _of_living_keys(KeySecret.objects.filter(account=account, kept=True).exclude(sealed="")).first()
 
 
-def stop_storing(
-    *, actor: User, account: Account, key_id: str, now: datetime, request: HttpRequest | None = None
-) -> None:
+def stop_storing(command: Command, *, account: Account, key_id: str) -> None:
     """Stop storing a secret. The key stays as it is; a secret that still waits to be shown stays until then."""
-    if not actor.is_active or not allowed(actor.role, LET_GO, "POST"):
-        raise UnableToShow(_("Your role may not do this."))
+    require(command.person, Permission.STOP_STORING_KEY)
     with transaction.atomic():
         for row in KeySecret.objects.filter(account=account, key_id=key_id, kept=True):
-            waits = row.shown_at is None and row.expires_at > now
+            waits = row.shown_at is None and row.expires_at > command.now
             if KeySecret.objects.filter(pk=row.pk, kept=True).update(kept=False, **({} if waits else {"sealed": ""})):
-                _tell(row, "key.secret_forgotten", actor=actor, request=request)
+                _tell(command, row, "key.secret_forgotten")
 
 
 def forget_key(*, account_id: int, key_id: str) -> None:
-    """Delete the secret of a key that is gone. Called in the transaction that records this."""
+    """Delete the secret of a key that no longer exists. Called in the transaction that records this."""
     for row in KeySecret.objects.filter(account=account_id, key_id=key_id).exclude(sealed=""):
-        _forget(row, actor=None)
+        _forget(Command(None), row)
 
 
 def forget_others(*, operation: Operation, key_id: str) -> None:
@@ -117,11 +106,11 @@ def forget_others(*, operation: Operation, key_id: str) -> None:
     if not any(result.get("key_id") == key_id for result in ended):
         return
     for row in KeySecret.objects.filter(operation=operation).exclude(sealed="").exclude(key_id=key_id):
-        _forget(row, actor=None)
+        _forget(Command(None), row)
 
 
 def forget_due(*, now: datetime) -> int:
-    """Empty secrets not revealed in time, and stored ones of keys that are gone for a day. Returns how many."""
+    """Empty secrets not revealed in time, and stored ones of keys that were deleted a day ago. Returns how many."""
     forgotten = 0
     due = Q(kept=False, expires_at__lte=now)
     gone = AccountKey.objects.filter(
@@ -129,7 +118,7 @@ def forget_due(*, now: datetime) -> int:
     )
     for row in KeySecret.objects.exclude(sealed="").filter(due | Exists(gone))[:200]:
         with transaction.atomic():
-            forgotten += _forget(row, actor=None)
+            forgotten += _forget(Command(None), row)
     return forgotten
 
 
@@ -138,16 +127,12 @@ def _of_living_keys(rows: QuerySet[KeySecret]) -> QuerySet[KeySecret]:
     return rows.filter(Exists(alive))
 
 
-def _forget(row: KeySecret, *, actor: User | None, request: HttpRequest | None = None) -> bool:
+def _forget(command: Command, row: KeySecret) -> bool:
     changed = KeySecret.objects.filter(pk=row.pk).exclude(sealed="", kept=False).update(sealed="", kept=False)
     if changed:
-        _tell(row, "key.secret_forgotten", actor=actor, request=request)
+        _tell(command, row, "key.secret_forgotten")
     return bool(changed)
 
 
-def _tell(row: KeySecret, verb: str, *, actor: User | None, request: HttpRequest | None = None) -> None:
-    account = Account.objects.select_related("customer").get(pk=row.account_id)
-    audit.record(
-        actor=actor, verb=verb, obj=row.operation, customer=account.customer, account=account,
-        after={"key_id": row.key_id, "ends_in": row.last4}, request=request,
-    )  # fmt: skip
+def _tell(command: Command, row: KeySecret, verb: str) -> None:
+    command.record(verb=verb, obj=row.operation, after={"key_id": row.key_id, "ends_in": row.last4})

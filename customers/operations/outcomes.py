@@ -24,7 +24,7 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class StepDone:
-    """This send was applied and was not the last one: the operation goes on at once."""
+    """This send was applied and was not the last one: the operation continues immediately."""
 
     note: str
 
@@ -82,7 +82,7 @@ class Send:
 
 class Action(Protocol):
     """The reads before the send, the send and the verification of one kind of operation. `prepare` and `verify` only
-    read; all raise `ProviderError`. No state of an operation is written here."""
+    read; all raise `ProviderError`. No state of an operation is written here. Each kind's action inherits from this."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -94,8 +94,8 @@ class Action(Protocol):
 
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded | None:
         """Return the verdict of an answer that came late, from what the attempt stored of it; None where reading tells
-        more."""
-        ...
+        more, as of anything that may have been deleted since."""
+        return None
 
 
 def with_columns(done: Succeeded, **columns: Any) -> Succeeded:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import Count, Max, Q, QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext_lazy
 
-from customers.models import Connection, Operation, Scan
+from customers.connections.queries import connection_choices, connection_filter
+from customers.models import Account, Operation, RemoteAccount, Scan
 from customers.models.operation_states import OPEN, OperationKind, OperationState
+from customers.operations.create_search import Candidate
 from portal.access.models import User
+from portal.filters import Filter, ListFilters, one_of, search_filter, size_filter, sort_filter
 from portal.providers import CAPABILITIES
-from portal.query_params import moment_or_none, searchable, uuid_or_none
+from portal.query_params import uuid_or_none
 from portal.state_labels import operation_state_choices
 
 SIZES = (25, 50, 100, 200)
@@ -26,8 +31,6 @@ SORTS = {
     "state": ("state", "pk"),
 }
 DEFAULT_SORT = "-asked"
-# Filters of the URL; a search keeps them.
-KEPT = ("state", "kind", "connection", "who")
 # Operations that wait for a review, as `Operation.needs_a_person` has it: a create whose outcome is unknown, unless it
 # continues under an idempotency key, and whatever needs attention.
 KEYED = [each.kind for each in CAPABILITIES.values() if each.idempotent_create]
@@ -36,38 +39,35 @@ NEEDS_A_PERSON = Q(state=OperationState.NEEDS_ATTENTION) | Q(
 ) & ~Q(connection__kind__in=KEYED)
 
 
-@dataclass(frozen=True)
-class OperationsPage:
-    page: Page[Operation]
-    view: str
-    counts: dict[str, int]
-    state_choices: list[tuple[str, str]]
-    kind_choices: list[tuple[str, str]]
-    connection_choices: list[tuple[str, str]]
-    person_choices: list[tuple[str, str]]
-    filtered: bool
-    kept: list[tuple[str, str]]
+class OperationFilters(ListFilters):
+    view = Filter(gettext_lazy("View"), one_of(("needs", "open")))
+    sort = sort_filter(SORTS, DEFAULT_SORT)
+    size = size_filter(SIZES, SIZES[1])
+    state = Filter(gettext_lazy("State"), one_of(OperationState.values), lookup="state")
+    kind = Filter(gettext_lazy("Type"), one_of(OperationKind.values), lookup="kind")
+    connection = connection_filter("connection__public_id")
+    who = Filter(gettext_lazy("Requested by"), uuid_or_none, lookup="requested_by__public_id")
+    q = search_filter()
 
 
-def operations_page(asked: Mapping[str, str]) -> OperationsPage:
+def operations_page(asked: Mapping[str, str]) -> dict[str, Any]:
     """Return the list that the URL requests. The number of queries does not depend on the number of rows."""
-    found = _filtered(asked)
+    filters = OperationFilters(asked)
     counts = Operation.objects.filter(state__in=OPEN).aggregate(
         needs=Count("pk", filter=NEEDS_A_PERSON), open=Count("pk")
     )
-    size = next((each for each in SIZES if str(each) == asked.get("size")), SIZES[1])
-    page = Paginator(found.order_by(*_order(asked.get("sort", ""))), size)
-    return OperationsPage(
-        page=page.get_page(asked.get("page")),
-        view=asked.get("view", "") if asked.get("view") in ("needs", "open") else "",
-        counts=counts,
-        state_choices=operation_state_choices(),
-        kind_choices=[(value, str(label)) for value, label in OperationKind.choices],
-        connection_choices=[(str(key), name) for key, name in Connection.objects.values_list("public_id", "name")],
-        person_choices=_people(),
-        filtered=any(asked.get(name) for name in ("q", *KEPT)),
-        kept=[(name, asked[name]) for name in ("view", "sort", "size", *KEPT) if asked.get(name)],
-    )
+    page = Paginator(_filtered(filters).order_by(*_order(filters.sort)), filters.size).get_page(asked.get("page"))
+    return {
+        "page": page,
+        "moving": moving_operations(page.object_list),
+        "filters": filters,
+        "counts": counts,
+        "state_choices": operation_state_choices(),
+        "kind_choices": [(value, str(label)) for value, label in OperationKind.choices],
+        "connection_choices": connection_choices(),
+        "person_choices": _people(),
+        "filtered": any(asked.get(name) for name in ("q", "state", "kind", "connection", "who")),
+    }
 
 
 def _people() -> list[tuple[str, str]]:
@@ -76,22 +76,29 @@ def _people() -> list[tuple[str, str]]:
     return [(str(key), name or email) for key, name, email in people[:200]]
 
 
-def _filtered(asked: Mapping[str, str]) -> QuerySet[Operation]:
-    found = Operation.objects.select_related("account__customer", "connection", "requested_by")
-    if asked.get("view") == "needs":
+def _with_row() -> QuerySet[Operation]:
+    return Operation.objects.select_related("account__customer", "connection", "requested_by")
+
+
+def operation_rows(public_ids: list[uuid.UUID]) -> list[Operation]:
+    """Return operations with what their rows in a list show; those that no longer exist are left out."""
+    return list(_with_row().filter(public_id__in=public_ids))
+
+
+def moving_operations(operations: Iterable[Operation]) -> list[tuple[uuid.UUID, int]]:
+    """Return which of them have not ended, and after how many seconds each is worth another look."""
+    return [(each.public_id, 15 if each.needs_a_person else 2) for each in operations if not each.is_final]
+
+
+def _filtered(filters: OperationFilters) -> QuerySet[Operation]:
+    found = _with_row()
+    if filters.view == "needs":
         found = found.filter(NEEDS_A_PERSON)
-    elif asked.get("view") == "open":
+    elif filters.view == "open":
         found = found.filter(state__in=OPEN)
-    if asked.get("state") in OperationState.values:
-        found = found.filter(state=asked["state"])
-    if asked.get("kind") in OperationKind.values:
-        found = found.filter(kind=asked["kind"])
-    if connection := uuid_or_none(asked.get("connection", "")):
-        found = found.filter(connection__public_id=connection)
-    if person := uuid_or_none(asked.get("who", "")):
-        found = found.filter(requested_by__public_id=person)
-    text = searchable(asked.get("q", ""))
-    return found.filter(_search(text)) if text else found
+    if text := filters.q:
+        found = found.filter(_search(text))
+    return filters.narrow(found)
 
 
 def _search(text: str) -> Q:
@@ -109,15 +116,14 @@ def _search(text: str) -> Q:
 
 
 def _order(sort: str) -> tuple[str, ...]:
-    column = sort if sort.lstrip("-") in SORTS else DEFAULT_SORT
-    backwards = column.startswith("-")
-    return tuple(f"-{each}" if backwards else each for each in SORTS[column.lstrip("-")])
+    backwards = sort.startswith("-")
+    return tuple(f"-{each}" if backwards else each for each in SORTS[sort.lstrip("-")])
 
 
-def operation_of(public_id: uuid.UUID) -> Operation | None:
-    """Return one operation with everything its page shows, or None."""
+def operation_or_404(public_id: uuid.UUID) -> Operation:
+    """Return one operation with everything its page shows."""
     related = ("account__customer", "account__connection", "connection", "requested_by", "retry_of", "follows")
-    return Operation.objects.select_related(*related).filter(public_id=public_id).first()
+    return get_object_or_404(Operation.objects.select_related(*related), public_id=public_id)
 
 
 def waits_for(operation: Operation) -> Operation | None:
@@ -128,32 +134,17 @@ def waits_for(operation: Operation) -> Operation | None:
     return earlier.order_by("-number").first()
 
 
-@dataclass(frozen=True)
-class CandidateRow:
-    """An account that an unknown create may have made, as the last scan found it."""
-
-    provider_id: str
-    made_at: datetime | None
-    named: str
-    address: str
-    email: str
-    offerings: str
-    verdict: str
+def candidates_of(operation: Operation) -> list[Candidate]:
+    return [Candidate.of_row(row) for row in operation.result.get("candidates", [])]
 
 
-def candidates_of(operation: Operation) -> list[CandidateRow]:
-    return [
-        CandidateRow(
-            provider_id=str(row.get("provider_id", "")),
-            made_at=moment_or_none(row.get("made_at") or row.get("created_at") or ""),
-            named=str(row.get("name", "")),
-            address=str(row.get("address", "")),
-            email=str(row.get("email", "")),
-            offerings=str(row.get("offerings", "")),
-            verdict=str(row.get("verdict", "")),
-        )
-        for row in operation.result.get("candidates", [])
-    ]
+def others_left(operation: Operation) -> list[str]:
+    """Return the IDs of the candidates that were not linked and that the provider still lists as unlinked accounts."""
+    others = operation.result.get("others", [])
+    if not others:
+        return []
+    left = RemoteAccount.objects.orphans().filter(connection=operation.connection, provider_id__in=others)
+    return list(left.order_by("provider_id").values_list("provider_id", flat=True))
 
 
 def looks_at_the_list(operation: Operation) -> tuple[int, datetime | None]:
@@ -165,3 +156,16 @@ def looks_at_the_list(operation: Operation) -> tuple[int, datetime | None]:
     )
     found = since.aggregate(n=Count("pk"), last=Max("started_at"))
     return found["n"], found["last"]
+
+
+def last_failed(account: Account, *kinds: OperationKind) -> Operation | None:
+    """Return the newest operation of these kinds, when it failed: the page about them shows its result."""
+    last = Operation.objects.filter(account=account, kind__in=kinds).order_by("-pk").first()
+    return last if last and last.state == OperationState.FAILED else None
+
+
+def is_fresh(account: Account, read_at: datetime | None, *kinds: OperationKind, since: datetime) -> bool:
+    """Return whether the reading is not older than `since`, and no operation of these kinds ended after it."""
+    if read_at is None or read_at < since:
+        return False
+    return not Operation.objects.filter(account=account, kind__in=kinds, finished_at__gt=read_at).exists()

@@ -7,29 +7,22 @@ There are no row locks here: a conditional UPDATE that must change one row serve
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import F, Max
 
 from customers.models import Account, Attempt, Connection, Hold, Operation, RemoteAccount, Scan, Step
 from customers.models.breaker import at_work
+from customers.models.operation import OperationQuerySet
 from customers.models.operation_states import FINAL, OperationKind, OperationState, check_step
 from customers.operations.create_limits import create_concurrency_key, creates_one_at_a_time, stop_of_create
 from portal import audit
-from portal.failpoints import crash_point
+from portal.leases import LostLease
+from portal.texts import say
 
-LEASE = timedelta(seconds=90)
 CLAIMS_BEFORE_A_PERSON = 3
-POISONED = "Three workers ended while preparing this. Nothing was sent."
-Row = TypeVar("Row")
-
-
-class LostLease(Exception):
-    """Another worker holds the operation now; nothing was written."""
 
 
 class SuspendOnHold(Exception):
@@ -44,35 +37,14 @@ class ConnectionStopped(Exception):
     """The connection was paused, edited, or its circuit breaker opened, after the claim; nothing was written."""
 
 
-def ready(*, now: datetime) -> QuerySet[Operation]:
+def ready(*, now: datetime) -> OperationQuerySet:
     """Return the queued operations that are due, first of their account, and of a connection at work."""
-    return Operation.objects.at_front().filter(
-        at_work("connection__"), state=OperationState.QUEUED, not_before__lte=now
-    )
+    return Operation.objects.at_front().filter(at_work("connection__"), state=OperationState.QUEUED).due(now=now)
 
 
-def to_verify(*, now: datetime) -> QuerySet[Operation]:
+def to_verify(*, now: datetime) -> OperationQuerySet:
     """Return the unknown operations that are due to be verified, and that no worker holds."""
-    return Operation.objects.filter(
-        _free(now), at_work("connection__"), state=OperationState.UNKNOWN, not_before__lte=now
-    )
-
-
-def _free(now: datetime) -> Q:
-    return Q(lease_until=None) | Q(lease_until__lte=now)
-
-
-def _take(operation: Operation, *, now: datetime, **fields: Any) -> bool:
-    """Raise the fence of a row that is still as it was read, and lease it. One of any number of processes succeeds.
-
-    Everything the decision depends on stands at the top level of this WHERE, on the row's own table: after waiting for
-    a row, PostgreSQL checks these columns again, but not a subselect. A condition on another table (as the join to the
-    connection) would turn all of it into one.
-    """
-    still = Operation.objects.filter(
-        _free(now), pk=operation.pk, state=operation.state, fence=operation.fence, not_before__lte=now
-    )
-    return still.update(fence=F("fence") + 1, lease_until=now + LEASE, **fields) == 1
+    return Operation.objects.filter(at_work("connection__"), state=OperationState.UNKNOWN).due(now=now)
 
 
 def claim(operation_id: int, *, now: datetime) -> Operation | None:
@@ -86,8 +58,7 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
         return None
     try:
         with transaction.atomic():
-            taken = _take(
-                operation,
+            taken = operation.claim(
                 now=now,
                 state=OperationState.CLAIMED,
                 concurrency_key=_concurrency_key(operation),
@@ -95,7 +66,6 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
             )
             if not taken:
                 return None
-            operation.fence += 1
             operation.lost_claims += 1
             _add_step(operation, OperationState.CLAIMED, now=now)
     except IntegrityError:  # operation_one_busy_per_lane: another operation holds the concurrency key
@@ -106,33 +76,16 @@ def claim(operation_id: int, *, now: datetime) -> Operation | None:
 
 def claim_for_verification(operation_id: int, *, now: datetime) -> Operation | None:
     """Claim an unknown operation to find out whether it was applied. Raises the fence, changes no state."""
-    found = to_verify(now=now).filter(pk=operation_id)
-    operation = found.select_related("account__customer", "connection", "requested_by").first()
-    if operation is None or not _take(operation, now=now, verifications=F("verifications") + 1):
-        return None
-    operation.fence += 1
-    operation.verifications += 1
+    found = to_verify(now=now).select_related("account__customer", "connection", "requested_by")
+    operation = found.claim(operation_id, now=now, verifications=F("verifications") + 1)
+    if operation is not None:
+        operation.verifications += 1
     return operation
 
 
 def reschedule_verification(operation: Operation, *, until: datetime, summary: str) -> None:
     """Release an unknown operation until a time, still unknown."""
-    Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=OperationState.UNKNOWN).update(
-        lease_until=None, not_before=until, summary=summary[:500]
-    )
-
-
-def renewing_the_lease(operation: Operation, rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the `rows` of a long reading, and extend the lease by the time it takes. Raises `LostLease`."""
-    mine = Operation.objects.filter(pk=operation.pk, fence=operation.fence, state=operation.state)
-    renewed = monotonic()
-    for row in rows:
-        passed = monotonic() - renewed
-        if passed > LEASE.total_seconds() / 6:
-            if mine.update(lease_until=F("lease_until") + timedelta(seconds=passed)) != 1:
-                raise LostLease(operation.code)
-            renewed += passed
-        yield row
+    operation.as_read().update(lease_until=None, not_before=until, summary=summary)
 
 
 def move(
@@ -143,7 +96,7 @@ def move(
     A final step clears the lease and, where the operation was not applied, restores the account's last desire.
     """
     check_step(operation.state, after)
-    fields |= {"state": after, "summary": summary[:500]}
+    fields |= {"state": after, "summary": summary}
     if after in FINAL:
         fields |= {"finished_at": now, "lease_until": None}
     elif after not in (OperationState.CLAIMED, OperationState.SENDING):
@@ -153,9 +106,7 @@ def move(
     if after == OperationState.UNKNOWN:
         fields |= {"unknown_at": now}
     with transaction.atomic():
-        mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
-        if mine.update(**fields) != 1:
-            raise LostLease(operation.code)
+        operation.write(**fields)
         _add_step(operation, after, now=now, by=by, note=summary)
         if after in (OperationState.FAILED, OperationState.CANCELLED):
             _restore_desire(operation, now=now)
@@ -169,8 +120,6 @@ def move(
                 actor=by,
                 verb=f"operation.{after}",
                 obj=operation,
-                customer=operation.account.customer,
-                account=operation.account,
                 reason=summary,
             )
     operation.state = after
@@ -179,35 +128,21 @@ def move(
     )
 
 
-def take_over(operation: Operation, *, only: OperationState | None = None) -> None:
-    """Raise the fence, so that no worker's late answer can move the row any more. Raises `LostLease` when the row moved
-    meanwhile, or is not in the state `only`."""
-    mine = Operation.objects.filter(pk=operation.pk, state=only or operation.state, fence=operation.fence)
-    changed = mine.update(fence=F("fence") + 1)
-    if changed != 1:
-        raise LostLease(operation.code)
-    operation.fence += 1
-
-
 def reopen_as_unknown(operation: Operation, *, now: datetime, note: str, error_kind: str) -> None:
     """Move an operation whose send was overwritten to unknown, so that its outcome is searched for. A step outside the
     table, for `customers.monitoring.repair` alone. Raises `LostLease`, or `IntegrityError` while its concurrency key is
     busy."""
     with transaction.atomic():
-        mine = Operation.objects.filter(pk=operation.pk, state=operation.state, fence=operation.fence)
-        changed = mine.update(
+        operation.take_over(
             state=OperationState.UNKNOWN,
             concurrency_key=_concurrency_key(operation),
-            fence=F("fence") + 1,
             lease_until=None,
             finished_at=None,
             unknown_at=now,
             not_before=now,
-            summary=note[:500],
+            summary=note,
             error_kind=error_kind,
         )
-        if changed != 1:
-            raise LostLease(operation.code)
         _add_step(operation, OperationState.UNKNOWN, now=now, note=note)
     operation.refresh_from_db()
 
@@ -219,7 +154,7 @@ def intend(
 
     Creates of a connection are intended one after the other, so that its limits count each of them.
 
-    Raises `ConnectionStopped` where the connection does not work any more, `CreateStopped` where one of its limits
+    Raises `ConnectionStopped` where the connection does not work anymore, `CreateStopped` where one of its limits
     applies, `LostLease` where another worker has the row, `SuspendOnHold` where a hold came before a suspend.
     """
     fields: dict[str, Any] = {"body": body} if body and not operation.body else {}
@@ -238,7 +173,7 @@ def intend(
             operation,
             OperationState.SENDING,
             now=now,
-            lease_until=now + LEASE,
+            lease_until=now + Operation.LEASE,
             attempt_count=F("attempt_count") + 1,
             lost_claims=0,
             **fields,
@@ -282,39 +217,31 @@ def expire_leases(*, now: datetime) -> int:
     expired = Operation.objects.filter(state__in=(OperationState.CLAIMED, OperationState.SENDING), lease_until__lt=now)
     for operation in expired.select_related("account__customer", "connection")[:500]:
         try:
-            take_over(operation)
-            crash_point("in_dispatch")
-            if operation.state == OperationState.SENDING:
-                move(
-                    operation,
-                    OperationState.UNKNOWN,
-                    now=now,
-                    summary="The worker ended before an answer was recorded.",
-                    error_kind="unknown",
-                    not_before=now,
-                )
-            elif operation.lost_claims >= CLAIMS_BEFORE_A_PERSON:
-                move(
-                    operation,
-                    OperationState.NEEDS_ATTENTION,
-                    now=now,
-                    error_kind="poison",
-                    summary=POISONED,
-                )
-            else:
-                lost_claims = operation.lost_claims
-                move(
-                    operation,
-                    OperationState.QUEUED,
-                    now=now,
-                    not_before=now,
-                    summary="The worker ended before anything was sent.",
-                )
-                Operation.objects.filter(pk=operation.pk, state=OperationState.QUEUED).update(lost_claims=lost_claims)
+            operation.take_over()
+            _end_lost_claim(operation, now=now)
             lost += 1
         except LostLease:
             continue
     return lost
+
+
+def _end_lost_claim(operation: Operation, *, now: datetime) -> None:
+    if operation.state == OperationState.SENDING:
+        move(
+            operation,
+            OperationState.UNKNOWN,
+            now=now,
+            summary=say("worker.lost_answer"),
+            error_kind="unknown",
+            not_before=now,
+        )
+    elif operation.lost_claims >= CLAIMS_BEFORE_A_PERSON:
+        move(operation, OperationState.NEEDS_ATTENTION, now=now, error_kind="poison", summary=say("worker.lost_often"))
+    else:
+        lost_claims = operation.lost_claims
+        summary = say("worker.lost_claim")
+        move(operation, OperationState.QUEUED, now=now, not_before=now, summary=summary)
+        Operation.objects.filter(pk=operation.pk, state=OperationState.QUEUED).update(lost_claims=lost_claims)
 
 
 def backoff(requeues: int, *, now: datetime) -> datetime:
@@ -338,7 +265,7 @@ def _add_step(operation: Operation, after: str, *, now: datetime, by: Any = None
         after=after,
         at=now,
         by=by,
-        note=note[:500],
+        note=note,
     )
 
 

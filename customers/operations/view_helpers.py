@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from django import forms
@@ -11,13 +12,14 @@ from django.contrib import messages
 from django.db import models
 from django.http import HttpRequest, QueryDict
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 
 from customers.models import Account, Operation
 from customers.models.operation_states import OPEN
-from customers.operations.commands import UnableToAsk
 from customers.operations.submissions import AlreadySubmitted, earlier_submission, repeated_text
-from portal.htmx import new_token, person
+from portal.encryption import DecryptionError
+from portal.htmx import command_of, new_token
+from portal.providers import ProviderError
+from portal.refusals import Refusal
 
 
 def account_or_404(public_id: uuid.UUID) -> Account:
@@ -25,7 +27,7 @@ def account_or_404(public_id: uuid.UUID) -> Account:
 
 
 def open_kind_of(account: Account) -> str:
-    """Return the kind of operation that is under way on the account, in words; "" when there is none."""
+    """Return the kind of operation that is in progress on the account, in words; "" when there is none."""
     first = open_operation_of(account)
     return first.get_kind_display() if first else ""
 
@@ -36,19 +38,42 @@ def open_operation_of(account: Account, **narrower: Any) -> Operation | None:
 
 def try_request(request: HttpRequest, form: forms.Form, ask: Callable[..., Operation], **what: Any) -> bool:
     """Request an operation from a valid form and return whether it was; a refusal becomes an error of the form."""
+    operation: Operation | None = None
+    with refusals_on(form):
+        operation = ask(command_of(request, form), **what)
+        say_repeated(request, operation)
+    return operation is not None
+
+
+@contextmanager
+def refusals_on(form: forms.Form, *, fields: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Show a refusal of the block as an error of the form, and continue after the block. `fields`: the form's names of
+    fields, by those that refusals use, where they differ."""
     try:
-        operation = ask(
-            actor=person(request), client_token=form.cleaned_data["client_token"], now=timezone.now(), request=request,
-            **what,
-        )  # fmt: skip
-    except UnableToAsk as refusal:
-        add_refusal(form, refusal)
-        return False
-    say_repeated(request, operation)
-    return True
+        yield
+    except Refusal as refusal:
+        add_refusal(form, refusal, field=(fields or {}).get(refusal.field, ""))
 
 
-def add_refusal(form: forms.Form, refusal: UnableToAsk, *, field: str = "") -> None:
+@contextmanager
+def refusals_told(request: HttpRequest) -> Iterator[None]:
+    """Show a refusal of the block as a message of the next page, and continue after the block."""
+    try:
+        yield
+    except Refusal as refusal:
+        messages.warning(request, str(refusal))
+
+
+def problem_of(do: Callable[[], object]) -> str:
+    """Call the provider, and return why that failed, in words; "" when it did not."""
+    try:
+        do()
+    except (Refusal, ProviderError, DecryptionError) as why:
+        return str(why)
+    return ""
+
+
+def add_refusal(form: forms.Form, refusal: Refusal, *, field: str = "") -> None:
     """Show a refusal as an error of the form, at its own field or at `field`."""
     field = field or refusal.field
     form.add_error(field if field in form.fields else None, str(refusal))
@@ -63,7 +88,10 @@ def renew_token(form: forms.Form, refusal: Exception) -> None:
         form.data = sent
 
 
-def say_repeated(request: HttpRequest, made: models.Model, *, code: str = "") -> None:
-    """Tell a user who sent the same form again that nothing new was requested. `code` identifies the result."""
+def say_repeated(request: HttpRequest, made: models.Model, *, code: str = "", done: str = "") -> None:
+    """Tell a user who sent the same form again that nothing new was requested; else say `done`. `code` identifies the
+    result."""
     if earlier := earlier_submission(made):
         messages.info(request, repeated_text(earlier, code=code))
+    elif done:
+        messages.success(request, done)

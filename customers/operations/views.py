@@ -6,46 +6,49 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from customers.connections import catalogue
 from customers.labels import cap_text
 from customers.models import Operation
-from customers.models.operation_states import ROUTE_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
+from customers.models.operation_states import PERMISSION_OF_KIND, WAITS_FOR_A_PERSON, OperationKind, OperationState
 from customers.operations import commands, explain, queries, resolve
-from customers.operations.commands import UnableToAsk
-from customers.operations.forms import DecideForm, choices_of, may_exist
+from customers.operations.forms import DecideForm, choices_of
 from customers.operations.group import OperationPart, group_of
 from customers.operations.kinds.table import kind_of
-from customers.operations.view_helpers import say_repeated
+from customers.operations.view_helpers import refusals_on, refusals_told, say_repeated
 from portal.access import reauth
 from portal.access.models import User
-from portal.access.permissions import allowed
-from portal.htmx import go_to, is_fragment, new_token, person, token_of
+from portal.audit.overtaken import last_decision, overtaken_decision
+from portal.commands import Command
+from portal.consistent_reads import consistent_read
+from portal.htmx import command_of, go_to, is_fragment, new_token, person, render_page, rows_asked
 
 
 @require_GET
 def operation_list(request: HttpRequest) -> HttpResponse:
+    if "rows" in request.GET:
+        return _moving(request)
     found = queries.operations_page(request.GET.dict())
-    template = "customers/_operations.html" if is_fragment(request) else "customers/operations.html"
-    return render(request, template, {"found": found, "page": found.page})
+    return render_page(request, "customers/operations.html", {"found": found, "page": found["page"]})
+
+
+def _moving(request: HttpRequest) -> HttpResponse:
+    """Render rows of the list that still changed when they were shown; the list polls until all have ended."""
+    wanted, part = rows_asked(request)
+    rows = queries.operation_rows(wanted)
+    context = {"rows": rows, "moving": queries.moving_operations(rows), "part": part}
+    return render(request, "customers/_operation_rows.html", context)
 
 
 @require_GET
-def operation_row(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Render one row of the list. It polls by itself until the operation has ended."""
-    return render(request, "customers/_operation_row.html", {"operation": _operation_or_404(public_id)})
-
-
-@require_GET
+@consistent_read()
 def operation_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Render the card with the steps. It polls by itself, and notifies the page once when an operation ended."""
-    operation = _operation_or_404(public_id)
+    """Render the card with the steps. It polls automatically, and notifies the page once when an operation ended."""
+    operation = queries.operation_or_404(public_id)
     card = _card(operation) | {"bare": "bare" in request.GET}
     response = render(request, "customers/_operation_progress.html", card)
     if is_fragment(request) and (news := _news(card["together"].changed_since(request.GET.get("was", "")))):
@@ -61,20 +64,23 @@ def _news(changed: list[Operation]) -> str:
 
 
 @require_GET
+@consistent_read()
 def operation_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    operation = _operation_or_404(public_id)
+    """Show one operation. With `news`, tell an open page that it changed: beside its form, else by loading it again."""
+    operation = queries.operation_or_404(public_id)
+    if is_fragment(request) and "news" in request.GET:
+        if request.GET["news"] == "page":
+            return go_to(request, "customers:operation", public_id)
+        return render(request, "customers/_operation_news.html", {"operation": operation})
     return _page(request, operation, DecideForm(operation))
 
 
 @require_POST
 def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    operation = _operation_or_404(public_id)
-    try:
-        commands.cancel_operation(actor=person(request), operation=operation, now=timezone.now(), request=request)
-    except UnableToAsk as refusal:
-        messages.warning(request, str(refusal))
-    else:
-        messages.success(request, _("Cancelled. Nothing was sent."))
+    operation = queries.operation_or_404(public_id)
+    with refusals_told(request):
+        commands.cancel_operation(command_of(request), operation=operation)
+        messages.success(request, _("Canceled. Nothing was sent."))
     if request.POST.get("back") == "account":
         return go_to(request, "customers:account", operation.account.public_id)
     return go_to(request, "customers:operation", operation.public_id)
@@ -83,64 +89,59 @@ def operation_cancel(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse
 @require_POST
 def operation_retry(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Request a failed operation again, as a new one. Changes of keys need a recent password, as on their page."""
-    operation = _operation_or_404(public_id)
-    if kind_of(operation).is_about_keys and not reauth.recent_sign_in(request, 10):
-        return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
-    try:
-        again = commands.retry_operation(
-            actor=person(request), operation=operation, client_token=token_of(request), now=timezone.now(),
-            request=request,
-        )  # fmt: skip
-    except UnableToAsk as refusal:
-        messages.warning(request, str(refusal))
-        return go_to(request, "customers:operation", operation.public_id)
-    say_repeated(request, again)
-    return go_to(request, "customers:operation", again.public_id)
+    operation = queries.operation_or_404(public_id)
+    if kind_of(operation).is_about_keys and (asked := reauth.confirm_first(request, 10)):
+        return asked
+    with refusals_told(request):
+        operation = commands.retry_operation(command_of(request), operation=operation)
+        say_repeated(request, operation)
+    return go_to(request, "customers:operation", operation.public_id)
 
 
 @require_POST
 def operation_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    """Resolve an operation manually. The input is shown again when it is refused."""
-    operation = _operation_or_404(public_id)
+    """Resolve an operation manually. The input is shown again when it is refused, or when another user was first."""
+    operation = queries.operation_or_404(public_id)
     deletes = operation.kind == OperationKind.DELETE and request.POST.get("choice") == "try_again"
-    if deletes and not reauth.recent_sign_in(request, 10):  # as for requesting it
-        return reauth.ask_again(request, reverse("customers:operation", args=[operation.public_id]))
+    if deletes and (asked := reauth.confirm_first(request, 10)):  # as for requesting it
+        return asked
     form = DecideForm(operation, request.POST)
-    if form.is_valid():
-        try:
-            _decide(request, operation, form.cleaned_data)
-        except UnableToAsk as refusal:
-            form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
-        else:
+    if not _is_late(operation, request) and form.is_valid():
+        with refusals_on(form):
+            _decide(command_of(request, form), operation, form.cleaned_data)
             return go_to(request, "customers:operation", operation.public_id)
-    return _page(request, _operation_or_404(public_id), form, status=422)
+    operation = queries.operation_or_404(public_id)
+    if _is_late(operation, request):
+        overtaken = overtaken_decision(form, operation, seen=request.POST.get("seen", ""))
+        return _page(request, operation, form, status=409, overtaken=overtaken)
+    return _page(request, operation, form, status=422)
 
 
-def _decide(request: HttpRequest, operation: Operation, values: dict[str, Any]) -> None:
-    common: dict[str, Any] = {
-        "actor": person(request),
-        "operation": operation,
-        "reason": values["reason"],
-        "now": timezone.now(),
-        "request": request,
-    }
+def _is_late(operation: Operation, request: HttpRequest) -> bool:
+    """Return whether somebody decided since the form was opened, also where the operation waits again. A page from
+    before the last upgrade doesn't say what it was opened with."""
+    seen = request.POST.get("seen")
+    return operation.state not in WAITS_FOR_A_PERSON or seen not in (None, last_decision(operation))
+
+
+def _decide(command: Command, operation: Operation, values: dict[str, Any]) -> None:
     match values["choice"]:
         case "link":
-            resolve.resolve_link(
-                provider_id=values["provider_id"], although_different=values["although_different"], **common
-            )
-        case "send_again":
-            resolve.resolve_not_created(send_again=True, **common)
-        case "stop":
-            resolve.resolve_not_created(send_again=False, **common)
+            link = {name: values[name] for name in ("provider_id", "although_different")}
+            resolve.resolve_link(command, operation=operation, **link)
+        case "send_again" | "stop" as choice:
+            resolve.resolve_not_created(command, operation=operation, send_again=choice == "send_again")
         case "try_again":
-            resolve.resolve_retry(**common)
+            resolve.resolve_retry(command, operation=operation)
         case "give_up":
-            resolve.resolve_failed(**common)
+            resolve.resolve_failed(command, operation=operation)
 
 
-def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, status: int = 200) -> HttpResponse:
-    may = allowed(person(request).role, ROUTE_OF_KIND[OperationKind(operation.kind)], "POST")
+def _page(
+    request: HttpRequest, operation: Operation, form: DecideForm, *, status: int = 200, **more: Any
+) -> HttpResponse:
+    may = person(request).may(PERMISSION_OF_KIND[operation.kind])
+    choices = choices_of(operation) if may else ()
     attempts = list(operation.attempts.all())
     context = _card(operation) | {
         "customer": operation.account.customer,
@@ -149,11 +150,11 @@ def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, statu
         "offerings": _labelled(operation.payload.get("offerings", [])),
         "profile": operation.payload.get("profile", {}),
         "form": form,
-        "choices": choices_of(operation) if may else (),
+        "choices": choices,
         "candidates": queries.candidates_of(operation) if operation.state in WAITS_FOR_A_PERSON else [],
+        "others_left": queries.others_left(operation),
         "looks": queries.looks_at_the_list(operation),
         "waits_for_a_person": operation.state in WAITS_FOR_A_PERSON,
-        "may_exist": may_exist(operation),
         "may_act": may,
         "can_retry": _can_retry(operation),
         "retries": list(operation.retries.all()),
@@ -162,6 +163,8 @@ def _page(request: HttpRequest, operation: Operation, form: DecideForm, *, statu
         "settings": _settings_asked(operation),
         "client_token": new_token(),
         "bare": True,  # the page itself shows the requester and the status
+        "seen": last_decision(operation) if choices else "",
+        **more,
     }
     return render(request, "customers/operation.html", context, status=status)
 
@@ -185,7 +188,7 @@ def _failed_besides(operation: Operation, user: User) -> list[tuple[OperationPar
     if operation.state != OperationState.SUCCEEDED:
         return []
     failed = [part for part in group_of(operation).parts if part.operation.state == OperationState.FAILED]
-    may = {each: allowed(user.role, ROUTE_OF_KIND[each], "POST") for each in OperationKind}
+    may = {each: user.may(PERMISSION_OF_KIND[each]) for each in OperationKind}
     return [(part, may[OperationKind(part.operation.kind)] and _can_retry(part.operation)) for part in failed]
 
 
@@ -205,10 +208,3 @@ def _can_retry(operation: Operation) -> bool:
 
 def _labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"label": catalogue.offering_label(row["name"])} for row in rows]
-
-
-def _operation_or_404(public_id: uuid.UUID) -> Operation:
-    operation = queries.operation_of(public_id)
-    if operation is None:
-        raise Http404
-    return operation

@@ -72,14 +72,16 @@ def home_page() -> Home:
         paused=[each for each in connections if each.paused],
         unreachable=[each for each in connections if not each.paused and is_out_of_reach(each)],
         over=_group(accounts.filter(usage_allowed__gt=0, usage_used__gt=F("usage_allowed")).order_by(_share().desc())),
-        unread=_group(accounts.filter(unread).exclude(state__in=NOT_THERE).order_by(F("usage_read_at").asc(nulls_first=True))),
+        unread=_group(
+            accounts.filter(unread).exclude(state__in=NOT_THERE).order_by(F("usage_read_at").asc(nulls_first=True))
+        ),
         stopped=_group(
             accounts.filter(state__in=(AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)).order_by("-changed_at")
         ),
         running=running_now(),
         any_connection=bool(connections),
         any_customer=Customer.objects.exists(),
-    )  # fmt: skip
+    )
 
 
 def running_now() -> Group:

@@ -1,4 +1,4 @@
-"""The frame around every page: how fresh the connections are, and what is in progress."""
+"""Data of the navigation on every page: the status of connections, and operations in progress."""
 
 from __future__ import annotations
 
@@ -30,12 +30,6 @@ class RailConnection:
         )
 
 
-@dataclass(frozen=True)
-class RailOperations:
-    running: int
-    waiting: int
-
-
 def rail_connections_now() -> list[RailConnection]:
     now = timezone.now()
     connections = Connection.objects.select_related("breaker").order_by("name")[:12]
@@ -53,8 +47,7 @@ def _state(connection: Connection, now: datetime) -> str:
     return "silent" if age > SILENT else "slow" if age > SLOW else "good"
 
 
-def rail_operations_now() -> RailOperations:
-    counts = Operation.objects.filter(state__in=OPEN).aggregate(
-        all=Count("pk"), waiting=Count("pk", filter=Q(NEEDS_A_PERSON))
-    )
-    return RailOperations(running=counts["all"] - counts["waiting"], waiting=counts["waiting"])
+def rail_operations_now() -> dict[str, int]:
+    """Return how many operations are `running`, and how many are `waiting` for a review."""
+    found = Operation.objects.filter(state__in=OPEN)
+    return found.aggregate(running=Count("pk", filter=~Q(NEEDS_A_PERSON)), waiting=Count("pk", filter=NEEDS_A_PERSON))

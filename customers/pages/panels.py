@@ -1,4 +1,4 @@
-"""Parts of pages that are requested on their own: timelines, an account's operations, and the frame's contents."""
+"""Page fragments that are requested separately: timelines, an account's operations, and the navigation's contents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from customers.directory.timeline import Timeline, timeline_of_account, timeline
 from customers.models import Customer
 from customers.operations.view_helpers import account_or_404
 from customers.pages.navigation import rail_connections_now, rail_operations_now
-from portal.htmx import is_fragment
+from portal.htmx import is_fragment, render_page
 
 PER_PAGE = 50
 
@@ -25,18 +25,14 @@ PER_PAGE = 50
 def customer_timeline(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     customer = get_object_or_404(Customer, public_id=public_id)
     page = reverse("customers:detail", args=[public_id])
-    return _timeline(request, timeline_of_customer(customer, **_asked(request)), page)
+    return _timeline(request, timeline_of_customer(customer, asked=request.GET), page)
 
 
 @require_GET
 def account_timeline(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     account = account_or_404(public_id)
     page = reverse("customers:account", args=[public_id])
-    return _timeline(request, timeline_of_account(account, **_asked(request)), page)
-
-
-def _asked(request: HttpRequest) -> dict[str, str]:
-    return {name: request.GET.get(name, "") for name in ("show", "before")}
+    return _timeline(request, timeline_of_account(account, asked=request.GET), page)
 
 
 def _timeline(request: HttpRequest, timeline: Timeline, page: str) -> HttpResponse:
@@ -51,13 +47,12 @@ def account_operations(request: HttpRequest, public_id: uuid.UUID) -> HttpRespon
     """Show all operations of this account."""
     head = account_head(public_id)
     page = Paginator(operations_of(head["account"]), PER_PAGE).get_page(request.GET.get("page"))
-    template = "customers/_account_operations.html" if is_fragment(request) else "customers/account_operations.html"
-    return render(request, template, head | {"page": page})
+    return render_page(request, "customers/account_operations.html", head | {"page": page})
 
 
 @require_GET
 def rail_connections(request: HttpRequest) -> HttpResponse:
-    """Show how fresh each connection is, at the foot of the rail."""
+    """Show the status of each connection at the bottom of the navigation."""
     return render(request, "customers/_rail_connections.html", {"connections": rail_connections_now()})
 
 

@@ -1,6 +1,6 @@
 """Drift: differences between the desired state of an account and the provider's, and how to resolve them.
 
-The board shows the desired value, and the provider's with the time it was read. Nothing here acts by itself: staff
+The board shows the desired value, and the provider's with the time it was read. Nothing here acts automatically: staff
 reapply the expected value, accept the provider's, or snooze. They decide about the values they saw (`seal_seen`); where
 one of them changed meanwhile, nothing is done and both are shown.
 
@@ -17,7 +17,6 @@ from typing import Any
 from django.core import signing
 from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -26,13 +25,15 @@ from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import OPEN
 from customers.observed.account_list import LIST_LAG
 from customers.operations import commands as operation_commands
-from customers.operations.commands import StaleVersion, UnableToAsk
+from customers.operations.commands import StaleVersion
 from customers.operations.conclusions import observed
-from portal import audit
 from portal.access.models import User
-from portal.access.permissions import allowed
+from portal.access.permissions import Permission, require
+from portal.audit import differences
+from portal.commands import Command
+from portal.formats import day_text
+from portal.refusals import Refusal
 
-ROUTE = "customers:drift-act"
 SEEN = "customers.drift.seen"
 # All other states are set and lifted by the provider itself: they are shown, never reapplied or accepted.
 OURS_TO_SET = (AccountState.ACTIVE, AccountState.STOPPED_BY_US)
@@ -47,6 +48,7 @@ class Field(models.TextChoices):
     WEBSITE = "website", gettext_lazy("Website")
 
 
+differences.add_labels({"field": dict(Field.choices)})
 OF_SETTINGS = (Field.CAP, Field.NAME, Field.WEBSITE)
 
 
@@ -76,33 +78,48 @@ class Drift:
         return self.field != Field.STATE or self.found in OURS_TO_SET
 
     @property
+    def can_resolve(self) -> bool:
+        """True if one of the values can be applied to the other side; the difference can only be snoozed otherwise."""
+        return self.can_push or self.can_accept
+
+    @property
     def wants_delete(self) -> bool:
         return bool(self.field == Field.STATE and self.wanted == Account.Desired.DELETED)
 
 
-class ValuesChanged(UnableToAsk):
+class ValuesChanged(Refusal):
     """The values differ from those the user saw. `seen` is the difference as they saw it."""
 
-    def __init__(self, current: Drift, seen: list[Any]) -> None:
-        super().__init__(_("The values changed after you opened this form. Nothing was done. Choose again."))
-        wanted, found = seen
+    def __init__(self, current: Drift, wanted: Any, found: Any) -> None:
+        super().__init__(
+            _("The values changed after you opened this form. Nothing was changed. Select an action again.")
+        )
         self.seen = replace(current, wanted=wanted, found=found)
 
 
 def seal_seen(drift: Drift) -> str:
-    """Return the values shown to a user, for their form. Signed, because they are shown again where they changed."""
-    return signing.dumps([drift.wanted, drift.found], salt=_salt(drift), compress=True)
+    """Return the values shown to a user, and when they were snoozed, for their form. Signed, because they are shown
+    again where they changed."""
+    return signing.dumps([drift.wanted, drift.found, _snoozed_at(drift)], salt=_salt(drift), compress=True)
+
+
+def _snoozed_at(drift: Drift) -> str:
+    return drift.ignored.at.isoformat() if drift.ignored else ""
 
 
 def check_seen(drift: Drift, sealed: str) -> None:
-    """Raise `ValuesChanged` unless the difference is the one the user saw, `UnableToAsk` where that is not known."""
+    """Raise `ValuesChanged` unless the difference is the one the user saw, `Refusal` where that is not known, or where
+    somebody snoozed it since."""
     try:
-        seen = signing.loads(sealed, salt=_salt(drift))
-    except signing.BadSignature:
-        text = _("This form is incomplete. Nothing was done. Review the values, then choose again.")
-        raise UnableToAsk(text) from None
-    if seen != [drift.wanted, drift.found]:
-        raise ValuesChanged(drift, seen)
+        wanted, found, snoozed_at = signing.loads(sealed, salt=_salt(drift))
+    except (signing.BadSignature, ValueError):  # or of an older version
+        text = _("The form was incomplete. Nothing was changed. Review the values, then select an action again.")
+        raise Refusal(text) from None
+    if [wanted, found] != [drift.wanted, drift.found]:
+        raise ValuesChanged(drift, wanted, found)
+    if drift.ignored and snoozed_at != _snoozed_at(drift):
+        facts = {"name": drift.ignored.by, "day": day_text(drift.ignored.until_on), "why": drift.ignored.reason}
+        raise Refusal(_("%(name)s snoozed this until %(day)s after you opened this form: %(why)s") % facts)
 
 
 def _salt(drift: Drift) -> str:
@@ -117,9 +134,11 @@ def drifting(accounts: QuerySet[Account]) -> QuerySet[Account]:
     )
     # A list that was requested a while after the delete names the account: it exists, whatever the delete returned.
     back = RemoteAccount.objects.filter(
-        connection=OuterRef("connection"), provider_id=OuterRef("provider_id"), missing_since=None,
+        connection=OuterRef("connection"),
+        provider_id=OuterRef("provider_id"),
+        missing_since=None,
         last_seen_at__gt=OuterRef("state_read_at") + LIST_LAG,
-    )  # fmt: skip
+    )
     deleted = Q(state=AccountState.DELETED)
     working = Operation.objects.filter(account=OuterRef("pk"), state__in=OPEN)
     states = (
@@ -194,65 +213,64 @@ def looked_away(accounts: QuerySet[Account], *, today: date) -> set[int]:
 
 
 def drift_of(account: Account, field: str, *, today: date) -> Drift | None:
-    """Return this very difference, as it is now; None when there is none any more."""
+    """Return this very difference, as it is now; None when there is none anymore."""
     fresh = drifting(Account.objects.filter(pk=account.pk)).select_related("connection", "customer").first()
     if fresh is None:
         return None
     return next((each for each in drifts_of([fresh], today=today) if each.field == field), None)
 
 
-def push(
-    *, actor: User, drift: Drift, reason: str, client_token: str, now: datetime, request: HttpRequest | None = None
-) -> Operation:
-    """Request the operation that reapplies the desired value, if that is still as `drift` has it. Raises `UnableToAsk`,
+def push(command: Command, *, drift: Drift) -> Operation:
+    """Request the operation that reapplies the desired value, if that is still as `drift` has it. Raises `Refusal`,
     `StaleVersion`."""
     account = drift.account
     if drift.wants_delete:  # its page asks for the password, and for approval where required
-        raise UnableToAsk(_("An account is deleted on its own page. Request the delete there."))
+        raise Refusal(_("Accounts can only be deleted from their own page. Request the deletion there."))
     if not drift.can_push:
-        raise UnableToAsk(_("Only the provider can change this."))
-    common: dict[str, Any] = {
-        "actor": actor, "account": account, "reason": reason, "client_token": client_token, "now": now,
-        "request": request,
-    }  # fmt: skip
+        raise Refusal(_("Only the provider can change this."))
     if drift.field == Field.STATE:
         ask = {
             Account.Desired.ACTIVE: operation_commands.request_unsuspend,
             Account.Desired.STOPPED: operation_commands.request_suspend,
         }[Account.Desired(drift.wanted)]
-        return ask(version=account.version, **common)
+        return ask(command, account=account, version=account.version)
     if drift.field == Field.OFFERINGS:
         return operation_commands.request_offerings(
-            base=as_offerings(drift.found), version=account.version, offerings=account.wanted_offerings, **common
+            command,
+            account=account,
+            base=as_offerings(drift.found),
+            version=account.version,
+            offerings=account.wanted_offerings,
         )
+    changes = {str(drift.field): drift.wanted}
     return operation_commands.request_settings(
-        base=account.settings or {}, version=account.version, changes={str(drift.field): drift.wanted}, **common
+        command, account=account, base=account.settings or {}, version=account.version, changes=changes
     )
 
 
-def accept(*, actor: User, drift: Drift, reason: str, now: datetime, request: HttpRequest | None = None) -> None:
-    """Make the provider's value that the user saw (`drift`) the desired one. Nothing is sent. Raises `UnableToAsk`,
+def accept(command: Command, *, drift: Drift) -> None:
+    """Make the provider's value that the user saw (`drift`) the desired one. Nothing is sent. Raises `Refusal`,
     `StaleVersion`, `ValuesChanged`."""
-    _may(actor, reason)
+    _may(command.person, command.reason)
     if not drift.can_accept:
-        raise UnableToAsk(_("This can't be taken over: only the provider can lift it."))
+        raise Refusal(_("This value can't be accepted. Only the provider can change it."))
     with transaction.atomic():
-        account = _hold_unchanged(drift, today=now.date())
+        account = _hold_unchanged(drift, today=command.now.date())
         before, after = _desire(drift, account)
         Account.objects.filter(pk=account.pk).update(
-            **after, **_existence(drift, now=now), version=F("version") + 1, changed_at=now,
-            changed_what=_("The provider's value accepted"),
-        )  # fmt: skip
+            **after,
+            **_existence(drift, now=command.now),
+            version=F("version") + 1,
+            changed_at=command.now,
+            changed_what=_("Provider value accepted"),
+        )
         DriftIgnore.objects.filter(account=account, field=drift.field).delete()
-        audit.record(
-            actor=actor, verb="drift.accepted", obj=account, customer=account.customer, account=account,
-            before=before, after=after, reason=reason, request=request,
-        )  # fmt: skip
+        command.record(verb="drift.accepted", obj=account, before=before, after=after)
 
 
 def _hold_unchanged(drift: Drift, *, today: date) -> Account:
     """Lock the customer, the account and its row of the list until the transaction ends, and return the account if all
-    is as `drift` has it: no reading, scan or colleague can change it any more before it is written."""
+    is as `drift` has it: no reading, scan or colleague can change it anymore before it is written."""
     customer = Customer.objects.select_for_update(no_key=True).get(pk=drift.account.customer_id)
     held = Account.objects.select_for_update(no_key=True).get(pk=drift.account.pk)
     list(
@@ -262,13 +280,13 @@ def _hold_unchanged(drift: Drift, *, today: date) -> Account:
     )
     current = drift_of(held, drift.field, today=today)
     if current is None:
-        raise UnableToAsk(_("There is no difference any more. Nothing was done."))
+        raise Refusal(_("The values now match. Nothing was changed."))
     if (current.wanted, current.found) != (drift.wanted, drift.found):
-        raise ValuesChanged(current, [drift.wanted, drift.found])
+        raise ValuesChanged(current, drift.wanted, drift.found)
     if current.account.version != drift.account.version:
         raise StaleVersion(current.account)
     if current.found == "there" and customer.archived_at:
-        raise UnableToAsk(_("The customer is archived. Restore the customer first, then decide again."))
+        raise Refusal(_("The customer is archived. Restore the customer first, then resolve the difference."))
     return current.account
 
 
@@ -297,28 +315,31 @@ def _desire(drift: Drift, account: Account) -> tuple[dict[str, Any], dict[str, A
             return {"desired_settings": account.desired_settings}, {"desired_settings": settings}
 
 
-def ignore(
-    *, actor: User, drift: Drift, until_on: date, reason: str, now: datetime, request: HttpRequest | None = None
-) -> None:
-    """Snooze until a day, or until the provider's value changes. Raises `UnableToAsk`."""
-    _may(actor, reason)
-    if until_on <= now.date():
-        raise UnableToAsk(_("Choose a day to come."), field="until_on")
+def ignore(command: Command, *, drift: Drift, until_on: date) -> None:
+    """Snooze until a day, or until the provider's value changes. Raises `Refusal`."""
+    _may(command.person, command.reason)
+    if until_on <= command.now.date():
+        raise Refusal(_("Select a future date."), field="until_on")
     with transaction.atomic():
         DriftIgnore.objects.update_or_create(
             account=drift.account,
             field=drift.field,
-            defaults={"found": drift.found, "until_on": until_on, "by": actor, "reason": reason[:500], "at": now},
+            defaults={
+                "found": drift.found,
+                "until_on": until_on,
+                "by": command.person,
+                "reason": command.reason[:500],
+                "at": command.now,
+            },
         )
-        audit.record(
-            actor=actor, verb="drift.ignored", obj=drift.account, customer=drift.account.customer,
-            account=drift.account, after={"field": str(drift.field), "until": until_on.isoformat()}, reason=reason,
-            request=request,
-        )  # fmt: skip
+        command.record(
+            verb="drift.ignored",
+            obj=drift.account,
+            after={"field": str(drift.field), "until": until_on.isoformat()},
+        )
 
 
 def _may(actor: User, reason: str) -> None:
-    if not actor.is_active or not allowed(actor.role, ROUTE, "POST"):
-        raise UnableToAsk(_("Your role may not do this."))
+    require(actor, Permission.RESOLVE_DRIFT)
     if not reason.strip():
-        raise UnableToAsk(_("A reason is needed. It is kept in the audit log."), field="reason")
+        raise Refusal(_("Enter a reason. It's recorded in the audit log."), field="reason")

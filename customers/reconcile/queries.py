@@ -1,93 +1,104 @@
-"""Queries of the drift board: accounts that differ, and unlinked accounts."""
+"""Queries of the drift page: accounts that differ, and unlinked accounts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from itertools import islice
 from typing import Any
 
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import Max, Q, QuerySet
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
-from customers.connections.queries import connection_choices
-from customers.models import Account, Customer, Operation, RemoteAccount, Scan
+from customers.connections.queries import connection_choices, connection_filter
+from customers.models import Account, Customer, RemoteAccount, Scan
 from customers.observed.matching import possible_creates
 from customers.reconcile.drift import Drift, Field, drifting, drifts_of, looked_away
 from portal.email_addresses import spellings
+from portal.filters import Filter, ListFilters, one_of, search_filter
 from portal.formats import number_text
-from portal.query_params import searchable, uuid_or_none
+from portal.query_params import searchable
 from portal.state_labels import account_state_text
+from portal.typed_text import matches
 
 PER_PAGE = 50
 AT_ONCE = 500
 HEADER = (
-    "customer", "external reference", "connection", "account id", "what", "we want", "the provider says", "read at",
-    "ignored until", "ignored because",
-)  # fmt: skip
+    "customer",
+    "external reference",
+    "connection",
+    "account ID",
+    "field",
+    "expected",
+    "actual",
+    "updated at",
+    "snoozed until",
+    "snooze reason",
+)
 
 
-@dataclass
-class Board:
-    """The board. `groups` are the accounts of this page with their differences; ignored ones are left out unless
-    requested."""
+class DriftFilters(ListFilters):
+    """The filters of the board and of the unlinked accounts; both offer a view of what is ignored."""
 
-    page: Page[Account]
-    groups: list[tuple[Account, list[Drift]]]
-    view: str
-    orphans: int
-    connection_choices: list[tuple[str, str]]
-    kept: list[tuple[str, str]]
-    scans: list[Scan] = field(default_factory=list)
-
-    @property
-    def checked_at(self) -> datetime | None:
-        return min((each.started_at for each in self.scans if each.state == Scan.State.COMPLETE), default=None)
+    view = Filter(gettext_lazy("View"), one_of(("ignored",)))
+    connection = connection_filter("connection__public_id")
+    q = search_filter()
 
 
-def board(asked: Mapping[str, str], *, today: date) -> Board:
-    """Return the board that the URL requests. The number of queries does not depend on the number of rows."""
-    show_ignored = asked.get("view") == "ignored"
-    page = Paginator(_shown(asked, today=today), PER_PAGE).get_page(asked.get("page"))
+def board(asked: Mapping[str, str], *, today: date) -> dict[str, Any]:
+    """Return the board that the URL requests. `groups` are the accounts of this page with their differences; ignored
+    ones are left out unless requested. The number of queries does not depend on the number of rows."""
+    filters = DriftFilters(asked)
+    show_ignored = filters.view == "ignored"
+    page = Paginator(_shown(filters, today=today), PER_PAGE).get_page(asked.get("page"))
     by_account: dict[int, list[Drift]] = {}
     for each in drifts_of(page.object_list, today=today):
         if show_ignored or each.ignored is None:
             by_account.setdefault(each.account.pk, []).append(each)
-    return Board(
-        page=page,
-        groups=[(account, by_account[account.pk]) for account in page.object_list if account.pk in by_account],
-        view="ignored" if show_ignored else "",
-        orphans=RemoteAccount.objects.orphans().count(),
-        connection_choices=connection_choices(),
-        kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
-        scans=latest_scans(),
-    )
+    return {
+        "page": page,
+        "groups": [(account, by_account[account.pk]) for account in page.object_list if account.pk in by_account],
+        "filters": filters,
+        "orphans": RemoteAccount.objects.orphans().count(),
+        "connection_choices": connection_choices(),
+        "scans": latest_scans(),
+    }
 
 
-def _shown(asked: Mapping[str, str], *, today: date) -> QuerySet[Account]:
-    accounts = _narrowed(Account.objects.all(), asked)
+def _shown(filters: DriftFilters, *, today: date) -> QuerySet[Account]:
+    accounts = filters.narrow(Account.objects.all())
+    if text := filters.q.casefold():
+        customers = Customer.objects.filter(matches("search__contains", text)).values("pk")
+        accounts = accounts.filter(Q(customer__in=customers) | Q(provider_id=text))
     found = drifting(accounts).select_related("customer", "connection").order_by("-changed_at", "-pk")
-    if asked.get("view") == "ignored":
+    if filters.view == "ignored":
         return found
     return found.exclude(pk__in=looked_away(accounts, today=today))
 
 
 def drift_export_rows(asked: Mapping[str, str], *, today: date) -> Iterator[list[Any]]:
     """Yield every difference that the board shows for this URL, one to a row, in its order."""
-    waiting = _shown(asked, today=today).iterator(chunk_size=AT_ONCE)
+    filters = DriftFilters(asked)
+    waiting = _shown(filters, today=today).iterator(chunk_size=AT_ONCE)
     while accounts := list(islice(waiting, AT_ONCE)):
         for each in drifts_of(accounts, today=today):
-            if each.ignored and asked.get("view") != "ignored":
+            if each.ignored and filters.view != "ignored":
                 continue
             account, ignored = each.account, each.ignored
             yield [
-                account.customer.company_name, account.customer.external_reference, account.connection.name,
-                account.provider_id, each.field.label, value_text(each, each.wanted), value_text(each, each.found),
-                each.read_at, ignored and ignored.until_on, ignored and ignored.reason,
-            ]  # fmt: skip
+                account.customer.company_name,
+                account.customer.external_reference,
+                account.connection.name,
+                account.provider_id,
+                each.field.label,
+                value_text(each, each.wanted),
+                value_text(each, each.found),
+                each.read_at,
+                ignored and ignored.until_on,
+                ignored and ignored.reason,
+            ]
 
 
 def value_text(drift: Drift, value: Any) -> str:
@@ -100,12 +111,18 @@ def value_text(drift: Drift, value: Any) -> str:
         case Field.CAP if value == 0:
             return _("No cap")
         case Field.CAP:
-            return ngettext("%(n)s e-mail a month", "%(n)s e-mails a month", int(value)) % {"n": number_text(value)}
+            return ngettext("%(n)s email/month", "%(n)s emails/month", int(value)) % {"n": number_text(value)}
         case Field.EXISTENCE:
-            words = {"there": _("There"), "deleted": _("Deleted")}
-            return (words | {"missing": _("Missing in its list"), "gone": _("Gone from its list")})[value]
+            words = {"there": _("Exists"), "deleted": _("Deleted")}
+            return (
+                words | {"missing": _("Missing from the account list"), "gone": _("No longer in the account list")}
+            )[value]
         case _:
             return str(value)
+
+
+def any_running(scans: Iterable[Scan]) -> bool:
+    return any(scan.state == Scan.State.RUNNING for scan in scans)
 
 
 def latest_scans() -> list[Scan]:
@@ -116,62 +133,41 @@ def latest_scans() -> list[Scan]:
     return list(Scan.objects.filter(wanted).select_related("connection").order_by("connection__name", "state"))
 
 
-def _narrowed(found: QuerySet[Account], asked: Mapping[str, str]) -> QuerySet[Account]:
-    if key := uuid_or_none(asked.get("connection", "")):
-        found = found.filter(connection__public_id=key)
-    text = searchable(asked.get("q", "")).casefold()
-    if text:
-        customers = Customer.objects.filter(search__contains=text).values("pk")
-        found = found.filter(Q(customer__in=customers) | Q(provider_id=text))
-    return found
-
-
-@dataclass
-class Orphans:
-    """The unlinked accounts. `rows` are those of the page, each with the open create that may have made it."""
-
-    page: Page[RemoteAccount]
-    rows: list[tuple[RemoteAccount, Operation | None]]
-    view: str
-    connection_choices: list[tuple[str, str]]
-    kept: list[tuple[str, str]]
-
-
-def orphans(asked: Mapping[str, str]) -> Orphans:
-    """Return the accounts at the provider that no account of ours names; the ignored ones where requested."""
-    ignored = asked.get("view") == "ignored"
-    found = (
-        RemoteAccount.objects.unowned().filter(ignored_at__isnull=False) if ignored else RemoteAccount.objects.orphans()
-    )
-    if key := uuid_or_none(asked.get("connection", "")):
-        found = found.filter(connection__public_id=key)
-    text = searchable(asked.get("q", ""))
-    if text:
+def orphans(asked: Mapping[str, str]) -> dict[str, Any]:
+    """Return the accounts at the provider that no account of ours names; the ignored ones where requested. `rows` are
+    those of the page, each with the open create that may have made it."""
+    filters = DriftFilters(asked)
+    accounts = RemoteAccount.objects
+    ignored = filters.view == "ignored"
+    found = filters.narrow(accounts.unowned().filter(ignored_at__isnull=False) if ignored else accounts.orphans())
+    if text := filters.q:
         found = found.filter(
-            Q(email__icontains=text) | Q(name__icontains=text) | Q(website__icontains=text) | Q(provider_id=text)
+            matches("email__icontains", text)
+            | matches("name__icontains", text)
+            | Q(website__icontains=text)
+            | Q(provider_id=text)
         )
     ordered = found.select_related("connection", "ignored_by", "possible_duplicate_of__account").order_by(
         "-made_at", "pk"
     )
     page = Paginator(ordered, PER_PAGE).get_page(asked.get("page"))
     possible = possible_creates(page)
-    return Orphans(
-        page=page,
-        rows=[(each, possible.get(each.pk)) for each in page],
-        view="ignored" if ignored else "",
-        connection_choices=connection_choices(),
-        kept=[(name, asked[name]) for name in ("view", "connection") if asked.get(name)],
-    )
+    return {
+        "page": page,
+        "rows": [(each, possible.get(each.pk)) for each in page],
+        "filters": filters,
+        "connection_choices": connection_choices(),
+    }
 
 
 def customers_like(remote_account: RemoteAccount, *, text: str) -> QuerySet[Customer]:
     """Return the customers an unlinked account may belong to: those searched for, else those of its email or name."""
     if text := searchable(text).casefold():
-        return Customer.objects.filter(search__contains=text, archived_at=None)[:20]
+        return Customer.objects.filter(matches("search__contains", text), archived_at=None)[:20]
     facts: Any = Q(pk__in=[])
     if remote_account.email:
         for spelling in spellings(remote_account.email):
             facts |= Q(email__iexact=spelling)
     if remote_account.name:
-        facts |= Q(company_name__iexact=remote_account.name)
+        facts |= matches("company_name__iexact", remote_account.name)
     return Customer.objects.filter(facts, archived_at=None)[:20]

@@ -1,7 +1,7 @@
 """Carry out scheduled changes when their time comes.
 
-A schedule guarantees nothing. Everything is checked again when it is due, and a change that can't be made is skipped
-with the reason: it does not wait for a better moment, because by then nobody expects it any more. Otherwise it becomes
+Everything is checked again when a schedule is due, and a change that can't be made is skipped
+with the reason: it does not wait for a better moment, because by then nobody expects it anymore. Otherwise it becomes
 one ordinary operation, in the name of its requester.
 
 It is taken in one transaction: the row, the operation and the audit event are written together or not at all, so a
@@ -11,20 +11,20 @@ worker that dies leaves it waiting. Of two that take it at once the second finds
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from customers.models import Account, Operation, Schedule
-from customers.models.account import AccountState, as_offerings
-from customers.models.operation_states import ROUTE_OF_KIND, OperationKind, OperationState
-from customers.operations.commands import UnableToAsk, request_offerings, request_suspend, request_unsuspend
-from customers.schedules import holds
-from customers.schedules.commands import after, record_schedule_event, waiting
-from portal.access.permissions import allowed
+from customers.models import Account, Hold, Operation, Schedule
+from customers.models.account import AccountState
+from customers.models.operation_states import PERMISSION_OF_KIND, OperationKind, OperationState
+from customers.operations.commands import request_planned
+from customers.operations.request import why_state_is_fixed
+from customers.schedules.commands import after, waiting
+from portal.commands import Command
 from portal.formats import ago_text, moment_text
+from portal.refusals import Refusal
 
 RUN_SCHEDULE = "customers.take_schedule"
 AT_ONCE = 100
@@ -58,16 +58,17 @@ def run_schedule(schedule_id: int, *, now: datetime) -> None:
             return
         schedule = Schedule.objects.select_related("requested_by").get(pk=schedule_id)
         schedule.account = (
-            Account.objects.select_for_update(of=("self",)).select_related("connection", "customer")
+            Account.objects.select_for_update(of=("self",))
+            .select_related("connection", "customer")
             .get(pk=schedule.account_id)
-        )  # fmt: skip
+        )
         if _follow(schedule, now) and schedule.due_at > now:
             return
         why, operation = _why_not(schedule, now), None
         if not why:
             try:
                 operation = _operation(schedule, now)
-            except UnableToAsk as refusal:
+            except Refusal as refusal:
                 why = str(refusal)
         _end(schedule, operation, why or _how_late(schedule, now), now)
 
@@ -76,38 +77,33 @@ def _end(schedule: Schedule, operation: Operation | None, outcome: str, now: dat
     state = Schedule.State.DONE if operation else Schedule.State.SKIPPED
     ended = waiting(schedule.pk).update(state=state, operation=operation, outcome=outcome[:500], ended_at=now)
     if not ended:
-        raise RuntimeError(f"schedule {schedule.pk} ended while it was taken")
+        raise RuntimeError(f"schedule {schedule.pk} ended while it was being claimed")
     told = {"operation": operation.code} if operation else {"why": outcome[:500]}
     verb = "schedule.done" if operation else "schedule.skipped"
-    record_schedule_event(schedule, verb, actor=None, after=told, reason=schedule.reason)
+    Command(None, reason=schedule.reason).record(verb=verb, obj=schedule, after=told)
 
 
 def _operation(schedule: Schedule, now: datetime) -> Operation:
-    account = schedule.account
-    common: dict[str, Any] = {
-        "actor": schedule.requested_by, "account": account, "reason": schedule.reason, "now": now,
-        "client_token": f"schedule:{schedule.public_id.hex}",
-    }  # fmt: skip
-    if schedule.kind == Schedule.Kind.OFFERINGS:
-        return request_offerings(
-            base=as_offerings(schedule.base["offerings"]), version=account.version,
-            offerings=as_offerings(schedule.payload["offerings"]), **common,
-        )  # fmt: skip
-    return (request_suspend if schedule.kind == Schedule.Kind.SUSPEND else request_unsuspend)(**common)
+    account, kind = schedule.account, OperationKind(schedule.kind)
+    token = f"schedule:{schedule.public_id.hex}"
+    command = Command(schedule.requested_by, now, reason=schedule.reason, token=token)
+    return request_planned(
+        command, kind, account, version=account.version, before=schedule.base, after=schedule.payload
+    )
 
 
 def _why_not(schedule: Schedule, now: datetime) -> str:
     """Return why the change can't be made now, as a sentence; "" when it can. The request itself checks still more."""
     account, person = schedule.account, schedule.requested_by
     if not person.is_active:
-        return _("%(name)s, who asked for it, does not work here any more.") % {"name": person}
-    if not allowed(person.role, ROUTE_OF_KIND[OperationKind(schedule.kind)], "POST"):
-        return _("The role of %(name)s, who asked for it, does not allow it any more.") % {"name": person}
+        return _("%(name)s, who requested it, is no longer an active team member.") % {"name": person}
+    if not person.may(PERMISSION_OF_KIND[schedule.kind]):
+        return _("The role of %(name)s, who requested it, no longer allows it.") % {"name": person}
     if account.connection.paused:
         return _("%(connection)s was paused.") % {"connection": account.connection.name}
     if schedule.cycle_end_on and account.usage_end_on is None:
-        return _("The end of the account's cycle is not known any more.")
-    hold = holds.held([account.pk], now=now).get(account.pk) if schedule.kind == Schedule.Kind.SUSPEND else None
+        return _("The end of the account's billing period is no longer known.")
+    hold = Hold.objects.of(account.pk, now=now) if schedule.kind == Schedule.Kind.SUSPEND else None
     if hold:
         return hold.text
     return _why_not_as_it_is(schedule)
@@ -118,21 +114,23 @@ def _why_not_as_it_is(schedule: Schedule) -> str:
     account = schedule.account
     if schedule.kind == Schedule.Kind.OFFERINGS:
         if schedule.payload["offerings"] == account.offerings == account.desired_offerings:
-            return _("The account has this package already.")
+            return _("The account already has this package.")
         moved = account.version != schedule.base_version and _changed_since(schedule, OperationKind.OFFERINGS).exists()
         if moved or account.offerings != schedule.base["offerings"]:
-            return _("The account's offerings changed since this was asked.")
+            return _("The account's offerings changed after this was scheduled.")
         return ""
-    if account.state in (AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED):
-        return _("%(provider)s stopped this account itself.") % {"provider": account.provider_label}
+    if why := why_state_is_fixed(account):
+        return why
     wanted = AccountState.STOPPED_BY_US if schedule.kind == Schedule.Kind.SUSPEND else AccountState.ACTIVE
     if account.state == account.desired_state == wanted:
-        return _("It was so already.")
+        return _("The account was already in this state.")
     # Other scheduled changes were visible when this one was requested: "unsuspend, then suspend" is a plan.
     if other := _changed_since(schedule, *OF_STATE).filter(schedule=None).order_by("-pk").first():
-        return _("%(name)s asked for %(kind)s since: %(code)s.") % {
-            "name": other.requested_by, "kind": other.get_kind_display(), "code": other.code,
-        }  # fmt: skip
+        return _("%(name)s has since requested “%(kind)s” (%(code)s).") % {
+            "name": other.requested_by,
+            "kind": other.get_kind_display(),
+            "code": other.code,
+        }
     return ""
 
 
@@ -144,9 +142,10 @@ def _changed_since(schedule: Schedule, *kinds: OperationKind) -> QuerySet[Operat
 def _how_late(schedule: Schedule, now: datetime) -> str:
     if now - schedule.due_at < LATE:
         return ""
-    return _("Late: it was due %(when)s, %(ago)s.") % {
-        "when": moment_text(schedule.due_at), "ago": ago_text(schedule.due_at, now=now),
-    }  # fmt: skip
+    return _("Ran late. It was due %(when)s (%(ago)s).") % {
+        "when": moment_text(schedule.due_at),
+        "ago": ago_text(schedule.due_at, now=now),
+    }
 
 
 def _follow(schedule: Schedule, now: datetime) -> bool:
@@ -158,5 +157,5 @@ def _follow(schedule: Schedule, now: datetime) -> bool:
     if moved:
         schedule.cycle_end_on, schedule.due_at = end, after(end)
         told = [{"cycle_end": day.isoformat()} for day in (was, end)]
-        record_schedule_event(schedule, "schedule.moved", actor=None, before=told[0], after=told[1])
+        Command(None).record(verb="schedule.moved", obj=schedule, before=told[0], after=told[1])
     return bool(moved)

@@ -12,20 +12,21 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.connections import catalogue
-from customers.forms import ReasonForm
+from customers.forms import ReasonForm, TokenForm
 from customers.models import Account, Schedule
-from customers.models.account import as_offerings
+from customers.models.account import as_offerings, package_name_of
 from customers.schedules import commands
 from portal.audit.models import AuditEvent
 from portal.edits import EditConflict, EditForm
 from portal.formats import day_text
 from portal.providers import ProviderOffering
+from portal.typed_text import TypedText
 
 CYCLE, DAY = "cycle", "day"
 KIND_WORDS = {
-    Schedule.Kind.SUSPEND: gettext_lazy("Suspend, unless the account is held then"),
+    Schedule.Kind.SUSPEND: gettext_lazy("Suspend (skipped if the account is marked “Do not suspend”)"),
     Schedule.Kind.UNSUSPEND: gettext_lazy("Unsuspend"),
-    Schedule.Kind.OFFERINGS: gettext_lazy("Change the package; add-ons stay"),
+    Schedule.Kind.OFFERINGS: gettext_lazy("Change package (add-ons stay the same)"),
 }
 
 
@@ -41,9 +42,13 @@ def moment_of(day: date, clock: time, zone: tzinfo) -> datetime:
     twice: a guess would be an hour off."""
     local = datetime.combine(day, clock, tzinfo=zone)
     if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
-        raise forms.ValidationError(_("The clocks go forward then: this time does not exist that day."))
+        raise forms.ValidationError(
+            _("This time doesn't exist on that day because the clocks go forward. Select another time.")
+        )
     if local.utcoffset() != local.replace(fold=1).utcoffset():
-        raise forms.ValidationError(_("The clocks go back then: this time comes twice that day. Choose another."))
+        raise forms.ValidationError(
+            _("This time occurs twice on that day because the clocks go back. Select another time.")
+        )
     return local.astimezone(UTC)
 
 
@@ -52,35 +57,42 @@ def day_after(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), tzinfo=zone).astimezone(UTC)
 
 
-class ScheduleForm(EditForm):
+class ScheduleForm(EditForm, TokenForm):
     """The change and its time. `schedule` is the one that is edited: its change stays, the rest may differ."""
 
     not_compared = frozenset({"client_token", "version"})
 
     kind = forms.ChoiceField(
-        label=gettext_lazy("What is to happen"), widget=forms.RadioSelect,
-        error_messages={"required": gettext_lazy("Choose what is to happen.")},
-    )  # fmt: skip
+        label=gettext_lazy("Action"),
+        widget=forms.RadioSelect,
+        error_messages={"required": gettext_lazy("Select an action.")},
+    )
     package = forms.ChoiceField(
-        label=gettext_lazy("New package"), error_messages={"required": gettext_lazy("Choose the new package.")}
+        label=gettext_lazy("New package"), error_messages={"required": gettext_lazy("Select the new package.")}
     )
     when = forms.ChoiceField(
-        label=gettext_lazy("When"), widget=forms.RadioSelect,
-        error_messages={"required": gettext_lazy("Choose when.")},
-    )  # fmt: skip
+        label=gettext_lazy("When"),
+        widget=forms.RadioSelect,
+        error_messages={"required": gettext_lazy("Select when the change takes effect.")},
+    )
     on = forms.DateField(
-        label=gettext_lazy("Day"), validators=SANE, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-        error_messages={"required": gettext_lazy("On which day?")},
-    )  # fmt: skip
+        label=gettext_lazy("Date"),
+        validators=SANE,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        error_messages={"required": gettext_lazy("Enter a date.")},
+    )
     at = forms.TimeField(
-        label=gettext_lazy("Time"), initial="09:00", widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
-        error_messages={"required": gettext_lazy("At what time?")},
-    )  # fmt: skip
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"), max_length=1000, widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
-    )  # fmt: skip
-    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+        label=gettext_lazy("Time"),
+        initial="09:00",
+        widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+        error_messages={"required": gettext_lazy("Enter a time.")},
+    )
+    reason = TypedText(
+        label=gettext_lazy("Reason"),
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": gettext_lazy("Enter a reason. It's recorded in the audit log.")},
+    )
     version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
     def __init__(
@@ -90,11 +102,14 @@ class ScheduleForm(EditForm):
         self.account, self.schedule = account, schedule
         self.kinds = [Schedule.Kind(schedule.kind)] if schedule else commands.kinds_for(account)
         self.cycle_end = commands.cycle_end(account, now=now)
-        end = [(CYCLE, _("At the end of the cycle, after %(day)s (UTC)") % {"day": day_text(self.cycle_end)})] \
-            if self.cycle_end else []  # fmt: skip
+        end = (
+            [(CYCLE, _("At the end of the billing period, after %(day)s (UTC)") % {"day": day_text(self.cycle_end)})]
+            if self.cycle_end
+            else []
+        )
         self._choices("kind", [(each.value, KIND_WORDS[each]) for each in self.kinds])
-        self._choices("when", [*end, (DAY, _("On a day"))])
-        self._choices("package", [("", _("Choose a package")), *self._packages()])
+        self._choices("when", [*end, (DAY, _("On a specific date"))])
+        self._choices("package", [("", _("Select a package")), *self._packages()])
         if not end:
             self.fields["when"].initial = DAY
         if len(self.kinds) == 1:
@@ -145,7 +160,7 @@ def start_of(schedule: Schedule) -> dict[str, Any]:
     rows = schedule.payload.get("offerings", [])
     return {
         "kind": schedule.kind,
-        "package": next((row["name"] for row in rows if row["type"] == "package"), ""),
+        "package": package_name_of(rows),
         "when": CYCLE if schedule.cycle_end_on else DAY,
         "on": local.date(),
         "at": local.time(),
@@ -156,13 +171,19 @@ def start_of(schedule: Schedule) -> dict[str, Any]:
 
 class HoldForm(forms.Form):
     last_on = forms.DateField(
-        label=gettext_lazy("Last day"), required=False, validators=SANE,
+        label=gettext_lazy("End date"),
+        required=False,
+        validators=SANE,
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-    )  # fmt: skip
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": gettext_lazy("Say why. Whoever meets the hold reads it.")},
-    )  # fmt: skip
+    )
+    reason = TypedText(
+        label=gettext_lazy("Reason"),
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={
+            "required": gettext_lazy("Enter a reason. Anyone who tries to suspend the account will see it.")
+        },
+    )
 
     def until(self) -> datetime | None:
         day = self.cleaned_data.get("last_on")
@@ -170,10 +191,12 @@ class HoldForm(forms.Form):
 
 
 class ReleaseForm(forms.Form):
-    reason = forms.CharField(
-        label=gettext_lazy("Reason"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": gettext_lazy("Say why. It is kept in the audit log.")},
-    )  # fmt: skip
+    reason = TypedText(
+        label=gettext_lazy("Reason"),
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": gettext_lazy("Enter a reason. It's recorded in the audit log.")},
+    )
 
 
 class HeldForm(ReasonForm):
@@ -183,8 +206,13 @@ class HeldForm(ReasonForm):
     hold = forms.CharField(widget=forms.HiddenInput, required=False, max_length=36)
 
     despite_hold = forms.BooleanField(
-        label=gettext_lazy("Suspend it all the same. The hold stays and is named in the audit log."),
-        error_messages={"required": gettext_lazy("The account is held. Tick this, or release the hold first.")},
+        label=gettext_lazy("Suspend anyway. “Do not suspend” stays set and is named in the audit log."),
+        error_messages={
+            "required": gettext_lazy(
+                "The account is marked “Do not suspend”. Confirm that you want to suspend it anyway, or remove the "
+                "mark first."
+            )
+        },
     )
 
     def __init__(self, *args: Any, hold: str, **kwargs: Any) -> None:
@@ -198,6 +226,6 @@ class HeldForm(ReasonForm):
             self.data = data = sent.copy()
             data["hold"] = self._hold
             if data.pop("despite_hold", None):
-                told = _("This is another hold than the one you confirmed. Read it, then tick again.")
+                told = _("“Do not suspend” changed since you confirmed. Review it, then confirm again.")
                 self.add_error("despite_hold", told)
         return cleaned

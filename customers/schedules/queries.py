@@ -9,17 +9,20 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import CharField, Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from customers.connections import catalogue
-from customers.connections.queries import connection_choices
+from customers.connections.queries import connection_choices, connection_filter
 from customers.models import Account, Hold, Schedule
+from customers.models.account import package_name_of
 from portal.access.models import User
-from portal.query_params import searchable, uuid_or_none
+from portal.filters import Filter, ListFilters, one_of, search_filter
+from portal.query_params import uuid_or_none
 
 PER_PAGE = 50
 HOLD = "hold"
@@ -65,64 +68,64 @@ class ScheduleEntry:
         """The title, as "Suspend", "Change package to Pro 300K", "The hold ends"."""
         if self.schedule is None:
             if self.hold is not None and self.hold.released_at:
-                return _("The hold was released")
-            return _("The hold ends") if self.is_coming else _("The hold ended")
+                return _("“Do not suspend” removed")
+            return _("“Do not suspend” ends") if self.is_coming else _("“Do not suspend” ended")
         rows = self.schedule.payload.get("offerings", [])
-        package = next((row["name"] for row in rows if row["type"] == "package"), "")
+        package = package_name_of(rows)
         if not package:
             return str(self.schedule.get_kind_display())
         return _("Change package to %(package)s") % {"package": catalogue.offering_label(package)}
 
 
-@dataclass
-class Agenda:
-    page: Page[Any]
-    days: list[tuple[date, list[ScheduleEntry]]]
-    view: str
-    kind_choices: list[tuple[str, str]]
-    connection_choices: list[tuple[str, str]]
-    person_choices: list[tuple[str, str]]
-    kept: list[tuple[str, str]]
+class AgendaFilters(ListFilters):
+    view = Filter(gettext_lazy("View"), one_of(("past",)))
+    kind = Filter(gettext_lazy("Change"), one_of((*Schedule.Kind.values, HOLD)))
+    connection = connection_filter("account__connection__public_id")
+    person = Filter(gettext_lazy("Team member"), uuid_or_none)
+    q = search_filter()
 
 
-def agenda(asked: Mapping[str, str], *, now: datetime) -> Agenda:
+def agenda(asked: Mapping[str, str], *, now: datetime) -> dict[str, Any]:
     """Return the list that the URL requests. The number of queries does not depend on the number of rows."""
-    past = asked.get("view") == "past"
-    lines = _schedules(asked, past=past).union(_holds(asked, past=past, now=now), all=True)
+    filters = AgendaFilters(asked)
+    past = filters.view == "past"
+    lines = _schedules(filters, past=past).union(_holds(filters, past=past, now=now), all=True)
     page = Paginator(lines.order_by("-at" if past else "at", "of", "row"), PER_PAGE).get_page(asked.get("page"))
     entries = _entries(list(page.object_list))
-    return Agenda(
-        page=page,
-        days=[(day, list(group)) for day, group in groupby(entries, key=lambda each: each.day)],
-        view="past" if past else "",
-        kind_choices=[*((each.value, str(each.label)) for each in Schedule.Kind), (HOLD, _("End of a hold"))],
-        connection_choices=connection_choices(),
-        person_choices=_people(),
-        kept=[(name, asked[name]) for name in ("view", "kind", "connection", "person") if asked.get(name)],
-    )
+    return {
+        "page": page,
+        "days": [(day, list(group)) for day, group in groupby(entries, key=lambda each: each.day)],
+        "filters": filters,
+        "kind_choices": [
+            *((each.value, str(each.label)) for each in Schedule.Kind),
+            (HOLD, _("End of “Do not suspend”")),
+        ],
+        "connection_choices": connection_choices(),
+        "person_choices": _people(),
+    }
 
 
-def _schedules(asked: Mapping[str, str], *, past: bool) -> QuerySet[Any]:
+def _schedules(filters: AgendaFilters, *, past: bool) -> QuerySet[Any]:
     found = (
         Schedule.objects.exclude(state=Schedule.State.WAITING)
         if past
         else Schedule.objects.filter(state=Schedule.State.WAITING)
     )
-    if asked.get("kind") == HOLD:
+    if filters.kind == HOLD:
         found = found.none()
-    elif asked.get("kind") in Schedule.Kind.values:
-        found = found.filter(kind=asked["kind"])
-    found = _narrowed(found, asked, "requested_by")
+    elif filters.kind:
+        found = found.filter(kind=filters.kind)
+    found = _narrowed(found, filters, "requested_by")
     return _line(found, F("ended_at") if past else F("due_at"), "change")
 
 
-def _holds(asked: Mapping[str, str], *, past: bool, now: datetime) -> QuerySet[Any]:
+def _holds(filters: AgendaFilters, *, past: bool, now: datetime) -> QuerySet[Any]:
     """Return the holds that end automatically on a coming day; or those that ended, released or automatically."""
     ended = Hold.objects.filter(Q(released_at__isnull=False) | Q(until__lte=now))
     found = ended if past else Hold.objects.live(now=now).filter(until__isnull=False)
-    if asked.get("kind") in Schedule.Kind.values:
+    if filters.kind not in ("", HOLD):
         found = found.none()
-    return _line(_narrowed(found, asked, "owner"), Coalesce("released_at", "until") if past else F("until"), HOLD)
+    return _line(_narrowed(found, filters, "owner"), Coalesce("released_at", "until") if past else F("until"), HOLD)
 
 
 def _line(found: QuerySet[Any], at: Any, of: str) -> QuerySet[Any]:
@@ -130,15 +133,10 @@ def _line(found: QuerySet[Any], at: Any, of: str) -> QuerySet[Any]:
     return marked.values_list("at", "of", "row")
 
 
-def _narrowed(found: QuerySet[Any], asked: Mapping[str, str], person: str) -> QuerySet[Any]:
-    if key := uuid_or_none(asked.get("connection", "")):
-        found = found.filter(account__connection__public_id=key)
-    if key := uuid_or_none(asked.get("person", "")):
-        found = found.filter(**{f"{person}__public_id": key})
-    text = searchable(asked.get("q", "")).casefold()
-    if text:
-        found = found.filter(account__customer__search__contains=text)
-    return found
+def _narrowed(found: QuerySet[Any], filters: AgendaFilters, person: str) -> QuerySet[Any]:
+    if text := filters.q:
+        found = found.filter(account__customer__search__contains=text.casefold())
+    return filters.narrow(found, person=f"{person}__public_id")
 
 
 def _entries(lines: list[tuple[datetime, str, int]]) -> list[ScheduleEntry]:

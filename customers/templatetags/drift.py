@@ -1,4 +1,4 @@
-"""A template tag for a value of the drift board: in words, lists as lists."""
+"""Template tags of the drift page: a value in words, lists as lists; and whether a scan is in progress."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from customers.reconcile.drift import Drift, Field
-from customers.reconcile.queries import value_text
+from customers.reconcile.queries import any_running, value_text
 
 register = template.Library()
+register.filter(any_running)
 
 
 @register.simple_tag

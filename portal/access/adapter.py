@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from portal import audit
 from portal.access.addresses import throttle_key
 from portal.access.models import User
+from portal.access.places import takes_only_posts
 from portal.query_params import own_path_or_none
 
 
@@ -19,9 +20,9 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     error_messages = {
         **DefaultAccountAdapter.error_messages,
-        "email_password_mismatch": _("This e-mail and password do not belong together."),
-        "too_many_login_attempts": _("Too many tries. Wait 15 minutes, then try again."),
-        "incorrect_password": _("This is not your password."),
+        "email_password_mismatch": _("Incorrect email or password."),
+        "too_many_login_attempts": _("Too many attempts. Wait 15 minutes, then try again."),
+        "incorrect_password": _("Incorrect password."),
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -32,8 +33,9 @@ class StaffAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return throttle_key(request)
 
     def is_safe_url(self, url: str | None) -> bool:
-        """Return whether `?next=` may be followed."""
-        return own_path_or_none(url or "") is not None
+        """Return whether `?next=` may be followed: a path of this portal that can be opened."""
+        path = own_path_or_none(url or "")
+        return path is not None and not takes_only_posts(path)
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:
         """Ignore allauth's messages; the portal's pages show their own."""

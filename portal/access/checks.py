@@ -12,7 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from portal.access.permissions import rules
 
-_HINT = "Declare it in portal/access/permissions.toml: route name -> method -> roles."
+_HINT = "Declare it in portal/access/permissions.toml: route name -> method -> permission."
 
 
 def route_names(resolver: URLResolver | None = None, spaces: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -25,25 +25,22 @@ def route_names(resolver: URLResolver | None = None, spaces: tuple[str, ...] = (
             yield (":".join((*spaces, pattern.name)) if pattern.name else "", str(pattern.pattern))
 
 
-def undeclared() -> list[CheckMessage]:
+def undeclared(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+    """Return the routes without an entry and the entries without a route."""
     found: list[CheckMessage] = []
     try:
-        declared = set(rules())
+        declared = set(rules().routes)
     except ImproperlyConfigured as error:
         return [Error(str(error), hint=_HINT, id="access.E003")]
     names = list(route_names())
     for name, pattern in names:
         if name not in declared:
-            shown = f'The route "{name}"' if name else f'The address "{pattern}" has no name and'
-            found.append(Error(f"{shown} says nowhere who may use it.", hint=_HINT, id="access.E001"))
+            shown = f'The route "{name}"' if name else f'The unnamed route "{pattern}"'
+            found.append(Error(f"{shown} has no declared permission.", hint=_HINT, id="access.E001"))
     for name in sorted(declared - {name for name, _ in names}):
-        sentence = f'permissions.toml declares "{name}", which is no route.'
-        found.append(Error(sentence, hint="Take the line out.", id="access.E002"))
+        sentence = f'permissions.toml declares the route "{name}", which does not exist.'
+        found.append(Error(sentence, hint="Remove the line.", id="access.E002"))
     return found
-
-
-def every_route_is_declared(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    return undeclared()
 
 
 def refuse_to_start() -> None:

@@ -6,19 +6,19 @@ from typing import Any
 from allauth.account.forms import LoginForm, ReauthenticateForm
 from django import forms
 from django.contrib.auth.password_validation import validate_password
-from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from portal.access.models import User
 from portal.access.roles import Role
 from portal.edits import EditForm
+from portal.typed_text import TypedEmail, TypedText
 
 
 class SignInForm(LoginForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _bare(self, login="username", password="current-password")  # noqa: S106  autocomplete words
-        self.fields["login"].label = _("E-mail")
+        self.fields["login"].label = _("Email")
         self.fields["login"].max_length = 254
 
 
@@ -38,9 +38,7 @@ def _bare(form: forms.Form, **autocomplete: str) -> None:
 
 
 class ForgotForm(forms.Form):
-    email = forms.EmailField(
-        label=_("E-mail"), max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "username"})
-    )
+    email = TypedEmail(label=_("Email"), max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "username"}))
 
 
 class NewPasswordForm(forms.Form):
@@ -48,13 +46,13 @@ class NewPasswordForm(forms.Form):
 
     password = forms.CharField(
         label=_("New password"),
-        help_text=_("At least 12 characters. A few words you can remember are better than signs you cannot."),
+        help_text=_("At least 12 characters. A few words you can remember work better than symbols you can't."),
         strip=False,
         max_length=256,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
     again = forms.CharField(
-        label=_("The same again"),
+        label=_("Confirm new password"),
         strip=False,
         max_length=256,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -72,18 +70,33 @@ class NewPasswordForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         held = super().clean() or {}
         if held.get("password") and held.get("again") and held["password"] != held["again"]:
-            self.add_error("again", _("The two are not the same."))
+            self.add_error("again", _("The passwords don't match."))
         return held
 
 
 class ChangePasswordForm(NewPasswordForm):
     current = forms.CharField(
-        label=_("Present password"),
+        label=_("Current password"),
         strip=False,
         max_length=256,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
     field_order = ["current", "password", "again"]
+
+
+class TimeZoneField(forms.ChoiceField):
+    """A time zone, typed and completed from the list on the page: "europe/berlin" and "America/New York" are taken,
+    and what is not a time zone stays in the field."""
+
+    widget = forms.TextInput(attrs={"list": "zones", "autocomplete": "off", "spellcheck": "false"})
+    default_error_messages = {
+        "invalid_choice": _("Unknown time zone. Choose one from the list, such as Europe/Berlin.")
+    }
+
+    def to_python(self, value: Any) -> str:
+        typed: str = super().to_python(value).strip().replace(" ", "_")
+        known = {name.lower(): name for name, _words in zone_choices()}
+        return known.get(typed.lower(), typed)
 
 
 def zone_choices() -> list[tuple[str, str]]:
@@ -94,34 +107,19 @@ def zone_choices() -> list[tuple[str, str]]:
 
 
 class ProfileForm(EditForm):
-    name = forms.CharField(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}))
-    timezone = forms.ChoiceField(
-        label=_("Time zone"), help_text=_("Times on pages are shown in it. Exports and the audit export stay in UTC."),
+    name = TypedText(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}))
+    timezone = TimeZoneField(
+        label=_("Time zone"),
+        help_text=_("Type a city or region. Used for times in the portal. Exports always use UTC."),
         choices=zone_choices,
-    )  # fmt: skip
+    )
 
 
 class RoleForm(EditForm):
-    """Change of a user's role. `role` is the current one; the form may start from another, selected before
-    reauthentication."""
-
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices, widget=forms.RadioSelect)
-
-    def __init__(self, *args: Any, role: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.has = role
-
-    def stored(self) -> dict[str, Any]:
-        return {"role": self.has}
 
 
 class InviteForm(forms.Form):
-    name = forms.CharField(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "off"}))
-    email = forms.EmailField(label=_("E-mail"), max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    name = TypedText(label=_("Name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    email = TypedEmail(label=_("Email"), max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"}))
     role = forms.ChoiceField(label=_("Role"), choices=Role.choices, widget=forms.RadioSelect)
-
-    def clean_email(self) -> str:
-        email: str = self.cleaned_data["email"].strip().lower()
-        if User.objects.filter(email=email).exists():
-            raise ValidationError(_("Someone already has this e-mail."))
-        return email

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.contrib.auth.hashers import make_password
+from django.conf import settings
 from django.core import signing
-from django.db import transaction
-from django.db.models import F
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from portal import audit
 from portal.access.models import User
 
 BY_ADMIN = timedelta(days=7)
@@ -35,12 +32,14 @@ class Link:
     expires_at: datetime
 
 
-def make_link(*, person: User, lasts: timedelta, now: datetime, request: HttpRequest) -> Link:
+def make_link(*, person: User, lasts: timedelta, now: datetime, request: HttpRequest | None) -> Link:
+    """Return a link at the request's host; without a request (on the command line) at PORTAL_URL."""
     expires_at = now + lasts
     token = signing.dumps(
         {"who": person.public_id.hex, "until": int(expires_at.timestamp()), "print": _fingerprint(person)}, salt=_SALT
     )
-    return Link(request.build_absolute_uri(reverse("accept-invitation", args=[token])), expires_at)
+    path = reverse("accept-invitation", args=[token])
+    return Link(request.build_absolute_uri(path) if request else settings.PORTAL_URL + path, expires_at)
 
 
 def person_of(token: str, *, now: datetime) -> User | None:
@@ -53,17 +52,6 @@ def person_of(token: str, *, now: datetime) -> User | None:
         return None
     person = User.objects.filter(public_id=UUID(held["who"]), is_active=True).first()
     return person if person and constant_time_compare(held["print"], _fingerprint(person)) else None
-
-
-def set_password_by_link(*, person: User, password: str, request: HttpRequest) -> bool:
-    """Set the password of the user returned by `person_of`. Return False if the link was used meanwhile."""
-    with transaction.atomic():
-        changed = User.objects.filter(
-            pk=person.pk, password=person.password, session_epoch=person.session_epoch, is_active=True
-        ).update(password=make_password(password), session_epoch=F("session_epoch") + 1)
-        if changed:
-            audit.record(actor=person, verb="staff.password_changed", obj=person, request=request)
-    return bool(changed)
 
 
 def _fingerprint(person: User) -> str:

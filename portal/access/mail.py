@@ -17,30 +17,31 @@ log = structlog.get_logger(__name__)
 
 def send_invitation(*, person: User, link: Link) -> bool:
     text = _(
-        "Hello %(name)s,\n\nyou are invited to Postkeeper, the staff portal. Your role: %(role)s.\n"
-        "Set your password here, then sign in:\n\n%(url)s\n\nThe link works once, until %(until)s UTC.\n"
+        "Hello %(name)s,\n\nYou've been invited to Postkeeper, the staff portal. Your role: %(role)s.\nSet "
+        "your password, then sign in:\n\n%(url)s\n\nThe link works once and expires on %(until)s UTC.\n"
     )
     facts = {"name": person.name, "role": person.get_role_display(), "url": link.url, "until": _until(link)}
-    return _send(person.email, _("You are invited to Postkeeper"), text % facts)
+    return _send(person.email, _("You're invited to Postkeeper"), text % facts)
 
 
 def send_reset(*, person: User, link: Link) -> bool:
     text = _(
-        "Hello %(name)s,\n\nwith this link you set a new password for Postkeeper:\n\n%(url)s\n\n"
-        "It works once, until %(until)s UTC. If you did not ask for it, delete this mail and tell an admin.\n"
+        "Hello %(name)s,\n\nUse this link to set a new password for Postkeeper:\n\n%(url)s\n\nIt works once "
+        "and expires on %(until)s UTC. If you didn't request it, delete this email and tell an admin.\n"
     )
     facts = {"name": person.name, "url": link.url, "until": _until(link)}
-    return _send(person.email, _("Set a new password for Postkeeper"), text % facts)
+    return _send(person.email, _("Reset your Postkeeper password"), text % facts)
 
 
 def send_unknown_address(*, email: str) -> bool:
     """Send mail to an address without an account, so that both responses take the same time and its owner learns of
     it."""
     text = _(
-        "Hello,\n\nsomeone asked for a new password for Postkeeper with this address. It belongs to no active member "
-        "of staff, so there is nothing to set.\nIf it was you, ask an admin to invite you. If not, delete this mail.\n"
+        "Hello,\n\nSomeone requested a new Postkeeper password for this email address. It doesn't belong to an "
+        "active team member, so there is no password to reset.\nIf this was you, ask an admin to invite you. "
+        "If not, delete this email.\n"
     )
-    return _send(email, _("Someone asked for a password at Postkeeper"), text)
+    return _send(email, _("Postkeeper password request"), text)
 
 
 def _until(link: Link) -> str:

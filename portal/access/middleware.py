@@ -12,14 +12,16 @@ import structlog
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.views import redirect_to_login
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import resolve_url
 from django.utils import timezone
 
 from portal.access.checks import refuse_to_start
 from portal.access.models import User
-from portal.access.permissions import ANYONE, NotYourRole, method_of, rule_of
+from portal.access.permissions import ANYONE, NotYourRole, method_of, roles_of, rule_of
 from portal.access.places import page_behind
+from portal.access.unsent_forms import show_unsent_form
 from portal.htmx import is_fragment
 
 log = structlog.get_logger(__name__)
@@ -44,12 +46,13 @@ def declared_permissions(get_response: GetResponse) -> GetResponse:
         if rule is None:
             log.error("undeclared route refused", route=match.view_name if match else "-")
             raise NotYourRole(frozenset())
-        roles = rule.get(method_of(request.method))
-        if roles is None:
+        permission = rule.get(method_of(request.method))
+        if permission is None:
             return HttpResponseNotAllowed(sorted(rule))
+        roles = roles_of(permission)
         if ANYONE in roles:
             return None
-        if not request.user.is_authenticated:
+        if not request.user.is_authenticated or is_of_another_users_page(request, request.user):
             return to_sign_in(request)
         if request.user.role not in roles:
             raise NotYourRole(roles)
@@ -60,17 +63,26 @@ def declared_permissions(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
+def is_of_another_users_page(request: HttpRequest, user: User) -> bool:
+    """Return whether htmx sent this from the page of a user who is no longer the one signed in: in another tab of the
+    same browser somebody else signed in. Nothing typed there is sent in the other's name, and nothing of theirs shown.
+    """
+    return is_fragment(request) and request.headers.get("X-Person", str(user.public_id)) != str(user.public_id)
+
+
 def to_sign_in(request: HttpRequest) -> HttpResponse:
-    """Redirect a page to sign-in and back. A fragment gets a 401 instead.
+    """Redirect a page to sign-in and back; show a form that was sent again (401). A fragment gets a 401 instead.
 
     After a GET, htmx moves the whole page to sign-in (HX-Redirect). After a POST the page stays, so that its input is
     still there after signing in in another tab.
     """
-    back = page_behind(request)
+    back, reads = page_behind(request), method_of(request.method) == "GET"
     if not is_fragment(request):
-        return redirect_to_login(back)
+        if reads:
+            return redirect_to_login(back)
+        return show_unsent_form(request, "signed_out", status=HTTPStatus.UNAUTHORIZED)
     response = HttpResponse(status=HTTPStatus.UNAUTHORIZED)
-    if method_of(request.method) == "GET":
+    if reads:
         response["HX-Redirect"] = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({auth.REDIRECT_FIELD_NAME: back})}"
     return response
 
@@ -96,4 +108,8 @@ def _note_presence(request: HttpRequest, user: User) -> None:
     now = int(time.time())
     if now - int(request.session.get(_SEEN, 0)) >= _SEEN_EVERY:
         request.session[_SEEN] = now
-        User.objects.filter(pk=user.pk).update(last_seen_at=timezone.now())
+        # Where another request holds the row, that one is activity enough: a page never waits for this note.
+        free = User.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=user.pk)
+        with transaction.atomic(savepoint=False):
+            if free.first():
+                User.objects.filter(pk=user.pk).update(last_seen_at=timezone.now())

@@ -13,6 +13,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from portal.access.fields import FoldedEmailField
+from portal.access.permissions import Permission, allowed
 from portal.access.roles import Role
 
 
@@ -24,14 +25,14 @@ class UserManager(BaseUserManager["User"]):
         user.save(using=self._db)
         return user
 
-    def get_by_natural_key(self, username: str | None) -> User:
-        return self.get(email=username)
-
 
 class User(AbstractBaseUser):
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     email = FoldedEmailField(
-        _("e-mail"), max_length=254, unique=True, error_messages={"unique": _("Someone already has this e-mail.")}
+        _("email"),
+        max_length=254,
+        unique=True,
+        error_messages={"unique": _("A team member with this email already exists.")},
     )
     name = models.CharField(_("name"), max_length=120)
     role = models.CharField(_("role"), max_length=20, choices=Role.choices)
@@ -59,6 +60,10 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.name or self.email
+
+    def may(self, permission: Permission) -> bool:
+        """Return whether the user is active and their role has the permission."""
+        return self.is_active and allowed(self.role, permission)
 
     @property
     def has_joined(self) -> bool:

@@ -30,20 +30,23 @@ _lock = Lock()
 
 class GuessablePasswordValidator:
     """Reject passwords that zxcvbn guesses quickly: breached passwords, names and words, repeats, sequences, keyboard
-    patterns, dates, and the product, the host names (the portal's and the providers'), the user's name and email."""
+    patterns, dates, and the product, the hostnames (the portal's and the providers'), the user's name and email."""
 
     def validate(self, password: str, user: AbstractBaseUser | None = None) -> None:
         with _lock:
             guesses = zxcvbn(_judged(password), user_inputs=_context_words(user))["guesses"]
         if guesses < FEWEST_GUESSES:
             raise ValidationError(
-                _("This password is easy to guess: it is a common one, repeats or counts, or is built on a date, a "
-                  "name, the company or the product. Use four unrelated words, or let a password manager make one."),
+                _(
+                    "This password is too easy to guess. Avoid common passwords, repeated or sequential "
+                    "characters, dates, names, and the company or product name. Use four unrelated words or a "
+                    "password manager."
+                ),
                 code="password_guessable",
-            )  # fmt: skip
+            )
 
     def get_help_text(self) -> str:
-        return _("Not a common password, and not built on names, dates, the company or the product.")
+        return _("Avoid common passwords, names, dates, and the company or product name.")
 
 
 def _judged(password: str) -> str:

@@ -10,9 +10,10 @@ from portal.access.models import User
 from portal.access.roles import Role
 from portal.audit.models import AuditEvent
 from portal.audit.queries import AuditEntry, entry_of
-from portal.query_params import searchable
+from portal.filters import Filter, ListFilters, one_of, search_filter, sort_filter
+from portal.typed_text import matches
 
-STATUSES = (("active", _("Active")), ("waiting", _("Has not joined yet")), ("disabled", _("Disabled")))
+STATUSES = (("active", _("Active")), ("waiting", _("Invited")), ("disabled", _("Disabled")))
 _NO_PASSWORD = Q(password__startswith=UNUSABLE_PASSWORD_PREFIX)
 _STATUS = {
     "active": Q(is_active=True) & ~_NO_PASSWORD,
@@ -27,16 +28,21 @@ _SORTS = {
 }
 
 
-def staff_rows(*, search: str = "", role: str = "", status: str = "", sort: str = "") -> QuerySet[User]:
-    """Return staff users in the requested order (default: name). Unknown filter values are ignored."""
-    people = User.objects.all()
-    for word in searchable(search).split()[:5]:
-        people = people.filter(Q(name__icontains=word) | Q(email__icontains=word))
-    if role in Role.values:
-        people = people.filter(role=role)
-    if status in _STATUS:
-        people = people.filter(_STATUS[status])
-    return people.order_by(*_SORTS.get(sort, _SORTS["name"]), "pk")
+class StaffFilters(ListFilters):
+    q = search_filter()
+    role = Filter(_("Role"), one_of(Role.values), lookup="role")
+    status = Filter(_("Status"), one_of(_STATUS))
+    sort = sort_filter(("name", "seen"), "name")
+
+
+def staff_rows(filters: StaffFilters) -> QuerySet[User]:
+    """Return staff users in the requested order (default: name)."""
+    people = filters.narrow(User.objects.all())
+    for word in filters.q.split()[:5]:
+        people = people.filter(matches("name__icontains", word) | matches("email__icontains", word))
+    if filters.status:
+        people = people.filter(_STATUS[filters.status])
+    return people.order_by(*_SORTS[filters.sort], "pk")
 
 
 def events_around(person: User, limit: int = 20) -> list[AuditEntry]:

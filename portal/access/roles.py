@@ -1,4 +1,4 @@
-"""The four roles. Their permissions are in permissions.toml, never in code."""
+"""The four roles. Their permissions are in permissions.toml."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import update_session_auth_hash
@@ -21,89 +20,82 @@ from django.utils.translation import gettext as _
 from portal import audit
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.commands import Command
 from portal.edits import refuse_stale
+from portal.refusals import Refusal
 
 
-class UnableToChangeStaff(Exception):
-    """The change was refused; the message is shown to the user. `field` is the form field it belongs to, if any."""
-
-    def __init__(self, sentence: str, *, field: str = "") -> None:
-        super().__init__(sentence)
-        self.field = field
-
-
-def invite(*, actor: User, email: str, name: str, role: str, now: datetime, request: HttpRequest | None) -> User:
+def invite(command: Command, *, email: str, name: str, role: str) -> User:
     """Create a user without a password; a link (portal/access/links.py) lets them set one."""
     try:
         with transaction.atomic():
-            person = User.objects.create_user(email, name=name, role=role, invited_at=now)
-            audit.record(
-                actor=actor, verb="staff.invited", obj=person, request=request,
-                after={"email": person.email, "role": person.role},
-            )  # fmt: skip
+            person = User.objects.create_user(email, name=name, role=role, invited_at=command.now)
+            command.record(verb="staff.invited", obj=person, after={"email": person.email, "role": person.role})
     except IntegrityError:
-        raise UnableToChangeStaff(_("Someone already has this e-mail."), field="email") from None
+        raise Refusal(_("A team member with this email already exists."), field="email") from None
     return person
 
 
-def change_role(
-    *, actor: User, person: User, role: str, request: HttpRequest | None, seen: Mapping[str, Any] | None = None
-) -> None:
+def change_role(command: Command, *, person: User, role: str, seen: Mapping[str, Any] | None = None) -> None:
     """Change the role. `seen`: the role that the form was opened with. Raises `EditConflict` if another admin changed
     it since."""
-    with _held(actor, person) as fresh:
+    with _held(command.person, person) as fresh:
         refuse_stale(fresh, {"role": role}, seen)
         if fresh.role == role:
             return
         _write(fresh, role=role)
-        audit.record(
-            actor=actor, verb="staff.role_changed", obj=fresh, request=request,
-            before={"role": fresh.role}, after={"role": role},
-        )  # fmt: skip
+        command.record(verb="staff.role_changed", obj=fresh, before={"role": fresh.role}, after={"role": role})
 
 
-def disable(*, actor: User, person: User, request: HttpRequest | None) -> None:
+def disable(command: Command, *, person: User) -> None:
     """Disable the user, whose next request is refused. Their name stays in all records."""
-    with _held(actor, person) as fresh:
+    with _held(command.person, person) as fresh:
         if fresh.is_active:
             _write(fresh, is_active=False)
-            audit.record(actor=actor, verb="staff.disabled", obj=fresh, request=request)
+            command.record(verb="staff.disabled", obj=fresh)
 
 
-def enable(*, actor: User, person: User, request: HttpRequest | None) -> None:
-    with _held(actor, person) as fresh:
+def enable(command: Command, *, person: User) -> None:
+    with _held(command.person, person) as fresh:
         if not fresh.is_active:
             _write(fresh, is_active=True)
-            audit.record(actor=actor, verb="staff.enabled", obj=fresh, request=request)
+            command.record(verb="staff.enabled", obj=fresh)
 
 
-def reset_password(*, actor: User, person: User, request: HttpRequest | None) -> User:
+def reset_password(command: Command, *, person: User) -> User:
     """Invalidate the password, all sessions and all older links. Return the updated user, for a new link."""
-    with _held(actor, person) as fresh:
+    with _held(command.person, person) as fresh:
         if not fresh.is_active:
-            raise UnableToChangeStaff(_("This person is disabled. Enable them first."))
+            raise Refusal(_("This team member is disabled. Enable them first."))
         _write(fresh, password=make_password(None))
-        audit.record(actor=actor, verb="staff.reset_link_made", obj=fresh, request=request)
+        command.record(verb="staff.reset_link_made", obj=fresh)
     fresh.refresh_from_db()
     return fresh
 
 
-def end_sessions(*, actor: User, person: User, request: HttpRequest | None) -> None:
-    with _held(actor, person) as fresh:
+def end_sessions(command: Command, *, person: User) -> None:
+    with _held(command.person, person) as fresh:
         _write(fresh)
-        audit.record(actor=actor, verb="staff.sessions_ended", obj=fresh, request=request)
+        command.record(verb="staff.sessions_ended", obj=fresh)
 
 
-def change_own_password(*, person: User, password: str, request: HttpRequest) -> None:
-    """Change the password and end every other session; this one gets a new ID. Raises `UnableToChangeStaff` if an admin
-    reset the password, ended the sessions or disabled the user since this request began."""
+def save_password(*, person: User, password: str, request: HttpRequest) -> bool:
+    """Set the user's own password, which ends their sessions and links. Return False if an admin reset the password,
+    ended the sessions or disabled the user since `person` was read, or a link was used."""
     with transaction.atomic():
         as_seen = User.objects.filter(
             pk=person.pk, password=person.password, session_epoch=person.session_epoch, is_active=True
         )
-        if not as_seen.update(password=make_password(password), session_epoch=F("session_epoch") + 1):
-            raise UnableToChangeStaff(_("Your access changed meanwhile. Nothing was saved. Sign in again."))
-        audit.record(actor=person, verb="staff.password_changed", obj=person, request=request)
+        changed = as_seen.update(password=make_password(password), session_epoch=F("session_epoch") + 1)
+        if changed:
+            audit.record(actor=person, verb="staff.password_changed", obj=person, request=request)
+    return bool(changed)
+
+
+def change_own_password(*, person: User, password: str, request: HttpRequest) -> None:
+    """Change the password and end every other session; this one gets a new ID. Raises `Refusal`."""
+    if not save_password(person=person, password=password, request=request):
+        raise Refusal(_("Your access has changed. Nothing was saved. Sign in again."))
     person.refresh_from_db()
     update_session_auth_hash(request, person)
 
@@ -120,9 +112,9 @@ def edit_profile(*, person: User, facts: Mapping[str, str], seen: Mapping[str, A
 
 @contextmanager
 def _held(actor: User, person: User) -> Iterator[User]:
-    """Lock all admins and `person` in a transaction, and yield `person` as stored now. Raises `UnableToChangeStaff`."""
+    """Lock all admins and `person` in a transaction, and yield `person` as stored now. Raises `Refusal`."""
     if actor.pk == person.pk:
-        raise UnableToChangeStaff(_("You cannot do this to yourself. Ask another admin."))
+        raise Refusal(_("You can't do this to your own account. Ask another admin."))
     with transaction.atomic():
         admins = Q(role=Role.ADMIN, is_active=True)
         # PostgreSQL: the rows stay locked until the end. SQLite: the transaction holds the one write lock anyway.
@@ -130,7 +122,7 @@ def _held(actor: User, person: User) -> Iterator[User]:
         held = {row.pk: row for row in rows}
         me = held.get(actor.pk)
         if me is None or me.role != Role.ADMIN or not me.is_active:
-            raise UnableToChangeStaff(_("Your own role changed meanwhile. Nothing was changed."))
+            raise Refusal(_("You're no longer an admin."))
         yield held[person.pk]
 
 

@@ -21,6 +21,7 @@ urlpatterns = [
     path("password/reset/", sign_in.forgot_password, name="account_reset_password"),
     path("password/reset/sent/", sign_in.forgot_password_sent, name="account_reset_password_done"),
     path("reauthenticate/", sign_in.password_again, name="account_reauthenticate"),
+    path("session/", sign_in.session, name="session"),
     path("invitation/<str:token>/", sign_in.set_password, name="accept-invitation"),
     path("me/", profile.profile, name="profile"),
     path("me/password/", profile.change_password, name="change-password"),

@@ -29,9 +29,20 @@ GENESIS = "0" * 64
 # Transactions commit out of order: an event may become visible after ones with higher ids were sealed.
 _LATE = 10_000
 _SIGNED = (
-    "id", "actor_id", "actor_label", "actor_role", "verb", "object_type", "object_label", "customer_label", "before",
-    "after", "reason", "ip", "request_id",
-)  # fmt: skip
+    "id",
+    "actor_id",
+    "actor_label",
+    "actor_role",
+    "verb",
+    "object_type",
+    "object_label",
+    "customer_label",
+    "before",
+    "after",
+    "reason",
+    "ip",
+    "request_id",
+)
 _SIGNED_IDS = ("public_id", "object_id", "customer_id", "account_id")
 
 
@@ -96,7 +107,9 @@ def verify_chain(*, head: str = "", at_most: int = 100) -> ChainFinding:
         if len(found.problems) >= at_most:
             return found
     if head and (not noted_seq.isdigit() or int(noted_seq) > found.sealed):
-        found.problems.append(f"The chain ends at {found.sealed}; the noted head is {noted_seq}. The end was cut off.")
+        found.problems.append(
+            f"The chain ends at seal {found.sealed}, but the given head is {noted_seq}. Events at the end were removed."
+        )
     _look_for_unsealed(found)
     return found
 
@@ -106,14 +119,14 @@ def _walk(found: ChainFinding, noted_seq: str, noted_hash: str) -> Iterator[str]
     for seal in AuditSeal.objects.order_by("seq").select_related("event").iterator(chunk_size=2000):
         found.sealed += 1
         if seal.seq != found.sealed:
-            yield f"Seal {found.sealed} or its event is missing; the next one is {seal.seq}."
+            yield f"Seal {found.sealed} or its event is missing. The next seal is {seal.seq}."
             found.sealed = seal.seq
         if seal.prev_hash != expected:
-            yield f"Seal {seal.seq} does not follow the one before it."
+            yield f"Seal {seal.seq} does not match the previous seal."
         if seal.row_hash != row_hash(seal.seq, seal.prev_hash, seal.event):
-            yield f"Event {seal.event_id} (seal {seal.seq}) is not what was sealed."
+            yield f"Event {seal.event_id} (seal {seal.seq}) changed after it was sealed."
         if str(seal.seq) == noted_seq and seal.row_hash != noted_hash:
-            yield f"Seal {seal.seq} is not the noted head."
+            yield f"Seal {seal.seq} does not match the given head."
         expected = seal.row_hash
         found.head = f"{seal.seq}:{seal.row_hash}"
     # One query, not two counts: events may be sealed meanwhile.
@@ -128,4 +141,4 @@ def _look_for_unsealed(found: ChainFinding) -> None:
     oldest = waiting.aggregate(id=Min("id"))["id"]
     newest = AuditSeal.objects.aggregate(id=Max("event_id"))["id"]
     if oldest is not None and newest is not None and oldest <= newest - _LATE:
-        found.problems.append(f"Event {oldest} was never sealed although later ones were: it was put in.")
+        found.problems.append(f"Event {oldest} was not sealed although later events were. It was inserted later.")

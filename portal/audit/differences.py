@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
 from portal.access.roles import Role
-from portal.audit.models import AuditEvent
+from portal.state_labels import ACCOUNT_STATES, OPERATION_STATES
+
+if TYPE_CHECKING:
+    from portal.audit.models import AuditEvent
 
 _LONGEST = 300
-_ROLES = dict(Role.choices)
+_STATES = {value: look.word for value, look in {**OPERATION_STATES, **ACCOUNT_STATES}.items()}
+# The labels of values that are stored as codes, by the name of the fact.
+_LABELS: dict[str, Mapping[Any, Any]] = {"role": dict(Role.choices), "state": _STATES, "desired_state": _STATES}
+
+
+def add_labels(labels: Mapping[str, Mapping[Any, Any]]) -> None:
+    """Add the labels of an app's codes; called once, when the app is ready."""
+    _LABELS.update(labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,7 @@ def differences(event: AuditEvent) -> list[Difference]:
     before, after = _facts(event.before), _facts(event.after)
     names = [*before, *(name for name in after if name not in before)]
     return [
-        Difference(_label(name), _said(name, before.get(name)), _said(name, after.get(name)))
+        Difference(_label(name), text_of(before.get(name), name), text_of(after.get(name), name))
         for name in names
         if before.get(name) != after.get(name)
     ]
@@ -41,27 +52,22 @@ def _label(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _said(name: str, value: Any) -> str:
-    return str(_ROLES.get(value, value)) if name == "role" and isinstance(value, str) else text_of(value)
+def text_of(value: Any, name: str = "") -> str:
+    text = _text(value, name)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def text_of(value: Any) -> str:
-    return _cut(_text(value))
-
-
-def _text(value: Any) -> str:
+def _text(value: Any, name: str = "") -> str:
     if value is None or value == "":
         return ""
     if isinstance(value, bool):
         return _("yes") if value else _("no")
+    if isinstance(value, str | int) and value in (labels := _LABELS.get(name, {})):
+        return str(labels[value])
     if isinstance(value, list):
         return ", ".join(_text(item) for item in value) or _("none")
     if isinstance(value, dict):
         if {"name", "quantity"} <= value.keys():  # an offering
             return f"{value['name']} ({value['quantity']})"
-        return ", ".join(f"{_label(str(name))}: {_text(held)}" for name, held in value.items())
+        return ", ".join(f"{_label(str(part))}: {_text(held, str(part))}" for part, held in value.items())
     return str(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

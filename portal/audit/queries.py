@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, cast
@@ -12,56 +12,47 @@ from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from portal.access.models import User
 from portal.access.roles import Role
 from portal.audit.differences import Difference, differences
 from portal.audit.models import AuditEvent
-from portal.audit.verbs import icon_of, title_of, words_of
+from portal.audit.verbs import icon_of, title_of
+from portal.filters import Filter, ListFilters
 from portal.query_params import day_or_none, line, searchable, uuid_or_none
+from portal.typed_text import matches
 
 _COUNTED = 10_000
+# Instead of a user: what the portal did automatically.
+PORTAL = "portal"
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilters:
-    """Filters of the audit log, from the query string. Invalid values are ignored."""
+def _actor(text: str) -> str | None:
+    return text if text == PORTAL or uuid_or_none(text) else None
 
-    person: str = ""
-    verb: str = ""
-    customer: str = ""
-    account: str = ""
-    start_on: date | None = None
-    end_on: date | None = None
 
-    @classmethod
-    def read(cls, query: Mapping[str, str]) -> AuditFilters:
-        return cls(
-            person=query.get("person", ""),
-            verb=line(query.get("verb", "")),
-            customer=searchable(query.get("customer", "")),
-            account=query.get("account", ""),
-            start_on=day_or_none(query.get("from", "")),
-            end_on=day_or_none(query.get("to", "")),
-        )
+class AuditFilters(ListFilters):
+    person = Filter(gettext_lazy("Actor"), _actor)
+    verb = Filter(gettext_lazy("Event"), line, lookup="verb")
+    customer = Filter(gettext_lazy("Customer or object"), searchable)
+    account = Filter(gettext_lazy("Account"), uuid_or_none, lookup="account_id")
+    start_on = Filter(gettext_lazy("From"), day_or_none, param="from")
+    end_on = Filter(gettext_lazy("To"), day_or_none, param="to")
 
 
 def events(filters: AuditFilters) -> QuerySet[AuditEvent]:
     """Return matching events, newest first. Days begin and end in the active time zone."""
-    found = AuditEvent.objects.order_by("-id")
-    if filters.person == "portal":
+    found = filters.narrow(AuditEvent.objects.order_by("-id"))
+    if filters.person == PORTAL:
         found = found.filter(actor__isnull=True)
-    elif person := uuid_or_none(filters.person):
-        found = found.filter(Q(actor__public_id=person) | Q(object_id=person))
-    if filters.verb:
-        found = found.filter(verb=filters.verb)
-    if customer := uuid_or_none(filters.customer):
+    elif filters.person:
+        found = found.filter(Q(actor__public_id=filters.person) | Q(object_id=filters.person))
+    words = filters.customer
+    if customer := uuid_or_none(words):
         found = found.filter(customer_id=customer)
-    elif filters.customer:
-        words = filters.customer
-        found = found.filter(Q(customer_label__icontains=words) | Q(object_label__icontains=words))
-    if account := uuid_or_none(filters.account):
-        found = found.filter(account_id=account)
+    elif words:
+        found = found.filter(matches("customer_label__icontains", words) | matches("object_label__icontains", words))
     if filters.start_on:
         found = found.filter(at__gte=_midnight(filters.start_on))
     if filters.end_on:
@@ -88,9 +79,7 @@ class AuditEntry:
 def entry_of(event: AuditEvent) -> AuditEntry:
     who = event.actor_label or _("The portal")
     role = str(dict(Role.choices).get(event.actor_role, event.actor_role))
-    return AuditEntry(
-        event, title_of(event.verb, event.actor_label), icon_of(event.verb), who, role, differences(event)
-    )
+    return AuditEntry(event, title_of(event.verb), icon_of(event.verb), who, role, differences(event))
 
 
 class _Bounded(Paginator):  # type: ignore[type-arg]
@@ -107,25 +96,52 @@ def events_page(filters: AuditFilters, number: str | None, *, size: int = 50) ->
 
 def people_choices() -> list[tuple[str, str]]:
     people = User.objects.order_by("name").values_list("public_id", "name")
-    return [("portal", _("The portal itself")), *((str(public_id), name) for public_id, name in people)]
+    return [(PORTAL, _("The portal")), *((str(public_id), name) for public_id, name in people)]
 
 
 EXPORT_HEADER = [
-    "at (UTC)", "who", "role", "verb", "what", "object type", "object", "object id", "customer", "customer id",
-    "account id", "before", "after", "reason", "address", "request id", "event id",
-]  # fmt: skip
+    "at (UTC)",
+    "actor",
+    "role",
+    "verb",
+    "event",
+    "object type",
+    "object",
+    "object ID",
+    "customer",
+    "customer ID",
+    "account ID",
+    "before",
+    "after",
+    "reason",
+    "IP address",
+    "request ID",
+    "event ID",
+]
 
 
 def audit_export_rows(filters: AuditFilters) -> Iterator[list[Any]]:
     for event in events(filters).iterator(chunk_size=1000):
         changes = differences(event)
         yield [
-            event.at, event.actor_label, event.actor_role, event.verb, words_of(event.verb), event.object_type,
-            event.object_label, event.object_id, event.customer_label, event.customer_id, event.account_id,
+            event.at,
+            event.actor_label,
+            event.actor_role,
+            event.verb,
+            title_of(event.verb),
+            event.object_type,
+            event.object_label,
+            event.object_id,
+            event.customer_label,
+            event.customer_id,
+            event.account_id,
             "; ".join(f"{each.label}: {each.before}" for each in changes if each.before),
             "; ".join(f"{each.label}: {each.after}" for each in changes if each.after),
-            event.reason, event.ip, event.request_id, event.public_id,
-        ]  # fmt: skip
+            event.reason,
+            event.ip,
+            event.request_id,
+            event.public_id,
+        ]
 
 
 def last_change(row: Model, names: Iterable[str]) -> AuditEvent | None:

@@ -24,6 +24,11 @@ def _type_of(obj: Model) -> str:
     return f"{label}.{obj._meta.db_table.removeprefix(f'{label}_')}"
 
 
+def _of(obj: Model | None, name: str) -> Any:
+    """Return the row `name` that the object is, or belongs to; None where there is none."""
+    return obj if obj and obj._meta.model_name == name else getattr(obj, name, None)
+
+
 def record(
     *,
     actor: User | None,
@@ -40,8 +45,11 @@ def record(
 
     `actor` None is the portal itself. `verb` is one of portal/audit/verbs.py ("account.suspend_asked"). `before` and
     `after` hold the changed values by name; values that look like secrets by name or form are masked here as a last
-    resort. `customer`, `account` and `obj` are rows with a `public_id`.
+    resort. `customer`, `account` and `obj` are rows with a `public_id`. The account is the one that `obj` is or
+    belongs to, and the customer that of the account or of `obj`, where they are not given.
     """
+    account = account or _of(obj, "account")
+    customer = customer or _of(account or obj, "customer")
     model = apps.get_model("audit", "AuditEvent")
     return model.objects.create(
         at=timezone.now(),

@@ -38,10 +38,14 @@ class Sandbox:
     def switch(self, name: str, value: object) -> None:
         self.call("PUT", "switches", **{name: value})
 
+    def arm(self, fault: str, **fields: Any) -> int:
+        """Enable a fault and return its number. `fields`: operation, email, count."""
+        return int(self.call("POST", "faults", name=fault, **fields)["id"])
+
     @contextmanager
     def fault(self, name: str, **fields: Any) -> Iterator[None]:
-        """Enable a fault inside the block only. `fields`: operation, email, count."""
-        number = self.call("POST", "faults", name=name, **fields)["id"]
+        """Enable a fault inside the block only. `fields`: as of `arm`."""
+        number = self.arm(name, **fields)
         try:
             yield
         finally:

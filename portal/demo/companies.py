@@ -10,9 +10,13 @@ from portal.providers import AccountSettings
 
 GLOBAL, EU, AHA = "SendGrid global", "SendGrid EU", "AhaSend"
 PLANS = {
-    "free-100": 3_000, "essentials-50k": 50_000, "essentials-100k": 100_000, "pro-100k": 100_000, "pro-300k": 300_000,
+    "free-100": 3_000,
+    "essentials-50k": 50_000,
+    "essentials-100k": 100_000,
+    "pro-100k": 100_000,
+    "pro-300k": 300_000,
     "pro-1.5m": 1_500_000,
-}  # fmt: skip
+}
 # For accounts without a package: monthly cap (0 = no cap), and the size for usage.
 CAPS = {
     "cap-50k": (50_000, 50_000),
@@ -22,13 +26,19 @@ CAPS = {
 }
 # Monday first. Shops send at the end of the week, firms on working days, machines every day.
 RHYTHMS = {
-    "shop": (0.7, 0.8, 0.9, 1.2, 1.6, 1.1, 0.7), "firm": (1.3, 1.4, 1.4, 1.3, 1.0, 0.3, 0.3), "steady": (1.0,) * 7,
-}  # fmt: skip
+    "shop": (0.7, 0.8, 0.9, 1.2, 1.6, 1.1, 0.7),
+    "firm": (1.3, 1.4, 1.4, 1.3, 1.0, 0.3, 0.3),
+    "steady": (1.0,) * 7,
+}
 # Numbers reserved for fiction, by the start of the time zone.
 _PHONES = {
-    "America": "+1202555{:04}", "Europe/London": "+442079460{:03}", "Europe/Berlin": "+493023125{:03}",
-    "Europe/Paris": "+33199000{:03}", "Europe/Stockholm": "+468465004{:02}", "Australia": "+6135550{:04}",
-}  # fmt: skip
+    "America": "+1202555{:04}",
+    "Europe/London": "+442079460{:03}",
+    "Europe/Berlin": "+493023125{:03}",
+    "Europe/Paris": "+33199000{:03}",
+    "Europe/Stockholm": "+468465004{:02}",
+    "Australia": "+6135550{:04}",
+}
 
 
 @dataclass(frozen=True)
@@ -80,9 +90,12 @@ class Company:
     def sending(self) -> dict[str, object]:
         """Sending parameters for the sandbox."""
         return {
-            "per_day": self.per_day, "weekday": RHYTHMS[self.rhythm], "jitter": 0.25, "seed": self.seed,
+            "per_day": self.per_day,
+            "weekday": RHYTHMS[self.rhythm],
+            "jitter": 0.25,
+            "seed": self.seed,
             "growth_per_month": 0.03,
-        }  # fmt: skip
+        }
 
     @property
     def seed(self) -> int:

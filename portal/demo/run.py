@@ -27,9 +27,11 @@ from pathlib import Path
 from portal.demo.supervisor import Member, Stopped, Supervisor
 from portal.queue_settings import NAMES
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 WEB_PORT, SANDBOX_PORT = 8000, 8100
 PORT_WAIT = 5.0
+# The sandbox publishes the DNS records of a new sending domain by itself, as nobody in the demo can.
+DNS_SECONDS = 30
 # One user per role, created by `manage.py prepare_demo`; all with the DEMO_PASSWORD of var/demo.env.
 LOGINS = {
     "admin": ("admin@postkeeper.example", "Ada Moreau"),
@@ -41,9 +43,20 @@ LOGINS = {
 COLLEAGUES = (("customer_success", ("colin@postkeeper.example", "Colin Weiss")),)
 # Variables of a shell for another installation must not reach the demo.
 _FOREIGN = (
-    "DATABASE_URL", "REDIS_URL", "CACHE_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "EMAIL_URL",
-    "DJANGO_SETTINGS_MODULE", "SECRET_KEY_FALLBACKS", "STATIC_ROOT", "GUNICORN_CMD_ARGS", "WEB_CONCURRENCY",
-)  # fmt: skip
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CACHE_URL",
+    "ALLOWED_HOSTS",
+    "CSRF_TRUSTED_ORIGINS",
+    "DEBUG",
+    "EMAIL_URL",
+    "DJANGO_SETTINGS_MODULE",
+    "SECRET_KEY_FALLBACKS",
+    "STATIC_ROOT",
+    "LOOPBACK_ONLY",
+    "GUNICORN_CMD_ARGS",
+    "WEB_CONCURRENCY",
+)
 
 
 class UnableToStart(Exception):
@@ -57,7 +70,7 @@ def main() -> int:
     data.mkdir(parents=True, exist_ok=True)
     with _alone(data / "demo.lock") as alone:
         if not alone:
-            return _refuse(f"The demo already runs with the data in {data}. End that one first (Ctrl-C).")
+            return _refuse(f"A demo is already running with the data in {data}. Stop it first (Ctrl-C).")
         supervisor = Supervisor(log_folder=data / "log")
         try:
             _start(supervisor, data)
@@ -66,9 +79,9 @@ def main() -> int:
         except UnableToStart as reason:
             return _refuse(str(reason))
         finally:
-            print("Ending web, worker, beat and sandbox ...", flush=True)
+            print("Stopping web, worker, beat and sandbox ...", flush=True)
             supervisor.stop()
-            print("Ended.", flush=True)
+            print("Stopped.", flush=True)
     return 0
 
 
@@ -77,11 +90,11 @@ def _start(supervisor: Supervisor, data: Path) -> None:
     began = time.monotonic()
     with _web_socket() as listening, _sandbox_socket(data) as sandbox:
         url = f"http://127.0.0.1:{_port(listening)}"
-        env = _environment(demo_settings(data, sandbox_port=_port(sandbox)), data)
+        env = _environment(demo_settings(data, sandbox_port=_port(sandbox)), data) | {"PORTAL_URL": url}
         _prepare(supervisor, env, data, sandbox)
         supervisor.start(_web(env, listening))
-        if not supervisor.wait_until(lambda: _answers(f"{url}/sign-in/"), seconds=60):
-            raise UnableToStart(f"The sign-in page did not answer; see {data / 'log' / 'web.log'}.")
+        if not supervisor.wait_until(lambda: _status(f"{url}/sign-in/") == 200, seconds=60):
+            raise UnableToStart(f"The sign-in page did not respond. See {data / 'log' / 'web.log'}.")
         for member in _background(env):  # after the page, which the user waits for
             supervisor.start(member)
         print(_welcome(url, env["DEMO_PASSWORD"], time.monotonic() - began), flush=True)
@@ -95,12 +108,12 @@ def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path, listeni
     supervisor.start(_sandbox(env, data, listening))
     if prepared.complete():
         return
-    if not supervisor.wait_until(lambda: _speaks(env["SANDBOX_URL"]), seconds=30):
-        raise UnableToStart(f"The sandbox did not start; see {data / 'log' / 'sandbox.log'}.")
-    print("Making the database and the demo's customers: about a minute, the first time only ...", flush=True)
+    if not supervisor.wait_until(lambda: _status(env["SANDBOX_URL"]) > 0, seconds=30):
+        raise UnableToStart(f"The sandbox did not start. See {data / 'log' / 'sandbox.log'}.")
+    print("Creating the database and the demo data. This takes about a minute, the first time only ...", flush=True)
     alone = {**env, "LOG_LEVEL": "ERROR", "PORTAL_WORKER": "1"}  # a worker's rate: nothing else sends requests yet
     if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=alone)) != 0:
-        raise UnableToStart("The demo could not be set up; the lines above say why.")
+        raise UnableToStart("The demo could not be set up. See the error above.")
     prepared.keep()
 
 
@@ -139,6 +152,7 @@ def _environment(settings: Mapping[str, str], data: Path) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     return inherited | {
         **settings,
+        "PORTAL_ENV_FILE": "",  # nor must a .env for another installation
         "PORTAL_ENV": "development",
         "PORTAL_DEMO": "1",
         "DATA_DIR": str(data),
@@ -211,6 +225,7 @@ def _sandbox(env: Mapping[str, str], data: Path, listening: socket.socket) -> Me
         "ahasend-key": env["SANDBOX_AHASEND_KEY"],
         "ahasend-account": env["SANDBOX_AHASEND_ACCOUNT"],
         "admin-key": env["SANDBOX_ADMIN_KEY"],
+        "dns-seconds": DNS_SECONDS,
     }
     # With "=", because a random key may begin with a dash.
     argv = [f"--{name}={value}" for name, value in options.items()]
@@ -273,7 +288,7 @@ def _web_socket() -> socket.socket:
         return _held(int(wanted))
     except OSError as error:
         raise UnableToStart(
-            f"Port {wanted} cannot be used: {error.strerror}. PORT=8001 make run takes another."
+            f"Port {wanted} is not available: {error.strerror}. Use another one: PORT=8001 make run"
         ) from error
 
 
@@ -318,30 +333,24 @@ def _port(held: socket.socket) -> int:
     return int(held.getsockname()[1])
 
 
-def _speaks(url: str) -> bool:
-    """Return whether a server responds, with any status: an accepted connection only means that the port is held."""
-    try:
-        urllib.request.urlopen(url, timeout=2).close()
-    except urllib.error.HTTPError as answer:
-        answer.close()
-    except OSError:
-        return False
-    return True
-
-
-def _answers(url: str) -> bool:
+def _status(url: str) -> int:
+    """Return the status of a server's response, 0 without one: an accepted connection only means that the port is
+    held."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
+            return int(answer.status)
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return answer.code
     except OSError:
-        return False
+        return 0
 
 
 def _welcome(url: str, password: str, seconds: float) -> str:
     lines = [f"    {role:<17} {email:<28} {password}" for role, (email, _name) in LOGINS.items()]
     bar = "=" * 78
     head = f"  Postkeeper is ready after {seconds:.1f} s:  {url}/sign-in/"
-    return "\n".join(["", bar, head, "", *lines, "", "  Ctrl-C ends everything; the data stays.", bar, ""])
+    return "\n".join(["", bar, head, "", *lines, "", "  Press Ctrl-C to stop. The data is saved.", bar, ""])
 
 
 def _refuse(sentence: str) -> int:

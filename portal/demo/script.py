@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 
-from customers.models.operation_states import OperationKind
+from customers.models import Operation
 from customers.observed import accounts as observed_accounts
-from customers.operations import commands as operation_commands
+from customers.operations.commands import cancel_operation, request_delete, request_suspend, request_unsuspend
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
 from portal.demo.staff_actions import DAY, HOUR, StaffActions
 from portal.demo.usage_nights import nights, read_ending_cycles, read_night
@@ -43,7 +44,7 @@ class Story(StaffActions):
         yield self._at(41, 9), self.maintenance
         for company in companies():
             yield self._birth(company), lambda company=company: self.open(company)  # type: ignore[misc]
-            yield from getattr(self, f"_{company.fate or 'quiet'}")(company)
+            yield from self.fate_of(company)
         for at, ends in nights(today - 94 * DAY, today):
             yield at, lambda ends=ends: (read_ending_cycles if ends else read_night)(self.stage)  # type: ignore[misc]
         yield self._at(24), self.a_stranger
@@ -70,23 +71,66 @@ class Story(StaffActions):
 
     # --- Scenarios ------------------------------------------------------------------------------------------------
 
+    def fate_of(self, company: Company) -> Iterator[Moment]:
+        """Return what befalls the company after its account was opened."""
+        rows = self._on_working_days(company).get(company.fate)
+        if rows is None:
+            yield from getattr(self, f"_{company.fate or 'quiet'}")(company)
+            return
+        for days, action in rows:
+            yield self._at(days), action
+
+    def _on_working_days(self, company: Company) -> dict[str, list[tuple[float, Callable[[], object]]]]:
+        """Return the plain scenarios: days ago, and action."""
+        package = ProviderOffering(company.offering, "package", 1)
+        bigger = [ProviderOffering("postkeeper.ei.pro-300k.v1", "package", 1), CONTACTS]
+        reason = SUSPEND_REASONS[company.number % len(SUSPEND_REASONS)]
+        raise_cap = partial(self.ask_cap, company, 250_000, "Sends recall letters to all patients in spring.")
+        return {
+            "upgraded": [
+                (
+                    38,
+                    self._noting(
+                        company, ("Their product range is growing. They want Pro 300K plus Marketing contacts.")
+                    ),
+                ),
+                (36, self._offering(company, bigger, "Ordered by Maya Reyes (signed quote 2217).")),
+            ],
+            "addon": [
+                (
+                    company.days * 0.4,
+                    self._offering(company, [package, DEDICATED_IP], ("Wants a dedicated IP for receipts.")),
+                )
+            ],
+            "over": [
+                (20, self._noting(company, "Over quota again. Offered the next package, waiting for their decision.")),
+            ],
+            # The provider refuses this account's credits permanently.
+            "no_reading": [
+                (24, lambda: self.sandbox.arm("status-403", operation="credits", email=company.email)),
+                (21, self._noting(company, "Asked SendGrid support why credits are not available. Ticket is open.")),
+            ],
+            "suspended": [(3 + company.number % 7, self._stating(request_suspend, company, reason))],
+            "resumed": [
+                (26, self._stating(request_suspend, company, "Invoice 20418 open for 45 days.")),
+                (22, self._stating(request_unsuspend, company, "Invoice 20418 paid today.")),
+            ],
+            "deleted": [
+                (
+                    company.days // 4 + 3,
+                    self._noting(company, ("Contract is ending. They are moving to their parent company's platform.")),
+                ),
+                (company.days // 4, self._stating(request_delete, company, "Contract ended. Confirmed by email.")),
+            ],
+            "cap_raised": [(25, lambda: self.perform(raise_cap()))],
+            "key_rotated": [(18, lambda: self.perform(self.rotate_key(company)))],
+        }
+
     def _quiet(self, company: Company) -> Iterator[Moment]:
         if company.number % 4 == 0 and company.days > 20:
             yield self._at(company.days / 2), self._noting(company, QUIET_NOTES[company.number // 4 % len(QUIET_NOTES)])
 
     _prospect = _test = _unknown = _refused = _no_username = _key_kept = _quiet
-
-    def _upgraded(self, company: Company) -> Iterator[Moment]:
-        bigger = [ProviderOffering("postkeeper.ei.pro-300k.v1", "package", 1), CONTACTS]
-        yield self._at(38), self._noting(company, "A bigger catalogue is coming: wants Pro 300K, and contacts with it.")
-        yield self._at(36), self._offering(company, bigger, "Ordered by Maya Reyes, signed quote 2217.")
-
-    def _addon(self, company: Company) -> Iterator[Moment]:
-        lists = [ProviderOffering(company.offering, "package", 1), DEDICATED_IP]
-        yield self._at(company.days * 0.4), self._offering(company, lists, "Wants a second dedicated IP for receipts.")
-
-    def _over(self, company: Company) -> Iterator[Moment]:
-        yield self._at(20), self._noting(company, "Over the package again. Offered the next one, they think about it.")
 
     def _near(self, company: Company) -> Iterator[Moment]:
         """Bring the current billing period close to its quota with a campaign."""
@@ -110,7 +154,7 @@ class Story(StaffActions):
         email = {"email": company.email} if connection == GLOBAL else {}
 
         def begin() -> None:
-            faults.append(self.sandbox.call("POST", "faults", name="status-502", operation=operation, **email)["id"])
+            faults.append(self.sandbox.arm("status-502", operation=operation, **email))
 
         def end() -> None:
             self.sandbox.call("DELETE", f"faults/{faults[0]}")
@@ -120,22 +164,6 @@ class Story(StaffActions):
         yield start, begin
         yield start + 2 * DAY - HOUR, end
 
-    def _no_reading(self, company: Company) -> Iterator[Moment]:
-        """Make the provider refuse this account's credits permanently."""
-        yield self._at(24, 2), lambda: self._fault_for_good("status-403", "credits", company)
-        yield self._at(21), self._noting(company, "Asked SendGrid why the credits cannot be read. Ticket open.")
-
-    def _fault_for_good(self, name: str, operation: str, company: Company) -> None:
-        self.sandbox.call("POST", "faults", name=name, operation=operation, email=company.email)
-
-    def _suspended(self, company: Company) -> Iterator[Moment]:
-        reason = SUSPEND_REASONS[company.number % len(SUSPEND_REASONS)]
-        yield self._at(3 + company.number % 7), self._stating(OperationKind.SUSPEND, company, reason)
-
-    def _resumed(self, company: Company) -> Iterator[Moment]:
-        yield self._at(26), self._stating(OperationKind.SUSPEND, company, "Invoice 20418 open for 45 days.")
-        yield self._at(22), self._stating(OperationKind.UNSUSPEND, company, "Invoice 20418 paid today.")
-
     def _held(self, company: Company) -> Iterator[Moment]:
         yield from self._befalls(company, "suspended", days=4 + company.number % 3)
 
@@ -143,7 +171,7 @@ class Story(StaffActions):
         yield from self._befalls(company, "indeterminate", days=2)
 
     def _banned(self, company: Company) -> Iterator[Moment]:
-        yield self._at(33), self._noting(company, "Complaints about bought addresses. Told them to stop, in writing.")
+        yield self._at(33), self._noting(company, "Complaints about purchased lists. Sent a written warning.")
         yield from self._befalls(company, "banned", days=29)
 
     def _befalls(self, company: Company, state: str, *, days: int) -> Iterator[Moment]:
@@ -158,16 +186,10 @@ class Story(StaffActions):
     def _read(self, company: Company) -> None:
         observed_accounts.read_account(account=self.account(company), now=self.stage.now())
 
-    def _deleted(self, company: Company) -> Iterator[Moment]:
-        days = company.days // 4
-        yield self._at(days + 3), self._noting(company, "Contract ends, they move to their parent's platform.")
-        yield self._at(days), self._stating(OperationKind.DELETE, company, "Contract ended. Confirmed by e-mail.")
-
     def _cancelled(self, company: Company) -> Iterator[Moment]:
         def think_again() -> None:
-            actor = self.staff.of(company)
-            operation = self.ask_state(OperationKind.SUSPEND, company, "Invoice 20517 overdue.")
-            operation_commands.cancel_operation(actor=actor, operation=operation, now=self.stage.now())
+            operation = self.ask_state(request_suspend, company, "Invoice 20517 overdue.")
+            cancel_operation(self.command(company), operation=operation)
 
         yield self._at(10), think_again
 
@@ -189,7 +211,7 @@ class Story(StaffActions):
 
         def fail() -> None:
             with self.sandbox.fault("before-status-502", operation="put-state", email=company.email):
-                self._stating(OperationKind.SUSPEND, company, "Sends to addresses that never signed up.")()
+                self._stating(request_suspend, company, "Sends to addresses that never signed up.")()
 
         yield self.stage.today - 26 * HOUR, fail
 
@@ -198,15 +220,11 @@ class Story(StaffActions):
         middle = self.stage.today.replace(day=15, hour=11, minute=20)
         if middle > self.stage.today - DAY:
             middle = (middle.replace(day=1) - DAY).replace(day=15)
-        yield middle - 2 * DAY, self._noting(company, "The station closes. Delete the account after the last show.")
-        yield middle, self._stating(OperationKind.DELETE, company, "Closed down. Confirmed by phone.")
-
-    def _cap_raised(self, company: Company) -> Iterator[Moment]:
-        raising = lambda: self.perform(self.ask_cap(company, 250_000, "Recall letters to all patients in spring."))  # noqa: E731
-        yield self._at(25), raising
-
-    def _key_rotated(self, company: Company) -> Iterator[Moment]:
-        yield self._at(18), lambda: self.perform(self.rotate_key(company))
+        yield (
+            middle - 2 * DAY,
+            self._noting(company, ("The station is closing. Delete the account after the last show.")),
+        )
+        yield middle, self._stating(request_delete, company, "Closed down. Confirmed by phone.")
 
     # --- Actions for later ------------------------------------------------------------------------------------------
 
@@ -216,16 +234,16 @@ class Story(StaffActions):
     def _offering(self, company: Company, offerings: list[ProviderOffering], reason: str) -> Callable[[], object]:
         return lambda: self.perform(self.ask_offerings(company, offerings, reason))
 
-    def _stating(self, kind: OperationKind, company: Company, reason: str) -> Callable[[], object]:
-        return lambda: self.perform(self.ask_state(kind, company, reason))
+    def _stating(self, ask: Callable[..., Operation], company: Company, reason: str) -> Callable[[], object]:
+        return lambda: self.perform(self.ask_state(ask, company, reason))
 
 
 QUIET_NOTES = (
-    "Quarterly call: happy, no changes.",
+    "Quarterly call: satisfied, no changes.",
     "New contact from next month. Will send the details.",
-    "Asked for SPF and DKIM help. Sent the guide.",
-    "Wants one invoice for both brands. Told finance.",
-    "Plans a sale in the last week of the month.",
+    "Asked for help with SPF and DKIM. Sent the guide.",
+    "Wants one invoice for both brands. Forwarded to finance.",
+    "Planning a sale in the last week of the month.",
 )
 SUSPEND_REASONS = (
     "Invoice 20533 unpaid for 60 days.",

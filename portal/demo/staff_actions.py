@@ -15,12 +15,13 @@ from customers.connections import commands as connection_commands
 from customers.connections.client import client_for
 from customers.directory import commands as customer_commands
 from customers.models import Account, Connection, Customer, Operation
-from customers.models.operation_states import FINAL, OperationKind
+from customers.models.operation_states import FINAL
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
 from customers.operations import create_search, executor, key_secrets
 from customers.operations.commands import FirstKey
 from portal.access.models import User
+from portal.commands import Command
 from portal.demo.clock import DemoClock, Sandbox
 from portal.demo.companies import AHA, EU, GLOBAL, Company
 from portal.providers import (
@@ -88,19 +89,19 @@ class StaffActions:
     def connect(self) -> None:
         for facts, key in self.keys.connections():
             facts |= {"base_url": self.sandbox.url + facts["base_url"], "requests_per_minute": 60_000}
-            connection = connection_commands.add_connection(actor=self.staff.admin, facts=facts, api_key=key)
-            connection_commands.verify_connection(actor=self.staff.admin, connection=connection, now=self.stage.now())
+            connection = connection_commands.add_connection(Command(self.staff.admin), facts=facts, api_key=key)
+            connection_commands.verify_connection(Command(self.staff.admin, self.stage.now()), connection=connection)
             if connection.capabilities.offerings:
-                catalogue.refresh_catalogue(connection=connection, now=self.stage.now(), actor=self.staff.admin)
+                catalogue.refresh_catalogue(Command(self.staff.admin, self.stage.now()), connection=connection)
 
     def maintenance(self) -> None:
         connection = Connection.objects.get(name=EU)
         reason = "SendGrid announced maintenance in its EU region."
         connection_commands.pause_connection(
-            actor=self.staff.admin, connection=connection, reason=reason, now=self.stage.now()
+            Command(self.staff.admin, self.stage.now(), reason=reason), connection=connection
         )
         self.stage.move(self.stage.now() + 2 * HOUR)
-        connection_commands.resume_connection(actor=self.staff.admin, connection=connection)
+        connection_commands.resume_connection(Command(self.staff.admin), connection=connection)
 
     def look_at_accounts(self) -> None:
         """Read state and offerings of all accounts, as workers do once a day."""
@@ -131,9 +132,9 @@ class StaffActions:
     def slow_down(self) -> None:
         """Set the connections to the provider's rate limit; the demo's past was read without one."""
         for connection in Connection.objects.all():
-            connection_commands.verify_connection(actor=self.staff.admin, connection=connection, now=self.stage.now())
+            connection_commands.verify_connection(Command(self.staff.admin, self.stage.now()), connection=connection)
             connection_commands.edit_connection(
-                actor=self.staff.admin, connection=connection, facts={"requests_per_minute": 600}
+                Command(self.staff.admin), connection=connection, facts={"requests_per_minute": 600}
             )
 
     # --- A customer and its account -------------------------------------------------------------------------------
@@ -142,15 +143,20 @@ class StaffActions:
         """Create a customer, and its account unless it is a prospect."""
         first, last = company.contact.rsplit(" ", 1)
         customer = create_commands.create_customer(
-            actor=self.staff.of(company),
+            self.command(company),
             facts={
-                "company_name": company.name, "first_name": first, "last_name": last, "email": company.email,
-                "phone": company.phone, "website": f"https://www.{company.domain}", "timezone": company.timezone,
-                "external_reference": company.reference, "owner": self.staff.of(company), "tags": list(company.tags),
+                "company_name": company.name,
+                "first_name": first,
+                "last_name": last,
+                "email": company.email,
+                "phone": company.phone,
+                "website": f"https://www.{company.domain}",
+                "timezone": company.timezone,
+                "external_reference": company.reference,
+                "owner": self.staff.of(company),
+                "tags": list(company.tags),
             },
-            client_token=uuid4().hex,
-            now=self.stage.now(),
-        )  # fmt: skip
+        )
         self.customers[company.name] = customer
         if company.fate != "prospect":
             self.create_account(company)
@@ -160,21 +166,23 @@ class StaffActions:
         refused = company.fate == "refused"
         with self._trouble_at_create(company):
             operation = operation_commands.request_create(
-                actor=self.staff.of(company),
+                self.command(company),
                 customer=self.customers[company.name],
                 connection=Connection.objects.get(name=company.connection),
                 profile=Profile(
-                    email=company.email, first_name=first, last_name=last, company_name=company.name,
-                    phone="020 555" if refused else company.phone, timezone=company.timezone,
+                    email=company.email,
+                    first_name=first,
+                    last_name=last,
+                    company_name=company.name,
+                    phone="020 555" if refused else company.phone,
+                    timezone=company.timezone,
                     company_website="www,tinkettle" if refused else f"https://www.{company.domain}",
                 ),
                 offerings=[] if company.settings else [ProviderOffering(company.offering, "package", 1)],
                 settings=company.settings,
                 first_key=FirstKey(FIRST_KEY, keep=company.fate == "key_kept") if company.settings else None,
                 is_test=company.fate == "test",
-                client_token=uuid4().hex,
-                now=self.stage.now(),
-            )  # fmt: skip
+            )
             self.perform(operation)
         if company.fate == "unknown":
             self._a_twin(company, operation)
@@ -216,42 +224,43 @@ class StaffActions:
     # --- Actions --------------------------------------------------------------------------------------------------
 
     def note(self, company: Company, text: str) -> None:
-        customer_commands.add_note(actor=self.staff.of(company), customer=self.customers[company.name], text=text)
+        customer_commands.add_note(Command(self.staff.of(company)), customer=self.customers[company.name], text=text)
 
     def ask_offerings(self, company: Company, offerings: list[ProviderOffering], reason: str) -> Operation:
         account = self.account(company)
         return operation_commands.request_offerings(
-            actor=self.staff.of(company), account=account, base=account.wanted_offerings, version=account.version,
-            offerings=offerings, reason=reason, client_token=uuid4().hex, now=self.stage.now(),
-        )  # fmt: skip
+            self.command(company, reason),
+            account=account,
+            base=account.wanted_offerings,
+            version=account.version,
+            offerings=offerings,
+        )
 
     def ask_cap(self, company: Company, cap: int, reason: str) -> Operation:
         account = self.account(company)
         return operation_commands.request_settings(
-            actor=self.staff.of(company), account=account, base=account.settings or account.desired_settings,
-            version=account.version, changes={"monthly_cap": cap}, reason=reason, client_token=uuid4().hex,
-            now=self.stage.now(),
-        )  # fmt: skip
+            self.command(company, reason),
+            account=account,
+            base=account.settings or account.desired_settings,
+            version=account.version,
+            changes={"monthly_cap": cap},
+        )
 
     def rotate_key(self, company: Company) -> Operation:
         """Request a new key that replaces the first one."""
         account = self.account(company)
         first = account.keys.filter(gone_at=None).order_by("made_at").first()
         return operation_commands.request_key_create(
-            actor=self.staff.of(company), account=account, new=replace(FIRST_KEY, label="After the audit"), keep=False,
-            replaces=first.key_id if first else "", reason="Asked for after their audit.", client_token=uuid4().hex,
-            now=self.stage.now(),
-        )  # fmt: skip
+            self.command(company, "Requested after their security audit."),
+            account=account,
+            new=replace(FIRST_KEY, label="Website (rotated)"),
+            keep=False,
+            replaces=first.key_id if first else "",
+        )
 
-    def ask_state(self, kind: OperationKind, company: Company, reason: str) -> Operation:
-        return ASK[kind](
-            actor=self.staff.of(company), account=self.account(company), reason=reason, client_token=uuid4().hex,
-            now=self.stage.now(),
-        )  # fmt: skip
+    def ask_state(self, ask: Callable[..., Operation], company: Company, reason: str) -> Operation:
+        """Request with `ask` that the account is suspended, sends again, or is deleted."""
+        return ask(self.command(company, reason), account=self.account(company))
 
-
-ASK: dict[OperationKind, Callable[..., Operation]] = {
-    OperationKind.SUSPEND: operation_commands.request_suspend,
-    OperationKind.UNSUSPEND: operation_commands.request_unsuspend,
-    OperationKind.DELETE: operation_commands.request_delete,
-}
+    def command(self, company: Company, reason: str = "") -> Command:
+        return Command(self.staff.of(company), self.stage.now(), reason=reason, token=uuid4().hex)

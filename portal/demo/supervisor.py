@@ -173,7 +173,7 @@ class Supervisor:
         wait = min(2.0 ** (running.failures - 1), LONGEST_WAIT)
         running.again_at = now + wait
         how = _how(running.process.returncode)
-        self._say(f"{running.member.name} ended ({how}); starting it again in {wait:.0f} s")
+        self._say(f"{running.member.name} stopped ({how}). Restarting it in {wait:.0f} s.")
 
     def _pump(self) -> None:
         """Forward the members' output; return after one tick if there is none."""

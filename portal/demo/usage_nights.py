@@ -1,4 +1,4 @@
-"""Usage runs of the demo: started as by the scheduler, and processed in this process."""
+"""Usage syncs of the demo: started as by the scheduler, and processed in this process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_ending_cycles(stage: DemoClock) -> None:
 
 
 def nights(first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:
-    """Yield times of usage runs, and whether they are at the end of a day: 00:41, and shortly before midnight. Nights
+    """Yield times of usage syncs, and whether they are at the end of a day: 00:41, and shortly before midnight. Nights
     long ago are mostly skipped, so that the first start does not take minutes."""
     day = midnight(first.date())
     while day <= last:

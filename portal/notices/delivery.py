@@ -45,9 +45,10 @@ def _mail(notice: Notice) -> int:
     addresses = list(admins.values_list("email", flat=True))
     if not addresses:
         return 0
-    body = _("%(text)s\n\n%(url)s\n\nPostkeeper tells you once. It is over when the page says so.\n") % {
-        "text": notice.text, "url": settings.PORTAL_URL + notice.path,
-    }  # fmt: skip
+    body = _("%(text)s\n\n%(url)s\n\nYou get this email only once. Check the page for the current status.\n") % {
+        "text": notice.text,
+        "url": settings.PORTAL_URL + notice.path,
+    }
     try:
         send_mail(f"Postkeeper: {notice.title}", body, None, addresses)
     except (OSError, smtplib.SMTPException) as error:

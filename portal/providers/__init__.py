@@ -54,7 +54,7 @@ from .errors import (
 )
 from .key_types import ApiKey, CreatedKey, DnsRecord, Domain, MessageReading, NewKey, TestMessage
 from .provider import Provider, Sending
-from .rate_limit_protocol import Pace, Pacer
+from .rate_limit import Pace, Pacing
 
 __all__ = [
     "CAPABILITIES",
@@ -87,7 +87,7 @@ __all__ = [
     "NotSent",
     "OutcomeUnknown",
     "Pace",
-    "Pacer",
+    "Pacing",
     "PooledUsage",
     "Profile",
     "Provider",
@@ -120,7 +120,7 @@ def client(
     config: ConnectionConfig,
     *,
     on_exchange: Callable[[Evidence], None] | None = None,
-    pacer: Pacer | None = None,
+    pacer: Pacing | None = None,
 ) -> Provider:
     """Return a client for one connection. Sends nothing until it is used; safe to share between threads.
 
@@ -130,5 +130,5 @@ def client(
     unknown kind or a base URL that is not https.
     """
     if config.kind not in _CLIENTS:
-        raise Unsupported(f"There is no provider of kind {config.kind!r}.")
+        raise Unsupported(f"Unknown provider kind: {config.kind!r}.")
     return _CLIENTS[config.kind](config, on_exchange=on_exchange, pacer=pacer)

@@ -11,8 +11,7 @@ How a provider is used:
    this package for anything a provider can answer.
 5. Unknown values of a provider stay visible: `ReportedState.UNKNOWN` with the provider's value in `raw`, never
    an exception, never a guess.
-6. A call the provider does not have raises `Unsupported`; `unsupported.UnsupportedCalls` implements that for every
-   optional part.
+6. A call the provider does not have raises `Unsupported`; `Provider` implements that for every optional part.
 
 To add a provider, see CONTRIBUTING.md.
 """
@@ -20,12 +19,12 @@ To add a provider, see CONTRIBUTING.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from .rate_limit_protocol import Pace
+from .rate_limit import Pace
 
 
 class ReportedState(StrEnum):
@@ -139,7 +138,6 @@ class ListedAccount:
     id: str
     created_at: datetime | None = None
     email: str = ""
-    updated_at: datetime | None = None
     settings: AccountSettings | None = None
     state: StateReading | None = None
 
@@ -219,10 +217,30 @@ class PooledUsage:
     total: Share
     raw: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def days(self) -> tuple[date, date]:
+        """First and last day of the period: an end at midnight belongs to the day before."""
+        last = self.end_at - timedelta(microseconds=1)
+        return self.start_at.astimezone(UTC).date(), last.astimezone(UTC).date()
+
+    def usage_of(self, share: Share, *, cap: int | None = None) -> Usage:
+        """Return the usage of one account. `cap` is its allowance; usage over a cap is no overage."""
+        start_on, end_on = self.days
+        return Usage(
+            source=UsageSource.POOLED,
+            used=share.count,
+            allowed=cap,
+            period_start_on=start_on,
+            period_end_on=end_on,
+            allocated_cost=share.cost,
+            currency=self.currency,
+            raw={"count": share.count, "cost": str(share.cost)},
+        )
+
 
 @dataclass(frozen=True)
 class AccountRef:
-    """Reference to one account: the provider's ID, and the v2 user name if known ("" = not)."""
+    """Reference to one account: the provider's ID, and the v2 username if known ("" = not)."""
 
     id: str
     username: str = ""
@@ -278,9 +296,9 @@ class Capabilities:
     writable_states: frozenset[ReportedState]
     usage_sources: tuple[UsageSource, ...]
     pace: Pace
-    """Rate limit of the provider; a connection may be set to less."""
+    "Rate limit of the provider. A connection can have a lower one."
     settings: bool = False
-    """Accounts have a name, a website and a monthly cap that can be written, instead of offerings."""
+    "Accounts have an editable name, website and monthly cap instead of offerings."
     keys: bool = False
     """The portal creates, lists, changes and deletes the API keys of an account."""
     sending_setup: bool = False
@@ -302,12 +320,14 @@ class Capabilities:
     unsuspend_consequences: tuple[tuple[str, str, str], ...] = ()
     delete_consequences: tuple[tuple[str, str, str], ...] = ()
     """Consequences are (icon, summary, detail) in plain English, marked for translation where they are shown."""
+    blocks_temporarily: bool = False
+    """A 403 may also mean that requests are blocked for a while, after too many that were rejected."""
     held_because: tuple[tuple[str, str, str], ...] = ()
     """Explanations of states the provider sets itself: (its value, its meaning, who can lift it)."""
 
     @property
     def usernames(self) -> bool:
-        """True if accounts also have a user name, used by the older reports."""
+        """True if accounts also have a username, used by the older reports."""
         return not {UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML}.isdisjoint(self.usage_sources)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from .errors import Evidence, OutcomeUnknown, ProviderError, Unreadable
-from .parsing import NotReadableError, read_json
+from .parsing import NotReadableError, charset_of, read_json
 from .redaction import Redactor
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,37 @@ class Answer:
 
     def json(self) -> Any:
         try:
-            return read_json(self.body)
+            return read_json(self.body, charset=charset_of(self.headers))
         except NotReadableError:
-            raise self.unusable("The answer is not JSON.") from None
+            raise self.unusable("The response is not JSON.") from None
 
     def unusable(self, why: str) -> ProviderError:
         return self.call.unusable(why, self.evidence)
+
+
+def rows_of_list(
+    perform: Callable[[Call], Answer],
+    page: Callable[[str], Call],
+    read: Callable[[Answer], tuple[list[Row], str]],
+    *,
+    identify: Callable[[Row], str] = attrgetter("id"),
+) -> Iterator[Row]:
+    """Yield every row of a list, page by page. `page` makes the request for a cursor ("" = the first page), `read`
+    returns an answer's rows and the next cursor ("" = no more).
+
+    If a row or a cursor repeats, pages overlap or loop and rows may have been skipped: raises `Unreadable`.
+    """
+    seen: set[str] = set()
+    cursors: set[str] = set()
+    cursor = ""
+    while True:
+        answer = perform(page(cursor))
+        rows, cursor = read(answer)
+        new = {identify(row) for row in rows} - seen
+        if len(new) < len(rows) or cursor in cursors:
+            raise answer.unusable("The provider's list repeats a page, so it can't be read completely.")
+        yield from rows
+        if not cursor:
+            return
+        seen |= new
+        cursors.add(cursor)

@@ -7,6 +7,8 @@ Seen in JSON: `{"errors": [{"message", "field", "error_id"}]}` with field null, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from .errors import FieldError
@@ -15,28 +17,32 @@ from .parsing import NotReadableError, mapping, read_json, read_xml, text
 _MOST = 50
 
 
-def complaints(body: bytes) -> tuple[FieldError, ...]:
+def complaints(body: bytes, *, charset: str = "") -> tuple[FieldError, ...]:
     """Return the errors in an error body; empty if it has none that can be read (HTML, empty, a success)."""
-    try:
-        return in_json(read_json(body))
-    except NotReadableError:
-        pass
-    try:
-        return in_xml(read_xml(body))
-    except NotReadableError:
-        return ()
+    for read, errors_in in ((read_json, in_json), (read_xml, in_xml)):
+        with suppress(NotReadableError):
+            return errors_in(read(body, charset=charset))
+    return ()
 
 
 def in_json(data: Any) -> tuple[FieldError, ...]:
     found = mapping(data)
     listed = found.get("errors")
     entries = listed if isinstance(listed, list) else [listed]
-    entries = [*entries[:_MOST], found.get("error")]
+    return _read([*entries[:_MOST], found.get("error")], found.get("message"))
+
+
+def in_xml(root: Any) -> tuple[FieldError, ...]:
+    if root.tag == "html":
+        return ()
+    return _read([element.text for element in list(root.iter("error"))[:_MOST]], root.findtext("message"))
+
+
+def _read(entries: Iterable[Any], message: Any) -> tuple[FieldError, ...]:
+    """Return the errors that can be read, or where there is none, the message of the whole answer."""
     read = tuple(error for entry in entries if (error := _one(entry)))
-    if read:
-        return read
-    message = text(found.get("message"))
-    return () if message in ("", "success") else (FieldError(message=message),)
+    said = text(message)
+    return read or (() if said in ("", "success") else (FieldError(message=said),))
 
 
 def _one(entry: Any) -> FieldError | None:
@@ -49,17 +55,6 @@ def _one(entry: Any) -> FieldError | None:
     code = found.get("error_id") or found.get("code")
     code = str(code) if isinstance(code, int) and abs(code) < 10**9 else text(code, limit=50)
     return FieldError(message=message, field=text(found.get("field"), limit=100), code=code)
-
-
-def in_xml(root: Any) -> tuple[FieldError, ...]:
-    if root.tag == "html":
-        return ()
-    texts = [text(element.text) for element in list(root.iter("error"))[:_MOST]]
-    read = tuple(FieldError(message=message) for message in texts if message)
-    if read:
-        return read
-    message = text(root.findtext("message"))
-    return () if message in ("", "success") else (FieldError(message=message),)
 
 
 def error_sentence(found: tuple[FieldError, ...]) -> str:

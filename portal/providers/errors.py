@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -48,43 +47,35 @@ class Evidence:
 
 
 class ProviderError(Exception):
-    """Base class of provider errors. `str(error)` is a sentence that may be shown to staff."""
+    """Base class of provider errors. `str(error)` is a sentence that may be shown to staff.
 
-    def __init__(self, message: str, *, evidence: Evidence | None = None) -> None:
+    `retry_at` (aware UTC) is the earliest time of a useful retry, where it is known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_at: datetime | None = None,
+        field_errors: tuple[FieldError, ...] = (),
+        evidence: Evidence | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_at = retry_at
+        self.field_errors = field_errors
         self.evidence = evidence or Evidence()
-
-    def __reduce__(self) -> Any:
-        return _rebuild, (type(self), self.message, self.__dict__)
-
-
-def _rebuild(cls: type[ProviderError], message: str, state: dict[str, Any]) -> ProviderError:
-    error = cls.__new__(cls)
-    Exception.__init__(error, message)
-    error.__dict__.update(state)
-    return error
 
 
 class NotSent(ProviderError):
     """Failure before the first byte: name not resolved, refused, connect timeout, TLS, or the portal's rate limiter.
 
-    `retry_at` (aware UTC) is set if a retry before that time would fail.
+    `retry_at` is set if a retry before that time would fail.
     """
-
-    def __init__(self, message: str, *, retry_at: datetime | None = None, evidence: Evidence | None = None) -> None:
-        super().__init__(message, evidence=evidence)
-        self.retry_at = retry_at
 
 
 class Rejected(ProviderError):
     """Rejection by the provider; nothing was applied. `field_errors` are shown on the form."""
-
-    def __init__(
-        self, message: str, *, field_errors: tuple[FieldError, ...] = (), evidence: Evidence | None = None
-    ) -> None:
-        super().__init__(message, evidence=evidence)
-        self.field_errors = field_errors
 
 
 class NotFound(Rejected):
@@ -104,27 +95,16 @@ class KeyRefused(Forbidden):
 
 
 class RateLimited(Rejected):
-    """429: not executed. `retry_at` (aware UTC) is already clamped to 1..300 seconds from now."""
+    """429: not executed. `retry_at` is already clamped to 1..300 seconds from now."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_at: datetime,
-        field_errors: tuple[FieldError, ...] = (),
-        evidence: Evidence | None = None,
-    ) -> None:
-        super().__init__(message, field_errors=field_errors, evidence=evidence)
-        self.retry_at = retry_at
+    retry_at: datetime
 
 
 class InProgress(Rejected):
     """An earlier request with the same idempotency key is still running; this one was not executed. The same bytes may
-    be sent again from `retry_at` (aware UTC) on."""
+    be sent again from `retry_at` on."""
 
-    def __init__(self, message: str, *, retry_at: datetime, evidence: Evidence | None = None) -> None:
-        super().__init__(message, evidence=evidence)
-        self.retry_at = retry_at
+    retry_at: datetime
 
 
 class KeyReused(Rejected):

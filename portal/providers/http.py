@@ -34,10 +34,9 @@ from requests.adapters import HTTPAdapter
 from . import sockets
 from .base import ConnectionConfig
 from .calls import Answer, Call
-from .errors import Evidence, NotSent, ProviderError, Unreadable, Unsupported
+from .errors import Evidence, NotSent, ProviderError, RateLimited, Unreadable, Unsupported
 from .outcomes import expected
 from .rate_limit import Pacing
-from .rate_limit_protocol import Pacer
 from .redaction import MASK, Redactor
 
 logger = logging.getLogger("portal.providers")
@@ -55,15 +54,15 @@ class _TooLargeError(OSError):
 
 # Reasons of failures, the first match applies. Library messages contain addresses, which may contain secrets.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((_TooLargeError,), "it is too large"),
-    ((sockets.AddressRefusedError,), "its name leads to an address that is not public"),
-    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "no secure connection"),
-    ((requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError), "it took too long"),
-    ((TimeoutError, urllib3.exceptions.TimeoutError), "it did not respond in time"),
+    ((_TooLargeError,), "the response is too large"),
+    ((sockets.AddressRefusedError,), "the hostname resolves to a private IP address"),
+    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "no secure connection could be established"),
+    ((requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError), "the response timed out"),
+    ((TimeoutError, urllib3.exceptions.TimeoutError), "the connection timed out"),
     ((ConnectionRefusedError,), "the connection was refused"),
     ((ConnectionResetError, BrokenPipeError), "the connection was reset"),
-    ((urllib3.exceptions.IncompleteRead, http.client.IncompleteRead), "it was cut off"),
-    ((sockets.NotResolvedError,), "its name was not resolved"),
+    ((urllib3.exceptions.IncompleteRead, http.client.IncompleteRead), "the response was incomplete"),
+    ((sockets.NotResolvedError,), "the hostname could not be resolved"),
 )
 
 
@@ -87,7 +86,7 @@ class Http:
         *,
         label: str,
         on_exchange: Callable[[Evidence], None] | None = None,
-        pacer: Pacer | None = None,
+        pacer: Pacing | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = _checked_base_url(config)
@@ -124,6 +123,19 @@ class Http:
             self.sleep(pause)
         return self._once(call, deadline)
 
+    def call_patiently(self, call: Call, until: float) -> Answer:
+        """Perform `call`, waiting while the rate limit returns a retry time not later than `until`."""
+        while True:
+            try:
+                return self.call(call)
+            except (NotSent, RateLimited) as error:
+                if error.retry_at is None:
+                    raise
+                pause = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0) + 0.05
+                if time.monotonic() + pause > until:
+                    raise
+            self.sleep(pause)
+
     def clock_skew(self, read: Call) -> float | None:
         """Return the provider's clock skew from the answer to `read` (one request); None if there is no answer."""
         try:
@@ -135,9 +147,9 @@ class Http:
     def _once(self, call: Call, deadline: float) -> Answer:
         """Send one request at most once, and return its answer or raise its error."""
         if until := self._pacer.wait(call.endpoint, seconds=deadline - time.monotonic()):
-            raise NotSent(f"{self._label}'s rate limit is used up for the moment.", retry_at=until)
+            raise NotSent(f"{self._label}'s rate limit has been reached.", retry_at=until)
         if deadline - time.monotonic() <= 0:
-            raise NotSent("The time for this call was used up before it was sent.")
+            raise NotSent("The request timed out before it was sent.")
         prepared = self._prepare(call)
         sent_at, started = datetime.now(UTC), time.monotonic()
         got = self._transfer(call, prepared, deadline - started)
@@ -146,7 +158,7 @@ class Http:
         if got.unsent:
             raise NotSent(f"{self._label} could not be reached: {got.failure}.", evidence=evidence)
         if got.failure or got.status is None:
-            raise call.unusable(f"No complete answer from {self._label}: {got.failure}.", evidence)
+            raise call.unusable(f"No usable response from {self._label}: {got.failure}.", evidence)
         again = self._pacer.learn(call.endpoint, got.status, got.headers)
         answer = Answer(call, got.status, got.headers, got.body, evidence, self.redactor)
         return expected(answer, label=self._label, again=again)
@@ -174,7 +186,7 @@ class Http:
             return request.prepare()
         except (requests.RequestException, ValueError):
             pass  # raised below, without the library's exception, which holds the request
-        raise NotSent("The connection's key or address holds characters that cannot be sent.")
+        raise NotSent("The connection's key or base URL contains invalid characters.")
 
     def _transfer(self, call: Call, prepared: requests.PreparedRequest, seconds: float) -> _Received:
         """Send the request and read the response. Failures are returned: an exception would carry the request."""
@@ -191,7 +203,7 @@ class Http:
                 if call.changes:
                     adapter.close()
             if exchange.expired:
-                got.failure = "the time for the whole call was up"
+                got.failure = "the total time limit was reached"
         return got
 
     def _kept_adapter(self) -> HTTPAdapter:
@@ -253,12 +265,12 @@ def _checked_base_url(config: ConnectionConfig) -> str:
         parts = urlsplit(config.base_url)
         _port = parts.port
     except ValueError:
-        raise Unsupported("The base URL of a connection can't be read.") from None
+        raise Unsupported("The base URL of the connection is invalid.") from None
     schemes = ("https", "http") if parts.hostname in sockets.LOOPBACK_NAMES or config.allow_private else ("https",)
     if parts.scheme not in schemes or not parts.hostname:
-        raise Unsupported("The base URL of a connection has to be an https address.")
+        raise Unsupported("The base URL of a connection must begin with https://.")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise Unsupported("The base URL of a connection holds an address only: no user name, no query.")
+        raise Unsupported("The base URL of a connection can't contain a username or a query.")
     return config.base_url.rstrip("/")
 
 
@@ -310,4 +322,4 @@ def _reason(error: BaseException) -> str:
     for kinds, words in _REASONS:
         if any(isinstance(one, kinds) for one in chain):
             return words
-    return "the connection was closed, or what came is not HTTP"
+    return "the connection was closed, or the response is not HTTP"

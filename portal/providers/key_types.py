@@ -25,7 +25,6 @@ class ApiKey:
     ip_allow_list: tuple[str, ...] = ()
     public_key: str = ""
     created_at: datetime | None = None
-    updated_at: datetime | None = None
     last_used_at: datetime | None = None
 
 

@@ -18,6 +18,7 @@ from .errors import (
     Rejected,
     Unauthorized,
 )
+from .parsing import charset_of
 from .rate_limit import retry_at
 
 # Rejections by the provider's edge servers: certain, whatever the body contains.
@@ -31,15 +32,17 @@ def expected(answer: Answer, *, label: str, again: datetime | None = None) -> An
     if status == answer.call.expect:
         return answer
     if not 400 <= status < 500 or status == 408:
-        raise answer.unusable(f"{label} answered {status}, which does not say what became of the request.")
-    found = answer.redactor.errors(complaints(answer.body))
+        raise answer.unusable(f"Unexpected response from {label} ({status}).")
+    found = answer.redactor.errors(complaints(answer.body, charset=charset_of(answer.headers)))
     if again := _in_progress(answer):
         raise InProgress(
-            f"{label} is still working on an earlier send of this (409).", retry_at=again, evidence=answer.evidence
+            f"{label} is still processing an earlier attempt of this request (409).",
+            retry_at=again,
+            evidence=answer.evidence,
         )
     if not found and status not in _EDGE_REFUSALS | {401, 403, 429}:
         # A bare 404 or 400 may come from any intermediary; only the provider's own error body is a rejection.
-        raise answer.unusable(f"{label} answered {status} without a reason that can be read.")
+        raise answer.unusable(f"{label} responded with {status} and no readable reason.")
     raise _refusal(answer, found, label, again)
 
 
@@ -59,15 +62,15 @@ def _refusal(answer: Answer, found: tuple[FieldError, ...], label: str, again: d
     said = f": {error_sentence(found)}." if found else "."
     if status == 429:
         when = again or retry_at(answer.headers, datetime.now(UTC))
-        message = f"{label} asks for a pause (429){said}"
+        message = f"{label} rate limit reached (429){said}"
         return RateLimited(message, retry_at=when, field_errors=found, evidence=evidence)
     if status == 422 and "Idempotency-Key" in answer.call.headers:
-        message = f"{label} says this key was used with another request (422){said}"
+        message = f"{label} reports that this idempotency key was used with a different request (422){said}"
         return KeyReused(message, field_errors=found, evidence=evidence)
     kind, message = {
-        401: (Unauthorized, f"{label} refused our key (401){said}"),
-        # The edge also answers 403 for a while after too many bad requests; the two cannot be told apart.
-        403: (Forbidden, f"{label} does not allow this, or blocks us for a while (403){said}"),
-        404: (NotFound, f"{label} does not know this (404){said}"),
-    }.get(status, (Rejected, f"{label} refused the request ({status}){said}"))
+        401: (Unauthorized, f"{label} rejected the key (401){said}"),
+        # SendGrid's edge also answers 403 for a while after too many bad requests; the two cannot be told apart.
+        403: (Forbidden, f"{label} denied access (403){said}"),
+        404: (NotFound, f"Not found at {label} (404){said}"),
+    }.get(status, (Rejected, f"{label} rejected the request ({status}){said}"))
     return kind(message, field_errors=found, evidence=evidence)

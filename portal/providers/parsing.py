@@ -16,18 +16,23 @@ ABSURD = 10**12
 """Upper bound of emails in a period: a larger figure is corrupt."""
 
 _NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.0+)?|\d{1,15}(?:\.\d{1,9})?", re.ASCII)
-_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ].*)?", re.ASCII)
+_PROLOG_ENCODING = re.compile(rb"<\?xml\s[^>]*\bencoding\s*=")
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.ASCII | re.IGNORECASE)
+_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ].*)?", re.ASCII)
 
 
 class NotReadableError(ValueError):
     """The body is not JSON or XML at all."""
 
 
-def read_json(body: bytes | str) -> Any:
-    """Return parsed JSON, with every fractional number as a Decimal. Raises `NotReadableError`."""
+def read_json(body: bytes | str, *, charset: str = "") -> Any:
+    """Return parsed JSON, with every fractional number as a Decimal. Raises `NotReadableError`.
+
+    JSON is UTF-8; `charset` (see `charset_of`) is used only for a body that is not.
+    """
     try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
-    except (ValueError, RecursionError, InvalidOperation):
+        return json.loads(_decoded(body, charset), parse_float=Decimal, parse_constant=_refuse)
+    except (ValueError, LookupError, RecursionError, InvalidOperation):
         raise NotReadableError from None
 
 
@@ -35,12 +40,34 @@ def _refuse(word: str) -> None:
     raise ValueError(word)
 
 
-def read_xml(body: bytes) -> Any:
-    """Return the root element. Takes bytes, so that the prolog's encoding is used; rejects DTDs and entities."""
+def read_xml(body: bytes, *, charset: str = "") -> Any:
+    """Return the root element; blanks before the prolog are skipped, DTDs and entities rejected.
+
+    The prolog's encoding is used, so this takes bytes. `charset` is used only for a body whose prolog names none and
+    that is not UTF-8.
+    """
+    body = body.strip()
     try:
-        return fromstring(body, forbid_dtd=True)
+        return fromstring(body if _PROLOG_ENCODING.match(body) else _decoded(body, charset), forbid_dtd=True)
     except (ParseError, ValueError, LookupError, RecursionError):
         raise NotReadableError from None
+
+
+def charset_of(headers: Mapping[str, str]) -> str:
+    """Return the charset that a `Content-Type` header names (names in lower case); "" where it names none."""
+    found = _CHARSET.search(headers.get("content-type", ""))
+    return found[1] if found else ""
+
+
+def _decoded(body: bytes | str, charset: str) -> bytes | str:
+    """Return `body` for a parser that takes UTF-8: decoded by `charset` where it is something else."""
+    if isinstance(body, str) or not charset:
+        return body
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return body.decode(charset)
+    return body
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -50,9 +77,17 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def text(value: Any, *, limit: int = 500) -> str:
     """Return a cleaned string, "" for other types. Lone surrogates and NUL cannot be stored and are removed or
     replaced."""
-    if not isinstance(value, str):
-        return ""
-    return value.replace("\x00", "").encode("utf-8", "replace").decode().strip()[:limit]
+    return _storable(value).strip()[:limit]
+
+
+def verbatim(value: Any, *, limit: int = 500) -> str:
+    """Return a text as the provider has it, blanks at its ends included; what cannot be stored is removed or
+    replaced."""
+    return _storable(value)[:limit]
+
+
+def _storable(value: Any) -> str:
+    return value.replace("\x00", "").encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def token(value: Any, *, limit: int) -> str:
@@ -66,9 +101,9 @@ def token(value: Any, *, limit: int) -> str:
     return value
 
 
-def read_number(value: Any) -> Decimal | None:
+def read_number(value: Any, *, most: int = ABSURD) -> Decimal | None:
     """Return the value of an int, Decimal or numeric text ("402118", " 1 234 "); None for a bool, or outside 0 to
-    `ABSURD`."""
+    `most`."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -78,21 +113,20 @@ def read_number(value: Any) -> Decimal | None:
         value = Decimal(re.sub(r"[ \u00a0\u202f]", "", value))
     if isinstance(value, Decimal) and not value.is_finite():
         return None
-    if isinstance(value, int | Decimal) and 0 <= value <= ABSURD:
+    if isinstance(value, int | Decimal) and 0 <= value <= most:
         return Decimal(value)
     return None
 
 
-def whole(value: Any) -> int | None:
-    """Return a whole number; None for a fraction, which is corrupt."""
-    found = read_number(value)
+def whole(value: Any, *, most: int = ABSURD) -> int | None:
+    """Return a whole number up to `most`; None for a fraction, which is corrupt."""
+    found = read_number(value, most=most)
     return int(found) if found is not None and found == found.to_integral_value() else None
 
 
 def read_count(value: Any) -> int | None:
     """Return a count that fits a 32-bit column; None if it is larger."""
-    found = whole(value)
-    return found if found is not None and found < 2**31 else None
+    return whole(value, most=2**31 - 1)
 
 
 def read_money(value: Any) -> Decimal | None:
@@ -102,8 +136,7 @@ def read_money(value: Any) -> Decimal | None:
 
 
 def percent(value: Any) -> Decimal | None:
-    found = read_number(value)
-    return found if found is not None and found <= 100 else None
+    return read_number(value, most=100)
 
 
 def read_day(value: Any) -> date | None:
@@ -111,13 +144,11 @@ def read_day(value: Any) -> date | None:
     match = _DAY.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match:
         return None
-    year, month, of_month = (int(part) for part in match.groups())
-    if not 2000 <= year <= 2199:
-        return None
     try:
-        return date(year, month, of_month)
+        day = date.fromisoformat(match[1])
     except ValueError:
         return None
+    return day if 2000 <= day.year <= 2199 else None
 
 
 def moment(value: Any) -> datetime | None:

@@ -24,11 +24,16 @@ from portal.providers.base import (
     Usage,
     UsageSource,
 )
+from portal.providers.errors import Unsupported
 from portal.providers.key_types import ApiKey, CreatedKey, Domain, MessageReading, NewKey, TestMessage
 
 
 class Provider(Protocol):
-    """Client of one connection. `portal.providers.base` has the rules for every method."""
+    """Client of one connection. `portal.providers.base` has the rules for every method.
+
+    Clients inherit it. What an optional method does here holds for every provider without that ability: it raises
+    `Unsupported`.
+    """
 
     capabilities: Capabilities
 
@@ -43,7 +48,8 @@ class Provider(Protocol):
         must never look complete."""
         ...
 
-    def catalog(self) -> list[CatalogEntry]: ...
+    def catalog(self) -> list[CatalogEntry]:
+        raise _lacks(self, "offering catalog")
 
     def create_body(self, new: NewAccount) -> str:
         """Return the exact body of a create, to be stored before it is sent. Raises `Rejected` if it could never be
@@ -54,11 +60,12 @@ class Provider(Protocol):
         """Create one (paid) account with one POST of `once.body`, never retried here."""
         ...
 
-    def offerings(self, account: AccountRef) -> list[ProviderOffering]: ...
+    def offerings(self, account: AccountRef) -> list[ProviderOffering]:
+        raise _lacks(self, "offerings")
 
     def replace_offerings(self, account: AccountRef, offerings: list[ProviderOffering]) -> list[ProviderOffering]:
         """Overwrite the whole list; return the provider's new list."""
-        ...
+        raise _lacks(self, "offerings")
 
     def state(self, account: AccountRef) -> StateReading: ...
 
@@ -69,38 +76,39 @@ class Provider(Protocol):
 
     def details(self, account: AccountRef) -> Details:
         """Return settings, state and counts in one read."""
-        ...
+        raise _lacks(self, "account settings")
 
     def update_settings(self, account: AccountRef, changes: Mapping[str, str | int]) -> AccountSettings:
         """Write only `changes` (fields of `AccountSettings`, at least one different); return the provider's new
         settings."""
-        ...
+        raise _lacks(self, "account settings")
 
     def keys(self, account: AccountRef) -> list[ApiKey]:
         """Return all API keys of the account."""
-        ...
+        raise _lacks(self, "API keys of accounts")
 
     def key_body(self, new: NewKey) -> str:
         """Return the exact body of a key create. Raises `Rejected` as `create_body` does. Sends nothing."""
-        ...
+        raise _lacks(self, "API keys of accounts")
 
-    def create_key(self, account: AccountRef, once: IdempotentBody) -> CreatedKey: ...
+    def create_key(self, account: AccountRef, once: IdempotentBody) -> CreatedKey:
+        raise _lacks(self, "API keys of accounts")
 
     def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
         """Write only `changes` (label, scopes, ip_allow_list: an empty list allows any address)."""
-        ...
+        raise _lacks(self, "API keys of accounts")
 
     def delete_key(self, account: AccountRef, key_id: str) -> None:
         """Delete the key. Raises `NotFound` if it does not exist."""
-        ...
+        raise _lacks(self, "API keys of accounts")
 
     def sending(self, account: AccountRef, secret: str) -> Sending:
         """Return a client that uses the account's own key. Sends nothing until it is used."""
-        ...
+        raise _lacks(self, "sending setup")
 
     def pooled_usage(self) -> PooledUsage:
         """Return the current period of all accounts at once, for connections whose source is `POOLED`."""
-        ...
+        raise _lacks(self, "pooled usage")
 
     def delete_account(self, account: AccountRef) -> None:
         """Delete the account irreversibly. Raises `NotFound` if it does not exist."""
@@ -108,7 +116,7 @@ class Provider(Protocol):
 
     def sign_in_url(self, account: AccountRef) -> SignIn:
         """Return a one-time sign-in URL without following it. Raises `Rejected` if its host is not trusted."""
-        ...
+        raise _lacks(self, "sign-in as an account")
 
     def identity(self, account: AccountRef) -> Identity:
         """Return identifying data; a part that cannot be read is None."""
@@ -123,6 +131,10 @@ class Provider(Protocol):
         """Check the credential within `total_timeout` seconds in total, without changing anything: "accounts", the
         provider's scopes or reads, and one result per usage source."""
         ...
+
+
+def _lacks(provider: Provider, what: str) -> Unsupported:
+    return Unsupported(f"{provider.capabilities.label} doesn't support {what}.")
 
 
 class Sending(Protocol):

@@ -17,11 +17,27 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
 SHORTEST, LONGEST, UNSAID = 1, 300, 60
+# A smaller `X-RateLimit-Reset` is a duration: this one was in 2001.
+OLDEST_EPOCH = 10**9
 # Share of the provider's rate that is used: calls do not arrive in the order and at the intervals they were sent.
 UTILIZATION = 0.95
 # Share of that for background work; the rest is for requests of users.
 BACKGROUND = 0.8
 MOMENT = 0.001
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Rate limit of a kind of provider: `per_minute` steadily, plus a `burst`.
+
+    `each_endpoint`: applied to every endpoint group separately, else to all together. `pause`: seconds to wait after a
+    429 without a retry time, doubled with each further one in a row.
+    """
+
+    per_minute: int
+    burst: int
+    each_endpoint: bool
+    pause: float
 
 
 class Rate(NamedTuple):
@@ -110,7 +126,8 @@ class Memory:
 
 
 class Pacing:
-    """A `Pacer`. Without arguments it only follows the limits in the answers it receives.
+    """Rate limiter called before each request and after each answer. Safe for several threads; several, also of several
+    processes, may share one limit. Without arguments it only follows the limits in the answers it receives.
 
     `name` identifies the shared limit, `patience` is how many seconds a call may wait for its reservation.
     `background`: calls that no user waits for; they get `BACKGROUND` of the rate, and only reservations that are free
@@ -137,6 +154,8 @@ class Pacing:
         self._refusals: dict[str, int] = {}
 
     def wait(self, endpoint: str, *, seconds: float) -> datetime | None:
+        """Wait for this call's reservation, at most `seconds`. Return None to send now, or the earliest time (aware
+        UTC)."""
         key = self._key(endpoint)
         until = self._clock() + min(self._patience, seconds)
         while True:
@@ -151,6 +170,7 @@ class Pacing:
                 return None
 
     def learn(self, endpoint: str, status: int, headers: Mapping[str, str]) -> datetime | None:
+        """Apply the limits of an answer (header names in lower case). After a 429, return the retry time."""
         key, now = self._key(endpoint), datetime.now(UTC)
         if status == 429:
             said_before = self._refusals.get(key, 0)
@@ -172,26 +192,50 @@ class Pacing:
 
 
 def retry_at(headers: Mapping[str, str], now: datetime, *, unsaid: float = UNSAID) -> datetime:
-    """Return when a rejected call may be retried: `X-RateLimit-Reset` is an epoch, `Retry-After` is in seconds.
+    """Return when a rejected call may be retried: by `Retry-After` (seconds or an HTTP date), else by
+    `X-RateLimit-Reset`.
 
     Clamped to 1..300 seconds from now, so that neither a wrong clock nor a hostile answer can block calls for long.
     `unsaid`: seconds to wait if neither is given.
     """
-    reset, after = _resets_in(headers, now), _integer(headers.get("retry-after"))
-    seconds = reset if reset is not None else unsaid if after is None else after
+    given = (_retry_after(headers, now), _resets_in(headers, now))
+    seconds = next((each for each in given if each is not None), unsaid)
     return now + timedelta(seconds=min(max(seconds, SHORTEST), LONGEST))
 
 
+def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    value = headers.get("retry-after", "")
+    if (seconds := _number(value)) is not None:
+        return seconds
+    moment = _moment(value)
+    return (moment - _their_now(headers, now)).total_seconds() if moment else None
+
+
 def _resets_in(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds until `X-RateLimit-Reset`, by the provider's own clock if the answer has a `Date`."""
-    reset = _integer(headers.get("x-ratelimit-reset"))
-    if reset is None:
-        return None
+    """Return the seconds until `X-RateLimit-Reset`. It is an epoch at SendGrid (documented); a small number can only be
+    the seconds themselves."""
+    reset = _number(headers.get("x-ratelimit-reset"))
+    if reset is None or reset < OLDEST_EPOCH:
+        return reset
+    return reset - _their_now(headers, now).timestamp()
+
+
+def _their_now(headers: Mapping[str, str], now: datetime) -> datetime:
+    """Return the time of the answer by the provider's own clock, `now` where it has no usable `Date`."""
+    return _moment(headers.get("date", "")) or now
+
+
+def _moment(value: str) -> datetime | None:
+    """Return an HTTP date; None for anything else, or without a zone."""
     try:
-        theirs = parsedate_to_datetime(headers.get("date", ""))
-    except (TypeError, ValueError):
-        theirs = now
-    return reset - (theirs if theirs.tzinfo else now).timestamp()
+        found = parsedate_to_datetime(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if found.tzinfo else None
+
+
+def _number(value: str | None) -> float | None:
+    return float(value) if value and re.fullmatch(r"\d{1,15}(\.\d{1,9})?", value.strip(), re.ASCII) else None
 
 
 def _integer(value: str | None) -> int | None:

@@ -12,14 +12,17 @@ from .errors import FieldError
 
 MASK = "[hidden]"
 BODY_LIMIT = 8_192
-V2_KEY_USER = "apikey"  # the user name that means "the password is an API key"; no secret
+V2_KEY_USER = "apikey"  # the username that means "the password is an API key"; no secret
 
 _NAMES = r"api[_-]?key|api[_-]?user|password|confirm_password|secret(?:_key)?|token|authorization|code"
-_JSON = re.compile(rf'("(?:{_NAMES})"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE)
-_FORM = re.compile(rf"((?:^|[?&;\s\"'])(?:{_NAMES})=)[^&\s\"'<>]+", re.IGNORECASE)
-_XML = re.compile(rf"(<({_NAMES})>)[^<]*", re.IGNORECASE)
-_KEYS = re.compile(r"\baha-sk-[\w-]{8,}")
-_BEARER = re.compile(r"(\b(?:Bearer|Basic)\s+)[\w.~+/=-]+", re.IGNORECASE)
+# Each with what replaces it, in this order: JSON, forms and URLs, XML, headers, keys.
+_SECRETS = (
+    (re.compile(rf'("(?:{_NAMES})"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.IGNORECASE), rf'\1"{MASK}"'),
+    (re.compile(rf"((?:^|[?&;\s\"'])(?:{_NAMES})=)[^&\s\"'<>]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"(<({_NAMES})>)[^<]*", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"(\b(?:Bearer|Basic)\s+)[\w.~+/=-]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"\baha-sk-[\w-]{8,}"), MASK),
+)
 
 # Only headers that explain an outcome are stored; cookies and others are dropped.
 _KEPT_HEADERS = frozenset(
@@ -43,11 +46,8 @@ class Redactor:
         for value in self._values:
             text = text.replace(value, MASK)
         text = text[: 4 * limit]  # safe before the patterns below: they also match unfinished values
-        text = _JSON.sub(rf'\1"{MASK}"', text)
-        text = _FORM.sub(rf"\1{MASK}", text)
-        text = _XML.sub(rf"\1{MASK}", text)
-        text = _BEARER.sub(rf"\1{MASK}", text)
-        text = _KEYS.sub(MASK, text)
+        for secret, masked in _SECRETS:
+            text = secret.sub(masked, text)
         return text.replace("\x00", "").encode("utf-8", "replace").decode()[:limit]
 
     def errors(self, found: Iterable[FieldError]) -> tuple[FieldError, ...]:

@@ -109,7 +109,7 @@ def _resolve(host: str, port: int, seconds: float) -> list[str]:
     thread.start()
     thread.join(seconds)
     if not found:
-        raise TimeoutError("the name was not resolved in time")
+        raise TimeoutError("the hostname was not resolved in time")
     if isinstance(found[0], Exception):
         raise NotResolvedError
     return found[0]
@@ -138,7 +138,7 @@ def _open(host: str, port: int, connect_timeout: float, options: Any) -> socket.
     until = time.monotonic() + min(connect_timeout, exchange.remaining)
     addresses = _resolve(host, port, until - time.monotonic())
     if not all(may_connect(host, address, allow_private=exchange.allow_private) for address in addresses):
-        raise AddressRefusedError(f"{host} leads to an address that is not public")
+        raise AddressRefusedError(f"{host} resolves to a private IP address")
     failure: OSError = TimeoutError("no connection in time")
     for address in addresses:
         left = until - time.monotonic()
@@ -157,7 +157,7 @@ def _open(host: str, port: int, connect_timeout: float, options: Any) -> socket.
     raise failure
 
 
-class _Watched(HTTPConnection):
+class WatchedHTTP(HTTPConnection):
     """Connection that registers its socket with the current exchange and records whether anything was sent."""
 
     def _new_conn(self) -> socket.socket:
@@ -180,12 +180,8 @@ class _Watched(HTTPConnection):
         super().send(data)
 
 
-class WatchedHTTP(_Watched):
-    pass
-
-
-class WatchedHTTPS(_Watched, HTTPSConnection):
-    """HTTPS connection. Base class order matters: `_Watched.connect` must wrap the TLS handshake as well."""
+class WatchedHTTPS(WatchedHTTP, HTTPSConnection):
+    """HTTPS connection. Base class order matters: `WatchedHTTP.connect` must wrap the TLS handshake as well."""
 
 
 class WatchedHTTPPool(HTTPConnectionPool):

@@ -6,6 +6,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import FrameType
 
 from portal.sandbox.app import Application
@@ -15,14 +16,14 @@ from portal.sandbox.server import SandboxServer
 from portal.sandbox.store import Store
 
 GREETING = """\
-Postkeeper sandbox: a provider simulator. It sends no mail and costs no money.
-SendGrid base URL       {url}   (its EU region also at {url}/eu, the global one at {url}/global)
+Postkeeper sandbox: a provider simulator. It sends no email and costs nothing.
+SendGrid base URL       {url}   (EU region: {url}/eu, global region: {url}/global)
 SendGrid key            {key}
 SendGrid EU key         {eu_key}
 AhaSend base URL        {url}
 AhaSend key             {ahasend_key}
 AhaSend account         {ahasend_account}
-SendGrid v2 login       {username} / {password}   (refused until the switch v2_password_login is on)
+SendGrid v2 login       {username} / {password}   (rejected until the switch v2_password_login is on)
 Admin key               {admin_key}   (header X-Sandbox-Admin, paths under /_admin/)
 Data                    {data}
 ready {url}
@@ -30,32 +31,39 @@ ready {url}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, required=True, help="0 picks a free one")
-    parser.add_argument("--fd", type=int, help="descriptor of a socket that listens there already")
-    parser.add_argument("--data", default=":memory:", help="SQLite file, or :memory: (the default)")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on (0: any free port)")
+    parser.add_argument("--fd", type=int, help="file descriptor of a socket that is already listening")
+    parser.add_argument("--data", default=":memory:", help="SQLite file (default: :memory:)")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--allow-public", action="store_true", help="listen on an address other machines can reach")
-    parser.add_argument("--sendgrid-key", help="key of the global organisation")
-    parser.add_argument("--sendgrid-eu-key", help="key of the EU organisation")
-    parser.add_argument("--ahasend-key", help="key of the parent account")
-    parser.add_argument("--ahasend-account", type=_uuid, help="id of the parent account")
-    parser.add_argument("--admin-key", help="key of the admin plane")
-    parser.add_argument("--latency-ms", type=_natural, help="wait before every answer")
-    parser.add_argument("--rate", type=_natural, help="requests per minute, key and operation; 0 for no limit")
+    parser.add_argument(
+        "--allow-public", action="store_true", help=("allow listening on an address that other machines can reach")
+    )
+    parser.add_argument("--sendgrid-key", help="API key of the global organization")
+    parser.add_argument("--sendgrid-eu-key", help="API key of the EU organization")
+    parser.add_argument("--ahasend-key", help="API key of the AhaSend parent account")
+    parser.add_argument("--ahasend-account", type=_uuid, help="ID of the AhaSend parent account")
+    parser.add_argument("--admin-key", help="key of the admin API")
+    parser.add_argument("--latency-ms", type=_natural, help="delay before every response")
+    parser.add_argument("--rate", type=_natural, help="requests per minute for each key and operation (0: no limit)")
+    parser.add_argument(
+        "--dns-seconds", type=_natural, help="publish a domain's DNS records that long after it was added; 0 for never"
+    )
     parser.add_argument(
         "--fault",
         action="append",
         default=[],
         metavar="[OPERATION/]NAME[:COUNT|:PROB]",
-        help="may be repeated",
+        help="fault to inject; can be repeated",
     )
-    parser.add_argument("--seed", type=int, help="makes ids, keys and chances repeatable; only in a new data file")
+    parser.add_argument(
+        "--seed", type=int, help=("make IDs, keys and random values repeatable; only for a new data file")
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; return 0 after a clean end, 2 for an invalid argument."""
     if not options.allow_public and not _is_loopback(options.host):
-        return _refuse(f"{options.host} can be reached from outside: say --allow-public if that is meant")
+        return _refuse(f"{options.host} can be reached from other machines. Add --allow-public to confirm.")
     store = Store(options.data, seed=options.seed)
     start = Start(
         sendgrid_key=options.sendgrid_key,
@@ -65,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
         admin_key=options.admin_key,
         latency_ms=options.latency_ms,
         rate=options.rate,
+        dns_seconds=options.dns_seconds,
         faults=tuple(options.fault),
     )
     try:
@@ -85,26 +94,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="sandbox", description="The provider simulator.")
+    parser = argparse.ArgumentParser(prog="sandbox", description="Provider simulator.")
     add_arguments(parser)
     return run(parser.parse_args(arguments))
 
 
 def _greet(app: Application, data: str) -> None:
-    known = app.credentials
-    sys.stdout.write(
-        GREETING.format(
-            url=app.base_url,
-            key=known.key,
-            eu_key=known.eu_key,
-            username=known.username,
-            password=known.password,
-            ahasend_key=known.ahasend_key,
-            ahasend_account=known.ahasend_account,
-            admin_key=known.admin_key,
-            data=data,
-        )
-    )
+    sys.stdout.write(GREETING.format(url=app.base_url, data=data, **asdict(app.credentials)))
     sys.stdout.flush()
 
 

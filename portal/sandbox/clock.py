@@ -13,33 +13,25 @@ EPOCH = date(1970, 1, 1)
 class Clock:
     def __init__(self, offset: float = 0.0, frozen_at: float | None = None) -> None:
         # One tuple, so that other threads never see a partial change.
-        self._setting: tuple[float, float | None] = (offset, frozen_at)
+        self.setting: tuple[float, float | None] = (offset, frozen_at)
 
     def now(self) -> float:
-        offset, frozen_at = self._setting
+        offset, frozen_at = self.setting
         return time.time() + offset if frozen_at is None else frozen_at
 
     def set(self, moment: float) -> None:
-        frozen = self._setting[1] is not None
-        self._setting = (self._setting[0], moment) if frozen else (moment - time.time(), None)
+        frozen = self.setting[1] is not None
+        self.setting = (self.setting[0], moment) if frozen else (moment - time.time(), None)
 
     def advance(self, seconds: float) -> None:
         self.set(self.now() + seconds)
 
     def freeze(self) -> None:
-        self._setting = (self._setting[0], self.now())
+        self.setting = (self.setting[0], self.now())
 
     def unfreeze(self) -> None:
         """Run again from the frozen time."""
-        self._setting = (self.now() - time.time(), None)
-
-    @property
-    def setting(self) -> tuple[float, float | None]:
-        return self._setting
-
-    @setting.setter
-    def setting(self, value: tuple[float, float | None]) -> None:
-        self._setting = value
+        self.setting = (self.now() - time.time(), None)
 
 
 def iso(moment: float) -> str:

@@ -5,7 +5,6 @@ A fault is armed for an operation (or a group of them) with a count or a probabi
 """
 
 import json
-import random
 import re
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 from portal.sandbox.messages import Api, Call, Reply, Route, html_reply, json_reply
 from portal.sandbox.sendgrid import v2 as sendgrid_v2
-from portal.sandbox.store import Store
+from portal.sandbox.store import Store, first_row
 
 # kind -> whether the side effect is done if the name does not state it
 KINDS = {
@@ -85,9 +84,9 @@ def parse(name: str, params: Mapping[str, Any], id_: int = 0) -> Fault:
     if match := re.fullmatch(r"(status|html)-([1-5]\d\d)|(v2)-(e[1-7](?:-200)?)", bare):
         kind, detail = match[1] or match[3], match[2] or match[4]
     if kind not in KINDS or (kind in ("status", "html", "v2") and not detail):
-        raise UnableToArm(f"no fault is called {name!r}")
+        raise UnableToArm(f"unknown fault {name!r}")
     if unknown := set(params) - PARAMS:
-        raise UnableToArm(f"a fault has no {', '.join(sorted(unknown))}")
+        raise UnableToArm(f"unknown fault parameters: {', '.join(sorted(unknown))}")
     return Fault(name, kind, detail, KINDS[kind] if effect is None else effect, params, id_)
 
 
@@ -111,7 +110,7 @@ def arm(
     if count is not None and count < 1:
         raise UnableToArm("count must be at least 1")
     if probability is not None and not 0 < probability <= 1:
-        raise UnableToArm("probability must be above 0 and at most 1")
+        raise UnableToArm("probability must be greater than 0 and at most 1")
     cursor = store.db.execute(
         "INSERT INTO fault (name, operation, count, probability, after, email, params) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (real, operation or alias_operation, count, probability, after, email, json.dumps(params or {})),
@@ -170,18 +169,6 @@ def apply(fault: Fault, call: Call, api: Api, run: Callable[[], Reply]) -> Reply
     return SPOILERS[fault.kind](fault, call, api, reply)
 
 
-def _status(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
-    return api.error(int(fault.detail))
-
-
-def _html(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
-    return html_reply(int(fault.detail), f"{fault.detail} Bad Gateway")
-
-
-def _empty(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
-    return Reply(int(fault.params.get("status", 502)))
-
-
 def _redirect(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
     target = fault.params.get("location", f"{call.base_url}/_login/redirected?code=fault")
     return Reply(int(fault.params.get("status", 302)), headers={"Location": str(target)})
@@ -231,9 +218,9 @@ def _huge(fault: Fault, call: Call, api: Api, reply: Reply) -> Reply:
 
 
 SPOILERS: dict[str, Callable[[Fault, Call, Api, Reply], Reply]] = {
-    "status": _status,
-    "html": _html,
-    "empty": _empty,
+    "status": lambda fault, _, api, __: api.error(int(fault.detail)),
+    "html": lambda fault, *_: html_reply(int(fault.detail), f"{fault.detail} Bad Gateway"),
+    "empty": lambda fault, *_: Reply(int(fault.params.get("status", 502))),
     "redirect": _redirect,
     "429": _throttle,
     "v2": _v2,
@@ -252,41 +239,27 @@ SPOILERS: dict[str, Callable[[Fault, Call, Api, Reply], Reply]] = {
 def _fires(store: Store, row: sqlite3.Row) -> bool:
     if row["count"] is not None and row["hits"] >= row["count"]:
         return False
-    if row["probability"] is not None and _chance(store) >= row["probability"]:
+    if row["probability"] is not None and store.rng("fault").random() >= row["probability"]:
         return False
     store.db.execute("UPDATE fault SET hits = hits + 1 WHERE id = ?", (row["id"],))
     return True
 
 
-def _chance(store: Store) -> float:
-    source: random.Random = store.rng("fault")
-    return source.random()
-
-
 def _email_fits(call: Call, email: str | None) -> bool:
+    """Match by the account's email, or by its name for AhaSend, whose accounts have no email."""
     if email is None:
         return True
-    if call.operation.startswith("aha-"):
-        return _name_fits(call, email)
-    account = call.account
-    if account is None and "account" in call.ids:
-        account = call.db.execute("SELECT * FROM account WHERE id = ?", (call.ids["account"],)).fetchone()
-    if account is not None:
-        return bool(account["email"] == email)
+    if call.account is not None:
+        return bool(call.account["email"] == email)
+    of_aha = call.operation.startswith("aha-")
+    id_, query = call.ids.get("account"), "SELECT email AS said FROM account WHERE id = ?"
+    if of_aha:
+        id_, query = call.ids.get("child"), "SELECT name AS said FROM aha_account WHERE id = lower(?)"
+    if id_ is not None:
+        row = first_row(call.db, query, id_)
+        return row is not None and bool(row["said"] == email)
     try:
         body = json.loads(call.request.body)
-        return bool(body["profile"]["email"] == email)
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _name_fits(call: Call, name: str) -> bool:
-    """Match by name: sub accounts have no email, so the field contains a name."""
-    child = call.ids.get("child")
-    if child is not None:
-        row = call.db.execute("SELECT name FROM aha_account WHERE id = ?", (child.lower(),)).fetchone()
-        return row is not None and bool(row["name"] == name)
-    try:
-        return bool(json.loads(call.request.body)["name"] == name)
+        return bool((body["name"] if of_aha else body["profile"]["email"]) == email)
     except (ValueError, KeyError, TypeError):
         return False

@@ -1,4 +1,4 @@
-"""Initial data of a sandbox: two organizations and a parent account with a key each, the demo catalogue, and requested
+"""Initial data of a sandbox: two organizations and a parent account with a key each, the demo catalog, and requested
 options."""
 
 import json
@@ -30,6 +30,7 @@ class Start:
     admin_key: str | None = None
     latency_ms: int | None = None
     rate: int | None = None
+    dns_seconds: int | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -54,7 +55,11 @@ def begin(store: Store, start: Start) -> Credentials:
         eu_key = _default_key(store, "reseller-eu", start.sendgrid_eu_key)
         admin_key = start.admin_key or store.meta("admin_key") or _text(store.rng("secret"), 32)
         store.set_meta("admin_key", admin_key)
-        for switch, value in (("latency_ms", start.latency_ms), ("rate_per_minute", start.rate)):
+        for switch, value in (
+            ("latency_ms", start.latency_ms),
+            ("rate_per_minute", start.rate),
+            ("aha_dns_publish_seconds", start.dns_seconds),
+        ):
             if value is not None:
                 store.switches.set(switch, value)
         store.keep_switches()

@@ -39,7 +39,7 @@ class SandboxServer(ThreadingHTTPServer):
         app.base_url = f"http://{shown}:{self.server_address[1]}"
 
     def server_bind(self) -> None:
-        # Without HTTPServer's lookup of the host name, which can take seconds with slow DNS.
+        # Without HTTPServer's lookup of the hostname, which can take seconds with slow DNS.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 

@@ -112,6 +112,11 @@ TABLES = (
 )
 
 
+def first_row(db: sqlite3.Connection, query: str, *values: object) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute(query, values).fetchone()
+    return row
+
+
 class Store:
     def __init__(self, path: str, *, seed: int | None = None) -> None:
         # Transactions are opened explicitly (isolation_level None); the lock makes sharing the connection safe.
@@ -140,7 +145,7 @@ class Store:
             self.db.execute("COMMIT")
 
     def meta(self, name: str) -> Any:
-        row = self.db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        row = first_row(self.db, "SELECT value FROM meta WHERE name = ?", name)
         return None if row is None else json.loads(row["value"])
 
     def set_meta(self, name: str, value: Any) -> None:

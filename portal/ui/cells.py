@@ -4,9 +4,10 @@ A list has hundreds of these, so they are built by ``format_html`` (which escape
 results that depend only on a state are cached.
 """
 
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from django import template
@@ -17,24 +18,24 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from portal import formats, state_labels
+from portal.typed_text import visible_name
 from portal.ui.bar import use_bar_of
 
 register = template.Library()
+register.filter(visible_name)
 
 
 @register.simple_tag
+@lru_cache(maxsize=512)
 def icon(name: str, size: int = 16) -> SafeString:
     """Render a decorative icon of the sprite; the text next to it has the meaning."""
-    return _icon(name, size)
-
-
-@lru_cache(maxsize=512)
-def _icon(name: str, size: int) -> SafeString:
     return format_html(
-        '<svg class="pk-icon" width="{}" height="{}" aria-hidden="true" focusable="false">'
-        '<use href="{}#{}"/></svg>',
-        size, size, static("img/icons.svg"), name,
-    )  # fmt: skip
+        '<svg class="pk-icon" width="{}" height="{}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
+        size,
+        size,
+        static("img/icons.svg"),
+        name,
+    )
 
 
 @register.simple_tag
@@ -43,7 +44,7 @@ def account_state(account: Any, header: bool = False, provider: str = "") -> Saf
     if another state is displayed) or a state's name."""
     if isinstance(account, str):
         return _account_state(account, provider, "", header, get_language() or "")
-    raw = getattr(account, "state_raw", "") or ""
+    raw = "" if account.state == "deleted" else getattr(account, "state_raw", "") or ""  # said before it was deleted
     name = provider or str(getattr(account, "provider_label", ""))
     state = getattr(account, "shown_state", account.state)
     return _account_state(str(state), name, str(raw), header, get_language() or "")
@@ -52,14 +53,19 @@ def account_state(account: Any, header: bool = False, provider: str = "") -> Saf
 @lru_cache(maxsize=1024)
 def _account_state(state: str, provider: str, raw: str, header: bool, language: str) -> SafeString:
     look = state_labels.account_look(state)
-    said = look.said_by(provider or _("the provider"))
+    said = look.said_by(provider or _("provider"))
     filled = look.filled or header
-    title = _("%(provider)s says: %(word)s") % {"provider": provider or _("The provider"), "word": raw} if raw else ""
+    title = (
+        _("%(provider)s reports: %(word)s") % {"provider": provider or _("The provider"), "word": raw} if raw else ""
+    )
     chip = format_html(
         '<span class="pk-state pk-s-{}{}"{}>{}<span>{}</span></span>',
-        look.css, " pk-fill" if filled else "", format_html(' title="{}"', title) if title else "",
-        _icon(look.icon, 14), said.word,
-    )  # fmt: skip
+        look.css,
+        " pk-fill" if filled else "",
+        format_html(' title="{}"', title) if title else "",
+        icon(look.icon, 14),
+        said.word,
+    )
     return format_html('{} <span class="pk-by">{}</span>', chip, said.qualifier) if said.qualifier else chip
 
 
@@ -75,8 +81,11 @@ def _operation_state(state: str, language: str) -> SafeString:
     look = state_labels.operation_look(state)
     return format_html(
         '<span class="pk-state pk-o-{}{}">{}<span>{}</span></span>',
-        look.css, " pk-fill" if look.filled else "", _icon(look.icon, 14), look.word,
-    )  # fmt: skip
+        look.css,
+        " pk-fill" if look.filled else "",
+        icon(look.icon, 14),
+        look.word,
+    )
 
 
 @register.filter
@@ -92,7 +101,7 @@ def missing(words: str = "") -> SafeString:
     """Render the dash for a missing value. It is not zero, and a screen reader reads the text."""
     return format_html(
         '<span class="pk-missing" aria-hidden="true">—</span><span class="pk-sr">{}</span>',
-        words or _("not read"),
+        words or _("no data"),
     )
 
 
@@ -106,35 +115,34 @@ def number(value: int | Decimal | None, signed: bool = False) -> SafeString:
 @register.simple_tag
 def money(amount: Decimal | None, currency: str, signed: bool = False) -> SafeString:
     if amount is None:
-        return missing(_("not known"))
+        return missing(_("unknown"))
     return format_html('<span class="pk-num">{}</span>', formats.money_text(amount, currency, signed=signed))
 
 
 @register.simple_tag
 def ago(moment: datetime | None) -> SafeString:
     """Render a relative time, with the full time in the title."""
-    if moment is None:
-        return missing(_("never"))
-    return _time(moment, formats.ago_text(moment))
+    return _time(moment, formats.ago_text)
 
 
 @register.simple_tag
 def utc(moment: datetime | None) -> SafeString:
     """Render the full time in the user's zone (UTC if none is set), with the name of the zone."""
-    return missing(_("never")) if moment is None else _time(moment, formats.moment_text(moment))
+    return _time(moment, formats.moment_text)
 
 
 @register.simple_tag
-def clock(moment: datetime | None, seconds: bool = False) -> SafeString:
-    """Render only the time of day, for steps and timelines that show the day elsewhere."""
+def clock(moment: datetime | None, seconds: bool = False, zone: bool = False) -> SafeString:
+    """Render only the time of day, for steps and timelines that show the day elsewhere. ``zone`` adds its name, where
+    nothing near it says it."""
+    return _time(moment, partial(formats.clock_text, seconds=seconds, zone=zone))
+
+
+def _time(moment: datetime | None, text_of: Callable[[datetime], str]) -> SafeString:
     if moment is None:
         return missing(_("never"))
-    return _time(moment, formats.clock_text(moment, seconds=seconds))
-
-
-def _time(moment: datetime, words: str) -> SafeString:
     title = formats.moment_text(moment)
-    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), title, words)
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), title, text_of(moment))
 
 
 @register.simple_tag
@@ -167,8 +175,8 @@ def use_bar(
 ) -> SafeString:
     """Render usage against its limit. ``used=None`` is missing usage and never a bar of length zero.
 
-    ``since``: the last day with usage data, shown with "No reading". ``words`` replaces "No reading" if there can be
-    none ("Not created yet"). ``allowed=None``: the limit is unknown; ``unlimited``: there is none.
+    ``since``: the last day with usage data, shown with "No usage data". ``words`` replaces "No usage data" if there can
+    be none ("Not created yet"). ``allowed=None``: the limit is unknown; ``unlimited``: there is none.
     """
     if used is None:
         return _no_reading(words, since)
@@ -181,20 +189,34 @@ def use_bar(
         over = format_html('<rect class="pk-over" x="100" y="3" width="{}" height="4"/>', f"{bar.over:.2f}")
     return format_html(
         '<span class="pk-use pk-use-{}"{}><span class="pk-use-text">'
-        '<span><b>{}</b> {}</span> <em>{}</em></span>'
-        + _BAR + _TRACK + '<rect class="pk-in" y="3" width="{}" height="4"/>{}' + _MARKS + "</span>",
-        bar.level, title, formats.number_text(used), _("of %(n)s") % {"n": formats.number_text(allowed)},
-        formats.percent_text(bar.percent), "", f"{bar.inside:.2f}", over,
-    )  # fmt: skip
+        "<span><b>{}</b> {}</span> <em>{}</em></span>"
+        + _BAR
+        + _TRACK
+        + '<rect class="pk-in" y="3" width="{}" height="4"/>{}'
+        + _MARKS
+        + "</span>",
+        bar.level,
+        title,
+        formats.number_text(used),
+        _("of %(n)s") % {"n": formats.number_text(allowed)},
+        formats.percent_text(bar.percent),
+        "",
+        f"{bar.inside:.2f}",
+        over,
+    )
 
 
 def _no_reading(words: str, since: date | datetime | None) -> SafeString:
     when = _("since %(day)s") % {"day": formats.day_text(since)} if since else ""
     return format_html(
         '<span class="pk-use pk-use-none"><span class="pk-use-text"><span>{}</span> <em>{}</em></span>'
-        + _BAR + _MARKS + "</span>",
-        words or _("No reading"), when, " pk-hatched",
-    )  # fmt: skip
+        + _BAR
+        + _MARKS
+        + "</span>",
+        words or _("No usage data"),
+        when,
+        " pk-hatched",
+    )
 
 
 def _without_bar(used: int, limit: str, title: SafeString | str) -> SafeString:
@@ -209,4 +231,4 @@ def _without_bar(used: int, limit: str, title: SafeString | str) -> SafeString:
 def _limit_words(allowed: int | None, *, unlimited: bool) -> str:
     if unlimited:
         return _("no limit")
-    return _("limit not known") if allowed is None else _("of 0")
+    return _("limit unknown") if allowed is None else _("of 0")

@@ -7,20 +7,13 @@ from django.forms.boundfield import BoundField
 
 register = template.Library()
 
-_TOGGLES = (forms.CheckboxInput,)
-_GROUPS = (forms.RadioSelect, forms.CheckboxSelectMultiple)
-
-
-def _kind(widget: forms.Widget) -> str:
-    if isinstance(widget, _GROUPS):
-        return "group"
-    if isinstance(widget, _TOGGLES):
-        return "toggle"
-    if isinstance(widget, forms.Textarea):
-        return "textarea"
-    return "select" if isinstance(widget, forms.Select) else "input"
-
-
+_KINDS: dict[type[forms.Widget], str] = {
+    forms.RadioSelect: "group",
+    forms.CheckboxSelectMultiple: "group",
+    forms.CheckboxInput: "toggle",
+    forms.Textarea: "textarea",
+    forms.Select: "select",
+}
 _CLASSES = {"group": "pk-tick", "toggle": "pk-tick", "textarea": "pk-input", "select": "pk-input pk-select"}
 
 
@@ -38,14 +31,17 @@ def _attributes(bound: BoundField, kind: str, described: str, extra: dict[str, s
 
 
 @register.inclusion_tag("components/_field.html")
-def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **extra: Any) -> dict[str, Any]:
+def field(
+    bound: BoundField, label: str = "", hint: str = "", look: str = "", *, optional: bool | None = None, **extra: Any
+) -> dict[str, Any]:
     """Render label, control, hint and errors of one form field.
 
     ``look``: for radio groups "chips" or "cards" (default: a plain list); for an input "wide", "short" or "stepper".
-    Further keywords become attributes of the control, underscores turned into dashes: ``autofocus="on"``,
+    ``optional``: whether the label says so, by default where the field may stay empty; False where another field
+    decides. Further keywords become attributes of the control, underscores turned into dashes: ``autofocus="on"``,
     ``hx_get="..."``.
     """
-    kind = _kind(bound.field.widget)
+    kind = next((kind for type_, kind in _KINDS.items() if isinstance(bound.field.widget, type_)), "input")
     hint = str(hint or bound.help_text or "")
     described = " ".join([f"{bound.auto_id}_hint"] * bool(hint) + [f"{bound.auto_id}_error"] * bool(bound.errors))
     given = {key.replace("_", "-"): str(value) for key, value in extra.items()}
@@ -59,7 +55,8 @@ def field(bound: BoundField, label: str = "", hint: str = "", look: str = "", **
         "label": label or bound.label,
         "hint": hint,
         "described": described,
-        "optional": not bound.field.required and kind in {"input", "textarea", "select"},
+        "optional": (not bound.field.required if optional is None else optional)
+        and kind in {"input", "textarea", "select"},
         "control": "" if kind == "group" else bound.as_widget(attrs=attributes),
     }
 

@@ -1,7 +1,6 @@
 """Components around a list's table: sort heads, pager, filter chips. All state stays in the URL."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django import template
@@ -66,11 +65,12 @@ def sort_head(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    label: str
-    href: str
-    chosen: bool
+@register.inclusion_tag("components/_refused_filters.html", takes_context=True)
+def refused_filters(context: template.Context, refused: Mapping[str, str]) -> dict[str, Any]:
+    """Say which filters of the URL are not known, above a list. ``refused``: the sentences, by parameter."""
+    request: HttpRequest = context["request"]
+    cleared = _query(request, page=None, **dict.fromkeys(refused))
+    return {"texts": refused.values(), "clear": f"{request.path}{cleared}"}
 
 
 @register.inclusion_tag("components/_filter_chip.html", takes_context=True)
@@ -91,9 +91,7 @@ def filter_chip(
     pairs: Sequence[tuple[str, str]] = [(str(key), str(words)) for key, words in choices if str(key)]
     applied = [chosen for chosen in request.GET.getlist(param) if chosen]
     named = dict(pairs)
-    links = [
-        Choice(words, _query(request, **{param: key, "page": None}), chosen=key in applied) for key, words in pairs
-    ]
+    links = [{"label": words, "href": _query(request, **{param: key, "page": None})} for key, words in pairs]
     return {
         "label": label,
         "param": param,

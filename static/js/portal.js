@@ -1,4 +1,4 @@
-// Small comforts over pages that work without them. No dependency but htmx's events. docs/interface.md lists the attributes.
+// Progressive enhancements: pages work without them. Depends only on htmx's events. docs/interface.md lists the attributes.
 (function () {
   "use strict";
   const root = document.documentElement;
@@ -39,6 +39,11 @@
     if (region.parentElement !== open) open.append(region);
   }
 
+  // What replaces the content of the dialog would remove them with it.
+  function bringOut() {
+    document.body.append(...all("#toasts, #announcer", dialog()));
+  }
+
   function signedOut() {
     const words = toasts()?.dataset ?? {};
     toast(words.signedOut, { kind: "danger", link: { href: document.body.dataset.signIn, text: words.signIn } });
@@ -46,7 +51,10 @@
 
   function explain(xhr) {
     const words = toasts()?.dataset ?? {};
-    const texts = { 403: words.forbidden, 404: words.gone, 410: words.gone, 409: words.conflict, 429: words.slowDown, 503: words.unavailable };
+    const texts = {
+      400: words.badRequest, 403: words.forbidden, 404: words.gone, 409: words.conflict, 410: words.gone,
+      413: words.tooLarge, 429: words.slowDown, 503: words.unavailable,
+    };
     if (xhr.status === 401) return signedOut();
     const number = xhr.getResponseHeader("X-Request-ID");
     let text = texts[xhr.status] ?? words.failed;
@@ -91,7 +99,7 @@
     toast(toasts()?.dataset.copied, { kind: "good" });
   }
 
-  // --- Ticked rows and the bulk bar -----------------------------------------------------------------
+  // --- Selected rows and the bulk bar -----------------------------------------------------------------
   function showTicked(form) {
     const rows = all("[data-row]", form);
     const ticked = rows.filter((box) => box.checked);
@@ -143,8 +151,67 @@
 
   // --- Unsaved changes ----------------------------------------------------------------------------------
   window.addEventListener("beforeunload", (event) => {
-    if (one("form[data-guard][data-changed]")) event.preventDefault();
+    if (one("form[data-changed]:not([data-sending])")) event.preventDefault();
   });
+
+  // --- Sending ------------------------------------------------------------------------------------------
+  // One request of a form at a time. What is being sent stays as it is: an answer may replace the form.
+  function startSending(form) {
+    form.dataset.sending = "";
+    form.setAttribute("aria-busy", "true");
+    for (const field of all("input, textarea", form)) {
+      if (!field.readOnly) Object.assign(field, { readOnly: true }).dataset.wasOpen = "";
+    }
+    const note = document.createElement("p");
+    note.className = "pk-sending";
+    note.setAttribute("role", "status");
+    (one(".pk-dialog-foot", form) ?? form).append(note);
+    // An empty live region first: a screen reader announces what changes in it.
+    setTimeout(() => { note.textContent = toasts()?.dataset.sending ?? ""; }, 400);
+  }
+  function endSending(form) {
+    delete form.dataset.sending;
+    form.removeAttribute("aria-busy");
+    for (const field of all("[data-was-open]", form)) {
+      field.readOnly = false;
+      delete field.dataset.wasOpen;
+    }
+    all(".pk-sending", form).forEach((note) => note.remove());
+  }
+  const sends = (event) => event.detail.requestConfig.verb !== "get" && event.detail.elt.matches("form") && event.detail.elt;
+  // Before htmx and the browser: a second Enter sends nothing.
+  document.addEventListener("submit", (event) => {
+    if (!event.target.hasAttribute("data-sending")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, true);
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    const stays = form.hasAttribute("hx-post") || form.target || event.submitter?.formTarget;
+    if (event.defaultPrevented || form.method !== "post" || stays) return;
+    // Asked here: the browser's own question does not tell that the person stays, and the form would wait forever.
+    const others = all("form[data-changed]").filter((each) => each !== form);
+    if (others.length && !window.confirm(toasts()?.dataset.discard)) return event.preventDefault();
+    others.forEach((each) => { delete each.dataset.changed; });
+    startSending(form);
+  });
+  window.addEventListener("pageshow", () => all("form[data-sending]").forEach(endSending));
+
+  // A token that another tab renewed by signing in: the server names the present one, and the form is sent again, once.
+  function sendAgain({ elt, xhr, requestConfig }) {
+    const token = xhr.status === 403 && xhr.getResponseHeader("X-CSRFToken");
+    if (!token || elt.hasAttribute("data-sent-again")) return false;
+    all("input[name=csrfmiddlewaretoken]").forEach((field) => { field.value = token; });
+    const headers = JSON.parse(document.body.getAttribute("hx-headers"));
+    document.body.setAttribute("hx-headers", JSON.stringify({ ...headers, "X-CSRFToken": token }));
+    elt.dataset.sentAgain = "";
+    const by = requestConfig.triggeringEvent;
+    setTimeout(() => { // after htmx and this script have ended the first request
+      if (elt.matches("form")) elt.requestSubmit(by?.submitter ?? null);
+      else window.htmx.trigger(by?.target?.isConnected ? by.target : elt, by?.type ?? "click"); // heard where it was
+    });
+    return true;
+  }
 
   // --- The dialog -----------------------------------------------------------------------------------------
   let opener = null;
@@ -155,34 +222,56 @@
       opener ??= document.activeElement;
       box.showModal();
     }
-    (one("[data-focus], [autofocus]", box) ?? one("input:not([type=hidden]), select, textarea, button", box))?.focus();
+    if (toasts()?.childElementCount) raise(toasts());
+    const field = one("[data-focus], [autofocus]", box) ?? one("input:not([type=hidden]), select, textarea, button", box);
+    // It opens at its top. A field that is not in sight there leaves the focus to the question above it.
+    const body = field?.closest(".pk-dialog-body");
+    if (body) body.scrollTop = 0;
+    const below = body && field.getBoundingClientRect().bottom > body.getBoundingClientRect().bottom;
+    const question = below && one("h2", box);
+    if (question) question.tabIndex = -1;
+    (question || field)?.focus({ preventScroll: true });
   }
   function closeDialog() {
     if (dialog()?.open) dialog().close();
   }
+  // A person closes it: not while its answer is on the way, and not with typed text without a question.
+  function mayClose() {
+    const box = dialog();
+    if (one("form[data-sending]", box)) return false;
+    return !one("form[data-changed]", box) || window.confirm(toasts()?.dataset.discard);
+  }
   function dialogClosed() {
     const box = dialog();
-    if (box.contains(toasts())) document.body.append(toasts());
+    bringOut();
     box.replaceChildren();
-    if (opener?.isConnected) opener.focus();
+    // In a menu that closed meanwhile, its button; after a swap, the element that has its ID now.
+    const back = opener?.isConnected ? opener : opener?.id && document.getElementById(opener.id);
+    const menu = back && back.closest("details.pk-drop:not([open])");
+    (menu ? one("summary", menu) : back)?.focus();
     opener = null;
   }
-  // A click on the backdrop is a click on the dialog itself; what was typed is not thrown away for it.
+  // A click on the backdrop is a click on the dialog itself. It must not discard input.
   function clickedBeside(event) {
-    if (event.target === dialog() && !one("form[data-changed]", dialog())) closeDialog();
+    if (event.target === dialog() && mayClose()) closeDialog();
   }
 
-  // --- One pass over what is new in the page ----------------------------------------------------------------
+  // --- Initialization of new elements ----------------------------------------------------------------
   function prepare(part) {
     all("[data-copy]", part).forEach((button) => { button.hidden = false; });
     all("[data-stepper]", part).forEach(showStepper);
     all("form[data-bulk]", part).forEach(showTicked);
-    if (part.closest?.("form[data-bulk]")) showTicked(part.closest("form[data-bulk]"));
-    all("[data-noscript]", part).forEach((button) => { button.hidden = true; });
-    one("[data-focus]", part)?.focus();
+    if (part.closest("form[data-bulk]")) showTicked(part.closest("form[data-bulk]"));
+    for (const each of all("[data-noscript], [data-noscript] button", part)) {
+      if (each.matches("[data-noscript]")) each.hidden = true;
+      if (each.matches("button")) each.type = "button"; // Enter would press it: the first button of a form is its default.
+    }
+    // A form shown again with its errors holds what was typed.
+    for (const form of all("form[method=post]", part)) if (one(".pk-errors, .pk-form-errors", form)) form.dataset.changed = "";
+    if (!part.closest("#dialog")) one("[data-focus]", part)?.focus(); // a dialog has its own rule
   }
 
-  // --- Listening ----------------------------------------------------------------------------------------------
+  // --- Event listeners ----------------------------------------------------------------------------------------------
   document.addEventListener("click", (event) => {
     const target = event.target.closest("button, summary, a, input");
     clickedBeside(event);
@@ -191,7 +280,7 @@
     if (!target) return;
     if (target.matches("[data-theme-toggle]")) nextTheme();
     if (target.matches("[data-copy]")) copy(target);
-    if (target.matches("[data-close]")) closeDialog();
+    if (target.matches("[data-close]") && mayClose()) closeDialog();
     if (target.matches("[data-step]")) step(target);
     if (target.matches("[data-bulk-clear]")) setAll(target.closest("form"), false);
     if (target.matches("[data-row]")) {
@@ -221,6 +310,9 @@
         closeMenus();
         one("summary", menu).focus();
       }
+      if (!dialog()?.open) return;
+      event.preventDefault(); // of a second Escape the browser sends no "cancel": it closes the dialog
+      if (!dialog().contains(menu) && mayClose()) closeDialog();
     }
   });
   document.addEventListener("input", (event) => {
@@ -231,70 +323,136 @@
   });
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+    // A candidate is selected to be linked.
+    if (event.target.dataset.selects) one(event.target.dataset.selects, event.target.form).checked = true;
+    // A confirmation counts for what was chosen when it was given.
+    const chosen = event.target.matches("[name=package], [data-stepper] input") && event.target.form;
+    if (chosen) all("[data-confirms]").forEach((box) => { box.checked = false; });
   });
   document.addEventListener("submit", (event) => {
     if (!event.target.hasAttribute("hx-post")) delete event.target.dataset.changed;
   });
   document.addEventListener("reset", (event) => { delete event.target.dataset.changed; });
   window.addEventListener("pageshow", () => all("form[data-bulk]").forEach(showTicked));
-  // What is shown once must not come back with a page that the browser kept for "back".
+  // One-time content must not reappear when the browser restores the page on "back".
   window.addEventListener("pagehide", () => all("[data-once]").forEach((box) => box.replaceChildren()));
 
   // --- htmx -----------------------------------------------------------------------------------------------------
-  const polls = (event) => event.detail.elt?.closest?.("[data-poll]");
-  let away = false;
+  const polls = (event) => event.detail.requestConfig?.triggeringEvent?.type === "poll";
+  const isDialog = (event) => event.detail.target?.id === "dialog";
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (polls(event) && (document.hidden || away)) event.preventDefault();
+    const { elt, requestConfig } = event.detail;
+    const form = sends(event);
+    // The dialog is open already: a second press of the link that opened it would replace what is typed there.
+    const twice = requestConfig.verb === "get" && isDialog(event) && dialog()?.open && !dialog().contains(elt);
+    if (twice) event.preventDefault();
+    else if (form) startSending(form);
   });
-  // A part that renews itself must not take an open menu from under somebody's pointer: it waits until the menu closes.
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const { target, requestConfig, shouldSwap } = event.detail;
-    const menu = shouldSwap && requestConfig?.elt === target && one("details.pk-drop[open]", target);
-    if (!menu) return;
-    event.detail.shouldSwap = false;
-    menu.addEventListener("toggle", () => {
-      if (target.isConnected) window.htmx.ajax("GET", requestConfig.path, { source: target, target, swap: "outerHTML" });
-    }, { once: true });
-  });
-  // An answer that leads to the sign-in page must not sweep away what somebody has typed; an idle page may go there.
+  // --- The page that follows ------------------------------------------------------------------------------------
+  // A browser begins it at the very top, and screen readers pass over a message that was there from the beginning.
+  const LED = "led";
+  function rememberLed() {
+    try { sessionStorage.setItem(LED, ""); } catch { /* Then it begins at the top. */ }
+  }
+  window.addEventListener("pagehide", () => { if (one("form[data-sending]")) rememberLed(); });
+  function arrive() {
+    try {
+      if (sessionStorage.getItem(LED) === null) return;
+      sessionStorage.removeItem(LED);
+    } catch { return; }
+    const heading = one("h1");
+    if (!heading || document.activeElement !== document.body || one("[autofocus]")) return;
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+    const news = all("main [role=status], main [role=alert], main [data-announce]").filter((each) => !each.closest("tr"));
+    setTimeout(() => { // after the heading
+      for (const each of news) window.portal.announce((each.dataset.announce ?? each.textContent).trim().replace(/\s+/g, " "));
+    }, 400);
+  }
+
+  // A redirect to the sign-in page must not discard input; a page without input follows it.
   document.addEventListener("htmx:beforeOnLoad", (event) => {
     const xhr = event.detail.xhr;
     const leads = xhr.getResponseHeader("HX-Redirect") ?? "";
     const toSignIn = document.body.dataset.signIn && leads.split("?")[0].endsWith(document.body.dataset.signIn);
-    away = xhr.status === 401;
     if (toSignIn && one("form[data-changed]")) {
       event.preventDefault();
-      signedOut();
+      if (!polls(event)) signedOut(); // of polls live.js says it
     } else if (leads && xhr.status < 400) {
-      all("form[data-changed]").forEach((form) => { delete form.dataset.changed; });
+      const form = sends(event);
+      if (form) delete form.dataset.changed;
+      // It leads back to this page, where something else is being typed: what changed is fetched, and the text stays.
+      if (leads.split("?")[0] === location.pathname && one("form[data-changed]")) {
+        event.preventDefault();
+        closeDialog();
+        for (const name of ["operation-ended", "operations-changed"]) document.body.dispatchEvent(new CustomEvent(name, { bubbles: true }));
+      } else {
+        rememberLed();
+      }
     }
   });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    // What was sent is saved, or comes back in the answer: it is not unsaved text any more.
+    const form = sends(event);
+    if (form && event.detail.shouldSwap) delete form.dataset.changed;
+    if (isDialog(event) && event.detail.shouldSwap) bringOut();
+  });
   document.addEventListener("htmx:afterRequest", (event) => {
-    const { elt, successful, requestConfig } = event.detail;
-    if (successful && requestConfig?.triggeringEvent?.type === "submit") delete elt.dataset?.changed;
+    if (event.detail.xhr.status !== 403) delete event.detail.elt.dataset.sentAgain;
+    const form = sends(event);
+    if (!form) return;
+    // Until the page that follows is there, it stays as it was sent.
+    const leaves = event.detail.successful && event.detail.xhr.getResponseHeader("HX-Redirect");
+    if (leaves) setTimeout(endSending, 5000, form); // unless somebody chose to stay
+    else endSending(form);
+    if (event.detail.successful) delete form.dataset.changed;
   });
+  // The page says by itself that its own updates fail (live.js).
   document.addEventListener("htmx:responseError", (event) => {
-    const status = event.detail.xhr.status;
-    if (!polls(event) || status === 401) explain(event.detail.xhr);
+    if (!polls(event) && !sendAgain(event.detail)) explain(event.detail.xhr);
   });
-  for (const failure of ["htmx:sendError", "htmx:timeout"]) {
+  for (const [failure, words] of [["htmx:sendError", "network"], ["htmx:timeout", "noAnswer"]]) {
     document.addEventListener(failure, (event) => {
-      if (!polls(event)) toast(toasts()?.dataset.network, { kind: "danger" });
+      if (!polls(event)) toast(toasts()?.dataset[words], { kind: "danger" });
     });
   }
+
+  // --- The focus over a swap ------------------------------------------------------------------------------------
+  // htmx finds an element again by its ID. Without one, what looks the same takes the focus, else the part itself.
+  const FOCUSABLE = "a[href], button, summary, input, select, textarea";
+  function sameIn(part, was) {
+    const looks = (each) => `${each.tagName} ${each.name ?? ""} ${each.textContent.trim()}`;
+    const same = all(FOCUSABLE, part).find((each) => looks(each) === looks(was));
+    if (same) return same;
+    for (let box = was.closest("[id]"); box; box = box.parentElement?.closest("[id]")) {
+      const now = one(`#${CSS.escape(box.id)}`, part);
+      if (now) return one(FOCUSABLE, now);
+    }
+    return null;
+  }
+  let focused = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const now = document.activeElement;
+    focused = event.detail.target?.contains(now) && now !== document.body ? now : null;
+  });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    const was = focused;
+    const part = event.detail.elt?.isConnected ? event.detail.elt : document.getElementById(event.detail.target?.id);
+    focused = null;
+    if (!was || was.isConnected || !part || (document.activeElement && document.activeElement !== document.body)) return;
+    const same = sameIn(part, was);
+    if (!same) part.setAttribute("tabindex", "-1");
+    (same ?? part).focus({ preventScroll: true });
+  });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt));
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id === "dialog") openDialog();
   });
-  // After paging, sorting or filtering, the reader goes on at the list's top, not at the page's end.
+  // After paging, sorting or filtering, scroll to the top of the list.
   document.addEventListener("htmx:afterSettle", (event) => {
     const { target, requestConfig } = event.detail;
     if (target?.id !== "list") return;
     if (requestConfig?.elt?.closest?.(".pk-pager")) target.scrollIntoView({ block: "start" });
-    if (!document.activeElement || document.activeElement === document.body) {
-      target.setAttribute("tabindex", "-1");
-      target.focus({ preventScroll: true });
-    }
   });
   document.addEventListener("dialog-close", closeDialog);
   document.addEventListener("toast", (event) => {
@@ -305,7 +463,9 @@
   function start() {
     showTheme();
     prepare(document.body);
+    arrive();
     dialog()?.addEventListener("close", dialogClosed);
+    dialog()?.addEventListener("cancel", (event) => { if (!mayClose()) event.preventDefault(); });
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();

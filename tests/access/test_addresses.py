@@ -117,6 +117,7 @@ def _signs_in(admin: User, header: str, *, remote: str = PROXY) -> bool:
     ],
     ids=["port", "six", "mapped", "garbage"],
 )
+@pytest.mark.long
 def test_an_attacker_locks_only_itself_out(admin: User, attacker: str, same: str, others: list[str]) -> None:
     with override_settings(TRUSTED_PROXIES=1):
         _fail(attacker, 31)
@@ -125,6 +126,7 @@ def test_an_attacker_locks_only_itself_out(admin: User, attacker: str, same: str
             assert _signs_in(admin, other), other
 
 
+@pytest.mark.long
 def test_without_any_client_address_the_account_limit_applies(admin: User) -> None:
     for _ in range(11):
         Client(REMOTE_ADDR="").post("/sign-in/", {"login": "bo@postkeeper.example", "password": "wrong"})

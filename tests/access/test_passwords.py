@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import pytest
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management import CommandError, call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import Settings
@@ -108,9 +107,3 @@ class TestEveryPlace:
         assert WORDS in answer.content.decode()
         person.refresh_from_db()
         assert person.check_password(PASSWORD)
-
-    def test_the_command_line(self, password: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PORTAL_ADMIN_PASSWORD", password)
-        with pytest.raises(CommandError, match=WORDS):
-            call_command("create_admin", email="cleo@larkfield.example", name="Cleo")
-        assert not User.objects.exists()

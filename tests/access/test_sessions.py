@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from urllib.parse import quote
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
@@ -15,6 +14,7 @@ from django.utils import timezone
 from portal.access import staff, tasks
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from tests.support.factories import PASSWORD
 from tests.support.people import sign_in
 
@@ -36,7 +36,7 @@ def test_what_an_admin_does_ends_all_sessions_at_once(admin: User, other: User, 
     clients = [sign_in(Client(), other), sign_in(Client(), other)]
     assert all(map(_is_in, clients))
     facts = {"role": "auditor"} if how == "change_role" else {}
-    getattr(staff, how)(actor=admin, person=other, request=None, **facts)
+    getattr(staff, how)(Command(admin), person=other, **facts)
     assert not any(map(_is_in, clients))
     event = AuditEvent.objects.get(verb=verb)
     assert (event.actor, event.object_id) == (admin, other.public_id)
@@ -83,13 +83,6 @@ def test_without_a_session_a_page_goes_to_sign_in_and_back(db: None) -> None:
     assert (response.status_code, response["Location"]) == (302, "/sign-in/?next=/staff/%3Fq%3Dbo")
 
 
-def test_without_a_session_a_sent_form_comes_back_to_its_page(db: None) -> None:
-    response = Client().post("/me/", {"name": "x"}, HTTP_REFERER="http://testserver/me/?a=1")
-    assert response["Location"] == "/sign-in/?next=/me/%3Fa%3D1"
-    response = Client().post("/me/", {"name": "x"}, HTTP_REFERER="http://evil.example/me/")
-    assert response["Location"] == "/sign-in/?next=/"
-
-
 def test_a_fragment_never_becomes_the_sign_in_page(db: None) -> None:
     read = Client().get("/staff/", **HTMX)
     assert (read.status_code, read.content) == (401, b"")
@@ -104,17 +97,10 @@ def test_a_fragment_of_another_site_does_not_lead_away(db: None) -> None:
     assert Client().get("/staff/", **headers)["HX-Redirect"] == "/sign-in/?next=%2F"
 
 
-def test_a_stale_password_is_asked_for_again(admin: User, other: User) -> None:
+def test_a_stale_password_is_asked_for_again(admin: User) -> None:
     client = sign_in(Client(), admin, minutes_ago=11)
     asked = client.get("/staff/invite/")
     assert (asked.status_code, asked["Location"]) == (302, "/reauthenticate/?next=%2Fstaff%2Finvite%2F")
-    role = client.post(f"/staff/{other.public_id}/role/", {"role": "auditor"})
-    assert role["Location"].endswith(f"next=%2Fstaff%2F{other.public_id}%2F%3Frole%3Dauditor")
-    in_htmx = client.post(f"/staff/{other.public_id}/role/", {"role": "auditor"}, **HTMX)
-    assert (in_htmx.status_code, in_htmx.content) == (200, b"")
-    assert in_htmx["HX-Redirect"].startswith("/reauthenticate/")
-    assert User.objects.get(pk=other.pk).role == "finance"
-
     key = client.session.session_key
     assert client.post("/reauthenticate/", {"password": "wrong", "next": "/staff/invite/"}).status_code == 422
     back = client.post("/reauthenticate/", {"password": PASSWORD, "next": "/staff/invite/"})
@@ -127,13 +113,11 @@ def test_a_stale_password_is_asked_for_again(admin: User, other: User) -> None:
 def test_disabling_and_enabling_need_a_fresh_password(admin: User, other: User, what: str) -> None:
     active = what == "disable"
     User.objects.filter(pk=other.pk).update(is_active=active)
-    page, address = f"/staff/{other.public_id}/", f"/staff/{other.public_id}/{what}/"
+    address = f"/staff/{other.public_id}/{what}/"
     client = sign_in(Client(), admin, minutes_ago=11)
-    asked = client.post(address, HTTP_REFERER=f"http://testserver{page}")
-    assert asked["Location"] == f"/reauthenticate/?next={quote(page, safe='')}"
+    assert client.post(address).status_code == 422
     assert User.objects.get(pk=other.pk).is_active == active
-    assert client.post("/reauthenticate/", {"password": PASSWORD, "next": page})["Location"] == page
-    assert client.post(address).status_code == 303
+    assert client.post(address, {"confirm-password": PASSWORD}).status_code == 303
     assert User.objects.get(pk=other.pk).is_active != active
     assert AuditEvent.objects.get(verb=f"staff.{what}d").object_id == other.public_id
 

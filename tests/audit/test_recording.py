@@ -11,6 +11,7 @@ from customers.models import Customer, RemoteAccount
 from portal import audit
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from tests.support.factories import OperationFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -31,6 +32,14 @@ def test_an_event_says_who_what_and_from_where(admin: User) -> None:
     assert (event.actor_label, event.actor_role, event.object_type) == ("Ada", "admin", "access.user")
     assert (event.object_id, event.ip, event.request_id) == (admin.public_id, "192.0.2.7", "abc")
     assert (event.before, event.after) == ({"role": "auditor"}, {"role": "admin"})
+
+
+def test_account_and_customer_are_those_of_the_object() -> None:
+    operation = OperationFactory()
+    account, customer = operation.account, operation.account.customer
+    events = [audit.record(actor=None, verb="x.y", obj=obj) for obj in (operation, account, customer)]
+    assert [each.account_id for each in events] == [account.public_id, account.public_id, None]
+    assert {(each.customer_id, each.customer_label) for each in events} == {(customer.public_id, str(customer))}
 
 
 def test_secrets_are_masked(admin: User) -> None:

@@ -19,6 +19,7 @@ from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
 from portal import providers
 from portal.access.models import User
+from portal.commands import Command
 from tests.billing.pooling import PARENT, Pool
 from tests.providers.support import Server
 from tests.support.factories import AccountFactory, UserFactory
@@ -112,7 +113,7 @@ class Meter:
 @pytest.fixture
 def meter(db: None, sandbox: SandboxProcess) -> Meter:
     connection = connection_commands.add_connection(
-        actor=None,
+        Command(None),
         api_key=KEY,
         facts={
             "name": "SendGrid test",
@@ -132,7 +133,7 @@ def pool(db: None) -> Iterator[Pool]:
     """A connection whose provider tells of all accounts at once, spoken for by the test."""
     with Server() as server:
         connection = connection_commands.add_connection(
-            actor=None,
+            Command(None),
             api_key=f"aha-sk-{'x' * 64}",
             facts={
                 "name": "AhaSend test",

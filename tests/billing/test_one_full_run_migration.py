@@ -25,6 +25,7 @@ def run(connection: Connection, kind: str, hours: int, **more: Any) -> SyncRun:
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.long
 def test_the_run_that_began_last_goes_on() -> None:
     call_command("migrate", "billing", "0005", verbosity=0)
     try:

@@ -19,6 +19,8 @@ from django.core.management import call_command
 from django.db import Error, connections
 from django.utils import timezone
 
+from portal.refusals import Refusal
+
 django.setup()
 
 from customers import dispatcher  # noqa: E402
@@ -28,6 +30,7 @@ from customers.models.operation_states import FINAL  # noqa: E402
 from customers.monitoring import invariants  # noqa: E402
 from customers.operations import commands as operation_commands  # noqa: E402
 from portal.access.models import User  # noqa: E402
+from portal.commands import Command  # noqa: E402
 from portal.providers import AccountSettings, NewKey, Profile, ProviderOffering  # noqa: E402
 from tests.journeys.processes import PASSWORD  # noqa: E402
 
@@ -75,12 +78,15 @@ def _create(connection: Connection, token: str, chance: Random) -> int:
     email = f"{name}@chaos.example"
     customer, _ = Customer.objects.get_or_create(company_name=name, defaults={"email": email})
     return operation_commands.request_create(
-        actor=_actor(), customer=customer, connection=connection, is_test=False, client_token=name, now=timezone.now(),
+        Command(_actor(), timezone.now(), token=name),
+        customer=customer,
+        connection=connection,
+        is_test=False,
         profile=Profile("" if keyed else email),
         offerings=[] if keyed else [ProviderOffering(chance.choice(PACKAGES), "package", 1)],
         settings=AccountSettings(name, f"{name}.example", 0) if keyed else None,
         first_key=KEY if keyed and chance.random() < 0.5 else None,
-    ).pk  # fmt: skip
+    ).pk
 
 
 def _change(account: Account, token: str, chance: Random) -> int | None:
@@ -92,16 +98,22 @@ def _change(account: Account, token: str, chance: Random) -> int | None:
         if account.connection.capabilities.settings:
             base = account.desired_settings
             return operation_commands.request_settings(
-                actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
-                changes={"monthly_cap": base["monthly_cap"] + 1000}, client_token=token, now=timezone.now(),
-            ).pk  # fmt: skip
+                Command(_actor(), timezone.now(), reason="Asked for.", token=token),
+                account=account,
+                base=base,
+                version=account.version,
+                changes={"monthly_cap": base["monthly_cap"] + 1000},
+            ).pk
         base = as_offerings(account.desired_offerings)
         other = next(name for name in PACKAGES if name != base[0].name)
         return operation_commands.request_offerings(
-            actor=_actor(), account=account, base=base, version=account.version, reason="Asked for.",
-            offerings=[ProviderOffering(other, "package", 1)], client_token=token, now=timezone.now(),
-        ).pk  # fmt: skip
-    except operation_commands.UnableToAsk:
+            Command(_actor(), timezone.now(), reason="Asked for.", token=token),
+            account=account,
+            base=base,
+            version=account.version,
+            offerings=[ProviderOffering(other, "package", 1)],
+        ).pk
+    except Refusal:
         return None
 
 
@@ -111,7 +123,7 @@ def _switch(account: Account, token: str) -> int:
         if account.desired_state == "active"
         else operation_commands.request_unsuspend
     )
-    return ask(actor=_actor(), account=account, reason="Asked for.", client_token=token, now=timezone.now()).pk
+    return ask(Command(_actor(), timezone.now(), reason="Asked for.", token=token), account=account).pk
 
 
 def canary(token: str) -> int | None:

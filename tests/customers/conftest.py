@@ -19,6 +19,7 @@ from customers.operations import commands as operation_commands
 from customers.operations import executor
 from portal import providers
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import Profile, ProviderOffering
 from tests.support.sandbox import KEY, SandboxProcess
 
@@ -41,14 +42,12 @@ class Desk:
 
     def ask_create(self, email: str = "ops@northwind.example", **profile: str) -> Operation:
         return operation_commands.request_create(
-            actor=self.person,
+            Command(self.person, timezone.now(), token=uuid4().hex),
             customer=self.customer(email),
             connection=self.connection,
             profile=Profile(email=email, **profile),
             offerings=[PACKAGE, ADDON],
             is_test=False,
-            client_token=uuid4().hex,
-            now=timezone.now(),
         )
 
     def created(self, email: str = "ops@northwind.example") -> Account:
@@ -57,15 +56,9 @@ class Desk:
         return self.account(operation)
 
     def ask(self, kind: str, account: Account, **more: object) -> Operation:
-        command = getattr(operation_commands, f"request_{kind}")
-        return command(
-            actor=self.person,
-            account=account,
-            reason="Asked in a test.",
-            client_token=uuid4().hex,
-            now=timezone.now(),
-            **more,
-        )
+        command = Command(self.person, reason="Asked in a test.", token=uuid4().hex)
+        request = getattr(operation_commands, f"request_{kind}")
+        return request(command, account=account, **more)
 
     def ask_offerings(
         self, account: Account, wanted: list[ProviderOffering], base: list[ProviderOffering] | None = None
@@ -115,11 +108,9 @@ def desk(db: None, sandbox: SandboxProcess) -> Desk:
         email="success@postkeeper.example", name="Customer success", role="customer_success"
     )
     connection = connection_commands.add_connection(
-        actor=None,
-        api_key=KEY,
-        facts={"name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url},
+        Command(None), api_key=KEY, facts={"name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url}
     )
     Connection.objects.filter(pk=connection.pk).update(probe_available=True)
     connection.refresh_from_db()
-    catalogue.refresh_catalogue(connection=connection, now=timezone.now())
+    catalogue.refresh_catalogue(Command(None, timezone.now()), connection=connection)
     return Desk(sandbox, connection, person)

@@ -12,6 +12,7 @@ from customers.connections import commands as connection_commands
 from customers.models import Account, AccountKey, Connection, Customer, KeySecret, Operation, SendingDomain
 from customers.operations import commands as operation_commands
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import AccountSettings, Profile
 from tests.customers.conftest import Desk
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory
@@ -26,7 +27,7 @@ RECORDS = [
 
 
 def connection_with_keys(**more: Any) -> Connection:
-    """A connection whose provider has keys, settings and a sending set-up."""
+    """A connection whose provider has keys, settings and a sending setup."""
     facts = {"kind": "ahasend", "name": "AhaSend test", "base_url": "https://api.ahasend.com", "keep_keys": True}
     connection: Connection = ConnectionFactory(**(facts | {"account_id": str(uuid.uuid4())} | more))
     return connection
@@ -79,7 +80,7 @@ def desk_with_keys(sandbox: SandboxProcess) -> Desk:
     person = User.objects.create_user(email="success@postkeeper.example", name="Nadia Berg", role="customer_success")
     facts = {"name": "AhaSend test", "kind": "ahasend", "base_url": sandbox.base_url, "keep_keys": True}
     connection = connection_commands.add_connection(
-        actor=None, api_key=sandbox.ahasend_key, facts=facts | {"account_id": sandbox.ahasend_account}
+        Command(None), api_key=sandbox.ahasend_key, facts=facts | {"account_id": sandbox.ahasend_account}
     )
     return Desk(sandbox, connection, person)
 
@@ -88,10 +89,14 @@ def created_account(desk: Desk, name: str = "Larkfield Outdoor") -> Account:
     """An account that exists at the sandbox, without a key."""
     customer = Customer.objects.create(company_name=name, email="ops@larkfield.example")
     operation = operation_commands.request_create(
-        actor=desk.person, customer=customer, connection=desk.connection, profile=Profile(email=customer.email),
-        offerings=[], settings=AccountSettings(name, "larkfield.example", 0), is_test=False,
-        client_token=uuid.uuid4().hex, now=timezone.now(),
-    )  # fmt: skip
+        Command(desk.person, timezone.now(), token=uuid.uuid4().hex),
+        customer=customer,
+        connection=desk.connection,
+        profile=Profile(email=customer.email),
+        offerings=[],
+        settings=AccountSettings(name, "larkfield.example", 0),
+        is_test=False,
+    )
     operation = desk.perform(operation)
     assert operation.state == "succeeded", operation.summary
     return desk.account(operation)

@@ -12,7 +12,8 @@ HTMX = {"HTTP_HX_REQUEST": "true"}
 
 
 def text_of(answer: Any) -> str:
-    return html.unescape(answer.content.decode())
+    """The markup, with each run of blanks and line breaks made one blank."""
+    return " ".join(html.unescape(answer.content.decode()).split())
 
 
 def prose_of(answer: Any) -> str:
@@ -28,6 +29,12 @@ def hidden(answer: Any, name: str) -> str:
             found = re.search(r'value="([^"]*)"', tag)
             return html.unescape(found[1]) if found else ""
     raise AssertionError(f"no input named {name}")
+
+
+def checked(answer: Any, name: str) -> bool:
+    """Whether the page's checkbox is checked."""
+    [tag] = re.findall(rf'<input[^>]*type="checkbox"[^>]*name="{name}"[^>]*>', text_of(answer))
+    return " checked" in tag
 
 
 def fields(answer: Any) -> dict[str, str]:

@@ -22,8 +22,10 @@ from customers.operations import commands as operation_commands
 from customers.operations import executor, transitions
 from customers.operations.commands import FirstKey
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import AccountSettings, ApiKey, ListedAccount, NewKey, Profile, Provider
 from tests.customers.conftest import Desk
+from tests.support import failpoints
 from tests.support.sandbox import SandboxProcess
 
 NORTHWIND = AccountSettings("Northwind Oy", "northwind.example", 250_000)
@@ -63,13 +65,17 @@ class SubDesk(Desk):
         settings: AccountSettings = NORTHWIND,
         *,
         first_key: FirstKey | None = None,
-        **more: Any,
     ) -> Operation:
         return operation_commands.request_create(
-            actor=self.person, customer=self.customer(), connection=self.connection, profile=Profile(email=""),
-            offerings=[], is_test=False, settings=settings, first_key=first_key, client_token=uuid4().hex,
-            now=self.now, **more,
-        )  # fmt: skip
+            Command(self.person, self.now, token=uuid4().hex),
+            customer=self.customer(),
+            connection=self.connection,
+            profile=Profile(email=""),
+            offerings=[],
+            is_test=False,
+            settings=settings,
+            first_key=first_key,
+        )
 
     def created(self, settings: AccountSettings = NORTHWIND) -> Account:  # type: ignore[override]
         operation = self.perform(self.ask_create(settings))
@@ -77,8 +83,9 @@ class SubDesk(Desk):
         return self.account(operation)
 
     def ask(self, kind: str, account: Account, **more: Any) -> Operation:
-        asked = {"reason": "Asked in a test.", "client_token": uuid4().hex, "now": self.now} | more
-        return getattr(operation_commands, f"request_{kind}")(actor=self.person, account=account, **asked)
+        asked = {part: more.pop(part) for part in ("now", "reason", "token") if part in more}
+        command = Command(self.person, **{"now": self.now, "reason": "Asked in a test.", "token": uuid4().hex} | asked)
+        return getattr(operation_commands, f"request_{kind}")(command, account=account, **more)
 
     def ask_key(self, account: Account, new: NewKey = KEY, *, keep: bool = False) -> Operation:
         return self.ask("key_create", account, new=new, keep=keep)
@@ -131,17 +138,15 @@ class SubDesk(Desk):
         return operations[0]
 
     @contextmanager
-    def dies_at(self, point: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def dies_at(self, point: str) -> Iterator[None]:
         """The next worker that comes to this point is gone; its lease runs out afterwards."""
 
-        def crash_point(name: str) -> None:
+        def at(name: str) -> None:
             if name == point:
                 raise Died(name)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(executor, "crash_point", crash_point)
-            with pytest.raises(Died):
-                yield
+        with failpoints.installed(at), pytest.raises(Died):
+            yield
 
     def until(self, found: Callable[[], object], seconds: float = 10) -> None:
         """Wait on the wall's clock for something at the other end."""
@@ -174,12 +179,8 @@ def sub_desk(sandbox: SandboxProcess, person: User | None = None) -> SubDesk:
     person = person or User.objects.create_user(
         "success@postkeeper.example", name="Customer success", role="customer_success"
     )
-    connection = connection_commands.add_connection(
-        actor=None,
-        api_key=sandbox.ahasend_key,
-        facts={
+    connection = connection_commands.add_connection(Command(None), api_key=sandbox.ahasend_key, facts={
             "name": "AhaSend test", "kind": "ahasend", "base_url": sandbox.base_url,
             "account_id": sandbox.ahasend_account, "keep_keys": True,
-        },
-    )  # fmt: skip
+        })  # fmt: skip
     return SubDesk(sandbox, connection, person)

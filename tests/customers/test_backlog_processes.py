@@ -30,17 +30,19 @@ from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
 from portal import queue as poking
 from portal import queue_settings
+from portal.commands import Command
 from portal.providers import Profile, ProviderOffering
+from tests.support import samples
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.processes import database_url
 from tests.support.redis import Redis
 from tests.support.sandbox import KEY, SandboxProcess
-from tests.support.together import ROUNDS_IN_THE_SUITE, rounds
+from tests.support.together import rounds
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWERS_AFTER_MS = 3000
 CREATES = 150
-STANDSTILL = timedelta(hours=8 if len(rounds()) > ROUNDS_IN_THE_SUITE else 1)
+STANDSTILL = timedelta(hours=8 if samples.is_proof() else 1)
 CLICKS_A_ROUND = 8
 SENT_WITHIN, TAKEN_UP_WITHIN = 3.0, 15.0
 PATIENCE = float(os.environ.get("BACKLOG_PATIENCE", "30"))
@@ -100,9 +102,9 @@ def pile_up(sender: Celery) -> int:
 def connected(sandbox: SandboxProcess, name: str) -> Connection:
     facts = {"name": name, "kind": "sendgrid", "base_url": sandbox.base_url, "creates_per_hour": 10_000,
              "requests_per_minute": 60_000}  # fmt: skip
-    connection = connection_commands.add_connection(actor=None, api_key=KEY, facts=facts)
+    connection = connection_commands.add_connection(Command(None), api_key=KEY, facts=facts)
     sandbox.admin.switch("rate_per_minute", 60_000)
-    catalogue.refresh_catalogue(connection=connection, now=timezone.now())
+    catalogue.refresh_catalogue(Command(None, timezone.now()), connection=connection)
     Connection.objects.filter(pk=connection.pk).update(probe_available=True)
     connection.refresh_from_db()
     return connection
@@ -144,10 +146,8 @@ def click(account: Account) -> float | None:
         if account.desired_state == "active"
         else operation_commands.request_unsuspend
     )
-    asked = ask(
-        actor=UserFactory(), account=account, reason="Case 3318.", client_token=f"click-{time.monotonic()}",
-        now=timezone.now(),
-    )  # fmt: skip
+    command = Command(UserFactory(), reason="Case 3318.", token=f"click-{time.monotonic()}")
+    asked = ask(command, account=account)
     sent = until(lambda: Attempt.objects.filter(operation=asked).first())
     return (sent.intended_at - asked.created_at).total_seconds() if sent else None
 
@@ -165,10 +165,13 @@ def test_a_slow_provider_and_a_backlog_do_not_delay_others(broker: Celery, redis
         messages = pile_up(broker)
         for n in range(CREATES):
             operation_commands.request_create(
-                actor=person, customer=CustomerFactory(), connection=late, profile=Profile(email=f"b{n}@late.example"),
-                offerings=[ProviderOffering(PACKAGE, "package", 1)], is_test=False, client_token=f"create-{n}",
-                now=timezone.now(),
-            )  # fmt: skip
+                Command(person, timezone.now(), token=f"create-{n}"),
+                customer=CustomerFactory(),
+                connection=late,
+                profile=Profile(email=f"b{n}@late.example"),
+                offerings=[ProviderOffering(PACKAGE, "package", 1)],
+                is_test=False,
+            )
         with workers_of_production(redis_server.url, tmp_path):
             assert until(they_are_there, seconds=240), "the workers did not start"
             leases = [lease_that_ran_out(healthy)]

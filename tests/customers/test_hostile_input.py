@@ -13,13 +13,15 @@ from django.utils import timezone
 from customers.accounts.offerings.forms import OfferingListField
 from customers.accounts.settings.forms import SeenSettingsField
 from customers.bulk import commands as bulk_commands
-from customers.connections.checks import UnableToConnect, check_base_url
+from customers.connections.credentials import check_base_url
 from customers.models import AccountImport, ChangeSet, RemoteAccount, Scan
 from customers.observed import account_list
 from customers.reconcile import account_import as account_imports
 from portal import providers
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import ConnectionConfig, Unsupported
+from portal.refusals import Refusal
 from tests.customers.conftest import Desk
 from tests.customers.page_helpers import text_of
 from tests.support.people import sign_in
@@ -42,6 +44,7 @@ def remote_account(desk: Desk) -> RemoteAccount:
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.sample(1)
+@pytest.mark.long
 def test_searching(admin: Client, remote_account: RemoteAccount, odd: str) -> None:
     for name in ("list", "drift", "drift-export", "orphans", "operations", "coming"):
         for asked in ({"q": odd}, {"page": odd}, {"view": odd}, {"connection": odd}, {"kind": odd}, {"person": odd}):
@@ -53,7 +56,7 @@ def test_searching(admin: Client, remote_account: RemoteAccount, odd: str) -> No
 @pytest.mark.parametrize("odd", ["\x00", "\u00b2", "9" * 40, "-1"])
 def test_ticks_on_the_first_day(admin: Client, desk: Desk, remote_account: RemoteAccount, odd: str) -> None:
     account_import = account_imports.propose_import(
-        actor=desk.person, connection=desk.connection, listed=[], now=timezone.now()
+        Command(desk.person, timezone.now()), connection=desk.connection, listed=[]
     )
     args = [desk.connection.public_id]
     assert admin.get(reverse("customers:estate", args=args), {"basis": odd, "page": odd}).status_code == 200
@@ -86,9 +89,11 @@ def test_lists_that_are_none(admin: Client, desk: Desk, remote_account: RemoteAc
 def test_a_change_to_many(admin: Client, desk: Desk, odd: str) -> None:
     account = desk.created()
     found = bulk_commands.plan_bulk_change(
-        actor=desk.person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid", client_token="a" * 8,
-        now=timezone.now(),
-    )  # fmt: skip
+        Command(desk.person, timezone.now(), reason="Not paid", token="a" * 8),
+        kind="suspend",
+        wanted={},
+        account_ids=[account.pk],
+    )
     ChangeSet.objects.filter(pk=found.pk).update(state="waiting", second_person=True)
     decide, act = (reverse(f"customers:bulk-{name}", args=[found.public_id]) for name in ("decide", "act"))
     assert admin.post(decide, {"do": "approve", "plan": odd}).status_code == 422
@@ -101,7 +106,7 @@ def test_a_change_to_many(admin: Client, desk: Desk, odd: str) -> None:
     "url", ["http://[::1", "http://]", "http://127.0.0.1:99999", "https://api.sendgrid.com:x", "https://api.sendgrid.com:-1"]
 )  # fmt: skip
 def test_a_base_url_that_cannot_be_read(url: str) -> None:
-    with pytest.raises(UnableToConnect):
+    with pytest.raises(Refusal):
         check_base_url(url)
     with pytest.raises(Unsupported):
         providers.client(ConnectionConfig(kind="sendgrid", base_url=url, api_key="SG.test"))

@@ -29,6 +29,6 @@ def test_nothing_befalls_a_customer_before_its_account_is_opened() -> None:
         story = _story(today)
         for company in companies():
             opened = story._birth(company)
-            fate = list(getattr(story, f"_{company.fate or 'quiet'}")(company))
+            fate = list(story.fate_of(company))
             early = [at for at, _ in fate if not opened < at < today]
             assert not early, (today, company.name, company.fate, opened, early)

@@ -36,6 +36,7 @@ from customers.schedules import holds
 from portal.access import links
 from portal.access.models import User
 from portal.access.roles import Role
+from portal.commands import Command
 from tests.customers.conftest import Desk
 from tests.customers.keys import created_account, domain_of, key_of, secret_of
 from tests.customers.sub_accounts import NORTHWIND, sub_desk
@@ -176,7 +177,7 @@ class World:
             "offerings": (account, {"base": [], "wanted": [PACKAGE_ROW]}),
             "settings": (child, {each: asdict(NORTHWIND) for each in ("base", "wanted")}),
         }  # fmt: skip
-        hold = holds.place_hold(actor=admin, account=account, reason="Pays", until=None, now=now)
+        hold = holds.place_hold(Command(admin, now, reason="Pays"), account=account, until=None)
         operations = [
             OperationFactory(kind=kind, account=of, state="failed", error_kind="conflict", result=result)
             for kind, (of, result) in conflicts.items()
@@ -187,15 +188,19 @@ class World:
         self.desk.sandbox.admin.add_account(email="stranger@globex.example")
         scan, _ = account_list.begin_scan(connection=self.desk.connection, kind="asked", slot="now", now=now)
         account_list.read_account_list(scan, self.desk.connect(self.desk.connection))
-        account_imports.propose_import(actor=admin, connection=self.desk.connection, listed=[], now=now)
+        account_imports.propose_import(Command(admin, now), connection=self.desk.connection, listed=[])
         change = bulk_commands.plan_bulk_change(
-            actor=admin, kind="suspend", wanted={}, account_ids=[account.pk], reason="Not paid",
-            client_token=uuid4().hex, now=now,
-        )  # fmt: skip
+            Command(admin, now, reason="Not paid", token=uuid4().hex),
+            kind="suspend",
+            wanted={},
+            account_ids=[account.pk],
+        )
         schedule = schedule_commands.schedule_change(
-            actor=admin, account=account, kind=Schedule.Kind.SUSPEND, due_at=now + timedelta(days=9), reason="Due",
-            client_token=uuid4().hex, now=now,
-        )  # fmt: skip
+            Command(admin, now, reason="Due", token=uuid4().hex),
+            account=account,
+            kind=Schedule.Kind.SUSPEND,
+            due_at=now + timedelta(days=9),
+        )
         run, _ = runs.start_run(
             connection=self.desk.connection, kind="asked", slot="x", now=now, until=now + timedelta(hours=1)
         )
@@ -211,6 +216,7 @@ class World:
             "schedules/": [schedule], "holds/": [hold], "staff/": [self.people["finance"]],
         }  # fmt: skip
         self.texts = {
+            "slug": "states",
             "key_id": key.key_id,
             "name": "mail.larkfield.example",
             "field": "state",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection, connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
-from portal import health, middleware
+from portal import health, health_probe, middleware
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 from tests.support.postgres import free_port
@@ -84,6 +87,38 @@ def test_alive_asks_nothing_of_the_database(client: Client, django_assert_num_qu
     assert (answer.status_code, answer.content) == (200, b"alive\n")
 
 
+@pytest.mark.parametrize("path", ["/healthz/", "//healthz", "/sign-in/", "/readyz"])
+def test_alive_alone_is_told_under_any_host(db: None, client: Client, path: str) -> None:
+    """Load balancers ask by IP address."""
+    assert client.get("/healthz", headers={"Host": "192.0.2.7"}).content == b"alive\n"
+    assert client.head("/healthz", headers={"Host": "bad host"}).status_code == 200
+    assert client.post("/healthz", headers={"Host": "192.0.2.7"}).status_code == 400
+    assert client.get(path, headers={"Host": "192.0.2.7"}).status_code == 400
+
+
+class TestLoopbackOnly:
+    @pytest.fixture
+    def client(self, db: None, settings: Settings) -> Client:
+        settings.LOOPBACK_ONLY = True
+        return Client()
+
+    def test_its_own_machine_is_answered(self, client: Client) -> None:
+        assert client.get("/sign-in/", REMOTE_ADDR="127.0.0.1").status_code == 200
+        assert client.get("/sign-in/", REMOTE_ADDR="::1").status_code == 200
+
+    @pytest.mark.parametrize(
+        "facts",
+        [{"REMOTE_ADDR": "192.0.2.7"}, {"REMOTE_ADDR": ""}]
+        + [{f"HTTP_{name}": "x"} for name in ("FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST",
+                                              "X_FORWARDED_PROTO", "X_REAL_IP")],
+    )  # fmt: skip
+    def test_others_are_refused_with_a_sentence(self, client: Client, facts: dict[str, str]) -> None:
+        answer = client.get("/sign-in/", **facts)  # type: ignore[arg-type]
+        assert answer.status_code == 403
+        assert answer.content.startswith(b"LOOPBACK_ONLY is on")
+        assert answer["X-Frame-Options"] == "DENY"
+
+
 @pytest.mark.django_db
 def test_ready_when_the_database_answers_and_is_complete(client: Client) -> None:
     answer = client.get("/readyz")
@@ -105,7 +140,41 @@ def test_not_ready_when_the_database_does_not_answer(rf: RequestFactory, monkeyp
 
     monkeypatch.setattr(connections["default"], "cursor", gone)
     answer = health.readyz(rf.get("/readyz"))
-    assert (answer.status_code, answer.content) == (503, b"database does not answer\n")
+    assert (answer.status_code, answer.content) == (503, b"database is not responding\n")
+
+
+def test_not_ready_behind_a_pooler_that_drops_the_limits(rf: RequestFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dropped(*_: object) -> None:
+        raise ImproperlyConfigured("The database connection lost statement_timeout")
+
+    monkeypatch.setattr(connections["default"], "cursor", dropped)
+    answer = health.readyz(rf.get("/readyz"))
+    assert (answer.status_code, answer.content) == (503, b"database connection has no time limits\n")
+
+
+class ShowsItsHost(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.hosts.append(self.headers["Host"])  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "host"), [({}, "portal.example.com"), ({"LOOPBACK_ONLY": "yes"}, "localhost"),
+                         ({"LOOPBACK_ONLY": "0"}, "portal.example.com")],
+)  # fmt: skip
+def test_the_probe_sends_an_allowed_host(change: dict[str, str], host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), ShowsItsHost) as server:
+        server.hosts = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        given = {"WEB_BIND": f"127.0.0.1:{server.server_port}", "ALLOWED_HOSTS": "portal.example.com, b.example"}
+        for name, value in (given | change).items():
+            monkeypatch.setenv(name, value)
+        assert health_probe.main("readyz") == 0
+        assert server.hosts == [host]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -133,7 +202,7 @@ def test_503_while_the_database_is_down(
 ) -> None:
     page = signed_in.get(path)
     assert (page.status_code, page["Retry-After"]) == (503, "10")
-    assert "The database does not answer" in page.content.decode()
+    assert "The database isn't responding" in page.content.decode()
     assert page["Content-Security-Policy"].startswith("default-src 'none'")
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
     fragment = signed_in.get(path, headers={"HX-Request": "true"})
@@ -145,10 +214,10 @@ def test_503_while_the_database_is_down(
 
 def test_the_probes_while_the_database_is_down(database_down: None) -> None:
     answer = Client().get("/readyz")
-    assert (answer.status_code, answer.content) == (503, b"database does not answer\n")
+    assert (answer.status_code, answer.content) == (503, b"database is not responding\n")
     assert Client().get("/healthz").status_code == 200
 
 
 def test_another_failure_stays_a_500(signed_in: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_plain", None)
-    assert signed_in.get("/healthz").status_code == 500
+    assert signed_in.get("/readyz").status_code == 500

@@ -28,6 +28,11 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 pytestmark = pytest.mark.slow
 
 
+def test_the_folder_of_the_demo_is_that_of_the_project() -> None:
+    """Its data is stored there, and its migrations are those that make the demo prepare itself anew."""
+    assert demo_run.BASE_DIR == ROOT
+
+
 class Demo:
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -125,7 +130,7 @@ def test_from_an_empty_folder_to_the_sign_in_page_and_to_nothing(running: Demo) 
 
     refused = Demo(running.data)
     assert refused.process.wait(30) == 1
-    assert "already runs" in refused.said()
+    assert "already running" in refused.said()
     refused.end()
 
     everyone = set(running.members())
@@ -150,7 +155,7 @@ def test_a_second_start_keeps_data_and_a_kill_leaves_no_process(running_again: D
     running = running_again
     before = (running.data / "demo.env").read_text()
     url = running.wait_ready(60)
-    assert "Making the database" not in running.said()
+    assert "Creating the database" not in running.said()
     assert (running.data / "demo.env").read_text() == before
 
     web = next(pid for pid, line in running.members().items() if "gunicorn" in line)
@@ -167,7 +172,7 @@ def test_a_port_somebody_else_has_is_named(tmp_path: Path, monkeypatch: pytest.M
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setenv("PORT", str(port))
-        with pytest.raises(demo_run.UnableToStart, match=f"Port {port} cannot be used"):
+        with pytest.raises(demo_run.UnableToStart, match=f"Port {port} is not available"):
             demo_run._web_socket()
 
 
@@ -215,6 +220,17 @@ def test_a_key_that_begins_with_a_dash_is_still_a_key(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     sandbox.add_arguments(parser)
     assert parser.parse_args(argv[3:]).admin_key == "-starts-with-a-dash"
+    assert parser.parse_args(argv[3:]).dns_seconds == 30  # or no DNS check could ever succeed
+
+
+def test_settings_of_another_installation_do_not_reach_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {"PORTAL_ENV_FILE": "/etc/portal", "DATABASE_URL": "postgres://db/portal", "LOOPBACK_ONLY": "1"}
+    for name, value in others.items():
+        monkeypatch.setenv(name, value)
+    env = demo_run._environment(demo_run.demo_settings(tmp_path, sandbox_port=1), tmp_path)
+    assert {name: env.get(name) for name in others} == dict.fromkeys(others) | {"PORTAL_ENV_FILE": ""}
 
 
 def test_secrets_are_new_for_every_installation(tmp_path: Path) -> None:

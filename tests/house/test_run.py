@@ -90,6 +90,7 @@ def test_a_failure_on_one_database_does_not_stop_the_other(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.long
 def test_a_run_without_a_test_is_no_success(tmp_path: Path) -> None:
     file = tmp_path / "test_suite_of_its_own.py"
     file.write_text(SUITE.format(failing=""))
@@ -134,7 +135,10 @@ def test_ctrl_c_ends_every_process_and_removes_the_files(tmp_path: Path, number:
         until(lambda: told.exists() and told.read_text(), what="the endless test")
         below = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        said, _ = process.communicate(timeout=10)
+        try:
+            said, _ = process.communicate(timeout=10)
+        finally:
+            process.kill()  # nothing, where it has ended
     pid, folder = told.read_text().split()
     assert process.returncode != 0
     assert int(pid) in {each.pid for each in below}

@@ -32,6 +32,29 @@ def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+# Fields of text that no person writes: secrets, tokens, and identifiers of others, which stay as they are.
+_OPAQUE = {
+    "account_id", "again", "base_url", "client_token", "confirm", "connection", "current", "hold", "password",
+    "provider_id", "read_at", "seen", "username", "v2_username",
+}  # fmt: skip
+
+
+def test_text_that_people_type_is_a_typed_text() -> None:
+    """Others take control characters, and letters composed in another way (`portal.typed_text`)."""
+    plain = {
+        f"{name}: {node.targets[0].id}"
+        for name, tree in _modules(*OUR_FOLDERS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) in ("forms.CharField", "forms.EmailField")
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id not in _OPAQUE
+        and name != "portal/component_sheet.py"  # components on show: nothing is stored
+    }
+    assert plain == set()
+
+
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
@@ -110,7 +133,7 @@ def test_shared_code_names_no_provider() -> None:
     """What differs between providers is data (`Capabilities`) or stands in a file of the provider's own."""
     names = re.compile("sendgrid|ahasend", re.IGNORECASE)
     own = re.compile(
-        r"sendgrid|ahasend|demo|migrations/|portal/(settings|help|state_labels)\.py|portal/(providers|sandbox|ui)/"
+        r"sendgrid|ahasend|demo|migrations/|portal/(settings|component_sheet|state_labels)\.py|portal/(providers|sandbox|ui)/"
     )
     allowed = {  # the tables of the providers' own forms
         "customers/accounts/create/providers.py", "customers/connections/provider_forms.py",
@@ -172,6 +195,18 @@ def test_templates_hold_no(what: str) -> None:
         if ".venv" not in path.parts
         for text in [path.read_text()]
         for match in TEMPLATE_RULES[what].finditer(text)
+    ]
+    assert found == []
+
+
+def test_no_line_of_a_template_is_longer_than_one_of_code() -> None:
+    most = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["line-length"]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted(ROOT.rglob("templates/**/*.html"))
+        if ".venv" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if len(line) > most
     ]
     assert found == []
 

@@ -137,7 +137,7 @@ def test_a_dead_member_comes_back_and_takes_its_children_with_it(start: Callable
     _within(10, lambda: len(group.pids("one")) == 4, "it was not started again")
     assert not _is_alive(child), "its child would have run beside the new one"
     assert len(group.pids("two")) == 2, "the other member has nothing to do with it"
-    assert "one ended (signal SIGKILL); starting it again in 1 s" in group.said()
+    assert "one stopped (signal SIGKILL). Restarting it in 1 s." in group.said()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent is gone")

@@ -68,7 +68,7 @@ def test_limits_stay_inside_the_visibility_timeout(name: str) -> None:
 def test_every_queue_has_its_worker_wherever_workers_are_started() -> None:
     """One row in portal/queue_settings.py, one worker of that name in production; the demo's worker consumes all."""
     compose = (ROOT / "docker-compose.yml").read_text()
-    documented = (ROOT / "docs" / "operations.md").read_text()
+    documented = (ROOT / "docs" / "reference" / "queues.md").read_text()
     (argv,) = [member.argv for member in demo_run._background({}) if member.name == "worker"]
     assert set(argv[argv.index("-Q") + 1].split(",")) == set(queue_settings.NAMES)
     for name in queue_settings.NAMES:

@@ -29,6 +29,7 @@ FORBIDDEN = {
     "markup let through": r"\|\s*safe(?:seq)?\b|\{%\s*autoescape\s+off",
     "a trigger filter (needs eval)": r"""hx-trigger\s*=\s*["'][^"']*\[""",
     "a foreign address for a resource": r"""(?:src|hx-get|hx-post)\s*=\s*["'](?:https?:)?//""",
+    "a blank before a percent sign": r"(?:\d|\}\})[ \u00a0]%(?![}\d(])",
     "a fixed address for htmx": r"""hx-(?:get|post|put|patch|delete)\s*=\s*["']/""",
 }
 
@@ -66,11 +67,29 @@ def test_the_rules_find_what_they_are_for() -> None:
         "markup let through": "{{ x|safe }}",
         "a trigger filter (needs eval)": """<p hx-trigger="keyup[key=='Enter']">""",
         "a foreign address for a resource": '<script src="https://cdn.example/x.js">',
+        "a blank before a percent sign": "<b>{{ share }} %</b>",
         "a fixed address for htmx": '<a hx-get="/customers/">',
     }
     assert samples.keys() == FORBIDDEN.keys()
     for rule, sample in samples.items():
         assert re.search(FORBIDDEN[rule], sample, re.IGNORECASE), rule
+
+
+def test_no_two_landmarks_have_one_heading_as_their_name() -> None:
+    """Two regions of one name are one to whoever jumps between them."""
+    region = re.compile(r"""<(?:section|nav|aside|div|form)\b[^>]*\baria-labelledby="([\w-]+)\"""")
+    for path in PAGES:
+        names = region.findall(path.read_text())
+        assert len(names) == len(set(names)), f"{relative(path)}: {sorted(names)}"
+
+
+def test_the_search_of_the_frame_has_a_name_of_its_own() -> None:
+    """Lists have a search, too."""
+    searches = {relative(path): re.findall(r"""<form\b[^>]*role="search"[^>]*>""", path.read_text()) for path in PAGES}
+    names = [name for found in searches.values() for each in found for name in re.findall('aria-label="([^"]+)"', each)]
+    assert "aria-label" in searches["templates/components/_topbar.html"][0]
+    assert len(names) == len(set(names))
+    assert all(len(found) <= 1 for found in searches.values())
 
 
 def test_a_new_tab_gets_no_way_back() -> None:
@@ -133,4 +152,4 @@ def test_every_word_goes_through_gettext() -> None:
             if re.search(r"[A-Za-z]{3,} [A-Za-z]{2,}", line)
         ]
     # The sheet shows made-up customers; their names and packages stay as they are.
-    assert [one for one in found if not one.startswith("templates/help/states.html")] == []
+    assert [one for one in found if not one.startswith("templates/help/components.html")] == []

@@ -54,6 +54,7 @@ class Installation:
         self.env: Mapping[str, str] = {
             **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")},
             "DJANGO_SETTINGS_MODULE": "portal.settings",
+            "PORTAL_ENV_FILE": "",
             "PORTAL_ENV": "development",
             "PORTAL_DEMO": "0",
             "SECOND_PERSON": "0",  # a story that shows the second person turns it on
@@ -125,6 +126,10 @@ class Installation:
         return self.spawn(
             name, *CELERY, "worker", *POOL, "-Q", queues, "-n", f"{name}@%h", PORTAL_WORKER="1", **more
         )  # fmt: skip
+
+    def start_worker_that_dies_at(self, point: str) -> subprocess.Popen[bytes]:
+        """A worker that kills itself at a point of tests/support/failpoints.py."""
+        return self.start_worker(PORTAL_CRASH_AT=point, DJANGO_SETTINGS_MODULE="tests.support.crashing_settings")
 
     def start_beat(self) -> subprocess.Popen[bytes]:
         return self.spawn("beat", *CELERY, "beat")

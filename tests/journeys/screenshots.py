@@ -72,7 +72,10 @@ MORE = (
     ("staff", "admin", "/staff/"),
     ("staff-invite", "admin", "/staff/invite/"),
     ("profile", "admin", "/me/"),
-    ("states", "admin", "/help/states/"),
+    ("help", "success", "/help/"),
+    ("help-search", "success", "/help/?q=unknown+outcome"),
+    ("help-guide", "success", "/help/states/"),
+    ("components", "admin", "/help/components/"),
     ("refused", "finance", "/customers/new/"),
     ("missing", "admin", "/nothing/here/"),
 )
@@ -120,7 +123,7 @@ def signed_in(browser: Browser, url: str, email: str, password: str, look: Look)
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(f"{url}/sign-in/")
-    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Email").fill(email)
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{url}/")

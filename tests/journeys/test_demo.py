@@ -99,5 +99,5 @@ def test_the_clock_is_real_and_a_second_start_changes_nothing(demo: Installation
 
 
 def test_outside_the_demo_it_refuses(tmp_path: Path, demo: Installation) -> None:
-    with pytest.raises(AssertionError, match="not a demo"):
+    with pytest.raises(AssertionError, match="requires PORTAL_DEMO=1"):
         demo.manage("seed_demo", PORTAL_DEMO="0")

@@ -19,13 +19,13 @@ from django.utils import timezone
 from customers.operations import commands as operation_commands
 from customers.models import Connection, Customer
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import ProviderOffering, Profile
 person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
 customer = Customer.objects.create(company_name="Northwind", email="ops@northwind.example")
 operation_commands.request_create(
-    actor=person, customer=customer, connection=Connection.objects.get(), profile=Profile(email=customer.email),
-    offerings=[ProviderOffering("postkeeper.ei.pro-100k.v1", "package", 1)], is_test=False, client_token="once",
-    now=timezone.now(),
+    Command(person, token="once"), customer=customer, connection=Connection.objects.get(), is_test=False,
+    profile=Profile(email=customer.email), offerings=[ProviderOffering("postkeeper.ei.pro-100k.v1", "package", 1)],
 )
 """
 LOOK = """
@@ -59,7 +59,7 @@ def portal(tmp_path: Path) -> Iterator[Installation]:
 
 def test_a_worker_killed_after_the_answer_leaves_one_account(portal: Installation) -> None:
     portal.python(ASK)
-    first = portal.start_worker(PORTAL_CRASH_AT="after_answer")
+    first = portal.start_worker_that_dies_at("after_answer")
     assert until(first.poll, what="the worker to be killed") == -signal.SIGKILL, portal.said("worker")
     assert _look(portal) == {"state": "sending", "sends": 1, "attempts": [""]}
 

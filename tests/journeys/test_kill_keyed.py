@@ -21,13 +21,14 @@ from django.utils import timezone
 from customers.operations import commands as operation_commands
 from customers.models import Connection, Customer
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import AccountSettings, NewKey, Profile
 person = User.objects.create_user("cleo@example.com", name="Cleo Lindqvist", role="customer_success")
 operation_commands.request_create(
-    actor=person, customer=Customer.objects.create(company_name="Northwind"), connection=Connection.objects.get(),
+    Command(person, token="once"), customer=Customer.objects.create(company_name="Northwind"),
+    connection=Connection.objects.get(),
     profile=Profile(""), offerings=[], settings=AccountSettings("Northwind Oy", "northwind.example", 0), is_test=False,
     first_key=operation_commands.FirstKey(NewKey("web shop", ("messages:send:all", "domains:read"))),
-    client_token="once", now=timezone.now(),
 )
 """
 # Rounds of the dispatcher, from so many minutes on, each a few seconds after the one before.
@@ -91,7 +92,7 @@ def test_killed_behind_the_answer_of_a_key(portal: Installation, minutes: int, a
 
 
 def _killed(portal: Installation, poke: str = "") -> None:
-    worker = portal.start_worker(PORTAL_CRASH_AT="after_answer")
+    worker = portal.start_worker_that_dies_at("after_answer")
     if poke:
         portal.python(poke)
     assert until(worker.poll, what="the worker to be killed") == -signal.SIGKILL, portal.said("worker")

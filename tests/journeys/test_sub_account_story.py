@@ -70,7 +70,7 @@ def test_from_a_connection_to_the_last_figure(portal: Installation, desk: Desk) 
 def connect(desk: Desk, page: Page, portal: Installation) -> None:
     page.goto("/connections/new/?kind=ahasend")
     page.locator("[name=name]").fill("AhaSend")
-    page.get_by_role("radio", name="Another address").check()
+    page.get_by_role("radio", name="Other API URL").check()
     page.locator("[name=base_url]").fill(portal.sandbox.base_url)
     page.locator("[name=account_id]").fill(portal.sandbox.ahasend_account)
     page.locator("[name=keep_keys]").check()
@@ -90,11 +90,11 @@ def create(desk: Desk, page: Page) -> str:
     page.locator("[name=website]").fill(f"https://{HOST}/shop")
     if page.get_by_role("radio", name="AhaSend").count():
         page.get_by_role("radio", name="AhaSend").check()
-    page.get_by_role("radio", name="A cap", exact=False).last.check()
-    page.get_by_label("E-mails a month").fill("250000")
+    page.get_by_role("radio", name="Set a cap", exact=False).last.check()
+    page.get_by_label("Emails/month").fill("250000")
     page.get_by_label("Label").fill("Web shop")
-    page.get_by_text("Send, and set up domains").click()
-    page.get_by_label("Keep this key, encrypted").check()
+    page.get_by_text("Send and set up domains").click()
+    page.get_by_label("Store this key (encrypted)").check()
     desk.shot("32-create", everywhere=True)
     page.get_by_role("button", name="Add customer and create account").click()
     page.wait_for_url(re.compile(r"/accounts/[0-9a-f-]+/$"))
@@ -106,25 +106,25 @@ def create(desk: Desk, page: Page) -> str:
 
 def fetch_the_secret(desk: Desk, page: Page, account: str) -> str:
     page.goto(f"{account}keys/")
-    page.get_by_role("link", name="Fetch the secret").first.click()
-    page.get_by_role("button", name="Show the secret").click()
+    page.get_by_role("link", name="Reveal secret").first.click()
+    page.get_by_role("button", name="Reveal secret").click()
     shown = page.locator("#the-secret")
     expect(shown).to_have_text(SECRET)
     secret = shown.inner_text()
     desk.shot("34-secret")
     page.reload()
-    expect(page.get_by_text("It was shown and is gone")).to_be_visible()
+    expect(page.get_by_text("Secret already revealed")).to_be_visible()
     assert secret not in page.content()
     page.goto(account)
     page.go_back()
-    expect(page.get_by_text("It was shown and is gone")).to_be_visible()
+    expect(page.get_by_text("Secret already revealed")).to_be_visible()
     assert secret not in page.content()
     return secret
 
 
 def set_up_sending(desk: Desk, page: Page, account: str, portal: Installation) -> None:
     page.goto(f"{account}sending/")
-    page.get_by_role("link", name="Add a domain").click()
+    page.get_by_role("link", name="Add domain").click()
     page.get_by_role("dialog").get_by_label("Domain").fill(DOMAIN)
     page.get_by_role("dialog").get_by_role("button", name="Add domain").click()
     page.get_by_role("link", name=DOMAIN).click()
@@ -136,8 +136,8 @@ def set_up_sending(desk: Desk, page: Page, account: str, portal: Installation) -
     admin.switch("aha_delivery_seconds", 0)
     admin.aha.publish(there(portal)["id"], DOMAIN)
     page.get_by_role("button", name="Check DNS").click()
-    expect(page.get_by_text("Every required record is in place")).to_be_visible()
-    page.get_by_role("link", name="Send one").click()
+    expect(page.get_by_text("All required records found")).to_be_visible()
+    page.get_by_role("link", name="Send test message").click()
     page.get_by_role("dialog").get_by_role("button", name="Send test message").click()
     expect(page.locator("#test-messages")).to_contain_text("Delivered")
     desk.shot("36-domain-verified", everywhere=True)
@@ -145,8 +145,8 @@ def set_up_sending(desk: Desk, page: Page, account: str, portal: Installation) -
 
 def change_the_cap(desk: Desk, page: Page, account: str, portal: Installation) -> None:
     page.goto(f"{account}settings/")
-    page.get_by_label("E-mails a month").fill("400000")
-    page.get_by_label("Why").fill("They order more for winter.")
+    page.get_by_label("Emails/month").fill("400000")
+    page.get_by_label("Reason").fill("They order more for winter.")
     desk.shot("37-settings", everywhere=True)
     page.locator("main .pk-primary").last.click()
     until(lambda: there(portal)["monthly_credit"] == 400_000 or None, what="the new cap at the provider")
@@ -171,10 +171,10 @@ def suspend_and_unsuspend(desk: Desk, page: Page, account: str, portal: Installa
 
 def rotate(desk: Desk, page: Page, account: str, portal: Installation) -> None:
     page.goto(f"{account}keys/")
-    page.get_by_label("What to do with Web shop").click()
+    page.get_by_label("Actions for Web shop").click()
     page.get_by_role("link", name="Rotate").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_text("As soon as the new one exists").click()
+    dialog.get_by_text("As soon as the new key exists").click()
     desk.shot("39-rotate")
     dialog.get_by_role("button", name="Rotate key").click()
 
@@ -184,7 +184,7 @@ def rotate(desk: Desk, page: Page, account: str, portal: Installation) -> None:
         return living if len(mine) == 2 and len(living) == 1 else None
 
     until(one_new, what="one new key and none of the old")
-    expect(page.get_by_role("link", name="Fetch the secret").first).to_be_visible()
+    expect(page.get_by_role("link", name="Reveal secret").first).to_be_visible()
     desk.shot("40-keys", everywhere=True)
 
 
@@ -194,12 +194,12 @@ def read_usage(desk: Desk, page: Page, portal: Installation) -> int:
         portal.sandbox.admin.call("POST", f"aha/accounts/{there(portal)['id']}/usage", {"count": 40})
     page.goto("/usage/runs/")
     page.get_by_role("button", name=re.compile("Sync")).first.click()
-    expect(page.locator("main")).to_contain_text(re.compile(r"Complete|no account to read"))
+    expect(page.locator("main")).to_contain_text(re.compile(r"Complete|has no accounts to sync"))
     page.goto("/usage/")
     row = page.get_by_role("row", name=re.compile(COMPANY)).first
     expect(row).to_be_visible()
     desk.shot(f"41-usage-{there(portal)['status']}", everywhere=True)
-    expect(page.locator("main")).to_contain_text("llocated share")
+    expect(page.locator("main")).to_contain_text("llocated cost")
     found = re.search(r"\t(?:at least )?(\d+)\t", row.inner_text())
     assert found, row.inner_text()
     return int(found[1])
@@ -208,9 +208,9 @@ def read_usage(desk: Desk, page: Page, portal: Installation) -> int:
 def delete(desk: Desk, page: Page, account: str, portal: Installation) -> None:
     page.goto(f"{account}delete/")
     page.get_by_label("Reason").fill("The contract ended.")
-    page.get_by_label("Type the customer's name").fill(COMPANY)
+    page.get_by_label("Customer name").fill(COMPANY)
     desk.shot("42-delete", everywhere=True)
-    page.get_by_role("button", name="Delete account for good").click()
+    page.get_by_role("button", name="Permanently delete account").click()
     expect(page.locator("#account-state")).to_contain_text("Deleted")
     assert there(portal)["status"] == "deleted"
 

@@ -28,7 +28,7 @@ print(json.dumps({
 }))
 """
 ADMIN = "from portal.access.models import User; User.objects.create_user('ada@example.com', name='Ada', role='admin')"
-ALARM = "No worker consumes the queue sync"
+ALARM = "No worker consumes the sync queue"
 
 
 @pytest.fixture

@@ -202,6 +202,7 @@ def test_every_source_of_usage_tells_the_truth(
         assert not found.period_inferred
 
 
+@pytest.mark.long
 def test_v2_in_its_other_moods(provider: Provider, account: AccountRef, sandbox: SandboxProcess) -> None:
     ref = AccountRef(account.id, provider.identity(account).username or "")
     sources = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
@@ -236,6 +237,7 @@ V2_ERRORS: dict[str, type[ProviderError]] = {
 
 
 @pytest.mark.parametrize("fault", V2_ERRORS)
+@pytest.mark.long
 def test_v2_errors(provider: Provider, account: AccountRef, sandbox: SandboxProcess, fault: str) -> None:
     ref = AccountRef(account.id, provider.identity(account).username or "")
     sandbox.admin.arm(fault, "overview", count=None)

@@ -169,7 +169,7 @@ def test_nothing_outlasts_the_total_timeout(
 
 
 def test_the_read_timeout_counts_as_well() -> None:
-    with Server(hang) as server, pytest.raises(OutcomeUnknown, match="too long"):
+    with Server(hang) as server, pytest.raises(OutcomeUnknown, match="timed out"):
         create(sendgrid(server.base_url, read_timeout=0.2))
 
 
@@ -206,7 +206,7 @@ def test_a_name_without_an_address_is_not_sent(monkeypatch: pytest.MonkeyPatch) 
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
-    with pytest.raises(NotSent, match="not resolved"):
+    with pytest.raises(NotSent, match="not be resolved"):
         create(sendgrid())
 
 
@@ -237,7 +237,7 @@ def test_no_answer_to_connect_is_not_sent() -> None:
             for sock in waiting:
                 sock.setblocking(False)
                 sock.connect_ex(address)
-            with pytest.raises(NotSent, match="in time"):
+            with pytest.raises(NotSent, match="timed out"):
                 create(sendgrid(f"http://127.0.0.1:{address[1]}", connect_timeout=0.3))
         finally:
             for sock in waiting:
@@ -398,7 +398,7 @@ def test_only_the_name_of_this_machine_leads_to_this_machine() -> None:
 def test_a_rebound_name_is_refused_at_the_second_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection checks the very address it uses, so a name that changes its mind gains nothing."""
     monkeypatch.setattr(socket, "getaddrinfo", lambda _host, port, **_more: [(2, 1, 6, "", ("169.254.169.254", port))])
-    with pytest.raises(NotSent, match="not public"):
+    with pytest.raises(NotSent, match="private"):
         create(sendgrid())
     assert issubclass(AddressRefusedError, OSError)
 
@@ -410,7 +410,7 @@ def test_a_name_with_one_private_address_is_refused(
     """Whichever of them is tried first: a connection that fails goes on to the next."""
     found = [(2, 1, 6, "", (each, 443)) for each in addresses]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(NotSent, match="not public"):
+    with pytest.raises(NotSent, match="private"):
         create(sendgrid())
 
 

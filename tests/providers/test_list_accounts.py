@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from portal.providers import ListedAccount, NotSent, ProviderError, RateLimited, Unauthorized, Unreadable
+from portal.providers import (
+    AccountRef,
+    ConnectionConfig,
+    ListedAccount,
+    NotSent,
+    Provider,
+    ProviderError,
+    RateLimited,
+    Unauthorized,
+    Unreadable,
+    client,
+)
 
 from .conftest import Stub
 from .support import Canned, sendgrid
@@ -162,6 +176,7 @@ def test_one_bad_page_is_tried_again(stub: Stub) -> None:
     assert ids(list(sendgrid().list_accounts())) == expected(110)
 
 
+@pytest.mark.long
 def test_the_walk_waits_for_the_rate_limit_within_its_patience(stub: Stub) -> None:
     soon = str(int(time.time()) + 4)  # far enough that it lies ahead after the first page, on a busy machine as well
     stub(200, page(rows(0, 100)), X_RateLimit_Remaining="0", X_RateLimit_Reset=soon)
@@ -188,6 +203,7 @@ def test_the_walk_gives_up_when_the_wait_is_too_long(stub: Stub) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_hundred_thousand_accounts() -> None:
     def answer(_adapter: HTTPAdapter, request: requests.PreparedRequest, **_more: Any) -> requests.Response:
         query = parse_qs(urlsplit(request.url or "").query)
@@ -199,3 +215,92 @@ def test_a_hundred_thousand_accounts() -> None:
 
     with patch.object(HTTPAdapter, "send", answer):
         assert sum(1 for _ in sendgrid().list_accounts()) == 100_000
+
+
+# -- AhaSend: three lists of one form
+
+OURS, THEIRS = str(UUID(int=1)), AccountRef(str(UUID(int=2)))
+AHASEND_LISTS: dict[str, Callable[[Provider], list[Any]]] = {
+    "accounts": lambda provider: list(provider.list_accounts(patience=0)),
+    "keys": lambda provider: provider.keys(THEIRS),
+    "domains": lambda provider: provider.sending(THEIRS, "aha-sk-" + "b" * 16).domains(),
+}
+
+
+def ahasend_page(*numbers: int, cursor: str = "") -> dict[str, Any]:
+    """A page whose rows are account, key and domain in one."""
+    data = [
+        {
+            "id": str(UUID(int=n)),
+            "name": "A",
+            "website": "a.example",
+            "monthly_credit": 0,
+            "status": "active",
+            "label": "k",
+            "scopes": [],
+            "ip_allow_list": [],
+            "domain": f"m{n}.example",
+            "dns_valid": True,
+        }
+        for n in numbers
+    ]
+    return {"object": "list", "data": data, "pagination": {"has_more": bool(cursor), "next_cursor": cursor}}
+
+
+@pytest.mark.parametrize("read", AHASEND_LISTS.values(), ids=AHASEND_LISTS.keys())
+@pytest.mark.parametrize(
+    ("pages", "known"),
+    [
+        ((ahasend_page(7, cursor="a"), ahasend_page(8, cursor="b"), ahasend_page(9)), 3),
+        ((ahasend_page(7, cursor="a"), ahasend_page()), 1),
+        ((ahasend_page(7, cursor="a"), ahasend_page(8, cursor="a")), None),
+        ((ahasend_page(7, cursor="a"), ahasend_page(8, 7)), None),
+        ((ahasend_page(7, cursor="a"), ahasend_page(cursor="b")), None),
+    ],
+    ids=["complete", "empty end", "stuck cursor", "repeated row", "empty page with a cursor"],
+)
+def test_ahasend_lists_are_complete_or_an_error(
+    stub: Stub, read: Callable[[Provider], list[Any]], pages: tuple[dict[str, Any], ...], known: int | None
+) -> None:
+    for body in pages:
+        mock = stub(200, body)
+    provider = client(
+        ConnectionConfig("ahasend", "https://api.ahasend.com", api_key="aha-sk-" + "a" * 16, account_id=OURS)
+    )
+    if known is None:
+        with pytest.raises(Unreadable):
+            read(provider)
+    else:
+        assert len(read(provider)) == known
+    assert len(mock.calls) == len(pages)
+
+
+def test_what_ahasend_names_goes_back_byte_for_byte(stub: Stub) -> None:
+    """Cursors, domains, message ids and the scopes of a key, also ones that this version does not know."""
+    first = ahasend_page(7, cursor=" a=+ ")
+    first["data"][0] |= {"name": " Shop ", "website": "shop.example/Straße", "label": "web ", "domain": "M7.Example"}
+    first["data"][0]["scopes"] = [{"scope": "new thing:read "}, {"scope": "messages:send:all"}]
+    provider = client(
+        ConnectionConfig("ahasend", "https://api.ahasend.com", api_key="aha-sk-" + "a" * 16, account_id=OURS)
+    )
+    sending = provider.sending(THEIRS, "aha-sk-" + "b" * 16)
+
+    def last_path() -> str:
+        return str(mock.calls[-1].request.path_url)
+
+    mock = stub(200, first)
+    stub(200, ahasend_page(8))
+    (account, _other) = provider.list_accounts(patience=0)
+    assert last_path().endswith("after=+a%3D%2B+")
+    assert account.settings is not None
+    assert (account.settings.name, account.settings.website) == (" Shop ", "shop.example/Straße")
+    mock.reset()
+    stub(200, ahasend_page() | {"data": first["data"]})
+    ((key,), (domain,)) = (provider.keys(THEIRS), sending.domains())
+    assert key.label == "web "
+    mock.reset()
+    stub(200, first["data"][0])
+    provider.update_key(THEIRS, key.id, {"scopes": list(key.scopes)})
+    assert json.loads(mock.calls[-1].request.body)["scopes"] == ["new thing:read ", "messages:send:all"]
+    sending.domain(domain.name)
+    assert last_path().endswith("/domains/M7.Example")

@@ -261,7 +261,7 @@ def epoch(seconds: float) -> str:
         ({"Retry_After": "17"}, 16, 17),
         ({"Retry_After": "0"}, 0.5, 1),
         ({"Retry_After": "999999999"}, 299, 300),
-        ({"Retry_After": "Wed, 21 Oct 2026 07:28:00 GMT"}, 59, 60),
+        ({"Retry_After": "Wed, 21 Oct 2020 07:28:00 GMT"}, 0.5, 1),
         ({}, 59, 60),
     ],
 )

@@ -193,6 +193,36 @@ def test_a_reset_is_measured_by_the_providers_own_clock(skew: int) -> None:
     assert (retry_at(headers, now) - now).total_seconds() == pytest.approx(20, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("after", "reset", "seconds"),
+    [
+        ("30", "30", 30),  # both as seconds
+        ("30", "", 30),
+        ("", "30", 30),
+        ("2.5", "", 2.5),
+        ("0", "", 1),
+        (40, "", 40),  # as an HTTP date
+        (-40, "", 1),
+        (40, "90", 40),
+        ("30", 90, 30),  # beside an epoch
+        ("soon", 90, 90),
+        ("soon", "", 60),
+        ("Wed, 99 Xxx 2026 07:28:00 GMT", "", 60),
+        (10**6, "", 300),
+    ],
+)
+@pytest.mark.parametrize("skew", [0, 7200])
+def test_when_to_try_again_in_every_form(after: str | int, reset: str | int, seconds: float, skew: int) -> None:
+    now = datetime.now(UTC)
+    theirs = (now + timedelta(seconds=skew)).replace(microsecond=0)
+    if isinstance(after, int):
+        after = format_datetime(theirs + timedelta(seconds=after), usegmt=True)
+    if isinstance(reset, int):
+        reset = str(int(theirs.timestamp()) + reset)
+    headers = told(date=format_datetime(theirs, usegmt=True), retry_after=after, x_ratelimit_reset=reset)
+    assert (retry_at(headers, now) - now).total_seconds() == pytest.approx(seconds, abs=0.1)
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Wed, 21 Oct 2026 07:28:00 -0000", "0", "Mon, 99 Xxx 9999 99:99:99"])
 def test_a_clock_that_cannot_be_read_is_ours(date: str) -> None:
     now = datetime.now(UTC)

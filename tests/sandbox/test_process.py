@@ -66,10 +66,10 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         assert [account["id"] for account in again.admin.accounts()] == made
 
 
-def test_the_command_line_sets_latency_rate_and_faults() -> None:
-    with SandboxProcess(
-        "--latency-ms", "50", "--rate", "7", "--fault", "create-then-504:1", "--fault", "list/reset:1.0"
-    ) as sandbox:
+def test_the_command_line_sets_latency_rate_dns_and_faults() -> None:
+    faults = ("--fault", "create-then-504:1", "--fault", "list/reset:1.0")
+    with SandboxProcess("--latency-ms", "50", "--rate", "7", "--dns-seconds", "30", *faults) as sandbox:
+        assert sandbox.admin.call("GET", "switches")["switches"]["aha_dns_publish_seconds"] == 30
         assert sandbox.client.create().status == 504
         begin = time.monotonic()
         assert sandbox.client.create().status == 201
@@ -189,6 +189,7 @@ def test_many_clients_at_once_each_make_their_own_account() -> None:
         assert {account["id"] for account in sandbox.admin.accounts()} == set(seen)
 
 
+@pytest.mark.long
 def test_two_thousand_accounts_over_three_months_are_no_burden() -> None:
     with SandboxProcess("--rate", "0") as sandbox:
         sandbox.admin.set_clock("2026-11-20T12:00:00Z")

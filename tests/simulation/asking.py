@@ -12,8 +12,10 @@ from customers.connections import catalogue
 from customers.models import Account, AccountKey, Connection, Customer, Operation
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
-from customers.operations.commands import FirstKey, UnableToAsk
+from customers.operations.commands import FirstKey
+from portal.commands import Command
 from portal.providers import AccountSettings, NewKey, Profile, ProviderOffering
+from portal.refusals import Refusal
 from tests.simulation.world import World, replaced
 
 PACKAGE = ProviderOffering("postkeeper.ei.pro-100k.v1", "package", 1)
@@ -32,7 +34,7 @@ KINDS = [("sendgrid", kind) for kind in SENDGRID] + [("ahasend", kind) for kind 
 
 def furnish(world: World) -> None:
     """Two accounts at each provider, one of them suspended; an active one has keys, and a domain that is verified."""
-    catalogue.refresh_catalogue(connection=connection("sendgrid"), now=world.now)
+    catalogue.refresh_catalogue(Command(None, world.now), connection=connection("sendgrid"))
     for provider in ("sendgrid", "ahasend"):
         for name in ("larkfield", "fernhill"):
             create(world, provider, name)
@@ -70,7 +72,7 @@ def create(world: World, provider: str, name: str, *, first_key: bool = False, e
     customer = Customer.objects.create(company_name=name, email=f"ops@{name}.example")
     sendgrid = provider == "sendgrid"
     return operation_commands.request_create(
-        actor=world.person(),
+        Command(world.person(), world.now, token=uuid4().hex),
         customer=customer,
         connection=connection(provider),
         profile=Profile(email=(email or f"ops@{name}.example") if sendgrid else ""),
@@ -78,22 +80,20 @@ def create(world: World, provider: str, name: str, *, first_key: bool = False, e
         settings=None if sendgrid else AccountSettings(name, f"{name}.example", 0),
         first_key=FirstKey(KEY) if first_key and not sendgrid else None,
         is_test=False,
-        client_token=uuid4().hex,
-        now=world.now,
     )
 
 
 def ask(world: World, kind: str, to: Account, **more: Any) -> Operation:
-    command: Callable[..., Operation] = getattr(operation_commands, f"request_{kind}")
-    asked = {"actor": world.person(), "reason": "Asked in a test.", "client_token": uuid4().hex, "now": world.now}
-    return command(account=to, **asked, **more)
+    request: Callable[..., Operation] = getattr(operation_commands, f"request_{kind}")
+    command = Command(world.person(), world.now, reason="Asked in a test.", token=uuid4().hex)
+    return request(command, account=to, **more)
 
 
 def ask_any(world: World, provider: str, kind: str, chance: Random) -> Operation | None:
     """Ask for an operation of this kind about an account that it fits; None where the portal refuses it."""
     try:
         return _ask_any(world, provider, kind, chance)
-    except UnableToAsk:
+    except Refusal:
         return None
 
 

@@ -215,7 +215,7 @@ def sweep_to_queued() -> Parts:
         for each in Operation.objects.filter(state=OperationState.SENDING, lease_until__lt=now).select_related(
             "account__customer"
         ):
-            transitions.take_over(each)
+            each.take_over()
             transitions.move(each, OperationState.QUEUED, now=now, not_before=now)
         return 0
 

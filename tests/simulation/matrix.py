@@ -28,14 +28,15 @@ from django.db.models import Max
 
 from customers.models import Operation, Step
 from customers.operations import resolve
-from customers.operations.commands import UnableToAsk
-from portal.failpoints import POINTS
+from portal.commands import Command
+from portal.refusals import Refusal
 from portal.sandbox import faults
 from portal.sandbox.store import Store
 from tests.simulation import asking
 from tests.simulation.truth import Truth
 from tests.simulation.wire import Change
 from tests.simulation.world import Home, World, memory
+from tests.support.failpoints import POINTS
 
 ALL_POINTS = (*POINTS[:3], "request_left", "answer_begun", *POINTS[3:])
 DIED = 42
@@ -186,8 +187,8 @@ def _people(world: World) -> None:
     """Whoever has to decide looks at the provider first; here they only put back what can be tried again."""
     for each in Operation.objects.filter(state="needs_attention").select_related("connection", "account__customer"):
         try:
-            resolve.resolve_retry(actor=world.person(), operation=each, reason="Looked.", now=world.now)
-        except UnableToAsk:
+            resolve.resolve_retry(Command(world.person(), world.now, reason="Looked."), operation=each)
+        except Refusal:
             continue
 
 

@@ -19,12 +19,13 @@ from customers.models import Operation, Step
 from customers.models.operation_states import WAITS_FOR_A_PERSON
 from customers.operations import commands as operation_commands
 from customers.operations import resolve
-from customers.operations.commands import UnableToAsk
-from portal.failpoints import POINTS
+from portal.commands import Command
+from portal.refusals import Refusal
 from portal.sandbox import faults
 from tests.simulation import asking
 from tests.simulation.truth import Truth
 from tests.simulation.world import Died, Home, World
+from tests.support.failpoints import POINTS
 
 WIRE_POINTS = ("request_left", "answer_begun")
 ON_CHANGES = (
@@ -153,7 +154,7 @@ class Play:
         if operation := self._any("queued"):
             self._as_a_person(
                 lambda: operation_commands.cancel_operation(
-                    actor=self.world.person(), operation=operation, now=self.world.now
+                    Command(self.world.person(), self.world.now), operation=operation
                 )
             )
             self.outcome.seen["cancel"] += 1
@@ -220,35 +221,36 @@ class Play:
     def _as_a_person(self, deed: Callable[[], None]) -> None:
         try:
             Context().run(deed)
-        except (UnableToAsk, Died, RuntimeError, OperationalError):
+        except (Refusal, Died, RuntimeError, OperationalError):
             return
 
     def _decide(self, operation: Operation) -> None:
-        said: dict[str, Any] = {
-            "actor": self.world.person(), "operation": operation, "reason": "Looked.", "now": self.world.now,
-        }  # fmt: skip
+        command = Command(self.world.person(), self.world.now, reason="Looked.")
         if operation.kind != "create":
             if operation.state == "unknown" and self.chance.random() < 0.8:
                 return
-            self._one_of(said, resolve.resolve_retry, resolve.resolve_failed)
+            self._one_of(command, operation)
             return
         made = [id_ for id_, by in self.world.wire.made("account").items() if by == operation.pk]
         if made:
             provider = self.world.connect(operation.connection)
-            resolve.resolve_link(**said, provider_id=made[0], provider=provider, although_different=True)
+            resolve.resolve_link(
+                command, operation=operation, provider_id=made[0], provider=provider, although_different=True
+            )
         elif operation.error_kind in ("budget", "poison", "permission"):
-            resolve.resolve_retry(**said)
+            resolve.resolve_retry(command, operation=operation)
         elif not self._may_still_come(operation):
-            resolve.resolve_not_created(**said, send_again=self.chance.random() < 0.5)
+            send_again = self.chance.random() < 0.5
+            resolve.resolve_not_created(command, operation=operation, send_again=send_again)
 
-    def _one_of(self, said: dict[str, Any], again: Callable[..., None], end: Callable[..., None]) -> None:
+    def _one_of(self, command: Command, operation: Operation) -> None:
         if self.chance.random() < 0.7:
             try:
-                again(**said)
-            except UnableToAsk:
-                end(**said)
+                resolve.resolve_retry(command, operation=operation)
+            except Refusal:
+                resolve.resolve_failed(command, operation=operation)
         else:
-            end(**said)
+            resolve.resolve_failed(command, operation=operation)
 
     def _may_still_come(self, operation: Operation) -> bool:
         """A worker of it may be stopped just now, with its request on the way."""

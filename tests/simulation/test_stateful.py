@@ -7,6 +7,7 @@ roles taken away, somebody in the provider's console, and a worker now and then.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -18,9 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from customers.models import Account, Attempt, Operation
 from customers.models.operation_states import BUSY, FINAL
 from customers.operations import commands as operation_commands
-from customers.operations.commands import AlreadySubmitted, StaleVersion, UnableToAsk
+from customers.operations.commands import AlreadySubmitted, StaleVersion
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import ProviderOffering
+from portal.refusals import Refusal
 from tests.simulation.asking import ADDON, BIGGER, PACKAGE, account
 from tests.simulation.truth import Truth
 from tests.simulation.world import Home, World
@@ -58,12 +61,12 @@ class Staff(RuleBasedStateMachine):
         was = to.version
         try:
             made = operation_commands.request_offerings(
-                account=to, base=base, version=version, offerings=wanted, **self._asked(token)
+                self._command(token), account=to, base=base, version=version, offerings=wanted
             )
         except StaleVersion:
             assert was != version
             return
-        except UnableToAsk:
+        except Refusal:
             return
         assert not self.demoted, "C7: a role that may not do it"
         assert was == version, "C2: taken over a newer version"
@@ -75,17 +78,18 @@ class Staff(RuleBasedStateMachine):
     def send_the_same_form_again(self) -> None:
         """C3: the same form is the same operation, and other content under its token is refused."""
         token, (made, base, wanted) = next(iter(self.sent.items()))
-        before, form = Operation.objects.count(), {"account": self._account(), "version": 0, **self._asked(token)}
-        assert operation_commands.request_offerings(base=base, offerings=wanted, **form).pk == made.pk
+        before, command = Operation.objects.count(), self._command(token)
+        form: dict[str, Any] = {"account": self._account(), "version": 0, "base": base, "offerings": wanted}
+        assert operation_commands.request_offerings(command, **form).pk == made.pk
         with pytest.raises(AlreadySubmitted):
-            operation_commands.request_offerings(base=base, offerings=wanted, **form | {"reason": "Another."})
+            operation_commands.request_offerings(replace(command, reason="Another."), **form)
         assert Operation.objects.count() == before
 
     @rule(kind=st.sampled_from(("suspend", "unsuspend")))
     def ask_for_a_state(self, kind: str) -> None:
         try:
-            getattr(operation_commands, f"request_{kind}")(account=self._account(), **self._asked(uuid4().hex))
-        except UnableToAsk:
+            getattr(operation_commands, f"request_{kind}")(self._command(uuid4().hex), account=self._account())
+        except Refusal:
             return
         assert not self.demoted, "C7: a role that may not do it"
 
@@ -97,8 +101,8 @@ class Staff(RuleBasedStateMachine):
         if queued is None:
             return
         try:
-            operation_commands.cancel_operation(actor=self._person(), operation=queued, now=self.world.now)
-        except UnableToAsk:
+            operation_commands.cancel_operation(Command(self._person(), self.world.now), operation=queued)
+        except Refusal:
             return
         self.cancelled[queued.pk] = queued.attempt_count
 
@@ -158,8 +162,8 @@ class Staff(RuleBasedStateMachine):
     def _person(self) -> User:
         return User.objects.get(role="customer_success")
 
-    def _asked(self, token: str) -> dict[str, Any]:
-        return {"actor": self._person(), "reason": "As Hypothesis says.", "client_token": token, "now": self.world.now}
+    def _command(self, token: str) -> Command:
+        return Command(self._person(), self.world.now, reason="As Hypothesis says.", token=token)
 
 
 @pytest.mark.long

@@ -35,11 +35,11 @@ from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation
 from customers.models.operation_states import FINAL
-from customers.observed import account_list
-from customers.operations import conclusions, executor, transitions
+from customers.operations import executor, transitions
 from portal import providers
 from portal import queue as portal_queue
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import http
 from portal.providers import sockets as wire_of_ours
 from portal.providers.rate_limit import Memory, Pacing
@@ -48,11 +48,11 @@ from portal.sandbox.messages import Request
 from portal.sandbox.seed import Start
 from portal.sandbox.store import Store
 from tests.simulation.wire import PERFORMING, Adapter, Wire, nothing
+from tests.support import failpoints
 from tests.support.ahasend import AHASEND_ACCOUNT, AHASEND_KEY
 from tests.support.sandbox import ADMIN_KEY, KEY, SandboxAdmin
 
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-MODULES = (executor, transitions, conclusions, account_list)  # where crash points are called
 START = Start(
     sendgrid_key=KEY, admin_key=ADMIN_KEY, ahasend_key=AHASEND_KEY, ahasend_account=AHASEND_ACCOUNT, rate=0
 )  # fmt: skip
@@ -176,7 +176,7 @@ class World:
 
     def resume(self) -> None:
         for connection in Connection.objects.exclude(paused=""):
-            connection_commands.resume_connection(actor=self.person("admin"), connection=connection)
+            connection_commands.resume_connection(Command(self.person("admin")), connection=connection)
 
     def person(self, role: str = "customer_success") -> User:
         return User.objects.get(role=role)
@@ -299,12 +299,11 @@ def at_home(
     tables and nothing else; without one they are made, which takes seconds."""
     outside = connections["default"]
     database = memory()
-    points = [(module, "crash_point", _at) for module in MODULES]
     wire = (http, "_new_adapter", lambda: Adapter(_world[0].wire))
     alarm = (wire_of_ours, "threading", SimpleNamespace(Lock=threading.Lock, Timer=NoAlarm))
     with (
         time_machine.travel(BEGIN, tick=False) as clock,
-        replaced(wire, alarm, (portal_queue, "_send", _sent), *points),
+        replaced(wire, alarm, (portal_queue, "_send", _sent), *failpoints.parts(_at)),
     ):
         connections["default"] = database
         try:
@@ -342,7 +341,7 @@ def people_and_connections() -> None:
     for role in ("admin", "customer_success", "finance"):
         User.objects.create(email=f"{role}@postkeeper.example", name=role, role=role)
     facts = {"name": "SendGrid", "kind": "sendgrid", "base_url": "http://127.0.0.1:9"}
-    sendgrid = connection_commands.add_connection(actor=None, api_key=KEY, facts=facts)
+    sendgrid = connection_commands.add_connection(Command(None), api_key=KEY, facts=facts)
     facts = {"name": "AhaSend", "kind": "ahasend", "base_url": "http://127.0.0.1:9", "account_id": AHASEND_ACCOUNT}
-    connection_commands.add_connection(actor=None, api_key=AHASEND_KEY, facts=facts | {"keep_keys": True})
+    connection_commands.add_connection(Command(None), api_key=AHASEND_KEY, facts=facts | {"keep_keys": True})
     Connection.objects.filter(pk=sendgrid.pk).update(probe_available=True)

@@ -85,7 +85,7 @@ class AccountFactory(factory.django.DjangoModelFactory):
         pending = factory.Trait(
             provider_id=None, state="pending", state_raw="", state_read_at=None, offerings=None,
             offerings_read_at=None, usage_used=None, usage_allowed=None, usage_overage=None, usage_start_on=None,
-            usage_end_on=None, usage_read_at=None, changed_what="Create, asked",
+            usage_end_on=None, usage_read_at=None, changed_what="Creation requested",
         )  # fmt: skip
 
     customer = factory.SubFactory(CustomerFactory, may_be_bare=False)
@@ -106,7 +106,7 @@ class AccountFactory(factory.django.DjangoModelFactory):
     usage_end_on = factory.LazyFunction(lambda: timezone.now().date().replace(day=28))
     usage_read_at = factory.LazyFunction(timezone.now)
     changed_at = factory.LazyFunction(timezone.now)
-    changed_what = "State read: activated"
+    changed_what = "State updated: activated"
 
 
 def _payload(row: factory.builder.Resolver) -> dict[str, object]:

@@ -2,13 +2,24 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
+from pytest_django import Settings
 
+from customers.connections import rate_limit
 from tests.support import postgres
 from tests.support.sandbox import SandboxProcess
 from tests.support.skips import require
+
+
+@pytest.fixture(autouse=True)
+def pace_of_its_own(settings: Settings) -> None:
+    """Without Redis a process divides a provider's rate by all processes that made a call lately: here by those of this
+    test alone, not by those that earlier tests forked."""
+    settings.PACE_FOLDER = settings.DATA_DIR / "pace" / uuid4().hex
+    rate_limit._ledger.cache_clear()
 
 
 @pytest.fixture(scope="session")

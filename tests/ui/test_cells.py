@@ -13,13 +13,13 @@ from django.utils.formats import number_format
 
 from portal import formats
 from portal.ui.bar import use_bar_of
-from portal.ui.cells import account_state, ago, day, icon, initials, money, number, operation_state, use_bar, utc
+from portal.ui.cells import account_state, ago, clock, day, icon, initials, money, number, operation_state, use_bar, utc
 
 NOW = datetime(2026, 11, 18, 14, 21, tzinfo=UTC)
 
 
 def test_a_missing_number_is_a_dash_with_words_and_zero_is_zero() -> None:
-    assert "not read" in number(None)
+    assert "no data" in number(None)
     assert "—" in number(None)
     assert ">0<" in number(0)
     assert "—" not in number(0)
@@ -48,14 +48,14 @@ def test_money_keeps_every_place_it_was_given(amount: str, currency: str, text: 
 
 
 def test_unknown_money_is_a_dash() -> None:
-    assert "not known" in money(None, "USD")
+    assert "unknown" in money(None, "USD")
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (0, "just now"), (40, "40 s ago"), (59, "59 s ago"), (60, "1 min ago"), (3599, "59 min ago"),
-        (3600, "1 h ago"), (14 * 3600, "14 h ago"), (15 * 3600, "Yesterday"), (39 * 3600, "16 Nov 2026"),
+        (3600, "1 h ago"), (14 * 3600, "14 h ago"), (15 * 3600, "yesterday"), (39 * 3600, "16 Nov 2026"),
         (-40, "in 40 s"), (-3000, "in 50 min"),
     ],
 )  # fmt: skip
@@ -74,6 +74,13 @@ def test_a_moment_names_its_zone_and_follows_the_persons() -> None:
         assert ">18 Nov 2026 20:06 UTC+0545<" in utc(NOW)
         assert 'datetime="2026-11-18T14:21:00+00:00"' in utc(NOW)
     assert "never" in ago(None)
+
+
+def test_a_time_that_stands_alone_names_its_zone() -> None:
+    assert ">14:21<" in clock(NOW)
+    assert ">14:21 UTC<" in clock(NOW, zone=True)
+    with timezone.override(zoneinfo.ZoneInfo("Europe/Oslo")):
+        assert ">15:21:00 CET<" in clock(NOW, seconds=True, zone=True)
 
 
 def test_a_day_of_another_year_says_the_year() -> None:
@@ -104,13 +111,13 @@ def test_an_operation_is_filled_only_when_a_person_must_act() -> None:
 
 def test_a_missing_reading_is_never_a_bar_of_length_zero() -> None:
     missing = use_bar(used=None, allowed=500, since=date(2026, 11, 18))
-    assert "No reading" in missing
+    assert "No usage data" in missing
     assert "pk-hatched" in missing
     assert "pk-in" not in missing
     assert "%" not in missing
     zero = use_bar(used=0, allowed=500)
     assert "pk-hatched" not in zero
-    assert "0 %" in zero
+    assert "0%" in zero
 
 
 @pytest.mark.parametrize(
@@ -129,7 +136,7 @@ def test_the_bar_never_rounds_up_to_a_mark_nor_leaves_its_track(
 
 
 def test_a_limit_nobody_knows_is_said_and_not_drawn() -> None:
-    assert "limit not known" in use_bar(used=8412)
+    assert "limit unknown" in use_bar(used=8412)
     assert "no limit" in use_bar(used=8412, unlimited=True)
     assert "of 0" in use_bar(used=8412, allowed=0)
     assert "<svg" not in use_bar(used=8412)

@@ -159,7 +159,7 @@ def test_steps_say_in_words_what_the_marks_show() -> None:
     assert "14:21:00" in html
     assert 'aria-current="step"' in html
     assert "Sending &lt;it&gt;" in html
-    for words in ("done", "running", "to come"):
+    for words in ("completed", "in progress", "pending"):
         assert words in html
 
 
@@ -178,10 +178,20 @@ def test_a_timeline_item_and_a_source_line() -> None:
     assert "14:21" in item
     line = render("{% source_line at name %}", at=AT, name="SendGrid <v3>")
     assert "SendGrid &lt;v3&gt;" in line
-    assert "Not read yet" in render("{% source_line None 'SendGrid' %}")
+    following = render("{% source_line at name next_at=at %}", at=AT, name="SendGrid")
+    assert "next update at <time" in following
+    assert "14:21 UTC</time>" in following
+    assert "No data yet from <b>SendGrid</b>" in render("{% source_line None 'SendGrid' %}")
 
 
 def test_an_empty_list_says_what_to_do() -> None:
-    html = render("{% empty title 'Text' '/x/?a=1' 'Clear' %}", title="No <one>")
+    html = render("{% blank_state title 'Text' '/x/?a=1' 'Clear' %}", title="No <one>")
     assert "No &lt;one&gt;" in html
     assert 'href="/x/?a=1"' in html
+
+
+def test_an_element_that_polls_leaves_out_what_is_empty() -> None:
+    html = render("{% poll '/x/' 15 was='queued,done' bare='' %}")
+    swap = 'hx-target="this" hx-swap="morph"'
+    assert html == f'hx-get="/x/?was=queued,done" hx-trigger="poll" {swap} data-poll="15"'
+    assert render("{% poll here %}", here="/x/?a=1&b=2").startswith('hx-get="/x/?a=1&amp;b=2" hx-trigger="poll" ')

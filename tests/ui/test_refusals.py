@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from portal import help as pages
+from portal import error_pages as pages
 from portal.access.permissions import NotYourRole
 
 
@@ -38,12 +38,12 @@ def test_each_says_what_happened_and_gives_a_number(view: Callable[..., HttpResp
 
 
 def test_a_refusal_says_who_may_and_nothing_else_of_its_reason() -> None:
-    assert "This needs the role Admin or Finance." in pages.forbidden(
+    assert "Required role: Admin or Finance." in pages.forbidden(
         request(), NotYourRole(frozenset({"admin", "finance"}))
     ).content.decode().replace("&#x27;", "'")
     assert "secret" not in pages.forbidden(request(), PermissionDenied("secret of row 7")).content.decode()
     assert "cookie" not in pages.csrf_failure(request(), reason="Referer bad cookie x").content.decode().replace(
-        "cookies are blocked", ""
+        "blocks cookies", ""
     )
 
 
@@ -54,4 +54,4 @@ def test_the_last_resort_answers_even_when_templates_are_broken(monkeypatch: pyt
     monkeypatch.setattr(pages, "render_to_string", broken)
     answer = pages.server_error(request())
     assert answer.status_code == 500
-    assert b"The portal failed" in answer.content
+    assert b"Something went wrong" in answer.content

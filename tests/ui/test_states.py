@@ -46,9 +46,9 @@ def test_words_and_icons_tell_states_apart_without_colour() -> None:
 
 
 def test_the_two_stops_name_who_can_lift_them() -> None:
-    assert state_labels.account_state_text("stopped_by_us", "SendGrid") == "Suspended by us"
-    assert state_labels.account_state_text("stopped_by_provider", "SendGrid") == "Held by SendGrid"
-    assert dict(state_labels.account_state_choices())["stopped_by_provider"] == "Held by the provider"
+    assert state_labels.account_state_text("stopped_by_us", "SendGrid") == "Suspended"
+    assert state_labels.account_state_text("stopped_by_provider", "SendGrid") == "Blocked by SendGrid"
+    assert dict(state_labels.account_state_choices())["stopped_by_provider"] == "Blocked by provider"
 
 
 def test_a_providers_unlisted_state_reads_as_unknown_not_healthy() -> None:
@@ -56,7 +56,7 @@ def test_a_providers_unlisted_state_reads_as_unknown_not_healthy() -> None:
 
 
 def test_a_providers_name_with_braces_stays_text() -> None:
-    assert state_labels.account_look("banned").said_by("{x}").sentence == "{x} ended it for good."
+    assert state_labels.account_look("banned").said_by("{x}").sentence == "{x} closed it permanently."
 
 
 def test_an_operation_state_that_does_not_exist_is_a_mistake() -> None:

@@ -16,6 +16,7 @@ import django
 import time_machine
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.urls import Resolver404, resolve
 
@@ -26,11 +27,26 @@ LINK = re.compile(r'href="(/[^"#]*)')
 
 
 def main() -> None:
+    told = stored_texts()
     call_command("migrate", verbosity=0)
+    assert shown_texts() == told != {}
     call_command("createcachetable", verbosity=0)
     call_command("check_invariants")
     call_command("verify_audit")
     sys.stdout.write(f"opened {open_pages()} pages\n")
+
+
+def stored_texts() -> dict[int, str]:
+    """The sentences that the release stored, as they are in the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, summary FROM customers_operation WHERE summary <> ''")
+        return dict(cursor.fetchall())
+
+
+def shown_texts() -> dict[int, str]:
+    from customers.models import Operation  # noqa: PLC0415 - models, so only once Django is set up
+
+    return dict(Operation.objects.exclude(summary="").values_list("pk", "summary"))
 
 
 def open_pages() -> int:

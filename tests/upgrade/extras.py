@@ -34,6 +34,7 @@ from customers.schedules import due as due_schedules
 from customers.schedules import holds
 from portal.access.models import User
 from portal.audit import chain
+from portal.commands import Command
 from portal.notices import raising
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -128,14 +129,14 @@ class Extras:
         assert found, "a drift was made"
         for each in found[:2]:
             drift.ignore(
-                actor=self.admin, drift=each, until_on=(self.now + 7 * DAY).date(), reason="Known.", now=self.now
+                Command(self.admin, self.now, reason="Known."), drift=each, until_on=(self.now + 7 * DAY).date()
             )
 
     def imports(self) -> None:
         """One for each state; its items in every state as well."""
         for state in (AccountImport.State.ENDED, AccountImport.State.PROPOSED):
             account_import = account_imports.propose_import(
-                actor=self.admin, connection=self.free[0].connection, listed=[], now=self.now
+                Command(self.admin, self.now), connection=self.free[0].connection, listed=[]
             )
             if state == AccountImport.State.ENDED:
                 items = list(account_import.items.order_by("pk"))
@@ -152,22 +153,25 @@ class Extras:
     def holds(self) -> None:
         for number, account in enumerate(self.free[:20]):
             hold = holds.place_hold(
-                actor=self.admin, account=account, reason="A dispute over invoice 20611.", now=self.now - 9 * DAY,
+                Command(self.admin, self.now - 9 * DAY, reason="A dispute over invoice 20611."),
+                account=account,
                 until=(None, self.now - DAY, self.now + 9 * DAY)[number % 3],
-            )  # fmt: skip
+            )
             if number % 3 != 1:  # a live one would keep the accounts from what comes next
-                holds.release(actor=self.success, hold=hold, reason="Paid.", now=self.now - 8 * DAY)
+                holds.release(Command(self.success, self.now - 8 * DAY, reason="Paid."), hold=hold)
 
     def schedules(self) -> None:
         accounts = self.take(8)
         for number in range(120):
             account = accounts[number % len(accounts)]
             schedule = schedule_commands.schedule_change(
-                actor=self.success, account=account, kind="suspend", due_at=self.now + (number + 1) * HOUR,
-                reason="Contract ends.", client_token=self.token(), now=self.now,
-            )  # fmt: skip
+                Command(self.success, self.now, reason="Contract ends.", token=self.token()),
+                account=account,
+                kind="suspend",
+                due_at=self.now + (number + 1) * HOUR,
+            )
             if number % 4:
-                schedule_commands.cancel_schedule(actor=self.success, schedule=schedule, now=self.now)
+                schedule_commands.cancel_schedule(Command(self.success, self.now), schedule=schedule)
             elif number in (0, 4):
                 # The first is done; the second finds the account's operation open and is skipped.
                 Schedule.objects.filter(pk=schedule.pk).update(due_at=self.now - HOUR)
@@ -179,21 +183,23 @@ class Extras:
 
         def plan(kind: str = "tag_add") -> ChangeSet:
             return bulk_commands.plan_bulk_change(
-                actor=self.admin, kind=kind, wanted={"tag": "renewal"}, account_ids=ids, reason="Renewal round.",
-                client_token=self.token(), now=self.now,
-            )  # fmt: skip
+                Command(self.admin, self.now, reason="Renewal round.", token=self.token()),
+                kind=kind,
+                wanted={"tag": "renewal"},
+                account_ids=ids,
+            )
 
         for _ in range(10):
             for kind in ("tag_add", "tag_remove"):
                 plan(kind)
-                bulk_commands.cancel_bulk_change(actor=self.admin, change_set=plan(kind), now=self.now)
+                bulk_commands.cancel_bulk_change(Command(self.admin, self.now), change_set=plan(kind))
                 bulk_run.run_bulk_change(
-                    bulk_commands.submit_bulk_change(actor=self.admin, change_set=plan(kind), now=self.now).pk
+                    bulk_commands.submit_bulk_change(Command(self.admin, self.now), change_set=plan(kind)).pk
                 )
-        bulk_commands.submit_bulk_change(actor=self.admin, change_set=plan(), now=self.now)
+        bulk_commands.submit_bulk_change(Command(self.admin, self.now), change_set=plan())
         bulk_commands.pause_bulk_change(
-            actor=self.admin,
-            change_set=bulk_commands.submit_bulk_change(actor=self.admin, change_set=plan(), now=self.now),
+            Command(self.admin),
+            change_set=bulk_commands.submit_bulk_change(Command(self.admin, self.now), change_set=plan()),
         )
 
     def operations(self) -> None:
@@ -214,12 +220,12 @@ class Extras:
                 transitions.expire_leases(now=self.now + HOUR)
         for account in self.take(2):
             for _ in range(60):
-                operation_commands.cancel_operation(actor=self.success, operation=self.suspend(account), now=self.now)
+                operation_commands.cancel_operation(Command(self.success, self.now), operation=self.suspend(account))
 
     def suspend(self, account: Account) -> Operation:
         account.refresh_from_db()
         return operation_commands.request_suspend(
-            actor=self.success, account=account, reason="Unpaid since May.", client_token=self.token(), now=self.now
+            Command(self.success, self.now, reason="Unpaid since May.", token=self.token()), account=account
         )
 
     def domains(self) -> None:
@@ -237,4 +243,4 @@ class Extras:
     def unsealed(self) -> None:
         """A few events that wait for their seal."""
         for schedule in Schedule.objects.filter(state="waiting").order_by("pk")[:3]:
-            schedule_commands.cancel_schedule(actor=self.success, schedule=schedule, now=self.now)
+            schedule_commands.cancel_schedule(Command(self.success, self.now), schedule=schedule)

@@ -16,6 +16,7 @@ from billing.usage.snapshots import store_final_readings
 from customers.management.chosen import connections as chosen_connections
 from customers.models import Connection
 from portal.clock import database_now
+from portal.refusals import Refusal
 
 LOOK_AGAIN = 0.5
 SAY_EVERY = 10.0
@@ -23,17 +24,20 @@ SAY_EVERY = 10.0
 
 class Command(BaseCommand):
     help = (
-        "Read the use of all accounts, as the night does, and wait for the end. A run that was interrupted goes on "
-        "where it stopped. Ends with status 1 when a run was stopped or has to wait for a person."
+        "Run the nightly usage sync of all accounts and wait until it ends. An interrupted sync resumes "
+        "where it stopped. Exits with 1 if a sync was stopped or paused."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--connection", help="name or public id; without it, all that are not paused")
+        parser.add_argument("--connection", help="name or public ID (default: all connections that are not paused)")
         parser.add_argument(
-            "--date", help="the night to run, YYYY-MM-DD in UTC (default today). Providers tell only of the present: a "
-            "past night that was missed is read as of now",
-        )  # fmt: skip
-        parser.add_argument("--dry-run", action="store_true", help="say what would be read and ask nothing")
+            "--date",
+            help=(
+                "date of the nightly sync, YYYY-MM-DD in UTC (default: today). Providers report only current "
+                "usage, so a sync for a past date stores the usage as of now"
+            ),
+        )
+        parser.add_argument("--dry-run", action="store_true", help="show what would be synced and send no requests")
 
     def handle(self, *_: Any, connection: str | None, date: str | None, dry_run: bool, **__: Any) -> None:
         slot = _slot(date)
@@ -50,9 +54,10 @@ class Command(BaseCommand):
     def _dry(self, connection: Connection, slot: str) -> None:
         count = runs.accounts_of(connection).count()
         same = SyncRun.objects.filter(connection=connection, kind=SyncRun.Kind.NIGHTLY, slot=slot).first()
-        known = f"the run of {slot} is {same.get_state_display().lower()}" if same else f"no run of {slot} yet"
+        known = f"sync for {slot}: {same.get_state_display().lower()}" if same else f"no sync for {slot} yet"
         self.stdout.write(
-            f"{connection.name}: {count} accounts by {connection.usage_source}; {known}. Nothing was asked."
+            f"{connection.name}: {count} accounts, usage source {connection.usage_source}, {known}. "
+            "No requests were sent."
         )
 
     def _sync(self, connection: Connection, slot: str) -> bool:
@@ -63,11 +68,11 @@ class Command(BaseCommand):
             return False
         try:
             run, new = self._start(connection, slot, now)
-        except runs.UnableToSync as refusal:
+        except Refusal as refusal:
             self.stdout.write(str(refusal))
             return True
         if not new and run.has_ended:
-            self.stdout.write(f"{connection.name}: the run of {slot} has ended before. Nothing was read again.")
+            self.stdout.write(f"{connection.name}: the sync for {slot} has already ended. Nothing was synced again.")
         else:
             self._follow(run)
         self._summary(run)
@@ -81,7 +86,7 @@ class Command(BaseCommand):
             )
             if (run.kind, run.slot) == (SyncRun.Kind.NIGHTLY, slot):
                 return run, new
-            self.stdout.write(f"{runs.told_of_running(run)} The run of {slot} begins after it.")
+            self.stdout.write(f"{runs.told_of_running(run)} The sync for {slot} starts when it ends.")
             self._follow(run)
             if not run.has_ended:
                 return run, False
@@ -105,7 +110,7 @@ class Command(BaseCommand):
     def _summary(self, run: SyncRun) -> None:
         run.refresh_from_db()
         text = (
-            f"{run.connection.name}: {run.get_state_display()}. {run.total} accounts, {run.done} read "
+            f"{run.connection.name}: {run.get_state_display()}. {run.total} accounts, {run.done} synced "
             f"({run.changed} changed, {run.lower} lower), {run.failed} failed, {run.skipped} skipped. {run.message}"
         )
         self.stdout.write(text.strip())
@@ -123,5 +128,5 @@ def _slot(text: str | None) -> str:
     except ValueError:
         raise CommandError(f'--date is "{text}"; it must be a date such as {today.isoformat()}.') from None
     if day > today:
-        raise CommandError("--date lies in the future. A provider tells only of the present.")
+        raise CommandError("--date can't be in the future.")
     return day.isoformat()

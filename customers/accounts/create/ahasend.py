@@ -15,7 +15,7 @@ from customers.accounts.create.profile_form import add_provider_errors, facts_of
 from customers.accounts.keys.forms import SINGLE, KeyForm
 from customers.accounts.keys.queries import bundle_of
 from customers.accounts.settings.forms import SettingsForm, fields_of, settings_of_facts
-from customers.connections.scopes import missing_scope, missing_text
+from customers.connections.scopes import why_no_scope
 from customers.models import Connection, Operation
 from customers.models.operation_states import OperationKind
 from customers.operations.commands import FirstKey
@@ -23,7 +23,7 @@ from portal.providers import AccountSettings
 
 
 class MakeKeyForm(forms.Form):
-    make = forms.BooleanField(label=gettext_lazy("Make a first API key"), required=False, initial=True)
+    make = forms.BooleanField(label=gettext_lazy("Create an API key"), required=False, initial=True)
 
 
 class AhaSendPart(AccountPart):
@@ -35,12 +35,11 @@ class AhaSendPart(AccountPart):
         super().__init__(start)
         self.customer = start.customer
         self.settings = self._settings_form(start)
-        scope = missing_scope(start.connection, OperationKind.KEY_CREATE)
-        self.no_key_because = missing_text(start.connection, scope) if scope else ""
+        self.no_key_because = why_no_scope(start.connection, OperationKind.KEY_CREATE)
         first = _key_of(start.failed)
         make = MakeKeyForm(start.sent, prefix="key", initial={"make": start.failed is None or first is not None})
         key = KeyForm(start.connection, start.sent, prefix="key", initial=_key_start(start.connection, first))
-        self.make, self.key = with_typed(make, start.typed), with_typed(key, start.typed)
+        self.make, self.key = with_typed(make, start.typed, "key-"), with_typed(key, start.typed)
         self.forms = [self.settings, *([self.make, self.key] if self.makes_key else [])]
 
     def _settings_form(self, start: Start) -> SettingsForm:
@@ -60,12 +59,14 @@ class AhaSendPart(AccountPart):
 
     def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> AccountRequest:
         first_key = FirstKey(self.key.new_key, self.key.keeps) if self.makes_key else None
-        return AccountRequest(self.connection, profile_of(facts), [], is_test, self.settings.settings, first_key)
+        return AccountRequest(self.connection, profile_of(facts), [], is_test, self.settings.chosen(), first_key)
 
     @property
     def remarks(self) -> list[str]:
         rewritten = self.key.rewritten() if self.makes_key else []
-        addresses = [_("%(typed)s is taken as %(kept)s.") % {"typed": typed, "kept": kept} for typed, kept in rewritten]
+        addresses = [
+            _("%(typed)s was saved as %(kept)s.") % {"typed": typed, "kept": kept} for typed, kept in rewritten
+        ]
         return [*self.settings.remarks, *addresses]
 
 

@@ -66,11 +66,20 @@ class AccountPart:
         return {}
 
 
-def with_typed(form: F, typed: QueryDict | None) -> F:
-    """Return an unbound form that starts with the input so far, if any of it was on the page."""
+def with_typed(form: F, typed: QueryDict | None, *markers: str) -> F:
+    """Return an unbound form that starts with the input so far, valid or not, if it was on the page.
+
+    It was if a name was sent that begins with one of `markers`, by default the names of its fields. A form of
+    checkboxes alone needs markers, as a cleared checkbox is not sent.
+    """
     names = {name: form.add_prefix(name) for name in form.fields}
-    if typed is not None and any(html_name in typed for html_name in names.values()):
-        values = {name: form.fields[name].widget.value_from_datadict(typed, {}, names[name]) for name in names}
+    if typed is not None and any(sent.startswith(markers or tuple(names.values())) for sent in typed):
+        widgets = {name: form.fields[name].widget for name in names}
+        values = {
+            name: widget.value_from_datadict(typed, {}, names[name])
+            for name, widget in widgets.items()
+            if not widget.value_omitted_from_data(typed, {}, names[name])
+        }
         form.initial = {**form.initial, **values}
     return form
 

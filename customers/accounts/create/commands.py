@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
-from django.http import HttpRequest
 
 from customers.directory.commands import FACT_OF_PROFILE, add_customer, edit_customer, public_id_of
 from customers.models import Connection, Customer, Operation
 from customers.operations.commands import FirstKey, request_create
 from customers.operations.request import token_of_follower
 from customers.operations.submissions import earlier_submission, submit_once
-from portal.access.models import User
+from portal.commands import Command
 from portal.providers import AccountSettings, Profile, ProviderOffering
 
 
-def create_customer(
-    *, actor: User, facts: dict[str, Any], client_token: str, now: datetime, request: HttpRequest | None = None
-) -> Customer:
+def create_customer(command: Command, *, facts: dict[str, Any]) -> Customer:
     """Add a customer, or return the one this form added before (also at this very moment)."""
-    return open_customer(actor=actor, facts=facts, account=None, client_token=client_token, now=now, request=request)[0]
+    return open_customer(command, facts=facts, account=None)[0]
 
 
 @dataclass(frozen=True)
@@ -37,67 +33,61 @@ class AccountRequest:
     settings: AccountSettings | None = None
     first_key: FirstKey | None = None
 
+    def ask(self, command: Command, customer: Customer, **more: Any) -> Operation:
+        """Request it for the customer. `more`: as of `request_create`."""
+        return request_create(
+            command,
+            customer=customer,
+            connection=self.connection,
+            profile=self.profile,
+            offerings=self.offerings,
+            is_test=self.is_test,
+            settings=self.settings,
+            first_key=self.first_key,
+            **more,
+        )
+
 
 def open_customer(
-    *,
-    actor: User,
-    facts: dict[str, Any],
-    account: AccountRequest | None,
-    client_token: str,
-    now: datetime,
-    request: HttpRequest | None = None,
+    command: Command, *, facts: dict[str, Any], account: AccountRequest | None
 ) -> tuple[Customer, Operation | None]:
     """Add a customer and request its first account, both or neither. The same form again returns the same two.
 
-    Raises `UnableToChange` and `UnableToAsk`; then no customer is left behind.
+    Raises `Refusal`; then no customer is left behind.
     """
-    public_id = public_id_of(actor=actor, client_token=client_token)
-    token_of_account = token_of_follower(client_token, "account")
+    public_id = public_id_of(actor=command.person, client_token=command.token)
+    token_of_account = token_of_follower(command.token, "account")
     operation: Operation | None = None
 
     def make() -> Customer:
         nonlocal operation
-        customer = add_customer(public_id, facts, actor=actor, request=request)
+        customer = add_customer(command, public_id, facts)
         if account:
-            operation = request_create(
-                actor=actor, customer=customer, connection=account.connection, profile=account.profile,
-                offerings=account.offerings, is_test=account.is_test, settings=account.settings,
-                first_key=account.first_key, client_token=token_of_account, now=now, request=request,
-            )  # fmt: skip
+            operation = account.ask(replace(command, token=token_of_account), customer)
         return customer
 
     customer = submit_once(
-        Customer, actor=actor, client_token=client_token, kind="customer", target=None,
-        content={"facts": facts, "account": account}, now=now, make=make,
-    )  # fmt: skip
+        command, Customer, kind="customer", target=None, content={"facts": facts, "account": account}, make=make
+    )
     if account and earlier_submission(customer):
-        operation = Operation.objects.get(requested_by=actor, client_token=token_of_account)
+        operation = Operation.objects.get(requested_by=command.person, client_token=token_of_account)
     return customer, operation
 
 
 def add_account(
+    command: Command,
     *,
-    actor: User,
     customer: Customer,
     account: AccountRequest,
-    corrects: Operation | None,
     take_over: bool,
-    client_token: str,
-    now: datetime,
     version: int | None = None,
-    request: HttpRequest | None = None,
 ) -> Operation:
-    """Request a further account. `corrects`: the refused create this one replaces, whose account row is used again as
-    long as it stays with the same connection; `version` is that account's as the form showed it. `take_over` stores the
-    profile on the customer as well. Raises `UnableToAsk` and `UnableToChange`; then nothing changed."""
+    """Request a further account. The row of the refused create that the command tries again is used again as long as it
+    stays with the same connection; `version` is that account's as the form showed it. `take_over` stores the profile on
+    the customer as well. Raises `Refusal`; then nothing changed."""
     with transaction.atomic():
-        operation = request_create(
-            actor=actor, customer=customer, connection=account.connection, profile=account.profile,
-            offerings=account.offerings, is_test=account.is_test, settings=account.settings,
-            first_key=account.first_key, client_token=client_token, now=now, request=request, retry_of=corrects,
-            version=version, same_form={"take_over": take_over},
-        )  # fmt: skip
+        operation = account.ask(command, customer, version=version, same_form={"take_over": take_over})
         if take_over and not earlier_submission(operation):
             facts = {fact: value for part, fact in FACT_OF_PROFILE.items() if (value := getattr(account.profile, part))}
-            edit_customer(actor=actor, customer=customer, facts=facts, now=now, request=request)
+            edit_customer(command, customer=customer, facts=facts)
     return operation

@@ -14,15 +14,11 @@ from portal.providers import Profile
 
 
 class TakeOverForm(forms.Form):
-    take_over = forms.BooleanField(label=_("Keep what I type here on the customer too"), required=False)
+    take_over = forms.BooleanField(label=_("Also update the customer's details"), required=False)
 
 
 def profile_of(facts: Mapping[str, Any]) -> Profile:
     return Profile(**{part: str(facts[fact]) for part, fact in FACT_OF_PROFILE.items()})
-
-
-def profile_of_customer(customer: Customer) -> Profile:
-    return profile_of(facts_of(customer))
 
 
 def facts_of(customer: Customer) -> dict[str, Any]:

@@ -11,20 +11,21 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.accounts.create.base import AccountPart, Start, with_typed
 from customers.accounts.create.commands import AccountRequest
-from customers.accounts.create.profile_form import TakeOverForm, add_provider_errors, profile_of, profile_of_customer
+from customers.accounts.create.profile_form import TakeOverForm, add_provider_errors, facts_of, profile_of
 from customers.accounts.offerings.forms import OfferingsForm
 from customers.forms import PhoneField, WebsiteField, ZoneField, zones
 from customers.models.account import as_offerings
 from portal.providers import Profile
+from portal.typed_text import TypedEmail, TypedText
 
 
 class SendGridProfileForm(forms.Form):
     """The profile. Fields have the provider's names, for its errors to match. Only the email is required."""
 
-    email = forms.EmailField(label=_("E-mail"), max_length=254)
-    company_name = forms.CharField(label=_("Company"), max_length=200, required=False)
-    first_name = forms.CharField(label=_("First name"), max_length=100, required=False)
-    last_name = forms.CharField(label=_("Last name"), max_length=100, required=False)
+    email = TypedEmail(label=_("Email"), max_length=254)
+    company_name = TypedText(label=_("Company"), max_length=200, required=False)
+    first_name = TypedText(label=_("First name"), max_length=100, required=False)
+    last_name = TypedText(label=_("Last name"), max_length=100, required=False)
     phone = PhoneField(label=_("Phone"), max_length=40, required=False)
     company_website = WebsiteField(label=_("Website"), max_length=255, required=False)
     timezone = ZoneField(label=_("Time zone"), max_length=64, required=False)
@@ -42,7 +43,8 @@ class SendGridPart(AccountPart):
     def __init__(self, start: Start) -> None:
         super().__init__(start)
         self.profile = self._profile_form(start) if start.customer else None
-        self.take_over = TakeOverForm(start.sent, initial={"take_over": start.failed is not None})
+        take_over = TakeOverForm(start.sent, initial={"take_over": start.failed is not None})
+        self.take_over = with_typed(take_over, start.typed, "email")
         self.offerings = self._offerings_form(start)
         self.forms = [each for each in (self.profile, self.offerings) if each is not None]
 
@@ -50,7 +52,7 @@ class SendGridPart(AccountPart):
         if start.sent is not None:
             return SendGridProfileForm(start.sent)
         if start.failed is None or start.typed is not None:
-            facts = profile_of_customer(start.customer) if start.customer else Profile("")
+            facts = profile_of(facts_of(start.customer)) if start.customer else Profile("")
             return with_typed(SendGridProfileForm(initial=vars(facts)), start.typed)
         form = SendGridProfileForm(start.failed.payload["profile"])
         self.other_errors = add_provider_errors(form, start.failed.field_errors)
@@ -59,9 +61,8 @@ class SendGridPart(AccountPart):
     def _offerings_form(self, start: Start) -> OfferingsForm:
         if start.sent is not None:
             return OfferingsForm(start.connection, start.sent)
-        return OfferingsForm(
-            start.connection, start=as_offerings(start.failed.payload["offerings"]) if start.failed else []
-        )
+        offerings = as_offerings(start.failed.payload["offerings"]) if start.failed else []
+        return with_typed(OfferingsForm(start.connection, start=offerings), start.typed)
 
     def wanted(self, facts: Mapping[str, Any], *, is_test: bool) -> AccountRequest:
         profile = self.profile.profile if self.profile else profile_of(facts)

@@ -17,17 +17,17 @@ from customers.accounts.create.base import AccountPart, Start, add_refusal_to_pa
 from customers.accounts.create.commands import AccountRequest, open_customer
 from customers.accounts.create.providers import PARTS
 from customers.connections import catalogue
-from customers.connections.scopes import missing_scope, missing_text
-from customers.directory.commands import UnableToChange, public_id_of
+from customers.connections.scopes import why_no_scope
+from customers.directory.commands import public_id_of
 from customers.directory.forms import AccountForm, CustomerForm, DuplicatesForm
 from customers.directory.queries import lookalikes
 from customers.forms import zones
 from customers.models import Connection, Customer
 from customers.models.operation_states import OperationKind
-from customers.operations.commands import UnableToAsk
 from customers.operations.view_helpers import renew_token, say_repeated
-from portal.htmx import go_to, is_fragment, new_token, person
+from portal.htmx import command_of, go_to, person, render_page
 from portal.query_params import line, uuid_or_none
+from portal.refusals import Refusal
 
 
 @dataclass
@@ -61,8 +61,9 @@ def customer_create(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         return render(request, "customers/create.html", _context(_unsent(request)))
     if "show" in request.POST:
-        template = "customers/_create_account.html" if is_fragment(request) else "customers/create.html"
-        return render(request, template, _context(_typed_so_far(request)))
+        return render_page(
+            request, "customers/create.html", _context(_typed_so_far(request)), part="customers/_create_account.html"
+        )
     return _add(request)
 
 
@@ -73,10 +74,9 @@ def _add(request: HttpRequest) -> HttpResponse:
     if valid and opening.seen.agrees_to(found):
         try:
             customer, operation = open_customer(
-                actor=person(request), facts=opening.customer.cleaned_data, account=opening.new_account(),
-                client_token=opening.account.cleaned_data["client_token"], now=timezone.now(), request=request,
-            )  # fmt: skip
-        except (UnableToAsk, UnableToChange) as refusal:
+                command_of(request, opening.account), facts=opening.customer.cleaned_data, account=opening.new_account()
+            )
+        except Refusal as refusal:
             add_refusal_to_page(opening.forms, refusal.field, str(refusal))
             renew_token(opening.account, refusal)
         else:
@@ -116,9 +116,7 @@ def _unsent(request: HttpRequest) -> CreatePage:
     wanted = uuid_or_none(request.GET.get("connection", ""))
     asked = Connection.objects.filter(public_id=wanted).first() if wanted else None
     connection = asked or (connections[0] if len(connections) == 1 and "connection" not in request.GET else None)
-    account = AccountForm(
-        initial={"connection": connection.public_id if connection else None, "client_token": new_token()}
-    )
+    account = AccountForm(initial={"connection": connection.public_id if connection else None})
     form = CustomerForm(initial={"owner": person(request).public_id})
     return _shown(form, account, Start(connection) if connection else None)
 
@@ -168,12 +166,11 @@ def _context(opening: CreatePage) -> dict[str, Any]:
 def part_context(account: AccountForm, part: AccountPart | None, problem: str) -> dict[str, Any]:
     """Return the context of `_create_account.html`."""
     connection = account.chosen_connection
-    scope = missing_scope(connection, OperationKind.CREATE) if connection else None
     context = {
         "account_form": account,
         "connection": connection,
         "part": part,
         "catalogue_problem": problem,
-        "blocked": missing_text(connection, scope) if connection and scope else "",
+        "blocked": why_no_scope(connection, OperationKind.CREATE) if connection else "",
     }
     return context | (part.context() if part else {})

@@ -17,14 +17,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from customers.accounts.keys.queries import bundle_of, family_of, joined_label, split_label
+from customers.forms import TokenForm
 from customers.models import AccountKey, Connection
+from portal.edits import EditForm, refuse_stale
 from portal.providers import KeyBundle, NewKey
+from portal.typed_text import TypedText, take_as_shown
 
 # The value of `rights` that means: the scopes selected one by one.
 SINGLE = "single"
 WHY_DELETE_KEY = [
-    ("replaced", gettext_lazy("Replaced by another")),
-    ("leaked", gettext_lazy("It leaked")),
+    ("replaced", gettext_lazy("Replaced by another key")),
+    ("leaked", gettext_lazy("Leaked")),
     ("unused", gettext_lazy("No longer used")),
     ("other", gettext_lazy("Other")),
 ]
@@ -32,17 +35,19 @@ WHY_DELETE_KEY = [
 LABEL_MAX = 240
 
 
-class AddressesField(forms.CharField):
+class AddressesField(TypedText):
     """Addresses and networks, one in a line. The value is canonical, as providers store it: a network in every line,
     without host bits, each once, in the order typed."""
 
     widget = forms.Textarea
     default_error_messages = {
         "address": gettext_lazy(
-            "Line %(line)d, “%(text)s”, is neither an address nor a network such as 203.0.113.0/24."
+            "Line %(line)d: “%(text)s” isn't an IP address or a CIDR range such as 203.0.113.0/24."
         ),
-        "everyone": gettext_lazy("Line %(line)d, “%(text)s”, allows every address. Leave the list empty for that."),
-        "most": gettext_lazy("These are %(count)d addresses. At most %(most)d are possible."),
+        "everyone": gettext_lazy(
+            "Line %(line)d: “%(text)s” allows every IP address. To allow all, leave the list empty."
+        ),
+        "most": gettext_lazy("You entered %(count)d IP addresses. The maximum is %(most)d."),
     }
 
     def __init__(self, *, most: int = 100, **kwargs: Any) -> None:
@@ -85,26 +90,26 @@ class KeyForm(forms.Form):
     `new_key`, `keeps` and `changes()` are for a valid form.
     """
 
-    label = forms.CharField(
+    label = TypedText(
         label=gettext_lazy("Label"),
         max_length=LABEL_MAX,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        error_messages={"required": gettext_lazy("Name it after what uses it, such as “web shop”.")},
+        error_messages={"required": gettext_lazy("Enter a label, such as “Web shop”.")},
     )
     rights = forms.ChoiceField(
-        label=gettext_lazy("What it may do"),
+        label=gettext_lazy("Permissions"),
         widget=forms.RadioSelect,
-        error_messages={"required": gettext_lazy("Choose what the key may do.")},
+        error_messages={"required": gettext_lazy("Select the key's permissions.")},
     )
     scopes = forms.MultipleChoiceField(
-        label=gettext_lazy("Single scopes"), widget=forms.CheckboxSelectMultiple, required=False
+        label=gettext_lazy("Scopes"), widget=forms.CheckboxSelectMultiple, required=False
     )
     ip_allow_list = AddressesField(
-        label=gettext_lazy("Addresses it works from"),
+        label=gettext_lazy("IP allowlist"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocomplete": "off"}),
     )
-    keep = forms.BooleanField(label=gettext_lazy("Keep this key, encrypted, to set up sending"), required=False)
+    keep = forms.BooleanField(label=gettext_lazy("Store this key (encrypted) for sending setup"), required=False)
 
     def __init__(
         self,
@@ -118,8 +123,10 @@ class KeyForm(forms.Form):
         self.capabilities = connection.capabilities
         self.key = key
         super().__init__(data, initial=self._start() | (initial or {}), prefix=prefix)
+        if key:
+            take_as_shown(self, {"label": split_label(key.label)[0]})
         bundles = [(each.name, _(each.label)) for each in self.capabilities.key_bundles]
-        self.fields["rights"].choices = [*bundles, (SINGLE, _("Choose single scopes"))]  # type: ignore[attr-defined]
+        self.fields["rights"].choices = [*bundles, (SINGLE, _("Custom"))]  # type: ignore[attr-defined]  # a choice
         known = dict.fromkeys([*self.capabilities.key_scopes, *(key.scopes if key else [])])
         self.fields["scopes"].choices = [(each, each) for each in known]  # type: ignore[attr-defined]
         self.fields["ip_allow_list"].most = self.capabilities.ip_allow_list_max  # type: ignore[attr-defined]
@@ -133,14 +140,17 @@ class KeyForm(forms.Form):
         return {
             "label": split_label(self.key.label)[0],
             "rights": bundle.name if bundle else SINGLE,
-            "scopes": self.key.scopes,
+            "scopes": sorted(self.key.scopes),
             "ip_allow_list": self.key.ip_allow_list,
         }
+
+    def clean_scopes(self) -> list[str]:
+        return sorted(self.cleaned_data["scopes"])
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         if values.get("rights") == SINGLE and not values.get("scopes") and "scopes" not in self.errors:
-            self.add_error("scopes", _("Tick at least one scope, or choose a bundle."))
+            self.add_error("scopes", _("Select at least one scope or a predefined permission set."))
         return values
 
     # -- for the page ------------------------------------------------------------------------------------------
@@ -179,7 +189,7 @@ class KeyForm(forms.Form):
     @property
     def new_key(self) -> NewKey:
         values = self.cleaned_data
-        return NewKey(values["label"].strip(), self.chosen_scopes, values["ip_allow_list"])
+        return NewKey(values["label"], self.chosen_scopes, values["ip_allow_list"])
 
     @property
     def keeps(self) -> bool:
@@ -212,13 +222,30 @@ def _swallowed(scope: str, chosen: set[str]) -> bool:
     return last != "all" and f"{stem}:all" in chosen
 
 
-class KeyRequestForm(KeyForm):
-    """The form of a key's own page."""
-
-    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+class KeyRequestForm(KeyForm, TokenForm):
+    """The form of a new key's own page."""
 
 
-class RotateForm(forms.Form):
+class KeyEditForm(KeyForm, EditForm, TokenForm):
+    """The form of a key that is changed."""
+
+    not_compared = frozenset({"client_token"})
+    _OF_SCOPES = frozenset({"rights", "scopes"})
+
+    def edits(self, key: AccountKey) -> dict[str, Any]:
+        """Return what a valid form changes of the key as it was read last. Raises `EditConflict` where that changed
+        since the form was opened."""
+        edited = self.changed_facts()
+        refuse_stale(self.stored(), edited, self.seen)
+        changed = self.changes(key)
+        return {
+            name: value
+            for name, value in changed.items()
+            if edited.keys() & (self._OF_SCOPES if name == "scopes" else {name})
+        }
+
+
+class RotateForm(TokenForm):
     """A new key in place of an old one: when the old one is deleted, and whether the new secret is stored."""
 
     LATER, THEN = "later", "then"
@@ -226,13 +253,12 @@ class RotateForm(forms.Form):
         label=gettext_lazy("Delete the old key"),
         widget=forms.RadioSelect,
         choices=[
-            (LATER, gettext_lazy("When the customer has switched: I will do it")),
-            (THEN, gettext_lazy("As soon as the new one exists: what uses the old one stops then")),
+            (LATER, gettext_lazy("Manually, after the customer has switched to the new key")),
+            (THEN, gettext_lazy("As soon as the new key exists. Anything still using the old key stops working.")),
         ],
         initial=LATER,
     )
-    keep = forms.BooleanField(label=gettext_lazy("Keep the new key, encrypted, to set up sending"), required=False)
-    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
+    keep = forms.BooleanField(label=gettext_lazy("Store the new key (encrypted) for sending setup"), required=False)
 
     def __init__(self, *args: Any, connection: Connection, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import QuerySet
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from customers.models import Account, AccountKey, KeySecret, Operation
-from customers.models.operation_states import OPEN, OperationKind, OperationState
+from customers.models.operation_states import OPEN, OperationKind
 from customers.operations import key_secrets
 from portal.access.models import User
 from portal.providers import Capabilities, KeyBundle
@@ -89,15 +93,9 @@ class SecretPlace:
         return self.secret.row
 
 
-@dataclass(frozen=True)
-class KeysPage:
-    lines: list[KeyLine]
-    # Secrets that this user requested and may reveal now, newest first; their keys may not be listed yet.
-    yours: list[SecretPlace]
-
-
-def keys_page(account: Account, *, viewer: User, now: datetime) -> KeysPage:
-    """Return the page's data. The number of queries does not depend on the number of keys."""
+def keys_page(account: Account, *, viewer: User, now: datetime) -> dict[str, list[Any]]:
+    """Return the `lines` of the keys, and as `yours` the secrets that this user requested and may reveal now, newest
+    first; their keys may not be listed yet. The number of queries does not depend on the number of keys."""
     keys = AccountKey.objects.filter(account=account, gone_at=None).order_by("-made_at", "-id")
     known = {each.key_id: each for each in _secrets(account)}
     under_way = list(Operation.objects.filter(account=account, state__in=OPEN).order_by("pk"))
@@ -109,27 +107,27 @@ def keys_page(account: Account, *, viewer: User, now: datetime) -> KeysPage:
     ]
     listed = {key.key_id: key for key in keys}
     places = [_place(each, listed.get(each.key_id), viewer=viewer, now=now) for each in known.values()]
-    return KeysPage(lines, [each for each in places if each.secret.kind == "yours"])
+    return {"lines": lines, "yours": [each for each in places if each.secret.kind == "yours"]}
 
 
-def key_line(account: Account, key_id: str, *, viewer: User, now: datetime) -> KeyLine | None:
-    """Return one living key, or None."""
-    key = AccountKey.objects.filter(account=account, key_id=key_id, gone_at=None).first()
-    if key is None:
-        return None
+def key_or_404(account: Account, key_id: str, *, viewer: User) -> KeyLine:
+    """Return one living key."""
+    key = get_object_or_404(AccountKey, account=account, key_id=key_id, gone_at=None)
     secret = _secrets(account).filter(key_id=key_id).first()
     under_way = Operation.objects.filter(account=account, state__in=OPEN, kind__in=OF_A_KEY).order_by("pk")
     busy = next((each for each in under_way if each.payload.get("key_id") == key_id), None)
-    return _line(key, account.connection.capabilities, secret_line(secret, viewer=viewer, now=now), busy)
+    return _line(key, account.connection.capabilities, secret_line(secret, viewer=viewer, now=timezone.now()), busy)
 
 
-def secret_of(account: Account, key_id: str, *, viewer: User, now: datetime) -> SecretPlace | None:
-    """Return the status of a key's secret; None for a key that is not known here."""
+def secret_or_404(account: Account, key_id: str, *, viewer: User, now: datetime) -> SecretPlace:
+    """Return the status of a key's secret."""
     key = AccountKey.objects.filter(account=account, key_id=key_id).first()
     secret = _secrets(account).filter(key_id=key_id).first()
     if secret:
         return _place(secret, key, viewer=viewer, now=now)
-    return SecretPlace(NONE, *split_label(key.label), alive=key.gone_at is None) if key else None
+    if key is None:
+        raise Http404
+    return SecretPlace(NONE, *split_label(key.label), alive=key.gone_at is None)
 
 
 def _secrets(account: Account) -> QuerySet[KeySecret]:
@@ -137,13 +135,10 @@ def _secrets(account: Account) -> QuerySet[KeySecret]:
 
 
 def _place(secret: KeySecret, key: AccountKey | None, *, viewer: User, now: datetime) -> SecretPlace:
-    label, code = split_label(key.label) if key else (requested_label(secret.operation), secret.operation.code)
+    label, code = (
+        split_label(key.label) if key else (str(secret.operation.payload["key"]["label"]), secret.operation.code)
+    )
     return SecretPlace(secret_line(secret, viewer=viewer, now=now), label, code, alive=not key or key.gone_at is None)
-
-
-def requested_label(operation: Operation) -> str:
-    """Return the label that the requester gave the key."""
-    return str(operation.payload["key"]["label"])
 
 
 def _line(key: AccountKey, capabilities: Capabilities, secret: SecretLine, busy: Operation | None) -> KeyLine:
@@ -170,18 +165,3 @@ def kept_key(account: Account) -> KeyLine | None:
         return None
     key = AccountKey.objects.get(account=account, key_id=secret.key_id)
     return _line(key, account.connection.capabilities, SecretLine("kept", True, secret), None)
-
-
-def keys_are_fresh(account: Account, *, since: datetime) -> bool:
-    """Return whether the keys were read after `since`, and no operation about them ended after the reading."""
-    at = account.keys_read_at
-    if at is None or at < since:
-        return False
-    ended = Operation.objects.filter(account=account, kind__in=ABOUT_KEYS, finished_at__gt=at)
-    return not ended.exists()
-
-
-def last_failed_key_operation(account: Account) -> Operation | None:
-    """Return the newest operation about keys, when it failed: its result is shown on this page."""
-    last = Operation.objects.filter(account=account, kind__in=ABOUT_KEYS).order_by("-pk").first()
-    return last if last and last.state == OperationState.FAILED else None

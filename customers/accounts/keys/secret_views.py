@@ -6,18 +6,18 @@ import uuid
 from dataclasses import dataclass, field
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from customers.accounts.keys import queries
 from customers.operations import key_secrets
-from customers.operations.view_helpers import account_or_404
+from customers.operations.view_helpers import account_or_404, refusals_told
 from portal.access.reauth import reauthenticated
 from portal.encryption import DecryptionError
-from portal.htmx import go_to, is_fragment, person
+from portal.htmx import command_of, go_to, person, render_page
+from portal.refusals import Refusal
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,10 @@ def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
     shown, refusal = None, ""
     if request.method == "POST":
         try:
-            shown = Shown(
-                key_secrets.reveal_once(actor=person(request), account=account, key_id=key_id, now=now, request=request)
-            )
-        except (key_secrets.UnableToShow, DecryptionError) as why:
+            shown = Shown(key_secrets.reveal_once(command_of(request, now=now), account=account, key_id=key_id))
+        except (Refusal, DecryptionError) as why:
             refusal = str(why)
-    where = queries.secret_of(account, key_id, viewer=person(request), now=now)
-    if where is None:
-        raise Http404
+    where = queries.secret_or_404(account, key_id, viewer=person(request), now=now)
     context = {
         "account": account,
         "customer": account.customer,
@@ -60,8 +56,7 @@ def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
         "shown": shown,
         "refusal": refusal,
     }
-    template = "customers/keys/_secret.html" if is_fragment(request) else "customers/keys/secret.html"
-    response = render(request, template, context, status=422 if refusal else 200)
+    response = render_page(request, "customers/keys/secret.html", context, status=422 if refusal else 200)
     response["Cache-Control"] = "no-store"
     return response
 
@@ -70,28 +65,21 @@ def key_secret(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpR
 def key_let_go(request: HttpRequest, public_id: uuid.UUID, key_id: str) -> HttpResponse:
     """Stop storing the secret. The key itself keeps working."""
     account = account_or_404(public_id)
-    line = queries.key_line(account, key_id, viewer=person(request), now=timezone.now())
-    if line is None:
-        raise Http404
+    line = queries.key_or_404(account, key_id, viewer=person(request))
     if request.method == "POST":
-        try:
-            key_secrets.stop_storing(
-                actor=person(request), account=account, key_id=key_id, now=timezone.now(), request=request
-            )
-        except key_secrets.UnableToShow as refusal:
-            messages.warning(request, str(refusal))
-        else:
-            messages.success(request, _("The secret of “%(label)s” is not kept any more.") % {"label": line.label})
+        with refusals_told(request):
+            key_secrets.stop_storing(command_of(request), account=account, key_id=key_id)
+            messages.success(request, _("The stored secret for “%(label)s” was deleted.") % {"label": line.label})
         return go_to(request, "customers:account-keys", account.public_id)
     context = {
         "account": account,
         "customer": account.customer,
         "connection": account.connection,
         "deed": "let_go",
-        "question": _("Stop keeping the secret of “%(label)s”?") % {"label": line.label},
-        "button": _("Forget the secret"),
-        "undo": _("It can't be brought back; a rotated key can be kept anew."),
-        "blocked": "" if line.secret.kept else _("It is not kept any more."),
+        "question": _("Delete the stored secret for “%(label)s”?") % {"label": line.label},
+        "button": _("Delete stored secret"),
+        "undo": _("This can't be undone. To store a secret again, rotate the key."),
+        "blocked": "" if line.secret.kept else _("The stored secret was already deleted."),
         "line": line,
     }
-    return render(request, f"customers/keys/{'_' if is_fragment(request) else ''}ask.html", context)
+    return render_page(request, "customers/keys/ask.html", context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,12 @@ from django.forms.boundfield import BoundField
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from customers.accounts.editor import SeenField, SeenForm
 from customers.connections import catalogue
 from customers.connections.catalogue import IPS, SENDS, SUBUSERS, TEAMMATES, OfferingChoice
 from customers.models import Connection
 from portal.providers import ProviderOffering
-from portal.providers.parsing import read_json, whole
+from portal.providers.parsing import whole
 from portal.query_params import is_storable
 
 MOST = 1000
@@ -24,20 +24,30 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class PackageRow:
+    """A package that can be chosen. `used`: this period's usage, None where it is not known."""
+
     choice: OfferingChoice
-    index: int
     chosen: bool
     now: bool
-    sends: int | None
-    left: int | None
-    ips: int | None
-    teammates: int | None
-    subusers: int | None
+    used: int | None
+
+    @property
+    def sends(self) -> int | None:
+        return self.choice.entitlements.get(SENDS)
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """The other limits of the package; None where the catalog does not say."""
+        return {name: self.choice.entitlements.get(name) for name in (IPS, TEAMMATES, SUBUSERS)}
+
+    @property
+    def left(self) -> int | None:
+        return None if self.sends is None or self.used is None else self.sends - self.used
 
     @property
     def over(self) -> int:
         """By how much this period's usage exceeds the package already; 0 when it does not, or usage is not known."""
-        return -self.left if self.left is not None and self.left < 0 else 0
+        return -min(self.left or 0, 0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class OfferingsForm(forms.Form):
         widget=forms.RadioSelect,
         error_messages={
             "required": gettext_lazy("Choose a package."),
-            "invalid_choice": gettext_lazy("This package is not in the catalogue any more. Choose another."),
+            "invalid_choice": gettext_lazy("This package is no longer in the catalog. Choose another."),
         },
     )
 
@@ -87,7 +97,8 @@ class OfferingsForm(forms.Form):
         for each in self._addons:
             had = self.now[each.name].quantity if each.name in self.now else 0
             shown = begin[each.name].quantity if each.name in begin else 0
-            self.fields[f"addon-{each.name}"] = _quantity(each, shown, max(had, shown) if not each.sold else MOST)
+            most = max(had, shown, MOST if each.sold else 0)  # what an account has is allowed
+            self.fields[f"addon-{each.name}"] = _quantity(each, shown, most)
 
     def _of_type(self, kind: str) -> list[OfferingChoice]:
         sold = {each.name: each for each in self.catalogue.values() if each.sold and each.type == kind}
@@ -110,22 +121,18 @@ class OfferingsForm(forms.Form):
         return package + addons + [each for each in self.now.values() if each.type not in ("package", "addon")]
 
     def _quantity_of(self, addon: OfferingChoice, values: Mapping[str, Any]) -> int:
-        value = values.get(f"addon-{addon.name}") if self.is_bound else None
-        shown = self.fields[f"addon-{addon.name}"].initial
-        return int(value if value is not None else shown or 0)
+        name = f"addon-{addon.name}"
+        if self.is_bound:
+            value = values.get(name)
+            return int(value if value is not None else self.fields[name].initial or 0)
+        try:
+            return int(self.fields[name].clean(self[name].value()) or 0)
+        except forms.ValidationError:
+            return 0
 
     def packages(self) -> list[PackageRow]:
         chosen = self["package"].value()
-        return [self._package_row(n, each, chosen) for n, each in enumerate(self._packages)]
-
-    def _package_row(self, index: int, choice: OfferingChoice, chosen: str | None) -> PackageRow:
-        given = choice.entitlements
-        sends = given.get(SENDS)
-        left = None if sends is None or self.used is None else sends - self.used
-        return PackageRow(
-            choice, index, choice.name == chosen, choice.name in self.now, sends, left, given.get(IPS),
-            given.get(TEAMMATES), given.get(SUBUSERS),
-        )  # fmt: skip
+        return [PackageRow(each, each.name == chosen, each.name in self.now, self.used) for each in self._packages]
 
     def addons(self) -> list[AddonRow]:
         after = {each.name: each.quantity for each in self.chosen()}
@@ -159,23 +166,8 @@ def _quantity(choice: OfferingChoice, shown: int, most: int) -> forms.IntegerFie
     )
 
 
-class OfferingListField(forms.Field):
-    """A list of offerings as JSON, as our own page wrote it. It only holds what the user saw: the worker compares it
-    with the provider's list, so a forged one can at most end as a conflict."""
-
-    widget = forms.HiddenInput
-
-    def to_python(self, value: Any) -> list[ProviderOffering]:
-        try:
-            rows = list.copy(read_json(value or ""))  # a TypeError for anything but a list
-            return [_offering(row) for row in rows]
-        except (ValueError, TypeError, KeyError):
-            raise forms.ValidationError(_("The page is out of date. Open it again.")) from None
-
-    def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return json.dumps([{"name": each.name, "type": each.type, "quantity": each.quantity} for each in value])
-        return value
+def _offerings(rows: Any) -> list[ProviderOffering]:
+    return [_offering(row) for row in list.copy(rows)]  # a TypeError for anything but a list
 
 
 def _offering(row: Any) -> ProviderOffering:
@@ -185,17 +177,17 @@ def _offering(row: Any) -> ProviderOffering:
     return ProviderOffering(name, kind, quantity)
 
 
-class OfferingsChangeForm(forms.Form):
-    """The context of the choice: the list and version the user saw, and the confirmation of what is lost."""
+class OfferingListField(SeenField):
+    load = staticmethod(_offerings)
+
+
+class OfferingsChangeForm(SeenForm):
+    """The list the user saw, and the confirmation of what is lost."""
 
     base = OfferingListField(required=False)
-    version = forms.IntegerField(widget=forms.HiddenInput, min_value=1)
-    read_at = forms.CharField(widget=forms.HiddenInput, required=False, max_length=40)
-    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
-    reason = forms.CharField(label=gettext_lazy("Why"), max_length=500, required=False)
     checked = forms.BooleanField(
-        label=gettext_lazy("I checked what changes with the customer."),
-        error_messages={"required": gettext_lazy("Tick this first.")},
+        label=gettext_lazy("I've confirmed these changes with the customer."),
+        error_messages={"required": gettext_lazy("Select this box to continue.")},
     )
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 from django.db.models import Max
+from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 
 from customers.accounts.keys.queries import kept_key
 from customers.models import Account, Operation, SendingDomain
 from customers.models.account import AccountState
-from customers.models.operation_states import OPEN, OperationKind, OperationState
+from customers.models.operation_states import OPEN, OperationKind
 
 MESSAGES_SHOWN = 5
 
@@ -50,18 +52,12 @@ class DomainLine:
         return [each for each in self.required if each.in_place is False]
 
 
-@dataclass(frozen=True)
-class SendingPage:
-    lines: list[DomainLine]
-    # Domains that are requested and not added yet.
-    adding: list[Operation]
-
-
-def sending_page(account: Account) -> SendingPage:
-    """Return the page's data. The number of queries does not depend on the number of domains."""
+def sending_page(account: Account) -> dict[str, Any]:
+    """Return the page's data: the domains, and those that are requested and not added yet. The number of queries does
+    not depend on the number of domains."""
     domains = SendingDomain.objects.filter(account=account, gone_at=None)
     adding = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD, state__in=OPEN)
-    return SendingPage([DomainLine(each) for each in domains], list(adding.order_by("pk")))
+    return {"lines": [DomainLine(each) for each in domains], "adding": list(adding.order_by("pk"))}
 
 
 def missing_for_sending(account: Account) -> str:
@@ -85,23 +81,8 @@ def read_at(account: Account) -> datetime | None:
     return found
 
 
-def domains_are_fresh(account: Account, at: datetime | None, *, since: datetime) -> bool:
-    """Return whether the domains were read after `since`, and no operation about them ended after the reading."""
-    if at is None or at < since:
-        return False
-    ended = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD, finished_at__gt=at)
-    return not ended.exists()
-
-
-def last_failed_sending_operation(account: Account) -> Operation | None:
-    """Return the newest request for a domain, when it failed."""
-    last = Operation.objects.filter(account=account, kind=OperationKind.DOMAIN_ADD).order_by("-pk").first()
-    return last if last and last.state == OperationState.FAILED else None
-
-
-def domain_line(account: Account, name: str) -> DomainLine | None:
-    domain = SendingDomain.objects.filter(account=account, name=name, gone_at=None).first()
-    return DomainLine(domain) if domain else None
+def domain_or_404(account: Account, name: str) -> DomainLine:
+    return DomainLine(get_object_or_404(SendingDomain, account=account, name=name, gone_at=None))
 
 
 def test_messages(account: Account, domain: str) -> list[Operation]:
@@ -117,14 +98,15 @@ def letter(line: DomainLine) -> tuple[str, str]:
     name = line.domain.name
     parts = [
         _("Hello,"),
-        _("before e-mail can be sent from %(domain)s, publish these DNS records where the domain's DNS is run:")
+        _("Before email can be sent from %(domain)s, please add these records at your DNS provider:")
         % {"domain": name},
         *[_record_text(number, record) for number, record in enumerate(line.records, start=1)],
         _(
-            "Copy each value whole, as one line. Some DNS services add the domain to the host by themselves; then "
-            "leave it off there. A record can take up to two days to be seen everywhere."
+            "Copy each value in full, as a single line. Some DNS providers add the domain to the host "
+            "automatically. If yours does, leave the domain out of the host. New records can take up to two "
+            "days to be visible everywhere."
         ),
-        _("Tell us when it is done, and we check it."),
+        _("Let us know when you're done, and we'll check the records."),
     ]
     return _("DNS records for sending from %(domain)s") % {"domain": name}, "\n\n".join(parts) + "\n"
 

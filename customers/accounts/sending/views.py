@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 from django import forms as django_forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -22,17 +22,19 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from customers.accounts.keys.queries import kept_key
 from customers.accounts.sending import queries
-from customers.accounts.sending.checks import UnableToLook, check_dns, message_status, read_domains
+from customers.accounts.sending.checks import check_dns, message_status, read_domains
 from customers.accounts.sending.forms import DomainForm, TestMessageForm
 from customers.accounts.sending.queries import DomainLine
 from customers.accounts.views import account_head, running_card
 from customers.models import Account, Operation
-from customers.models.operation_states import OperationState
+from customers.models.operation_states import OperationKind, OperationState
 from customers.operations import explain
 from customers.operations.commands import request_domain, request_test_message
-from customers.operations.view_helpers import account_or_404, open_kind_of, try_request
+from customers.operations.queries import is_fresh, last_failed
+from customers.operations.view_helpers import account_or_404, open_kind_of, problem_of, try_request
 from portal.clock import database_now
-from portal.htmx import go_to, is_fragment, new_token, person
+from portal.htmx import command_of, go_to, is_fragment, person, render_page
+from portal.refusals import Refusal
 
 # A page that is opened again within this time shows the last reading.
 FRESH = timedelta(seconds=15)
@@ -49,12 +51,12 @@ def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     read_at = queries.read_at(account)
     if not lack and account.connection.paused:
         problem = _("%(name)s is paused.") % {"name": account.connection.name}
-    elif not lack and not queries.domains_are_fresh(account, read_at, since=now - FRESH):
+    elif not lack and not is_fresh(account, read_at, OperationKind.DOMAIN_ADD, since=now - FRESH):
         due = "live" not in request.GET
-        problem = "" if due else _read(account, now)
+        problem = "" if due else problem_of(lambda: read_domains(account=account, now=now))
         read_at = read_at if due or problem else now
     context = account_head(public_id)
-    account, failed = context["account"], queries.last_failed_sending_operation(context["account"])
+    account, failed = context["account"], last_failed(account, OperationKind.DOMAIN_ADD)
     context |= running_card(context["found"].operation) | {
         "page": queries.sending_page(account),
         "read_at": read_at,
@@ -66,20 +68,24 @@ def sending_setup(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "failed_story": explain.explanation(failed) if failed else "",
         "oob": is_fragment(request),
     }
-    return render(request, f"customers/sending/{_part(request)}list.html", context)
+    return render_page(request, "customers/sending/list.html", context)
 
 
 @require_http_methods(["GET", "POST"])
 def domain_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     account = account_or_404(public_id)
-    form = DomainForm(request.POST or None, initial={"client_token": new_token()})
+    form = DomainForm(request.POST or None)
     valid = request.method == "POST" and form.is_valid()
     if valid and try_request(request, form, request_domain, account=account, name=form.cleaned_data["name"]):
+        for remark in form.remarks:
+            messages.info(request, remark)
         return go_to(request, "customers:account-sending", account.public_id)
     context = {
-        "question": _("Add a sending domain"),
+        "question": _("Add sending domain"),
         "button": _("Add domain"),
-        "undo": _("The customer then publishes its DNS records; nothing is sent before that."),
+        "undo": _(
+            "The customer then adds the domain's DNS records. No email is sent from the domain until they are verified."
+        ),
         "back": reverse("customers:account-sending", args=[account.public_id]),
     }
     return _question(request, account, form, context)
@@ -89,7 +95,7 @@ def domain_add(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 def domain_detail(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
     """Show a domain's records and test messages. `?download=txt` is the email to the customer as a file."""
     account = account_or_404(public_id)
-    line = _line_or_404(account, name)
+    line = queries.domain_or_404(account, name)
     subject, text = queries.letter(line)
     if "download" in request.GET:
         return _download(line.domain.name, text)
@@ -104,17 +110,14 @@ def domain_detail(request: HttpRequest, public_id: uuid.UUID, name: str) -> Http
 def domain_check(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
     """Have the provider check the records now, and report which are missing."""
     account = account_or_404(public_id)
-    _line_or_404(account, name)
-    problem = ""
-    try:
-        check_dns(actor=person(request), account=account, name=name, now=database_now(), request=request)
-    except UnableToLook as why:
-        problem = str(why)
+    queries.domain_or_404(account, name)
+    command = command_of(request, now=database_now())
+    problem = problem_of(lambda: check_dns(command, account=account, name=name))
     if not is_fragment(request):
         if problem:
-            messages.warning(request, _("DNS was not checked: %(why)s") % {"why": problem})
+            messages.warning(request, _("Couldn't check DNS. %(why)s") % {"why": problem})
         return go_to(request, "customers:domain", account.public_id, name)
-    line = _line_or_404(account, name)
+    line = queries.domain_or_404(account, name)
     context = _domain_context(account, line) | _messages(account, line, ask=False)
     context |= {"problem": problem, "checked": not problem, "oob": True}
     return render(request, "customers/sending/_records.html", context)
@@ -123,8 +126,8 @@ def domain_check(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpR
 @require_http_methods(["GET", "POST"])
 def test_message(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpResponse:
     account = account_or_404(public_id)
-    line = _line_or_404(account, name)
-    start = {"client_token": new_token(), "sender": f"test@{name}", "recipient": person(request).email}
+    line = queries.domain_or_404(account, name)
+    start = {"sender": f"test@{name}", "recipient": person(request).email}
     form = TestMessageForm(request.POST or None, domain=name, initial=start)
     if request.method == "POST" and form.is_valid():
         asked = {name: form.cleaned_data[name] for name in ("sender", "recipient")}
@@ -133,7 +136,7 @@ def test_message(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpR
     context = {
         "question": _("Send a test message from %(domain)s") % {"domain": name},
         "button": _("Send test message"),
-        "undo": _("One short message. It counts as use of the account."),
+        "undo": _("Sends one short message, which counts toward the account's usage."),
         "back": reverse("customers:domain", args=[account.public_id, name]),
         "domain": name,
         "blocked": "" if line.domain.valid else _("A required DNS record is missing. Check DNS first."),
@@ -142,15 +145,6 @@ def test_message(request: HttpRequest, public_id: uuid.UUID, name: str) -> HttpR
 
 
 # -- reading ----------------------------------------------------------------------------------------------------
-
-
-def _read(account: Account, now: datetime) -> str:
-    """Read the domains; return why they could not be read, or ""."""
-    try:
-        read_domains(account=account, now=now)
-    except UnableToLook as why:
-        return str(why)
-    return ""
 
 
 @dataclass(frozen=True)
@@ -174,7 +168,8 @@ def _messages(account: Account, line: DomainLine, *, ask: bool) -> dict[str, Any
     follows = bool(newest) and (finished is None or (may_ask and timezone.now() - finished < FOLLOWED))
     return {
         "tried": tried,
-        "polls": "every 3s" if follows else "load" if may_ask and not ask else "",
+        "follows": follows,
+        "asks": may_ask and not ask and not follows,
         "may_ask": may_ask,
     }
 
@@ -184,24 +179,12 @@ def _with_status(account: Account, operation: Operation) -> Tried:
         reading = message_status(
             account=account, message_id=str(operation.result.get("message_id", "")), now=timezone.now()
         )
-    except UnableToLook as why:
+    except Refusal as why:
         return Tried(operation, problem=str(why))
     return Tried(operation, reading.status)
 
 
-def _line_or_404(account: Account, name: str) -> DomainLine:
-    line = queries.domain_line(account, name)
-    if line is None:
-        raise Http404
-    return line
-
-
 # -- the pages ----------------------------------------------------------------------------------------------------
-
-
-def _part(request: HttpRequest) -> str:
-    """Return the fragment's template, whose name is its page's with an underscore in front."""
-    return "_" if is_fragment(request) else ""
 
 
 def _domain_context(account: Account, line: DomainLine) -> dict[str, Any]:
@@ -234,5 +217,4 @@ def _question(request: HttpRequest, account: Account, form: django_forms.Form, c
         "lack": queries.missing_for_sending(account),
         "waits": open_kind_of(account),
     }
-    status = 422 if request.method == "POST" else 200
-    return render(request, f"customers/sending/{_part(request)}ask.html", context, status=status)
+    return render_page(request, "customers/sending/ask.html", context, status=422 if request.method == "POST" else 200)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from customers.accounts.editor import SeenField, SeenForm
 from customers.forms import CountField, HostField, host_of
 from portal.providers import AccountSettings
-from portal.providers.parsing import read_json, whole
+from portal.providers.parsing import whole
 from portal.query_params import is_storable
+from portal.typed_text import TypedText, take_as_shown
 
 CAP_MAX = 1_000_000_000
 NO_CAP, CAP = "none", "cap"
@@ -26,20 +26,19 @@ class SettingsForm(forms.Form):
     `otherwise` holds the name and the website to use where they are left empty.
     """
 
-    name = forms.CharField(label=gettext_lazy("Name at the provider"), max_length=255, required=False)
+    name = TypedText(label=gettext_lazy("Account name"), max_length=255, required=False)
     website = HostField(label=gettext_lazy("Website"), max_length=255, required=False)
     cap = forms.ChoiceField(
         label=gettext_lazy("Monthly cap"),
         widget=forms.RadioSelect,
-        choices=[(NO_CAP, gettext_lazy("No cap")), (CAP, gettext_lazy("A cap"))],
+        choices=[(NO_CAP, gettext_lazy("No cap")), (CAP, gettext_lazy("Set a cap"))],
         initial=NO_CAP,
-        error_messages={"required": gettext_lazy("Choose a cap, or none.")},
+        error_messages={"required": gettext_lazy("Choose “No cap” or “Set a cap”.")},
     )
     monthly_cap = CountField(
-        label=gettext_lazy("E-mails a month"),
-        max_length=20,
+        label=gettext_lazy("Emails/month"),
         most=CAP_MAX,
-        error_messages={"required": gettext_lazy("Write how many e-mails a month, or choose No cap.")},
+        error_messages={"required": gettext_lazy("Enter the number of emails per month, or choose “No cap”.")},
     )
 
     def __init__(
@@ -53,23 +52,26 @@ class SettingsForm(forms.Form):
         self.otherwise = otherwise or {}
         initial = fields_of(start) if start else {name: value for name, value in self.otherwise.items() if value}
         super().__init__(data, initial=initial, prefix=prefix)
+        if start:
+            take_as_shown(self, {name: initial[name] for name in ("name", "website", "monthly_cap")})
         # It belongs to its choice: required with a cap, not shown without.
         self.fields["monthly_cap"].required = data is None or data.get(self.add_prefix("cap")) == CAP
         if not self.otherwise:
-            self.fields["name"].required = self.fields["website"].required = True
+            self.fields["name"].required = True
+            self.fields["website"].required = start is None or bool(start.website)
 
     def clean_name(self) -> str:
         name = self.cleaned_data["name"] or " ".join(self.otherwise.get("name", "").split())
         if not name:
-            raise forms.ValidationError(_("A name is needed."))
+            raise forms.ValidationError(_("Enter a name."))
         return str(name)
 
     def clean_website(self) -> str:
         website = self.cleaned_data["website"]
         if not website and self.otherwise.get("website"):
             website = self.fields["website"].clean(self.otherwise["website"])
-        if not website:
-            raise forms.ValidationError(_("A website is needed: a host name such as shop.example.com."))
+        if not website and self.otherwise:
+            raise forms.ValidationError(_("Enter a website hostname, such as shop.example.com."))
         return str(website)
 
     def clean(self) -> dict[str, Any]:
@@ -84,9 +86,8 @@ class SettingsForm(forms.Form):
         """True if a cap is chosen, valid or not."""
         return bool(self["cap"].value() == CAP)
 
-    @property
-    def settings(self) -> AccountSettings:
-        """The settings of a valid form. 0 is no cap, only where "No cap" was chosen."""
+    def chosen(self) -> AccountSettings:
+        """Return the settings of a valid form. 0 is no cap, only where "No cap" was chosen."""
         values = self.cleaned_data
         return AccountSettings(values["name"], values["website"], values["monthly_cap"] or 0)
 
@@ -94,9 +95,9 @@ class SettingsForm(forms.Form):
     def remarks(self) -> list[str]:
         typed = str(self["website"].value() or "").strip()
         kept = self.cleaned_data["website"]
-        if not typed or typed.casefold() == kept:
+        if not typed or kept in (typed.casefold(), self["website"].value()):
             return []
-        return [_("The website “%(typed)s” is taken as %(kept)s.") % {"typed": typed, "kept": kept}]
+        return [_("The website “%(typed)s” was saved as %(kept)s.") % {"typed": typed, "kept": kept}]
 
 
 def fields_of(settings: AccountSettings) -> dict[str, Any]:
@@ -110,22 +111,6 @@ def settings_of_facts(facts: Mapping[str, Any]) -> dict[str, str]:
     return {"name": str(facts.get("company_name") or ""), "website": host_of(str(facts.get("website") or ""))}
 
 
-class SeenSettingsField(forms.Field):
-    """The settings the user saw, as our own page wrote them. A forged one can at most end as a conflict: the worker
-    compares it with what the provider has."""
-
-    widget = forms.HiddenInput
-
-    def to_python(self, value: Any) -> AccountSettings:
-        try:
-            return _settings(read_json(value or ""))
-        except (ValueError, TypeError, KeyError):
-            raise forms.ValidationError(_("The page is out of date. Open it again.")) from None
-
-    def prepare_value(self, value: Any) -> Any:
-        return json.dumps(asdict(value)) if isinstance(value, AccountSettings) else value
-
-
 def _settings(row: Any) -> AccountSettings:
     name, website, cap = row["name"], row["website"], whole(row["monthly_cap"])
     if not is_storable(name) or not is_storable(website) or cap is None:
@@ -133,12 +118,14 @@ def _settings(row: Any) -> AccountSettings:
     return AccountSettings(name, website, cap)
 
 
-class ChangeSettingsForm(forms.Form):
-    """The context of the fields: the values and version the user saw, the reason, and that a low cap is meant."""
+class SeenSettingsField(SeenField):
+    load = staticmethod(_settings)
+
+
+class ChangeSettingsForm(SeenForm):
+    """The values the user saw, and that a low cap is meant."""
 
     base = SeenSettingsField(required=False)
-    version = forms.IntegerField(widget=forms.HiddenInput, min_value=1)
-    read_at = forms.CharField(widget=forms.HiddenInput, required=False, max_length=40)
-    client_token = forms.CharField(widget=forms.HiddenInput, max_length=64, min_length=8)
-    reason = forms.CharField(label=gettext_lazy("Why"), max_length=500, required=False)
-    below_use = forms.BooleanField(label=gettext_lazy("Set this cap although more was sent already"), required=False)
+    below_use = forms.BooleanField(
+        label=gettext_lazy("Set this cap even though usage is already above it"), required=False
+    )

@@ -11,25 +11,31 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from customers.connections import catalogue
-from customers.connections import checks as connection_checks
 from customers.connections import commands as connection_commands
 from customers.models import Connection
+from portal import commands
 from portal.providers import CAPABILITIES, Capabilities, ProviderError
+from portal.refusals import Refusal
 
 # No page waits for this: the lists of two connections with one key may be long.
 LIST_SECONDS = 600.0
 
 
 class Command(BaseCommand):
-    help = "Add a connection and check it. Secrets come from PORTAL_API_KEY and PORTAL_V2_PASSWORD, or a prompt."
+    help = (
+        "Add a connection and test it. Secrets are read from PORTAL_API_KEY and PORTAL_V2_PASSWORD. The API key "
+        "is prompted for if it is not set."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("kind", choices=sorted(CAPABILITIES))
         parser.add_argument("--name", required=True)
         parser.add_argument("--region", default="global")
-        parser.add_argument("--base-url", help="instead of the region's own address")
-        parser.add_argument("--account-id", help="our own account there (a UUID), where the kind needs one")
-        parser.add_argument("--keep-keys", action="store_true", help="API keys of accounts may be kept, encrypted")
+        parser.add_argument("--base-url", help="base URL to use instead of the region's default")
+        parser.add_argument("--account-id", help="ID of the parent account (a UUID), if the provider requires one")
+        parser.add_argument(
+            "--keep-keys", action="store_true", help=("allow storing the API keys of accounts, encrypted")
+        )
         parser.add_argument("--usage-source", choices=Connection.UsageSource.values)
         parser.add_argument("--v2-auth", default="key_in_form", choices=Connection.V2Auth.values)
         parser.add_argument("--v2-username", default="")
@@ -39,32 +45,37 @@ class Command(BaseCommand):
         capabilities = CAPABILITIES[options["kind"]]
         base_url = options["base_url"] or capabilities.regions.get(options["region"])
         if not base_url:
-            raise CommandError(f"--region is one of: {', '.join(capabilities.regions)}.")
+            raise CommandError(f"--region must be one of: {', '.join(capabilities.regions)}.")
         facts = _facts(capabilities, options) | {"base_url": base_url}
         key = os.environ.get("PORTAL_API_KEY") or getpass("API key: ")
         try:
             connection = connection_commands.add_connection(
-                actor=None, facts=facts, api_key=key, v2_password=os.environ.get("PORTAL_V2_PASSWORD", ""),
+                commands.Command(None),
+                facts=facts,
+                api_key=key,
+                v2_password=os.environ.get("PORTAL_V2_PASSWORD", ""),
                 list_seconds=LIST_SECONDS,
-            )  # fmt: skip
-        except connection_checks.UnableToConnect as refusal:
+            )
+        except Refusal as refusal:
             raise CommandError(str(refusal)) from None
         self._check(connection)
 
     def _check(self, connection: Connection) -> None:
         now = timezone.now()
         try:
-            connection_commands.verify_connection(actor=None, connection=connection, now=now)
+            connection_commands.verify_connection(commands.Command(None, now), connection=connection)
             if connection.capabilities.offerings:
-                catalogue.refresh_catalogue(connection=connection, now=now)
-        except (ProviderError, catalogue.UnableToRefresh) as error:
+                catalogue.refresh_catalogue(commands.Command(None, now), connection=connection)
+        except (ProviderError, Refusal) as error:
             raise CommandError(str(error)) from None
         finally:
             for check in connection.checks:
-                mark = {True: "works", False: "does not work", None: "not tried"}[check["ok"]]
+                mark = {True: "ok", False: "failed", None: "not tested"}[check["ok"]]
                 self.stdout.write(f"{check['name']:<28} {mark:<14} {check['detail']}")
-        sold = f"; {connection.catalogue.count()} offerings may be sold" if connection.capabilities.offerings else ""
-        self.stdout.write(f"{connection.name} is connected{sold}.")
+        sold = (
+            f". The catalog has {connection.catalogue.count()} offerings" if connection.capabilities.offerings else ""
+        )
+        self.stdout.write(f"{connection.name} was added{sold}.")
 
 
 def _facts(capabilities: Capabilities, options: dict[str, Any]) -> dict[str, Any]:
@@ -72,15 +83,16 @@ def _facts(capabilities: Capabilities, options: dict[str, Any]) -> dict[str, Any
     facts = {name: options[name] for name in ("name", "kind", "region")}
     facts["usage_source"] = options["usage_source"] or capabilities.usage_sources[0].value
     if facts["usage_source"] not in capabilities.usage_sources:
-        raise CommandError(f"--usage-source is one of: {', '.join(capabilities.usage_sources)}.")
+        raise CommandError(f"--usage-source must be one of: {', '.join(capabilities.usage_sources)}.")
+    for option, is_used, why in (
+        ("account_id", capabilities.needs_account_id, "doesn't use --account-id"),
+        ("keep_keys", capabilities.sending_setup, "doesn't support --keep-keys"),
+        ("test_accounts_only", capabilities.test_accounts, "doesn't support --test-accounts-only"),
+    ):
+        if options[option] and not is_used:
+            raise CommandError(f"{capabilities.label} {why}.")
     if capabilities.needs_account_id:
         facts["account_id"] = _account_id(options["account_id"])
-    elif options["account_id"]:
-        raise CommandError(f"{capabilities.label} needs no --account-id.")
-    if options["keep_keys"] and not capabilities.sending_setup:
-        raise CommandError(f"{capabilities.label} has no keys to keep.")
-    if options["test_accounts_only"] and not capabilities.test_accounts:
-        raise CommandError(f"{capabilities.label} has no test accounts.")
     return facts | {name: options[name] for name in ("keep_keys", "v2_auth", "v2_username", "test_accounts_only")}
 
 
@@ -88,4 +100,4 @@ def _account_id(text: str | None) -> str:
     try:
         return str(uuid.UUID(text or ""))
     except ValueError:
-        raise CommandError("--account-id is the id of our own account at the provider, a UUID.") from None
+        raise CommandError("--account-id must be the ID of your parent account at the provider, a UUID.") from None

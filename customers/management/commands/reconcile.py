@@ -1,4 +1,4 @@
-"""Scan the providers' account lists by hand, as the nightly scan and the drift board's button do."""
+"""Command that scans the providers' account lists, as the nightly scan and the drift page do."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from portal.encryption import DecryptionError
 
 class Command(BaseCommand):
     help = (
-        "Read every account of the provider's list and compare it with ours. Nothing is changed at the provider. "
-        "Ends with status 1 when a list could not be read to its end or was not believed."
+        "Scan the providers' account lists and compare them with the stored accounts. Changes nothing at a "
+        "provider. Exits with 1 if a scan was incomplete or its list was ignored."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--connection", help="name or public id; without it, all that are not paused")
+        parser.add_argument("--connection", help="name or public ID (default: all connections that are not paused)")
 
     def handle(self, *_: Any, connection: str | None, **__: Any) -> None:
         failed = [each.name for each in connections(connection) if not self._walk(each)]
         if failed:
-            raise CommandError(f"Nothing was concluded for: {', '.join(failed)}.")
+            raise CommandError(f"Not completed: {', '.join(failed)}.")
 
     def _walk(self, connection: Connection) -> bool:
         if connection.paused:
@@ -45,7 +45,7 @@ class Command(BaseCommand):
             connection=connection, kind=Scan.Kind.ASKED, slot=now.isoformat(), now=now, taken=True
         )
         if not begun:
-            self.stderr.write(f"{connection.name}: a worker is reading this list now. Look at the drift board.")
+            self.stderr.write(f"{connection.name}: a scan is already in progress. See Drift.")
             return False
         account_list.read_account_list(scan, provider)
         scan.refresh_from_db()
@@ -54,7 +54,7 @@ class Command(BaseCommand):
             return False
         differing = drifting(Account.objects.filter(connection=connection)).count()
         self.stdout.write(
-            f"{connection.name}: {scan.seen} accounts read, {scan.first_seen} for the first time. "
-            f"{scan.orphans} are nobody's, {scan.missing} of ours are missing, {differing} differ from what we want."
+            f"{connection.name}: {scan.seen} accounts scanned, {scan.first_seen} new, "
+            f"{scan.orphans} unlinked, {scan.missing} missing, {differing} with drift."
         )
         return True

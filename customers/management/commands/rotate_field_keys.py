@@ -16,8 +16,9 @@ PASSES = 5
 
 class Command(BaseCommand):
     help = (
-        "After a new key was put first in FIELD_KEYS: seal every secret under it. Safe to repeat and to interrupt; "
-        "the old key may go when nothing is left under it."
+        "Encrypt every stored secret with the first key of FIELD_KEYS. Run it after you put a new key first. "
+        "It is safe to repeat and to interrupt. Remove the old key when the command reports that no secret "
+        "uses it."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,12 +37,12 @@ class Command(BaseCommand):
                 lost = lost or not done  # changed meanwhile: try again
         for each in sorted(stuck):
             self.stderr.write(each)
-        self.stdout.write(f'{moved} sealed again under the key "{encryption.current_key_id()}".')
+        self.stdout.write(f'{moved} secrets encrypted with the key "{encryption.current_key_id()}".')
         if stuck:
-            raise CommandError(f"{len(stuck)} did not open and were left as they are. Keep the old keys.")
+            raise CommandError(f"{len(stuck)} secrets can't be decrypted and were not changed. Keep the old keys.")
         if lost:
-            raise CommandError("Secrets are still changing. Run this again.")
-        self.stdout.write("Nothing is left under another key.")
+            raise CommandError("Some secrets changed in the meantime. Run the command again.")
+        self.stdout.write("No secret uses another key.")
 
 
 def _under_another_key() -> Iterator[tuple[Connection | KeySecret, str]]:

@@ -5,7 +5,7 @@
     otherwise                     -> delete the orphans, one in a send, then create under the next generation's key
 
 A *generation* is the number of deletes of orphans so far that happened or may have; each has an idempotency key of its
-own, because the stored answer of an earlier one would be about a key that is gone.
+own, because the stored answer of an earlier one would be about a key that no longer exists.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import attempts, idempotency, key_secrets
 from customers.operations.kinds.api_keys import living_key, requested_key
-from customers.operations.outcomes import Failed, NeedsReview, NotApplied, Send, StepDone, Succeeded
-from customers.operations.request import UnableToAsk, permit, queue_operation, request_addition, token_of_follower
+from customers.operations.outcomes import Action, Failed, NeedsReview, NotApplied, Send, StepDone, Succeeded
+from customers.operations.request import permit, queue_operation, request_addition, token_of_follower
 from customers.operations.submissions import submit_once
-from portal.access.models import User
+from portal.commands import Command
 from portal.providers import (
     ApiKey,
     CreatedKey,
@@ -39,6 +39,8 @@ from portal.providers import (
     Provider,
     ProviderError,
 )
+from portal.refusals import Refusal
+from portal.texts import say
 
 # Providers store the answer that holds a secret for five minutes (documented); a minute less, for two clocks.
 REPLAYS_FOR = timedelta(minutes=4)
@@ -47,77 +49,60 @@ DELETE_ORPHAN = "delete orphan key"
 LABEL_MAX = 240  # the operation's code is added to it
 
 
-def retry_key_create(operation: Operation, again: dict[str, Any]) -> Operation:
+def retry_key_create(operation: Operation, command: Command) -> Operation:
     payload = operation.payload
     old = AccountKey.objects.filter(account=operation.account, key_id=payload["replaces"], gone_at=None)
     return request_key_create(
+        command,
         account=operation.account,
         new=requested_key(operation),
         keep=payload["keep"],
         replaces=payload["replaces"] if old.exists() else "",
-        reason=operation.reason,
-        **again,
     )
 
 
-def request_key_create(
-    *,
-    actor: User,
-    account: Account,
-    new: NewKey,
-    keep: bool,
-    client_token: str,
-    now: datetime,
-    replaces: str = "",
-    reason: str = "",
-    request: HttpRequest | None = None,
-    retry_of: Operation | None = None,
-) -> Operation:
+def request_key_create(command: Command, *, account: Account, new: NewKey, keep: bool, replaces: str = "") -> Operation:
     """Request a further key. `keep`: its secret is stored here, encrypted, for setting up sending. `replaces`: the key
     that is deleted as soon as the new one exists, by an operation of its own that follows this one."""
-    permit(actor, account.connection, OperationKind.KEY_CREATE, *([OperationKind.KEY_DELETE] if replaces else []))
+    permit(
+        command.person, account.connection, OperationKind.KEY_CREATE, *([OperationKind.KEY_DELETE] if replaces else [])
+    )
     refuse_key(account.connection, new, keep=keep)
 
     def make() -> Operation:
         account.lock()
         old = _key_to_replace(account, replaces) if replaces else None
         operation = request_addition(
+            command,
             OperationKind.KEY_CREATE,
             account,
             payload=_payload(new, keep=keep) | {"replaces": replaces},
             same=("key",),
-            actor=actor,
-            reason=reason,
-            client_token=client_token,
-            now=now,
-            request=request,
-            retry_of=retry_of,
             verb="key.create_asked",
         )
         if old:
             queue_operation(
+                replace(
+                    command,
+                    reason=command.reason or _("Replaced by the key created in %(code)s.") % {"code": operation.code},
+                    token=token_of_follower(command.token, "old"),
+                    retry_of=None,
+                ),
                 OperationKind.KEY_DELETE,
                 account,
                 number=account.next_operation_number(),
                 payload={"key_id": old.key_id, "label": old.label},
                 follows=operation,
-                actor=actor,
-                reason=reason or _("Replaced by the key of %(code)s.") % {"code": operation.code},
-                client_token=token_of_follower(client_token, "old"),
-                now=now,
-                request=request,
                 verb="key.delete_asked",
             )
         return operation
 
     return submit_once(
+        command,
         Operation,
-        actor=actor,
-        client_token=client_token,
         kind=OperationKind.KEY_CREATE,
         target=account,
-        content={"new": new, "keep": keep, "replaces": replaces, "reason": reason, "retry_of": retry_of},
-        now=now,
+        content={"new": new, "keep": keep, "replaces": replaces},
         make=make,
     )
 
@@ -127,15 +112,12 @@ def follow_with_key(
 ) -> Operation:
     """Queue the first key of an account that is being created, behind its create."""
     return queue_operation(
+        Command(leader.requested_by, now, token=token_of_follower(leader.client_token, "key"), request=request),
         OperationKind.KEY_CREATE,
         leader.account,
         number=leader.account.next_operation_number(),
         payload=_payload(new, keep=keep) | {"replaces": ""},
         follows=leader,
-        actor=leader.requested_by,
-        client_token=token_of_follower(leader.client_token, "key"),
-        now=now,
-        request=request,
         verb="key.create_asked",
     )
 
@@ -143,15 +125,15 @@ def follow_with_key(
 def refuse_key(connection: Connection, new: NewKey, *, keep: bool) -> None:
     """Refuse a key that the provider would never accept, naming the form field."""
     if not connection.capabilities.keys:
-        raise UnableToAsk(_("%(provider)s has no API keys we could make.") % {"provider": connection.provider_label})
+        raise Refusal(_("The portal can't create API keys at %(provider)s.") % {"provider": connection.provider_label})
     if not new.label.strip():
-        raise UnableToAsk(_("A label is needed."), field="label")
+        raise Refusal(_("Enter a label."), field="label")
     if len(new.label.strip()) > LABEL_MAX:
-        raise UnableToAsk(_("A label has at most %(n)d characters.") % {"n": LABEL_MAX}, field="label")
+        raise Refusal(_("Use %(n)d characters or fewer for the label.") % {"n": LABEL_MAX}, field="label")
     if not new.scopes:
-        raise UnableToAsk(_("Tick at least one scope."), field="scopes")
+        raise Refusal(_("Select at least one scope."), field="scopes")
     if keep and not (connection.keep_keys and connection.capabilities.sending_setup):
-        raise UnableToAsk(_("Keys of %(name)s are not kept.") % {"name": connection.name}, field="keep")
+        raise Refusal(_("%(name)s doesn't store API key secrets.") % {"name": connection.name}, field="keep")
 
 
 def _payload(new: NewKey, *, keep: bool) -> dict[str, Any]:
@@ -160,21 +142,24 @@ def _payload(new: NewKey, *, keep: bool) -> dict[str, Any]:
 
 
 def _key_to_replace(account: Account, key_id: str) -> AccountKey:
-    """Return the key to replace. Refuses one whose delete is under way: two rotations would leave two new keys."""
+    """Return the key to replace. Refuses one whose delete is in progress: two rotations would leave two new keys."""
     ends = Q(kind=OperationKind.KEY_CREATE, payload__replaces=key_id) | Q(
         kind=OperationKind.KEY_DELETE, payload__key_id=key_id
     )
     if other := Operation.objects.open().filter(ends, account=account).order_by("pk").first():
-        raise UnableToAsk(
-            _("%(code)s of %(who)s replaces or deletes this key already. Wait for it or cancel it first.")
+        raise Refusal(
+            _(
+                "%(code)s, requested by %(who)s, already replaces or deletes this key. Wait for it to finish "
+                "or cancel it first."
+            )
             % {"code": other.code, "who": other.requested_by}
         )
     return living_key(account, key_id)
 
 
-class KeyCreate:
+class KeyCreate(Action):
     """Create a key, so that in the end one living key exists whose secret was encrypted in the transaction that
-    recorded it."""
+    recorded it. One whose answer came late may have been deleted since as an orphan: `prepare` checks."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -185,9 +170,9 @@ class KeyCreate:
         try:
             ours = self._ours(operation, provider)
         except NotFound:
-            return Failed("gone", _("The account is not at the provider any more, and its keys went with it."))
+            return Failed("gone", say("api_key.account_gone"))
         if len(ours) == 1 and KeySecret.objects.filter(operation=operation, key_id=ours[0].id).exists():
-            return self._made(operation, ours[0], _("The key is there, and its secret was kept when it arrived."))
+            return self._made(operation, ours[0], say("api_key.secret_kept"))
         if ours and not self._may_replay(operation, ours, now):
             return self._clean_up(operation, provider, ours[0], body)
         return idempotency.too_late(operation, now=now) or self._create(operation, provider, body, twins=ours)
@@ -199,11 +184,7 @@ class KeyCreate:
             left = bool(self._ours(operation, provider))
         except NotFound:
             left = True  # `prepare` decides what that means
-        text = _("No usable answer came. The account's keys are looked at before anything is sent again.")
-        return replace(idempotency.not_done(operation, text, now=now), more_to_do=left)
-
-    def from_late_answer(self, result: dict[str, Any]) -> None:
-        return None  # a key that came late may have been deleted since as an orphan: `prepare` checks
+        return replace(idempotency.not_done(operation, say("api_key.no_answer"), now=now), more_to_do=left)
 
     def _ours(self, operation: Operation, provider: Provider) -> list[ApiKey]:
         return [key for key in provider.keys(operation.account.ref) if key.label == key_label(operation)]
@@ -216,7 +197,7 @@ class KeyCreate:
             created = provider.create_key(operation.account.ref, once)
             if not alone:
                 self._refuse_twins(operation, provider, created, twins)
-            return self._made(operation, created.key, _("The key was made."), secret=created.secret)
+            return self._made(operation, created.key, say("api_key.created"), secret=created.secret)
 
         return Send("create key", body, send, body)
 
@@ -225,11 +206,9 @@ class KeyCreate:
         try:
             ours = {key.id for key in self._ours(operation, provider)}
         except ProviderError as error:
-            raise OutcomeUnknown(
-                _("The key was made, but whether it is the only one could not be read."), evidence=error.evidence
-            ) from None
+            raise OutcomeUnknown(say("api_key.twins_unread"), evidence=error.evidence) from None
         if ours != {created.key.id} or any(twin.id != created.key.id for twin in twins):
-            raise OutcomeUnknown(_("The key was made, but it is not the only one of this operation."))
+            raise OutcomeUnknown(say("api_key.twins"))
 
     def _made(self, operation: Operation, key: ApiKey, note: str, *, secret: str = "") -> Succeeded:
         def write(now: datetime) -> None:
@@ -244,7 +223,7 @@ class KeyCreate:
         def send() -> StepDone:
             with suppress(NotFound):  # gone is the goal
                 provider.delete_key(operation.account.ref, orphan.id)
-            return StepDone(_("Deleted the key %(id)s, whose secret was lost.") % {"id": orphan.id})
+            return StepDone(say("api_key.orphan_deleted", id=orphan.id))
 
         return Send(DELETE_ORPHAN, json.dumps({"key_id": orphan.id}), send, body)
 

@@ -8,99 +8,65 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.models import Account, AccountKey, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
-from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded
-from customers.operations.request import UnableToAsk, need_reason, permit, request_addition
+from customers.operations.outcomes import Action, Failed, NotApplied, Send, Succeeded
+from customers.operations.request import need_reason, permit, request_addition
 from customers.operations.submissions import submit_once
-from portal.access.models import User
+from portal.commands import Command
 from portal.providers import ApiKey, NewKey, NotFound, OutcomeUnknown, Provider
+from portal.refusals import Refusal
+from portal.texts import say
 
 
-def request_key_update(
-    *,
-    actor: User,
-    account: Account,
-    key_id: str,
-    changes: dict[str, Any],
-    client_token: str,
-    now: datetime,
-    reason: str = "",
-    request: HttpRequest | None = None,
-    retry_of: Operation | None = None,
-) -> Operation:
+def request_key_update(command: Command, *, account: Account, key_id: str, changes: dict[str, Any]) -> Operation:
     """Request a change of a key. `changes` holds only what is to be different: label (whole, with its code), scopes,
     ip_allow_list (canonical; empty = any address)."""
-    permit(actor, account.connection, OperationKind.KEY_UPDATE)
+    permit(command.person, account.connection, OperationKind.KEY_UPDATE)
     key = living_key(account, key_id)
     if not changes:
-        raise UnableToAsk(_("Nothing is different. Nothing was sent."))
+        raise Refusal(_("You made no changes, so nothing was sent."))
     if changes.keys() - {"label", "scopes", "ip_allow_list"}:
-        raise TypeError(f"not a part of a key: {sorted(changes)}")
+        raise TypeError(f"not a field of an API key: {sorted(changes)}")
     changes = {name: list(value) if isinstance(value, list | tuple) else value for name, value in changes.items()}
     return submit_once(
+        command,
         Operation,
-        actor=actor,
-        client_token=client_token,
         kind=OperationKind.KEY_UPDATE,
         target=account,
-        content={"key": key_id, "changes": changes, "reason": reason, "retry_of": retry_of},
-        now=now,
+        content={"key": key_id, "changes": changes},
         make=lambda: request_addition(
+            command,
             OperationKind.KEY_UPDATE,
             account,
             payload={"key_id": key_id, "label": key.label, "changes": changes},
             same=("key_id",),
-            actor=actor,
-            reason=reason,
-            client_token=client_token,
-            now=now,
-            request=request,
-            retry_of=retry_of,
             verb="key.update_asked",
         ),
     )
 
 
-def request_key_delete(
-    *,
-    actor: User,
-    account: Account,
-    key_id: str,
-    reason: str,
-    client_token: str,
-    now: datetime,
-    request: HttpRequest | None = None,
-    retry_of: Operation | None = None,
-) -> Operation:
+def request_key_delete(command: Command, *, account: Account, key_id: str) -> Operation:
     """Request to delete a key permanently. Whatever uses it stops; its stored secret is deleted with it."""
-    permit(actor, account.connection, OperationKind.KEY_DELETE)
-    need_reason(account.connection, reason)
+    permit(command.person, account.connection, OperationKind.KEY_DELETE)
+    need_reason(account.connection, command.reason)
     key = living_key(account, key_id)
     return submit_once(
+        command,
         Operation,
-        actor=actor,
-        client_token=client_token,
         kind=OperationKind.KEY_DELETE,
         target=account,
-        content={"key": key_id, "reason": reason, "retry_of": retry_of},
-        now=now,
+        content={"key": key_id},
         make=lambda: request_addition(
+            command,
             OperationKind.KEY_DELETE,
             account,
             payload={"key_id": key_id, "label": key.label},
             same=("key_id",),
-            actor=actor,
-            reason=reason,
-            client_token=client_token,
-            now=now,
-            request=request,
-            retry_of=retry_of,
             verb="key.delete_asked",
         ),
     )
@@ -109,7 +75,7 @@ def request_key_delete(
 def living_key(account: Account, key_id: str) -> AccountKey:
     key = AccountKey.objects.filter(account=account, key_id=key_id, gone_at=None).first()
     if key is None:
-        raise UnableToAsk(_("The account has no such key any more."))
+        raise Refusal(_("The account no longer has this key."))
     return key
 
 
@@ -118,35 +84,32 @@ def requested_key(operation: Operation) -> NewKey:
     return NewKey(key["label"], tuple(key["scopes"]), tuple(key["ip_allow_list"]))
 
 
-class KeyUpdate:
+class KeyUpdate(Action):
     """Update a key. Only what differs is sent: providers refuse an update that changes nothing."""
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded | Failed:
         key = _read(operation, provider, now)
         if key is None:
-            return Failed("gone", _("The account has no such key any more."))
+            return Failed("gone", say("api_key.gone"))
         changes = _missing(operation, key)
         if not changes:
-            return self._changed(operation, key, _("It is so already at the provider."))
+            return self._changed(operation, key, say("already_so"))
 
         def send() -> Succeeded:
             answer = provider.update_key(operation.account.ref, key.id, changes)
             if _missing(operation, answer):
-                raise OutcomeUnknown(_("The answer shows another key than the one we sent."))
-            return self._changed(operation, answer, _("The key was changed."))
+                raise OutcomeUnknown(say("api_key.other_answer"))
+            return self._changed(operation, answer, say("api_key.changed"))
 
         return Send("update key", json.dumps(changes, indent=1), send)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
         key = _read(operation, provider, now)
         if key is None:
-            return Failed("gone", _("The account has no such key any more."))
+            return Failed("gone", say("api_key.gone"))
         if _missing(operation, key):
-            return NotApplied(_("Read back: the key is still the old one."))
-        return self._changed(operation, key, _("The key was changed and read back."))
-
-    def from_late_answer(self, result: dict[str, Any]) -> None:
-        return None
+            return NotApplied(say("api_key.unchanged"))
+        return self._changed(operation, key, say("api_key.changed_as_read"))
 
     def _changed(self, operation: Operation, key: ApiKey, note: str) -> Succeeded:
         return Succeeded(
@@ -156,35 +119,32 @@ class KeyUpdate:
         )
 
 
-class KeyDelete:
-    """Delete a key. It succeeds when the key is gone, whoever deleted it."""
+class KeyDelete(Action):
+    """Delete a key. It succeeds when the key no longer exists, whoever deleted it."""
 
     def prepare(self, operation: Operation, provider: Provider, *, now: datetime) -> Send | Succeeded:
         if self._is_gone(operation, provider, now):
-            return self._deleted(operation, _("It was gone already."))
+            return self._deleted(operation, say("already_gone"))
 
         def send() -> Succeeded:
             try:
                 provider.delete_key(operation.account.ref, operation.payload["key_id"])
             except NotFound:
-                return self._deleted(operation, _("It was gone already."))
-            return self._deleted(operation, _("The key was deleted."))
+                return self._deleted(operation, say("already_gone"))
+            return self._deleted(operation, say("api_key.deleted"))
 
         return Send("delete key", "", send)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
         if self._is_gone(operation, provider, now):
-            return self._deleted(operation, _("Read back: the key is gone."))
-        return NotApplied(_("Read back: the key is still there."))
-
-    def from_late_answer(self, result: dict[str, Any]) -> None:
-        return None
+            return self._deleted(operation, say("api_key.deleted_as_read"))
+        return NotApplied(say("api_key.not_deleted"))
 
     def _is_gone(self, operation: Operation, provider: Provider, now: datetime) -> bool:
         try:
             return _read(operation, provider, now) is None
         except NotFound:
-            return True  # the account itself is gone
+            return True  # the account itself no longer exists
 
     def _deleted(self, operation: Operation, note: str) -> Succeeded:
         key_id = operation.payload["key_id"]

@@ -7,24 +7,21 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import F, Q
-from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from customers.models import Account, Connection, Customer, Operation
-from customers.models.account import AccountState, as_offerings, as_rows, identity_of
+from customers.models.account import AccountState, as_offerings, as_rows, identity_of, package_name_of
 from customers.models.operation_states import FINAL, OperationKind, OperationState
-from customers.observed.matching import Window
-from customers.operations import attempts, create_search, idempotency
-from customers.operations.create_search import CANDIDATES_KEPT, candidate_row, keyed_candidates
+from customers.operations import attempts, create_search
 from customers.operations.kinds.api_key_create import follow_with_key, refuse_key
 from customers.operations.kinds.api_keys import requested_key
 from customers.operations.kinds.offerings import check_offerings, offerings_of_rows
 from customers.operations.kinds.settings import refuse_same_settings, validate_settings
-from customers.operations.outcomes import Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
-from customers.operations.request import UnableToAsk, lock_customer, permit, queue_operation
+from customers.operations.outcomes import Action, Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
+from customers.operations.request import lock_customer, permit, queue_operation
 from customers.operations.submissions import submit_once
-from portal.access.models import User
+from portal.commands import Command
 from portal.email_addresses import mailbox_key
 from portal.formats import at_text
 from portal.providers import (
@@ -41,22 +38,24 @@ from portal.providers import (
     ProviderError,
     ProviderOffering,
 )
+from portal.refusals import Refusal
+from portal.texts import say
 
 
-class AlreadyCorrected(UnableToAsk):
+class AlreadyCorrected(Refusal):
     """The refused create was requested again since the user saw it. `newer` is that request. `typed`: the user corrects
     it in a form, and does not just retry it."""
 
     def __init__(self, newer: Operation, *, typed: bool) -> None:
-        text = _("{name} already corrected this create {when} ({request}). Nothing was sent. {next}")
+        text = _("{name} already retried this account creation {when} ({request}). Nothing was sent. {next}")
         link = format_html('<a href="{}">{}</a>', newer.get_absolute_url(), newer.code)
-        after = _("Follow that request, or cancel it before you correct the create again.")
+        after = _("Follow that operation, or cancel it before you submit again.")
         if newer.state == OperationState.FAILED and not typed:
-            after = _("That one failed too. Open it, then correct or retry that one.")
+            after = _("It also failed. Open it, then correct or retry it.")
         elif newer.state == OperationState.FAILED:
-            after = _("That one failed too. Check its result, then submit again to send what you typed.")
+            after = _("It also failed. Check its result, then submit again to send what you entered.")
         elif newer.state == OperationState.CANCELLED:
-            after = _("That one was cancelled. Submit again to send what you typed.")
+            after = _("It was canceled. Submit again to send what you entered.")
         super().__init__(
             format_html(text, name=newer.requested_by, when=at_text(newer.created_at), request=link, next=after)
         )
@@ -72,19 +71,15 @@ class FirstKey:
 
 
 def request_create(
+    command: Command,
     *,
-    actor: User,
     customer: Customer,
     connection: Connection,
     profile: Profile,
     offerings: list[ProviderOffering],
     is_test: bool,
-    client_token: str,
-    now: datetime,
     settings: AccountSettings | None = None,
     first_key: FirstKey | None = None,
-    request: HttpRequest | None = None,
-    retry_of: Operation | None = None,
     version: int | None = None,
     same_form: dict[str, Any] | None = None,
 ) -> Operation:
@@ -94,13 +89,13 @@ def request_create(
     again, and `version` that of its account as the user saw it; where the connection is the same, the account's row is
     used again. `same_form`: the other contents of the form. Raises `AlreadyCorrected`.
     """
-    permit(actor, connection, OperationKind.CREATE, *([OperationKind.KEY_CREATE] if first_key else []))
+    permit(command.person, connection, OperationKind.CREATE, *([OperationKind.KEY_CREATE] if first_key else []))
     settings = _clean(settings)
     _check(connection, profile, offerings, settings)
     if first_key:
         refuse_key(connection, first_key.new, keep=first_key.keep)
     if connection.paused:
-        raise UnableToAsk(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
+        raise Refusal(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
     is_test = connection.capabilities.test_accounts and (is_test or connection.test_accounts_only)
     rows = as_rows(offerings)
     identity = identity_of(settings) if settings else mailbox_key(profile.email)
@@ -110,20 +105,22 @@ def request_create(
 
     def make() -> Operation:
         lock_customer(customer)
-        if retry_of:
-            _take_refused(retry_of, version=version)
+        if command.retry_of:
+            _take_refused(command.retry_of, version=version)
         _refuse_twice(connection, identity, settings)
         wanted = {name: value for name, value in desire.items() if name != "desired_state"}
-        columns = wanted | {"email": profile.email, "is_test": is_test, "package": _package(rows), "changed_at": now}
-        account = _account(customer, connection, retry_of, columns)
+        columns = wanted | {
+            "email": profile.email,
+            "is_test": is_test,
+            "package": package_name_of(rows),
+            "changed_at": command.now,
+        }
+        account = _account(customer, connection, command.retry_of, columns)
         operation = queue_operation(
+            command,
             OperationKind.CREATE,
             account,
             number=account.next_operation_number(),
-            actor=actor,
-            client_token=client_token,
-            now=now,
-            request=request,
             identity=identity,
             payload={
                 "profile": asdict(profile),
@@ -132,17 +129,15 @@ def request_create(
                 "settings": asdict(settings) if settings else None,
                 "desire": desire,
             },
-            retry_of=retry_of,
             verb="account.create_asked",
         )
         if first_key:
-            follow_with_key(operation, first_key.new, keep=first_key.keep, now=now, request=request)
+            follow_with_key(operation, first_key.new, keep=first_key.keep, now=command.now, request=command.request)
         return operation
 
     return submit_once(
+        command,
         Operation,
-        actor=actor,
-        client_token=client_token,
         kind=OperationKind.CREATE,
         target=[customer, connection],
         content={
@@ -151,10 +146,8 @@ def request_create(
             "is_test": is_test,
             "settings": settings,
             "first_key": first_key,
-            "retry_of": retry_of,
             "same_form": same_form,
         },
-        now=now,
         make=make,
     )
 
@@ -169,10 +162,10 @@ def _check(
     connection: Connection, profile: Profile, offerings: list[ProviderOffering], settings: AccountSettings | None
 ) -> None:
     if connection.capabilities.settings:
-        validate_settings(settings)
+        validate_settings(asdict(settings) if settings else {"name": ""})
         return
     if not profile.email:
-        raise UnableToAsk(_("An e-mail is needed: it proves later whose account it is."), field="email")
+        raise Refusal(_("Enter an email address. It's used as the login email."), field="email")
     check_offerings(offerings)
 
 
@@ -184,14 +177,18 @@ def _refuse_twice(connection: Connection, identity: str, settings: AccountSettin
         .first()
     )
     if open_one and settings:
-        text = _("A create with this name and website is not finished at this connection: %(code)s for %(customer)s. "
-                 "Settle that one first.")  # fmt: skip
+        text = _(
+            "An account with this name and website is already being created on this connection: %(code)s for "
+            "%(customer)s. Resolve that operation first."
+        )
     elif open_one:
-        text = _("A create for this e-mail is not finished at this connection: %(code)s for %(customer)s. Settle that "
-                 "one first.")  # fmt: skip
+        text = _(
+            "An account with this email is already being created on this connection: %(code)s for "
+            "%(customer)s. Resolve that operation first."
+        )
     if open_one:
         named = {"code": open_one.code, "customer": open_one.account.customer}
-        raise UnableToAsk(text % named, field="name" if settings else "email")
+        raise Refusal(text % named, field="name" if settings else "email")
     if settings:
         refuse_same_settings(connection, settings)
 
@@ -210,7 +207,7 @@ def _take_refused(refused: Operation, *, version: int | None) -> None:
     if newer and (newer.state != OperationState.CANCELLED or version not in (None, account.version)):
         raise AlreadyCorrected(newer, typed=version is not None)
     if account.provider_id or refused.state != OperationState.FAILED:
-        raise UnableToAsk(_("This create did not fail. Open the account to see how it stands. Nothing was sent."))
+        raise Refusal(_("This request did not fail, so nothing was sent. Open the account to see its state."))
     Account.objects.filter(pk=account.pk).update(version=F("version") + 1)
 
 
@@ -221,24 +218,21 @@ def _account(
     if retry_of is None or retry_of.connection_id != connection.pk:
         Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
         return Account.objects.create(
-            customer=customer, connection=connection, **columns, changed_what=_("Create, asked")
+            customer=customer, connection=connection, **columns, changed_what=_("Creation requested")
         )
     account = retry_of.account
-    Account.objects.filter(pk=account.pk).update(**columns, changed_what=_("Create, asked again"))
+    Account.objects.filter(pk=account.pk).update(**columns, changed_what=_("Creation requested again"))
     account.refresh_from_db()
     return account
 
 
-def _package(rows: list[dict[str, Any]]) -> str:
-    return next((row["name"] for row in rows if row["type"] == "package"), "")
-
-
-def retry_create(operation: Operation, again: dict[str, Any]) -> Operation:
+def retry_create(operation: Operation, command: Command) -> Operation:
     payload, account = operation.payload, operation.account
     if account.provider_id:
-        raise UnableToAsk(_("The account exists by now."))
+        raise Refusal(_("The account already exists."))
     key = operation.followers.filter(kind=OperationKind.KEY_CREATE).first()
     return request_create(
+        command,
         customer=account.customer,
         connection=operation.connection,
         is_test=payload["is_test"],
@@ -246,18 +240,17 @@ def retry_create(operation: Operation, again: dict[str, Any]) -> Operation:
         offerings=offerings_of_rows(payload["offerings"]),
         settings=AccountSettings(**payload["settings"]) if payload.get("settings") else None,
         first_key=FirstKey(requested_key(key), key.payload["keep"]) if key else None,
-        **again,
     )
 
 
-class Create:
-    """Create an account without an idempotency key: an unknown create is linked, or sent again, by proof alone. What
-    can't be proven is left for review."""
+class Create(Action):
+    """Create an account. An unknown create is linked, or sent again, by proof alone; what can't be proven is left for
+    review. Where the provider takes an idempotency key the operation's ID is the key."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
     ) -> Send | Succeeded | RetryAt | NeedsReview:
-        if known := self.known(operation):
+        if known := self._known(operation):
             return known
         repeated = attempts.attempts_unknown(operation).exists()
         found = (
@@ -265,26 +258,7 @@ class Create:
             if repeated
             else None
         )
-        return found or self.go(operation, provider)
-
-    def known(self, operation: Operation) -> Succeeded | None:
-        if operation.account.provider_id:
-            return Succeeded(_("The account exists already."))
-        late = attempts.late_answer(operation) or attempts.late_answer_of_earlier_create(operation)
-        return self.from_late_answer(late.result) if late else None
-
-    def go(self, operation: Operation, provider: Provider) -> Send:
-        new = new_account(operation)
-        body = operation.body or provider.create_body(new)
-
-        def send() -> Succeeded | StepDone | Failed:
-            created = provider.create_account(new, IdempotentBody(str(operation.public_id), body))
-            return self.trust(created, provider)
-
-        return Send("create account", body, send, body, clock_skew=provider.clock_skew())
-
-    def trust(self, created: Created, provider: Provider) -> Succeeded | Failed:
-        return self.from_late_answer({"account_id": created.id})
+        return found or self._go(operation, provider)
 
     def verify(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -294,80 +268,34 @@ class Create:
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         account_id = result["account_id"]
         columns = {"provider_id": account_id, "state": AccountState.UNKNOWN, "changed_what": _("Created")}
-        return Succeeded(_("Created as %(id)s.") % {"id": account_id}, columns, result)
+        return Succeeded(say("create.done", id=account_id), columns, result)
 
+    def _known(self, operation: Operation) -> Succeeded | None:
+        if operation.account.provider_id:
+            return Succeeded(say("create.exists"))
+        late = attempts.late_answer(operation) or attempts.late_answer_of_earlier_create(operation)
+        return self.from_late_answer(late.result) if late else None
 
-class KeyedCreate(Create):
-    """Create an account under an idempotency key, by the rules of docs/decisions/idempotency.md. Before anything is
-    sent again the whole list is searched for an account of this name and website that was created since the first send.
-    """
+    def _go(self, operation: Operation, provider: Provider) -> Send:
+        new = new_account(operation)
+        body = operation.body or provider.create_body(new)
 
-    def prepare(
-        self, operation: Operation, provider: Provider, *, now: datetime
-    ) -> Send | Succeeded | RetryAt | NeedsReview:
-        if known := self.known(operation):
-            return known
-        if not attempts.attempts_unknown(operation).exists():
-            return self.go(operation, provider)
-        if found := self._found(operation, provider):
-            return found
-        return idempotency.spent(operation, now=now) or self.go(operation, provider)
+        def send() -> Succeeded | StepDone | Failed:
+            created = provider.create_account(new, IdempotentBody(str(operation.public_id), body))
+            return self._trust(created, provider)
 
-    def trust(self, created: Created, provider: Provider) -> Succeeded | Failed:
+        return Send("create account", body, send, body, clock_skew=provider.clock_skew())
+
+    def _trust(self, created: Created, provider: Provider) -> Succeeded | Failed:
         """Check a replayed answer: it is about the past, and the account may be gone since."""
         if created.replayed:
             try:
                 provider.details(AccountRef(created.id))
             except NotFound:
-                return Failed(
-                    "gone", _("%(id)s was created and deleted since.") % {"id": created.id}, {"account_id": created.id}
-                )
+                return Failed("gone", say("create.deleted_since", id=created.id), {"account_id": created.id})
             except ProviderError as error:
-                raise OutcomeUnknown(
-                    _("%(id)s was created by an earlier send, and could not be read back.") % {"id": created.id},
-                    evidence=error.evidence,
-                ) from None
+                raise OutcomeUnknown(say("create.replay_unread", id=created.id), evidence=error.evidence) from None
         return self.from_late_answer({"account_id": created.id})
-
-    def verify(
-        self, operation: Operation, provider: Provider, *, now: datetime
-    ) -> Succeeded | NotApplied | RetryAt | NeedsReview:
-        """Search for the account. One that is absent may still appear, and then the key no longer helps: a 5xx frees
-        it, and the lease of an execution that goes on ends. So it has to be absent for as long as where there is no
-        key."""
-        unknown_at = operation.unknown_at or now
-        settled_at, absent_at = unknown_at + create_search.SETTLE, unknown_at + create_search.ABSENT_AFTER
-        if now < settled_at:
-            return RetryAt(settled_at, operation.summary)
-        if found := self._found(operation, provider):
-            return found
-        if now < absent_at:
-            again = min(now + create_search.BETWEEN_WALKS, absent_at)
-            return RetryAt(again, _("Looked through the whole list: not there so far. Looking again."))
-        return idempotency.not_done(
-            operation,
-            _("Looked through the whole list: it was not created. The same is sent again, under the same key."),
-            now=now,
-        )
-
-    def _found(self, operation: Operation, provider: Provider) -> Succeeded | NeedsReview | None:
-        sent = attempts.attempts_sent(operation).first()
-        window = Window.of(sent) if sent else None
-        found = keyed_candidates(operation, provider, window) if window else []
-        if not window or not found:
-            return None
-        rows = [candidate_row(each) for each in found[:CANDIDATES_KEPT]]
-        if len(found) > 1 or not window.is_since(found[0].created_at):
-            return NeedsReview(
-                "several",
-                _("There is more than one account that it may have made. A person must say which one.")
-                if len(found) > 1
-                else _("There is an account that it may have made. A person must say whether it is the one."),
-                {"candidates": rows},
-            )
-        evidence = {"by": "name, website and time", **rows[0]}
-        done = self.from_late_answer({"account_id": found[0].id, "proof": evidence})
-        return Succeeded(_("Found in the list as %(id)s.") % {"id": found[0].id}, done.account, done.result)
 
 
 def new_account(operation: Operation) -> NewAccount:

@@ -10,12 +10,13 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers.models import FinalReading, KeySecret, Operation
+from customers.models import Account, FinalReading, KeySecret, Operation
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
 from customers.operations.kinds.suspend import request_state
-from customers.operations.outcomes import Failed, NotApplied, RetryAt, Send, Succeeded
+from customers.operations.outcomes import Action, Failed, NotApplied, RetryAt, Send, Succeeded
+from portal.commands import Command
 from portal.providers import (
     NotFound,
     NotSent,
@@ -26,19 +27,19 @@ from portal.providers import (
     Unauthorized,
     UsageSource,
 )
+from portal.texts import say
 
 READING_TRIES = 3
 
 
-def request_delete(*, without_reading: bool = False, **asked: Any) -> Operation:
-    """Request to delete an account permanently. `without_reading` goes on where the last usage can't be read."""
-    return request_state(
-        OperationKind.DELETE, "deleted", "account.delete_asked", payload={"without_reading": without_reading}, **asked
-    )
+def request_delete(command: Command, *, account: Account, without_reading: bool = False, **more: Any) -> Operation:
+    """Request to delete an account permanently. `without_reading` continues where the last usage can't be read."""
+    payload = {"without_reading": without_reading}
+    return request_state(command, OperationKind.DELETE, "deleted", account=account, payload=payload, **more)
 
 
-class Delete:
-    """Delete an account permanently. The last usage is read and stored first, because it is gone with the account."""
+class Delete(Action):
+    """Delete an account permanently. The last usage is read and stored first, because it can't be read afterwards."""
 
     def prepare(
         self, operation: Operation, provider: Provider, *, now: datetime
@@ -54,13 +55,8 @@ class Delete:
                 return self._go(operation, provider)
             if isinstance(error, NotSent) or operation.requeues < READING_TRIES:
                 wait = timedelta(seconds=2 ** min(operation.requeues + 1, 8))
-                return RetryAt(
-                    now + wait, _("The last usage could not be read yet: %(why)s") % {"why": error}, "no_reading"
-                )
-            return Failed(
-                "no_reading",
-                _("The last usage could not be read, so nothing was deleted. It is lost once the account is deleted."),
-            )
+                return RetryAt(now + wait, say("delete.usage_unread_yet", why=error), "no_reading")
+            return Failed("no_reading", say("delete.usage_unread"))
         return self._go(operation, provider)
 
     def _go(self, operation: Operation, provider: Provider) -> Send:
@@ -76,13 +72,10 @@ class Delete:
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied:
         if self._is_gone(operation, provider, now):
             return self._deleted(operation)
-        return NotApplied(_("Read back: the account is still there."))
-
-    def from_late_answer(self, result: dict[str, Any]) -> None:
-        return None  # only a reading shows whether the account still exists
+        return NotApplied(say("delete.not_deleted"))
 
     def _deleted(self, operation: Operation, *, gone_before: bool = False) -> Succeeded:
-        note = _("It was gone already.") if gone_before else _("Deleted.")
+        note = say("already_gone") if gone_before else say("delete.done")
         columns = {"state": ReportedState.DELETED, "changed_what": _("Deleted")}
         return Succeeded(note, columns, {"gone_before": True} if gone_before else {}, _all_gone(operation.account_id))
 

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.models import Account, Operation, SendingDomain
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.operations import attempts, idempotency, key_secrets
-from customers.operations.outcomes import Failed, NeedsReview, NotApplied, Send, Succeeded
-from customers.operations.request import UnableToAsk, permit, request_addition
+from customers.operations.outcomes import Action, Failed, NeedsReview, NotApplied, Send, Succeeded
+from customers.operations.request import permit, request_addition
 from customers.operations.submissions import submit_once
-from portal.access.models import User
+from portal.commands import Command
+from portal.email_addresses import domain_key
 from portal.providers import (
     Domain,
     Forbidden,
@@ -38,9 +38,11 @@ from portal.providers import (
     Unauthorized,
 )
 from portal.providers import Sending as AccountSide
+from portal.refusals import Refusal
+from portal.texts import say
 
 
-class DomainAdd:
+class DomainAdd(Action):
     """Add a domain under an idempotency key, verified by reading: it succeeds when the account has it, whoever added
     it."""
 
@@ -74,11 +76,7 @@ class DomainAdd:
         side = _side(operation, provider, now)
         if isinstance(side, Failed | NeedsReview):
             return side
-        text = _("Read back: the domain is not there. The same is sent again, under the same key.")
-        return self._there(operation, side) or idempotency.not_done(operation, text, now=now)
-
-    def from_late_answer(self, result: dict[str, Any]) -> None:
-        return None
+        return self._there(operation, side) or idempotency.not_done(operation, say("domain.absent"), now=now)
 
     def _there(self, operation: Operation, side: AccountSide) -> Succeeded | None:
         try:
@@ -89,13 +87,13 @@ class DomainAdd:
 
     def _added(self, operation: Operation, domain: Domain) -> Succeeded:
         return Succeeded(
-            _("%(domain)s is there.") % {"domain": domain.name},
+            say("domain.added", domain=domain.name),
             result={"domain": domain.name},
             also=lambda now: observed_accounts.record_domain(account_id=operation.account_id, domain=domain, now=now),
         )
 
 
-class SendTestMessage:
+class SendTestMessage(Action):
     """Send a message, always under an idempotency key: only an answer under it shows whether it was sent."""
 
     def prepare(
@@ -116,11 +114,10 @@ class SendTestMessage:
         return idempotency.spent(operation, now=now) or Send("send test message", body, send, body)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> NotApplied:
-        text = _("No usable answer came. The same is sent again, under the same key, so that it is sent once.")
-        return idempotency.not_done(operation, text, now=now)
+        return idempotency.not_done(operation, say("message.no_answer"), now=now)
 
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
-        return Succeeded(_("Accepted as %(id)s.") % {"id": result["message_id"]}, result=result)
+        return Succeeded(say("message.accepted", id=result["message_id"]), result=result)
 
 
 @contextmanager
@@ -129,10 +126,10 @@ def as_the_account() -> Iterator[None]:
     try:
         yield
     except (KeyRefused, Unauthorized) as error:
-        text = _("The account's own key was refused: it was deleted, or the account is suspended.")
+        text = say("own_key.refused")
         raise Rejected(text, field_errors=error.field_errors, evidence=error.evidence) from None
     except Forbidden as error:
-        text = _("The account's own key may not do this. Edit the key, or keep one that may.")
+        text = say("own_key.not_permitted")
         raise Rejected(text, field_errors=error.field_errors, evidence=error.evidence) from None
 
 
@@ -142,10 +139,10 @@ def _side(operation: Operation, provider: Provider, now: datetime) -> AccountSid
     verdict = NeedsReview if attempts.has_possible_effect(operation) else Failed
     reading = observed_accounts.read_state(account=operation.account, provider=provider, now=now)
     if reading.state != ReportedState.ACTIVE:
-        return verdict("held", _("The account is not active, and its own keys don't work while it is not."))
+        return verdict("held", say("own_key.account_not_active"))
     secret = key_secrets.secret_for_sending(operation.account)
     if secret is None:
-        return verdict("no_key", _("No key of the account is kept any more. Make or rotate one and keep it."))
+        return verdict("no_key", say("own_key.none"))
     return provider.sending(operation.account.ref, secret.open())
 
 
@@ -154,103 +151,69 @@ def _message(operation: Operation) -> TestMessage:
     return TestMessage(payload["sender"], payload["recipient"], payload["subject"], payload["text"])
 
 
-def request_domain(
-    *,
-    actor: User,
-    account: Account,
-    name: str,
-    client_token: str,
-    now: datetime,
-    reason: str = "",
-    request: HttpRequest | None = None,
-    retry_of: Operation | None = None,
-) -> Operation:
+def request_domain(command: Command, *, account: Account, name: str) -> Operation:
     """Request to add a sending domain, with the account's stored key."""
-    permit(actor, account.connection, OperationKind.DOMAIN_ADD)
-    name = name.strip().casefold()
+    permit(command.person, account.connection, OperationKind.DOMAIN_ADD)
+    name = domain_key(name)
     if not name:
-        raise UnableToAsk(_("Which domain will the customer send from?"), field="name")
+        raise Refusal(_("Enter the domain the customer will send from."), field="name")
 
     def make() -> Operation:
         _can_send(account)
         if SendingDomain.objects.filter(account=account, name=name, gone_at=None).exists():
-            raise UnableToAsk(_("The account has this domain already."), field="name")
+            raise Refusal(_("The account already has this domain."), field="name")
         return request_addition(
+            command,
             OperationKind.DOMAIN_ADD,
             account,
             payload={"domain": name},
             same=("domain",),
-            actor=actor,
-            reason=reason,
-            client_token=client_token,
-            now=now,
-            request=request,
-            retry_of=retry_of,
             verb="domain.add_asked",
         )
 
     return submit_once(
+        command,
         Operation,
-        actor=actor,
-        client_token=client_token,
         kind=OperationKind.DOMAIN_ADD,
         target=account,
-        content={"domain": name, "reason": reason, "retry_of": retry_of},
-        now=now,
+        content={"domain": name},
         make=make,
     )
 
 
-def request_test_message(
-    *,
-    actor: User,
-    account: Account,
-    sender: str,
-    recipient: str,
-    client_token: str,
-    now: datetime,
-    reason: str = "",
-    request: HttpRequest | None = None,
-    retry_of: Operation | None = None,
-) -> Operation:
+def request_test_message(command: Command, *, account: Account, sender: str, recipient: str) -> Operation:
     """Request to send one message from an address at a verified domain of the account, with its stored key."""
-    permit(actor, account.connection, OperationKind.TEST_MESSAGE)
+    permit(command.person, account.connection, OperationKind.TEST_MESSAGE)
+    local, _at, host = sender.rpartition("@")
 
     def make() -> Operation:
         _can_send(account)
-        host = sender.rpartition("@")[2].casefold()
-        domain = SendingDomain.objects.filter(account=account, name=host, gone_at=None).first()
+        domains = SendingDomain.objects.filter(account=account, gone_at=None)
+        domain = next((each for each in domains if domain_key(each.name) == domain_key(host)), None)
         if domain is None:
-            raise UnableToAsk(_("The address must be at a sending domain of the account."), field="sender")
+            raise Refusal(_("The address must use one of the account's sending domains."), field="sender")
         if not domain.valid:
-            raise UnableToAsk(_("%(domain)s is not verified yet. Check its DNS records first.") % {"domain": host})
+            raise Refusal(_("%(domain)s is not verified yet. Check its DNS records first.") % {"domain": domain.name})
         return request_addition(
+            command,
             OperationKind.TEST_MESSAGE,
             account,
             payload={
-                "sender": sender,
+                "sender": f"{local}@{domain.name}",
                 "recipient": recipient,
-                "subject": _("Test message from %(domain)s") % {"domain": host},
-                "text": _("This message shows that %(domain)s can send.") % {"domain": host},
+                "subject": _("Test message from %(domain)s") % {"domain": domain.name},
+                "text": _("This test message confirms that %(domain)s can send email.") % {"domain": domain.name},
             },
             same=("sender", "recipient"),
-            actor=actor,
-            reason=reason,
-            client_token=client_token,
-            now=now,
-            request=request,
-            retry_of=retry_of,
             verb="message.test_asked",
         )
 
     return submit_once(
+        command,
         Operation,
-        actor=actor,
-        client_token=client_token,
         kind=OperationKind.TEST_MESSAGE,
         target=account,
-        content={"sender": sender, "recipient": recipient, "reason": reason, "retry_of": retry_of},
-        now=now,
+        content={"sender": sender, "recipient": recipient},
         make=make,
     )
 
@@ -258,8 +221,11 @@ def request_test_message(
 def _can_send(account: Account) -> None:
     """Refuse an account that is not active: the keys of a suspended account don't work."""
     if account.state in (ReportedState.STOPPED_BY_US, ReportedState.STOPPED_BY_PROVIDER):
-        raise UnableToAsk(_("The account is suspended, and its own keys don't work while it is. Unsuspend it first."))
+        raise Refusal(_("The account is suspended, so its API keys don't work. Unsuspend it first."))
     if key_secrets.secret_for_sending(account) is None:
-        raise UnableToAsk(
-            _("This needs a key of the account whose secret is kept here. Make or rotate one and keep it.")
+        raise Refusal(
+            _(
+                "This requires an API key whose secret is stored in the portal. Create or rotate a key and store "
+                "its secret."
+            )
         )

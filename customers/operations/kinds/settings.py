@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
-from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from customers.models import Account, Connection, Operation
@@ -16,82 +16,67 @@ from customers.models.account import AccountState, identity_of
 from customers.models.operation import never_made
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
-from customers.operations.outcomes import Failed, NotApplied, Send, Succeeded, with_columns
-from customers.operations.request import UnableToAsk, permit, request_change
+from customers.operations.outcomes import Action, Failed, NotApplied, Send, Succeeded, with_columns
+from customers.operations.request import permit, request_change
 from customers.operations.submissions import submit_once
-from portal.access.models import User
+from portal.commands import Command
+from portal.email_addresses import spellings
 from portal.providers import AccountSettings, OutcomeUnknown, Provider
+from portal.refusals import Refusal
+from portal.texts import say
 
 
 def request_settings(
-    *,
-    actor: User,
-    account: Account,
-    base: dict[str, Any],
-    version: int,
-    changes: dict[str, Any],
-    reason: str,
-    client_token: str,
-    now: datetime,
-    request: HttpRequest | None = None,
-    retry_of: Operation | None = None,
+    command: Command, *, account: Account, base: dict[str, Any], version: int, changes: dict[str, Any]
 ) -> Operation:
     """Request a change of name, website or monthly cap (0 = no cap). `base` is all that the requester saw; `changes`
     only what is to be different. Where the provider's differ from `base` at the time of sending, the operation ends as
     a conflict and nothing is sent. Raises `StaleVersion`."""
-    permit(actor, account.connection, OperationKind.SETTINGS)
+    permit(command.person, account.connection, OperationKind.SETTINGS)
     if changes.keys() - {"name", "website", "monthly_cap"}:
         raise TypeError(f"not a setting: {sorted(changes)}")
     changes = {name: value for name, value in changes.items() if value != base.get(name)}
     if not changes:
-        raise UnableToAsk(_("Nothing is different from what the account has."))
+        raise Refusal(_("You made no changes to the settings."))
 
     def make() -> Operation:
         account.lock()
         wanted = (account.desired_settings or base) | changes
-        validate_settings(AccountSettings(**wanted))
+        validate_settings(changes)
         if changes.keys() & {"name", "website"}:
             refuse_same_settings(account.connection, AccountSettings(**wanted), apart_from=account)
         return request_change(
+            command,
             OperationKind.SETTINGS,
             account,
             desire={"desired_settings": wanted},
             payload={"settings": base | changes, "changes": changes, "base": base},
             version=version,
-            actor=actor,
-            reason=reason,
-            client_token=client_token,
-            now=now,
-            request=request,
             verb="account.settings_asked",
-            retry_of=retry_of,
         )
 
     return submit_once(
+        command,
         Operation,
-        actor=actor,
-        client_token=client_token,
         kind=OperationKind.SETTINGS,
         target=account,
-        content={"base": base, "changes": changes, "reason": reason, "retry_of": retry_of},
-        now=now,
+        content={"base": base, "changes": changes},
         make=make,
     )
 
 
-def retry_settings(operation: Operation, again: dict[str, Any]) -> Operation:
+def retry_settings(operation: Operation, command: Command) -> Operation:
     payload, account = operation.payload, operation.account
     return request_settings(
+        command,
         account=account,
         base=payload["base"],
         version=account.version,
         changes=payload["changes"],
-        reason=operation.reason,
-        **again,
     )
 
 
-class Settings:
+class Settings(Action):
     """Change name, website and monthly cap. Compared with what the requester saw before anything is sent; only what
     differs is sent, because providers refuse an update that changes nothing."""
 
@@ -99,14 +84,14 @@ class Settings:
         found = self._found(operation, provider, now)
         changes = self._missing(operation, found)
         if not changes:
-            return Succeeded(_("It is so already at the provider."))
+            return Succeeded(say("already_so"))
         if any(found[name] != seen for name, seen in operation.payload["base"].items()):
             return self._conflict(operation, found)
 
         def send() -> Succeeded:
             answer = asdict(provider.update_settings(operation.account.ref, changes))
             if self._missing(operation, answer):
-                raise OutcomeUnknown(_("The answer shows other settings than those we sent."))
+                raise OutcomeUnknown(say("settings.other_answer"))
             return with_columns(self.from_late_answer({}), settings=answer)
 
         return Send("update settings", json.dumps(changes, indent=1), send)
@@ -116,11 +101,11 @@ class Settings:
         if not self._missing(operation, found):
             return self.from_late_answer({})
         if all(found[name] == seen for name, seen in operation.payload["base"].items()):
-            return NotApplied(_("Read back: the settings are still the old ones."))
+            return NotApplied(say("settings.unchanged"))
         return self._conflict(operation, found)
 
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
-        return Succeeded(_("The settings were changed and read back."), {"changed_what": _("Settings changed")})
+        return Succeeded(say("settings.changed"), {"changed_what": _("Settings changed")})
 
     def _found(self, operation: Operation, provider: Provider, now: datetime) -> dict[str, Any]:
         details = provider.details(operation.account.ref)
@@ -134,7 +119,7 @@ class Settings:
         payload = operation.payload
         return Failed(
             "conflict",
-            _("The settings at the provider changed while you were editing. Ours are not in force."),
+            say("settings.conflict"),
             {"base": payload["base"], "found": found, "wanted": payload["settings"]},
         )
 
@@ -146,15 +131,17 @@ def refuse_same_settings(
     not be matched to one. The connection's row is locked from here until the transaction ends: the next request for the
     same comes after that and sees it. An account's row is locked before this, not after."""
     Connection.objects.select_for_update(no_key=True).only("pk").get(pk=connection.pk)
-    alike = Q(desired_settings__website__iexact=settings.website) | Q(settings__website__iexact=settings.website)
+    alike = Q(pk__in=[])
+    for website in spellings(settings.website):
+        alike |= Q(desired_settings__website__iexact=website) | Q(settings__website__iexact=website)
     living = Account.objects.filter(alike, connection=connection).exclude(state=AccountState.DELETED)
     if apart_from:
         living = living.exclude(pk=apart_from.pk)
     for account in living.exclude(pk__in=_came_to_nothing(connection)).select_related("customer"):
         for known in (account.desired_settings, account.settings or {}):
             if known and identity_of(AccountSettings(**known)) == identity_of(settings):
-                raise UnableToAsk(
-                    _("%(customer)s has an account with this name and website already at %(connection)s.")
+                raise Refusal(
+                    _("%(customer)s already has an account with this name and website on %(connection)s.")
                     % {"customer": account.customer, "connection": connection.name},
                     field="name",
                 )
@@ -165,10 +152,11 @@ def _came_to_nothing(connection: Connection) -> Any:
     return Account.objects.filter(never_made(), connection=connection).values("pk")
 
 
-def validate_settings(settings: AccountSettings | None) -> None:
-    if settings is None or not settings.name:
-        raise UnableToAsk(_("A name is needed."), field="name")
-    if not settings.website:
-        raise UnableToAsk(_("A website is needed."), field="website")
-    if settings.monthly_cap < 0:
-        raise UnableToAsk(_("A cap is a number of e-mails a month, or no cap."), field="monthly_cap")
+def validate_settings(wanted: Mapping[str, Any]) -> None:
+    """Refuse invalid values among those that are wanted: all of a new account, or only the changed ones."""
+    if not wanted.get("name", "-"):
+        raise Refusal(_("Enter a name."), field="name")
+    if not wanted.get("website", "-"):
+        raise Refusal(_("Enter a website."), field="website")
+    if wanted.get("monthly_cap", 0) < 0:
+        raise Refusal(_("The cap must be a number of emails per month, or no cap."), field="monthly_cap")

@@ -5,55 +5,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from customers.models import Operation
 from customers.models.operation_states import OperationKind
 from customers.operations.kinds.api_key_create import KeyCreate, retry_key_create
 from customers.operations.kinds.api_keys import KeyDelete, KeyUpdate, request_key_delete, request_key_update
-from customers.operations.kinds.create import Create, KeyedCreate, retry_create
+from customers.operations.kinds.create import Create, retry_create
 from customers.operations.kinds.delete import Delete
 from customers.operations.kinds.offerings import Offerings, retry_offerings
 from customers.operations.kinds.sending_setup import DomainAdd, SendTestMessage, request_domain, request_test_message
 from customers.operations.kinds.settings import Settings, retry_settings
 from customers.operations.kinds.suspend import SuspendOrUnsuspend, request_suspend, request_unsuspend
 from customers.operations.outcomes import Action
+from portal.commands import Command
 
-Retry = Callable[[Operation, dict[str, Any]], Operation]
+Retry = Callable[[Operation, Command], Operation]
 
 
 @dataclass(frozen=True)
 class Kind:
     """Properties of a kind for the executor and the pages.
 
-    `action` reads before the change, sends it and reads it back; `keyed_action` does so where the provider takes an
-    idempotency key. `retry` requests a failed operation again, as a new one that links back; None where that is done on
-    a page of its own. `is_about_keys`: API keys are read back instead of the account, and the user must have entered
-    their password recently.
+    `action` reads before the change, sends it and reads it back. `retry` requests a failed operation again, as a new
+    one that links back; None where that is done on a page of its own. `is_about_keys`: API keys are read back instead
+    of the account, and the user must have entered their password recently.
     """
 
     action: Action
     retry: Retry | None
-    keyed_action: Action | None = None
     is_about_keys: bool = False
 
 
 def _same(request: Callable[..., Operation], *parts: str) -> Retry:
     """Return a retry for the same account, with the same reason and the named parts of the payload."""
 
-    def retry(operation: Operation, again: dict[str, Any]) -> Operation:
+    def retry(operation: Operation, command: Command) -> Operation:
         same = {part: operation.payload[part] for part in parts if part in operation.payload}
-        return request(account=operation.account, reason=operation.reason, **same, **again)
+        return request(command, account=operation.account, **same)
 
     return retry
 
 
-def _same_domain(operation: Operation, again: dict[str, Any]) -> Operation:
-    return request_domain(account=operation.account, name=operation.payload["domain"], reason=operation.reason, **again)
+def _same_domain(operation: Operation, command: Command) -> Operation:
+    return request_domain(command, account=operation.account, name=operation.payload["domain"])
 
 
 KINDS: dict[OperationKind, Kind] = {
-    OperationKind.CREATE: Kind(Create(), retry_create, keyed_action=KeyedCreate()),
+    OperationKind.CREATE: Kind(Create(), retry_create),
     OperationKind.OFFERINGS: Kind(Offerings(), retry_offerings),
     OperationKind.SETTINGS: Kind(Settings(), retry_settings),
     OperationKind.SUSPEND: Kind(SuspendOrUnsuspend(on=False), _same(request_suspend)),
@@ -69,10 +67,3 @@ KINDS: dict[OperationKind, Kind] = {
 
 def kind_of(operation: Operation) -> Kind:
     return KINDS[OperationKind(operation.kind)]
-
-
-def action_of(operation: Operation) -> Action:
-    kind = kind_of(operation)
-    if kind.keyed_action and operation.connection.capabilities.idempotent_create:
-        return kind.keyed_action
-    return kind.action

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from portal.access.permissions import allowed
+from portal.access.permissions import may_open
 
 register = template.Library()
 
@@ -13,4 +13,4 @@ register = template.Library()
 def can(context: template.Context, route: str, method: str = "GET") -> bool:
     """Return whether the request's user may use the route. False without a user (error pages)."""
     user = getattr(context.get("request"), "user", None)
-    return allowed(getattr(user, "role", ""), route, method)
+    return may_open(getattr(user, "role", ""), route, method)

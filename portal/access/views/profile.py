@@ -10,17 +10,18 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 
+from portal import htmx
 from portal.access import staff
 from portal.access.adapter import StaffAdapter
 from portal.access.forms import ChangePasswordForm, ProfileForm
 from portal.access.models import User
-from portal.access.views.common import person_at
 from portal.edits import EditConflict, status_of
 from portal.htmx import go_to
+from portal.refusals import Refusal
 
 
 def profile(request: HttpRequest) -> HttpResponse:
-    person = person_at(request)
+    person = htmx.person(request)
     form = _profile_form(person, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -40,19 +41,18 @@ def _profile_form(person: User, data: Mapping[str, Any] | None = None) -> Profil
 
 @sensitive_post_parameters("current", "password", "again")
 def change_password(request: HttpRequest) -> HttpResponse:
-    person = person_at(request)
+    person = htmx.person(request)
     form = ChangePasswordForm(request.POST or None, person=person)
     if request.method == "POST":
-        too_many = ratelimit.consume_or_429(request, action="change_password", user=person)
-        if too_many:
+        if too_many := ratelimit.consume_or_429(request, action="change_password", user=person):
             return too_many  # type: ignore[no-any-return]
         if form.is_valid() and _is_own(request, form):
             try:
                 staff.change_own_password(person=person, password=form.cleaned_data["password"], request=request)
-            except staff.UnableToChangeStaff as refusal:
+            except Refusal as refusal:
                 form.add_error(None, str(refusal))
             else:
-                messages.success(request, _("Password changed. You are signed out everywhere else."))
+                messages.success(request, _("Password changed. You've been signed out everywhere else."))
                 return go_to(request, "profile")
     return render(request, "access/change_password.html", {"form": form}, status=422 if form.is_bound else 200)
 
@@ -60,7 +60,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
 def _is_own(request: HttpRequest, form: ChangePasswordForm) -> bool:
     """Return whether the current password is correct. Limited as sign-in is, so that a stolen session can't guess
     passwords."""
-    if StaffAdapter(request).reauthenticate(person_at(request), form.cleaned_data["current"]):
+    if StaffAdapter(request).reauthenticate(htmx.person(request), form.cleaned_data["current"]):
         return True
-    form.add_error("current", _("This is not your password."))
+    form.add_error("current", _("Incorrect password."))
     return False

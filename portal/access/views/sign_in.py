@@ -8,17 +8,19 @@ from typing import Any
 
 from allauth.account.views import LoginView, LogoutView, ReauthenticateView
 from allauth.core import ratelimit
+from allauth.decorators import rate_limit
 from django.contrib import messages
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 
-from portal.access import links, mail
+from portal.access import links, mail, staff
 from portal.access.forms import ForgotForm, NewPasswordForm, PasswordAgainForm, SignInForm
 from portal.access.models import User
+from portal.htmx import go_to
 
 
 class Refusing:
@@ -48,6 +50,11 @@ sign_out = SignOut.as_view()
 password_again = PasswordAgain.as_view()
 
 
+def session(request: HttpRequest) -> HttpResponse:
+    """Render who is signed in, with the session's token, for a form that is to be sent again."""
+    return render(request, "access/unsent/_session.html")
+
+
 def no_sign_up(request: HttpRequest) -> HttpResponse:
     return render(request, "account/signup.html")
 
@@ -60,8 +67,7 @@ def forgot_password(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return render(request, "account/password_reset.html", {"form": form}, status=422)
     email = form.cleaned_data["email"].lower()
-    too_many = ratelimit.consume_or_429(request, action="reset_password", key=email)
-    if too_many:
+    if too_many := ratelimit.consume_or_429(request, action="reset_password", key=email):
         return too_many  # type: ignore[no-any-return]
     person = User.objects.filter(email=email, is_active=True).first()
     if person:
@@ -69,27 +75,25 @@ def forgot_password(request: HttpRequest) -> HttpResponse:
         mail.send_reset(person=person, link=link)
     else:
         mail.send_unknown_address(email=email)
-    return HttpResponseRedirect(redirect("account_reset_password_done").url, status=303)
+    return go_to(request, "account_reset_password_done")
 
 
 def forgot_password_sent(request: HttpRequest) -> HttpResponse:
     return render(request, "account/password_reset_done.html")
 
 
+@rate_limit(action="reset_password_from_key")  # type: ignore[untyped-decorator]  # allauth has no types
 @sensitive_post_parameters("password", "again")
 def set_password(request: HttpRequest, token: str) -> HttpResponse:
     """Set a password with a one-time link. The user then signs in with it."""
-    too_many = ratelimit.consume_or_429(request, action="reset_password_from_key")
-    if too_many:
-        return too_many  # type: ignore[no-any-return]
     person = links.person_of(token, now=timezone.now())
     if person is None:
         return render(request, "access/link_ended.html", status=HTTPStatus.GONE)
     form = NewPasswordForm(request.POST or None, person=person)
     if request.method == "POST" and form.is_valid():
-        if not links.set_password_by_link(person=person, password=form.cleaned_data["password"], request=request):
+        if not staff.save_password(person=person, password=form.cleaned_data["password"], request=request):
             return render(request, "access/link_ended.html", status=HTTPStatus.GONE)
-        messages.success(request, _("Your password is set. Sign in with it."))
-        return HttpResponseRedirect(redirect("account_login").url, status=303)
+        messages.success(request, _("Password set. You can sign in now."))
+        return go_to(request, "account_login")
     status = 422 if form.is_bound else 200
     return render(request, "access/set_password.html", {"form": form, "person": person}, status=status)

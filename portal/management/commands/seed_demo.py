@@ -13,32 +13,35 @@ from django.db import connection as database
 
 from customers.connections import commands as connection_commands
 from customers.models import Connection, Customer
+from portal import commands
 from portal.access.models import User
 from portal.access.roles import Role
 from portal.demo.clock import DemoClock, Sandbox
 from portal.demo.script import Story
 from portal.demo.staff_actions import Keys, Staff
 
+OPTIONS = {
+    "sandbox_url": ("SANDBOX_URL", "base URL of the sandbox"),
+    "admin_key": ("SANDBOX_ADMIN_KEY", "key of its admin API"),
+    "key_global": ("SANDBOX_SENDGRID_KEY", "API key of the global organization"),
+    "key_eu": ("SANDBOX_SENDGRID_EU_KEY", "API key of the EU organization"),
+    "key_ahasend": ("SANDBOX_AHASEND_KEY", "API key of the AhaSend parent account"),
+    "ahasend_account": ("SANDBOX_AHASEND_ACCOUNT", "ID of the AhaSend parent account"),
+}
+
 
 class Command(BaseCommand):
-    help = "Fill the demo. Only with PORTAL_DEMO=1; does nothing where customers exist."
+    help = "Create the demo data. Requires PORTAL_DEMO=1. Creates nothing if customers exist."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        for name, variable, what in (
-            ("sandbox-url", "SANDBOX_URL", "base URL of the sandbox"),
-            ("admin-key", "SANDBOX_ADMIN_KEY", "key of its admin plane"),
-            ("key-global", "SANDBOX_SENDGRID_KEY", "key of the global organisation"),
-            ("key-eu", "SANDBOX_SENDGRID_EU_KEY", "key of the EU organisation"),
-            ("key-ahasend", "SANDBOX_AHASEND_KEY", "key of the AhaSend parent account"),
-            ("ahasend-account", "SANDBOX_AHASEND_ACCOUNT", "id of the AhaSend parent account"),
-        ):
-            parser.add_argument(f"--{name}", default=os.environ.get(variable, ""), help=f"{what} (or {variable})")
+        for name, (variable, what) in OPTIONS.items():
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(option, default=os.environ.get(variable, ""), help=f"{what} (default: {variable})")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEMO:
-            raise CommandError("This is not a demo: PORTAL_DEMO is not set.")
-        names = ("sandbox_url", "admin_key", "key_global", "key_eu", "key_ahasend", "ahasend_account")
-        missing = [name for name in names if not options[name]]
+            raise CommandError("This command requires PORTAL_DEMO=1.")
+        missing = [name for name in OPTIONS if not options[name]]
         if missing:
             raise CommandError(f"Missing: {', '.join(missing)}.")
         keys = Keys(options["key_global"], options["key_eu"], options["key_ahasend"], options["ahasend_account"])
@@ -49,7 +52,7 @@ class Command(BaseCommand):
         _work_alone()
         stage = DemoClock(Sandbox(options["sandbox_url"], options["admin_key"]))
         Story(stage, _staff(), keys).play()
-        self.stdout.write(f"{Customer.objects.count()} customers made in {time.monotonic() - began:.0f} s.")
+        self.stdout.write(f"{Customer.objects.count()} customers created in {time.monotonic() - began:.0f} s.")
 
 
 def _follow_the_sandbox(url: str, keys: Keys) -> None:
@@ -61,7 +64,7 @@ def _follow_the_sandbox(url: str, keys: Keys) -> None:
         for connection in there.exclude(base_url=url + path):
             if admin:
                 connection_commands.edit_connection(
-                    actor=admin, connection=connection, facts={"base_url": url + path}, api_key=key
+                    commands.Command(admin), connection=connection, facts={"base_url": url + path}, api_key=key
                 )
 
 
@@ -74,12 +77,9 @@ def _work_alone() -> None:
 
 
 def _staff() -> Staff:
-    def one(role: Role) -> User:
-        person = User.objects.filter(role=role, is_active=True).order_by("pk").first()
-        if person is None:
-            raise CommandError(f"Nobody has the role {role}; `manage.py prepare_demo` makes the people first.")
-        return person
-
-    one(Role.CUSTOMER_SUCCESS)
-    success = User.objects.filter(role=Role.CUSTOMER_SUCCESS, is_active=True).order_by("pk")
-    return Staff(admin=one(Role.ADMIN), success=list(success))
+    active = User.objects.filter(is_active=True).order_by("pk")
+    people = {role: list(active.filter(role=role)) for role in (Role.ADMIN, Role.CUSTOMER_SUCCESS)}
+    for role, found in people.items():
+        if not found:
+            raise CommandError(f"No user has the role {role}. Run `manage.py prepare_demo` first.")
+    return Staff(admin=people[Role.ADMIN][0], success=people[Role.CUSTOMER_SUCCESS])

@@ -6,17 +6,17 @@ On ordinary routes the account is in the path (contract). The keys of a suspende
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
 from urllib.parse import quote
 
 from portal.providers.base import Created, IdempotentBody
-from portal.providers.calls import Answer, Call
+from portal.providers.calls import Answer, Call, rows_of_list
 from portal.providers.errors import KeyRefused, Unauthorized
 from portal.providers.http import Http
 from portal.providers.key_types import Domain, MessageReading, TestMessage
 
 from . import parsing, payloads
-
-PAGE, PAGES = 100, 50
 
 
 class AhaSendSending:
@@ -26,16 +26,9 @@ class AhaSendSending:
         self._http, self._base = http, f"/v2/accounts/{account_id}"
 
     def domains(self) -> list[Domain]:
-        found: list[Domain] = []
-        cursor = ""
-        for _ in range(PAGES):
-            query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
-            answer = self._call(Call("GET", f"{self._base}/domains", "domains.list", query=query))
-            rows, cursor = parsing.page(answer)
-            found += [parsing.domain(answer, row) for row in rows]
-            if not cursor:
-                return found
-        raise answer.unusable("AhaSend's list of domains does not end.")
+        page = partial(payloads.page_call, f"{self._base}/domains", "domains.list")
+        read = partial(parsing.page, parsing.domain)
+        return list(rows_of_list(self._call, page, read, identify=attrgetter("name")))
 
     def domain(self, name: str) -> Domain:
         answer = self._call(Call("GET", self._path(name), "domains.read"))
@@ -45,7 +38,7 @@ class AhaSendSending:
         return payloads.domain_body(name)
 
     def add_domain(self, once: IdempotentBody) -> Domain:
-        answer = self._call(_keyed(f"{self._base}/domains", "domains.create", 201, once))
+        answer = self._call(payloads.keyed_call(f"{self._base}/domains", "domains.create", once))
         return parsing.domain(answer, answer.json())
 
     def check_dns(self, name: str) -> Domain:
@@ -56,7 +49,7 @@ class AhaSendSending:
         return payloads.message_body(message)
 
     def send_message(self, once: IdempotentBody) -> Created:
-        return parsing.sent(self._call(_keyed(f"{self._base}/messages", "messages.send", 202, once)))
+        return parsing.sent(self._call(payloads.keyed_call(f"{self._base}/messages", "messages.send", once, 202)))
 
     def message(self, message_id: str) -> MessageReading:
         path = f"{self._base}/messages/{quote(message_id, safe='')}"
@@ -64,20 +57,15 @@ class AhaSendSending:
 
     def _path(self, name: str, rest: str = "") -> str:
         if not payloads.is_host(name):
-            raise payloads.refused("A domain is a name such as mail.example.com.", "name")
-        return f"{self._base}/domains/{name.lower()}{rest}"
+            raise payloads.refused("Enter a domain name, such as mail.example.com.", "name")
+        return f"{self._base}/domains/{name}{rest}"
 
     def _call(self, call: Call) -> Answer:
         try:
             return self._http.call(call)
         except Unauthorized as error:
             raise KeyRefused(
-                "AhaSend refused the account's own key (401): it is revoked, or the account is suspended.",
+                "AhaSend rejected the account's own key (401). The key is revoked, or the account is suspended.",
                 field_errors=error.field_errors,
                 evidence=error.evidence,
             ) from None
-
-
-def _keyed(path: str, endpoint: str, expect: int, once: IdempotentBody) -> Call:
-    headers = {"Idempotency-Key": once.key}
-    return Call("POST", path, endpoint, expect, changes=True, headers=headers, text=once.body)

@@ -13,12 +13,11 @@ Sources: the official contract (api v2, August 2026) and documentation; inferred
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from portal.providers.base import (
@@ -37,11 +36,10 @@ from portal.providers.base import (
     Usage,
     UsageSource,
 )
-from portal.providers.calls import Answer, Call
+from portal.providers.calls import Call, rows_of_list
 from portal.providers.errors import (
     Evidence,
     Forbidden,
-    NotSent,
     ProviderError,
     RateLimited,
     Rejected,
@@ -51,23 +49,20 @@ from portal.providers.errors import (
 )
 from portal.providers.http import Http
 from portal.providers.key_types import ApiKey, CreatedKey, NewKey
-from portal.providers.provider import Sending
-from portal.providers.rate_limit_protocol import Pacer
-from portal.providers.unsupported import UnsupportedCalls
+from portal.providers.provider import Provider, Sending
+from portal.providers.rate_limit import Pacing
 
 from . import parsing, payloads
 from .account_client import AhaSendSending
 from .capabilities import AHASEND
 
-PAGE = 100
-_PRINTABLE = re.compile(r"[!-~]{1,255}")
 EARLY_ACCESS = (
-    "AhaSend refuses every call about sub accounts (403). Either the key has none of their scopes, or AhaSend has not "
-    "enabled the Platform Partner programme (early access) for this account: ask AhaSend to enable it."
+    "AhaSend denied all requests for sub accounts (403). Either the key has no sub account scopes, or the "
+    "Platform Partner program (early access) is not enabled for this account. Ask AhaSend to enable it."
 )
 
 
-class AhaSend(UnsupportedCalls):
+class AhaSend(Provider):
     """Implementation of `portal.providers.provider.Provider`."""
 
     capabilities = AHASEND
@@ -77,10 +72,10 @@ class AhaSend(UnsupportedCalls):
         config: ConnectionConfig,
         *,
         on_exchange: Callable[[Evidence], None] | None = None,
-        pacer: Pacer | None = None,
+        pacer: Pacing | None = None,
     ) -> None:
         if not parsing.is_id(config.account_id):
-            raise Unsupported("An AhaSend connection needs the id of our own account there (a UUID).")
+            raise Unsupported("An AhaSend connection requires the ID of your parent account at AhaSend (a UUID).")
         self._config, self._on_exchange = config, on_exchange
         self._http = Http(config, label=AHASEND.label, on_exchange=on_exchange, pacer=pacer)
         self._base = f"/v2/accounts/{config.account_id}/sub-accounts"
@@ -92,14 +87,17 @@ class AhaSend(UnsupportedCalls):
 
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[ListedAccount]:
         until = time.monotonic() + patience
-        for answer, rows in self._pages(self._base, "accounts.list", until):
-            yield from (parsing.remote_account(answer, row) for row in rows)
+        return rows_of_list(
+            lambda call: self._http.call_patiently(call, until),
+            partial(payloads.page_call, self._base, "accounts.list"),
+            partial(parsing.page, parsing.remote_account),
+        )
 
     def create_body(self, new: NewAccount) -> str:
         return payloads.account_body(new)
 
     def create_account(self, new: NewAccount, once: IdempotentBody) -> Created:
-        return parsing.created(self._http.call(_keyed(self._base, "accounts.create", once)))
+        return parsing.created(self._http.call(payloads.keyed_call(self._base, "accounts.create", once)))
 
     def state(self, account: AccountRef) -> StateReading:
         return self.details(account).state
@@ -115,12 +113,9 @@ class AhaSend(UnsupportedCalls):
     def set_sending(self, account: AccountRef, *, on: bool, reason: str = "") -> None:
         """Suspend or unsuspend. A reason is required to suspend (contract: 1 to 500 characters)."""
         path = self._path(account, "/unsuspend" if on else "/suspend")
-        if on:
-            self._http.call(Call("POST", path, "accounts.suspend", changes=True))
-            return
-        if not reason.strip():
-            raise payloads.refused("AhaSend wants a reason, which the customer sees.", "reason")
-        body = {"reason": reason.strip()[: AHASEND.reason_max]}
+        if not on and not reason.strip():
+            raise payloads.refused("AhaSend requires a reason. The customer can see it.", "reason")
+        body = None if on else {"reason": reason.strip()[: AHASEND.reason_max]}
         self._http.call(Call("POST", path, "accounts.suspend", changes=True, body=body))
 
     def delete_account(self, account: AccountRef) -> None:
@@ -136,23 +131,21 @@ class AhaSend(UnsupportedCalls):
     # keys
 
     def keys(self, account: AccountRef) -> list[ApiKey]:
-        found: list[ApiKey] = []
-        for answer, rows in self._pages(self._path(account, "/api-keys"), "keys.list", time.monotonic()):
-            found += [parsing.api_key(answer, row) for row in rows]
-        return found
+        page = partial(payloads.page_call, self._path(account, "/api-keys"), "keys.list")
+        return list(rows_of_list(self._http.call, page, partial(parsing.page, parsing.api_key)))
 
     def key_body(self, new: NewKey) -> str:
         return payloads.key_body(new)
 
     def create_key(self, account: AccountRef, once: IdempotentBody) -> CreatedKey:
-        answer = self._http.call(_keyed(self._path(account, "/api-keys"), "keys.create", once))
+        answer = self._http.call(payloads.keyed_call(self._path(account, "/api-keys"), "keys.create", once))
         key = parsing.api_key(answer, answer.json())
         return CreatedKey(key=key, secret=parsing.secret(answer), replayed=parsing.replayed(answer))
 
     def update_key(self, account: AccountRef, key_id: str, changes: Mapping[str, Any]) -> ApiKey:
         body = dict(changes)
         if "scopes" in body:
-            body["scopes"] = list(payloads.key_scopes(body["scopes"]))
+            body["scopes"] = list(payloads.without_included(body["scopes"]))  # it may have some that we do not know
         if "ip_allow_list" in body:
             body["ip_allow_list"] = list(payloads.canonical_allow_list(body["ip_allow_list"]))
         call = Call("PUT", self._key_path(account, key_id), "keys.write", changes=True, body=body)
@@ -169,13 +162,13 @@ class AhaSend(UnsupportedCalls):
 
     def usage(self, account: AccountRef, source: UsageSource) -> Usage:
         if source is not UsageSource.POOLED:
-            raise Unsupported(f"AhaSend has no usage source {source!r}.")
+            raise Unsupported(f"AhaSend doesn't support the usage source {source!r}.")
         wanted = _checked_id(account.id)
         pool = self.pooled_usage()
         for share in pool.accounts:
             if share.account_id == wanted:
-                return parsing.usage_of(pool, share)
-        raise Unreadable("AhaSend's usage does not name this account.")
+                return pool.usage_of(share)
+        raise Unreadable("AhaSend's usage report doesn't include this account.")
 
     # with an account's own key
 
@@ -198,21 +191,20 @@ class AhaSend(UnsupportedCalls):
     def _checks(self) -> Iterator[Check]:
         listed = self._try("accounts", Call("GET", self._base, "accounts.list", query={"limit": "1"}))
         if isinstance(listed.error, Unauthorized):
-            yield Check("accounts", False, f"{listed.error} The key, or the id of our account, is wrong.")
+            yield Check("accounts", False, f"{listed.error} The API key or the parent account ID is wrong.")
             for scope in AHASEND.own_scopes:
-                yield Check(scope.name, None, "Not tried: the key was refused.")
-            yield Check(UsageSource.POOLED.value, None, "Not tried: the key was refused.")
+                yield Check(scope.name, None, "Not tested: the key was rejected.")
+            yield Check(UsageSource.POOLED.value, None, "Not tested: the key was rejected.")
             return
         tried = {"sub-accounts:read": listed} | {name: self._try(name, call) for name, call in self._probes()}
-        all_refused = all(isinstance(each.error, Forbidden) for each in tried.values())
-        if all_refused:
+        if all(isinstance(each.error, Forbidden) for each in tried.values()):
             yield Check("accounts", False, EARLY_ACCESS)
         else:
-            yield Check("accounts", listed.granted, "The account list can be read." if listed.granted else listed.said)
+            yield Check("accounts", listed.granted, "The account list is readable." if listed.granted else listed.said)
         for scope in AHASEND.own_scopes:
             yield Check(scope.name, tried[scope.name].granted, tried[scope.name].said)
         usage = tried["sub-accounts:usage"]
-        yield Check(UsageSource.POOLED.value, usage.granted, "Usage can be read." if usage.granted else usage.said)
+        yield Check(UsageSource.POOLED.value, usage.granted, "Usage is readable." if usage.granted else usage.said)
 
     def _probes(self) -> list[tuple[str, Call]]:
         nobody = f"{self._base}/{uuid.uuid4()}"
@@ -234,7 +226,7 @@ class AhaSend(UnsupportedCalls):
         try:
             self._http.call(call)
         except Forbidden as error:
-            return _Tried(False, f"Missing: AhaSend refused it (403). Grant {name} to the key.", error)
+            return _Tried(False, f"Missing: AhaSend denied access (403). Grant {name} to the key.", error)
         except (Unauthorized, RateLimited) as error:
             return _Tried(None, str(error), error)
         except Rejected:
@@ -244,38 +236,6 @@ class AhaSend(UnsupportedCalls):
         return _Tried(True, "Granted.")
 
     # requests
-
-    def _pages(self, path: str, endpoint: str, until: float) -> Iterator[tuple[Answer, list[Mapping[str, Any]]]]:
-        """Yield every page of a list. Raises `Unreadable` if a cursor or a row repeats, as pages then overlap or
-        loop."""
-        cursors: set[str] = set()
-        seen: set[str] = set()
-        cursor = ""
-        while True:
-            query = {"limit": str(PAGE)} | ({"after": cursor} if cursor else {})
-            answer = self._patiently(Call("GET", path, endpoint, query=query), until)
-            rows, cursor = parsing.page(answer)
-            new = {str(row.get("id")) for row in rows} - seen
-            if len(new) < len(rows) or cursor in cursors or (cursor and not rows):
-                raise answer.unusable("AhaSend's list repeats itself, so it can't be read to its end.")
-            seen |= new
-            yield answer, rows
-            if not cursor:
-                return
-            cursors.add(cursor)
-
-    def _patiently(self, call: Call, until: float) -> Answer:
-        """Perform `call`, waiting while the rate limit returns a retry time not later than `until`."""
-        while True:
-            try:
-                return self._http.call(call)
-            except (NotSent, RateLimited) as error:
-                if error.retry_at is None:
-                    raise
-                pause = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0) + 0.05
-                if time.monotonic() + pause > until:
-                    raise
-            self._http.sleep(pause)
 
     def _path(self, account: AccountRef, rest: str = "") -> str:
         return f"{self._base}/{_checked_id(account.id)}{rest}"
@@ -289,15 +249,8 @@ class _Tried:
         self.granted, self.said, self.error = granted, said, error
 
 
-def _keyed(path: str, endpoint: str, once: IdempotentBody) -> Call:
-    if not _PRINTABLE.fullmatch(once.key):
-        raise Rejected("The idempotency key can't be sent. Nothing was sent.")
-    headers = {"Idempotency-Key": once.key}
-    return Call("POST", path, endpoint, 201, changes=True, headers=headers, text=once.body)
-
-
 def _checked_id(value: str) -> str:
     """Return `value` if it is a valid ID for a path. Raises `Rejected`."""
     if not parsing.is_id(value):
-        raise Rejected("The account or key has no usable id at AhaSend. Nothing was sent.")
+        raise Rejected("The account or key has no valid ID at AhaSend. Nothing was sent.")
     return value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from portal.providers.base import (
@@ -16,12 +15,12 @@ from portal.providers.base import (
     ReportedState,
     Share,
     StateReading,
-    Usage,
-    UsageSource,
 )
-from portal.providers.calls import Answer
+from portal.providers.calls import Answer, Row
 from portal.providers.key_types import ApiKey, DnsRecord, Domain, MessageReading
-from portal.providers.parsing import mapping, moment, read_count, read_money, text, whole
+from portal.providers.parsing import mapping, moment, read_count, read_money, text, token, verbatim, whole
+
+ID_MAX = 100
 
 _STATES = {
     "active": ReportedState.ACTIVE,
@@ -45,28 +44,30 @@ def replayed(answer: Answer) -> bool:
 
 def created(answer: Answer) -> Created:
     found = mapping(answer.json())
-    account_id = text(found.get("id"))
+    account_id = token(found.get("id"), limit=ID_MAX)
     if not is_id(account_id):
-        raise answer.unusable("AhaSend says the account was created and gives no id for it.")
+        raise answer.unusable("AhaSend confirmed that the account was created but returned no account ID.")
     return Created(account_id, replayed=replayed(answer))
 
 
-def page(answer: Answer) -> tuple[list[Mapping[str, Any]], str]:
-    """Return the rows of a list, and the cursor of the next page ("" = last page)."""
+def page(parse: Callable[[Answer, Mapping[str, Any]], Row], answer: Answer) -> tuple[list[Row], str]:
+    """Return the parsed rows of a list, and the cursor of the next page ("" = last page)."""
     data = mapping(answer.json())
     rows, pagination = data.get("data"), mapping(data.get("pagination"))
     if not isinstance(rows, list) or not isinstance(pagination.get("has_more"), bool):
-        raise answer.unusable("AhaSend's list is not a list.")
-    cursor = text(pagination.get("next_cursor"), limit=2_000) if pagination["has_more"] else ""
+        raise answer.unusable("AhaSend's response contains no list.")
+    cursor = token(pagination.get("next_cursor"), limit=2_000) if pagination["has_more"] else ""
     if pagination["has_more"] and not cursor:
-        raise answer.unusable("AhaSend's list has more, and does not say where.")
-    return [mapping(row) for row in rows], cursor
+        raise answer.unusable("AhaSend's list has more pages, but no cursor for the next one.")
+    if cursor and not rows:
+        raise answer.unusable("AhaSend's list has an empty page before the last one.")
+    return [parse(answer, mapping(row)) for row in rows], cursor
 
 
 def remote_account(answer: Answer, row: Mapping[str, Any]) -> ListedAccount:
-    account_id = text(row.get("id"))
+    account_id = token(row.get("id"), limit=ID_MAX)
     if not is_id(account_id):
-        raise answer.unusable("AhaSend's list holds an account without an id.")
+        raise answer.unusable("AhaSend's list contains an account without an ID.")
     return ListedAccount(
         id=account_id,
         created_at=moment(row.get("created_at")),
@@ -88,16 +89,17 @@ def details(answer: Answer) -> Details:
 
 def _settings(answer: Answer, found: Mapping[str, Any]) -> AccountSettings:
     """Return all three settings or raise: a missing cap must never look like no cap."""
-    name, website, cap = text(found.get("name")), text(found.get("website")), whole(found.get("monthly_credit"))
-    if not name or cap is None:
-        raise answer.unusable("AhaSend's answer lacks the account's name or its monthly cap.")
+    name, website = verbatim(found.get("name")), verbatim(found.get("website"))
+    cap = whole(found.get("monthly_credit"))
+    if not name.strip() or cap is None:
+        raise answer.unusable("AhaSend's response is missing the account's name or monthly cap.")
     return AccountSettings(name=name, website=website, monthly_cap=cap)
 
 
 def _state(answer: Answer, found: Mapping[str, Any]) -> StateReading:
     raw = text(found.get("status"), limit=100)
     if not raw:
-        raise answer.unusable("AhaSend named no status.")
+        raise answer.unusable("AhaSend returned no status.")
     return StateReading(state=_STATES.get(raw.lower(), ReportedState.UNKNOWN), raw=raw)
 
 
@@ -106,20 +108,22 @@ def _state(answer: Answer, found: Mapping[str, Any]) -> StateReading:
 
 def api_key(answer: Answer, row: Any) -> ApiKey:
     found = mapping(row)
-    key_id, label = text(found.get("id")), text(found.get("label"))
+    key_id, label = token(found.get("id"), limit=ID_MAX), verbatim(found.get("label"))
     if not is_id(key_id):
-        raise answer.unusable("AhaSend's answer holds an API key without an id.")
+        raise answer.unusable("AhaSend's response contains an API key without an ID.")
     scopes, allowed = found.get("scopes"), found.get("ip_allow_list")
     if not isinstance(scopes, list) or not isinstance(allowed, list):
-        raise answer.unusable("AhaSend's answer holds an API key without its scopes or its allow list.")
+        raise answer.unusable("AhaSend's response contains an API key without scopes or an IP allowlist.")
+    named = tuple(token(mapping(each).get("scope"), limit=500) for each in scopes)
+    if not all(named):
+        raise answer.unusable("AhaSend's response contains an API key with an invalid scope.")
     return ApiKey(
         id=key_id,
         label=label,
-        scopes=tuple(text(mapping(each).get("scope")) for each in scopes),
+        scopes=named,
         ip_allow_list=tuple(text(each) for each in allowed),
         public_key=text(found.get("public_key"), limit=120),
         created_at=moment(found.get("created_at")),
-        updated_at=moment(found.get("updated_at")),
         last_used_at=moment(found.get("last_used_at")),
     )
 
@@ -127,7 +131,7 @@ def api_key(answer: Answer, row: Any) -> ApiKey:
 def secret(answer: Answer) -> str:
     found = mapping(answer.json()).get("secret_key")
     if not isinstance(found, str) or len(found) < 16 or not found.isascii():
-        raise answer.unusable("AhaSend says the key was created and gives no secret for it.")
+        raise answer.unusable("AhaSend confirmed that the key was created but returned no secret.")
     return found
 
 
@@ -141,7 +145,7 @@ def pooled(answer: Answer) -> PooledUsage:
     children = found.get("sub_accounts")
     currency = text(found.get("currency"), limit=3).upper()
     if start_at is None or end_at is None or end_at <= start_at or not isinstance(children, list) or not currency:
-        raise answer.unusable("AhaSend's usage lacks its period, its currency or its accounts.")
+        raise answer.unusable("AhaSend's usage report is missing its billing period, currency or accounts.")
     return PooledUsage(
         start_at=start_at,
         end_at=end_at,
@@ -159,9 +163,9 @@ def pooled(answer: Answer) -> PooledUsage:
 def _share(answer: Answer, bucket: Any, *, named: bool = False) -> Share:
     found = mapping(bucket)
     sent, cost = whole(found.get("reception_count")), read_money(found.get("allocated_cost"))
-    account_id = text(found.get("account_id"))
+    account_id = token(found.get("account_id"), limit=ID_MAX)
     if sent is None or cost is None or (named and not account_id):
-        raise answer.unusable("AhaSend's usage holds a bucket without its count or its share.")
+        raise answer.unusable("AhaSend's usage report contains an entry without a count or an allocated cost.")
     return Share(count=sent, cost=cost, account_id=account_id, name=text(found.get("name")))
 
 
@@ -171,28 +175,14 @@ def _without_accounts(answer: Answer, found: Mapping[str, Any]) -> dict[str, Any
     return kept
 
 
-def usage_of(pool: PooledUsage, share: Share) -> Usage:
-    """Return one account's usage. `end_at` is exclusive (inferred from the sample); `period_end_on` is inclusive."""
-    return Usage(
-        source=UsageSource.POOLED,
-        used=share.count,
-        period_start_on=pool.start_at.date(),
-        period_end_on=(pool.end_at - timedelta(microseconds=1)).date(),
-        allocated_cost=share.cost,
-        currency=pool.currency,
-        raw={"reception_count": share.count, "allocated_cost": str(share.cost), "currency": pool.currency}
-        | {"billing_period": {"start": pool.start_at.isoformat(), "end": pool.end_at.isoformat()}},
-    )
-
-
 # --- With an account's own key --------------------------------------------------------------------------------
 
 
 def domain(answer: Answer, row: Any) -> Domain:
     found = mapping(row)
-    name, records = text(found.get("domain"), limit=255), found.get("dns_records")
+    name, records = token(found.get("domain"), limit=255), found.get("dns_records")
     if not name or not isinstance(found.get("dns_valid"), bool):
-        raise answer.unusable("AhaSend's answer holds a domain without its name or its standing.")
+        raise answer.unusable("AhaSend's response contains a domain without a name or a DNS status.")
     return Domain(
         name=name,
         valid=found["dns_valid"],
@@ -218,9 +208,9 @@ def sent(answer: Answer) -> Created:
     """Return the sent message. A rejected recipient comes with 202 as well (contract)."""
     rows = mapping(answer.json()).get("data")
     row = mapping(rows[0]) if isinstance(rows, list) and rows else {}
-    message_id = text(row.get("id"), limit=200)
+    message_id = token(row.get("id"), limit=200)
     if not message_id:
-        raise answer.unusable(text(row.get("error")) or "AhaSend took the message and gives no id for it.")
+        raise answer.unusable(text(row.get("error")) or "AhaSend accepted the message but returned no message ID.")
     return Created(message_id, replayed=replayed(answer))
 
 
@@ -228,7 +218,7 @@ def message(answer: Answer) -> MessageReading:
     found = mapping(answer.json())
     status = text(found.get("status"), limit=60)
     if not status:
-        raise answer.unusable("AhaSend named no status of the message.")
+        raise answer.unusable("AhaSend returned no message status.")
     times = (found.get("delivered_at"), found.get("sent_at"), found.get("created_at"))
     at = next((when for each in times if (when := moment(each))), None)
-    return MessageReading(id=text(found.get("id"), limit=200), status=status, at=at)
+    return MessageReading(id=token(found.get("id"), limit=200), status=status, at=at)

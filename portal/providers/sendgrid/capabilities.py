@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.providers.base import Capabilities, ReportedState, UsageSource
-from portal.providers.rate_limit_protocol import Pace
+from portal.providers.rate_limit import Pace
 
 SENDGRID = Capabilities(
     kind="sendgrid",
@@ -18,32 +18,41 @@ SENDGRID = Capabilities(
     usage_sources=(UsageSource.CREDITS, UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML),
     # One-minute windows per endpoint (documented); the limit is not: 600 was seen. 95 % plus 30 stay within one.
     pace=Pace(per_minute=600, burst=30, each_endpoint=True, pause=60),
+    blocks_temporarily=True,
     suspend_consequences=(
-        ("hand-stop", "Mail stops.", "SendGrid refuses every new e-mail until it is unsuspended."),
+        ("hand-stop", "Sending stops.", "SendGrid rejects new email from this account until it is unsuspended."),
         (
             "mail",
-            "Queued mail is deleted.",
-            "SendGrid does not say how much is queued. It can't be brought back.",
+            "Queued email is deleted.",
+            "SendGrid doesn't report how much is queued, and it can't be restored.",
         ),
         (
             "receipt",
-            "Billing goes on.",
+            "Billing continues.",
             "SendGrid still charges for the package. To stop charges, change offerings or delete the account.",
         ),
         (
             "key",
-            "Sign-in and API keys: not certain.",
-            "SendGrid's pages disagree on whether they keep working. Promise neither.",
+            "Sign-in and API keys may stop working.",
+            "SendGrid's documentation is inconsistent on this. Don't promise either to the customer.",
         ),
     ),
     unsuspend_consequences=(
-        ("send", "Mail can be sent again.", "SendGrid accepts new e-mail once it has changed the state."),
-        ("mail", "Deleted mail stays deleted.", "What was queued when the account was suspended is gone."),
+        ("send", "Sending resumes.", "SendGrid accepts new email after the account is active."),
+        (
+            "mail",
+            "Deleted email is not restored.",
+            ("Email that was queued when the account was suspended has been deleted."),
+        ),
     ),
     delete_consequences=(
-        ("trash", "The account is gone for good.", "SendGrid can't bring it back, and neither can we."),
-        ("key", "Sign-in and API keys end.", "Whatever still sends through this account fails at once."),
-        ("world", "Offerings and dedicated IPs are removed.", "The same addresses can't be had again."),
-        ("receipt", "Billing ends.", "SendGrid stops charging for the account at once."),
+        ("trash", "The account is permanently deleted.", "The account can't be restored."),
+        (
+            "key",
+            "Sign-in and API keys stop working.",
+            "Anything that still sends through this account fails immediately.",
+        ),
+        ("world", "Offerings and dedicated IPs are removed.", "The same IP addresses can't be assigned again."),
+        ("receipt", "Billing ends.", "SendGrid stops charging for the account immediately."),
     ),
 )

@@ -5,7 +5,7 @@ Limitations of the API, and their consequences here:
 * a create is not idempotent and takes no key: one POST, and a 201 without `account_id` is an unknown outcome;
 * `PUT .../offerings` replaces the whole list; `PUT .../state` answers 204 without a body, so the state is
   read back;
-* the end of the account list is not defined: see `SendGrid.list_accounts`;
+* the end of the account list is not defined: see `parsing.account_page`;
 * a 401 on behalf of an account may concern the key or the account: see `SendGrid._on_behalf`.
 """
 
@@ -16,7 +16,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -36,33 +35,30 @@ from portal.providers.base import (
     Usage,
     UsageSource,
 )
-from portal.providers.calls import Answer, Call
+from portal.providers.calls import Answer, Call, rows_of_list
 from portal.providers.errors import (
     Evidence,
     FieldError,
     Forbidden,
-    NotSent,
     ProviderError,
-    RateLimited,
     Rejected,
     Unauthorized,
     Unsupported,
 )
 from portal.providers.http import Http
-from portal.providers.parsing import mapping, text
-from portal.providers.rate_limit_protocol import Pacer
-from portal.providers.unsupported import UnsupportedCalls
+from portal.providers.parsing import mapping, text, token
+from portal.providers.provider import Provider
+from portal.providers.rate_limit import Pacing
 
 from . import parsing, reseller
 from .capabilities import SENDGRID
 from .sign_in import trusted
 
-PAGE = 100
 _ACCOUNTS = "/v3/partners/accounts"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 
-class SendGrid(UnsupportedCalls):
+class SendGrid(Provider):
     """Implementation of `portal.providers.provider.Provider`."""
 
     capabilities = SENDGRID
@@ -72,7 +68,7 @@ class SendGrid(UnsupportedCalls):
         config: ConnectionConfig,
         *,
         on_exchange: Callable[[Evidence], None] | None = None,
-        pacer: Pacer | None = None,
+        pacer: Pacing | None = None,
     ) -> None:
         self._config = config
         self._http = Http(config, label=SENDGRID.label, on_exchange=on_exchange, pacer=pacer)
@@ -83,47 +79,15 @@ class SendGrid(UnsupportedCalls):
         return self._http.clock_skew(_page(1))
 
     def list_accounts(self, *, patience: float = 120.0) -> Iterator[ListedAccount]:
-        """Yield the account list, see `Provider`. It ends with an empty page, or a short one without a next cursor.
-
-        A short page alone is no end: servers clamp limits. If an account or a cursor repeats, pages overlap or loop and
-        rows may have been skipped: raises `Unreadable`.
-        """
         until = time.monotonic() + patience
-        seen: set[str] = set()
-        cursors: set[str] = set()
-        cursor = ""
-        while True:
-            answer = self._patiently(_page(PAGE, cursor), until)
-            rows, last = parsing.account_page(answer)
-            if not rows:
-                return
-            new = {row.id for row in rows} - seen
-            if len(new) < len(rows) or last in cursors:
-                raise answer.unusable("SendGrid's account list repeats itself, so it can't be read to its end.")
-            seen |= new
-            yield from rows
-            if not last and len(rows) < PAGE:
-                return
-            cursor = last or rows[-1].id  # a full page without a cursor: the offset is the last ID received
-            cursors.add(cursor)
-
-    def _patiently(self, call: Call, until: float) -> Answer:
-        """Perform `call`, waiting while the rate limit returns a retry time not later than `until`."""
-        while True:
-            try:
-                return self._http.call(call)
-            except (NotSent, RateLimited) as error:
-                if error.retry_at is None:
-                    raise
-                pause = max((error.retry_at - datetime.now(UTC)).total_seconds(), 0) + 0.05
-                if time.monotonic() + pause > until:
-                    raise
-            self._http.sleep(pause)
+        return rows_of_list(
+            lambda call: self._http.call_patiently(call, until), partial(_page, parsing.PAGE), parsing.account_page
+        )
 
     def create_body(self, new: NewAccount) -> str:
         if not new.profile.email.strip():  # without one, an unknown create could never be verified
-            missing = FieldError(message="An e-mail address is needed.", field="email")
-            raise Rejected("An account needs an e-mail address.", field_errors=(missing,))
+            missing = FieldError(message="Enter an email address.", field="email")
+            raise Rejected("An account must have an email address.", field_errors=(missing,))
         given = {name: value for name, value in vars(new.profile).items() if value}
         return json.dumps({"profile": given, "offerings": _wire_offerings(list(new.offerings))})
 
@@ -132,9 +96,9 @@ class SendGrid(UnsupportedCalls):
         headers = {"T-Test-Account": "true"} if new.test else {}
         call = Call("POST", _ACCOUNTS, "accounts.create", 201, changes=True, headers=headers, text=once.body)
         answer = self._http.call(call)
-        account_id = text(mapping(answer.json()).get("account_id"))
+        account_id = token(mapping(answer.json()).get("account_id"), limit=parsing.ID_MAX)
         if not _ID.fullmatch(account_id):
-            raise answer.unusable("SendGrid says the account was created and gives no id for it.")
+            raise answer.unusable("SendGrid confirmed that the account was created but returned no account ID.")
         return Created(account_id)
 
     def delete_account(self, account: AccountRef) -> None:
@@ -168,9 +132,9 @@ class SendGrid(UnsupportedCalls):
         answer = self._http.call(call)
         location = answer.headers.get("location", "")
         if not location:
-            raise answer.unusable("SendGrid gave no sign-in address.")
+            raise answer.unusable("SendGrid returned no sign-in URL.")
         if not trusted(location, self._config.sign_in_hosts):
-            raise Rejected("SendGrid gave a sign-in address we do not trust.", evidence=answer.evidence)
+            raise Rejected("SendGrid returned a sign-in URL with an untrusted host.", evidence=answer.evidence)
         return SignIn(url=location)
 
     # on behalf of one account
@@ -178,15 +142,15 @@ class SendGrid(UnsupportedCalls):
     def identity(self, account: AccountRef) -> Identity:
         """Return each part separately: one that cannot be read is None and does not affect the others."""
 
-        def part(path: str, name: str) -> str | None:
+        def part(path: str, name: str, read: Callable[..., str] = text) -> str | None:
             try:
-                return self._named(account, path, name)
+                return read(self._named(account, path, name), limit=500)
             except ProviderError:
                 return None
 
         return Identity(
             email=part("/v3/user/email", "email"),
-            username=part("/v3/user/username", "username"),
+            username=part("/v3/user/username", "username", token),  # v2 asks by it
             company=part("/v3/user/profile", "company"),
         )
 
@@ -194,15 +158,15 @@ class SendGrid(UnsupportedCalls):
         if source is UsageSource.CREDITS:
             return parsing.credits(self._on_behalf(account, "/v3/user/credits"))
         if source not in SENDGRID.usage_sources:
-            raise Unsupported(f"SendGrid has no usage source {source!r}.")
+            raise Unsupported(f"SendGrid doesn't support the usage source {source!r}.")
         return reseller.overview(self._http, self._config, account.username, source)
 
     def _named(self, account: AccountRef, path: str, name: str) -> str:
         answer = self._on_behalf(account, path)
         value = mapping(answer.json()).get(name)
         if not isinstance(value, str):
-            raise answer.unusable(f"SendGrid's answer holds no {name}.")
-        return text(value)
+            raise answer.unusable(f"SendGrid's response contains no {name}.")
+        return value
 
     def _on_behalf(self, account: AccountRef, path: str) -> Answer:
         """Perform a v3 read as the account. The response to a wrong account ID is not documented, and may be 401. So
@@ -213,7 +177,7 @@ class SendGrid(UnsupportedCalls):
         except Unauthorized as error:
             refused = error
         self._http.call(_page(1))
-        message = "SendGrid does not answer on behalf of this account (401)."
+        message = "SendGrid rejected the request on behalf of this account (401)."
         raise Forbidden(message, field_errors=refused.field_errors, evidence=refused.evidence)
 
     # verification
@@ -228,31 +192,31 @@ class SendGrid(UnsupportedCalls):
 
         def listed() -> str:
             accounts.extend(parsing.account_page(self._http.call(_page(1)))[0])
-            return "The account list can be read." if accounts else "The account list can be read. It is empty."
+            return "The account list is readable." if accounts else "The account list is readable. It is empty."
 
         first = _check("accounts", listed)
         yield first
-        yield _check("catalogue", lambda: f"The catalogue names {len(self.catalog())} offerings.")
+        yield _check("catalogue", lambda: f"The catalog has {len(self.catalog())} offerings.")
         if not accounts:
-            why = "there is no account to try it with" if first.ok else "the account list can't be read"
+            why = "there is no account to test with" if first.ok else "the account list is not readable"
             for name in ("identity", *SENDGRID.usage_sources):
-                yield Check(str(name), None, f"Not tried: {why}.")
+                yield Check(str(name), None, f"Not tested: {why}.")
             return
         account = AccountRef(accounts[0].id)
         yield _check("identity", lambda: self._probe_identity(account))
         yield _check("credits", lambda: self._probe_usage(account, UsageSource.CREDITS))
-        with suppress(ProviderError):  # `usage` then reports the missing user name
+        with suppress(ProviderError):  # `usage` then reports the missing username
             account = AccountRef(account.id, self._named(account, "/v3/user/username", "username"))
         for source in (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML):
             yield _check(source.value, partial(self._probe_usage, account, source))
 
     def _probe_identity(self, account: AccountRef) -> str:
         self._named(account, "/v3/user/email", "email")
-        return "An account's e-mail address can be read, so a create of unknown outcome can be proven."
+        return "Account email addresses are readable, so an account creation with an unknown outcome can be verified."
 
     def _probe_usage(self, account: AccountRef, source: UsageSource) -> str:
         used = self.usage(account, source).used
-        return "Usage can be read." if used is not None else "An answer came, without a figure that can be read."
+        return "Usage is readable." if used is not None else "The response contained no usage figure."
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -266,7 +230,7 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 def _checked_id(account: AccountRef) -> str:
     """Return the ID if it is valid for a path or a header. Raises `Rejected`."""
     if not _ID.fullmatch(account.id):
-        raise Rejected("The account has no usable id at SendGrid. Nothing was sent.")
+        raise Rejected("The account has no valid ID at SendGrid. Nothing was sent.")
     return account.id
 
 

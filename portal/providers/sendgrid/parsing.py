@@ -17,10 +17,11 @@ from portal.providers.base import (
 from portal.providers.calls import Answer
 from portal.providers.parsing import mapping, moment, read_day, text, token, whole
 
-NAME_MAX = 200
-"""Longest offering name accepted: a longer one cannot be stored whole."""
+NAME_MAX = 500
+"""Longest offering name accepted. An account may have one that is too long for the catalog."""
 
 ID_MAX = 100
+PAGE = 100
 _STATES = {
     "activated": ReportedState.ACTIVE,
     "deactivated": ReportedState.STOPPED_BY_US,
@@ -31,27 +32,29 @@ _STATES = {
 
 
 def account_page(answer: Answer) -> tuple[list[ListedAccount], str]:
-    """Return the rows and `pages.last`. An empty page may lack `accounts`, but only if nothing else is in it."""
+    """Return the rows, and the cursor of the next page ("" = no more). The list ends with an empty page, or a short one
+    without a cursor; a short page alone is no end, as servers clamp limits. After a full page without a cursor, the
+    last ID received is the cursor. An empty page may lack `accounts`, but only if nothing else is in it."""
     data = answer.json()
     listed = mapping(data).get("accounts")
     if listed is None and isinstance(data, dict) and set(data) <= {"accounts", "pages"}:
         listed = []
     if not isinstance(listed, list):
-        raise answer.unusable("SendGrid's account list is not a list.")
+        raise answer.unusable("SendGrid's response contains no account list.")
     rows = [_account(answer, row) for row in listed]
-    return rows, text(mapping(mapping(data).get("pages")).get("last"))
+    last = token(mapping(mapping(data).get("pages")).get("last"), limit=500) if rows else ""
+    return rows, last or (rows[-1].id if len(rows) >= PAGE else "")
 
 
 def _account(answer: Answer, row: Any) -> ListedAccount:
     found = mapping(row)
-    account_id = text(found.get("id"))
-    if not 0 < len(account_id) <= ID_MAX:
-        raise answer.unusable("SendGrid's account list holds an account without a usable id.")
+    account_id = token(found.get("id"), limit=ID_MAX)
+    if not account_id:
+        raise answer.unusable("SendGrid's account list contains an account without a valid ID.")
     return ListedAccount(
         id=account_id,
         created_at=moment(found.get("created_at")),
         email=text(found.get("email")),
-        updated_at=moment(found.get("updated_at")),
     )
 
 
@@ -67,16 +70,16 @@ def catalog(answer: Answer) -> list[CatalogEntry]:
 def _listed(answer: Answer, name: str) -> list[Any]:
     listed = mapping(answer.json()).get(name)
     if not isinstance(listed, list):
-        raise answer.unusable(f"SendGrid's answer holds no list of {name}.")
+        raise answer.unusable(f"SendGrid's response contains no list of {name}.")
     return listed
 
 
 def _offering(answer: Answer, item: Any) -> ProviderOffering:
     found = mapping(item)
-    name, kind = token(found.get("name"), limit=NAME_MAX), text(found.get("type"), limit=100)
+    name, kind = token(found.get("name"), limit=NAME_MAX), token(found.get("type"), limit=100)
     quantity = 1 if found.get("quantity") is None else whole(found["quantity"])
     if not name or not kind or quantity is None:
-        raise answer.unusable("SendGrid's list holds an offering that can't be read.")
+        raise answer.unusable("SendGrid's list contains an invalid offering.")
     return ProviderOffering(name=name, type=kind, quantity=quantity)
 
 
@@ -90,7 +93,7 @@ def _catalog_entry(answer: Answer, entry: Any) -> CatalogEntry:
 def state(answer: Answer) -> StateReading:
     raw = text(mapping(answer.json()).get("state"), limit=100)
     if not raw:
-        raise answer.unusable("SendGrid named no state.")
+        raise answer.unusable("SendGrid returned no state.")
     return StateReading(state=_STATES.get(raw.lower(), ReportedState.UNKNOWN), raw=raw)
 
 
@@ -98,7 +101,7 @@ def credits(answer: Answer) -> Usage:  # noqa: A001 - SendGrid's word for it
     """Return usage of the current period: from `last_reset` to the day before `next_reset`."""
     found = mapping(answer.json())
     if "used" not in found:
-        raise answer.unusable("SendGrid's answer holds no credits.")
+        raise answer.unusable("SendGrid's response contains no credits.")
     next_on = read_day(found.get("next_reset"))
     start_on, end_on = period(read_day(found.get("last_reset")), next_on and next_on - timedelta(days=1))
     return Usage(

@@ -26,7 +26,7 @@ from portal.providers.errors import (
     Unsupported,
 )
 from portal.providers.http import Http
-from portal.providers.parsing import NotReadableError, mapping, percent, read_day, read_xml, text, whole
+from portal.providers.parsing import NotReadableError, charset_of, mapping, percent, read_day, read_xml, text, whole
 from portal.providers.redaction import V2_KEY_USER
 
 from .parsing import period
@@ -38,12 +38,12 @@ _BAD_LOGIN = re.compile(r"permission denied|wrong credentials|bad username|authe
 def overview(http: Http, config: ConnectionConfig, username: str, source: UsageSource) -> Usage:
     """Return the current billing period of the customer `username`. `Unauthorized` here concerns v2 only."""
     if not username.strip():
-        raise Unsupported("The overview needs the account's SendGrid user name, and it is not known.")
+        raise Unsupported("The v2 overview requires the account's SendGrid username, which is unknown.")
     as_json = source is UsageSource.OVERVIEW_JSON
     answer = _ask(http, config, username, "json" if as_json else "xml")
     found = _in_json(answer) if as_json else _in_xml(answer)
     if "credits_used" not in found:
-        raise answer.unusable("SendGrid's overview holds no credits.")
+        raise answer.unusable("SendGrid's v2 overview contains no credits.")
     return _usage(found, source, answer.redactor.plain(found))
 
 
@@ -58,7 +58,7 @@ def _ask(http: Http, config: ConnectionConfig, username: str, kind: str) -> Answ
         if isinstance(error, Rejected) and error.field_errors:
             raise _refusal(error.field_errors, error.evidence) from None
         if error.evidence.status in (404, 410):
-            raise Unsupported("SendGrid no longer answers the v2 overview.", evidence=error.evidence) from None
+            raise Unsupported("SendGrid no longer offers the v2 overview.", evidence=error.evidence) from None
         raise
 
 
@@ -75,11 +75,11 @@ def _refusal(found: tuple[FieldError, ...], evidence: Evidence) -> Rejected:
     said = error_sentence(found)
     codes = {evidence.status, *(int(error.code) for error in found if error.code.isdecimal())}
     kind: type[Rejected] = NotFound
-    message = f"SendGrid's v2 has no overview for this user name: {said}."
+    message = f"SendGrid's v2 API has no overview for this username: {said}."
     if 403 in codes:
-        kind, message = Forbidden, f"SendGrid's v2 does not allow this: {said}."
+        kind, message = Forbidden, f"SendGrid's v2 API denied access: {said}."
     if 401 in codes or any(_BAD_LOGIN.search(error.message) for error in found):
-        kind, message = Unauthorized, f"SendGrid's v2 refused the credentials: {said}."
+        kind, message = Unauthorized, f"SendGrid's v2 API rejected the credentials: {said}."
     return kind(message, field_errors=found, evidence=evidence)
 
 
@@ -93,14 +93,14 @@ def _in_json(answer: Answer) -> Mapping[str, Any]:
 
 def _in_xml(answer: Answer) -> Mapping[str, Any]:
     try:
-        root = read_xml(answer.body)
+        root = read_xml(answer.body, charset=charset_of(answer.headers))
     except NotReadableError:
-        raise answer.unusable("SendGrid's overview is not XML.") from None
+        raise answer.unusable("SendGrid's v2 overview is not valid XML.") from None
     section = root.find("overview") if root.tag == "result" else None
     if section is not None:
         return {text(child.tag, limit=100): child.text or "" for child in section}
     refused = answer.redactor.errors(in_xml(root))
-    raise _refusal(refused, answer.evidence) if refused else answer.unusable("The XML holds no overview.")
+    raise _refusal(refused, answer.evidence) if refused else answer.unusable("The XML contains no overview.")
 
 
 def _usage(found: Mapping[str, Any], source: UsageSource, raw: dict[str, Any]) -> Usage:

@@ -1,10 +1,12 @@
 """Admin API for AhaSend: parents, sub accounts, stored answers, and the actual usage."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from portal.sandbox.admin.request import Asked, Refused, sending_of
+from portal.sandbox.admin.request import Asked, Refused, one_or_many, sending_of, times
+from portal.sandbox.admin.sendgrid_accounts import add_usage
 from portal.sandbox.ahasend import store as rows
 from portal.sandbox.ahasend import usage as ahasend_usage
 from portal.sandbox.ahasend.scopes import EVERY_SCOPE
@@ -39,17 +41,8 @@ def list_accounts(asked: Asked) -> object:
     """Return every sub account, including deleted ones."""
     found = asked.db.execute("SELECT * FROM aha_account_seen WHERE parent IS NOT NULL ORDER BY seq").fetchall()
     shown = [_shown(row) for row in found if asked.query.get("parent") in (None, row["parent"])]
-    counts: dict[str, int] = {}
-    for account in shown:
-        counts[account["status"]] = counts.get(account["status"], 0) + 1
+    counts = Counter(account["status"] for account in shown)
     return {"count": len(shown), "counts": counts, "accounts": shown}
-
-
-def new_accounts(asked: Asked) -> object:
-    """Create one sub account, or many under `accounts`, as in the provider's console: without an API call."""
-    if "accounts" in asked.body:
-        return {"accounts": [_new_account(asked, given) for given in asked.body["accounts"]]}
-    return _new_account(asked, asked.body)
 
 
 def one_account(asked: Asked) -> object:
@@ -67,24 +60,13 @@ def remove_account(asked: Asked) -> object:
     return {"deleted": True}
 
 
-def add_usage(asked: Asked) -> object:
-    account, count = account_of(asked), asked.body["count"]
-    at = moment_of(asked.body["at"]) if asked.body.get("at") else asked.now
-    if type(count) is not int or count < 0:
-        raise Refused(400, "count must be a whole number, 0 or more")
-    if at < account["created_at"]:
-        raise Refused(400, "the account did not exist at that time")
-    sendgrid_accounts.add_usage(asked.db, account["id"], at, count)
-    return {"added": count, "at": iso(at)}
-
-
 def kept_answers(asked: Asked) -> object:
     """Return the stored idempotency keys, without the answers themselves."""
     found = asked.db.execute(
         "SELECT account, key, operation, status, lease_until, finished_at, expires_at FROM aha_idempotency"
         " ORDER BY lease_until, key"
     ).fetchall()
-    return {"kept": [{**dict(row), **times(row, ("lease_until", "finished_at", "expires_at"))} for row in found]}
+    return {"kept": [{**dict(row), **times(row, "lease_until", "finished_at", "expires_at")} for row in found]}
 
 
 def truth(asked: Asked) -> object:
@@ -138,7 +120,7 @@ def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> None:
     if unknown := set(given) - CHANGES:
-        raise Refused(400, f"an account does not take {', '.join(sorted(unknown))}")
+        raise Refused(400, f"unknown account fields: {', '.join(sorted(unknown))}")
     at = moment_of(given["at"]) if given.get("at") else asked.now
     for name, statement in COLUMNS.items():
         if name in given:
@@ -163,21 +145,14 @@ def _set_status(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any], at
 
 
 def account_of(asked: Asked) -> sqlite3.Row:
-    try:
-        return rows.account(asked.db, asked.ids["account"])
-    except LookupError as error:
-        raise Refused(404, str(error)) from error
+    return rows.account(asked.db, asked.ids["account"])
 
 
 def _shown(row: sqlite3.Row) -> dict[str, Any]:
     shown = {
         name: row[name] for name in ("id", "parent", "name", "website", "monthly_credit", "member_count", "reason")
     }
-    return {**shown, "status": rows.status_of(row), **times(row, ("created_at", "deleted_at"))}
-
-
-def times(row: sqlite3.Row, names: tuple[str, ...]) -> dict[str, str | None]:
-    return {name: None if row[name] is None else iso(row[name]) for name in names}
+    return {**shown, "status": rows.status_of(row), **times(row, "created_at", "deleted_at")}
 
 
 ACCOUNT = "/_admin/aha/accounts/(?P<account>[^/]+)"
@@ -185,11 +160,11 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("GET", "/_admin/aha/parents", parents),
     ("POST", "/_admin/aha/parents", new_parent),
     ("GET", "/_admin/aha/accounts", list_accounts),
-    ("POST", "/_admin/aha/accounts", new_accounts),
+    ("POST", "/_admin/aha/accounts", one_or_many(_new_account)),
     ("GET", ACCOUNT, one_account),
     ("PATCH", ACCOUNT, change_account),
     ("DELETE", ACCOUNT, remove_account),
-    ("POST", f"{ACCOUNT}/usage", add_usage),
+    ("POST", f"{ACCOUNT}/usage", lambda asked: add_usage(asked, account_of(asked), "count")),
     ("GET", "/_admin/aha/kept", kept_answers),
     ("GET", "/_admin/aha/truth", truth),
 )

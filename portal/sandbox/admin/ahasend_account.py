@@ -5,8 +5,8 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from portal.sandbox.admin.ahasend import ACCOUNT, account_of, times
-from portal.sandbox.admin.request import Asked, Refused
+from portal.sandbox.admin.ahasend import ACCOUNT, account_of
+from portal.sandbox.admin.request import Asked, Refused, times
 from portal.sandbox.ahasend import domains as ahasend_domains
 from portal.sandbox.ahasend import keys as ahasend_keys
 from portal.sandbox.ahasend import messages as ahasend_messages
@@ -82,7 +82,7 @@ def _change_domain(asked: Asked, account_id: str, name: str) -> dict[str, Any]:
     if wanted is not None:
         labels = {record["label"] for record in json.loads(row["records"])}
         if unknown := set() if isinstance(wanted, bool) else set(wanted) - labels:
-            raise Refused(400, f"no record is called {', '.join(sorted(unknown))}")
+            raise Refused(400, f"unknown records: {', '.join(sorted(unknown))}")
         records = [_placed(record, wanted) for record in json.loads(row["records"])]
         asked.db.execute("UPDATE aha_domain SET records = ? WHERE id = ?", (json.dumps(records), row["id"]))
     if "paused" in asked.body:
@@ -99,27 +99,21 @@ def _placed(record: Mapping[str, Any], wanted: bool | Mapping[str, bool]) -> dic
 
 
 def _domain(asked: Asked, account_id: str, name: str) -> sqlite3.Row:
-    row = ahasend_domains.find(asked.db, account_id, name.lower())
-    if row is None:
-        raise Refused(404, f"no domain {name}")
-    return row
+    return ahasend_domains.existing(asked.db, account_id, name.lower())
 
 
 def _key(asked: Asked) -> sqlite3.Row:
-    try:
-        return rows.key(asked.db, asked.ids["key"])
-    except LookupError as error:
-        raise Refused(404, str(error)) from error
+    return rows.key(asked.db, asked.ids["key"])
 
 
 def _shown_key(row: sqlite3.Row) -> dict[str, Any]:
     scopes = {"scopes": rows.scopes_of(row)}
-    return {**ahasend_keys.shown(row), **scopes, **times(row, ("deleted_at",))}
+    return {**ahasend_keys.shown(row), **scopes, **times(row, "deleted_at")}
 
 
 def _shown_domain(row: sqlite3.Row) -> dict[str, Any]:
     shown = {**ahasend_domains.shown(row), "dns_records": json.loads(row["records"]), "paused": bool(row["paused"])}
-    return {**shown, **times(row, ("checked_at",))}
+    return {**shown, **times(row, "checked_at")}
 
 
 KEY = "/_admin/aha/keys/(?P<key>[^/]+)"

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from portal.sandbox import faults
-from portal.sandbox.admin import ahasend, ahasend_account
-from portal.sandbox.admin import sendgrid_accounts as admin_sendgrid_accounts
+from portal.sandbox.admin import ahasend, ahasend_account, sendgrid_accounts
 from portal.sandbox.admin.request import Asked, Refused, sending_of
 from portal.sandbox.admin.switches import UnableToSwitch
 from portal.sandbox.clock import iso, moment_of
 from portal.sandbox.messages import Reply, Request, json_reply
 from portal.sandbox.seed import add_key, add_organisation
-from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.accounts import catalogue as catalogue_of
 from portal.sandbox.store import Store
 
 HEADER = "x-sandbox-admin"
@@ -27,7 +26,7 @@ FAULT_FIELDS = {"name", "operation", "count", "probability", "after", "email", "
 
 def handle(store: Store, request: Request, *, admin_key: str, reset: Callable[[], None]) -> Reply:
     if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), admin_key.encode()):
-        return json_reply(401, {"error": "the admin plane wants its key in X-Sandbox-Admin"})
+        return json_reply(401, {"error": "the admin API requires its key in the X-Sandbox-Admin header"})
     if (request.method, request.path) == ("POST", "/_admin/reset"):
         reset()
         return json_reply(200, {"reset": True})
@@ -42,7 +41,7 @@ def handle(store: Store, request: Request, *, admin_key: str, reset: Callable[[]
         return json_reply(refused.status, {"error": str(refused)})
     except (ValueError, TypeError, KeyError, AttributeError, sqlite3.IntegrityError) as error:
         return json_reply(400, {"error": f"{type(error).__name__}: {error}"})
-    return json_reply(404, {"error": "no such admin call", "calls": [f"{m} {p}" for m, p, _ in ACTIONS]})
+    return json_reply(404, {"error": "no such admin API endpoint", "calls": [f"{m} {p}" for m, p, _ in ACTIONS]})
 
 
 def organisations(asked: Asked) -> object:
@@ -92,7 +91,7 @@ def clock(asked: Asked) -> object:
 
 def move_clock(asked: Asked) -> object:
     if unknown := set(asked.body) - {"advance_seconds", "set", "frozen", "reset"}:
-        raise Refused(400, f"the clock does not take {', '.join(sorted(unknown))}")
+        raise Refused(400, f"unknown clock fields: {', '.join(sorted(unknown))}")
     held = asked.store.clock
     if asked.body.get("reset"):
         held.setting = (0.0, None)
@@ -113,15 +112,15 @@ def list_faults(asked: Asked) -> object:
 
 def arm_fault(asked: Asked) -> object:
     if unknown := set(asked.body) - FAULT_FIELDS:
-        raise Refused(400, f"a fault does not take {', '.join(sorted(unknown))}")
+        raise Refused(400, f"unknown fault fields: {', '.join(sorted(unknown))}")
     given = dict(asked.body)
     return {"id": faults.arm(asked.store, given.pop("name"), **given)}
 
 
 def clear_faults(asked: Asked) -> object:
-    if "id" in asked.ids:
-        return {"cleared": asked.db.execute("DELETE FROM fault WHERE id = ?", (asked.ids["id"],)).rowcount}
-    return {"cleared": asked.db.execute("DELETE FROM fault").rowcount}
+    """Clear the fault in the path, or all of them."""
+    id_ = asked.ids.get("id")
+    return {"cleared": asked.db.execute("DELETE FROM fault WHERE id = ? OR ? IS NULL", (id_, id_)).rowcount}
 
 
 def switches(asked: Asked) -> object:
@@ -149,10 +148,10 @@ def catalogue(asked: Asked) -> object:
 
 
 def put_offering(asked: Asked) -> object:
-    """Add an entry to a catalogue, or change it; `gone` removes it without changing accounts."""
+    """Add an entry to a catalog, or change it; `gone` removes it without changing accounts."""
     given = asked.body
     organisation = given.get("organisation", "reseller-global")
-    known = sendgrid_accounts.catalogue(asked.db, organisation).get(given["name"])
+    known = catalogue_of(asked.db, organisation).get(given["name"])
     entry: dict[str, Any] = {
         "type": "addon",
         "display_name": given["name"],
@@ -198,13 +197,7 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("GET", "/_admin/keys", keys),
     ("POST", "/_admin/keys", new_key),
     ("POST", "/_admin/keys/revoke", revoke_key),
-    ("GET", "/_admin/accounts", admin_sendgrid_accounts.list_accounts),
-    ("POST", "/_admin/accounts", admin_sendgrid_accounts.new_accounts),
-    ("GET", "/_admin/accounts/(?P<account>[^/]+)", admin_sendgrid_accounts.one_account),
-    ("PATCH", "/_admin/accounts/(?P<account>[^/]+)", admin_sendgrid_accounts.change_account),
-    ("DELETE", "/_admin/accounts/(?P<account>[^/]+)", admin_sendgrid_accounts.remove_account),
-    ("POST", "/_admin/accounts/(?P<account>[^/]+)/usage", admin_sendgrid_accounts.add_usage),
-    ("GET", "/_admin/truth", admin_sendgrid_accounts.truth),
+    *sendgrid_accounts.ACTIONS,
     ("GET", "/_admin/clock", clock),
     ("POST", "/_admin/clock", move_clock),
     ("GET", "/_admin/faults", list_faults),

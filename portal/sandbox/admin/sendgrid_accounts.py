@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from portal.sandbox.admin.request import Asked, Refused, sending_of
+from portal.sandbox.admin.request import Asked, Refused, one_or_many, sending_of, times
 from portal.sandbox.clock import iso, moment_of
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 from portal.sandbox.sendgrid.usage import cycle_use, cycles, use_by_day
@@ -23,18 +24,8 @@ PLAIN_CHANGES = {
 
 def list_accounts(asked: Asked) -> object:
     rows = asked.db.execute("SELECT * FROM account ORDER BY seq").fetchall()
-    counts: dict[str, int] = {}
-    for row in rows:
-        word = "deleted" if row["deleted_at"] is not None else row["state"]
-        counts[word] = counts.get(word, 0) + 1
+    counts = Counter("deleted" if row["deleted_at"] is not None else row["state"] for row in rows)
     return {"count": len(rows), "counts": counts, "accounts": [_shown(row) for row in rows]}
-
-
-def new_accounts(asked: Asked) -> object:
-    """Create one account, or many under `accounts`, as in the provider's console: without an API call."""
-    if "accounts" in asked.body:
-        return {"accounts": [_new_account(asked, item) for item in asked.body["accounts"]]}
-    return _new_account(asked, asked.body)
 
 
 def one_account(asked: Asked) -> object:
@@ -52,16 +43,16 @@ def remove_account(asked: Asked) -> object:
     return {"deleted": True}
 
 
-def add_usage(asked: Asked) -> object:
-    account = _account(asked)
+def add_usage(asked: Asked, account: sqlite3.Row, field: str) -> object:
+    """Add the number of emails in `field` to the account's usage."""
     at = moment_of(asked.body["at"]) if asked.body.get("at") else asked.now
-    requests = asked.body["requests"]
-    if type(requests) is not int or requests < 0:
-        raise Refused(400, "requests must be a whole number, 0 or more")
+    count = asked.body[field]
+    if type(count) is not int or count < 0:
+        raise Refused(400, f"{field} must be a whole number, 0 or more")
     if at < account["created_at"]:
         raise Refused(400, "the account did not exist at that time")
-    sendgrid_accounts.add_usage(asked.db, account["id"], at, requests)
-    return {"added": requests, "at": iso(at)}
+    sendgrid_accounts.add_usage(asked.db, account["id"], at, count)
+    return {"added": count, "at": iso(at)}
 
 
 def truth(asked: Asked) -> object:
@@ -115,31 +106,24 @@ def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> Non
 
 def _check_column(name: str, value: object) -> None:
     if name == "anchor_day" and not (type(value) is int and 1 <= value <= 31):
-        raise Refused(400, "anchor_day is a day of the month, 1 to 31")
+        raise Refused(400, "anchor_day must be a day of the month, 1 to 31")
 
 
 def _account(asked: Asked) -> sqlite3.Row:
-    try:
-        return sendgrid_accounts.row_of(asked.db, asked.ids["account"])
-    except LookupError as error:
-        raise Refused(404, str(error)) from error
+    return sendgrid_accounts.row_of(asked.db, asked.ids["account"])
 
 
 def _shown(row: sqlite3.Row) -> dict[str, Any]:
-    shown = dict(row)
-    for name in ("profile", "offerings", "ips"):
-        shown[name] = json.loads(shown[name])
-    for name in ("created_at", "updated_at", "listed_at", "ready_at", "deleted_at"):
-        shown[name] = iso(shown[name]) if shown[name] is not None else None
-    return {**shown, "test": bool(shown["test"])}
+    parsed = {name: json.loads(row[name]) for name in ("profile", "offerings", "ips")}
+    shown = times(row, "created_at", "updated_at", "listed_at", "ready_at", "deleted_at")
+    return {**dict(row), **parsed, **shown, "test": bool(row["test"])}
 
 
 def _truth(asked: Asked, row: sqlite3.Row) -> dict[str, Any]:
     history = sendgrid_accounts.history_of(asked.db, row)
     uses = [cycle_use(history, cycle, asked.now) for cycle in cycles(history, asked.now)]
     shown: dict[str, Any] = {name: row[name] for name in ("id", "organisation", "region", "email", "username", "state")}
-    shown["test"] = bool(row["test"])
-    shown["deleted_at"] = iso(row["deleted_at"]) if row["deleted_at"] is not None else None
+    shown |= {"test": bool(row["test"]), **times(row, "deleted_at")}
     shown["cycles"] = [
         {
             "start": use.cycle.start.isoformat(),
@@ -156,3 +140,15 @@ def _truth(asked: Asked, row: sqlite3.Row) -> dict[str, Any]:
         by_day = use_by_day(history, uses[0].cycle.start, uses[-1].cycle.end, asked.now)
         shown["days"] = {day.isoformat(): count for day, count in sorted(by_day.items())}
     return shown
+
+
+ACCOUNT = "/_admin/accounts/(?P<account>[^/]+)"
+ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
+    ("GET", "/_admin/accounts", list_accounts),
+    ("POST", "/_admin/accounts", one_or_many(_new_account)),
+    ("GET", ACCOUNT, one_account),
+    ("PATCH", ACCOUNT, change_account),
+    ("DELETE", ACCOUNT, remove_account),
+    ("POST", f"{ACCOUNT}/usage", lambda asked: add_usage(asked, _account(asked), "requests")),
+    ("GET", "/_admin/truth", truth),
+)

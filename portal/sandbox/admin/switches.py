@@ -56,6 +56,7 @@ SWITCHES: dict[str, tuple[Any, tuple[Any, ...] | type | str]] = {
     "aha_price_per_thousand": (0.1, float),
     "aha_default_sending": (None, dict),
     "aha_dns_cache_seconds": (60, int),
+    "aha_dns_publish_seconds": (0, int),
     "aha_delivery_seconds": (5, int),
 }
 
@@ -69,7 +70,7 @@ class Switches:
 
     def set(self, name: str, value: Any) -> None:
         if name not in SWITCHES:
-            raise UnableToSwitch(f"no switch is called {name!r}")
+            raise UnableToSwitch(f"unknown switch {name!r}")
         default, allowed = SWITCHES[name]
         if isinstance(allowed, tuple):
             fits = value in allowed and type(value) is type(allowed[0])
@@ -83,7 +84,7 @@ class Switches:
             fits = type(value) is allowed or value == default
         if not fits:
             takes = allowed.__name__ if isinstance(allowed, type) else _words(allowed)
-            raise UnableToSwitch(f"{name} takes {takes}, not {value!r}")
+            raise UnableToSwitch(f"{name} must be {takes}, not {value!r}")
         self.changed[name] = value
 
     def reset(self) -> None:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from portal.sandbox.admin.request import Refused
+from portal.sandbox.admin.request import Refused, row_or_404
 from portal.sandbox.ahasend import store as rows
 from portal.sandbox.ahasend.fields import (
     LONGEST_REASON,
@@ -28,11 +28,11 @@ FIELDS: dict[str, Callable[[object], Any]] = {
 
 
 def find(call: Call) -> sqlite3.Row:
-    """Return the sub account in the path; unknown, deleted and another parent's are all 404."""
-    row = rows.child(call.db, call.organisation, identifier(call, "child"), call.now)
-    if row is None:
-        raise Refused(404, "account not found")
-    return row
+    """Return the sub account in the path. Unknown, deleted, another parent's and (after a late create) not yet created
+    are all 404."""
+    query = "SELECT * FROM aha_account_seen WHERE id = ? AND parent = ? AND deleted_at IS NULL AND created_at <= ?"
+    values = (identifier(call, "child"), call.organisation, call.now)
+    return row_or_404(call.db, query, *values, missing="account not found")
 
 
 def list_accounts(call: Call) -> Reply:

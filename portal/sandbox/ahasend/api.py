@@ -183,10 +183,6 @@ def _may(call: Call, scope: str | None) -> None:
     require(call, scope)
 
 
-def _ping(call: Call) -> Reply:
-    return json_reply(200, {"message": "pong"})
-
-
 def _route(operation: str, at: str, work: Work, scope: str | None = None, *, kept: Rule | None = None) -> Route:
     method, path = at.split()
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>(?!usage$)[^/]+)", path)
@@ -205,7 +201,7 @@ STATISTICS = "/v2/accounts/{account}/statistics/transactional/deliverability"
 API = Api(
     name="ahasend",
     routes=(
-        _route("aha-ping", "GET /v2/ping", _ping),
+        _route("aha-ping", "GET /v2/ping", lambda _: json_reply(200, {"message": "pong"})),
         _route("aha-list", f"GET {CHILDREN}", accounts.list_accounts, "sub-accounts:read"),
         _route("aha-create", f"POST {CHILDREN}", accounts.create, "sub-accounts:write", kept=ORDINARY),
         _route("aha-usage", f"GET {CHILDREN}/usage", usage.read, "sub-accounts:usage"),

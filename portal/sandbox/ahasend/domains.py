@@ -18,7 +18,7 @@ from portal.sandbox.ahasend.scopes import require_for
 from portal.sandbox.ahasend.store import new_id
 from portal.sandbox.clock import iso
 from portal.sandbox.messages import Call, Reply, json_reply
-from portal.sandbox.store import Store
+from portal.sandbox.store import Store, first_row
 
 SUBDOMAINS = ("tracking_subdomain", "return_path_subdomain", "subscription_subdomain", "media_subdomain")
 FIELDS = {"domain", "dkim_private_key", "dkim_selector", "dkim_rotation_interval_days", *SUBDOMAINS}
@@ -46,7 +46,7 @@ def create(call: Call) -> Reply:
     if find(call.db, call.organisation, name) is not None:
         raise Refused(409, "the domain exists already")
     add(call.store, call.organisation, name, call.now, settings)
-    return json_reply(201, shown(_existing(call, call.organisation, name)))
+    return json_reply(201, shown(existing(call.db, call.organisation, name)))
 
 
 def read(call: Call) -> Reply:
@@ -63,22 +63,26 @@ def check_dns(call: Call) -> Reply:
     """Check the records. A check less than a minute old is not repeated; its result is returned again."""
     row = _own(call)
     if row["checked_at"] is None or call.now - row["checked_at"] >= call.switch("aha_dns_cache_seconds"):
-        look(call.db, row, call.now)
+        look(call.db, row, call.now, published_after=call.switch("aha_dns_publish_seconds"))
     return read(call)
 
 
 def unpause(call: Call) -> Reply:
     """Resume a paused domain (operation 14, called by the parent). It is only in newer documentation, in no schema."""
     account = accounts.find(call)
-    row = _existing(call, account["id"], _name(call))
+    row = existing(call.db, account["id"], _name(call))
     call.db.execute("UPDATE aha_domain SET paused = 0 WHERE id = ?", (row["id"],))
     return json_reply(200, {**shown(row), "paused": False})
 
 
 def find(db: sqlite3.Connection, account_id: str, name: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM aha_domain WHERE account = ? AND domain = ?", (account_id, name)
-    ).fetchone()
+    return first_row(db, "SELECT * FROM aha_domain WHERE account = ? AND domain = ?", account_id, name)
+
+
+def existing(db: sqlite3.Connection, account_id: str, name: str) -> sqlite3.Row:
+    row = find(db, account_id, name)
+    if row is None:
+        raise Refused(404, "domain not found")
     return row
 
 
@@ -91,9 +95,12 @@ def add(store: Store, account_id: str, name: str, at: float, settings: Mapping[s
     )
 
 
-def look(db: sqlite3.Connection, row: sqlite3.Row, at: float) -> None:
-    """Check the records: copy their published state."""
-    records = [{**record, "propagated": record["in_place"]} for record in json.loads(row["records"])]
+def look(db: sqlite3.Connection, row: sqlite3.Row, at: float, *, published_after: float = 0) -> None:
+    """Check the records: copy their published state. With `published_after`, all of them are published that many
+    seconds after the domain was added."""
+    there = 0 < published_after <= at - row["created_at"]
+    records = [{**record, "in_place": there or record["in_place"]} for record in json.loads(row["records"])]
+    records = [{**record, "propagated": record["in_place"]} for record in records]
     db.execute(
         "UPDATE aha_domain SET records = ?, checked_at = ?, updated_at = ? WHERE id = ?",
         (json.dumps(records), at, at, row["id"]),
@@ -182,11 +189,4 @@ def _name(call: Call) -> str:
 
 
 def _own(call: Call) -> sqlite3.Row:
-    return _existing(call, call.organisation, _name(call))
-
-
-def _existing(call: Call, account_id: str, name: str) -> sqlite3.Row:
-    row = find(call.db, account_id, name)
-    if row is None:
-        raise Refused(404, "domain not found")
-    return row
+    return existing(call.db, call.organisation, _name(call))

@@ -40,9 +40,7 @@ def body_of(call: Call, known: set[str]) -> dict[str, Any]:
         body = json.loads(call.request.body, parse_constant=_no_constant)
     except ValueError as error:
         raise Refused(400, "invalid request body") from error
-    if not isinstance(body, dict):
-        raise Refused(400, "invalid request body")
-    if set(body) - known and call.switch("aha_unknown_fields") == "refused":
+    if not isinstance(body, dict) or (set(body) - known and call.switch("aha_unknown_fields") == "refused"):
         raise Refused(400, "invalid request body")
     return body
 

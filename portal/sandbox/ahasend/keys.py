@@ -2,10 +2,10 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from portal.sandbox.admin.request import Refused
+from portal.sandbox.admin.request import row_or_404
 from portal.sandbox.ahasend import store as rows
 from portal.sandbox.ahasend.accounts import find as find_account
 from portal.sandbox.ahasend.accounts import list_reply
@@ -13,8 +13,6 @@ from portal.sandbox.ahasend.fields import body_of, changes, identifier, networks
 from portal.sandbox.ahasend.scopes import child_scopes
 from portal.sandbox.clock import iso
 from portal.sandbox.messages import Call, Reply, json_reply
-
-FIELDS = {"label", "scopes", "ip_allow_list"}
 
 
 def list_keys(call: Call) -> Reply:
@@ -24,7 +22,7 @@ def list_keys(call: Call) -> Reply:
 
 
 def create(call: Call) -> Reply:
-    body = body_of(call, FIELDS)
+    body = body_of(call, set(FIELDS))
     given = _parsed(call, {"label": None, "scopes": None, **body, "ip_allow_list": body.get("ip_allow_list") or []})
     account = find_account(call)
     row = rows.add_key(
@@ -46,7 +44,7 @@ def update(call: Call) -> Reply:
     """Update a key: missing or null values stay, `[]` allows every address."""
     identifier(call, "child")
     identifier(call, "key")
-    body = body_of(call, FIELDS)
+    body = body_of(call, set(FIELDS))
     given = _parsed(call, {name: body[name] for name in FIELDS if body.get(name) is not None})
     row = _find(call)
     current = {"label": row["label"], "scopes": rows.scopes_of(row), "ip_allow_list": json.loads(row["ip_allow_list"])}
@@ -98,25 +96,24 @@ def shown(row: sqlite3.Row) -> dict[str, Any]:
 def _find(call: Call) -> sqlite3.Row:
     key_id = identifier(call, "key")
     account = find_account(call)
-    row: sqlite3.Row | None = call.db.execute(
-        "SELECT * FROM aha_key WHERE id = ? AND account = ? AND deleted_at IS NULL AND created_at <= ?",
-        (key_id, account["id"], call.now),
-    ).fetchone()
-    if row is None:
-        raise Refused(404, "api key not found")
-    return row
+    query = "SELECT * FROM aha_key WHERE id = ? AND account = ? AND deleted_at IS NULL AND created_at <= ?"
+    return row_or_404(call.db, query, key_id, account["id"], call.now, missing="api key not found")
 
 
 def _parsed(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
-    parsed: dict[str, Any] = {}
-    if "label" in given:
-        parsed["label"] = text(given["label"], "label")
-    if "scopes" in given:
-        owned = call.db.execute("SELECT domain FROM aha_domain WHERE account = ?", (identifier(call, "child"),))
-        parsed["scopes"] = child_scopes(given["scopes"], [row["domain"] for row in owned])
-    if "ip_allow_list" in given:
-        parsed["ip_allow_list"] = networks(given["ip_allow_list"])
-    return parsed
+    return {name: parse(call, given[name]) for name, parse in FIELDS.items() if name in given}
+
+
+def _scopes(call: Call, value: object) -> list[str]:
+    owned = call.db.execute("SELECT domain FROM aha_domain WHERE account = ?", (identifier(call, "child"),))
+    return child_scopes(value, [row["domain"] for row in owned])
+
+
+FIELDS: dict[str, Callable[[Call, object], Any]] = {
+    "label": lambda _, value: text(value, "label"),
+    "scopes": _scopes,
+    "ip_allow_list": lambda _, value: networks(value),
+}
 
 
 def _unordered(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portal.sandbox.admin.request import Refused
+from portal.sandbox.admin.request import Refused, row_or_404
 from portal.sandbox.ahasend import accounts as ahasend_accounts
 from portal.sandbox.ahasend.domains import find, is_valid
 from portal.sandbox.ahasend.fields import FQDN, UUID, body_of, text, window
@@ -101,11 +101,8 @@ def read(call: Call) -> Reply:
     bare = call.ids["message"].strip("<>").partition("@")[0].lower()
     if not UUID.fullmatch(bare):
         raise Refused(400, "invalid message id")
-    row = call.db.execute(
-        "SELECT * FROM aha_message WHERE account = ? AND id = ?", (call.organisation, bare)
-    ).fetchone()
-    if row is None:
-        raise Refused(404, "message not found")
+    query = "SELECT * FROM aha_message WHERE account = ? AND id = ?"
+    row = row_or_404(call.db, query, call.organisation, bare, missing="message not found")
     require_for(call, "messages:read", row["sender"].rpartition("@")[2])
     return json_reply(200, shown(call, row))
 

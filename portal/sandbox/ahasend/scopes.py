@@ -56,20 +56,20 @@ CHILD_SCOPES = (*PLAIN_SCOPES, *(f"{verb}:all" for verb in BY_DOMAIN))
 EVERY_SCOPE = (*PARENT_SCOPES, *CHILD_SCOPES)
 
 
-def require(call: Call, scope: str) -> None:
-    if scope not in call.scopes:
+def require(call: Call, *scopes: str) -> None:
+    """Require one of `scopes`. Raises `Refused`."""
+    if not call.scopes.intersection(scopes):
         raise Refused(403, "insufficient permissions for the required scope")
 
 
 def require_for(call: Call, verb: str, domain: str) -> None:
     """Require `verb` on one domain: for all domains or for this one, with or without braces. Raises `Refused`."""
-    if not {f"{verb}:all", f"{verb}:{{{domain}}}", f"{verb}:{domain}"} & call.scopes:
-        raise Refused(403, "insufficient permissions for the required scope")
+    require(call, f"{verb}:all", f"{verb}:{{{domain}}}", f"{verb}:{domain}")
 
 
 def require_any(call: Call, verb: str) -> None:
-    if not any(scope.startswith(f"{verb}:") for scope in call.scopes):
-        raise Refused(403, "insufficient permissions for the required scope")
+    """Require `verb` on any domain. Raises `Refused`."""
+    require(call, *(scope for scope in call.scopes if scope.startswith(f"{verb}:")))
 
 
 def domains_of(call: Call, verb: str) -> set[str] | None:

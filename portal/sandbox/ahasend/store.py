@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from portal.sandbox.admin.request import row_or_404
 from portal.sandbox.ahasend.scopes import EVERY_SCOPE
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 from portal.sandbox.store import Store
@@ -86,19 +87,7 @@ def add_account(
 
 def account(db: sqlite3.Connection, id_: str) -> sqlite3.Row:
     """Return a sub account or a parent, deleted or not, with the parent's suspension."""
-    row: sqlite3.Row | None = db.execute("SELECT * FROM aha_account_seen WHERE id = ?", (id_,)).fetchone()
-    if row is None:
-        raise LookupError(f"no account {id_}")
-    return row
-
-
-def child(db: sqlite3.Connection, parent: str, id_: str, now: float) -> sqlite3.Row | None:
-    """Return a sub account as visible to its parent now: not deleted, not created in the future (a late create)."""
-    row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM aha_account_seen WHERE id = ? AND parent = ? AND deleted_at IS NULL AND created_at <= ?",
-        (id_, parent, now),
-    ).fetchone()
-    return row
+    return row_or_404(db, "SELECT * FROM aha_account_seen WHERE id = ?", id_, missing=f"no account {id_}")
 
 
 def children(db: sqlite3.Connection, parent: str) -> list[sqlite3.Row]:
@@ -186,10 +175,7 @@ def add_key(
 
 
 def key(db: sqlite3.Connection, key_id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = db.execute("SELECT * FROM aha_key WHERE id = ?", (key_id,)).fetchone()
-    if row is None:
-        raise LookupError(f"no key {key_id}")
-    return row
+    return row_or_404(db, "SELECT * FROM aha_key WHERE id = ?", key_id, missing=f"no key {key_id}")
 
 
 def scope_entries(

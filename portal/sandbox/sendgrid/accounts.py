@@ -5,9 +5,10 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from portal.sandbox.admin.request import row_or_404
 from portal.sandbox.clock import day_of
-from portal.sandbox.sendgrid.usage import Cycle, CycleUse, History, Moment, Sending, cycle_at, cycle_use
-from portal.sandbox.store import Store
+from portal.sandbox.sendgrid.usage import CycleUse, History, Moment, Sending, cycle_at, cycle_use
+from portal.sandbox.store import Store, first_row
 
 HELD = ("suspended", "banned", "indeterminate")
 Offering = dict[str, Any]
@@ -60,20 +61,13 @@ def open_account(
 
 
 def row_of(db: sqlite3.Connection, account_id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = db.execute("SELECT * FROM account WHERE id = ?", (account_id,)).fetchone()
-    if row is None:
-        raise LookupError(f"no account {account_id}")
-    return row
+    return row_or_404(db, "SELECT * FROM account WHERE id = ?", account_id, missing=f"no account {account_id}")
 
 
 def find(db: sqlite3.Connection, account_id: str, *, organisation: str, region: str, now: float) -> sqlite3.Row | None:
     """Return an account as visible now: not deleted, and not created in the future (a late create)."""
-    row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM account WHERE id = ? AND organisation = ? AND region = ? AND deleted_at IS NULL"
-        " AND created_at <= ?",
-        (account_id, organisation, region, now),
-    ).fetchone()
-    return row
+    query = "SELECT * FROM account WHERE id = ? AND organisation = ? AND region = ? AND deleted_at IS NULL"
+    return first_row(db, f"{query} AND created_at <= ?", account_id, organisation, region, now)
 
 
 def set_offerings(db: sqlite3.Connection, account: sqlite3.Row, offerings: list[Offering], at: float) -> None:
@@ -134,7 +128,7 @@ def add_usage(db: sqlite3.Connection, account_id: str, at: float, requests: int)
 
 
 def catalogue(db: sqlite3.Connection, organisation: str) -> dict[str, sqlite3.Row]:
-    """Return the catalogue by name and in order, including removed entries: accounts may still have them."""
+    """Return the catalog by name and in order, including removed entries: accounts may still have them."""
     rows = db.execute("SELECT * FROM catalogue WHERE organisation = ? ORDER BY position", (organisation,))
     return {row["name"]: row for row in rows}
 
@@ -154,12 +148,8 @@ def history_by_id(db: sqlite3.Connection, account_id: str, *, anchor_day: int = 
     )
 
 
-def current_cycle(account: sqlite3.Row, now: float) -> Cycle:
-    return cycle_at(account["anchor_day"], day_of(now))
-
-
 def current_use(db: sqlite3.Connection, account: sqlite3.Row, now: float) -> CycleUse:
-    return cycle_use(history_of(db, account), current_cycle(account, now), now)
+    return cycle_use(history_of(db, account), cycle_at(account["anchor_day"], day_of(now)), now)
 
 
 def is_free(db: sqlite3.Connection, account: sqlite3.Row) -> bool:

@@ -1,4 +1,4 @@
-"""Demo catalogue of every new organization.
+"""Demo catalog of every new organization.
 
 `display_name` is v2's name of the package. One of them is not ASCII: v2 XML is ISO-8859-1, and a client that decodes it
 wrongly should fail here.

@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 from portal.sandbox.messages import Call, Reply, plain_error
+from portal.sandbox.store import first_row
 
 MALFORMED = "Permission denied, wrong credentials"
 UNKNOWN = "The provided authorization grant is invalid, expired, or revoked"
@@ -16,8 +17,7 @@ def bearer_of(call: Call) -> str | None:
 
 
 def key_row(call: Call, key: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = call.db.execute("SELECT * FROM api_key WHERE key = ? AND NOT revoked", (key,)).fetchone()
-    return row
+    return first_row(call.db, "SELECT * FROM api_key WHERE key = ? AND NOT revoked", key)
 
 
 def enter(call: Call, row: sqlite3.Row) -> None:

@@ -20,15 +20,15 @@ def show(store: Store, request: Request) -> Reply:
             (request.query.get("code", ""), match["account"] if match else ""),
         ).fetchone()
         if row is None:
-            return _refused("This code is not known.")
+            return _refused("Unknown code.")
         if row["used_at"] is not None:
-            return _refused("This code has been used already.")
+            return _refused("This code has already been used.")
         if not 0 <= now - row["created_at"] <= LIFETIME:
-            return _refused("This code has expired: it is good for 60 seconds.")
+            return _refused("This code has expired. Codes are valid for 60 seconds.")
         db.execute("UPDATE sso_code SET used_at = ? WHERE code = ?", (now, row["code"]))
     who = escape(row["email"] or row["username"])
     return html_reply(200, f"Sandbox: signed in as {who}", f"<p>Account {escape(row['account'])}.</p>")
 
 
 def _refused(why: str) -> Reply:
-    return html_reply(410, "Sandbox: sign-in refused", f"<p>{why}</p>")
+    return html_reply(410, "Sandbox: sign-in rejected", f"<p>{why}</p>")

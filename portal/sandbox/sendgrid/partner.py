@@ -26,7 +26,7 @@ ERRORS = {
     403: (
         40300,
         "The authenticated user is not authorized to perfrom this request",
-    ),  # misspelt by the provider
+    ),  # misspelled by the provider
     404: (40400, "No such endpoint"),
     500: (50000, "Something went wrong"),
     502: (50200, "Bad Gateway"),
@@ -90,13 +90,8 @@ def create(call: Call) -> Reply:
     body = parse_object(call.request.body)
     if body is None:
         return error(400)
-    known = {
-        name: row["type"]
-        for name, row in sendgrid_accounts.catalogue(call.db, call.organisation).items()
-        if not row["gone"]
-    }
     errors = profile_errors(body["profile"]) if "profile" in body else []
-    errors += offering_errors(body.get("offerings"), known)
+    errors += offering_errors(body.get("offerings"), {row["name"]: row["type"] for row in _on_sale(call)})
     if errors:
         return refused(errors)
     account = sendgrid_accounts.open_account(
@@ -127,13 +122,9 @@ def put_offerings(call: Call, account: sqlite3.Row) -> Reply:
     body = parse_object(call.request.body)
     if body is None:
         return error(400)
-    # Offerings the account has may stay, even if the catalogue no longer has them.
+    # Offerings the account has may stay, even if the catalog no longer has them.
     known = {item["name"]: item["type"] for item in json.loads(account["offerings"])}
-    known |= {
-        name: row["type"]
-        for name, row in sendgrid_accounts.catalogue(call.db, call.organisation).items()
-        if not row["gone"]
-    }
+    known |= {row["name"]: row["type"] for row in _on_sale(call)}
     errors = offering_errors(body.get("offerings"), known)
     if errors:
         return refused(errors)
@@ -166,8 +157,12 @@ def put_state(call: Call, account: sqlite3.Row) -> Reply:
 
 
 def catalogue(call: Call) -> Reply:
+    return json_reply(200, {"catalog": [_entry(row) for row in _on_sale(call)]})
+
+
+def _on_sale(call: Call) -> list[sqlite3.Row]:
     entries = sendgrid_accounts.catalogue(call.db, call.organisation).values()
-    return json_reply(200, {"catalog": [_entry(row) for row in entries if not row["gone"]]})
+    return [row for row in entries if not row["gone"]]
 
 
 def _held(call: Call, account: sqlite3.Row) -> bool:

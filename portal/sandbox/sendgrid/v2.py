@@ -11,6 +11,7 @@ from portal.sandbox.messages import Api, Call, Reply, Route, html_reply, json_re
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 from portal.sandbox.sendgrid.keys import bearer_of, enter, key_row
 from portal.sandbox.sendgrid.usage import use_by_day
+from portal.sandbox.store import first_row
 
 WRONG = "Permission denied, wrong credentials"
 NO_PASSWORDS = "invalid authentication method"
@@ -101,12 +102,9 @@ def _admit_password(call: Call, given: dict[str, str]) -> Reply | None:
 
 def _customer(call: Call, username: str) -> sqlite3.Row | None:
     """Find a customer by username. A password login has no region, and then matches every region."""
-    row: sqlite3.Row | None = call.db.execute(
-        "SELECT * FROM account WHERE organisation = ? AND username = ? AND deleted_at IS NULL"
-        " AND created_at <= ? AND (region = ? OR ? = '')",
-        (call.organisation, username, call.now, call.region, call.region),
-    ).fetchone()
-    return row
+    query = "SELECT * FROM account WHERE organisation = ? AND username = ? AND deleted_at IS NULL AND created_at <= ?"
+    values = (call.organisation, username, call.now, call.region, call.region)
+    return first_row(call.db, f"{query} AND (region = ? OR ? = '')", *values)
 
 
 def _overview(call: Call, account: sqlite3.Row) -> dict[str, str | int]:

@@ -24,14 +24,14 @@ def test_it_reads_and_says_so(meter: Meter) -> None:
     gone = meter.account()
     meter.sandbox.admin.delete_account(gone.provider_id or "")
     text = sync(connection="SendGrid test")
-    assert "Complete, with errors. 2 accounts, 1 read" in text
-    assert "1 x The provider does not know the account" in text
-    assert "Nothing was read again" in sync()
+    assert "Completed with errors. 2 accounts, 1 synced" in text
+    assert "1 x Account not found at the provider" in text
+    assert "Nothing was synced again" in sync()
 
 
 def test_a_dry_run_asks_nothing(meter: Meter) -> None:
     meter.account()
-    assert "1 accounts by credits" in sync(dry_run=True)
+    assert "1 accounts, usage source credits" in sync(dry_run=True)
     assert meter.sandbox.admin.requests("credits") == []
     assert SyncRun.objects.count() == 0
 
@@ -47,7 +47,7 @@ def test_a_night_that_was_missed_has_its_own_slot(meter: Meter) -> None:
 @pytest.mark.parametrize(("options", "words"), [
     ({"date": "tomorrow"}, "must be a date"),
     ({"date": "2999-01-01"}, "in the future"),
-    ({"connection": "Nobody"}, "no connection"),
+    ({"connection": "Nobody"}, "No connection"),
 ])  # fmt: skip
 def test_a_wrong_option_is_named(meter: Meter, options: dict[str, str], words: str) -> None:
     with pytest.raises(CommandError, match=words):

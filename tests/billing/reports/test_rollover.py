@@ -92,7 +92,8 @@ def test_the_report_of_a_month_adds_up_to_the_snapshots(meter: Meter) -> None:
         if day.day in (1, 2, 27, 28, 29, 30, 31) or step == 61:
             tick(meter, day + timedelta(hours=23, minutes=56))
     months = [date(2028, 1, 1), date(2028, 2, 1), date(2028, 3, 1)]
-    found = [build_usage_report(UsageFilters(today=meter.now.date(), month=month), now=meter.now) for month in months]
+    asked = [UsageFilters({"month": f"{month:%Y-%m}"}, today=meter.now.date()) for month in months]
+    found = [build_usage_report(filters, now=meter.now) for filters in asked]
     for month, report in zip(months, found, strict=True):
         periods = UsagePeriod.objects.filter(end_on__gte=month, end_on__lte=last_day(month))
         assert report.coverage.used == sum(period.used for period in periods)

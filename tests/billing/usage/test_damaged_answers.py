@@ -33,7 +33,9 @@ from customers.observed import account_list
 from customers.observed import accounts as observed_accounts
 from customers.operations import executor
 from portal import providers
+from portal.commands import Command
 from portal.providers import ProviderError
+from portal.refusals import Refusal
 from tests.customers.keys import account_with_keys, connection_with_keys
 from tests.providers.samples import ACCOUNTS, CATALOG, CREDITS, OFFERINGS, OVERVIEW, STATE
 from tests.providers.support import Canned
@@ -125,8 +127,8 @@ def _learn(account: Account) -> None:
 
 
 def _catalogue(account: Account) -> None:
-    with suppress(catalogue.UnableToRefresh):
-        catalogue.refresh_catalogue(connection=account.connection, now=timezone.now())
+    with suppress(Refusal):
+        catalogue.refresh_catalogue(Command(None, timezone.now()), connection=account.connection)
 
 
 def _sync(account: Account) -> None:
@@ -231,6 +233,7 @@ def _damaged(case: Case) -> Iterator[tuple[tuple[Any, ...], Any]]:
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.sample(6)
+@pytest.mark.long
 def test_no_value_ends_as_an_exception(db: None, name: str) -> None:
     case = CASES[name]
     account = _account(case.kind)

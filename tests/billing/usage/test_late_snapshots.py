@@ -18,6 +18,7 @@ from billing.usage.batches import BatchAnswer, RunSession, flush
 from billing.usage.snapshots import AccountReading, StoredReading, store_final_readings, store_readings
 from customers.models import Account, FinalReading, Operation
 from customers.models.operation_states import OperationState
+from portal.commands import Command
 from portal.providers import NotFound, Usage, UsageSource
 from tests.customers.page_helpers import prose_of
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
@@ -34,7 +35,7 @@ def usage(used: int, *, month: int = 11) -> Usage:
 
 
 def keep(account: Account, what: Usage, at: datetime) -> StoredReading:
-    return store_readings([AccountReading(account.pk, what, at)], run=None)[account.pk]
+    return store_readings([AccountReading(account.pk, what, at, account.package)], run=None)[account.pk]
 
 
 def being_deleted(**account: Any) -> tuple[Account, Operation]:
@@ -99,14 +100,16 @@ class TestAfterTheDelete:
         snapshot = keep(account, usage(101), T + MINUTE).snapshot
         person = UserFactory(role="finance")
         page = prose_of(sign_in(client, person).get(reverse("billing:account-usage", args=[account.public_id])))
-        assert "A later answer counts more" in page
-        assert "The final reading before the delete was 100" in page
+        assert "A later response reports higher usage" in page
+        assert "The final usage snapshot before deletion shows 100" in page
         report = prose_of(client.get(reverse("billing:usage"), {"month": "2026-11"}))
-        assert "Later answer: 101" in report
+        assert "Later value: 101" in report
         accept_lower(
-            actor=person, account=account, start_on=date(2026, 11, 1), snapshot_id=snapshot.pk, reason="Sent meanwhile",
-            now=T + 5 * MINUTE,
-        )  # fmt: skip
+            Command(person, T + 5 * MINUTE, reason="Sent meanwhile"),
+            account=account,
+            start_on=date(2026, 11, 1),
+            snapshot_id=snapshot.pk,
+        )
         assert figures(account) == (101, True, None)
 
     def test_without_a_last_reading_the_late_answer_is_the_figure(self) -> None:
@@ -131,12 +134,13 @@ class TestWhileTheDeleteIsUnderWay:
         store_final_readings()
         assert figures(account) == (101, True, None)
 
-    def test_an_account_that_was_not_deleted_is_read_on(self) -> None:
+    @pytest.mark.parametrize("used", [120, 100], ids=["more", "the same answer"])
+    def test_an_account_that_was_not_deleted_is_read_on(self, used: int) -> None:
         account, operation = being_deleted()
         store_final_readings()
         end(operation, OperationState.FAILED)
-        keep(account, usage(120), T + MINUTE)
-        assert figures(account) == (120, False, None)
+        keep(account, usage(used), T + MINUTE)
+        assert figures(account) == (used, False, None)
 
 
 # -- as a run meets it

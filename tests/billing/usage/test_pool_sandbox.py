@@ -25,6 +25,7 @@ from customers.operations import commands as operation_commands
 from customers.operations import executor
 from portal import providers
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import AccountSettings, IdempotentBody, NewAccount, Profile
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.sandbox import SandboxClient, SandboxProcess
@@ -90,7 +91,7 @@ class Reseller:
     def delete(self, account: Account) -> None:
         self.at(self.now)
         operation = operation_commands.request_delete(
-            actor=self.person, account=account, reason="Contract ended.", client_token=uuid4().hex, now=self.now
+            Command(self.person, self.now, reason="Contract ended.", token=uuid4().hex), account=account
         )
         executor.perform(operation.pk, clock=lambda: self.now, connect=self.connect)
         operation.refresh_from_db()
@@ -103,7 +104,7 @@ class Reseller:
 def reseller(db: None, sandbox: SandboxProcess, time_machine: Any) -> Reseller:
     time_machine.move_to(FIRST)
     connection = connection_commands.add_connection(
-        actor=None,
+        Command(None),
         api_key=sandbox.ahasend_key,
         facts={
             "name": "AhaSend test",
@@ -134,6 +135,7 @@ def last() -> PooledSnapshot:
 
 
 @pytest.mark.parametrize("currency", ["usd", "gbp"])
+@pytest.mark.long
 def test_a_month_with_a_delete_in_its_middle_adds_up_to_its_end(reseller: Reseller, currency: str) -> None:
     admin = reseller.sandbox.admin
     admin.switch("aha_currency", currency)
@@ -175,7 +177,7 @@ def test_a_month_with_a_delete_in_its_middle_adds_up_to_its_end(reseller: Resell
     assert (own.used, own.allocated_cost) == _figures(before), "the customer's own last figures"
     found = pool_of(reseller.connection, january.period_start_on)
     assert found is not None
-    assert [row.account for row in found.removed.rows] == [leaves.public_id]
+    assert [period.account.public_id for period, _ in found.removed.rows] == [leaves.public_id]
     assert found.removed.ours == (own.used, own.allocated_cost)
     assert found.removed.difference is not None
     assert found.removed.difference.used == 0, "nothing was sent between the last reading and the delete"

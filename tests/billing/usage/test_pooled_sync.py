@@ -17,6 +17,7 @@ from billing.usage import batches, due_runs, pooled_sync, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import store_final_readings
 from customers.models import Account, Connection, FinalReading
+from portal.leases import LostLease
 from portal.providers import UsageSource
 from tests.billing.pooling import NOTE, Pool, last_report, period_of
 from tests.support.factories import OperationFactory
@@ -309,9 +310,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
     run = pool.start()
     slow = usage_sync.claim_items(run.pk, now=pool.now)
     assert slow is not None
-    assert usage_sync.claim_items(run.pk, now=pool.now + batches.LEASE + timedelta(seconds=1)) is not None
+    assert usage_sync.claim_items(run.pk, now=pool.now + SyncRun.LEASE + timedelta(seconds=1)) is not None
     chunk = batches.RunSession(slow, pool.connect(pool.connection), lambda: pool.now, runs.ASKED_GAP)
-    with pytest.raises(batches.LostRun):
+    with pytest.raises(LostLease):
         usage_sync._work(chunk, deadline=float("inf"))
     assert not PooledSnapshot.objects.exists()
     assert not UsageSnapshot.objects.exists()

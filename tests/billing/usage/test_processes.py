@@ -17,6 +17,7 @@ from django.db.models import Count
 from billing.models import SyncItem, SyncRun, UsageSnapshot
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection
+from portal.commands import Command
 from tests.support.factories import AccountFactory
 from tests.support.processes import database_url
 from tests.support.sandbox import KEY, SandboxProcess
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 def connection(sandbox: SandboxProcess, transactional_db: None) -> Connection:
     """A connection with many accounts, slow enough to be met in the middle: eighty a second."""
     made = connection_commands.add_connection(
-        actor=None,
+        Command(None),
         api_key=KEY,
         facts={
             "name": "SendGrid test",
@@ -94,6 +95,7 @@ def no_duplicates() -> bool:
     return not counted.filter(n__gt=1).exists()
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_where_it_stopped(
     connection: Connection, sandbox: SandboxProcess, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -130,6 +132,6 @@ def test_two_at_once_are_one(
     assert len(sandbox.admin.requests("credits")) == ACCOUNTS
 
     again = ended(start())
-    assert "Nothing was read again" in again
+    assert "Nothing was synced again" in again
     assert UsageSnapshot.objects.count() == ACCOUNTS
     assert Account.objects.filter(usage_read_at=None).count() == 0

@@ -19,6 +19,8 @@ from customers.models import Account
 from customers.monitoring import invariants
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.billing.conftest import Meter
 from tests.customers.page_helpers import prose_of
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
@@ -100,17 +102,17 @@ def test_a_run_whose_items_are_removed_is_not_retried(finance: Client, person: U
     made = run(failed=2)
     stale = SyncRun.objects.get(pk=made.pk)  # somebody's page, loaded before
     retention._expire(made.pk, before=NOW, now=NOW)
-    with pytest.raises(runs.UnableToSync):
-        runs.retry_run(actor=person, run=stale, now=NOW)
+    with pytest.raises(Refusal):
+        runs.retry_run(Command(person, NOW), run=stale)
     made.refresh_from_db()
     assert made.state == "complete_with_errors"
-    with pytest.raises(runs.UnableToSync, match="were removed"):
-        runs.retry_run(actor=person, run=made, now=NOW)
+    with pytest.raises(Refusal, match="were deleted"):
+        runs.retry_run(Command(person, NOW), run=made)
 
 
 def test_a_run_that_is_retried_meanwhile_keeps_its_items(person: User) -> None:
     made = run(failed=2)
-    runs.retry_run(actor=person, run=made, now=NOW)
+    runs.retry_run(Command(person, NOW), run=made)
     retention._expire(made.pk, before=NOW, now=NOW)
     made.refresh_from_db()
     assert made.items_removed_at is None
@@ -130,14 +132,14 @@ def finance(client: Client, person: User) -> Client:
 def test_the_page_of_the_run_says_that_results_were_removed(finance: Client) -> None:
     made = run(failed=3, skipped=1)
     before = prose_of(finance.get(f"/usage/runs/{made.public_id}/"))
-    assert "Read the failed ones again" in before
+    assert "Retry failed accounts" in before
     retention.remove_old_items(now=NOW)
     said = prose_of(finance.get(f"/usage/runs/{made.public_id}/"))
-    assert "Results by account were removed" in said
+    assert "Per-account results were deleted on" in said
     assert "4 of 4 accounts" in said
-    assert "The provider does not know the account 3" in said
-    assert "The account was deleted meanwhile 1" in said
-    assert "Read the failed ones again" not in said
+    assert "Account not found at the provider 3" in said
+    assert "The account was deleted during the sync 1" in said
+    assert "Retry failed accounts" not in said
 
 
 def test_removed_daily_results_do_not_show_as_gaps(meter: Meter, finance: Client) -> None:
@@ -155,4 +157,4 @@ def test_removed_daily_results_do_not_show_as_gaps(meter: Meter, finance: Client
     assert after is not None
     assert (after.gaps, after.readings_removed) == ([], True)
     page = finance.get(reverse("billing:account-usage", args=[account.public_id]))
-    assert "Daily results of this period were removed." in prose_of(page)
+    assert "Daily results of this period were deleted." in prose_of(page)

@@ -33,13 +33,15 @@ from datetime import datetime
 from billing.usage import runs
 from billing.models import SyncRun
 from portal.access.models import User
+from portal.commands import Command
+from portal.refusals import Refusal
 person, found = User.objects.get(email="fay@company.example"), list(SyncRun.objects.order_by("-pk"))
 print("ready", flush=True)
 sys.stdin.readline()
 for run in found:
     try:
-        runs.retry_run(actor=person, run=run, now=datetime.fromisoformat("{NOW.isoformat()}"))
-    except runs.UnableToSync:
+        runs.retry_run(Command(person, datetime.fromisoformat("{NOW.isoformat()}")), run=run)
+    except Refusal:
         pass
 """
 

@@ -13,11 +13,14 @@ from django.db import connection as database
 from django.db import transaction
 
 from billing.models import SyncItem, SyncRun
-from billing.usage import batches, due_runs, runs
+from billing.usage import due_runs, runs
 from billing.usage import sync as usage_sync
-from billing.usage.batches import BatchAnswer, LostRun, NotAsked, RunSession, flush
+from billing.usage.batches import BatchAnswer, NotAsked, RunSession, flush
 from customers.models import Account, Connection
+from portal.commands import Command
+from portal.leases import LostLease
 from portal.providers import Usage, UsageSource
+from portal.refusals import Refusal
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
 from tests.support.together import DEADLINE_SECONDS, rounds, together
 
@@ -38,7 +41,7 @@ def full_runs(connection: Connection) -> list[SyncRun]:
 
 
 def ask(connection: Connection, person: Any) -> str:
-    [(run, _new)] = runs.request_runs(actor=person, connections=[connection], client_token=uuid4().hex, now=NOW)
+    [(run, _new)] = runs.request_runs(Command(person, NOW, token=uuid4().hex), connections=[connection])
     return str(run.public_id)
 
 
@@ -85,8 +88,8 @@ def test_a_retried_run_and_a_new_one_are_not_open_together() -> None:
             if n == 0:
                 return ask(connection, person)
             try:
-                runs.retry_run(actor=person, run=old, now=NOW)
-            except runs.UnableToSync as refusal:
+                runs.retry_run(Command(person, NOW), run=old)
+            except Refusal as refusal:
                 return str(refusal)
             return str(old.public_id)
 
@@ -94,7 +97,7 @@ def test_a_retried_run_and_a_new_one_are_not_open_together() -> None:
         [run] = full_runs(connection)
         assert str(run.public_id) in answers
         others = set(answers) - {str(run.public_id)}
-        assert not others or "is being synced already" in others.pop()
+        assert not others or "is already being synced" in others.pop()
         assert SyncItem.objects.filter(run=old, state="pending").count() == (3 if run == old else 0)
 
 
@@ -201,7 +204,7 @@ def test_a_worker_that_lost_its_run_ends_nothing_of_it(how: str) -> None:
         )
         stale = usage_sync.claim_items(run.pk, now=NOW)
         assert stale is not None
-        later = NOW + batches.LEASE + timedelta(seconds=1)
+        later = NOW + SyncRun.LEASE + timedelta(seconds=1)
 
         def work(i: int, run: SyncRun = run, stale: SyncRun = stale, later: datetime = later, n: int = n) -> str:
             if i == 0:
@@ -214,7 +217,7 @@ def test_a_worker_that_lost_its_run_ends_nothing_of_it(how: str) -> None:
                     runs.abort(stale, message="Refused", now=later)
                 else:
                     runs.run_out(stale, now=later)
-            except LostRun:
+            except LostLease:
                 return "lost"
             return "ended"
 

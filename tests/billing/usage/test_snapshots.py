@@ -100,7 +100,7 @@ def test_without_any_date_the_calendar_month_is_inferred() -> None:
 
 
 def test_an_answer_without_a_figure_is_never_kept() -> None:
-    with pytest.raises(ValueError, match="not a reading"):
+    with pytest.raises(ValueError, match="not a usage snapshot"):
         keep(AccountFactory(), usage(None))
     assert UsageSnapshot.objects.count() == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
@@ -18,11 +19,14 @@ from django.urls import reverse
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import batches, due_runs, runs
 from billing.usage import sync as usage_sync
-from billing.usage.batches import LostRun
+from billing.usage.guards import MISSING_AT_LEAST
 from customers.connections import circuit_breaker
 from customers.models import Account, Connection
 from portal import clock
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.leases import LostLease
+from portal.refusals import Refusal
 from tests.billing.conftest import Meter
 from tests.customers.page_helpers import text_of
 from tests.support.people import sign_in
@@ -131,7 +135,7 @@ def test_a_second_sync_now_says_who_started_the_first(meter: Meter, client: Clie
     sent = {"connection": str(meter.connection.public_id), "client_token": uuid4().hex}
     answer = client.post(reverse("billing:run-start"), sent, follow=True)
     assert answer.redirect_chain[-1][0] == reverse("billing:run", args=[first.public_id])
-    assert f"{meter.connection.name} is being synced already. {meter.person} started that sync on" in text_of(answer)
+    assert f"{meter.connection.name} is already being synced (started by {meter.person} on" in text_of(answer)
     assert SyncRun.objects.count() == 1
 
 
@@ -139,9 +143,7 @@ def test_sync_now_wakes_a_run_that_was_paused(meter: Meter) -> None:
     meter.account()
     first = meter.start()
     SyncRun.objects.filter(pk=first.pk).update(state="paused")
-    [(run, new)] = runs.request_runs(
-        actor=meter.person, connections=[meter.connection], client_token="x", now=meter.now
-    )
+    [(run, new)] = runs.request_runs(Command(meter.person, meter.now, token="x"), connections=[meter.connection])
     run.refresh_from_db()
     assert (run, new, run.state) == (first, False, "running")
 
@@ -163,7 +165,7 @@ def test_a_worker_that_lost_its_run_gives_nothing_up(meter: Meter) -> None:
     assert stale is not None
     SyncRun.objects.filter(pk=stale.pk).update(fence=stale.fence + 1)
     for end in (lambda: runs.run_out(stale, now=meter.now), lambda: runs.abort(stale, message="No", now=meter.now)):
-        with pytest.raises(LostRun):
+        with pytest.raises(LostLease):
             end()
     assert stale.items.get().state == "pending"
 
@@ -199,6 +201,7 @@ def test_what_passes_is_tried_in_later_passes(meter: Meter) -> None:
     assert run.items.get().tries == 2
 
 
+@pytest.mark.long
 def test_three_passes_without_an_answer_are_a_failure(meter: Meter) -> None:
     account = meter.account(per_day=100)
     meter.read()
@@ -324,7 +327,11 @@ def test_when_most_accounts_are_unknown_the_run_stops(meter: Meter) -> None:
     run = meter.chunk(meter.start())
     assert run.state == SyncRun.State.ABORTED
     assert settled(run)["done"] == 0
-    assert "does not know" in run.message
+    missing, answers = map(int, re.findall(r"\d+", str(run.message)))
+    assert "didn't find" in str(run.message)
+    # Each thread may have had one more question under way.
+    assert MISSING_AT_LEAST <= missing == answers < MISSING_AT_LEAST + usage_sync.THREADS
+    assert run.message.code == "run.accounts_missing"
 
 
 def test_a_deleted_account_is_skipped(meter: Meter) -> None:
@@ -351,9 +358,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
     slow = usage_sync.claim_items(run.pk, now=meter.now)
     assert slow is not None
     assert usage_sync.claim_items(run.pk, now=meter.now) is None, "one worker at a time"
-    assert usage_sync.claim_items(run.pk, now=meter.now + batches.LEASE + timedelta(seconds=1)) is not None
+    assert usage_sync.claim_items(run.pk, now=meter.now + SyncRun.LEASE + timedelta(seconds=1)) is not None
     chunk = batches.RunSession(slow, meter.connect(meter.connection), lambda: meter.now, runs.ASKED_GAP)
-    with pytest.raises(batches.LostRun):
+    with pytest.raises(LostLease):
         usage_sync._work(chunk, deadline=float("inf"))
     assert UsageSnapshot.objects.count() == 0
     assert run.items.get().state == SyncItem.State.PENDING
@@ -361,29 +368,29 @@ def test_a_worker_that_lost_its_lease_writes_nothing(meter: Meter) -> None:
 
 def test_a_woken_worker_ends_nothing_of_anothers(meter: Meter) -> None:
     meter.account()
-    run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
+    run, later = meter.start(), meter.now + SyncRun.LEASE + timedelta(seconds=1)
     woken, holder = usage_sync.claim_items(run.pk, now=meter.now), usage_sync.claim_items(run.pk, now=later)
     assert woken is not None
     assert holder is not None
     runs.finish(woken, now=later)
     runs.pause_run(woken, message="The key was refused.")
-    with pytest.raises(LostRun):
-        runs.abort(woken, message="Nothing fits.", now=later)
+    with pytest.raises(LostLease):
+        runs.abort(woken, message="No results.", now=later)
     run.refresh_from_db()
     assert (run.state, run.fence, run.lease_until, run.message) == (
         SyncRun.State.RUNNING,
         holder.fence,
-        later + batches.LEASE,
+        later + SyncRun.LEASE,
         "",
     )
 
 
 def test_a_claim_loses_to_a_worker_that_renews_its_lease(meter: Meter) -> None:
     meter.account()
-    run, later = meter.start(), meter.now + batches.LEASE + timedelta(seconds=1)
+    run, later = meter.start(), meter.now + SyncRun.LEASE + timedelta(seconds=1)
     holder = usage_sync.claim_items(run.pk, now=meter.now)
     assert holder is not None
-    renewals = [lambda: batches.lock_run(holder, now=later)]
+    renewals = [lambda: holder.renew(now=later)]
 
     def renew(execute: Callable[..., object], sql: str, *more: object) -> object:
         if sql.startswith('UPDATE "billing_syncrun"') and renewals:
@@ -405,13 +412,14 @@ def test_a_worker_whose_run_was_paused_meanwhile_writes_nothing(meter: Meter, go
     if goes_on == "woken":
         due_runs.tick(now=meter.now)
     elif goes_on == "retried":
-        runs.retry_run(actor=meter.person, run=run, now=meter.now)
+        runs.retry_run(Command(meter.person, meter.now), run=run)
     run.refresh_from_db()
     assert run.state == (SyncRun.State.RUNNING if goes_on else SyncRun.State.PAUSED)
-    with pytest.raises(LostRun):
-        batches.lock_run(worker, now=meter.now)
+    with pytest.raises(LostLease):
+        worker.renew(now=meter.now)
 
 
+@pytest.mark.long
 def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None:
     meter.account(per_day=100)
     meter.account(per_day=100)
@@ -420,14 +428,14 @@ def test_failed_accounts_can_be_read_again_in_the_same_run(meter: Meter) -> None
     assert run.failed == 2
     meter.sandbox.admin.clear_faults()
 
-    runs.retry_run(actor=meter.person, run=run, now=meter.now)
+    runs.retry_run(Command(meter.person, meter.now), run=run)
     assert AuditEvent.objects.get(verb="usage.run_retried").after == {"accounts": 2}
     meter.finish(run)
 
     assert run.state == SyncRun.State.COMPLETE
     assert settled(run) == {"done": 2, "failed": 0, "skipped": 0}
-    with pytest.raises(runs.UnableToSync):
-        runs.retry_run(actor=meter.person, run=run, now=meter.now)
+    with pytest.raises(Refusal):
+        runs.retry_run(Command(meter.person, meter.now), run=run)
 
 
 def test_readings_cannot_be_changed(meter: Meter) -> None:

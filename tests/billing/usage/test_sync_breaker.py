@@ -18,6 +18,7 @@ from tests.billing.conftest import Meter
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.long
 def test_a_run_without_answers_opens_the_breaker_and_waits(meter: Meter) -> None:
     for _ in range(30):
         meter.account(per_day=10)
@@ -40,6 +41,7 @@ def test_a_run_without_answers_opens_the_breaker_and_waits(meter: Meter) -> None
     assert (run.state, run.done) == ("complete", 30)
 
 
+@pytest.mark.long
 def test_failures_among_more_answers_open_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_sync, "BATCH_SECONDS", 60.0)  # all of them weighed together
     monkeypatch.setattr(usage_sync, "THREADS", 1)

@@ -11,10 +11,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from customers.models import Account, Operation, SignInRequest
+from portal.access.unsent_forms import PASSWORD
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.customers.page_helpers import HTMX, fields, text_of
 from tests.support.edits import seen_at
+from tests.support.factories import PASSWORD as THEIRS
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 
@@ -46,7 +48,7 @@ class TestSuspend:
             assert title in words
             assert detail in words
         assert "Suspend Larkfield Outdoor?" in words
-        assert "It waits its turn." not in words
+        assert "Queued behind another operation." not in words
 
     def test_is_a_fragment_for_a_dialog(self, staff: Client, account: Account) -> None:
         answer = staff.get(url("suspend", account), **HTMX)
@@ -76,20 +78,25 @@ class TestSuspend:
         assert [staff.post(url("suspend", account), data).status_code for _ in range(3)] == [303] * 3
         assert Operation.objects.count() == 1
 
-    @pytest.mark.parametrize("reason", ["", "   "])
-    def test_needs_a_reason(self, staff: Client, account: Account, reason: str) -> None:
-        data = fields(staff.get(url("suspend", account))) | {"why": "unpaid", "reason": reason}
+    @pytest.mark.parametrize("why", ["", "other"])
+    def test_needs_a_reason(self, staff: Client, account: Account, why: str) -> None:
+        data = fields(staff.get(url("suspend", account))) | {"why": why, "reason": "  "}
         answer = staff.post(url("suspend", account), data, **HTMX)
         assert answer.status_code == 422
-        assert "Say why." in text_of(answer)
-        assert 'value="unpaid"' in text_of(answer)
+        assert "Enter a reason or select a category." in text_of(answer)
         assert not Operation.objects.exists()
+
+    def test_a_category_is_a_reason(self, staff: Client, account: Account) -> None:
+        page = staff.get(url("suspend", account))
+        assert "optional" not in text_of(page)
+        staff.post(url("suspend", account), fields(page) | {"why": "unpaid", "reason": ""})
+        assert Operation.objects.get().reason == "Unpaid"
 
     def test_waits_its_turn(self, staff: Client, account: Account) -> None:
         OperationFactory(account=account, kind="offerings", state="sending")
         words = text_of(staff.get(url("suspend", account)))
-        assert "It waits its turn." in words
-        assert "Change offerings is under way." in words
+        assert "Queued behind another operation." in words
+        assert "In progress: Change offerings." in words
 
     def test_the_same_twice_is_refused_with_its_code(self, staff: Client, account: Account) -> None:
         first = OperationFactory(account=account, kind="suspend")
@@ -101,7 +108,7 @@ class TestSuspend:
     @pytest.mark.parametrize("state", ["stopped_by_provider", "banned", "deleted"])
     def test_is_not_offered_where_it_cannot_work(self, staff: Client, state: str) -> None:
         words = text_of(staff.get(url("suspend", AccountFactory(state=state))))
-        assert "This can't be asked now" in words
+        assert "Not available right now" in words
         assert "Suspend account</button>" not in words
 
     @pytest.mark.parametrize("state", ["suspended", "banned"])
@@ -152,14 +159,19 @@ class TestDelete:
         answer = client.get(url("delete", account))
         assert answer.status_code == 302
         assert "reauthenticate" in answer.headers["Location"]
-        client.post(url("delete", account), {"reason": "x", "confirm": "Larkfield Outdoor", "client_token": "a" * 32})
+        typed = {"why": "gone", "reason": "Typed x", "confirm": "Larkfield Outdoor", "client_token": "a" * 32}
+        dialog = HTMX | {"HTTP_HX_TARGET": "dialog"}
+        for how in ({}, dialog):
+            asked = client.post(url("delete", account), typed, **how)
+            assert asked.status_code == 422
+            assert fields(asked) == typed | {"resent": "1"}
         assert not Operation.objects.exists()
 
     def test_skipping_the_last_reading_needs_a_failed_delete_first(self, staff: Client, account: Account) -> None:
         address = url("delete", account) + "?without_reading=1"
-        assert "Delete without a last reading" not in text_of(staff.get(address))
+        assert "Delete without a final usage snapshot." not in text_of(staff.get(address))
         OperationFactory(account=account, kind="delete", state="failed", error_kind="no_reading")
-        assert "Delete without a last reading" in text_of(staff.get(address))
+        assert "Delete without a final usage snapshot." in text_of(staff.get(address))
         answer = staff.post(address, self.data(staff, account))
         assert answer.status_code == 422  # the tick is missing
         assert staff.post(address, self.data(staff, account, without_reading="on")).status_code == 303
@@ -184,7 +196,7 @@ class TestSignInAs:
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["Cache-Control"] == "no-store"
         event = AuditEvent.objects.get(verb="account.signed_in_as")
-        assert (event.actor, event.reason) == (desk.person, "Sender check: case 3318")
+        assert (event.actor, event.reason) == (desk.person, "Sender verification: case 3318")
         code = link.split("code=")[1]
         assert code not in caplog.text
         kept = str(
@@ -205,7 +217,7 @@ class TestSignInAs:
 
     def test_needs_a_reason(self, staff: Client, desk: Desk) -> None:
         account = desk.created()
-        answer = staff.post(url("sign-in-as", account), self.data(staff, account) | {"reason": " "})
+        answer = staff.post(url("sign-in-as", account), self.data(staff, account) | {"why": "", "reason": " "})
         assert answer.status_code == 422
         assert not desk.sandbox.admin.requests("sso")
 
@@ -214,7 +226,7 @@ class TestSignInAs:
         desk.sandbox.admin.arm("status-500", "sso", count=None)
         answer = staff.post(url("sign-in-as", account), self.data(staff, account))
         assert answer.status_code == 502
-        assert "gave no sign-in link" in text_of(answer)
+        assert "SendGrid didn't return a sign-in link." in text_of(answer)
         assert "case 3318" in text_of(answer)
         assert len(desk.sandbox.admin.requests("sso")) == 1  # never tried twice by itself
         assert not SignInRequest.objects.exists()  # what gave no link does not count
@@ -236,7 +248,7 @@ class TestSignInAs:
         def refuse(**_: object) -> None:
             raise RuntimeError("disk full")
 
-        monkeypatch.setattr("customers.accounts.sign_in.audit.record", refuse)
+        monkeypatch.setattr("portal.commands.audit.record", refuse)
         staff.raise_request_exception = False
         answer = staff.post(url("sign-in-as", account), data)
         assert answer.status_code == 500
@@ -255,13 +267,13 @@ class TestSignInAs:
         assert staff.post(url("sign-in-as", made), self.data(staff, made)).status_code == 303
         answer = staff.post(url("sign-in-as", made), self.data(staff, made))
         assert answer.status_code == 429
-        assert "10 times in the last hour" in text_of(answer)
+        assert "the limit of 10 customer sign-ins per hour" in text_of(answer)
         assert len(desk.sandbox.admin.requests("sso")) == 1
 
     @pytest.mark.parametrize("state", ["banned", "deleted"])
     def test_only_where_the_state_allows(self, staff: Client, state: str) -> None:
         account = AccountFactory(state=state)
-        assert "Nobody can sign in as this account now" in text_of(staff.get(url("sign-in-as", account)))
+        assert "Sign-in as this customer isn't available right now" in text_of(staff.get(url("sign-in-as", account)))
         data = {"reason": "try", "client_token": "a" * 32}
         assert staff.post(url("sign-in-as", account), data).status_code == 422
 
@@ -271,7 +283,17 @@ class TestSignInAs:
 
     def test_needs_a_password_typed_within_the_hour(self, client: Client, account: Account) -> None:
         sign_in(client, UserFactory(), minutes_ago=61)
-        assert "reauthenticate" in client.post(url("sign-in-as", account), {}).headers["Location"]
+        assert "Confirm your password" in text_of(client.post(url("sign-in-as", account), {}))
+
+    def test_a_form_that_is_sent_again_is_confirmed_on_its_own_page(self, client: Client, desk: Desk) -> None:
+        """Only that page names the provider in its policy: Chromium would stop the redirect from any other."""
+        account = desk.created()
+        sign_in(client, UserFactory(), minutes_ago=61)
+        asked = client.post(url("sign-in-as", account), {"reason": "Typed x", "client_token": "a" * 32})
+        again = client.post(url("sign-in-as", account), fields(asked) | {PASSWORD: THEIRS})
+        assert (again.status_code, "Typed x" in text_of(again)) == (422, True)
+        assert "form-action 'self' http" in again.headers["Content-Security-Policy"]
+        assert not desk.sandbox.admin.requests("sso")
 
 
 class TestSmallThings:

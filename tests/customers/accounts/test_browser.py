@@ -2,69 +2,93 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from customers.models import Account, Operation
+from customers.models import Operation
 from portal.audit.models import AuditEvent
-from tests.customers.conftest import BIGGER, Desk
-from tests.support.people import sign_in
+from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
+from tests.support.browser import IN_A_BROWSER, Seat
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(autouse=True)
-def _django_beside_playwright(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright runs an event loop in the test's thread; the ORM is still used synchronously there."""
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-
-
-class Seat:
-    """One person's browser. What the policy refuses or the script throws fails the test."""
-
-    def __init__(self, page: Page, live_server: Any, desk: Desk) -> None:
-        self.page, self.url = page, live_server.url
-        self.complaints: list[str] = []
-        page.on("console", lambda each: self.complaints.append(each.text) if "Policy" in each.text else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        cookies = sign_in(Client(), desk.person).cookies
-        page.context.add_cookies([{"name": n, "value": c.value, "url": live_server.url} for n, c in cookies.items()])
-
-    def open(self, name: str, row: Account | Operation) -> Page:
-        self.page.goto(self.url + reverse(f"customers:{name}", args=[row.public_id]))
-        return self.page
-
-
-@pytest.fixture
-def seat(live_server: Any, page: Page, desk: Desk) -> Iterator[Seat]:
-    seat = Seat(page, live_server, desk)
-    yield seat
-    assert seat.complaints == []
+pytestmark = IN_A_BROWSER
 
 
 def test_the_editor_says_what_changes_while_one_chooses(seat: Seat, desk: Desk) -> None:
     page = seat.open("account-offerings", desk.created())
-    replace = page.get_by_role("button", name="Replace the list")
+    replace = page.get_by_role("button", name="Replace offerings")
     expect(replace).to_be_disabled()
     page.get_by_text("Free 100").click()
-    expect(page.get_by_text("The account loses")).to_be_visible()
-    expect(page.get_by_text("Your choice").locator("visible=true")).to_have_count(1)
-    page.get_by_label("One Dedicated IP more").click()
+    expect(page.get_by_text("The account will lose")).to_be_visible()
+    expect(page.get_by_text("Selected").locator("visible=true")).to_have_count(1)
+    page.get_by_label("Add one Dedicated IP").click()
     expect(page.get_by_text("Quantity 1 → 2")).to_be_visible()
     page.get_by_text("Pro 300K").click()
-    expect(page.get_by_text("The account loses")).to_be_hidden()
-    page.get_by_label("I checked what changes").check()
+    expect(page.get_by_text("The account will lose")).to_be_hidden()
+    page.get_by_label("I've confirmed these changes with the customer.").check()
     replace.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Northwind")
     rows = Operation.objects.get(kind="offerings").payload["offerings"]
     assert [(row["name"], row["quantity"]) for row in rows] == [(BIGGER.name, 1), ("postkeeper.x.ip.v2", 2)]
+
+
+def test_nothing_typed_is_lost_while_an_answer_is_on_its_way(seat: Seat, desk: Desk) -> None:
+    page = seat.page
+    page.goto(seat.url + reverse("customers:create") + f"?connection={desk.connection.public_id}")
+    seat.slow_down()
+    page.get_by_label("Company").fill("Larkfield Outdoor")
+    page.get_by_label("Email", exact=True).fill("mail@larkfield.example")
+    page.get_by_role("radio", name="Pro 100K").check()
+    quantity, more = page.get_by_label("Quantity of Dedicated IP"), page.get_by_label("Add one Dedicated IP")
+    quantity.fill("2")
+    more.click()
+    more.click()
+    expect(page.locator("#offering-sum")).to_contain_text("5 dedicated IPs")
+    expect(quantity).to_have_value("4")
+    page.get_by_role("button", name="Add customer and create account").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Larkfield Outdoor")
+    rows = Operation.objects.get(kind="create").payload["offerings"]
+    assert [(row["name"], row["quantity"]) for row in rows] == [(PACKAGE.name, 1), (ADDON.name, 4)]
+
+
+def test_a_reason_survives_and_a_confirmation_does_not(seat: Seat, desk: Desk) -> None:
+    account = desk.created()
+    page = seat.open("account-offerings", account)
+    seat.slow_down()
+    page.get_by_text("Pro 300K").click()
+    page.get_by_label("I've confirmed these changes").check()
+    page.get_by_text("Free 100").click()
+    page.get_by_label("Reason").fill("Contract of May")
+    expect(page.get_by_text("The account will lose")).to_be_visible()
+    expect(page.get_by_label("Reason")).to_have_value("Contract of May")
+    expect(page.get_by_label("I've confirmed these changes")).not_to_be_checked()
+
+
+def test_a_review_being_written_stays_when_the_operation_ends(seat: Seat, desk: Desk) -> None:
+    desk.sandbox.admin.arm("create-then-504")
+    operation = desk.perform(desk.ask_create())
+    page = seat.open("operation", operation)
+    page.get_by_text("The account exists: link it").click()
+    page.get_by_label("Evidence").fill("Same email in the console.")
+    Operation.objects.filter(pk=operation.pk).update(state="failed", finished_at=timezone.now())
+    page.evaluate("document.body.dispatchEvent(new Event('operation-ended'))")
+    expect(page.get_by_text("The operation changed while this page was open: Failed")).to_be_visible()
+    expect(page.get_by_label("Evidence")).to_have_value("Same email in the console.")
+
+
+def test_selecting_a_candidate_selects_to_link_it(seat: Seat, desk: Desk) -> None:
+    desk.sandbox.admin.arm("create-then-504")
+    operation = desk.perform(desk.ask_create())
+    rows = [{"provider_id": each, "email": "same", "offerings": "same", "verdict": "match"} for each in ("sg1", "sg2")]
+    Operation.objects.filter(pk=operation.pk).update(result={"candidates": rows})
+    page = seat.open("operation", operation)
+    page.get_by_role("radio", name="sg2").check()
+    expect(page.get_by_role("button", name="Link account")).to_be_visible()
+    expect(page.get_by_role("radio", name="The account exists: link it")).to_be_checked()
 
 
 def test_suspending_from_the_account_in_a_dialog(seat: Seat, desk: Desk) -> None:
@@ -74,7 +98,7 @@ def test_suspending_from_the_account_in_a_dialog(seat: Seat, desk: Desk) -> None
     expect(dialog.get_by_role("heading")).to_have_text("Suspend Northwind?")
     expect(dialog.get_by_label("Reason")).to_be_focused()
     dialog.get_by_role("button", name="Suspend account").click()
-    expect(dialog.get_by_text("Say why. It is kept in the audit log.").first).to_be_visible()
+    expect(dialog.get_by_text("Enter a reason or select a category.").first).to_be_visible()
     dialog.get_by_label("Abuse report").check()
     dialog.get_by_label("Reason").fill("Case 3318")
     dialog.get_by_role("button", name="Suspend account").click()
@@ -86,9 +110,9 @@ def test_suspending_from_the_account_in_a_dialog(seat: Seat, desk: Desk) -> None
 def test_signing_in_as_a_customer_leads_there_in_a_new_tab(seat: Seat, desk: Desk) -> None:
     """The form's redirect passes the content policy, and the request passes the CSRF check: only a browser knows."""
     page = seat.open("account-sign-in-as", desk.created())
-    page.get_by_label("Reason").fill("Sender check, case 3318")
+    page.get_by_label("Reason").fill("Sender verification, case 3318")
     with page.context.expect_page() as opened:
-        page.get_by_role("button", name="Open at SendGrid").click()
+        page.get_by_role("button", name="Open SendGrid").click()
     tab = opened.value
     expect(tab.get_by_role("heading")).to_contain_text("signed in as ops@northwind.example")
     assert tab.evaluate("document.referrer") == ""
@@ -100,22 +124,22 @@ def test_the_button_of_a_decision_repeats_the_choice(seat: Seat, desk: Desk) -> 
     desk.sandbox.admin.arm("create-then-504")
     operation = desk.perform(desk.ask_create())
     page = seat.open("operation", operation)
-    expect(page.get_by_role("button", name="Choose what happened")).to_be_disabled()
-    page.get_by_text("It was not created: stop here").click()
-    expect(page.get_by_role("button", name="Stop here")).to_be_visible()
-    expect(page.get_by_label("Account id at the provider")).to_be_hidden()
-    page.get_by_text("It was created: link it").click()
-    expect(page.get_by_role("button", name="Stop here")).to_be_hidden()
-    page.get_by_label("Account id at the provider").fill(desk.sandbox.admin.accounts()[0]["id"])
-    page.get_by_label("How do you know").fill("Same e-mail in the console.")
-    page.get_by_role("button", name="Link this account").click()
+    expect(page.get_by_role("button", name="Select what happened")).to_be_disabled()
+    page.get_by_text("The account does not exist: cancel").click()
+    expect(page.get_by_role("button", name="Cancel operation")).to_be_visible()
+    expect(page.get_by_label("Provider account ID")).to_be_hidden()
+    page.get_by_text("The account exists: link it").click()
+    expect(page.get_by_role("button", name="Cancel operation")).to_be_hidden()
+    page.get_by_label("Provider account ID").fill(desk.sandbox.admin.accounts()[0]["id"])
+    page.get_by_label("Evidence").fill("Same email in the console.")
+    page.get_by_role("button", name="Link account").click()
     expect(page.get_by_text("Succeeded").first).to_be_visible()
 
 
 def test_a_running_operation_follows_by_itself_and_then_rests(seat: Seat, desk: Desk) -> None:
     operation = desk.ask("suspend", desk.created())
     page = seat.open("operation", operation)
-    expect(page.get_by_text("It waits for its turn.")).to_be_visible()
+    expect(page.get_by_text("Waiting in the queue.")).to_be_visible()
     desk.perform(operation)
     expect(page.locator("h1 + .pk-state")).to_have_text("Succeeded", timeout=10_000)
     expect(page.locator("main [data-poll]")).to_have_count(0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -17,9 +18,10 @@ from customers.models import Account, Connection, Operation
 from customers.models.account import as_offerings
 from customers.operations.commands import request_create
 from portal.access.models import User
+from portal.commands import Command
 from portal.formats import clock_text
 from portal.providers import Profile
-from tests.customers.page_helpers import fields, prose_of, text_of
+from tests.customers.page_helpers import checked, fields, prose_of, text_of
 from tests.support.factories import (
     ADDON,
     PACKAGE,
@@ -55,25 +57,44 @@ def connection() -> Connection:
 def page(client: Client, account: Any) -> str:
     response = client.get(f"/accounts/{account.public_id}/")
     assert response.status_code == 200
-    return response.content.decode()
+    return html.unescape(response.content.decode())
 
 
 @pytest.mark.parametrize(
     ("state", "raw", "says"),
     [
-        ("stopped_by_us", "deactivated", "We suspended this account."),
-        ("stopped_by_provider", "suspended", "SendGrid stopped this account."),
-        ("banned", "banned", "SendGrid ended this account for good."),
-        ("indeterminate", "indeterminate", "SendGrid gives no clear state."),
-        ("unknown", "not found", "does not know this account id"),
-        ("unknown", "frozen", "SendGrid calls the state frozen."),
-        ("unknown", "", "We have not read this account yet."),
+        ("stopped_by_us", "deactivated", "This account is suspended."),
+        ("stopped_by_provider", "suspended", "SendGrid blocked this account."),
+        ("banned", "banned", "SendGrid permanently banned this account."),
+        ("indeterminate", "indeterminate", "SendGrid doesn't report a clear state for this account."),
+        ("unknown", "not found", "SendGrid no longer recognizes this account ID."),
+        ("unknown", "frozen", "SendGrid reports an unrecognized state: frozen"),
+        ("unknown", "", "This account's state hasn't been checked yet."),
     ],
 )
 def test_a_state_that_is_not_healthy_is_explained(
     client: Client, person: User, state: str, raw: str, says: str
 ) -> None:
     assert says in page(client, AccountFactory(state=state, state_raw=raw))
+
+
+def test_who_suspended_an_account_is_said_where_it_is_known(client: Client, person: User) -> None:
+    account = AccountFactory(state="stopped_by_us", state_raw="deactivated")
+    outside = "It was suspended outside the portal."
+    assert outside in page(client, account)
+    facts = {"account": account, "state": "succeeded", "requested_by": person}
+    OperationFactory(kind="suspend", reason="Unpaid", **facts)
+    assert "Requested by Nadia Berg: Unpaid" in page(client, account)
+    assert outside not in page(client, account)
+    OperationFactory(kind="unsuspend", reason="Paid", **facts)
+    assert outside in page(client, account)
+
+
+def test_the_owner_of_an_account_has_a_row_of_its_own(client: Client, person: User) -> None:
+    owned, nobodys = AccountFactory(customer__owner=person), AccountFactory(customer__owner=None)
+    assert "<dt>Owner</dt> <dd> Nadia Berg </dd>" in " ".join(page(client, owned).split())
+    row = '<dt>Owner</dt> <dd> <span class="pk-mute">Unassigned</span> </dd>'
+    assert row in " ".join(page(client, nobodys).split())
 
 
 def test_a_healthy_account_is_quiet(client: Client, person: User) -> None:
@@ -110,7 +131,7 @@ def test_what_runs_shows_its_steps_and_asks_again(client: Client, person: User) 
     operation = OperationFactory(state="sending", requested_by=person)
     shown = page(client, operation.account)
     assert f"/operations/{operation.public_id}/progress/" in shown
-    assert "Asked by Nadia Berg." in shown
+    assert "Requested by Nadia Berg." in shown
 
 
 def test_a_change_that_runs_stands_beside_what_is(client: Client, person: User, connection: Connection) -> None:
@@ -124,12 +145,15 @@ def test_a_change_that_runs_stands_beside_what_is(client: Client, person: User, 
 
 def test_an_offering_missing_from_the_catalog_is_marked(client: Client, person: User) -> None:
     rows = [PACKAGE_ROW, {"name": "old.thing", "type": "addon", "quantity": 1}]
-    assert "Not in the catalogue" in page(client, AccountFactory(offerings=rows))
+    assert "Not in the catalog" in page(client, AccountFactory(offerings=rows))
 
 
 def test_an_unknown_create_says_what_we_do_not_know(client: Client, person: User) -> None:
     operation = OperationFactory(account=AccountFactory(pending=True), kind="create", state="unknown")
-    assert "We don&#x27;t know if SendGrid created this account." in page(client, operation.account)
+    assert "We don't know if SendGrid created this account." in page(client, operation.account)
+    Operation.objects.filter(pk=operation.pk).update(unknown_at=datetime(2026, 11, 18, 14, 21, tzinfo=UTC))
+    shown = prose_of(client.get(f"/operations/{operation.public_id}/"))
+    assert "Outcome unknown since 18 Nov 2026 14:21 UTC" in shown
 
 
 def refused(connection: Connection) -> Operation:
@@ -172,6 +196,29 @@ def test_a_refused_create_can_be_corrected(client: Client, person: User, connect
     assert operation.account.customer.phone == "+4930123456"
 
 
+@pytest.mark.parametrize("ticked", [True, False])
+def test_boxes_stay_when_another_connection_is_selected(
+    client: Client, person: User, connection: Connection, ticked: bool
+) -> None:
+    operation = refused(connection)
+    address = f"/customers/{operation.account.customer.public_id}/accounts/new/"
+    start = f"?from={operation.public_id}" if not ticked else ""  # a correction starts with both checked
+    shown = client.get(f"{address}{start}")
+    assert [checked(shown, name) for name in ("take_over", "is_test")] == [not ticked] * 2
+    typed = fields(shown) | {"email": "mail@larkfield.example", "show": "part"}
+    typed |= {"connection": str(ConnectionFactory(name="Other").public_id)}
+    typed |= dict.fromkeys(["take_over", "is_test"], "on") if ticked else {}
+    answer = client.post(address, typed, headers=HTMX)
+    assert [checked(answer, name) for name in ("take_over", "is_test")] == [ticked] * 2
+
+
+def test_a_test_account_stays_one_past_another_connection(client: Client, person: User, connection: Connection) -> None:
+    operation = refused(connection)
+    address = f"/customers/{operation.account.customer.public_id}/accounts/new/"
+    typed = {"from": str(operation.public_id), "connection": str(connection.public_id), "show": "part"}
+    assert checked(client.post(address, typed, headers=HTMX), "is_test")
+
+
 def test_a_correction_with_new_errors_keeps_what_was_typed(
     client: Client, person: User, connection: Connection
 ) -> None:
@@ -205,11 +252,13 @@ def _correct(operation: Operation) -> Operation:
     """A colleague corrects the create meanwhile."""
     payload = operation.payload
     return request_create(
-        actor=UserFactory(name="Finance lead", role="admin"), customer=operation.account.customer,
-        connection=operation.connection, profile=Profile("other@larkfield.example"),
-        offerings=as_offerings(payload["offerings"]), is_test=False, client_token=uuid4().hex, now=timezone.now(),
-        retry_of=operation,
-    )  # fmt: skip
+        Command(UserFactory(name="Finance lead", role="admin"), timezone.now(), token=uuid4().hex, retry_of=operation),
+        customer=operation.account.customer,
+        connection=operation.connection,
+        profile=Profile("other@larkfield.example"),
+        offerings=as_offerings(payload["offerings"]),
+        is_test=False,
+    )
 
 
 @pytest.mark.parametrize("state", ["queued", "succeeded"])
@@ -225,15 +274,16 @@ def test_a_create_a_colleague_corrected_is_not_corrected_again(
     for _ in range(2):
         answer = send()
         assert answer.status_code == 422
-        assert f"Finance lead already corrected this create at {clock_text(theirs.created_at)}" in prose_of(answer)
+        said = f"Finance lead already retried this account creation at {clock_text(theirs.created_at)}"
+        assert said in prose_of(answer)
         assert theirs.get_absolute_url() in text_of(answer)
         assert "typed@larkfield.example" in text_of(answer)
-        assert "did not create the account" not in text_of(answer)
+        assert "didn't create th" not in text_of(answer)
     assert Account.objects.get().email == "other@larkfield.example"
     assert Operation.objects.count() == 2
 
 
-@pytest.mark.parametrize(("state", "said"), [("failed", "That one failed too."), ("cancelled", "That one was cancel")])
+@pytest.mark.parametrize(("state", "said"), [("failed", "It also failed."), ("cancelled", "It was canceled.")])
 def test_a_second_correction_is_sent_if_the_first_had_no_effect(
     client: Client, person: User, connection: Connection, state: str, said: str
 ) -> None:
@@ -258,7 +308,7 @@ def test_retrying_a_corrected_create_links_to_the_later_failure(
     answer = client.post(
         reverse("customers:operation-retry", args=[operation.public_id]), {"client_token": uuid4().hex}, follow=True
     )
-    assert "That one failed too. Open it, then correct or retry that one." in prose_of(answer)
+    assert "It also failed. Open it, then correct or retry it." in prose_of(answer)
     assert theirs.get_absolute_url() in text_of(answer)
 
 
@@ -310,7 +360,7 @@ def test_a_second_create_for_the_same_email_is_a_field_error(
     client.post(address, typed)
     response = client.post(address, typed | {"client_token": uuid4().hex})
     assert response.status_code == 422
-    assert "is not finished" in response.context["profile_form"].errors["email"][0]
+    assert "is already being created on this connection" in response.context["profile_form"].errors["email"][0]
 
 
 def test_no_connection_no_account(client: Client, person: User, connection: Connection) -> None:
@@ -351,11 +401,11 @@ def test_the_page_costs_the_same_after_a_long_life(
 
 
 def test_the_frame_counts_what_runs_and_what_waits(client: Client, person: User) -> None:
-    assert "running" not in client.get("/rail/operations/").content.decode()
+    assert "in progress" not in client.get("/rail/operations/").content.decode()
     OperationFactory(state="sending")
     OperationFactory(account=AccountFactory(pending=True), kind="create", state="unknown")
     shown = client.get("/rail/operations/").content.decode()
-    assert "1 operation running" in shown
+    assert "1 operation in progress" in shown
     assert 'id="rail-attention"' in shown
 
 
@@ -363,8 +413,8 @@ def test_the_frame_counts_what_runs_and_what_waits(client: Client, person: User)
     ("facts", "says"),
     [
         ({"paused": "person"}, "paused"),
-        ({"paused": "auth"}, "key refused"),
-        ({"last_answer_at": None}, "not asked yet"),
+        ({"paused": "auth"}, "key rejected"),
+        ({"last_answer_at": None}, "not tested yet"),
     ],
 )
 def test_the_frame_says_how_each_connection_does(
@@ -384,10 +434,14 @@ def test_the_frame_says_when_a_connection_last_answered(client: Client, person: 
 def test_the_page_polls_until_the_operations_effect_is_read(client: Client, person: User) -> None:
     account = AccountFactory(state_read_at=timezone.now() - timedelta(hours=2))
     ended = OperationFactory(account=account, state="succeeded", finished_at=timezone.now())
-    again = f'hx-get="/accounts/{account.public_id}/" hx-trigger="every 2s"'
-    assert page(client, account).count(again) == 1
+    again = f'id="read-back" hx-get="/accounts/{account.public_id}/" hx-trigger="poll"'
+
+    def shown() -> str:
+        return text_of(client.get(f"/accounts/{account.public_id}/"))
+
+    assert shown().count(again) == 1
     Account.objects.filter(pk=account.pk).update(state_read_at=ended.finished_at + timedelta(seconds=1))
-    assert again not in page(client, account)
+    assert again not in shown()
     Account.objects.filter(pk=account.pk).update(state_read_at=None)
     Operation.objects.filter(pk=ended.pk).update(finished_at=timezone.now() - timedelta(minutes=5))
-    assert again not in page(client, account), "a reading that fails is not asked for for ever"
+    assert again not in shown(), "a reading that fails is not asked for for ever"

@@ -14,6 +14,7 @@ from customers.directory.commands import edit_customer
 from customers.models import Account, ChangeSet, Customer
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -23,11 +24,9 @@ CUSTOMERS = 8
 
 
 def running(person: User, chosen: list[Account], kind: str, tag: str) -> ChangeSet:
-    asked: dict[str, Any] = {"actor": person, "reason": "For the review", "client_token": uuid4().hex, "now": NOW}
-    made = bulk_commands.plan_bulk_change(
-        kind=kind, wanted={"tag": tag}, account_ids=[each.pk for each in chosen], **asked
-    )
-    return bulk_commands.submit_bulk_change(actor=person, change_set=made, now=NOW)
+    command, ids = Command(person, NOW, reason="For the review", token=uuid4().hex), [each.pk for each in chosen]
+    made = bulk_commands.plan_bulk_change(command, kind=kind, wanted={"tag": tag}, account_ids=ids)
+    return bulk_commands.submit_bulk_change(Command(person, NOW), change_set=made)
 
 
 def work_off(made: ChangeSet) -> str:
@@ -72,7 +71,7 @@ def test_editing_another_field_meanwhile_removes_no_tag() -> None:
             if i == 0:
                 return work_off(made)
             for account in chosen:
-                edit_customer(actor=person, customer=account.customer, facts={"website": f"w{n}.example"}, now=NOW)
+                edit_customer(Command(person, NOW), customer=account.customer, facts={"website": f"w{n}.example"})
             return "edited"
 
         assert sorted(together(work, 2)) == ["done", "edited"]

@@ -9,10 +9,11 @@ from django.utils import timezone
 
 from customers.accounts.offerings.forms import OfferingsForm, rebase
 from customers.connections import catalogue
-from customers.connections.catalogue import UnableToRefresh
 from customers.models import Offering as Entry
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from portal.providers import ProviderOffering
+from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.support.factories import ConnectionFactory, OfferingFactory
 
@@ -42,7 +43,7 @@ class TestRefresh:
         Entry.objects.filter(connection=desk.connection).update(first_seen_at=first, last_seen_at=first)
         OfferingFactory(connection=desk.connection, name="postkeeper.ei.old.v1")
         now = timezone.now()
-        catalogue.refresh_catalogue(connection=desk.connection, now=now)
+        catalogue.refresh_catalogue(Command(None, now), connection=desk.connection)
         sold = Entry.objects.get(connection=desk.connection, name=PACKAGE.name)
         assert (sold.first_seen_at, sold.last_seen_at, sold.gone_at) == (first, now, None)
         assert sold.entitlements["email_sends_max_monthly"] == 100_000
@@ -52,25 +53,25 @@ class TestRefresh:
 
     def test_what_comes_back_is_sold_again(self, desk: Desk) -> None:
         Entry.objects.filter(name=PACKAGE.name).update(gone_at=timezone.now())
-        catalogue.refresh_catalogue(connection=desk.connection, now=timezone.now())
+        catalogue.refresh_catalogue(Command(None, timezone.now()), connection=desk.connection)
         assert Entry.objects.get(name=PACKAGE.name).gone_at is None
 
     def test_a_failure_leaves_the_old_one(self, desk: Desk) -> None:
         before = list(Entry.objects.values_list("name", "gone_at"))
         desk.sandbox.admin.arm("status-500", "catalogue", count=None)
-        with pytest.raises(UnableToRefresh):
-            catalogue.refresh_catalogue(connection=desk.connection, now=timezone.now())
+        with pytest.raises(Refusal):
+            catalogue.refresh_catalogue(Command(None, timezone.now()), connection=desk.connection)
         assert list(Entry.objects.values_list("name", "gone_at")) == before
 
     def test_a_catalogue_without_packages_is_not_believed(self, desk: Desk) -> None:
         for name in Entry.objects.filter(type="package").values_list("name", flat=True):
             desk.sandbox.admin.put_offering(name, gone=1)
-        with pytest.raises(UnableToRefresh, match="without packages"):
-            catalogue.refresh_catalogue(connection=desk.connection, now=timezone.now())
+        with pytest.raises(Refusal, match="without packages"):
+            catalogue.refresh_catalogue(Command(None, timezone.now()), connection=desk.connection)
         assert not Entry.objects.exclude(gone_at=None).exists()
 
     def test_is_audited_when_a_person_asks(self, desk: Desk) -> None:
-        catalogue.refresh_catalogue(connection=desk.connection, now=timezone.now(), actor=desk.person)
+        catalogue.refresh_catalogue(Command(desk.person, timezone.now()), connection=desk.connection)
         assert AuditEvent.objects.get(verb="catalogue.refreshed").actor == desk.person
 
     def test_when_old_only(self, desk: Desk) -> None:
@@ -101,8 +102,10 @@ class TestSums:
         assert [each.name for each in found.added] == [FREE.name]
         assert [each.name for each in found.removed] == [PACKAGE.name, ADDON.name]
         lost = {each.what: each.detail for each in found.losses}
-        assert "do not come back" in lost["2 dedicated IPs"]
-        assert lost["97,000 e-mails a month"] == "38,238 of this cycle are over the new package already."
+        assert "can't be restored" in lost["2 dedicated IPs"]
+        assert (
+            lost["97,000 emails/month"] == "Usage this billing period is already 38,238 over the new package's quota."
+        )
         assert "15 subusers" in lost
         assert bool(found)
 
@@ -115,11 +118,14 @@ class TestSums:
 
     def test_use_that_was_not_read_is_not_zero(self, desk: Desk) -> None:
         found = catalogue.compare(desk.connection, [BIGGER], [PACKAGE], used=None)
-        assert found.losses[0].detail == "This cycle's use is not read, so what stays for it is not known."
+        assert (
+            found.losses[0].detail
+            == "There is no usage data for this billing period, so the remaining quota is unknown."
+        )
 
     def test_losing_an_unknown_offering_says_so(self, desk: Desk) -> None:
         found = catalogue.compare(desk.connection, [PACKAGE, STRANGER], [PACKAGE])
-        assert "not in the catalogue" in found.losses[0].detail
+        assert "isn't in the catalog," in found.losses[0].detail
 
 
 class TestForm:

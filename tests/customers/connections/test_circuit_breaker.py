@@ -18,6 +18,7 @@ from customers.observed import accounts as observed_accounts
 from customers.observed import scan_requests
 from customers.operations import executor, transitions
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from portal.providers import Evidence
 from tests.customers.conftest import Desk
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
@@ -37,7 +38,7 @@ def told(status: int | None = 200, failure: str = "") -> Evidence:
 REFUSED = told(None, "the connection was refused")
 
 
-def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> circuit_breaker.BreakerStatus:
+def learn(connection: Connection, *exchanges: Evidence, at: datetime = START) -> Breaker:
     circuit_breaker.record_exchanges(connection, exchanges=exchanges, now=at)
     return circuit_breaker.breaker_status(connection)
 
@@ -55,8 +56,8 @@ def opened(connection: Connection, at: datetime = START) -> None:
     ("evidence", "out_of_reach"),
     [
         (told(None, "the connection was refused"), True),
-        (told(None, "it took too long"), True),
-        (told(200, "it was cut off"), True),
+        (told(None, "the response timed out"), True),
+        (told(200, "the response was incomplete"), True),
         (told(500), True),
         (told(503), True),
         (told(200), False),
@@ -197,7 +198,7 @@ def test_a_paused_connection_is_not_tried() -> None:
 def test_a_person_who_checks_the_connection_closes_it(sandbox: SandboxProcess) -> None:
     connection = connected(sandbox)
     opened(connection)
-    connection_commands.verify_connection(actor=None, connection=connection, now=timezone.now())
+    connection_commands.verify_connection(Command(None, timezone.now()), connection=connection)
     assert not circuit_breaker.breaker_status(connection).is_open
 
 
@@ -272,7 +273,7 @@ def test_a_refused_key_pauses_once_and_fails_no_operation(desk: Desk, client: Cl
     assert f"/connections/{desk.connection.public_id}/" in home
 
     desk.sandbox.admin.clear_faults()
-    connection_commands.replace_key(actor=admin, connection=desk.connection, api_key=KEY)
+    connection_commands.replace_key(Command(admin), connection=desk.connection, api_key=KEY)
     for operation in operations:
         assert desk.drain(operation).state == "succeeded"
 
@@ -286,27 +287,27 @@ def test_the_page_of_a_connection_says_so(client: Client, role: str) -> None:
     OperationFactory(account__connection=connection)
     sign_in(client, UserFactory(role=role))
     url = f"/connections/{connection.public_id}/"
-    assert "out of reach" not in client.get(url).content.decode()
+    assert "is unreachable" not in client.get(url).content.decode()
     opened(connection, at=timezone.now())
     page = client.get(url).content.decode()
-    assert "out of reach" in page
+    assert "is unreachable" in page
     assert "the connection was refused" in page
-    assert "1 operation waits" in page
+    assert "1 operation is waiting and won't be lost" in page
 
 
 def test_home_says_so(client: Client) -> None:
     account: Account = AccountFactory()
     sign_in(client, UserFactory(role="admin"))
-    assert "Nothing needs a person" in client.get("/").content.decode()
+    assert "Nothing needs review" in client.get("/").content.decode()
     opened(account.connection, at=timezone.now())
     page = client.get("/").content.decode()
-    assert "Nothing needs a person" not in page
-    assert "Out of reach" in page
+    assert "Nothing needs review" not in page
+    assert "Unreachable" in page
 
 
 def connected(sandbox: SandboxProcess) -> Connection:
     return connection_commands.add_connection(
-        actor=None, api_key=KEY, facts={"name": "SendGrid", "kind": "sendgrid", "base_url": sandbox.base_url}
+        Command(None), api_key=KEY, facts={"name": "SendGrid", "kind": "sendgrid", "base_url": sandbox.base_url}
     )
 
 

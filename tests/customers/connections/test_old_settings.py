@@ -15,8 +15,10 @@ from customers.connections import commands as connection_commands
 from customers.models import Account, Breaker, Connection, Operation, Scan
 from customers.observed import account_list
 from customers.operations import executor
+from portal.commands import Command
 from portal.notices.models import Notice
 from portal.providers import Evidence
+from portal.refusals import Refusal
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +43,7 @@ def account() -> Account:
 
 def key_is_replaced(connection: Connection) -> None:
     other = Connection.objects.get(pk=connection.pk)
-    connection_commands.replace_key(actor=UserFactory(role="admin"), connection=other, api_key=NEW_KEY)
+    connection_commands.replace_key(Command(UserFactory(role="admin")), connection=other, api_key=NEW_KEY)
 
 
 def answer_late(wire: responses.RequestsMock, account: Account, method: str, status: int, body: str) -> None:
@@ -112,7 +114,7 @@ def test_a_refusal_of_the_key_that_holds_pauses_as_before(wire: responses.Reques
 def test_a_key_that_is_stored_by_editing_ends_the_pause_as_well(account: Account) -> None:
     connection_commands.pause_for_auth(account.connection, message="Refused", now=NOW)
     connection_commands.edit_connection(
-        actor=UserFactory(role="admin"), connection=account.connection, facts={}, api_key=NEW_KEY
+        Command(UserFactory(role="admin")), connection=account.connection, facts={}, api_key=NEW_KEY
     )
     assert account.connection.paused == ""
     assert not Notice.objects.filter(ended_at=None).exists()
@@ -148,26 +150,28 @@ class TestWhatAnOldAnswerWritesNoMore:
         current = Connection.objects.get()
         self.fail(current, 10)
         connection_commands.edit_connection(
-            actor=UserFactory(role="admin"), connection=current, facts={"base_url": "https://api.eu.sendgrid.com"},
+            Command(UserFactory(role="admin")),
+            connection=current,
+            facts={"base_url": "https://api.eu.sendgrid.com"},
             api_key="SG.a-key-of-another-host",
-        )  # fmt: skip
+        )
         assert not circuit_breaker.breaker_status(current).is_open
         assert Breaker.objects.get().failures == 0
 
     def test_what_a_check_found(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/accounts", json={"accounts": [], "pages": {}})
         wire.get(f"{HOST}/v3/partners/accounts/offerings", json={"catalog": []})
-        assert not connection_commands.verify_connection(actor=None, connection=old, now=NOW)
+        assert not connection_commands.verify_connection(Command(None, NOW), connection=old)
         assert (Connection.objects.get().verified_at, Connection.objects.get().checks) == (None, [])
 
     def test_a_catalogue(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/offerings", json={"catalog": []})
-        with pytest.raises(catalogue.UnableToRefresh, match="edited while"):
-            catalogue.refresh_catalogue(connection=old, now=NOW)
+        with pytest.raises(Refusal, match="edited while"):
+            catalogue.refresh_catalogue(Command(None, NOW), connection=old)
         assert Connection.objects.get().catalogue_read_at is None
 
     def test_an_account_list(self, wire: responses.RequestsMock, old: Connection) -> None:
         wire.get(f"{HOST}/v3/partners/accounts", json={"accounts": [], "pages": {}})
         scan = Scan.objects.create(connection=old, kind="asked", slot="x", started_at=NOW, lease_until=NOW)
         account_list.read_account_list(scan, connection_client.client_for(old), clock=lambda: NOW)
-        assert (scan.state, scan.message) == ("incomplete", "The connection was edited while its list was read.")
+        assert (scan.state, scan.message) == ("incomplete", "The connection was edited during the scan.")

@@ -12,6 +12,7 @@ from django.utils import timezone
 from customers.connections import commands as connection_commands
 from customers.models import Attempt, Connection, Operation
 from customers.operations import transitions
+from portal.commands import Command
 from portal.notices.models import Notice
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
@@ -32,7 +33,7 @@ def test_two_edits_raise_the_revision_twice() -> None:
         edits: list[dict[str, Any]] = [{"requests_per_minute": 700 + n}, {"creates_per_hour": 60 + n}]
         answers = together(
             lambda i, edits=edits, before=before: connection_commands.edit_connection(
-                actor=admin, connection=before, facts=edits[i]
+                Command(admin), connection=before, facts=edits[i]
             ),
             2,
         )
@@ -49,9 +50,11 @@ def test_a_key_stored_while_settings_are_edited_raises_it_twice() -> None:
 
         def work(i: int, n: int = n, before: Connection = before) -> None:
             if i:
-                connection_commands.replace_key(actor=admin, connection=before, api_key=f"SG.another.key-{n:08}")
+                connection_commands.replace_key(Command(admin), connection=before, api_key=f"SG.another.key-{n:08}")
             else:
-                connection_commands.edit_connection(actor=admin, connection=before, facts={"creates_per_hour": 60 + n})
+                connection_commands.edit_connection(
+                    Command(admin), connection=before, facts={"creates_per_hour": 60 + n}
+                )
 
         assert together(work, 2) == [None, None]
         after = stored(connection)
@@ -70,7 +73,7 @@ def test_a_late_refusal_of_the_old_key_pauses_nothing() -> None:
 
         def work(i: int, n: int = n, asked: Connection = asked) -> None:
             if i:
-                connection_commands.replace_key(actor=admin, connection=asked, api_key=f"SG.another.key-{n:08}")
+                connection_commands.replace_key(Command(admin), connection=asked, api_key=f"SG.another.key-{n:08}")
                 return
             late = False
             while not late:  # answers keep coming in, the last of them after the new key was stored
@@ -98,7 +101,7 @@ def test_an_intent_and_a_new_address_come_one_after_the_other() -> None:
         def work(i: int, claimed: Operation = claimed, n: int = n, address: str = address) -> bool:
             if i:
                 connection_commands.edit_connection(
-                    actor=admin, connection=connection, facts={"base_url": address}, api_key=f"SG.another.key-{n:08}"
+                    Command(admin), connection=connection, facts={"base_url": address}, api_key=f"SG.another.key-{n:08}"
                 )
             else:
                 transitions.intend(claimed, call="create", request="", now=now)

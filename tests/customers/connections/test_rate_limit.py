@@ -127,6 +127,7 @@ def test_two_ledgers_of_one_redis_are_one(redis_server: Redis, monkeypatch: pyte
 
 @pytest.mark.redis
 @pytest.mark.parametrize("how", ["frozen", "gone"])
+@pytest.mark.long
 def test_without_redis_each_process_limits_itself_meanwhile(
     own_redis: Redis, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -197,6 +198,7 @@ def take_all(folder: Path, gate: Any, counts: Any) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.long
 def test_without_redis_the_parts_of_all_processes_are_one_pace(tmp_path: Path) -> None:
     fork = get_context("fork")
     gate, counts = fork.Barrier(4), fork.Queue()

@@ -72,7 +72,7 @@ def test_each_kind_asks_for_its_own(admin: Client, kind: str, has: list[str], la
 
 
 def test_sources_of_usage_are_the_kinds_own(admin: Client, sandbox: SandboxProcess) -> None:
-    assert "One usage report of all accounts" not in text_of(admin.get(f"{reverse(NEW)}?kind=sendgrid"))
+    assert "Pooled usage report" not in text_of(admin.get(f"{reverse(NEW)}?kind=sendgrid"))
     connection, _page = added(admin, sandbox, usage_source="credits")
     assert connection.usage_source == "pooled"
 
@@ -84,9 +84,9 @@ def test_adding_a_connection_lists_the_granted_scopes(admin: Client, sandbox: Sa
     for scope in CAPABILITIES["ahasend"].own_scopes:
         assert "Granted" in row_of(page, scope.name), scope.name
         assert scope.allows in row_of(page, scope.name)
-    assert "Catalogue" not in page
+    assert "Catalog" not in page
     assert "v2 sign-in" not in page
-    assert "Usage: one report of all accounts" in page
+    assert "Usage: pooled usage report" in page
     assert sandbox.ahasend_key not in page + str(list(AuditEvent.objects.values()))
     assert sandbox.admin.aha.accounts() == [], "the check changed nothing"
 
@@ -96,26 +96,28 @@ def test_a_missing_scope_is_named_with_what_to_do(admin: Client, sandbox: Sandbo
     _connection, page = added(admin, sandbox, api_key=key)
     missing = [scope for scope in SCOPES if "Missing" in row_of(page, scope)]
     assert missing == ["sub-accounts:suspend"]
-    assert "Grant sub-accounts:suspend to the key at AhaSend, then check again." in row_of(page, missing[0])
+    assert "Add the scope sub-accounts:suspend to the key in AhaSend, then test the connection again." in row_of(
+        page, missing[0]
+    )
 
 
 def test_early_access_that_is_off_is_explained(admin: Client, sandbox: SandboxProcess) -> None:
     sandbox.admin.switch("aha_early_access", False)
     _connection, page = added(admin, sandbox)
     assert "early access" in page
-    assert "things do not work" in page
+    assert "checks failed. See the details below." in page
 
 
 def test_a_wrong_key_is_a_finding_and_no_scope_is_called_missing(admin: Client, sandbox: SandboxProcess) -> None:
     _connection, page = added(admin, sandbox, account_id=str(uuid.uuid4()))
-    assert "The key, or the id of our account, is wrong." in page
-    assert [scope for scope in SCOPES if "Not tried" not in row_of(page, scope)] == []
+    assert "The API key or the parent account ID is wrong." in page
+    assert [scope for scope in SCOPES if "Not tested" not in row_of(page, scope)] == []
 
 
 def test_before_any_check_nothing_is_claimed(admin: Client) -> None:
     connection = connection_with_keys(checks=[], verified_at=None)
     page = text_of(admin.get(reverse("customers:connection", args=[connection.public_id])))
-    assert [scope for scope in SCOPES if "Not tried" not in row_of(page, scope)] == []
+    assert [scope for scope in SCOPES if "Not tested" not in row_of(page, scope)] == []
 
 
 def test_scopes_stand_in_their_own_table_alone(admin: Client) -> None:
@@ -173,8 +175,8 @@ def test_the_command_connects_and_tells_of_every_scope(
     assert (connection.account_id, connection.usage_source) == (sandbox.ahasend_account, "pooled")
     assert connection.keep_keys is True
     for scope in SCOPES:
-        assert f"{scope:<28} works" in said
-    assert said.rstrip().endswith("AhaSend is connected.")
+        assert f"{scope:<28} ok" in said
+    assert said.rstrip().endswith("AhaSend was added.")
 
 
 @pytest.mark.django_db

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+
 import pytest
 from django.test import Client
 from django.urls import reverse
 
-from customers.models import Connection, Operation
+from customers.models import Breaker, Connection, Operation
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.support.edits import seen_at
-from tests.support.factories import UserFactory
+from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.people import sign_in
 from tests.support.sandbox import EU_KEY, KEY, SandboxProcess
 
@@ -52,6 +55,15 @@ def test_what_was_typed_stays_but_never_the_key(admin: Client, sandbox: SandboxP
     assert answer.status_code == 422
     assert "SendGrid EU" in answer.content.decode()
     assert EU_KEY not in answer.content.decode()
+    assert not Connection.objects.exists()
+
+
+def test_what_a_request_claims_was_shown_is_checked(admin: Client, sandbox: SandboxProcess) -> None:
+    wrong = {"name": "x" * 81}
+    answer = admin.post(
+        reverse("customers:connection-create"), typed(sandbox.base_url, **wrong, seen=json.dumps(wrong))
+    )
+    assert answer.status_code == 422
     assert not Connection.objects.exists()
 
 
@@ -124,7 +136,7 @@ def test_a_new_key_resumes_a_connection_paused_for_the_old_one(admin: Client, de
     desk.connection.refresh_from_db()
     assert (operation.state, desk.connection.paused) == ("queued", "auth")
     page = admin.get(reverse("customers:connection", args=[desk.connection.public_id])).content.decode()
-    assert "refused the key" in page
+    assert "rejected the key" in page
     url = reverse("customers:connection-key", args=[desk.connection.public_id])
     admin.post(url, {"api_key": KEY} | seen_at(admin, url))
     assert desk.drain(operation).state == "succeeded"
@@ -145,4 +157,17 @@ def test_pausing_needs_a_reason(admin: Client, desk: Desk) -> None:
 
 
 def test_the_list_and_its_empty_state(admin: Client) -> None:
-    assert "No connection yet" in admin.get(reverse("customers:connections")).content.decode()
+    assert "No connections yet" in admin.get(reverse("customers:connections")).content.decode()
+
+
+def test_times_are_in_the_zone_of_the_reader(client: Client, db: None) -> None:
+    admin = sign_in(client, UserFactory(role="admin", timezone="Asia/Kathmandu"))
+    at = datetime(2026, 11, 18, 14, 21, tzinfo=UTC)
+    paused = ConnectionFactory(paused="person", paused_at=at)
+    page = admin.get(reverse("customers:connection", args=[paused.public_id])).content.decode()
+    assert "18 Nov 2026 20:06 UTC+0545</time>. Queued operations start" in page
+    away = ConnectionFactory()
+    Breaker.objects.create(connection=away, failures=9, opened_at=at, retry_at=at, reason="No response")
+    page = admin.get(reverse("customers:connection", args=[away.public_id])).content.decode()
+    assert "18 Nov 2026 20:06 UTC+0545</time>: No response. The next test request" in page
+    assert ">20:06:00 UTC+0545</time>" in page

@@ -18,6 +18,7 @@ from customers.models import Account, Heartbeat, Operation
 from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
 from customers.operations import request as operation_request
+from portal.commands import Command
 from tests.support import messages
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
@@ -168,7 +169,7 @@ def test_a_long_queue_of_one_connection_sends_few_messages() -> None:
             [*AccountFactory.create_batch(operation_request.ENQUEUED_AT_MOST + 5, connection=one), other]
         ):
             asked = operation_commands.request_suspend(
-                actor=person, account=account, reason="Case 3318.", client_token=f"click-{n}", now=timezone.now()
+                Command(person, timezone.now(), reason="Case 3318.", token=f"click-{n}"), account=account
             )
     assert len(found) == operation_request.ENQUEUED_AT_MOST + 1
     assert found[-1] == (operation_request.PERFORM, asked.pk), "the other connection's is sent"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,19 +15,21 @@ from customers.accounts.create import commands as create_commands
 from customers.accounts.create.commands import AccountRequest
 from customers.connections.client import client_for
 from customers.directory import commands as customer_commands
-from customers.directory.commands import UnableToChange
 from customers.models import Account, AccountImportItem, Connection, Customer, RemoteAccount
 from customers.observed import duplicates
-from customers.operations.commands import UnableToAsk, cancel_operation, retry_operation
+from customers.operations.commands import cancel_operation, retry_operation
 from customers.reconcile import account_import as account_imports
+from customers.reconcile import import_list
 from customers.reconcile.link import link_account
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import Profile, ProviderOffering
+from portal.refusals import Refusal
 from tests.support.factories import PACKAGE, AccountFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.together import rounds, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
-REFUSALS = (UnableToAsk, UnableToChange, duplicates.UnableToMerge)
+REFUSALS = Refusal
 API = "https://api.sendgrid.com/v3/partners/accounts"
 Work = Callable[[], Any]
 
@@ -35,10 +38,6 @@ Work = Callable[[], Any]
 def person() -> User:
     user: User = UserFactory(role="admin")
     return user
-
-
-def asked() -> dict[str, Any]:
-    return {"client_token": uuid4().hex, "now": timezone.now()}
 
 
 def an_account(connection: Connection, email: str = "") -> AccountRequest:
@@ -83,7 +82,7 @@ def race(person: User, customer: Customer, other: Work) -> list[str]:
     """Archive against `other`. Both may be refused, not both done."""
     now = timezone.now()
     works = [
-        settled(lambda: customer_commands.archive_customer(actor=person, customer=customer, now=now)),
+        settled(lambda: customer_commands.archive_customer(Command(person, now), customer=customer)),
         settled(other),
     ]
     told: list[str] = together(lambda n: works[n](), 2)
@@ -97,10 +96,9 @@ def test_a_create(person: User) -> None:
     for _ in rounds():
         customer = CustomerFactory()
         new = an_account(connection)
-        add = {"actor": person, "corrects": None, "take_over": False} | asked()
-        told = race(
-            person, customer, lambda c=customer, a=add, n=new: create_commands.add_account(customer=c, account=n, **a)
-        )
+        command = Command(person, token=uuid4().hex)
+        add = partial(create_commands.add_account, command, customer=customer, account=new)
+        told = race(person, customer, partial(add, take_over=False))
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
 
@@ -110,8 +108,8 @@ def test_a_retry_of_a_failed_create(person: User) -> None:
     for _ in rounds():
         failed = OperationFactory(account=AccountFactory(pending=True), kind="create", state="failed", reason="")
         customer = failed.account.customer
-        again = {"actor": person, "operation": failed} | asked()
-        told = race(person, customer, lambda a=again: retry_operation(**a))
+        command = Command(person, token=uuid4().hex)
+        told = race(person, customer, partial(retry_operation, command, operation=failed))
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
 
@@ -123,8 +121,13 @@ def test_a_link_of_an_unlinked_account(person: User) -> None:
     for _ in rounds():
         customer, remote_account = CustomerFactory(), a_remote_account(connection)
         provider = client_for(connection)
-        told = race(person, customer, lambda c=customer, s=remote_account, p=provider: link_account(
-            actor=person, remote_account=s, customer=c, provider=p, now=timezone.now(), reason="Theirs."))  # fmt: skip
+        told = race(
+            person,
+            customer,
+            lambda c=customer, s=remote_account, p=provider: link_account(
+                Command(person, timezone.now(), reason="Theirs."), remote_account=s, customer=c, provider=p
+            ),
+        )
         broken += [told] if living(customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
 
@@ -135,9 +138,9 @@ def test_an_import(person: User) -> None:
     broken = []
     for _ in rounds():
         customer, remote_account = CustomerFactory(), a_remote_account(connection)
-        listed = [account_imports.ImportRow(remote_account.provider_id, email=customer.email)]
-        run = account_imports.propose_import(actor=person, connection=connection, listed=listed, now=timezone.now())
-        account_imports.start_import(actor=person, account_import=run, now=timezone.now())
+        listed = [import_list.ImportRow(remote_account.provider_id, email=customer.email)]
+        run = account_imports.propose_import(Command(person, timezone.now()), connection=connection, listed=listed)
+        account_imports.start_import(Command(person, timezone.now()), account_import=run)
         told = race(person, customer, lambda r=run: account_imports.import_chunk(r.pk, connect=client_for))
         run.refresh_from_db()
         item = AccountImportItem.objects.get(account_import=run)
@@ -154,8 +157,13 @@ def test_a_merge_of_duplicates(person: User) -> None:
     for _ in rounds():
         kept = AccountFactory()
         twin = AccountFactory(provider_id=kept.provider_id, duplicate_of=kept, state="deleted")
-        told = race(person, twin.customer, lambda t=twin: duplicates.merge(
-            actor=person, duplicate=t, customer=t.customer, reason="Theirs.", now=timezone.now()))  # fmt: skip
+        told = race(
+            person,
+            twin.customer,
+            lambda t=twin: duplicates.merge(
+                Command(person, timezone.now(), reason="Theirs."), duplicate=t, customer=t.customer
+            ),
+        )
         broken += [told] if living(twin.customer) else []
     assert not broken, f"{len(broken)} of {len(rounds())}"
 
@@ -165,5 +173,5 @@ def test_a_cancelled_create_leaves_nothing_behind(person: User) -> None:
     for _ in rounds():
         operation = OperationFactory(account=AccountFactory(pending=True), kind="create")
         customer = operation.account.customer
-        race(person, customer, lambda o=operation: cancel_operation(actor=person, operation=o, now=timezone.now()))
+        race(person, customer, lambda o=operation: cancel_operation(Command(person, timezone.now()), operation=o))
         assert not living(customer)

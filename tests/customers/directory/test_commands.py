@@ -10,12 +10,12 @@ from django.utils import timezone
 from customers.accounts.create import commands as create_commands
 from customers.accounts.create.commands import AccountRequest
 from customers.directory import commands as customer_commands
-from customers.directory.commands import UnableToChange
 from customers.models import Account, Customer, Note, Operation
-from customers.operations.commands import UnableToAsk
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from portal.providers import Profile, ProviderOffering
+from portal.refusals import Refusal
 from tests.support.factories import (
     PACKAGE,
     AccountFactory,
@@ -38,15 +38,15 @@ def person() -> User:
 
 
 def create(person: User, token: str = "token-0001", **facts: Any) -> Customer:
-    return create_commands.create_customer(actor=person, facts=FACTS | facts, client_token=token, now=timezone.now())
+    return create_commands.create_customer(Command(person, timezone.now(), token=token), facts=FACTS | facts)
 
 
 def edit(person: User, customer: Customer, **facts: Any) -> list[str]:
-    return customer_commands.edit_customer(actor=person, customer=customer, facts=facts, now=timezone.now())
+    return customer_commands.edit_customer(Command(person, timezone.now()), customer=customer, facts=facts)
 
 
 def archive(person: User, customer: Customer) -> None:
-    customer_commands.archive_customer(actor=person, customer=customer, now=timezone.now())
+    customer_commands.archive_customer(Command(person, timezone.now()), customer=customer)
 
 
 def verbs() -> list[str]:
@@ -64,7 +64,7 @@ def test_another_persons_token_is_another_form(person: User) -> None:
 
 def test_a_reference_stands_once_and_the_refusal_names_the_field(person: User) -> None:
     create(person)
-    with pytest.raises(UnableToChange) as refused:
+    with pytest.raises(Refusal) as refused:
         create(person, token="token-0002")
     assert refused.value.field == "external_reference"
     assert Customer.objects.count() == 1
@@ -107,7 +107,7 @@ def test_no_fact_that_is_not_a_fact_can_be_written(person: User) -> None:
 def test_an_edit_cannot_take_anothers_reference(person: User) -> None:
     create(person)
     other = create(person, token="token-0002", external_reference="K-2")
-    with pytest.raises(UnableToChange) as refused:
+    with pytest.raises(Refusal) as refused:
         edit(person, other, external_reference="K-1")
     assert refused.value.field == "external_reference"
 
@@ -115,14 +115,14 @@ def test_an_edit_cannot_take_anothers_reference(person: User) -> None:
 @pytest.mark.parametrize("state", ["active", "stopped_by_us", "stopped_by_provider", "indeterminate", "unknown"])
 def test_a_customer_with_a_living_account_stays_in_the_lists(person: User, state: str) -> None:
     account = AccountFactory(state=state)
-    with pytest.raises(UnableToChange, match="Delete it first"):
+    with pytest.raises(Refusal, match="Delete it first"):
         archive(person, account.customer)
 
 
 def test_a_customer_with_an_unfinished_operation_is_not_archived(person: User) -> None:
     account = AccountFactory(state="banned")
     operation = OperationFactory(account=account, kind="delete")
-    with pytest.raises(UnableToChange, match=f"{operation.code} is not finished"):
+    with pytest.raises(Refusal, match=f"{operation.code} isn't finished"):
         archive(person, account.customer)
 
 
@@ -132,7 +132,7 @@ def test_a_customer_whose_accounts_are_gone_can_be_archived(person: User, state:
     archive(person, customer)
     customer.refresh_from_db()
     assert customer.archived_at
-    customer_commands.restore_customer(actor=person, customer=customer, now=timezone.now())
+    customer_commands.restore_customer(Command(person, timezone.now()), customer=customer)
     customer.refresh_from_db()
     assert customer.archived_at is None
     assert verbs() == ["customer.archived", "customer.restored"]
@@ -142,7 +142,7 @@ def test_only_an_open_create_prevents_archiving(person: User) -> None:
     failed = OperationFactory(account=AccountFactory(pending=True), kind="create", state="failed")
     archive(person, failed.account.customer)
     unknown = OperationFactory(account=AccountFactory(pending=True), kind="create", state="unknown")
-    with pytest.raises(UnableToChange):
+    with pytest.raises(Refusal):
         archive(person, unknown.account.customer)
 
 
@@ -154,15 +154,15 @@ def test_archiving_twice_is_recorded_once(person: User) -> None:
 
 
 def test_a_note_is_kept_with_its_author(person: User) -> None:
-    customer_commands.add_note(actor=person, customer=CustomerFactory(), text="  They ring on Mondays. ")
+    customer_commands.add_note(Command(person), customer=CustomerFactory(), text="  They ring on Mondays. ")
     note = Note.objects.get()
     assert (note.text, note.author) == ("They ring on Mondays.", person)
     assert verbs() == ["note.added"]
 
 
 def test_an_empty_note_is_refused(person: User) -> None:
-    with pytest.raises(UnableToChange):
-        customer_commands.add_note(actor=person, customer=CustomerFactory(), text=" \n ")
+    with pytest.raises(Refusal):
+        customer_commands.add_note(Command(person), customer=CustomerFactory(), text=" \n ")
 
 
 def new_account(**changes: Any) -> AccountRequest:
@@ -176,9 +176,7 @@ def new_account(**changes: Any) -> AccountRequest:
 def open_customer(
     person: User, account: AccountRequest, token: str = "token-0001"
 ) -> tuple[Customer, Operation | None]:
-    return create_commands.open_customer(
-        actor=person, facts=FACTS, account=account, client_token=token, now=timezone.now()
-    )
+    return create_commands.open_customer(Command(person, timezone.now(), token=token), facts=FACTS, account=account)
 
 
 def test_a_customer_and_its_account_come_together(person: User) -> None:
@@ -189,7 +187,7 @@ def test_a_customer_and_its_account_come_together(person: User) -> None:
 
 
 def test_no_customer_is_left_behind_when_the_account_is_refused(person: User) -> None:
-    with pytest.raises(UnableToAsk):
+    with pytest.raises(Refusal):
         open_customer(person, new_account(connection=ConnectionFactory(paused="person")))
     assert (Customer.objects.count(), Account.objects.count(), verbs()) == (0, 0, [])
 
@@ -201,8 +199,9 @@ def test_the_same_opening_again_gives_the_same_two_back(person: User) -> None:
 
 
 def add_account(person: User, customer: Customer, account: AccountRequest, **more: Any) -> Operation:
-    asked: dict[str, Any] = {"corrects": None, "take_over": False, "client_token": "token-0009", "now": timezone.now()}
-    return create_commands.add_account(actor=person, customer=customer, account=account, **asked | more)
+    command = Command(person, token="token-0009", retry_of=more.pop("retry_of", None))
+    asked: dict[str, Any] = {"take_over": False} | more
+    return create_commands.add_account(command, customer=customer, account=account, **asked)
 
 
 def test_a_corrected_create_uses_the_same_account_row(person: User) -> None:
@@ -211,7 +210,7 @@ def test_a_corrected_create_uses_the_same_account_row(person: User) -> None:
     wanted = new_account(
         connection=account.connection, profile=Profile(email="new@larkfield.example", phone="+4930123456")
     )
-    operation = add_account(person, account.customer, wanted, corrects=failed, take_over=True)
+    operation = add_account(person, account.customer, wanted, retry_of=failed, take_over=True)
     assert (operation.account, operation.retry_of) == (account, failed)
     account.customer.refresh_from_db()
     assert (account.customer.email, account.customer.phone) == ("new@larkfield.example", "+4930123456")
@@ -227,9 +226,9 @@ def test_what_is_left_empty_does_not_empty_the_customers_facts(person: User) -> 
 def test_a_correction_on_another_connection_adds_an_account(person: User) -> None:
     account = AccountFactory(pending=True)
     failed = OperationFactory(account=account, kind="create", state="failed")
-    assert add_account(person, account.customer, new_account(), corrects=failed).account != account
+    assert add_account(person, account.customer, new_account(), retry_of=failed).account != account
 
 
 def test_an_archived_customer_gets_no_account(person: User) -> None:
-    with pytest.raises(UnableToAsk, match="archived"):
+    with pytest.raises(Refusal, match="archived"):
         add_account(person, CustomerFactory(archived_at=timezone.now()), new_account())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import threading
 import uuid
+from html import unescape
 from typing import Any
 
 import pytest
@@ -77,19 +79,26 @@ def test_htmx_gets_the_list_alone_and_back_in_history_the_page(client: Client, p
     assert "<html" in text(again)
 
 
-def test_a_row_polls_until_its_operation_ends(client: Client, person: User) -> None:
+def test_rows_are_asked_for_until_their_operations_end(client: Client, person: User) -> None:
     operation = OperationFactory(state="sending")
-    address = f"/customers/?row={operation.account.public_id}"
-    row = text(client.get(address, headers=HTMX))
-    assert row.lstrip().startswith("<tr")
-    assert f'hx-get="{address}"' in row
+    address = f"/customers/?rows={operation.account.public_id.hex}&part=0"
+    assert address.replace("&", "&amp;") in client.get("/customers/").content.decode()
+    rows = client.get(address, headers=HTMX).content.decode()
+    assert f'<tr id="row-{operation.account.public_id}" hx-swap-oob="morph">' in rows
+    assert address.replace("&", "&amp;") in rows
     Operation.objects.filter(pk=operation.pk).update(state="succeeded", finished_at=timezone.now())
-    assert "hx-get" not in text(client.get(address, headers=HTMX))
+    assert "hx-get" not in client.get(address, headers=HTMX).content.decode()
 
 
-@pytest.mark.parametrize("row", ["x", "7d1b7c0e-0b8e-4f4b-9a53-2f6f0d8f1b32"])
-def test_a_row_that_is_not_there_is_not_found(client: Client, person: User, row: str) -> None:
-    assert client.get(f"/customers/?row={row}").status_code == 404
+def test_editing_nothing_selected_keeps_the_filters(client: Client, person: User) -> None:
+    AccountFactory()
+    address = "/customers/?state=active&sort=name"
+    bulk = client.get(address).content.decode().split('id="bulk"')[1].split("</form>")[0]
+    action = unescape(bulk.split('action="')[1].split('"')[0])
+    answer = client.post(action, {"by": "ticks"}, follow=True)
+    assert answer.redirect_chain == [(address, 303)]
+    assert "No accounts selected" in text(answer)
+    assert client.post("/changes/new/", {"by": "ticks"}).headers["Location"] == "/customers/"
 
 
 def test_the_export_is_the_filtered_list_with_formulas_escaped(client: Client, person: User) -> None:
@@ -99,7 +108,7 @@ def test_the_export_is_the_filtered_list_with_formulas_escaped(client: Client, p
     response = client.get("/customers/export/?state=stopped_by_us")
     rows = list(csv.reader(io.StringIO(b"".join(response.streaming_content).decode("utf-8-sig"))))  # type: ignore[attr-defined]
     assert [row[0] for row in rows] == ["customer", "'=HYPERLINK(1)"]
-    assert (rows[1][6], rows[1][9]) == ("Suspended by us", "0")
+    assert (rows[1][6], rows[1][9]) == ("Suspended", "0")
 
 
 def test_the_pages_of_hostile_names_stay_pages(client: Client, person: User) -> None:
@@ -130,6 +139,18 @@ def test_a_customer_without_an_account_leads_to_the_customer(client: Client, per
     assert not Operation.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("sendgrid", "created at SendGrid immediately. Billing starts as soon as it exists."),
+        ("ahasend", "created at AhaSend immediately. The emails it sends are billed to your AhaSend account."),
+    ],
+)
+def test_a_create_says_what_is_billed(client: Client, person: User, kind: str, says: str) -> None:
+    ConnectionFactory(kind=kind, account_id=str(uuid.uuid4()))
+    assert says in " ".join(text(client.get("/customers/new/")).split())
+
+
 def test_a_test_only_connection_always_creates_test_accounts(
     client: Client, person: User, connection: Connection
 ) -> None:
@@ -156,6 +177,13 @@ def test_what_is_wrong_comes_back_with_everything_typed(
     page = text(response)
     assert 'value="Jörg"' in page
     assert "pk-errors" in page
+    assert not Customer.objects.exists()
+
+
+def test_what_a_request_claims_was_shown_is_checked(client: Client, person: User) -> None:
+    wrong = {"email": "not an address", "website": "javascript:alert(1)"}
+    answer = client.post("/customers/new/", form(None) | wrong | {"seen": json.dumps(wrong)})
+    assert answer.status_code == 422
     assert not Customer.objects.exists()
 
 
@@ -263,7 +291,7 @@ def test_a_customer_without_an_account_says_so(client: Client, person: User) -> 
 def test_the_edit_says_what_does_not_reach_the_provider(client: Client, person: User) -> None:
     customer = AccountFactory().customer
     page = text(client.get(f"/customers/{customer.public_id}/edit/"))
-    assert "Kept here only" in page
+    assert "Stored in the portal only." in page
     response = client.post(
         f"/customers/{customer.public_id}/edit/",
         {"company_name": "New name", "email": customer.email, "owner": str(person.public_id), "tags": "a, b,a"}
@@ -274,6 +302,27 @@ def test_the_edit_says_what_does_not_reach_the_provider(client: Client, person: 
     assert (customer.company_name, customer.owner, customer.tags) == ("New name", person, ["a", "b"])
 
 
+def test_a_name_with_a_direction_mark_is_refused_and_kept(client: Client, person: User) -> None:
+    answer = client.post("/customers/new/", form(None, company_name="Lark\u202efield", external_reference="K-7"))
+    assert answer.status_code == 422
+    assert "Remove the invisible character U+202E after \u201cLark\u201d." in text(answer)
+    assert "Lark\u202efield" in text(answer)
+    assert 'value="K-7"' in text(answer)
+    assert not Customer.objects.exists()
+
+
+def test_a_name_is_stored_composed(client: Client, person: User) -> None:
+    client.post("/customers/new/", form(None, company_name="Cafe\u0301"))
+    assert Customer.objects.get().company_name == "Caf\u00e9"
+
+
+def test_a_reference_that_was_stored_decomposed_is_found(client: Client, person: User) -> None:
+    CustomerFactory(external_reference="Cafe\u0301", company_name="First")
+    answer = client.post("/customers/new/", form(None, external_reference="Caf\u00e9"))
+    assert answer.status_code == 422
+    assert "First already has this external reference." in text(answer)
+
+
 def test_an_edit_with_errors_keeps_what_was_typed(client: Client, person: User) -> None:
     CustomerFactory(external_reference="K-1", company_name="First")
     customer = CustomerFactory()
@@ -281,7 +330,7 @@ def test_an_edit_with_errors_keeps_what_was_typed(client: Client, person: User) 
     response = client.post(f"/customers/{customer.public_id}/edit/", typed)
     assert response.status_code == 422
     assert 'value="Typed"' in text(response)
-    assert "First has this reference." in text(response)
+    assert "First already has this external reference." in text(response)
 
 
 def test_whoever_owns_it_stays_choosable_when_they_left(client: Client, person: User) -> None:
@@ -321,11 +370,14 @@ def test_adding_a_note_clears_the_field_and_updates_the_timeline(client: Client,
     customer = CustomerFactory()
     address = f"/customers/{customer.public_id}/notes/"
     response = client.post(address, {"text": "A note"}, headers=HTMX)
-    assert response["HX-Trigger"] == "timeline-changed"
+    assert json.loads(response["HX-Trigger"]) == {
+        "timeline-changed": {},
+        "toast": {"text": "Note added.", "kind": "good"},
+    }
     assert "A note" not in text(response)
     refused = client.post(address, {"text": " "}, headers=HTMX)
     assert refused.status_code == 422
-    assert "Write the note first." in text(refused)
+    assert "Enter a note." in text(refused)
     assert Note.objects.count() == 1
 
 
@@ -339,3 +391,18 @@ def test_the_timeline_goes_on_where_it_stopped(client: Client, person: User) -> 
     shown = text(first) + text(second)
     assert [shown.count(f"Note number {n:02}.") for n in range(45)] == [1] * 45
     assert second.context["timeline"].older == ""
+
+
+NO_EVENT = "11111111-2222-4333-8444-555555555555"
+
+
+@pytest.mark.parametrize(("name", "value"), [("show", "nonsense"), ("before", "nonsense"), ("before", NO_EVENT)])
+def test_the_timeline_refuses_what_it_does_not_know(client: Client, person: User, name: str, value: str) -> None:
+    account = AccountFactory()
+    client.post(f"/customers/{account.customer.public_id}/notes/", {"text": "A note of March."})
+    for address in (f"/customers/{account.customer.public_id}/", f"/accounts/{account.public_id}/"):
+        page = client.get(f"{address}?{name}={value}")
+        assert f"unknown value “{value}”" in text(page)
+        assert "A note of March." not in text(page)
+        assert "No activity yet" not in text(page)
+        assert "A note of March." in text(client.get(f"{address}?show=notes"))

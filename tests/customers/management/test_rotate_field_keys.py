@@ -28,8 +28,8 @@ def test_every_secret_is_encrypted_with_the_first_key_alone(settings: Settings) 
     connection.save(update_fields=["api_key_sealed", "v2_password_sealed"])
 
     settings.FIELD_KEYS = f"{NEW},{settings.FIELD_KEYS}"
-    assert "2 sealed again" in _rotate()
-    assert "0 sealed again" in _rotate(), "the second call has nothing to do"
+    assert "2 secrets encrypted" in _rotate()
+    assert "0 secrets encrypted" in _rotate(), "the second call has nothing to do"
 
     settings.FIELD_KEYS = NEW
     connection.refresh_from_db()

@@ -128,7 +128,7 @@ def test_a_queue_without_consumers_is_an_alarm_until_it_has_one() -> None:
     assert stopped(NIGHT + 121 * SECOND) == {"sync"}
     assert stopped(NIGHT + 180 * SECOND) == {"sync"}
     assert Notice.objects.count() == 1
-    assert "Usage is not read." in Notice.objects.get().text
+    assert "Usage isn't synced." in Notice.objects.get().text
     worker("sync@two", now=NIGHT + 180 * SECOND, queues=("sync",))
     assert stopped(NIGHT + 180 * SECOND) == set()
     assert sync.started_at == NIGHT
@@ -186,9 +186,9 @@ def test_the_page_names_the_queue_without_a_worker(admin: Client) -> None:
     worker("sync@one", now=now - timedelta(minutes=3), queues=("sync",)).end(now=now)
     worker("ops@one", now=now, queues=("ops",))
     said = prose_of(admin.get("/engine/"))
-    assert "No worker consumes the queue sync" in said
-    assert "Usage is not read." in said
-    assert "No worker consumes the queue ops" not in said
+    assert "No worker consumes the sync queue" in said
+    assert "Usage isn't synced." in said
+    assert "No worker consumes the ops queue" not in said
     row = said[said.index("sync Usage syncs") :][:200]
     assert "No worker" in row
     assert "3 min ago" in row
@@ -245,7 +245,7 @@ def test_a_slow_queue_is_an_alarm_while_messages_wait_too_long(admin: Client) ->
     Heartbeat.objects.filter(kind="queue").exclude(name="ops").update(seen_at=now)
     Heartbeat.objects.filter(name="sync").update(started_at=now - timedelta(minutes=9))
     heartbeat.check_workers(now=now)
-    title = "Messages in the queue ops wait for 4 min"
+    title = "Messages in the ops queue are delayed by 4 min"
     notices = Notice.objects.filter(kind=heartbeat.QUEUE_LATE)
     assert list(notices.filter(about="ops").values_list("title", "ended_at")) == [(title, None)]
     assert not notices.filter(about="sync").exists(), "a chunk of the usage sync may take its time"
@@ -332,26 +332,26 @@ def test_a_quiet_engine_says_so(admin: Client) -> None:
     ConnectionFactory(name="Main")
     answer = admin.get("/engine/")
     said = prose_of(answer)
-    assert "The engine goes on by itself." in said
+    assert "Running normally." in said
     assert "ops@one" in said
-    assert "All times here are UTC." in said
-    assert "Not checked yet." in said
-    assert b"every 10s" in answer.content
+    assert "All times are in UTC." in said
+    assert "Not run yet." in said
+    assert b'data-poll="10"' in answer.content
     fragment = admin.get("/engine/", **HTMX)
     assert b"<html" not in fragment.content
     assert fragment.content.strip().startswith(b'<div id="engine"')
 
 
 def test_nobody_at_work_is_said_first(admin: Client) -> None:
-    assert "No worker gives a sign of life" in prose_of(admin.get("/engine/"))
+    assert "No worker is responding" in prose_of(admin.get("/engine/"))
     now = timezone.now()
     alive(now - timedelta(minutes=3))
-    assert "No worker gives a sign of life" in prose_of(admin.get("/engine/"))
+    assert "No worker is responding" in prose_of(admin.get("/engine/"))
     worker("ops@two", now=now)
     said = prose_of(admin.get("/engine/"))
     assert "No worker" not in said
-    assert "The scheduler does not tick" in said
-    assert "ops@one was last heard of 3 min ago" in said
+    assert "The scheduler is not running" in said
+    assert "ops@one: last heartbeat 3 min ago" in said
 
 
 def test_what_stands_still_is_named(admin: Client) -> None:
@@ -363,12 +363,12 @@ def test_what_stands_still_is_named(admin: Client) -> None:
     lost = ConnectionFactory(name="Far away")
     Breaker.objects.create(connection=lost, opened_at=now, retry_at=now, reason="connect timeout")
     said = prose_of(admin.get("/engine/"))
-    assert "The engine goes on" not in said
-    assert "Operations: the oldest was due 5 min ago" in said
-    assert "1 lease has run out" in said
-    assert "Nothing is sent on Far away and Refused" in said
+    assert "Running normally" not in said
+    assert "Operations: oldest due 5 min ago" in said
+    assert "1 lease expired" in said
+    assert "Nothing is sent through Far away and Refused" in said
     assert "The key is not known there." in said
-    assert said.index("The key is not known") > said.index("Signs of life")
+    assert said.index("The key is not known") > said.index("Workers")
     assert "connect timeout" in said
 
 
@@ -377,29 +377,30 @@ def test_who_waits_for_a_person_is_linked_the_first_first(admin: Client) -> None
     waiting = [OperationFactory(state="needs_attention") for _ in range(10)]
     OperationFactory(state="unknown", kind="suspend")  # settled by looking, not by a person
     answer = admin.get("/engine/")
-    assert "10 operations wait for a person." in prose_of(answer)
+    assert "10 operations need review." in prose_of(answer)
     assert "and 2 more" in prose_of(answer)
     assert f"/operations/{waiting[0].public_id}/" in answer.content.decode()
     assert f"/operations/{waiting[9].public_id}/" not in answer.content.decode()
 
 
+@pytest.mark.long
 def test_the_last_check_is_shown_with_what_it_found(admin: Client) -> None:
     alive()
     nightly_check.check_now()
-    assert "18 hold" in prose_of(admin.get("/engine/"))
+    assert "18 passed" in prose_of(admin.get("/engine/"))
     AccountFactory(provider_id="sg<nobody>")
     nightly_check.check_now()
     answer = admin.get("/engine/")
     said = prose_of(answer)
-    assert "1 invariant is broken" in said
-    assert "account sg<nobody>: nobody made it" in said
+    assert "1 integrity check failed" in said
+    assert "account sg<nobody> was neither created by an operation nor linked" in said
     assert b"sg<nobody>" not in answer.content
-    assert "17 hold" in said
+    assert "17 passed" in said
     InvariantCheck.objects.all().delete()
     InvariantCheck.objects.create(
         slot="old", started_at=timezone.now() - timedelta(hours=51), finished_at=timezone.now(), found=[]
     )
-    assert "not checked for two nights" in prose_of(admin.get("/engine/"))
+    assert "Integrity checks haven't run for two nights" in prose_of(admin.get("/engine/"))
 
 
 def test_the_number_of_queries_does_not_grow(admin: Client) -> None:

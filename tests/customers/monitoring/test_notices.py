@@ -14,6 +14,7 @@ from django.utils import timezone
 from customers.connections import commands as connection_commands
 from customers.monitoring import invariants, nightly_check
 from portal.access.models import User
+from portal.commands import Command
 from portal.notices import delivery, raising
 from portal.notices.models import Notice
 from tests.customers.conftest import Desk
@@ -31,7 +32,7 @@ def admin(db: None) -> User:
 
 
 def told(title: str = "Something") -> None:
-    raising.raised("kind", about="x", title=title, text="Look at it.", path="/engine/", now=NOW)
+    raising.raised("kind", about="x", title=title, text="Review usage.", path="/engine/", now=NOW)
 
 
 def test_admins_at_work_are_told_once_while_it_lasts(admin: User) -> None:
@@ -75,15 +76,15 @@ def test_a_refused_key_is_told_and_over_with_the_next(admin: User, desk: Desk, c
     assert delivery.deliver(now=NOW) == 1
     assert desk.connection.name in mail.outbox[0].subject
     shown = text_of(sign_in(client, admin).get(reverse("customers:watch")))
-    assert "the provider refused its key" in shown
+    assert "the provider rejected the key" in shown
     assert "to 1 admin" in shown
     desk.connection.refresh_from_db()
-    connection_commands.resume_connection(actor=admin, connection=desk.connection)
+    connection_commands.resume_connection(Command(admin), connection=desk.connection)
     assert Notice.objects.get().ended_at
 
 
 def test_a_pause_by_hand_is_nobodys_news(admin: User, desk: Desk) -> None:
-    connection_commands.pause_connection(actor=admin, connection=desk.connection, reason="Maintenance", now=NOW)
+    connection_commands.pause_connection(Command(admin, NOW, reason="Maintenance"), connection=desk.connection)
     assert not Notice.objects.exists()
 
 

@@ -15,6 +15,9 @@ from customers.models import Account, Attempt, Connection, Offering, Operation, 
 from customers.monitoring import invariants, repair
 from customers.operations import transitions
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.leases import LostLease
+from portal.texts import say
 from tests.customers.conftest import PACKAGE, Desk
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory
 
@@ -63,12 +66,12 @@ def test_nothing_harmed_nothing_found(desk: Desk) -> None:
 
 
 class TestFalseReviews:
-    @pytest.fixture
-    def poisoned(self, desk: Desk) -> Operation:
+    @pytest.fixture(params=repair.LOST_OFTEN, ids=["code", "sentence"])
+    def poisoned(self, desk: Desk, request: pytest.FixtureRequest) -> Operation:
         operation = desk.ask_create()
         step(operation, *[("queued", "claimed")] * 3, ("claimed", "needs_attention"))
         Operation.objects.filter(pk=operation.pk).update(
-            state="needs_attention", error_kind="poison", summary=transitions.POISONED, lost_claims=3,
+            state="needs_attention", error_kind="poison", summary=request.param, lost_claims=3,
             concurrency_key=f"account:{operation.account_id}",
         )  # fmt: skip
         operation.refresh_from_db()
@@ -76,7 +79,7 @@ class TestFalseReviews:
 
     def test_without_apply_nothing_changes(self, poisoned: Operation) -> None:
         before, events = Operation.objects.values().get(), AuditEvent.objects.count()
-        assert f"would   {poisoned.code} needs review and was never sent" in run()
+        assert f"WOULD FIX {poisoned.code} needs review and was never sent" in run()
         assert Operation.objects.values().get() == before
         assert AuditEvent.objects.count() == events
 
@@ -110,7 +113,7 @@ class TestSendsThatWerePassedOver:
     @pytest.mark.parametrize("state", ["queued", "claimed", "needs_attention", "failed", "cancelled"])
     def test_it_is_looked_for(self, state: str, desk: Desk) -> None:
         operation = overwritten(desk.ask_create(), state)
-        assert f"would   {operation.code} is {state} and was sent without an answer" in run()
+        assert f"WOULD FIX {operation.code} is {state} but was sent without a response" in run()
         assert "1 fixed" in run("--apply")
         operation.refresh_from_db()
         assert (operation.state, operation.fence, operation.finished_at) == ("unknown", 3, None)
@@ -119,11 +122,23 @@ class TestSendsThatWerePassedOver:
         codes = ("I5", "I7", "I8")
         assert not [row for each in invariants.check(now=NOW) if each.code in codes for row in each.rows]
 
+    @pytest.mark.parametrize(
+        "note", [say("repaired.looked_for"), "Repaired: its outcome is looked for.", "To be retried."]
+    )
+    def test_its_step_is_known_by_code_and_by_older_sentences(self, note: str, desk: Desk) -> None:
+        operation = overwritten(desk.ask_create(), "failed")
+        Step.objects.create(operation=operation, n=99, before="failed", after="unknown", at=NOW, note=note)
+        rows = [row for each in invariants.check(now=NOW) if each.code in ("I7", "I8") for row in each.rows]
+        is_known = note != "To be retried."
+        assert any("went from failed to unknown" in row for row in rows) is not is_known
+        assert any("after it finished" in row for row in rows) is not is_known
+        assert repair.passed_over().exists() is not is_known
+
     def test_the_worker_that_holds_it_sends_nothing_any_more(self, desk: Desk) -> None:
         operation = overwritten(desk.ask_create(), "claimed")
         held = Operation.objects.select_related("account__customer", "connection").get(pk=operation.pk)
         run("--apply")
-        with pytest.raises(transitions.LostLease):
+        with pytest.raises(LostLease):
             transitions.intend(held, call="create account", request="", now=NOW)
 
     def test_one_that_had_ended_is_not_sent_again(self, desk: Desk) -> None:
@@ -170,7 +185,7 @@ class TestNames:
 
     def test_a_name_comes_and_goes_byte_for_byte(self, desk: Desk) -> None:
         desk.sandbox.admin.put_offering(self.ODD, type="package", entitlements={"email_sends_max_monthly": 5})
-        catalogue.refresh_catalogue(connection=desk.connection, now=NOW)
+        catalogue.refresh_catalogue(Command(None, NOW), connection=desk.connection)
         assert Offering.objects.filter(name=self.ODD).exists()
         account = desk.created()
         operation = desk.ask_offerings(account, [type(PACKAGE)(self.ODD, "package", 1)])
@@ -208,14 +223,14 @@ class TestTwins:
             cursor.execute("DROP INDEX account_unique_at_provider")
         kept, twin = AccountFactory(), AccountFactory()
         Account.objects.filter(pk=twin.pk).update(provider_id=kept.provider_id)
-        assert f"mark it as a duplicate of that of {kept}" in run("--apply")
+        assert f"mark it as a duplicate of the account of {kept}" in run("--apply")
         twin.refresh_from_db()
         assert (twin.duplicate_of, twin.usage_used) == (kept, None)
 
     def test_a_credential_connected_twice(self) -> None:
         first, second, third = ConnectionFactory(), ConnectionFactory(), ConnectionFactory(base_url="https://a.example")
         said = run()
-        assert f"{second.name} has the same credential as {first.name}" in said
+        assert f"{second.name} uses the same key as {first.name}" in said
         assert not Connection.objects.filter(credential_hash__isnull=False).exists(), "a dry run changes nothing"
         assert "2 fixed" in run("--apply")
         assert Connection.objects.get(credential_hash=None) == second

@@ -99,7 +99,7 @@ def test_one_walk_at_a_time_and_a_dead_one_is_closed(desk: Desk) -> None:
     first, _ = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot="a", now=now, taken=True)
     second, begun = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot="b", now=now)
     assert (second, begun) == (first, False)
-    later: datetime = now + account_list.LEASE + timedelta(seconds=1)
+    later: datetime = now + Scan.LEASE + timedelta(seconds=1)
     third, begun = account_list.begin_scan(connection=desk.connection, kind=Scan.Kind.ASKED, slot="b", now=later)
     assert begun
     assert third != first

@@ -39,7 +39,7 @@ def test_a_state(account: Account, at: datetime, state: str) -> None:
     observed_accounts.record_state(account_id=account.pk, reading=BANNED, now=at)
     account.refresh_from_db()
     assert (account.state, account.state_read_at) == (state, max(at, T))
-    assert (account.changed_what == "State read: banned") == (state == "banned")
+    assert (account.changed_what == "State updated: banned") == (state == "banned")
 
 
 @pytest.mark.parametrize("at", [EARLIER, LATER])

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import SyncItem
-from billing.reports.filters import read_usage_filters
+from billing.reports.filters import UsageFilters
 from billing.reports.queries import build_usage_report
 from billing.usage import runs
 from customers.connections import commands as connection_commands
@@ -21,16 +21,17 @@ from customers.models import Account, AccountImportItem, Attempt, Connection, Cu
 from customers.monitoring import invariants
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
-from customers.observed.duplicates import UnableToMerge
 from customers.operations import commands as operation_commands
 from customers.operations import resolve
-from customers.operations.commands import UnableToAsk
 from customers.reconcile import account_import as account_imports
 from customers.reconcile import drift
 from customers.reconcile import link as account_link
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.customers.conftest import Desk
+from tests.support import failpoints
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -109,8 +110,8 @@ class TestADuplicateIsReadOnly:
     @pytest.mark.parametrize("kind", ["suspend", "delete"])
     def test_nothing_can_be_requested(self, kind: str, twins: tuple[Account, Account], person: User) -> None:
         ask = getattr(operation_commands, f"request_{kind}")
-        with pytest.raises(UnableToAsk, match=r"Northwind has the same account.*read-only"):
-            ask(actor=person, account=twins[1], reason="Test.", client_token="token-of-a-test", now=NOW)
+        with pytest.raises(Refusal, match=r"Northwind has the same account.*read-only"):
+            ask(Command(person, NOW, reason="Test.", token="token-of-a-test"), account=twins[1])
         assert not Operation.objects.exists()
 
     def test_what_was_requested_before_is_not_sent(self, desk: Desk) -> None:
@@ -156,11 +157,11 @@ class TestUsage:
 
     def test_it_is_left_out_of_the_report(self, twins: tuple[Account, Account]) -> None:
         Account.objects.update(created_at=NOW - timedelta(days=60))
-        filters = read_usage_filters(QueryDict(), today=NOW.date(), with_cost=True)
+        filters = UsageFilters(QueryDict(), today=NOW.date(), with_cost=True)
         report = build_usage_report(filters, now=NOW)
         assert [row.provider_id for row in report.rows] == [twins[0].provider_id]
         assert report.coverage.rows == 1
-        assert max(month.missing for month in report.chart.months) <= 1
+        assert max(month["missing"] for month in report.chart["months"]) <= 1
 
 
 class TestAViolationEndsInReview:
@@ -169,19 +170,18 @@ class TestAViolationEndsInReview:
     def _take(self, desk: Desk, provider_id: str) -> Account:
         return AccountFactory(provider_id=provider_id, customer__company_name="Southwind")
 
-    def test_the_answer_of_a_create(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_answer_of_a_create(self, desk: Desk) -> None:
         operation = desk.ask_create()
         before = {each["id"] for each in desk.sandbox.admin.accounts()}
-        # Between the provider's answer and its record somebody imports the account on another connection.
-        from customers.operations import executor  # noqa: PLC0415
 
+        # Between the provider's answer and its record somebody imports the account on another connection.
         def at(point: str) -> None:
             if point == "after_answer":
                 made = {each["id"] for each in desk.sandbox.admin.accounts()} - before
                 self._take(desk, made.pop())
 
-        monkeypatch.setattr(executor, "crash_point", at)
-        operation = desk.perform(operation)
+        with failpoints.installed(at):
+            operation = desk.perform(operation)
         assert (operation.state, operation.error_kind) == ("needs_attention", "account_taken")
         assert "already belongs to Southwind" in operation.summary
         attempt = operation.attempts.get()
@@ -192,8 +192,7 @@ class TestAViolationEndsInReview:
         assert states[-2:] == [("sending", "unknown"), ("unknown", "needs_attention")]
         assert AuditEvent.objects.filter(verb="operation.needs_attention", object_id=operation.public_id).exists()
 
-        resolve.resolve_not_created(actor=desk.person, operation=operation, reason="Test.", send_again=True, now=NOW)
-        monkeypatch.undo()
+        resolve.resolve_not_created(Command(desk.person, NOW, reason="Test."), operation=operation, send_again=True)
         assert desk.drain(operation).state == "needs_attention"
         assert len(desk.sandbox.admin.accounts()) == len(before) + 1, "nothing was sent a second time"
 
@@ -214,15 +213,14 @@ class TestAViolationEndsInReview:
         made = desk.sandbox.admin.accounts()[-1]["id"]
         key = desk.sandbox.admin.add_key(organisation="reseller-global")
         facts = {"name": "The same reseller", "kind": "sendgrid", "base_url": desk.sandbox.base_url}
-        second = connection_commands.add_connection(actor=None, facts=facts, api_key=key)
+        second = connection_commands.add_connection(Command(None), facts=facts, api_key=key)
         remote_account = RemoteAccount.objects.create(connection=second, provider_id=made, email="a@northwind.example")
-        with pytest.raises(UnableToAsk, match="may have made this account"):
+        with pytest.raises(Refusal, match="may have created this account"):
             account_link.link_account(
-                actor=desk.person,
+                Command(desk.person, NOW),
                 remote_account=remote_account,
                 customer=desk.customer(),
                 provider=desk.connect(second),
-                now=NOW,
             )
 
     def test_a_link_by_hand(self, desk: Desk) -> None:
@@ -230,11 +228,13 @@ class TestAViolationEndsInReview:
         operation = desk.perform(desk.ask_create())
         made = desk.sandbox.admin.accounts()[-1]["id"]
         self._take(desk, made)
-        with pytest.raises(UnableToAsk, match="belongs to Southwind"):
+        with pytest.raises(Refusal, match="belongs to Southwind"):
             resolve.resolve_link(
-                actor=desk.person, operation=operation, provider_id=made, reason="Test.", now=NOW,
+                Command(desk.person, NOW, reason="Test."),
+                operation=operation,
+                provider_id=made,
                 provider=desk.connect(desk.connection),
-            )  # fmt: skip
+            )
         operation.refresh_from_db()
         assert operation.state == "unknown"
 
@@ -245,30 +245,29 @@ class TestAViolationEndsInReview:
             last_seen_at=NOW,
         )  # fmt: skip
         account_import = account_imports.propose_import(
-            actor=desk.person, connection=desk.connection, listed=[], now=NOW
+            Command(desk.person, NOW), connection=desk.connection, listed=[]
         )
         item = account_import.items.get()
         account_imports.choose_items(account_import=account_import, take=True, items=[item.pk])
-        account_imports.start_import(actor=desk.person, account_import=account_import, now=NOW)
+        account_imports.start_import(Command(desk.person, NOW), account_import=account_import)
         self._take(desk, made)
         account_imports.import_chunk(account_import.pk, connect=desk.connect)
         item.refresh_from_db()
         assert item.state == AccountImportItem.State.FAILED
-        assert "customer's already" in item.message
-        with pytest.raises(UnableToAsk, match="customer's already"):
+        assert "already linked to a customer" in item.message
+        with pytest.raises(Refusal, match="already linked to a customer"):
             account_link.link_account(
-                actor=desk.person,
+                Command(desk.person, NOW),
                 remote_account=remote_account,
                 customer=desk.customer(),
                 provider=desk.connect(desk.connection),
-                now=NOW,
             )
 
 
 class TestMerge:
     def merge(self, person: User, twin: Account, customer: Customer, reason: str = "They told us.") -> Account:
         fresh = duplicates.unmerged().get(pk=twin.pk)
-        return duplicates.merge(actor=person, duplicate=fresh, customer=customer, reason=reason, now=NOW)
+        return duplicates.merge(Command(person, NOW, reason=reason), duplicate=fresh, customer=customer)
 
     @pytest.mark.parametrize("moves", [False, True])
     def test_the_chosen_customer_has_the_account(
@@ -305,22 +304,22 @@ class TestMerge:
 
     def test_an_open_operation_comes_first(self, twins: tuple[Account, Account], person: User) -> None:
         operation = OperationFactory(account=twins[1], requested_by=person)
-        with pytest.raises(UnableToMerge, match=f"{operation.code} is not finished"):
+        with pytest.raises(Refusal, match=f"{operation.code} is not finished"):
             self.merge(person, twins[1], twins[0].customer)
 
     def test_only_one_of_the_two_customers_and_with_a_reason(
         self, twins: tuple[Account, Account], person: User
     ) -> None:
-        with pytest.raises(UnableToMerge, match="one of the two"):
+        with pytest.raises(Refusal, match="one of the two"):
             self.merge(person, twins[1], CustomerFactory())
-        with pytest.raises(UnableToMerge, match="reason"):
+        with pytest.raises(Refusal, match="reason"):
             self.merge(person, twins[1], twins[0].customer, reason=" ")
-        with pytest.raises(UnableToMerge, match="role"):
+        with pytest.raises(Refusal, match="role"):
             self.merge(UserFactory(role="finance"), twins[1], twins[0].customer)
 
     def test_an_archived_customer_gets_no_account(self, twins: tuple[Account, Account], person: User) -> None:
         Customer.objects.filter(pk=twins[1].customer_id).update(archived_at=NOW)
-        with pytest.raises(duplicates.UnableToMerge, match="is archived"):
+        with pytest.raises(Refusal, match="is archived"):
             self.merge(person, twins[1], twins[1].customer)
         twins[1].refresh_from_db()
         assert twins[1].merged_at is None
@@ -333,16 +332,14 @@ class TestMerge:
         assert shown
         assert shown.customer == kept.customer
         Account.objects.filter(pk=kept.pk).update(customer=CustomerFactory())
-        with pytest.raises(duplicates.UnableToMerge, match="changed meanwhile"):
-            duplicates.merge(
-                actor=person, duplicate=twin, customer=kept.customer, reason="They told us.", now=NOW
-            )  # fmt: skip
+        with pytest.raises(Refusal, match="changed in the meantime"):
+            duplicates.merge(Command(person, NOW, reason="They told us."), duplicate=twin, customer=kept.customer)
 
     def test_two_people_at_once_merge_once(self, twins: tuple[Account, Account], person: User) -> None:
         seen = duplicates.unmerged().get(pk=twins[1].pk)
         self.merge(person, twins[1], twins[0].customer)
-        with pytest.raises(UnableToMerge, match="changed meanwhile"):
-            duplicates.merge(actor=person, duplicate=seen, customer=twins[1].customer, reason="Late.", now=NOW)
+        with pytest.raises(Refusal, match="changed in the meantime"):
+            duplicates.merge(Command(person, NOW, reason="Late."), duplicate=seen, customer=twins[1].customer)
         assert Account.objects.get(pk=twins[0].pk).customer == twins[0].customer
 
     def test_the_pages(self, client: Client, twins: tuple[Account, Account], person: User) -> None:
@@ -358,6 +355,10 @@ class TestMerge:
         answer = client.post(url, given | {"confirmed": "on"})
         assert answer.headers["Location"] == reverse("customers:account", args=[twins[0].public_id])
         assert client.get(url).status_code == 404
+        client.force_login(UserFactory())
+        late = client.post(url, given | {"confirmed": "on", "reason": "Typed evidence"})
+        assert (late.status_code, "Typed evidence" in late.content.decode()) == (422, True)
+        assert f"{person} was first: Duplicate account merged" in late.content.decode()
 
 
 def test_the_integrity_check_reports_one_until_it_is_merged(twins: tuple[Account, Account]) -> None:

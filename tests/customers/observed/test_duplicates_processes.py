@@ -25,12 +25,12 @@ import tests.env
 import django; django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-from customers.operations import transitions
+from portal.texts import say
 from customers.models import Account, Attempt, Operation, Step
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 person = UserFactory(role="admin")
 for n in range({ROWS}):
-    why = {{"error_kind": "poison", "summary": transitions.POISONED}}
+    why = {{"error_kind": "poison", "summary": say("worker.lost_often")}}
     review = OperationFactory(requested_by=person, state="needs_attention", **why)
     Step.objects.create(operation=review, n=1, before="", after="needs_attention", at=review.created_at)
     lost = OperationFactory(requested_by=person, state="failed", attempt_count=1)
@@ -46,24 +46,25 @@ import tests.env
 import django; django.setup()
 import io, sys, time
 from django.core.management import CommandError, call_command
-from django.utils import timezone
-from customers.connections import commands as connection_commands, checks as connection_checks
+from customers.connections import commands as connection_commands
 from customers.observed import duplicates
 from portal.access.models import User
+from portal.commands import Command
+from portal.refusals import Refusal
 person = User.objects.get(role="admin")
 waiting = list(duplicates.unmerged())
 print("ready", flush=True)
 sys.stdin.readline()
 facts = {"name": f"Connection {sys.argv[1]}", "kind": "sendgrid", "base_url": "https://api.sendgrid.com"}
 try:
-    connection_commands.add_connection(actor=None, facts=facts, api_key="SG.one.key-for-all-of-them")
-except connection_checks.UnableToConnect as refusal:
+    connection_commands.add_connection(Command(None), facts=facts, api_key="SG.one.key-for-all-of-them")
+except Refusal as refusal:
     assert refusal.field == "api_key", refusal
 for each in waiting:
     try:
-        duplicates.merge(actor=person, duplicate=each, customer=each.customer, reason="Test.", now=timezone.now())
-    except duplicates.UnableToMerge as refusal:
-        assert "changed meanwhile" in str(refusal), refusal
+        duplicates.merge(Command(person, reason="Test."), duplicate=each, customer=each.customer)
+    except Refusal as refusal:
+        assert "changed in the meantime" in str(refusal), refusal
 try:
     call_command("repair", "--apply", stdout=io.StringIO())
 except CommandError:

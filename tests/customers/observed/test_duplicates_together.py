@@ -13,6 +13,7 @@ from billing.usage.snapshots import lock_accounts
 from customers.models import Account, Customer
 from customers.observed import duplicates
 from portal.access.models import User
+from portal.commands import Command
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -64,9 +65,7 @@ def test_a_merge_takes_its_rows_in_the_order_of_others(person: User, other: str)
             until = monotonic() + 10
             while is_free(first):
                 assert monotonic() < until
-            duplicates.merge(
-                actor=person, duplicate=twin, customer=twin.customer, reason="Theirs.", now=timezone.now()
-            )  # fmt: skip
+            duplicates.merge(Command(person, timezone.now(), reason="Theirs."), duplicate=twin, customer=twin.customer)
             return "done"
 
         assert together(lambda n, h=holds, m=merge: (h, m)[n](), 2) == ["done", "done"]

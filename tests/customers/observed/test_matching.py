@@ -18,10 +18,11 @@ from customers.models import Heartbeat, Operation, RemoteAccount
 from customers.monitoring import heartbeat
 from customers.observed import account_list, matching
 from customers.operations import executor
-from customers.operations.commands import UnableToAsk
 from customers.reconcile import link as account_link
 from portal.access.models import User
 from portal.clock import database_now
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.customers.conftest import Desk
 from tests.customers.operations.test_create_search import creates, later, unknown
 from tests.customers.page_helpers import text_of
@@ -84,19 +85,18 @@ def test_an_account_of_an_open_create_is_not_linked_elsewhere(desk: Desk, client
     account_list.read_account_list(scan, desk.connect(desk.connection))
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
     assert operation.code in text_of(page)
-    with pytest.raises(UnableToAsk, match=operation.code):
+    with pytest.raises(Refusal, match=operation.code):
         account_link.link_account(
-            actor=desk.person,
+            Command(desk.person, timezone.now()),
             remote_account=RemoteAccount.objects.get(),
             customer=desk.customer("else@globex.example"),
             provider=desk.connect(desk.connection),
-            now=timezone.now(),
         )
 
 
 def test_one_open_create_for_each_mailbox_in_whatever_spelling(desk: Desk) -> None:
     unknown(desk, "status-504", "info@xn--mller-idn-q9a.example")
-    with pytest.raises(UnableToAsk, match="not finished"):
+    with pytest.raises(Refusal, match="already being created"):
         desk.ask_create("INFO@MÜLLER-IDN.example")
     assert desk.ask_create("strasse@northwind.example").identity != desk.ask_create("straße@northwind.example").identity
 

@@ -25,6 +25,7 @@ from customers.operations import commands as operation_commands
 from customers.operations import executor
 from portal.access.models import User
 from portal.clock import database_now
+from portal.commands import Command
 from portal.providers import NotFound
 from tests.support.factories import PACKAGE_ROW, SMALLER, AccountFactory, ConnectionFactory, UserFactory
 from tests.support.together import rounds, together
@@ -112,9 +113,8 @@ def slow_reading_while(account: Account, act: Callable[[Provider], None], *, the
 
 
 def perform(kind: str, account: Account, person: User, **more: Any) -> Callable[[Provider], None]:
-    operation = getattr(operation_commands, f"request_{kind}")(
-        actor=person, account=account, reason="Asked in a test.", client_token=uuid4().hex, now=database_now(), **more
-    )
+    command = Command(person, database_now(), reason="Asked in a test.", token=uuid4().hex)
+    operation = getattr(operation_commands, f"request_{kind}")(command, account=account, **more)
 
     def act(_provider: Provider) -> None:
         executor.perform(operation.pk)

@@ -19,7 +19,9 @@ from django.utils import timezone
 from customers import dispatcher
 from customers.models import Account, Connection, Operation, RemoteAccount, Scan
 from customers.observed import account_list, scan_requests
+from portal import leases
 from portal.clock import database_now
+from portal.commands import Command
 from portal.providers import ListedAccount
 from tests.customers.page_helpers import text_of
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
@@ -69,20 +71,20 @@ class TestLost:
         scan.refresh_from_db()
         assert (scan.state, scan.finished_at is not None) == ("incomplete", True)
         assert "No worker started this scan" in text_of(sign_in(client, UserFactory()).get(reverse("customers:drift")))
-        again = scan_requests.request_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(hours=2))
+        again = scan_requests.request_scan(Command(UserFactory(), NOON + timedelta(hours=2)), connection=connection)
         assert (again.pk != scan.pk, again.state) == (True, "running")
 
     def test_a_dead_worker_is_noticed_by_the_dispatcher(self, pokes: list[tuple[str, int]]) -> None:
         scan = begun(ConnectionFactory(), taken=True)
-        dispatcher.dispatch(now=NOON + account_list.LEASE + MINUTE)
+        dispatcher.dispatch(now=NOON + Scan.LEASE + MINUTE)
         scan.refresh_from_db()
-        assert (scan.state, scan.message) == ("incomplete", "The worker ended before the list was read to its end.")
+        assert (scan.state, scan.message) == ("incomplete", "The worker stopped before the scan finished.")
 
     def test_asking_again_sends_the_message_again(self, pokes: list[tuple[str, int]]) -> None:
         connection = ConnectionFactory()
         scan = begun(connection)
         assert (
-            scan_requests.request_scan(actor=UserFactory(), connection=connection, now=NOON + timedelta(seconds=9))
+            scan_requests.request_scan(Command(UserFactory(), NOON + timedelta(seconds=9)), connection=connection)
             == scan
         )
         assert pokes == [(account_list.SCAN, scan.pk)]
@@ -131,14 +133,31 @@ def test_an_account_created_during_the_scan_is_not_missing() -> None:
 @pytest.mark.django_db
 def test_a_list_that_comes_slowly_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = begun(ConnectionFactory(), taken=True)
-    seconds = iter(range(0, 10_000, 40))
-    monkeypatch.setattr(account_list, "monotonic", lambda: next(seconds))
+    seconds = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(leases, "monotonic", lambda: next(seconds))
     provider: Any = Listing(["acc-1", "acc-2"], lambda: account_list.expire_scans(now=NOON + 4 * MINUTE))
     assert account_list.read_account_list(scan, provider, clock=lambda: NOON + 3 * MINUTE).state == "complete"
 
 
+@pytest.mark.django_db
+def test_a_caller_that_lost_its_own_lease_ends_the_scan() -> None:
+    scan, operation = begun(ConnectionFactory(), taken=True), OperationFactory(state="unknown")
+
+    def through(rows: Iterator[ListedAccount]) -> Iterator[ListedAccount]:
+        Operation.objects.update(fence=9)
+        operation.renew(now=NOON)
+        yield from rows
+
+    provider: Any = Listing(["acc-1"], lambda: None)
+    with pytest.raises(leases.LostLease, match="Operation"):
+        account_list.read_account_list(scan, provider, clock=lambda: NOON + MINUTE, through=through)
+    scan.refresh_from_db()
+    assert (scan.state, scan.seen) == ("incomplete", 0)
+
+
 @pytest.mark.proof
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.long
 def test_a_lost_scan_message_is_resent_once_and_one_worker_scans() -> None:
     """Four processes are dispatcher and worker at once. Every worker gets the message, as if it came four times."""
 

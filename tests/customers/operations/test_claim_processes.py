@@ -21,13 +21,14 @@ from customers.connections import catalogue
 from customers.connections import commands as connection_commands
 from customers.models import Account, Connection, Operation
 from customers.models.operation_states import OperationState
+from portal.commands import Command
+from tests.support import samples
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 from tests.support.processes import database_url
 from tests.support.sandbox import KEY, SandboxProcess
-from tests.support.together import ROUNDS_IN_THE_SUITE, rounds
 
 ROOT = Path(__file__).resolve().parents[3]
-LONG = len(rounds()) > ROUNDS_IN_THE_SUITE
+LONG = samples.is_proof()
 ROWS = 500 if LONG else 60
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
 
@@ -38,10 +39,14 @@ def at_once(what: str, rows: list[int], processes: int) -> list[int]:
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.customers.claimer", what, str(seed)],
-            cwd=ROOT, env=os.environ | own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            env=os.environ | own,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for seed in range(processes)
-    ]  # fmt: skip
+    ]
     try:
         for each in started:
             assert each.stdin
@@ -76,6 +81,7 @@ def processes() -> list[int]:
     return [2, 4, 8] if LONG else [4]
 
 
+@pytest.mark.long
 def test_each_row_is_claimed_by_one_process() -> None:
     for count in processes():
         rows = queued(ROWS)
@@ -102,12 +108,18 @@ def test_each_unknown_operation_is_verified_by_one_process() -> None:
 @pytest.mark.long
 def test_an_operation_run_by_many_processes_is_sent_once(sandbox: SandboxProcess) -> None:
     connection = connection_commands.add_connection(
-        actor=None, api_key=KEY,
-        facts={"name": "SendGrid test", "kind": "sendgrid", "base_url": sandbox.base_url, "creates_per_hour": 100_000,
-               "requests_per_minute": 600_000},
-    )  # fmt: skip
+        Command(None),
+        api_key=KEY,
+        facts={
+            "name": "SendGrid test",
+            "kind": "sendgrid",
+            "base_url": sandbox.base_url,
+            "creates_per_hour": 100_000,
+            "requests_per_minute": 600_000,
+        },
+    )
     sandbox.admin.switch("rate_per_minute", 600_000)
-    catalogue.refresh_catalogue(connection=connection, now=timezone.now())
+    catalogue.refresh_catalogue(Command(None, timezone.now()), connection=connection)
     Connection.objects.update(probe_available=True)
     connection.refresh_from_db()
     person = UserFactory()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,12 +13,13 @@ from django.utils import timezone
 from customers.models import Account, Breaker, Connection, Operation, RemoteAccount, Scan
 from customers.observed import account_list
 from customers.operations import create_search, executor, resolve
-from customers.operations.commands import UnableToAsk
 from customers.reconcile import link as account_link
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from portal.notices.models import Notice
+from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, PACKAGE, Desk
-from tests.customers.page_helpers import text_of
+from tests.customers.page_helpers import prose_of, text_of
 from tests.support.people import sign_in
 
 HELD = [{"name": each.name, "type": each.type, "quantity": 1} for each in (PACKAGE, ADDON)]
@@ -84,6 +85,7 @@ def test_it_is_resent_after_three_full_scans_and_15_minutes(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("fault", ["status-500", "truncated"])
+@pytest.mark.long
 def test_a_walk_that_breaks_off_proves_nothing(desk: Desk, fault: str) -> None:
     operation = unknown(desk, "status-504")
     desk.sandbox.admin.arm(fault, "list", count=None)
@@ -126,7 +128,7 @@ def test_an_account_of_another_address_needs_review(desk: Desk) -> None:
     assert (candidate["provider_id"], candidate["address"]) == (theirs, "somebody@else.example")
     assert (candidate["email"], candidate["offerings"], candidate["verdict"]) == ("different", "same", "inconclusive")
     resolve.resolve_not_created(
-        actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Theirs."), operation=operation, send_again=True
     )
     desk.drain(operation, hours=4)
     assert (operation.state, creates(desk)) == ("succeeded", 2)
@@ -164,7 +166,7 @@ def test_what_a_person_was_shown_is_not_asked_again(desk: Desk) -> None:
         later(desk, operation, seconds=seconds)
     assert operation.error_kind == "doubtful"
     at = timezone.now() + timedelta(hours=3)
-    resolve.resolve_not_created(actor=desk.person, operation=operation, reason="Theirs.", send_again=True, now=at)
+    resolve.resolve_not_created(Command(desk.person, at, reason="Theirs."), operation=operation, send_again=True)
     later(desk, operation, hours=4)
     assert (operation.state, creates(desk)) == ("succeeded", 2)
 
@@ -200,6 +202,7 @@ def test_a_scan_begun_before_the_send_still_finds_the_account(desk: Desk) -> Non
 
 
 @pytest.mark.parametrize("doubt", ["set aside", "no measured clock", "made a minute before"])
+@pytest.mark.long
 def test_what_may_be_older_is_neither_taken_nor_looked_past(desk: Desk, doubt: str) -> None:
     """A person may set an account aside without knowing of the create, and no provider has to tell its time."""
     if doubt == "no measured clock":
@@ -261,16 +264,12 @@ def test_what_a_create_may_have_made_is_given_to_nobody(desk: Desk, client: Clie
     operation = unknown(desk, "create-then-504")
     scan, _ = account_list.begin_scan(connection=desk.connection, kind="asked", slot="now", now=timezone.now())
     account_list.read_account_list(scan, desk.connect(desk.connection))
-    given = {
-        "actor": desk.person,
-        "remote_account": RemoteAccount.objects.get(),
-        "customer": desk.account(operation).customer,
-    }
-    with pytest.raises(UnableToAsk, match=f"{operation.code} may have made this account"):
-        account_link.link_account(**given, provider=desk.connect(desk.connection), now=timezone.now())
+    given = {"remote_account": RemoteAccount.objects.get(), "customer": desk.account(operation).customer}
+    with pytest.raises(Refusal, match=f"{operation.code} may have created this account"):
+        account_link.link_account(Command(desk.person), **given, provider=desk.connect(desk.connection))
     page = sign_in(client, desk.person).get(reverse("customers:orphans"))
-    assert f"{operation.code} may have made it" in text_of(page)
-    assert "Give to a customer" not in text_of(page)
+    assert f"{operation.code} may have created it" in text_of(page)
+    assert "Link to customer" not in text_of(page)
     later(desk, operation, seconds=121)
     assert operation.state == "succeeded"
     assert Account.objects.count() == 1
@@ -309,6 +308,7 @@ def test_an_account_that_is_a_customers_is_not_taken_again(desk: Desk) -> None:
     assert Account.objects.filter(provider_id=first.provider_id).count() == 1
 
 
+@pytest.mark.long
 def test_an_account_created_after_its_proven_absence_is_reported(desk: Desk, client: Client) -> None:
     """Nothing can prove the future: what the provider makes an hour late shows as a possible duplicate."""
     operation = unknown(desk, "late-create", seconds=3600)
@@ -341,6 +341,7 @@ def test_an_address_written_differently_is_the_same(desk: Desk, form: str) -> No
 
 
 @pytest.mark.parametrize("seen_before", [True, False])
+@pytest.mark.long
 def test_a_customer_changes_the_address_of_a_new_account(desk: Desk, client: Client, seen_before: bool) -> None:
     """The first address seen proves it. Where none was seen before the change, a person links it, and says so."""
     operation = unknown(desk, "create-then-504")
@@ -360,7 +361,7 @@ def test_a_customer_changes_the_address_of_a_new_account(desk: Desk, client: Cli
     said = {"choice": "link", "provider_id": made["id"], "reason": "The customer told us on the phone"}
     first = staff.post(decide, said)
     assert first.status_code == 422
-    assert "is hello@changed.example; ops@northwind.example was requested" in text_of(first)
+    assert "is hello@changed.example, but ops@northwind.example was requested" in text_of(first)
     assert staff.post(decide, said | {"although_different": "on"}).status_code == 303
     operation.refresh_from_db()
     assert (operation.state, desk.account(operation).provider_id) == ("succeeded", made["id"])
@@ -374,13 +375,17 @@ def test_an_account_of_another_open_create_is_linked_to_no_other(desk: Desk) -> 
     first = unknown(desk, "create-then-504", "a@northwind.example")
     [made] = desk.sandbox.admin.accounts()
     second = unknown(desk, "status-504", "b@northwind.example")
-    with pytest.raises(UnableToAsk, match=first.code):
+    with pytest.raises(Refusal, match=first.code):
         resolve.resolve_link(
-            actor=desk.person, operation=second, provider_id=made["id"], reason="A guess", now=timezone.now(),
-            although_different=True, provider=desk.connect(desk.connection),
-        )  # fmt: skip
+            Command(desk.person, timezone.now(), reason="A guess"),
+            operation=second,
+            provider_id=made["id"],
+            although_different=True,
+            provider=desk.connect(desk.connection),
+        )
 
 
+@pytest.mark.long
 def test_the_account_of_another_open_create_is_no_doubt(desk: Desk) -> None:
     """Judged together: what is proven to be the first one's says nothing of the second, which was not made."""
     first = unknown(desk, "create-then-504", "a@northwind.example")
@@ -417,6 +422,7 @@ def test_sixty_unknown_at_once_are_linked_from_a_few_scans(desk: Desk, bare: boo
     assert len(read) <= 60 * 2  # once to prove, once to read the new account back
 
 
+@pytest.mark.long
 def test_a_list_without_an_account_of_ours_proves_no_absence(desk: Desk) -> None:
     """The provider's list lacks one that exists, so it may lack the new one too."""
     ours = desk.created("old@northwind.example")
@@ -432,6 +438,7 @@ def test_a_list_without_an_account_of_ours_proves_no_absence(desk: Desk) -> None
     assert (operation.state, creates(desk)) == ("succeeded", 3)
 
 
+@pytest.mark.long
 def test_a_list_without_a_deleted_account_proves_absence(desk: Desk) -> None:
     ours = desk.created("old@northwind.example")
     Operation.objects.update(finished_at=timezone.now() - timedelta(hours=1))
@@ -482,7 +489,7 @@ def test_the_candidates_stand_side_by_side_and_one_is_linked(desk: Desk, client:
     shown = text_of(page)
     assert "Candidates" in shown
     assert shown.count("Strong") == 2
-    assert "Read once since then" in shown
+    assert "Scanned once since then" in shown
     ours = next(each["provider_id"] for each in operation.result["candidates"] if each["provider_id"] != by_hand)
     done = staff.post(
         reverse("customers:operation-decide", args=[operation.public_id]),
@@ -491,3 +498,29 @@ def test_the_candidates_stand_side_by_side_and_one_is_linked(desk: Desk, client:
     assert done.status_code == 303
     operation.refresh_from_db()
     assert (operation.state, desk.account(operation).provider_id) == ("succeeded", ours)
+    page = prose_of(staff.get(done.headers["Location"]))
+    assert "1 other candidate still exists at SendGrid and is billed" in page
+    assert f'href="{reverse("customers:orphans")}?q={by_hand}"' in text_of(staff.get(done.headers["Location"]))
+    assert RemoteAccount.objects.get(provider_id=by_hand).possible_duplicate_of == operation
+    RemoteAccount.objects.filter(provider_id=by_hand).update(ignored_at=timezone.now())
+    assert "still exists at SendGrid" not in prose_of(staff.get(done.headers["Location"]))
+
+
+def test_a_stored_candidate_is_read_as_it_was_written() -> None:
+    found = create_search.Candidate("sg1", datetime(2026, 3, 2, 10, tzinfo=UTC), address="a@b.example", email="same")
+    row = found.as_row()
+    assert row == {
+        "provider_id": "sg1",
+        "made_at": "2026-03-02T10:00:00+00:00",
+        "address": "a@b.example",
+        "email": "same",
+    }
+    assert create_search.Candidate.of_row(row) == found
+
+
+def test_a_candidate_stored_by_an_earlier_release_is_read() -> None:
+    row = {"provider_id": "c1", "name": "Northwind", "website": "n.example", "created_at": "2026-03-02T10:00:00+00:00"}
+    found = create_search.Candidate.of_row(row | {"of_later": "x"})
+    assert found == create_search.Candidate(
+        "c1", datetime(2026, 3, 2, 10, tzinfo=UTC), name="Northwind", website="n.example"
+    )

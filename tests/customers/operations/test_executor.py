@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from customers.models import Attempt
 from customers.operations import resolve
-from customers.operations.commands import UnableToAsk
+from portal.commands import Command
 from portal.providers import ProviderOffering
+from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 
 # fault, parameters, state it ends in, outcome of the attempt, accounts at the provider afterwards
@@ -108,7 +109,7 @@ def test_a_refused_key_pauses_the_connection_and_fails_nothing(desk: Desk) -> No
     first = desk.perform(desk.ask_create())
     desk.connection.refresh_from_db()
     assert (first.state, desk.connection.paused) == ("queued", "auth")
-    with pytest.raises(UnableToAsk):
+    with pytest.raises(Refusal):
         desk.ask_create("other@globex.example")
 
 
@@ -191,6 +192,16 @@ def test_a_delete_keeps_the_last_usage_first(desk: Desk) -> None:
     assert operation.final_readings.get().usage["used"] == 1234
 
 
+def test_a_403_is_about_the_key_and_nothing_to_correct(desk: Desk) -> None:
+    desk.sandbox.admin.arm("status-403", "create")
+    operation = desk.perform(desk.ask_create())
+    assert (operation.state, operation.error_kind, operation.field_errors) == ("failed", "forbidden", [])
+    assert operation.summary.startswith("SendGrid denied access (403)")
+    desk.sandbox.admin.arm("status-400", "create")
+    operation = desk.perform(desk.ask_create("other@northwind.example"))
+    assert (operation.state, operation.error_kind) == ("failed", "rejected")
+
+
 def test_a_delete_without_a_reading_waits_for_a_person(desk: Desk) -> None:
     account = desk.created()
     desk.sandbox.admin.switch("credits", "403")
@@ -206,13 +217,13 @@ def test_a_person_links_an_unknown_create_after_a_live_look(desk: Desk) -> None:
     operation = desk.perform(desk.ask_create())
     (there,) = desk.sandbox.admin.accounts()
     for wrong in ("sg" + "0" * 32, desk.created("someone@else.example").provider_id):
-        with pytest.raises(UnableToAsk) as refusal:
+        with pytest.raises(Refusal) as refusal:
             resolve.resolve_link(
-                actor=desk.person, operation=operation, provider_id=wrong, reason="It looks right.", now=timezone.now()
+                Command(desk.person, timezone.now(), reason="It looks right."), operation=operation, provider_id=wrong
             )
         assert refusal.value.field == "provider_id"
     resolve.resolve_link(
-        actor=desk.person, operation=operation, provider_id=there["id"], reason="Same e-mail.", now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Same email."), operation=operation, provider_id=there["id"]
     )
     operation.refresh_from_db()
     assert operation.state == "succeeded"
@@ -225,12 +236,12 @@ def test_confirmed_not_created_ends_it_or_sends_it_again(desk: Desk) -> None:
     desk.sandbox.admin.arm("reset-before", "create", count=2)
     given_up = desk.perform(desk.ask_create("one@northwind.example"))
     resolve.resolve_not_created(
-        actor=desk.person, operation=given_up, reason="Looked in the console.", send_again=False, now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Looked in the console."), operation=given_up, send_again=False
     )
     assert given_up.state == "failed"
     again = desk.perform(desk.ask_create("two@northwind.example"))
     resolve.resolve_not_created(
-        actor=desk.person, operation=again, reason="Looked in the console.", send_again=True, now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Looked in the console."), operation=again, send_again=True
     )
     assert desk.perform(again).state == "succeeded"
     assert [each["email"] for each in desk.sandbox.admin.accounts()] == ["two@northwind.example"]

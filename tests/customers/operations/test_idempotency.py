@@ -15,8 +15,9 @@ from customers.connections import commands as connection_commands
 from customers.models import Account, Operation
 from customers.operations import commands as operation_commands
 from customers.operations import create_search, resolve
-from customers.operations.commands import UnableToAsk
+from portal.commands import Command
 from portal.providers import AccountSettings, IdempotentBody, NewAccount, Profile
+from portal.refusals import Refusal
 from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -52,11 +53,9 @@ def _adopted(desk: SubDesk, operation: Operation) -> None:
 
 
 @pytest.mark.parametrize("point", ["after_claim", "before_intent", "after_intent", "after_answer"])
-def test_a_worker_that_dies_at_any_point_leaves_one_account(
-    desk: SubDesk, monkeypatch: pytest.MonkeyPatch, point: str
-) -> None:
+def test_a_worker_that_dies_at_any_point_leaves_one_account(desk: SubDesk, point: str) -> None:
     operation = desk.ask_create()
-    with desk.dies_at(point, monkeypatch):
+    with desk.dies_at(point):
         desk.perform(operation)
     desk.drain(operation)
     assert operation.state == "succeeded", operation.summary
@@ -121,10 +120,10 @@ def test_a_create_met_by(  # noqa: PLR0917 the columns of the table
 # -- finished before: the stored answer ------------------------------------------------------------------------
 
 
-def test_a_replayed_answer_is_read_back_before_it_is_trusted(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replayed_answer_is_read_back_before_it_is_trusted(desk: SubDesk) -> None:
     desk.sandbox.admin.switch(LAG, 2 * HOUR)
     operation = desk.ask_create()
-    with desk.dies_at("after_answer", monkeypatch):
+    with desk.dies_at("after_answer"):
         desk.perform(operation)
     desk.drain(operation)
     (first, second) = operation.attempts.order_by("n")
@@ -136,9 +135,9 @@ def test_a_replayed_answer_is_read_back_before_it_is_trusted(desk: SubDesk, monk
     assert len(desk.children()) == 1
 
 
-def test_a_replayed_answer_about_a_deleted_account_fails(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replayed_answer_about_a_deleted_account_fails(desk: SubDesk) -> None:
     operation = desk.ask_create()
-    with desk.dies_at("after_answer", monkeypatch):
+    with desk.dies_at("after_answer"):
         desk.perform(operation)
     (there,) = desk.children()
     desk.connect(desk.connection).delete_account(Account(provider_id=there.id).ref)
@@ -149,10 +148,10 @@ def test_a_replayed_answer_about_a_deleted_account_fails(desk: SubDesk, monkeypa
     assert desk.children() == []
 
 
-def test_a_replayed_answer_stays_unknown_until_it_is_read_back(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replayed_answer_stays_unknown_until_it_is_read_back(desk: SubDesk) -> None:
     desk.sandbox.admin.switch(LAG, 2 * HOUR)
     operation = desk.ask_create()
-    with desk.dies_at("after_answer", monkeypatch):
+    with desk.dies_at("after_answer"):
         desk.perform(operation)
     desk.pass_time(100)  # the lease runs out
     desk.round()
@@ -223,8 +222,8 @@ def test_what_waits_for_the_first_to_end_cant_be_cancelled(desk: SubDesk) -> Non
     desk.round()
     operation.refresh_from_db()
     assert operation.state == "queued"
-    with pytest.raises(UnableToAsk, match="can't be cancelled"):
-        operation_commands.cancel_operation(actor=desk.person, operation=operation, now=desk.now)
+    with pytest.raises(Refusal, match="can't be canceled"):
+        operation_commands.cancel_operation(Command(desk.person, desk.now), operation=operation)
     operation.refresh_from_db()
     assert operation.state == "queued"
 
@@ -261,6 +260,7 @@ def test_what_was_not_made_is_sent_again_with_the_same_bytes(desk: SubDesk, faul
     assert len(desk.children()) == 1
 
 
+@pytest.mark.long
 def test_nothing_is_concluded_from_an_incomplete_list(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("after-status-500", "aha-create")
     desk.sandbox.admin.arm("status-500", "aha-list", count=None)
@@ -272,11 +272,11 @@ def test_nothing_is_concluded_from_an_incomplete_list(desk: SubDesk) -> None:
     _adopted(desk, operation)
 
 
-def test_a_stored_refusal_is_final_and_a_retry_has_another_key(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_refusal_is_final_and_a_retry_has_another_key(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("status-400", "aha-create")
     operation = desk.ask_create()
     provider = desk.connect(desk.connection)
-    with desk.dies_at("after_intent", monkeypatch):
+    with desk.dies_at("after_intent"):
         desk.perform(operation)
     operation.refresh_from_db()
     with pytest.raises(Exception, match="400"):  # the request that got out before the worker died
@@ -288,9 +288,7 @@ def test_a_stored_refusal_is_final_and_a_retry_has_another_key(desk: SubDesk, mo
     assert _outcomes(operation) == ["", "rejected"]
     assert desk.children() == []
 
-    again = operation_commands.retry_operation(
-        actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now
-    )
+    again = operation_commands.retry_operation(Command(desk.person, desk.now, token=uuid4().hex), operation=operation)
     assert desk.drain(again).state == "succeeded"
     assert json.loads(again.body) == json.loads(operation.body)
     assert len(desk.children()) == 1
@@ -317,7 +315,7 @@ def test_a_refused_credential_stores_nothing_and_burns_nothing(desk: SubDesk) ->
     desk.connection.refresh_from_db()
     assert (operation.state, desk.connection.paused) == ("queued", "auth")
     desk.pass_time(30 * HOUR)
-    connection_commands.resume_connection(actor=desk.person, connection=desk.connection)
+    connection_commands.resume_connection(Command(desk.person), connection=desk.connection)
     assert desk.drain(operation).state == "succeeded"
 
 
@@ -335,20 +333,20 @@ def test_nothing_keyed_is_sent_after_23_hours(desk: SubDesk, hours: float, sends
         assert (operation.state, operation.error_kind) == ("needs_attention", "too_late")
         assert "key" in operation.summary
         for decide in (resolve.resolve_retry, _not_created_send_again):
-            with pytest.raises(UnableToAsk, match="of no use"):
-                decide(actor=desk.person, operation=operation, reason="Looked.", now=desk.now)
+            with pytest.raises(Refusal, match="can no longer be used"):
+                decide(Command(desk.person, desk.now, reason="Looked."), operation=operation)
         resolve.resolve_not_created(
-            actor=desk.person, operation=operation, reason="Looked.", send_again=False, now=desk.now
+            Command(desk.person, desk.now, reason="Looked."), operation=operation, send_again=False
         )
         again = operation_commands.retry_operation(
-            actor=desk.person, operation=operation, client_token=uuid4().hex, now=desk.now
+            Command(desk.person, desk.now, token=uuid4().hex), operation=operation
         )
         assert desk.drain(again).state == "succeeded"
     assert len(desk.children()) == 1
 
 
-def _not_created_send_again(**decided: object) -> None:
-    resolve.resolve_not_created(send_again=True, **decided)  # type: ignore[arg-type]
+def _not_created_send_again(command: Command, *, operation: Operation) -> None:
+    resolve.resolve_not_created(command, operation=operation, send_again=True)
 
 
 def test_after_23_hours_what_was_made_is_still_found(desk: SubDesk) -> None:

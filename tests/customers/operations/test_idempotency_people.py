@@ -8,11 +8,13 @@ import pytest
 
 from customers.models import Account, Operation
 from customers.models.operation_states import OperationState
-from customers.operations import executor, resolve, transitions
-from customers.operations.commands import UnableToAsk
+from customers.operations import resolve, transitions
 from customers.operations.queries import NEEDS_A_PERSON
+from portal.commands import Command
 from portal.providers import AccountSettings, IdempotentBody, NewAccount, Profile
+from portal.refusals import Refusal
 from tests.customers.sub_accounts import HOUR, NORTHWIND, SubDesk, sub_desk
+from tests.support import failpoints
 from tests.support.sandbox import SandboxProcess
 
 LAG = "aha_list_lag_seconds"
@@ -42,7 +44,7 @@ def test_two_that_it_may_have_made_are_put_before_a_person(desk: SubDesk) -> Non
     assert candidates == {each.id for each in desk.children()}
     mine = min(candidates)
     resolve.resolve_link(
-        actor=desk.person, operation=operation, provider_id=mine, reason="Asked the customer.", now=desk.now
+        Command(desk.person, desk.now, reason="Asked the customer."), operation=operation, provider_id=mine
     )
     operation.refresh_from_db()
     assert (operation.state, desk.account(operation).provider_id) == ("succeeded", mine)
@@ -59,9 +61,9 @@ def test_a_link_to_an_account_of_another_name_is_refused(desk: SubDesk) -> None:
     assert engine_claimed
     transitions.move(engine_claimed, OperationState.NEEDS_ATTENTION, now=desk.now, error_kind="several")
     operation.refresh_from_db()
-    with pytest.raises(UnableToAsk, match="Globex"):
+    with pytest.raises(Refusal, match="Globex"):
         resolve.resolve_link(
-            actor=desk.person, operation=operation, provider_id=other.provider_id or "", reason="A guess.", now=desk.now
+            Command(desk.person, desk.now, reason="A guess."), operation=operation, provider_id=other.provider_id or ""
         )
 
 
@@ -90,20 +92,20 @@ def test_an_unknown_create_of_a_removed_user_needs_review(desk: SubDesk) -> None
     assert (operation.state, operation.error_kind) == ("needs_attention", "permission")
 
 
-def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: SubDesk) -> None:
     def slept(name: str) -> None:
         if name == "after_intent":
-            desk.pass_time(transitions.LEASE.total_seconds() + 1)
+            desk.pass_time(Operation.LEASE.total_seconds() + 1)
 
     operation = desk.ask_create()
-    with monkeypatch.context() as patch:
-        patch.setattr(executor, "crash_point", slept)
+    with failpoints.installed(slept):
         operation = desk.perform(operation)
     assert _outcomes(operation) == ["not_sent"]
     assert desk.children() == []
     assert desk.drain(operation).state == "succeeded"
 
 
+@pytest.mark.long
 def test_sends_under_one_key_count_once_in_the_budget(desk: SubDesk) -> None:
     type(desk.connection).objects.update(creates_per_hour=2)
     desk.connection.refresh_from_db()

@@ -12,10 +12,10 @@ from django.core.management import call_command
 from customers import dispatcher
 from customers.models import Account, AccountKey, Connection, KeySecret, Operation
 from customers.operations import key_secrets
-from customers.operations.commands import UnableToAsk
-from customers.operations.key_secrets import UnableToShow
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.customers.sub_accounts import HOUR, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -34,13 +34,13 @@ def _made(desk: SubDesk, **how: bool) -> tuple[Account, AccountKey]:
 
 class TestTheSecret:
     def _claim(self, desk: SubDesk, account: Account, key: AccountKey, actor: User | None = None) -> str:
-        return key_secrets.reveal_once(actor=actor or desk.person, account=account, key_id=key.key_id, now=desk.now)
+        return key_secrets.reveal_once(Command(actor or desk.person, desk.now), account=account, key_id=key.key_id)
 
     def test_is_shown_once_and_is_then_gone(self, desk: SubDesk) -> None:
         account, key = _made(desk)
         assert self._claim(desk, account, key).startswith("aha-sk-")
         assert KeySecret.objects.get().sealed == ""
-        with pytest.raises(UnableToShow, match="once"):
+        with pytest.raises(Refusal, match="once"):
             self._claim(desk, account, key)
         assert AuditEvent.objects.filter(verb="key.secret_shown", actor=desk.person).count() == 1
 
@@ -59,14 +59,14 @@ class TestTheSecret:
             return opened(row)
 
         monkeypatch.setattr(KeySecret, "open", meanwhile)
-        with pytest.raises(UnableToShow, match="once"):
+        with pytest.raises(Refusal, match="once"):
             self._claim(desk, account, key)
         assert shown[1].startswith("aha-sk-")
 
     def test_is_for_the_person_who_asked_alone(self, desk: SubDesk) -> None:
         account, key = _made(desk)
         other = User.objects.create_user("other@postkeeper.example", name="Other", role="admin")
-        with pytest.raises(UnableToShow, match="Customer success"):
+        with pytest.raises(Refusal, match="Customer success"):
             self._claim(desk, account, key, other)
 
     def test_expires_after_15_minutes_and_the_dispatcher_erases_it(self, desk: SubDesk) -> None:
@@ -75,7 +75,7 @@ class TestTheSecret:
         dispatcher.dispatch(now=desk.now)
         assert KeySecret.objects.get().sealed
         desk.pass_time(61)
-        with pytest.raises(UnableToShow, match="15 minutes"):
+        with pytest.raises(Refusal, match="15 minutes"):
             self._claim(desk, account, key)
         dispatcher.dispatch(now=desk.now)
         assert KeySecret.objects.get().sealed == ""
@@ -84,14 +84,14 @@ class TestTheSecret:
     def test_a_kept_one_is_shown_once_as_well_and_stays_for_sending(self, desk: SubDesk) -> None:
         account, key = _made(desk, keep=True)
         secret = self._claim(desk, account, key)
-        with pytest.raises(UnableToShow):
+        with pytest.raises(Refusal):
             self._claim(desk, account, key)
         desk.pass_time(30 * HOUR)
         dispatcher.dispatch(now=desk.now)
         kept = key_secrets.secret_for_sending(account)
         assert kept is not None
         assert kept.open() == secret
-        key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now)
+        key_secrets.stop_storing(Command(desk.person, desk.now), account=account, key_id=key.key_id)
         assert key_secrets.secret_for_sending(account) is None
         assert KeySecret.objects.get().sealed == ""
 
@@ -109,7 +109,7 @@ class TestTheSecret:
         Connection.objects.update(keep_keys=False)
         account = desk.created()
         account.connection.refresh_from_db()
-        with pytest.raises(UnableToAsk) as refusal:
+        with pytest.raises(Refusal) as refusal:
             desk.ask_key(account, keep=True)
         assert refusal.value.field == "keep"
 

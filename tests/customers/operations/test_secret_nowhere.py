@@ -13,6 +13,7 @@ from django.db import connection as database
 from customers.models import KeySecret
 from customers.observed import accounts as observed_accounts
 from customers.operations import key_secrets
+from portal.commands import Command
 from tests.customers.sub_accounts import SubDesk, sub_desk
 from tests.support.sandbox import AHASEND_KEY, SandboxProcess
 
@@ -25,6 +26,7 @@ def desk(db: None, sandbox: SandboxProcess) -> SubDesk:
     return sub_desk(sandbox)
 
 
+@pytest.mark.long
 def test_secrets_are_in_no_table_no_log_and_no_message(
     desk: SubDesk,
     caplog: pytest.LogCaptureFixture,
@@ -35,7 +37,7 @@ def test_secrets_are_in_no_table_no_log_and_no_message(
     messages: list[object] = []
     monkeypatch.setattr(current_app, "send_task", lambda name, args=(), **more: messages.append((name, args, more)))
     with django_capture_on_commit_callbacks(execute=True):
-        canaries = _a_life(desk, monkeypatch)
+        canaries = _a_life(desk)
     assert len(canaries) > len(LOST)
     assert all(each.startswith("aha-sk-") for each in canaries)
     canaries.add(AHASEND_KEY)
@@ -49,7 +51,7 @@ def test_secrets_are_in_no_table_no_log_and_no_message(
             assert canary[7:40] not in text, f"{place} holds the better part of a secret"
 
 
-def _a_life(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def _a_life(desk: SubDesk) -> set[str]:
     """Keys made on every way, kept, shown and used; returns every secret there was."""
     account = desk.created()
     secret_of: set[str] = set()
@@ -60,13 +62,11 @@ def _a_life(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         assert operation.state == "succeeded", operation.summary
         secret_of.add(KeySecret.objects.get(key_id=operation.result["key_id"]).open())
     dying = desk.ask_key(account)
-    with desk.dies_at("after_answer", monkeypatch):
+    with desk.dies_at("after_answer"):
         desk.perform(dying)
     desk.drain(dying)
     secret_of.add(
-        key_secrets.reveal_once(
-            actor=desk.person, account=account, key_id=dying.result["key_id"], now=dying.finished_at
-        )
+        key_secrets.reveal_once(Command(desk.person, dying.finished_at), account=account, key_id=dying.result["key_id"])
     )
     _set_up_sending(desk, account)
     desk.sandbox.admin.arm("status-401", "aha-keys")

@@ -9,8 +9,10 @@ import pytest
 from customers.models import Account, Connection, Operation
 from customers.operations import commands as operation_commands
 from customers.operations import transitions
-from customers.operations.commands import FirstKey, UnableToAsk
+from customers.operations.commands import FirstKey
+from portal.commands import Command
 from portal.providers import AccountSettings
+from portal.refusals import Refusal
 from tests.customers.sub_accounts import KEY, NORTHWIND, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -55,7 +57,7 @@ def test_a_follower_ends_unsent_if_its_leader_fails(desk: SubDesk, how: str) -> 
     create = desk.ask_create(first_key=FirstKey(KEY))
     follower = create.followers.get()
     if how == "cancelled":
-        operation_commands.cancel_operation(actor=desk.person, operation=create, now=desk.now)
+        operation_commands.cancel_operation(Command(desk.person, desk.now), operation=create)
     else:
         desk.sandbox.admin.arm("status-400", "aha-create")
         assert desk.perform(create).state == "failed"
@@ -67,9 +69,7 @@ def test_retrying_a_create_with_a_key_uses_new_idempotency_keys(desk: SubDesk) -
     desk.sandbox.admin.arm("status-400", "aha-create")
     first = desk.perform(desk.ask_create(first_key=FirstKey(KEY, keep=True)))
     desk.drain(first.followers.get())
-    again = operation_commands.retry_operation(
-        actor=desk.person, operation=first, client_token=uuid4().hex, now=desk.now
-    )
+    again = operation_commands.retry_operation(Command(desk.person, desk.now, token=uuid4().hex), operation=first)
     key = again.followers.get()
     assert (again.account_id, again.retry_of_id) == (first.account_id, first.pk)
     assert key.payload == first.followers.get().payload
@@ -86,7 +86,7 @@ def test_a_failed_key_is_finished_alone(desk: SubDesk) -> None:
     desk.sandbox.admin.arm("status-400", "aha-key-create")
     desk.drain(create, key)
     assert (create.state, key.state) == ("succeeded", "failed")
-    again = operation_commands.retry_operation(actor=desk.person, operation=key, client_token=uuid4().hex, now=desk.now)
+    again = operation_commands.retry_operation(Command(desk.person, desk.now, token=uuid4().hex), operation=key)
     assert desk.drain(again).state == "succeeded"
     assert len(desk.keys(desk.account(create))) == 1
 
@@ -94,13 +94,13 @@ def test_a_failed_key_is_finished_alone(desk: SubDesk) -> None:
 class TestOurOwnUniqueness:
     def test_one_open_create_for_a_name_and_website(self, desk: SubDesk) -> None:
         first = desk.ask_create()
-        with pytest.raises(UnableToAsk, match=first.code) as refusal:
+        with pytest.raises(Refusal, match=first.code) as refusal:
             desk.ask_create(AccountSettings("NORTHWIND OY ", "Northwind.example", 0))
         assert refusal.value.field == "name"
 
     def test_a_living_account_keeps_its_name_and_website(self, desk: SubDesk) -> None:
         account = desk.created()
-        with pytest.raises(UnableToAsk, match="Northwind"):
+        with pytest.raises(Refusal, match="Northwind"):
             desk.ask_create(AccountSettings("northwind oy", "northwind.example", 5))
         assert desk.drain(desk.ask("delete", account)).state == "succeeded"
         assert desk.drain(desk.ask_create()).state == "succeeded"
@@ -113,7 +113,7 @@ class TestOurOwnUniqueness:
     def test_nor_can_a_change_of_settings_make_two_alike(self, desk: SubDesk) -> None:
         desk.created()
         other = desk.created(OTHER)
-        with pytest.raises(UnableToAsk):
+        with pytest.raises(Refusal):
             _ask_settings(desk, other, name="Northwind Oy", website="northwind.example")
 
     def test_creates_go_side_by_side(self, desk: SubDesk) -> None:
@@ -178,7 +178,7 @@ class TestStates:
 
     def test_a_reason_the_customer_reads_has_its_length(self, desk: SubDesk) -> None:
         account = desk.created()
-        with pytest.raises(UnableToAsk) as refusal:
+        with pytest.raises(Refusal) as refusal:
             desk.ask("suspend", account, reason="x" * 501)
         assert refusal.value.field == "reason"
 
@@ -197,7 +197,7 @@ class TestRights:
         account = desk.created()
         Connection.objects.update(checks=[{"name": "sub-accounts:suspend", "ok": False, "detail": ""}])
         account.connection.refresh_from_db()
-        with pytest.raises(UnableToAsk, match="sub-accounts:suspend"):
+        with pytest.raises(Refusal, match="sub-accounts:suspend"):
             desk.ask("suspend", account)
         assert desk.perform(_ask_settings(desk, account, name="Other")).state == "succeeded"
 

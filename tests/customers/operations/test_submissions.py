@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,18 +17,20 @@ from customers.accounts.create import commands as create_commands
 from customers.bulk import commands as bulk_commands
 from customers.models import Account, ChangeSet, Connection, Customer, Operation, Schedule, Submission
 from customers.operations import commands as operation_commands
-from customers.operations.commands import UnableToAsk
+from customers.operations import submissions
 from customers.operations.submissions import AlreadySubmitted
 from customers.schedules import commands as schedule_commands
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import NewKey, Profile, ProviderOffering
+from portal.refusals import Refusal
 from tests.customers.page_helpers import HTMX, hidden, prose_of
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OfferingFactory, UserFactory
 from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
 PACKAGE = "postkeeper.ei.pro-100k.v1"
-REPEATED = "nothing new was requested"
+REPEATED = "Nothing new was requested"
 REFUSED = "This form was already submitted"
 
 
@@ -167,26 +171,28 @@ class TestOneAccount:
         assert Operation.objects.count() == 1
 
     def test_one_form_is_one_request_over_operations_and_schedules(self, person: User) -> None:
-        account, common = AccountFactory(), {"actor": person, "reason": "Unpaid", "client_token": "d" * 32}
-        operation_commands.request_suspend(account=account, now=timezone.now(), **common)
+        account, command = AccountFactory(), Command(person, reason="Unpaid", token="d" * 32)
+        operation_commands.request_suspend(command, account=account)
+        day = timezone.now() + timedelta(days=1)
         with pytest.raises(AlreadySubmitted):
-            schedule_commands.schedule_change(
-                account=account, kind="suspend", due_at=timezone.now() + timedelta(days=1), now=timezone.now(), **common
-            )
+            schedule_commands.schedule_change(command, account=account, kind="suspend", due_at=day)
         assert not Schedule.objects.exists()
 
     @pytest.mark.parametrize("changed", ["due_at", "reason", "kind", "account"])
     def test_a_schedule_with_other_content_is_refused(self, person: User, changed: str) -> None:
         account, day = AccountFactory(), timezone.now() + timedelta(days=1)
-        sent: dict[str, Any] = {
-            "actor": person, "account": account, "kind": "suspend", "due_at": day, "reason": "Unpaid",
-            "client_token": "e" * 32, "now": timezone.now(),
-        }  # fmt: skip
         other = {"due_at": day + timedelta(days=1), "reason": "Left", "kind": "unsuspend", "account": None}[changed]
-        first = schedule_commands.schedule_change(**sent)
-        assert schedule_commands.schedule_change(**sent) == first
+
+        def submit(reason: str = "Unpaid", **changes: Any) -> Schedule:
+            command = Command(person, reason=reason, token="e" * 32)
+            return schedule_commands.schedule_change(
+                command, **{"account": account, "kind": "suspend", "due_at": day} | changes
+            )
+
+        first = submit()
+        assert submit() == first
         with pytest.raises(AlreadySubmitted):
-            schedule_commands.schedule_change(**sent | {changed: other or AccountFactory()})
+            submit(**{changed: other or AccountFactory()})
         assert Schedule.objects.count() == 1
 
     def test_a_repeated_schedule_is_reported_even_after_an_edit(self, client: Client, person: User) -> None:
@@ -197,40 +203,44 @@ class TestOneAccount:
         assert REPEATED not in landed(client, client.post(url, sent))
         schedule, other = Schedule.objects.get(), UserFactory()
         schedule_commands.edit_schedule(
-            actor=other, schedule=schedule, version=1, due_at=schedule.due_at, reason="Mine now", now=timezone.now()
+            Command(other, timezone.now(), reason="Mine now"), schedule=schedule, version=1, due_at=schedule.due_at
         )
         assert REPEATED in landed(client, client.post(url, sent))
         assert Schedule.objects.get().requested_by == other
 
     def test_other_offerings_are_refused(self, person: User) -> None:
         account = AccountFactory()
-        sent: dict[str, Any] = {
-            "actor": person, "account": account, "base": [], "version": account.version, "reason": "",
-            "client_token": "f" * 32, "now": timezone.now(),
-        }  # fmt: skip
-        first = operation_commands.request_offerings(offerings=[ProviderOffering("one", "package", 1)], **sent)
-        assert operation_commands.request_offerings(offerings=[ProviderOffering("one", "package", 1)], **sent) == first
+
+        def submit(name: str) -> Operation:
+            offerings, version = [ProviderOffering(name, "package", 1)], account.version
+            return operation_commands.request_offerings(
+                Command(person, token="f" * 32), account=account, base=[], version=version, offerings=offerings
+            )
+
+        first = submit("one")
+        assert submit("one") == first
         with pytest.raises(AlreadySubmitted):
-            operation_commands.request_offerings(offerings=[ProviderOffering("two", "package", 1)], **sent)
+            submit("two")
 
     def test_a_key_with_other_scopes_is_refused(self, person: User) -> None:
         account = AccountFactory(connection__kind="ahasend")
-        sent: dict[str, Any] = {
-            "actor": person, "account": account, "keep": False, "client_token": "f" * 32, "now": timezone.now(),
-        }  # fmt: skip
-        first = operation_commands.request_key_create(new=NewKey("Shop", ("messages:send:all",)), **sent)
-        assert operation_commands.request_key_create(new=NewKey("Shop", ("messages:send:all",)), **sent) == first
+
+        def submit(*scopes: str) -> Operation:
+            command = Command(person, token="f" * 32)
+            return operation_commands.request_key_create(
+                command, account=account, new=NewKey("Shop", scopes), keep=False
+            )
+
+        first = submit("messages:send:all")
+        assert submit("messages:send:all") == first
         with pytest.raises(AlreadySubmitted):
-            operation_commands.request_key_create(new=NewKey("Shop", ("messages:send:all", "domains:read")), **sent)
+            submit("messages:send:all", "domains:read")
 
 
 class TestBulk:
-    def plan(self, person: User, accounts: list[Account], **more: Any) -> ChangeSet:
-        sent: dict[str, Any] = {
-            "actor": person, "kind": "suspend", "wanted": {}, "account_ids": [each.pk for each in accounts],
-            "reason": "Unpaid", "client_token": "a" * 32, "now": timezone.now(),
-        }  # fmt: skip
-        return bulk_commands.plan_bulk_change(**sent | more)
+    def plan(self, person: User, accounts: list[Account], reason: str = "Unpaid", **more: Any) -> ChangeSet:
+        sent = {"kind": "suspend", "wanted": {}, "account_ids": [each.pk for each in accounts]} | more
+        return bulk_commands.plan_bulk_change(Command(person, reason=reason, token="a" * 32), **sent)
 
     def test_other_accounts_or_another_change_are_refused(self, person: User) -> None:
         one, other = AccountFactory(), AccountFactory()
@@ -247,7 +257,7 @@ class TestBulk:
                 "client_token": "b" * 32}  # fmt: skip
         assert REPEATED not in landed(client, client.post("/changes/new/", sent))
         assert REPEATED in landed(client, client.post("/changes/new/", sent))
-        refused = client.post("/changes/new/", sent | {"reason": "Another reason"})
+        refused = client.post("/changes/new/", sent | {"reason": "Other reason"})
         assert refused.status_code == 422
         assert REFUSED in prose_of(refused)
         assert hidden(refused, "client_token") != sent["client_token"]
@@ -257,7 +267,7 @@ def test_a_retry_under_the_token_of_another_retry_is_refused(client: Client, per
     failed = []
     for _ in range(2):
         operation = operation_commands.request_suspend(
-            actor=person, account=AccountFactory(), reason="Unpaid", client_token=uuid4().hex, now=timezone.now()
+            Command(person, timezone.now(), reason="Unpaid", token=uuid4().hex), account=AccountFactory()
         )
         Operation.objects.filter(pk=operation.pk).update(state="failed", finished_at=timezone.now())
         failed.append(reverse("customers:operation-retry", args=[operation.public_id]))
@@ -269,37 +279,35 @@ def test_a_retry_under_the_token_of_another_retry_is_refused(client: Client, per
 
 def test_what_was_asked_before_the_upgrade_is_never_asked_again(person: User) -> None:
     """Rows without a submission: their token is used up, whatever the content."""
-    account, sent = AccountFactory(), {"actor": person, "client_token": "h" * 32, "now": timezone.now()}
-    first = operation_commands.request_suspend(account=account, reason="Unpaid", **sent)
+    account, command = AccountFactory(), Command(person, reason="Unpaid", token="h" * 32)
+    first = operation_commands.request_suspend(command, account=account)
     Submission.objects.all().delete()
     Operation.objects.update(state="succeeded", finished_at=timezone.now())
     with pytest.raises(AlreadySubmitted) as refusal:
-        operation_commands.request_unsuspend(account=account, reason="Paid", **sent)
+        operation_commands.request_unsuspend(replace(command, reason="Paid"), account=account)
     assert first.code in str(refusal.value)
     customer = create_commands.create_customer(
-        actor=person,
-        facts={"company_name": "Halden", "email": "a@halden.example"},
-        client_token="i" * 32,
-        now=timezone.now(),
+        Command(person, timezone.now(), token="i" * 32), facts={"company_name": "Halden", "email": "a@halden.example"}
     )
     Submission.objects.all().delete()
     with pytest.raises(AlreadySubmitted):
-        create_commands.create_customer(actor=person, facts={"company_name": "Other", "email": "a@other.example"},
-                               client_token="i" * 32, now=timezone.now())  # fmt: skip
+        create_commands.create_customer(
+            Command(person, timezone.now(), token="i" * 32), facts={"company_name": "Other", "email": "a@other.example"}
+        )
     assert Customer.objects.filter(company_name__in=["Halden", "Other"]).get() == customer
 
 
 def test_a_refused_form_does_not_use_up_its_token(person: User, connection: Connection) -> None:
     customer = CustomerFactory()
     sent: dict[str, Any] = {
-        "actor": person, "customer": customer, "connection": connection, "is_test": False, "now": timezone.now(),
-        "profile": Profile(email="mail@larkfield.example"), "client_token": "j" * 32,
-        "offerings": [ProviderOffering(PACKAGE, "package", 1)],
+        "customer": customer, "connection": connection, "is_test": False,
+        "profile": Profile(email="mail@larkfield.example"), "offerings": [ProviderOffering(PACKAGE, "package", 1)],
     }  # fmt: skip
-    busy = operation_commands.request_create(**sent | {"client_token": "k" * 32})
-    with pytest.raises(UnableToAsk, match=busy.code):
-        operation_commands.request_create(**sent)
-    assert operation_commands.request_create(**sent | {"profile": Profile(email="two@larkfield.example")})
+    command = Command(person, token="j" * 32)
+    busy = operation_commands.request_create(replace(command, token="k" * 32), **sent)
+    with pytest.raises(Refusal, match=busy.code):
+        operation_commands.request_create(command, **sent)
+    assert operation_commands.request_create(command, **sent | {"profile": Profile(email="two@larkfield.example")})
 
 
 def test_what_is_stored_does_not_tell_the_content(person: User) -> None:
@@ -307,7 +315,7 @@ def test_what_is_stored_does_not_tell_the_content(person: User) -> None:
     for token in ("l" * 32, "m" * 32):
         Operation.objects.update(state="cancelled", finished_at=timezone.now())
         operation_commands.request_suspend(
-            actor=person, account=account, reason="Unpaid", client_token=token, now=timezone.now()
+            Command(person, timezone.now(), reason="Unpaid", token=token), account=account
         )
     one, other = Submission.objects.order_by("pk")
     assert one.digest == other.digest  # of the content alone, and only with our key
@@ -315,7 +323,21 @@ def test_what_is_stored_does_not_tell_the_content(person: User) -> None:
 
 
 def test_a_replaced_secret_key_still_knows_what_was_submitted(person: User, settings: Any) -> None:
-    account, sent = AccountFactory(), {"actor": person, "client_token": "n" * 32, "now": timezone.now()}
-    first = operation_commands.request_suspend(account=account, reason="Unpaid", **sent)
+    account, command = AccountFactory(), Command(person, reason="Unpaid", token="n" * 32)
+    first = operation_commands.request_suspend(command, account=account)
     settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another-key-" * 6
-    assert operation_commands.request_suspend(account=account, reason="Unpaid", **sent) == first
+    assert operation_commands.request_suspend(command, account=account) == first
+
+
+@pytest.mark.parametrize("left_out", [("reason",), ("retry_of",), ("reason", "retry_of")])
+def test_a_form_submitted_before_an_upgrade_is_known(person: User, left_out: tuple[str, ...]) -> None:
+    """Release 0.1 took the digest of some forms without their reason, or without what is tried again."""
+    command, account = Command(person, reason="Unpaid", token="o" * 32), AccountFactory()
+    first = operation_commands.request_suspend(command, account=account)
+    content = {"payload": None, "reason": "Unpaid", "retry_of": None}
+    told = {name: value for name, value in content.items() if name not in left_out}
+    said = json.dumps([person, "suspend", account, told], sort_keys=True, cls=submissions._Encoder)
+    Submission.objects.update(digest=submissions._digest(said))
+    assert operation_commands.request_suspend(command, account=account) == first
+    with pytest.raises(AlreadySubmitted):
+        operation_commands.request_unsuspend(command, account=account)

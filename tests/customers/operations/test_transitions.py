@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from uuid import uuid4
@@ -19,10 +20,13 @@ from customers.models import Account, Attempt, Connection, Operation, Step
 from customers.models.operation_states import OperationState
 from customers.operations import commands as operation_commands
 from customers.operations import conclusions, create_limits, executor, transitions
-from customers.operations.commands import UnableToAsk
+from portal import leases
 from portal import providers as portal_providers
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.leases import LostLease
 from portal.providers import Evidence, IdempotentBody, NewAccount, Provider
+from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 
@@ -61,21 +65,16 @@ def test_without_the_identity_probe_creates_run_one_at_a_time(desk: Desk) -> Non
 
 def test_one_open_create_for_a_connection_and_email(desk: Desk) -> None:
     desk.ask_create("Ops@Northwind.example")
-    with pytest.raises(UnableToAsk) as refusal:
+    with pytest.raises(Refusal) as refusal:
         desk.ask_create("ops@northwind.example")
     assert refusal.value.field == "email"
 
 
 def test_the_same_token_is_the_same_operation(desk: Desk) -> None:
     account = desk.created()
-    asked = {
-        "actor": desk.person,
-        "account": account,
-        "reason": "Unpaid.",
-        "client_token": uuid4().hex,
-        "now": timezone.now(),
-    }
-    assert operation_commands.request_suspend(**asked).pk == operation_commands.request_suspend(**asked).pk
+    command = Command(desk.person, reason="Unpaid.", token=uuid4().hex)
+    first = operation_commands.request_suspend(command, account=account)
+    assert operation_commands.request_suspend(command, account=account).pk == first.pk
     assert Operation.objects.filter(kind="suspend").count() == 1
 
 
@@ -140,7 +139,7 @@ def test_an_old_fence_writes_nothing(desk: Desk) -> None:
     assert stale is not None
     transitions.expire_leases(now=timezone.now() + LATER)
     steps = Step.objects.count()
-    with pytest.raises(transitions.LostLease):
+    with pytest.raises(LostLease):
         transitions.intend(stale, call="create account", request="{}", now=timezone.now())
     assert Step.objects.count() == steps
     assert Attempt.objects.count() == 0
@@ -155,12 +154,12 @@ def test_a_woken_worker_commits_no_intent_beside_another() -> None:
     holder = transitions.claim(asked.pk, now=now + LATER)
     assert woken is not None
     assert holder is not None
-    with pytest.raises(transitions.LostLease):
+    with pytest.raises(LostLease):
         transitions.intend(woken, call="set state", request="{}", now=now + LATER)
-    with pytest.raises(transitions.LostLease):
+    with pytest.raises(LostLease):
         transitions.move(woken, OperationState.FAILED, now=now + LATER)
-    with pytest.raises(transitions.LostLease):
-        transitions.take_over(woken)
+    with pytest.raises(LostLease):
+        woken.take_over()
     assert not Attempt.objects.exists()
     attempt = transitions.intend(holder, call="set state", request="{}", now=now + LATER)
     woken.state = OperationState.SENDING
@@ -179,21 +178,21 @@ def test_a_woken_worker_commits_no_intent_beside_another() -> None:
 @pytest.mark.django_db
 def test_a_long_reading_moves_the_lease_of_its_own_claim_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count(step=20)
-    monkeypatch.setattr(transitions, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(leases, "monotonic", lambda: next(clock))
     asked, now = OperationFactory(state="unknown"), timezone.now()
     woken = transitions.claim_for_verification(asked.pk, now=now)
     holder = transitions.claim_for_verification(asked.pk, now=now + LATER)
     assert woken is not None
     assert holder is not None
-    with pytest.raises(transitions.LostLease):
-        next(transitions.renewing_the_lease(woken, ["row"]))
+    with pytest.raises(LostLease):
+        next(woken.renewing(["row"]))
     transitions.reschedule_verification(woken, until=now, summary="Nothing found yet.")
     asked.refresh_from_db()
-    assert (asked.lease_until, asked.summary) == (now + LATER + transitions.LEASE, "")
+    assert (asked.lease_until, asked.summary) == (now + LATER + Operation.LEASE, "")
     assert (holder.verifications, asked.verifications) == (2, 2)
-    assert list(transitions.renewing_the_lease(holder, ["one", "two"])) == ["one", "two"]
+    assert list(holder.renewing(["one", "two"])) == ["one", "two"]
     asked.refresh_from_db()
-    assert asked.lease_until == now + LATER + transitions.LEASE + timedelta(seconds=40)
+    assert asked.lease_until == now + LATER + Operation.LEASE + timedelta(seconds=40)
 
 
 @pytest.mark.django_db
@@ -256,7 +255,7 @@ def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: Desk) -> None
     asked, now = desk.ask("suspend", account), timezone.now()
 
     def clock() -> datetime:
-        return now + transitions.LEASE if Attempt.objects.filter(operation=asked).exists() else now
+        return now + Operation.LEASE if Attempt.objects.filter(operation=asked).exists() else now
 
     executor.perform(asked.pk, clock=clock, connect=desk.connect)
     asked.refresh_from_db()
@@ -265,9 +264,9 @@ def test_a_worker_that_slept_through_its_lease_sends_nothing(desk: Desk) -> None
 
 
 def suspended_then_unsuspended(account: Account) -> tuple[Operation, Operation]:
-    asked = {"actor": UserFactory(), "account": account, "reason": "Unpaid.", "now": timezone.now()}
-    suspend = operation_commands.request_suspend(client_token=uuid4().hex, **asked)
-    return suspend, operation_commands.request_unsuspend(client_token=uuid4().hex, **asked)
+    command = Command(UserFactory(), reason="Unpaid.", token=uuid4().hex)
+    suspend = operation_commands.request_suspend(command, account=account)
+    return suspend, operation_commands.request_unsuspend(replace(command, token=uuid4().hex), account=account)
 
 
 def edit(connection: Connection) -> None:
@@ -352,24 +351,28 @@ def test_the_database_allows_one_running_operation_per_key(desk: Desk) -> None:
 def test_cancel_wins_only_while_queued(desk: Desk) -> None:
     account = desk.created()
     operation = desk.ask("suspend", account)
-    operation_commands.cancel_operation(actor=desk.person, operation=operation, now=timezone.now())
+    operation_commands.cancel_operation(Command(desk.person, timezone.now()), operation=operation)
     account.refresh_from_db()
     assert (operation.state, account.desired_state) == ("cancelled", "active")
     assert desk.perform(operation).state == "cancelled"
 
     other = desk.ask("suspend", account)
     assert transitions.claim(other.pk, now=timezone.now()) is not None
-    with pytest.raises(UnableToAsk):
-        operation_commands.cancel_operation(actor=desk.person, operation=other, now=timezone.now())
+    for _as_read in ("before the claim", "after it"):
+        with pytest.raises(Refusal, match="already started"):
+            operation_commands.cancel_operation(Command(desk.person, timezone.now()), operation=other)
+        other.refresh_from_db()
+    assert (other.state, other.fence) == ("claimed", 1)
 
 
+@pytest.mark.long
 def test_a_paused_connection_keeps_its_operations_queued(desk: Desk) -> None:
     operation = desk.ask_create()
     connection_commands.pause_connection(
-        actor=desk.person, connection=desk.connection, reason="Maintenance.", now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Maintenance."), connection=desk.connection
     )
     assert desk.drain(operation).state == "queued"
-    connection_commands.resume_connection(actor=desk.person, connection=desk.connection)
+    connection_commands.resume_connection(Command(desk.person), connection=desk.connection)
     assert desk.drain(operation).state == "succeeded"
 
 

@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection as database
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -15,8 +17,9 @@ from customers.models import Account, Attempt, Operation, Step
 from customers.models.operation_states import BUSY, FINAL, OperationKind, OperationState
 from customers.operations import explain
 from portal.audit.models import AuditEvent
+from portal.ui.blocks import moving_rows
 from tests.customers.conftest import Desk
-from tests.customers.page_helpers import HTMX, fields, text_of
+from tests.customers.page_helpers import HTMX, fields, prose_of, text_of
 from tests.support.factories import AccountFactory, ConnectionFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 
@@ -42,8 +45,8 @@ class TestList:
         assert codes(staff.get(reverse(LIST))) == [each.code for each in reversed(made)]
 
     def test_says_what_an_empty_one_means(self, staff: Client) -> None:
-        assert "Nothing was asked of a provider yet" in text_of(staff.get(reverse(LIST)))
-        assert "No operation fits" in text_of(staff.get(reverse(LIST), {"state": "failed"}))
+        assert "No operations yet" in text_of(staff.get(reverse(LIST)))
+        assert "No matching operations" in text_of(staff.get(reverse(LIST), {"state": "failed"}))
 
     def test_filters(self, staff: Client) -> None:
         person, connection = UserFactory(name="Nadia Berg"), ConnectionFactory()
@@ -102,7 +105,7 @@ class TestList:
             assert names == sorted(names, reverse=sort.startswith("-"))
 
     @pytest.mark.parametrize(
-        "asked", [{"page": "99"}, {"page": "x"}, {"size": "25"}, {"size": "1000000"}, {"who": "x"}]
+        "asked", [{"page": "99"}, {"page": "x"}, {"size": "25"}, {"size": "1000000"}, {"sort": "x"}]
     )
     def test_pages_and_nonsense(self, staff: Client, asked: dict[str, str]) -> None:
         account = AccountFactory()
@@ -116,6 +119,7 @@ class TestList:
         assert "<html" not in text_of(answer)
         assert "HX-Request" in answer.headers["Vary"]
 
+    @pytest.mark.long
     def test_the_number_of_queries_does_not_grow(self, staff: Client, django_assert_max_num_queries: Any) -> None:
         def queries() -> int:
             with django_assert_max_num_queries(20) as context:
@@ -135,15 +139,35 @@ class TestList:
 
 
 class TestPolling:
-    """A row and a card ask again until the operation has ended, and then stop by themselves."""
+    """A list and a card ask again until the operation has ended, and then stop by themselves."""
 
     @pytest.mark.parametrize("state", OperationState.values)
     def test_stops_when_final(self, staff: Client, state: str) -> None:
         operation = OperationFactory(state=state)
-        for name in ("operation-row", "operation-progress"):
-            answer = staff.get(url(name, operation), **HTMX)
-            assert ("every " in text_of(answer)) == (state not in FINAL), name
-            assert ("data-poll" in text_of(answer)) == (state not in FINAL), name
+        moves = state not in FINAL
+        assert ("data-poll" in text_of(staff.get(url("operation-progress", operation), **HTMX))) == moves
+        rows = f"?rows={operation.public_id.hex}&part=0"
+        assert (rows in text_of(staff.get(reverse(LIST), **HTMX))) == moves
+        again = text_of(staff.get(reverse(LIST) + rows, **HTMX))
+        assert f'<tr id="operation-{operation.public_id}" hx-swap-oob="morph">' in again
+        assert ("data-poll" in again) == moves
+
+    def test_a_list_asks_for_a_hundred_rows_at_a_time(self, staff: Client) -> None:
+        account = AccountFactory()
+        made = OperationFactory.create_batch(101, account=account, state="cancelled", requested_by=UserFactory())
+        moved = [(each.public_id, 2) for each in made]
+        shown = moving_rows("/operations/", moved)
+        assert [part.count(",") + 1 for part in shown.split("data-poll")[:-1]] == [100, 1]
+        first = shown.split('hx-get="')[1].split('"')[0].replace("&amp;", "&")
+        with CaptureQueriesContext(database) as queries:
+            assert text_of(staff.get(first, **HTMX)).count("<tr ") == 100
+        assert len(first) < 4_000  # gunicorn's limit of a request line is 4,094
+        assert len(queries) < 15
+
+    @pytest.mark.parametrize("asked", ["rows=x&part=0", "rows=&part=0", f"rows={'0' * 32}", f"rows={'0' * 32}&part=-1"])
+    def test_rows_that_the_list_did_not_write_are_refused(self, staff: Client, asked: str) -> None:
+        for name in (LIST, "customers:list"):
+            assert staff.get(f"{reverse(name)}?{asked}", **HTMX).status_code == 404
 
     def test_the_page_is_told_once_that_it_ended(self, staff: Client) -> None:
         done, sending = OperationFactory(state="succeeded"), OperationFactory(state="sending")
@@ -180,7 +204,7 @@ class TestOne:
         assert "We don&#x27;t know if SendGrid created this account." in words
         assert "SendGrid will have two accounts and bill both." in words
         assert "&lt;b&gt;ops@x.example" in words
-        assert "(no answer)" in words
+        assert "(no response)" in words
         assert "30,004 ms" in words
 
     def test_field_errors_lead_to_a_correction(self, staff: Client) -> None:
@@ -189,7 +213,7 @@ class TestOne:
         words = text_of(staff.get(url("operation", operation)))
         assert "E.164 please" in words
         assert f"?from={operation.public_id}" in words
-        assert "Send again" not in words.replace("Correct and send again", "")
+        assert "Retry operation" not in words.replace("Fix and retry", "")
 
     def test_a_conflict_leads_to_the_editor(self, staff: Client) -> None:
         operation = OperationFactory(kind="offerings", state="failed", error_kind="conflict")
@@ -197,18 +221,19 @@ class TestOne:
 
     def test_a_delete_without_a_reading_is_offered(self, staff: Client) -> None:
         operation = OperationFactory(kind="delete", state="failed", error_kind="no_reading")
-        assert "Delete without a reading" in text_of(staff.get(url("operation", operation)))
+        assert "Delete without final usage" in text_of(staff.get(url("operation", operation)))
 
     def test_what_it_waits_behind(self, staff: Client) -> None:
         account = AccountFactory()
-        OperationFactory(account=account, kind="offerings", state="sending")
+        first = OperationFactory(account=account, kind="offerings", state="sending")
         second = OperationFactory(account=account)
-        assert "It waits behind: Change offerings." in text_of(staff.get(url("operation", second)))
+        sentence = f'Waiting for: Change offerings (<a href="{url("operation", first)}">{first.code}</a>).'
+        assert sentence in text_of(staff.get(url("operation", second)))
 
     def test_those_who_may_not_act_see_no_buttons(self, client: Client, db: None) -> None:
         sign_in(client, UserFactory(role="finance"))
         words = text_of(client.get(url("operation", OperationFactory(kind="create", state="unknown"))))
-        assert "Customer success or an admin decides this." in words
+        assert "Customer success or an admin must resolve this." in words
         assert 'name="choice"' not in words
 
     def test_not_found(self, staff: Client) -> None:
@@ -224,7 +249,7 @@ class TestSteps:
             Step.objects.create(operation=operation, n=n + 1, before="x" if n else "", after=after, at=timezone.now())
         lines = explain.steps_of(operation)
         assert lines[0].label == "Queued"
-        assert lines[1].label == "32 steps more"
+        assert lines[1].label == "32 more steps"
         assert [each.state for each in lines].count("now") == 1
         assert lines[-1].state == "next"
 
@@ -267,7 +292,42 @@ class TestCancelAndRetry:
         assert failed.code in text_of(staff.get(url("operation", again)))
         page = text_of(staff.get(url("operation", failed)))
         assert again.code in page
-        assert "Send again" not in page
+        assert "Retry operation" not in page
+
+    def test_a_refusal_of_the_key_is_no_input_to_correct(self, staff: Client, client: Client) -> None:
+        """It names the connection and who can fix it, and does not invite to send it again at once."""
+        account = AccountFactory(pending=True, connection__name="SendGrid global")
+        failed = OperationFactory(account=account, kind="create", state="failed", error_kind="forbidden")
+        connection_page = reverse("customers:connection", args=[account.connection.public_id])
+        for address in (url("operation", failed), reverse("customers:account", args=[account.public_id])):
+            page = text_of(staff.get(address))
+            assert "API key of the connection “SendGrid global” lacks a permission" in page
+            assert "retry once the test passes" in page
+            assert "Fix and retry" not in page
+            assert "Fix the errors" not in page
+        sign_in(client, UserFactory(role="admin"))
+        for address in (url("operation", failed), reverse("customers:account", args=[account.public_id])):
+            assert f'href="{connection_page}"' in text_of(client.get(address))
+
+    @pytest.mark.parametrize(
+        ("kind", "cause", "never"),
+        [
+            ("sendgrid", "SendGrid has temporarily blocked it", "IP allowlist"),
+            ("ahasend", "its IP allowlist may not include this server, or your AhaSend plan", "block"),
+        ],
+    )
+    def test_a_403_shows_the_response_and_then_the_causes(
+        self, staff: Client, kind: str, cause: str, never: str
+    ) -> None:
+        """Only SendGrid answers 403 also for a temporary block."""
+        account = AccountFactory(pending=True, connection__kind=kind)
+        failed = OperationFactory(
+            account=account, kind="create", state="failed", error_kind="forbidden", summary="Denied (403): no plan"
+        )
+        for address in (url("operation", failed), reverse("customers:account", args=[account.public_id])):
+            page = prose_of(staff.get(address))
+            assert page.index("Denied (403): no plan.") < page.index(cause)
+            assert never not in page
 
     @pytest.mark.parametrize("state", ["queued", "sending", "succeeded", "cancelled"])
     def test_only_a_failed_one_is_sent_again(self, staff: Client, state: str) -> None:
@@ -280,7 +340,7 @@ class TestCancelAndRetry:
         failed = OperationFactory(kind="delete", state="failed", error_kind="rejected")
         page = text_of(staff.get(url("operation", failed)))
         assert reverse("customers:account-delete", args=[failed.account.public_id]) in page
-        assert "Send again" not in page
+        assert "Retry operation" not in page
         staff.post(url("operation-retry", failed), {"client_token": "a" * 32})
         assert Operation.objects.count() == 1
 
@@ -323,7 +383,7 @@ class TestDecide:
         answer = self.decide(client, unknown, "link", provider_id="sg" + "0" * 32)
         words = text_of(answer)
         assert answer.status_code == 422
-        assert "knows no account with this id" in words
+        assert "has no account with this ID" in words
         assert "sg" + "0" * 32 in words
         assert "Seen in the console." in words
         assert 'value="link" checked' in words
@@ -332,7 +392,7 @@ class TestDecide:
         other = desk.created("other@southwind.example")
         answer = self.decide(client, unknown, "link", provider_id=other.provider_id or "")
         assert answer.status_code == 422
-        assert "belongs to Northwind already" in text_of(answer)
+        assert "already belongs to Northwind" in text_of(answer)
 
     def test_an_account_with_another_email_is_not_linked_by_itself(
         self, client: Client, desk: Desk, unknown: Operation
@@ -368,11 +428,39 @@ class TestDecide:
         unknown.refresh_from_db()
         assert unknown.state == "unknown"
 
-    def test_a_second_decision_finds_nothing_to_decide(self, client: Client, unknown: Operation) -> None:
-        self.decide(client, unknown, "stop")
-        assert self.decide(client, unknown, "send_again").status_code == 422
+    def test_a_late_decision_tells_the_first_and_keeps_the_evidence(self, client: Client, unknown: Operation) -> None:
+        other = sign_in(Client(), UserFactory(name="Vera Lind"))
+        assert self.decide(other, unknown, "stop", reason="No invoice for it.").status_code == 303
+        late = self.decide(client, unknown, "link", provider_id="sg4711")
+        assert late.status_code == 409
+        words = prose_of(late)
+        assert "Vera Lind was first: Operation resolved" in words
+        assert "No invoice for it." in words
+        assert "Your entry: Evidence Seen in the console." in words
+        assert "Your entry: Provider account ID sg4711" in words
         unknown.refresh_from_db()
         assert unknown.state == "failed"
+
+    def test_a_decision_about_what_waits_again_is_made_again(self, staff: Client) -> None:
+        operation = OperationFactory(state="needs_attention", error_kind="unknown", attempt_count=3)
+        opened = fields(staff.get(url("operation", operation)))
+        other = sign_in(Client(), UserFactory(name="Vera Lind"))
+        assert self.decide(other, operation, "try_again", **opened).status_code == 303
+        waits = {"state": "needs_attention", "concurrency_key": operation.concurrency_key}
+        Operation.objects.filter(pk=operation.pk).update(**waits)
+        late = self.decide(staff, operation, "give_up", **opened)
+        assert late.status_code == 409
+        assert "Vera Lind was first: Operation resolved" in prose_of(late)
+        assert text_of(late).count("Seen in the console.") == 2  # what Vera said, and the field
+        operation.refresh_from_db()
+        assert operation.state == "needs_attention"
+        assert self.decide(staff, operation, "give_up", **fields(late)).status_code == 303
+
+    def test_ones_own_second_click_is_told_from_another_persons(self, client: Client, unknown: Operation) -> None:
+        self.decide(client, unknown, "stop")
+        again = self.decide(client, unknown, "stop")
+        assert again.status_code == 409
+        assert "You already did this: Operation resolved" in prose_of(again)
 
     @pytest.mark.parametrize(("choice", "state"), [("try_again", "queued"), ("give_up", "failed")])
     def test_other_kinds(self, staff: Client, choice: str, state: str) -> None:
@@ -390,5 +478,5 @@ class TestDecide:
     def test_an_unknown_change_is_found_out_by_reading(self, staff: Client) -> None:
         operation = OperationFactory(kind="offerings", state="unknown", not_before=timezone.now() + timedelta(hours=1))
         words = text_of(staff.get(url("operation", operation)))
-        assert "We read back at SendGrid until we know." in words
+        assert "We're checking SendGrid until we know the outcome." in words
         assert 'name="choice"' not in words

@@ -35,7 +35,7 @@ def test_then_with_a_customer(client: Client) -> None:
 
 def test_where_nothing_is_to_do_it_says_so(client: Client) -> None:
     AccountFactory()
-    assert "Nothing needs a person" in shown(client)
+    assert "Nothing needs review" in shown(client)
 
 
 def test_only_what_needs_review_is_listed(client: Client) -> None:
@@ -66,7 +66,7 @@ def test_a_long_group_shows_its_first_rows_and_the_total(client: Client) -> None
     AccountFactory.create_batch(SHOWN + 3, connection=ConnectionFactory(), usage_used=150_000)
     over = home_page().over
     assert (len(over.rows), over.count, over.more) == (SHOWN, SHOWN + 3, 3)
-    assert "Show all over 80 %" in shown(client)
+    assert "Show all over 80%" in shown(client)
 
 
 def test_a_paused_connection_is_work(client: Client) -> None:

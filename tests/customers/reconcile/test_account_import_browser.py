@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
@@ -11,10 +12,13 @@ from customers.models import Account, AccountImport, RemoteAccount, Scan
 from customers.observed import scan_requests
 from customers.reconcile import account_import as account_imports
 from portal.access.roles import Role
-from tests.customers.accounts.test_browser import Seat, _django_beside_playwright, pytestmark  # noqa: F401
 from tests.customers.conftest import Desk
+from tests.support.browser import IN_A_BROWSER, Seat
+
+pytestmark = IN_A_BROWSER
 
 
+@pytest.mark.long
 def test_who_is_unticked_stays_behind(page: Page, live_server: Any, desk: Desk) -> None:
     desk.person.role = Role.ADMIN
     desk.person.save(update_fields=["role"])
@@ -22,17 +26,17 @@ def test_who_is_unticked_stays_behind(page: Page, live_server: Any, desk: Desk) 
     rows = [{"email": f"it@customer{n}.example"} for n in range(7)]
     ids = [row["id"] for row in desk.sandbox.admin.add_accounts(rows)]
     page.goto(seat.url + reverse("customers:connection", args=[desk.connection.public_id]))
-    page.get_by_role("link", name="Existing accounts").click()
-    page.get_by_role("button", name="Look for existing accounts").click()
-    expect(page.get_by_text("list is being read")).to_be_visible()
+    page.get_by_role("link", name="Import existing accounts").click()
+    page.get_by_role("button", name="Scan for existing accounts").click()
+    expect(page.get_by_text("Scanning the SendGrid account list")).to_be_visible()
     scan_requests.run_scan(Scan.objects.get().pk, connect=desk.connect)
-    page.get_by_role("button", name="Match them to customers").click()
-    expect(page.get_by_role("button", name="Take 7 accounts over")).to_be_visible()
-    page.get_by_label(f"Take {ids[3]} over").uncheck()
-    page.get_by_role("button", name="Take 6 accounts over").click()
-    expect(page.get_by_text("Running")).to_be_visible()
+    page.get_by_role("button", name="Match to customers").click()
+    expect(page.get_by_role("button", name="Import 7 accounts")).to_be_visible()
+    page.get_by_label(f"Import {ids[3]}").uncheck()
+    page.get_by_role("button", name="Import 6 accounts").click()
+    expect(page.get_by_text("In progress")).to_be_visible()
     account_imports.import_chunk(AccountImport.objects.get().pk, connect=desk.connect)
-    expect(page.get_by_text("Ended")).to_be_visible()
+    expect(page.get_by_text("Completed")).to_be_visible()
     assert seat.complaints == []
     assert Account.objects.count() == 6
     assert RemoteAccount.objects.orphans().get().provider_id == ids[3]

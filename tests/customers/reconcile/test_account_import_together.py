@@ -10,9 +10,10 @@ import pytest
 from django.db import connections, transaction
 
 from customers.models import AccountImport, Connection, RemoteAccount
-from customers.operations.commands import UnableToAsk
 from customers.reconcile import account_import as account_imports
 from portal.access.models import User
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -31,16 +32,16 @@ def unlinked(connection: Connection) -> None:
 
 def propose(person: User, connection: Connection) -> str:
     try:
-        account_imports.propose_import(actor=person, connection=connection, listed=[], now=NOW)
-    except UnableToAsk as refusal:
+        account_imports.propose_import(Command(person, NOW), connection=connection, listed=[])
+    except Refusal as refusal:
         return str(refusal)
     return "proposed"
 
 
 def start(person: User, account_import: AccountImport) -> str:
     try:
-        account_imports.start_import(actor=person, account_import=account_import, now=NOW)
-    except UnableToAsk as refusal:
+        account_imports.start_import(Command(person, NOW), account_import=account_import)
+    except Refusal as refusal:
         return str(refusal)
     return "started"
 
@@ -50,7 +51,7 @@ def test_a_proposal_made_again_never_takes_away_a_run() -> None:
     for _ in rounds():
         connection = ConnectionFactory()
         unlinked(connection)
-        account_import = account_imports.propose_import(actor=colleague, connection=connection, listed=[], now=NOW)
+        account_import = account_imports.propose_import(Command(colleague, NOW), connection=connection, listed=[])
 
         def work(n: int, connection: Connection = connection, account_import: AccountImport = account_import) -> str:
             return start(starter, account_import) if n == 0 else propose(colleague, connection)
@@ -61,9 +62,12 @@ def test_a_proposal_made_again_never_takes_away_a_run() -> None:
         if "started" in answers:
             assert (open_one.pk, open_one.state, open_one.total) == (account_import.pk, "running", ACCOUNTS)
             [refusal] = answers - {"started"}
-            assert refusal.startswith("An import of this connection is running. Ines Roth started it.")
+            assert refusal.startswith("An import for this connection is in progress, started by Ines Roth.")
         else:
-            assert answers == {"proposed", "A colleague made a new proposal just now. Review it, then start."}
+            assert answers == {
+                "proposed",
+                ("Someone else just matched these accounts again. Review the result, then start the import."),
+            }
             assert open_one.state == "proposed"
 
 

@@ -27,6 +27,7 @@ def staff(client: Client) -> Client:
     return sign_in(client, UserFactory())
 
 
+@pytest.mark.long
 def test_accept_takes_the_value_that_was_shown_or_none(staff: Client) -> None:
     """One process accepts what its page shows; in the other a reading brings another value."""
 
@@ -51,6 +52,7 @@ def test_accept_takes_the_value_that_was_shown_or_none(staff: Client) -> None:
     assert Counter(a_round() for _ in rounds()) == {"as shown, or refused": len(rounds())}
 
 
+@pytest.mark.long
 def test_nobody_deletes_from_the_board(staff: Client) -> None:
     """Two people push a delete that both of them see, each with their own form."""
 

@@ -15,48 +15,50 @@ from playwright.sync_api import Page, expect
 from customers.models import Account, Schedule
 from customers.schedules import due as due_schedules
 from customers.schedules import holds
-from tests.customers.accounts.test_browser import Seat, _django_beside_playwright, seat  # noqa: F401 fixtures
+from portal.commands import Command
 from tests.customers.conftest import Desk
+from tests.support.browser import IN_A_BROWSER, Seat
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = IN_A_BROWSER
 
 
 def more(page: Page, what: str) -> Any:
     """Open one of the acts under the account's dots; its dialog."""
-    page.get_by_label("More").click()
+    page.get_by_label("More actions").click()
     page.get_by_role("link", name=what, exact=True).click()
     return page.get_by_role("dialog")
 
 
-def test_a_suspend_is_scheduled_held_and_skipped(seat: Seat, desk: Desk) -> None:  # noqa: F811
+@pytest.mark.long
+def test_a_suspend_is_scheduled_held_and_skipped(seat: Seat, desk: Desk) -> None:
     account = desk.created()
     page = seat.open("account", account)
-    dialog = more(page, "Schedule a change")
+    dialog = more(page, "Schedule change")
     expect(dialog.get_by_label("New package")).to_be_hidden()
-    dialog.get_by_text("Change the package").click()
+    dialog.get_by_text("Change package").click()
     expect(dialog.get_by_label("New package")).to_be_visible()
-    dialog.get_by_text("Suspend, unless").click()
+    dialog.get_by_text("Suspend (skipped").click()
     dialog.get_by_label("Reason").fill("Not paid")
-    dialog.get_by_role("button", name="Put on the calendar").click()
-    expect(dialog.get_by_text("On which day?").first).to_be_visible()
-    dialog.get_by_role("textbox", name="Day").fill(str(timezone.now().date() + timedelta(days=200)))
-    dialog.get_by_role("button", name="Put on the calendar").click()
-    expect(page.get_by_role("heading", name="Coming")).to_be_visible()
-    dialog = more(page, "Hold")
+    dialog.get_by_role("button", name="Schedule change").click()
+    expect(dialog.get_by_text("Enter a date.").first).to_be_visible()
+    dialog.get_by_role("textbox", name="Date").fill(str(timezone.now().date() + timedelta(days=200)))
+    dialog.get_by_role("button", name="Schedule change").click()
+    expect(page.get_by_role("heading", name="Scheduled changes")).to_be_visible()
+    dialog = more(page, "Do not suspend")
     dialog.get_by_label("Reason").fill("Pays on Friday")
-    dialog.get_by_role("button", name="Hold account").click()
-    expect(page.locator("#account-state")).to_contain_text("Held")
+    dialog.get_by_role("button", name="Mark “Do not suspend”").click()
+    expect(page.locator("#account-state")).to_contain_text("Do not suspend")
     schedule = Schedule.objects.get()
     due_schedules.run_schedule(schedule.pk, now=schedule.due_at)
-    page.get_by_role("link", name="Calendar", exact=True).first.click()
-    expect(page.get_by_text("Nothing is coming")).to_be_visible()
+    page.get_by_role("region", name="Scheduled changes").get_by_role("link", name="Show all").click()
+    expect(page.get_by_text("No scheduled changes")).to_be_visible()
     page.get_by_role("link", name="Past").click()
-    expect(page.get_by_text("Held by Customer success: Pays on Friday")).to_be_visible()
+    expect(page.get_by_text("Marked “Do not suspend” by Customer success: Pays on Friday")).to_be_visible()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
 @pytest.mark.long
-def test_axe_finds_no_fault(seat: Seat, desk: Desk, scheme: Any, width: int) -> None:  # noqa: F811
+def test_axe_finds_no_fault(seat: Seat, desk: Desk, scheme: Any, width: int) -> None:
     account = desk.created()
     _fill(desk, account)
     page = seat.page
@@ -77,12 +79,10 @@ def _fill(desk: Desk, account: Account) -> None:
             due_at=now + timedelta(days=days), reason="Not paid, case 3318", client_token=f"coming {n}", **common
         )
     Schedule.objects.create(
-        due_at=now, state="skipped", outcome="Held by Customer success: Pays on Friday", reason="Not paid",
-        ended_at=now, client_token="past", **common,
+        due_at=now, state="skipped", outcome="Marked “Do not suspend” by Success lead: Pays on Friday",
+        reason="Not paid", ended_at=now, client_token="past", **common,
     )  # fmt: skip
-    holds.place_hold(
-        actor=desk.person, account=account, reason="Pays on Friday", until=now + timedelta(days=2), now=now
-    )
+    holds.place_hold(Command(desk.person, now, reason="Pays on Friday"), account=account, until=now + timedelta(days=2))
 
 
 def _look(page: Page, name: str) -> None:

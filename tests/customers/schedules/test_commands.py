@@ -15,13 +15,14 @@ from django.utils import timezone
 
 from customers import dispatcher
 from customers.models import Account, Connection, Operation, Schedule
-from customers.operations.commands import UnableToAsk
 from customers.schedules import commands as schedule_commands
 from customers.schedules import due as due_schedules
 from customers.schedules import holds
 from customers.schedules.forms import moment_of
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.support import messages
 
@@ -49,15 +50,11 @@ def end_of(account: Account) -> date:
     return account.usage_end_on
 
 
-def plan(desk: Desk, account: Account, kind: str = "suspend", **more: Any) -> Schedule:
-    asked: dict[str, Any] = {
-        "actor": desk.person,
-        "due_at": SOON,
-        "reason": "Not paid",
-        "client_token": uuid4().hex,
-        "now": NOW,
-    } | more
-    return schedule_commands.schedule_change(account=account, kind=kind, **asked)
+def plan(
+    desk: Desk, account: Account, kind: str = "suspend", *, token: str = "", reason: str = "Not paid", **more: Any
+) -> Schedule:
+    command = Command(desk.person, NOW, reason=reason, token=token or uuid4().hex)
+    return schedule_commands.schedule_change(command, account=account, kind=kind, **{"due_at": SOON} | more)
 
 
 def come(schedule: Schedule, *, late: timedelta = timedelta(0)) -> Schedule:
@@ -88,8 +85,8 @@ class TestWhenItsTimeComes:
     def test_after_a_downtime_it_runs_and_says_how_late(self, desk: Desk, account: Account) -> None:
         done = come(plan(desk, account), late=timedelta(hours=5))
         assert done.state == "done"
-        assert done.outcome.startswith("Late: it was due")
-        assert done.outcome.endswith("5 h ago.")
+        assert done.outcome.startswith("Ran late. It was due")
+        assert done.outcome.endswith("(5 h ago).")
 
     def test_the_dispatcher_pokes_what_is_due(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account)
@@ -122,27 +119,27 @@ class TestWhatKeepsIt:
     def test_a_hold_but_not_one_that_ended(self, desk: Desk, account: Account) -> None:
         first, second = plan(desk, account), plan(desk, account, due_at=SOON + timedelta(days=2))
         holds.place_hold(
-            actor=desk.person, account=account, reason="Pays on Friday", until=SOON + timedelta(days=1), now=NOW
+            Command(desk.person, NOW, reason="Pays on Friday"), account=account, until=SOON + timedelta(days=1)
         )
-        assert self.skipped(first) == "Held by Customer success: Pays on Friday"
+        assert self.skipped(first) == "Marked “Do not suspend” by Customer success: Pays on Friday"
         assert come(second).state == "done"
 
     def test_a_hold_does_not_keep_an_unsuspend(self, desk: Desk, account: Account) -> None:
         desk.perform(desk.ask("suspend", account))
         schedule = plan(desk, account, "unsuspend")
-        holds.place_hold(actor=desk.person, account=account, reason="x", until=None, now=NOW)
+        holds.place_hold(Command(desk.person, NOW, reason="x"), account=account, until=None)
         assert come(schedule).state == "done"
 
     def test_it_was_so_already(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account)
         Account.objects.filter(pk=account.pk).update(state="stopped_by_us", desired_state="stopped_by_us")
-        assert self.skipped(schedule) == "It was so already."
+        assert self.skipped(schedule) == "The account was already in this state."
 
     def test_somebody_else_suspended_and_unsuspended_meanwhile(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account)
         desk.perform(desk.ask("suspend", account))
         desk.perform(desk.ask("unsuspend", account))
-        assert "asked for Unsuspend since" in self.skipped(schedule)
+        assert "has since requested “Unsuspend”" in self.skipped(schedule)
 
     def test_what_the_calendar_itself_did_does_not_count(self, desk: Desk, account: Account) -> None:
         desk.perform(desk.ask("suspend", account))
@@ -158,10 +155,11 @@ class TestWhatKeepsIt:
     def test_the_package_moved(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account, "offerings", offerings=[BIGGER, ADDON])
         Account.objects.filter(pk=account.pk).update(offerings=[{"name": "other", "type": "package", "quantity": 1}])
-        assert self.skipped(schedule) == "The account's offerings changed since this was asked."
+        assert self.skipped(schedule) == "The account's offerings changed after this was scheduled."
 
     @pytest.mark.parametrize(
-        ("facts", "words"), [({"is_active": False}, "does not work here"), ({"role": "auditor"}, "role of Customer")]
+        ("facts", "words"),
+        [({"is_active": False}, "no longer an active team member"), ({"role": "auditor"}, "role of Customer")],
     )
     def test_the_person_may_not_any_more(self, desk: Desk, account: Account, facts: Any, words: str) -> None:
         schedule = plan(desk, account)
@@ -174,12 +172,12 @@ class TestWhatKeepsIt:
         assert self.skipped(one) == "SendGrid test was paused."
         Connection.objects.filter(pk=desk.connection.pk).update(paused="")
         Account.objects.filter(pk=account.pk).update(state="banned")
-        assert come(two).outcome == "SendGrid stopped this account itself."
+        assert come(two).outcome == "SendGrid blocked this account. Only SendGrid can unblock it."
 
     def test_a_delete_is_under_way(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account)
         desk.ask("delete", account)
-        assert "Delete account since" in self.skipped(schedule)
+        assert "has since requested “Delete account”" in self.skipped(schedule)
 
 
 class TestTheEndOfTheCycle:
@@ -205,28 +203,28 @@ class TestTheEndOfTheCycle:
     def test_not_known_any_more_or_never(self, desk: Desk, account: Account) -> None:
         schedule = plan(desk, account, due_at=None)
         Account.objects.filter(pk=account.pk).update(usage_end_on=None)
-        assert "not known any more" in come(schedule).outcome
+        assert "is no longer known" in come(schedule).outcome
         account.refresh_from_db()
-        with pytest.raises(UnableToAsk, match="Choose a date"):
+        with pytest.raises(Refusal, match="Select a date"):
             plan(desk, account, due_at=None)
 
 
 class TestAskingEditingCancelling:
     def test_the_same_form_twice_is_one(self, desk: Desk, account: Account) -> None:
-        assert plan(desk, account, client_token="the same one") == plan(desk, account, client_token="the same one")
+        assert plan(desk, account, token="the same one") == plan(desk, account, token="the same one")
 
     @pytest.mark.parametrize(
         ("more", "words"),
         [
-            ({"due_at": NOW}, "to come"),
+            ({"due_at": NOW}, "future time"),
             ({"due_at": NOW + timedelta(days=9999)}, "two years"),
-            ({"reason": " "}, "reason is needed"),
-            ({"kind": "offerings", "offerings": [PACKAGE, ADDON]}, "the package the account has"),
+            ({"reason": " "}, "Enter a reason"),
+            ({"kind": "offerings", "offerings": [PACKAGE, ADDON]}, "already has this package"),
             ({"kind": "offerings", "offerings": [ADDON]}, "exactly one package"),
         ],
     )
     def test_what_is_refused(self, desk: Desk, account: Account, more: Any, words: str) -> None:
-        with pytest.raises(UnableToAsk, match=words):
+        with pytest.raises(Refusal, match=words):
             plan(desk, account, **more)
         assert not Schedule.objects.exists()
 
@@ -234,13 +232,15 @@ class TestAskingEditingCancelling:
         other = User.objects.create_user(email="auditor@postkeeper.example", name="Auditor", role="auditor")
         schedule = plan(desk, account)
         for forbidden in (
-            lambda: plan(desk, account, actor=other),
-            lambda: schedule_commands.cancel_schedule(actor=other, schedule=schedule, now=NOW),
+            lambda: schedule_commands.schedule_change(
+                Command(other, NOW, reason="x", token="x"), account=account, kind="suspend", due_at=SOON
+            ),
+            lambda: schedule_commands.cancel_schedule(Command(other, NOW), schedule=schedule),
             lambda: schedule_commands.edit_schedule(
-                actor=other, schedule=schedule, version=1, due_at=SOON, reason="x", now=NOW
+                Command(other, NOW, reason="x"), schedule=schedule, version=1, due_at=SOON
             ),
         ):
-            with pytest.raises(UnableToAsk, match="Your role"):
+            with pytest.raises(Refusal, match="Your role"):
                 forbidden()
         assert Schedule.objects.get().version == 1
 
@@ -249,22 +249,22 @@ class TestAskingEditingCancelling:
         schedule = plan(desk, account)
         later = SOON + timedelta(days=5)
         edited = schedule_commands.edit_schedule(
-            actor=other, schedule=schedule, version=1, due_at=later, reason="Asked again", now=NOW
+            Command(other, NOW, reason="Asked again"), schedule=schedule, version=1, due_at=later
         )
         assert (edited.due_at, edited.requested_by, edited.version) == (later, other, 2)
-        with pytest.raises(UnableToAsk, match="changed this schedule while you were editing"):
+        with pytest.raises(Refusal, match="edited this scheduled change in the meantime"):
             schedule_commands.edit_schedule(
-                actor=desk.person, schedule=schedule, version=1, due_at=SOON, reason="Mine", now=NOW
+                Command(desk.person, NOW, reason="Mine"), schedule=schedule, version=1, due_at=SOON
             )
         assert come(schedule).operation.requested_by == other  # type: ignore[union-attr]
 
     def test_cancelled_never_runs_and_a_due_one_cannot_be_cancelled(self, desk: Desk, account: Account) -> None:
         one, two = plan(desk, account), plan(desk, account)
-        schedule_commands.cancel_schedule(actor=desk.person, schedule=one, now=NOW)
+        schedule_commands.cancel_schedule(Command(desk.person, NOW), schedule=one)
         assert come(one).state == "cancelled"
         come(two)
-        with pytest.raises(UnableToAsk, match="time has come"):
-            schedule_commands.cancel_schedule(actor=desk.person, schedule=two, now=SOON)
+        with pytest.raises(Refusal, match="already run or was canceled"):
+            schedule_commands.cancel_schedule(Command(desk.person, SOON), schedule=two)
 
 
 class TestTheClock:
@@ -275,9 +275,9 @@ class TestTheClock:
         assert moment_of(date(2026, 12, 1), time(9), self.OSLO).hour == 8
 
     def test_a_time_left_out_or_had_twice_is_refused(self) -> None:
-        with pytest.raises(forms.ValidationError, match="does not exist"):
+        with pytest.raises(forms.ValidationError, match="doesn't exist"):
             moment_of(date(2026, 3, 29), time(2, 30), self.OSLO)
-        with pytest.raises(forms.ValidationError, match="comes twice"):
+        with pytest.raises(forms.ValidationError, match="occurs twice"):
             moment_of(date(2026, 10, 25), time(2, 30), self.OSLO)
 
 

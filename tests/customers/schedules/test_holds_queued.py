@@ -14,15 +14,18 @@ from django.utils import timezone
 from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import Account, Attempt, Hold, Operation
-from customers.operations import executor, transitions
-from customers.operations.commands import UnableToAsk, request_suspend, request_unsuspend, retry_operation
+from customers.operations import transitions
+from customers.operations.commands import request_suspend, request_unsuspend, retry_operation
 from customers.schedules import commands as schedule_commands
 from customers.schedules import due as due_schedules
 from customers.schedules import holds
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.customers.conftest import Desk
 from tests.customers.page_helpers import prose_of, text_of
+from tests.support import failpoints
 from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 
@@ -43,31 +46,30 @@ def account(db: None) -> Account:
 
 def in_bulk(person: User, account: Account) -> Operation:
     made = bulk_commands.plan_bulk_change(
-        actor=person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Unpaid", client_token=uuid4().hex,
-        now=NOW,
-    )  # fmt: skip
-    bulk_commands.submit_bulk_change(actor=person, change_set=made, now=NOW)
+        Command(person, NOW, reason="Unpaid", token=uuid4().hex), kind="suspend", wanted={}, account_ids=[account.pk]
+    )
+    bulk_commands.submit_bulk_change(Command(person, NOW), change_set=made)
     bulk_run.run_bulk_change(made.pk, clock=lambda: NOW)
     return Operation.objects.get(change_set_item__change_set=made)
 
 
 def scheduled(person: User, account: Account) -> Operation:
     made = schedule_commands.schedule_change(
-        actor=person, account=account, kind="suspend", due_at=NOW + timedelta(hours=1), reason="Unpaid",
-        client_token=uuid4().hex, now=NOW,
-    )  # fmt: skip
+        Command(person, NOW, reason="Unpaid", token=uuid4().hex),
+        account=account,
+        kind="suspend",
+        due_at=NOW + timedelta(hours=1),
+    )
     due_schedules.run_schedule(made.pk, now=NOW + timedelta(hours=1))
     return Operation.objects.get(schedule=made)
 
 
 def clicked(person: User, account: Account, **more: Any) -> Operation:
-    return request_suspend(
-        actor=person, account=account, reason="Unpaid", client_token=uuid4().hex, now=NOW, **more
-    )  # fmt: skip
+    return request_suspend(Command(person, NOW, reason="Unpaid", token=uuid4().hex), account=account, **more)
 
 
 def place(person: User, account: Account) -> Hold:
-    return holds.place_hold(actor=person, account=account, reason="They pay on Friday.", until=None, now=NOW)
+    return holds.place_hold(Command(person, NOW, reason="They pay on Friday."), account=account, until=None)
 
 
 @pytest.mark.parametrize("queue", [in_bulk, scheduled])
@@ -77,7 +79,10 @@ def test_what_was_queued_by_itself_is_cancelled(queue: Any, person: User, accoun
     operation.refresh_from_db()
     account.refresh_from_db()
     assert hold.cancelled == [operation]
-    assert (operation.state, operation.summary) == ("cancelled", "Held by Success lead: They pay on Friday.")
+    assert (operation.state, operation.summary) == (
+        "cancelled",
+        "Marked “Do not suspend” by Success lead: They pay on Friday.",
+    )
     assert account.desired_state == "active"
     assert AuditEvent.objects.filter(verb="operation.cancelled", object_id=operation.public_id).exists()
 
@@ -86,7 +91,7 @@ def test_the_page_says_what_was_cancelled(client: Client, person: User, account:
     operation = in_bulk(person, account)
     url = reverse("customers:hold-place", args=[account.public_id])
     answer = sign_in(client, person).post(url, {"reason": "They pay on Friday."}, follow=True)
-    assert f"Cancelled, since it was to suspend the account: {operation.code}." in prose_of(answer)
+    assert f"Pending suspensions canceled: {operation.code}." in prose_of(answer)
 
 
 def test_a_persons_own_suspend_is_in_the_way(client: Client, person: User, account: Account) -> None:
@@ -94,7 +99,7 @@ def test_a_persons_own_suspend_is_in_the_way(client: Client, person: User, accou
     url = reverse("customers:hold-place", args=[account.public_id])
     answer = sign_in(client, person).post(url, {"reason": "They pay on Friday."})
     assert answer.status_code == 422
-    said = f"Finance lead requested to suspend this account ( {operation.code} ), and that is not finished. Cancel it"
+    said = f"Finance lead requested to suspend this account ({operation.code}), and the operation isn't finished."
     assert said.replace(" ", "") in prose_of(answer).replace(" ", "")
     assert operation.get_absolute_url() in text_of(answer)
     assert "They pay on Friday." in text_of(answer)
@@ -105,7 +110,7 @@ def test_a_persons_own_suspend_is_in_the_way(client: Client, person: User, accou
 def test_what_may_have_been_sent_is_in_the_way(state: str, person: User, account: Account) -> None:
     operation = in_bulk(person, account)
     Operation.objects.filter(pk=operation.pk).update(state=state, concurrency_key=f"account:{account.pk}")
-    with pytest.raises(UnableToAsk, match="may have been sent"):
+    with pytest.raises(Refusal, match="may have been sent"):
         place(person, account)
     assert not Hold.objects.exists()
 
@@ -113,21 +118,23 @@ def test_what_may_have_been_sent_is_in_the_way(state: str, person: User, account
 def test_what_was_sent_and_is_queued_again_is_in_the_way(person: User, account: Account) -> None:
     operation = in_bulk(person, account)
     Attempt.objects.create(operation=operation, n=1, fence=1, call="set state", intended_at=NOW, outcome="unknown")
-    with pytest.raises(UnableToAsk, match="may have been sent"):
+    with pytest.raises(Refusal, match="may have been sent"):
         place(person, account)
 
 
 def test_an_unsuspend_is_not_in_the_way(person: User) -> None:
     account = AccountFactory(state="stopped_by_us", desired_state="stopped_by_us")
-    request_unsuspend(actor=person, account=account, reason="Paid", client_token=uuid4().hex, now=NOW)
+    request_unsuspend(Command(person, NOW, reason="Paid", token=uuid4().hex), account=account)
     assert place(person, account).cancelled == []
 
 
 def test_a_suspend_that_was_not_shown_the_hold_is_refused(person: User, account: Account) -> None:
     hold = place(person, account)
-    with pytest.raises(UnableToAsk, match=r"Held by Success lead: They pay on Friday\. Nothing was sent"):
+    with pytest.raises(
+        Refusal, match=r"Marked “Do not suspend” by Success lead: They pay on Friday\. Nothing was sent"
+    ):
         clicked(person, account)
-    with pytest.raises(UnableToAsk, match="Held by"):
+    with pytest.raises(Refusal, match="Marked “Do not suspend” by"):
         clicked(person, account, payload={"despite_hold": str(uuid4())})
     assert clicked(person, account, payload={"despite_hold": str(hold.public_id)}).state == "queued"
 
@@ -135,8 +142,8 @@ def test_a_suspend_that_was_not_shown_the_hold_is_refused(person: User, account:
 def test_a_retry_does_not_go_past_a_hold(person: User, account: Account) -> None:
     failed = OperationFactory(account=account, state="failed", requested_by=person)
     place(person, account)
-    with pytest.raises(UnableToAsk, match="Held by"):
-        retry_operation(actor=person, operation=failed, client_token=uuid4().hex, now=NOW)
+    with pytest.raises(Refusal, match="Marked “Do not suspend” by"):
+        retry_operation(Command(person, NOW, token=uuid4().hex), operation=failed)
 
 
 def test_a_suspend_past_one_hold_does_not_pass_another(person: User, account: Account) -> None:
@@ -154,14 +161,15 @@ class TestAWorkerHasItAlready:
     @pytest.fixture
     def held_before_the_intent(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         def held(desk: Desk, account: Account) -> None:
-            def crash_point(name: str) -> None:
+            def at(name: str) -> None:
                 if name == "before_intent":
                     hold = holds.place_hold(
-                        actor=desk.person, account=account, reason="They pay on Friday", until=None, now=timezone.now()
+                        Command(desk.person, timezone.now(), reason="They pay on Friday"), account=account, until=None
                     )
                     assert hold.cancelled == []
 
-            monkeypatch.setattr(executor, "crash_point", crash_point)
+            for part in failpoints.parts(at):
+                monkeypatch.setattr(*part)
 
         return held
 
@@ -171,7 +179,9 @@ class TestAWorkerHasItAlready:
         held_before_the_intent(desk, account)
         operation = desk.perform(operation)
         assert (operation.state, operation.error_kind) == ("failed", "do_not_suspend")
-        assert operation.summary == "Held by Customer success: They pay on Friday. This was not sent."
+        assert operation.summary == (
+            "Marked “Do not suspend” by Customer success: They pay on Friday. The suspension was not sent."
+        )
         assert not operation.attempts.exists()
         assert desk.account(operation).desired_state == "active"
 

@@ -11,9 +11,12 @@ from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import Account, Attempt, Hold, Operation
 from customers.operations import transitions
-from customers.operations.commands import UnableToAsk, request_suspend
+from customers.operations.commands import request_suspend
 from customers.schedules import holds
 from portal.access.models import User
+from portal.commands import Command
+from portal.leases import LostLease
+from portal.refusals import Refusal
 from tests.support.factories import AccountFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -28,8 +31,8 @@ def person() -> User:
 
 def place(person: User, account: Account) -> str:
     try:
-        holds.place_hold(actor=person, account=account, reason="Pays on Friday", until=None, now=timezone.now())
-    except UnableToAsk as refusal:
+        holds.place_hold(Command(person, timezone.now(), reason="Pays on Friday"), account=account, until=None)
+    except Refusal as refusal:
         return str(refusal)
     return "placed"
 
@@ -41,7 +44,7 @@ def send(operation: Operation) -> str:
         return "not claimed"
     try:
         transitions.intend(claimed, call="set state", request="", now=timezone.now())
-    except (transitions.LostLease, transitions.SuspendOnHold) as stopped:
+    except (LostLease, transitions.SuspendOnHold) as stopped:
         return type(stopped).__name__
     return "sent"
 
@@ -49,10 +52,9 @@ def send(operation: Operation) -> str:
 def in_bulk(person: User, account: Account) -> Operation:
     now = timezone.now()
     made = bulk_commands.plan_bulk_change(
-        actor=person, kind="suspend", wanted={}, account_ids=[account.pk], reason="Unpaid", client_token=uuid4().hex,
-        now=now,
-    )  # fmt: skip
-    bulk_commands.submit_bulk_change(actor=person, change_set=made, now=now)
+        Command(person, now, reason="Unpaid", token=uuid4().hex), kind="suspend", wanted={}, account_ids=[account.pk]
+    )
+    bulk_commands.submit_bulk_change(Command(person, now), change_set=made)
     bulk_run.run_bulk_change(made.pk)
     return Operation.objects.get(change_set_item__change_set=made)
 
@@ -78,10 +80,8 @@ def test_a_person_suspends(person: User) -> None:
 
         def suspend(of: Account = account) -> str:
             try:
-                request_suspend(
-                    actor=person, account=of, reason="Unpaid", client_token=uuid4().hex, now=timezone.now()
-                )  # fmt: skip
-            except UnableToAsk as refusal:
+                request_suspend(Command(person, timezone.now(), reason="Unpaid", token=uuid4().hex), account=of)
+            except Refusal as refusal:
                 return str(refusal)
             return "queued"
 
@@ -96,4 +96,4 @@ def test_two_holds(person: User) -> None:
         account = AccountFactory()
         told = together(lambda _n, a=account: place(person, a), 2)
         assert Hold.objects.filter(account=account).count() == 1
-        assert sorted("holds it already" in each for each in told) == [False, True]
+        assert sorted("already marked this account" in each for each in told) == [False, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from customers.schedules import due as due_schedules
 from customers.schedules import holds
 from portal.access.models import User
 from portal.audit.models import AuditEvent
+from portal.commands import Command
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.customers.page_helpers import HTMX, hidden, prose_of, text_of
 from tests.support.people import sign_in
@@ -79,7 +81,7 @@ def test_a_suspend_on_a_day_in_the_persons_zone(client: Client, account: Account
     assert (schedule.due_at.isoformat(), schedule.zone) == (f"{SUMMER}T07:00:00+00:00", "Europe/Oslo")
     page = prose_of(client.get(reverse("customers:coming")))
     assert f"{SUMMER:%A} 1 July {SUMMER.year}" in page
-    assert "Days and times in Europe/Oslo" in page
+    assert "Dates and times in Europe/Oslo" in page
     assert "09:00 Northwind" in page
     assert f"1 Jul {SUMMER.year} 09:00 CEST" in prose_of(client.get(answer.headers["Location"]))
 
@@ -90,10 +92,10 @@ def test_what_was_typed_stays_with_what_is_wrong(client: Client, account: Accoun
     )
     assert answer.status_code == 422
     page = text_of(answer)
-    assert "Choose the new package." in page
-    assert "this time does not exist that day" in page
+    assert "Select the new package." in page
+    assert "This time doesn't exist on that day" in page
     assert f'value="{SPRING}"' in page
-    assert ">\nWhy</textarea>" in page
+    assert "> Why</textarea>" in page
     assert not Schedule.objects.exists()
 
 
@@ -106,7 +108,7 @@ def test_a_year_out_of_all_bounds_is_an_error_of_the_form(client: Client, accoun
 
 def test_a_package_at_the_cycles_end_and_where_that_is_not_known(client: Client, account: Account) -> None:
     url = reverse("customers:schedule-new", args=[account.public_id])
-    assert "At the end of the cycle" in text_of(client.get(url))
+    assert "At the end of the billing period" in text_of(client.get(url))
     post(client, "schedule-new", account, kind="offerings", package=BIGGER.name, when="cycle", reason="They grow")
     schedule = Schedule.objects.get()
     assert schedule.cycle_end_on == NOW.date() + timedelta(days=20)
@@ -114,7 +116,7 @@ def test_a_package_at_the_cycles_end_and_where_that_is_not_known(client: Client,
     assert "Change package to Pro 300K" in prose_of(client.get(reverse("customers:coming")))
     Account.objects.update(usage_end_on=None)
     unknown = text_of(client.get(url))
-    assert "so choose a day" in unknown
+    assert "so select a date" in unknown
     assert 'value="cycle"' not in unknown
 
 
@@ -130,13 +132,13 @@ def test_edited_and_cancelled(client: Client, account: Account) -> None:
     }
     older = post(client, "schedule-edit", schedule, version="7", **said)
     assert older.status_code == 409
-    assert "saved other values" in text_of(older)
+    assert "saved changes" in text_of(older)
     assert post(client, "schedule-edit", schedule, version="1", **said).status_code == 303
     schedule.refresh_from_db()
     assert (schedule.due_at.isoformat(), schedule.reason) == (f"{SUMMER + timedelta(days=1)}T08:00:00+00:00", "Later")
     assert post(client, "schedule-cancel", schedule).status_code == 303
     past = prose_of(client.get(reverse("customers:coming"), {"view": "past"}))
-    assert "Cancelled By Customer success." in past
+    assert "Canceled By Customer success." in past
     verbs = AuditEvent.objects.filter(verb__startswith="schedule.").order_by("pk").values_list("verb", flat=True)
     assert list(verbs) == ["schedule.asked", "schedule.edited", "schedule.cancelled"]
 
@@ -145,15 +147,15 @@ def test_a_hold_shows_everywhere_and_can_be_overridden(client: Client, account: 
     day = (NOW + timedelta(days=4)).date()
     assert post(client, "hold-place", account, last_on=day.isoformat(), reason="Pays on Friday").status_code == 303
     page = text_of(client.get(reverse("customers:account", args=[account.public_id])))
-    assert "Held by Customer success" in page
+    assert "Do not suspend (marked by Customer success)" in page
     assert "Pays on Friday" in page
-    assert ">Held</span>" in text_of(client.get(reverse("customers:list")))
-    assert "The hold ends" in prose_of(client.get(reverse("customers:coming"), {"kind": "hold"}))
+    assert ">Do not suspend</span>" in text_of(client.get(reverse("customers:list")))
+    assert "“Do not suspend” ends" in prose_of(client.get(reverse("customers:coming"), {"kind": "hold"}))
     question = client.get(reverse("customers:account-suspend", args=[account.public_id]), **HTMX)
-    assert "Held by Customer success" in text_of(question)
+    assert "Do not suspend (marked by Customer success)" in text_of(question)
     refused = post(client, "account-suspend", account, reason="Abuse")
     assert refused.status_code == 422
-    assert "The account is held. Tick this" in text_of(refused)
+    assert "Confirm that you want to suspend it anyway" in text_of(refused)
     assert post(client, "account-suspend", account, reason="Abuse", despite_hold="on").status_code == 303
     hold = Hold.objects.get()
     assert Operation.objects.get(kind="suspend").payload["despite_hold"] == str(hold.public_id)
@@ -161,22 +163,22 @@ def test_a_hold_shows_everywhere_and_can_be_overridden(client: Client, account: 
     assert post(client, "hold-release", hold).status_code == 422
     assert post(client, "hold-release", hold, reason="Paid").status_code == 303
     assert ">Held</span>" not in text_of(client.get(reverse("customers:list")))
-    assert "Released by Customer success" in prose_of(client.get(reverse("customers:coming"), {"view": "past"}))
+    assert "Removed by Customer success" in prose_of(client.get(reverse("customers:coming"), {"view": "past"}))
 
 
 def test_the_tick_counts_for_the_hold_that_was_shown(client: Client, desk: Desk, account: Account) -> None:
     """Between the question and its answer a colleague released the hold, and placed another one."""
-    asked = {"actor": desk.person, "now": NOW, "reason": "Pays on Friday"}
-    shown = holds.place_hold(account=account, until=None, **asked)
+    asked = Command(desk.person, NOW, reason="Pays on Friday")
+    shown = holds.place_hold(asked, account=account, until=None)
     url = reverse("customers:account-suspend", args=[account.public_id])
     page = client.get(url)
     said = {name: hidden(page, name) for name in ("client_token", "hold")}
     said |= {"reason": "Abuse", "despite_hold": "on"}
-    holds.release(hold=shown, **asked)
-    other = holds.place_hold(account=account, until=None, **(asked | {"reason": "A court order"}))
+    holds.release(asked, hold=shown)
+    other = holds.place_hold(replace(asked, reason="A court order"), account=account, until=None)
     refused = client.post(url, said)
     assert refused.status_code == 422
-    assert "This is another hold than the one you confirmed. Read it, then tick again." in prose_of(refused)
+    assert "“Do not suspend” changed since you confirmed. Review it, then confirm again." in prose_of(refused)
     assert "A court order" in prose_of(refused)
     assert "Abuse" in text_of(refused)
     assert not Operation.objects.filter(kind="suspend").exists()
@@ -187,18 +189,19 @@ def test_the_tick_counts_for_the_hold_that_was_shown(client: Client, desk: Desk,
 
 def test_a_skipped_one_comes_home_to_who_asked(client: Client, desk: Desk, account: Account) -> None:
     post(client, "schedule-new", account, kind="suspend", when="day", on=SUMMER.isoformat(), at="09:00", reason="Due")
-    holds.place_hold(actor=desk.person, account=account, reason="Pays on Friday", until=None, now=NOW)
+    holds.place_hold(Command(desk.person, NOW, reason="Pays on Friday"), account=account, until=None)
     schedule = Schedule.objects.get()
     due_schedules.run_schedule(schedule.pk, now=schedule.due_at)
     Schedule.objects.update(ended_at=NOW)
     home = prose_of(client.get(reverse("home")))
-    assert "You scheduled it, and it was skipped" in home
-    assert "Held by Customer success: Pays on Friday" in home
-    assert "Skipped Held by" in prose_of(client.get(reverse("customers:coming"), {"view": "past"}))
+    assert "Your skipped scheduled changes" in home
+    assert "Marked “Do not suspend” by Customer success: Pays on Friday" in home
+    assert "Skipped Marked “Do not suspend” by" in prose_of(client.get(reverse("customers:coming"), {"view": "past"}))
     other = User.objects.create_user(email="other@postkeeper.example", name="Other", role="admin")
-    assert "was skipped" not in prose_of(sign_in(Client(), other).get(reverse("home")))
+    assert "skipped scheduled changes" not in prose_of(sign_in(Client(), other).get(reverse("home")))
 
 
+@pytest.mark.long
 def test_the_calendar_is_paged_and_its_queries_do_not_grow(client: Client, desk: Desk, account: Account) -> None:
     def queries(**asked: str) -> int:
         with CaptureQueriesContext(database) as seen:
@@ -217,7 +220,7 @@ def test_the_calendar_is_paged_and_its_queries_do_not_grow(client: Client, desk:
 
 
 def test_filters_and_an_empty_calendar(client: Client, desk: Desk, account: Account) -> None:
-    assert "Nothing is coming" in text_of(client.get(reverse("customers:coming")))
+    assert "No scheduled changes" in text_of(client.get(reverse("customers:coming")))
     rows(account, desk.person, 1)
     for asked, seen in (
         ({"kind": "suspend"}, True),
@@ -228,5 +231,5 @@ def test_filters_and_an_empty_calendar(client: Client, desk: Desk, account: Acco
         ({"q": "nobody"}, False),
     ):
         page = text_of(client.get(reverse("customers:coming"), asked, **HTMX))
-        assert ("Nothing fits" not in page) is seen, asked
+        assert ("No results" not in page) is seen, asked
         assert "<html" not in page

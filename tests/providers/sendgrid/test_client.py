@@ -6,6 +6,7 @@ import json
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import responses
@@ -89,6 +90,33 @@ def test_the_whole_list_is_replaced_and_given_back(stub: Stub) -> None:
         ProviderOffering("acme.ei.pro-100k.v1", "package", 1),
         ProviderOffering("acme.x.ip.v2", "addon", 2),
     ]
+
+
+@pytest.mark.parametrize("name", [" x.pool ", "x.trailing ", "x.\u00e9", "x.e\u0301", "x\u200b.\u202ey", "x\ty"])
+def test_offerings_go_back_byte_for_byte(stub: Stub, name: str) -> None:
+    odd = {"name": name, "type": "ip pool ", "quantity": 3}
+    mock = stub(200, {"offerings": [odd]})
+    found = sendgrid().offerings(ACCOUNT)
+    assert sendgrid().replace_offerings(ACCOUNT, found) == found
+    assert json.loads(mock.calls[1].request.body) == {"offerings": [odd]}
+
+
+def test_a_username_goes_back_byte_for_byte() -> None:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        on_behalf(mock, email=(200, {"email": "a@b.example "}), username=(200, {"username": "ops "}))
+        found = sendgrid().identity(ACCOUNT)
+        assert (found.email, found.username) == ("a@b.example", "ops ")
+        mock.add("POST", f"{SENDGRID}/apiv2/reseller.account.json", json=OVERVIEW)
+        sendgrid().usage(AccountRef(ACCOUNT_ID, found.username), UsageSource.OVERVIEW_JSON)
+        assert parse_qs(mock.calls[-1].request.body.decode())["user"] == ["ops "]
+
+
+def test_an_id_that_cannot_be_sent_back_is_none(stub: Stub) -> None:
+    mock = stub(200, {"accounts": [{"id": f" {ACCOUNT_ID}", "created_at": "2026-03-02T08:15:00Z"}]})
+    (listed,) = sendgrid().list_accounts()
+    with pytest.raises(Rejected, match="Nothing was sent"):
+        sendgrid().state(AccountRef(listed.id))
+    assert len(mock.calls) == 1
 
 
 def test_deleting_what_is_gone_says_so(stub: Stub) -> None:
@@ -278,6 +306,43 @@ def test_the_prologs_encoding_is_honoured(stub: Stub) -> None:
     assert sendgrid().usage(ACCOUNT, UsageSource.OVERVIEW_XML).package == "Försändelse Pro 100K"
 
 
+@pytest.mark.parametrize("source", [UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML])
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain; charset=ISO-8859-1", 'text/plain;charset="iso-8859-1"; x=y', "text/plain; charset=utf-8"],
+)
+def test_a_charset_named_in_the_content_type_alone(stub: Stub, source: UsageSource, content_type: str) -> None:
+    overview = {**OVERVIEW, "package": "Försändelse Pro 100K"}
+    body = xml(overview).replace(b' encoding="ISO-8859-1"', b"")
+    if source is UsageSource.OVERVIEW_JSON:
+        body = json.dumps(overview, ensure_ascii=False).encode("latin-1")
+    if "utf" in content_type:
+        body = body.decode("latin-1").encode()
+    stub(200, body, Content_Type=content_type)
+    assert sendgrid().usage(ACCOUNT, source).package == "Försändelse Pro 100K"
+
+
+@pytest.mark.parametrize("source", [UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML])
+@pytest.mark.parametrize("content_type", ["text/plain", "text/plain; charset=nonsense", "text/plain; charset=utf-8"])
+def test_a_charset_that_does_not_fit_is_unreadable(stub: Stub, source: UsageSource, content_type: str) -> None:
+    stub(200, b"\xff<result/>", Content_Type=content_type)
+    with pytest.raises(Unreadable):
+        sendgrid().usage(ACCOUNT, source)
+
+
+@pytest.mark.parametrize("before", [b"\n", b"\r\n \t"])
+def test_blanks_before_the_prolog_are_skipped(stub: Stub, before: bytes) -> None:
+    stub(200, before + xml({**OVERVIEW, "package": "Försändelse"}))
+    assert sendgrid().usage(ACCOUNT, UsageSource.OVERVIEW_XML).package == "Försändelse"
+
+
+def test_a_refusal_in_another_charset_is_a_refusal(stub: Stub) -> None:
+    body = '{"message":"error","errors":["Kunde inte hittas: Å"]}'.encode("latin-1")
+    stub(400, body, Content_Type="application/json; charset=latin-1")
+    with pytest.raises(NotFound, match="Kunde inte hittas: Å"):
+        sendgrid().usage(ACCOUNT, UsageSource.OVERVIEW_JSON)
+
+
 HTML = b"<html><head><title>Gone</title></head><body><h1>410<br></h1></body></html>"
 WRONG_KEY = b'{"error":{"code":401,"message":"Permission denied, wrong credentials"}}'
 XML_ERROR = b"<result><message>error</message><errors><error>%s</error></errors></result>"
@@ -403,7 +468,7 @@ def test_what_sendgrid_can_do_is_data() -> None:
 
 def test_consequences_are_told_before_a_suspend() -> None:
     told = " ".join(" ".join(line) for line in CAPABILITIES["sendgrid"].suspend_consequences)
-    for fact in ("refuses every new e-mail", "Queued mail is deleted", "Billing goes on"):
+    for fact in ("rejects new email", "Queued email is deleted", "Billing continues"):
         assert fact in told
 
 

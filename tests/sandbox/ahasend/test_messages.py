@@ -67,6 +67,20 @@ def test_a_domain_is_verified_record_by_record(own: AhaSendClient, admin: Sandbo
     assert own.send("POST", f"{path}/check-dns").json["dns_valid"] is False
 
 
+def test_the_records_may_publish_themselves(own: AhaSendClient, admin: SandboxAdmin) -> None:
+    """As in the demo, where nobody has the admin key."""
+    admin.switch("aha_dns_publish_seconds", 30)
+    admin.switch("aha_dns_cache_seconds", 0)
+    admin.set_clock("2026-12-02T10:00:00Z")
+    own.send("POST", own.own("/domains"), {"domain": DOMAIN})
+    path = own.own(f"/domains/{DOMAIN}/check-dns")
+    admin.move_clock(seconds=29)
+    assert in_place(own.send("POST", path).json) == []
+    admin.move_clock(seconds=1)
+    found = own.send("POST", path).json
+    assert (found["dns_valid"], len(in_place(found))) == (True, 5)
+
+
 def test_a_check_is_repeated_after_a_minute(own: AhaSendClient, admin: SandboxAdmin, domain: dict[str, Any]) -> None:
     admin.set_clock("2026-12-02T10:00:00Z")
     path = own.own(f"/domains/{DOMAIN}/check-dns")

@@ -27,7 +27,7 @@ def test_the_page_says_who_is_signed_in_and_refuses_a_replay(client: SandboxClie
     first, second = follow(client, answer), follow(client, answer)
     assert (first.status, second.status) == (200, 410)
     assert b"signed in as ops@northwind.test" in first.body
-    assert b"used already" in second.body
+    assert b"already been used" in second.body
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(59, 200), (60, 200), (61, 410)])

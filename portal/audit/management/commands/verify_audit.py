@@ -9,16 +9,16 @@ from portal.audit import chain
 
 
 class Command(BaseCommand):
-    help = "Check that no audit event was changed, removed, swapped or put in since it was sealed."
+    help = "Verify that no sealed audit event was changed, removed, reordered or inserted."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--head", default="", help='"seq:hash" of an earlier run or of the log')
+        parser.add_argument("--head", default="", help='"seq:hash" from an earlier run or from the log')
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = chain.verify_chain(head=options["head"])
         for problem in found.problems:
             self.stderr.write(problem)
-        self.stdout.write(f"{found.sealed} sealed, {found.unsealed} waiting for a seal. Head: {found.head}")
+        self.stdout.write(f"{found.sealed} events sealed, {found.unsealed} not sealed yet. Head: {found.head}")
         if found.problems:
-            raise CommandError("The audit record was tampered with.")
-        self.stdout.write("The audit record is whole.")
+            raise CommandError("The audit log has been altered.")
+        self.stdout.write("The audit log is intact.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +18,6 @@ from tests.support.people import sign_in
 from tests.support.sandbox import SandboxProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(autouse=True)
-def _django_beside_playwright(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright runs an event loop in the test's thread; the ORM is still used synchronously there."""
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 
 @pytest.fixture
@@ -54,7 +47,7 @@ def test_an_account_with_its_key_is_asked_for_on_one_page(seat: Page, live_serve
     OfferingFactory(connection=ConnectionFactory(name="Another"))
     seat.goto(f"{live_server.url}/customers/new/")
     seat.get_by_label("Company").fill("Larkfield Outdoor")
-    seat.get_by_label("E-mail", exact=True).fill("mail@larkfield.example")
+    seat.get_by_label("Email", exact=True).fill("mail@larkfield.example")
     seat.get_by_label("Website").fill("https://larkfield.example/shop")
     seat.get_by_label(desk.connection.name, exact=True).check()
 
@@ -66,13 +59,13 @@ def test_an_account_with_its_key_is_asked_for_on_one_page(seat: Page, live_serve
 
     seat.locator("[name=account-cap][value=cap]").check()
     expect(seat.locator("[name=account-monthly_cap]")).to_be_visible()
-    seat.get_by_label("Make a first API key").uncheck()
+    seat.get_by_label("Create an API key").uncheck()
     expect(seat.locator("[name=key-label]")).to_be_hidden()
-    seat.get_by_label("Make a first API key").check()
+    seat.get_by_label("Create an API key").check()
     seat.locator("[name=key-label]").fill("Web shop")
 
     seat.get_by_role("button", name="Add customer and create account").click()
-    expect(seat.get_by_text("Write how many e-mails a month, or choose No cap.").first).to_be_visible()
+    expect(seat.get_by_text("Enter the number of emails per month, or choose “No cap”.").first).to_be_visible()
     expect(seat.locator("[name=key-label]")).to_have_value("Web shop")
     assert harm(seat) == []
 
@@ -85,8 +78,8 @@ def test_an_account_with_its_key_is_asked_for_on_one_page(seat: Page, live_serve
     assert desk.perform(create).state == "succeeded"
     expect(seat.locator("#account-state")).to_contain_text("Active", timeout=15_000)
     assert desk.perform(key).state == "succeeded"
-    expect(seat.get_by_role("link", name="Fetch the secret")).to_be_visible(timeout=15_000)
-    expect(seat.locator("#account-main")).to_contain_text("250,000 e-mails a month")
+    expect(seat.get_by_role("link", name="Reveal secret")).to_be_visible(timeout=15_000)
+    expect(seat.locator("#account-main")).to_contain_text("250,000 emails/month")
 
 
 def test_selecting_a_connection_replaces_the_fields(seat: Page, live_server: Any, desk: Desk) -> None:

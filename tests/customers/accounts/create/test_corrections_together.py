@@ -71,7 +71,7 @@ def test_two_corrections_at_once(desks: list[Client], connection: Connection) ->
             continue
         said = next(text for status, text in answers if status == 422)
         assert created.get().code in said
-        assert "corrected this create" in said
+        assert "already retried this account creation" in said
         account = Account.objects.get(pk=failed.account_id)
         assert account.email == created.get().payload["profile"]["email"]
     assert not both, f"{len(both)} of {len(rounds())}"

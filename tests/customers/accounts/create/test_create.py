@@ -15,7 +15,7 @@ from customers.models import Account, Connection, Customer, Operation
 from portal.access.models import User
 from portal.providers import CAPABILITIES
 from tests.customers.keys import connection_with_keys
-from tests.customers.page_helpers import HTMX, hidden, text_of
+from tests.customers.page_helpers import HTMX, checked, hidden, text_of
 from tests.support.factories import CustomerFactory, OfferingFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
 
@@ -88,7 +88,7 @@ def test_single_scopes_addresses_and_keeping_go_with_the_key(
     assert key.payload["key"]["scopes"] == ["messages:send:all", "domains:read"]
     assert key.payload["key"]["ip_allow_list"] == ["203.0.113.9/32", "198.51.100.0/24"]
     assert key.payload["keep"] is True
-    assert "198.51.100.77/24 is taken as 198.51.100.0/24." in text_of(client.get(answer["Location"]))
+    assert "198.51.100.77/24 was saved as 198.51.100.0/24." in text_of(client.get(answer["Location"]))
 
 
 def test_no_key_is_made_where_none_is_wanted(client: Client, person: User, connection: Connection) -> None:
@@ -124,7 +124,7 @@ def test_a_cap_without_a_valid_number_is_a_field_error(
 def test_a_cap_may_be_written_as_people_write_it(number: str, cap: int) -> None:
     form = SettingsForm({"name": "a", "website": "a.example", "cap": "cap", "monthly_cap": number})
     assert form.is_valid(), form.errors
-    assert form.settings.monthly_cap == cap
+    assert form.chosen().monthly_cap == cap
 
 
 def test_no_cap_is_0_and_a_choice_of_its_own(client: Client, person: User, connection: Connection) -> None:
@@ -135,7 +135,7 @@ def test_no_cap_is_0_and_a_choice_of_its_own(client: Client, person: User, conne
 def test_no_choice_of_a_cap_is_refused(client: Client, person: User, connection: Connection) -> None:
     answer = client.post(NEW, typed(connection, **{"account-cap": ""}))
     assert answer.status_code == 422
-    assert "Choose a cap, or none." in text_of(answer)
+    assert "Choose “No cap” or “Set a cap”." in text_of(answer)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_website_becomes_a_bare_host_and_that_is_said(
 ) -> None:
     answer = client.post(NEW, typed(connection, **{"account-website": written}))
     assert create_and_key()[0].payload["settings"]["website"] == host
-    assert f"is taken as {host}." in text_of(client.get(answer["Location"]))
+    assert f"was saved as {host}." in text_of(client.get(answer["Location"]))
 
 
 @pytest.mark.parametrize("website", ["localhost", "no spaces.example", "http://", "192.0.2.1", "-a.example", "[::1"])
@@ -172,7 +172,12 @@ def test_left_empty_name_and_website_are_the_customers(client: Client, person: U
 def test_without_any_website_it_is_asked_for(client: Client, person: User, connection: Connection) -> None:
     answer = client.post(NEW, typed(connection, **{"account-website": ""}))
     assert answer.status_code == 422
-    assert "A website is needed" in text_of(answer)
+    page = text_of(answer)
+    assert "Enter a website hostname, such as shop.example.com." in page
+    label = re.search(r'<label[^>]*for="id_account-website"[^>]*>(.*?)</label>', page)
+    assert label
+    assert "optional" not in label[1]
+    assert "Required, such as shop.example.com." in page
 
 
 def test_what_is_wrong_comes_back_with_everything_typed(client: Client, person: User, connection: Connection) -> None:
@@ -227,6 +232,18 @@ def test_without_script_the_whole_page_comes_back_with_all_of_it(
     assert (hidden(answer, "account-name"), hidden(answer, "key-label")) == ("Typed", "Typed too")
     assert hidden(answer, "account-monthly_cap") == "250,000"
     assert not Customer.objects.exists()
+
+
+def test_a_cleared_box_stays_cleared_at_another_connection(
+    client: Client, person: User, connection: Connection
+) -> None:
+    other = connection_with_keys(name="AhaSend B")
+    typed_at_first = typed(connection, connection=str(other.public_id), show="part")
+    assert checked(client.post(NEW, typed_at_first, **HTMX), "key-make")
+    del typed_at_first["key-make"]
+    assert not checked(client.post(NEW, typed_at_first, **HTMX), "key-make")
+    nothing_shown = customer_facts(connection=str(other.public_id), show="part")
+    assert checked(client.post(NEW, nothing_shown, **HTMX), "key-make")
 
 
 def test_a_connection_without_settings_asks_for_none(client: Client, person: User) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.test import Client
-from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from customers.models import Account, AccountKey
+from customers.models import AccountKey
 from portal.audit.models import AuditEvent
 from tests.customers.conftest import Desk
 from tests.customers.keys import (
@@ -28,39 +25,17 @@ from tests.customers.keys import (
     publish_records,
     secret_of,
 )
+from tests.support.browser import IN_A_BROWSER, Seat
 from tests.support.factories import OperationFactory
-from tests.support.people import sign_in
 from tests.support.sandbox import SandboxProcess
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = IN_A_BROWSER
 SECRET = re.compile(r"aha-sk-\w{64}")
-
-
-@pytest.fixture(autouse=True)
-def _django_beside_playwright(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright runs an event loop in the test's thread; the ORM is still used synchronously there."""
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 
 @pytest.fixture
 def keys_desk(db: None, sandbox: SandboxProcess) -> Desk:
     return desk_with_keys(sandbox)
-
-
-class Seat:
-    """One person's browser. What the policy refuses or the script throws fails the test."""
-
-    def __init__(self, page: Page, live_server: Any, desk: Desk) -> None:
-        self.page, self.url = page, live_server.url
-        self.complaints: list[str] = []
-        page.on("console", lambda each: self.complaints.append(each.text) if "Policy" in each.text else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        cookies = sign_in(Client(), desk.person).cookies
-        page.context.add_cookies([{"name": n, "value": c.value, "url": live_server.url} for n, c in cookies.items()])
-
-    def open(self, name: str, account: Account, *more: str) -> Page:
-        self.page.goto(self.url + reverse(f"customers:{name}", args=[account.public_id, *more]))
-        return self.page
 
 
 @pytest.fixture
@@ -70,6 +45,7 @@ def seat(live_server: Any, page: Page, keys_desk: Desk) -> Iterator[Seat]:
     assert seat.complaints == []
 
 
+@pytest.mark.long
 def test_a_new_key_and_its_secret_once(seat: Seat, keys_desk: Desk) -> None:
     account = created_account(keys_desk)
     page = seat.open("account-keys", account)
@@ -80,19 +56,19 @@ def test_a_new_key_and_its_secret_once(seat: Seat, keys_desk: Desk) -> None:
     expect(page.get_by_text("Queued").first).to_be_visible()
     perform_all(keys_desk)
     # The page follows by itself, reads the list and says that the secret waits.
-    expect(page.get_by_text("The key “Web shop” is made")).to_be_visible(timeout=10_000)
-    expect(page.get_by_role("cell", name="Waits for you")).to_be_visible()
-    page.get_by_role("link", name="Fetch the secret").first.click()
+    expect(page.get_by_text("API key “Web shop” created")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("cell", name="Ready to reveal")).to_be_visible()
+    page.get_by_role("link", name="Reveal secret").first.click()
     other = page.context.new_page()
     other.goto(page.url)
-    page.get_by_role("button", name="Show the secret").click()
+    page.get_by_role("button", name="Reveal secret").click()
     shown = page.locator("#the-secret")
     expect(shown).to_have_text(SECRET)
     secret = shown.inner_text()
     assert page.url.endswith("/secret/")
-    other.get_by_role("button", name="Show the secret").click()
+    other.get_by_role("button", name="Reveal secret").click()
     _is_gone(other, secret)
-    page.get_by_role("link", name="I have it").click()
+    page.get_by_role("link", name="I've copied it").click()
     expect(page.get_by_role("heading", name="API keys")).to_be_visible()
     page.go_back()
     _is_gone(page, secret)
@@ -108,7 +84,7 @@ def test_a_page_kept_for_back_has_no_secret(seat: Seat, keys_desk: Desk) -> None
     account = account_with_keys(keys_desk.connection)
     secret_of(key_of(account), keys_desk.person)
     page = seat.open("key-secret", account, "key-1")
-    page.get_by_role("button", name="Show the secret").click()
+    page.get_by_role("button", name="Reveal secret").click()
     expect(page.locator("#the-secret")).to_be_visible()
     page.evaluate("window.dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
     expect(page.locator("[data-once]")).to_be_empty()
@@ -118,8 +94,8 @@ def test_a_page_kept_for_back_has_no_secret(seat: Seat, keys_desk: Desk) -> None
 
 
 def _is_gone(page: Page, secret: str) -> None:
-    expect(page.get_by_text("It was shown and is gone")).to_be_visible()
-    expect(page.get_by_role("link", name="Rotate the key")).to_be_visible()
+    expect(page.get_by_text("Secret already revealed")).to_be_visible()
+    expect(page.get_by_role("link", name="Rotate key")).to_be_visible()
     assert secret not in page.content()
 
 
@@ -127,7 +103,7 @@ def test_single_scopes_show_when_they_are_chosen(seat: Seat, keys_desk: Desk) ->
     page = seat.open("key-create", account_with_keys(keys_desk.connection))
     scope = page.get_by_label("webhooks:read:all")
     expect(scope).to_be_hidden()
-    page.get_by_text("Choose single scopes").click()
+    page.get_by_text("Custom", exact=True).click()
     expect(scope).to_be_visible()
 
 
@@ -140,11 +116,11 @@ def test_rotating_in_a_dialog_deletes_the_old_key_after(seat: Seat, keys_desk: D
     perform_all(keys_desk)
     old = AccountKey.objects.get()
     page = seat.open("account-keys", account)
-    page.get_by_label("What to do with Web shop").click()
+    page.get_by_label("Actions for Web shop").click()
     page.get_by_role("link", name="Rotate").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text("Rotate “Web shop”?")
-    dialog.get_by_text("As soon as the new one exists").click()
+    dialog.get_by_text("As soon as the new key exists").click()
     dialog.get_by_role("button", name="Rotate key").click()
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("cell", name="Queued")).to_be_visible()
@@ -160,12 +136,12 @@ def test_from_a_domain_to_a_delivered_message(seat: Seat, keys_desk: Desk) -> No
     account = created_account(keys_desk)
     page = seat.open("key-create", account)
     page.get_by_label("Label").fill("Set-up")
-    page.get_by_text("Send, and set up domains").click()
-    page.get_by_label("Keep this key, encrypted").check()
+    page.get_by_text("Send and set up domains").click()
+    page.get_by_label("Store this key (encrypted)").check()
     page.get_by_role("button", name="Create key").click()
     perform_all(keys_desk)
     page = seat.open("account-sending", account)
-    page.get_by_role("link", name="Add a domain").click()
+    page.get_by_role("link", name="Add domain").click()
     page.get_by_role("dialog").get_by_label("Domain").fill("mail.larkfield.example")
     page.get_by_role("dialog").get_by_role("button", name="Add domain").click()
     expect(page.get_by_role("cell", name="Queued")).to_be_visible()
@@ -175,9 +151,9 @@ def test_from_a_domain_to_a_delivered_message(seat: Seat, keys_desk: Desk) -> No
     expect(page.get_by_text("3 required records are missing")).to_be_visible()
     publish_records(keys_desk, account, "mail.larkfield.example")
     page.get_by_role("button", name="Check DNS").click()
-    expect(page.get_by_text("Every required record is in place")).to_be_visible()
+    expect(page.get_by_text("All required records found")).to_be_visible()
     expect(page.locator("#domain-state")).to_have_text("Verified")
-    page.get_by_role("link", name="Send one").click()
+    page.get_by_role("link", name="Send test message").click()
     page.get_by_role("dialog").get_by_role("button", name="Send test message").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     perform_all(keys_desk)
@@ -204,11 +180,11 @@ def test_axe_finds_no_fault(seat: Seat, keys_desk: Desk, width: int, scheme: Any
     of_a_key = [(f"key-{name}", "key-1") for name in ("edit", "rotate", "delete", "secret")]
     for name, *more in [("account-keys",), ("key-create",), *of_a_key, ("account-sending",), ("domain", domain.name)]:
         _look(seat.open(name, account, *more), name)
-    seat.open("key-create", account).get_by_text("Choose single scopes").click()
+    seat.open("key-create", account).get_by_text("Custom", exact=True).click()
     seat.page.get_by_role("button", name="Create key").click()
-    expect(seat.page.get_by_text("Tick at least one scope").first).to_be_visible()
+    expect(seat.page.get_by_text("Select at least one scope").first).to_be_visible()
     _look(seat.page, "a refused form")
-    seat.open("key-secret", account, "key-1").get_by_role("button", name="Show the secret").click()
+    seat.open("key-secret", account, "key-1").get_by_role("button", name="Reveal secret").click()
     expect(seat.page.locator("#the-secret")).to_be_visible()
     _look(seat.page, "the secret")
 

@@ -58,8 +58,8 @@ class TestKeys:
         ask_key(staff, account, rights="send", ip_allow_list="203.0.113.9")
         (made,) = perform_all(keys_desk)
         words = prose_of(staff.get(url("account-keys", account) + "?live=1"))
-        assert "The key “Web shop” is made" in words
-        assert f"Web shop {made.code} Send only 203.0.113.9/32 Never seen" in words
+        assert "API key “Web shop” created" in words
+        assert f"Web shop {made.code} Send only 203.0.113.9/32 No known use" in words
         key = AccountKey.objects.get()
         secret = show(staff, account, key)
         assert secret.startswith("aha-sk-")
@@ -85,7 +85,7 @@ class TestKeys:
         perform_all(keys_desk)
         AccountKey.objects.all().delete()
         Account.objects.update(keys_read_at=None)
-        assert "Web shop" not in prose_of(staff.get(url("account-keys", account))).replace("“Web shop” is made", "")
+        assert "Web shop" not in prose_of(staff.get(url("account-keys", account))).replace("“Web shop” created", "")
         answer = staff.get(url("account-keys", account) + "?live=1", **HTMX)
         assert "Web shop op_" in prose_of(answer)
         assert 'hx-swap-oob="true"' in text_of(answer)
@@ -112,10 +112,10 @@ class TestSending:
         keys_desk.sandbox.admin.switch("aha_dns_cache_seconds", 0)
         keys_desk.sandbox.admin.aha.publish(kept.provider_id, NAME, "DKIM", "Return path")
         answer = staff.post(url("domain-check", kept, NAME), **HTMX)
-        assert f"1 required record is missing TXT {NAME} A new record" in prose_of(answer)
+        assert f"1 required record is missing TXT {NAME} New records" in prose_of(answer)
         publish_records(keys_desk, kept, NAME)
         answer = staff.post(url("domain-check", kept, NAME), **HTMX)
-        assert "Every required record is in place" in prose_of(answer)
+        assert "All required records found" in prose_of(answer)
         assert AuditEvent.objects.filter(verb="domain.checked").count() == 3
         data = fields(staff.get(url("test-message", kept, NAME)))
         data |= {"sender": f"test@{NAME}", "recipient": "nadia@postkeeper.example"}
@@ -129,11 +129,11 @@ class TestSending:
         key = AccountKey.objects.get()
         keys_desk.connect(keys_desk.connection).delete_key(kept.ref, key.key_id)
         answer = staff.post(url("domain-check", kept, NAME), **HTMX)
-        assert "refused the kept key" in prose_of(answer)
+        assert "rejected the stored key" in prose_of(answer)
         assert Connection.objects.get().paused == ""
 
     def test_a_kept_key_that_may_not_do_it(self, staff: Client, keys_desk: Desk, account: Account) -> None:
         ask_key(staff, account, rights="send", keep="on")
         perform_all(keys_desk)
         words = prose_of(staff.get(url("account-sending", account) + "?live=1"))
-        assert "The kept key may not do this." in words
+        assert "The stored key is missing a required scope." in words

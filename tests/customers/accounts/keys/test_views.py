@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape
 
-from customers.models import Account, Connection, KeySecret, Operation
+from customers.models import Account, AccountKey, Connection, KeySecret, Operation
 from portal.access.models import User
 from portal.audit.models import AuditEvent
 from tests.customers.keys import SECRET, account_with_keys, connection_with_keys, key_of, secret_of
@@ -52,9 +53,25 @@ class TestList:
         secret_of(key_of(account, ip_allow_list=addresses, last_used_at=used), person, kept=True, shown_at=used)
         key_of(account, "key-2", label="by hand", scopes=["domains:read", "accounts:read"], public_key="aha-pk-17")
         words = prose_of(staff.get(url("account-keys", account)))
-        for said in ("Web shop", "op_7C31AB", "Send only", "203.0.113.9/32", "1 more", "6 min ago", "Kept, encrypted"):
+        for said in (
+            "Web shop",
+            "op_7C31AB",
+            "Send only",
+            "203.0.113.9/32",
+            "1 more",
+            "6 min ago",
+            "Stored (encrypted)",
+        ):
             assert said in words
-        for said in ("by hand", "aha-pk-17", "2 scopes", "accounts:read", "Any address", "Never seen", "Not made here"):
+        for said in (
+            "by hand",
+            "aha-pk-17",
+            "2 scopes",
+            "accounts:read",
+            "Any IP address",
+            "No known use",
+            "Created outside the portal",
+        ):
             assert said in words
         assert "every 5 to 10 minutes" in words
         assert "from AhaSend" in words
@@ -64,7 +81,13 @@ class TestList:
         Account.objects.filter(pk=account.pk).update(keys_read_at=timezone.now() - timedelta(minutes=5))
         words = text_of(staff.get(url("account-keys", account)))
         assert 'hx-trigger="load, operation-ended' in words
-        assert "Read 5 min ago, reading again from AhaSend" in prose_of(staff.get(url("account-keys", account)))
+        assert "Updated 5 min ago, refreshing from AhaSend" in prose_of(staff.get(url("account-keys", account)))
+
+    def test_a_fresh_list_brings_its_count_to_the_tab(self, staff: Client, account: Account) -> None:
+        key_of(account)
+        assert '<span class="pk-count" id="keys-count">1</span>' in text_of(staff.get(url("account-keys", account)))
+        fresh = text_of(staff.get(url("account-keys", account), {"live": "1"}, **HTMX))
+        assert '<span class="pk-count" id="keys-count" hx-swap-oob="true">1</span>' in fresh
 
     def test_what_ended_since_the_reading_asks_for_a_fresh_one(self, staff: Client, account: Account) -> None:
         OperationFactory(account=account, kind="key_create", state="succeeded")  # ends in three seconds
@@ -77,14 +100,14 @@ class TestList:
         answer = staff.get(url("account-keys", account) + "?live=1", **HTMX)
         assert answer.status_code == 200
         words = prose_of(answer)
-        assert "AhaSend could not be read just now" in words
-        assert "What you see was read 5 min ago." in words
+        assert "Couldn't load data from AhaSend" in words
+        assert "Showing data from 5 min ago." in words
         assert "Web shop" in words
         assert "load, operation" not in text_of(answer)
 
     def test_never_read_is_not_none(self, staff: Client) -> None:
         account = account_with_keys(connection_with_keys(base_url="http://127.0.0.1:9"), keys_read_at=None)
-        assert "The keys are not known" in text_of(staff.get(url("account-keys", account) + "?live=1"))
+        assert "API keys haven't been loaded" in text_of(staff.get(url("account-keys", account) + "?live=1"))
 
     def test_none(self, staff: Client, account: Account) -> None:
         assert "No API keys" in text_of(staff.get(url("account-keys", account)))
@@ -105,7 +128,7 @@ class TestList:
 
     def test_a_provider_without_keys(self, staff: Client) -> None:
         account = AccountFactory()
-        assert "SendGrid gives us no API keys" in text_of(staff.get(url("account-keys", account)))
+        assert "API keys of SendGrid accounts can't be managed here" in text_of(staff.get(url("account-keys", account)))
         assert staff.get(url("key-create", account)).status_code == 404
 
     @pytest.mark.parametrize(
@@ -149,7 +172,7 @@ class TestList:
         failed = OperationFactory(account=account, kind="key_create", state="failed", summary="No such scope")
         Account.objects.update(keys_read_at=timezone.now() + timedelta(minutes=1))
         words = text_of(staff.get(url("account-keys", account)))
-        assert "Create API key: it failed" in words
+        assert "Create API key failed" in words
         assert failed.code in words
 
 
@@ -160,7 +183,7 @@ class TestAsking:
         }  # fmt: skip
         answer = staff.post(url("key-create", account), typed, follow=True)
         assert answer.redirect_chain == [(url("account-keys", account), 303)]
-        assert "198.51.100.77/24 is taken as 198.51.100.0/24." in text_of(answer)
+        assert "198.51.100.77/24 was saved as 198.51.100.0/24." in text_of(answer)
         operation = Operation.objects.get(kind="key_create")
         assert operation.payload["key"]["ip_allow_list"] == ["198.51.100.0/24"]
         assert operation.payload["keep"] is True
@@ -188,7 +211,7 @@ class TestAsking:
 
     def test_storing_is_not_offered_if_the_connection_does_not_store(self, staff: Client, account: Account) -> None:
         Connection.objects.update(keep_keys=False)
-        assert "Keep this key" not in text_of(staff.get(url("key-create", account)))
+        assert "Store this key" not in text_of(staff.get(url("key-create", account)))
 
     def test_edit_sends_only_what_changed(self, staff: Client, account: Account) -> None:
         key_of(account, ip_allow_list=["203.0.113.9/32"])
@@ -198,19 +221,68 @@ class TestAsking:
         assert staff.post(url("key-edit", account, "key-1"), typed).status_code == 303
         assert Operation.objects.get().payload["changes"] == {"label": "Shop · op_7C31AB"}
 
+    def test_what_the_key_has_is_allowed_and_not_sent(self, staff: Client, account: Account) -> None:
+        label, scopes = " Web  shop " + "x" * 240, ["new thing:read ", "messages:send:all"]
+        key_of(account, label=label, scopes=scopes)
+        typed = fields(staff.get(url("key-edit", account, "key-1"))) | {
+            "label": label, "rights": "single", "scopes": [*scopes, "domains:read"], "ip_allow_list": "",
+        }  # fmt: skip
+        assert staff.post(url("key-edit", account, "key-1"), typed).status_code == 303
+        changes = Operation.objects.get().payload["changes"]
+        assert list(changes) == ["scopes"]
+        assert set(changes["scopes"]) == {*scopes, "domains:read"}
+
     def test_edit_without_a_change_says_so_and_asks_nothing(self, staff: Client, account: Account) -> None:
         key_of(account)
         typed = fields(staff.get(url("key-edit", account, "key-1"))) | {"label": "Web shop", "rights": "send"}
         answer = staff.post(url("key-edit", account, "key-1"), typed)
         assert answer.status_code == 422
-        assert "Nothing is different from the key as it is" in text_of(answer)
+        assert "No changes to save" in text_of(answer)
         assert not Operation.objects.exists()
 
     def test_a_key_with_work_under_way_waits(self, staff: Client, account: Account) -> None:
         key_of(account)
         busy = OperationFactory(account=account, kind="key_update", payload={"key_id": "key-1"})
         for name in ("key-edit", "key-delete"):
-            assert f"is under way already: {busy.code}" in text_of(staff.get(url(name, account, "key-1")))
+            words = text_of(staff.get(url(name, account, "key-1")))
+            assert f"Already in progress: Change API key ({busy.code})." in words
+
+    @pytest.mark.parametrize(("name", "kind"), [("key-edit", "key_update"), ("key-delete", "key_delete")])
+    def test_what_is_typed_while_another_starts_is_kept(
+        self, staff: Client, account: Account, name: str, kind: str
+    ) -> None:
+        key_of(account)
+        typed = fields(staff.get(url(name, account, "key-1"))) | {
+            "label": "Typed", "rights": "send", "why": "leaked", "reason": "Typed",
+        }  # fmt: skip
+        OperationFactory(account=account, kind=kind, payload={"key_id": "key-1"})
+        refused = staff.post(url(name, account, "key-1"), typed)
+        assert refused.status_code == 422
+        assert "Typed" in text_of(refused)
+        assert Operation.objects.count() == 1
+
+    def test_what_another_changed_meanwhile_is_left(self, staff: Client, account: Account) -> None:
+        key = key_of(account, scopes=["messages:send:all"])
+        typed = fields(staff.get(url("key-edit", account, "key-1"))) | {
+            "label": "Typed", "rights": "send", "scopes": ["messages:send:all"],
+        }  # fmt: skip
+        AccountKey.objects.filter(pk=key.pk).update(scopes=["domains:read"], ip_allow_list=["203.0.113.9/32"])
+        assert staff.post(url("key-edit", account, "key-1"), typed).status_code == 303
+        assert Operation.objects.get().payload["changes"] == {"label": "Typed · op_7C31AB"}
+
+    def test_a_conflict_keeps_the_scopes_that_another_selected(self, staff: Client, account: Account) -> None:
+        key = key_of(account, scopes=["domains:read"])
+        typed = fields(staff.get(url("key-edit", account, "key-1"))) | {
+            "label": "Typed", "rights": "single", "scopes": ["domains:read"],
+        }  # fmt: skip
+        AccountKey.objects.filter(pk=key.pk).update(label="Theirs", scopes=["domains:read", "messages:send:all"])
+        conflict = staff.post(url("key-edit", account, "key-1"), typed)
+        assert conflict.status_code == 409
+        ticked = re.findall(r'name="scopes" value="([^"]*)" checked', text_of(conflict))
+        assert set(ticked) == {"domains:read", "messages:send:all"}
+        mine = fields(conflict) | {"choice-label": "mine", "label": "Typed", "rights": "single", "scopes": ticked}
+        assert staff.post(url("key-edit", account, "key-1"), mine).status_code == 303
+        assert Operation.objects.get().payload["changes"] == {"label": "Typed"}
 
     @pytest.mark.parametrize("old", ["later", "then"])
     def test_rotate(self, staff: Client, account: Account, old: str) -> None:
@@ -239,15 +311,20 @@ class TestAsking:
         used = timezone.now() - timedelta(minutes=6)
         secret_of(key_of(account, last_used_at=used), person, kept=True, shown_at=used)
         page = staff.get(url("key-delete", account, "key-1"), **HTMX)
-        for said in ("stops at once", "last used 6 min ago", "can't be brought back", "kept secret goes with it"):
+        for said in (
+            "stops working immediately",
+            "Last known use: 6 min ago",
+            "can't be restored",
+            "stored secret is deleted too",
+        ):
             assert said in prose_of(page)
-        answer = staff.post(url("key-delete", account, "key-1"), fields(page) | {"why": "leaked"}, **HTMX)
+        answer = staff.post(url("key-delete", account, "key-1"), fields(page) | {"why": "other"}, **HTMX)
         assert answer.status_code == 422
-        assert 'value="leaked"' in text_of(answer)
+        assert "Enter a reason or select a category." in text_of(answer)
         typed = fields(page) | {"why": "leaked", "reason": "In a public ticket"}
         assert staff.post(url("key-delete", account, "key-1"), typed).status_code == 303
         operation = Operation.objects.get(kind="key_delete")
-        assert (operation.payload["key_id"], operation.reason) == ("key-1", "It leaked: In a public ticket")
+        assert (operation.payload["key_id"], operation.reason) == ("key-1", "Leaked: In a public ticket")
 
     @pytest.mark.parametrize("name", ["key-edit", "key-rotate", "key-delete", "key-let-go", "key-secret"])
     def test_unknown_keys_are_not_found(self, staff: Client, account: Account, name: str) -> None:
@@ -264,7 +341,7 @@ class TestSecret:
     def test_once(self, staff: Client, person: User, account: Account) -> None:
         secret_of(key_of(account), person)
         page = staff.get(url("key-secret", account, "key-1"))
-        assert "Show the secret" in text_of(page)
+        assert "Reveal secret" in text_of(page)
         assert SECRET not in text_of(page)
         answer = staff.post(url("key-secret", account, "key-1"), **HTMX)
         assert text_of(answer).count(SECRET) == 2  # to read and to copy
@@ -274,8 +351,8 @@ class TestSecret:
         assert again.status_code == 422
         for after in (staff.get(url("key-secret", account, "key-1")), again):
             assert SECRET not in text_of(after)
-            assert "Nadia Berg saw it" in text_of(after)
-            assert "Rotate the key" in text_of(after)
+            assert "Nadia Berg revealed it on" in text_of(after)
+            assert "Rotate key" in text_of(after)
         row = KeySecret.objects.get()
         assert (row.sealed, row.shown_at is not None) == ("", True)
         event = AuditEvent.objects.get(verb="key.secret_shown")
@@ -293,18 +370,18 @@ class TestSecret:
         key = key_of(account)
         secret_of(key, person)
         key.delete()
-        assert "The key “Web shop” is made" in text_of(staff.get(url("account-keys", account)))
+        assert "API key “Web shop” created" in text_of(staff.get(url("account-keys", account)))
         assert SECRET in text_of(staff.post(url("key-secret", account, "key-1")))
 
     def test_others_see_for_whom_it_waits(self, staff: Client, person: User, account: Account, client: Client) -> None:
         secret_of(key_of(account), person)
         other = sign_in(Client(), UserFactory())
         words = text_of(other.get(url("account-keys", account)))
-        assert "Waits for Nadia Berg" in words
-        assert "Fetch the secret" not in words
-        assert "Nadia Berg asked for this key and alone can see its secret" in text_of(
-            other.get(url("key-secret", account, "key-1"))
-        )
+        assert "Available to Nadia Berg" in words
+        assert "Reveal secret" not in words
+        words = text_of(other.get(url("key-secret", account, "key-1")))
+        assert "Only Nadia Berg can reveal this secret" in words
+        assert "Nadia Berg requested this key" in words
         answer = other.post(url("key-secret", account, "key-1"))
         assert answer.status_code == 422
         assert SECRET not in text_of(answer)
@@ -312,25 +389,30 @@ class TestSecret:
 
     def test_after_fifteen_minutes_it_is_gone(self, staff: Client, person: User, account: Account) -> None:
         secret_of(key_of(account), person, minutes=-0.1)
-        assert "not fetched in time" in text_of(staff.get(url("account-keys", account)))
+        assert "Expired</span> <small>never revealed</small>" in text_of(staff.get(url("account-keys", account)))
         answer = staff.post(url("key-secret", account, "key-1"))
         assert answer.status_code == 422
         assert SECRET not in text_of(answer)
-        assert "not fetched in time and is gone" in text_of(answer)
+        assert "The secret expired because it wasn't revealed within 15 minutes." in text_of(answer)
+
+    def test_a_revealed_secret_is_told_from_an_expired_one(self, staff: Client, person: User, account: Account) -> None:
+        secret_of(key_of(account), person, shown_at=timezone.now())
+        listed = prose_of(staff.get(url("account-keys", account)))
+        assert "Already revealed by Nadia Berg just now" in listed
+        assert "Expired" not in listed
 
     def test_a_key_made_elsewhere(self, staff: Client, account: Account) -> None:
         key_of(account)
-        assert "was not made here" in text_of(staff.get(url("key-secret", account, "key-1")))
+        assert "This key was created outside the portal" in text_of(staff.get(url("key-secret", account, "key-1")))
         assert staff.post(url("key-secret", account, "key-1")).status_code == 422
 
     def test_needs_a_password_typed_lately(self, person: User, account: Account) -> None:
         secret_of(key_of(account), person)
         client = sign_in(Client(), person, minutes_ago=11)
-        for answer in (
-            client.get(url("key-secret", account, "key-1")),
-            client.post(url("key-secret", account, "key-1")),
-        ):
-            assert "reauthenticate" in answer.headers["Location"]
+        assert "reauthenticate" in client.get(url("key-secret", account, "key-1")).headers["Location"]
+        assert "Confirm your password" in text_of(client.post(url("key-secret", account, "key-1")))
+        on_its_page = client.post(url("key-secret", account, "key-1"), **HTMX, HTTP_HX_TARGET="secret")
+        assert "reauthenticate" in on_its_page.headers["HX-Redirect"]
         assert KeySecret.objects.get().shown_at is None
 
     def test_a_kept_one_is_shown_once_as_well(self, staff: Client, person: User, account: Account) -> None:
@@ -338,18 +420,18 @@ class TestSecret:
         assert SECRET in text_of(staff.post(url("key-secret", account, "key-1")))
         answer = staff.post(url("key-secret", account, "key-1"))
         assert SECRET not in text_of(answer)
-        assert "keeps it, encrypted" in text_of(answer)
+        assert "stores it, encrypted" in text_of(answer)
         assert KeySecret.objects.get().open() == SECRET
 
     def test_letting_go(self, staff: Client, person: User, account: Account) -> None:
         secret_of(key_of(account), person, kept=True, shown_at=timezone.now())
-        assert "Stop keeping the secret" in text_of(staff.get(url("account-keys", account)))
-        assert "Forget the secret" in text_of(staff.get(url("key-let-go", account, "key-1"), **HTMX))
+        assert "Delete stored secret" in text_of(staff.get(url("account-keys", account)))
+        assert "Delete stored secret" in text_of(staff.get(url("key-let-go", account, "key-1"), **HTMX))
         assert staff.post(url("key-let-go", account, "key-1")).status_code == 303
         row = KeySecret.objects.get()
         assert (row.kept, row.sealed) == (False, "")
         assert AuditEvent.objects.filter(verb="key.secret_forgotten").count() == 1
-        assert "not kept any more" in text_of(staff.get(url("key-let-go", account, "key-1")))
+        assert "The stored secret was already deleted." in text_of(staff.get(url("key-let-go", account, "key-1")))
 
     def test_an_error_page_would_not_have_it(self) -> None:
         from customers.accounts.keys.secret_views import Shown  # noqa: PLC0415
@@ -405,7 +487,7 @@ def test_everybody_may_look(client: Client, account: Account, role: str) -> None
     key_of(account)
     words = text_of(sign_in(client, UserFactory(role=role)).get(url("account-keys", account)))
     assert "Web shop" in words
-    assert "What to do with" not in words
+    assert "Actions for" not in words
 
 
 def test_names_are_escaped(staff: Client, account: Account) -> None:

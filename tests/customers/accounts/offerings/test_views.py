@@ -15,7 +15,7 @@ from portal.access.models import User
 from portal.providers import ProviderOffering
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
 from tests.customers.page_helpers import HTMX, fields, hidden, text_of
-from tests.support.factories import UserFactory
+from tests.support.factories import OfferingFactory, UserFactory
 from tests.support.people import sign_in
 
 TWO = ProviderOffering(ADDON.name, "addon", 2)
@@ -58,7 +58,7 @@ class TestEditor:
         assert page.status_code == 200
         assert json.loads(hidden(page, "base")) == rows(BIGGER, TWO)
         assert "Pro 300K" in text_of(page)
-        assert "At SendGrid now" in text_of(page)
+        assert "Current at SendGrid" in text_of(page)
         account.refresh_from_db()
         assert account.package == BIGGER.name
 
@@ -68,7 +68,7 @@ class TestEditor:
         desk.sandbox.admin.arm("status-503", "offerings", count=None)
         page = staff.get(edit_url(account))
         assert page.status_code == 200
-        assert "could not be read just now" in text_of(page)
+        assert "Couldn't load data from SendGrid" in text_of(page)
         assert json.loads(hidden(page, "base")) == rows(PACKAGE, ADDON)
 
     def test_replacing_the_list(self, staff: Client, desk: Desk, account: Account) -> None:
@@ -92,7 +92,7 @@ class TestEditor:
         del data["checked"]
         answer = staff.post(edit_url(account), data)
         assert answer.status_code == 422
-        assert "Tick this first." in text_of(answer)
+        assert "Select this box to continue." in text_of(answer)
         assert 'value="Winter sale"' in text_of(answer)
         assert f'value="{BIGGER.name}" checked' in text_of(answer)
         assert not Operation.objects.filter(kind="offerings").exists()
@@ -100,7 +100,7 @@ class TestEditor:
     def test_nothing_different_is_refused(self, staff: Client, account: Account) -> None:
         answer = staff.post(edit_url(account), choice(staff.get(edit_url(account)), PACKAGE, ADDON))
         assert answer.status_code == 422
-        assert "Nothing is different" in text_of(answer)
+        assert "You made no changes to the offerings." in text_of(answer)
 
     @pytest.mark.parametrize("base", ["", "nonsense", "{}", "[1]", '[{"name": 1}]', "null"])
     def test_a_broken_base_sends_nothing(self, staff: Client, account: Account, base: str) -> None:
@@ -119,6 +119,36 @@ class TestEditor:
         assert staff.get(edit_url(pending)).status_code == 303
 
 
+class TestValuesOfTheProvider:
+    """What an account has is shown, accepted and sent back as it came."""
+
+    def test_a_name_with_blanks_goes_back_byte_for_byte(self, staff: Client, desk: Desk, account: Account) -> None:
+        odd = [ProviderOffering("x.trailing ", "addon", 2), ProviderOffering(" y.pool", "ip pool ", 1)]
+        desk.sandbox.admin.change_account(account.provider_id, offerings=rows(PACKAGE, *odd))
+        page = staff.get(edit_url(account))
+        assert staff.post(edit_url(account), choice(page, BIGGER, *odd)).status_code == 303
+        assert desk.perform(Operation.objects.get(kind="offerings")).state == "succeeded"
+        sent = desk.sandbox.admin.account(account.provider_id)["offerings"]
+        assert sorted(sent, key=lambda each: str(each["name"])) == sorted(
+            rows(BIGGER, *odd), key=lambda each: str(each["name"])
+        )
+
+    def test_more_of_an_add_on_than_may_be_typed(self, staff: Client, desk: Desk, account: Account) -> None:
+        many = ProviderOffering(ADDON.name, "addon", 1_500)
+        desk.sandbox.admin.change_account(account.provider_id, offerings=rows(PACKAGE, many))
+        page = staff.get(edit_url(account))
+        assert staff.post(edit_url(account), choice(page, BIGGER, many)).status_code == 303
+        assert desk.perform(Operation.objects.get(kind="offerings")).state == "succeeded"
+
+    def test_more_than_that_may_not_be_typed(self, staff: Client, desk: Desk, account: Account) -> None:
+        many, more = (ProviderOffering(ADDON.name, "addon", count) for count in (1_500, 1_501))
+        desk.sandbox.admin.change_account(account.provider_id, offerings=rows(PACKAGE, many))
+        answer = staff.post(edit_url(account), choice(staff.get(edit_url(account)), PACKAGE, more))
+        assert answer.status_code == 422
+        assert "less than or equal to 1500" in text_of(answer)
+        assert 'value="1501"' in text_of(answer)
+
+
 class TestChanges:
     def test_the_column_says_what_is_lost(self, staff: Client, account: Account) -> None:
         data = choice(staff.get(edit_url(account)), ProviderOffering("postkeeper.ei.free-100.v1", "package", 1))
@@ -126,17 +156,19 @@ class TestChanges:
         words = text_of(answer)
         assert answer.status_code == 200
         assert "<html" not in words
-        assert "The account loses" in words
+        assert "The account will lose" in words
         assert "2 dedicated IPs" in words
-        assert "postkeeper.ei.free-100.v1  \u00d7 1" in words
+        assert "postkeeper.ei.free-100.v1  \u00d7 1\n" in answer.content.decode()
         assert "disabled" not in words
         assert not Operation.objects.filter(kind="offerings").exists()
 
     def test_the_tick_is_for_one_list_only(self, staff: Client, account: Account) -> None:
         data = choice(staff.get(edit_url(account)), BIGGER, reason="Kept")
         words = text_of(staff.post(changes_url(account), data, **HTMX))
-        assert not re.search(r"<input[^>]* checked", words)
-        assert 'value="Kept"' in words
+        assert "<input" not in words  # what was typed stands beside it, and is not replaced
+        page = text_of(staff.post(changes_url(account), data))
+        assert 'value="Kept"' in page
+        assert not re.search(r'<input[^>]*name="checked"[^>]* checked', page)
 
     def test_without_changes_the_button_is_off(self, staff: Client, account: Account) -> None:
         data = choice(staff.get(edit_url(account)), PACKAGE, ADDON)
@@ -146,7 +178,7 @@ class TestChanges:
         data = choice(staff.get(edit_url(account)), BIGGER)
         page = staff.post(changes_url(account), data)
         assert "<html" in text_of(page)
-        assert "Your choice" in text_of(page)
+        assert "Selected" in text_of(page)
         assert staff.post(edit_url(account), choice(page, BIGGER)).status_code == 303
 
 
@@ -160,10 +192,10 @@ class TestConflict:
         page = staff.post(edit_url(account), data)
         words = text_of(page)
         assert page.status_code == 409
-        assert "The list at SendGrid changed while you were editing" in words
+        assert "The offerings at SendGrid changed while you were editing" in words
         assert "Nothing was sent." in words
         assert Operation.objects.filter(kind="offerings").count() == 1
-        assert "Settle the change at SendGrid first." in words
+        assert "Resolve the conflict with SendGrid first." in words
         settled = staff.post(changes_url(account), choice(page, BIGGER, ADDON, settle="merge"))
         assert f'value="{BIGGER.name}" checked' in text_of(settled)
         assert hidden(settled, f"addon-{ADDON.name}") == "2"  # theirs, which this person had not touched
@@ -185,7 +217,7 @@ class TestConflict:
         desk.perform(desk.ask("suspend", account))
         page = staff.post(edit_url(account), data)
         assert page.status_code == 409
-        assert "still the one you saw" in text_of(page)
+        assert "The offerings at SendGrid are still the same" in text_of(page)
         settled = staff.post(changes_url(account), choice(page, BIGGER, settle="mine"))
         assert staff.post(edit_url(account), choice(settled, BIGGER)).status_code == 303
 
@@ -197,7 +229,7 @@ class TestConflict:
         page = staff.get(f"{edit_url(account)}?conflict={failed.public_id}")
         words = text_of(page)
         assert "changed while you were editing" in words
-        assert "Keep the change in my list" in words
+        assert "Merge into my version" in words
         settled = staff.post(changes_url(account), choice(page, BIGGER, ADDON, settle="merge"))
         answer = staff.post(edit_url(account), choice(settled, BIGGER, TWO))
         assert answer.status_code == 303
@@ -212,31 +244,54 @@ class TestConflict:
 
 
 class TestChoicesOfANewAccount:
-    url = "customers:offering-choices"
+    def new(self, staff: Client, desk: Desk) -> str:
+        return text_of(staff.get(reverse("customers:create"), {"connection": str(desk.connection.public_id)}))
 
     def test_are_the_catalogue_of_the_connection(self, staff: Client, desk: Desk) -> None:
-        words = text_of(staff.get(reverse(self.url), {"connection": str(desk.connection.public_id)}))
+        words = self.new(staff, desk)
         assert "Pro 1.5M" in words
         assert f'name="addon-{ADDON.name}"' in words
-        assert "Choose a package to see" in words
+        assert "Choose a package to see what's included." in words
         assert "alert-circle" not in words
 
-    def test_sum_up_what_is_chosen(self, staff: Client, desk: Desk) -> None:
+    def test_are_summed_up_beside_the_fields(self, staff: Client, desk: Desk) -> None:
         asked = {"connection": str(desk.connection.public_id), "package": PACKAGE.name, f"addon-{ADDON.name}": "2"}
-        words = text_of(staff.get(reverse(self.url), asked))
-        assert "100,000 e-mails a month, 3 dedicated IPs" in words
+        words = text_of(staff.get(reverse("customers:offering-sum"), asked))
+        assert "100,000 emails/month, 3 dedicated IPs" in words
+        assert "<input" not in words
 
     @pytest.mark.parametrize("connection", ["", "nonsense", "00000000-0000-0000-0000-000000000000"])
     def test_need_a_connection(self, staff: Client, connection: str) -> None:
-        assert "Choose a connection" in text_of(staff.get(reverse(self.url), {"connection": connection}))
+        assert staff.get(reverse("customers:offering-sum"), {"connection": connection}).status_code == 404
+
+    def test_stay_when_another_connection_is_selected(self, staff: Client, desk: Desk) -> None:
+        typed = {"connection": str(desk.connection.public_id), "show": "part", "package": PACKAGE.name}
+        page = staff.post(reverse("customers:create"), typed | {f"addon-{ADDON.name}": "7"}, **HTMX)
+        assert page.context["offerings_form"].chosen() == [PACKAGE, ProviderOffering(ADDON.name, "addon", 7)]
+
+    def test_show_a_quantity_that_is_not_valid_as_it_was_typed(self, staff: Client, desk: Desk) -> None:
+        typed = {"connection": str(desk.connection.public_id), "show": "part", "package": PACKAGE.name}
+        page = staff.post(reverse("customers:create"), typed | {f"addon-{ADDON.name}": "99999"}, **HTMX)
+        assert hidden(page, f"addon-{ADDON.name}") == "99999"
+        assert page.context["offerings_form"].chosen() == [PACKAGE]
 
     def test_say_when_the_catalogue_could_not_be_read(self, staff: Client, desk: Desk) -> None:
         desk.connection.catalogue_read_at = None
         desk.connection.save(update_fields=["catalogue_read_at"])
         desk.sandbox.admin.arm("status-500", "catalogue", count=None)
-        words = text_of(staff.get(reverse(self.url), {"connection": str(desk.connection.public_id)}))
-        assert "The catalogue could not be read again" in words
+        words = self.new(staff, desk)
+        assert "Couldn't refresh the catalog" in words
         assert "Pro 1.5M" in words
+
+
+@pytest.mark.django_db
+def test_a_limit_that_the_catalog_lacks_is_not_known(client: Client) -> None:
+    sign_in(client, UserFactory())
+    offering = OfferingFactory(entitlements={"email_sends_max_monthly": 100_000})
+    url = reverse("customers:create") + f"?connection={offering.connection.public_id}"
+    cell = re.search(r'data-label="Dedicated IPs">(.*?)</td>', text_of(client.get(url)), re.DOTALL)
+    assert cell
+    assert "pk-missing" in cell[1]
 
 
 def test_texts_of_the_provider_are_escaped(staff: Client, desk: Desk, account: Account, other: User) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from customers.models import Account, Connection, KeySecret, Operation
+from customers.models import Account, Connection, KeySecret, Operation, SendingDomain
 from portal.access.models import User
 from tests.customers.keys import RECORDS, account_with_keys, connection_with_keys, domain_of, key_of, secret_of
 from tests.customers.page_helpers import HTMX, fields, prose_of, text_of
@@ -50,15 +51,15 @@ def url(name: str, account: Account, *more: str) -> str:
 class TestWhatIsNeeded:
     def test_a_kept_key(self, staff: Client, account: Account) -> None:
         words = prose_of(staff.get(url("account-sending", account)))
-        assert "Done with the key “Web shop”, which Nadia Berg had kept, encrypted." in words
-        assert "Add a domain" in words
+        assert "Uses the API key “Web shop”, stored (encrypted) by Nadia Berg." in words
+        assert "Add domain" in words
 
     def test_without_one_it_says_how_to_get_one(self, staff: Client, account: Account) -> None:
         KeySecret.objects.update(kept=False, sealed="")
         answer = staff.get(url("account-sending", account))
-        assert "Create a key and tick “Keep this key, encrypted”" in prose_of(answer)
+        assert "Create a key and select “Store this key (encrypted) for sending setup”" in prose_of(answer)
         assert url("key-create", account) in text_of(answer)
-        assert "Add a domain" not in prose_of(answer)
+        assert "Add domain" not in prose_of(answer)
 
     @pytest.mark.parametrize(("role", "linked"), [("customer_success", False), ("admin", True)])
     def test_where_keys_are_not_kept_it_says_who_can_change_that(
@@ -67,20 +68,20 @@ class TestWhatIsNeeded:
         KeySecret.objects.update(kept=False, sealed="")
         Connection.objects.update(keep_keys=False)
         answer = sign_in(client, UserFactory(role=role)).get(url("account-sending", account))
-        assert "AhaSend test does not let keys be kept. An admin can turn that on" in prose_of(answer)
+        assert "Storing API keys is turned off for AhaSend test. An admin can turn it on" in prose_of(answer)
         settings = reverse("customers:connection-edit", args=[account.connection.public_id])
         assert (settings in text_of(answer)) is linked
 
     def test_a_key_that_is_gone_counts_as_none(self, staff: Client, account: Account) -> None:
         account.keys.update(gone_at=timezone.now())
-        assert "The portal needs a key of this account" in prose_of(staff.get(url("account-sending", account)))
+        assert "The portal needs an API key for this account" in prose_of(staff.get(url("account-sending", account)))
 
     @pytest.mark.parametrize(
         ("state", "said"),
         [
-            ("stopped_by_us", "The account is suspended by us"),
-            ("stopped_by_provider", "AhaSend holds this account"),
-            ("banned", "AhaSend holds this account"),
+            ("stopped_by_us", "This account is suspended"),
+            ("stopped_by_provider", "AhaSend blocked this account"),
+            ("banned", "AhaSend blocked this account"),
             ("deleted", "The account is deleted"),
         ],
     )
@@ -119,8 +120,8 @@ class TestDomains:
     def test_when_the_provider_is_down_the_stored_list_stays(self, staff: Client, account: Account) -> None:
         domain_of(account, read_at=timezone.now() - timedelta(minutes=5))
         answer = staff.get(url("account-sending", account) + "?live=1", **HTMX)
-        assert "AhaSend could not be read just now" in prose_of(answer)
-        assert "What you see was read 5 min ago." in prose_of(answer)
+        assert "Couldn't load data from AhaSend" in prose_of(answer)
+        assert "Showing data from 5 min ago." in prose_of(answer)
         assert NAME in prose_of(answer)
         assert "load, operation" not in text_of(answer)
 
@@ -132,11 +133,18 @@ class TestDomains:
         assert answer.headers["HX-Redirect"] == url("account-sending", account)
         assert Operation.objects.get(kind="domain_add").payload["domain"] == "news.larkfield.example"
 
+    def test_what_a_typed_domain_became_is_said(self, staff: Client, account: Account) -> None:
+        typed = fields(staff.get(url("domain-add", account))) | {"name": "Straße.Larkfield.example"}
+        answer = staff.post(url("domain-add", account), typed)
+        kept = "xn--strae-oqa.larkfield.example"
+        assert Operation.objects.get(kind="domain_add").payload["domain"] == kept
+        assert f"Saved as {kept}." in text_of(staff.get(answer.headers["Location"]))
+
     @pytest.mark.parametrize(
         ("name", "why"),
         [
-            ("", "Which domain will the customer send from?"), ("localhost", "Write a domain name"),
-            (NAME, "The account has this domain already."),
+            ("", "Enter the domain the customer will send from."), ("localhost", "Enter a domain name, such as"),
+            (NAME, "The account already has this domain."),
         ],
     )  # fmt: skip
     def test_what_cannot_be_added(self, staff: Client, account: Account, name: str, why: str) -> None:
@@ -157,8 +165,8 @@ class TestRecords:
         answer = staff.get(url("domain", account, NAME))
         words = prose_of(answer)
         assert "1 required record is missing TXT mail.larkfield.example" in words
-        assert "Missing, not required" in words
-        assert "In place" in words
+        assert "Missing (optional)" in words
+        assert "Verified" in words
         for row in RECORDS:
             assert f'data-copy="{row["content"]}"' in text_of(answer)
             assert f'data-copy="{row["host"]}"' in text_of(answer)
@@ -180,7 +188,7 @@ class TestRecords:
             assert f"   Host: {row['host']}\n   Value: {row['content']}" in letter
         assert "CNAME (recommended)" in letter
         page = staff.get(url("domain", account, NAME))
-        assert letter in text_of(page)
+        assert letter in html.unescape(page.content.decode())
         link = text_of(page).split('href="mailto:')[1].split('"')[0]
         address, _, query = link.partition("?")
         assert address == account.customer.email
@@ -190,10 +198,10 @@ class TestRecords:
         domain_of(account, records=IN_PLACE, valid=True, checked_at=timezone.now())
         answer = staff.post(url("domain-check", account, NAME), **HTMX)
         assert answer.status_code == 200
-        assert "DNS was not checked" in prose_of(answer)
-        assert "In place" in prose_of(answer)
+        assert "Couldn't check DNS" in prose_of(answer)
+        assert "Verified" in prose_of(answer)
         answer = staff.post(url("domain-check", account, NAME), follow=True)
-        assert "DNS was not checked" in prose_of(answer)
+        assert "Couldn't check DNS" in prose_of(answer)
 
     @pytest.mark.parametrize("name", ["domain", "domain-check", "test-message"])
     def test_unknown_domains_are_not_found(self, staff: Client, account: Account, name: str) -> None:
@@ -221,6 +229,18 @@ class TestMessage:
         payload = Operation.objects.get(kind="test_message").payload
         assert (payload["sender"], payload["recipient"]) == (f"test@{NAME}", "nadia@postkeeper.example")
 
+    @pytest.mark.parametrize("name", ["xn--larkfld-r2a.example", "larkfüld.example"])
+    @pytest.mark.parametrize("typed", ["test@LARKFÜLD.example", "test@xn--larkfld-r2a.example"])
+    def test_every_spelling_of_the_domain_is_the_domain(
+        self, staff: Client, verified: Account, typed: str, name: str
+    ) -> None:
+        SendingDomain.objects.update(name=name)
+        address = url("test-message", verified, name)
+        staff.post(address, fields(staff.get(address)) | {"sender": typed, "recipient": "inbox@postkeeper.example"})
+        operation = Operation.objects.get(kind="test_message")
+        assert operation.payload["sender"] == f"test@{name}"
+        assert "inbox@postkeeper.example" in prose_of(staff.get(url("domain", verified, name)))
+
     @pytest.mark.parametrize("typed", [{"sender": "test@other.example"}, {"sender": "x"}, {"recipient": ""}])
     def test_what_cannot_be_sent(self, staff: Client, verified: Account, typed: dict[str, str]) -> None:
         answer = self.ask(staff, verified, **typed)
@@ -229,7 +249,7 @@ class TestMessage:
 
     def test_not_before_the_records_are_in_place(self, staff: Client, account: Account) -> None:
         domain_of(account, records=ONE_MISSING, checked_at=timezone.now())
-        assert "Send one" not in prose_of(staff.get(url("domain", account, NAME)))
+        assert "Send test message" not in prose_of(staff.get(url("domain", account, NAME)))
         assert "Check DNS first" in prose_of(staff.get(url("test-message", account, NAME)))
         assert self.ask(staff, account).status_code == 422
 
@@ -239,7 +259,7 @@ class TestMessage:
             payload={"sender": f"test@{NAME}", "recipient": "nadia@postkeeper.example"},
         )  # fmt: skip
         address = url("domain", verified, NAME)
-        assert 'hx-trigger="every 3s"' in text_of(staff.get(address))
+        assert 'data-poll="3"' in text_of(staff.get(address))
         ended = timezone.now() - timedelta(minutes=5)
         Operation.objects.filter(pk=sent.pk).update(
             state="succeeded", finished_at=ended, concurrency_key="", result={"message_id": "m-1"}
@@ -247,7 +267,7 @@ class TestMessage:
         assert 'hx-trigger="load"' in text_of(staff.get(address))
         fragment = staff.get(address + "?status=1", **HTMX)
         assert "hx-trigger" not in text_of(fragment)
-        assert "Look again" in prose_of(fragment)
+        assert "Refresh status" in prose_of(fragment)
         assert "nadia@postkeeper.example" in prose_of(fragment)
 
 

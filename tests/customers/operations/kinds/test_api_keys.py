@@ -14,11 +14,13 @@ from customers.models import Account, AccountKey, Attempt, KeySecret, Operation
 from customers.models.operation_states import OperationState
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
-from customers.operations import conclusions, executor, key_secrets, transitions
-from customers.operations.kinds.table import action_of
+from customers.operations import conclusions, key_secrets, transitions
+from customers.operations.kinds.table import kind_of
 from portal import providers as portal_providers
+from portal.commands import Command
 from portal.providers import IdempotentBody, NewKey
 from tests.customers.sub_accounts import HOUR, KEY, SubDesk, sub_desk
+from tests.support import failpoints
 from tests.support.sandbox import SandboxProcess
 
 
@@ -95,11 +97,9 @@ def test_a_create_whose_answer_was_lost(desk: SubDesk, fault: str, calls: list[s
 
 @pytest.mark.parametrize("point", ["after_claim", "before_intent", "after_intent", "after_answer"])
 @pytest.mark.parametrize("minutes", [0, 10])
-def test_a_worker_that_dies_at_any_point_leaves_one_key(
-    desk: SubDesk, monkeypatch: pytest.MonkeyPatch, point: str, minutes: int
-) -> None:
+def test_a_worker_that_dies_at_any_point_leaves_one_key(desk: SubDesk, point: str, minutes: int) -> None:
     operation = desk.ask_key(desk.created())
-    with desk.dies_at(point, monkeypatch):
+    with desk.dies_at(point):
         desk.perform(operation)
     desk.pass_time(60 * minutes)
     desk.drain(operation)
@@ -133,11 +133,11 @@ def test_two_keys_of_one_label_are_deleted_before_a_new_create(desk: SubDesk) ->
     _one_living_key(desk, operation)
 
 
-def test_a_new_key_beside_another_of_its_label_is_not_trusted(desk: SubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_key_beside_another_of_its_label_is_not_trusted(desk: SubDesk) -> None:
     """The stored answer is forgotten between our look and our send: instead of a replay there is a second key."""
     account = desk.created()
     operation = desk.ask_key(account)
-    with desk.dies_at("after_answer", monkeypatch):
+    with desk.dies_at("after_answer"):
         desk.perform(operation)
     desk.pass_time(100)
     transitions.expire_leases(now=desk.now)
@@ -148,8 +148,7 @@ def test_a_new_key_beside_another_of_its_label_is_not_trusted(desk: SubDesk, mon
         if name == "before_intent":
             desk.sandbox.admin.move_clock(seconds=600)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(executor, "crash_point", meanwhile)
+    with failpoints.installed(meanwhile):
         operation = desk.perform(operation)
     assert operation.state == "unknown"
     assert len(desk.keys(account)) == 2
@@ -175,6 +174,7 @@ def test_a_refusal_after_an_uncertain_send_leaves_no_orphan(desk: SubDesk) -> No
     assert desk.keys(account) == []
 
 
+@pytest.mark.long
 def test_an_orphan_that_cant_be_deleted_comes_to_a_person(desk: SubDesk) -> None:
     account = desk.created()
     desk.sandbox.admin.arm("after-status-500", "aha-key-create")
@@ -199,7 +199,7 @@ def _a_zombies_send(desk: SubDesk, asked: Operation) -> Callable[[], bool]:
     """A worker sends and freezes; its lease runs out. Returns what it does when it wakes up: record its answer."""
     zombie = transitions.claim(asked.pk, now=desk.now)
     assert zombie is not None
-    go = action_of(zombie).prepare(zombie, desk.connect(desk.connection), now=desk.now)
+    go = kind_of(zombie).action.prepare(zombie, desk.connect(desk.connection), now=desk.now)
     attempt = transitions.intend(zombie, call=go.call, request=go.request, body=go.body, now=desk.now)
     done = go.send()
     desk.pass_time(100)
@@ -348,14 +348,11 @@ def test_a_failed_rotation_is_retried_when_the_old_key_is_gone(desk: SubDesk) ->
     rotate = desk.ask("key_create", account, new=KEY, keep=False, replaces=old.key_id)
     desk.drain(rotate, rotate.followers.get())
     assert (rotate.state, rotate.followers.get().error_kind) == ("failed", "leader_failed")
-    again = operation_commands.retry_operation(
-        actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now
-    )
+    again = operation_commands.retry_operation(Command(desk.person, desk.now, token=uuid4().hex), operation=rotate)
     assert again.followers.get().payload["key_id"] == old.key_id
+    assert (again.retry_of, again.followers.get().retry_of) == (rotate, None)
     desk.drain(again, again.followers.get())
 
     AccountKey.objects.update(gone_at=desk.now)
-    third = operation_commands.retry_operation(
-        actor=desk.person, operation=rotate, client_token=uuid4().hex, now=desk.now
-    )
+    third = operation_commands.retry_operation(Command(desk.person, desk.now, token=uuid4().hex), operation=rotate)
     assert not third.followers.exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,12 +12,13 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from customers.models import Account, AccountKey, Connection, Operation
-from customers.operations.commands import UnableToAsk
 from customers.operations.kinds.api_key_create import request_key_create
 from customers.operations.kinds.api_keys import request_key_delete
 from portal import encryption
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import NewKey
+from portal.refusals import Refusal
 from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -28,14 +28,14 @@ NEW_KEY = "t2:" + base64.b64encode(b"another-test-only-key-of-32-byte").decode()
 
 
 def ask(person: User, account: Account, n: int, *, deletes: bool) -> str:
-    asked: dict[str, Any] = {"actor": person, "account": account, "client_token": uuid4().hex, "now": NOW}
+    command = Command(person, NOW, reason="Leaked", token=uuid4().hex)
     try:
         if deletes:
-            request_key_delete(key_id="old", reason="Leaked", **asked)
+            request_key_delete(command, account=account, key_id="old")
         else:
             new = NewKey(f"Website {n}", ("messages:send",))
-            request_key_create(new=new, keep=False, replaces="old", **asked)
-    except UnableToAsk as refusal:
+            request_key_create(command, account=account, new=new, keep=False, replaces="old")
+    except Refusal as refusal:
         return f"refused: {refusal}"
     return "asked"
 
@@ -54,7 +54,7 @@ def test_of_two_who_replace_one_key_the_second_is_told(other: str) -> None:
         told, refusal = sorted(together(work, 2))
         assert told == "asked", told
         assert refusal.startswith("refused: ")
-        assert "already" in refusal
+        assert "lready" in refusal
         deletes = Operation.objects.filter(account=account, kind="key_delete")
         creates = Operation.objects.filter(account=account, kind="key_create")
         assert deletes.count() == 1
@@ -71,7 +71,7 @@ def test_processes_that_seal_anew_at_once_move_every_secret_once(settings: Setti
         def rotate(_n: int) -> int:
             out = io.StringIO()
             call_command("rotate_field_keys", stdout=out, stderr=out)
-            assert "Nothing is left" in out.getvalue()
+            assert "No secret uses" in out.getvalue()
             return int(out.getvalue().split()[0])
 
         moved = together(rotate, 3)

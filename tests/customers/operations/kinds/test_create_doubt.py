@@ -9,19 +9,19 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from customers.connections import checks as connection_checks
 from customers.connections import commands as connection_commands
 from customers.models import Connection, Operation, RemoteAccount
 from customers.observed import account_list
 from customers.operations import commands as operation_commands
 from customers.operations import conclusions, executor, resolve
-from customers.operations.commands import UnableToAsk
 from customers.operations.forms import choices_of
+from portal.commands import Command
 from portal.encryption import DecryptionError
 from portal.notices.models import Notice
 from portal.providers import Profile, Provider, http
 from portal.providers.ahasend import client as ahasend_client
 from portal.providers.sendgrid import client as sendgrid_client
+from portal.refusals import Refusal
 from tests.customers.conftest import ADDON, PACKAGE, Desk
 from tests.customers.operations.test_create_search import console, creates, later, unknown
 from tests.customers.sub_accounts import sub_desk
@@ -60,8 +60,8 @@ def test_retrying_an_unproven_create_needs_the_reviewers_answer(desk: Desk) -> N
     executor.transitions.move(operation, "needs_attention", now=timezone.now(), error_kind="poison")
     operation.refresh_from_db()
     assert choices_of(operation) == ("link", "send_again", "stop")
-    with pytest.raises(UnableToAsk, match="whether the account was created"):
-        resolve.resolve_retry(actor=desk.person, operation=operation, reason="Try", now=timezone.now())
+    with pytest.raises(Refusal, match="whether the account was created"):
+        resolve.resolve_retry(Command(desk.person, timezone.now(), reason="Try"), operation=operation)
 
 
 def test_a_repeat_that_is_refused_is_looked_for_before_it_fails(desk: Desk) -> None:
@@ -80,6 +80,7 @@ def test_a_repeat_that_is_refused_is_looked_for_before_it_fails(desk: Desk) -> N
     assert (operation.state, creates(desk)) == ("succeeded", 2)
 
 
+@pytest.mark.long
 def test_a_refused_resend_of_an_absent_account_fails(desk: Desk) -> None:
     operation = unknown(desk, "status-504")
     desk.sandbox.admin.arm("status-400", "create")
@@ -88,6 +89,7 @@ def test_a_refused_resend_of_an_absent_account_fails(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("minutes", [4, 60])
+@pytest.mark.long
 def test_an_exact_match_with_an_unexpected_time_needs_review(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, minutes: int
 ) -> None:
@@ -108,15 +110,16 @@ def test_an_earlier_account_of_the_same_address_is_no_match(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("through", ["replace", "edit"])
+@pytest.mark.long
 def test_a_key_of_another_reseller_proves_no_absence(desk: Desk, through: str) -> None:
     ours = desk.created("old@northwind.example")
     Operation.objects.update(finished_at=timezone.now() - timedelta(hours=1))
     scan(desk, "before")
     operation = unknown(desk, "create-then-504")
     if through == "replace":
-        connection_commands.replace_key(actor=None, connection=desk.connection, api_key="SG.another")
+        connection_commands.replace_key(Command(None), connection=desk.connection, api_key="SG.another")
     else:
-        connection_commands.edit_connection(actor=None, connection=desk.connection, facts={}, api_key="SG.another")
+        connection_commands.edit_connection(Command(None), connection=desk.connection, facts={}, api_key="SG.another")
     for each in desk.sandbox.admin.accounts():  # the other reseller has none of them
         desk.sandbox.admin.delete_account(each["id"])
     connection = Connection.objects.get()  # the sandbox knows one key: it goes back in, unrecorded
@@ -127,27 +130,28 @@ def test_a_key_of_another_reseller_proves_no_absence(desk: Desk, through: str) -
     assert ours.provider_id
 
 
+@pytest.mark.long
 def test_a_rotated_key_of_the_same_reseller_proves_absence(desk: Desk) -> None:
     desk.created("old@northwind.example")
     Operation.objects.update(finished_at=timezone.now() - timedelta(hours=1))
     operation = unknown(desk, "status-504")
-    connection_commands.replace_key(actor=None, connection=desk.connection, api_key=KEY)
+    connection_commands.replace_key(Command(None), connection=desk.connection, api_key=KEY)
     desk.drain(operation, hours=2)
     assert (operation.state, creates(desk)) == ("succeeded", 3)
 
 
 def test_changing_the_base_url_waits_for_unknown_creates(desk: Desk) -> None:
     operation = unknown(desk, "create-then-504")
-    with pytest.raises(connection_checks.UnableToConnect, match=operation.code):
+    with pytest.raises(Refusal, match=operation.code):
         connection_commands.edit_connection(
-            actor=None, connection=desk.connection, facts={"base_url": "https://api.sendgrid.com"}, api_key="SG.x"
+            Command(None), connection=desk.connection, facts={"base_url": "https://api.sendgrid.com"}, api_key="SG.x"
         )
 
 
 def test_an_account_appearing_after_a_manual_end_is_reported(desk: Desk) -> None:
     operation = unknown(desk, "late-create", seconds=600)
     resolve.resolve_not_created(
-        actor=desk.person, operation=operation, reason="Not in the console.", send_again=False, now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Not in the console."), operation=operation, send_again=False
     )
     desk.sandbox.admin.move_clock(seconds=700)
     scan(desk, "later")
@@ -165,7 +169,7 @@ def test_an_answer_arriving_after_a_manual_end_is_reported(desk: Desk) -> None:
     executor.transitions.expire_leases(now=timezone.now() + timedelta(seconds=100))
     operation.refresh_from_db()
     resolve.resolve_not_created(
-        actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Not there."), operation=operation, send_again=False
     )
     conclusions.conclude(
         held, attempt, "applied", "succeeded", evidence=http.Evidence(), now=timezone.now(),
@@ -175,6 +179,7 @@ def test_an_answer_arriving_after_a_manual_end_is_reported(desk: Desk) -> None:
     assert made in Notice.objects.get(kind="account.possible_duplicate", ended_at=None).text
 
 
+@pytest.mark.long
 def test_a_possible_duplicate_without_a_time_is_reported(desk: Desk) -> None:
     operation = unknown(desk, "late-create", seconds=3600)
     desk.drain(operation, hours=1)
@@ -207,7 +212,7 @@ def test_a_retry_takes_the_account_that_a_late_answer_named(desk: Desk) -> None:
     executor.transitions.expire_leases(now=timezone.now() + timedelta(seconds=100))
     operation.refresh_from_db()
     resolve.resolve_not_created(
-        actor=desk.person, operation=operation, reason="Not there.", send_again=False, now=timezone.now()
+        Command(desk.person, timezone.now(), reason="Not there."), operation=operation, send_again=False
     )
     made = console(desk)
     conclusions.conclude(
@@ -215,10 +220,13 @@ def test_a_retry_takes_the_account_that_a_late_answer_named(desk: Desk) -> None:
         result={"account_id": made}, account={"provider_id": made},
     )  # fmt: skip
     again = operation_commands.request_create(
-        actor=desk.person, customer=operation.account.customer, connection=desk.connection,
-        profile=Profile(email="ops@northwind.example"), offerings=[PACKAGE, ADDON], is_test=False,
-        client_token=uuid4().hex, now=timezone.now(), retry_of=operation,
-    )  # fmt: skip
+        Command(desk.person, timezone.now(), token=uuid4().hex, retry_of=operation),
+        customer=operation.account.customer,
+        connection=desk.connection,
+        profile=Profile(email="ops@northwind.example"),
+        offerings=[PACKAGE, ADDON],
+        is_test=False,
+    )
     again = desk.perform(again)
     assert (again.state, desk.account(again).provider_id, creates(desk)) == ("succeeded", made, 0)
 

@@ -16,10 +16,11 @@ from customers.connections import commands as connection_commands
 from customers.models import Connection, KeySecret, Operation
 from customers.models.operation_states import FINAL
 from customers.monitoring import invariants
-from customers.operations import executor
 from customers.operations.commands import FirstKey
+from portal.commands import Command
 from portal.providers import AccountSettings
 from tests.customers.sub_accounts import KEY, Died, SubDesk, is_at_rest, sub_desk
+from tests.support import failpoints
 from tests.support.sandbox import SandboxProcess
 
 FIRST = int(os.environ.get("SEEDED_FROM", "0"))
@@ -43,6 +44,7 @@ def desk(db: None, sandbox: SandboxProcess) -> SubDesk:
 
 @pytest.mark.parametrize("seed", SEEDS, ids=[f"seed-{n}" for n in SEEDS])
 @pytest.mark.sample(2)
+@pytest.mark.long
 def test_nobody_has_two_accounts_and_no_key_exists_twice(
     desk: SubDesk, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
@@ -88,11 +90,12 @@ def _arm(desk: SubDesk, chance: Random) -> None:
 def _let_workers_die(monkeypatch: pytest.MonkeyPatch, chance: Random) -> None:
     often = chance.choice((0.0, 0.02, 0.08))
 
-    def crash_point(name: str) -> None:
+    def at(name: str) -> None:
         if name in POINTS and chance.random() < often:
             raise Died(name)
 
-    monkeypatch.setattr(executor, "crash_point", crash_point)
+    for part in failpoints.parts(at):
+        monkeypatch.setattr(*part)
 
 
 def _a_round(desk: SubDesk, chance: Random) -> None:
@@ -111,7 +114,7 @@ def _a_round(desk: SubDesk, chance: Random) -> None:
 
 def _resume(desk: SubDesk) -> None:
     for connection in Connection.objects.exclude(paused=""):
-        connection_commands.resume_connection(actor=desk.person, connection=connection)
+        connection_commands.resume_connection(Command(desk.person), connection=connection)
 
 
 def _check_accounts(desk: SubDesk, asked: list[Operation]) -> None:

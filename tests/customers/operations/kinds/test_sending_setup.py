@@ -9,7 +9,8 @@ from customers.models import Account, AccountKey, Operation, SendingDomain
 from customers.observed import accounts as observed_accounts
 from customers.operations import commands as operation_commands
 from customers.operations import key_secrets
-from customers.operations.commands import UnableToAsk
+from portal.commands import Command
+from portal.refusals import Refusal
 from tests.customers.sub_accounts import HOUR, SubDesk, sub_desk
 from tests.support.sandbox import SandboxProcess
 
@@ -53,7 +54,7 @@ def test_a_domain_is_added_with_its_records(desk: SubDesk, account: Account) -> 
     domain = SendingDomain.objects.get(account=account)
     assert (domain.name, domain.valid) == (DOMAIN, False)
     assert domain.records
-    with pytest.raises(UnableToAsk, match="already"):
+    with pytest.raises(Refusal, match="already"):
         desk.ask("domain", account, name=DOMAIN)
 
 
@@ -115,15 +116,17 @@ def test_an_unknown_test_message_needs_review_after_23_hours(desk: SubDesk, acco
 
 
 def test_only_from_a_verified_domain_of_the_account(desk: SubDesk, account: Account) -> None:
-    with pytest.raises(UnableToAsk) as refusal:
+    with pytest.raises(Refusal) as refusal:
         _message(desk, account)
     assert refusal.value.field == "sender"
     desk.perform(desk.ask("domain", account, name=DOMAIN))
-    with pytest.raises(UnableToAsk, match="not verified"):
+    with pytest.raises(Refusal, match="not verified"):
         _message(desk, account)
 
 
-@pytest.mark.parametrize(("status", "why"), [(401, "deleted, or the account is suspended"), (403, "may not do this")])
+@pytest.mark.parametrize(
+    ("status", "why"), [(401, "deleted, or the account is suspended"), (403, "lacks the required scopes")]
+)
 def test_a_refused_account_key_never_pauses_the_connection(
     desk: SubDesk, account: Account, status: int, why: str
 ) -> None:
@@ -131,7 +134,7 @@ def test_a_refused_account_key_never_pauses_the_connection(
     operation = desk.perform(desk.ask("domain", account, name=DOMAIN))
     desk.connection.refresh_from_db()
     assert (operation.state, operation.error_kind) == ("failed", "rejected")
-    assert "account's own key" in operation.summary
+    assert "account's API key" in operation.summary
     assert why in operation.summary
     assert desk.connection.paused == ""
 
@@ -142,17 +145,17 @@ def test_a_suspended_account_is_refused_in_words_early_and_late(desk: SubDesk, a
     operation = desk.perform(asked)
     assert (operation.state, operation.error_kind, operation.attempt_count) == ("failed", "held", 0)
     account.refresh_from_db()
-    with pytest.raises(UnableToAsk, match="suspended"):
+    with pytest.raises(Refusal, match="suspended"):
         desk.ask("domain", account, name="other.northwind.example")
 
 
 def test_without_a_stored_key_it_is_refused_early_and_late(desk: SubDesk, account: Account) -> None:
     asked = desk.ask("domain", account, name=DOMAIN)
     key = AccountKey.objects.get()
-    key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
+    key_secrets.stop_storing(Command(desk.person, desk.now + key_secrets.WAITS), account=account, key_id=key.key_id)
     operation = desk.perform(asked)
     assert (operation.state, operation.error_kind, operation.attempt_count) == ("failed", "no_key", 0)
-    with pytest.raises(UnableToAsk, match="kept"):
+    with pytest.raises(Refusal, match="stored in the portal"):
         desk.ask("domain", account, name=DOMAIN)
 
 
@@ -161,8 +164,8 @@ def test_an_unknown_message_needs_review_if_the_key_is_deleted(desk: SubDesk, ac
     desk.sandbox.admin.arm("reset-after", "aha-message")
     operation = desk.perform(_message(desk, account))
     key = AccountKey.objects.get()
-    key_secrets.stop_storing(actor=desk.person, account=account, key_id=key.key_id, now=desk.now + key_secrets.WAITS)
+    key_secrets.stop_storing(Command(desk.person, desk.now + key_secrets.WAITS), account=account, key_id=key.key_id)
     desk.drain(operation)
     assert (operation.state, operation.error_kind) == ("needs_attention", "no_key")
-    with pytest.raises(UnableToAsk):
-        operation_commands.cancel_operation(actor=desk.person, operation=operation, now=desk.now)
+    with pytest.raises(Refusal):
+        operation_commands.cancel_operation(Command(desk.person, desk.now), operation=operation)

@@ -10,9 +10,11 @@ import pytest
 from django.utils import timezone
 
 from customers.models import Account, Connection, Operation
-from customers.operations.commands import UnableToAsk, request_create, request_settings
+from customers.operations.commands import request_create, request_settings
 from portal.access.models import User
+from portal.commands import Command
 from portal.providers import AccountSettings, Profile
+from portal.refusals import Refusal
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
 from tests.support.together import rounds, together
 
@@ -43,24 +45,30 @@ def an_account(connection: Connection) -> Account:
 
 def rename(person: User, account: Account, name: str) -> Operation:
     return request_settings(
-        actor=person, account=account, base=account.settings or {}, version=account.version, reason="",
-        changes={"name": f"Company {name}", "website": f"{name}.example"}, client_token=uuid4().hex,
-        now=timezone.now(),
-    )  # fmt: skip
+        Command(person, timezone.now(), reason="", token=uuid4().hex),
+        account=account,
+        base=account.settings or {},
+        version=account.version,
+        changes={"name": f"Company {name}", "website": f"{name}.example"},
+    )
 
 
 def create(person: User, connection: Connection, name: str) -> Operation:
     return request_create(
-        actor=person, customer=CustomerFactory(), connection=connection, profile=Profile(""), offerings=[],
-        is_test=False, settings=AccountSettings(f"Company {name}", f"{name}.example", 0), client_token=uuid4().hex,
-        now=timezone.now(),
-    )  # fmt: skip
+        Command(person, timezone.now(), token=uuid4().hex),
+        customer=CustomerFactory(),
+        connection=connection,
+        profile=Profile(""),
+        offerings=[],
+        is_test=False,
+        settings=AccountSettings(f"Company {name}", f"{name}.example", 0),
+    )
 
 
 def accepted(work: Any) -> bool:
     try:
         work()
-    except UnableToAsk as refusal:
+    except Refusal as refusal:
         return "name and website" not in str(refusal)
     return True
 
