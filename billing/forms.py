@@ -6,7 +6,6 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.models import Connection
-from portal.typed_text import TypedText
 
 ALL = "all"
 
@@ -25,16 +24,3 @@ class StartForm(forms.Form):
         if not found:
             raise forms.ValidationError(_("This connection doesn't exist."))
         return found
-
-
-class AcceptForm(forms.Form):
-    """Acceptance of lower usage. `start_on` names the billing period, `snapshot` the snapshot that was shown."""
-
-    start_on = forms.DateField(widget=forms.HiddenInput)
-    snapshot = forms.IntegerField(widget=forms.HiddenInput)
-    reason = TypedText(
-        max_length=1000,
-        label=_("Reason"),
-        widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": _("Enter a reason. It's recorded in the audit log.")},
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 
 from django.utils.functional import Promise
 from django.utils.text import get_text_list
@@ -22,6 +21,31 @@ SHORT_SOURCES: dict[str, str | Promise] = {
     "overview_json": gettext_lazy("v2 JSON"),
     "overview_xml": gettext_lazy("v2 XML"),
     "pooled": gettext_lazy("pooled report"),
+}
+# Why a figure has its status; codes of billing.usage.assess.
+REASONS: dict[str, str | Promise] = {
+    "not_sending": gettext_lazy("The account couldn't send until the end of the billing period."),
+    "nothing_sent": gettext_lazy("Statistics show no requests after the last update."),
+    "read_after_end": gettext_lazy("The provider reported the same number twice after the end, 8 hours apart."),
+    "ceiling": gettext_lazy("The account reached the most it can send."),
+    "before_deletion": gettext_lazy("Updated right before the account was deleted."),
+    "calibrated": gettext_lazy(
+        "Calculated from statistics, which matched the provider's count on the last 7 days compared."
+    ),
+    "not_read_to_end": gettext_lazy("Emails sent after the last update may be missing."),
+    "deleted": gettext_lazy("The account was deleted at the provider. Emails sent after the last update are unknown."),
+    "undecided": gettext_lazy("The provider's values contradict each other. Finance has to decide."),
+    "as_known": gettext_lazy("Finance decided to use the usage known so far."),
+    "quantity": gettext_lazy("Finance entered the number of emails."),
+    "base_only": gettext_lazy("Finance decided to charge the base fee only."),
+}
+# Why a figure changed; codes of billing.usage.figures.
+CAUSES: dict[str, str | Promise] = {
+    "reading": gettext_lazy("The provider reported a new value."),
+    "period_over": gettext_lazy("The billing period ended."),
+    "statistics": gettext_lazy("Statistics were updated."),
+    "decision": gettext_lazy("Finance made a decision."),
+    "export": gettext_lazy("The figure was exported."),
 }
 EXPORT_HEADER: tuple[str | Promise, ...] = (
     gettext_lazy("Month"),
@@ -53,15 +77,6 @@ EXPORT_COST_HEADER: tuple[str | Promise, ...] = (
     gettext_lazy("Currency"),
     gettext_lazy("Provider note on allocated cost"),
 )
-# Stable values for programs that read the file.
-EXPORT_REACH = {
-    "gap": "no data",
-    "due": "not synced yet",
-    "open": "open",
-    "whole": "final",
-    "partial": "partial",
-    "final": "final before deletion",
-}
 
 
 def source(name: str | None) -> str:
@@ -76,20 +91,14 @@ def sources(names: Iterable[str]) -> str:
     return get_text_list([source(name) for name in names], str(_("and")))
 
 
-def reach_words(reach: str, unread: timedelta) -> str:
-    """Return how complete the period's usage is, for example "updated 4 min before period end"."""
-    if reach == "gap":
-        return _("no usage data")
-    if reach == "due":
-        return _("not synced yet")
-    if reach == "open":
-        return _("open")
-    if reach == "final":
-        return _("final, before deletion")
-    seconds = int(unread.total_seconds())
-    if seconds < 60:
-        return _("final")
-    return _("updated %(time)s before period end") % {"time": span(seconds)}
+def reason(code: str) -> str:
+    """Return why a figure has its status, as a sentence; "" if the status says it all."""
+    return str(REASONS.get(code, ""))
+
+
+def cause(code: str) -> str:
+    """Return why a figure changed."""
+    return str(CAUSES.get(code, code))
 
 
 def span(seconds: int) -> str:

@@ -10,7 +10,6 @@ urlpatterns = [
     path("usage/export/", report_views.usage_export, name="usage-export"),
     path("usage/accounts/<uuid:public_id>/", account_views.account_usage, name="account-usage"),
     path("usage/accounts/<uuid:public_id>/panel/", account_views.account_usage_panel, name="account-usage-panel"),
-    path("usage/accounts/<uuid:public_id>/accept/", account_views.account_accept, name="account-accept"),
     path("usage/pools/<uuid:public_id>/", pool_views.pool, name="pool"),
     path("usage/runs/", usage_views.run_list, name="runs"),
     path("usage/runs/start/", usage_views.run_start, name="run-start"),

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
+from django.db.models import Exists, OuterRef
+
+from billing.models import NOT_OVER, Anomaly, UsagePeriod, UsageSnapshot
 from billing.reports.month_chart import nice_top
 from billing.usage.periods import DAY, midnight
 from customers.models import Account
@@ -52,28 +54,29 @@ class UsagePace:
 
 @dataclass(frozen=True)
 class Cycle:
-    """Billing period with its snapshots. `points` exclude lower snapshots held for finance. `gaps` are unknown and
-    empty where items that confirmed the usage were removed."""
+    """Billing period with its readings; `anomalies` include decided ones."""
 
     period: UsagePeriod
     points: list[Point]
     gaps: list[Gap]
-    readings_removed: bool
     pace: UsagePace | None
     is_open: bool
     chart: dict[str, Any]
+    anomalies: list[Anomaly]
 
     @property
     def percent(self) -> int | None:
         """Usage in percent of the quota, rounded as in the bars of other pages."""
-        return use_bar_of(self.period.used, self.period.allowed).percent if self.period.allowed else None
+        if self.period.used is None or not self.period.allowed:
+            return None
+        return use_bar_of(self.period.used, self.period.allowed).percent
 
     @property
     def level(self) -> str:
         percent = self.percent
         if percent is None or percent < 80:
             return ""
-        return "over" if self.period.used > (self.period.allowed or 0) else "near"
+        return "over" if (self.period.used or 0) > (self.period.allowed or 0) else "near"
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class AccountUsage:
 def usage_of_account(account: Account, *, now: datetime, start_on: date | None = None) -> AccountUsage:
     """Return the usage of the latest billing period, or of the one that starts on `start_on`, and the list of
     periods. An unknown `start_on` has no usage."""
-    known = UsagePeriod.objects.filter(account=account).select_related("current", "held").order_by("-start_on")
+    known = UsagePeriod.objects.filter(account=account).select_related("current").order_by("-start_on")
     periods = list(known[:CYCLES_SHOWN])
     chosen = known.filter(start_on=start_on).first() if start_on else next(iter(periods), None)
     return AccountUsage(account, _cycle(account, chosen, now) if chosen else None, periods)
@@ -94,52 +97,41 @@ def usage_of_account(account: Account, *, now: datetime, start_on: date | None =
 
 def _cycle(account: Account, period: UsagePeriod, now: datetime) -> Cycle:
     points = _points(period)
-    is_open = period.ends_at > now and account.state != "deleted"
-    removed = _readings_removed(account, period)
-    gaps = (
-        []
-        if removed
-        else gaps_of(period, points, born_on=account.created_at.date(), now=now, ended=account.state == "deleted")
-    )
+    is_open = period.status in NOT_OVER
+    gaps = gaps_of(period, born_on=account.created_at.date(), now=now, ended=account.state == "deleted")
     pace = pace_of(period, now=now) if is_open else None
-    return Cycle(period, points, gaps, removed, pace, is_open, _draw(period, points, gaps, pace))
-
-
-def _readings_removed(account: Account, period: UsagePeriod) -> bool:
-    """Return whether items that confirmed the usage may have been removed: gaps are unknown then."""
-    removed = SyncRun.objects.filter(connection=account.connection_id, items_removed_at__isnull=False)
-    return removed.filter(started_at__gte=midnight(period.start_on), started_at__lt=period.ends_at).exists()
+    anomalies = period.anomalies.select_related("owner", "snapshot").prefetch_related("decisions__by")
+    return Cycle(period, points, gaps, pace, is_open, _draw(period, points, gaps, pace), list(anomalies))
 
 
 def _points(period: UsagePeriod) -> list[Point]:
-    """Return every point the usage was read at in the period, whether it changed or was confirmed."""
-    readings = UsageSnapshot.objects.filter(
-        account=period.account_id, period_start_on=period.start_on, lower=False
-    ).values_list("as_of", "used")
-    confirmed = SyncItem.objects.filter(
-        account=period.account_id, snapshot__period_start_on=period.start_on, snapshot__lower=False
-    ).values_list("read_at", "snapshot__used")
-    found = {at: used for at, used in [*readings, *confirmed] if at is not None}
-    if period.current.lower:  # accepted by finance
-        found = {at: used for at, used in found.items() if used <= period.current.used or at < period.current.as_of}
-        found[period.current.as_of] = period.current.used
+    """Return every counted reading of the period, and the last time its value was confirmed."""
+    set_aside = Anomaly.objects.filter(snapshot=OuterRef("pk")).exclude(kind=Anomaly.Kind.FELL)
+    rows = UsageSnapshot.objects.filter(
+        ~Exists(set_aside), account=period.account_id, period_start_on=period.reported_start_on
+    )
+    found = {
+        at: used
+        for at, used in rows.values_list("as_of", "used")
+        if (period.counts_from is None or at >= period.counts_from)
+        and (period.counts_until is None or at < period.counts_until)
+    }
+    if period.read_at and period.current and period.read_at > max(found, default=period.current.as_of):
+        found[period.read_at] = period.current.used
     return [Point(at, used) for at, used in sorted(found.items())]
 
 
-def gaps_of(
-    period: UsagePeriod, points: list[Point], *, born_on: date, now: datetime, ended: bool = False
-) -> list[Gap]:
-    """Return the days of the period, up to yesterday, without a snapshot. Days before the account existed don't
-    count."""
+def gaps_of(period: UsagePeriod, *, born_on: date, now: datetime, ended: bool = False) -> list[Gap]:
+    """Return the days of the period, up to yesterday, on which usage was not read. Days before the account existed
+    don't count."""
     today = now.astimezone(UTC).date()
     last = min(period.end_on, today - DAY)
-    if ended and points:
-        last = min(last, points[-1].at.date())
-    read = {point.at.astimezone(UTC).date() for point in points}
+    if ended and period.read_at:
+        last = min(last, period.read_at.date())
     gaps: list[Gap] = []
     day = max(period.start_on, born_on)
     while day <= last:
-        if day not in read:
+        if not period.days_read >> (day - period.start_on).days & 1:
             if gaps and gaps[-1].last == day - DAY:
                 gaps[-1] = Gap(gaps[-1].first, day)
             else:
@@ -151,6 +143,8 @@ def gaps_of(
 def pace_of(period: UsagePeriod, *, now: datetime) -> UsagePace | None:
     """Return the usage projected to the end of the period, or None if there is too little data."""
     start, read_at = midnight(period.start_on), period.read_at
+    if read_at is None:
+        return None
     elapsed = (read_at - start).total_seconds()
     if elapsed < PACE_AFTER.total_seconds() or now - read_at > PACE_FRESH or not period.used:
         return None
@@ -178,7 +172,7 @@ class _Scale:
 
 def _draw(period: UsagePeriod, points: list[Point], gaps: list[Gap], pace: UsagePace | None) -> dict[str, Any]:
     """Return the lines, places and texts of the chart, for its template."""
-    highest = max([period.used, int((period.allowed or 0) * 1.1), pace.at_end if pace else 0])
+    highest = max([period.used or 0, int((period.allowed or 0) * 1.1), pace.at_end if pace else 0])
     top, values = nice_top(highest, 4)
     scale = _Scale(period, top)
     lines = _lines(period, points, gaps)

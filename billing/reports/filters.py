@@ -9,32 +9,18 @@ from datetime import date
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from billing.models import Status
 from billing.usage.periods import month_after
 from customers.models import Connection
-from customers.models.account import AccountState
 from portal.filters import Filter, ListFilters, one_of, size_filter, sort_filter, sorted_by
 from portal.query_params import day_or_none, searchable
 
 ONLY: dict[str, str | Promise] = {
     "over": _("Over quota"),
-    "gap": _("Missing or partial data"),
-    "open": _("Billing period still open"),
-    "lower": _("Usage not accepted"),
+    "undecided": _("Not final: missing, disputed, stale or interval"),
+    "unreferenced": _("No external reference"),
 }
-SORTS = (
-    "name",
-    "reference",
-    "state",
-    "package",
-    "requests",
-    "allowed",
-    "used",
-    "remaining",
-    "over",
-    "reputation",
-    "end",
-    "read",
-)
+SORTS = ("name", "reference", "package", "allowed", "used", "over", "end", "status", "read")
 # For roles that may see cost: the order reveals it as well as a figure does.
 COST_SORTS = ("share",)
 DEFAULT_SORT = "-used"
@@ -59,7 +45,7 @@ class UsageFilters(ListFilters):
 
     month = Filter(_("Month"), _month)
     connection = Filter(_("Connection"), one_of(()), initial=None)
-    state = Filter(_("State"), one_of(AccountState.values))
+    status = Filter(_("Status"), one_of(Status.values))
     only = Filter(_("Show only"), one_of(ONLY))
     q = Filter(_("Search"), lambda text: searchable(text).lower())
     sort = sort_filter(SORTS, DEFAULT_SORT)
@@ -84,4 +70,4 @@ class UsageFilters(ListFilters):
 
     @property
     def narrowed(self) -> bool:
-        return bool(self.state or self.only or self.q or self.lists_nothing)
+        return bool(self.status or self.only or self.q or self.lists_nothing)

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
 
-from billing.models import PooledSnapshot, SyncRun, UsagePeriod
+from billing.models import PooledSnapshot, Status, SyncRun, UsagePeriod
 from billing.money import trimmed, trimmed_or_none
-from billing.usage.periods import CLOSE_ENOUGH, last_day
+from billing.usage.assess import LAG
+from billing.usage.periods import last_day
 from customers.models import Account, Connection
 
 LINES_A_PAGE = 100
@@ -76,10 +78,13 @@ class Pool:
             trimmed(total.cost - sum((each.cost for each in parts), Decimal())),
         )
 
-    def reach(self, now: datetime) -> str:
-        if self.snapshot.ends_at > now:
-            return "open"
-        return "whole" if self.snapshot.ends_at - self.read_at <= CLOSE_ENOUGH else "partial"
+    @property
+    def status(self) -> Status:
+        """Open until the period's end; final only if the same report was read twice after it, hours apart."""
+        if self.read_at < self.snapshot.ends_at:
+            return Status.OPEN if timezone.now() < self.snapshot.ends_at else Status.INTERVAL
+        since = max(self.snapshot.as_of, self.snapshot.ends_at)
+        return Status.FINAL if self.read_at - since >= LAG else Status.INTERVAL
 
 
 class PoolHead(NamedTuple):

@@ -24,7 +24,6 @@ def pool(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, public_id=public_id)
     filters = UsageFilters(request.GET, today=now.astimezone(UTC).date())
     found = None if filters.lists_nothing else pool_of(connection, filters.month, page=filters.page)
-    reach = found.reach(now) if found else ""
     context = {
         "connection": connection,
         "filters": filters,
@@ -33,7 +32,5 @@ def pool(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "page": found.page if found else None,
         "source": labels.source("pooled"),
         "next_at": next_nightly(now),
-        "reach_is": reach,
-        "reach": labels.reach_words(reach, found.snapshot.ends_at - found.read_at) if found else "",
     }
     return render(request, "billing/pool.html", context)

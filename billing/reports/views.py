@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import labels
+from billing.models import Status
 from billing.reports.filters import ONLY, UsageFilters
 from billing.reports.pool import pool_heads
 from billing.reports.queries import ReportRow, report_lines
@@ -21,7 +22,7 @@ from portal.access.permissions import Permission
 from portal.exports import csv_response
 from portal.htmx import person, render_page
 from portal.providers import CAPABILITIES, UsageSource
-from portal.state_labels import account_state_choices, account_state_text
+from portal.state_labels import account_state_text
 
 MONTHS_OFFERED = 14
 
@@ -41,7 +42,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
         "sources": labels.sources(report.sources),
         "months": months_of(request, filters),
         "connections": [(each.public_id, each.name) for each in filters.connections],
-        "states": account_state_choices(stored=True),
+        "statuses": Status.choices,
         "only": ONLY.items(),
         "kept": filters.kept(),
     }
@@ -73,7 +74,7 @@ def _with_cost(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, lis
 
 def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
     month = f"{filters.month:%Y-%m}"
-    for row in report_lines(filters, now=now):
+    for row in report_lines(filters):
         provider = CAPABILITIES[row.kind].label
         yield (
             row,
@@ -94,26 +95,24 @@ def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list
                 row.start_on,
                 row.end_on,
                 row.process_on,
-                labels.EXPORT_REACH[row.reach(now)],
+                row.status,
                 row.source,
                 row.read_at,
-                row.unread_seconds if row.reach(now) in ("whole", "partial") else None,
                 row.inferred,
-                row.held,
+                row.high,
             ],
         )
 
 
 def _line(row: ReportRow, now: Any) -> dict[str, Any]:
     """Return one row for the template, with its labels."""
-    reach = row.reach(now)
     capabilities = CAPABILITIES[row.kind]
     return {
         "row": row,
         "packaged": capabilities.offerings,
         "has_figures": row.source != UsageSource.POOLED,  # a pooled report has only the count
-        "reach": reach,
-        "reach_words": labels.reach_words(reach, row.unread),
+        "status": Status(row.status),
+        "reason": labels.reason(row.reason),
         "package": offering_label(row.package) if row.package else "",
         "provider": capabilities.label,
         "source": labels.short_source(row.source),

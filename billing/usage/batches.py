@@ -150,7 +150,7 @@ def _settle(
         failed=F("failed") + counts[SyncItem.State.FAILED],
         skipped=F("skipped") + counts[SyncItem.State.SKIPPED],
         changed=F("changed") + sum(each.new for each in kept.values()),
-        lower=F("lower") + sum(each.lower for each in kept.values()),
+        anomalies=F("anomalies") + sum(each.anomaly for each in kept.values()),
     )
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 DAY = timedelta(days=1)
-# A last snapshot this close to the end counts as complete; usage in the remaining minutes is unknown.
-CLOSE_ENOUGH = timedelta(minutes=15)
+# A longer billing period contradicts a monthly one.
+LONGEST_PERIOD = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)

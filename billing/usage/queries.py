@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value, Window
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Value, Window
 from django.db.models.functions import RowNumber
 from django.utils.functional import Promise
 
-from billing.models import SyncItem, SyncRun, UsageSnapshot
+from billing.models import Anomaly, SyncItem, SyncRun
 from billing.usage import failure_reasons
 from customers.models import Connection
 
@@ -54,7 +54,7 @@ class RunFacts:
     skipped: list[CauseGroup]
     waiting: int
     next_try_at: datetime | None
-    lower: list[UsageSnapshot]
+    anomalies: list[Anomaly]
 
     @property
     def percent(self) -> int:
@@ -65,7 +65,7 @@ def run_facts(run: SyncRun) -> RunFacts:
     items = SyncItem.objects.filter(run=run)
     if run.items_removed_at:
         causes_of = {state: _removed(run.removed_causes.get(state, {})) for state in ("failed", "skipped")}
-        return RunFacts(run=run, waiting=0, next_try_at=None, lower=_lower(run), **causes_of)
+        return RunFacts(run=run, waiting=0, next_try_at=None, anomalies=_anomalies(run), **causes_of)
     waiting = items.filter(state=SyncItem.State.PENDING, tries__gt=0)
     first = waiting.order_by("not_before").values_list("not_before", flat=True).first()
     return RunFacts(
@@ -74,7 +74,7 @@ def run_facts(run: SyncRun) -> RunFacts:
         skipped=_groups(items.filter(state=SyncItem.State.SKIPPED)),
         waiting=waiting.count(),
         next_try_at=first,
-        lower=_lower(run),
+        anomalies=_anomalies(run),
     )
 
 
@@ -100,11 +100,7 @@ def _removed(counts: dict[str, int]) -> list[CauseGroup]:
     return [CauseGroup((look := failure_reasons.look(cause)).words, look.what_to_do, n, []) for cause, n in ordered]
 
 
-def _lower(run: SyncRun) -> list[UsageSnapshot]:
-    """Return lower snapshots of this run that finance has not accepted yet, each with the usage it is lower than as
-    `before`."""
-    held = run.snapshots.filter(lower=True, acceptance=None).filter(
-        Q(account__usage_periods__start_on=F("period_start_on")) & Q(account__usage_periods__held=F("pk"))
-    )
-    found = held.annotate(before=F("account__usage_periods__used")).select_related("account__customer").defer("raw")
-    return list(found.order_by("pk")[:ACCOUNTS_PER_CAUSE])
+def _anomalies(run: SyncRun) -> list[Anomaly]:
+    """Return undecided anomalies of readings of this run, those with the most effect first."""
+    found = Anomaly.objects.filter(snapshot__run=run, closed_at=None).select_related("account__customer")
+    return list(found[:ACCOUNTS_PER_CAUSE])

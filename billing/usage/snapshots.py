@@ -1,11 +1,10 @@
-"""Storing of usage snapshots: a plan compares each reading with the last one, then snapshots are added and periods
-moved.
+"""Storing of readings: a snapshot is added where the answer changed, then the figures of its periods are derived again.
 
-All writers lock the account rows first, in one order, so that there is no deadlock. SQLite has no row locks: a period
-moves only if it is unchanged since the plan, else the whole batch is planned again. Snapshots are never changed.
+All writers lock the account rows first, in one order, then take the number of their ledger batch: no deadlock, and
+numbers are committed in order. Snapshots are never changed.
 
 The reading taken before a delete is the account's last: once the account is deleted, a late answer is stored in the
-history and changes no figure. If it counts more, it is held for finance.
+history and changes no figure. If it counts more, a person decides.
 """
 
 from __future__ import annotations
@@ -21,19 +20,21 @@ from typing import Any
 import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
-from django.db.models import F, OuterRef, Q, Subquery
 
-from billing.models import SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage.periods import Period, period_of, unread_seconds
+from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
+from billing.money import rounded
+from billing.usage import anomalies, figures
+from billing.usage.ledger import next_batch
+from billing.usage.periods import DAY, Period, midnight, period_of
 from billing.usage.pool_snapshots import pool_cap_of
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState
-from customers.models.operation_states import OPEN
 from customers.observed import accounts as observed_accounts
 from portal.providers import Usage, UsageSource
 
 log = structlog.get_logger(__name__)
-PLANS = 4
+# Periods of an account that a new reading is compared with, newest first.
+RECENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,11 @@ class AccountReading:
 
 @dataclass(frozen=True, slots=True)
 class StoredReading:
-    """Result of storing a reading: its snapshot, whether it is new, and whether it is lower than before."""
+    """Result of storing a reading: its snapshot, whether it is new, and whether a person has to decide about it."""
 
     snapshot: UsageSnapshot
     new: bool
-    lower: bool
-
-
-class MovedOn(Exception):
-    """Another writer moved a period after the plan was made."""
+    anomaly: bool
 
 
 def store_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -> dict[int, StoredReading]:
@@ -69,14 +66,8 @@ def store_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -
     Joins the caller's transaction, if any. Repeating a call adds nothing.
     """
     ordered = sorted(readings, key=lambda reading: reading.account_id)  # one order for all writers: no deadlock
-    for attempt in range(PLANS):
-        try:
-            with transaction.atomic():
-                return _keep(ordered, run)
-        except (MovedOn, IntegrityError):
-            if attempt == PLANS - 1:
-                raise
-    raise AssertionError("unreachable")
+    with transaction.atomic():
+        return _keep(ordered, run)
 
 
 def lock_accounts(account_ids: Collection[int]) -> set[int]:
@@ -91,34 +82,51 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
         store_final_readings(account_ids=late)
     periods = _known_periods([reading.account_id for reading in readings])
-    plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
+    plans = [_plan(reading, periods.get(reading.account_id, []), run) for reading in readings]
+    changes = [plan for plan in plans if plan.changes]
+    batch = next_batch() if changes else 0
+    for plan in plans:
+        plan.snapshot.batch = batch if plan.new else plan.snapshot.batch
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
-    kept = {}
-    for reading, plan in zip(readings, plans, strict=True):
-        _move(plan, reading)
-        kept[reading.account_id] = StoredReading(plan.snapshot, plan.new, plan.snapshot.lower)
-    return kept
+    moved = {each for plan in plans for each in _place(plan)}
+    found = anomalies.note([plan.as_noted() for plan in plans if plan.new], deleted=deleted)
+    changed = {plan.period.pk for plan in changes} | {each.pk for plan in plans for each in plan.ended}
+    moment = max((reading.as_of for reading in readings), default=None)
+    if batch and moment:
+        figures.recompute(changed, now=moment, batch=batch, cause=figures.Cause.READING, moved=moved)
+    _observe(plans)
+    disputed = found | _fallen([plan.snapshot.pk for plan in plans if plan.new])
+    return {
+        plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
+    }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Plan:
+    """What one reading does: its snapshot, its period (not stored yet if new), and periods it shows to be over."""
+
+    reading: AccountReading
     snapshot: UsageSnapshot
-    period: Period
-    before: UsagePeriod | None
+    dates: Period
+    period: UsagePeriod
     new: bool
     newest: bool  # the account's newest period: a late reading of an older one must not overwrite current usage
-    closed: bool  # the account is deleted and its final reading is known: no figure changes anymore
+    ended: list[UsagePeriod]
+
+    @property
+    def changes(self) -> bool:
+        """True if a figure may change: not where an open period's usage is only confirmed."""
+        return self.new or bool(self.ended) or self.period.pk is None or self.period.status != "open"
+
+    def as_noted(self) -> anomalies.Noted:
+        return anomalies.Noted(self.snapshot, self.period, self.dates)
 
 
 def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
-    """Return the two latest periods of each account, newest first; a reading belongs to one of them or starts
-    another."""
-    second = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on").values("start_on")[1:2]
+    """Return the latest periods of each account, newest first."""
     rows = (
         UsagePeriod.objects.filter(account_id__in=account_ids)
-        .annotate(second=Subquery(second))
-        .filter(Q(second=None) | Q(start_on__gte=F("second")))
-        .select_related("latest", "current")
+        .select_related("latest", "account__connection")
         .order_by("account_id", "-start_on")
     )
     found: dict[int, list[UsagePeriod]] = {}
@@ -127,36 +135,53 @@ def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
     return found
 
 
-def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
+def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None) -> _Plan:
     usage = reading.usage
-    last = Period(known[0].start_on, known[0].end_on) if known else None
-    period = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
-    before = next((each for each in known if each.start_on == period.start_on), None)
-    newest = not known or period.start_on >= known[0].start_on
-    if before is None and not newest:  # older than the two latest: rare, so an extra query is acceptable
-        before = UsagePeriod.objects.filter(account_id=reading.account_id, start_on=period.start_on).first()
-    closed = reading.final is None and reading.account_id in deleted and any(each.final for each in known)
-    digest = _digest(reading, period)
-    if before and before.latest.raw_sha256 == digest and before.latest.source == usage.source and not reading.final:
-        return _Plan(before.latest, period, before, new=False, newest=newest, closed=closed)
-    lower = before is not None and usage.used is not None and usage.used < before.used
-    snapshot = _snapshot(reading, period, digest=digest, lower=lower, run=run, before=before)
-    return _Plan(snapshot, period, before, new=True, newest=newest, closed=closed)
+    stated = [each for each in known if each.latest_id is not None]
+    last = Period(stated[0].start_on, stated[0].end_on) if stated else None
+    dates = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
+    before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
+    newest = not known or dates.start_on >= known[0].start_on or (before is not None and before.pk == known[0].pk)
+    digest = _digest(reading, dates)
+    latest = before.latest if before else None
+    same = latest is not None and latest.raw_sha256 == digest and latest.source == usage.source
+    ended = [
+        each for each in known if each is not before and each.start_on < dates.start_on and each.next_seen_at is None
+    ]
+    period = before or UsagePeriod(
+        account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
+    )
+    if same and latest is not None and not reading.final:
+        return _Plan(reading, latest, dates, period, new=False, newest=newest, ended=ended)
+    snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest)
+    return _Plan(reading, snapshot, dates, period, new=True, newest=newest, ended=ended)
+
+
+def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) -> UsagePeriod | None:
+    """Return the period of a reading: the one the provider names, or the part of it that a person split off."""
+    for each in known:
+        begun = each.counts_from is None or each.counts_from <= at
+        open_ = each.counts_until is None or at < each.counts_until
+        if each.reported_start_on == reported_start_on and begun and open_:
+            return each
+    return None
+
+
+def _missing_at(known: list[UsagePeriod], dates: Period) -> UsagePeriod | None:
+    """Return the period without a figure that was expected in place of this one."""
+    for each in known:
+        if each.status == "missing" and each.start_on <= dates.end_on and each.end_on >= dates.start_on:
+            return each
+    return None
 
 
 def _snapshot(
-    reading: AccountReading,
-    period: Period,
-    *,
-    digest: str,
-    lower: bool,
-    run: SyncRun | None,
-    before: UsagePeriod | None,
+    reading: AccountReading, period: Period, *, digest: str, run: SyncRun | None, latest: UsageSnapshot | None
 ) -> UsageSnapshot:
     usage = reading.usage
     if usage.used is None:
         raise ValueError("a response without a figure is not a usage snapshot")
-    twin = before is not None and before.latest.as_of == reading.as_of
+    twin = latest is not None and latest.as_of == reading.as_of
     return UsageSnapshot(
         account_id=reading.account_id,
         source=usage.source,
@@ -164,7 +189,7 @@ def _snapshot(
         period_end_on=period.end_on,
         period_inferred=period.inferred,
         as_of=reading.as_of,
-        seq=before.latest.seq + 1 if before and twin else 0,
+        seq=latest.seq + 1 if latest and twin else 0,
         used=usage.used,
         allowed=usage.allowed,
         remaining=usage.remaining,
@@ -173,11 +198,10 @@ def _snapshot(
         reputation=usage.reputation,
         package=(usage.package or reading.package)[:200],
         process_on=usage.period_process_on,
-        allocated_cost=usage.allocated_cost,
+        allocated_cost=None if usage.allocated_cost is None else rounded(usage.allocated_cost),
         currency="" if usage.allocated_cost is None else usage.currency,
         raw=usage.raw,
         raw_sha256=digest,
-        lower=lower,
         run=run,
         final_reading=reading.final,
     )
@@ -190,78 +214,81 @@ def _overage(usage: Usage) -> int | None:
     return max(0, usage.used - usage.allowed)
 
 
-def _move(plan: _Plan, reading: AccountReading) -> None:
-    before = plan.before
-    if plan.closed:
-        _hold_back(plan)
-        return
-    if before and reading.as_of < before.latest.as_of:
-        # Arrived late: stored in the history, but newer figures stay. A reading taken before a delete still marks the
-        # period final.
-        if reading.final:
-            UsagePeriod.objects.filter(pk=before.pk).update(final=True)
-        return
-    facts = _period_facts(plan, reading)
-    if before is None:
-        UsagePeriod.objects.create(account_id=reading.account_id, start_on=plan.period.start_on, **facts)
-    else:
-        seen = UsagePeriod.objects.filter(pk=before.pk, latest_id=before.latest_id)
-        if seen.update(readings=F("readings") + 1, **facts) != 1:
-            raise MovedOn
-    if plan.newest:
-        _observe(plan, reading, facts)
+def _place(plan: _Plan) -> set[tuple[date, int]]:
+    """Store when the period was read, and that earlier ones are over. Return month and customer of those that moved to
+    another month."""
+    period, at = plan.period, plan.reading.as_of
+    moved = set()
+    if period.status == "missing":
+        period.start_on = period.reported_start_on = plan.dates.start_on
+    if period.read_at is None or at >= period.read_at:
+        period.read_at = at
+        period.inferred = plan.dates.inferred
+        if period.counts_until is None and (end_on := _end_of(plan)) != period.end_on:
+            moved |= _end(period, end_on)
+    if plan.new and (period.latest is None or at >= period.latest.as_of):
+        period.latest = plan.snapshot
+    if at >= period.ends_at and period.read_after_end_at is None:
+        period.read_after_end_at = at
+    period.before_deletion = period.before_deletion or plan.reading.final is not None
+    period.days_read |= _bit(period, at)
+    period.readings += 1
+    if period.current_id is None:
+        period.current, period.used, period.status = plan.snapshot, plan.snapshot.used, "open"
+    period.save()
+    for each in plan.ended:
+        each.next_seen_at = at
+        if each.end_on >= plan.dates.start_on:  # the provider began a new period early
+            moved |= _end(each, plan.dates.start_on - DAY)
+        each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "batch"])
+    return moved
 
 
-def _hold_back(plan: _Plan) -> None:
-    """Hold an answer that came after the final reading for finance if it counts more. The figure is unchanged."""
-    before, snapshot = plan.before, plan.snapshot
-    if before is None or not plan.new or snapshot.used <= before.used or snapshot.as_of < before.current.as_of:
-        return
-    if UsagePeriod.objects.filter(pk=before.pk, held_id=before.held_id).update(held=snapshot) != 1:
-        raise MovedOn
+def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
+    """Set the period's last day; return its month so far and its customer if the month changes."""
+    before = period.month
+    period.end_on, period.ends_at, period.month = end_on, midnight(end_on + DAY), end_on.replace(day=1)
+    period.batch = 0  # a change of the figure, whatever else stays
+    return {(before, period.account.customer_id)} if before and before != period.month else set()
 
 
-def _period_facts(plan: _Plan, reading: AccountReading) -> dict[str, Any]:
-    snapshot, before = plan.snapshot, plan.before
-    ends_at = plan.period.ends_at
-    facts: dict[str, Any] = {
-        "latest": snapshot,
-        "read_at": reading.as_of,
-        "ends_at": ends_at,
-        "end_on": plan.period.end_on,
-        "month": plan.period.month,
-        "unread_seconds": unread_seconds(ends_at, reading.as_of),
-    }
-    if snapshot.lower and before:
-        # The figure, and the time of its last snapshot, stay until finance accepts the lower one.
-        kept = ("read_at", "unread_seconds", "ends_at", "end_on", "month")
-        return facts | {name: getattr(before, name) for name in kept} | {"held": snapshot}
-    figures = ("used", "allowed", "overage", "allocated_cost", "currency")
-    facts |= {name: getattr(snapshot, name) for name in figures}
-    final = reading.final is not None or (before is not None and before.final and _delete_is_open(before))
-    return facts | {"current": snapshot, "held": None, "final": final}
+def _end_of(plan: _Plan) -> date:
+    """Return the period's last day as reported; the day before the next period, if that is known to begin earlier."""
+    known = plan.period.end_on
+    return known if plan.period.next_seen_at is not None and known < plan.dates.end_on else plan.dates.end_on
 
 
-def _delete_is_open(period: UsagePeriod) -> bool:
-    """Return whether a delete that a final reading was taken for may still happen: then this reading is final too."""
-    return FinalReading.objects.filter(account=period.account_id, operation__state__in=OPEN).exists()
+def _bit(period: UsagePeriod, at: datetime) -> int:
+    """Return the bit of the reading's day in `days_read`; none outside the period."""
+    day = (at.date() - period.start_on).days
+    return 1 << day if 0 <= day < 62 else 0
 
 
-def _observe(plan: _Plan, reading: AccountReading, facts: dict[str, Any]) -> None:
-    if plan.snapshot.lower:
-        observed_accounts.mark_usage_missing(
-            account_ids=[reading.account_id], asked_at=reading.as_of, now=reading.as_of
+def _fallen(snapshot_ids: list[int]) -> set[int]:
+    rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, kind=Anomaly.Kind.FELL, closed_at=None)
+    return set(rows.values_list("snapshot", flat=True))
+
+
+def _observe(plans: Sequence[_Plan]) -> None:
+    """Tell the accounts their current usage. A disputed figure is not told: the account's page says it is missing."""
+    current = UsagePeriod.objects.in_bulk([plan.period.pk for plan in plans])
+    for plan in plans:
+        period = current[plan.period.pk]
+        if not plan.newest or period.read_at != plan.reading.as_of:
+            continue
+        at = plan.reading.as_of
+        if period.status == "disputed":
+            observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=at)
+            continue
+        observed_accounts.record_usage(
+            account_id=period.account_id,
+            used=period.used or 0,
+            allowed=period.allowed,
+            overage=period.overage,
+            start_on=period.start_on,
+            end_on=period.end_on,
+            now=at,
         )
-        return
-    observed_accounts.record_usage(
-        account_id=reading.account_id,
-        used=facts["used"],
-        allowed=facts["allowed"],
-        overage=facts["overage"],
-        start_on=plan.period.start_on,
-        end_on=plan.period.end_on,
-        now=reading.as_of,
-    )
 
 
 def _digest(reading: AccountReading, period: Period) -> str:

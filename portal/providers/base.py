@@ -322,6 +322,8 @@ class Capabilities:
     """Consequences are (icon, summary, detail) in plain English, marked for translation where they are shown."""
     blocks_temporarily: bool = False
     """A 403 may also mean that requests are blocked for a while, after too many that were rejected."""
+    credit_ceiling: tuple[int, int] | None = None
+    """Sending stops at this multiple (numerator, denominator) of the quota; None: nothing is known to stop it."""
     held_because: tuple[tuple[str, str, str], ...] = ()
     """Explanations of states the provider sets itself: (its value, its meaning, who can lift it)."""
 

@@ -111,7 +111,8 @@ class Command(BaseCommand):
         run.refresh_from_db()
         text = (
             f"{run.connection.name}: {run.get_state_display()}. {run.total} accounts, {run.done} synced "
-            f"({run.changed} changed, {run.lower} lower), {run.failed} failed, {run.skipped} skipped. {run.message}"
+            f"({run.changed} changed, {run.anomalies} anomalies), {run.failed} failed, "
+            f"{run.skipped} skipped. {run.message}"
         )
         self.stdout.write(text.strip())
         failed = SyncItem.objects.filter(run=run, state=SyncItem.State.FAILED)

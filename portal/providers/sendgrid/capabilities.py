@@ -19,6 +19,8 @@ SENDGRID = Capabilities(
     # One-minute windows per endpoint (documented); the limit is not: 600 was seen. 95 % plus 30 stay within one.
     pace=Pace(per_minute=600, burst=30, each_endpoint=True, pause=60),
     blocks_temporarily=True,
+    # Accounts of a reseller stop at 2.5 times the allotment (support pages).
+    credit_ceiling=(5, 2),
     suspend_consequences=(
         ("hand-stop", "Sending stops.", "SendGrid rejects new email from this account until it is unsuspended."),
         (

@@ -1,0 +1,52 @@
+"""Remove what figures and anomalies replace, and make their history append-only."""
+
+from django.db import migrations, models
+
+from portal.audit.triggers import AppendOnly
+
+
+class Migration(migrations.Migration):
+    dependencies = [("billing", "0011_stored_figures")]
+
+    operations = [
+        migrations.RemoveField(
+            model_name='acceptance',
+            name='by',
+        ),
+        migrations.RemoveField(
+            model_name='acceptance',
+            name='snapshot',
+        ),
+        migrations.RemoveField(
+            model_name='usageperiod',
+            name='held',
+        ),
+        migrations.RemoveField(
+            model_name='usageperiod',
+            name='unread_seconds',
+        ),
+        migrations.RemoveField(
+            model_name='usagesnapshot',
+            name='lower',
+        ),
+        migrations.AddConstraint(
+            model_name='usageperiod',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('current', None), ('status', 'missing'), ('used', None)), models.Q(models.Q(('status', 'missing'), _negated=True), ('current__isnull', False), ('used__isnull', False)), _connector='OR'), name='usage_period_missing_has_no_figure'),
+        ),
+        migrations.AddConstraint(
+            model_name='usageperiod',
+            constraint=models.CheckConstraint(condition=models.Q(('high', None), ('high__gte', models.F('used')), _connector='OR'), name='usage_period_low_to_high'),
+        ),
+        migrations.AddConstraint(
+            model_name='usageperiod',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ('final', 'derived')), _negated=True), ('high', models.F('used')), _connector='OR'), name='usage_period_final_is_exact'),
+        ),
+        migrations.DeleteModel(
+            name='Acceptance',
+        ),
+        AppendOnly("billing_usagesnapshot"),
+        AppendOnly("billing_pooledsnapshot"),
+        AppendOnly("billing_decision"),
+        AppendOnly("billing_statisticsreading"),
+        AppendOnly("billing_figureversion", once=["to_batch"], until="to_batch"),
+    ]

@@ -1,0 +1,35 @@
+from billing.models.figures import (
+    MOST_USED,
+    NOT_OVER,
+    Anomaly,
+    Decision,
+    FigureVersion,
+    Ledger,
+    MonthTotal,
+    ResetZone,
+    StatisticsReading,
+    Status,
+    UsagePeriod,
+    UsageRollup,
+)
+from billing.models.readings import PooledSnapshot, UsageSnapshot
+from billing.models.runs import SyncItem, SyncRun
+
+__all__ = [
+    "MOST_USED",
+    "NOT_OVER",
+    "Anomaly",
+    "Decision",
+    "FigureVersion",
+    "Ledger",
+    "MonthTotal",
+    "PooledSnapshot",
+    "ResetZone",
+    "StatisticsReading",
+    "Status",
+    "SyncItem",
+    "SyncRun",
+    "UsagePeriod",
+    "UsageRollup",
+    "UsageSnapshot",
+]

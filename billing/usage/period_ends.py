@@ -1,0 +1,110 @@
+"""What time alone changes: billing periods end, open ones become stale, and expected ones stay without a reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from billing.models import NOT_OVER, Status, UsagePeriod
+from billing.usage import figures
+from billing.usage.assess import STALE_AFTER
+from billing.usage.ledger import next_batch
+from billing.usage.periods import DAY, Period, last_day, midnight, period_of
+from billing.usage.snapshots import lock_accounts
+from customers.models import Account
+from customers.models.account import AccountState
+
+TOGETHER = 200
+SECONDS = 20.0
+
+
+def assess_due(*, now: datetime, seconds: float = SECONDS) -> int:
+    """Derive figures again that changed by the passing of time; return how many. What is left after `seconds` is done
+    by the next call."""
+    deadline = monotonic() + seconds
+    done = 0
+    while monotonic() < deadline:
+        ids = list(_due(now).order_by("pk").values_list("pk", "account_id")[:TOGETHER])
+        changed = _assess(ids, now=now) if ids else 0
+        done += changed
+        if changed < len(ids) or not ids:
+            break
+    while monotonic() < deadline:
+        accounts = list(_without_figure(now).order_by("pk")[:TOGETHER])
+        if not accounts:
+            break
+        done += _add_missing(accounts, now=now)
+    return done
+
+
+def _due(now: datetime) -> QuerySet[UsagePeriod]:
+    """Return figures whose status time has changed: over, stale, or of an account that was deleted."""
+    over = Q(status__in=NOT_OVER, ends_at__lte=now - OVER_AFTER) | Q(status__in=NOT_OVER, next_seen_at__isnull=False)
+    stale = Q(status=Status.OPEN, read_at__lt=now - STALE_AFTER)
+    deleted = Q(status__in=NOT_OVER, account__state=AccountState.DELETED)
+    return UsagePeriod.objects.filter(over | stale | deleted)
+
+
+# Midnight Pacific time, one minute past, comes this long after midnight UTC at the latest.
+OVER_AFTER = timedelta(hours=8, minutes=1)
+
+
+def _assess(ids: Sequence[tuple[int, int]], *, now: datetime) -> int:
+    with transaction.atomic():
+        lock_accounts([account for _, account in ids])
+        periods = [period for period, _ in ids]
+        return len(figures.recompute(periods, now=now, batch=next_batch(), cause=figures.Cause.PERIOD_OVER))
+
+
+def _without_figure(now: datetime) -> QuerySet[Account]:
+    """Return accounts whose current billing period has no figure a day and a half after it began."""
+    before = now - STALE_AFTER
+    never = Q(usage_end_on=None, created_at__lt=before)
+    rolled_over = Q(usage_end_on__lt=(before - OVER_AFTER).astimezone(UTC).date())
+    accounts = Account.objects.filter(never | rolled_over, provider_id__isnull=False, duplicate_of=None)
+    return accounts.exclude(state=AccountState.DELETED).exclude(
+        usage_periods__end_on__gte=before.astimezone(UTC).date()
+    )
+
+
+def _add_missing(accounts: Sequence[Account], *, now: datetime) -> int:
+    """Add the missing period after the last one known of each account."""
+    with transaction.atomic():
+        lock_accounts([account.pk for account in accounts])
+        batch = next_batch()
+        last = {
+            period.account_id: period
+            for period in UsagePeriod.objects.filter(account__in=accounts).order_by("account_id", "start_on")
+        }
+        rows = [_missing(account, last.get(account.pk)) for account in accounts]
+        UsagePeriod.objects.bulk_create(rows, ignore_conflicts=True)
+        stored = UsagePeriod.objects.filter(account__in=accounts, status=Status.MISSING, batch=0)
+        figures.keep(list(stored.select_related("account")), now=now, batch=batch, cause=figures.Cause.PERIOD_OVER)
+        return len(rows)
+
+
+def _missing(account: Account, last: UsagePeriod | None) -> UsagePeriod:
+    dates = _dates(account, last)
+    return UsagePeriod(
+        account=account,
+        start_on=dates.start_on,
+        end_on=dates.end_on,
+        reported_start_on=dates.start_on,
+        ends_at=midnight(dates.end_on + DAY),
+        month=dates.month,
+        inferred=True,
+        status=Status.MISSING,
+        package=account.package[:200],
+    )
+
+
+def _dates(account: Account, last: UsagePeriod | None) -> Period:
+    """Return the period after the last one known; the calendar month the account was created in if none is."""
+    if last is None:
+        first = account.created_at.astimezone(UTC).date().replace(day=1)
+        return Period(first, last_day(first), inferred=True)
+    return period_of(None, None, known=Period(last.start_on, last.end_on), on=last.end_on + DAY)

@@ -1,0 +1,123 @@
+"""Roll-ups: sums per month, connection, customer and package, recomputed for the customers whose figures changed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Any
+
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce
+
+from billing.models import NOT_OVER, MonthTotal, Status, UsagePeriod, UsageRollup
+
+KEY = ("month", "account__connection", "account__customer", "package", "currency")
+COUNTS = ("figures", *Status.values)
+SUMS = (*COUNTS, "used", "width", "endless", "overage", "overage_width", "allocated_cost")
+
+
+def sums_of(periods: QuerySet[UsagePeriod], *key: str) -> list[dict[str, Any]]:
+    """Return the sums of these figures by `key`."""
+    over = ~Q(status__in=NOT_OVER)
+    zero = Value(0)
+    return list(
+        periods.order_by()
+        .values(*key)
+        .annotate(
+            figures=Count("pk"),
+            **{f"n_{status}": Count("pk", filter=Q(status=status)) for status in Status.values},
+            sum_used=Coalesce(Sum("used"), zero),
+            sum_width=Coalesce(Sum(F("high") - F("used"), filter=over), zero),
+            endless=Count("pk", filter=over & Q(high=None) & ~Q(status=Status.MISSING)),
+            sum_overage=Coalesce(Sum("overage"), zero),
+            sum_overage_width=Coalesce(Sum(F("overage_high") - F("overage"), filter=over), zero),
+            sum_cost=Sum("allocated_cost"),
+        )
+    )
+
+
+def refresh(changed: Iterable[tuple[date, int]]) -> None:
+    """Recompute the roll-ups of these months and customers, and move the totals of their months by the difference.
+
+    Needs the ledger's lock: then no other transaction moves the same totals.
+    """
+    by_month: dict[date, set[int]] = defaultdict(set)
+    for month, customer in changed:
+        by_month[month].add(customer)
+    for month, customers in sorted(by_month.items()):
+        _refresh_month(month, sorted(customers))
+
+
+def _refresh_month(month: date, customers: list[int]) -> None:
+    old = UsageRollup.objects.filter(month=month, customer__in=customers)
+    moved: dict[tuple[int, str], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
+    for row in old:
+        for name in SUMS:
+            moved[row.connection_id, row.currency][name] -= getattr(row, name)
+    periods = UsagePeriod.objects.filter(month=month, account__customer__in=customers, account__duplicate_of=None)
+    rows = [_rollup(found) for found in sums_of(periods, *KEY)]
+    for row in rows:
+        for name in SUMS:
+            moved[row.connection_id, row.currency][name] += getattr(row, name)
+    old.delete()
+    UsageRollup.objects.bulk_create(rows)
+    for (connection, currency), by in moved.items():
+        _move_total(month, connection, currency, {name: n for name, n in by.items() if n})
+
+
+def _move_total(month: date, connection: int, currency: str, by: dict[str, Any]) -> None:
+    if not by:
+        return
+    total = MonthTotal.objects.filter(month=month, connection=connection, currency=currency).first()
+    if total is None:
+        total = MonthTotal(month=month, connection_id=connection, currency=currency, **dict.fromkeys(SUMS, 0))
+    for name, n in by.items():
+        setattr(total, name, getattr(total, name) + n)
+    total.save()
+
+
+def _rollup(found: dict[str, Any]) -> UsageRollup:
+    return UsageRollup(
+        month=found["month"],
+        connection_id=found["account__connection"],
+        customer_id=found["account__customer"],
+        package=found["package"],
+        currency=found["currency"],
+        figures=found["figures"],
+        used=found["sum_used"],
+        width=found["sum_width"],
+        endless=found["endless"],
+        overage=found["sum_overage"],
+        overage_width=found["sum_overage_width"],
+        allocated_cost=found["sum_cost"] or 0,
+        **{status: found[f"n_{status}"] for status in Status.values},
+    )
+
+
+def differences() -> Iterator[str]:
+    """Yield every month, customer or connection whose stored sums differ from those of the figures."""
+    figures = UsagePeriod.objects.filter(account__duplicate_of=None)
+    right = {_key(row): _sums(row) for row in map(_rollup, sums_of(figures, *KEY))}
+    stored = {_key(row): _sums(row) for row in UsageRollup.objects.iterator()}
+    for key in sorted(right.keys() | stored.keys(), key=str):
+        if right.get(key) != stored.get(key):
+            where = f"{key[0]:%Y-%m}, customer {key[2]}, connection {key[1]}"
+            yield f"{where}: {stored.get(key)} instead of {right.get(key)}"
+    totals: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
+    for (month, connection, _, _, currency), sums in right.items():
+        for name, n in sums.items():
+            totals[month, connection, currency][name] += n
+    kept = {(row.month, row.connection_id, row.currency): _sums(row) for row in MonthTotal.objects.iterator()}
+    for where in sorted(totals.keys() | kept.keys(), key=str):
+        nothing = dict.fromkeys(SUMS, 0)
+        if totals.get(where, nothing) != kept.get(where, nothing):
+            yield f"{where[0]:%Y-%m}, connection {where[1]}: totals {kept.get(where)} instead of {totals.get(where)}"
+
+
+def _key(row: UsageRollup) -> tuple[Any, ...]:
+    return (row.month, row.connection_id, row.customer_id, row.package, row.currency)
+
+
+def _sums(row: UsageRollup | MonthTotal) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in SUMS}
