@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from billing.usage import due_runs, retention, runs
+from billing.usage import due_runs, period_ends, retention, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import store_final_readings as keep
 from portal.clock import database_now
@@ -27,6 +27,11 @@ def sync_chunk(run_id: int, **_: Any) -> None:
 @shared_task(name="billing.keep_final_readings")
 def keep_final_readings(**_: Any) -> None:
     keep()
+
+
+@shared_task(name="billing.assess_figures")
+def assess_figures(**_: Any) -> None:
+    period_ends.assess_due(now=database_now())
 
 
 @shared_task(name="billing.remove_old_items")

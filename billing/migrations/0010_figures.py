@@ -277,7 +277,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='usageperiod',
-            index=models.Index(models.F('month'), models.OrderBy(django.db.models.functions.Coalesce(models.F('used'), models.Value(-1)), descending=True), name='usage_period_most_used'),
+            index=models.Index(models.F('month'), models.OrderBy(django.db.models.functions.Coalesce('used', -1), descending=True), name='usage_period_most_used'),
         ),
         migrations.AddIndex(
             model_name='usageperiod',

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from billing.models import NOT_OVER, Status, UsagePeriod
-from billing.usage import figures
+from billing.usage import figures, rollups
 from billing.usage.assess import STALE_AFTER
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, last_day, midnight, period_of
@@ -27,6 +27,10 @@ def assess_due(*, now: datetime, seconds: float = SECONDS) -> int:
     by the next call."""
     deadline = monotonic() + seconds
     done = 0
+    if not rollups.are_built():
+        with transaction.atomic():
+            next_batch()
+            rollups.rebuild()
     while monotonic() < deadline:
         ids = list(_due(now).order_by("pk").values_list("pk", "account_id")[:TOGETHER])
         changed = _assess(ids, now=now) if ids else 0
