@@ -24,7 +24,7 @@ from customers.accounts.views import account_head
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404, refusals_told
 from portal.access.permissions import Permission
-from portal.htmx import command_of, go_to, person
+from portal.htmx import command_of, go_to, person, render_page
 
 
 @require_GET
@@ -70,7 +70,8 @@ def _page(request: HttpRequest, account: Account, form: AcceptForm | None = None
     context |= {"form": form or _accept_form(usage), "filters": filters}
     if person(request).may(Permission.VIEW_COST) and any(period.allocated_cost is not None for period in usage.periods):
         context |= {"with_shares": True, "note": note_of(account.connection_id)}
-    return render(request, "billing/account_usage.html", context, status=status)
+    page = "billing/account_usage.html"
+    return render_page(request, page, context, part=page, status=status, filters=filters)
 
 
 def _accept_form(usage: AccountUsage) -> AcceptForm | None:

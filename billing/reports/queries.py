@@ -217,7 +217,7 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
     totals = _coverage(narrow, filters, now) if filters.narrowed else coverage
     paginator = Paginator(_ordered(narrow, filters, now).values_list(*_COLUMNS.values()), filters.size)
     paginator.count = totals.rows  # known already
-    page = paginator.get_page(filters.page)
+    page = filters.page_of(paginator)
     return Report(
         filters=filters,
         page=page,
@@ -275,8 +275,6 @@ def _sources(filters: UsageFilters) -> list[str]:
 
 
 def _narrowed(accounts: QuerySet[Account], filters: UsageFilters, now: datetime) -> QuerySet[Account]:
-    if filters.lists_nothing:
-        return accounts.none()
     if filters.state:
         accounts = accounts.filter(state=filters.state)
     if filters.q:
