@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
-
-from billing.models import Status
+from django.utils.translation import gettext_lazy
 
 SOURCES: dict[str, str | Promise] = {
     "credits": gettext_lazy("Credits API"),
@@ -29,23 +27,27 @@ class StatusLook:
     filled: bool = False
 
 
-# Worst first, as they are listed.
+# By the values of billing.models.Status, worst first, as they are listed.
 STATUSES: dict[str, StatusLook] = {
-    Status.MISSING: StatusLook(
+    "missing": StatusLook(
         "database-off", gettext_lazy("No usage data. It isn't zero, and it isn't included in totals.")
     ),
-    Status.DISPUTED: StatusLook(
-        "alert-triangle", gettext_lazy("The provider's values contradict each other. Finance has to decide."), filled=True
+    "disputed": StatusLook(
+        "alert-triangle",
+        gettext_lazy("The provider's values contradict each other. Finance has to decide."),
+        filled=True,
     ),
-    Status.STALE: StatusLook(
-        "hourglass", gettext_lazy("The billing period is open, but usage wasn't updated for more than 36 hours."), filled=True
+    "stale": StatusLook(
+        "hourglass",
+        gettext_lazy("The billing period is open, but usage wasn't updated for more than 36 hours."),
+        filled=True,
     ),
-    Status.INTERVAL: StatusLook(
+    "interval": StatusLook(
         "arrows-horizontal", gettext_lazy("The billing period ended. The exact number lies between the two shown.")
     ),
-    Status.OPEN: StatusLook("clock-hour-4", gettext_lazy("The billing period hasn't ended. Usage so far.")),
-    Status.DERIVED: StatusLook("calculator", gettext_lazy("Exact, calculated from daily statistics.")),
-    Status.FINAL: StatusLook("circle-check", gettext_lazy("Exact. Nothing can be added.")),
+    "open": StatusLook("clock-hour-4", gettext_lazy("The billing period hasn't ended. Usage so far.")),
+    "derived": StatusLook("calculator", gettext_lazy("Exact, calculated from daily statistics.")),
+    "final": StatusLook("circle-check", gettext_lazy("Exact. Nothing can be added.")),
 }
 # Why a figure has its status; codes of billing.usage.assess.
 REASONS: dict[str, str | Promise] = {

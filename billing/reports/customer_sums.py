@@ -50,7 +50,7 @@ class CustomerSums:
         return None if self.endless else self.overage + self.overage_width
 
 
-def customer_page(filters: UsageFilters, narrow: QuerySet[UsagePeriod]) -> tuple[Page[Any], list[CustomerSums]]:
+def sums_by_customer(filters: UsageFilters, narrow: QuerySet[UsagePeriod]) -> tuple[Page[Any], list[CustomerSums]]:
     """Return a page of customers and their sums. `narrow`: the figures that the filters leave."""
     key = "account__customer" if filters.by_figure else "customer"
     found = _of_figures(narrow) if filters.by_figure else _of_rollups(filters)

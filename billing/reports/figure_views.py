@@ -23,7 +23,7 @@ VERSIONS_SHOWN = 12
 
 
 @require_GET
-def figure(request: HttpRequest, public_id: uuid.UUID, start: str) -> HttpResponse:
+def figure_details(request: HttpRequest, public_id: uuid.UUID, start: str) -> HttpResponse:
     start_on = day_or_none(start)
     if start_on is None:
         raise Http404

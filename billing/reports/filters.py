@@ -118,7 +118,7 @@ class UsageFilters(SearchFilters):
     ceiling = Filter(_("Reaches sending limit"), one_of(CEILING))
     only = Filter(_("Show only"), one_of(ONLY))
     group = Filter(_("Group"), one_of(GROUPS))
-    # A filter of earlier versions: a link that has it is refused, so that it never lists more than was requested.
+    # A filter of earlier versions: its links are refused, so that they never list more than was requested.
     state = Filter(_("State"), one_of(()))
     sort = sort_filter(SORTS, DEFAULT_SORT)
 

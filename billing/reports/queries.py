@@ -21,7 +21,7 @@ from billing.models import MOST_USED, FigureVersion, MonthTotal, SyncRun, UsageP
 from billing.money import Sum, trimmed, trimmed_or_none
 from billing.reports.ceiling import hours_to_ceiling
 from billing.reports.conditions import narrowed
-from billing.reports.customer_sums import CustomerSums, customer_page
+from billing.reports.customer_sums import CustomerSums, sums_by_customer
 from billing.reports.filters import UsageFilters
 from billing.reports.month_chart import months_chart
 from billing.reports.pool import PoolHead, pool_heads
@@ -173,7 +173,7 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
     customers: list[CustomerSums] = []
     rows: list[ReportRow] = []
     if filters.group:
-        page, customers = customer_page(filters, narrow)
+        page, customers = sums_by_customer(filters, narrow)
     else:
         paginator = Paginator(_ordered(narrow, filters).values_list(*_FIELDS), filters.size)
         paginator.count = totals.figures  # known already

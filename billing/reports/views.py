@@ -33,7 +33,8 @@ def usage_report(request: HttpRequest) -> HttpResponse:
     filters = UsageFilters(
         request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
     )
-    context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters), "tab": filters.group or "usage"}
+    tab = filters.group or "usage"
+    context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters), "tab": tab}
     if not filters.lists_nothing:
         report = report_of(filters, now=now)
         context |= {

@@ -45,7 +45,7 @@ def _figure_status(status: str, reason: str, header: bool, language: str) -> Saf
 
 @register.simple_tag
 def figure(least: int | None, most: int | None, status: str) -> SafeString:
-    """Render the least and the most a figure can be: "90,000", "31,000 – 121,000", or "31,000 or more".
+    """Render the least and the most a figure can be: "90,000", "31,000 - 121,000", or "31,000 or more".
 
     A missing one is a dash. Open periods show what was read so far; their status says so.
     """

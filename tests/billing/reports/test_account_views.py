@@ -13,7 +13,14 @@ from billing.usage.period_ends import assess_due
 from billing.usage.snapshots import store_final_readings
 from customers.models import Account, FinalReading
 from tests.billing.reports.test_views import (
-    NIGHT, NOW, OCTOBER, a_silent_account, an_account, context, every_status, read,
+    NIGHT,
+    NOW,
+    OCTOBER,
+    a_silent_account,
+    an_account,
+    context,
+    every_status,
+    read,
 )  # fmt: skip
 from tests.customers.page_helpers import prose_of
 from tests.support.factories import CustomerFactory, OperationFactory, UserFactory

@@ -47,7 +47,7 @@ def an_account_of_mid_month() -> Account:
     return account
 
 
-def test_requests_of_the_month_stand_beside_the_periods_that_overlap_it(finance: Client) -> None:
+def test_requests_stand_beside_the_periods_of_the_month(finance: Client) -> None:
     account = an_account_of_mid_month()
     count(account, date(2026, 9, 29), [1_000_000, 1_000_000, *[100] * 31, 7_000_000])
     (row,) = rows(finance)
@@ -55,7 +55,7 @@ def test_requests_of_the_month_stand_beside_the_periods_that_overlap_it(finance:
     assert [(each.period.used, each.days, each.of) for each in row.overlaps] == [(9_000, 14, 30), (4_000, 17, 31)]
     assert (row.least, row.difference) == (13_000, 9_900)
     text = prose_of(finance.get(reverse("billing:usage-calendar"), {"month": "2026-10"}))
-    assert "15 Sep – 14 Oct: only 14 of 30 days are in this month" in text
+    assert "15 Sep \u2013 14 Oct: only 14 of 30 days are in this month" in text
     assert "Not billed." in text
 
 
@@ -96,9 +96,12 @@ def test_customers_are_found_and_paged(finance: Client) -> None:
     count(first, date(2026, 10, 1), [1])
     assert [row.customer for row in rows(finance, q=second.customer.company_name)] == [second.customer]
     assert [row.customer for row in rows(finance, connection=str(first.connection.public_id))] == [first.customer]
-    assert "<html" not in finance.get(
-        reverse("billing:usage-calendar"), {"month": "2026-10"}, headers={"HX-Request": "true"}
-    ).content.decode()
+    assert (
+        "<html"
+        not in finance.get(
+            reverse("billing:usage-calendar"), {"month": "2026-10"}, headers={"HX-Request": "true"}
+        ).content.decode()
+    )
 
 
 @pytest.mark.long

@@ -11,7 +11,16 @@ from django.test import Client
 from billing.usage.period_ends import assess_due
 from tests.billing.pooling import Pool
 from tests.billing.reports.test_views import (
-    NIGHT, NOW, OCTOBER, a_silent_account, an_account, context, every_status, listed, page, read,
+    NIGHT,
+    NOW,
+    OCTOBER,
+    a_silent_account,
+    an_account,
+    context,
+    every_status,
+    listed,
+    page,
+    read,
 )  # fmt: skip
 from tests.support.factories import CustomerFactory, UserFactory
 from tests.support.people import sign_in

@@ -233,7 +233,7 @@ def test_a_cycle_belongs_to_the_month_of_its_end(finance: Client) -> None:
     assert october.rows == []
 
 
-def test_the_table_has_ten_columns_and_the_rest_is_in_the_details(finance: Client) -> None:
+def test_the_table_has_ten_columns_and_details_the_rest(finance: Client) -> None:
     account = an_account(state="stopped_by_us")
     read(account, 41_000, requests=9_876_543)
     text = page(finance)
