@@ -61,7 +61,7 @@ def sums_by_customer(filters: UsageFilters, narrow: QuerySet[UsagePeriod]) -> tu
     return page, [_sums(row, customers[row[key]], costs.get(row[key], [])) for row in rows]
 
 
-def _of_rollups(filters: UsageFilters) -> QuerySet[Any, dict[str, Any]]:
+def _of_rollups(filters: UsageFilters) -> QuerySet[Any, Any]:
     stored = UsageRollup.objects.filter(customer_condition(filters), month=filters.month)
     if filters.connection:
         stored = stored.filter(connection=filters.connection)
@@ -73,11 +73,11 @@ def _of_rollups(filters: UsageFilters) -> QuerySet[Any, dict[str, Any]]:
     )
 
 
-def _of_figures(narrow: QuerySet[UsagePeriod]) -> QuerySet[Any, dict[str, Any]]:
+def _of_figures(narrow: QuerySet[UsagePeriod]) -> QuerySet[Any, Any]:
     return summed(narrow, "account__customer").annotate(figures_of=F("figures"), endless_of=F("endless"))
 
 
-def _ordered(found: QuerySet[Any, dict[str, Any]], key: str, filters: UsageFilters) -> QuerySet[Any, dict[str, Any]]:
+def _ordered(found: QuerySet[Any, Any], key: str, filters: UsageFilters) -> QuerySet[Any, Any]:
     column = F(_SORT_FIELDS[filters.sort.removeprefix("-")].format(key))
     return found.order_by(column.desc() if filters.sort.startswith("-") else column.asc(), key)
 

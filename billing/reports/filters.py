@@ -124,7 +124,7 @@ class UsageFilters(SearchFilters):
 
     def __init__(self, query: Mapping[str, str], *, today: date, with_cost: bool = False) -> None:
         self.with_cost = with_cost
-        columns = SORTS + COST_SORTS if with_cost else SORTS
+        columns: tuple[str, ...] = SORTS + COST_SORTS if with_cost else SORTS
         if query.get("group") in GROUPS:
             columns = CUSTOMER_SORTS
         super().__init__(query, today=today, sort=sorted_by(columns))
