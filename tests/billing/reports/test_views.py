@@ -241,7 +241,7 @@ def test_the_table_has_ten_columns_and_details_the_rest(finance: Client) -> None
     assert "9,876,543" not in text, "a lifetime counter"
     assert "Suspended" not in text, "the state of today"
     details = finance.get(reverse("billing:figure", args=[account.public_id, "2026-11-01"]))
-    assert "Requests since the account was created" in details.content.decode()
+    assert "Requests (lifetime)" in details.content.decode()
     assert "9,876,543" in details.content.decode()
     assert "State today" in details.content.decode()
 
