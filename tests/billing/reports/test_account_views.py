@@ -98,7 +98,10 @@ def test_every_page_of_an_account_has_the_status_of_the_report(finance: Client, 
 
 def test_a_contradiction_is_told_on_the_page_of_the_account(finance: Client) -> None:
     account = every_status()["disputed"]
-    text = prose_of(finance.get(reverse("billing:account-usage", args=[account.public_id]), {"cycle": "2026-10-01"}))
+    answer = finance.get(reverse("billing:account-usage", args=[account.public_id]), {"cycle": "2026-10-01"})
+    text = prose_of(answer)
+    assert answer.context["cycle"].percent is None, "90 or 340 %"
+    assert "90 \u2013 340% of the limit" in prose_of(details(finance, account))
     assert "Counter decreased Before: 100,000. Reported since: 20,000." in text
     assert "90,000 \u2013 340,000 of 100,000 emails" in text
     assert "1 contradiction is waiting for a decision." in prose_of(details(finance, account))
@@ -148,3 +151,5 @@ def test_a_missing_period_says_so_on_the_account(finance: Client) -> None:
     text = prose_of(finance.get(reverse("billing:account-usage-panel", args=[account.public_id])))
     assert "Missing" in text
     assert "no usage data" in text
+    assert "Updated" not in text
+    assert "View as table" not in text, "there is nothing to draw"
