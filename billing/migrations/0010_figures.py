@@ -153,10 +153,13 @@ class Migration(migrations.Migration):
                 ('allocated_cost', billing.money.ScaledDecimalField()),
             ],
         ),
-        migrations.RenameField(
-            model_name='syncrun',
-            old_name='lower',
-            new_name='anomalies',
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.RenameField("syncrun", "lower", "anomalies"),
+                migrations.AlterField(
+                    "syncrun", "anomalies", models.PositiveIntegerField(db_column="lower", default=0)
+                ),
+            ],
         ),
         migrations.RenameField(
             model_name='usageperiod',
