@@ -6,7 +6,6 @@ Missing usage is the absence of a row, never a zero: `used` is not nullable anyw
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -14,16 +13,10 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from billing.money import ScaledDecimalField
 from customers.models import Account, Connection, FinalReading
 from portal.leases import Fenced
 from portal.texts import StoredTextField
-
-# Digits of an allocated cost: six places, and no more digits than SQLite returns unchanged.
-COST_DIGITS, COST_PLACES = 15, 6
-
-
-def _cost(*, null: bool = False) -> models.DecimalField[Any, Any]:
-    return models.DecimalField(max_digits=COST_DIGITS, decimal_places=COST_PLACES, null=null)
 
 
 class SyncRun(Fenced):
@@ -141,7 +134,7 @@ class UsageSnapshot(models.Model):
     package = models.CharField(max_length=200, default="", blank=True)
     process_on = models.DateField(null=True)
     # The account's share of the invoice for all, where reported. It may change without usage of the account.
-    allocated_cost = _cost(null=True)
+    allocated_cost = ScaledDecimalField(null=True)
     currency = models.CharField(max_length=3, default="", blank=True)
     raw = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     raw_sha256 = models.CharField(max_length=64)
@@ -194,15 +187,15 @@ class PooledSnapshot(models.Model):
     method = models.CharField(max_length=60, default="", blank=True)
     note = models.TextField(default="", blank=True)
     parent_count = models.BigIntegerField()
-    parent_cost = _cost()
+    parent_cost = ScaledDecimalField()
     accounts_count = models.BigIntegerField()
-    accounts_cost = _cost()
+    accounts_cost = ScaledDecimalField()
     unmapped_count = models.BigIntegerField()
-    unmapped_cost = _cost()
+    unmapped_cost = ScaledDecimalField()
     removed_count = models.BigIntegerField()
-    removed_cost = _cost()
+    removed_cost = ScaledDecimalField()
     total_count = models.BigIntegerField()
-    total_cost = _cost()
+    total_cost = ScaledDecimalField()
     adds_up = models.BooleanField()
     shares = models.JSONField(default=list, encoder=DjangoJSONEncoder)
     raw = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
@@ -271,7 +264,7 @@ class UsagePeriod(models.Model):
     used = models.BigIntegerField()
     allowed = models.BigIntegerField(null=True)
     overage = models.BigIntegerField(null=True)
-    allocated_cost = _cost(null=True)
+    allocated_cost = ScaledDecimalField(null=True)
     currency = models.CharField(max_length=3, default="", blank=True)
     read_at = models.DateTimeField()
     # Seconds between the last snapshot and the end of the period; 0 = taken at the end or later.

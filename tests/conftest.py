@@ -36,6 +36,8 @@ ON_BOTH = {
     "audit/append_only",
     "audit/chain",
     "audit/recording",
+    "billing/money",
+    "billing/scaled_costs_migration",
     "billing/usage/pooled_sync",
     "billing/usage/snapshots",
     "billing/usage/retention",

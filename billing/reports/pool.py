@@ -12,7 +12,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 
 from billing.models import PooledSnapshot, SyncRun, UsagePeriod
-from billing.money import trimmed, trimmed_or_none
+from billing.money import rounded, trimmed, trimmed_or_none
 from billing.usage.periods import CLOSE_ENOUGH, last_day
 from customers.models import Account, Connection
 
@@ -124,7 +124,9 @@ def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | N
     unmapped = sum(not share["known"] for share in shares)
     lines: Page[Any] = Paginator(shares, LINES_A_PAGE).get_page(page)
     accounts = _accounts(connection, [share["id"] for share in lines])
-    lines.object_list = [(share, trimmed(Decimal(share["cost"])), accounts.get(share["id"])) for share in lines]
+    lines.object_list = [
+        (share, trimmed(rounded(Decimal(share["cost"]))), accounts.get(share["id"])) for share in lines
+    ]
     buckets = _buckets(snapshot)
     return Pool(
         snapshot=snapshot,

@@ -12,14 +12,15 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from billing.models import COST_DIGITS, COST_PLACES, PooledSnapshot, SyncRun
+from billing.models import PooledSnapshot, SyncRun
+from billing.money import rounded
 from billing.usage.periods import Period
 from portal.providers import PooledUsage, Share, Unreadable
 
 # Tolerance between a bucket's cost and the exact share: providers round to cents.
 ROUNDING = Decimal("0.01")
 MOST_E_MAILS = 2**63
-MOST_MONEY = Decimal(10) ** (COST_DIGITS - COST_PLACES)
+MOST_MONEY = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class PoolReading:
 
 def sound(usage: PooledUsage) -> PooledUsage:
     """Return `usage` if it can be stored unchanged. Raises `Unreadable`. Sums that do not add up are accepted."""
-    buckets = [usage.parent, usage.removed, usage.total, *usage.accounts]
+    buckets = [usage.parent, usage.removed, usage.total, *usage.accounts, _sum(usage.accounts)]
     if usage.end_at <= usage.start_at or len(usage.currency) != 3:
         raise Unreadable("The usage report is missing its billing period or currency.")
     if not all(0 <= each.count < MOST_E_MAILS and abs(each.cost) < MOST_MONEY for each in buckets):
@@ -95,8 +96,10 @@ def _snapshot(reading: PoolReading, run: SyncRun) -> PooledSnapshot:
         "adds_up": adds_up(usage),
         "shares": [_row(share, known=share.account_id in reading.known) for share in usage.accounts],
     }
+    digest = _digest(facts)  # of the costs as they were reported
+    facts |= {name: rounded(value) for name, value in facts.items() if name.endswith("_cost")}
     return PooledSnapshot(
-        connection_id=run.connection_id, run=run, as_of=reading.as_of, raw=usage.raw, raw_sha256=_digest(facts), **facts
+        connection_id=run.connection_id, run=run, as_of=reading.as_of, raw=usage.raw, raw_sha256=digest, **facts
     )
 
 

@@ -19,11 +19,13 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
+from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
+from billing.money import rounded
 from billing.usage.periods import Period, period_of, unread_seconds
 from billing.usage.pool_snapshots import pool_cap_of
 from customers.models import Account, FinalReading
@@ -173,7 +175,7 @@ def _snapshot(
         reputation=usage.reputation,
         package=(usage.package or reading.package)[:200],
         process_on=usage.period_process_on,
-        allocated_cost=usage.allocated_cost,
+        allocated_cost=None if usage.allocated_cost is None else rounded(usage.allocated_cost),
         currency="" if usage.allocated_cost is None else usage.currency,
         raw=usage.raw,
         raw_sha256=digest,
@@ -295,7 +297,7 @@ def store_final_readings(*, account_ids: Collection[int] | None = None, limit: i
             )
         except IntegrityError:
             continue  # another process stored it at this moment
-        except DataError:
+        except (DataError, ValidationError):
             log.exception("usage.final_reading_refused", account=str(final.account.public_id))
             continue
         kept += 1
