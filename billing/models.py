@@ -13,9 +13,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from billing.money import ScaledDecimalField
 from customers.models import Account, Connection, FinalReading
 from portal.leases import Fenced
+from portal.money_field import ScaledDecimalField
 from portal.texts import StoredTextField
 
 

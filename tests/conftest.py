@@ -36,7 +36,6 @@ ON_BOTH = {
     "audit/append_only",
     "audit/chain",
     "audit/recording",
-    "billing/money",
     "billing/scaled_costs_migration",
     "billing/usage/pooled_sync",
     "billing/usage/snapshots",
@@ -52,6 +51,7 @@ ON_BOTH = {
     "customers/observed/account_list",
     "customers/schedules/commands",
     "leases",
+    "money_field",
     "customers/operations/submissions",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

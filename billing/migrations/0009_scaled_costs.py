@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import migrations, models
 
-from billing.money import ScaledDecimalField
+from portal.money_field import ScaledDecimalField
 from portal.audit.triggers import AppendOnly
 
 COSTS = {

@@ -12,9 +12,10 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 
 from billing.models import PooledSnapshot, SyncRun, UsagePeriod
-from billing.money import rounded, trimmed, trimmed_or_none
+from billing.money import trimmed, trimmed_or_none
 from billing.usage.periods import CLOSE_ENOUGH, last_day
 from customers.models import Account, Connection
+from portal.money_field import rounded
 
 LINES_A_PAGE = 100
 READINGS_SHOWN = 60

@@ -25,13 +25,13 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
-from billing.money import rounded
 from billing.usage.periods import Period, period_of, unread_seconds
 from billing.usage.pool_snapshots import pool_cap_of
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN
 from customers.observed import accounts as observed_accounts
+from portal.money_field import rounded
 from portal.providers import Usage, UsageSource
 
 log = structlog.get_logger(__name__)
