@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
+from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 
@@ -30,6 +31,7 @@ from billing.usage.pool_snapshots import pool_cap_of
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
+from portal.money_field import rounded
 from portal.providers import Usage, UsageSource
 
 log = structlog.get_logger(__name__)
@@ -330,7 +332,7 @@ def store_final_readings(*, account_ids: Collection[int] | None = None, limit: i
             )
         except IntegrityError:
             continue  # another process stored it at this moment
-        except DataError:
+        except (DataError, ValidationError):
             log.exception("usage.final_reading_refused", account=str(final.account.public_id))
             continue
         kept += 1

@@ -142,6 +142,16 @@ def test_money_is_exact(pool: Pool) -> None:
     assert all(isinstance(each, Decimal) for each in found.values())
 
 
+def test_shares_that_no_sum_can_hold_are_unreadable(pool: Pool) -> None:
+    for _ in range(2):
+        pool.account(1, "999999999")
+    pool.report.total = (100_002, "999999999")
+    run = pool.start()
+    pool.work(run)
+    assert not PooledSnapshot.objects.exists()
+    assert set(run.items.values_list("cause", flat=True)) == {"unreadable"}
+
+
 def test_a_share_may_shrink_and_a_count_may_not(pool: Pool) -> None:
     account = pool.account(1_000, "20.0")
     pool.read()

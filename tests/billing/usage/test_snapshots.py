@@ -105,6 +105,18 @@ def test_an_answer_without_a_figure_is_never_kept() -> None:
     assert UsageSnapshot.objects.count() == 0
 
 
+def test_a_final_reading_with_an_absurd_cost_stops_no_other() -> None:
+    for cost in ("1000000000000", "2.5"):
+        operation = OperationFactory(account=AccountFactory(state="deleted"), kind="delete", state="succeeded")
+        told = {"used": 5, "period_start_on": "2026-11-01", "period_end_on": "2026-11-30", "currency": "EUR"}
+        FinalReading.objects.create(
+            operation=operation, account=operation.account, source="pooled", taken_at=T,
+            usage=told | {"allocated_cost": cost},
+        )  # fmt: skip
+    assert store_final_readings() == 1
+    assert UsageSnapshot.objects.get().allocated_cost == Decimal("2.5")
+
+
 def test_the_last_reading_before_a_delete_is_stored_once() -> None:
     account = AccountFactory(state="deleted")
     operation = OperationFactory(account=account, kind="delete", state="succeeded")
