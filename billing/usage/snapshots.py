@@ -23,7 +23,6 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
-from billing.money import rounded
 from billing.usage import anomalies, figures
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, midnight, period_of
