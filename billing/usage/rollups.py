@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 
 from billing.models import NOT_OVER, MonthTotal, Status, UsagePeriod, UsageRollup
 
+TOGETHER = 2000
 KEY = ("month", "account__connection", "account__customer", "package", "currency")
 COUNTS = ("figures", *Status.values)
 SUMS = (*COUNTS, "used", "width", "endless", "overage", "overage_width", "allocated_cost")
@@ -46,7 +47,9 @@ def refresh(changed: Iterable[tuple[date, int]]) -> None:
     for month, customer in changed:
         by_month[month].add(customer)
     for month, customers in sorted(by_month.items()):
-        _refresh_month(month, sorted(customers))
+        ordered = sorted(customers)
+        for start in range(0, len(ordered), TOGETHER):
+            _refresh_month(month, ordered[start : start + TOGETHER])
 
 
 def _refresh_month(month: date, customers: list[int]) -> None:

@@ -21,6 +21,7 @@ import structlog
 from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
+from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import anomalies, figures
@@ -127,10 +128,14 @@ class _Plan:
 
 
 def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
-    """Return the latest periods of each account, newest first."""
+    """Return the latest periods of each account, newest first. A reading of an older one is rare: see `_plan`."""
+    of_account = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on")
     rows = (
         UsagePeriod.objects.filter(account_id__in=account_ids)
+        .annotate(oldest=Subquery(of_account.values("start_on")[RECENT - 1 : RECENT]))
+        .filter(Q(oldest=None) | Q(start_on__gte=F("oldest")))
         .select_related("latest", "account__connection")
+        .defer("latest__raw")
         .order_by("account_id", "-start_on")
     )
     found: dict[int, list[UsagePeriod]] = {}
@@ -144,6 +149,12 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
     stated = [each for each in known if each.latest_id is not None]
     last = Period(stated[0].start_on, stated[0].end_on) if stated else None
     dates = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
+    if len(known) >= RECENT and dates.start_on < known[-1].start_on:
+        known = list(
+            UsagePeriod.objects.filter(account=reading.account_id)
+            .select_related("latest", "account")
+            .order_by("-start_on")
+        )
     before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
     newest = not known or dates.start_on >= known[0].start_on or (before is not None and before.pk == known[0].pk)
     digest = _digest(reading, dates)
