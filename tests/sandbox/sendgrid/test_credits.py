@@ -1,6 +1,5 @@
 """The credits counter: late, about an ended period, adjusted, and what an account has of its own."""
 
-
 import pytest
 
 from tests.sandbox.sendgrid.reads import credits_of, overview

@@ -67,6 +67,7 @@ def test_credits_reset_at_midnight_of_the_zone(client: SandboxClient, admin: San
     admin.set_clock("2026-03-10T06:59:59Z")
     last = credits_of(client, account)
     assert (last["used"], last["last_reset"], last["next_reset"]) == (500, "2026-02-10", "2026-03-10")
+    assert [cycle["over"] for cycle in admin.truth(account)[0]["cycles"]] == [False]
     admin.set_clock("2026-03-10T07:00:00Z")
     first = credits_of(client, account)
     assert (first["used"], first["last_reset"], first["next_reset"]) == (7, "2026-03-10", "2026-04-10")
@@ -88,8 +89,8 @@ def test_another_package_may_restart_the_period(sandbox: SandboxProcess, admin: 
     admin.switch("upgrade_restarts_period", True)
     admin.set_clock("2026-03-10T00:00:00Z")
     made = admin.add_account(email="ops@northwind.test", offerings=PACKAGES["100k"], sending={"per_day": 2_400})
-    admin.set_clock("2026-03-20T12:00:00Z")
-    for size in ("100k", "300k", "300k"):  # only another package restarts
+    for size, minute in (("100k", "11:30"), ("300k", "12:00"), ("300k", "12:30")):  # only another package restarts
+        admin.set_clock(f"2026-03-20T{minute}:00Z")
         if by == "console":
             admin.change_account(made["id"], offerings=PACKAGES[size])
         else:

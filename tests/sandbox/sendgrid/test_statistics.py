@@ -120,6 +120,7 @@ def test_marketing_mail_takes_no_credits(sandbox: SandboxProcess, admin: Sandbox
     assert (cycle["used"], cycle["attempted"], cycle["marketing"]) == (1_200, 1_200, 127)
     admin.set_state(sender, "suspended")
     admin.set_clock("2026-06-05T00:00:00Z")
+    admin.call("POST", f"accounts/{sender}/usage", {"requests": 7, "sender": "marketing"})
     assert admin.truth(sender)[0]["cycles"][0]["marketing"] == 127
 
 
