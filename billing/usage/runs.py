@@ -270,11 +270,12 @@ def pass_gap(run: SyncRun) -> timedelta:
 
 
 def _counts(run: SyncRun) -> dict[str, int]:
-    states = (SyncItem.State.DONE, SyncItem.State.FAILED, SyncItem.State.SKIPPED)
+    """Return the counts by the run's items, which are those of accounts that were not read."""
+    failed, skipped = SyncItem.State.FAILED, SyncItem.State.SKIPPED
     counted: dict[str, int] = SyncItem.objects.filter(run=run).aggregate(
-        **{state.value: Count("pk", filter=Q(state=state)) for state in states}
+        n=Count("pk"), failed=Count("pk", filter=Q(state=failed)), skipped=Count("pk", filter=Q(state=skipped))
     )
-    return counted
+    return {"done": run.total - counted.pop("n"), **counted}
 
 
 def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:
