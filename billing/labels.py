@@ -38,6 +38,9 @@ REASONS: dict[str, str | Promise] = {
     "as_known": gettext_lazy("Finance decided to use the usage known so far."),
     "quantity": gettext_lazy("Finance entered the number of emails."),
     "base_only": gettext_lazy("Finance decided to charge the base fee only."),
+    "above_quantity": gettext_lazy(
+        "The provider reported more emails than Finance entered. Finance has to decide again."
+    ),
 }
 # Why a figure changed; codes of billing.usage.figures.
 CAUSES: dict[str, str | Promise] = {

@@ -38,6 +38,7 @@ class Reason:
     AS_KNOWN = "as_known"
     QUANTITY = "quantity"
     BASE_ONLY = "base_only"
+    ABOVE_QUANTITY = "above_quantity"  # more was read than a person had entered
 
 
 @dataclass(frozen=True, slots=True)

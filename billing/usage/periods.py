@@ -82,6 +82,11 @@ def period_of(
     return _rolled(known, anchor, on)
 
 
+def usual_end(start_on: date) -> date:
+    """Return the last day of a monthly period with this first day."""
+    return period_of(start_on, None, known=None, on=start_on).end_on
+
+
 def learned_anchor(periods: Iterable[Period]) -> int | None:
     """Return the anchor day of an account, on which its periods start, or None if it is not known.
 
