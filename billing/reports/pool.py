@@ -18,6 +18,7 @@ from billing.reports.filters import MonthFilters
 from billing.usage.assess import LAG
 from billing.usage.periods import last_day
 from customers.models import Account, Connection
+from portal.money_field import rounded
 
 LINES_A_PAGE = 100
 READINGS_SHOWN = 60
@@ -130,7 +131,9 @@ def pool_of(connection: Connection, filters: MonthFilters) -> Pool | None:
     unmapped = sum(not share["known"] for share in shares)
     lines = filters.page_of(Paginator(shares, LINES_A_PAGE))
     accounts = _accounts(connection, [share["id"] for share in lines])
-    lines.object_list = [(share, trimmed(Decimal(share["cost"])), accounts.get(share["id"])) for share in lines]
+    lines.object_list = [
+        (share, trimmed(rounded(Decimal(share["cost"]))), accounts.get(share["id"])) for share in lines
+    ]
     buckets = _buckets(snapshot)
     return Pool(
         snapshot=snapshot,

@@ -13,10 +13,10 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 from billing.models import PooledSnapshot, SyncRun
-from billing.money import rounded
 from billing.usage.ledger import next_batch
 from billing.usage.periods import Period
 from billing.usage.pool_reports import ROUNDING, follow_reports
+from portal.money_field import rounded
 from portal.providers import PooledUsage, Share, Unreadable
 
 MOST_E_MAILS = 2**63
