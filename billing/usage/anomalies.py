@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Max, Min, Q
 
@@ -140,7 +141,7 @@ def _before(noted: Sequence[Noted]) -> dict[int, _Before]:
     found = {}
     for each in noted:
         key = (each.snapshot.account_id, each.snapshot.period_start_on)
-        sum_: Mapping[str, int | None] = sums.get(key, {})
+        sum_: Any = sums.get(key, {})
         found[each.snapshot.pk] = _Before(sum_.get("least"), sum_.get("greatest"), final.get(key))
     return found
 

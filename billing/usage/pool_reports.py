@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 
 from billing.models import Anomaly, Decision, PooledSnapshot, UsageSnapshot
+from billing.money import trimmed
 from billing.usage.series import Verdict
 from portal.providers import UsageSource
 
@@ -38,6 +39,10 @@ class Report:
     total_cost: Decimal
     verdict: str = ""
     waits: bool = False
+
+    @property
+    def cost(self) -> Decimal:
+        return trimmed(self.total_cost)
 
     @property
     def cause(self) -> str:

@@ -262,9 +262,9 @@ def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
 def _end_of(plan: _Plan) -> date:
     """Return the period's last day as reported; the day before the next period, if that is known to begin earlier. An
     end that no monthly period has doesn't move it: a person decides."""
-    known = plan.period.end_on
+    known: date | None = plan.period.end_on
     if anomalies.is_too_long(plan.dates):
-        return usual_end(plan.dates.start_on) if plan.period.pk is None else known
+        return known or usual_end(plan.dates.start_on)
     return known if plan.period.next_seen_at is not None and known < plan.dates.end_on else plan.dates.end_on
 
 

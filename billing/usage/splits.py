@@ -46,7 +46,8 @@ def split_period(anomaly: Anomaly) -> tuple[set[tuple[date, int]], UsagePeriod]:
     later.version = joined.version if joined else 0
     later.save(force_insert=joined is None, force_update=joined is not None)
     earlier.save()
-    Anomaly.objects.filter(period=earlier.pk, snapshot__as_of__gt=earlier.counts_until).update(period=later)
+    of_later = Anomaly.objects.filter(period=earlier.pk, snapshot__as_of__gt=earlier.counts_until)
+    Anomaly.objects.filter(pk__in=list(of_later.values_list("pk", flat=True))).update(period=later)
     return moved, later
 
 
@@ -81,24 +82,33 @@ def join_period(anomaly: Anomaly, *, batch: int) -> set[tuple[date, int]]:
 
 
 def follow_dates(anomalies: Sequence[Anomaly], verdict: str) -> set[tuple[date, int]]:
-    """End periods that are longer than a month where a person says so: as reported if that counts, else as usual.
-    Return month and customer of those that moved."""
+    """End periods that are longer than a month where a person says so. Return month and customer of those that
+    moved."""
+    ends = ends_of(anomalies, verdict)
     moved = set()
-    too_long = [each.pk for each in anomalies if each.kind == Anomaly.Kind.LONG_PERIOD and each.period_id]
-    rows = Anomaly.objects.filter(pk__in=too_long, period__counts_until=None)
-    for row in rows.select_related("snapshot", "period__account"):
+    for period in UsagePeriod.objects.filter(pk__in=ends).select_related("account"):
+        moved.add((period.month, period.account.customer_id))
+        end_on = ends[period.pk]
+        UsagePeriod.objects.filter(pk=period.pk).update(
+            end_on=end_on, ends_at=midnight(end_on + DAY), month=end_on.replace(day=1), batch=0
+        )
+    return moved
+
+
+def ends_of(anomalies: Sequence[Anomaly], verdict: str) -> dict[int, date]:
+    """Return the last days of periods (pk) that are longer than a month: as reported if that counts, else as usual."""
+    too_long = [each.pk for each in anomalies if each.kind == Anomaly.Kind.LONG_PERIOD]
+    rows = Anomaly.objects.filter(pk__in=too_long, period__isnull=False, period__counts_until=None)
+    found = {}
+    for row in rows.select_related("snapshot", "period"):
         period, snapshot = row.period, row.snapshot
         if period is None or snapshot is None:
             continue
         end_on = snapshot.period_end_on if verdict == Verdict.COUNTED else usual_end(period.start_on)
         following = UsagePeriod.objects.filter(account=period.account_id, start_on__gt=period.start_on)
         first = following.order_by("start_on").values_list("start_on", flat=True).first()
-        end_on = min(end_on, first - DAY) if first else end_on
-        moved.add((period.month, period.account.customer_id))
-        UsagePeriod.objects.filter(pk=period.pk).update(
-            end_on=end_on, ends_at=midnight(end_on + DAY), month=end_on.replace(day=1), batch=0
-        )
-    return moved
+        found[period.pk] = min(end_on, first - DAY) if first else end_on
+    return found
 
 
 def _last_before(period: UsagePeriod, at: datetime) -> datetime:
