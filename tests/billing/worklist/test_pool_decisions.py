@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 
 from billing.models import Anomaly, PooledSnapshot
 from billing.usage.decisions import decide_anomalies, of_cause, undo_decision
@@ -13,6 +15,9 @@ from billing.usage.rollups import differences
 from customers.models import Account
 from tests.billing.pooling import Pool, period_of
 from tests.billing.worklist.support import command
+from tests.customers.page_helpers import prose_of
+from tests.support.factories import UserFactory
+from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -209,3 +214,34 @@ def test_every_account_of_a_dropped_report_is_told(pool: Pool, shares: tuple[Acc
         account.refresh_from_db()
         assert (account.usage_used, account.usage_missing_since) == (used, None)
     pool.now += timedelta(hours=1)
+
+
+class TestThePageOfThePool:
+    @pytest.fixture(autouse=True)
+    def _contradicted(self, pool: Pool, shares: tuple[Account, Account], time_machine: Any) -> None:
+        time_machine.move_to(pool.now + timedelta(hours=7), tick=False)
+        read(pool)
+        pool.say(shares[0], 61_000, "9.90")
+        read(pool)
+
+    def page(self, client: Client, pool: Pool) -> str:
+        sign_in(client, UserFactory(role="finance"))
+        return prose_of(client.get(reverse("billing:pool", args=[pool.connection.public_id])))
+
+    def test_it_leads_to_the_decision(self, client: Client, pool: Pool) -> None:
+        page = self.page(client, pool)
+        assert "A report contradicts the one before it" in page
+        assert "201,000" in page, "the last report is shown until finance decides"
+
+    def test_it_says_which_report_counts(self, client: Client, pool: Pool) -> None:
+        decide(pool, "wrong")
+        page = self.page(client, pool)
+        assert "A report contradicts" not in page
+        assert "not counted" in page
+        total, _, readings = page.partition("All usage snapshots")
+        assert "200,000" in total
+        assert "201,000" not in total
+        assert "201,000" in readings
+        undo_decision(command(pool.now), anomaly=Anomaly.objects.all()[0])
+        decide(pool, "counted")
+        assert "counted by decision" in self.page(client, pool)
