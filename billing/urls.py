@@ -1,6 +1,6 @@
 from django.urls import path
 
-from billing.reports import account_views, pool_views
+from billing.reports import account_views, calendar_views, figure_views, pool_views
 from billing.reports import views as report_views
 from billing.usage import views as usage_views
 from billing.worklist import views as worklist_views
@@ -9,8 +9,10 @@ app_name = "billing"
 urlpatterns = [
     path("usage/", report_views.usage_report, name="usage"),
     path("usage/export/", report_views.usage_export, name="usage-export"),
+    path("usage/calendar/", calendar_views.calendar_month, name="usage-calendar"),
     path("usage/accounts/<uuid:public_id>/", account_views.account_usage, name="account-usage"),
     path("usage/accounts/<uuid:public_id>/panel/", account_views.account_usage_panel, name="account-usage-panel"),
+    path("usage/accounts/<uuid:public_id>/<str:start>/", figure_views.figure_details, name="figure"),
     path("usage/pools/<uuid:public_id>/", pool_views.pool, name="pool"),
     path("usage/decide/", worklist_views.worklist, name="worklist"),
     path("usage/decide/count/", worklist_views.worklist_count, name="worklist-count"),

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import labels
+from billing.models import UsagePeriod
 from billing.money import trimmed_or_none
 from billing.reports.account_usage import AccountUsage
 from billing.reports.account_usage import usage_of_account as usage_of
@@ -53,6 +54,10 @@ def _page(request: HttpRequest, account: Account) -> HttpResponse:
     return render_page(request, page, context, part=page, filters=filters)
 
 
+def _reason(period: UsagePeriod) -> str:
+    return labels.reason(period.reason) or str(labels.STATUSES[period.status].sentence)
+
+
 def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
     now = timezone.now()
     cycle = usage.cycle
@@ -61,6 +66,7 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
         "usage": usage,
         "cycle": cycle,
         "source": labels.source(cycle.period.current.source) if cycle and cycle.period.current else "",
+        "reason": _reason(cycle.period) if cycle else "",
         "next_at": next_nightly(now),
         "now": now,
         "packaged": account.connection.capabilities.offerings,

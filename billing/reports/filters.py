@@ -13,20 +13,42 @@ from django.utils.translation import gettext_lazy as _
 
 from billing.models import Status
 from billing.usage.periods import month_after, month_or_none
-from customers.models import Connection
+from customers.models import Connection, Customer
 from portal.filters import Filter, ListFilters, one_of, page_filter, size_filter, sort_filter, sorted_by
-from portal.query_params import day_or_none, searchable
+from portal.query_params import day_or_none, searchable, uuid_or_none
 
 ONLY: dict[str, str | Promise] = {
-    "over": _("Over quota"),
-    "undecided": _("Not final: missing, disputed, stale or interval"),
+    "over": _("Overage"),
+    "not_final": _("Not final"),
     "unreferenced": _("No external reference"),
+    "cap": _("Monthly cap reached"),
+    "stopped": _("Stopped sending: no increase for 7 days"),
 }
+# Percent of the quota. A figure reaches it for certain, or only if its upper end is right.
+QUOTA: dict[str, str | Promise] = {
+    "80": _("80% or more"),
+    "100": _("100% or more"),
+    "200": _("200% or more"),
+    "250": _("250% or more"),
+    "may80": _("May reach 80%"),
+    "may100": _("May reach 100%"),
+    "may200": _("May reach 200%"),
+    "may250": _("May reach 250%"),
+}
+# Hours until the provider stops accepting email, at the present rate.
+CEILING: dict[str, str | Promise] = {"24": _("within 24 hours"), "72": _("within 3 days")}
+GROUPS = ("customer",)
 SORTS = ("name", "reference", "package", "allowed", "used", "over", "end", "status", "read")
+CUSTOMER_SORTS = ("name", "reference", "figures", "used", "over")
 # For roles that may see cost: the order reveals it as well as a figure does.
 COST_SORTS = ("share",)
 DEFAULT_SORT = "-used"
 SIZES = (50, 100, 200)
+
+
+def _customer(text: str) -> Customer | None:
+    public_id = uuid_or_none(text)
+    return Customer.objects.filter(public_id=public_id).first() if public_id else None
 
 
 class PeriodFilters(ListFilters):
@@ -67,23 +89,44 @@ class MonthFilters(ListFilters):
         return gettext("Month: “%(value)s” is too far in the future. Select %(latest)s or an earlier month.") % words
 
 
-class UsageFilters(MonthFilters):
-    """Filters of the report. `with_cost`: cost may be seen."""
+class SearchFilters(MonthFilters):
+    """Month and customers of a usage page."""
 
     connection = Filter(_("Connection"), one_of(()), initial=None)
-    status = Filter(_("Status"), one_of(Status.values))
-    only = Filter(_("Show only"), one_of(ONLY))
+    customer = Filter(_("Customer"), _customer, initial=None)
     q = Filter(_("Search"), lambda text: searchable(text).lower())
-    sort = sort_filter(SORTS, DEFAULT_SORT)
     size = size_filter(SIZES, SIZES[0])
+
+    def __init__(self, query: Mapping[str, str], *, today: date, **parsers: Callable[[str], Any]) -> None:
+        self.connections = list(Connection.objects.all())
+        by_key = {str(each.public_id): each for each in self.connections}
+        super().__init__(query, today=today, connection=by_key.get, **parsers)
+
+
+class UsageFilters(SearchFilters):
+    """Filters of the report. `with_cost`: cost may be seen. `group`: one row per customer instead of per figure."""
+
+    status = Filter(_("Status"), one_of(Status.values))
+    quota = Filter(_("Quota used"), one_of(QUOTA))
+    ceiling = Filter(_("Reaches sending limit"), one_of(CEILING))
+    only = Filter(_("Show only"), one_of(ONLY))
+    group = Filter(_("Group"), one_of(GROUPS))
+    # A filter of earlier versions: its links are refused, so that they never list more than was requested.
+    state = Filter(_("State"), one_of(()))
+    sort = sort_filter(SORTS, DEFAULT_SORT)
 
     def __init__(self, query: Mapping[str, str], *, today: date, with_cost: bool = False) -> None:
         self.with_cost = with_cost
-        self.connections = list(Connection.objects.all())
-        by_key = {str(each.public_id): each for each in self.connections}
-        sorts = sorted_by(SORTS + COST_SORTS if with_cost else SORTS)
-        super().__init__(query, today=today, connection=by_key.get, sort=sorts)
+        columns: tuple[str, ...] = SORTS + COST_SORTS if with_cost else SORTS
+        if query.get("group") in GROUPS:
+            columns = CUSTOMER_SORTS
+        super().__init__(query, today=today, sort=sorted_by(columns))
+
+    @property
+    def by_figure(self) -> bool:
+        """True if figures are selected one by one, not only by their customer."""
+        return bool(self.status or self.quota or self.ceiling or self.only not in ("", "unreferenced"))
 
     @property
     def narrowed(self) -> bool:
-        return bool(self.status or self.only or self.q or self.lists_nothing)
+        return bool(self.by_figure or self.only or self.q or self.customer or self.lists_nothing)

@@ -43,12 +43,12 @@ class Removed:
 
     @property
     def ours(self) -> Bucket | None:
-        """Sum of the stored usage; None unless all of it is in the report's currency, as currencies are never added
-        up."""
+        """Sum of the stored usage; None unless all of it is known and in the report's currency, as currencies are never
+        added up."""
         costs = [cost for period, cost in self.rows if cost is not None and period.currency == self.currency]
         if len(costs) < len(self.rows):
             return None
-        return Bucket(sum(period.used for period, _ in self.rows), sum(costs, Decimal()))
+        return Bucket(sum(period.used or 0 for period, _ in self.rows), sum(costs, Decimal()))
 
     @property
     def difference(self) -> Bucket | None:

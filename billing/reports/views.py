@@ -12,9 +12,9 @@ from django.views.decorators.http import require_GET
 
 from billing import labels
 from billing.models import Status
-from billing.reports.filters import ONLY, MonthFilters, UsageFilters
+from billing.reports.filters import CEILING, ONLY, QUOTA, MonthFilters, UsageFilters
 from billing.reports.pool import pool_heads
-from billing.reports.queries import ReportRow, report_lines
+from billing.reports.queries import ReportRow, Totals, report_lines
 from billing.reports.queries import build_usage_report as report_of
 from billing.usage.periods import month_after
 from customers.connections.catalogue import offering_label
@@ -33,20 +33,40 @@ def usage_report(request: HttpRequest) -> HttpResponse:
     filters = UsageFilters(
         request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
     )
-    context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters)}
+    tab = filters.group or "usage"
+    context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters), "tab": tab}
     if not filters.lists_nothing:
         report = report_of(filters, now=now)
         context |= {
             "report": report,
-            "rows": [_line(row, now) for row in report.rows],
+            "lines": [_line(row, report.hours.get(row.pk)) for row in report.rows],
             "page": report.page,
             "sources": labels.sources(report.sources),
-            "connections": [(each.public_id, each.name) for each in filters.connections],
-            "statuses": Status.choices,
-            "only": ONLY.items(),
+            "statuses": _status_links(request, report.coverage, filters),
             "kept": filters.kept(),
+            "choices": {
+                "connection": [(each.public_id, each.name) for each in filters.connections],
+                "customer": [(each.public_id, each) for each in [filters.customer] if each],
+                "status": Status.choices,
+                "quota": QUOTA.items(),
+                "ceiling": CEILING.items(),
+                "only": ONLY.items(),
+            },
         }
     return render_page(request, "billing/usage.html", context, filters=filters)
+
+
+def _status_links(request: HttpRequest, coverage: Totals, filters: UsageFilters) -> list[tuple[str, int, str, bool]]:
+    """Return each status with its figures of the month, and the link that shows only these, or all again."""
+    found = []
+    for status, n in coverage.by_status():
+        query = request.GET.copy()
+        query.pop("page", None)
+        query["status"] = status
+        if chosen := filters.status == status:
+            query.pop("status")
+        found.append((status, n, f"?{query.urlencode()}", chosen))
+    return found
 
 
 @require_GET
@@ -106,18 +126,16 @@ def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list
         )
 
 
-def _line(row: ReportRow, now: Any) -> dict[str, Any]:
-    """Return one row for the template, with its labels."""
+def _line(row: ReportRow, hours: int | None) -> dict[str, Any]:
+    """Return one row for the template, with its labels. `hours`: until the ceiling is reached."""
     capabilities = CAPABILITIES[row.kind]
     return {
         "row": row,
         "packaged": capabilities.offerings,
         "has_figures": row.source != UsageSource.POOLED,  # a pooled report has only the count
-        "status": Status(row.status),
-        "reason": labels.reason(row.reason),
         "package": offering_label(row.package) if row.package else "",
         "provider": capabilities.label,
-        "source": labels.short_source(row.source),
+        "hours": hours,
     }
 
 

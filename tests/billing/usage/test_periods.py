@@ -16,7 +16,6 @@ from billing.usage.periods import (
     Period,
     last_day,
     learned_anchor,
-    midnight,
     month_after,
     period_of,
 )
