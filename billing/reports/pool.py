@@ -60,8 +60,8 @@ class Removed:
 
 @dataclass(frozen=True)
 class Pool:
-    """The last counted report of the month, in full. `page`: its shares, each with its cost and its account if that is stored
-    now. `known` in a share: it was stored when the report was read."""
+    """The last counted report of the month, in full. `page`: its shares, each with its cost and its account if that is
+    stored now. `known` in a share: it was stored when the report was read."""
 
     snapshot: PooledSnapshot
     read_at: datetime

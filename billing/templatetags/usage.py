@@ -92,12 +92,6 @@ def plain(value: int | None) -> str:
     return "" if value is None else formats.number_text(value)
 
 
-@register.filter
-def value_text(value: str) -> str:
-    """Return a stored value of an anomaly for reading: "100000" as "100,000", words as they are."""
-    return formats.number_text(int(value)) if value.isascii() and value.isdigit() else value
-
-
 @register.simple_tag
 def cycle_dates(start: date | None, end: date | None) -> str:
     """Return the dates of a billing period, both inclusive: "1-30 Nov", "15 Oct - 14 Nov", with en dashes."""

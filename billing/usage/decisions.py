@@ -96,7 +96,7 @@ def undo_decision(command: Command, *, anomaly: Anomaly) -> int:
         lock_accounts(_account_ids(anomalies, reports))
         batch = next_batch()
         decided = Anomaly.objects.filter(pk__in=[each.pk for each in anomalies], closed_at__isnull=False)
-        if decided.update(closed_at=None) != len(anomalies):
+        if anomaly.decisions.last() != last or decided.update(closed_at=None) != len(anomalies):
             raise AlreadyDecided(_("Someone else decided this in the meantime."))
         _record(command, Verdict.UNDONE, batch=batch, anomalies=anomalies)
         moved: set[tuple[date, int]] = set()

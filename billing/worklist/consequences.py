@@ -66,7 +66,7 @@ def period_text(period: UsagePeriod) -> str:
     return cycle_dates(period.start_on, period.end_on)
 
 
-def figure_text(period: UsagePeriod) -> str:
+def figure_words(period: UsagePeriod) -> str:
     """Return the figure in words: exact, an interval, or what is known so far."""
     if period.used is None:
         return _("unknown")
@@ -82,7 +82,7 @@ def figure_text(period: UsagePeriod) -> str:
 
 def becomes(period: UsagePeriod, *, with_cost: bool) -> str:
     """Return what the figure becomes, as a sentence."""
-    words = {"period": period_text(period), "figure": figure_text(period)}
+    words = {"period": period_text(period), "figure": figure_words(period)}
     if period.used is None:
         sentence = _("%(period)s: the number of emails stays unknown.") % words
     else:
@@ -213,7 +213,7 @@ def readings_around(period: UsagePeriod, chosen: UsageSnapshot | None) -> list[R
             overage=row.overage,
             cost=trimmed_or_none(row.allocated_cost),
             currency=row.currency,
-            source=labels.short_source(row.source),
+            source=labels.source(row.source),
             contradicts=chosen is not None and row.pk == chosen.pk,
             next_period=row is following,
             operations=[

@@ -225,7 +225,7 @@ def decide_figure(request: HttpRequest, public_id: uuid.UUID, start_on: str) -> 
         "account": account,
         "period": period,
         "name": consequences.period_text(period),
-        "figure": consequences.figure_text(period),
+        "figure": consequences.figure_words(period),
         "why": labels.reason(period.reason),
         "form": form,
         "choices": consequences.figure_choices_of(period, verdicts, with_cost=with_cost, now=now),

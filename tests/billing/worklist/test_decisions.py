@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from billing.models import Anomaly, FigureVersion, UsagePeriod, UsageRollup
-from billing.usage.decisions import AlreadyDecided, decide_anomalies, undo_decision
+from billing.usage.decisions import AlreadyDecided, decide_anomalies, of_cause, state_of, undo_decision
 from billing.usage.rollups import differences
 from customers.models import Account
 from portal.refusals import Refusal
@@ -94,8 +94,6 @@ class TestACounterThatFell:
         assert figure(account)[1] == 250_000
 
     def test_a_figure_that_changed_since_is_reviewed_first(self, account: Account) -> None:
-        from billing.usage.decisions import of_cause, state_of
-
         fall(account)
         [anomaly] = open_anomalies(account)
         seen = state_of(of_cause(anomaly))
