@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from billing.models import Anomaly, SyncItem, SyncRun, UsageSnapshot
 from billing.usage import rollups
+from billing.usage.anomalies import SET_ASIDE
 from customers.monitoring.invariants import Invariant
 
 
@@ -35,7 +36,7 @@ def figures_off(now: datetime) -> Iterator[str]:
     once = ("account", "source", "period_start_on", "as_of", "seq")
     for row in UsageSnapshot.objects.order_by().values(*once).annotate(n=Count("pk")).filter(n__gt=1):
         yield f"account {row['account']}, {row['period_start_on']}: {row['n']} usage snapshots as of {row['as_of']}"
-    set_aside = Anomaly.objects.filter(snapshot=OuterRef("pk")).exclude(kind=Anomaly.Kind.FELL)
+    set_aside = Anomaly.objects.filter(snapshot=OuterRef("pk"), kind__in=SET_ASIDE)
     was = Window(Lag("used"), partition_by=("account", "period_start_on"), order_by=("as_of", "seq", "pk"))
     counted = UsageSnapshot.objects.filter(~Exists(set_aside)).annotate(was=was)
     noted = set(Anomaly.objects.filter(snapshot__isnull=False).values_list("snapshot", flat=True))

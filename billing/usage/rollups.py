@@ -20,9 +20,14 @@ SUMS = (*COUNTS, "used", "width", "endless", "overage", "overage_width", "alloca
 
 def sums_of(periods: QuerySet[UsagePeriod], *key: str) -> list[dict[str, Any]]:
     """Return the sums of these figures by `key`."""
+    return list(summed(periods, *key))
+
+
+def summed(periods: QuerySet[UsagePeriod], *key: str) -> QuerySet[UsagePeriod, dict[str, Any]]:
+    """Return the query of `sums_of`, which can be sorted and paged."""
     over = ~Q(status__in=NOT_OVER)
     zero = Value(0)
-    return list(
+    return (
         periods.order_by()
         .values(*key)
         .annotate(

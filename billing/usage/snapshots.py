@@ -26,7 +26,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import anomalies, figures
 from billing.usage.ledger import next_batch
-from billing.usage.periods import DAY, Period, midnight, period_of
+from billing.usage.periods import DAY, Period, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
 from customers.models import Account, FinalReading
 from customers.models.account import AccountState
@@ -99,7 +99,7 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     if batch and moment:
         figures.recompute(changed, now=moment, batch=batch, cause=figures.Cause.READING, moved=moved)
     _observe(plans)
-    disputed = found | _fallen([plan.snapshot.pk for plan in plans if plan.new])
+    disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
         plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
     }
@@ -188,7 +188,7 @@ def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) 
 def _missing_at(known: list[UsagePeriod], dates: Period) -> UsagePeriod | None:
     """Return the period without a figure that was expected in place of this one."""
     for each in known:
-        if each.status == "missing" and each.start_on <= dates.end_on and each.end_on >= dates.start_on:
+        if each.latest_id is None and each.start_on <= dates.end_on and each.end_on >= dates.start_on:
             return each
     return None
 
@@ -237,7 +237,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     another month."""
     period, at = plan.period, plan.reading.as_of
     moved = set()
-    if period.status == "missing":
+    if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
     if period.read_at is None or at >= period.read_at:
         period.read_at = at
@@ -252,7 +252,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     period.days_read |= _bit(period, at)
     period.readings += 1
     if period.current_id is None:
-        period.current, period.used, period.status = plan.snapshot, plan.snapshot.used, "open"
+        period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
     period.save()
     for each in plan.ended:
         each.next_seen_at = at
@@ -271,8 +271,11 @@ def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
 
 
 def _end_of(plan: _Plan) -> date:
-    """Return the period's last day as reported; the day before the next period, if that is known to begin earlier."""
-    known = plan.period.end_on
+    """Return the period's last day as reported; the day before the next period, if that is known to begin earlier. An
+    end that no monthly period has doesn't move it: a person decides."""
+    known: date | None = plan.period.end_on
+    if anomalies.is_too_long(plan.dates):
+        return known or usual_end(plan.dates.start_on)
     return known if plan.period.next_seen_at is not None and known < plan.dates.end_on else plan.dates.end_on
 
 
@@ -282,8 +285,8 @@ def _bit(period: UsagePeriod, at: datetime) -> int:
     return 1 << day if 0 <= day < 62 else 0
 
 
-def _fallen(snapshot_ids: list[int]) -> set[int]:
-    rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, kind=Anomaly.Kind.FELL, closed_at=None)
+def _disputed(snapshot_ids: list[int]) -> set[int]:
+    rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, closed_at=None)
     return set(rows.values_list("snapshot", flat=True))
 
 
@@ -296,19 +299,32 @@ def _observe(plans: Sequence[_Plan]) -> None:
         period = current[plan.period.pk]
         if period.read_at != plan.reading.as_of:
             continue
-        at = plan.reading.as_of
-        if period.status == "disputed":
-            observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=at)
-            continue
-        observed_accounts.record_usage(
-            account_id=period.account_id,
-            used=period.used or 0,
-            allowed=period.allowed,
-            overage=period.overage,
-            start_on=period.start_on,
-            end_on=period.end_on,
-            now=at,
-        )
+        _tell(period, at=plan.reading.as_of, now=plan.reading.as_of)
+
+
+def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
+    """Tell the accounts what a decision changed in their current billing period."""
+    accounts = {period.account_id for period in periods}
+    newest = UsagePeriod.objects.filter(account__in=accounts, latest__isnull=False).order_by("account", "start_on")
+    last = {period.account_id: period for period in newest}
+    for period in periods:
+        if last.get(period.account_id) == period and period.read_at is not None:
+            _tell(period, at=period.read_at, now=now)
+
+
+def _tell(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
+    if period.status == "disputed":
+        observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
+        return
+    observed_accounts.record_usage(
+        account_id=period.account_id,
+        used=period.used or 0,
+        allowed=period.allowed,
+        overage=period.overage,
+        start_on=period.start_on,
+        end_on=period.end_on,
+        now=at,
+    )
 
 
 def _digest(reading: AccountReading, period: Period) -> str:
