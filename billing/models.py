@@ -14,7 +14,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from customers.models import Account, Connection, FinalReading
+from customers.models import Account, Connection, UsageReading
 from portal.leases import Fenced
 from portal.texts import StoredTextField
 
@@ -147,9 +147,9 @@ class UsageSnapshot(models.Model):
     raw_sha256 = models.CharField(max_length=64)
     lower = models.BooleanField(default=False)
     run = models.ForeignKey(SyncRun, null=True, on_delete=models.PROTECT, related_name="snapshots")
-    # Set for the account's final reading, taken before a delete.
+    # Set for a reading that customers took around a change; that of moment "final" was taken before a delete.
     final_reading = models.OneToOneField(
-        FinalReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
+        UsageReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
     )
 
     class Meta:

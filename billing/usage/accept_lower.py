@@ -14,13 +14,14 @@ from django.utils.translation import gettext as _
 
 from billing.models import Acceptance, UsagePeriod, UsageSnapshot
 from billing.usage.periods import unread_seconds
-from customers.models import Account
+from customers.models import Account, UsageReading
 from customers.observed import accounts as observed_accounts
 from portal.commands import Command
 from portal.refusals import Refusal
 
 
 def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_seconds: int) -> None:
+    of_delete = held.final_reading and held.final_reading.moment == UsageReading.Moment.FINAL
     changed = still_held.update(
         current=held,
         held=None,
@@ -31,7 +32,7 @@ def _take_over(still_held: QuerySet[UsagePeriod], held: UsageSnapshot, unread_se
         currency=held.currency,
         read_at=held.as_of,
         unread_seconds=unread_seconds,
-        **({"final": True} if held.final_reading_id else {}),  # a final figure stays final
+        **({"final": True} if of_delete else {}),  # a final figure stays final
     )
     if changed != 1:  # a newer snapshot was stored since the page was opened
         raise IntegrityError

@@ -26,7 +26,7 @@ from django.db.models import F, OuterRef, Q, Subquery
 from billing.models import SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage.periods import Period, period_of, unread_seconds
 from billing.usage.pool_snapshots import pool_cap_of
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN
 from customers.observed import accounts as observed_accounts
@@ -40,14 +40,20 @@ PLANS = 4
 class AccountReading:
     """One answer of a provider. `usage.used` is not None: an answer without a figure is not a reading.
 
-    `package` is the account's at that time, for sources that do not return one.
+    `package` is the account's at that time, for sources that do not return one. `kept`: the reading that customers took
+    around a change, if this is one.
     """
 
     account_id: int
     usage: Usage
     as_of: datetime
     package: str = ""
-    final: FinalReading | None = None
+    kept: UsageReading | None = None
+
+    @property
+    def final(self) -> UsageReading | None:
+        """The reading taken before a delete, if this is one: only that marks a period final."""
+        return self.kept if self.kept and self.kept.moment == UsageReading.Moment.FINAL else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ def lock_accounts(account_ids: Collection[int]) -> set[int]:
 def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, StoredReading]:
     deleted = lock_accounts([reading.account_id for reading in readings])
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
-        store_final_readings(account_ids=late)
+        store_final_readings(account_ids=late, only_final=True)
     periods = _known_periods([reading.account_id for reading in readings])
     plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
@@ -137,7 +143,7 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         before = UsagePeriod.objects.filter(account_id=reading.account_id, start_on=period.start_on).first()
     closed = reading.final is None and reading.account_id in deleted and any(each.final for each in known)
     digest = _digest(reading, period)
-    if before and before.latest.raw_sha256 == digest and before.latest.source == usage.source and not reading.final:
+    if before and before.latest.raw_sha256 == digest and before.latest.source == usage.source and not reading.kept:
         return _Plan(before.latest, period, before, new=False, newest=newest, closed=closed)
     lower = before is not None and usage.used is not None and usage.used < before.used
     snapshot = _snapshot(reading, period, digest=digest, lower=lower, run=run, before=before)
@@ -179,7 +185,7 @@ def _snapshot(
         raw_sha256=digest,
         lower=lower,
         run=run,
-        final_reading=reading.final,
+        final_reading=reading.kept,
     )
 
 
@@ -244,7 +250,8 @@ def _period_facts(plan: _Plan, reading: AccountReading) -> dict[str, Any]:
 
 def _delete_is_open(period: UsagePeriod) -> bool:
     """Return whether a delete that a final reading was taken for may still happen: then this reading is final too."""
-    return FinalReading.objects.filter(account=period.account_id, operation__state__in=OPEN).exists()
+    finals = UsageReading.objects.filter(account=period.account_id, moment=UsageReading.Moment.FINAL)
+    return finals.filter(operation__state__in=OPEN).exists()
 
 
 def _observe(plan: _Plan, reading: AccountReading, facts: dict[str, Any]) -> None:
@@ -274,12 +281,17 @@ def _digest(reading: AccountReading, period: Period) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def store_final_readings(*, account_ids: Collection[int] | None = None, limit: int = 500) -> int:
-    """Store the readings taken before deletes as snapshots, of all accounts or of `account_ids`; return how many.
+def store_final_readings(
+    *, account_ids: Collection[int] | None = None, only_final: bool = False, limit: int = 500
+) -> int:
+    """Store the readings that customers took around changes as snapshots, of all accounts or of `account_ids`, or of
+    those only the ones before deletes; return how many.
 
     Repeating a call adds nothing.
     """
-    waiting = FinalReading.objects.filter(usage_snapshot=None)
+    waiting = UsageReading.objects.filter(usage_snapshot=None, failure="")
+    if only_final:
+        waiting = waiting.filter(moment=UsageReading.Moment.FINAL)
     if account_ids is not None:
         waiting = waiting.filter(account__in=account_ids)
     kept = 0
@@ -302,7 +314,7 @@ def store_final_readings(*, account_ids: Collection[int] | None = None, limit: i
     return kept
 
 
-def usage_of_snapshot(final: FinalReading) -> Usage:
+def usage_of_snapshot(final: UsageReading) -> Usage:
     """Return the stored form of a reading as the provider's answer."""
     facts = dict(final.usage)
     days = ("period_start_on", "period_end_on", "period_process_on")
