@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing.money import ScaledDecimalField
-from customers.models import Account, Connection, FinalReading
+from customers.models import Account, Connection, UsageReading
 
 
 class UsageSnapshot(models.Model):
@@ -39,9 +39,9 @@ class UsageSnapshot(models.Model):
     raw_sha256 = models.CharField(max_length=64)
     batch = models.BigIntegerField(default=0)
     run = models.ForeignKey("billing.SyncRun", null=True, on_delete=models.PROTECT, related_name="snapshots")
-    # Set for the account's final reading, taken before a delete.
+    # Set for a reading that customers took around a change; that of moment "final" was taken before a delete.
     final_reading = models.OneToOneField(
-        FinalReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
+        UsageReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
     )
 
     class Meta:
@@ -66,7 +66,7 @@ class UsageSnapshot(models.Model):
     @property
     def is_final(self) -> bool:
         """True if this is the reading taken before a delete by the portal."""
-        return self.final_reading_id is not None
+        return self.final_reading is not None and self.final_reading.moment == UsageReading.Moment.FINAL
 
 
 class PooledSnapshot(models.Model):

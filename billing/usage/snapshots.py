@@ -27,7 +27,7 @@ from billing.usage import anomalies, figures
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, midnight, period_of
 from billing.usage.pool_snapshots import pool_cap_of
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
 from portal.providers import Usage, UsageSource
@@ -41,14 +41,20 @@ RECENT = 3
 class AccountReading:
     """One answer of a provider. `usage.used` is not None: an answer without a figure is not a reading.
 
-    `package` is the account's at that time, for sources that do not return one.
+    `package` is the account's at that time, for sources that do not return one. `kept`: the reading that customers took
+    around a change, if this is one.
     """
 
     account_id: int
     usage: Usage
     as_of: datetime
     package: str = ""
-    final: FinalReading | None = None
+    kept: UsageReading | None = None
+
+    @property
+    def final(self) -> UsageReading | None:
+        """The reading taken before a delete, if this is one: only that marks a period final."""
+        return self.kept if self.kept and self.kept.moment == UsageReading.Moment.FINAL else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ def lock_accounts(account_ids: Collection[int]) -> set[int]:
 def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, StoredReading]:
     deleted = lock_accounts([reading.account_id for reading in readings])
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
-        store_final_readings(account_ids=late)
+        store_final_readings(account_ids=late, only_final=True)
     periods = _known_periods([reading.account_id for reading in readings])
     plans = [_plan(reading, periods.get(reading.account_id, []), run) for reading in readings]
     changes = [plan for plan in plans if plan.changes]
@@ -151,7 +157,7 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
     period = before or UsagePeriod(
         account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
     )
-    if same and latest is not None and not reading.final:
+    if same and latest is not None and not reading.kept:
         return _Plan(reading, latest, dates, period, new=False, newest=newest, ended=ended)
     snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest)
     return _Plan(reading, snapshot, dates, period, new=True, newest=newest, ended=ended)
@@ -203,7 +209,7 @@ def _snapshot(
         raw=usage.raw,
         raw_sha256=digest,
         run=run,
-        final_reading=reading.final,
+        final_reading=reading.kept,
     )
 
 
@@ -301,12 +307,17 @@ def _digest(reading: AccountReading, period: Period) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def store_final_readings(*, account_ids: Collection[int] | None = None, limit: int = 500) -> int:
-    """Store the readings taken before deletes as snapshots, of all accounts or of `account_ids`; return how many.
+def store_final_readings(
+    *, account_ids: Collection[int] | None = None, only_final: bool = False, limit: int = 500
+) -> int:
+    """Store the readings that customers took around changes as snapshots, of all accounts or of `account_ids`, or of
+    those only the ones before deletes; return how many.
 
     Repeating a call adds nothing.
     """
-    waiting = FinalReading.objects.filter(usage_snapshot=None)
+    waiting = UsageReading.objects.filter(usage_snapshot=None, failure="")
+    if only_final:
+        waiting = waiting.filter(moment=UsageReading.Moment.FINAL)
     if account_ids is not None:
         waiting = waiting.filter(account__in=account_ids)
     kept = 0
@@ -329,7 +340,7 @@ def store_final_readings(*, account_ids: Collection[int] | None = None, limit: i
     return kept
 
 
-def usage_of_snapshot(final: FinalReading) -> Usage:
+def usage_of_snapshot(final: UsageReading) -> Usage:
     """Return the stored form of a reading as the provider's answer."""
     facts = dict(final.usage)
     days = ("period_start_on", "period_end_on", "period_process_on")

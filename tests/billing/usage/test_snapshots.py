@@ -11,7 +11,7 @@ import pytest
 from billing.models import UsagePeriod, UsageSnapshot
 from billing.usage import snapshots
 from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, OperationFactory
 
@@ -124,7 +124,7 @@ def test_a_writer_who_was_overtaken_plans_again(monkeypatch: pytest.MonkeyPatch)
 def test_the_last_reading_before_a_delete_is_stored_once() -> None:
     account = AccountFactory(state="deleted")
     operation = OperationFactory(account=account, kind="delete", state="succeeded")
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation,
         account=account,
         source="overview_json",
@@ -146,7 +146,7 @@ def test_the_last_reading_before_a_delete_is_stored_once() -> None:
         },
     )
     silent = OperationFactory(account=AccountFactory(), kind="delete", state="failed")
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=silent, account=silent.account, source="credits", taken_at=T, usage={"used": None}
     )
     assert [store_final_readings(), store_final_readings()] == [1, 0]
