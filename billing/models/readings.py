@@ -137,3 +137,26 @@ class PooledSnapshot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.connection_id} {self.period_start_on} as of {self.as_of:%Y-%m-%d %H:%M}"
+
+
+class MidnightReading(models.Model):
+    """Credits of an account right after midnight of its own time zone, to be compared with statistics of whole days.
+    Append only.
+
+    `day` begins at that midnight. A row is added even if usage is unchanged. `reported_start_on` is the start of the
+    billing period that the provider reported.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="midnight_readings")
+    day = models.DateField()
+    zone = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    reported_start_on = models.DateField()
+    used = models.BigIntegerField()
+
+    class Meta:
+        ordering = ("account", "day")
+        constraints = [models.UniqueConstraint(fields=("account", "day", "zone"), name="midnight_reading_once")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.day}: {self.used}"

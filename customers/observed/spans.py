@@ -143,13 +143,15 @@ def unable_to_send(accounts: Accounts, start: datetime, end: datetime) -> set[in
     return {
         account
         for account, spans in spans_of(accounts, Kind.STATE, start, end).items()
-        if _is_stopped_throughout(spans, start, end, read_at.get(account))
+        if is_stopped_throughout(spans, start, end, read_at.get(account))
     }
 
 
-def _is_stopped_throughout(
+def is_stopped_throughout(
     spans: list[AccountSpan], start: datetime, end: datetime, read_at: datetime | None
 ) -> bool:
+    """Return whether `spans`, the account's states of [start, end), prove that it could not send then. `read_at`: when
+    its state was last read."""
     if spans[0].seen_at > start or any(span.value not in CANNOT_SEND for span in spans):
         return False
     last = spans[-1]
