@@ -15,8 +15,8 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from billing.models.readings import PooledSnapshot, UsageSnapshot
-from billing.money import ScaledDecimalField
 from customers.models import Account, Connection, Customer
+from portal.money_field import ScaledDecimalField
 
 
 class Status(models.TextChoices):

@@ -6,8 +6,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
 
-from billing.money import ScaledDecimalField
 from customers.models import Account, Connection, UsageReading
+from portal.money_field import ScaledDecimalField
 
 
 class UsageSnapshot(models.Model):

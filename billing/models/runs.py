@@ -56,7 +56,7 @@ class SyncRun(Fenced):
     skipped = models.PositiveIntegerField(default=0)
     # Usage that differed from the last snapshot, and anomalies found.
     changed = models.PositiveIntegerField(default=0)
-    anomalies = models.PositiveIntegerField(default=0)
+    anomalies = models.PositiveIntegerField(default=0, db_column="lower")
     asked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )

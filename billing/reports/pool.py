@@ -17,6 +17,7 @@ from billing.money import trimmed, trimmed_or_none
 from billing.usage.assess import LAG
 from billing.usage.periods import last_day
 from customers.models import Account, Connection
+from portal.money_field import rounded
 
 LINES_A_PAGE = 100
 READINGS_SHOWN = 60
@@ -129,7 +130,9 @@ def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | N
     unmapped = sum(not share["known"] for share in shares)
     lines: Page[Any] = Paginator(shares, LINES_A_PAGE).get_page(page)
     accounts = _accounts(connection, [share["id"] for share in lines])
-    lines.object_list = [(share, trimmed(Decimal(share["cost"])), accounts.get(share["id"])) for share in lines]
+    lines.object_list = [
+        (share, trimmed(rounded(Decimal(share["cost"]))), accounts.get(share["id"])) for share in lines
+    ]
     buckets = _buckets(snapshot)
     return Pool(
         snapshot=snapshot,

@@ -182,14 +182,16 @@ def _period_decisions(period_ids: Collection[int]) -> dict[int, Decision]:
 def _readings(
     period: UsagePeriod, snapshots: list[UsageSnapshot], anomalies: dict[int, list[tuple[str, str]]]
 ) -> list[SeriesReading]:
-    final_at = next((row.as_of for row in snapshots if row.is_final), None)
-    closed_at = final_at if final_at and period.account.state == AccountState.DELETED else None
+    final = next((row for row in reversed(snapshots) if row.is_final), None)
+    closed = final if period.account.state == AccountState.DELETED else None
     found = []
     for row in snapshots:
         of_row = anomalies.get(row.pk, [])
         verdict = next((verdict for _, verdict in of_row if verdict), "")
         waits = any(kind != Anomaly.Kind.FELL and not verdict for kind, verdict in of_row)
-        late = closed_at is not None and row.as_of > closed_at
+        # After the final reading nothing counts that shows no more. What shows more and came after the delete has an
+        # anomaly; what has none was read before it.
+        late = closed is not None and row.as_of > closed.as_of and row.used <= closed.used
         set_aside = late or any(kind in SET_ASIDE for kind, _ in of_row)
         found.append(SeriesReading(row.pk, row.as_of, row.used, row.allowed, verdict, set_aside, waits))
     return found

@@ -13,8 +13,8 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 from billing.models import PooledSnapshot, SyncRun
-from billing.money import rounded
 from billing.usage.periods import Period
+from portal.money_field import rounded
 from portal.providers import PooledUsage, Share, Unreadable
 
 # Tolerance between a bucket's cost and the exact share: providers round to cents.

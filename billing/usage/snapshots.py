@@ -18,11 +18,11 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
+from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
-from billing.money import rounded
 from billing.usage import anomalies, figures
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, midnight, period_of
@@ -30,6 +30,7 @@ from billing.usage.pool_snapshots import pool_cap_of
 from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
+from portal.money_field import rounded
 from portal.providers import Usage, UsageSource
 
 log = structlog.get_logger(__name__)
@@ -88,15 +89,17 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
         store_final_readings(account_ids=late, only_final=True)
     periods = _known_periods([reading.account_id for reading in readings])
-    plans = [_plan(reading, periods.get(reading.account_id, []), run) for reading in readings]
+    plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
     changes = [plan for plan in plans if plan.changes]
     batch = next_batch() if changes else 0
     for plan in plans:
         plan.snapshot.batch = batch if plan.new else plan.snapshot.batch
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
-    moved = {each for plan in plans for each in _place(plan)}
-    found = anomalies.note([plan.as_noted() for plan in plans if plan.new], deleted=deleted)
-    changed = {plan.period.pk for plan in changes} | {each.pk for plan in plans for each in plan.ended}
+    moved = {each for plan in plans if not plan.closed for each in _place(plan)}
+    found = anomalies.note([plan.as_noted() for plan in plans if plan.new and plan.period.pk], deleted=deleted)
+    changed = {plan.period.pk for plan in changes if plan.period.pk} | {
+        each.pk for plan in plans for each in plan.ended
+    }
     moment = max((reading.as_of for reading in readings), default=None)
     if batch and moment:
         figures.recompute(changed, now=moment, batch=batch, cause=figures.Cause.READING, moved=moved)
@@ -117,6 +120,7 @@ class _Plan:
     period: UsagePeriod
     new: bool
     newest: bool  # the account's newest period: a late reading of an older one must not overwrite current usage
+    closed: bool  # the account is deleted and its final reading is known: the answer is only history
     ended: list[UsagePeriod]
 
     @property
@@ -141,7 +145,7 @@ def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
     return found
 
 
-def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None) -> _Plan:
+def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
     usage = reading.usage
     stated = [each for each in known if each.latest_id is not None]
     last = Period(stated[0].start_on, stated[0].end_on) if stated else None
@@ -151,16 +155,19 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
     digest = _digest(reading, dates)
     latest = before.latest if before else None
     same = latest is not None and latest.raw_sha256 == digest and latest.source == usage.source
+    closed = reading.final is None and reading.account_id in deleted and any(each.before_deletion for each in known)
     ended = [
-        each for each in known if each is not before and each.start_on < dates.start_on and each.next_seen_at is None
+        each
+        for each in known
+        if not closed and each is not before and each.start_on < dates.start_on and each.next_seen_at is None
     ]
     period = before or UsagePeriod(
         account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
     )
     if same and latest is not None and not reading.kept:
-        return _Plan(reading, latest, dates, period, new=False, newest=newest, ended=ended)
+        return _Plan(reading, latest, dates, period, new=False, newest=newest, closed=closed, ended=ended)
     snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest)
-    return _Plan(reading, snapshot, dates, period, new=True, newest=newest, ended=ended)
+    return _Plan(reading, snapshot, dates, period, new=True, newest=newest, closed=closed, ended=ended)
 
 
 def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) -> UsagePeriod | None:
@@ -277,10 +284,12 @@ def _fallen(snapshot_ids: list[int]) -> set[int]:
 
 def _observe(plans: Sequence[_Plan]) -> None:
     """Tell the accounts their current usage. A disputed figure is not told: the account's page says it is missing."""
-    current = UsagePeriod.objects.in_bulk([plan.period.pk for plan in plans])
+    current = UsagePeriod.objects.in_bulk([plan.period.pk for plan in plans if plan.period.pk])
     for plan in plans:
+        if plan.closed or not plan.newest:
+            continue
         period = current[plan.period.pk]
-        if not plan.newest or period.read_at != plan.reading.as_of:
+        if period.read_at != plan.reading.as_of:
             continue
         at = plan.reading.as_of
         if period.status == "disputed":
@@ -333,7 +342,7 @@ def store_final_readings(
             )
         except IntegrityError:
             continue  # another process stored it at this moment
-        except DataError:
+        except (DataError, ValidationError):
             log.exception("usage.final_reading_refused", account=str(final.account.public_id))
             continue
         kept += 1

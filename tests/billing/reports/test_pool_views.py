@@ -265,6 +265,24 @@ def test_the_file_has_use_and_share_and_runs_no_formula(finance: Client, pool: P
     assert all(note.startswith("'=") for note in notes if note)
 
 
+def test_amounts_are_written_alike_on_pages_and_in_the_file(finance: Client, pool: Pool) -> None:
+    costs = {"66.66666666666667": "66.666667", "0.1": "0.10", "20.00": "20.00", "1000000.5": "1000000.50"}
+    accounts = {pool.account(10, reported): written for reported, written in costs.items()}
+    pool.report.parent = (5, "0.2000")
+    pool.read()
+    rows = {row["Account ID"]: row for row in exported(finance)}
+    cost = "Allocated cost (share of one invoice, not a price)"
+    assert {account: rows[account.provider_id or ""][cost] for account in accounts} == accounts
+    page = finance.get(reverse("billing:usage")).content.decode()
+    report = invoice(finance, pool).content.decode()
+    for text in ("\u20ac66.666667", "\u20ac0.10", "\u20ac20.00", "\u20ac1,000,000.50"):
+        assert text in page
+        assert text in report
+    assert "\u20ac1,000,087.266667" in page, "the sum of the shares"
+    assert "\u20ac1,000,087.466667" in report, "the total, of which more places were reported"
+    assert "\u20ac0.20<" in report
+
+
 @pytest.mark.long
 def test_pages_cost_the_same_for_few_and_for_many(
     finance: Client, pool: Pool, django_assert_max_num_queries: Any
