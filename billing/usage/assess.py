@@ -125,9 +125,9 @@ def assess(series: Series, facts: PeriodFacts, evidence: Evidence, *, now: datet
         if not series.is_decided:
             return Assessment(Status.DISPUTED, Reason.UNDECIDED, low, most)
         return Assessment(Status.STALE if now - facts.read_at > STALE_AFTER else Status.OPEN, "", low, None)
-    if series.is_decided and most == low and (exact := _exact(low, facts, evidence)):
-        return exact
     high = _most(low, most, evidence)
+    if series.is_decided and most == low and (exact := _exact(low, high, facts, evidence)):
+        return exact
     if not series.is_decided:
         return Assessment(Status.DISPUTED, Reason.UNDECIDED, low, high)
     gone = facts.deleted and facts.next_seen_at is None
@@ -140,7 +140,7 @@ def is_over(facts: PeriodFacts, *, now: datetime) -> bool:
     return facts.next_seen_at is not None or now >= facts.resets.latest or facts.deleted or facts.before_deletion
 
 
-def _exact(low: int, facts: PeriodFacts, evidence: Evidence) -> Assessment | None:
+def _exact(low: int, high: int | None, facts: PeriodFacts, evidence: Evidence) -> Assessment | None:
     if facts.before_deletion:
         return Assessment(Status.FINAL, Reason.BEFORE_DELETION, low, low)
     if not evidence.could_send:
@@ -151,8 +151,9 @@ def _exact(low: int, facts: PeriodFacts, evidence: Evidence) -> Assessment | Non
         return Assessment(Status.FINAL, Reason.CEILING, low, low)
     if evidence.after_last == 0:
         return Assessment(Status.FINAL, Reason.NOTHING_SENT, low, low)
-    if evidence.derived is not None and evidence.derived >= low:
-        return Assessment(Status.DERIVED, Reason.CALIBRATED, evidence.derived, evidence.derived)
+    derived = evidence.derived
+    if derived is not None and low <= derived and (high is None or derived <= high):
+        return Assessment(Status.DERIVED, Reason.CALIBRATED, derived, derived)
     return None
 
 

@@ -43,9 +43,23 @@ class PeriodEvidence:
     """When a period can have ended, what may have come after its last reading, and which packages it had."""
 
     resets: Resets
-    evidence: Evidence
+    ceiling: int | None
     _known: Known
     _facts: _Facts
+
+    def after(self, read_at: datetime, *, now: datetime) -> Evidence:
+        """Return what is known of the time after `read_at`, the last reading that counts."""
+        each, facts = self._known, self._facts
+        if each.is_pooled or not each.may_be_over(now):
+            return Evidence(ceiling=self.ceiling)
+        start, end = self.resets.window(read_at)
+        calibrated = facts.calibration(each).is_calibrated
+        return Evidence(
+            ceiling=self.ceiling,
+            after_last=facts.requests_between(each, start, end, calibrated=calibrated),
+            derived=facts.derived(each, self.resets) if calibrated else None,
+            could_send=not facts.was_stopped(each, start, end),
+        )
 
     def package_at(self, row: UsageSnapshot) -> str:
         """Return the package that the quota of this reading belongs to, "" if that can't be told."""
@@ -57,15 +71,11 @@ def evidence_of(known: Sequence[Known], *, now: datetime) -> dict[int, PeriodEvi
     zones = zones_of({each.period.account.connection_id for each in known})
     resets = {each.period.pk: _resets(each, zones) for each in known}
     facts = _Facts.of(known, resets, now=now)
-    return {
-        each.period.pk: PeriodEvidence(
-            resets[each.period.pk],
-            _evidence(each, resets[each.period.pk], facts, now=now),
-            each,
-            facts,
-        )
-        for each in known
-    }
+    found = {}
+    for each in known:
+        of_period = resets[each.period.pk]
+        found[each.period.pk] = PeriodEvidence(of_period, facts.ceiling(each, of_period), each, facts)
+    return found
 
 
 def _resets(each: Known, zones: dict[int, str]) -> Resets:
@@ -78,26 +88,6 @@ def _resets(each: Known, zones: dict[int, str]) -> Resets:
         return Resets(min(period.read_at or begun, begun), begun)
     zone = UTC_ZONE if each.is_pooled else zones.get(period.account.connection_id, "")
     return resets_of(period.end_on, zone=zone)
-
-
-def _evidence(each: Known, resets: Resets, facts: _Facts, *, now: datetime) -> Evidence:
-    ceiling = facts.ceiling(each, resets)
-    read_at = counted_until(each)
-    if read_at is None or each.is_pooled or not each.may_be_over(now):
-        return Evidence(ceiling=ceiling)
-    start, end = resets.window(read_at)
-    calibrated = facts.is_calibrated(each)
-    return Evidence(
-        ceiling=ceiling,
-        after_last=facts.requests_after(each, resets, start=start, end=end, calibrated=calibrated),
-        derived=facts.derived(each, resets) if calibrated else None,
-        could_send=not facts.was_stopped(each, start=start, end=end),
-    )
-
-
-def counted_until(each: Known) -> datetime | None:
-    """Return the last time at which the newest reading was confirmed."""
-    return each.period.read_at or (each.snapshots[-1].as_of if each.snapshots else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +167,13 @@ class _Facts:
 
     # --- The time after the last reading ------------------------------------------------------------------------
 
-    def was_stopped(self, each: Known, *, start: datetime, end: datetime) -> bool:
+    def was_stopped(self, each: Known, start: datetime, end: datetime) -> bool:
         """Return whether the account could not send from `start` to `end` by evidence."""
         account = each.period.account
         spans = [span for span in self.states.get(account.pk, []) if _touches(span, start, end)]
         return start < end and bool(spans) and is_stopped_throughout(spans, start, end, account.state_read_at)
 
-    def requests_after(
-        self, each: Known, resets: Resets, *, start: datetime, end: datetime, calibrated: bool
-    ) -> int | None:
+    def requests_between(self, each: Known, start: datetime, end: datetime, *, calibrated: bool) -> int | None:
         """Return the requests of the days touched from `start` to `end`; None if they don't tell the most that can have
         been sent: a day is unknown or not settled, or statistics may leave out mail."""
         statistics = self.statistics.get(each.period.account_id)
@@ -194,14 +182,11 @@ class _Facts:
             return None
         if not statistics.covers([(row.as_of, row.used) for row in each.snapshots], begun_at=_begun(each)):
             return None
-        return requests if calibrated or self._has_no_subusers(each, resets) else None
+        return requests if calibrated or self._has_no_subusers(each, end) else None
 
-    def _has_no_subusers(self, each: Known, resets: Resets) -> bool:
-        spans = self._offerings(each, _begun(each), resets.latest)
+    def _has_no_subusers(self, each: Known, end: datetime) -> bool:
+        spans = self._offerings(each, _begun(each), end)
         return bool(spans) and all(self._sum_of(each, span, SUBUSERS) == 0 for span in spans)
-
-    def is_calibrated(self, each: Known) -> bool:
-        return self._calibration(each).is_calibrated
 
     def derived(self, each: Known, resets: Resets) -> int | None:
         account_id = each.period.account_id
@@ -213,7 +198,7 @@ class _Facts:
             resets=resets,
         )
 
-    def _calibration(self, each: Known) -> midnights.Calibration:
+    def calibration(self, each: Known) -> midnights.Calibration:
         account_id = each.period.account_id
         statistics = self.statistics.get(account_id, Statistics())
         until = each.period.end_on + midnights.DAYS_AFTER * DAY

@@ -23,10 +23,12 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import anomalies, figures
+from billing.usage import anomalies, figures, reset_zones
+from billing.usage.assess import resets_of
 from billing.usage.ledger import next_batch
-from billing.usage.periods import DAY, Period, midnight, period_of
+from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of
 from billing.usage.pool_snapshots import pool_cap_of
+from billing.usage.reset_zones import RollOver
 from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
@@ -95,10 +97,11 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     for plan in plans:
         plan.snapshot.batch = batch if plan.new else plan.snapshot.batch
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
+    reset_zones.learn([each for plan in plans if (each := plan.roll_over)])
     moved = {each for plan in plans if not plan.closed for each in _place(plan)}
     found = anomalies.note([plan.as_noted() for plan in plans if plan.new and plan.period.pk], deleted=deleted)
     changed = {plan.period.pk for plan in changes if plan.period.pk} | {
-        each.pk for plan in plans for each in plan.ended
+        each.pk for plan in plans for each in plan.affected
     }
     moment = max((reading.as_of for reading in readings), default=None)
     if batch and moment:
@@ -122,11 +125,29 @@ class _Plan:
     newest: bool  # the account's newest period: a late reading of an older one must not overwrite current usage
     closed: bool  # the account is deleted and its final reading is known: the answer is only history
     ended: list[UsagePeriod]
+    before: list[UsagePeriod]  # at most one
 
     @property
     def changes(self) -> bool:
         """True if a figure may change: not where an open period's usage is only confirmed."""
-        return self.new or bool(self.ended) or self.period.pk is None or self.period.status != "open"
+        return self.new or bool(self.affected) or self.period.pk is None or self.period.status != "open"
+
+    @property
+    def affected(self) -> list[UsagePeriod]:
+        """Periods before this one whose figure may change: those it ends, and the last one where the reading was taken
+        because of a change that may have happened in it."""
+        noticed = self.reading.kept is not None and self.reading.kept.moment == UsageReading.Moment.NOTICED
+        return [*self.ended, *(self.before if noticed else [])]
+
+    @property
+    def roll_over(self) -> RollOver | None:
+        """The end of the period before and both readings around it, where the provider stated all dates."""
+        before = next((each for each in self.ended if each.end_on + DAY == self.dates.start_on), None)
+        if before is None or before.read_at is None or before.inferred or self.dates.inferred:
+            return None
+        if self.snapshot.source == UsageSource.POOLED:
+            return None
+        return RollOver(before.account.connection_id, before.end_on, before.read_at, self.reading.as_of)
 
     def as_noted(self) -> anomalies.Noted:
         return anomalies.Noted(self.snapshot, self.period, self.dates)
@@ -147,9 +168,14 @@ def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
 
 def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
     usage = reading.usage
-    stated = [each for each in known if each.latest_id is not None]
-    last = Period(stated[0].start_on, stated[0].end_on) if stated else None
-    dates = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
+    stated = [Period(each.start_on, each.end_on, each.inferred) for each in known if each.latest_id is not None]
+    dates = period_of(
+        usage.period_start_on,
+        usage.period_end_on,
+        known=stated[0] if stated else None,
+        on=reading.as_of.date(),
+        anchor=learned_anchor(stated),
+    )
     before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
     newest = not known or dates.start_on >= known[0].start_on or (before is not None and before.pk == known[0].pk)
     digest = _digest(reading, dates)
@@ -164,10 +190,10 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
     period = before or UsagePeriod(
         account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
     )
-    if same and latest is not None and not reading.kept:
-        return _Plan(reading, latest, dates, period, new=False, newest=newest, closed=closed, ended=ended)
-    snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest)
-    return _Plan(reading, snapshot, dates, period, new=True, newest=newest, closed=closed, ended=ended)
+    earlier = [each for each in known if each.start_on < dates.start_on and each.current_id is not None][:1]
+    new = not same or latest is None or bool(reading.kept)
+    snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest) if new or latest is None else latest
+    return _Plan(reading, snapshot, dates, period, new, newest, closed, ended, earlier)
 
 
 def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) -> UsagePeriod | None:
@@ -241,7 +267,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             moved |= _end(period, end_on)
     if plan.new and (period.latest is None or at >= period.latest.as_of):
         period.latest = plan.snapshot
-    if at >= period.ends_at and period.read_after_end_at is None:
+    if at >= _surely_over(plan) and period.read_after_end_at is None:
         period.read_after_end_at = at
     period.before_deletion = period.before_deletion or plan.reading.final is not None
     period.days_read |= _bit(period, at)
@@ -255,6 +281,12 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             moved |= _end(each, plan.dates.start_on - DAY)
         each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "batch"])
     return moved
+
+
+def _surely_over(plan: _Plan) -> datetime:
+    """Return from when on the period is over in every time zone it can end in."""
+    is_pooled = plan.snapshot.source == UsageSource.POOLED
+    return plan.period.ends_at if is_pooled else resets_of(plan.period.end_on).latest
 
 
 def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
