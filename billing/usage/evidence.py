@@ -99,7 +99,7 @@ class _Facts:
     states: dict[int, list[AccountSpan]]
     catalog: dict[tuple[int, str], dict[str, int]]
     statistics: dict[int, Statistics]
-    midnights: dict[int, list[MidnightReading]]
+    own_midnights: dict[int, list[MidnightReading]]
 
     @classmethod
     def of(cls, known: Sequence[Known], resets: dict[int, Resets], *, now: datetime) -> _Facts:
@@ -116,7 +116,7 @@ class _Facts:
             states=spans_of(ended, AccountSpan.Kind.STATE, start - LAG, end) if ended else {},
             catalog={(row.connection_id, row.name): row.entitlements for row in catalog} if accounts else {},
             statistics=statistics_of(ended, first=first - midnights.OLDEST) if ended else {},
-            midnights=midnights.midnights_of([each.period.account for each in over], first=first - midnights.OLDEST)
+            own_midnights=midnights.midnights_of([each.period.account for each in over], first=first - midnights.OLDEST)
             if ended
             else {},
         )
@@ -191,7 +191,7 @@ class _Facts:
     def derived(self, each: Known, resets: Resets) -> int | None:
         account_id = each.period.account_id
         return midnights.derived(
-            self.midnights.get(account_id, []),
+            self.own_midnights.get(account_id, []),
             self.statistics.get(account_id, Statistics()),
             reported_start_on=each.period.reported_start_on,
             end_on=each.period.end_on,
@@ -202,7 +202,7 @@ class _Facts:
         account_id = each.period.account_id
         statistics = self.statistics.get(account_id, Statistics())
         until = each.period.end_on + midnights.DAYS_AFTER * DAY
-        return midnights.calibrate(self.midnights.get(account_id, []), statistics, until=until)
+        return midnights.calibrate(self.own_midnights.get(account_id, []), statistics, until=until)
 
 
 def _begun(each: Known) -> datetime:

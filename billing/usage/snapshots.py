@@ -14,8 +14,6 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from decimal import Decimal
-from typing import Any
 
 import structlog
 from django.core.exceptions import ValidationError
@@ -29,6 +27,7 @@ from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of
 from billing.usage.pool_snapshots import pool_cap_of
 from billing.usage.reset_zones import RollOver
+from billing.usage.stored_usage import usage_of
 from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
@@ -363,7 +362,7 @@ def store_final_readings(
         waiting = waiting.filter(account__in=account_ids)
     kept = 0
     for final in waiting.select_related("account").order_by("pk")[:limit]:
-        usage = usage_of_snapshot(final)
+        usage = usage_of(final)
         if usage.source == UsageSource.POOLED:
             usage = replace(usage, allowed=pool_cap_of(final.account.settings))
         if usage.used is None:
@@ -379,28 +378,3 @@ def store_final_readings(
             continue
         kept += 1
     return kept
-
-
-def usage_of_snapshot(final: UsageReading) -> Usage:
-    """Return the stored form of a reading as the provider's answer."""
-    facts = dict(final.usage)
-    days = ("period_start_on", "period_end_on", "period_process_on")
-    kept: dict[str, Any] = {name: facts.get(name) for name in ("used", "allowed", "remaining", "overage", "requests")}
-    kept |= {name: _day(facts.get(name)) for name in days}
-    kept |= {name: _exact(facts.get(name)) for name in ("reputation", "allocated_cost")}
-    return Usage(
-        source=UsageSource(final.source),
-        package=facts.get("package") or "",
-        currency=facts.get("currency") or "",
-        period_inferred=bool(facts.get("period_inferred")),
-        raw=facts.get("raw") or {},
-        **kept,
-    )
-
-
-def _exact(value: Any) -> Decimal | None:
-    return None if value is None else Decimal(str(value))
-
-
-def _day(value: Any) -> date | None:
-    return date.fromisoformat(value) if value else None

@@ -109,7 +109,7 @@ def test_a_final_reading_with_an_absurd_cost_stops_no_other() -> None:
     for cost in ("1000000000000", "2.5"):
         operation = OperationFactory(account=AccountFactory(state="deleted"), kind="delete", state="succeeded")
         told = {"used": 5, "period_start_on": "2026-11-01", "period_end_on": "2026-11-30", "currency": "EUR"}
-        FinalReading.objects.create(
+        UsageReading.objects.create(
             operation=operation, account=operation.account, source="pooled", taken_at=T,
             usage=told | {"allocated_cost": cost},
         )  # fmt: skip
