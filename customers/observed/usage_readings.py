@@ -42,7 +42,7 @@ def read_around(
 ) -> None:
     """Read and store the usage before or after the operation's change, in one try. A failure is stored instead and
     changes nothing about the operation; after a change a failure that may pass makes usage due."""
-    if is_pooled(account):
+    if _is_pooled(account):
         return
     if not _may_read(account):
         store_failure(account, say("usage.not_permitted"), moment=moment, now=now, operation=operation)
@@ -116,7 +116,7 @@ def read_due_usage(account: Account, provider: Provider, *, now: datetime) -> No
     Account.objects.filter(pk=account.pk, usage_due_at=later).update(usage_due_at=None)
 
 
-def is_pooled(account: Account) -> bool:
+def _is_pooled(account: Account) -> bool:
     return account.connection.usage_source == UsageSource.POOLED
 
 

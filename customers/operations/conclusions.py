@@ -135,9 +135,7 @@ def _write_account(operation: Operation, account: dict[str, Any] | None, *, now:
     except IntegrityError:
         raise AccountTaken(str(account.get("provider_id", ""))) from None
     if before:
-        spans.record_concluded(
-            before, columns, now=now, source=AccountSpan.Source.OPERATION, operation=operation
-        )
+        spans.record_concluded(before, columns, now=now, source=AccountSpan.Source.OPERATION, operation=operation)
 
 
 def observed(columns: dict[str, Any], *, now: datetime) -> dict[str, datetime]:

@@ -115,9 +115,7 @@ class TestUsageBecomesDue:
     def test_not_after_one_that_an_operation_made(self, account: Account) -> None:
         operation = OperationFactory(account=account)
         read_offerings(account, SMALL, T)
-        observed_accounts.record_offerings(
-            account_id=account.pk, offerings=[LARGE], now=T + HOUR, operation=operation
-        )
+        observed_accounts.record_offerings(account_id=account.pk, offerings=[LARGE], now=T + HOUR, operation=operation)
         assert self.due(account) is None
         last = AccountSpan.objects.get(account=account, until_at=None)
         assert (last.source, last.operation, last.from_at) == ("operation", operation, T)

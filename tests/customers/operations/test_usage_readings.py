@@ -217,4 +217,3 @@ class TestSnapshots:
         assert UsageSnapshot.objects.filter(account=account).count() == 4
         period = account.usage_periods.get()
         assert (period.used, period.final, period.held) == (50, True, None)
-
