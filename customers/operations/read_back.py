@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from customers.models import Account, Operation, UsageReading
-from customers.models.operation_states import OperationKind
+from customers.models.operation_states import USAGE_IS_READ_AFTER, OperationKind
 from customers.observed import accounts as observed_accounts
 from customers.observed import usage_readings
 from customers.operations.kinds.table import kind_of
@@ -19,8 +19,9 @@ Clock = Callable[[], datetime]
 
 
 def read_usage_before(operation: Operation, provider: Provider, clock: Clock) -> None:
-    """Read the usage just before the operation's change, where its kind says so."""
-    _read_usage(operation, operation.account, provider, UsageReading.Moment.BEFORE, clock)
+    """Read the usage just before the operation's change, where it is read after it too; a new account has none."""
+    if operation.kind in USAGE_IS_READ_AFTER and operation.kind != OperationKind.CREATE:
+        usage_readings.read_around(operation, operation.account, provider, UsageReading.Moment.BEFORE, now=clock())
 
 
 def read_after_success(operation: Operation, provider: Provider, clock: Clock) -> None:
@@ -36,12 +37,6 @@ def read_after_success(operation: Operation, provider: Provider, clock: Clock) -
             observed_accounts.read_account(account=account, now=clock(), provider=provider, operation=operation)
     except ProviderError as error:
         log.info("account.not_read", error=type(error).__name__)
-    account.refresh_from_db(fields=["v2_username"])  # of a new account it was read just now
-    _read_usage(operation, account, provider, UsageReading.Moment.AFTER, clock)
-
-
-def _read_usage(
-    operation: Operation, account: Account, provider: Provider, moment: UsageReading.Moment, clock: Clock
-) -> None:
-    if moment in kind_of(operation).usage_at:
-        usage_readings.read_around(operation, account, provider, moment, now=clock())
+    if operation.kind in USAGE_IS_READ_AFTER:
+        account.refresh_from_db(fields=["v2_username"])  # of a new account it was read just now
+        usage_readings.read_around(operation, account, provider, UsageReading.Moment.AFTER, now=clock())
