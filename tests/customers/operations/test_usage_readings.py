@@ -219,6 +219,14 @@ class TestSnapshots:
         account.refresh_from_db()
         assert (account.usage_used, account.usage_allowed) == (1234, 300_000)
 
+    def test_failures_keep_nothing_back(self, desk: Desk) -> None:
+        desk.sandbox.admin.switch("credits", "403")
+        desk.created()
+        desk.sandbox.admin.switch("credits", "ok")
+        read = desk.created("other@northwind.example")
+        assert [store_final_readings(limit=1), store_final_readings(limit=1)] == [1, 0]
+        assert UsageSnapshot.objects.get().account == read
+
     def test_those_of_a_deleted_account_change_nothing(self, desk: Desk) -> None:
         account = desk.created()
         desk.perform(desk.ask_offerings(account, [BIGGER]))
