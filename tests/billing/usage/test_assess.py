@@ -180,7 +180,9 @@ def worlds(draw: st.DrawFn) -> World:
     return World(
         mail=draw(st.lists(st.tuples(near, st.integers(1, 90_000)), max_size=8)),
         zone=draw(st.sampled_from(["UTC", PACIFIC.key])),
-        account_zone=draw(st.sampled_from(["UTC", "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kolkata", "Europe/Berlin"])),
+        account_zone=draw(
+            st.sampled_from(["UTC", "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kolkata", "Europe/Berlin"])
+        ),
         lag=draw(st.integers(0, int(LAG.total_seconds()) // 60)),
         lingers=draw(st.integers(0, 24 * 60)),
         reads=sorted(draw(st.sets(near, min_size=1, max_size=8))),

@@ -129,7 +129,7 @@ def test_of_10_000_accounts_the_last_pass_reads_those_at_risk() -> None:
     Account.objects.bulk_create(
         Account(
             connection=connection, customer=customer, provider_id=f"sg{n}", email=f"{n}@x.example", state="active",
-            usage_used=n * 7919 % 10_000, usage_allowed=8_000, usage_end_on=END_ON,
+            usage_used=n * 7919 % 10_000, usage_allowed=8_000, usage_end_on=END_ON, changed_at=MIDNIGHT,
         )
         for n in range(10_000)
     )  # fmt: skip
