@@ -12,16 +12,18 @@ from django.utils.translation import gettext_lazy as _
 from billing.models import Anomaly, SyncItem, SyncRun, UsageSnapshot
 from billing.usage import rollups
 from billing.usage.anomalies import SET_ASIDE
+from customers.models import UsageReading
 from customers.monitoring.invariants import Invariant
 
 
 def counts_off(now: datetime) -> Iterator[str]:
-    """Check I13: the counts of an ended run match its items, until the items are removed."""
+    """Check I13: the counts of an ended run match its items, if it has any, until the items are removed."""
 
     def items(state: str) -> Count:
         return Count("items", filter=Q(items__state=state))
 
-    counted = SyncRun.objects.filter(state__in=SyncRun.ENDED, items_removed_at=None).annotate(
+    ended = SyncRun.objects.filter(state__in=SyncRun.ENDED, items_removed_at=None)
+    counted = ended.exclude(kind__in=SyncRun.WITHOUT_ITEMS).annotate(
         n=Count("items"), was_failed=items(SyncItem.State.FAILED), was_skipped=items(SyncItem.State.SKIPPED)
     )
     fits = Q(n=F("failed") + F("skipped"), failed=F("was_failed"), skipped=F("was_skipped"))
@@ -47,7 +49,7 @@ def figures_off(now: datetime) -> Iterator[str]:
 
 def _after_final(snapshot: UsageSnapshot) -> bool:
     """Return whether the account's final reading came before: later ones change no figure."""
-    final = UsageSnapshot.objects.filter(account=snapshot.account_id, final_reading__isnull=False)
+    final = UsageSnapshot.objects.filter(account=snapshot.account_id, final_reading__moment=UsageReading.Moment.FINAL)
     return final.filter(as_of__lt=snapshot.as_of).exists()
 
 
