@@ -11,8 +11,10 @@ from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.utils.http import content_disposition_header
+
+from portal.filters import ListFilters
 
 _ROWS_PER_PIECE = 500
 # What a spreadsheet takes for a formula, at the start of a cell, after any blanks, including full-width signs. A cell
@@ -50,6 +52,12 @@ def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[A
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "no-store"
     return response
+
+
+def refused_export(filters: ListFilters) -> HttpResponse:
+    """Answer the export of a list whose filters are not known: with the sentences as text, never with a file."""
+    text = "".join(f"{sentence}\n" for sentence in filters.refused.values())
+    return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
 
 
 def _pieces(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

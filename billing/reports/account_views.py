@@ -22,7 +22,7 @@ from customers.accounts.views import account_head
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404
 from portal.access.permissions import Permission
-from portal.htmx import person
+from portal.htmx import person, render_page
 
 
 @require_GET
@@ -49,7 +49,8 @@ def _page(request: HttpRequest, account: Account) -> HttpResponse:
     context |= {"filters": filters}
     if person(request).may(Permission.VIEW_COST) and any(period.allocated_cost is not None for period in usage.periods):
         context |= {"with_shares": True, "note": note_of(account.connection_id)}
-    return render(request, "billing/account_usage.html", context)
+    page = "billing/account_usage.html"
+    return render_page(request, page, context, part=page, filters=filters)
 
 
 def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""Filters of the usage report, read from the query string."""
+"""Filters of the usage pages, read from the query string."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
+from typing import Any
 
+from django.utils.formats import date_format
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import Status
 from billing.usage.periods import month_after
 from customers.models import Connection
-from portal.filters import Filter, ListFilters, one_of, size_filter, sort_filter, sorted_by
+from portal.filters import Filter, ListFilters, one_of, page_filter, size_filter, sort_filter, sorted_by
 from portal.query_params import day_or_none, searchable
 
 ONLY: dict[str, str | Promise] = {
@@ -25,7 +28,7 @@ SORTS = ("name", "reference", "package", "allowed", "used", "over", "end", "stat
 COST_SORTS = ("share",)
 DEFAULT_SORT = "-used"
 SIZES = (50, 100, 200)
-_MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])")
 
 
 def _month(text: str) -> date | None:
@@ -39,11 +42,41 @@ class PeriodFilters(ListFilters):
     cycle = Filter(_("Billing period"), day_or_none)
 
 
-class UsageFilters(ListFilters):
-    """Filters of the report. `today` is the UTC date, `month` the first day of the month: at most the next one (where
-    open periods end), by default the current one. `with_cost`: cost may be seen."""
+class MonthFilters(ListFilters):
+    """The month of the usage pages, and the page of their list. `today` is the UTC date, `month` the first day of the
+    month: at most the next one (where open periods end), by default the current one."""
 
     month = Filter(_("Month"), _month)
+    page = page_filter()
+
+    def __init__(self, query: Mapping[str, str], *, today: date, **parsers: Callable[[str], Any]) -> None:
+        self.today = today
+        super().__init__(query, **parsers)
+        if self.month and self.month > self.latest_month:
+            self.refuse("month", self._too_late())
+        self.values["month"] = self.month or self.this_month
+
+    @property
+    def this_month(self) -> date:
+        return self.today.replace(day=1)
+
+    @property
+    def latest_month(self) -> date:
+        return month_after(self.this_month)
+
+    @property
+    def is_future(self) -> bool:
+        """True if the month is still to come; only billing periods that are already open belong to it."""
+        return bool(self.month > self.this_month)
+
+    def _too_late(self) -> str:
+        words = {"value": f"{self.month:%Y-%m}", "latest": date_format(self.latest_month, "F Y")}
+        return gettext("Month: “%(value)s” is too far in the future. Select %(latest)s or an earlier month.") % words
+
+
+class UsageFilters(MonthFilters):
+    """Filters of the report. `with_cost`: cost may be seen."""
+
     connection = Filter(_("Connection"), one_of(()), initial=None)
     status = Filter(_("Status"), one_of(Status.values))
     only = Filter(_("Show only"), one_of(ONLY))
@@ -52,21 +85,11 @@ class UsageFilters(ListFilters):
     size = size_filter(SIZES, SIZES[0])
 
     def __init__(self, query: Mapping[str, str], *, today: date, with_cost: bool = False) -> None:
-        self.today, self.with_cost, self.page = today, with_cost, query.get("page", "1")
+        self.with_cost = with_cost
         self.connections = list(Connection.objects.all())
         by_key = {str(each.public_id): each for each in self.connections}
         sorts = sorted_by(SORTS + COST_SORTS if with_cost else SORTS)
-        super().__init__(query, connection=by_key.get, sort=sorts)
-        self.values["month"] = min(self.month or self.this_month, month_after(self.this_month))
-
-    @property
-    def this_month(self) -> date:
-        return self.today.replace(day=1)
-
-    @property
-    def is_future(self) -> bool:
-        """True if the month is still to come; only billing periods that are already open belong to it."""
-        return bool(self.month > self.this_month)
+        super().__init__(query, today=today, connection=by_key.get, sort=sorts)
 
     @property
     def narrowed(self) -> bool:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from billing.models import PooledSnapshot, Status, SyncRun, UsagePeriod
 from billing.money import trimmed, trimmed_or_none
+from billing.reports.filters import MonthFilters
 from billing.usage.assess import LAG
 from billing.usage.periods import last_day
 from customers.models import Account, Connection
@@ -118,16 +119,16 @@ def note_of(connection_id: int) -> str:
     return notes.values_list("note", flat=True).first() or ""
 
 
-def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | None:
+def pool_of(connection: Connection, filters: MonthFilters) -> Pool | None:
     """Return the last report of a period that ends in the month, or None if there is none."""
-    snapshot = of_month(month).filter(connection=connection).defer("raw").first()
+    snapshot = of_month(filters.month).filter(connection=connection).defer("raw").first()
     if snapshot is None:
         return None
     read_at = SyncRun.objects.filter(pooled=snapshot).aggregate(at=Max("pooled_at"))["at"] or snapshot.as_of
     # Unknown accounts first: they have to be linked.
     shares = sorted(snapshot.shares, key=lambda share: (share["known"], -share["count"], share["id"]))
     unmapped = sum(not share["known"] for share in shares)
-    lines: Page[Any] = Paginator(shares, LINES_A_PAGE).get_page(page)
+    lines = filters.page_of(Paginator(shares, LINES_A_PAGE))
     accounts = _accounts(connection, [share["id"] for share in lines])
     lines.object_list = [(share, trimmed(Decimal(share["cost"])), accounts.get(share["id"])) for share in lines]
     buckets = _buckets(snapshot)

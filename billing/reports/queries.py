@@ -179,7 +179,7 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
     totals = _totals(narrow) if filters.narrowed else coverage
     paginator = Paginator(_ordered(narrow, filters).values_list(*_FIELDS), filters.size)
     paginator.count = totals.figures  # known already
-    page = paginator.get_page(filters.page)
+    page = filters.page_of(paginator)
     return Report(
         filters=filters,
         page=page,

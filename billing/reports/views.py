@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from datetime import UTC, date
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import labels
 from billing.models import Status
-from billing.reports.filters import ONLY, UsageFilters
+from billing.reports.filters import ONLY, MonthFilters, UsageFilters
 from billing.reports.pool import pool_heads
 from billing.reports.queries import ReportRow, report_lines
 from billing.reports.queries import build_usage_report as report_of
 from billing.usage.periods import month_after
 from customers.connections.catalogue import offering_label
 from portal.access.permissions import Permission
-from portal.exports import csv_response
+from portal.exports import csv_response, refused_export
 from portal.htmx import person, render_page
 from portal.providers import CAPABILITIES, UsageSource
 from portal.state_labels import account_state_text
@@ -33,29 +33,31 @@ def usage_report(request: HttpRequest) -> HttpResponse:
     filters = UsageFilters(
         request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
     )
-    report = report_of(filters, now=now)
-    context = {
-        "report": report,
-        "filters": filters,
-        "rows": [_line(row, now) for row in report.rows],
-        "page": report.page,
-        "sources": labels.sources(report.sources),
-        "months": months_of(request, filters),
-        "connections": [(each.public_id, each.name) for each in filters.connections],
-        "statuses": Status.choices,
-        "only": ONLY.items(),
-        "kept": filters.kept(),
-    }
-    return render_page(request, "billing/usage.html", context)
+    context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters)}
+    if not filters.lists_nothing:
+        report = report_of(filters, now=now)
+        context |= {
+            "report": report,
+            "rows": [_line(row, now) for row in report.rows],
+            "page": report.page,
+            "sources": labels.sources(report.sources),
+            "connections": [(each.public_id, each.name) for each in filters.connections],
+            "statuses": Status.choices,
+            "only": ONLY.items(),
+            "kept": filters.kept(),
+        }
+    return render_page(request, "billing/usage.html", context, filters=filters)
 
 
 @require_GET
-def usage_export(request: HttpRequest) -> StreamingHttpResponse:
+def usage_export(request: HttpRequest) -> HttpResponseBase:
     """Export every row of the filtered report. Credits are emails; dates are ISO, times UTC."""
     now = timezone.now()
     filters = UsageFilters(
         request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
     )
+    if filters.lists_nothing:
+        return refused_export(filters)
     header = [str(column) for column in labels.EXPORT_HEADER]
     rows = _exported(filters, now)
     if filters.with_cost:
@@ -119,7 +121,7 @@ def _line(row: ReportRow, now: Any) -> dict[str, Any]:
     }
 
 
-def months_of(request: HttpRequest, filters: UsageFilters) -> dict[str, Any]:
+def months_of(request: HttpRequest, filters: MonthFilters) -> dict[str, Any]:
     """Return the links to the previous and next month and the month menu; other query parameters stay."""
 
     def address(month: date) -> str:
@@ -128,12 +130,11 @@ def months_of(request: HttpRequest, filters: UsageFilters) -> dict[str, Any]:
         query.pop("page", None)
         return f"?{query.urlencode()}"
 
-    latest = month_after(filters.this_month)
-    after = month_after(filters.month)
+    latest, after = filters.latest_month, month_after(filters.month)
     offered = [month_after(latest, -step) for step in range(MONTHS_OFFERED)]
     return {
         "before": address(month_after(filters.month, -1)),
         "after": address(after) if after <= latest else "",
-        "menu": [(each, address(each), each == filters.month) for each in offered],
+        "menu": [(each, address(each), each == filters.month and "month" not in filters.refused) for each in offered],
         "query": address(filters.month),
     }

@@ -252,7 +252,6 @@ def test_an_account_whose_first_period_ends_later_is_no_gap(finance: Client) -> 
 def test_a_month_to_come_misses_nobody(finance: Client) -> None:
     an_account()
     assert context(finance, month="2026-12").coverage.rows == 0
-    assert context(finance, month="2031-12").filters.month == date(2026, 12, 1)
 
 
 @pytest.mark.long
@@ -275,9 +274,6 @@ def test_filters_and_sort(finance: Client) -> None:
     assert found(q=over.customer.company_name.upper()) == [over.public_id]
     assert found(q=quiet.provider_id or "") == [quiet.public_id]
     assert len(found(sort="; DROP TABLE", size="9999999")) == 3
-    for name, value in (("state", "nonsense"), ("only", "?"), ("month", "2026-99"), ("connection", "x")):
-        assert found(**{name: value}) == []
-        assert list(context(finance, **{name: value}).filters.refused) == [name]
 
 
 def test_totals_follow_the_filters_and_coverage_does_not(finance: Client) -> None:
@@ -380,6 +376,7 @@ def test_a_period_the_account_does_not_have_is_refused(finance: Client, cycle: s
     read(account, 41_000)
     address = reverse("billing:account-usage", args=[account.public_id])
     response = finance.get(address, {"cycle": cycle})
+    assert response.status_code == 400
     assert f"Billing period: unknown value “{cycle}”" in response.content.decode()
     assert response.context["cycle"] is None
     assert "?cycle=2026-10-01" in response.content.decode(), "the periods it has"
