@@ -47,8 +47,8 @@ def _add_first_versions(periods: models.QuerySet[UsagePeriod], *, batch: int, no
     }
     copied = {f"new_{name}": value for name, value in facts.items()}
     select, params = periods.order_by().annotate(**copied).values_list(*copied).query.sql_with_params()
-    fields = [FigureVersion._meta.get_field(name).column for name in facts]
-    columns = ", ".join(connection.ops.quote_name(column) for column in fields)
+    by_name = {field.name: str(field.column) for field in FigureVersion._meta.concrete_fields}
+    columns = ", ".join(connection.ops.quote_name(by_name[name]) for name in facts)
     table = connection.ops.quote_name(FigureVersion._meta.db_table)
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {table} ({columns}) {select}", params)  # noqa: S608  names of ours, values apart
+        cursor.execute(f"INSERT INTO {table} ({columns}) {select}", params)
