@@ -1,7 +1,7 @@
 """The figures of a month as they were at a ledger batch. The answer for a batch stays the same.
 
-A figure whose billing period is over, or that was exported, has versions: the one that was valid then counts. Any other
-one was open, and its last counted reading up to that batch is its figure.
+A figure whose billing period is over, that was disputed or exported, has versions: the one that was valid then counts.
+Any other one was open, and none of its readings contradicted another: the last one up to that batch is its figure.
 """
 
 from __future__ import annotations
@@ -13,22 +13,11 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, When
+from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, When
 from django.db.models.functions import Coalesce
 
 from billing import money
-from billing.models import (
-    MOST_USED,
-    NOT_OVER,
-    Anomaly,
-    Decision,
-    FigureVersion,
-    Status,
-    UsagePeriod,
-    UsageSnapshot,
-)
-from billing.usage.figures import SET_ASIDE
-from billing.usage.series import Verdict
+from billing.models import MOST_USED, NOT_OVER, FigureVersion, Status, UsagePeriod, UsageSnapshot
 from customers.models import Connection
 
 TOGETHER = 1000
@@ -152,27 +141,28 @@ class FiguresAsOf:
             figures=Count("pk"),
             open=Count("pk", filter=~over),
             missing=Count("pk", filter=Q(status=Status.MISSING)),
-            used=Coalesce(Sum("used"), 0),
+            sum_used=Coalesce(Sum("used"), 0),
             width=Coalesce(Sum(F("high") - F("used"), filter=over), 0),
             endless=Count("pk", filter=over & Q(high=None) & ~Q(status=Status.MISSING)),
-            overage=Coalesce(Sum("overage"), 0),
+            sum_overage=Coalesce(Sum("overage"), 0),
         )
+        used, overage = sums.pop("sum_used"), sums.pop("sum_overage")
         costs: dict[str, list[Any]] = {}
         if with_cost:
             _add_costs(costs, self.versions)
         for periods in self._unversioned_at():
             readings = UsageSnapshot.objects.filter(pk__in=periods.values("reading"))
             read = readings.order_by().aggregate(
-                n=Count("pk"), used=Coalesce(Sum("used"), 0), overage=Coalesce(Sum("overage"), 0)
+                n=Count("pk"), sum_used=Coalesce(Sum("used"), 0), sum_overage=Coalesce(Sum("overage"), 0)
             )
             sums["figures"] += read["n"]
             sums["open"] += read["n"]
-            sums["used"] += read["used"]
-            sums["overage"] += read["overage"]
+            used += read["sum_used"]
+            overage += read["sum_overage"]
             if with_cost:
                 _add_costs(costs, readings)
         shares = tuple(money.Sum(currency, amount, n) for currency, (amount, n) in sorted(costs.items()))
-        return PastTotals(**sums, costs=shares)
+        return PastTotals(**sums, used=used, overage=overage, costs=shares)
 
     def _versioned_count(self) -> int:
         return self.versions.order_by().count()
@@ -187,12 +177,12 @@ class FiguresAsOf:
         return [PastFigure(*values) for values in versions.order_by().values_list(*_OF_VERSION)]
 
     def _unversioned_at(self) -> list[QuerySet[Any]]:
-        """Return the open figures that had been read by then, each with the key of its last counted `reading`."""
+        """Return the open figures that had been read by then, each with the key of its last `reading`."""
         return [self._with_reading(each) for each in self.unversioned]
 
     def _with_reading(self, periods: QuerySet[UsagePeriod]) -> QuerySet[Any]:
         # Where the figure has not changed since, its reading is the one it has now.
-        reading = Case(When(version=0, batch__lte=self.batch, then=F("current")), default=_last_counted(self.batch))
+        reading = Case(When(version=0, batch__lte=self.batch, then=F("current")), default=_last_reading(self.batch))
         found: QuerySet[Any] = periods.annotate(reading=reading)
         return found.exclude(reading=None)
 
@@ -220,20 +210,10 @@ def _open_figure(row: tuple[Any, ...], reading: UsageSnapshot) -> PastFigure:
     return PastFigure._make((*row[:3], *figure, *row[3:-1], 0))
 
 
-def _last_counted(batch: int) -> Subquery:
-    """Return the key of a period's last reading up to a batch that counts by the decisions up to it."""
-    verdict = Decision.objects.filter(anomaly=OuterRef("pk"), batch__lte=batch).order_by("-at", "-pk")
-    undecided = Anomaly.objects.filter(snapshot=OuterRef("pk")).annotate(
-        verdict=Subquery(verdict.values("verdict")[:1])
-    )
-    not_counted = undecided.filter(
-        Q(verdict=Verdict.WRONG) | Q(kind__in=SET_ASIDE) & (Q(verdict=None) | ~Q(verdict=Verdict.COUNTED))
-    )
+def _last_reading(batch: int) -> Subquery:
+    """Return the key of a period's last reading up to a batch."""
     readings = UsageSnapshot.objects.filter(
-        ~Exists(not_counted),
-        account=OuterRef("account"),
-        period_start_on=OuterRef("reported_start_on"),
-        batch__lte=batch,
+        account=OuterRef("account"), period_start_on=OuterRef("reported_start_on"), batch__lte=batch
     )
     return Subquery(readings.order_by("-as_of", "-seq", "-pk").values("pk")[:1])
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -71,10 +70,11 @@ def latest_exports(exports: QuerySet[UsageExport]) -> list[UsageExport]:
     return list(found.values())
 
 
-def changed_exports(month: Any) -> list[UsageExport]:
-    """Return the exports of a month whose figures changed, newest first, without those that a later one replaces."""
+def changed_exports(month: date) -> list[tuple[UsageExport, str]]:
+    """Return the exports of a month whose figures changed, each with a sentence, newest first. Without those that a
+    later one replaces."""
     ready = UsageExport.objects.filter(state=UsageExport.State.READY, month=month)
-    return [export for export in reversed(latest_exports(ready)) if export.changed]
+    return [(export, change_text(export)) for export in reversed(latest_exports(ready)) if export.changed]
 
 
 def _notify(exports: QuerySet[UsageExport], *, now: datetime) -> None:
@@ -96,7 +96,7 @@ def _raise(export: UsageExport, about: str, *, now: datetime) -> None:
 
 def change_text(export: UsageExport) -> str:
     """Return how many figures changed since the export, in a sentence."""
-    facts = {"n": export.changed, "name": export.by.name, "day": day_text(export.requested_at, today=_today())}
+    facts = {"n": export.changed, "name": export.by.name, "day": day_text(export.requested_at)}
     return (
         ngettext(
             "%(n)d figure changed since the export of %(day)s by %(name)s.",
@@ -106,6 +106,3 @@ def change_text(export: UsageExport) -> str:
         % facts
     )
 
-
-def _today() -> Any:
-    return timezone.localdate()
