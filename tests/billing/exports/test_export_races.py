@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from billing.models import FigureVersion, UsageExport, UsagePeriod
+from billing.reports import exports
 from billing.reports.as_of import FiguresAsOf
 from billing.reports.exports import request_export
 from billing.reports.filters import UsageFilters
@@ -26,11 +28,26 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
 ACCOUNTS, EXPORTS, READINGS = 30, 6, 50
 
 
-def test_rows_and_batch_are_of_one_moment() -> None:
+@pytest.fixture
+def slow_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause between the ledger's batch and the rows, as before a report of many rows."""
+    header = exports.export_header
+
+    def pause(filters: UsageFilters) -> list[str]:
+        time.sleep(0.1)
+        return header(filters)
+
+    monkeypatch.setattr(exports, "export_header", pause)
+
+
+def test_rows_and_batch_are_of_one_moment(slow_reading: None) -> None:
     person = UserFactory(role="finance")
     for _ in rounds():
         customer, connection = CustomerFactory(), ConnectionFactory()
-        accounts = [AccountFactory(customer=customer, connection=connection, provider_id=f"a{n}-{connection.pk}") for n in range(ACCOUNTS)]
+        accounts = [
+            AccountFactory(customer=customer, connection=connection, provider_id=f"a{n}-{connection.pk}")
+            for n in range(ACCOUNTS)
+        ]
         for account in accounts:
             read_usage(account, 100, at=IN_MONTH)
 

@@ -35,7 +35,7 @@ from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
 REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "usage-export.md"
-HOSTILE = "=HYPERLINK(\"http://evil.example\",\"x\")"
+HOSTILE = '=HYPERLINK("http://evil.example","x")'
 
 
 def test_the_documented_columns_are_those_of_the_file() -> None:

@@ -85,12 +85,12 @@ def test_a_failed_export_is_tried_again_and_then_fails(
     kept = export(finance, month="2026-10")
     assert (kept.state, kept.tries) == ("preparing", 1)
     for minutes in (2, 4, 6):
-        exports.prepare_export(kept.pk, now=NOW + timedelta(minutes=minutes))
+        exports.prepare_export(kept.pk, now=kept.requested_at + timedelta(minutes=minutes))
     kept.refresh_from_db()
     assert (kept.state, kept.tries, kept.lease_until) == ("failed", exports.TRIES, None)
     page = finance.get(reverse("billing:usage-export-detail", args=[kept.public_id])).content.decode()
     assert "The file couldn't be written" in page
-    assert exports.due_exports(now=NOW + timedelta(days=1)) == []
+    assert exports.due_exports(now=kept.requested_at + timedelta(days=1)) == []
 
 
 def test_an_open_figure_has_versions_from_its_export_on(finance: Client) -> None:
@@ -101,7 +101,7 @@ def test_an_open_figure_has_versions_from_its_export_on(finance: Client) -> None
     period.refresh_from_db()
     assert (period.version, period.exported) == (1, True)
     version = FigureVersion.objects.get()
-    assert (version.n, version.cause, version.at, version.to_batch) == (1, "export", NOW, None)
+    assert (version.n, version.cause, version.at, version.to_batch) == (1, "export", kept.requested_at, None)
     assert version.from_batch <= (kept.batch or 0)
     assert [getattr(version, name) for name in (*FIGURE, "read_at", "account")] == [
         getattr(period, name) for name in (*FIGURE, "read_at", "account")
