@@ -95,3 +95,13 @@ class UsageExport(Fenced):
     @property
     def is_ready(self) -> bool:
         return self.state == self.State.READY
+
+    @property
+    def changes_query(self) -> str:
+        """Return the query string of the page about what changed since this export."""
+        return f"?month={self.month:%Y-%m}&since={self.public_id}"
+
+    @property
+    def as_of_query(self) -> str:
+        """Return the query string of the page with the figures of this export."""
+        return f"?month={self.month:%Y-%m}&at={self.public_id}"

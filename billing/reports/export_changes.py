@@ -90,7 +90,7 @@ def _notify(exports: QuerySet[UsageExport], *, now: datetime) -> None:
 
 def _raise(export: UsageExport, about: str, *, now: datetime) -> None:
     title = _("Usage of %(month)s changed after the export") % {"month": date_format(export.month, "F Y")}
-    path = f"{reverse('billing:usage-changes')}?month={export.month:%Y-%m}&since={export.public_id}&only=settled"
+    path = f"{reverse('billing:usage-changes')}{export.changes_query}&only=settled"
     raising.raised(NOTICE, about=about, title=title, text=change_text(export), path=path, now=now, to=export.by)
 
 

@@ -72,6 +72,7 @@ def usage_exports(request: HttpRequest) -> HttpResponse:
         "page": page,
         "rows": [_shown(export, may_see_cost=may_see_cost) for export in page],
         "filters": filters,
+        "month_query": f"?month={filters.month:%Y-%m}" if filters.month else "",
         "changed_exports": changed_exports(filters.month) if filters.month else [],
     }
     return render_page(request, "billing/exports.html", context, filters=filters)

@@ -64,6 +64,23 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
+@dataclass(frozen=True)
+class PointField:
+    """Two fields of a form for one point: a choice of exports, and a time."""
+
+    name: str
+    label: Any
+    blank: Any
+    time_name: str
+    typed: str
+    point: LedgerPoint | None
+
+    @property
+    def number(self) -> int | None:
+        """Return the ledger batch, if that is how the point was chosen."""
+        return self.point.batch if self.point and not self.point.export and not self.typed else None
+
+
 class HistoryFilters(MonthFilters):
     """The month, the connection and the format of a download. A field for the time wins over the one beside it."""
 
@@ -92,6 +109,12 @@ class AsOfFilters(HistoryFilters):
         return found
 
 
+    @property
+    def point_fields(self) -> list[PointField]:
+        typed = self.query.get("time", "")
+        return [PointField("at", _("As of"), _("Select an export"), "time", typed, self.point)]
+
+
 class ChangesFilters(HistoryFilters):
     since = Filter(_("Changes since"), ledger_point, initial=None)
     since_time = Filter(_("Since"), ledger_point, initial=None)
@@ -117,3 +140,11 @@ class ChangesFilters(HistoryFilters):
     def end(self) -> LedgerPoint:
         found: LedgerPoint | None = self.until_time or self.until
         return found or _point(last_batch())
+
+    @property
+    def point_fields(self) -> list[PointField]:
+        since, until = self.query.get("since_time", ""), self.query.get("until_time", "")
+        return [
+            PointField("since", _("Since"), _("Since …"), "since_time", since, self.start),
+            PointField("until", _("Until"), _("Until now"), "until_time", until, self.until_time or self.until),
+        ]
