@@ -182,7 +182,10 @@ class FigureVersion(models.Model):
                 condition=Q(to_batch=None) | Q(to_batch__gt=F("from_batch")), name="figure_version_in_order"
             ),
         ]
-        indexes = [models.Index(fields=("month", "from_batch"), name="figure_version_of_month")]
+        indexes = [
+            models.Index(fields=("month", "from_batch"), name="figure_version_of_month"),
+            models.Index(fields=("month", "to_batch"), name="figure_version_until"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.period_id} version {self.n}"

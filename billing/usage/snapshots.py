@@ -260,6 +260,28 @@ def _overage(usage: Usage) -> int | None:
     return max(0, usage.used - usage.allowed)
 
 
+# What a reading changes of a period, apart from the figure itself, which is derived again.
+_PLACED = (
+    "start_on",
+    "end_on",
+    "reported_start_on",
+    "ends_at",
+    "month",
+    "inferred",
+    "status",
+    "current",
+    "latest",
+    "used",
+    "high",
+    "read_at",
+    "read_after_end_at",
+    "before_deletion",
+    "days_read",
+    "readings",
+    "batch",
+)
+
+
 def _place(plan: _Plan) -> set[tuple[date, int]]:
     """Store when the period was read, and that earlier ones are over. Return month and customer of those that moved to
     another month."""
@@ -281,7 +303,8 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     period.readings += 1
     if period.current_id is None:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
-    period.save()
+    # An export marks figures without the accounts' locks.
+    period.save(update_fields=_PLACED if period.pk else None)
     for each in plan.ended:
         each.next_seen_at = at
         if each.end_on >= plan.dates.start_on:  # the provider began a new period early

@@ -18,7 +18,7 @@ def remove_done(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("billing", "0012_figures_only")]
+    dependencies = [("billing", "0015_evidence")]
 
     operations = [
         migrations.RunPython(remove_done, migrations.RunPython.noop),
