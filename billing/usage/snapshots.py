@@ -130,7 +130,7 @@ class _Plan:
     @property
     def changes(self) -> bool:
         """True if a figure may change: not where an open period's usage is only confirmed."""
-        return self.new or bool(self.affected) or self.period.pk is None or self.period.status != "open"
+        return self.new or bool(self.affected) or self.period._state.adding or self.period.status != "open"
 
     @property
     def affected(self) -> list[UsagePeriod]:
@@ -324,16 +324,16 @@ def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
     before = period.month
     period.end_on, period.ends_at, period.month = end_on, midnight(end_on + DAY), end_on.replace(day=1)
     period.batch = 0  # a change of the figure, whatever else stays
-    return {(before, period.account.customer_id)} if before and before != period.month else set()
+    return {(before, period.account.customer_id)} if period.pk and before != period.month else set()
 
 
 def _end_of(plan: _Plan) -> date:
     """Return the period's last day as reported; the day before the next period, if that is known to begin earlier. An
     end that no monthly period has doesn't move it: a person decides."""
-    known: date | None = plan.period.end_on
-    if plan.dates.is_too_long:
-        return known or usual_end(plan.dates.start_on)
-    return known if plan.period.next_seen_at is not None and known < plan.dates.end_on else plan.dates.end_on
+    period, dates = plan.period, plan.dates
+    if dates.is_too_long:
+        return usual_end(dates.start_on) if period._state.adding else period.end_on
+    return period.end_on if period.next_seen_at is not None and period.end_on < dates.end_on else dates.end_on
 
 
 def _bit(period: UsagePeriod, at: datetime) -> int:
