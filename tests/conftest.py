@@ -36,6 +36,7 @@ ON_BOTH = {
     "audit/append_only",
     "audit/chain",
     "audit/recording",
+    "billing/scaled_costs_migration",
     "billing/usage/pooled_sync",
     "billing/usage/snapshots",
     "billing/usage/retention",
@@ -50,6 +51,7 @@ ON_BOTH = {
     "customers/observed/account_list",
     "customers/schedules/commands",
     "leases",
+    "money_field",
     "customers/operations/submissions",
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

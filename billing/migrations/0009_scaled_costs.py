@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import migrations, models
 
-from billing.money import ScaledDecimalField
+from portal.money_field import ScaledDecimalField
 from portal.audit.triggers import AppendOnly
 
 COSTS = {
@@ -44,13 +44,13 @@ def unscale(apps: Any, schema_editor: Any) -> None:
 
 
 def _alter(schema_editor: Any, model: str, names: tuple[str, ...], type_: str, value: str) -> None:
-    """A new type is no UPDATE: triggers don't run."""
+    """Change the type of the columns. That is no UPDATE, so the triggers of append-only tables don't refuse it."""
     changes = (f'ALTER COLUMN "{name}" TYPE {type_} USING {value.format(name)}' for name in names)
     schema_editor.execute(f'ALTER TABLE "billing_{model}" {", ".join(changes)}')
 
 
 def _rebuild(apps: Any, schema_editor: Any, model: str, fields: dict[str, Any], value: str) -> None:
-    """Rebuild the table, as AlterField does for each column, once for all; this drops its triggers."""
+    """Rebuild the table once (AlterField would for each column), convert, and add the triggers, which the rebuild drops."""
     old = apps.get_model("billing", model)
     for name, field in fields.items():
         field.set_attributes_from_name(name)
@@ -66,6 +66,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('billing', '0008_labels'),
+        ('customers', '0024_spans'),
     ]
 
     operations = [

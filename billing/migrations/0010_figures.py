@@ -1,6 +1,6 @@
 """Figures with a status and versions, anomalies with decisions, roll-ups, and the ledger that numbers changes."""
 
-import billing.money
+import portal.money_field
 import datetime
 import django.db.models.deletion
 import django.db.models.functions
@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('before', models.CharField(blank=True, default='', max_length=60)),
                 ('after', models.CharField(blank=True, default='', max_length=60)),
                 ('effect', models.BigIntegerField(default=0)),
-                ('effect_cost', billing.money.ScaledDecimalField(null=True)),
+                ('effect_cost', portal.money_field.ScaledDecimalField(null=True)),
                 ('cause', models.CharField(blank=True, default='', max_length=64)),
                 ('opened_at', models.DateTimeField()),
                 ('closed_at', models.DateTimeField(null=True)),
@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
                 ('allowed', models.BigIntegerField(null=True)),
                 ('overage', models.BigIntegerField(null=True)),
                 ('overage_high', models.BigIntegerField(null=True)),
-                ('allocated_cost', billing.money.ScaledDecimalField(null=True)),
+                ('allocated_cost', portal.money_field.ScaledDecimalField(null=True)),
                 ('currency', models.CharField(blank=True, default='', max_length=3)),
                 ('package', models.CharField(blank=True, default='', max_length=200)),
                 ('read_at', models.DateTimeField(null=True)),
@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                 ('endless', models.IntegerField()),
                 ('overage', models.BigIntegerField()),
                 ('overage_width', models.BigIntegerField()),
-                ('allocated_cost', billing.money.ScaledDecimalField()),
+                ('allocated_cost', portal.money_field.ScaledDecimalField()),
             ],
         ),
         migrations.CreateModel(
@@ -150,13 +150,16 @@ class Migration(migrations.Migration):
                 ('endless', models.IntegerField()),
                 ('overage', models.BigIntegerField()),
                 ('overage_width', models.BigIntegerField()),
-                ('allocated_cost', billing.money.ScaledDecimalField()),
+                ('allocated_cost', portal.money_field.ScaledDecimalField()),
             ],
         ),
-        migrations.RenameField(
-            model_name='syncrun',
-            old_name='lower',
-            new_name='anomalies',
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.RenameField("syncrun", "lower", "anomalies"),
+                migrations.AlterField(
+                    "syncrun", "anomalies", models.PositiveIntegerField(db_column="lower", default=0)
+                ),
+            ],
         ),
         migrations.RenameField(
             model_name='usageperiod',

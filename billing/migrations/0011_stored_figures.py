@@ -10,62 +10,62 @@ from collections import defaultdict
 from typing import Any
 
 from django.db import migrations
-from django.db.models import Exists, F, Min, OuterRef, Subquery
+from django.db.models import Exists, OuterRef
 
-CHUNK = 2000
+ACCOUNTS = 500
 LONGEST = 62
+FILLED = (
+    "reported_start_on",
+    "status",
+    "reason",
+    "high",
+    "overage_high",
+    "package",
+    "inferred",
+    "next_seen_at",
+    "read_after_end_at",
+    "days_read",
+)
 
 
 def fill(apps: Any, schema_editor: Any) -> None:
     period = apps.get_model("billing", "UsagePeriod")
-    snapshot = apps.get_model("billing", "UsageSnapshot")
     apps.get_model("billing", "Ledger").objects.create(pk=1, last=0)
-    of_current = snapshot.objects.filter(pk=OuterRef("current"))
-    later = period.objects.filter(account=OuterRef("account"), start_on__gt=OuterRef("start_on")).order_by("start_on")
-    first_reading = (
-        snapshot.objects.filter(account=OuterRef("account"), period_start_on=OuterRef("start_on"))
-        .order_by()
-        .values("account")
-        .annotate(at=Min("as_of"))
-        .values("at")
-    )
-    next_at = later.annotate(at=Subquery(first_reading)).values("at")[:1]
-    period.objects.update(
-        reported_start_on=F("start_on"),
-        package=Subquery(of_current.values("package")[:1]),
-        inferred=Subquery(of_current.values("period_inferred")[:1]),
-        next_seen_at=Subquery(next_at),
-        status="open",
-    )
-    period.objects.filter(before_deletion=True, account__state="deleted").update(
-        status="final", reason="before_deletion", high=F("used"), overage_high=F("overage")
-    )
-    period.objects.filter(read_at__gte=F("ends_at")).update(read_after_end_at=F("read_at"))
-    _days(apps)
+    accounts = list(period.objects.order_by("account").values_list("account", flat=True).distinct())
+    for start in range(0, len(accounts), ACCOUNTS):
+        _periods(apps, accounts[start : start + ACCOUNTS])
     _anomalies(apps)
 
 
-def _days(apps: Any) -> None:
-    """Note on which days of each period usage was read."""
+def _periods(apps: Any, accounts: list[int]) -> None:
+    """Note on which days each period was read, when a later one was first seen, and what belonged to its figure."""
     period = apps.get_model("billing", "UsagePeriod")
     snapshot = apps.get_model("billing", "UsageSnapshot")
     item = apps.get_model("billing", "SyncItem")
-    ids = list(period.objects.order_by("pk").values_list("pk", flat=True))
-    for start in range(0, len(ids), CHUNK):
-        rows = {(row.account_id, row.start_on): row for row in period.objects.filter(pk__in=ids[start : start + CHUNK])}
-        accounts = {account for account, _ in rows}
-        of_accounts = snapshot.objects.filter(account__in=accounts)
-        read = [
-            *of_accounts.values_list("account", "period_start_on", "as_of"),
-            *item.objects.filter(snapshot__in=of_accounts).values_list(
-                "account", "snapshot__period_start_on", "read_at"
-            ),
-        ]
-        for account, start_on, at in read:
-            row = rows.get((account, start_on))
-            if row is not None and 0 <= (day := (at.date() - start_on).days) < LONGEST:
+    rows = list(period.objects.filter(account__in=accounts).select_related("current", "account"))
+    read = defaultdict(list)
+    for account, start_on, at in snapshot.objects.filter(account__in=accounts).values_list(
+        "account", "period_start_on", "as_of"
+    ):
+        read[account, start_on].append(at)
+    confirmed = item.objects.filter(account__in=accounts, snapshot__isnull=False)
+    for account, start_on, at in confirmed.values_list("account", "snapshot__period_start_on", "read_at"):
+        read[account, start_on].append(at)
+    first = defaultdict(list)
+    for (account, start_on), times in read.items():
+        first[account].append((start_on, min(times)))
+    for row in rows:
+        times = read[row.account_id, row.start_on]
+        row.reported_start_on, row.status = row.start_on, "open"
+        if row.before_deletion and row.account.state == "deleted":
+            row.status, row.reason, row.high, row.overage_high = "final", "before_deletion", row.used, row.overage
+        row.package, row.inferred = row.current.package, row.current.period_inferred
+        row.next_seen_at = min((at for start_on, at in first[row.account_id] if start_on > row.start_on), default=None)
+        row.read_after_end_at = min((at for at in times if at >= row.ends_at), default=None)
+        for at in times:
+            if 0 <= (day := (at.date() - row.start_on).days) < LONGEST:
                 row.days_read |= 1 << day
-        period.objects.bulk_update(rows.values(), ["days_read"], batch_size=500)
+    period.objects.bulk_update(rows, FILLED, batch_size=500)
 
 
 def _anomalies(apps: Any) -> None:
@@ -78,9 +78,11 @@ def _anomalies(apps: Any) -> None:
     held = set(period.objects.filter(held__isnull=False).values_list("held", flat=True))
     told = snapshot.objects.filter(Exists(accepted.objects.filter(snapshot=OuterRef("pk"))))
     noted = snapshot.objects.filter(lower=True) | snapshot.objects.filter(pk__in=held) | told
+    if not noted.exists():
+        return
     decided = {row.snapshot_id: row for row in accepted.objects.all()}
     periods: dict[Any, Any] = defaultdict(lambda: None)
-    for row in period.objects.filter(account__in=noted.values("account")):
+    for row in period.objects.filter(account__in=set(noted.order_by().values_list("account", flat=True))):
         periods[row.account_id, row.start_on] = row
     for row in noted.select_related("account").defer("raw").distinct().order_by("pk"):
         of = periods[row.account_id, row.period_start_on]

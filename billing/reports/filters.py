@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
@@ -13,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import Status
-from billing.usage.periods import month_after
+from billing.usage.periods import month_after, month_or_none
 from customers.models import Connection, Customer
 from portal.filters import Filter, ListFilters, one_of, page_filter, size_filter, sort_filter, sorted_by
 from portal.query_params import day_or_none, searchable, uuid_or_none
@@ -45,12 +44,6 @@ CUSTOMER_SORTS = ("name", "reference", "figures", "used", "over")
 COST_SORTS = ("share",)
 DEFAULT_SORT = "-used"
 SIZES = (50, 100, 200)
-_MONTH = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])")
-
-
-def _month(text: str) -> date | None:
-    match = _MONTH.fullmatch(text)
-    return date(int(match[1]), int(match[2]), 1) if match else None
 
 
 def _customer(text: str) -> Customer | None:
@@ -68,7 +61,7 @@ class MonthFilters(ListFilters):
     """The month of the usage pages, and the page of their list. `today` is the UTC date, `month` the first day of the
     month: at most the next one (where open periods end), by default the current one."""
 
-    month = Filter(_("Month"), _month)
+    month = Filter(_("Month"), month_or_none)
     page = page_filter()
 
     def __init__(self, query: Mapping[str, str], *, today: date, **parsers: Callable[[str], Any]) -> None:

@@ -5,12 +5,14 @@ A period belongs to the month of its last day, whatever month it began in.
 
 from __future__ import annotations
 
+import re
 from calendar import monthrange
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 DAY = timedelta(days=1)
+_MONTH = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])")
 # A month, and some days for a provider that restarts a period late. What is longer contradicts a monthly bill.
 LONGEST_PERIOD = timedelta(days=35)
 LONGEST_MONTH = 31
@@ -51,6 +53,12 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
+def month_or_none(text: str) -> date | None:
+    """Return the first day of a month such as "2026-11", or None."""
+    match = _MONTH.fullmatch(text)
+    return date(int(match[1]), int(match[2]), 1) if match else None
+
+
 def month_after(month: date, steps: int = 1) -> date:
     """Return the first day of the month `steps` later (or earlier, if negative)."""
     index = month.year * 12 + month.month - 1 + steps
@@ -80,6 +88,11 @@ def period_of(
         month = on.replace(day=1)
         return Period(month, last_day(month), inferred=True)
     return _rolled(known, anchor, on)
+
+
+def usual_end(start_on: date) -> date:
+    """Return the last day of a monthly period with this first day."""
+    return period_of(start_on, None, known=None, on=start_on).end_on
 
 
 def learned_anchor(periods: Iterable[Period]) -> int | None:

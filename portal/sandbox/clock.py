@@ -5,6 +5,8 @@ Inside the sandbox a time is a number: seconds since the epoch, UTC. Text is use
 
 import time
 from datetime import UTC, date, datetime, timedelta
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo
 
 DAY = 86_400
 EPOCH = date(1970, 1, 1)
@@ -45,9 +47,32 @@ def moment_of(text: str) -> float:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
-def day_of(moment: float) -> date:
-    return EPOCH + timedelta(days=int(moment // DAY))
+def day_of(moment: float, zone: str = "UTC") -> date:
+    if zone == "UTC":
+        return EPOCH + timedelta(days=int(moment // DAY))
+    return datetime.fromtimestamp(moment, _zone(zone)).date()
 
 
-def midnight(day: date) -> int:
-    return (day - EPOCH).days * DAY
+def midnight(day: date, zone: str = "UTC") -> int:
+    """Return the first second of a day in a zone. Where the clock skips midnight, that is the moment of the change."""
+    if zone == "UTC":
+        return (day - EPOCH).days * DAY
+    return _local_midnight(day, zone)
+
+
+def is_zone(name: object) -> bool:
+    """Return whether `name` is an IANA time zone."""
+    try:
+        return isinstance(name, str) and bool(_zone(name))
+    except (KeyError, ValueError, OSError):  # unknown; a path out of the folder; a folder such as "Europe"
+        return False
+
+
+@lru_cache(maxsize=50_000)
+def _local_midnight(day: date, zone: str) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=_zone(zone)).timestamp())
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)

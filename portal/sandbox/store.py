@@ -47,6 +47,13 @@ CREATE TABLE IF NOT EXISTS usage_added (
     id INTEGER PRIMARY KEY, account TEXT NOT NULL, at REAL NOT NULL, requests INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS usage_added_by_account ON usage_added (account, at);
+CREATE TABLE IF NOT EXISTS own_switch (
+    owner TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (owner, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS override (
+    id INTEGER PRIMARY KEY, account TEXT NOT NULL, operation TEXT NOT NULL, fields TEXT NOT NULL, remaining INTEGER
+);
+CREATE INDEX IF NOT EXISTS override_by_account ON override (account, operation);
 CREATE TABLE IF NOT EXISTS sso_code (
     code TEXT PRIMARY KEY, account TEXT NOT NULL, created_at REAL NOT NULL, used_at REAL
 );
@@ -93,6 +100,8 @@ CREATE TABLE IF NOT EXISTS aha_message (
 );
 CREATE INDEX IF NOT EXISTS aha_message_by_account ON aha_message (account, seq);
 """
+# Columns that older files don't have: table, column, definition.
+ADDED_COLUMNS = (("usage_added", "sender", "TEXT NOT NULL DEFAULT 'account'"),)
 TABLES = (
     "aha_message",
     "aha_domain",
@@ -102,6 +111,8 @@ TABLES = (
     "request_log",
     "fault",
     "sso_code",
+    "override",
+    "own_switch",
     "usage_added",
     "history",
     "account",
@@ -127,6 +138,9 @@ class Store:
         self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.execute("PRAGMA foreign_keys = ON")
         self.db.executescript(SCHEMA)
+        for table, column, definition in ADDED_COLUMNS:
+            if column not in {row["name"] for row in self.db.execute(f"PRAGMA table_info({table})")}:
+                self.db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {definition}")
         self.clock = Clock(*(self.meta("clock") or (0.0, None)))
         self.switches = Switches(self.meta("switches") or {})
         if self.meta("seed") is None:

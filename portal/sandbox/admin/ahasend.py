@@ -5,14 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from portal.sandbox.admin.overrides import add_override, clear_overrides, list_overrides, overrides_of
+from portal.sandbox.admin.own_switches import set_own
 from portal.sandbox.admin.request import Asked, Refused, one_or_many, sending_of, times
 from portal.sandbox.admin.sendgrid_accounts import add_usage
+from portal.sandbox.admin.switches import AHA_OWN
 from portal.sandbox.ahasend import store as rows
 from portal.sandbox.ahasend import usage as ahasend_usage
 from portal.sandbox.ahasend.scopes import EVERY_SCOPE
-from portal.sandbox.clock import day_of, iso, midnight, moment_of
+from portal.sandbox.clock import iso, moment_of
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
-from portal.sandbox.sendgrid.usage import Cycle, cycle_at
+from portal.sandbox.sendgrid.periods import CALENDAR_MONTHS, Period, periods
 
 COLUMNS = {
     "name": "UPDATE aha_account SET name = ? WHERE id = ?",
@@ -20,7 +23,7 @@ COLUMNS = {
     "monthly_credit": "UPDATE aha_account SET monthly_credit = ? WHERE id = ?",
     "member_count": "UPDATE aha_account SET member_count = ? WHERE id = ?",
 }
-CHANGES = {*COLUMNS, "status", "reason", "sending", "at"}
+CHANGES = {*COLUMNS, "status", "reason", "sending", "currency", "switches", "at"}
 
 
 def parents(asked: Asked) -> object:
@@ -77,29 +80,24 @@ def truth(asked: Asked) -> object:
 
 
 def _truth(asked: Asked, parent_id: str) -> dict[str, Any]:
-    currency = asked.store.switches["aha_currency"]
-    periods = []
-    for cycle in _periods(asked, parent_id):
-        bill = ahasend_usage.bill(asked.store, parent_id, cycle, asked.now)
+    shown = []
+    for period in _periods(asked, parent_id):
+        bill = ahasend_usage.bill(asked.store, parent_id, period, asked.now)
         each = [
             {"id": row["id"], "name": row["name"], "removed": row in bill.removed, "count": bill.count(row)}
             for row in (*bill.children, *bill.removed)
         ]
-        over = midnight(cycle.end) <= asked.now
-        periods.append({**ahasend_usage.shown(bill, currency), "over": over, "accounts": each})
-    return {"id": parent_id, "periods": periods}
+        shown.append({**ahasend_usage.shown(bill), "over": period.resets_at <= asked.now, "accounts": each})
+    return {"id": parent_id, "periods": shown, "overrides": overrides_of(asked.db, parent_id)}
 
 
-def _periods(asked: Asked, parent_id: str) -> Iterator[Cycle]:
+def _periods(asked: Asked, parent_id: str) -> Iterator[Period]:
     first = asked.db.execute(
         "SELECT min(at) AS at FROM (SELECT created_at AS at FROM aha_account WHERE parent = ?"
         " UNION ALL SELECT at FROM usage_added WHERE account = ?)",
         (parent_id, parent_id),
     ).fetchone()["at"]
-    cycle = cycle_at(1, day_of(min(asked.now, asked.now if first is None else first)))
-    while midnight(cycle.start) <= asked.now:
-        yield cycle
-        cycle = cycle_at(1, cycle.end)
+    return periods(CALENDAR_MONTHS, min(asked.now, asked.now if first is None else first), asked.now)
 
 
 def _new_account(asked: Asked, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +125,11 @@ def _change(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any]) -> Non
             asked.db.execute(statement, (given[name], account["id"]))
     if "sending" in given:
         sendgrid_accounts.note(asked.db, account["id"], at, "sending", sending_of(given["sending"]))
+    if account["parent"] is not None and {"currency", "switches"} & set(given):
+        raise Refused(400, "currency and switches are a parent's")
+    if "currency" in given:
+        sendgrid_accounts.note(asked.db, account["id"], at, "currency", str(given["currency"]))
+    set_own(asked.store, account["id"], given.get("switches", {}), AHA_OWN)
     if "status" in given:
         _set_status(asked, account, given, at)
 
@@ -142,6 +145,13 @@ def _set_status(asked: Asked, account: sqlite3.Row, given: Mapping[str, Any], at
     if word not in ("active", "suspended"):
         asked.db.execute("UPDATE aha_account SET odd_status = ? WHERE id = ?", (str(word), account["id"]))
         rows.note_sending(asked.db, [rows.account(asked.db, account["id"])], at)
+
+
+def _parent_id(asked: Asked) -> str:
+    account = account_of(asked)
+    if account["parent"] is not None:
+        raise Refused(400, "the usage response is a parent's")
+    return str(account["id"])
 
 
 def account_of(asked: Asked) -> sqlite3.Row:
@@ -165,6 +175,9 @@ ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("PATCH", ACCOUNT, change_account),
     ("DELETE", ACCOUNT, remove_account),
     ("POST", f"{ACCOUNT}/usage", lambda asked: add_usage(asked, account_of(asked), "count")),
+    ("GET", f"{ACCOUNT}/overrides", lambda asked: list_overrides(asked, _parent_id(asked))),
+    ("POST", f"{ACCOUNT}/overrides", lambda asked: add_override(asked, _parent_id(asked), "aha-usage")),
+    ("DELETE", rf"{ACCOUNT}/overrides(?:/(?P<override>\d+))?", lambda asked: clear_overrides(asked, _parent_id(asked))),
     ("GET", "/_admin/aha/kept", kept_answers),
     ("GET", "/_admin/aha/truth", truth),
 )

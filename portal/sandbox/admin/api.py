@@ -12,8 +12,9 @@ from typing import Any
 
 from portal.sandbox import faults
 from portal.sandbox.admin import ahasend, ahasend_account, sendgrid_accounts
-from portal.sandbox.admin.request import Asked, Refused, sending_of
-from portal.sandbox.admin.switches import UnableToSwitch
+from portal.sandbox.admin.own_switches import own_switches, set_own
+from portal.sandbox.admin.request import Asked, Refused, row_or_404, sending_of
+from portal.sandbox.admin.switches import OWN, UnableToSwitch
 from portal.sandbox.clock import iso, moment_of
 from portal.sandbox.messages import Reply, Request, json_reply
 from portal.sandbox.seed import add_key, add_organisation
@@ -46,7 +47,7 @@ def handle(store: Store, request: Request, *, admin_key: str, reset: Callable[[]
 
 def organisations(asked: Asked) -> object:
     rows = asked.db.execute("SELECT id, name, username, password FROM organisation ORDER BY rowid")
-    return {"organisations": [dict(row) for row in rows]}
+    return {"organisations": [{**dict(row), "switches": own_switches(asked.store, row["id"])} for row in rows]}
 
 
 def new_organisation(asked: Asked) -> object:
@@ -55,6 +56,16 @@ def new_organisation(asked: Asked) -> object:
     key = add_key(asked.store, organisation=id_, region=asked.body.get("region", "global"), label="default")
     row = asked.db.execute("SELECT * FROM organisation WHERE id = ?", (id_,)).fetchone()
     return {**dict(row), "key": key}
+
+
+def change_organisation(asked: Asked) -> object:
+    """Set switches for all accounts of an organization."""
+    if unknown := set(asked.body) - {"switches"}:
+        raise Refused(400, f"unknown organization fields: {', '.join(sorted(unknown))}")
+    query = "SELECT id, name, username, password FROM organisation WHERE id = ?"
+    row = row_or_404(asked.db, query, asked.ids["id"], missing="no such organization")
+    set_own(asked.store, row["id"], asked.body["switches"], OWN)
+    return {**dict(row), "switches": own_switches(asked.store, row["id"])}
 
 
 def keys(asked: Asked) -> object:
@@ -194,6 +205,7 @@ def clear_log(asked: Asked) -> object:
 ACTIONS: tuple[tuple[str, str, Callable[[Asked], object]], ...] = (
     ("GET", "/_admin/organisations", organisations),
     ("POST", "/_admin/organisations", new_organisation),
+    ("PATCH", "/_admin/organisations/(?P<id>[^/]+)", change_organisation),
     ("GET", "/_admin/keys", keys),
     ("POST", "/_admin/keys", new_key),
     ("POST", "/_admin/keys/revoke", revoke_key),

@@ -63,4 +63,6 @@ def sending_of(given: Mapping[str, Any]) -> dict[str, Any]:
         raise Refused(400, f"unknown sending profile fields: {', '.join(sorted(unknown))}")
     if "weekday" in given and len(given["weekday"]) != len(Sending().weekday):
         raise Refused(400, "weekday must be seven factors, Monday first")
+    if not 0 <= given.get("subuser_share", 0) <= 1:
+        raise Refused(400, "subuser_share must be a share from 0 to 1")
     return dict(given)

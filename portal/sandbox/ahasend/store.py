@@ -15,7 +15,7 @@ from typing import Any
 from portal.sandbox.admin.request import row_or_404
 from portal.sandbox.ahasend.scopes import EVERY_SCOPE
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
-from portal.sandbox.store import Store
+from portal.sandbox.store import Store, first_row
 
 LETTERS = string.ascii_letters + string.digits
 Entry = dict[str, Any]
@@ -123,6 +123,13 @@ def delete(db: sqlite3.Connection, id_: str, at: float) -> None:
     """Mark as deleted: usage stays, keys stop working."""
     db.execute("UPDATE aha_account SET deleted_at = ? WHERE id = ?", (at, id_))
     sendgrid_accounts.note(db, id_, at, "state", "deleted")
+
+
+def currency_at(db: sqlite3.Connection, parent: str, now: float) -> str | None:
+    """Return the currency that a parent changed to, or None."""
+    query = "SELECT value FROM history WHERE account = ? AND kind = 'currency' AND at <= ? ORDER BY at DESC, id DESC"
+    row = first_row(db, query, parent, now)
+    return None if row is None else str(json.loads(row["value"]))
 
 
 def last_activity(db: sqlite3.Connection, row: sqlite3.Row, now: float) -> float | None:

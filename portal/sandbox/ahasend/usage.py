@@ -11,16 +11,21 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from portal.sandbox.admin.overrides import overridden
+from portal.sandbox.admin.own_switches import switches_of
 from portal.sandbox.admin.request import Refused
 from portal.sandbox.ahasend import store as rows
 from portal.sandbox.ahasend.fields import window
 from portal.sandbox.clock import DAY, day_of, iso, midnight
 from portal.sandbox.messages import Call, Reply, json_reply
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
-from portal.sandbox.sendgrid.usage import Cycle, History, cycle_at, cycle_use, use_by_day
+from portal.sandbox.sendgrid.periods import CALENDAR_MONTHS, Period, period_at
+from portal.sandbox.sendgrid.statistics import requests_by_day
+from portal.sandbox.sendgrid.usage import History, credits_until
 from portal.sandbox.store import Store
 
 NOTE = "Sandbox note: shares of one pooled invoice, in proportion to volume; not list prices."
+HOUR = 3_600
 GROUPS = ("hour", "day", "week", "month")  # all answered by day
 
 
@@ -28,12 +33,13 @@ GROUPS = ("hour", "day", "week", "month")  # all answered by day
 class Bill:
     """One period of one parent. `counts` covers every account, including removed ones."""
 
-    cycle: Cycle
+    period: Period
     parent: sqlite3.Row
     children: list[sqlite3.Row]
     removed: list[sqlite3.Row]
     counts: Mapping[str, int]
     price: Decimal
+    currency: str
 
     @property
     def total(self) -> int:
@@ -54,25 +60,24 @@ class Bill:
         return self.total_cents - sum(self.cents(child) for child in self.children) - self.cents(*self.removed)
 
 
-def bill(store: Store, parent_id: str, cycle: Cycle, now: float) -> Bill:
-    """Return the bill of a period as of now, or as of its last second."""
-    then = min(now, midnight(cycle.end) - 1)
+def bill(store: Store, parent_id: str, period: Period, now: float, *, lag_seconds: float = 0) -> Bill:
+    """Return the bill of a period as of now, or as of its last second, without mail of the last `lag_seconds`."""
+    then = min(now, period.resets_at - 1)
     parent = rows.account(store.db, parent_id)
     known = [row for row in rows.children(store.db, parent_id) if row["created_at"] <= then]
     removed = [row for row in known if _gone(row, then)]
-    counts = {row["id"]: _count(store.db, row, cycle, now) for row in (parent, *known)}
-    price = Decimal(str(store.switches["aha_price_per_thousand"]))
-    return Bill(cycle, parent, [row for row in known if row not in removed], removed, counts, price)
-
-
-def period_at(now: float) -> Cycle:
-    """Return the calendar month, UTC; its end is the start of the next one."""
-    return cycle_at(1, day_of(now))
+    counts = {row["id"]: _count(store.db, row, period, now - lag_seconds) for row in (parent, *known)}
+    own = switches_of(store, parent_id)
+    currency = rows.currency_at(store.db, parent_id, then) or own["aha_currency"]
+    price = Decimal(str(own["aha_price_per_thousand"]))
+    return Bill(period, parent, [row for row in known if row not in removed], removed, counts, price, currency)
 
 
 def read(call: Call) -> Reply:
-    current = bill(call.store, call.organisation, period_at(call.now), call.now)
-    return json_reply(200, shown(current, call.switch("aha_currency")))
+    own = switches_of(call.store, call.organisation)
+    period = period_at(CALENDAR_MONTHS, call.now - own["aha_ended_period_hours"] * HOUR)
+    known = bill(call.store, call.organisation, period, call.now, lag_seconds=own["aha_usage_lag_seconds"])
+    return json_reply(200, overridden(call.db, call.organisation, "aha-usage", shown(known)))
 
 
 def statistics(call: Call) -> Reply:
@@ -80,11 +85,11 @@ def statistics(call: Call) -> Reply:
     since, until = window(call)
     if call.request.query.get("group_by", "day") not in GROUPS:
         raise Refused(400, f"group_by must be one of {', '.join(GROUPS)}")
-    cycle = period_at(call.now)
-    history = sendgrid_accounts.history_by_id(call.db, call.organisation)
-    used = use_by_day(_shaped(history), cycle.start, day_of(call.now), call.now)
-    for at, count in history.added:
-        if cycle.start <= day_of(at) < cycle.end and at <= call.now:
+    period = period_at(CALENDAR_MONTHS, call.now)
+    history = sendgrid_accounts.history_by_id(call.db, call.organisation, CALENDAR_MONTHS)
+    used = requests_by_day(_shaped(history), "UTC", period.start, day_of(call.now), call.now)
+    for at, count, _ in history.added:
+        if period.starts_at <= at < period.resets_at and at <= call.now:
             used[day_of(at)] = used.get(day_of(at), 0) + count
     days = [_day(day, count) for day, count in sorted(used.items()) if since <= midnight(day) < until]
     return json_reply(200, {"object": "list", "data": days})
@@ -99,10 +104,10 @@ def _day(day: date, count: int) -> dict[str, Any]:
     return {"from_timestamp": iso(start), "to_timestamp": iso(start + DAY), **sent, **others}
 
 
-def shown(of: Bill, currency: str) -> dict[str, Any]:
+def shown(of: Bill) -> dict[str, Any]:
     return {
-        "billing_period": {"start": iso(midnight(of.cycle.start)), "end": iso(midnight(of.cycle.end))},
-        "currency": currency,
+        "billing_period": {"start": iso(of.period.starts_at), "end": iso(of.period.resets_at)},
+        "currency": of.currency,
         "allocation_method": "proportional",
         "allocation_note": NOTE,
         "parent": {"account_id": of.parent["id"], **_bucket(of.count(of.parent), of.parent_cents)},
@@ -120,10 +125,12 @@ def _bucket(count: int, cents: int) -> dict[str, Any]:
     return {"reception_count": count, "allocated_cost": cents / 100}
 
 
-def _count(db: sqlite3.Connection, row: sqlite3.Row, cycle: Cycle, now: float) -> int:
-    history = sendgrid_accounts.history_by_id(db, row["id"])
-    added = [count for at, count in history.added if cycle.start <= day_of(at) < cycle.end and at <= now]
-    return cycle_use(_shaped(history), cycle, now).used + sum(added)
+def _count(db: sqlite3.Connection, row: sqlite3.Row, period: Period, now: float) -> int:
+    history = sendgrid_accounts.history_by_id(db, row["id"], CALENDAR_MONTHS)
+    added = [
+        each.requests for each in history.added if period.starts_at <= each.at < period.resets_at and each.at <= now
+    ]
+    return credits_until(_shaped(history), period, now) + sum(added)
 
 
 def _shaped(history: History) -> History:

@@ -3,11 +3,15 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from portal.sandbox.admin.own_switches import switches_of
 from portal.sandbox.admin.request import row_or_404
 from portal.sandbox.clock import day_of
-from portal.sandbox.sendgrid.usage import CycleUse, History, Moment, Sending, cycle_at, cycle_use
+from portal.sandbox.sendgrid.credits import Credits, credits_at
+from portal.sandbox.sendgrid.periods import Billing
+from portal.sandbox.sendgrid.usage import Added, History, Moment, Sending
 from portal.sandbox.store import Store, first_row
 
 HELD = ("suspended", "banned", "indeterminate")
@@ -45,7 +49,7 @@ def open_account(
             user_id,
             test,
             round(rng.uniform(92, 100), 1),
-            anchor_day or day_of(at).day,
+            anchor_day or day_of(at, switches_of(store, organisation)["reset_zone"]).day,
             at,
             at,
             at + lag[0],
@@ -56,7 +60,7 @@ def open_account(
     sending = store.switches["default_sending"]
     if sending:
         note(store.db, account_id, at, "sending", {"seed": user_id, **sending})
-    set_offerings(store.db, row_of(store.db, account_id), offerings, at)
+    set_offerings(store, row_of(store.db, account_id), offerings, at)
     return row_of(store.db, account_id)
 
 
@@ -70,11 +74,15 @@ def find(db: sqlite3.Connection, account_id: str, *, organisation: str, region: 
     return first_row(db, f"{query} AND created_at <= ?", account_id, organisation, region, now)
 
 
-def set_offerings(db: sqlite3.Connection, account: sqlite3.Row, offerings: list[Offering], at: float) -> None:
+def set_offerings(store: Store, account: sqlite3.Row, offerings: list[Offering], at: float) -> None:
     """Replace all offerings. The newest IP addresses are removed first; a free package removes subusers and
-    addresses."""
+    addresses. Another package may restart the billing period."""
+    db = store.db
     entries = catalogue(db, account["organisation"])
-    package = next((entries.get(item["name"]) for item in offerings if item["type"] == "package"), None)
+    before, name = _package_name(json.loads(account["offerings"])), _package_name(offerings)
+    package = entries.get(name) if name is not None else None
+    if before not in (None, name) and account_switches(store, account)["upgrade_restarts_period"]:
+        note(db, account["id"], at, "restart", name)
     free = bool(package and package["free"])
     wanted = 0 if account["test"] or free else _addresses(entries, offerings)
     ips = json.loads(account["ips"])[:wanted]
@@ -123,8 +131,11 @@ def note(db: sqlite3.Connection, account_id: str, at: float, kind: str, value: o
     )
 
 
-def add_usage(db: sqlite3.Connection, account_id: str, at: float, requests: int) -> None:
-    db.execute("INSERT INTO usage_added (account, at, requests) VALUES (?, ?, ?)", (account_id, at, requests))
+def add_usage(db: sqlite3.Connection, account_id: str, at: float, requests: int, sender: str = "account") -> None:
+    db.execute(
+        "INSERT INTO usage_added (account, at, requests, sender) VALUES (?, ?, ?, ?)",
+        (account_id, at, requests, sender),
+    )
 
 
 def catalogue(db: sqlite3.Connection, organisation: str) -> dict[str, sqlite3.Row]:
@@ -133,23 +144,40 @@ def catalogue(db: sqlite3.Connection, organisation: str) -> dict[str, sqlite3.Ro
     return {row["name"]: row for row in rows}
 
 
-def history_of(db: sqlite3.Connection, account: sqlite3.Row) -> History:
-    return history_by_id(db, account["id"], anchor_day=account["anchor_day"], test=bool(account["test"]))
+def account_switches(store: Store, account: sqlite3.Row) -> dict[str, Any]:
+    """Return the switches as they apply to the account: its own values, its organization's, the sandbox's."""
+    return switches_of(store, account["organisation"], account["id"])
 
 
-def history_by_id(db: sqlite3.Connection, account_id: str, *, anchor_day: int = 1, test: bool = False) -> History:
-    rows = db.execute("SELECT at, kind, value FROM history WHERE account = ? ORDER BY at, id", (account_id,))
-    added = db.execute("SELECT at, requests FROM usage_added WHERE account = ? ORDER BY at", (account_id,))
+def timezone_of(store: Store, account: sqlite3.Row) -> str:
+    """Return the zone of the account's statistics, from its profile."""
+    return str(json.loads(account["profile"]).get("timezone") or store.switches["account_timezone"])
+
+
+def history_of(store: Store, account: sqlite3.Row) -> History:
+    zone = account_switches(store, account)["reset_zone"]
+    return history_by_id(store.db, account["id"], Billing(account["anchor_day"], zone), test=bool(account["test"]))
+
+
+def history_by_id(db: sqlite3.Connection, account_id: str, billing: Billing, *, test: bool = False) -> History:
+    query = "SELECT at, kind, value FROM history WHERE account = ? ORDER BY at, id"
+    rows = db.execute(query, (account_id,)).fetchall()
+    added = db.execute("SELECT at, requests, sender FROM usage_added WHERE account = ? ORDER BY at", (account_id,))
+    restarts = [row["at"] for row in rows if row["kind"] == "restart"]
     return History(
-        moments=_moments(rows),
-        added=[(row["at"], row["requests"]) for row in added],
-        anchor_day=anchor_day,
+        moments=_moments(row for row in rows if row["kind"] in ("state", "plan", "sending")),
+        added=[Added(*row) for row in added],
+        billing=replace(billing, restarts=restarts),
         test=test,
+        adjustments=[(row["at"], json.loads(row["value"])) for row in rows if row["kind"] == "adjustment"],
     )
 
 
-def current_use(db: sqlite3.Connection, account: sqlite3.Row, now: float) -> CycleUse:
-    return cycle_use(history_of(db, account), cycle_at(account["anchor_day"], day_of(now)), now)
+def current_credits(store: Store, account: sqlite3.Row, now: float) -> Credits:
+    """Return what the provider's counter says now."""
+    switches = account_switches(store, account)
+    lag, hours = switches["credits_lag_seconds"], switches["ended_period_hours"]
+    return credits_at(history_of(store, account), now, lag_seconds=lag, ended_hours=hours)
 
 
 def is_free(db: sqlite3.Connection, account: sqlite3.Row) -> bool:
@@ -158,9 +186,12 @@ def is_free(db: sqlite3.Connection, account: sqlite3.Row) -> bool:
 
 
 def package_of(db: sqlite3.Connection, account: sqlite3.Row) -> sqlite3.Row | None:
-    entries = catalogue(db, account["organisation"])
-    offerings = json.loads(account["offerings"])
-    return next((entries.get(item["name"]) for item in offerings if item["type"] == "package"), None)
+    name = _package_name(json.loads(account["offerings"]))
+    return None if name is None else catalogue(db, account["organisation"]).get(name)
+
+
+def _package_name(offerings: Iterable[Offering]) -> str | None:
+    return next((item["name"] for item in offerings if item["type"] == "package"), None)
 
 
 def _moments(rows: Iterable[sqlite3.Row]) -> list[Moment]:

@@ -10,11 +10,14 @@ import sqlite3
 from collections.abc import Callable
 from datetime import date, timedelta
 
+from portal.sandbox.admin.overrides import overridden
 from portal.sandbox.clock import day_of
 from portal.sandbox.messages import Api, Call, Reply, Route, json_reply, plain_error, too_many_requests
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
+from portal.sandbox.sendgrid.credits import Credits
 from portal.sandbox.sendgrid.keys import admit_bearer, lacks
-from portal.sandbox.sendgrid.usage import CycleUse, cycle_at, use_by_day
+from portal.sandbox.sendgrid.periods import CALENDAR_MONTHS, period_at
+from portal.sandbox.sendgrid.statistics import Revision, shown_by_day
 
 MESSAGES = {401: "authorization required", 403: "access forbidden", 404: "not found"}
 PROFILE = (
@@ -66,9 +69,9 @@ def _act_as(call: Call) -> Reply | None:
 
 def read_credits(call: Call) -> Reply:
     if call.account is None:
-        nothing = CycleUse(cycle_at(1, day_of(call.now)), allowed=0, attempted=0, used=0)
-        return json_reply(200, _credits(nothing))
-    return json_reply(200, _credits(sendgrid_accounts.current_use(call.db, call.account, call.now)))
+        return json_reply(200, _credits(Credits(period_at(CALENDAR_MONTHS, call.now), allowed=0, used=0)))
+    answer = _credits(sendgrid_accounts.current_credits(call.store, call.account, call.now))
+    return json_reply(200, overridden(call.db, call.account["id"], "credits", answer))
 
 
 def plan(call: Call) -> Reply:
@@ -98,7 +101,8 @@ def profile(call: Call) -> Reply:
 def stats(call: Call) -> Reply:
     query = call.request.query
     aggregated_by = query.get("aggregated_by", "day")
-    first, last = _date(query.get("start_date")), _date(query.get("end_date", day_of(call.now).isoformat()))
+    zone = "UTC" if call.account is None else sendgrid_accounts.timezone_of(call.store, call.account)
+    first, last = _date(query.get("start_date")), _date(query.get("end_date", day_of(call.now, zone).isoformat()))
     if first is None:
         return plain_error(400, "start_date is required as YYYY-MM-DD", "start_date")
     if last is None or last < first or (last - first).days > MAX_DAYS:
@@ -108,10 +112,15 @@ def stats(call: Call) -> Reply:
     offset, limit = _count(query.get("offset", "0")), _count(query.get("limit", str(MAX_DAYS + 1)))
     if offset is None or limit is None:
         return plain_error(400, "limit and offset must be numbers", "limit")
-    used = {}
+    requests = {}
     if call.account is not None:
-        used = use_by_day(sendgrid_accounts.history_of(call.db, call.account), first, last, call.now)
-    rows = _aggregate(used, first, last, aggregated_by)
+        history = sendgrid_accounts.history_of(call.store, call.account)
+        switches = sendgrid_accounts.account_switches(call.store, call.account)
+        names = ("stats_lag_seconds", "stats_first_share", "stats_revised_hours")
+        revision = Revision(*(switches[name] for name in names))
+        subusers = switches["stats_subusers"]
+        requests = shown_by_day(history, zone, first, last, call.now, subusers=subusers, revision=revision)
+    rows = _aggregate(requests, first, last, aggregated_by)
     return json_reply(200, [{"date": day, "stats": [{"metrics": sums}]} for day, sums in rows[offset : offset + limit]])
 
 
@@ -147,26 +156,26 @@ def metrics_of(requests: int) -> dict[str, int]:
     }
 
 
-def _aggregate(used: dict[date, int], first: date, last: date, by: str) -> list[tuple[str, dict[str, int]]]:
+def _aggregate(requests: dict[date, int], first: date, last: date, by: str) -> list[tuple[str, dict[str, int]]]:
     sums: dict[str, dict[str, int]] = {}
     for step in range((last - first).days + 1):
         day = first + timedelta(days=step)
         bucket = {"day": day, "week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}[by].isoformat()
-        counters = metrics_of(used.get(day, 0))
+        counters = metrics_of(requests.get(day, 0))
         known = sums.setdefault(bucket, dict.fromkeys(counters, 0))
         for name, count in counters.items():
             known[name] += count
     return list(sums.items())
 
 
-def _credits(use: CycleUse) -> dict[str, int | str]:
+def _credits(known: Credits) -> dict[str, int | str]:
     return {
-        "remain": use.remain,
-        "total": use.allowed,
-        "overage": use.overage,
-        "used": use.used,
-        "last_reset": use.cycle.start.isoformat(),
-        "next_reset": use.cycle.end.isoformat(),
+        "remain": known.remain,
+        "total": known.allowed,
+        "overage": known.overage,
+        "used": known.used,
+        "last_reset": known.period.start.isoformat(),
+        "next_reset": known.period.end.isoformat(),
         "reset_frequency": "monthly",
     }
 

@@ -128,7 +128,7 @@ def put_offerings(call: Call, account: sqlite3.Row) -> Reply:
     errors = offering_errors(body.get("offerings"), known)
     if errors:
         return refused(errors)
-    sendgrid_accounts.set_offerings(call.db, account, offerings_of(body), call.now)
+    sendgrid_accounts.set_offerings(call.store, account, offerings_of(body), call.now)
     return read_offerings(call, sendgrid_accounts.row_of(call.db, account["id"]))
 
 

@@ -8,7 +8,8 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
+
+from portal.sandbox.clock import is_zone
 
 FieldError = dict[str, str]
 PROFILE_FIELDS = ("first_name", "last_name", "company_name", "company_website", "email", "phone", "timezone")
@@ -49,7 +50,7 @@ def profile_errors(profile: object) -> list[FieldError]:
         errors.append(field_error(40010, PHONE_RULE, "phone"))
     if texts.get("company_website") is not None and not WEBSITE.fullmatch(texts["company_website"]):
         errors.append(field_error(40008, "Field must be a valid URL", "company_website"))
-    if texts.get("timezone") is not None and not _is_zone(texts["timezone"]):
+    if texts.get("timezone") is not None and not is_zone(texts["timezone"]):
         errors.append(field_error(40022, "Field must be an IANA time zone", "timezone"))
     return errors
 
@@ -91,11 +92,3 @@ def _one_offering(item: object, known: Mapping[str, str]) -> list[FieldError]:
     if kind == "package" and quantity != 1:
         return [field_error(40030, "Package quantity must be 1", "offerings")]
     return []
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown; a path out of the folder; a folder such as "Europe"
-        return False
-    return True

@@ -1,40 +1,54 @@
-"""Usage engine: computes usage as a pure function of an account's history and the time.
+"""Mail of an account: the truth, as a pure function of the account's history and the time.
 
-Nothing is counted as it happens. Every figure is computed from a few changes of state, plan and sending profile, so
-that credits, statistics, the v2 overview and the actual usage cannot disagree, and moving the clock by a year costs
-nothing. Mail is sent evenly through the day, also in the last minutes of a billing period.
+Nothing is counted as it happens. What was sent follows from a few changes of state, plan and sending profile, so that
+moving the clock by a year costs nothing. Mail is sent evenly through the day (UTC), also in the last second of a
+billing period. What the provider tells of it is another matter: `credits.py` and `statistics.py`.
 """
 
-from bisect import bisect_right
-from calendar import monthrange
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
+from typing import NamedTuple
 
 from portal.sandbox.clock import DAY, day_of, midnight
+from portal.sandbox.sendgrid.periods import Billing, Period, periods
 
 TEST_CAP_PER_DAY = 100
 FREE_CAP_PER_DAY = 100
 # Numerator and denominator of the ceiling over the plan's allotment: sending stops at 2.5 times.
 CEILING = (5, 2)
+SENDERS = ("account", "subuser", "marketing")
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """Sending profile: a volume per day, shaped by weekday, growth and fixed jitter."""
+    """Sending profile: a volume per day, shaped by weekday, growth and fixed jitter.
+
+    `subuser_share` of it is sent by subusers. `marketing_per_day` is sent besides, with the same shape: it takes no
+    credits.
+    """
 
     per_day: float = 0.0
     weekday: tuple[float, ...] = (1.0,) * 7
     growth_per_month: float = 0.0
     jitter: float = 0.0
     seed: int = 0
+    subuser_share: float = 0.0
+    marketing_per_day: float = 0.0
     since: float = 0.0
 
     def volume(self, day: date) -> int:
-        if not self.per_day:
+        return self._shaped(self.per_day, day)
+
+    def marketing(self, day: date) -> int:
+        return self._shaped(self.marketing_per_day, day)
+
+    def _shaped(self, per_day: float, day: date) -> int:
+        if not per_day:
             return 0
         months = max(0, (day - day_of(self.since)).days) / 30.4375
-        wanted: float = self.per_day * self.weekday[day.weekday()] * (1 + self.growth_per_month) ** months
+        wanted: float = per_day * self.weekday[day.weekday()] * (1 + self.growth_per_month) ** months
         return max(0, round(wanted * (1 + self.jitter * (2 * _noise(self.seed, day.toordinal()) - 1))))
 
 
@@ -49,38 +63,92 @@ class Moment:
     sending: Sending = field(default_factory=Sending)
 
 
+class Added(NamedTuple):
+    """Mail in addition to the profile, all in one second."""
+
+    at: float
+    requests: int
+    sender: str = "account"
+
+
 @dataclass(frozen=True, slots=True)
 class History:
-    """History of an account. `moments` and `added` (time, requests) are sorted by time; nothing is sent before the
-    first moment."""
+    """History of an account. `moments`, `added` and `adjustments` (time, `used` from then on) are sorted by time;
+    nothing is sent before the first moment."""
 
     moments: Sequence[Moment]
-    added: Sequence[tuple[float, int]]
-    anchor_day: int
+    added: Sequence[Added]
+    billing: Billing
     test: bool = False
+    adjustments: Sequence[tuple[float, int]] = ()
+
+    def allotment_at(self, moment: float) -> int:
+        index = bisect_right(self.moments, int(moment), key=lambda change: int(change.at)) - 1
+        return self.moments[index].allotment if index >= 0 else 0
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle:
-    """A billing period, from midnight of `start` up to midnight of `end` (the next reset)."""
+class Portion:
+    """Mail of a stretch of time in one day, one state and one billing period.
 
-    start: date
-    end: date
+    `room` is how much of it is accepted at most. Every count is of the time from `begin` to `to`, and grows with it.
+    `now` is the second up to which mail was sent; `stop` may be the one after it, so that what is added now counts.
+    """
+
+    begin: int
+    stop: int
+    now: int
+    day_start: int
+    moment: Moment
+    room: int
+    volume: int
+    marketing_volume: int
+    added: Sequence[Added]
+
+    def attempted(self, to: int) -> int:
+        wanted = self._part(self.volume, to)
+        if self.added:
+            wanted += self._added(to, "account", "subuser")
+        return wanted
+
+    def used(self, to: int) -> int:
+        return max(0, min(self.attempted(to), self.room))
+
+    def by_subusers(self, to: int) -> int:
+        """Return the part of `used` that subusers sent."""
+        if self.attempted(to) > self.room:
+            # Up to the last second in which everything was accepted; the rest of the room is the account's own.
+            to = bisect_right(range(self.begin, to), self.room, key=self.attempted) + self.begin - 1
+        if to < self.begin:
+            return 0
+        share = self.moment.sending.subuser_share
+        return int(self._part(self.volume, to) * share) + (self._added(to, "subuser") if self.added else 0)
+
+    def marketing(self, to: int) -> int:
+        if not self.moment.active:
+            return 0
+        return self._part(self.marketing_volume, to) + (self._added(to, "marketing") if self.added else 0)
+
+    def _part(self, volume: int, to: int) -> int:
+        """Return a difference of one rounded running total of the day: parts always add up to the day."""
+        if not volume:
+            return 0
+        return volume * (min(to, self.now) - self.day_start) // DAY - volume * (self.begin - self.day_start) // DAY
+
+    def _added(self, to: int, *senders: str) -> int:
+        return sum(each.requests for each in self.added if int(each.at) < to and each.sender in senders)
 
 
 @dataclass(frozen=True, slots=True)
-class DayUse:
-    day: date
-    attempted: int
-    used: int
+class PeriodUse:
+    """Mail of one billing period. `subusers` is a part of `used`; `marketing` is not."""
 
-
-@dataclass(frozen=True, slots=True)
-class CycleUse:
-    cycle: Cycle
+    period: Period
     allowed: int
     attempted: int
     used: int
+    subusers: int
+    marketing: int
 
     @property
     def remain(self) -> int:
@@ -91,77 +159,62 @@ class CycleUse:
         return max(0, self.used - self.allowed)
 
 
-def cycle_at(anchor_day: int, day: date) -> Cycle:
-    """Return the monthly billing period of `day`; an anchor of 29 to 31 is the last day of a shorter month."""
-    start = _anchored(day.year, day.month, anchor_day)
-    if start > day:
-        start = _anchored(*_month_after(day.year, day.month, -1), anchor_day)
-    return Cycle(start, _anchored(*_month_after(start.year, start.month, 1), anchor_day))
-
-
-def cycles(history: History, now: float) -> Iterator[Cycle]:
+def history_periods(history: History, now: float) -> Iterator[Period]:
     """Yield every billing period from the account's first day to now, including the current one."""
-    if not history.moments or history.moments[0].at > now:
+    if history.moments and history.moments[0].at <= now:
+        yield from periods(history.billing, history.moments[0].at, now)
+
+
+def period_use(history: History, period: Period, now: float) -> PeriodUse:
+    attempted = used = subusers = marketing = 0
+    for portion in portions(history, period, now):
+        attempted += portion.attempted(portion.stop)
+        used += portion.used(portion.stop)
+        subusers += portion.by_subusers(portion.stop)
+        marketing += portion.marketing(portion.stop)
+    allowed = history.allotment_at(min(now, period.resets_at - 1))
+    return PeriodUse(period, allowed, attempted, used, subusers, marketing)
+
+
+def credits_until(history: History, period: Period, now: float) -> int:
+    """Return the credits used in a billing period up to now."""
+    return sum(portion.used(portion.stop) for portion in portions(history, period, now))
+
+
+def portions(history: History, period: Period, now: float) -> Iterator[Portion]:
+    """Yield the mail of a billing period up to now. Ceilings apply in order of time: a past second never changes."""
+    moments, until = history.moments, int(now)
+    if not moments:
         return
-    cycle = cycle_at(history.anchor_day, day_of(history.moments[0].at))
-    while midnight(cycle.start) <= now:
-        yield cycle
-        cycle = cycle_at(history.anchor_day, cycle.end)
-
-
-def cycle_use(history: History, cycle: Cycle, now: float) -> CycleUse:
-    days = list(cycle_days(history, cycle, now))
-    in_force = _in_force(history, min(int(now), midnight(cycle.end) - 1))
-    return CycleUse(
-        cycle=cycle,
-        allowed=in_force.allotment if in_force else 0,
-        attempted=sum(day.attempted for day in days),
-        used=sum(day.used for day in days),
-    )
-
-
-def cycle_days(history: History, cycle: Cycle, now: float) -> Iterator[DayUse]:
-    """Yield the days of a billing period up to now. Ceilings apply in order of time: a past day never changes."""
-    used = 0
-    until = int(now)
-    day = max(cycle.start, day_of(history.moments[0].at)) if history.moments else cycle.end
-    while day < cycle.end and midnight(day) <= until:
-        use = _one_day(history, day, until, used)
-        used += use.used
-        yield use
-        day += timedelta(days=1)
-
-
-def use_by_day(history: History, first: date, last: date, now: float) -> dict[date, int]:
-    """Return mail accepted on each day from `first` to `last`, both inclusive, without days without mail."""
-    found: dict[date, int] = {}
-    for cycle in cycles(history, now):
-        if cycle.end > first and cycle.start <= last:
-            found.update(
-                {use.day: use.used for use in cycle_days(history, cycle, now) if first <= use.day <= last and use.used}
-            )
-    return found
-
-
-def _one_day(history: History, day: date, until: int, used_before: int) -> DayUse:
-    attempted = used = 0
-    start = midnight(day)
+    begin = max(period.starts_at, int(moments[0].at))
     # One second past `until`, so that usage added in this second counts at once.
-    for begin, stop, moment in _pieces(history.moments, start, min(start + DAY, until + 1)):
-        wanted = sum(count for at, count in history.added if begin <= int(at) < stop)
-        if moment.active:
-            volume = moment.sending.volume(day)
-            # Differences of one rounded running total: parts always add up to the day.
-            wanted += volume * (min(stop, until) - start) // DAY - volume * (begin - start) // DAY
-        attempted += wanted
-        used += max(0, min(wanted, _room(history, moment, used, used_before + used)))
-    return DayUse(day, attempted, used)
+    end = min(period.resets_at, until + 1)
+    index = bisect_right(moments, begin, key=_second) - 1
+    in_period = in_day = 0
+    while begin < end:
+        while index + 1 < len(moments) and int(moments[index + 1].at) <= begin:
+            index += 1
+        moment, day = moments[index], day_of(begin)
+        day_start = midnight(day)
+        stop = min(day_start + DAY, end)
+        if index + 1 < len(moments):
+            stop = min(stop, int(moments[index + 1].at))
+        room = _room(history, moment, in_day, in_period)
+        sending = moment.sending
+        volume, marketing = (sending.volume(day), sending.marketing(day)) if moment.active else (0, 0)
+        added = _within(history.added, begin, stop) if history.added else ()
+        portion = Portion(begin, stop, until, day_start, moment, room, volume, marketing, added)
+        yield portion
+        used = portion.used(stop)
+        in_period += used
+        in_day = 0 if stop == day_start + DAY else in_day + used
+        begin = stop
 
 
-def _room(history: History, moment: Moment, used_today: int, used_in_cycle: int) -> int:
+def _room(history: History, moment: Moment, used_today: int, used_in_period: int) -> int:
     if not moment.active:
         return 0
-    room = moment.allotment * CEILING[0] // CEILING[1] - used_in_cycle
+    room = moment.allotment * CEILING[0] // CEILING[1] - used_in_period
     if history.test:
         room = min(room, TEST_CAP_PER_DAY - used_today)
     if moment.free:
@@ -169,29 +222,12 @@ def _room(history: History, moment: Moment, used_today: int, used_in_cycle: int)
     return room
 
 
-def _pieces(moments: Sequence[Moment], start: int, end: int) -> Iterator[tuple[int, int, Moment]]:
-    """Split [start, end) at changes; the time before the first moment is left out."""
-    index = bisect_right(moments, start, key=lambda moment: int(moment.at)) - 1
-    begin = start if index >= 0 else int(moments[0].at)
-    index = max(index, 0)
-    while begin < end:
-        after = int(moments[index + 1].at) if index + 1 < len(moments) else end
-        yield begin, min(after, end), moments[index]
-        begin, index = after, index + 1
+def _within(added: Sequence[Added], begin: int, stop: int) -> Sequence[Added]:
+    return added[bisect_left(added, begin, key=_second) : bisect_left(added, stop, key=_second)]
 
 
-def _in_force(history: History, moment: int) -> Moment | None:
-    index = bisect_right(history.moments, moment, key=lambda change: int(change.at)) - 1
-    return history.moments[index] if index >= 0 else None
-
-
-def _anchored(year: int, month: int, anchor_day: int) -> date:
-    return date(year, month, min(anchor_day, monthrange(year, month)[1]))
-
-
-def _month_after(year: int, month: int, step: int) -> tuple[int, int]:
-    index = year * 12 + month - 1 + step
-    return index // 12, index % 12 + 1
+def _second(item: Moment | Added) -> int:
+    return int(item.at)
 
 
 def _noise(seed: int, number: int) -> float:

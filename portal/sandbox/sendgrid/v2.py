@@ -6,11 +6,11 @@ from datetime import timedelta
 from html import escape
 from urllib.parse import parse_qsl
 
-from portal.sandbox.clock import day_of
+from portal.sandbox.admin.overrides import overridden
 from portal.sandbox.messages import Api, Call, Reply, Route, html_reply, json_reply, too_many_requests
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 from portal.sandbox.sendgrid.keys import bearer_of, enter, key_row
-from portal.sandbox.sendgrid.usage import use_by_day
+from portal.sandbox.sendgrid.statistics import lifetime_requests
 from portal.sandbox.store import first_row
 
 WRONG = "Permission denied, wrong credentials"
@@ -108,28 +108,28 @@ def _customer(call: Call, username: str) -> sqlite3.Row | None:
 
 
 def _overview(call: Call, account: sqlite3.Row) -> dict[str, str | int]:
-    history = sendgrid_accounts.history_of(call.db, account)
-    use = sendgrid_accounts.current_use(call.db, account, call.now)
-    today = day_of(call.now)
+    history = sendgrid_accounts.history_of(call.store, account)
+    lag = sendgrid_accounts.account_switches(call.store, account)["credits_lag_seconds"]
+    known = sendgrid_accounts.current_credits(call.store, account, call.now)
     package = sendgrid_accounts.package_of(call.db, account)
     values: dict[str, str | int] = {
         "reputation": round(account["reputation"]),
         # A separate counter at the provider; here everything since the account's creation.
-        "requests": sum(use_by_day(history, day_of(account["created_at"]), today, call.now).values()),
+        "requests": lifetime_requests(history, call.now - lag),
         "package": package["display_name"] if package is not None else "",
-        "credits_allowed": use.allowed,
-        "credits_used": use.used,
-        "credits_remain": use.remain,
-        "credits_overage": use.overage,
+        "credits_allowed": known.allowed,
+        "credits_used": known.used,
+        "credits_remain": known.remain,
+        "credits_overage": known.overage,
     }
     if call.switch("v2_typing") == "strings":
         values = {name: value if name == "credits_remain" else str(value) for name, value in values.items()}
     if call.switch("v2_billing_dates"):
-        values["billing_start_date"] = use.cycle.start.isoformat()
-        values["billing_end_date"] = (use.cycle.end - timedelta(days=1)).isoformat()
-        values["billing_process_date"] = use.cycle.end.isoformat()
+        values["billing_start_date"] = known.period.start.isoformat()
+        values["billing_end_date"] = (known.period.end - timedelta(days=1)).isoformat()
+        values["billing_process_date"] = known.period.end.isoformat()
     values.pop(call.switch("v2_missing_field"), None)
-    return values
+    return overridden(call.db, account["id"], "overview", values)
 
 
 def _is_xml(call: Call) -> bool:

@@ -16,7 +16,7 @@ from django.utils.html import escape
 from billing.reports.pool import Pool as PoolOnPage
 from billing.usage.snapshots import store_final_readings
 from customers.connections import commands as connection_commands
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from portal.commands import Command
 from tests.billing.pooling import NOON, NOTE, Pool
 from tests.billing.reports.test_views import an_account, read
@@ -61,7 +61,7 @@ def delete(pool: Pool, account: Account, count: int, cost: str, *, at: datetime)
     usage = {"used": count, "allocated_cost": cost, "currency": "EUR"}
     period = {"period_start_on": "2026-11-01", "period_end_on": "2026-11-30"}
     operation = OperationFactory(account=account, kind="delete", state="succeeded", created_at=at, finished_at=at)
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation, account=account, source="pooled", taken_at=at, usage=usage | period
     )
     Account.objects.filter(pk=account.pk).update(state="deleted")
@@ -264,6 +264,24 @@ def test_the_file_has_use_and_share_and_runs_no_formula(finance: Client, pool: P
     notes = [row["Provider note on allocated cost"] for row in rows]
     assert sorted(map(bool, notes)) == [False, True]
     assert all(note.startswith("'=") for note in notes if note)
+
+
+def test_amounts_are_written_alike_on_pages_and_in_the_file(finance: Client, pool: Pool) -> None:
+    costs = {"66.66666666666667": "66.666667", "0.1": "0.10", "20.00": "20.00", "1000000.5": "1000000.50"}
+    accounts = {pool.account(10, reported): written for reported, written in costs.items()}
+    pool.report.parent = (5, "0.2000")
+    pool.read()
+    rows = {row["Account ID"]: row for row in exported(finance)}
+    cost = "Allocated cost (share of one invoice, not a price)"
+    assert {account: rows[account.provider_id or ""][cost] for account in accounts} == accounts
+    page = finance.get(reverse("billing:usage")).content.decode()
+    report = invoice(finance, pool).content.decode()
+    for text in ("\u20ac66.666667", "\u20ac0.10", "\u20ac20.00", "\u20ac1,000,000.50"):
+        assert text in page
+        assert text in report
+    assert "\u20ac1,000,087.266667" in page, "the sum of the shares"
+    assert "\u20ac1,000,087.466667" in report, "the total, of which more places were reported"
+    assert "\u20ac0.20<" in report
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ import pytest
 from billing.models import UsagePeriod, UsageSnapshot
 from billing.usage import snapshots
 from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, OperationFactory
 
@@ -105,26 +105,22 @@ def test_an_answer_without_a_figure_is_never_kept() -> None:
     assert UsageSnapshot.objects.count() == 0
 
 
-def test_a_writer_who_was_overtaken_plans_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process writes between the plan and the write: the period must not fall back, nothing is doubled."""
-    account = AccountFactory()
-    keep(account, usage(10))
-    look = snapshots._known_periods
-    stale = [look([account.pk])]
-    keep(account, usage(40), T + timedelta(hours=2))
-    monkeypatch.setattr(snapshots, "_known_periods", lambda ids: stale.pop() if stale else look(ids))
-
-    keep(account, usage(30), T + timedelta(hours=3))
-
-    period = UsagePeriod.objects.get()
-    assert (period.used, period.held and period.held.used) == (40, 30), "planned again, it is lower than the other's"
-    assert UsageSnapshot.objects.count() == 3
+def test_a_final_reading_with_an_absurd_cost_stops_no_other() -> None:
+    for cost in ("1000000000000", "2.5"):
+        operation = OperationFactory(account=AccountFactory(state="deleted"), kind="delete", state="succeeded")
+        told = {"used": 5, "period_start_on": "2026-11-01", "period_end_on": "2026-11-30", "currency": "EUR"}
+        UsageReading.objects.create(
+            operation=operation, account=operation.account, source="pooled", taken_at=T,
+            usage=told | {"allocated_cost": cost},
+        )  # fmt: skip
+    assert store_final_readings() == 1
+    assert UsageSnapshot.objects.get().allocated_cost == Decimal("2.5")
 
 
 def test_the_last_reading_before_a_delete_is_stored_once() -> None:
     account = AccountFactory(state="deleted")
     operation = OperationFactory(account=account, kind="delete", state="succeeded")
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation,
         account=account,
         source="overview_json",
@@ -146,7 +142,7 @@ def test_the_last_reading_before_a_delete_is_stored_once() -> None:
         },
     )
     silent = OperationFactory(account=AccountFactory(), kind="delete", state="failed")
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=silent, account=silent.account, source="credits", taken_at=T, usage={"used": None}
     )
     assert [store_final_readings(), store_final_readings()] == [1, 0]

@@ -138,10 +138,17 @@ def test_a_file_from_before_gets_what_it_lacks(tmp_path: Path) -> None:
     ).fetchall():
         older.execute(f"DROP TABLE {table}")
     older.execute("DELETE FROM meta WHERE name GLOB '*aha*'")
+    older.execute("DROP TABLE own_switch")
+    older.execute("DROP TABLE override")
+    older.execute("ALTER TABLE usage_added DROP COLUMN sender")
+    older.execute("INSERT INTO usage_added (account, at, requests) VALUES (?, 0, 5)", (account,))
     older.commit()
     older.close()
     with SandboxProcess(data=data) as sandbox:
         assert [row["id"] for row in sandbox.admin.accounts()] == [account]
+        sandbox.admin.add_usage(account, 5)
+        sandbox.admin.change_account(account, switches={"stats_subusers": False})
+        assert sandbox.admin.truth(account)[0]["cycles"][0]["used"] == 5
         assert sandbox.ahasend.create_child().status == 201
 
 

@@ -94,10 +94,15 @@ def test_the_truth_knows_deleted_accounts_and_days(client: SandboxClient, admin:
         {
             "start": "2026-11-02",
             "next_reset": "2026-12-02",
+            "starts_at": "2026-11-02T00:00:00Z",
+            "resets_at": "2026-12-02T00:00:00Z",
             "allowed": 100_000,
             "attempted": 1_500,
             "used": 1_500,
             "overage": 0,
+            "counted": 1_500,
+            "subusers": 0,
+            "marketing": 0,
             "over": False,
         }
     ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox.sendgrid.reads import overview, requests_by_date
 from tests.support.sandbox import SandboxAdmin, SandboxClient, SandboxProcess
 
 READS = (
@@ -33,16 +34,6 @@ METRICS = {
     "unsubscribe_drops",
     "unsubscribes",
 }
-
-
-def requests_by_date(client: SandboxClient, account: str, query: str) -> dict[str, int]:
-    rows = client.behalf(f"/v3/stats?{query}", account).json
-    return {row["date"]: row["stats"][0]["metrics"]["requests"] for row in rows}
-
-
-def overview(sandbox: SandboxProcess, username: str = "ops@northwind.test") -> dict[str, str]:
-    form = {"api_user": "apikey", "api_key": sandbox.key, "task": "overview", "user": username}
-    return dict(sandbox.client.send("POST", "/apiv2/reseller.account.json", form=form).json)
 
 
 def test_identity_is_that_of_the_account(client: SandboxClient) -> None:

@@ -6,17 +6,10 @@ from itertools import pairwise
 import pytest
 
 from portal.sandbox.clock import DAY, midnight, moment_of
-from portal.sandbox.sendgrid.usage import (
-    Cycle,
-    History,
-    Moment,
-    Sending,
-    cycle_at,
-    cycle_days,
-    cycle_use,
-    cycles,
-    use_by_day,
-)
+from portal.sandbox.sendgrid.credits import credits_at
+from portal.sandbox.sendgrid.periods import Billing, Period, period_at, periods
+from portal.sandbox.sendgrid.statistics import requests_by_day
+from portal.sandbox.sendgrid.usage import Added, History, Moment, PeriodUse, Sending, period_use
 
 BEGIN = moment_of("2026-03-10T06:30:00Z")
 
@@ -26,7 +19,19 @@ def history(
 ) -> History:
     sending = Sending(per_day=per_day, since=BEGIN)
     first = Moment(BEGIN, active=True, allotment=allotment, sending=sending)
-    return History(moments=[first, *changes], added=[], anchor_day=anchor_day, **more)  # type: ignore[arg-type]
+    return History(moments=[first, *changes], added=[], billing=Billing(anchor_day), **more)  # type: ignore[arg-type]
+
+
+def period_of(day: str, anchor_day: int = 10) -> Period:
+    return period_at(Billing(anchor_day), moment_of(day))
+
+
+def use_of(of: History, day: str, now: float) -> PeriodUse:
+    return period_use(of, period_at(of.billing, moment_of(day)), now)
+
+
+def by_day(of: History, first: date, last: date, now: float) -> dict[date, int]:
+    return requests_by_day(of, "UTC", first, last, now)
 
 
 @pytest.mark.parametrize(
@@ -47,29 +52,29 @@ def history(
     ],
 )
 def test_cycles_are_monthly_and_clamp_to_short_months(anchor_day: int, day: str, start: str, end: str) -> None:
-    found = cycle_at(anchor_day, date.fromisoformat(day))
-    assert found == Cycle(date.fromisoformat(start), date.fromisoformat(end))
+    found = period_of(day, anchor_day)
+    first, after = date.fromisoformat(start), date.fromisoformat(end)
+    assert found == Period(first, after, midnight(first), midnight(after))
 
 
 @pytest.mark.parametrize("anchor_day", [1, 3, 28, 29, 30, 31])
 def test_cycles_follow_each_other_without_gap_or_overlap(anchor_day: int) -> None:
-    known = list(cycles(history(anchor_day=anchor_day), moment_of("2030-01-01")))
+    billing = Billing(anchor_day)
+    known = list(periods(billing, BEGIN, moment_of("2030-01-01")))
     assert len(known) > 45
-    assert all(before.end == after.start for before, after in pairwise(known))
-    assert all(cycle_at(anchor_day, cycle.end - timedelta(days=1)) == cycle for cycle in known)
+    assert all((before.end, before.resets_at) == (after.start, after.starts_at) for before, after in pairwise(known))
+    assert all(period_at(billing, period.resets_at - 1) == period for period in known)
 
 
 def test_the_first_day_counts_from_the_hour_of_birth() -> None:
-    use = cycle_use(history(per_day=2400), cycle_at(10, date(2026, 3, 10)), midnight(date(2026, 3, 11)))
+    use = use_of(history(per_day=2400), "2026-03-10", midnight(date(2026, 3, 11)))
     assert use.used == 1750  # 17.5 of 24 hours
 
 
 def test_mail_goes_out_until_the_last_minute_of_a_cycle() -> None:
-    cycle = cycle_at(10, date(2026, 3, 20))
-    end = midnight(cycle.end)
-    last_minutes = [
-        cycle_use(history(per_day=144_000, allotment=10**7), cycle, end - back).used for back in (120, 60, 0)
-    ]
+    end = period_of("2026-03-20").resets_at
+    of = history(per_day=144_000, allotment=10**7)
+    last_minutes = [use_of(of, "2026-03-20", end - back).used for back in (120, 60, 0)]
     assert last_minutes[1] - last_minutes[0] == 100
     assert last_minutes[2] - last_minutes[1] == 100
 
@@ -77,25 +82,24 @@ def test_mail_goes_out_until_the_last_minute_of_a_cycle() -> None:
 def test_usage_never_shrinks_in_a_period_and_resets_at_its_end() -> None:
     shrunk = Moment(BEGIN + 9 * DAY, active=True, allotment=50_000, sending=Sending(per_day=9_000, since=BEGIN))
     of = history(shrunk, per_day=9_000)
-    first = cycle_at(10, date(2026, 3, 10))
-    seen = [cycle_use(of, first, BEGIN + step * 3_571).used for step in range(700)]
+    seen = [use_of(of, "2026-03-10", BEGIN + step * 3_571).used for step in range(700)]
     assert seen == sorted(seen)
-    at_reset = midnight(first.end)
-    assert cycle_use(of, cycle_at(10, first.end), at_reset).used == 0
-    assert cycle_use(of, cycle_at(10, first.end), at_reset + 3600).used == 375
+    at_reset = period_of("2026-03-10").resets_at
+    assert use_of(of, "2026-04-10", at_reset).used == 0
+    assert use_of(of, "2026-04-10", at_reset + 3600).used == 375
 
 
 def test_sending_stops_at_two_and_a_half_times_the_allotment() -> None:
-    use = cycle_use(history(per_day=50_000), cycle_at(10, date(2026, 3, 10)), midnight(date(2026, 4, 10)))
-    assert (use.used, use.allowed, use.overage, use.remain) == (250_000, 100_000, 150_000, 0)
-    assert use.attempted > 1_500_000
+    of, last = history(per_day=50_000), midnight(date(2026, 4, 10)) - 1
+    known = credits_at(of, last)
+    assert (known.used, known.allowed, known.overage, known.remain) == (250_000, 100_000, 150_000, 0)
+    assert use_of(of, "2026-03-10", last).attempted > 1_500_000
 
 
 def test_a_downgrade_stops_sending_but_takes_nothing_back() -> None:
     smaller = Moment(BEGIN + 4 * DAY, active=True, allotment=10_000, sending=Sending(per_day=20_000, since=BEGIN))
-    cycle = cycle_at(10, date(2026, 3, 10))
-    before = cycle_use(history(per_day=20_000), cycle, BEGIN + 4 * DAY).used
-    after = cycle_use(history(smaller, per_day=20_000), cycle, BEGIN + 9 * DAY)
+    before = use_of(history(per_day=20_000), "2026-03-10", BEGIN + 4 * DAY).used
+    after = use_of(history(smaller, per_day=20_000), "2026-03-10", BEGIN + 9 * DAY)
     assert (after.used, after.allowed) == (before, 10_000)
 
 
@@ -104,10 +108,10 @@ def test_test_accounts_and_free_packages_stop_at_a_hundred_a_day(held: str) -> N
     of = history(per_day=5_000, test=held == "test")
     if held == "free":
         first = of.moments[0]
-        of = History([Moment(BEGIN, active=True, allotment=3_000, free=True, sending=first.sending)], [], 10)
-    by_day = use_by_day(of, date(2026, 3, 10), date(2026, 3, 20), moment_of("2026-03-21"))
-    assert set(by_day.values()) == {100}
-    assert len(by_day) == 11
+        of = History([Moment(BEGIN, active=True, allotment=3_000, free=True, sending=first.sending)], [], Billing(10))
+    found = by_day(of, date(2026, 3, 10), date(2026, 3, 20), moment_of("2026-03-21"))
+    assert set(found.values()) == {100}
+    assert len(found) == 11
 
 
 def test_nothing_is_sent_while_the_account_is_stopped() -> None:
@@ -118,33 +122,28 @@ def test_nothing_is_sent_while_the_account_is_stopped() -> None:
         Moment(start, active=True, allotment=100_000, sending=sending),
         per_day=2_400,
     )
-    cycle = cycle_at(10, date(2026, 3, 10))
-    assert cycle_use(of, cycle, stop).used == cycle_use(of, cycle, start).used == 4_800
-    assert cycle_use(of, cycle, start + 3_600).used == 4_900
+    assert [use_of(of, "2026-03-10", now).used for now in (stop, start, start + 3_600)] == [4_800, 4_800, 4_900]
 
 
 def test_added_usage_counts_once_and_at_once() -> None:
     at = BEGIN + 3 * DAY
-    of = History(history().moments, [(at, 77), (midnight(date(2026, 3, 11)), 5)], 10)
-    cycle = cycle_at(10, date(2026, 3, 10))
-    assert cycle_use(of, cycle, at - 1).used == 5
-    assert cycle_use(of, cycle, at).used == 82
-    assert cycle_use(of, cycle, midnight(cycle.end)).used == 82
-    assert use_by_day(of, date(2026, 3, 10), date(2026, 3, 31), midnight(cycle.end)) == {
+    of = History(history().moments, [Added(midnight(date(2026, 3, 11)), 5), Added(at, 77)], Billing(10))
+    end = period_of("2026-03-10").resets_at
+    assert [use_of(of, "2026-03-10", now).used for now in (at - 1, at, end)] == [5, 82, 82]
+    assert by_day(of, date(2026, 3, 10), date(2026, 3, 31), end) == {
         date(2026, 3, 11): 5,
         date(2026, 3, 13): 77,
     }
 
 
 def test_days_add_up_to_the_cycle_whatever_the_shape() -> None:
-    shape = Sending(12_345.6, (1.3, 1, 1, 0.9, 1.1, 0.2, 0), 0.07, 0.4, 99, BEGIN)
-    of = History([Moment(BEGIN, active=True, allotment=10**9, sending=shape)], [], 31)
+    shape = Sending(12_345.6, (1.3, 1, 1, 0.9, 1.1, 0.2, 0), 0.07, 0.4, 99, since=BEGIN)
+    of = History([Moment(BEGIN, active=True, allotment=10**9, sending=shape)], [], Billing(31))
     now = BEGIN + 200.37 * DAY
-    for cycle in cycles(of, now):
-        days = list(cycle_days(of, cycle, now))
-        by_day = use_by_day(of, cycle.start, cycle.end - timedelta(days=1), now)
-        assert sum(by_day.values()) == sum(day.used for day in days) == cycle_use(of, cycle, now).used
-    sundays = [day for day in use_by_day(of, date(2026, 3, 10), date(2026, 9, 1), now) if day.weekday() == 6]
+    for period in periods(of.billing, BEGIN, now):
+        found = by_day(of, period.start, period.end - timedelta(days=1), now)
+        assert sum(found.values()) == period_use(of, period, now).used > 0
+    sundays = [day for day in by_day(of, date(2026, 3, 10), date(2026, 9, 1), now) if day.weekday() == 6]
     assert sundays == []
 
 
@@ -157,6 +156,6 @@ def test_the_same_seed_sends_the_same_and_another_does_not() -> None:
 
 
 def test_an_account_without_history_has_sent_nothing() -> None:
-    nothing = History([], [], 1)
-    assert list(cycles(nothing, BEGIN)) == []
-    assert cycle_use(nothing, cycle_at(1, date(2026, 3, 10)), BEGIN).used == 0
+    nothing = History([], [], Billing(1))
+    assert by_day(nothing, date(2026, 3, 1), date(2026, 3, 31), BEGIN) == {}
+    assert credits_at(nothing, BEGIN).used == use_of(nothing, "2026-03-10", BEGIN).used == 0

@@ -1,0 +1,95 @@
+"""The migration of costs from decimal columns to integers, and back, with rows on both engines."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Sum
+
+from billing.models import PooledSnapshot, UsagePeriod, UsageSnapshot
+from tests.support.factories import AccountFactory
+
+NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
+PERIOD = {"period_start_on": date(2026, 11, 1), "period_end_on": date(2026, 11, 30)}
+BUCKETS = ("parent", "accounts", "unmapped", "removed", "total")
+# Fifteen digits is what the old columns held.
+_random = random.Random("costs")
+COSTS = [
+    *map(Decimal, ("0", "0.000001", "0.1", "0.3", "1", "66.666667", "999999999.999999", "999999999.999998", "8.5")),
+    *(Decimal(_random.randrange(10 ** _random.randint(1, 15))).scaleb(-6) for _ in range(2_000)),
+]
+
+
+def add_rows(apps: Any) -> None:
+    account, other = AccountFactory(), AccountFactory()
+    snapshot, period, pooled = (
+        apps.get_model("billing", name) for name in ("UsageSnapshot", "UsagePeriod", "PooledSnapshot")
+    )
+    facts = {"account_id": account.pk, "source": "pooled", "used": 5, "raw_sha256": "0", **PERIOD}
+    snapshot.objects.bulk_create(
+        snapshot(as_of=NOW, seq=number, allocated_cost=cost, currency="EUR", **facts)
+        for number, cost in enumerate(COSTS)
+    )
+    free = snapshot.objects.create(as_of=NOW + timedelta(hours=1), **facts)
+    for owner, cost in ((account, COSTS[5]), (other, None)):
+        period.objects.create(
+            account_id=owner.pk, start_on=PERIOD["period_start_on"], end_on=PERIOD["period_end_on"], ends_at=NOW,
+            month=date(2026, 11, 1), current=free, latest=free, used=5, allocated_cost=cost, read_at=NOW,
+            unread_seconds=0,
+        )  # fmt: skip
+    pooled.objects.create(
+        connection_id=account.connection_id, starts_at=NOW, ends_at=NOW + timedelta(days=1), as_of=NOW, currency="EUR",
+        adds_up=False, raw_sha256="0", shares=[{"id": "a", "cost": "0.1"}], **PERIOD,
+        **{f"{name}_count": 1 for name in BUCKETS},
+        **{f"{name}_cost": COSTS[-number] for number, name in enumerate(BUCKETS, 1)},
+    )  # fmt: skip
+
+
+def check_rows(snapshot: Any, period: Any, pooled: Any) -> None:
+    costs = list(snapshot.objects.order_by("as_of", "seq").values_list("allocated_cost", flat=True))
+    assert costs == [*COSTS, None]
+    assert list(period.objects.order_by("pk").values_list("allocated_cost", flat=True)) == [COSTS[5], None]
+    found = pooled.objects.values(*(f"{name}_cost" for name in BUCKETS)).get()
+    assert found == {f"{name}_cost": COSTS[-number] for number, name in enumerate(BUCKETS, 1)}
+    for model in (snapshot, pooled):
+        rows = model.objects.all()
+        for change in (lambda rows=rows: rows.update(currency="USD"), lambda rows=rows: rows._raw_delete(rows.db)):
+            with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+                change()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.long
+def test_costs_are_converted_exactly_in_both_directions() -> None:
+    before = [("billing", "0008_labels")]
+    call_command("migrate", "billing", "0008", verbosity=0)
+    try:
+        add_rows(MigrationExecutor(connection).loader.project_state(before).apps)
+        call_command("migrate", "billing", verbosity=0)
+        check_rows(UsageSnapshot, UsagePeriod, PooledSnapshot)
+        assert UsageSnapshot.objects.aggregate(total=Sum("allocated_cost")) == {"total": sum(COSTS)}
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT allocated_cost FROM billing_usagesnapshot WHERE allocated_cost IS NOT NULL")
+            assert all(isinstance(cost, int) for (cost,) in cursor.fetchall())
+        last = UsageSnapshot.objects.filter(allocated_cost__gt=0).order_by("seq")[0]
+        with pytest.raises(IntegrityError), transaction.atomic():
+            UsageSnapshot.objects.bulk_create([_copy(last, currency="")])
+        with pytest.raises(IntegrityError), transaction.atomic():
+            PooledSnapshot.objects.bulk_create([_copy(PooledSnapshot.objects.get(), seq=1, total_cost=None)])
+        call_command("migrate", "billing", "0008", verbosity=0)
+        apps = MigrationExecutor(connection).loader.project_state(before).apps
+        check_rows(*(apps.get_model("billing", name) for name in ("UsageSnapshot", "UsagePeriod", "PooledSnapshot")))
+    finally:
+        call_command("migrate", "billing", verbosity=0)
+
+
+def _copy(row: Any, **changes: Any) -> Any:
+    values = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    return type(row)(**values | {"id": None, "seq": 30_000} | changes)
