@@ -27,6 +27,8 @@ from portal.refusals import Refusal
 RUN_HOURS = timedelta(hours=22)
 PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE: timedelta(minutes=1)}
 ASKED_GAP = timedelta(minutes=1)
+# Requests this close together are one: a sync of few accounts may have ended when the second arrives.
+SAME_MOMENT = timedelta(seconds=2)
 GIVE_UP_TOGETHER = 500
 SYNC_CHUNK = "billing.sync_chunk"
 # Sources that use the same key as operations: if it is rejected, nothing else on the connection works either.
@@ -57,11 +59,11 @@ def start_run(
 ) -> tuple[SyncRun, bool]:
     """Return the run of this slot, and whether it was started by this call. Concurrent calls start one run.
 
-    A connection has one open full run: if another one is open, it is returned and nothing is started. A source that
-    reports all accounts at once is always read whole, even without accounts: the report includes removed ones. Raises
-    `Refusal`.
+    A connection has one open full run: if another one is open, it is returned and nothing is started. A request
+    gets the run of another request of the same moment, even if that has ended. A source that reports all accounts at
+    once is always read whole, even without accounts: the report includes removed ones. Raises `Refusal`.
     """
-    if existing := _instead(connection, kind, slot):
+    if existing := _instead(connection, kind, slot, now):
         return existing, False
     _check_source(connection)
     if is_pooled(connection):
@@ -83,7 +85,7 @@ def start_run(
             _seed(run, end_on=end_on)
             enqueue_on_commit(SYNC_CHUNK, run.pk)
     except IntegrityError:
-        if existing := _instead(connection, kind, slot):
+        if existing := _instead(connection, kind, slot, now):
             return existing, False
         raise Refusal(  # the open run ended at this moment
             _("Another sync of %(name)s just ended. Try again.") % {"name": connection.name}
@@ -97,9 +99,13 @@ def open_full_run(connection: Connection) -> SyncRun | None:
     return full.select_related("asked_by").first()
 
 
-def _instead(connection: Connection, kind: str, slot: str) -> SyncRun | None:
-    same = SyncRun.objects.filter(connection=connection, kind=kind, slot=slot).first()
-    return same or (open_full_run(connection) if kind in SyncRun.FULL else None)
+def _instead(connection: Connection, kind: str, slot: str, now: datetime) -> SyncRun | None:
+    runs = SyncRun.objects.filter(connection=connection, kind=kind)
+    found = runs.filter(slot=slot).first() or (open_full_run(connection) if kind in SyncRun.FULL else None)
+    if found or kind != SyncRun.Kind.ASKED:
+        return found
+    lately = runs.filter(started_at__gt=now - SAME_MOMENT).exclude(state=SyncRun.State.ABORTED)
+    return lately.select_related("asked_by").first()
 
 
 def _seed(run: SyncRun, *, end_on: date | None) -> None:
@@ -161,6 +167,8 @@ def _ask_run(command: Command, connection: Connection) -> tuple[SyncRun, bool]:
 def told_of_running(run: SyncRun) -> str:
     """Return the message for a user who requested a sync while one is running."""
     who = str(run.asked_by) if run.asked_by else _("the scheduler")
+    if run.state not in SyncRun.OPEN:
+        return _("%(name)s was just synced (requested by %(who)s).") % {"name": run.connection.name, "who": who}
     words = {"name": run.connection.name, "who": who, "when": f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"}
     return _("%(name)s is already being synced (started by %(who)s on %(when)s).") % words
 
