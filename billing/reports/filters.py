@@ -23,7 +23,10 @@ ONLY: dict[str, str | Promise] = {
     "gap": _("Missing or partial data"),
     "open": _("Billing period still open"),
     "lower": _("Usage not accepted"),
+    "stopped": _("Stopped sending"),
 }
+# Percent of the quota that the usage is over. At 250 % a provider may refuse to send.
+QUOTA_LEVELS = (80, 100, 200, 250)
 SORTS = (
     "name",
     "reference",
@@ -93,6 +96,7 @@ class UsageFilters(MonthFilters):
 
     connection = Filter(_("Connection"), one_of(()), initial=None)
     state = Filter(_("State"), one_of(AccountState.values))
+    quota = Filter(_("Quota used"), one_of(QUOTA_LEVELS))
     only = Filter(_("Show only"), one_of(ONLY))
     q = Filter(_("Search"), lambda text: searchable(text).lower())
     sort = sort_filter(SORTS, DEFAULT_SORT)
@@ -107,4 +111,4 @@ class UsageFilters(MonthFilters):
 
     @property
     def narrowed(self) -> bool:
-        return bool(self.state or self.only or self.q or self.lists_nothing)
+        return bool(self.state or self.quota or self.only or self.q or self.lists_nothing)

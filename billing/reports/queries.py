@@ -28,16 +28,17 @@ from django.db.models import (
 )
 from django.db.models import Sum as Total
 
-from billing.models import UsagePeriod
+from billing.models import UsagePeriod, UsageSnapshot
 from billing.money import Sum, trimmed, trimmed_or_none
 from billing.reports.filters import UsageFilters
-from billing.reports.month_chart import months_chart, waits_for_first_sync
+from billing.reports.month_chart import SYNC_DUE, months_chart, waits_for_first_sync
 from billing.reports.pool import PoolHead, pool_heads
 from billing.usage.periods import CLOSE_ENOUGH, midnight, month_after
 from customers.models import Account, Operation
 from customers.models.operation_states import OperationKind, OperationState
 from portal.typed_text import matches
 
+STOPPED_AFTER = timedelta(days=7)
 DELETED_FOR_GOOD = {"kind": OperationKind.DELETE, "state": OperationState.SUCCEEDED}
 _SORT_FIELDS = {
     "name": "customer__company_name",
@@ -280,11 +281,14 @@ def _narrowed(accounts: QuerySet[Account], filters: UsageFilters, now: datetime)
     if filters.q:
         customers = matches("customer__search__contains", filters.q)
         accounts = accounts.filter(customers | Q(provider_id__startswith=filters.q))
+    if filters.quota:
+        accounts = accounts.filter(_over_quota(filters.quota))
     conditions = {
         "over": Q(cycle__overage__gt=0),
         "gap": Q(cycle__isnull=True) & ~_waiting(filters, now) | _partial(now),
         "open": _open(now),
         "lower": Q(cycle__held__isnull=False),
+        "stopped": _stopped(filters.month, now),
     }
     return accounts.filter(conditions[filters.only]) if filters.only else accounts
 
@@ -300,6 +304,25 @@ def _due(filters: UsageFilters, now: datetime) -> Q:
 
 def _open(now: datetime) -> Q:
     return Q(cycle__ends_at__gt=now, cycle__final=False) & ~Q(state="deleted")
+
+
+def _over_quota(percent: int) -> Q:
+    """Return the condition for usage over that part of the quota. Exact: both are whole numbers, and the database
+    rounds the division down."""
+    return Q(cycle__allowed__gt=0, cycle__used__gt=F("cycle__allowed") * percent / 100)
+
+
+def _stopped(month: date, now: datetime) -> Q:
+    """Return the condition for open periods without more usage for a week, of accounts with usage in the period
+    before. What was not read lately is not known to have stopped."""
+    week_ago = UsageSnapshot.objects.filter(
+        account=OuterRef("pk"),
+        period_start_on=OuterRef("cycle__start_on"),
+        as_of__lte=now - STOPPED_AFTER,
+        used=OuterRef("cycle__used"),
+    )
+    before = UsagePeriod.objects.filter(account=OuterRef("pk"), month=month_after(month, -1), used__gt=0)
+    return _open(now) & Q(Exists(week_ago), Exists(before), cycle__read_at__gte=now - SYNC_DUE)
 
 
 def _partial(now: datetime) -> Q:

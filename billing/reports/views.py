@@ -8,10 +8,11 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from billing import labels
-from billing.reports.filters import ONLY, MonthFilters, UsageFilters
+from billing.reports.filters import ONLY, QUOTA_LEVELS, MonthFilters, UsageFilters
 from billing.reports.pool import pool_heads
 from billing.reports.queries import ReportRow, report_lines
 from billing.reports.queries import build_usage_report as report_of
@@ -19,6 +20,7 @@ from billing.usage.periods import month_after
 from customers.connections.catalogue import offering_label
 from portal.access.permissions import Permission
 from portal.exports import csv_response, refused_export
+from portal.formats import percent_text
 from portal.htmx import person, render_page
 from portal.providers import CAPABILITIES, UsageSource
 from portal.state_labels import account_state_choices, account_state_text
@@ -42,6 +44,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
             "sources": labels.sources(report.sources),
             "connections": [(each.public_id, each.name) for each in filters.connections],
             "states": account_state_choices(stored=True),
+            "quotas": [(level, _("Over %(percent)s") % {"percent": percent_text(level)}) for level in QUOTA_LEVELS],
             "only": ONLY.items(),
             "kept": filters.kept(),
         }

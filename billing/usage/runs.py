@@ -59,11 +59,11 @@ def start_run(
 ) -> tuple[SyncRun, bool]:
     """Return the run of this slot, and whether it was started by this call. Concurrent calls start one run.
 
-    A connection has one open full run: if another one is open, it is returned and nothing is started. A request
-    gets the run of another request of the same moment, even if that has ended. A source that reports all accounts at
-    once is always read whole, even without accounts: the report includes removed ones. Raises `Refusal`.
+    A connection has one open full run: if another one is open, it is returned and nothing is started. A source that
+    reports all accounts at once is always read whole, even without accounts: the report includes removed ones. Raises
+    `Refusal`.
     """
-    if existing := _instead(connection, kind, slot, now):
+    if existing := _instead(connection, kind, slot):
         return existing, False
     _check_source(connection)
     if is_pooled(connection):
@@ -85,7 +85,7 @@ def start_run(
             _seed(run, end_on=end_on)
             enqueue_on_commit(SYNC_CHUNK, run.pk)
     except IntegrityError:
-        if existing := _instead(connection, kind, slot, now):
+        if existing := _instead(connection, kind, slot):
             return existing, False
         raise Refusal(  # the open run ended at this moment
             _("Another sync of %(name)s just ended. Try again.") % {"name": connection.name}
@@ -99,13 +99,9 @@ def open_full_run(connection: Connection) -> SyncRun | None:
     return full.select_related("asked_by").first()
 
 
-def _instead(connection: Connection, kind: str, slot: str, now: datetime) -> SyncRun | None:
-    runs = SyncRun.objects.filter(connection=connection, kind=kind)
-    found = runs.filter(slot=slot).first() or (open_full_run(connection) if kind in SyncRun.FULL else None)
-    if found or kind != SyncRun.Kind.ASKED:
-        return found
-    lately = runs.filter(started_at__gt=now - SAME_MOMENT).exclude(state=SyncRun.State.ABORTED)
-    return lately.select_related("asked_by").first()
+def _instead(connection: Connection, kind: str, slot: str) -> SyncRun | None:
+    same = SyncRun.objects.filter(connection=connection, kind=kind, slot=slot).first()
+    return same or (open_full_run(connection) if kind in SyncRun.FULL else None)
 
 
 def _seed(run: SyncRun, *, end_on: date | None) -> None:
@@ -144,6 +140,8 @@ def request_runs(command: Command, *, connections: Iterable[Connection]) -> list
 def _ask_run(command: Command, connection: Connection) -> tuple[SyncRun, bool]:
     if connection.paused:
         raise Refusal(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
+    if ended := _ended_just_now(connection, command.now):
+        return ended, False
     with transaction.atomic():
         run, new = start_run(
             connection=connection,
@@ -162,6 +160,13 @@ def _ask_run(command: Command, connection: Connection) -> tuple[SyncRun, bool]:
         elif run.state == SyncRun.State.PAUSED:
             resume_waiting_run(connection, now=command.now)
     return run, new
+
+
+def _ended_just_now(connection: Connection, now: datetime) -> SyncRun | None:
+    """Return the run of another request of the same moment if it has ended already."""
+    ended = SyncRun.objects.filter(connection=connection, kind=SyncRun.Kind.ASKED, finished_at__isnull=False)
+    lately = ended.filter(started_at__gt=now - SAME_MOMENT).exclude(state=SyncRun.State.ABORTED)
+    return lately.select_related("asked_by").first()
 
 
 def told_of_running(run: SyncRun) -> str:

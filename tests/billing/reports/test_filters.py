@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
+from billing.models import UsagePeriod
 from billing.reports.filters import MonthFilters
 from tests.billing.pooling import Pool
 from tests.billing.reports.test_views import an_account, read
@@ -29,6 +30,7 @@ UNKNOWN = [
     ("connection=nope", "Connection: unknown value “nope”. Clear it to see results."),
     ("state=suspended", "State: unknown value “suspended”. Clear it to see results."),
     ("only=late", "Show only: unknown value “late”. Clear it to see results."),
+    ("quota=90", "Quota used: unknown value “90”. Clear it to see results."),
     ("page=x", "Page: unknown value “x”. Clear it to see results."),
 ]
 FIGURE = "41,000"
@@ -123,3 +125,49 @@ def test_the_next_month_is_the_last_that_is_known(today: date, latest: date) -> 
 def test_a_month_that_is_too_late_is_not_the_value() -> None:
     asked = MonthFilters({"month": "2099-01"}, today=NOW.date())
     assert (list(asked.refused), asked.month) == (["month"], date(2026, 11, 1))
+
+
+@pytest.mark.parametrize(
+    ("level", "found"),
+    [("80", [81, 100, 101, 250, 251, 27]), ("100", [101, 250, 251]), ("200", [250, 251]), ("250", [251])],
+)
+def test_the_quota_filter_lists_usage_over_it(finance: Client, level: str, found: list[int]) -> None:
+    """To the unit: 26 of 33 is less than 80 %, 27 is more."""
+    for used, allowed in ((80, 100), (81, 100), (100, 100), (101, 100), (250, 100), (251, 100), (26, 33), (27, 33)):
+        read(an_account(), used, allowed=allowed)
+    read(an_account(), 5, allowed=0)
+    report = finance.get(reverse("billing:usage"), {"quota": level}).context["report"]
+    assert sorted(row.used for row in report.rows) == sorted(found)
+    assert report.totals.rows == len(found)
+    exported = b"".join(finance.get(reverse("billing:usage-export"), {"quota": level}))  # type: ignore[arg-type]
+    assert len(exported.splitlines()) == len(found) + 1
+
+
+def test_an_account_that_stopped_sending_is_found(finance: Client, django_assert_max_num_queries: Any) -> None:
+    october: dict[str, Any] = {"start": date(2026, 10, 1), "end": date(2026, 10, 31)}
+    last_night = datetime(2026, 10, 31, 23, 55, tzinfo=UTC)
+    week, day = NOW - timedelta(days=7), NOW - timedelta(hours=1)
+
+    def sent(before: int, *later: tuple[datetime, int]) -> Any:
+        account = an_account()
+        read(account, before, at=last_night, **october)
+        for at, used in later:
+            read(account, used, at=at, requests=int(at.timestamp()) % 10**6)
+        return account
+
+    stopped = sent(500, (week, 40), (day, 40))
+    silent = sent(500, (week, 0), (day, 0))
+    sent(500, (week, 40), (day, 41))  # sends
+    sent(0, (week, 0), (day, 0))  # never sent
+    sent(500, (week + timedelta(seconds=1), 40), (day, 40))  # for less than a week
+    sent(500, (week, 40))  # not read since
+    sent(500, (week, 40), (day, 500))  # as many as in the period before
+    ended = an_account()
+    for start, end, at in (("09-20", "10-19", "10-19"), ("10-20", "11-19", "11-10"), ("10-20", "11-19", "11-19")):
+        first, last = date.fromisoformat(f"2026-{start}"), date.fromisoformat(f"2026-{end}")
+        moment = datetime.fromisoformat(f"2026-{at}T23:50:00+00:00")
+        read(ended, 40, start=first, end=last, at=moment, requests=moment.day)
+    assert UsagePeriod.objects.filter(account=stopped, readings=2).count() == 1, "the second answer was a reading"
+    with django_assert_max_num_queries(40):
+        report = finance.get(reverse("billing:usage"), {"only": "stopped"}).context["report"]
+    assert {row.account for row in report.rows} == {stopped.public_id, silent.public_id}

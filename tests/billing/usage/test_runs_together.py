@@ -88,7 +88,7 @@ def test_a_paused_run_is_resumed_once_by_all() -> None:
         assert (run.state, run.fence, run.items.count()) == ("running", paused.fence + 1, 3)
 
 
-def test_a_request_of_the_same_moment_gets_the_run_that_has_ended() -> None:
+def test_a_request_of_the_same_moment_gets_the_ended_run() -> None:
     """The worker reads a few accounts in less than a second, between two requests."""
     people = UserFactory.create_batch(3, role="finance")
     for _ in rounds():
