@@ -270,7 +270,7 @@ def _rows(pks: list[int]) -> list[ReportRow]:
 
 def _ordered(periods: QuerySet[UsagePeriod], filters: UsageFilters) -> QuerySet[UsagePeriod]:
     name = filters.sort.removeprefix("-")
-    if filters.sort == "-used":
+    if filters.sort == "-used" or filters.group:  # the order of customers is none of figures
         return periods.order_by(MOST_USED, "pk")
     column = F(_SORT_FIELDS[name])
     order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)
