@@ -77,35 +77,6 @@ CAUSES: dict[str, str | Promise] = {
     "decision": gettext_lazy("Finance made a decision."),
     "export": gettext_lazy("The figure was exported."),
 }
-EXPORT_HEADER: tuple[str | Promise, ...] = (
-    gettext_lazy("Month"),
-    gettext_lazy("Customer"),
-    gettext_lazy("External reference"),
-    gettext_lazy("Account ID"),
-    gettext_lazy("Connection"),
-    gettext_lazy("State"),
-    gettext_lazy("Package"),
-    gettext_lazy("Requests"),
-    gettext_lazy("Quota (emails)"),
-    gettext_lazy("Usage (emails)"),
-    gettext_lazy("Remaining (emails)"),
-    gettext_lazy("Overage (emails)"),
-    gettext_lazy("Reputation (0-100)"),
-    gettext_lazy("Billing period start (date)"),
-    gettext_lazy("Billing period end (date, inclusive)"),
-    gettext_lazy("Processing date"),
-    gettext_lazy("Status"),
-    gettext_lazy("Source"),
-    gettext_lazy("As of (UTC)"),
-    gettext_lazy("Billing period inferred"),
-    gettext_lazy("Usage, at most (emails)"),
-)
-# For roles that may see cost. The note is in the first row of each connection.
-EXPORT_COST_HEADER: tuple[str | Promise, ...] = (
-    gettext_lazy("Allocated cost (share of one invoice, not a price)"),
-    gettext_lazy("Currency"),
-    gettext_lazy("Provider note on allocated cost"),
-)
 
 
 def source(name: str | None) -> str:

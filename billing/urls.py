@@ -1,6 +1,6 @@
 from django.urls import path
 
-from billing.reports import account_views, calendar_views, figure_views, pool_views
+from billing.reports import account_views, calendar_views, change_views, export_views, figure_views, pool_views
 from billing.reports import views as report_views
 from billing.usage import views as usage_views
 from billing.worklist import views as worklist_views
@@ -10,6 +10,14 @@ urlpatterns = [
     path("usage/", report_views.usage_report, name="usage"),
     path("usage/export/", report_views.usage_export, name="usage-export"),
     path("usage/calendar/", calendar_views.calendar_month, name="usage-calendar"),
+    path("usage/exports/", export_views.usage_exports, name="usage-exports"),
+    path("usage/exports/<uuid:public_id>/", export_views.usage_export_detail, name="usage-export-detail"),
+    path("usage/exports/<uuid:public_id>/progress/", export_views.usage_export_progress, name="usage-export-progress"),
+    path("usage/exports/<uuid:public_id>/file/", export_views.usage_export_file, name="usage-export-file"),
+    path("usage/as-of/", change_views.usage_as_of, name="usage-as-of"),
+    path("usage/as-of/export/", change_views.usage_as_of_export, name="usage-as-of-export"),
+    path("usage/changes/", change_views.usage_changes, name="usage-changes"),
+    path("usage/changes/export/", change_views.usage_changes_export, name="usage-changes-export"),
     path("usage/accounts/<uuid:public_id>/", account_views.account_usage, name="account-usage"),
     path("usage/accounts/<uuid:public_id>/panel/", account_views.account_usage_panel, name="account-usage-panel"),
     path("usage/accounts/<uuid:public_id>/<str:start>/", figure_views.figure_details, name="figure"),

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0012_figures_only'),
+        ("billing", "0013_usage_exports"),
         ('customers', '0023_import_unmatched'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

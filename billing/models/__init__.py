@@ -1,3 +1,4 @@
+from billing.models.exports import LedgerBatch, UsageExport
 from billing.models.figures import (
     MOST_USED,
     NOT_OVER,
@@ -12,7 +13,7 @@ from billing.models.figures import (
     UsagePeriod,
     UsageRollup,
 )
-from billing.models.readings import PooledSnapshot, UsageSnapshot
+from billing.models.readings import MidnightReading, PooledSnapshot, UsageSnapshot
 from billing.models.runs import SyncItem, SyncRun
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "Decision",
     "FigureVersion",
     "Ledger",
+    "LedgerBatch",
+    "MidnightReading",
     "MonthTotal",
     "PooledSnapshot",
     "ResetZone",
@@ -29,6 +32,7 @@ __all__ = [
     "Status",
     "SyncItem",
     "SyncRun",
+    "UsageExport",
     "UsagePeriod",
     "UsageRollup",
     "UsageSnapshot",

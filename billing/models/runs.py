@@ -9,7 +9,6 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from billing.models.readings import UsageSnapshot
 from customers.models import Account, Connection
 from portal.leases import Fenced
 from portal.texts import StoredTextField
@@ -19,13 +18,16 @@ class SyncRun(Fenced):
     """One sync of a connection's accounts.
 
     `slot` makes a run unique within its kind: the UTC date for a nightly run, the request's token for a requested run,
-    the period's end and the time before it for a deadline run.
+    the period's end and the time before or after it for a deadline run, the day and its time zone for a midnight run.
+    Runs of kinds `WITHOUT_ITEMS` count accounts and store no item for each; `position` is the last account they read.
     """
 
     class Kind(models.TextChoices):
         NIGHTLY = "nightly", _("Nightly")
         ASKED = "asked", _("Manual")
         DEADLINE = "deadline", _("Before period end")
+        MIDNIGHT = "midnight", _("At midnight")
+        STATISTICS = "statistics", _("Statistics")
 
     class State(models.TextChoices):
         RUNNING = "running", _("In progress")
@@ -38,6 +40,7 @@ class SyncRun(Fenced):
     OPEN = (State.RUNNING, State.PAUSED)
     # Runs over all accounts. A connection has at most one of them open.
     FULL = (Kind.NIGHTLY, Kind.ASKED)
+    WITHOUT_ITEMS = (Kind.MIDNIGHT, Kind.STATISTICS)
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="usage_runs")
@@ -62,6 +65,7 @@ class SyncRun(Fenced):
     # For a source that reports all accounts at once: the snapshot that was added or confirmed, and when.
     pooled = models.ForeignKey("PooledSnapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     pooled_at = models.DateTimeField(null=True, blank=True)
+    position = models.BigIntegerField(default=0)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     # Retention: when deletion of the items began, and how many had each cause: {"failed": {cause: number}, ...}.
@@ -106,13 +110,19 @@ class SyncRun(Fenced):
     def has_ended(self) -> bool:
         return self.state in self.ENDED
 
+    @property
+    def may_be_retried(self) -> bool:
+        """True if accounts failed that can be read again in this run."""
+        unread = (self.has_ended and self.failed > 0) or self.state == self.State.ABORTED
+        return unread and self.kind not in self.WITHOUT_ITEMS and self.items_removed_at is None
+
 
 class SyncItem(models.Model):
-    """One account in one run."""
+    """One account of a run that was not read: still pending, failed or skipped. It is deleted once its usage is stored,
+    so that a night without trouble leaves no rows."""
 
     class State(models.TextChoices):
         PENDING = "pending", _("Pending")
-        DONE = "done", _("Synced")
         FAILED = "failed", _("Failed")
         SKIPPED = "skipped", _("Skipped")
 
@@ -124,24 +134,11 @@ class SyncItem(models.Model):
     # A code of billing.usage.failure_reasons; `message` is the provider's or the portal's.
     cause = models.CharField(max_length=20, default="", blank=True)
     message = StoredTextField(default="", blank=True)
-    # The snapshot that was added or confirmed, and when it was read.
-    snapshot = models.ForeignKey(UsageSnapshot, null=True, on_delete=models.PROTECT, related_name="items")
-    read_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("id",)
-        constraints = [
-            models.UniqueConstraint(fields=("run", "account"), name="usage_item_once"),
-            models.CheckConstraint(
-                condition=Q(state="done", snapshot__isnull=False, read_at__isnull=False)
-                | (~Q(state="done") & Q(snapshot__isnull=True, read_at__isnull=True)),
-                name="usage_item_done_has_reading",
-            ),
-        ]
-        indexes = [
-            models.Index(fields=("run", "state", "not_before"), name="usage_item_due"),
-            models.Index(fields=("account", "read_at"), name="usage_item_of_account"),
-        ]
+        constraints = [models.UniqueConstraint(fields=("run", "account"), name="usage_item_once")]
+        indexes = [models.Index(fields=("run", "state", "not_before"), name="usage_item_due")]
 
     def __str__(self) -> str:
         return f"{self.run_id}/{self.account_id} {self.state}"

@@ -201,8 +201,13 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
 
 def report_lines(filters: UsageFilters) -> Iterator[ReportRow]:
     """Return an iterator over all rows of the report, for an export."""
-    rows = _ordered(narrowed(figures_of_month(filters), filters), filters)
+    rows = _ordered(report_periods(filters), filters)
     return (ReportRow(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
+
+
+def report_periods(filters: UsageFilters) -> QuerySet[UsagePeriod]:
+    """Return the figures of the report's rows, in no order."""
+    return narrowed(figures_of_month(filters), filters)
 
 
 def figures_of_month(filters: UsageFilters) -> QuerySet[UsagePeriod]:

@@ -1,28 +1,26 @@
-"""Views of the usage report of a month: the page and the CSV export."""
+"""Views of the usage report of a month: the page, and the request of its export."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from billing import labels
 from billing.models import Status
+from billing.reports.export_changes import changed_exports
+from billing.reports.export_views import export_report
 from billing.reports.filters import CEILING, ONLY, QUOTA, MonthFilters, UsageFilters
-from billing.reports.pool import pool_heads
-from billing.reports.queries import ReportRow, Totals, report_lines
+from billing.reports.queries import ReportRow, Totals
 from billing.reports.queries import build_usage_report as report_of
 from billing.usage.periods import month_after
 from customers.connections.catalogue import offering_label
 from portal.access.permissions import Permission
-from portal.exports import csv_response, refused_export
 from portal.htmx import person, render_page
 from portal.providers import CAPABILITIES, UsageSource
-from portal.state_labels import account_state_text
 
 MONTHS_OFFERED = 14
 
@@ -52,6 +50,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
                 "ceiling": CEILING.items(),
                 "only": ONLY.items(),
             },
+            "changed_exports": changed_exports(filters.month),
         }
     return render_page(request, "billing/usage.html", context, filters=filters)
 
@@ -69,61 +68,9 @@ def _status_links(request: HttpRequest, coverage: Totals, filters: UsageFilters)
     return found
 
 
-@require_GET
+@require_POST
 def usage_export(request: HttpRequest) -> HttpResponseBase:
-    """Export every row of the filtered report. Credits are emails; dates are ISO, times UTC."""
-    now = timezone.now()
-    filters = UsageFilters(
-        request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
-    )
-    if filters.lists_nothing:
-        return refused_export(filters)
-    header = [str(column) for column in labels.EXPORT_HEADER]
-    rows = _exported(filters, now)
-    if filters.with_cost:
-        header += [str(column) for column in labels.EXPORT_COST_HEADER]
-        rows = _with_cost(filters, now)
-    return csv_response(f"usage-{filters.month:%Y-%m}.csv", header, (line for _, line in rows))
-
-
-def _with_cost(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
-    """Add cost shares to the rows, with the provider's note once per connection."""
-    notes = {head.connection.name: head.snapshot.note for head in pool_heads(filters.month, filters.connection)}
-    for row, line in _exported(filters, now):
-        priced = row.share is not None
-        yield row, [*line, row.share, row.currency if priced else None, notes.pop(row.connection, "") if priced else ""]
-
-
-def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
-    month = f"{filters.month:%Y-%m}"
-    for row in report_lines(filters):
-        provider = CAPABILITIES[row.kind].label
-        yield (
-            row,
-            [
-                month,
-                row.company,
-                row.reference,
-                row.provider_id,
-                row.connection,
-                account_state_text(row.state, provider),
-                row.package,
-                row.requests,
-                row.allowed,
-                row.used,
-                row.remaining,
-                row.overage,
-                row.reputation,
-                row.start_on,
-                row.end_on,
-                row.process_on,
-                row.status,
-                row.source,
-                row.read_at,
-                row.inferred,
-                row.high,
-            ],
-        )
+    return export_report(request)
 
 
 def _line(row: ReportRow, hours: int | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from django.db.models import Max, Min, Q
 
 from billing.models import Anomaly, UsagePeriod, UsageSnapshot
-from billing.usage.periods import LONGEST_PERIOD, Period
+from billing.usage.periods import Period
 from billing.usage.pool_reports import PoolReport, decimal_text, reports_of
 from billing.usage.series import Series, SeriesReading, Verdict
 from customers.models import Account
@@ -70,10 +70,6 @@ class _Before:
     final_used: int | None = None
 
 
-def is_too_long(dates: Period) -> bool:
-    return (dates.end_on - dates.start_on).days + 1 > LONGEST_PERIOD.days
-
-
 def note(noted: Sequence[Noted], *, deleted: Collection[int]) -> set[int]:
     """Open the anomalies of new readings; return the readings (pk) that have one."""
     if not noted:
@@ -97,7 +93,7 @@ def _found(each: Noted, account: Account, before: _Before, *, gone: bool) -> lis
     row, found = each.snapshot, []
     multiple = CAPABILITIES[account.connection.kind].credit_ceiling
     quotas = [quota for quota in (row.allowed, before.least_quota, before.greatest_quota) if quota is not None]
-    if is_too_long(each.dates) and each.period.end_on != each.dates.end_on:  # equal: a person accepted these dates
+    if each.dates.is_too_long and each.period.end_on != each.dates.end_on:  # equal: a person accepted these dates
         found.append((Kind.LONG_PERIOD, "", f"{each.dates.start_on} to {each.dates.end_on}"))
     ceiling = max(quotas) * multiple[0] // multiple[1] if multiple and quotas else None
     if row.used > (MOST_EMAILS if ceiling is None else ceiling):

@@ -131,9 +131,10 @@ def _derive(each: _Input, known: PeriodEvidence, *, now: datetime) -> tuple[Seri
         replace(reading, waits=reading.waits or reading.pk in disputed)
         for reading in (judged.reading for judged in each.judged)
     ]
-    series = series_of(readings, ceiling=known.evidence.ceiling)
+    series = series_of(readings, ceiling=known.ceiling)
     facts = _facts(each, series, known)
-    _apply(each, series, _decided(each, series, assess(series, facts, known.evidence, now=now)))
+    found = assess(series, facts, known.after(facts.read_at, now=now), now=now)
+    _apply(each, series, _decided(each, series, found), known)
     return series, conflicts
 
 
@@ -277,10 +278,12 @@ def _reading(
 def _facts(each: _Input, series: Series, known: PeriodEvidence) -> PeriodFacts:
     period = each.period
     last = series.last or each.judged[-1].reading
+    # Later readings that don't count say nothing of what was sent until then.
+    confirmed_at = period.read_at if last.pk == each.judged[-1].reading.pk else None
     return PeriodFacts(
         resets=known.resets,
         since=last.at,
-        read_at=period.read_at or last.at,
+        read_at=confirmed_at or last.at,
         read_after_end_at=period.read_after_end_at,
         next_seen_at=period.next_seen_at,
         before_deletion=period.before_deletion and period.account.state == AccountState.DELETED,
@@ -317,7 +320,7 @@ def _without_reading(each: _Input) -> None:
     period.overage = period.overage_high = 0 if verdict == Verdict.BASE_ONLY else None
 
 
-def _apply(each: _Input, series: Series, figure: Assessment) -> None:
+def _apply(each: _Input, series: Series, figure: Assessment, evidence: PeriodEvidence) -> None:
     """Set the period's columns; cost, quota and package are those of the last counted reading."""
     period = each.period
     last = series.last.pk if series.last else each.judged[-1].row.pk
@@ -329,7 +332,7 @@ def _apply(each: _Input, series: Series, figure: Assessment) -> None:
     period.overage = _overage(row, figure.low, figure.reason)
     period.overage_high = None if figure.high is None else _overage(row, figure.high, figure.reason)
     period.allocated_cost, period.currency = row.allocated_cost, row.currency
-    period.package = row.package
+    period.package = evidence.package_at(row)
 
 
 def _overage(row: UsageSnapshot, used: int, reason: str) -> int | None:

@@ -95,6 +95,8 @@ VERBS: dict[str, Verb] = {
     "usage.run_started": Verb(_("Usage sync started"), "refresh"),
     "usage.run_retried": Verb(_("Usage sync retried for failed accounts"), "rotate"),
     "usage.items_removed": Verb(_("Per-account results of a usage sync deleted"), "trash"),
+    "usage.exported": Verb(_("Usage exported"), "download"),
+    "usage.export_downloaded": Verb(_("Usage export downloaded again"), "download"),
     "usage.lower_accepted": Verb(_("Lower usage value accepted"), "check"),
     "usage.decided": Verb(_("Usage decided"), "check"),
     "usage.decision_taken": Verb(_("Usage decision assigned"), "user"),
