@@ -70,7 +70,7 @@ def _refresh_month(month: date, customers: list[int]) -> None:
         for name in SUMS:
             moved[row.connection_id, row.currency][name] += getattr(row, name)
     old.delete()
-    UsageRollup.objects.bulk_create(rows)
+    UsageRollup.objects.bulk_create(rows, batch_size=1000)
     for (connection, currency), by in moved.items():
         _move_total(month, connection, currency, {name: n for name, n in by.items() if n})
 
