@@ -105,4 +105,3 @@ def change_text(export: UsageExport) -> str:
         )
         % facts
     )
-

@@ -108,7 +108,6 @@ class AsOfFilters(HistoryFilters):
         found: LedgerPoint | None = self.time or self.at
         return found
 
-
     @property
     def point_fields(self) -> list[PointField]:
         typed = self.query.get("time", "")
