@@ -64,8 +64,8 @@ class ScaledDecimalField(models.Field):  # type: ignore[type-arg]  # not generic
     def from_db_value(self, value: Any, *_: Any) -> Decimal | None:
         if value is None:
             return None
-        # PostgreSQL returns a sum as Decimal. An average is a fraction there, and a float on SQLite.
-        if not isinstance(value, int | Decimal) or value != int(value):
+        # PostgreSQL returns a sum as a Decimal without places. An average has places there, and is a float on SQLite.
+        if not (isinstance(value, int) or (isinstance(value, Decimal) and value.as_tuple().exponent == 0)):
             raise TypeError(f"{value!r} is not a whole number of millionths.")
         return Decimal(int(value)).scaleb(-PLACES)
 

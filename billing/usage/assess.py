@@ -55,6 +55,7 @@ class Reason:
     AS_KNOWN = "as_known"
     QUANTITY = "quantity"
     BASE_ONLY = "base_only"
+    ABOVE_QUANTITY = "above_quantity"  # more was read than a person had entered
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,8 @@ def assess(series: Series, facts: PeriodFacts, evidence: Evidence, *, now: datet
         if not series.is_decided:
             return Assessment(Status.DISPUTED, Reason.UNDECIDED, low, most)
         return Assessment(Status.STALE if now - facts.read_at > STALE_AFTER else Status.OPEN, "", low, None)
-    high = _most(low, most, evidence)
+    # The provider's ceiling is one of its counter, which may have begun again.
+    high = _most(series.last.used if series.last else 0, most, evidence)
     if series.is_decided and most == low and (exact := _exact(low, high, facts, evidence)):
         return exact
     if not series.is_decided:
@@ -164,11 +166,11 @@ def _read_twice(facts: PeriodFacts) -> bool:
     return facts.read_at - max(facts.since, facts.read_after_end_at) >= LAG
 
 
-def _most(low: int, most: int | None, evidence: Evidence) -> int | None:
+def _most(counter: int, most: int | None, evidence: Evidence) -> int | None:
     """Return the most emails: `most` by the readings, and what may have come after the last of them on top."""
     limits = []
     if evidence.after_last is not None:
         limits.append(evidence.after_last)
     if evidence.ceiling is not None:
-        limits.append(max(0, evidence.ceiling - low))
+        limits.append(max(0, evidence.ceiling - counter))
     return None if most is None or not limits else most + min(limits)

@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 
 from billing.models import NOT_OVER, MonthTotal, Status, UsagePeriod, UsageRollup
 
+TOGETHER = 2000
 KEY = ("month", "account__connection", "account__customer", "package", "currency")
 COUNTS = ("figures", *Status.values)
 SUMS = (*COUNTS, "used", "width", "endless", "overage", "overage_width", "allocated_cost")
@@ -19,9 +20,14 @@ SUMS = (*COUNTS, "used", "width", "endless", "overage", "overage_width", "alloca
 
 def sums_of(periods: QuerySet[UsagePeriod], *key: str) -> list[dict[str, Any]]:
     """Return the sums of these figures by `key`."""
+    return list(summed(periods, *key))
+
+
+def summed(periods: QuerySet[UsagePeriod], *key: str) -> QuerySet[UsagePeriod, dict[str, Any]]:
+    """Return the query of `sums_of`, which can be sorted and paged."""
     over = ~Q(status__in=NOT_OVER)
     zero = Value(0)
-    return list(
+    return (
         periods.order_by()
         .values(*key)
         .annotate(
@@ -46,7 +52,9 @@ def refresh(changed: Iterable[tuple[date, int]]) -> None:
     for month, customer in changed:
         by_month[month].add(customer)
     for month, customers in sorted(by_month.items()):
-        _refresh_month(month, sorted(customers))
+        ordered = sorted(customers)
+        for start in range(0, len(ordered), TOGETHER):
+            _refresh_month(month, ordered[start : start + TOGETHER])
 
 
 def _refresh_month(month: date, customers: list[int]) -> None:

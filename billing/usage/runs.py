@@ -267,13 +267,14 @@ def pass_gap(run: SyncRun) -> timedelta:
 
 
 def _counts(run: SyncRun) -> dict[str, int]:
+    """Return the counts by the run's items, which are those of accounts that were not read."""
     if run.kind in SyncRun.WITHOUT_ITEMS:
         return {"done": run.done, "failed": run.failed, "skipped": run.total - run.done - run.failed}
-    states = (SyncItem.State.DONE, SyncItem.State.FAILED, SyncItem.State.SKIPPED)
+    failed, skipped = SyncItem.State.FAILED, SyncItem.State.SKIPPED
     counted: dict[str, int] = SyncItem.objects.filter(run=run).aggregate(
-        **{state.value: Count("pk", filter=Q(state=state)) for state in states}
+        n=Count("pk"), failed=Count("pk", filter=Q(state=failed)), skipped=Count("pk", filter=Q(state=skipped))
     )
-    return counted
+    return {"done": run.total - counted.pop("n"), **counted}
 
 
 def _give_up(run: SyncRun, state: str, cause: str, *, now: datetime) -> None:

@@ -19,12 +19,13 @@ import structlog
 from django.core.exceptions import ValidationError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
+from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import anomalies, figures, reset_zones
 from billing.usage.assess import resets_of
 from billing.usage.ledger import next_batch
-from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of
+from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
 from billing.usage.reset_zones import RollOver
 from billing.usage.stored_usage import usage_of
@@ -106,7 +107,7 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     if batch and moment:
         figures.recompute(changed, now=moment, batch=batch, cause=figures.Cause.READING, moved=moved)
     _observe(plans)
-    disputed = found | _fallen([plan.snapshot.pk for plan in plans if plan.new])
+    disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
         plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
     }
@@ -153,10 +154,14 @@ class _Plan:
 
 
 def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
-    """Return the latest periods of each account, newest first."""
+    """Return the latest periods of each account, newest first. A reading of an older one is rare: see `_plan`."""
+    of_account = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on")
     rows = (
         UsagePeriod.objects.filter(account_id__in=account_ids)
+        .annotate(oldest=Subquery(of_account.values("start_on")[RECENT - 1 : RECENT]))
+        .filter(Q(oldest=None) | Q(start_on__gte=F("oldest")))
         .select_related("latest", "account__connection")
+        .defer("latest__raw")
         .order_by("account_id", "-start_on")
     )
     found: dict[int, list[UsagePeriod]] = {}
@@ -175,6 +180,9 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         on=reading.as_of.date(),
         anchor=learned_anchor(stated),
     )
+    if len(known) >= RECENT and dates.start_on < known[-1].start_on:
+        all_of_it = UsagePeriod.objects.filter(account=reading.account_id).select_related("latest", "account")
+        known = list(all_of_it.order_by("-start_on"))
     before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
     newest = not known or dates.start_on >= known[0].start_on or (before is not None and before.pk == known[0].pk)
     digest = _digest(reading, dates)
@@ -208,7 +216,7 @@ def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) 
 def _missing_at(known: list[UsagePeriod], dates: Period) -> UsagePeriod | None:
     """Return the period without a figure that was expected in place of this one."""
     for each in known:
-        if each.status == "missing" and each.start_on <= dates.end_on and each.end_on >= dates.start_on:
+        if each.latest_id is None and each.start_on <= dates.end_on and each.end_on >= dates.start_on:
             return each
     return None
 
@@ -252,12 +260,34 @@ def _overage(usage: Usage) -> int | None:
     return max(0, usage.used - usage.allowed)
 
 
+# What a reading changes of a period, apart from the figure itself, which is derived again.
+_PLACED = (
+    "start_on",
+    "end_on",
+    "reported_start_on",
+    "ends_at",
+    "month",
+    "inferred",
+    "status",
+    "current",
+    "latest",
+    "used",
+    "high",
+    "read_at",
+    "read_after_end_at",
+    "before_deletion",
+    "days_read",
+    "readings",
+    "batch",
+)
+
+
 def _place(plan: _Plan) -> set[tuple[date, int]]:
     """Store when the period was read, and that earlier ones are over. Return month and customer of those that moved to
     another month."""
     period, at = plan.period, plan.reading.as_of
     moved = set()
-    if period.status == "missing":
+    if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
     if period.read_at is None or at >= period.read_at:
         period.read_at = at
@@ -272,8 +302,9 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     period.days_read |= _bit(period, at)
     period.readings += 1
     if period.current_id is None:
-        period.current, period.used, period.status = plan.snapshot, plan.snapshot.used, "open"
-    period.save()
+        period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
+    # An export marks figures without the accounts' locks.
+    period.save(update_fields=_PLACED if period.pk else None)
     for each in plan.ended:
         each.next_seen_at = at
         if each.end_on >= plan.dates.start_on:  # the provider began a new period early
@@ -297,8 +328,11 @@ def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
 
 
 def _end_of(plan: _Plan) -> date:
-    """Return the period's last day as reported; the day before the next period, if that is known to begin earlier."""
-    known = plan.period.end_on
+    """Return the period's last day as reported; the day before the next period, if that is known to begin earlier. An
+    end that no monthly period has doesn't move it: a person decides."""
+    known: date | None = plan.period.end_on
+    if plan.dates.is_too_long:
+        return known or usual_end(plan.dates.start_on)
     return known if plan.period.next_seen_at is not None and known < plan.dates.end_on else plan.dates.end_on
 
 
@@ -308,8 +342,8 @@ def _bit(period: UsagePeriod, at: datetime) -> int:
     return 1 << day if 0 <= day < 62 else 0
 
 
-def _fallen(snapshot_ids: list[int]) -> set[int]:
-    rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, kind=Anomaly.Kind.FELL, closed_at=None)
+def _disputed(snapshot_ids: list[int]) -> set[int]:
+    rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, closed_at=None)
     return set(rows.values_list("snapshot", flat=True))
 
 
@@ -322,19 +356,32 @@ def _observe(plans: Sequence[_Plan]) -> None:
         period = current[plan.period.pk]
         if period.read_at != plan.reading.as_of:
             continue
-        at = plan.reading.as_of
-        if period.status == "disputed":
-            observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=at)
-            continue
-        observed_accounts.record_usage(
-            account_id=period.account_id,
-            used=period.used or 0,
-            allowed=period.allowed,
-            overage=period.overage,
-            start_on=period.start_on,
-            end_on=period.end_on,
-            now=at,
-        )
+        _tell(period, at=plan.reading.as_of, now=plan.reading.as_of)
+
+
+def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
+    """Tell the accounts what a decision changed in their current billing period."""
+    accounts = {period.account_id for period in periods}
+    newest = UsagePeriod.objects.filter(account__in=accounts, latest__isnull=False).order_by("account", "start_on")
+    last = {period.account_id: period for period in newest}
+    for period in periods:
+        if last.get(period.account_id) == period and period.read_at is not None:
+            _tell(period, at=period.read_at, now=now)
+
+
+def _tell(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
+    if period.status == "disputed":
+        observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
+        return
+    observed_accounts.record_usage(
+        account_id=period.account_id,
+        used=period.used or 0,
+        allowed=period.allowed,
+        overage=period.overage,
+        start_on=period.start_on,
+        end_on=period.end_on,
+        now=at,
+    )
 
 
 def _digest(reading: AccountReading, period: Period) -> str:

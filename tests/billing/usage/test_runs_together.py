@@ -147,7 +147,7 @@ def test_two_runs_that_write_the_same_accounts_do_not_deadlock(share: float) -> 
             items = SyncItem.objects.filter(run=run)
             run.refresh_from_db()
             assert not items.filter(state="pending").exists()
-            assert run.done == items.filter(state="done").count() == items.exclude(snapshot=None).count()
+            assert run.done == 24 - items.count()
             assert run.done + run.failed == run.total == 24
             runs.finish(run, now=NOW)
 
@@ -188,7 +188,7 @@ def test_a_flush_that_a_deadlock_ended_is_written_again() -> None:
         assert together(write, 2) == ["written", "written"]
         run.refresh_from_db()
         assert run.done == 20
-        assert set(SyncItem.objects.filter(run=run).values_list("state", "tries")) == {("done", 1)}
+        assert not SyncItem.objects.filter(run=run).exists()
         runs.finish(run, now=NOW)
 
 
@@ -224,6 +224,6 @@ def test_a_worker_that_lost_its_run_ends_nothing_of_it(how: str) -> None:
         assert sorted(together(work, 2)) == ["lost", "written"]
         run.refresh_from_db()
         assert (run.state, run.done, run.failed, run.skipped) == ("running", 12, 0, 0)
-        assert set(SyncItem.objects.filter(run=run).values_list("state", "cause")) == {("done", "")}
+        assert not SyncItem.objects.filter(run=run).exists()
         assert not Account.objects.filter(connection=connection).exclude(usage_missing_since=None).exists()
         runs.finish(run, now=NOW)
