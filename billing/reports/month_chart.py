@@ -3,7 +3,6 @@ markup."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
@@ -51,7 +50,7 @@ def _sums(filters: UsageFilters, months: list[date]) -> dict[date, dict[str, int
     totals = MonthTotal.objects.filter(month__in=months)
     if filters.connection:
         totals = totals.filter(connection=filters.connection)
-    rows: Iterable[dict[str, Any]] = totals.values("month").annotate(**{f"sum_{name}": Sum(name) for name in _NAMES})
+    rows: Any = totals.values("month").annotate(**{f"sum_{name}": Sum(name) for name in _NAMES})
     return {row["month"]: {name: row[f"sum_{name}"] for name in _NAMES} for row in rows}
 
 

@@ -108,7 +108,8 @@ def of_month(month: date) -> QuerySet[PooledSnapshot]:
     """Return reports of periods that end in the month, the last one first, without those that finance decided not to
     count."""
     found = PooledSnapshot.objects.filter(period_end_on__gte=month, period_end_on__lte=last_day(month))
-    return with_verdict(found).exclude(verdict=Verdict.WRONG).order_by("-period_start_on", "-as_of", "-seq")
+    counted: QuerySet[Any] = with_verdict(found)
+    return counted.exclude(verdict=Verdict.WRONG).order_by("-period_start_on", "-as_of", "-seq")
 
 
 def pool_heads(month: date, connection: Connection | None = None) -> list[PoolHead]:

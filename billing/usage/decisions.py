@@ -76,7 +76,7 @@ def decide_anomalies(command: Command, *, anomalies: Sequence[Anomaly], verdict:
         moved: set[tuple[date, int]] = set()
         periods = _period_ids(anomalies, reports)
         if verdict == Verdict.NEW_PERIOD:
-            _refuse_decided(UsagePeriod.objects.filter(pk=anomalies[0].period_id))
+            _refuse_decided(UsagePeriod.objects.filter(anomalies__in=anomalies))
             moved, split = splits.split_period(anomalies[0])
             periods.add(split.pk)
         moved |= splits.follow_dates(anomalies, verdict)

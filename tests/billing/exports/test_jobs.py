@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from billing.models import FigureVersion, UsageExport, UsagePeriod
+from billing.models import FigureVersion, UsagePeriod
 from billing.reports import exports
 from billing.tasks import advance_exports, prepare_export
 from billing.usage.exported import mark_exported

@@ -15,7 +15,7 @@ from billing.usage.assess import (
     LAG,
     PACIFIC,
     Assessment,
-    Evidence,
+    EndEvidence,
     PeriodFacts,
     Reason,
     Resets,
@@ -39,7 +39,7 @@ def facts(read_at: datetime, **more: object) -> PeriodFacts:
     return PeriodFacts(**(known | more))
 
 
-def figure(evidence: Evidence, *, used: int = 100, read_at: datetime | None = None, **more: object) -> Assessment:
+def figure(evidence: EndEvidence, *, used: int = 100, read_at: datetime | None = None, **more: object) -> Assessment:
     at = read_at or MIDNIGHT - timedelta(minutes=4)
     return assess(series_of([SeriesReading(1, at, used)], ceiling=250), facts(at, **more), evidence, now=LATER)
 
@@ -48,37 +48,37 @@ def figure(evidence: Evidence, *, used: int = 100, read_at: datetime | None = No
 
 
 def test_a_reading_before_the_end_alone_is_an_interval() -> None:
-    found = figure(Evidence(ceiling=250))
+    found = figure(EndEvidence(ceiling=250))
     assert (found.status, found.reason, found.low, found.high) == (
         Status.INTERVAL, Reason.NOT_READ_TO_END, 100, 250,
     )  # fmt: skip
 
 
 def test_without_any_limit_there_is_no_known_most() -> None:
-    assert figure(Evidence()).high is None
+    assert figure(EndEvidence()).high is None
 
 
 @pytest.mark.parametrize(
     ("evidence", "reason"),
     [
-        (Evidence(ceiling=250, could_send=False), Reason.NOT_SENDING),
-        (Evidence(ceiling=250, after_last=0), Reason.NOTHING_SENT),
-        (Evidence(ceiling=100), Reason.CEILING),
+        (EndEvidence(ceiling=250, could_send=False), Reason.NOT_SENDING),
+        (EndEvidence(ceiling=250, after_last=0), Reason.NOTHING_SENT),
+        (EndEvidence(ceiling=100), Reason.CEILING),
     ],
 )
-def test_what_proves_that_nothing_was_sent_is_final(evidence: Evidence, reason: str) -> None:
+def test_what_proves_that_nothing_was_sent_is_final(evidence: EndEvidence, reason: str) -> None:
     found = figure(evidence)
     assert (found.status, found.reason, found.low, found.high) == (Status.FINAL, reason, 100, 100)
 
 
 def test_statistics_narrow_the_interval() -> None:
-    found = figure(Evidence(ceiling=250, after_last=30))
+    found = figure(EndEvidence(ceiling=250, after_last=30))
     assert (found.status, found.low, found.high) == (Status.INTERVAL, 100, 130)
 
 
 @pytest.mark.parametrize(("derived", "status"), [(110, Status.DERIVED), (99, Status.INTERVAL), (131, Status.INTERVAL)])
 def test_a_derived_figure_has_to_be_possible(derived: int, status: str) -> None:
-    found = figure(Evidence(ceiling=250, after_last=30, derived=derived))
+    found = figure(EndEvidence(ceiling=250, after_last=30, derived=derived))
     assert found.status == status
     if status == Status.DERIVED:
         assert (found.low, found.high) == (110, 110)
@@ -89,14 +89,14 @@ def test_two_equal_readings_after_the_end_are_final(hours: float, status: str) -
     after = resets_of(END_ON).latest
     again = after + timedelta(hours=hours)
     read = facts(again, since=MIDNIGHT - timedelta(hours=3), read_after_end_at=after)
-    found = assess(series_of([SeriesReading(1, read.since, 100)], ceiling=None), read, Evidence(), now=LATER)
+    found = assess(series_of([SeriesReading(1, read.since, 100)], ceiling=None), read, EndEvidence(), now=LATER)
     assert found.status == status
 
 
 def test_the_second_reading_counts_from_the_last_change() -> None:
     after = resets_of(END_ON).latest
     read = facts(after + timedelta(hours=9), since=after + timedelta(hours=2), read_after_end_at=after)
-    found = assess(series_of([SeriesReading(1, read.since, 100)], ceiling=None), read, Evidence(), now=LATER)
+    found = assess(series_of([SeriesReading(1, read.since, 100)], ceiling=None), read, EndEvidence(), now=LATER)
     assert found.status == Status.INTERVAL
 
 
@@ -224,7 +224,7 @@ def test_the_truth_is_inside_every_figure(world: World, with_statistics: bool) -
         return
     rows, read = found
     days = world.statistics().settled(days_touched(*read.resets.window(read.read_at))) if with_statistics else None
-    evidence = Evidence(ceiling=1_000_000, after_last=days)
+    evidence = EndEvidence(ceiling=1_000_000, after_last=days)
     result = assess(series_of(rows, ceiling=1_000_000), read, evidence, now=LATER)
     assert result.high is not None
     assert result.low <= world.truth <= result.high, result

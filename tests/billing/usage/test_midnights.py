@@ -107,7 +107,7 @@ def test_without_both_readings_nothing_follows(readings: list[MidnightReading]) 
     assert of_period(readings) is None
 
 
-def test_an_answer_of_the_ended_period_is_no_reading_before_the_end() -> None:
+def test_a_lingering_answer_is_no_reading_before_the_end() -> None:
     """After the reset it may linger with its final number, while its day goes on."""
     lingering = at(NEXT_ON, 300)
     later = at(NEXT_ON + DAY, 10, start_on=NEXT_ON)
