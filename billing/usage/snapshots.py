@@ -252,24 +252,9 @@ def _snapshot(
 
 # What a reading changes of a period, apart from the figure itself, which is derived again.
 _PLACED = (
-    "start_on",
-    "end_on",
-    "reported_start_on",
-    "ends_at",
-    "month",
-    "inferred",
-    "status",
-    "current",
-    "latest",
-    "used",
-    "high",
-    "read_at",
-    "read_after_end_at",
-    "before_deletion",
-    "days_read",
-    "readings",
-    "batch",
-)
+    "start_on", "end_on", "reported_start_on", "ends_at", "month", "inferred", "status", "current", "latest",
+    "used", "high", "read_at", "read_after_end_at", "before_deletion", "days_read", "readings", "batch",
+)  # fmt: skip
 
 
 def _place(plan: _Plan) -> set[tuple[date, int]]:
