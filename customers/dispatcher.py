@@ -16,7 +16,7 @@ from customers.connections import circuit_breaker, worker_shares
 from customers.models import Connection, Operation
 from customers.models.breaker import at_work
 from customers.models.operation_states import OperationKind, OperationState
-from customers.observed import account_list
+from customers.observed import account_list, usage_readings
 from customers.observed import accounts as observed_accounts
 from customers.operations import create_limits, key_secrets, transitions
 from customers.operations.request import PERFORM
@@ -25,7 +25,8 @@ from customers.schedules import due as due_schedules
 from portal import queue_settings
 from portal.queue import enqueue_on_commit
 
-READ_ACCOUNT, TRY_CONNECTION = "customers.read_account", "customers.try_connection"  # names of tasks
+# Names of tasks.
+READ_ACCOUNT, READ_USAGE, TRY_CONNECTION = "customers.read_account", "customers.read_usage", "customers.try_connection"
 ENQUEUED_AT_ONCE = 200
 READS_AT_ONCE = 10
 
@@ -40,6 +41,8 @@ def dispatch(*, now: datetime) -> int:
         enqueue_on_commit(PERFORM, operation_id)
     for account_id in next_accounts_to_read(now=now):
         enqueue_on_commit(READ_ACCOUNT, account_id)
+    for account_id in next_usage_to_read(now=now):
+        enqueue_on_commit(READ_USAGE, account_id)
     for connection_id in circuit_breaker.due_connections(now=now):
         enqueue_on_commit(TRY_CONNECTION, connection_id)
     account_list.expire_scans(now=now)
@@ -79,6 +82,13 @@ def next_accounts_to_read(*, now: datetime) -> list[int]:
         for pk in connections
     ]
     return [account_id for rows in old for account_id in rows[:each]]
+
+
+def next_usage_to_read(*, now: datetime) -> list[int]:
+    """Return accounts whose usage is due after a change, the connections in turn."""
+    turn = Window(RowNumber(), partition_by="connection", order_by="usage_due_at")
+    due = usage_readings.accounts_with_usage_due(now=now).annotate(turn=turn)
+    return list(due.order_by("turn", "pk").values_list("pk", flat=True)[:READS_AT_ONCE])
 
 
 def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection_id: int | None = None) -> list[int]:

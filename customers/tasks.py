@@ -17,7 +17,7 @@ from customers.connections.client import client_for, recorded
 from customers.models import Account
 from customers.monitoring import heartbeat
 from customers.monitoring import nightly_check as monitoring_nightly_check
-from customers.observed import account_list, scan_requests
+from customers.observed import account_list, scan_requests, usage_readings
 from customers.observed import accounts as observed_accounts
 from customers.operations import executor
 from customers.operations.request import PERFORM
@@ -70,6 +70,20 @@ def read_account(account_id: int, **_: Any) -> None:
             observed_accounts.read_account(account=account, now=database_now(), provider=provider)
         except ProviderError:
             pass  # the time of the try is stored; it is read again later
+    circuit_breaker.record_exchanges(account.connection, exchanges=exchanges, now=database_now())
+
+
+@shared_task(name=dispatcher.READ_USAGE)
+def read_usage(account_id: int, **_: Any) -> None:
+    now = database_now()
+    due = usage_readings.accounts_with_usage_due(now=now).select_related("connection")
+    account = due.filter(pk=account_id).first()
+    if account is None:
+        return
+    with worker_shares.worker_place(SYNC, account.connection_id) as taken, recorded() as exchanges:
+        if not taken:
+            return
+        usage_readings.read_due_usage(account, client_for(account.connection, background=True), now=now)
     circuit_breaker.record_exchanges(account.connection, exchanges=exchanges, now=database_now())
 
 

@@ -12,7 +12,7 @@ from billing.models.figures import (
     UsagePeriod,
     UsageRollup,
 )
-from billing.models.readings import PooledSnapshot, UsageSnapshot
+from billing.models.readings import MidnightReading, PooledSnapshot, UsageSnapshot
 from billing.models.runs import SyncItem, SyncRun
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Decision",
     "FigureVersion",
     "Ledger",
+    "MidnightReading",
     "MonthTotal",
     "PooledSnapshot",
     "ResetZone",

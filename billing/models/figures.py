@@ -359,12 +359,18 @@ class StatisticsReading(models.Model):
 class ResetZone(models.Model):
     """What was learned of the time zone in which a connection's billing periods end.
 
-    Counts the accounts whose last reading of the old period and first one of the new enclose only this midnight.
+    Counts the billing periods whose last reading and the first one after them prove this midnight, and the last day of
+    the latest of them. `applied` is the zone that figures are being derived with, `position` the last period derived
+    again since it changed; None: all are.
     """
 
     connection = models.OneToOneField(Connection, on_delete=models.CASCADE, related_name="reset_zone")
     utc = models.PositiveIntegerField(default=0)
+    utc_on = models.DateField(null=True)
     pacific = models.PositiveIntegerField(default=0)
+    pacific_on = models.DateField(null=True)
+    applied = models.CharField(max_length=40, default="", blank=True)
+    position = models.BigIntegerField(null=True)
 
     def __str__(self) -> str:
         return f"{self.connection_id}: UTC {self.utc}, Pacific {self.pacific}"

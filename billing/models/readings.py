@@ -6,7 +6,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
 
-from customers.models import Account, Connection, FinalReading
+from customers.models import Account, Connection, UsageReading
 from portal.money_field import ScaledDecimalField
 
 
@@ -39,9 +39,9 @@ class UsageSnapshot(models.Model):
     raw_sha256 = models.CharField(max_length=64)
     batch = models.BigIntegerField(default=0)
     run = models.ForeignKey("billing.SyncRun", null=True, on_delete=models.PROTECT, related_name="snapshots")
-    # Set for the account's final reading, taken before a delete.
+    # Set for a reading that customers took around a change; that of moment "final" was taken before a delete.
     final_reading = models.OneToOneField(
-        FinalReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
+        UsageReading, null=True, on_delete=models.PROTECT, related_name="usage_snapshot"
     )
 
     class Meta:
@@ -66,7 +66,7 @@ class UsageSnapshot(models.Model):
     @property
     def is_final(self) -> bool:
         """True if this is the reading taken before a delete by the portal."""
-        return self.final_reading_id is not None
+        return self.final_reading is not None and self.final_reading.moment == UsageReading.Moment.FINAL
 
 
 class PooledSnapshot(models.Model):
@@ -137,3 +137,26 @@ class PooledSnapshot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.connection_id} {self.period_start_on} as of {self.as_of:%Y-%m-%d %H:%M}"
+
+
+class MidnightReading(models.Model):
+    """Credits of an account right after midnight of its own time zone, to be compared with statistics of whole days.
+    Append only.
+
+    `day` begins at that midnight. A row is added even if usage is unchanged. `reported_start_on` is the start of the
+    billing period that the provider reported.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="midnight_readings")
+    day = models.DateField()
+    zone = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    reported_start_on = models.DateField()
+    used = models.BigIntegerField()
+
+    class Meta:
+        ordering = ("account", "day")
+        constraints = [models.UniqueConstraint(fields=("account", "day", "zone"), name="midnight_reading_once")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.day}: {self.used}"

@@ -19,13 +19,16 @@ class SyncRun(Fenced):
     """One sync of a connection's accounts.
 
     `slot` makes a run unique within its kind: the UTC date for a nightly run, the request's token for a requested run,
-    the period's end and the time before it for a deadline run.
+    the period's end and the time before or after it for a deadline run, the day and its time zone for a midnight run.
+    Runs of kinds `WITHOUT_ITEMS` count accounts and store no item for each; `position` is the last account they read.
     """
 
     class Kind(models.TextChoices):
         NIGHTLY = "nightly", _("Nightly")
         ASKED = "asked", _("Manual")
         DEADLINE = "deadline", _("Before period end")
+        MIDNIGHT = "midnight", _("At midnight")
+        STATISTICS = "statistics", _("Statistics")
 
     class State(models.TextChoices):
         RUNNING = "running", _("In progress")
@@ -38,6 +41,7 @@ class SyncRun(Fenced):
     OPEN = (State.RUNNING, State.PAUSED)
     # Runs over all accounts. A connection has at most one of them open.
     FULL = (Kind.NIGHTLY, Kind.ASKED)
+    WITHOUT_ITEMS = (Kind.MIDNIGHT, Kind.STATISTICS)
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="usage_runs")
@@ -62,6 +66,7 @@ class SyncRun(Fenced):
     # For a source that reports all accounts at once: the snapshot that was added or confirmed, and when.
     pooled = models.ForeignKey("PooledSnapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     pooled_at = models.DateTimeField(null=True, blank=True)
+    position = models.BigIntegerField(default=0)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     # Retention: when deletion of the items began, and how many had each cause: {"failed": {cause: number}, ...}.

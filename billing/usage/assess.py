@@ -1,7 +1,11 @@
 """Status of a figure: final, derived, an interval with its reason, open, stale or disputed. Pure functions.
 
 Both SendGrid sources tell of the current period only, its end is midnight UTC or midnight Pacific time, and counters
-may lag. A figure is final only where nothing can have been sent after what its last reading counts.
+may lag. A figure is final only where nothing can have been sent after what its last reading counts:
+
+    from (last reading - LAG) to the latest possible reset
+
+What a reading shows was counted `LAG` before it at the latest, so mail of this window may be missing from it.
 """
 
 from __future__ import annotations
@@ -21,6 +25,19 @@ STALE_AFTER = timedelta(hours=36)
 # Statistics of a day are assumed not to change anymore this long after it.
 STATISTICS_SETTLE = timedelta(hours=48)
 DAY = timedelta(days=1)
+# Offsets of the first and the last time zone of the world: a moment falls on a day of these zones or between them.
+WEST, EAST = timedelta(hours=-12), timedelta(hours=14)
+
+
+def days_touched(start: datetime, end: datetime) -> list[date]:
+    """Return the calendar days that the window from `start` to `end` touches in any time zone."""
+    first, last = (start + WEST).date(), (end + EAST).date()
+    return [first + DAY * n for n in range((last - first).days + 1)]
+
+
+def settled_at(day: date) -> datetime:
+    """Return from when on statistics of `day` are assumed not to change anymore, whatever its time zone."""
+    return datetime.combine(day + DAY, time(), tzinfo=UTC) - WEST + STATISTICS_SETTLE
 
 
 class Reason:
@@ -46,6 +63,10 @@ class Resets:
 
     earliest: datetime
     latest: datetime
+
+    def window(self, read_at: datetime) -> tuple[datetime, datetime]:
+        """Return the window whose mail may be missing from a reading of the period at `read_at`."""
+        return min(read_at - LAG, self.latest), self.latest
 
 
 def resets_of(end_on: date, *, zone: str = "", ends_at: datetime | None = None) -> Resets:
@@ -75,8 +96,8 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class PeriodFacts:
-    """When one period was read. `since`: the first reading of the counted value; `next_seen_at`: the first reading of a
-    later period."""
+    """When one period was read. `since` and `read_at`: the first and the last reading of the counted value;
+    `read_after_end_at`: the first one after the latest possible reset; `next_seen_at`: the first of a later period."""
 
     resets: Resets
     since: datetime
@@ -104,9 +125,9 @@ def assess(series: Series, facts: PeriodFacts, evidence: Evidence, *, now: datet
         if not series.is_decided:
             return Assessment(Status.DISPUTED, Reason.UNDECIDED, low, most)
         return Assessment(Status.STALE if now - facts.read_at > STALE_AFTER else Status.OPEN, "", low, None)
-    if series.is_decided and most == low and (exact := _exact(low, facts, evidence)):
-        return exact
     high = _most(low, most, evidence)
+    if series.is_decided and most == low and (exact := _exact(low, high, facts, evidence)):
+        return exact
     if not series.is_decided:
         return Assessment(Status.DISPUTED, Reason.UNDECIDED, low, high)
     gone = facts.deleted and facts.next_seen_at is None
@@ -119,7 +140,7 @@ def is_over(facts: PeriodFacts, *, now: datetime) -> bool:
     return facts.next_seen_at is not None or now >= facts.resets.latest or facts.deleted or facts.before_deletion
 
 
-def _exact(low: int, facts: PeriodFacts, evidence: Evidence) -> Assessment | None:
+def _exact(low: int, high: int | None, facts: PeriodFacts, evidence: Evidence) -> Assessment | None:
     if facts.before_deletion:
         return Assessment(Status.FINAL, Reason.BEFORE_DELETION, low, low)
     if not evidence.could_send:
@@ -130,8 +151,9 @@ def _exact(low: int, facts: PeriodFacts, evidence: Evidence) -> Assessment | Non
         return Assessment(Status.FINAL, Reason.CEILING, low, low)
     if evidence.after_last == 0:
         return Assessment(Status.FINAL, Reason.NOTHING_SENT, low, low)
-    if evidence.derived is not None and evidence.derived >= low:
-        return Assessment(Status.DERIVED, Reason.CALIBRATED, evidence.derived, evidence.derived)
+    derived = evidence.derived
+    if derived is not None and low <= derived and (high is None or derived <= high):
+        return Assessment(Status.DERIVED, Reason.CALIBRATED, derived, derived)
     return None
 
 

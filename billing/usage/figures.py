@@ -18,7 +18,7 @@ from django.db.models import OuterRef, Subquery
 from billing.models import Anomaly, Decision, FigureVersion, UsagePeriod, UsageSnapshot
 from billing.usage import rollups
 from billing.usage.assess import Assessment, PeriodFacts, Reason, Status, assess
-from billing.usage.evidence import Known, evidence_of
+from billing.usage.evidence import Known, PeriodEvidence, evidence_of
 from billing.usage.series import Series, SeriesReading, Verdict, series_of
 from customers.models.account import AccountState
 from portal.providers import UsageSource
@@ -82,11 +82,12 @@ def recompute(
             if not each.period.batch:
                 changed.append(each.period)
             continue
-        series = series_of(each.readings, ceiling=known[each.period.pk].evidence.ceiling)
+        evidence = known[each.period.pk]
+        series = series_of(each.readings, ceiling=evidence.ceiling)
         _note_falls(each, series, now=now)
-        facts = _facts(each, series, known[each.period.pk].resets)
-        figure = _decided(each, series, assess(series, facts, known[each.period.pk].evidence, now=now))
-        _apply(each, series, figure)
+        facts = _facts(each, series, evidence.resets)
+        found = assess(series, facts, evidence.after(facts.read_at, now=now), now=now)
+        _apply(each, series, _decided(each, series, found), evidence)
         if _figure(each.period) != before or not each.period.batch:
             changed.append(each.period)
     keep(changed, now=now, batch=batch, cause=cause, moved=moved)
@@ -231,10 +232,12 @@ def _note_falls(each: _Input, series: Series, *, now: datetime) -> None:
 def _facts(each: _Input, series: Series, resets: Any) -> PeriodFacts:
     period = each.period
     last = series.last or each.readings[-1]
+    # Later readings that don't count say nothing of what was sent until then.
+    confirmed_at = period.read_at if last.pk == each.readings[-1].pk else None
     return PeriodFacts(
         resets=resets,
         since=last.at,
-        read_at=period.read_at or last.at,
+        read_at=confirmed_at or last.at,
         read_after_end_at=period.read_after_end_at,
         next_seen_at=period.next_seen_at,
         before_deletion=period.before_deletion and period.account.state == AccountState.DELETED,
@@ -256,7 +259,7 @@ def _decided(each: _Input, series: Series, figure: Assessment) -> Assessment:
     return Assessment(Status.FINAL, reason, series.low, series.low)
 
 
-def _apply(each: _Input, series: Series, figure: Assessment) -> None:
+def _apply(each: _Input, series: Series, figure: Assessment, evidence: PeriodEvidence) -> None:
     """Set the period's columns; cost, quota and package are those of the last counted reading."""
     period = each.period
     last = series.last.pk if series.last else each.readings[-1].pk
@@ -268,7 +271,7 @@ def _apply(each: _Input, series: Series, figure: Assessment) -> None:
     period.overage = _overage(row, figure.low, figure.reason)
     period.overage_high = None if figure.high is None else _overage(row, figure.high, figure.reason)
     period.allocated_cost, period.currency = row.allocated_cost, row.currency
-    period.package = row.package
+    period.package = evidence.package_at(row)
 
 
 def _overage(row: UsageSnapshot, used: int, reason: str) -> int | None:

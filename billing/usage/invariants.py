@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from billing.models import Anomaly, SyncItem, SyncRun, UsageSnapshot
 from billing.usage import rollups
+from customers.models import UsageReading
 from customers.monitoring.invariants import Invariant
 
 
@@ -49,7 +50,7 @@ def figures_off(now: datetime) -> Iterator[str]:
 
 def _after_final(snapshot: UsageSnapshot) -> bool:
     """Return whether the account's final reading came before: later ones change no figure."""
-    final = UsageSnapshot.objects.filter(account=snapshot.account_id, final_reading__isnull=False)
+    final = UsageSnapshot.objects.filter(account=snapshot.account_id, final_reading__moment=UsageReading.Moment.FINAL)
     return final.filter(as_of__lt=snapshot.as_of).exists()
 
 

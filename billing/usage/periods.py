@@ -6,12 +6,14 @@ A period belongs to the month of its last day, whatever month it began in.
 from __future__ import annotations
 
 from calendar import monthrange
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 DAY = timedelta(days=1)
-# A longer billing period contradicts a monthly one.
+# A month, and some days for a provider that restarts a period late. What is longer contradicts a monthly bill.
 LONGEST_PERIOD = timedelta(days=35)
+LONGEST_MONTH = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,22 @@ class Period:
     @property
     def month(self) -> date:
         return self.end_on.replace(day=1)
+
+    @property
+    def length(self) -> timedelta:
+        return self.end_on + DAY - self.start_on
+
+    @property
+    def is_too_long(self) -> bool:
+        return self.length > LONGEST_PERIOD
+
+    @property
+    def anchor(self) -> int | None:
+        """The day on which this period and the next one start; None if the period is not a whole month from it."""
+        following = self.end_on + DAY
+        day = max(self.start_on.day, following.day)
+        is_next = following.replace(day=1) == month_after(self.start_on.replace(day=1))
+        return day if is_next and _fits(self.start_on, day) and _fits(following, day) else None
 
 
 def unread_seconds(ends_at: datetime, as_of: datetime) -> int:
@@ -48,28 +66,62 @@ def last_day(month: date) -> date:
     return month.replace(day=monthrange(month.year, month.month)[1])
 
 
-def period_of(start_on: date | None, end_on: date | None, *, known: Period | None, on: date) -> Period:
+def period_of(
+    start_on: date | None, end_on: date | None, *, known: Period | None, on: date, anchor: int | None = None
+) -> Period:
     """Return the period a snapshot of day `on` belongs to.
 
-    Dates missing from the answer are inferred and marked so: from the account's known period, rolled forward month by
-    month, else from the calendar month.
+    Dates missing from the answer are inferred and marked so: from the account's known period, rolled month by month,
+    else from the calendar month. Where only the end is missing, it follows from the account's anchor day, and is marked
+    only if that is not certain.
+
+    `known`: the account's latest period. `anchor`: its anchor day as `learned_anchor` returns it.
     """
     if start_on and end_on:
         return Period(start_on, end_on)
     if start_on:
-        return Period(start_on, _next_start(start_on, start_on.day) - DAY, inferred=True)
-    if known is None or known.start_on > on:
+        return _from_start(start_on, known, anchor)
+    if known is None:
         month = on.replace(day=1)
         return Period(month, last_day(month), inferred=True)
-    # A short month may hide the anchor day; the later day of the two ends is the closer one.
-    anchor = max(known.start_on.day, (known.end_on + DAY).day)
-    rolled = Period(known.start_on, known.end_on, inferred=True)
-    while rolled.end_on < on:
-        start = rolled.end_on + DAY
-        rolled = Period(start, _next_start(start, anchor) - DAY, inferred=True)
-    return rolled
+    return _rolled(known, anchor, on)
 
 
-def _next_start(start: date, anchor: int) -> date:
-    following = month_after(start.replace(day=1))
-    return following.replace(day=min(anchor, last_day(following).day))
+def learned_anchor(periods: Iterable[Period]) -> int | None:
+    """Return the anchor day of an account, on which its periods start, or None if it is not known.
+
+    A month that is shorter than the anchor day hides it: a period that starts on 28 February may have the anchor 28,
+    29, 30 or 31. A whole period tells: of two consecutive months one has 31 days. The newest whole period counts, and
+    inferred ones do not.
+    """
+    newest_first = sorted(periods, key=lambda each: each.start_on, reverse=True)
+    return next((each.anchor for each in newest_first if each.anchor and not each.inferred), None)
+
+
+def _from_start(start_on: date, known: Period | None, anchor: int | None) -> Period:
+    # A day that does not fit was not learned, or the provider restarted the period on another one.
+    candidates = (anchor, known.anchor if known else None, start_on.day)
+    day = next(each for each in candidates if each and _fits(start_on, each))
+    # The last day of a shorter month may hide a later anchor day.
+    certain = _fits(start_on, anchor) or start_on != last_day(start_on) or start_on.day == LONGEST_MONTH
+    return Period(start_on, _boundary(month_after(start_on.replace(day=1)), day) - DAY, inferred=not certain)
+
+
+def _rolled(known: Period, anchor: int | None, on: date) -> Period:
+    """Return the period of the day `on`, with the same anchor day before and after the known period."""
+    start, following = known.start_on, known.end_on + DAY
+    day = known.anchor or (anchor if anchor and _fits(following, anchor) else following.day)
+    while following <= on:
+        start, following = following, _boundary(month_after(following.replace(day=1)), day)
+    while start > on:
+        start, following = _boundary(month_after(start.replace(day=1), -1), day), start
+    return Period(start, following - DAY, inferred=True)
+
+
+def _boundary(month: date, anchor: int) -> date:
+    """Return the day of the month on which a period starts."""
+    return month.replace(day=min(anchor, last_day(month).day))
+
+
+def _fits(day: date, anchor: int | None) -> bool:
+    return anchor is not None and day == _boundary(day.replace(day=1), anchor)

@@ -14,8 +14,6 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from decimal import Decimal
-from typing import Any
 
 import structlog
 from django.core.exceptions import ValidationError
@@ -24,11 +22,14 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import anomalies, figures
+from billing.usage import anomalies, figures, reset_zones
+from billing.usage.assess import resets_of
 from billing.usage.ledger import next_batch
-from billing.usage.periods import DAY, Period, midnight, period_of
+from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of
 from billing.usage.pool_snapshots import pool_cap_of
-from customers.models import Account, FinalReading
+from billing.usage.reset_zones import RollOver
+from billing.usage.stored_usage import usage_of
+from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
 from portal.money_field import rounded
@@ -43,14 +44,20 @@ RECENT = 3
 class AccountReading:
     """One answer of a provider. `usage.used` is not None: an answer without a figure is not a reading.
 
-    `package` is the account's at that time, for sources that do not return one.
+    `package` is the account's at that time, for sources that do not return one. `kept`: the reading that customers took
+    around a change, if this is one.
     """
 
     account_id: int
     usage: Usage
     as_of: datetime
     package: str = ""
-    final: FinalReading | None = None
+    kept: UsageReading | None = None
+
+    @property
+    def final(self) -> UsageReading | None:
+        """The reading taken before a delete, if this is one: only that marks a period final."""
+        return self.kept if self.kept and self.kept.moment == UsageReading.Moment.FINAL else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def lock_accounts(account_ids: Collection[int]) -> set[int]:
 def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, StoredReading]:
     deleted = lock_accounts([reading.account_id for reading in readings])
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
-        store_final_readings(account_ids=late)
+        store_final_readings(account_ids=late, only_final=True)
     periods = _known_periods([reading.account_id for reading in readings])
     plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
     changes = [plan for plan in plans if plan.changes]
@@ -90,10 +97,11 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     for plan in plans:
         plan.snapshot.batch = batch if plan.new else plan.snapshot.batch
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
+    reset_zones.learn([each for plan in plans if (each := plan.roll_over)])
     moved = {each for plan in plans if not plan.closed for each in _place(plan)}
     found = anomalies.note([plan.as_noted() for plan in plans if plan.new and plan.period.pk], deleted=deleted)
     changed = {plan.period.pk for plan in changes if plan.period.pk} | {
-        each.pk for plan in plans for each in plan.ended
+        each.pk for plan in plans for each in plan.affected
     }
     moment = max((reading.as_of for reading in readings), default=None)
     if batch and moment:
@@ -117,11 +125,29 @@ class _Plan:
     newest: bool  # the account's newest period: a late reading of an older one must not overwrite current usage
     closed: bool  # the account is deleted and its final reading is known: the answer is only history
     ended: list[UsagePeriod]
+    before: list[UsagePeriod]  # at most one
 
     @property
     def changes(self) -> bool:
         """True if a figure may change: not where an open period's usage is only confirmed."""
-        return self.new or bool(self.ended) or self.period.pk is None or self.period.status != "open"
+        return self.new or bool(self.affected) or self.period.pk is None or self.period.status != "open"
+
+    @property
+    def affected(self) -> list[UsagePeriod]:
+        """Periods before this one whose figure may change: those it ends, and the last one where the reading was taken
+        because of a change that may have happened in it."""
+        noticed = self.reading.kept is not None and self.reading.kept.moment == UsageReading.Moment.NOTICED
+        return [*self.ended, *(self.before if noticed else [])]
+
+    @property
+    def roll_over(self) -> RollOver | None:
+        """The end of the period before and both readings around it, where the provider stated all dates."""
+        before = next((each for each in self.ended if each.end_on + DAY == self.dates.start_on), None)
+        if before is None or before.read_at is None or before.inferred or self.dates.inferred:
+            return None
+        if self.snapshot.source == UsageSource.POOLED:
+            return None
+        return RollOver(before.account.connection_id, before.end_on, before.read_at, self.reading.as_of)
 
     def as_noted(self) -> anomalies.Noted:
         return anomalies.Noted(self.snapshot, self.period, self.dates)
@@ -146,13 +172,18 @@ def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
 
 def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
     usage = reading.usage
-    stated = [each for each in known if each.latest_id is not None]
-    last = Period(stated[0].start_on, stated[0].end_on) if stated else None
-    dates = period_of(usage.period_start_on, usage.period_end_on, known=last, on=reading.as_of.date())
+    stated = [Period(each.start_on, each.end_on, each.inferred) for each in known if each.latest_id is not None]
+    dates = period_of(
+        usage.period_start_on,
+        usage.period_end_on,
+        known=stated[0] if stated else None,
+        on=reading.as_of.date(),
+        anchor=learned_anchor(stated),
+    )
     if len(known) >= RECENT and dates.start_on < known[-1].start_on:
         known = list(
             UsagePeriod.objects.filter(account=reading.account_id)
-            .select_related("latest", "account")
+            .select_related("latest", "account__connection")
             .order_by("-start_on")
         )
     before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
@@ -169,10 +200,10 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
     period = before or UsagePeriod(
         account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
     )
-    if same and latest is not None and not reading.final:
-        return _Plan(reading, latest, dates, period, new=False, newest=newest, closed=closed, ended=ended)
-    snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest)
-    return _Plan(reading, snapshot, dates, period, new=True, newest=newest, closed=closed, ended=ended)
+    earlier = [each for each in known if each.start_on < dates.start_on and each.current_id is not None][:1]
+    new = not same or latest is None or bool(reading.kept)
+    snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest) if new or latest is None else latest
+    return _Plan(reading, snapshot, dates, period, new, newest, closed, ended, earlier)
 
 
 def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) -> UsagePeriod | None:
@@ -221,7 +252,7 @@ def _snapshot(
         raw=usage.raw,
         raw_sha256=digest,
         run=run,
-        final_reading=reading.final,
+        final_reading=reading.kept,
     )
 
 
@@ -246,7 +277,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             moved |= _end(period, end_on)
     if plan.new and (period.latest is None or at >= period.latest.as_of):
         period.latest = plan.snapshot
-    if at >= period.ends_at and period.read_after_end_at is None:
+    if at >= _surely_over(plan) and period.read_after_end_at is None:
         period.read_after_end_at = at
     period.before_deletion = period.before_deletion or plan.reading.final is not None
     period.days_read |= _bit(period, at)
@@ -260,6 +291,12 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             moved |= _end(each, plan.dates.start_on - DAY)
         each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "batch"])
     return moved
+
+
+def _surely_over(plan: _Plan) -> datetime:
+    """Return from when on the period is over in every time zone it can end in."""
+    is_pooled = plan.snapshot.source == UsageSource.POOLED
+    return plan.period.ends_at if is_pooled else resets_of(plan.period.end_on).latest
 
 
 def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
@@ -321,17 +358,22 @@ def _digest(reading: AccountReading, period: Period) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def store_final_readings(*, account_ids: Collection[int] | None = None, limit: int = 500) -> int:
-    """Store the readings taken before deletes as snapshots, of all accounts or of `account_ids`; return how many.
+def store_final_readings(
+    *, account_ids: Collection[int] | None = None, only_final: bool = False, limit: int = 500
+) -> int:
+    """Store the readings that customers took around changes as snapshots, of all accounts or of `account_ids`, or of
+    those only the ones before deletes; return how many.
 
     Repeating a call adds nothing.
     """
-    waiting = FinalReading.objects.filter(usage_snapshot=None)
+    waiting = UsageReading.objects.filter(usage_snapshot=None, failure="")
+    if only_final:
+        waiting = waiting.filter(moment=UsageReading.Moment.FINAL)
     if account_ids is not None:
         waiting = waiting.filter(account__in=account_ids)
     kept = 0
     for final in waiting.select_related("account").order_by("pk")[:limit]:
-        usage = usage_of_snapshot(final)
+        usage = usage_of(final)
         if usage.source == UsageSource.POOLED:
             usage = replace(usage, allowed=pool_cap_of(final.account.settings))
         if usage.used is None:
@@ -347,28 +389,3 @@ def store_final_readings(*, account_ids: Collection[int] | None = None, limit: i
             continue
         kept += 1
     return kept
-
-
-def usage_of_snapshot(final: FinalReading) -> Usage:
-    """Return the stored form of a reading as the provider's answer."""
-    facts = dict(final.usage)
-    days = ("period_start_on", "period_end_on", "period_process_on")
-    kept: dict[str, Any] = {name: facts.get(name) for name in ("used", "allowed", "remaining", "overage", "requests")}
-    kept |= {name: _day(facts.get(name)) for name in days}
-    kept |= {name: _exact(facts.get(name)) for name in ("reputation", "allocated_cost")}
-    return Usage(
-        source=UsageSource(final.source),
-        package=facts.get("package") or "",
-        currency=facts.get("currency") or "",
-        period_inferred=bool(facts.get("period_inferred")),
-        raw=facts.get("raw") or {},
-        **kept,
-    )
-
-
-def _exact(value: Any) -> Decimal | None:
-    return None if value is None else Decimal(str(value))
-
-
-def _day(value: Any) -> date | None:
-    return date.fromisoformat(value) if value else None

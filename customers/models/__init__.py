@@ -6,10 +6,11 @@ from customers.models.connection import Connection, Offering
 from customers.models.customer import Customer, Note
 from customers.models.drift import DriftIgnore
 from customers.models.keys import AccountKey, KeySecret, SendingDomain
-from customers.models.operation import Attempt, FinalReading, Operation, Step
+from customers.models.operation import Attempt, Operation, Step, UsageReading
 from customers.models.remote_account import RemoteAccount, Scan
 from customers.models.schedule import Hold, Schedule
 from customers.models.sign_in import SignInRequest
+from customers.models.span import AccountSpan
 from customers.models.submission import Submission
 from customers.models.watch import Heartbeat, InvariantCheck
 
@@ -18,6 +19,7 @@ __all__ = [
     "AccountImport",
     "AccountImportItem",
     "AccountKey",
+    "AccountSpan",
     "Attempt",
     "Breaker",
     "ChangeSet",
@@ -25,7 +27,6 @@ __all__ = [
     "Connection",
     "Customer",
     "DriftIgnore",
-    "FinalReading",
     "Heartbeat",
     "Hold",
     "InvariantCheck",
@@ -40,4 +41,5 @@ __all__ = [
     "SignInRequest",
     "Step",
     "Submission",
+    "UsageReading",
 ]

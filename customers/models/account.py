@@ -89,6 +89,8 @@ class Account(models.Model):
     usage_end_on = models.DateField(null=True, blank=True)
     usage_read_at = models.DateTimeField(null=True, blank=True)
     usage_missing_since = models.DateTimeField(null=True, blank=True)
+    # From when on usage is to be read, because a change was noticed that no operation of ours made; None = not due.
+    usage_due_at = models.DateTimeField(null=True, blank=True, editable=False)
     # When the provider was last queried, with or without an answer, so that a failing account is not read all the time.
     read_tried_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -118,6 +120,9 @@ class Account(models.Model):
             models.Index(fields=("-changed_at", "-id", "customer"), name="account_changed"),
             models.Index(fields=("state",), name="account_state"),
             models.Index(fields=("connection", "package"), name="account_package"),
+            models.Index(
+                fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"
+            ),
         ]
 
     def __str__(self) -> str:

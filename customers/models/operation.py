@@ -208,17 +208,34 @@ class Attempt(models.Model):
         return f"{self.operation_id}/{self.n} {self.call}"
 
 
-class FinalReading(models.Model):
-    """The last usage read before a delete, as the provider returned it. Billing makes it a snapshot. Append only."""
+class UsageReading(models.Model):
+    """Usage that was read around a change of an account, as the provider returned it. Billing makes it a snapshot.
+    Append only."""
 
-    operation = models.ForeignKey(Operation, on_delete=models.PROTECT, related_name="final_readings")
-    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="final_readings")
+    class Moment(models.TextChoices):
+        BEFORE = "before", "Before a change"
+        AFTER = "after", "After a change"
+        FINAL = "final", "Before a delete"
+        NOTICED = "noticed", "After a change that was noticed"
+
+    # None where no operation made the change.
+    operation = models.ForeignKey(Operation, null=True, on_delete=models.PROTECT, related_name="usage_readings")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="usage_readings")
+    moment = models.CharField(max_length=10, choices=Moment.choices, default=Moment.FINAL)
     source = models.CharField(max_length=20)
     taken_at = models.DateTimeField()
-    usage = models.JSONField()
+    # {} where the reading failed; `failure` says why.
+    usage = models.JSONField(default=dict, blank=True)
+    failure = StoredTextField(default="", blank=True)
 
     class Meta:
+        db_table = "customers_finalreading"
         ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(moment="noticed") | Q(operation__isnull=False), name="usage_reading_has_operation"
+            ),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.account_id} {self.taken_at:%Y-%m-%d}"
+        return f"{self.account_id} {self.moment} {self.taken_at:%Y-%m-%d}"

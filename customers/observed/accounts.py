@@ -25,10 +25,11 @@ from django.db.models import Case, F, Model, Q, QuerySet, Value, When
 
 from customers.connections.client import client_for
 from customers.connections.commands import record_contact
-from customers.models import Account, AccountKey, SendingDomain
+from customers.models import Account, AccountKey, AccountSpan, Operation, SendingDomain
 from customers.models.account import AccountState, as_rows, package_name_of
 from customers.models.breaker import at_work
 from customers.models.operation_states import OPEN
+from customers.observed import spans
 from portal.providers import (
     ApiKey,
     Details,
@@ -57,40 +58,49 @@ def _unless_newer(account_id: int, read_at: str, now: datetime) -> QuerySet[Acco
     return Account.objects.filter(_not_newer(read_at, now), pk=account_id).exclude(state=AccountState.DELETED)
 
 
-def record_state(*, account_id: int, reading: StateReading, now: datetime) -> None:
+def record_state(
+    *, account_id: int, reading: StateReading, now: datetime, operation: Operation | None = None
+) -> None:
     """Store the state the provider reported, with its own word for it. The change time moves when a known state does.
+    `operation`: the one that made a change which this reading shows.
 
     A reported "deleted" is not accepted on one reading, nor is a 404.
     """
     state = AccountState.UNKNOWN if str(reading.state) == AccountState.DELETED else reading.state
     unchanged = Q(state__in=(state, AccountState.PENDING, AccountState.UNKNOWN))
-    _unless_newer(account_id, "state_read_at", now).update(
-        **columns_of_state(reading) | {"state": state},
-        state_read_at=now,
-        read_tried_at=now,
-        changed_at=Case(When(unchanged, then=F("changed_at")), default=Value(now)),
-        changed_what=Case(
+    columns = columns_of_state(reading) | {
+        "state": state,
+        "state_read_at": now,
+        "read_tried_at": now,
+        "changed_at": Case(When(unchanged, then=F("changed_at")), default=Value(now)),
+        "changed_what": Case(
             When(unchanged, then=F("changed_what")), default=Value(f"State updated: {reading.raw}"[:120])
         ),
-    )
+    }
+    known = _unless_newer(account_id, "state_read_at", now)
+    spans.record_reading(known, kind=AccountSpan.Kind.STATE, columns=columns, now=now, operation=operation)
 
 
-def record_details(*, account_id: int, details: Details, now: datetime) -> None:
+def record_details(*, account_id: int, details: Details, now: datetime, operation: Operation | None = None) -> None:
     """Store the result of one read of an account: settings, counts, last activity, and its state."""
     _unless_newer(account_id, "settings_read_at", now).update(**columns_of_details(details), settings_read_at=now)
-    record_state(account_id=account_id, reading=details.state, now=now)
+    record_state(account_id=account_id, reading=details.state, now=now, operation=operation)
 
 
 def record_gone(*, account_id: int, now: datetime) -> None:
     """Record that the provider does not know the account. One reading makes its state unknown, not deleted."""
-    _unless_newer(account_id, "state_read_at", now).update(
-        state=AccountState.UNKNOWN, state_raw="not found", state_read_at=now, read_tried_at=now
-    )
+    columns = {"state": AccountState.UNKNOWN, "state_raw": "not found", "state_read_at": now, "read_tried_at": now}
+    known = _unless_newer(account_id, "state_read_at", now)
+    spans.record_reading(known, kind=AccountSpan.Kind.STATE, columns=columns, now=now, is_answer=False)
 
 
-def record_offerings(*, account_id: int, offerings: list[ProviderOffering], now: datetime) -> None:
-    columns = columns_of_offerings(as_rows(offerings))
-    _unless_newer(account_id, "offerings_read_at", now).update(**columns, offerings_read_at=now)
+def record_offerings(
+    *, account_id: int, offerings: list[ProviderOffering], now: datetime, operation: Operation | None = None
+) -> None:
+    """Store the offerings the provider reported. `operation`: the one that made a change which this reading shows."""
+    columns = columns_of_offerings(as_rows(offerings)) | {"offerings_read_at": now}
+    known = _unless_newer(account_id, "offerings_read_at", now)
+    spans.record_reading(known, kind=AccountSpan.Kind.OFFERINGS, columns=columns, now=now, operation=operation)
 
 
 def columns_of_offerings(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -227,6 +237,7 @@ def record_usage(
         usage_end_on=end_on,
         usage_read_at=now,
         usage_missing_since=None,
+        usage_due_at=Case(When(usage_due_at__gt=now, then=F("usage_due_at")), default=None),
     )
 
 
@@ -238,32 +249,39 @@ def mark_usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: d
     missing.update(usage_missing_since=now)
 
 
-def read_account(*, account: Account, now: datetime, provider: Provider | None = None) -> None:
+def read_account(
+    *, account: Account, now: datetime, provider: Provider | None = None, operation: Operation | None = None
+) -> None:
     """Read an account live: its settings and state in one, or its state, offerings and (where it is not known) the v2
-    username, as the provider's capabilities say. Raises `ProviderError`."""
+    username, as the provider's capabilities say. `operation`: the one that changed it just before. Raises
+    `ProviderError`."""
     provider = provider or client_for(account.connection, interactive=True)
     capabilities = account.connection.capabilities
     Account.objects.filter(pk=account.pk).update(read_tried_at=now)
     try:
-        read_state(account=account, provider=provider, now=now)
+        read_state(account=account, provider=provider, now=now, operation=operation)
     except NotFound:
         record_gone(account_id=account.pk, now=now)
         raise
     if capabilities.offerings:
-        record_offerings(account_id=account.pk, offerings=provider.offerings(account.ref), now=now)
+        found = provider.offerings(account.ref)
+        record_offerings(account_id=account.pk, offerings=found, now=now, operation=operation)
     record_contact(account.connection, now=now)
     if not capabilities.settings and not account.v2_username:
         learn_identity(account=account, provider=provider)
 
 
-def read_state(*, account: Account, provider: Provider, now: datetime) -> StateReading:
-    """Read and store the account's state, with everything else the same reading returns. Raises `ProviderError`."""
+def read_state(
+    *, account: Account, provider: Provider, now: datetime, operation: Operation | None = None
+) -> StateReading:
+    """Read and store the account's state, with everything else the same reading returns. `operation`: the one that made
+    a change which this reading shows. Raises `ProviderError`."""
     if not account.connection.capabilities.settings:
         reading = provider.state(account.ref)
-        record_state(account_id=account.pk, reading=reading, now=now)
+        record_state(account_id=account.pk, reading=reading, now=now, operation=operation)
         return reading
     details = provider.details(account.ref)
-    record_details(account_id=account.pk, details=details, now=now)
+    record_details(account_id=account.pk, details=details, now=now, operation=operation)
     return details.state
 
 

@@ -99,6 +99,7 @@ TEXTS: dict[str, str | Promise] = {
     "delete.not_deleted": _("The account still exists at the provider."),
     "delete.usage_unread_yet": _("The final usage could not be retrieved yet: %(why)s"),
     "delete.usage_unread": _("The final usage could not be retrieved, and it can't be retrieved after deletion."),
+    "usage.not_permitted": _("The connection's last test couldn't read usage."),
     # API keys
     "api_key.created": _("The API key was created."),
     "api_key.secret_kept": _("The API key exists, and its secret was stored when it arrived."),

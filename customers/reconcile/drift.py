@@ -20,9 +20,10 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from customers.models import Account, Customer, DriftIgnore, Operation, RemoteAccount
+from customers.models import Account, AccountSpan, Customer, DriftIgnore, Operation, RemoteAccount
 from customers.models.account import AccountState, as_offerings
 from customers.models.operation_states import OPEN
+from customers.observed import spans
 from customers.observed.account_list import LIST_LAG
 from customers.operations import commands as operation_commands
 from customers.operations.commands import StaleVersion
@@ -257,9 +258,14 @@ def accept(command: Command, *, drift: Drift) -> None:
     with transaction.atomic():
         account = _hold_unchanged(drift, today=command.now.date())
         before, after = _desire(drift, account)
+        existence = _existence(drift, now=command.now)
+        if held := spans.hold(Account.objects.filter(pk=account.pk)):
+            spans.record_concluded(
+                held, existence, now=command.now, source=AccountSpan.Source.DECIDED, operation=None
+            )
         Account.objects.filter(pk=account.pk).update(
             **after,
-            **_existence(drift, now=command.now),
+            **existence,
             version=F("version") + 1,
             changed_at=command.now,
             changed_what=_("Provider value accepted"),

@@ -16,6 +16,7 @@ from customers.models import Account, Customer, Operation, RemoteAccount
 from customers.models.account import AccountState, as_rows
 from customers.models.operation_states import OPEN, OperationKind
 from customers.observed import accounts as observed_accounts
+from customers.observed import spans
 from customers.observed.matching import identities_of, possible_creates
 from customers.operations.request import lock_customer
 from portal.access.permissions import Permission, require
@@ -57,6 +58,7 @@ def link_account(command: Command, *, remote_account: RemoteAccount, customer: C
                 changed_what=_("Linked to customer"),
                 **columns,
             )
+            spans.record_linked(account, made_at=remote_account.made_at, now=command.now)
             Customer.objects.filter(pk=customer.pk, may_be_bare=True).update(may_be_bare=False)
             RemoteAccount.objects.filter(pk=remote_account.pk).update(ignored_at=None, ignored_by=None, ignored_why="")
             command.record(

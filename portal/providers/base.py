@@ -27,6 +27,10 @@ from typing import Any
 from .rate_limit import Pace
 
 
+STATISTICS_DAYS = 366
+"""Most days that one read of statistics covers."""
+
+
 class ReportedState(StrEnum):
     """Account states common to all providers. Providers never return `pending`, which is the portal's own."""
 
@@ -301,6 +305,8 @@ class Capabilities:
     "Accounts have an editable name, website and monthly cap instead of offerings."
     keys: bool = False
     """The portal creates, lists, changes and deletes the API keys of an account."""
+    statistics: bool = False
+    """Requests per day can be read on behalf of an account."""
     sending_setup: bool = False
     """Domains can be set up and a message sent with an account's own key."""
     sign_in_hosts: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any, Protocol
 
 from portal.providers.base import (
@@ -122,10 +123,21 @@ class Provider(Protocol):
         """Return identifying data; a part that cannot be read is None."""
         ...
 
-    def usage(self, account: AccountRef, source: UsageSource) -> Usage:
+    def usage(self, account: AccountRef, source: UsageSource, *, seconds: float | None = None) -> Usage:
         """Return the current period. Raises `Unreadable` if the answer has no usage figure; `Unauthorized` from one of
-        several sources may concern only that source."""
+        several sources may concern only that source. With `seconds` the read takes no longer and is not retried."""
         ...
+
+    def statistics(self, account: AccountRef, first: date, last: date) -> dict[date, int]:
+        """Return the requests of each day from `first` to `last` (inclusive), in one read.
+
+        The days are those of the account's own time zone, which no read returns. A day that the provider did not
+        return is missing here: its count is unknown, never zero. Statistics lag, are revised later and are not the
+        credits that are charged; whether they include subusers is not established. Raises `Unreadable` if a day or a
+        count is not valid, or a day is outside the range; `ValueError` if the range is reversed or too long
+        (`portal.providers.base.STATISTICS_DAYS`).
+        """
+        raise _lacks(self, "statistics")
 
     def verify(self) -> list[Check]:
         """Check the credential within `total_timeout` seconds in total, without changing anything: "accounts", the

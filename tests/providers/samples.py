@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from portal.providers import AccountRef, UsageSource
@@ -56,6 +57,13 @@ CREDITS = {
     "next_reset": "2026-07-01",
     "reset_frequency": "monthly",
 }
+STATISTICS = [
+    {
+        "date": f"2026-06-0{day}",
+        "stats": [{"metrics": {"blocks": 3, "delivered": count - 50, "processed": count - 2, "requests": count}}],
+    }
+    for day, count in ((1, 5880), (2, 0), (4, 410))
+]
 OVERVIEW = {
     "reputation": "97",
     "requests": "402118",
@@ -95,6 +103,9 @@ SAMPLES: dict[str, Sample] = {
     "state": Sample(_json(STATE), lambda p: p.state(ACCOUNT)),
     "catalogue": Sample(_json(CATALOG), lambda p: p.catalog()),
     "credits": Sample(_json(CREDITS), lambda p: p.usage(ACCOUNT, UsageSource.CREDITS)),
+    "statistics": Sample(
+        _json(STATISTICS), lambda p: p.statistics(ACCOUNT, date(2026, 6, 1), date(2026, 6, 30))
+    ),
     "overview_json": Sample(_json(OVERVIEW), lambda p: p.usage(ACCOUNT, UsageSource.OVERVIEW_JSON)),
     "overview_xml": Sample(xml(), lambda p: p.usage(ACCOUNT, UsageSource.OVERVIEW_XML)),
     "identity": Sample(

@@ -6,6 +6,7 @@ A new provider joins by adding its kind to `KINDS`; what it cannot do, its `Capa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -200,6 +201,19 @@ def test_every_source_of_usage_tells_the_truth(
         assert found.period_start_on is not None
         assert found.period_end_on is not None
         assert not found.period_inferred
+
+
+def test_statistics_are_the_requests_of_each_day(
+    provider: Provider, account: AccountRef, sandbox: SandboxProcess
+) -> None:
+    if not provider.capabilities.statistics:
+        pytest.skip("no statistics")
+    sandbox.admin.add_usage(account.id, 1_250)
+    today = provider.usage(account, UsageSource.CREDITS).period_start_on
+    assert today is not None
+    found = provider.statistics(account, today, today + timedelta(days=30))
+    assert sum(found.values()) == 1_250
+    assert min(found) >= today
 
 
 @pytest.mark.long

@@ -97,6 +97,8 @@ def sane(found: Any, body: bytes) -> None:
         if not re.search(rb"(?<![\d.])0(?!\d)", body):
             assert 0 not in counts
         json.dumps(found.raw, ensure_ascii=False).encode()
+    if isinstance(found, dict):  # statistics
+        assert all(type(count) is int and count >= 0 for count in found.values())
     for offering in found if isinstance(found, list) else []:
         if isinstance(offering, CatalogEntry):
             assert all(type(amount) is int and amount >= 0 for amount in offering.entitlements.values())

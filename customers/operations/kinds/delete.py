@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from customers.models import Account, FinalReading, KeySecret, Operation
+from customers.models import Account, KeySecret, Operation, UsageReading
 from customers.models.operation_states import OperationKind
 from customers.observed import accounts as observed_accounts
+from customers.observed import usage_readings
 from customers.operations import key_secrets
 from customers.operations.kinds.suspend import request_state
 from customers.operations.outcomes import Action, Failed, NotApplied, RetryAt, Send, Succeeded
@@ -87,14 +86,9 @@ class Delete(Action):
         return False
 
     def _keep_last_usage(self, operation: Operation, provider: Provider, now: datetime) -> None:
-        source = UsageSource(operation.connection.usage_source)
-        usage = provider.usage(operation.account.ref, source)
-        FinalReading.objects.create(
-            operation=operation,
-            account=operation.account,
-            source=source,
-            taken_at=now,
-            usage=json.loads(json.dumps(asdict(usage), default=str)),
+        usage = provider.usage(operation.account.ref, UsageSource(operation.connection.usage_source))
+        usage_readings.store_usage(
+            operation.account, usage, moment=UsageReading.Moment.FINAL, now=now, operation=operation
         )
 
 

@@ -44,7 +44,7 @@ class Offerings(Action):
         return Send("replace offerings", json.dumps({"offerings": wanted}, indent=1), send)
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | Failed:
-        found = self._found(operation, provider, now)
+        found = self._found(operation, provider, now, made_by=operation)
         if found == operation.payload["offerings"]:
             return self.from_late_answer({})
         if found == operation.payload["base"]:
@@ -54,9 +54,13 @@ class Offerings(Action):
     def from_late_answer(self, result: dict[str, Any]) -> Succeeded:
         return Succeeded(say("offerings.replaced"), {"changed_what": _("Offerings changed")})
 
-    def _found(self, operation: Operation, provider: Provider, now: datetime) -> list[dict[str, Any]]:
+    def _found(
+        self, operation: Operation, provider: Provider, now: datetime, *, made_by: Operation | None = None
+    ) -> list[dict[str, Any]]:
         offerings = provider.offerings(operation.account.ref)
-        observed_accounts.record_offerings(account_id=operation.account_id, offerings=offerings, now=now)
+        observed_accounts.record_offerings(
+            account_id=operation.account_id, offerings=offerings, now=now, operation=made_by
+        )
         return as_rows(offerings)
 
     def _conflict(self, operation: Operation, found: list[dict[str, Any]]) -> Failed:

@@ -111,7 +111,10 @@ class SuspendOrUnsuspend(Action):
         return with_columns(self.from_late_answer({}), **observed_accounts.columns_of_state(reading))
 
     def verify(self, operation: Operation, provider: Provider, *, now: datetime) -> Succeeded | NotApplied | RetryAt:
-        if observed_accounts.read_state(account=operation.account, provider=provider, now=now).state == self._wanted:
+        reading = observed_accounts.read_state(
+            account=operation.account, provider=provider, now=now, operation=operation
+        )
+        if reading.state == self._wanted:
             return self.from_late_answer({})
         if operation.verifications < READINGS_BEFORE_NOT_DONE:
             return RetryAt(now + READ_BACK_EVERY, say("state.not_yet"))

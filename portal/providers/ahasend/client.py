@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -160,11 +161,12 @@ class AhaSend(Provider):
     def pooled_usage(self) -> PooledUsage:
         return parsing.pooled(self._http.call(Call("GET", f"{self._base}/usage", "usage")))
 
-    def usage(self, account: AccountRef, source: UsageSource) -> Usage:
+    def usage(self, account: AccountRef, source: UsageSource, *, seconds: float | None = None) -> Usage:
         if source is not UsageSource.POOLED:
             raise Unsupported(f"AhaSend doesn't support the usage source {source!r}.")
         wanted = _checked_id(account.id)
-        pool = self.pooled_usage()
+        with self._http.budget(seconds) if seconds else nullcontext():
+            pool = self.pooled_usage()
         for share in pool.accounts:
             if share.account_id == wanted:
                 return pool.usage_of(share)

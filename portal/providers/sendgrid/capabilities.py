@@ -13,6 +13,7 @@ SENDGRID = Capabilities(
     test_accounts=True,
     sign_in_as=True,
     sign_in_hosts=("sendgrid.com",),
+    statistics=True,
     idempotent_create=False,
     writable_states=frozenset({ReportedState.ACTIVE, ReportedState.STOPPED_BY_US}),
     usage_sources=(UsageSource.CREDITS, UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML),

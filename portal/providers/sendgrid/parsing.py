@@ -117,6 +117,33 @@ def credits(answer: Answer) -> Usage:  # noqa: A001 - SendGrid's word for it
     )
 
 
+def statistics(answer: Answer, first: date, last: date) -> dict[date, int]:
+    """Return the requests per day. One invalid row makes the answer unusable: a sum over the others would be too low
+    and look exact. A count is a number in JSON, never a text, and a day has one entry."""
+    rows = answer.json()
+    if not isinstance(rows, list):
+        raise answer.unusable("SendGrid's response contains no statistics.")
+    found: dict[date, int] = {}
+    for row in rows:
+        day = read_day(mapping(row).get("date"))
+        if day is None or not first <= day <= last:
+            raise answer.unusable("SendGrid's statistics contain an invalid day, or one that was not requested.")
+        if day in found:
+            raise answer.unusable("SendGrid's statistics contain a day twice.")
+        count = _requests(mapping(row).get("stats"))
+        if count is None:
+            raise answer.unusable("SendGrid's statistics contain a day without a valid number of requests.")
+        found[day] = count
+    return found
+
+
+def _requests(entries: Any) -> int | None:
+    if not isinstance(entries, list) or len(entries) != 1:
+        return None
+    count = mapping(mapping(entries[0]).get("metrics")).get("requests")
+    return whole(count) if isinstance(count, int) else None
+
+
 def period(start_on: date | None, end_on: date | None) -> tuple[date | None, date | None]:
     """Return both dates, or neither if they are reversed; such dates stay visible in `raw` only."""
     if start_on and end_on and end_on < start_on:

@@ -16,7 +16,7 @@ from django.utils.html import escape
 from billing.reports.pool import Pool as PoolOnPage
 from billing.usage.snapshots import store_final_readings
 from customers.connections import commands as connection_commands
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from portal.commands import Command
 from tests.billing.pooling import NOON, NOTE, Pool
 from tests.billing.reports.test_views import an_account, read
@@ -61,7 +61,7 @@ def delete(pool: Pool, account: Account, count: int, cost: str, *, at: datetime)
     usage = {"used": count, "allocated_cost": cost, "currency": "EUR"}
     period = {"period_start_on": "2026-11-01", "period_end_on": "2026-11-30"}
     operation = OperationFactory(account=account, kind="delete", state="succeeded", created_at=at, finished_at=at)
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation, account=account, source="pooled", taken_at=at, usage=usage | period
     )
     Account.objects.filter(pk=account.pk).update(state="deleted")

@@ -16,7 +16,7 @@ from django.utils import timezone
 from billing.models import SyncItem, SyncRun, UsagePeriod
 from billing.usage.queries import home_runs
 from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from portal.access.models import User
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
@@ -226,7 +226,7 @@ def test_a_deleted_account_counts_with_its_last_reading(finance: Client) -> None
             account=account, kind="delete", state="succeeded", created_at=when - timedelta(days=1), finished_at=when
         )
         if account != lost:
-            FinalReading.objects.create(
+            UsageReading.objects.create(
                 operation=operation, account=account, source="credits", taken_at=when - timedelta(hours=1),
                 usage={"used": 321, "period_start_on": f"{when:%Y-%m}-01", "period_end_on": f"{when:%Y-%m}-28"},
             )  # fmt: skip

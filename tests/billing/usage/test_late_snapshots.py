@@ -14,7 +14,7 @@ from billing.usage import sync as usage_sync
 from billing.usage.batches import BatchAnswer, RunSession, flush
 from billing.usage.decisions import decide_anomalies
 from billing.usage.snapshots import AccountReading, StoredReading, store_final_readings, store_readings
-from customers.models import Account, FinalReading, Operation
+from customers.models import Account, UsageReading, Operation
 from customers.models.operation_states import OperationState
 from portal.commands import Command
 from portal.providers import NotFound, Usage, UsageSource
@@ -40,7 +40,7 @@ def being_deleted(**account: Any) -> tuple[Account, Operation]:
     operation = OperationFactory(account=AccountFactory(**account), kind="delete", state="sending")
     period = {"period_start_on": "2026-11-01", "period_end_on": "2026-11-30"}
     told = {"used": 100, "allowed": 1000, "raw": {"used": 100}} | period
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation, account=operation.account, source="credits", taken_at=T, usage=told
     )  # fmt: skip
     return operation.account, operation

@@ -16,7 +16,7 @@ from billing.models import PooledSnapshot, SyncItem, SyncRun, UsagePeriod, Usage
 from billing.usage import batches, due_runs, pooled_sync, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import store_final_readings
-from customers.models import Account, Connection, FinalReading
+from customers.models import Account, Connection, UsageReading
 from portal.leases import LostLease
 from portal.providers import UsageSource
 from tests.billing.pooling import NOTE, Pool, last_report, period_of
@@ -368,7 +368,7 @@ def test_the_reading_before_a_delete_keeps_count_and_share(pool: Pool) -> None:
     provider = pool.connect(pool.connection)
     usage = provider.usage(account.ref, UsageSource.POOLED)
     operation = OperationFactory(account=account, kind="delete", state="succeeded")
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation, account=account, source="pooled", taken_at=pool.now,
         usage=json.loads(json.dumps(asdict(usage), default=str)),
     )  # fmt: skip

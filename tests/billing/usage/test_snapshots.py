@@ -11,7 +11,7 @@ import pytest
 from billing.models import UsagePeriod, UsageSnapshot
 from billing.usage import snapshots
 from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from portal.providers import Usage, UsageSource
 from tests.support.factories import AccountFactory, OperationFactory
 
@@ -109,7 +109,7 @@ def test_a_final_reading_with_an_absurd_cost_stops_no_other() -> None:
     for cost in ("1000000000000", "2.5"):
         operation = OperationFactory(account=AccountFactory(state="deleted"), kind="delete", state="succeeded")
         told = {"used": 5, "period_start_on": "2026-11-01", "period_end_on": "2026-11-30", "currency": "EUR"}
-        FinalReading.objects.create(
+        UsageReading.objects.create(
             operation=operation, account=operation.account, source="pooled", taken_at=T,
             usage=told | {"allocated_cost": cost},
         )  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_final_reading_with_an_absurd_cost_stops_no_other() -> None:
 def test_the_last_reading_before_a_delete_is_stored_once() -> None:
     account = AccountFactory(state="deleted")
     operation = OperationFactory(account=account, kind="delete", state="succeeded")
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation,
         account=account,
         source="overview_json",
@@ -142,7 +142,7 @@ def test_the_last_reading_before_a_delete_is_stored_once() -> None:
         },
     )
     silent = OperationFactory(account=AccountFactory(), kind="delete", state="failed")
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=silent, account=silent.account, source="credits", taken_at=T, usage={"used": None}
     )
     assert [store_final_readings(), store_final_readings()] == [1, 0]

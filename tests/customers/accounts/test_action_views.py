@@ -141,7 +141,7 @@ class TestDelete:
         operation = desk.perform(Operation.objects.get(kind="delete"))
         assert operation.state == "succeeded"
         assert operation.payload["without_reading"] is False
-        assert operation.final_readings.count() == 1
+        assert operation.usage_readings.count() == 1
 
     @pytest.mark.parametrize("typed", ["", "Larkfield", "larkfield outdoor", "Larkfield Outdoors"])
     def test_the_name_is_typed_exactly(self, staff: Client, account: Account, typed: str) -> None:

@@ -189,7 +189,7 @@ def test_a_delete_keeps_the_last_usage_first(desk: Desk) -> None:
     desk.sandbox.admin.add_usage(account.provider_id, 1234)
     operation = desk.perform(desk.ask("delete", account))
     assert operation.state == "succeeded"
-    assert operation.final_readings.get().usage["used"] == 1234
+    assert operation.usage_readings.get().usage["used"] == 1234
 
 
 def test_a_403_is_about_the_key_and_nothing_to_correct(desk: Desk) -> None:

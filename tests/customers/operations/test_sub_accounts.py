@@ -187,7 +187,7 @@ class TestStates:
         operation = desk.drain(desk.ask("delete", account))
         account.refresh_from_db()
         assert (operation.state, account.state) == ("succeeded", "deleted"), operation.summary
-        reading = operation.final_readings.get()
+        reading = operation.usage_readings.get()
         assert (reading.source, reading.usage["used"], reading.usage["currency"]) == ("pooled", 0, "USD")
         assert desk.children() == []
 

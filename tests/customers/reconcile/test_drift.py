@@ -102,9 +102,12 @@ class TestWhatDiffers:
         walk(desk, after=timedelta(hours=14))
         gone = only(account, Field.EXISTENCE)
         assert (gone.found, gone.can_accept) == ("gone", True)
+        confirmed_at = account.state_read_at
         drift.accept(Command(desk.person, timezone.now(), reason="Deleted in the console"), drift=gone)
         account.refresh_from_db()
         assert (account.state, account.desired_state) == ("deleted", "deleted")
+        span = account.spans.get(kind="state", until_at=None)
+        assert (span.value, span.source, span.from_at) == ("deleted", "decided", confirmed_at)
         assert not drift.drifting(Account.objects.all()).exists()
 
 
