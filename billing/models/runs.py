@@ -111,6 +111,12 @@ class SyncRun(Fenced):
     def has_ended(self) -> bool:
         return self.state in self.ENDED
 
+    @property
+    def may_be_retried(self) -> bool:
+        """True if accounts failed that can be read again in this run."""
+        unread = (self.has_ended and self.failed > 0) or self.state == self.State.ABORTED
+        return unread and self.kind not in self.WITHOUT_ITEMS and self.items_removed_at is None
+
 
 class SyncItem(models.Model):
     """One account in one run."""

@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from billing.models import NOT_OVER, Status, UsagePeriod
-from billing.usage import figures, rollups
-from billing.usage.assess import STALE_AFTER
+from billing.usage import figures, reset_zones, rollups
+from billing.usage.assess import LAG, STALE_AFTER
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, last_day, midnight, period_of
 from billing.usage.snapshots import lock_accounts
-from customers.models import Account
+from customers.models import Account, AccountSpan
 from customers.models.account import AccountState
+from customers.observed.spans import CANNOT_SEND
 
 TOGETHER = 200
 SECONDS = 20.0
@@ -37,6 +38,11 @@ def assess_due(*, now: datetime, seconds: float = SECONDS) -> int:
         done += changed
         if changed < len(ids) or not ids:
             break
+    for row in reset_zones.outdated():
+        while monotonic() < deadline and row.position is not None:
+            ids = reset_zones.next_periods(row, now=now, limit=TOGETHER)
+            done += _assess(ids, now=now) if ids else 0
+            reset_zones.mark_done(row, ids, limit=TOGETHER)
     while monotonic() < deadline:
         accounts = list(_without_figure(now).order_by("pk")[:TOGETHER])
         if not accounts:
@@ -50,9 +56,30 @@ def _due(now: datetime) -> QuerySet[UsagePeriod]:
     over = Q(status__in=NOT_OVER, ends_at__lte=now - OVER_AFTER) | Q(status__in=NOT_OVER, next_seen_at__isnull=False)
     stale = Q(status=Status.OPEN, read_at__lt=now - STALE_AFTER)
     deleted = Q(status__in=NOT_OVER, account__state=AccountState.DELETED)
-    return UsagePeriod.objects.filter(over | stale | deleted)
+    return UsagePeriod.objects.filter(over | stale | deleted | _seen_stopped(now))
 
 
+def _seen_stopped(now: datetime) -> Q:
+    """Match intervals that just ended, of accounts that were stopped before the last reading and are seen stopped
+    again after the end: then nothing can have been sent between."""
+    stopped = AccountSpan.objects.filter(
+        account=OuterRef("account"),
+        kind=AccountSpan.Kind.STATE,
+        until_at=None,
+        seen_at__lte=OuterRef("read_at") - LAG,
+    )
+    return Q(
+        Exists(stopped),
+        status=Status.INTERVAL,
+        used=F("current__used"),
+        ends_at__range=(now - SEEN_STOPPED_WITHIN, now),
+        account__state__in=CANNOT_SEND,
+        account__state_read_at__gte=F("ends_at") + OVER_AFTER,
+    )
+
+
+# How long after the end a state that is read can still prove something.
+SEEN_STOPPED_WITHIN = timedelta(days=5)
 # Midnight Pacific time, one minute past, comes this long after midnight UTC at the latest.
 OVER_AFTER = timedelta(hours=8, minutes=1)
 

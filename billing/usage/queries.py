@@ -19,8 +19,8 @@ ACCOUNTS_PER_CAUSE = 50
 
 
 def home_runs() -> list[tuple[Connection, SyncRun | None]]:
-    """Return every connection with its last full run; deadline runs cover only some accounts and are left out."""
-    latest = SyncRun.objects.filter(connection=OuterRef("pk")).exclude(kind=SyncRun.Kind.DEADLINE)
+    """Return every connection with its last full run; the others cover only some accounts or no usage."""
+    latest = SyncRun.objects.filter(connection=OuterRef("pk"), kind__in=SyncRun.FULL)
     connections = list(
         Connection.objects.annotate(last=Subquery(latest.order_by("-started_at", "-pk").values("pk")[:1]))
     )

@@ -28,7 +28,9 @@ def remove_old_items(*, now: datetime, seconds: float = SECONDS) -> int:
     before = now - timedelta(days=settings.SYNC_ITEM_DAYS)
     items = SyncItem.objects.filter(run=OuterRef("pk"))
     begun = SyncRun.objects.filter(Exists(items), items_removed_at__isnull=False)
-    due = SyncRun.objects.filter(state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None)
+    due = SyncRun.objects.filter(state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None).exclude(
+        kind__in=SyncRun.WITHOUT_ITEMS
+    )
     removed = 0
     for run_id in [*begun.values_list("pk", flat=True), *due.order_by("finished_at").values_list("pk", flat=True)]:
         _expire(run_id, before=before, now=now)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db import connection as database
-from django.db.models import Count, F, Min, Q, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet, Value
 from django.utils.translation import gettext as _
 
 from billing.models import SyncItem, SyncRun
@@ -29,6 +29,7 @@ PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE:
 ASKED_GAP = timedelta(minutes=1)
 GIVE_UP_TOGETHER = 500
 SYNC_CHUNK = "billing.sync_chunk"
+OVERVIEWS = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
 # Sources that use the same key as operations: if it is rejected, nothing else on the connection works either.
 SHARE_THE_KEY = frozenset({UsageSource.CREDITS, UsageSource.POOLED})
 
@@ -36,13 +37,10 @@ SHARE_THE_KEY = frozenset({UsageSource.CREDITS, UsageSource.POOLED})
 # --- Start --------------------------------------------------------------------------------------------------------
 
 
-def accounts_of(connection: Connection, *, end_on: date | None = None) -> QuerySet[Account]:
-    """Return the accounts a run reads: all that exist at the provider, without duplicates; with `end_on`, those whose
-    billing period ends that day."""
-    accounts = Account.objects.filter(connection=connection, provider_id__isnull=False, duplicate_of=None).exclude(
-        state=AccountState.DELETED
-    )
-    return accounts.filter(usage_end_on=end_on) if end_on else accounts
+def accounts_of(connection: Connection) -> QuerySet[Account]:
+    """Return the accounts a full run reads: all that exist at the provider, without duplicates."""
+    accounts = Account.objects.filter(connection=connection, provider_id__isnull=False, duplicate_of=None)
+    return accounts.exclude(state=AccountState.DELETED).order_by("pk")
 
 
 def start_run(
@@ -53,20 +51,20 @@ def start_run(
     now: datetime,
     until: datetime,
     asked_by: User | None = None,
-    end_on: date | None = None,
+    accounts: QuerySet[Account] | None = None,
 ) -> tuple[SyncRun, bool]:
     """Return the run of this slot, and whether it was started by this call. Concurrent calls start one run.
 
-    A connection has one open full run: if another one is open, it is returned and nothing is started. A source that
-    reports all accounts at once is always read whole, even without accounts: the report includes removed ones. Raises
-    `Refusal`.
+    `accounts`: those to read, in this order; by default all. A connection has one open full run: if another one is
+    open, it is returned and nothing is started. A source that reports all accounts at once is always read whole, even
+    without accounts: the report includes removed ones. Raises `Refusal`.
     """
     if existing := _instead(connection, kind, slot):
         return existing, False
     _check_source(connection)
-    if is_pooled(connection):
-        end_on = None
-    elif not accounts_of(connection, end_on=end_on).exists():
+    if accounts is None or is_pooled(connection):
+        accounts = accounts_of(connection)
+    if not is_pooled(connection) and not accounts.exists():
         raise Refusal(_("%(name)s has no accounts to sync.") % {"name": connection.name})
     try:
         with transaction.atomic():
@@ -79,8 +77,10 @@ def start_run(
                 until=until,
                 started_at=now,
                 asked_by=asked_by,
+                total=accounts.count() if kind in SyncRun.WITHOUT_ITEMS else 0,
             )
-            _seed(run, end_on=end_on)
+            if kind not in SyncRun.WITHOUT_ITEMS:
+                _seed(run, accounts)
             enqueue_on_commit(SYNC_CHUNK, run.pk)
     except IntegrityError:
         if existing := _instead(connection, kind, slot):
@@ -102,19 +102,16 @@ def _instead(connection: Connection, kind: str, slot: str) -> SyncRun | None:
     return same or (open_full_run(connection) if kind in SyncRun.FULL else None)
 
 
-def _seed(run: SyncRun, *, end_on: date | None) -> None:
-    """Create all items in one statement, so that a run is never stored with only some of them."""
+def _seed(run: SyncRun, accounts: QuerySet[Account]) -> None:
+    """Create all items in one statement, so that a run is never stored with only some of them. Items are read in the
+    order of their IDs."""
+    columns = accounts.values_list(
+        Value(run.pk), "pk", Value(SyncItem.State.PENDING.value), Value(0), Value(""), Value("")
+    )
+    chosen, values = columns.query.sql_with_params()
+    into = "INSERT INTO billing_syncitem (run_id, account_id, state, tries, cause, message) "
     with database.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO billing_syncitem (run_id, account_id, state, tries, cause, message)
-            SELECT %s, id, 'pending', 0, '', '' FROM customers_account
-            WHERE connection_id = %s AND provider_id IS NOT NULL AND state <> 'deleted' AND duplicate_of_id IS NULL
-              AND (%s OR usage_end_on = %s)
-            ORDER BY id
-            """,
-            [run.pk, run.connection_id, end_on is None, (end_on or date.min).isoformat()],
-        )
+        cursor.execute(into + chosen, values)
     SyncRun.objects.filter(pk=run.pk).update(total=SyncItem.objects.filter(run=run).count())
     run.refresh_from_db(fields=["total"])
 
@@ -270,6 +267,8 @@ def pass_gap(run: SyncRun) -> timedelta:
 
 
 def _counts(run: SyncRun) -> dict[str, int]:
+    if run.kind in SyncRun.WITHOUT_ITEMS:
+        return {"done": run.done, "failed": run.failed, "skipped": run.total - run.done - run.failed}
     states = (SyncItem.State.DONE, SyncItem.State.FAILED, SyncItem.State.SKIPPED)
     counted: dict[str, int] = SyncItem.objects.filter(run=run).aggregate(
         **{state.value: Count("pk", filter=Q(state=state)) for state in states}

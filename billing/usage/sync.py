@@ -19,7 +19,7 @@ from time import monotonic
 import structlog
 
 from billing.models import SyncItem, SyncRun
-from billing.usage import failure_reasons, runs
+from billing.usage import failure_reasons, midnight_runs, runs, statistics_runs
 from billing.usage.batches import BATCH, BatchAnswer, Clock, NotAsked, RunSession, due_items, flush, not_to_ask
 from billing.usage.pooled_sync import read_pool
 from customers.connections import circuit_breaker
@@ -40,7 +40,6 @@ CHUNK_SECONDS = 40.0
 THREADS = 8
 # Delay before a run checks an unreachable provider again.
 LOOK_AGAIN = timedelta(seconds=30)
-NEEDS_USERNAME = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
 Connect = Callable[[Connection], Provider]
 
 
@@ -100,6 +99,10 @@ def _work(chunk: RunSession, *, deadline: float) -> timedelta | None:
     if chunk.clock() >= run.until:
         runs.run_out(run, now=chunk.clock())
         return None
+    if run.kind == SyncRun.Kind.STATISTICS:
+        return statistics_runs.work(chunk, deadline=deadline)
+    if run.kind == SyncRun.Kind.MIDNIGHT:
+        return midnight_runs.work(chunk)
     if run.source == UsageSource.POOLED:
         return _next_wait(chunk, had_work=read_pool(chunk, deadline=deadline))
     items = list(due_items(run, now=chunk.clock())[:CHUNK])
@@ -172,7 +175,7 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
 
 def _without_asking(chunk: RunSession, item: SyncItem) -> BatchAnswer | None:
     reason = not_to_ask(item.account)
-    if reason is None and chunk.run.source in NEEDS_USERNAME and not item.account.v2_username:
+    if reason is None and chunk.run.source in runs.OVERVIEWS and not item.account.v2_username:
         reason = NotAsked(failure_reasons.NO_USER_NAME)
     return BatchAnswer(item, chunk.clock(), error=reason) if reason else None
 

@@ -29,14 +29,15 @@ def read_ending_cycles(stage: DemoClock) -> None:
     """Read the accounts whose billing period ends today once more."""
     end_on = stage.now().astimezone(UTC).date()
     for connection in Connection.objects.filter(paused=""):
-        if runs.accounts_of(connection, end_on=end_on).exists():
+        ending = runs.accounts_of(connection).filter(usage_end_on=end_on)
+        if ending.exists():
             run, _ = runs.start_run(
                 connection=connection,
                 kind=SyncRun.Kind.DEADLINE,
                 slot=f"{end_on.isoformat()}/5m",
                 now=stage.now(),
                 until=midnight(end_on + DAY),
-                end_on=end_on,
+                accounts=ending,
             )
             _work(stage, run)
 

@@ -348,7 +348,7 @@ def test_the_last_readings_of_a_period_start_by_themselves(pool: Pool) -> None:
     slots = []
     for clock in ("29 12:00", "30 00:10", "30 22:59", "30 23:00", "30 23:54", "30 23:55", "30 23:58"):
         pool.now = datetime.strptime(f"2026-11-{clock}", "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
-        due_runs._start_deadline(pool.connection, now=pool.now)
+        due_runs._start_passes(pool.connection, now=pool.now)
         slots.append(SyncRun.objects.filter(kind="deadline").count())
     assert slots == [0, 1, 1, 2, 2, 3, 3]
     assert list(SyncRun.objects.filter(kind="deadline").order_by("pk").values_list("slot", flat=True)) == [
@@ -356,7 +356,8 @@ def test_the_last_readings_of_a_period_start_by_themselves(pool: Pool) -> None:
     ]  # fmt: skip
     assert SyncRun.objects.filter(kind="deadline", until=datetime(2026, 12, 1, tzinfo=UTC)).count() == 3
     never_read = pool.account(3)
-    run = pool.start(kind="deadline", end_on=date(2026, 11, 30))
+    ending = runs.accounts_of(pool.connection).filter(usage_end_on=date(2026, 11, 30))
+    run = pool.start(kind="deadline", accounts=ending)
     assert run.items.filter(account=never_read).exists(), "a report has everybody, also who was never read"
 
 
