@@ -56,7 +56,13 @@ QUEUES = (
         _("Usage syncs, account list scans, account refreshes, and integrity checks"),
         _("Usage isn't synced. Usage that a provider reports only until the end of the billing period is lost."),
         timedelta(minutes=10),
-        tasks=("billing.*", "customers.walk", "customers.read_account", "customers.read_usage", "customers.check_invariants"),
+        tasks=(
+            "billing.*",
+            "customers.walk",
+            "customers.read_account",
+            "customers.read_usage",
+            "customers.check_invariants",
+        ),
     ),
 )
 NAMES = tuple(queue.name for queue in QUEUES)

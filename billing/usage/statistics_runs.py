@@ -88,7 +88,9 @@ class _Answer:
 
     @property
     def is_answered(self) -> bool:
-        return self.error is None or not circuit_breaker.unreachable(self.error.evidence)
+        if self.error is None:
+            return True
+        return self.error.evidence.sent_at is not None and not circuit_breaker.unreachable(self.error.evidence)
 
     @property
     def retry_at(self) -> datetime | None:

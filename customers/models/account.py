@@ -120,9 +120,7 @@ class Account(models.Model):
             models.Index(fields=("-changed_at", "-id", "customer"), name="account_changed"),
             models.Index(fields=("state",), name="account_state"),
             models.Index(fields=("connection", "package"), name="account_package"),
-            models.Index(
-                fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"
-            ),
+            models.Index(fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"),
         ]
 
     def __str__(self) -> str:

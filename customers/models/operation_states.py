@@ -87,6 +87,10 @@ class OperationKind(TextChoices):
     TEST_MESSAGE = "test_message", _("Send test message")
 
 
+# Changes after which usage is read; before all of them but the first it is read as well.
+USAGE_IS_READ_AFTER = (OperationKind.CREATE, OperationKind.OFFERINGS, OperationKind.SUSPEND, OperationKind.UNSUSPEND)
+
+
 # The permission each kind needs: checked at the request, and again at the claim.
 PERMISSION_OF_KIND: dict[str, Permission] = {
     OperationKind.CREATE: Permission.CREATE_ACCOUNT,

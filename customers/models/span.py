@@ -1,4 +1,4 @@
-"""What an account had, and when it may have had it: its offerings and its state as spans with evidence."""
+"""Offerings and states of accounts as spans: values, the times in which they may have been in force, and evidence."""
 
 from __future__ import annotations
 

@@ -58,9 +58,7 @@ def _unless_newer(account_id: int, read_at: str, now: datetime) -> QuerySet[Acco
     return Account.objects.filter(_not_newer(read_at, now), pk=account_id).exclude(state=AccountState.DELETED)
 
 
-def record_state(
-    *, account_id: int, reading: StateReading, now: datetime, operation: Operation | None = None
-) -> None:
+def record_state(*, account_id: int, reading: StateReading, now: datetime, operation: Operation | None = None) -> None:
     """Store the state the provider reported, with its own word for it. The change time moves when a known state does.
     `operation`: the one that made a change which this reading shows.
 

@@ -1,4 +1,4 @@
-"""Offerings and states of accounts as spans: writing them with each change, and what may have been in force when.
+"""Writing and reading of spans: the offerings and states of accounts, and when they may have been in force.
 
 A reading that shows what is stored writes no span. Where it shows something else the account's row is locked first, so
 that each change is compared with the value it replaces and written once.
@@ -29,7 +29,7 @@ _SAYS_NOTHING = (AccountState.PENDING, AccountState.UNKNOWN, None)
 
 @dataclass(frozen=True)
 class Before:
-    """What is stored of an account whose row is locked, to be compared with what is written."""
+    """Stored values of an account whose row is locked, to be compared with those that are written."""
 
     account_id: int
     values: dict[str, Any]
@@ -105,7 +105,7 @@ def _add_span(
     current = AccountSpan.objects.filter(account=before.account_id, kind=kind, until_at=None)
     from_at = before.confirmed_at(kind)
     if from_at is None:
-        from_at = current.values_list("from_at", flat=True).first() or (operation and operation.created_at)
+        from_at = current.values_list("from_at", flat=True).first() or (operation.created_at if operation else None)
     current.update(until_at=now)
     _span(before.account_id, kind, value, from_at=from_at, seen_at=now, source=source, operation=operation).save(
         force_insert=True
@@ -139,18 +139,15 @@ def packages_of(accounts: Accounts, start: datetime, end: datetime) -> dict[int,
 def unable_to_send(accounts: Accounts, start: datetime, end: datetime) -> set[int]:
     """Return the accounts that could not send in [start, end) by evidence: seen stopped before it, and again at its end
     or later, with nothing but `CANNOT_SEND` between. All others may have sent."""
-    read_at = dict(Account.objects.filter(pk__in=accounts).values_list("pk", "state_read_at"))
+    found = spans_of(accounts, Kind.STATE, start, end)
+    read_at = dict(Account.objects.filter(pk__in=list(found)).values_list("pk", "state_read_at"))
     return {
-        account
-        for account, spans in spans_of(accounts, Kind.STATE, start, end).items()
-        if is_stopped_throughout(spans, start, end, read_at.get(account))
+        account for account, spans in found.items() if is_stopped_throughout(spans, start, end, read_at.get(account))
     }
 
 
-def is_stopped_throughout(
-    spans: list[AccountSpan], start: datetime, end: datetime, read_at: datetime | None
-) -> bool:
-    """Return whether `spans`, the account's states of [start, end), prove that it could not send then. `read_at`: when
+def is_stopped_throughout(spans: list[AccountSpan], start: datetime, end: datetime, read_at: datetime | None) -> bool:
+    """Return whether `spans`, an account's states of [start, end), prove that it could not send then. `read_at`: when
     its state was last read."""
     if spans[0].seen_at > start or any(span.value not in CANNOT_SEND for span in spans):
         return False

@@ -12,11 +12,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 
 import structlog
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from customers.models import Account, Operation, UsageReading
 from customers.models.account import AccountState
 from customers.models.breaker import at_work
+from customers.models.operation_states import USAGE_IS_READ_AFTER
 from portal.providers import (
     Provider,
     ProviderError,
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 # A reading beside an operation takes no longer than this, and is not retried.
 SECONDS = 10.0
+# When usage is due after a change of ours, which reads it itself before that unless its worker stops.
+DUE_AFTER_CHANGE = timedelta(minutes=1)
 # When a due reading is tried again after a failure that may pass.
 RETRY_AFTER = timedelta(minutes=10)
 
@@ -41,20 +44,38 @@ def read_around(
     operation: Operation, account: Account, provider: Provider, moment: UsageReading.Moment, *, now: datetime
 ) -> None:
     """Read and store the usage before or after the operation's change, in one try. A failure is stored instead and
-    changes nothing about the operation; after a change a failure that may pass makes usage due."""
-    if is_pooled(account):
+    changes nothing about the operation. After a change usage is due (`due_after`) until it was read; it stays due after
+    a failure that may pass."""
+    if _is_pooled(account):
         return
     if not _may_read(account):
         store_failure(account, say("usage.not_permitted"), moment=moment, now=now, operation=operation)
+        _end_due(account, now=now)
         return
     try:
         usage = provider.usage(account.ref, _source_of(account), seconds=SECONDS)
     except ProviderError as error:
         store_failure(account, str(error), moment=moment, now=now, operation=operation)
-        if moment == UsageReading.Moment.AFTER and _may_pass(error):
-            Account.objects.filter(pk=account.pk, usage_due_at=None).update(usage_due_at=now)
-        return
-    store_usage(account, usage, moment=moment, now=now, operation=operation)
+        if _may_pass(error):
+            return
+    else:
+        store_usage(account, usage, moment=moment, now=now, operation=operation)
+    _end_due(account, now=now)
+
+
+def due_after(operation: Operation, *, now: datetime) -> dict[str, datetime]:
+    """Return the column that makes usage due after the operation's success, for the transaction that records it: a
+    worker that stops before its reading leaves it to the next one."""
+    if operation.kind not in USAGE_IS_READ_AFTER or operation.connection.usage_source == UsageSource.POOLED:
+        return {}
+    return {"usage_due_at": now + DUE_AFTER_CHANGE}
+
+
+def _end_due(account: Account, *, now: datetime) -> None:
+    """Record that usage is no longer due, unless it became due after `account` was loaded and after `now`."""
+    as_loaded = Q(usage_due_at=account.usage_due_at) if account.usage_due_at else Q()
+    due = Account.objects.filter(Q(usage_due_at__lte=now) | as_loaded, pk=account.pk)
+    due.update(usage_due_at=None)
 
 
 def store_usage(
@@ -116,7 +137,7 @@ def read_due_usage(account: Account, provider: Provider, *, now: datetime) -> No
     Account.objects.filter(pk=account.pk, usage_due_at=later).update(usage_due_at=None)
 
 
-def is_pooled(account: Account) -> bool:
+def _is_pooled(account: Account) -> bool:
     return account.connection.usage_source == UsageSource.POOLED
 
 

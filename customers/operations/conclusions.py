@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from customers.models import Account, AccountSpan, Attempt, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OperationState
-from customers.observed import spans
+from customers.observed import spans, usage_readings
 from customers.operations import transitions
 from portal.leases import LostLease
 from portal.providers import Evidence
@@ -128,16 +128,14 @@ def _write(
 def _write_account(operation: Operation, account: dict[str, Any] | None, *, now: datetime) -> None:
     if not account:
         return
-    columns = account | {"changed_at": now} | observed(account, now=now)
+    columns = account | {"changed_at": now} | observed(account, now=now) | usage_readings.due_after(operation, now=now)
     before = spans.hold(Account.objects.filter(pk=operation.account_id))
     try:
         Account.objects.filter(pk=operation.account_id).update(**columns)
     except IntegrityError:
         raise AccountTaken(str(account.get("provider_id", ""))) from None
     if before:
-        spans.record_concluded(
-            before, columns, now=now, source=AccountSpan.Source.OPERATION, operation=operation
-        )
+        spans.record_concluded(before, columns, now=now, source=AccountSpan.Source.OPERATION, operation=operation)
 
 
 def observed(columns: dict[str, Any], *, now: datetime) -> dict[str, datetime]:

@@ -21,11 +21,10 @@ import structlog
 from customers.connections import circuit_breaker
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for, recorded
-from customers.models import Account, Attempt, Connection, Operation, UsageReading
+from customers.models import Attempt, Connection, Operation
 from customers.models.operation_states import PERMISSION_OF_KIND, OperationKind, OperationState
-from customers.observed import accounts as observed_accounts
-from customers.observed import duplicates, usage_readings
-from customers.operations import attempts, conclusions, create_limits, transitions
+from customers.observed import duplicates
+from customers.operations import attempts, conclusions, create_limits, read_back, transitions
 from customers.operations.kinds.table import kind_of
 from customers.operations.outcomes import Failed, NeedsReview, NotApplied, RetryAt, Send, StepDone, Succeeded
 from customers.operations.request import PERFORM
@@ -100,7 +99,7 @@ def _work(operation: Operation, connect: Callable[[Connection], Provider], clock
         verdict = _verdict_of(operation, error, now=clock())
     match verdict:
         case Send():
-            _read_usage(operation, operation.account, provider, UsageReading.Moment.BEFORE, clock)
+            read_back.read_usage_before(operation, provider, clock)
             _send(operation, verdict, provider, clock)
         case Succeeded():
             _succeed(operation, verdict, provider, clock)
@@ -155,7 +154,7 @@ def _send(operation: Operation, go: Send, provider: Provider, clock: Clock) -> N
     if operation.state == OperationState.QUEUED:
         enqueue_on_commit(PERFORM, operation.pk)
     elif operation.state == OperationState.SUCCEEDED:
-        _read_back(operation, provider, clock)
+        read_back.read_after_success(operation, provider, clock)
 
 
 def _commit_intent(operation: Operation, go: Send, clock: Clock) -> Attempt | None:
@@ -308,7 +307,7 @@ def _succeed(operation: Operation, done: Succeeded, provider: Provider, clock: C
         operation, now=clock(), summary=done.note, account=done.account, result=done.result, also=done.also
     )
     if operation.state == OperationState.SUCCEEDED:
-        _read_back(operation, provider, clock)
+        read_back.read_after_success(operation, provider, clock)
 
 
 def _end_here(operation: Operation, verdict: Failed | NeedsReview, *, now: datetime) -> None:
@@ -319,30 +318,6 @@ def _end_here(operation: Operation, verdict: Failed | NeedsReview, *, now: datet
         return
     fields["field_errors"] = [vars(each) for each in verdict.field_errors]
     transitions.move(operation, OperationState.FAILED, now=now, summary=verdict.summary, **fields)
-
-
-def _read_back(operation: Operation, provider: Provider, clock: Clock) -> None:
-    """Read the account after a success. A failure here does not change the success: it is read again later."""
-    if operation.kind == OperationKind.DELETE:
-        return
-    account = Account.objects.select_related("connection", "customer").get(pk=operation.account_id)
-    try:
-        if kind_of(operation).is_about_keys:
-            observed_accounts.read_keys(account=account, now=clock(), provider=provider)
-        else:
-            observed_accounts.read_account(account=account, now=clock(), provider=provider, operation=operation)
-    except ProviderError as error:
-        log.info("account.not_read", error=type(error).__name__)
-    account.refresh_from_db(fields=["v2_username"])  # of a new account it was read just now
-    _read_usage(operation, account, provider, UsageReading.Moment.AFTER, clock)
-
-
-def _read_usage(
-    operation: Operation, account: Account, provider: Provider, moment: UsageReading.Moment, clock: Clock
-) -> None:
-    """Read the account's usage where that belongs to the operation at this moment. A failure changes nothing."""
-    if moment in kind_of(operation).usage_at:
-        usage_readings.read_around(operation, account, provider, moment, now=clock())
 
 
 def _verdict_of(operation: Operation, error: ProviderError, *, now: datetime) -> Failed | RetryAt | NeedsReview:

@@ -70,7 +70,6 @@ def resolve_link(
             )
             unlinked = RemoteAccount.objects.filter(connection=operation.connection, provider_id__in=others)
             unlinked.update(possible_duplicate_of=operation)
-            Account.objects.filter(pk=operation.account_id).update(usage_due_at=command.now)
     except conclusions.AccountTaken:
         raise Refusal(_("This account was just linked elsewhere."), field="provider_id") from None
     account = Account.objects.select_related("connection").get(pk=operation.account_id)

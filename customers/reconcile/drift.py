@@ -260,9 +260,7 @@ def accept(command: Command, *, drift: Drift) -> None:
         before, after = _desire(drift, account)
         existence = _existence(drift, now=command.now)
         if held := spans.hold(Account.objects.filter(pk=account.pk)):
-            spans.record_concluded(
-                held, existence, now=command.now, source=AccountSpan.Source.DECIDED, operation=None
-            )
+            spans.record_concluded(held, existence, now=command.now, source=AccountSpan.Source.DECIDED, operation=None)
         Account.objects.filter(pk=account.pk).update(
             **after,
             **existence,

@@ -26,7 +26,6 @@ from typing import Any
 
 from .rate_limit import Pace
 
-
 STATISTICS_DAYS = 366
 """Most days that one read of statistics covers."""
 

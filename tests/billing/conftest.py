@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from billing.models import SyncRun
-from billing.usage import runs
+from billing.usage import due_runs, period_ends, runs
 from billing.usage import sync as usage_sync
 from customers.connections import client as connection_client
 from customers.connections import commands as connection_commands
@@ -50,11 +50,10 @@ class Meter:
         email = f"{uuid4().hex[:8]}@company.example"
         there = self.sandbox.admin.add_account(
             email=email,
-            offerings=[{"name": PACKAGE, "type": "package", "quantity": 1}],
+            **{"offerings": [{"name": PACKAGE, "type": "package", "quantity": 1}]} | more,
             anchor_day=anchor_day,
             created_at=born,
             sending={"per_day": per_day},
-            **more,
         )
         account = AccountFactory(
             connection=self.connection,
@@ -108,6 +107,15 @@ class Meter:
 
     def later(self, **delta: float) -> None:
         self.at(self.now + timedelta(**delta))
+
+    def tick(self, moment: datetime) -> None:
+        """Do what the scheduler and the workers do at a moment: start due runs and end them, and assess figures."""
+        self.at(moment)
+        due_runs.tick(now=moment)
+        for run in SyncRun.objects.filter(state=SyncRun.State.RUNNING).order_by("pk"):
+            while usage_sync.sync_chunk(run.pk, clock=lambda: moment, connect=self.connect):
+                pass
+        period_ends.assess_due(now=moment)
 
 
 @pytest.fixture

@@ -103,9 +103,7 @@ SAMPLES: dict[str, Sample] = {
     "state": Sample(_json(STATE), lambda p: p.state(ACCOUNT)),
     "catalogue": Sample(_json(CATALOG), lambda p: p.catalog()),
     "credits": Sample(_json(CREDITS), lambda p: p.usage(ACCOUNT, UsageSource.CREDITS)),
-    "statistics": Sample(
-        _json(STATISTICS), lambda p: p.statistics(ACCOUNT, date(2026, 6, 1), date(2026, 6, 30))
-    ),
+    "statistics": Sample(_json(STATISTICS), lambda p: p.statistics(ACCOUNT, date(2026, 6, 1), date(2026, 6, 30))),
     "overview_json": Sample(_json(OVERVIEW), lambda p: p.usage(ACCOUNT, UsageSource.OVERVIEW_JSON)),
     "overview_xml": Sample(xml(), lambda p: p.usage(ACCOUNT, UsageSource.OVERVIEW_XML)),
     "identity": Sample(

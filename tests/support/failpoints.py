@@ -20,7 +20,7 @@ from typing import Any
 
 from customers.models import Operation
 from customers.observed import account_list
-from customers.operations import conclusions, executor, transitions
+from customers.operations import conclusions, executor, read_back, transitions
 
 At = Callable[[str], None]
 Name = Callable[[Operation], str]
@@ -63,7 +63,11 @@ SEAMS = (
     Seam(executor, "_record_answer", before="after_answer", after="after_result"),
     # The last statement of the transaction that writes a result: of a send, or of what was found without one.
     Seam(conclusions, "_write", after=lambda operation: "in_result" if operation.state == "sending" else "in_settled"),
-    Seam(executor, "_read_back", before=lambda operation: "" if operation.kind == "delete" else "in_read_back"),
+    Seam(
+        read_back,
+        "read_after_success",
+        before=lambda operation: "" if operation.kind == "delete" else "in_read_back",
+    ),
     Seam(account_list, "_see_all", after="in_walk"),  # the list is stored, nothing is concluded from it
     Seam(transitions, "_end_lost_claim", before="in_dispatch"),  # the fence is raised, the row not moved
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from customers.models import Operation, UsageReading
+from customers.models import Operation
 from customers.models.operation_states import OperationKind
 from customers.operations.kinds.api_key_create import KeyCreate, retry_key_create
 from customers.operations.kinds.api_keys import KeyDelete, KeyUpdate, request_key_delete, request_key_update
@@ -20,8 +20,6 @@ from customers.operations.outcomes import Action
 from portal.commands import Command
 
 Retry = Callable[[Operation, Command], Operation]
-Moment = UsageReading.Moment
-AROUND = (Moment.BEFORE, Moment.AFTER)
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,12 @@ class Kind:
 
     `action` reads before the change, sends it and reads it back. `retry` requests a failed operation again, as a new
     one that links back; None where that is done on a page of its own. `is_about_keys`: API keys are read back instead
-    of the account, and the user must have entered their password recently. `usage_at`: when usage is read around the
-    change; a delete reads it itself and waits for it.
+    of the account, and the user must have entered their password recently.
     """
 
     action: Action
     retry: Retry | None
     is_about_keys: bool = False
-    usage_at: tuple[UsageReading.Moment, ...] = ()
 
 
 def _same(request: Callable[..., Operation], *parts: str) -> Retry:
@@ -55,11 +51,11 @@ def _same_domain(operation: Operation, command: Command) -> Operation:
 
 
 KINDS: dict[OperationKind, Kind] = {
-    OperationKind.CREATE: Kind(Create(), retry_create, usage_at=(Moment.AFTER,)),
-    OperationKind.OFFERINGS: Kind(Offerings(), retry_offerings, usage_at=AROUND),
+    OperationKind.CREATE: Kind(Create(), retry_create),
+    OperationKind.OFFERINGS: Kind(Offerings(), retry_offerings),
     OperationKind.SETTINGS: Kind(Settings(), retry_settings),
-    OperationKind.SUSPEND: Kind(SuspendOrUnsuspend(on=False), _same(request_suspend), usage_at=AROUND),
-    OperationKind.UNSUSPEND: Kind(SuspendOrUnsuspend(on=True), _same(request_unsuspend), usage_at=AROUND),
+    OperationKind.SUSPEND: Kind(SuspendOrUnsuspend(on=False), _same(request_suspend)),
+    OperationKind.UNSUSPEND: Kind(SuspendOrUnsuspend(on=True), _same(request_unsuspend)),
     OperationKind.DELETE: Kind(Delete(), None),  # needs the password, and approval by another user where required
     OperationKind.KEY_CREATE: Kind(KeyCreate(), retry_key_create, is_about_keys=True),
     OperationKind.KEY_UPDATE: Kind(KeyUpdate(), _same(request_key_update, "key_id", "changes"), is_about_keys=True),

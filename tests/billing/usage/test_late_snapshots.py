@@ -14,7 +14,7 @@ from billing.usage import sync as usage_sync
 from billing.usage.batches import BatchAnswer, RunSession, flush
 from billing.usage.decisions import decide_anomalies
 from billing.usage.snapshots import AccountReading, StoredReading, store_final_readings, store_readings
-from customers.models import Account, UsageReading, Operation
+from customers.models import Account, Operation, UsageReading
 from customers.models.operation_states import OperationState
 from portal.commands import Command
 from portal.providers import NotFound, Usage, UsageSource

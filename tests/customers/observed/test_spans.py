@@ -9,12 +9,14 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from customers.models import Account, AccountSpan
+from customers.models import Account, AccountSpan, RemoteAccount
 from customers.observed import accounts as observed_accounts
 from customers.observed import spans
+from customers.reconcile import link as account_link
+from portal.commands import Command
 from portal.providers import ProviderOffering, ReportedState, StateReading
 from tests.customers.conftest import ADDON, BIGGER, PACKAGE, Desk
-from tests.support.factories import AccountFactory, OperationFactory
+from tests.support.factories import AccountFactory, OperationFactory, UserFactory
 
 T = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -115,9 +117,7 @@ class TestUsageBecomesDue:
     def test_not_after_one_that_an_operation_made(self, account: Account) -> None:
         operation = OperationFactory(account=account)
         read_offerings(account, SMALL, T)
-        observed_accounts.record_offerings(
-            account_id=account.pk, offerings=[LARGE], now=T + HOUR, operation=operation
-        )
+        observed_accounts.record_offerings(account_id=account.pk, offerings=[LARGE], now=T + HOUR, operation=operation)
         assert self.due(account) is None
         last = AccountSpan.objects.get(account=account, until_at=None)
         assert (last.source, last.operation, last.from_at) == ("operation", operation, T)
@@ -271,3 +271,24 @@ class TestTheTable:
         read_state(account, "active", T)
         with pytest.raises(IntegrityError), transaction.atomic():
             AccountSpan.objects.create(account=account, kind=Kind.STATE, value="banned", seen_at=T, source="reading")
+
+
+def test_a_linked_account_begins_with_what_it_has(desk: Desk) -> None:
+    made = desk.sandbox.admin.add_account(
+        email="ops@globex.example", offerings=[{"name": PACKAGE.name, "type": "package", "quantity": 1}]
+    )
+    remote_account = RemoteAccount.objects.create(
+        connection=desk.connection, provider_id=made["id"], email="ops@globex.example", made_at=T
+    )
+    admin, now = UserFactory(role="admin"), timezone.now()
+    account = account_link.link_account(
+        Command(admin, now),
+        remote_account=remote_account,
+        customer=desk.customer("ops@globex.example"),
+        provider=desk.connect(desk.connection),
+    )
+    found = {each.kind: (each.value, each.package, each.from_at, each.seen_at) for each in account.spans.all()}
+    assert found == {
+        "state": ("active", "", T, now),
+        "offerings": (account.offerings, PACKAGE.name, T, now),
+    }

@@ -18,7 +18,7 @@ from customers.observed import usage_readings
 from customers.operations import resolve
 from portal.commands import Command
 from tests.customers.conftest import ADDON, BIGGER, Desk
-from tests.support import messages
+from tests.support import failpoints, messages
 
 
 def readings(operation: Operation) -> list[tuple[str, Any, Any]]:
@@ -71,6 +71,17 @@ class TestChanges:
         operation = desk.drain(desk.ask_offerings(account, [BIGGER]))
         assert operation.state == "succeeded"
         assert readings(operation) == [("before", 0, 100_000), ("after", 0, 300_000)]
+
+    def test_a_worker_that_dies_after_the_success_leaves_it_due(self, desk: Desk) -> None:
+        def die(name: str) -> None:
+            if name == "in_read_back":
+                raise KeyboardInterrupt
+
+        operation = desk.ask_create()
+        with failpoints.installed(die), pytest.raises(KeyboardInterrupt):
+            desk.perform(operation)
+        assert dispatcher.next_usage_to_read(now=timezone.now()) == []
+        assert dispatcher.next_usage_to_read(now=timezone.now() + timedelta(minutes=1)) == [operation.account_id]
 
     def test_it_costs_two_requests(self, desk: Desk) -> None:
         account = desk.created()
@@ -190,7 +201,7 @@ def test_a_manually_linked_account_is_read_soon(desk: Desk) -> None:
     (there,) = desk.sandbox.admin.accounts()
     command = Command(desk.person, timezone.now(), reason="Same email.")
     resolve.resolve_link(command, operation=operation, provider_id=there["id"], provider=desk.connect(desk.connection))
-    assert dispatcher.next_usage_to_read(now=timezone.now()) == [operation.account_id]
+    assert dispatcher.next_usage_to_read(now=timezone.now() + timedelta(minutes=1)) == [operation.account_id]
 
 
 class TestSnapshots:
@@ -208,6 +219,14 @@ class TestSnapshots:
         account.refresh_from_db()
         assert (account.usage_used, account.usage_allowed) == (1234, 300_000)
 
+    def test_failures_keep_nothing_back(self, desk: Desk) -> None:
+        desk.sandbox.admin.switch("credits", "403")
+        desk.created()
+        desk.sandbox.admin.switch("credits", "ok")
+        read = desk.created("other@northwind.example")
+        assert [store_final_readings(limit=1), store_final_readings(limit=1)] == [1, 0]
+        assert UsageSnapshot.objects.get().account == read
+
     def test_those_of_a_deleted_account_change_nothing(self, desk: Desk) -> None:
         account = desk.created()
         desk.perform(desk.ask_offerings(account, [BIGGER]))
@@ -217,4 +236,3 @@ class TestSnapshots:
         assert UsageSnapshot.objects.filter(account=account).count() == 4
         period = account.usage_periods.get()
         assert (period.used, period.final, period.held) == (50, True, None)
-

@@ -55,9 +55,7 @@ def test_days_that_were_not_returned_are_missing(stub: Stub, body: list[Any]) ->
     assert read() == ({date(2026, 6, 1): 7} if body else {})
 
 
-@pytest.mark.parametrize(
-    "value", [None, True, False, 7.0, 7.5, -1, "7", "", 10**12 + 1, 10**30, [], {}, [7]], ids=repr
-)
+@pytest.mark.parametrize("value", [None, True, False, 7.0, 7.5, -1, "7", "", 10**12 + 1, 10**30, [], {}, [7]], ids=repr)
 def test_a_count_that_is_none_is_unreadable(stub: Stub, value: Any) -> None:
     stub(200, [day("2026-06-02"), day(requests=value)])
     with pytest.raises(Unreadable):
@@ -135,9 +133,7 @@ def test_a_full_limit_holds_statistics_alone() -> None:
 def test_only_who_has_statistics_says_so() -> None:
     assert {kind: each.statistics for kind, each in CAPABILITIES.items()} == {"sendgrid": True, "ahasend": False}
     parent = "6f1c7f0a-1f0e-4c57-9df1-0f9fb1e2a001"
-    aha = client(
-        ConnectionConfig(kind="ahasend", base_url="https://api.ahasend.com", api_key=KEY, account_id=parent)
-    )
+    aha = client(ConnectionConfig(kind="ahasend", base_url="https://api.ahasend.com", api_key=KEY, account_id=parent))
     with pytest.raises(Unsupported, match="statistics"):
         aha.statistics(AccountRef(parent), *JUNE)
 
