@@ -69,7 +69,7 @@ def judge(scenario: Scenario) -> Verdict:
     found.wrong += _sums()
     found.wrong += _versions()
     for each in INVARIANTS:
-        found.wrong += [f"{each.code}: {text}" for text in each.check(scenario.world.now)]
+        found.wrong += [f"{each.code}: {text}" for text in each.violations(scenario.world.now)]
     return found
 
 

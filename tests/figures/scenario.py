@@ -23,15 +23,10 @@ from tests.figures.world import World, midnight, new_child, offerings_of
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
 PACIFIC = "America/Los_Angeles"
 ZONES = ("UTC", PACIFIC, "Europe/Berlin", "Asia/Kolkata")
+# All days of the month; those that short months lack, and those around a month's end, come soon.
+ANCHORS = (31, 1, 15, 29, 30, 28, 2, 27, 16, *range(3, 15), *range(17, 27))
 QUOTAS = {"free-100": 3_000, "essentials-50k": 50_000, "pro-100k": 100_000, "pro-300k": 300_000}
 PACKAGES = ("essentials-50k", "pro-100k", "pro-300k")
-# Connections: name -> usage source, zone of the resets.
-SENDGRID = {
-    "credits-utc": ("credits", "UTC"),
-    "credits-pacific": ("credits", PACIFIC),
-    "v2-utc": ("overview_json", "UTC"),
-    "v2-pacific": ("overview_json", PACIFIC),
-}
 POOL = "pool"
 # The slowest counter and statistics that the figures allow for.
 SLOWEST = 8 * 3_600
@@ -39,11 +34,13 @@ SLOWEST = 8 * 3_600
 
 @dataclass(frozen=True)
 class Size:
-    """How large a world is. `nightly`: share of nights whose sync takes place (the others would only confirm)."""
+    """How large a world is. `anchors`: days of the month on which its billing periods begin; seeds in a row have all
+    31 of them. `nightly`: share of nights whose sync takes place (the others would only confirm)."""
 
     begin: date
     months: int
     accounts: int
+    anchors: int
     children: int
     nightly: float
     outages: int
@@ -73,12 +70,18 @@ class Scenario:
     size: Size
     members: list[Member] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
+    # SendGrid's connections: name -> usage source, zone of the resets.
+    sendgrid: dict[str, tuple[str, str]] = field(default_factory=dict)
+    zones: tuple[str, ...] = ()
     _queue: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=itertools.count)
     _changed: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"figures {self.seed}")
+        zones = ["UTC", PACIFIC] if self.seed % 2 else [PACIFIC, "UTC"]
+        self.sendgrid = {"credits": ("credits", zones[0]), "overview": ("overview_json", zones[1])}
+        self.zones = ("UTC", ZONES[1 + self.seed % 3])
 
     # --- The whole ------------------------------------------------------------------------------------------------
 
@@ -105,27 +108,28 @@ class Scenario:
         world.at(midnight(self.size.begin))
         world.sandbox.admin.switch("rate_per_minute", 10**9)
         world.sandbox.admin.switch("aha_rate", 10**9)
-        for name, (source, zone) in SENDGRID.items():
+        for name, (source, zone) in self.sendgrid.items():
             world.add_sendgrid(name, source=source, reset_zone=zone)
         lag = self.random.choice([0, 600, 3_600])
         world.add_ahasend(POOL, aha_usage_lag_seconds=lag, aha_ended_period_hours=self.random.choice([0, 1, 12]))
-        anchors = itertools.cycle(self.random.sample(range(1, 32), 31))
-        names = itertools.cycle(SENDGRID)
+        first = self.seed * self.size.anchors
+        anchors = [ANCHORS[n % 31] for n in range(first, first + self.size.anchors)]
         for n in range(self.size.accounts):
-            self._add_account(next(names), next(anchors), late=n % 6 == 5)
+            name = tuple(self.sendgrid)[n % 2]
+            self._add_account(name, anchors[n // 2 % len(anchors)], late=n % 6 == 5)
         for n in range(self.size.children):
             self._add_child(n)
 
     def _add_account(self, name: str, anchor: int, *, late: bool) -> None:
         package = self.random.choice(PACKAGES)
-        zone = self.random.choice(ZONES)
-        guessed = zone if self.random.random() < 0.75 else self.random.choice(ZONES)
+        zone = self.random.choice(self.zones)
+        guessed = zone if self.random.random() < 0.75 else self.random.choice(self.zones)
         if late:
             days = self.random.randrange(3, max(4, (self.size.end - self.size.begin).days - 20))
             at = midnight(self.size.begin + days * DAY) + self.random.randrange(86_400) * SECOND
             self._plan(at, lambda: self._create(name, package, zone, guessed))
             return
-        reset_zone = SENDGRID[name][1]
+        reset_zone = self.sendgrid[name][1]
         born = midnight(self.size.begin, reset_zone) - self.random.randrange(3, 60) * DAY
         row = self.world.sandbox.admin.add_account(
             email=f"a{len(self.members)}@company.example",
@@ -156,7 +160,7 @@ class Scenario:
         member = Member(account, name, package)
         self.members.append(member)
         self._note("created by us")
-        reset_zone = SENDGRID[name][1]
+        reset_zone = self.sendgrid[name][1]
         self._plan_bursts(member, self.world.now.astimezone(ZoneInfo(reset_zone)).day, reset_zone)
         self._plan_events(member)
 
@@ -330,13 +334,13 @@ class Scenario:
     def _beats(self, day: date) -> Iterator[tuple[datetime, Callable[[date], bool]]]:
         """Every moment of a day at which the portal has work, and whether a world needs it on that day."""
         start = midnight(day)
-        for zone in ZONES:
+        for zone in self.zones:
             yield midnight(day, zone) + 5 * SECOND, self._around_ends
         nightly = self.random.random() < self.size.nightly
         yield start + 70 * SECOND, self._ends
         yield start + 31 * MINUTE, lambda day: nightly or self._ends(day)
         yield start + timedelta(hours=4), self._read_states
-        yield start + timedelta(hours=12, minutes=3), lambda _: True
+        yield start + timedelta(hours=12, minutes=3), self._is_processed
         for before in (60 * MINUTE, 5 * MINUTE):
             yield start + DAY - before + 10 * SECOND, self._ends
         pacific = midnight(day, PACIFIC)
@@ -349,6 +353,11 @@ class Scenario:
 
     def _ends(self, day: date) -> bool:
         return Account.objects.filter(usage_end_on__range=(day - DAY, day)).exclude(state="deleted").exists()
+
+    def _is_processed(self, day: date) -> bool:
+        """Return whether statistics or the report of the processing date are due on this day."""
+        ended = Account.objects.filter(usage_start_on__in=(day, day - 3 * DAY), provider_id__isnull=False)
+        return day.day in (2, 4) or ended.exists()
 
     def _around_ends(self, day: date) -> bool:
         return Account.objects.filter(usage_end_on__range=(day - 4 * DAY, day + 8 * DAY)).exists()
