@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class Verdict:
     figures: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     widths: list[float] = field(default_factory=list)
+    of_quota: list[float] = field(default_factory=list)
+    intervals: list[str] = field(default_factory=list)
     endless: int = 0
     wrong: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
@@ -33,6 +36,8 @@ class Verdict:
         self.figures += other.figures
         self.reasons += other.reasons
         self.widths += other.widths
+        self.of_quota += other.of_quota
+        self.intervals += other.intervals
         self.endless += other.endless
         self.wrong += other.wrong
         self.done += other.done
@@ -44,10 +49,12 @@ class Verdict:
         lines = [
             f"{total} figures of periods that are over: {shares}",
             f"median width relative to the truth: {width}; without a known most: {self.endless}",
+            f"median width relative to the quota: {median(self.of_quota):.2%}" if self.of_quota else "no intervals",
             f"reasons: {dict(self.reasons.most_common())}",
             f"what happened: {dict(self.done.most_common())}",
             f"wrong: {len(self.wrong)}",
             *self.wrong[:40],
+            *(["intervals:", *self.intervals] if os.environ.get("SHOW_INTERVALS") else []),
         ]
         return "\n".join(lines)
 
@@ -96,6 +103,8 @@ def _judge(period: UsagePeriod, true: dict[str, Any] | None, found: Verdict) -> 
         found.endless += 1
     elif period.status == Status.INTERVAL:
         found.widths.append((high - period.used) / max(used, 1))
+        found.of_quota.append((high - period.used) / max(period.allowed or 1, 1))
+        found.intervals.append(f"{where}: {told}")
 
 
 def _truth(scenario: Scenario) -> Truth:
@@ -117,6 +126,7 @@ def _lost(scenario: Scenario, truth: Truth, seen: set[tuple[str, date]]) -> Iter
 
     A missing one has inferred dates: any that covers the period's last day counts."""
     for member in scenario.members:
+        member.account.refresh_from_db()
         since = member.account.created_at.date()
         missing = list(member.account.usage_periods.filter(status=Status.MISSING).values_list("start_on", "end_on"))
         gone = _gone_on(member)
@@ -132,7 +142,6 @@ def _lost(scenario: Scenario, truth: Truth, seen: set[tuple[str, date]]) -> Iter
 
 
 def _gone_on(member: Any) -> date | None:
-    member.account.refresh_from_db()
     span = member.account.spans.filter(kind="state", value="deleted").first()
     return span.seen_at.date() if span else None
 
