@@ -9,6 +9,7 @@ accounts of both providers, readings, figures with realistic statuses and versio
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from datetime import date
@@ -45,9 +46,18 @@ def seed(*, accounts: int, months: int, last: date) -> None:
 
 
 def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]:
-    from billing.models import FigureVersion, Ledger, MonthTotal, UsagePeriod, UsageRollup, UsageSnapshot
+    from billing.models import (
+        FigureVersion,
+        Ledger,
+        LedgerBatch,
+        MonthTotal,
+        UsagePeriod,
+        UsageRollup,
+        UsageSnapshot,
+    )
     from customers.models import Account, Connection, Customer
 
+    newest = "(SELECT greatest((SELECT max(batch) FROM billing_usageperiod), (SELECT max(from_batch) FROM billing_figureversion)))"
     customers = max(1, accounts * 6 // 10)
     month = f"date '{last:%Y-%m}-01'"
     now = f"(timestamptz '{last:%Y-%m}-20 00:31:00+00')"
@@ -118,7 +128,10 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
             " WHERE p.version >= n")),
         ("roll-ups", _sums(UsageRollup, "UsagePeriod")),
         ("month totals", _sums(MonthTotal, "UsageRollup")),
-        ("ledger", _insert(Ledger, {"id": "1", "last": "(SELECT max(batch) FROM billing_usageperiod)"}, "(SELECT 1) one")),
+        ("ledger", _insert(Ledger, {"id": "1", "last": newest}, "(SELECT 1) one")
+            + " ON CONFLICT (id) DO UPDATE SET last = excluded.last"),
+        ("ledger batches", _insert(LedgerBatch, {"number": "n", "at": f"{now} - interval '1 hour' * ({newest} - n)"},
+            f"generate_series(1, {newest}) n")),
     ]  # fmt: skip
 
 
@@ -284,21 +297,28 @@ def _grouped(table: str, key: tuple[str, ...]) -> str:
 
 def _insert(model: Any, values: dict[str, str], source: str, *, leave_out: tuple[str, ...] = ()) -> str:
     """Return INSERT ... SELECT with these SQL values by column; all others have the default of their field."""
-    from django.db import connection
-
     columns = dict(values)
     for field in model._meta.concrete_fields:
         if field.column in columns or field.column in leave_out or field.primary_key or field.null or field.generated:
             continue
-        value = field.get_db_prep_save(field.get_default(), connection)
-        if hasattr(value, "dumps"):
-            value = value.dumps(value.obj)
-        columns[field.column] = "''" if value in ("", None) else f"'{value}'"
+        columns[field.column] = _default(field)
     unknown = set(columns) - {field.column for field in model._meta.concrete_fields}
     if unknown:
         raise ValueError(f"{model.__name__} has no columns {sorted(unknown)}")
     names = ", ".join(f'"{name}"' for name in columns)
     return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {', '.join(columns.values())} FROM {source}"  # noqa: S608
+
+
+def _default(field: Any) -> str:
+    """Return the default of a field as SQL; of a time the time now."""
+    from django.db import models
+
+    if isinstance(field, models.DateTimeField):
+        return "now()"
+    value = field.get_default()
+    if isinstance(field, models.JSONField):
+        value = json.dumps(value)
+    return f"'{'' if value is None else value}'"
 
 
 def use_database(url: str) -> None:
