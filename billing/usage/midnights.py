@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from billing.models import MidnightReading
@@ -62,7 +63,13 @@ def zone_of(account: Account) -> str:
 
 
 def zone_named(timezone: str) -> str:
-    return timezone if timezone in available_timezones() else "UTC"
+    return timezone if timezone in _zone_names() else "UTC"
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    """Return the names of all zones. Listing them opens hundreds of files, and accounts are many."""
+    return frozenset(available_timezones())
 
 
 def midnight_in(zone: str, day: date) -> datetime:
