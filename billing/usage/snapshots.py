@@ -178,8 +178,8 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         anchor=learned_anchor(stated),
     )
     if len(known) >= RECENT and dates.start_on < known[-1].start_on:
-        all_of_it = UsagePeriod.objects.filter(account=reading.account_id).select_related("latest", "account__connection")
-        known = list(all_of_it.order_by("-start_on"))
+        all_of_it = UsagePeriod.objects.filter(account=reading.account_id).order_by("-start_on")
+        known = list(all_of_it.select_related("latest", "account__connection"))
     before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
     newest = not known or dates.start_on >= known[0].start_on or (before is not None and before.pk == known[0].pk)
     digest = digest_of(usage, dates, package=reading.package)
