@@ -378,7 +378,7 @@ class StatisticsReading(models.Model):
 
 
 class ResetZone(models.Model):
-    """What was learned of the time zone in which a connection's billing periods end.
+    """The learned time zone in which a connection's billing periods end.
 
     Counts the billing periods whose last reading and the first one after them prove this midnight, and the last day of
     the latest of them. `applied` is the zone that figures are being derived with, `position` the last period derived

@@ -70,6 +70,12 @@ def status_word(status: str) -> str:
 
 
 @register.filter
+def is_decision(reason: str) -> bool:
+    """Return whether a figure has its status because a person decided about it."""
+    return reason in ("as_known", "quantity", "base_only", "above_quantity")
+
+
+@register.filter
 def as_number(text: str) -> str:
     """Return the digits of an anomaly's value grouped; other texts stay as they are."""
     return formats.number_text(int(text)) if text.isascii() and text.isdigit() else text

@@ -18,7 +18,7 @@ from django.db.models import Max, Min, Q
 
 from billing.models import Anomaly, UsagePeriod, UsageSnapshot
 from billing.usage.periods import Period
-from billing.usage.pool_reports import Report, amount_text, reports_of
+from billing.usage.pool_reports import PoolReport, decimal_text, reports_of
 from billing.usage.series import Series, SeriesReading, Verdict
 from customers.models import Account
 from portal.providers import CAPABILITIES, UsageSource
@@ -48,7 +48,7 @@ class Judged:
     row: UsageSnapshot
     reading: SeriesReading
     decided: frozenset[str] = frozenset()
-    report: Report | None = None
+    report: PoolReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Conflict:
     kind: Kind
     before: UsageSnapshot
     after: UsageSnapshot
-    report: Report | None
+    report: PoolReport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _before(noted: Sequence[Noted]) -> dict[int, _Before]:
     return found
 
 
-def _anomaly(kind: Kind, each: Noted, account: Account, report: Report | None, **values: str) -> Anomaly:
+def _anomaly(kind: Kind, each: Noted, account: Account, report: PoolReport | None, **values: str) -> Anomaly:
     row = each.snapshot
     return Anomaly(
         connection_id=account.connection_id,
@@ -158,7 +158,7 @@ def _anomaly(kind: Kind, each: Noted, account: Account, report: Report | None, *
     )
 
 
-def _cause(kind: Kind, account: Account, row: UsageSnapshot, report: Report | None) -> str:
+def _cause(kind: Kind, account: Account, row: UsageSnapshot, report: PoolReport | None) -> str:
     """Return what groups anomalies: the report, or what one sync found alike."""
     return report.cause if report else f"{kind}/{account.connection_id}/{row.run_id or row.as_of.date()}"
 
@@ -220,15 +220,16 @@ _FOLLOWED = ("period_id", "pooled_id", "before", "after", "effect", "effect_cost
 
 def _successive(period: UsagePeriod, series: Series, each: Conflict, *, now: datetime) -> Anomaly:
     before, after = each.before, each.after
-    was, is_, effect, cost = str(before.used), str(after.used), after.used, None
+    was, is_, effect = str(before.used), str(after.used), after.used
+    cost: Decimal | None = None
     if each.kind == Kind.FELL:
         least = before.used - after.used
         effect = before.used if series.high is None else max(series.high - series.low, least)
     elif each.kind == Kind.CURRENCY:
-        was, is_ = before.currency, after.currency
+        was, is_, cost = before.currency, after.currency, after.allocated_cost
     else:
         old, new = before.allocated_cost or Decimal(), after.allocated_cost or Decimal()
-        was, is_, cost = amount_text(old), amount_text(new), old - new
+        was, is_, cost = decimal_text(old), decimal_text(new), old - new
     return Anomaly(
         connection_id=period.account.connection_id,
         account_id=period.account_id,

@@ -174,7 +174,7 @@ def _refuse_decided(periods: QuerySet[UsagePeriod]) -> None:
 
 
 def _check_quantity(period: UsagePeriod, quantity: int, *, now: datetime) -> None:
-    [figure] = figures.preview(figures.load([period.pk]), figures.Assumed(undecided=True), now=now)
+    [figure] = figures.preview(figures.load_periods([period.pk]), figures.Assumed(undecided=True), now=now)
     if figure.used is not None and quantity < figure.used:
         raise Refusal(
             _("The provider already reported %(n)s emails. Enter at least that number.") % {"n": f"{figure.used:,}"},
@@ -188,12 +188,12 @@ def _check_quantity(period: UsagePeriod, quantity: int, *, now: datetime) -> Non
         )
 
 
-def take(command: Command, *, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod]) -> int:
+def take_decisions(command: Command, *, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod]) -> int:
     """Make the person the owner of what is to be decided; return how many rows were taken. Owners can be replaced."""
     return _own(command, "usage.decision_taken", anomalies, periods, take=True)
 
 
-def release(command: Command, *, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod]) -> int:
+def release_decisions(command: Command, *, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod]) -> int:
     """Leave what is to be decided without an owner; return how many rows."""
     return _own(command, "usage.decision_released", anomalies, periods, take=False)
 

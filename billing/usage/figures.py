@@ -19,7 +19,7 @@ from billing.usage import anomalies, rollups
 from billing.usage.anomalies import SET_ASIDE, Conflict, Judged
 from billing.usage.assess import Assessment, PeriodFacts, Reason, assess
 from billing.usage.evidence import Known, PeriodEvidence, evidence_of
-from billing.usage.pool_reports import Report, Reports, reports_of
+from billing.usage.pool_reports import PoolReport, Reports, reports_of
 from billing.usage.series import Series, SeriesReading, Verdict, series_of
 from customers.models.account import AccountState
 from portal.providers import UsageSource
@@ -88,7 +88,7 @@ def recompute(
     their accounts and the ledger's. `moved`: month and customer that periods were taken from."""
     if not period_ids:
         return []
-    inputs = _inputs(load(period_ids))
+    inputs = _inputs(load_periods(period_ids))
     known = evidence_of([Known(each.period, each.snapshots) for each in inputs], now=now)
     changed, conflicts = [], {}
     for each in inputs:
@@ -105,7 +105,7 @@ def recompute(
     return changed
 
 
-def load(period_ids: Collection[int]) -> list[UsagePeriod]:
+def load_periods(period_ids: Collection[int]) -> list[UsagePeriod]:
     periods = UsagePeriod.objects.filter(pk__in=period_ids).order_by("account_id", "start_on")
     return list(periods.select_related("account__connection", "account__customer"))
 
@@ -262,7 +262,7 @@ def _decided_kinds(of_row: Sequence[tuple[str, str]]) -> frozenset[str]:
 
 
 def _reading(
-    row: UsageSnapshot, of_row: Sequence[tuple[str, str]], report: Report | None, *, late: bool
+    row: UsageSnapshot, of_row: Sequence[tuple[str, str]], report: PoolReport | None, *, late: bool
 ) -> SeriesReading:
     """Return the reading with what was decided about it; a decision about its report is one about all its shares."""
     whole = report.verdict if report else ""

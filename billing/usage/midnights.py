@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from billing.models import MidnightReading
@@ -32,7 +33,7 @@ DAYS_AFTER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class CalibrationWindow:
     """From one own midnight to a later one in the same billing period: credits, and requests of the days between."""
 
     first_on: date
@@ -49,7 +50,7 @@ class Window:
 class Calibration:
     """The last windows that can be compared, oldest first, at most `WINDOWS`."""
 
-    windows: tuple[Window, ...]
+    windows: tuple[CalibrationWindow, ...]
 
     @property
     def is_calibrated(self) -> bool:
@@ -62,7 +63,13 @@ def zone_of(account: Account) -> str:
 
 
 def zone_named(timezone: str) -> str:
-    return timezone if timezone in available_timezones() else "UTC"
+    return timezone if timezone in _zone_names() else "UTC"
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    """Return the names of all zones. Listing them opens hundreds of files, and accounts are many."""
+    return frozenset(available_timezones())
 
 
 def midnight_in(zone: str, day: date) -> datetime:
@@ -96,7 +103,7 @@ def calibrate(readings: Sequence[MidnightReading], statistics: Statistics, *, un
             continue
         requests = statistics.settled(_days(before.day, after.day))
         if requests is not None:
-            windows.append(Window(before.day, after.day - DAY, after.used - before.used, requests))
+            windows.append(CalibrationWindow(before.day, after.day - DAY, after.used - before.used, requests))
     return Calibration(tuple(windows[-WINDOWS:]))
 
 

@@ -27,7 +27,7 @@ PROPORTIONAL = "proportional"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PoolReport:
     """One stored report. `verdict` is the last decision about it, "" if there is none; `waits`: it contradicts the one
     before it as a whole, and nobody decided yet."""
 
@@ -60,9 +60,9 @@ class Report:
 class Reports:
     """The reports of several billing periods, by connection and first day."""
 
-    found: dict[tuple[int, date], list[Report]]
+    found: dict[tuple[int, date], list[PoolReport]]
 
-    def of(self, connection_id: int, row: UsageSnapshot) -> Report | None:
+    def of(self, connection_id: int, row: UsageSnapshot) -> PoolReport | None:
         """Return the report that a reading is from: the last one stored when it was read."""
         if row.source != UsageSource.POOLED:
             return None
@@ -91,12 +91,12 @@ def reports_of(connection_ids: Collection[int], starts: Collection[date]) -> Rep
     ).annotate(
         is_open=Exists(Anomaly.objects.filter(pooled=OuterRef("pk"), snapshot=None, closed_at=None)),
     )
-    found: dict[tuple[int, date], list[Report]] = defaultdict(list)
+    found: dict[tuple[int, date], list[PoolReport]] = defaultdict(list)
     fields = ("pk", "as_of", "currency", "method", "total_count", "total_cost", "verdict", "is_open")
     for connection, start_on, *facts in rows.order_by("as_of", "seq").values_list(
         "connection", "period_start_on", *fields
     ):
-        found[connection, start_on].append(Report(*facts))
+        found[connection, start_on].append(PoolReport(*facts))
     return Reports(found)
 
 
@@ -113,7 +113,7 @@ def follow_reports(connection_id: int, start_on: date, *, now: datetime) -> None
     Needs the ledger's lock, so that a report stored at the same time is compared as well.
     """
     reports = reports_of([connection_id], [start_on]).found.get((connection_id, start_on), [])
-    conflicts = {(each.pooled_id, each.kind): each for each in conflicts_of(reports, connection_id, now=now)}
+    conflicts = {(each.pooled_id, each.kind): each for each in report_conflicts_of(reports, connection_id, now=now)}
     known = Anomaly.objects.filter(pooled__in=[each.pk for each in reports], snapshot=None)
     ended = []
     for row in known:
@@ -128,7 +128,7 @@ def follow_reports(connection_id: int, start_on: date, *, now: datetime) -> None
     Anomaly.objects.bulk_create(conflicts.values(), ignore_conflicts=True)
 
 
-def conflicts_of(reports: Sequence[Report], connection_id: int, *, now: datetime) -> list[Anomaly]:
+def report_conflicts_of(reports: Sequence[PoolReport], connection_id: int, *, now: datetime) -> list[Anomaly]:
     """Return the undecided contradictions between successive counted reports, not stored."""
     counted = [each for each in reports if each.verdict != Verdict.WRONG]
     rows = []
@@ -152,14 +152,14 @@ def conflicts_of(reports: Sequence[Report], connection_id: int, *, now: datetime
     return rows
 
 
-def _contradictions(before: Report, after: Report) -> list[tuple[Kind, str, str, int, Decimal | None]]:
+def _contradictions(before: PoolReport, after: PoolReport) -> list[tuple[Kind, str, str, int, Decimal | None]]:
     found: list[tuple[Kind, str, str, int, Decimal | None]] = []
     if after.currency != before.currency:
-        found.append((Kind.CURRENCY, before.currency, after.currency, after.total_count, None))
+        found.append((Kind.CURRENCY, before.currency, after.currency, after.total_count, after.total_cost))
     elif before.total_cost - after.total_cost > ROUNDING and after.total_count >= before.total_count:
         cost = before.total_cost - after.total_cost
         found.append(
-            (Kind.COST_FELL, amount_text(before.total_cost), amount_text(after.total_cost), after.total_count, cost)
+            (Kind.COST_FELL, decimal_text(before.total_cost), decimal_text(after.total_cost), after.total_count, cost)
         )
     if after.total_count < before.total_count:
         cost_fell = after.currency == before.currency and after.total_cost < before.total_cost
@@ -169,5 +169,5 @@ def _contradictions(before: Report, after: Report) -> list[tuple[Kind, str, str,
     return found
 
 
-def amount_text(amount: Decimal) -> str:
+def decimal_text(amount: Decimal) -> str:
     return f"{amount.normalize():f}"

@@ -13,6 +13,9 @@ from billing.usage.periods import DAY, midnight, usual_end
 from billing.usage.series import Verdict
 from portal.refusals import Refusal
 
+# Columns of a billing period that a split changes.
+_DATES = ("end_on", "ends_at", "month", "counts_until", "next_seen_at", "read_after_end_at", "read_at")
+
 
 def parts_of(anomaly: Anomaly) -> tuple[UsagePeriod, UsagePeriod]:
     """Return the two billing periods that a restart at this decrease makes of one, not stored. The readings from the
@@ -45,7 +48,7 @@ def split_period(anomaly: Anomaly) -> tuple[set[tuple[date, int]], UsagePeriod]:
     later.pk = joined.pk if joined else None
     later.version = joined.version if joined else 0
     later.save(force_insert=joined is None, force_update=joined is not None)
-    earlier.save()
+    earlier.save(update_fields=[*_DATES, "batch"])
     of_later = Anomaly.objects.filter(period=earlier.pk, snapshot__as_of__gt=earlier.counts_until)
     Anomaly.objects.filter(pk__in=list(of_later.values_list("pk", flat=True))).update(period=later)
     return moved, later
@@ -61,20 +64,11 @@ def join_period(anomaly: Anomaly, *, batch: int) -> set[tuple[date, int]]:
         raise Refusal(_("The billing period was divided again since then. Undo the later decision first."))
     moved = {(each.month, each.account.customer_id) for each in (earlier, later)}
     earlier.days_read |= later.days_read << (later.start_on - earlier.start_on).days
-    for name in (
-        "end_on",
-        "ends_at",
-        "month",
-        "counts_until",
-        "next_seen_at",
-        "read_after_end_at",
-        "latest",
-        "read_at",
-    ):
+    for name in (*_DATES, "latest"):
         setattr(earlier, name, getattr(later, name))
     earlier.readings = max(earlier.readings, later.readings)
     earlier.exported, earlier.batch = earlier.exported or later.exported, 0
-    earlier.save()
+    earlier.save(update_fields=[*_DATES, "latest", "days_read", "readings", "exported", "batch"])
     FigureVersion.objects.filter(period=later, to_batch=None).update(to_batch=batch)
     UsagePeriod.objects.filter(pk=later.pk).update(joined=True)
     Anomaly.objects.filter(period=later.pk).update(period=earlier)

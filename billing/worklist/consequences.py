@@ -1,4 +1,4 @@
-"""What a decision would do to the figures, calculated as the decision itself does it, and what was read around it."""
+"""Consequences of a decision, calculated as the decision itself does it, and the readings around it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from billing.templatetags.usage import cycle_dates
 from billing.usage import figures, splits
 from billing.usage.figures import Assumed
 from billing.usage.periods import last_day
-from billing.usage.pool_reports import Report, reports_of
+from billing.usage.pool_reports import PoolReport, reports_of
 from billing.usage.series import Verdict
 from customers.models import Operation
 from portal.formats import money_text, number_text
@@ -102,7 +102,7 @@ def becomes(period: UsagePeriod, *, with_cost: bool) -> str:
     return sentence
 
 
-def choices_of(
+def anomaly_choices_of(
     anomalies: Sequence[Anomaly], verdicts: Sequence[Verdict], *, with_cost: bool, now: datetime
 ) -> list[Choice]:
     """Return what each decision about these anomalies would do."""
@@ -123,7 +123,7 @@ def _choice(anomalies: Sequence[Anomaly], verdict: Verdict, *, with_cost: bool, 
     sentences = _of_report(anomalies[0], verdict, with_cost=with_cost) if reports else []
     periods = {each.period_id for each in anomalies if each.period_id}
     if 0 < len(periods) <= MOST_ADDED_UP:
-        loaded = _as_dated(anomalies, verdict, figures.load(periods))
+        loaded = _as_dated(anomalies, verdict, figures.load_periods(periods))
         found = figures.preview(loaded, Assumed(readings, reports), now=now)
         sentences += _added_up(found, with_cost=with_cost)
     return Choice(verdict, sentences)
@@ -175,13 +175,13 @@ def figure_choices_of(
             found.append(Choice(verdict, [_limits(period, now=now)]))
             continue
         assumed = Assumed(figure=Decision(verdict=verdict, period=period))
-        [after] = figures.preview(figures.load([period.pk]), assumed, now=now)
+        [after] = figures.preview(figures.load_periods([period.pk]), assumed, now=now)
         found.append(Choice(verdict, [becomes(after, with_cost=with_cost)]))
     return found
 
 
 def _limits(period: UsagePeriod, *, now: datetime) -> str:
-    [figure] = figures.preview(figures.load([period.pk]), Assumed(undecided=True), now=now)
+    [figure] = figures.preview(figures.load_periods([period.pk]), Assumed(undecided=True), now=now)
     if figure.used is None:
         return _("Nothing was read in this billing period.")
     words = {"least": number_text(figure.used), "most": number_text(figure.high or 0)}
@@ -236,7 +236,7 @@ def _operations(period: UsagePeriod, lines: Sequence[UsageSnapshot]) -> list[Ope
     return list(Operation.objects.filter(done, account=period.account_id, state="succeeded").order_by("finished_at"))
 
 
-def reports_around(anomaly: Anomaly) -> list[tuple[Report, bool]]:
+def reports_around(anomaly: Anomaly) -> list[tuple[PoolReport, bool]]:
     """Return the reports before and after the one of an anomaly, each with whether it is that one."""
     pooled = anomaly.pooled
     if pooled is None:

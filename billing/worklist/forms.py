@@ -15,7 +15,7 @@ from portal.typed_text import TypedText
 Verdict = Decision.Verdict
 
 
-class ReasonForm(forms.Form):
+class UndoForm(forms.Form):
     """`seen` is what the form was opened with: which rows, and their figures."""
 
     reason = TypedText(
@@ -27,7 +27,7 @@ class ReasonForm(forms.Form):
     seen = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
 
 
-class DecisionForm(ReasonForm):
+class DecisionForm(UndoForm):
     """`verdicts`: what may be decided."""
 
     verdict = forms.ChoiceField(

@@ -101,7 +101,7 @@ def count_to_decide(now: datetime) -> int:
     return causes + open_figures(now).order_by()[: MOST_COUNTED + 1 - causes].count()
 
 
-def worklist(filters: WorklistFilters, *, person: User, now: datetime) -> tuple[Page[Any], list[Entry]]:
+def worklist_page(filters: WorklistFilters, *, person: User, now: datetime) -> tuple[Page[Any], list[Entry]]:
     """Return the page of the list that the filters select, and its rows."""
     anomalies = _anomalies(filters, person)
     periods = _figures(filters, person, now)

@@ -11,11 +11,11 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from billing import labels
@@ -26,7 +26,7 @@ from billing.usage.periods import month_after
 from billing.usage.series import Verdict
 from billing.worklist import consequences, queries
 from billing.worklist.filters import KINDS, OWNERS, DecidedFilters, WorklistFilters
-from billing.worklist.forms import DecisionForm, ReasonForm
+from billing.worklist.forms import DecisionForm, UndoForm
 from customers.connections.queries import connection_choices
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404, add_refusal
@@ -47,7 +47,7 @@ _ROW = re.compile(r"(anomaly|figure)-([0-9]{1,18})")
 def worklist(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     filters = WorklistFilters(request.GET, with_cost=person(request).may(Permission.VIEW_COST))
-    page, entries = queries.worklist(filters, person=person(request), now=now)
+    page, entries = queries.worklist_page(filters, person=person(request), now=now)
     months = [month_after(now.date().replace(day=1), -steps) for steps in range(MONTHS_OFFERED)]
     context = {
         "filters": filters,
@@ -67,7 +67,8 @@ def worklist(request: HttpRequest) -> HttpResponse:
 def worklist_count(request: HttpRequest) -> HttpResponse:
     """Return the number beside the navigation."""
     count = queries.count_to_decide(timezone.now())
-    return render(request, "billing/_worklist_count.html", {"count": count, "most": queries.MOST_COUNTED})
+    context = {"count": count, "most": queries.MOST_COUNTED}
+    return HttpResponse(render_to_string("billing/_worklist_count.html", context).strip())  # empty, it is hidden
 
 
 @require_GET
@@ -85,7 +86,7 @@ def worklist_owner(request: HttpRequest) -> HttpResponse:
     head = Anomaly.objects.filter(pk=key if kind == "anomaly" else 0).first()
     anomalies = decisions.of_cause(head) if head else Anomaly.objects.none()
     periods = UsagePeriod.objects.filter(pk=key if kind == "figure" else 0)
-    act = decisions.release if request.POST.get("act") == "release" else decisions.take
+    act = decisions.release_decisions if request.POST.get("act") == "release" else decisions.take_decisions
     if not act(command_of(request, now=database_now()), anomalies=anomalies, periods=periods):
         messages.info(request, _("This was decided in the meantime."))
     return go_to(request, own_path_or_none(request.POST.get("next", "")) or reverse("billing:worklist"))
@@ -99,7 +100,7 @@ def _row_or_404(text: str) -> tuple[str, int]:
 
 
 @require_http_methods(["GET", "POST"])
-def decide_anomaly(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def anomaly_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Decide one anomaly, or all of its cause. `?alone=1`: only this one."""
     head = _anomaly_or_404(public_id)
     same = decisions.of_cause(head)
@@ -124,7 +125,7 @@ def decide_anomaly(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             except Refusal as refusal:
                 add_refusal(form, refusal)
             else:
-                done = ngettext("Decided.", "%(n)d anomalies decided together.", count) % {"n": count}
+                done = _("%(n)d values decided together.") % {"n": count} if count > 1 else _("Decision saved.")
                 messages.success(request, done)
                 return _back(request, head.account if len(found) == 1 else None, head.period)
     return _anomaly_page(request, head, found, form, verdicts, same=decisions.state_of(same))
@@ -148,7 +149,7 @@ def _anomaly_page(
         "shown": [(each, _worded(each, with_cost)) for each in list(accounts.values())[: consequences.ACCOUNTS_SHOWN]],
         "more": max(0, len(accounts) - consequences.ACCOUNTS_SHOWN),
         "form": form,
-        "choices": consequences.choices_of(found, verdicts, with_cost=with_cost, now=now),
+        "choices": consequences.anomaly_choices_of(found, verdicts, with_cost=with_cost, now=now),
         "seen": same,
         "readings": _readings(head) if len(accounts) <= 1 else [],
         "reports": consequences.reports_around(head),
@@ -170,11 +171,11 @@ def _worded(anomaly: Anomaly, with_cost: bool) -> bool:
 
 
 @require_http_methods(["GET", "POST"])
-def undo_anomaly(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+def anomaly_undo(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     """Take the last decision about an anomaly back, for all that were decided together."""
     head = _anomaly_or_404(public_id)
     last = head.decisions.select_related("by").last()
-    form = ReasonForm(request.POST or None)
+    form = UndoForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
             count = decisions.undo_decision(command_of(request, form, now=database_now()), anomaly=head)
@@ -191,10 +192,10 @@ def undo_anomaly(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-def decide_figure(request: HttpRequest, public_id: uuid.UUID, start_on: str) -> HttpResponse:
+def figure_decide(request: HttpRequest, public_id: uuid.UUID, start: str) -> HttpResponse:
     """Decide on a figure that no reading will make exact."""
     account = account_or_404(public_id)
-    period, now = _period_or_404(account, start_on), timezone.now()
+    period, now = _period_or_404(account, start), timezone.now()
     verdicts = decisions.figure_verdicts_of(period, now=now)
     form = DecisionForm(verdicts, request.POST or None)
     if request.method == "POST":
@@ -211,14 +212,14 @@ def decide_figure(request: HttpRequest, public_id: uuid.UUID, start_on: str) -> 
                     quantity=form.cleaned_data["quantity"],
                 )
             except AlreadyDecided as refusal:
-                period = _period_or_404(account, start_on)
+                period = _period_or_404(account, start)
                 if _was_decided(period):
                     return _overtaken_figure(request, form, period)
                 add_refusal(form, refusal)
             except Refusal as refusal:
                 add_refusal(form, refusal)
             else:
-                messages.success(request, _("Decided."))
+                messages.success(request, _("Decision saved."))
                 return _back(request, account, period)
     with_cost = person(request).may(Permission.VIEW_COST)
     context = {
@@ -240,10 +241,10 @@ def decide_figure(request: HttpRequest, public_id: uuid.UUID, start_on: str) -> 
 
 
 @require_http_methods(["GET", "POST"])
-def undo_figure(request: HttpRequest, public_id: uuid.UUID, start_on: str) -> HttpResponse:
+def figure_undo(request: HttpRequest, public_id: uuid.UUID, start: str) -> HttpResponse:
     account = account_or_404(public_id)
-    period = _period_or_404(account, start_on)
-    last, form = decisions.last_decision_about(period), ReasonForm(request.POST or None)
+    period = _period_or_404(account, start)
+    last, form = decisions.last_decision_about(period), UndoForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
             decisions.decide_figure(
@@ -271,8 +272,8 @@ def _anomaly_or_404(public_id: uuid.UUID) -> Anomaly:
     return get_object_or_404(rows, public_id=public_id)
 
 
-def _period_or_404(account: Account, start_on: str) -> UsagePeriod:
-    day: date | None = day_or_none(start_on)
+def _period_or_404(account: Account, start: str) -> UsagePeriod:
+    day: date | None = day_or_none(start)
     return get_object_or_404(UsagePeriod.objects.select_related("account__customer"), account=account, start_on=day)
 
 
@@ -293,18 +294,18 @@ def _was_decided(period: UsagePeriod) -> bool:
     return last is not None and last.batch == period.batch
 
 
-def _overtaken(request: HttpRequest, form: DecisionForm | ReasonForm, head: Anomaly) -> HttpResponse:
+def _overtaken(request: HttpRequest, form: DecisionForm | UndoForm, head: Anomaly) -> HttpResponse:
     last = head.decisions.last()
     return _overtaken_page(request, form, head.account or head.connection, last, account=head.account)
 
 
-def _overtaken_figure(request: HttpRequest, form: DecisionForm | ReasonForm, period: UsagePeriod) -> HttpResponse:
+def _overtaken_figure(request: HttpRequest, form: DecisionForm | UndoForm, period: UsagePeriod) -> HttpResponse:
     last = decisions.last_decision_about(period)
     return _overtaken_page(request, form, period.account, last, account=period.account)
 
 
 def _overtaken_page(
-    request: HttpRequest, form: DecisionForm | ReasonForm, row: Any, last: Decision | None, *, account: Account | None
+    request: HttpRequest, form: DecisionForm | UndoForm, row: Any, last: Decision | None, *, account: Account | None
 ) -> HttpResponse:
     """Tell who decided first, what and when, and show what was typed for this decision."""
     typed = overtaken_decision(form, row, seen="").typed

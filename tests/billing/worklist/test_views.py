@@ -131,10 +131,10 @@ class TestTheList:
         interval()
         page = finance.get(reverse("home")).content.decode()
         assert reverse("billing:worklist-count") in page
-        assert finance.get(reverse("billing:worklist-count")).content.decode().strip().startswith("2<")
+        assert finance.get(reverse("billing:worklist-count")).content.decode().startswith("2")
 
     def test_nothing_to_decide_shows_no_count(self, finance: Client) -> None:
-        assert finance.get(reverse("billing:worklist-count")).content.decode().strip() == ""
+        assert finance.get(reverse("billing:worklist-count")).content == b""
 
 
 class TestOwners:
