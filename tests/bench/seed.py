@@ -33,6 +33,8 @@ def seed(*, accounts: int, months: int, last: date) -> None:
     from django.db import connection, transaction
 
     begun = monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute("SET LOCAL work_mem = '256MB'")
