@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from django.utils.functional import Promise
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 SOURCES: dict[str, str | Promise] = {
     "credits": gettext_lazy("Credits API"),
@@ -15,12 +16,38 @@ SOURCES: dict[str, str | Promise] = {
     "overview_xml": gettext_lazy("v2 overview (XML)"),
     "pooled": gettext_lazy("pooled usage report"),
 }
-# Short forms for narrow columns.
-SHORT_SOURCES: dict[str, str | Promise] = {
-    "credits": gettext_lazy("Credits API"),
-    "overview_json": gettext_lazy("v2 JSON"),
-    "overview_xml": gettext_lazy("v2 XML"),
-    "pooled": gettext_lazy("pooled report"),
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLook:
+    """How the status of a figure is shown: `filled` where somebody has to act. `sentence` explains it."""
+
+    icon: str
+    sentence: str | Promise
+    filled: bool = False
+
+
+# By the values of billing.models.Status, worst first, as they are listed.
+STATUSES: dict[str, StatusLook] = {
+    "missing": StatusLook(
+        "database-off", gettext_lazy("No usage data. It isn't zero, and it isn't included in totals.")
+    ),
+    "disputed": StatusLook(
+        "alert-triangle",
+        gettext_lazy("The provider's values contradict each other. Finance has to decide."),
+        filled=True,
+    ),
+    "stale": StatusLook(
+        "hourglass",
+        gettext_lazy("The billing period is open, but usage wasn't updated for more than 36 hours."),
+        filled=True,
+    ),
+    "interval": StatusLook(
+        "arrows-horizontal", gettext_lazy("The billing period ended. The exact number lies between the two shown.")
+    ),
+    "open": StatusLook("clock-hour-4", gettext_lazy("The billing period hasn't ended. Usage so far.")),
+    "derived": StatusLook("calculator", gettext_lazy("Exact, calculated from daily statistics.")),
+    "final": StatusLook("circle-check", gettext_lazy("Exact. Nothing can be added.")),
 }
 # Why a figure has its status; codes of billing.usage.assess.
 REASONS: dict[str, str | Promise] = {
@@ -38,6 +65,9 @@ REASONS: dict[str, str | Promise] = {
     "as_known": gettext_lazy("Finance decided to use the usage known so far."),
     "quantity": gettext_lazy("Finance entered the number of emails."),
     "base_only": gettext_lazy("Finance decided to charge the base fee only."),
+    "above_quantity": gettext_lazy(
+        "The provider reported more emails than Finance entered. Finance has to decide again."
+    ),
 }
 # Why a figure changed; codes of billing.usage.figures.
 CAUSES: dict[str, str | Promise] = {
@@ -47,44 +77,10 @@ CAUSES: dict[str, str | Promise] = {
     "decision": gettext_lazy("Finance made a decision."),
     "export": gettext_lazy("The figure was exported."),
 }
-EXPORT_HEADER: tuple[str | Promise, ...] = (
-    gettext_lazy("Month"),
-    gettext_lazy("Customer"),
-    gettext_lazy("External reference"),
-    gettext_lazy("Account ID"),
-    gettext_lazy("Connection"),
-    gettext_lazy("State"),
-    gettext_lazy("Package"),
-    gettext_lazy("Requests"),
-    gettext_lazy("Quota (emails)"),
-    gettext_lazy("Usage (emails)"),
-    gettext_lazy("Remaining (emails)"),
-    gettext_lazy("Overage (emails)"),
-    gettext_lazy("Reputation (0-100)"),
-    gettext_lazy("Billing period start (date)"),
-    gettext_lazy("Billing period end (date, inclusive)"),
-    gettext_lazy("Processing date"),
-    gettext_lazy("Data status"),
-    gettext_lazy("Source"),
-    gettext_lazy("As of (UTC)"),
-    gettext_lazy("Last update before period end (seconds)"),
-    gettext_lazy("Billing period inferred"),
-    gettext_lazy("Usage not accepted (emails)"),
-)
-# For roles that may see cost. The note is in the first row of each connection.
-EXPORT_COST_HEADER: tuple[str | Promise, ...] = (
-    gettext_lazy("Allocated cost (share of one invoice, not a price)"),
-    gettext_lazy("Currency"),
-    gettext_lazy("Provider note on allocated cost"),
-)
 
 
 def source(name: str | None) -> str:
     return str(SOURCES.get(name or "", name or ""))
-
-
-def short_source(name: str | None) -> str:
-    return str(SHORT_SOURCES.get(name or "", name or ""))
 
 
 def sources(names: Iterable[str]) -> str:
@@ -99,13 +95,3 @@ def reason(code: str) -> str:
 def cause(code: str) -> str:
     """Return why a figure changed."""
     return str(CAUSES.get(code, code))
-
-
-def span(seconds: int) -> str:
-    """Return a duration in its largest unit: minutes, hours or days."""
-    if seconds < 3600:
-        return _("%(n)d min") % {"n": seconds // 60}
-    if seconds < 86400:
-        return _("%(n)d h") % {"n": seconds // 3600}
-    days = seconds // 86400
-    return ngettext("%(n)d day", "%(n)d days", days) % {"n": days}

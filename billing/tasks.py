@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
+from billing.reports import export_changes, exports
 from billing.usage import due_runs, period_ends, retention, runs
 from billing.usage import sync as usage_sync
 from billing.usage.snapshots import store_final_readings as keep
@@ -32,6 +33,18 @@ def keep_final_readings(**_: Any) -> None:
 @shared_task(name="billing.assess_figures")
 def assess_figures(**_: Any) -> None:
     period_ends.assess_due(now=database_now())
+
+
+@shared_task(name=exports.PREPARE, soft_time_limit=780, time_limit=800)
+def prepare_export(export_id: int, **_: Any) -> None:
+    exports.prepare_export(export_id, now=database_now())
+
+
+@shared_task(name="billing.advance_exports")
+def advance_exports(**_: Any) -> None:
+    for export_id in exports.due_exports(now=database_now()):
+        enqueue_on_commit(exports.PREPARE, export_id)
+    export_changes.compare_exports(now=database_now())
 
 
 @shared_task(name="billing.remove_old_items")

@@ -1,20 +1,27 @@
-"""CSV exports that a spreadsheet opens without executing their content."""
+"""CSV and XLSX exports that a spreadsheet opens without executing their content."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from django.http import StreamingHttpResponse
+import xlsxwriter
+from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
+from portal.filters import ListFilters
+
 _ROWS_PER_PIECE = 500
+Response = TypeVar("Response", bound=HttpResponseBase)
 # What a spreadsheet takes for a formula, at the start of a cell, after any blanks, including full-width signs. A cell
 # that starts with a tab or a line end is treated the same.
 _FORMULA = re.compile(r"^[\s\u00a0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%]|^[\t\r\n]")
@@ -22,6 +29,26 @@ _FORMULA = re.compile(r"^[\s\u00a0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20|%
 # so. Quotes do not help there: they end with the first of these cells.
 _FORMULA_WITHIN = re.compile(r"(?<=[;\t|\r\n])(?=[\s\u00a0\u200b\ufeff\"]*[=+\-@\uff1d\uff0b\uff0d\uff20%])")
 _BOM = "\ufeff"  # without it Excel does not read the file as UTF-8
+CONTENT_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+# Spreadsheets calculate with 15 digits. A longer number is written as text, so that none of them is lost.
+_EXACT_DIGITS = 15
+# Excel's first date.
+_FIRST_DAY = date(1900, 3, 1)
+_XLSX_OPTIONS = {
+    "constant_memory": True,
+    "strings_to_formulas": False,
+    "strings_to_numbers": False,
+    "strings_to_urls": False,
+}
+
+
+class ByteSink(Protocol):
+    """Anything that bytes are written to."""
+
+    def write(self, data: bytes, /) -> Any: ...
 
 
 def cell(value: Any) -> str | int | float | Decimal:
@@ -45,11 +72,75 @@ def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[A
 
     The rows are read after the view has returned, so they must not depend on the user's time zone or language.
     """
-    response = StreamingHttpResponse(_pieces(header, rows), content_type="text/csv; charset=utf-8")
+    return stored_file_response(filename, (text.encode() for text in _pieces(header, rows)))
+
+
+def xlsx_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> FileResponse:
+    """Send `rows` as an attachment after they were written to a temporary file."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  the response closes it
+    write_xlsx(file, header, rows)
+    file.seek(0)
+    response = FileResponse(file, as_attachment=True, filename=filename, content_type=CONTENT_TYPES["xlsx"])
+    return _as_download(response, filename)
+
+
+def stored_file_response(filename: str, pieces: Iterable[bytes]) -> StreamingHttpResponse:
+    """Send the pieces of a file as an attachment; its name tells its type."""
+    content_type = CONTENT_TYPES[filename.rpartition(".")[2]]
+    return _as_download(StreamingHttpResponse(pieces, content_type=content_type), filename)
+
+
+def _as_download(response: Response, filename: str) -> Response:
     response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "no-store"
     return response
+
+
+def write_csv(file: ByteSink, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    for text in _pieces(header, rows):
+        file.write(text.encode())
+
+
+def write_xlsx(file: ByteSink, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write one sheet, row by row. Text stays text: an ID keeps its leading zeros, and nothing is a formula."""
+    with tempfile.TemporaryFile() as written:  # the library needs a file it can move in
+        book = xlsxwriter.Workbook(written, _XLSX_OPTIONS)
+        formats: dict[type, Any] = {date: book.add_format({"num_format": "yyyy-mm-dd"})}
+        formats[datetime] = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        sheet = book.add_worksheet()
+        sheet.freeze_panes(1, 0)
+        for number, row in enumerate(chain([header], rows)):
+            for place, value in enumerate(row):
+                _write_cell(sheet, number, place, value, formats)
+        book.close()
+        written.seek(0)
+        shutil.copyfileobj(written, file)
+
+
+def _write_cell(sheet: Any, row: int, column: int, value: Any, formats: dict[type, Any]) -> None:
+    if value is None or value == "":
+        return
+    if isinstance(value, bool):
+        sheet.write_string(row, column, str(cell(value)))
+    elif isinstance(value, int | Decimal) and _has_few_digits(value):
+        sheet.write_number(row, column, value)
+    elif isinstance(value, datetime):
+        sheet.write_datetime(row, column, value.astimezone(UTC).replace(tzinfo=None, microsecond=0), formats[datetime])
+    elif isinstance(value, date) and value >= _FIRST_DAY:
+        sheet.write_datetime(row, column, value, formats[date])
+    else:
+        sheet.write_string(row, column, str(value).replace("\x00", ""))
+
+
+def _has_few_digits(value: int | Decimal) -> bool:
+    return len(Decimal(value).normalize().as_tuple().digits) <= _EXACT_DIGITS
+
+
+def refused_export(filters: ListFilters) -> HttpResponse:
+    """Answer the export of a list whose filters are not known: with the sentences as text, never with a file."""
+    text = "".join(f"{sentence}\n" for sentence in filters.refused.values())
+    return HttpResponse(text, status=400, content_type="text/plain; charset=utf-8")
 
 
 def _pieces(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""Filters of a list, read from the query string. An unknown value is reported, never ignored."""
+"""Filters of a list, read from the query string.
+
+An unknown value is never ignored: the page and the export answer with status 400 and a sentence, and list nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.paginator import EmptyPage, Page, Paginator
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -40,30 +44,42 @@ class ListFilters:
     """The filters of one list; each attribute is the value of the URL, or the filter's initial one.
 
     `refused` are sentences about values that are not known, by parameter; `{% refused_filters %}` shows them. Then the
-    list is empty: a page, an export or a bulk change never has more rows than were requested.
+    list is empty: a page, an export or a bulk change never has more rows than were requested. `render_page` and
+    `refused_export` answer so.
     """
 
     def __init__(self, query: Mapping[str, str], **parsers: Callable[[str], Any]) -> None:
         """Read the filters. `parsers` replace those of filters whose values are known only now."""
         self.query = query
-        self.filters = [each for each in vars(type(self)).values() if isinstance(each, Filter)]
+        declared = {name: each for kind in reversed(type(self).__mro__) for name, each in vars(kind).items()}
+        self.filters = [each for each in declared.values() if isinstance(each, Filter)]
         self.values: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
         for each in self.filters:
             text = query.get(each.param, "")
             found = parsers.get(each.name, each.parse)(text) if text else ""
+            self.values[each.name] = found or each.initial
             if found is None:
                 self.refuse(each.name)
-            self.values[each.name] = found or each.initial
 
-    def refuse(self, name: str) -> None:
-        """Refuse the value of the filter `name`, also one that its parser took and that turned out not to exist."""
+    def refuse(self, name: str, sentence: str = "") -> None:
+        """Refuse the value of the filter `name`, also one that its parser took and that turned out not to exist.
+        `sentence` replaces the usual one."""
         refused = next(each for each in self.filters if each.name == name)
-        self.refused[refused.param] = _refusal(refused, self.query.get(refused.param, ""))
+        self.refused[refused.param] = sentence or _refusal(refused, self.query.get(refused.param, ""))
+        self.values[name] = refused.initial
 
     @property
     def lists_nothing(self) -> bool:
         return not APPEARANCE.issuperset(self.refused)
+
+    def page_of(self, paginator: Paginator[Any]) -> Page[Any]:
+        """Return the page of the list that the filter `page` selects. One beyond the last is refused."""
+        try:
+            return paginator.page(self.values["page"])
+        except EmptyPage:
+            self.refuse("page")
+            return Paginator((), paginator.per_page).page(1)
 
     def narrow(self, found: QuerySet[Any], **lookups: str) -> QuerySet[Any]:
         """Apply the filters that have a lookup, their own or in `lookups`."""
@@ -73,9 +89,9 @@ class ListFilters:
         return found.filter(**{lookup: value for lookup, value in used.items() if lookup and value})
 
     def kept(self, without: str = "q") -> list[tuple[str, str]]:
-        """Return names and values for the hidden inputs of a form that sets the filter `without`."""
+        """Return names and values for the hidden inputs of a form that sets the filter `without`, from page 1."""
         given = [(each.param, self.query.get(each.param, "")) for each in self.filters]
-        return [(name, text) for name, text in given if text and name != without]
+        return [(name, text) for name, text in given if text and name not in (without, "page")]
 
 
 def _refusal(refused: Filter, text: str) -> str:
@@ -105,3 +121,12 @@ def sorted_by(columns: Iterable[str]) -> Callable[[str], Any]:
 
 def size_filter(sizes: Iterable[int], initial: int) -> Filter:
     return Filter(gettext_lazy("Rows"), one_of(sizes), initial)
+
+
+def page_filter() -> Filter:
+    return Filter(gettext_lazy("Page"), _page_number, 1)
+
+
+def _page_number(text: str) -> int | None:
+    plain = text.isascii() and text.isdigit() and len(text) < 10
+    return (int(text) or None) if plain else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, cast
 
 from django.forms import Form
@@ -16,7 +17,10 @@ from django_htmx.middleware import HtmxDetails
 
 from portal.access.models import User
 from portal.commands import Command
+from portal.filters import ListFilters
 from portal.query_params import uuids_or_none
+
+REFUSED_FILTERS = "X-Refused-Filters"
 
 
 class Htmx(HtmxDetails):
@@ -47,12 +51,26 @@ def is_fragment(request: HttpRequest) -> bool:
 
 
 def render_page(
-    request: HttpRequest, page: str, context: dict[str, Any], *, part: str = "", status: int = 200
+    request: HttpRequest,
+    page: str,
+    context: dict[str, Any],
+    *,
+    part: str = "",
+    status: int = 200,
+    filters: ListFilters | None = None,
 ) -> HttpResponse:
-    """Render a page, or for htmx its fragment: the template `part`, by default that of the page's name after "_"."""
+    """Render a page, or for htmx its fragment: the template `part`, by default that of the page's name after "_".
+
+    `filters`: those of the page's list. If they list nothing the status is 400; portal.js knows this answer by its
+    header from other bad requests, and swaps it.
+    """
     folder, _, name = page.rpartition("/")
     template = (part or f"{folder}/_{name}") if is_fragment(request) else page
-    return render(request, template, context, status=status)
+    response = render(request, template, context, status=status)
+    if filters and filters.lists_nothing and status == HTTPStatus.OK:
+        response.status_code = HTTPStatus.BAD_REQUEST
+        response[REFUSED_FILTERS] = ", ".join(filters.refused)
+    return response
 
 
 def rows_asked(request: HttpRequest) -> tuple[list[uuid.UUID], int]:

@@ -264,6 +264,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "run the integrity checks": queue_settings.beat("customers.nightly_check", 600.0),
     "advance usage syncs": queue_settings.beat("billing.advance_runs", 30.0),
     "assess usage figures": queue_settings.beat("billing.assess_figures", 60.0),
+    "write and compare usage exports": queue_settings.beat("billing.advance_exports", 60.0),
     "seal audit events": queue_settings.beat("audit.seal", 10.0),
     "remove old sync items": queue_settings.beat("billing.remove_old_items", 3600.0),
     "remove expired sessions": queue_settings.beat("access.remove_expired_sessions", 3600.0),

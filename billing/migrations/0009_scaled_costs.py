@@ -66,6 +66,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('billing', '0008_labels'),
+        ('customers', '0024_spans'),
     ]
 
     operations = [

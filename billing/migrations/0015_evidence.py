@@ -9,7 +9,7 @@ from portal.audit.triggers import AppendOnly
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0012_figures_only'),
+        ("billing", "0014_worklist"),
         ('customers', '0024_spans'),
     ]
 

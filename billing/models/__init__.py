@@ -1,3 +1,4 @@
+from billing.models.exports import LedgerBatch, UsageExport
 from billing.models.figures import (
     MOST_USED,
     NOT_OVER,
@@ -22,6 +23,7 @@ __all__ = [
     "Decision",
     "FigureVersion",
     "Ledger",
+    "LedgerBatch",
     "MidnightReading",
     "MonthTotal",
     "PooledSnapshot",
@@ -30,6 +32,7 @@ __all__ = [
     "Status",
     "SyncItem",
     "SyncRun",
+    "UsageExport",
     "UsagePeriod",
     "UsageRollup",
     "UsageSnapshot",

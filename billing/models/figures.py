@@ -51,12 +51,21 @@ class Ledger(models.Model):
         return f"batch {self.last}"
 
 
+class UsagePeriodManager(models.Manager["UsagePeriod"]):
+    """Leaves out the periods that a person split off and joined again: no page, sum or reading knows them."""
+
+    def get_queryset(self) -> models.QuerySet[UsagePeriod]:
+        return super().get_queryset().filter(joined=False)
+
+
 class UsagePeriod(models.Model):
     """One account's billing period and its figure as of now, derived from readings, evidence and decisions.
 
     `month` is the month of the period's last day. `reported_start_on` is the start as the provider reports it: it is
     earlier than `start_on` where a person decided that the provider restarted the period without saying so; then only
-    readings from `counts_from` on count. A missing figure has no reading and no `used`: unknown is never zero.
+    readings from `counts_from` on count. Where that decision was undone, the later part is `joined`: its readings
+    belong to the earlier one again, and the row is kept only for its versions. A missing figure has no reading and no
+    `used`: unknown is never zero. A number that a person entered needs no reading.
     `days_read` has a bit for each day of the period on which usage was read.
     """
 
@@ -91,10 +100,17 @@ class UsagePeriod(models.Model):
     before_deletion = models.BooleanField(default=False)
     days_read = models.BigIntegerField(default=0)
     readings = models.PositiveIntegerField(default=0)
+    joined = models.BooleanField(default=False)
+    # Who decides on a figure that has no anomaly.
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     # Versions are kept once the period is over, or its figure was exported or billed.
     exported = models.BooleanField(default=False)
     version = models.PositiveIntegerField(default=0)
     batch = models.BigIntegerField(default=0)
+
+    objects = UsagePeriodManager()
 
     class Meta:
         ordering = ("account", "-start_on")
@@ -102,7 +118,7 @@ class UsagePeriod(models.Model):
             models.UniqueConstraint(fields=("account", "start_on"), name="usage_period_once"),
             models.CheckConstraint(
                 condition=Q(status="missing", used=None, current=None)
-                | (~Q(status="missing") & Q(used__isnull=False, current__isnull=False)),
+                | (~Q(status="missing") & Q(used__isnull=False) & (Q(current__isnull=False) | Q(reason="quantity"))),
                 name="usage_period_missing_has_no_figure",
             ),
             models.CheckConstraint(condition=Q(high=None) | Q(high__gte=F("used")), name="usage_period_low_to_high"),
@@ -166,7 +182,10 @@ class FigureVersion(models.Model):
                 condition=Q(to_batch=None) | Q(to_batch__gt=F("from_batch")), name="figure_version_in_order"
             ),
         ]
-        indexes = [models.Index(fields=("month", "from_batch"), name="figure_version_of_month")]
+        indexes = [
+            models.Index(fields=("month", "from_batch"), name="figure_version_of_month"),
+            models.Index(fields=("month", "to_batch"), name="figure_version_until"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.period_id} version {self.n}"
@@ -176,7 +195,9 @@ class Anomaly(models.Model):
     """A reported value that contradicts another one. It stays open until a person decides.
 
     `before` and `after` are the contradicting values in words or numbers, `effect` the emails and `effect_cost` the
-    amount that depend on the decision. `cause` groups anomalies that one event at the provider explains.
+    amount that depend on the decision; where only a cost does, `effect` is the emails that it pays for. `cause` groups
+    anomalies that one event at the provider explains: they are decided together. Those of one pooled report have it as
+    `pooled`, also where they are about the share of one account.
     """
 
     class Kind(models.TextChoices):
@@ -225,7 +246,7 @@ class Anomaly(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.period_id or self.pooled_id}"
+        return str(self.get_kind_display())
 
 
 class Decision(models.Model):
@@ -357,7 +378,7 @@ class StatisticsReading(models.Model):
 
 
 class ResetZone(models.Model):
-    """What was learned of the time zone in which a connection's billing periods end.
+    """The learned time zone in which a connection's billing periods end.
 
     Counts the billing periods whose last reading and the first one after them prove this midnight, and the last day of
     the latest of them. `applied` is the zone that figures are being derived with, `position` the last period derived

@@ -13,7 +13,7 @@ from portal.money_field import ScaledDecimalField
 class UsageSnapshot(models.Model):
     """One account's usage in one billing period as reported by the provider at a time. Append only.
 
-    A row is added only when the answer differs from the last one; confirmations are recorded on `SyncItem` and
+    A row is added only when the answer differs from the last one; confirmations are recorded on
     `UsagePeriod`. What contradicts an earlier reading is stored all the same, with an `Anomaly`.
     """
 

@@ -9,7 +9,6 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from billing.models.readings import UsageSnapshot
 from customers.models import Account, Connection
 from portal.leases import Fenced
 from portal.texts import StoredTextField
@@ -119,11 +118,11 @@ class SyncRun(Fenced):
 
 
 class SyncItem(models.Model):
-    """One account in one run."""
+    """One account of a run that was not read: still pending, failed or skipped. It is deleted once its usage is stored,
+    so that a night without trouble leaves no rows."""
 
     class State(models.TextChoices):
         PENDING = "pending", _("Pending")
-        DONE = "done", _("Synced")
         FAILED = "failed", _("Failed")
         SKIPPED = "skipped", _("Skipped")
 
@@ -135,24 +134,11 @@ class SyncItem(models.Model):
     # A code of billing.usage.failure_reasons; `message` is the provider's or the portal's.
     cause = models.CharField(max_length=20, default="", blank=True)
     message = StoredTextField(default="", blank=True)
-    # The snapshot that was added or confirmed, and when it was read.
-    snapshot = models.ForeignKey(UsageSnapshot, null=True, on_delete=models.PROTECT, related_name="items")
-    read_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ("id",)
-        constraints = [
-            models.UniqueConstraint(fields=("run", "account"), name="usage_item_once"),
-            models.CheckConstraint(
-                condition=Q(state="done", snapshot__isnull=False, read_at__isnull=False)
-                | (~Q(state="done") & Q(snapshot__isnull=True, read_at__isnull=True)),
-                name="usage_item_done_has_reading",
-            ),
-        ]
-        indexes = [
-            models.Index(fields=("run", "state", "not_before"), name="usage_item_due"),
-            models.Index(fields=("account", "read_at"), name="usage_item_of_account"),
-        ]
+        constraints = [models.UniqueConstraint(fields=("run", "account"), name="usage_item_once")]
+        indexes = [models.Index(fields=("run", "state", "not_before"), name="usage_item_due")]
 
     def __str__(self) -> str:
         return f"{self.run_id}/{self.account_id} {self.state}"

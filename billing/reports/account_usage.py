@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef
 
 from billing.models import NOT_OVER, Anomaly, UsagePeriod, UsageSnapshot
 from billing.reports.month_chart import nice_top
+from billing.usage.anomalies import SET_ASIDE
 from billing.usage.periods import DAY, midnight
 from customers.models import Account
 from portal.ui.bar import use_bar_of
@@ -66,8 +67,8 @@ class Cycle:
 
     @property
     def percent(self) -> int | None:
-        """Usage in percent of the quota, rounded as in the bars of other pages."""
-        if self.period.used is None or not self.period.allowed:
+        """Usage in percent of the quota, rounded as in the bars of other pages; None for an interval."""
+        if self.period.used is None or not self.period.allowed or (self.period.is_over and self.period.width != 0):
             return None
         return use_bar_of(self.period.used, self.period.allowed).percent
 
@@ -106,7 +107,7 @@ def _cycle(account: Account, period: UsagePeriod, now: datetime) -> Cycle:
 
 def _points(period: UsagePeriod) -> list[Point]:
     """Return every counted reading of the period, and the last time its value was confirmed."""
-    set_aside = Anomaly.objects.filter(snapshot=OuterRef("pk")).exclude(kind=Anomaly.Kind.FELL)
+    set_aside = Anomaly.objects.filter(snapshot=OuterRef("pk"), kind__in=SET_ASIDE)
     rows = UsageSnapshot.objects.filter(
         ~Exists(set_aside), account=period.account_id, period_start_on=period.reported_start_on
     )

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import labels
+from billing.models import UsagePeriod
 from billing.money import trimmed_or_none
 from billing.reports.account_usage import AccountUsage
 from billing.reports.account_usage import usage_of_account as usage_of
@@ -22,7 +23,7 @@ from customers.accounts.views import account_head
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404
 from portal.access.permissions import Permission
-from portal.htmx import person
+from portal.htmx import person, render_page
 
 
 @require_GET
@@ -49,7 +50,12 @@ def _page(request: HttpRequest, account: Account) -> HttpResponse:
     context |= {"filters": filters}
     if person(request).may(Permission.VIEW_COST) and any(period.allocated_cost is not None for period in usage.periods):
         context |= {"with_shares": True, "note": note_of(account.connection_id)}
-    return render(request, "billing/account_usage.html", context)
+    page = "billing/account_usage.html"
+    return render_page(request, page, context, part=page, filters=filters)
+
+
+def _reason(period: UsagePeriod) -> str:
+    return labels.reason(period.reason) or str(labels.STATUSES[period.status].sentence)
 
 
 def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
@@ -60,6 +66,7 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
         "usage": usage,
         "cycle": cycle,
         "source": labels.source(cycle.period.current.source) if cycle and cycle.period.current else "",
+        "reason": _reason(cycle.period) if cycle else "",
         "next_at": next_nightly(now),
         "now": now,
         "packaged": account.connection.capabilities.offerings,

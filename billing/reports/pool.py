@@ -9,13 +9,16 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from billing.models import PooledSnapshot, Status, SyncRun, UsagePeriod
+from billing.models import Anomaly, PooledSnapshot, Status, SyncRun, UsagePeriod
 from billing.money import trimmed, trimmed_or_none
+from billing.reports.filters import MonthFilters
 from billing.usage.assess import LAG
 from billing.usage.periods import last_day
+from billing.usage.pool_reports import with_verdict
+from billing.usage.series import Verdict
 from customers.models import Account, Connection
 from portal.money_field import rounded
 
@@ -40,12 +43,12 @@ class Removed:
 
     @property
     def ours(self) -> Bucket | None:
-        """Sum of the stored usage; None unless all of it is in the report's currency, as currencies are never added
-        up."""
+        """Sum of the stored usage; None unless all of it is known and in the report's currency, as currencies are never
+        added up."""
         costs = [cost for period, cost in self.rows if cost is not None and period.currency == self.currency]
         if len(costs) < len(self.rows):
             return None
-        return Bucket(sum(period.used for period, _ in self.rows), sum(costs, Decimal()))
+        return Bucket(sum(period.used or 0 for period, _ in self.rows), sum(costs, Decimal()))
 
     @property
     def difference(self) -> Bucket | None:
@@ -57,8 +60,8 @@ class Removed:
 
 @dataclass(frozen=True)
 class Pool:
-    """The last report of the month, in full. `page`: its shares, each with its cost and its account if that is stored
-    now. `known` in a share: it was stored when the report was read."""
+    """The last counted report of the month, in full. `page`: its shares, each with its cost and its account if that is
+    stored now. `known` in a share: it was stored when the report was read."""
 
     snapshot: PooledSnapshot
     read_at: datetime
@@ -68,6 +71,11 @@ class Pool:
     unmapped: int
     removed: Removed
     readings: Sequence[tuple[PooledSnapshot, dict[str, Bucket]]]
+
+    @property
+    def to_decide(self) -> PooledSnapshot | None:
+        """The last report that contradicts the one before it, if nobody decided about it yet."""
+        return next((report for report, _ in self.readings if getattr(report, "waits", False)), None)
 
     @property
     def off(self) -> Bucket:
@@ -97,9 +105,11 @@ class PoolHead(NamedTuple):
 
 
 def of_month(month: date) -> QuerySet[PooledSnapshot]:
-    """Return reports of periods that end in the month, the last one first."""
+    """Return reports of periods that end in the month, the last one first, without those that finance decided not to
+    count."""
     found = PooledSnapshot.objects.filter(period_end_on__gte=month, period_end_on__lte=last_day(month))
-    return found.order_by("-period_start_on", "-as_of", "-seq")
+    counted: QuerySet[Any] = with_verdict(found)
+    return counted.exclude(verdict=Verdict.WRONG).order_by("-period_start_on", "-as_of", "-seq")
 
 
 def pool_heads(month: date, connection: Connection | None = None) -> list[PoolHead]:
@@ -119,16 +129,16 @@ def note_of(connection_id: int) -> str:
     return notes.values_list("note", flat=True).first() or ""
 
 
-def pool_of(connection: Connection, month: date, *, page: str = "1") -> Pool | None:
+def pool_of(connection: Connection, filters: MonthFilters) -> Pool | None:
     """Return the last report of a period that ends in the month, or None if there is none."""
-    snapshot = of_month(month).filter(connection=connection).defer("raw").first()
+    snapshot = of_month(filters.month).filter(connection=connection).defer("raw").first()
     if snapshot is None:
         return None
     read_at = SyncRun.objects.filter(pooled=snapshot).aggregate(at=Max("pooled_at"))["at"] or snapshot.as_of
     # Unknown accounts first: they have to be linked.
     shares = sorted(snapshot.shares, key=lambda share: (share["known"], -share["count"], share["id"]))
     unmapped = sum(not share["known"] for share in shares)
-    lines: Page[Any] = Paginator(shares, LINES_A_PAGE).get_page(page)
+    lines = filters.page_of(Paginator(shares, LINES_A_PAGE))
     accounts = _accounts(connection, [share["id"] for share in lines])
     lines.object_list = [
         (share, trimmed(rounded(Decimal(share["cost"]))), accounts.get(share["id"])) for share in lines
@@ -172,8 +182,14 @@ def _removed(snapshot: PooledSnapshot, read_at: datetime, theirs: Bucket) -> Rem
 
 
 def _readings(snapshot: PooledSnapshot) -> list[tuple[PooledSnapshot, dict[str, Bucket]]]:
-    """Return the reports of the period, the last one first."""
-    found = PooledSnapshot.objects.filter(
+    """Return the reports of the period, the last one first. `anomaly` is what a decision about one is addressed by,
+    `waits`: nobody decided yet."""
+    anomalies = Anomaly.objects.filter(pooled=OuterRef("pk"))
+    reports = PooledSnapshot.objects.filter(
         connection=snapshot.connection_id, period_start_on=snapshot.period_start_on
-    ).order_by("-as_of", "-seq")
+    ).annotate(
+        anomaly=Subquery(anomalies.order_by("pk").values("public_id")[:1]),
+        waits=Exists(anomalies.filter(closed_at=None)),
+    )
+    found = with_verdict(reports).order_by("-as_of", "-seq")
     return [(each, _buckets(each)) for each in found.defer("shares", "raw", "note")[:READINGS_SHOWN]]

@@ -6,24 +6,25 @@ import uuid
 from datetime import UTC
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import labels
-from billing.reports.filters import UsageFilters
+from billing.reports.filters import MonthFilters
 from billing.reports.pool import pool_of
 from billing.reports.views import months_of
 from billing.usage.due_runs import next_nightly
 from customers.models import Connection
+from portal.htmx import render_page
 
 
 @require_GET
 def pool(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     now = timezone.now()
     connection = get_object_or_404(Connection, public_id=public_id)
-    filters = UsageFilters(request.GET, today=now.astimezone(UTC).date())
-    found = None if filters.lists_nothing else pool_of(connection, filters.month, page=filters.page)
+    filters = MonthFilters(request.GET, today=now.astimezone(UTC).date())
+    found = None if filters.lists_nothing else pool_of(connection, filters)
     context = {
         "connection": connection,
         "filters": filters,
@@ -33,4 +34,4 @@ def pool(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         "source": labels.source("pooled"),
         "next_at": next_nightly(now),
     }
-    return render(request, "billing/pool.html", context)
+    return render_page(request, "billing/pool.html", context, filters=filters)

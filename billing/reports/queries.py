@@ -1,7 +1,7 @@
 """Usage report of a month: one row per account and billing period that ends in it, also where the figure is missing.
 
 Totals come from the stored sums of the month; where rows are filtered, the database adds them up. The number of queries
-does not depend on the rows.
+does not depend on the rows, and without filters none of them reads all rows of the month.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, F, Max, Min, Q, QuerySet
+from django.db.models import F, QuerySet
 
-from billing.models import MOST_USED, MonthTotal, Status, UsagePeriod
+from billing.labels import STATUSES
+from billing.models import MOST_USED, FigureVersion, MonthTotal, Status, SyncRun, UsagePeriod
 from billing.money import Sum, trimmed, trimmed_or_none
+from billing.reports.ceiling import hours_to_ceiling
+from billing.reports.conditions import narrowed
+from billing.reports.customer_sums import CustomerSums, sums_by_customer
 from billing.reports.filters import UsageFilters
 from billing.reports.month_chart import months_chart
 from billing.reports.pool import PoolHead, pool_heads
 from billing.usage.rollups import SUMS, sums_of
-from portal.typed_text import matches
+from portal.providers import CAPABILITIES
 
 _SORT_FIELDS = {
     "name": "account__customer__company_name",
@@ -41,6 +45,7 @@ _SORT_FIELDS = {
 class ReportRow(NamedTuple):
     """One figure as the database returns it; `used` is None where it is missing."""
 
+    pk: int
     account: UUID
     customer: UUID
     company: str
@@ -125,148 +130,147 @@ class Totals:
     endless: int = 0
     overage: int = 0
     overage_width: int = 0
-    over_customers: int = 0
-    oldest_at: datetime | None = None
-    newest_at: datetime | None = None
 
     @property
     def read(self) -> int:
         return self.figures - self.missing
 
-    @property
-    def at_least(self) -> bool:
-        """True if the sums are certainly incomplete: a figure is missing, or nothing limits it."""
-        return bool(self.missing or self.endless)
-
-    @property
-    def is_exact(self) -> bool:
-        return not self.at_least and not self.width and not (self.open or self.stale or self.disputed)
-
-    def by_status(self) -> list[tuple[Status, int]]:
+    def by_status(self) -> list[tuple[str, int]]:
         """Return each status and its figures, those that need nobody last."""
-        return [(status, n) for status in _WORST_FIRST if (n := getattr(self, status))]
-
-
-_WORST_FIRST = (
-    Status.MISSING,
-    Status.DISPUTED,
-    Status.STALE,
-    Status.INTERVAL,
-    Status.OPEN,
-    Status.DERIVED,
-    Status.FINAL,
-)
+        return [(status, n) for status in STATUSES if (n := getattr(self, status))]
 
 
 @dataclass(frozen=True)
 class Report:
+    """`rows` are figures, `customers` sums of customers: one of them is empty, as `filters.group` says. `hours` until
+    the ceiling is reached, by figure (pk)."""
+
     filters: UsageFilters
     page: Page[Any]
     rows: list[ReportRow]
+    customers: list[CustomerSums]
+    hours: dict[int, int]
     totals: Totals
     coverage: Totals
     chart: dict[str, Any]
     sources: list[str]
+    updated_at: datetime | None
     # Empty for roles that may not see cost.
     shares: list[Sum]
     pools: list[PoolHead]
+    # False if no account of the month has a package: a cap has no overage.
+    has_overage: bool
 
 
 def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
-    wide = _periods(filters)
-    coverage = _month_totals(filters, wide)
+    stored = list(_stored(filters))
+    coverage, shares = _totals_of(stored), _shares_of(stored)
+    wide = figures_of_month(filters)
     narrow = narrowed(wide, filters)
-    totals = _totals(narrow) if filters.narrowed else coverage
-    paginator = Paginator(_ordered(narrow, filters).values_list(*_FIELDS), filters.size)
-    paginator.count = totals.figures  # known already
-    page = paginator.get_page(filters.page)
+    totals = coverage
+    if filters.narrowed:
+        totals, shares = _sums(narrow)
+    customers: list[CustomerSums] = []
+    rows: list[ReportRow] = []
+    if filters.group:
+        page, customers = sums_by_customer(filters, narrow)
+    else:
+        paginator = Paginator(_ordered(narrow, filters).values_list("pk", flat=True), filters.size)
+        paginator.count = totals.figures  # known already
+        page = filters.page_of(paginator)
+        rows = _rows(list(page.object_list))
+    open_ = [row.pk for row in rows if row.status == Status.OPEN]
+    used = {row.connection_id for row in stored if row.figures}
+    connections = [each for each in filters.connections if each.pk in used]
     return Report(
         filters=filters,
         page=page,
-        rows=[ReportRow(*values) for values in page.object_list],
+        rows=rows,
+        customers=customers,
+        hours=hours_to_ceiling(UsagePeriod.objects.filter(pk__in=open_), now=now) if open_ else {},
         totals=totals,
         coverage=coverage,
-        chart=months_chart(filters, now=now),
-        sources=_sources(wide),
-        shares=_shares(narrow) if filters.with_cost else [],
+        chart=months_chart(filters),
+        sources=sorted({each.usage_source for each in connections}),
+        updated_at=_updated_at(filters, coverage),
+        shares=shares if filters.with_cost else [],
         pools=pool_heads(filters.month, filters.connection) if filters.with_cost else [],
+        has_overage=any(CAPABILITIES[each.kind].offerings for each in connections),
     )
 
 
 def report_lines(filters: UsageFilters) -> Iterator[ReportRow]:
     """Return an iterator over all rows of the report, for an export."""
-    rows = _ordered(narrowed(_periods(filters), filters), filters)
+    rows = _ordered(report_periods(filters), filters)
     return (ReportRow(*values) for values in rows.values_list(*_FIELDS).iterator(chunk_size=2000))
 
 
-def _periods(filters: UsageFilters) -> QuerySet[UsagePeriod]:
+def report_periods(filters: UsageFilters) -> QuerySet[UsagePeriod]:
+    """Return the figures of the report's rows, in no order."""
+    return narrowed(figures_of_month(filters), filters)
+
+
+def figures_of_month(filters: UsageFilters) -> QuerySet[UsagePeriod]:
     """Return the figures of billing periods that end in the month."""
     periods = UsagePeriod.objects.filter(month=filters.month, account__duplicate_of=None)
     return periods.filter(account__connection=filters.connection) if filters.connection else periods
 
 
-def _sources(periods: QuerySet[UsagePeriod]) -> list[str]:
-    found = periods.filter(current__isnull=False).values_list("current__source", flat=True)
-    return list(found.distinct().order_by("current__source"))
+def _updated_at(filters: UsageFilters, coverage: Totals) -> datetime | None:
+    """Return when the figures of the month were updated: while periods are open, the end of the last sync of all
+    accounts; afterward, the last change."""
+    if coverage.open or coverage.stale:
+        runs = SyncRun.objects.filter(kind__in=SyncRun.FULL, finished_at__isnull=False).order_by("-started_at")
+        runs = runs.filter(connection=filters.connection) if filters.connection else runs
+        return runs.values_list("finished_at", flat=True).first()
+    versions = FigureVersion.objects.filter(month=filters.month).order_by("-from_batch")
+    return versions.values_list("at", flat=True).first()
 
 
-def narrowed(periods: QuerySet[UsagePeriod], filters: UsageFilters) -> QuerySet[UsagePeriod]:
-    """Return the figures that the filters leave."""
-    if filters.lists_nothing:
-        return periods.none()
-    if filters.status:
-        periods = periods.filter(status=filters.status)
-    if filters.q:
-        customers = matches("account__customer__search__contains", filters.q)
-        periods = periods.filter(customers | Q(account__provider_id__startswith=filters.q))
-    conditions = {
-        "over": Q(overage__gt=0) | Q(overage_high__gt=0),
-        "undecided": Q(status__in=(Status.DISPUTED, Status.INTERVAL, Status.MISSING, Status.STALE)),
-        "unreferenced": Q(account__customer__external_reference=""),
-    }
-    return periods.filter(conditions[filters.only]) if filters.only else periods
-
-
-def _month_totals(filters: UsageFilters, periods: QuerySet[UsagePeriod]) -> Totals:
+def _stored(filters: UsageFilters) -> QuerySet[MonthTotal]:
     """Return the stored sums of the month."""
     stored = MonthTotal.objects.filter(month=filters.month)
-    if filters.connection:
-        stored = stored.filter(connection=filters.connection)
-    names = [name for name in SUMS if name != "allocated_cost"]
-    sums = dict.fromkeys(names, 0)
-    for row in stored:
-        for name in names:
-            sums[name] += getattr(row, name)
-    return Totals(**sums, **_span(periods))
+    return stored.filter(connection=filters.connection) if filters.connection else stored
 
 
-def _totals(periods: QuerySet[UsagePeriod]) -> Totals:
-    """Return the sums of filtered figures."""
-    sums: dict[str, int] = dict.fromkeys((name for name in SUMS if name != "allocated_cost"), 0)
-    for row in sums_of(periods, "month"):
+_EMAIL_SUMS = tuple(name for name in SUMS if name != "allocated_cost")
+
+
+def _totals_of(stored: list[MonthTotal]) -> Totals:
+    return Totals(**{name: sum(getattr(row, name) for row in stored) for name in _EMAIL_SUMS})
+
+
+def _sums(periods: QuerySet[UsagePeriod]) -> tuple[Totals, list[Sum]]:
+    """Return the sums of filtered figures, and their allocated cost by currency."""
+    sums: dict[str, int] = dict.fromkeys(_EMAIL_SUMS, 0)
+    rows = sorted(sums_of(periods, "currency"), key=lambda row: row["currency"])
+    for row in rows:
         for name in sums:
             sums[name] += row.get(f"n_{name}", row.get(f"sum_{name}", row.get(name, 0)))
-    return Totals(**sums, **_span(periods))
+    shares = [Sum(row["currency"], trimmed(row["sum_cost"]), row["figures"]) for row in rows if row["currency"]]
+    return Totals(**sums), shares
 
 
-def _span(periods: QuerySet[UsagePeriod]) -> dict[str, Any]:
-    return periods.aggregate(
-        over_customers=Count("account__customer", filter=Q(overage__gt=0), distinct=True),
-        oldest_at=Min("read_at"),
-        newest_at=Max("read_at"),
-    )
+def _shares_of(stored: list[MonthTotal]) -> list[Sum]:
+    """Return the allocated cost by currency: currencies are never added up."""
+    found: dict[str, Sum] = {}
+    for row in sorted(stored, key=lambda row: row.currency):
+        if row.currency and row.figures:
+            before = found.get(row.currency, Sum(row.currency, Decimal(), 0))
+            found[row.currency] = Sum(row.currency, before.amount + row.allocated_cost, before.of + row.figures)
+    return [Sum(each.currency, trimmed(each.amount), each.of) for each in found.values()]
 
 
-def _shares(periods: QuerySet[UsagePeriod]) -> list[Sum]:
-    """Return the allocated cost of the rows by currency: currencies are never added up."""
-    priced = sums_of(periods.filter(allocated_cost__isnull=False), "currency")
-    rows = sorted(priced, key=lambda row: row["currency"])
-    return [Sum(row["currency"], trimmed(row["sum_cost"]), row["figures"]) for row in rows]
+def _rows(pks: list[int]) -> list[ReportRow]:
+    """Return the rows of one page. Only theirs are joined: a late page skips over many."""
+    found = UsagePeriod.objects.filter(pk__in=pks).values_list(*_FIELDS)
+    rows = {row.pk: row for row in map(ReportRow._make, found)}
+    return [rows[pk] for pk in pks]
 
 
 def _ordered(periods: QuerySet[UsagePeriod], filters: UsageFilters) -> QuerySet[UsagePeriod]:
     name = filters.sort.removeprefix("-")
-    if filters.sort == "-used":
+    if filters.sort == "-used" or filters.group:  # the order of customers is none of figures
         return periods.order_by(MOST_USED, "pk")
     column = F(_SORT_FIELDS[name])
     order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)

@@ -1,28 +1,26 @@
-"""Views of the usage report of a month: the page and the CSV export."""
+"""Views of the usage report of a month: the page, and the request of its export."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from billing import labels
 from billing.models import Status
-from billing.reports.filters import ONLY, UsageFilters
-from billing.reports.pool import pool_heads
-from billing.reports.queries import ReportRow, report_lines
+from billing.reports.export_changes import changed_exports
+from billing.reports.export_views import export_report
+from billing.reports.filters import CEILING, ONLY, QUOTA, MonthFilters, UsageFilters
+from billing.reports.queries import ReportRow, Totals
 from billing.reports.queries import build_usage_report as report_of
 from billing.usage.periods import month_after
 from customers.connections.catalogue import offering_label
 from portal.access.permissions import Permission
-from portal.exports import csv_response
 from portal.htmx import person, render_page
 from portal.providers import CAPABILITIES, UsageSource
-from portal.state_labels import account_state_text
 
 MONTHS_OFFERED = 14
 
@@ -33,93 +31,62 @@ def usage_report(request: HttpRequest) -> HttpResponse:
     filters = UsageFilters(
         request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
     )
-    report = report_of(filters, now=now)
-    context = {
-        "report": report,
-        "filters": filters,
-        "rows": [_line(row, now) for row in report.rows],
-        "page": report.page,
-        "sources": labels.sources(report.sources),
-        "months": months_of(request, filters),
-        "connections": [(each.public_id, each.name) for each in filters.connections],
-        "statuses": Status.choices,
-        "only": ONLY.items(),
-        "kept": filters.kept(),
-    }
-    return render_page(request, "billing/usage.html", context)
+    tab = filters.group or "usage"
+    context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters), "tab": tab}
+    if not filters.lists_nothing:
+        report = report_of(filters, now=now)
+        context |= {
+            "report": report,
+            "lines": [_line(row, report.hours.get(row.pk)) for row in report.rows],
+            "page": report.page,
+            "sources": labels.sources(report.sources),
+            "statuses": _status_links(request, report.coverage, filters),
+            "kept": filters.kept(),
+            "choices": {
+                "connection": [(each.public_id, each.name) for each in filters.connections],
+                "customer": [(each.public_id, each) for each in [filters.customer] if each],
+                "status": Status.choices,
+                "quota": QUOTA.items(),
+                "ceiling": CEILING.items(),
+                "only": ONLY.items(),
+            },
+            "changed_exports": changed_exports(filters.month),
+        }
+    return render_page(request, "billing/usage.html", context, filters=filters)
 
 
-@require_GET
-def usage_export(request: HttpRequest) -> StreamingHttpResponse:
-    """Export every row of the filtered report. Credits are emails; dates are ISO, times UTC."""
-    now = timezone.now()
-    filters = UsageFilters(
-        request.GET, today=now.astimezone(UTC).date(), with_cost=person(request).may(Permission.VIEW_COST)
-    )
-    header = [str(column) for column in labels.EXPORT_HEADER]
-    rows = _exported(filters, now)
-    if filters.with_cost:
-        header += [str(column) for column in labels.EXPORT_COST_HEADER]
-        rows = _with_cost(filters, now)
-    return csv_response(f"usage-{filters.month:%Y-%m}.csv", header, (line for _, line in rows))
+def _status_links(request: HttpRequest, coverage: Totals, filters: UsageFilters) -> list[tuple[str, int, str, bool]]:
+    """Return each status with its figures of the month, and the link that shows only these, or all again."""
+    found = []
+    for status, n in coverage.by_status():
+        query = request.GET.copy()
+        query.pop("page", None)
+        query["status"] = status
+        if chosen := filters.status == status:
+            query.pop("status")
+        found.append((status, n, f"?{query.urlencode()}", chosen))
+    return found
 
 
-def _with_cost(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
-    """Add cost shares to the rows, with the provider's note once per connection."""
-    notes = {head.connection.name: head.snapshot.note for head in pool_heads(filters.month, filters.connection)}
-    for row, line in _exported(filters, now):
-        priced = row.share is not None
-        yield row, [*line, row.share, row.currency if priced else None, notes.pop(row.connection, "") if priced else ""]
+@require_POST
+def usage_export(request: HttpRequest) -> HttpResponseBase:
+    return export_report(request)
 
 
-def _exported(filters: UsageFilters, now: Any) -> Iterator[tuple[ReportRow, list[Any]]]:
-    month = f"{filters.month:%Y-%m}"
-    for row in report_lines(filters):
-        provider = CAPABILITIES[row.kind].label
-        yield (
-            row,
-            [
-                month,
-                row.company,
-                row.reference,
-                row.provider_id,
-                row.connection,
-                account_state_text(row.state, provider),
-                row.package,
-                row.requests,
-                row.allowed,
-                row.used,
-                row.remaining,
-                row.overage,
-                row.reputation,
-                row.start_on,
-                row.end_on,
-                row.process_on,
-                row.status,
-                row.source,
-                row.read_at,
-                row.inferred,
-                row.high,
-            ],
-        )
-
-
-def _line(row: ReportRow, now: Any) -> dict[str, Any]:
-    """Return one row for the template, with its labels."""
+def _line(row: ReportRow, hours: int | None) -> dict[str, Any]:
+    """Return one row for the template, with its labels. `hours`: until the ceiling is reached."""
     capabilities = CAPABILITIES[row.kind]
     return {
         "row": row,
         "packaged": capabilities.offerings,
         "has_figures": row.source != UsageSource.POOLED,  # a pooled report has only the count
-        "status": Status(row.status),
-        "reason": labels.reason(row.reason),
         "package": offering_label(row.package) if row.package else "",
         "provider": capabilities.label,
-        "source": labels.short_source(row.source),
+        "hours": hours,
     }
 
 
-def months_of(request: HttpRequest, filters: UsageFilters) -> dict[str, Any]:
+def months_of(request: HttpRequest, filters: MonthFilters) -> dict[str, Any]:
     """Return the links to the previous and next month and the month menu; other query parameters stay."""
 
     def address(month: date) -> str:
@@ -128,12 +95,11 @@ def months_of(request: HttpRequest, filters: UsageFilters) -> dict[str, Any]:
         query.pop("page", None)
         return f"?{query.urlencode()}"
 
-    latest = month_after(filters.this_month)
-    after = month_after(filters.month)
+    latest, after = filters.latest_month, month_after(filters.month)
     offered = [month_after(latest, -step) for step in range(MONTHS_OFFERED)]
     return {
         "before": address(month_after(filters.month, -1)),
         "after": address(after) if after <= latest else "",
-        "menu": [(each, address(each), each == filters.month) for each in offered],
+        "menu": [(each, address(each), each == filters.month and "month" not in filters.refused) for each in offered],
         "query": address(filters.month),
     }

@@ -1,16 +1,84 @@
-"""``{% load usage %}``: short numbers for charts, numbers inside sentences, and the dates of a billing period."""
+"""``{% load usage %}``: figures and their status, short numbers for charts, and the dates of a billing period."""
 
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 
 from django import template
 from django.utils.formats import date_format, number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 
+from billing import labels
+from billing.models import NOT_OVER, Status
 from portal import formats
+from portal.ui.cells import icon, missing
 
 register = template.Library()
 _UNITS = ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k"))
+
+
+@register.simple_tag
+def figure_status(status: str, reason: str = "", header: bool = False) -> SafeString:
+    """Render the status of a figure: icon and word, with its explanation in the title. The only way it is shown.
+
+    `reason`: a code of `labels.REASONS`. `header`: with a fill, for page headers.
+    """
+    return _figure_status(str(status), reason, header, get_language() or "")
+
+
+@lru_cache(maxsize=512)
+def _figure_status(status: str, reason: str, header: bool, language: str) -> SafeString:
+    look = labels.STATUSES[status]
+    return format_html(
+        '<span class="pk-state bl-s-{}{}" title="{}">{}<span>{}</span></span>',
+        status,
+        " pk-fill" if look.filled or header else "",
+        labels.reason(reason) or look.sentence,
+        icon(look.icon, 14),
+        Status(status).label,
+    )
+
+
+@register.simple_tag
+def figure(least: int | None, most: int | None, status: str) -> SafeString:
+    """Render the least and the most a figure can be: "90,000", "31,000 - 121,000", or "31,000 or more".
+
+    A missing one is a dash. Open periods show what was read so far; their status says so.
+    """
+    if least is None:
+        return missing()
+    return format_html('<span class="pk-num">{}</span>', figure_text(least, most, status))
+
+
+def figure_text(least: int, most: int | None, status: str) -> str:
+    words = formats.number_text(least)
+    if status in NOT_OVER or most == least:
+        return words
+    if most is None:
+        return _("%(n)s or more") % {"n": words}
+    return f"{words} \u2013 {formats.number_text(most)}"
+
+
+@register.filter
+def status_word(status: str) -> str:
+    """Return the status within a sentence: "missing"."""
+    return str(Status(status).label).lower()
+
+
+@register.filter
+def is_decision(reason: str) -> bool:
+    """Return whether a figure has its status because a person decided about it."""
+    return reason in ("as_known", "quantity", "base_only", "above_quantity")
+
+
+@register.filter
+def as_number(text: str) -> str:
+    """Return the digits of an anomaly's value grouped; other texts stay as they are."""
+    return formats.number_text(int(text)) if text.isascii() and text.isdigit() else text
 
 
 @register.filter

@@ -1,23 +1,32 @@
-"""Anomalies of readings: values that contradict each other or what was read before.
+"""Anomalies of readings: values that contradict each other, or what was read before.
 
-A decrease inside a period is found where the figure is derived (billing.usage.figures); everything else here, when a
-reading is stored. A reading with an anomaly of its own does not count until a person decides.
+Two ways lead to one. What a reading says of itself is noted when it is stored; such a reading doesn't count until a
+person decides. What contradicts the counted reading before it is derived again with the figure, because a decision may
+change which readings count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import Max, Min
+from django.db.models import Max, Min, Q
 
 from billing.models import Anomaly, UsagePeriod, UsageSnapshot
-from billing.usage.periods import LONGEST_PERIOD, Period
+from billing.usage.periods import Period
+from billing.usage.pool_reports import PoolReport, decimal_text, reports_of
+from billing.usage.series import Series, SeriesReading, Verdict
 from customers.models import Account
 from portal.providers import CAPABILITIES, UsageSource
 
 Kind = Anomaly.Kind
+# Their readings don't count until a person says so; the other kinds contradict the counted reading before.
+SET_ASIDE = frozenset({Kind.CONTRADICTION, Kind.CEILING, Kind.LONG_PERIOD, Kind.AFTER_DELETION})
+SUCCESSIVE = frozenset({Kind.FELL, Kind.COST_FELL, Kind.CURRENCY})
 # More than any account sends in a month: a figure above it is none, also where no quota is known.
 MOST_EMAILS = 10**11
 
@@ -32,12 +41,32 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A stored reading and what was decided about it. `decided`: kinds with a decision; `report`: the pooled report it
+    is from."""
+
+    row: UsageSnapshot
+    reading: SeriesReading
+    decided: frozenset[str] = frozenset()
+    report: PoolReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """An undecided contradiction between two successive counted readings of one period."""
+
+    kind: Kind
+    before: UsageSnapshot
+    after: UsageSnapshot
+    report: PoolReport | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Before:
     """What earlier readings of the same period showed."""
 
     least_quota: int | None = None
     greatest_quota: int | None = None
-    last: UsageSnapshot | None = None
     final_used: int | None = None
 
 
@@ -47,11 +76,15 @@ def note(noted: Sequence[Noted], *, deleted: Collection[int]) -> set[int]:
         return set()
     before = _before(noted)
     accounts = Account.objects.select_related("connection").in_bulk({each.snapshot.account_id for each in noted})
+    pooled = [each for each in noted if each.snapshot.source == UsageSource.POOLED]
+    connections = {accounts[each.snapshot.account_id].connection_id for each in pooled}
+    reports = reports_of(connections, {each.snapshot.period_start_on for each in pooled})
     rows = []
     for each in noted:
         account = accounts[each.snapshot.account_id]
+        report = reports.of(account.connection_id, each.snapshot)
         for kind, was, now in _found(each, account, before[each.snapshot.pk], gone=account.pk in deleted):
-            rows.append(_anomaly(kind, each, account, was, now))
+            rows.append(_anomaly(kind, each, account, report, before=was, after=now))
     Anomaly.objects.bulk_create(rows, ignore_conflicts=True)
     return {row.snapshot_id for row in rows if row.snapshot_id is not None}
 
@@ -60,7 +93,7 @@ def _found(each: Noted, account: Account, before: _Before, *, gone: bool) -> lis
     row, found = each.snapshot, []
     multiple = CAPABILITIES[account.connection.kind].credit_ceiling
     quotas = [quota for quota in (row.allowed, before.least_quota, before.greatest_quota) if quota is not None]
-    if (each.dates.end_on - each.dates.start_on).days + 1 > LONGEST_PERIOD.days:
+    if each.dates.is_too_long and each.period.end_on != each.dates.end_on:  # equal: a person accepted these dates
         found.append((Kind.LONG_PERIOD, "", f"{each.dates.start_on} to {each.dates.end_on}"))
     ceiling = max(quotas) * multiple[0] // multiple[1] if multiple and quotas else None
     if row.used > (MOST_EMAILS if ceiling is None else ceiling):
@@ -69,14 +102,6 @@ def _found(each: Noted, account: Account, before: _Before, *, gone: bool) -> lis
         found.append((Kind.CONTRADICTION, *words))
     if gone and not row.is_final and before.final_used is not None and row.used > before.final_used:
         found.append((Kind.AFTER_DELETION, str(before.final_used), str(row.used)))
-    last = before.last
-    if last and last.allocated_cost is not None and row.allocated_cost is not None:
-        if last.currency != row.currency:
-            found.append((Kind.CURRENCY, last.currency, row.currency))
-        elif row.allocated_cost < last.allocated_cost and row.used >= last.used:
-            found.append(
-                (Kind.COST_FELL, f"{last.allocated_cost.normalize():f}", f"{row.allocated_cost.normalize():f}")
-            )
     return found
 
 
@@ -94,7 +119,7 @@ def _contradiction(row: UsageSnapshot, least: int, greatest: int) -> tuple[str, 
 
 
 def _before(noted: Sequence[Noted]) -> dict[int, _Before]:
-    """Return by new reading what was read of its period before. Three queries."""
+    """Return by new reading what was read of its period before. Two queries."""
     earlier = UsageSnapshot.objects.filter(
         account__in=[each.snapshot.account_id for each in noted],
         period_start_on__in={each.snapshot.period_start_on for each in noted},
@@ -105,35 +130,117 @@ def _before(noted: Sequence[Noted]) -> dict[int, _Before]:
         .values("account", "period_start_on")
         .annotate(least=Min("allowed"), greatest=Max("allowed"))
     }
-    last: dict[tuple[int, object], UsageSnapshot] = {}
     final: dict[tuple[int, object], int] = {}
     for row in earlier.select_related("final_reading").defer("raw").order_by("as_of", "seq", "pk"):
-        last[row.account_id, row.period_start_on] = row
         if row.is_final:
             final[row.account_id, row.period_start_on] = row.used
     found = {}
     for each in noted:
         key = (each.snapshot.account_id, each.snapshot.period_start_on)
-        sum_ = sums.get(key, {})
-        found[each.snapshot.pk] = _Before(sum_.get("least"), sum_.get("greatest"), last.get(key), final.get(key))
+        sum_: Any = sums.get(key, {})
+        found[each.snapshot.pk] = _Before(sum_.get("least"), sum_.get("greatest"), final.get(key))
     return found
 
 
-def _anomaly(kind: Kind, each: Noted, account: Account, was: str, now: str) -> Anomaly:
+def _anomaly(kind: Kind, each: Noted, account: Account, report: PoolReport | None, **values: str) -> Anomaly:
     row = each.snapshot
-    effect_cost = None
-    if kind == Kind.COST_FELL:
-        effect_cost = Decimal(was) - Decimal(now)
     return Anomaly(
         connection_id=account.connection_id,
         account=account,
         period=each.period,
         kind=kind,
         snapshot=row,
-        before=was[:60],
-        after=now[:60],
-        effect=0 if effect_cost is not None else abs(row.used - (each.period.used or 0)) or row.used,
-        effect_cost=effect_cost,
-        cause=f"{kind}/{account.connection_id}/{row.run_id or row.as_of.date()}",
+        pooled_id=report.pk if report else None,
+        **{name: text[:60] for name, text in values.items()},
+        effect=abs(row.used - (each.period.used or 0)) or row.used,
+        cause=_cause(kind, account, row, report),
         opened_at=row.as_of,
+    )
+
+
+def _cause(kind: Kind, account: Account, row: UsageSnapshot, report: PoolReport | None) -> str:
+    """Return what groups anomalies: the report, or what one sync found alike."""
+    return report.cause if report else f"{kind}/{account.connection_id}/{row.run_id or row.as_of.date()}"
+
+
+def conflicts_of(judged: Sequence[Judged]) -> list[Conflict]:
+    """Return the undecided contradictions between successive counted readings."""
+    counted = [each for each in judged if each.reading.counts]
+    found = []
+    for before, after in itertools.pairwise(counted):
+        if after.report and after.report.verdict == Verdict.COUNTED:
+            continue
+        if after.row.used < before.row.used and not after.reading.verdict:
+            found.append(Conflict(Kind.FELL, before.row, after.row, after.report))
+        kind = _cost_conflict(before.row, after)
+        if kind and kind not in after.decided:
+            found.append(Conflict(kind, before.row, after.row, after.report))
+    return found
+
+
+def _cost_conflict(before: UsageSnapshot, after: Judged) -> Kind | None:
+    row = after.row
+    if before.allocated_cost is None or row.allocated_cost is None:
+        return None
+    if before.currency != row.currency:
+        return Kind.CURRENCY
+    fell = row.allocated_cost < before.allocated_cost and row.used >= before.used
+    return Kind.COST_FELL if fell and not (after.report and after.report.explains(row)) else None
+
+
+def follow(found: Mapping[int, tuple[UsagePeriod, Series, Sequence[Conflict]]], *, now: datetime) -> None:
+    """Open the anomalies of these contradictions by period (pk), and close those that are none anymore."""
+    conflicts = {
+        (each.after.pk, each.kind): _successive(period, series, each, now=now)
+        for period, series, each_of in found.values()
+        for each in each_of
+    }
+    known = Anomaly.objects.filter(
+        Q(period__in=list(found), closed_at=None) | Q(snapshot__in=[snapshot for snapshot, _ in conflicts]),
+        kind__in=SUCCESSIVE,
+    )
+    ended, kept = [], []
+    for row in known:
+        new = conflicts.pop((row.snapshot_id or 0, Kind(row.kind)), None)
+        if new is None:
+            if row.closed_at is None and row.period_id in found:
+                ended.append(row.pk)
+            continue
+        if any(getattr(row, name) != getattr(new, name) for name in _FOLLOWED):
+            for name in _FOLLOWED:
+                setattr(row, name, getattr(new, name))
+            kept.append(row)
+    Anomaly.objects.filter(pk__in=ended, closed_at=None).update(closed_at=now)
+    Anomaly.objects.bulk_update(kept, _FOLLOWED, batch_size=200)
+    Anomaly.objects.bulk_create(conflicts.values(), batch_size=500)
+
+
+_FOLLOWED = ("period_id", "pooled_id", "before", "after", "effect", "effect_cost", "cause", "closed_at")
+
+
+def _successive(period: UsagePeriod, series: Series, each: Conflict, *, now: datetime) -> Anomaly:
+    before, after = each.before, each.after
+    was, is_, effect = str(before.used), str(after.used), after.used
+    cost: Decimal | None = None
+    if each.kind == Kind.FELL:
+        least = before.used - after.used
+        effect = before.used if series.high is None else max(series.high - series.low, least)
+    elif each.kind == Kind.CURRENCY:
+        was, is_, cost = before.currency, after.currency, after.allocated_cost
+    else:
+        old, new = before.allocated_cost or Decimal(), after.allocated_cost or Decimal()
+        was, is_, cost = decimal_text(old), decimal_text(new), old - new
+    return Anomaly(
+        connection_id=period.account.connection_id,
+        account_id=period.account_id,
+        period=period,
+        snapshot=after,
+        kind=each.kind,
+        pooled_id=each.report.pk if each.report else None,
+        before=was,
+        after=is_,
+        effect=effect,
+        effect_cost=cost,
+        cause=_cause(each.kind, period.account, after, each.report),
+        opened_at=now,
     )

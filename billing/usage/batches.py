@@ -13,7 +13,7 @@ from django.db.models import F, QuerySet
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, guards
 from billing.usage.pool_snapshots import PoolReading, store_pool_reading
-from billing.usage.snapshots import AccountReading, StoredReading, lock_accounts, store_readings
+from billing.usage.snapshots import AccountReading, lock_accounts, store_readings
 from customers.models import Account
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
@@ -132,35 +132,29 @@ def _settle(
         if each.usage is not None and each.usage.used is not None
     ]
     kept = store_readings([*readings, *extra], run=run)
+    done, left = [], []
     for each in answers:
-        if each.error is not None and each.item.account_id in deleted:  # during the request
-            _mark(replace(each, error=NotAsked(failure_reasons.DELETED)), None, now=now, gap=chunk.gap)
+        if each.item.account_id in kept:
+            done.append(each.item.pk)
+        elif each.error is not None and each.item.account_id in deleted:  # during the request
+            left.append(_mark(replace(each, error=NotAsked(failure_reasons.DELETED)), now=now, gap=chunk.gap))
         else:
-            _mark(each, kept.get(each.item.account_id), now=now, gap=chunk.gap)
-    items = [each.item for each in answers]
-    SyncItem.objects.bulk_update(
-        items, ["state", "tries", "not_before", "cause", "message", "snapshot", "read_at"], batch_size=BATCH
-    )
-    counts = {
-        state: sum(item.state == state for item in items)
-        for state in (SyncItem.State.DONE, SyncItem.State.FAILED, SyncItem.State.SKIPPED)
-    }
+            left.append(_mark(each, now=now, gap=chunk.gap))
+    SyncItem.objects.filter(run=run, pk__in=done).delete()
+    SyncItem.objects.bulk_update(left, ["state", "tries", "not_before", "cause", "message"], batch_size=BATCH)
     SyncRun.objects.filter(pk=run.pk).update(
-        done=F("done") + counts[SyncItem.State.DONE],
-        failed=F("failed") + counts[SyncItem.State.FAILED],
-        skipped=F("skipped") + counts[SyncItem.State.SKIPPED],
+        done=F("done") + len(done),
+        failed=F("failed") + sum(item.state == SyncItem.State.FAILED for item in left),
+        skipped=F("skipped") + sum(item.state == SyncItem.State.SKIPPED for item in left),
         changed=F("changed") + sum(each.new for each in kept.values()),
         anomalies=F("anomalies") + sum(each.anomaly for each in kept.values()),
     )
 
 
-def _mark(answer: BatchAnswer, kept: StoredReading | None, *, now: datetime, gap: timedelta) -> None:
+def _mark(answer: BatchAnswer, *, now: datetime, gap: timedelta) -> SyncItem:
+    """Note why the account was not read."""
     item, error = answer.item, answer.error
     item.not_before = None
-    if kept is not None:
-        item.state, item.cause, item.message = SyncItem.State.DONE, "", ""
-        item.snapshot, item.read_at = kept.snapshot, answer.asked_at
-        return
     if isinstance(error, NotAsked):
         item.cause, item.message = error.cause, error.message
     elif error is not None:
@@ -169,12 +163,13 @@ def _mark(answer: BatchAnswer, kept: StoredReading | None, *, now: datetime, gap
         item.cause, item.message = failure_reasons.NO_FIGURE, ""
     if item.cause in (failure_reasons.DELETED, failure_reasons.DUPLICATE):
         item.state = SyncItem.State.SKIPPED
-        return
+        return item
     if item.cause in failure_reasons.PASSING and item.tries < TRIES:
         item.not_before = now + gap
-        return
+        return item
     item.state = SyncItem.State.FAILED
     observed_accounts.mark_usage_missing(account_ids=[item.account_id], asked_at=answer.asked_at, now=now)
+    return item
 
 
 def said(error: Exception) -> str:

@@ -7,18 +7,19 @@ One way for every cause: a new reading, the end of a period, new statistics, a d
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
 
-from billing.models import Anomaly, Decision, FigureVersion, UsagePeriod, UsageSnapshot
-from billing.usage import rollups
-from billing.usage.assess import Assessment, PeriodFacts, Reason, Status, assess
+from billing.models import Anomaly, Decision, FigureVersion, Status, UsagePeriod, UsageSnapshot
+from billing.usage import anomalies, rollups
+from billing.usage.anomalies import SET_ASIDE, Conflict, Judged
+from billing.usage.assess import Assessment, PeriodFacts, Reason, assess
 from billing.usage.evidence import Known, PeriodEvidence, evidence_of
+from billing.usage.pool_reports import PoolReport, Reports, reports_of
 from billing.usage.series import Series, SeriesReading, Verdict, series_of
 from customers.models.account import AccountState
 from portal.providers import UsageSource
@@ -56,9 +57,23 @@ class _Input:
     """Everything a period's figure is derived from."""
 
     period: UsagePeriod
-    snapshots: list[UsageSnapshot]
-    readings: list[SeriesReading]
+    judged: list[Judged]
     decision: Decision | None
+
+    @property
+    def snapshots(self) -> list[UsageSnapshot]:
+        return [each.row for each in self.judged]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """Decisions that nobody made yet, to show what they would do: by reading (pk), by report (pk), or about the figures
+    themselves. `undecided`: as if nobody had decided about the figures."""
+
+    readings: Mapping[int, str] = field(default_factory=dict)
+    reports: Mapping[int, str] = field(default_factory=dict)
+    figure: Decision | None = None
+    undecided: bool = False
 
 
 def recompute(
@@ -73,25 +88,54 @@ def recompute(
     their accounts and the ledger's. `moved`: month and customer that periods were taken from."""
     if not period_ids:
         return []
-    inputs = _inputs(period_ids)
+    inputs = _inputs(load_periods(period_ids))
     known = evidence_of([Known(each.period, each.snapshots) for each in inputs], now=now)
-    changed = []
+    changed, conflicts = [], {}
     for each in inputs:
         before = _figure(each.period)
-        if not each.snapshots:
-            if not each.period.batch:
-                changed.append(each.period)
-            continue
-        evidence = known[each.period.pk]
-        series = series_of(each.readings, ceiling=evidence.ceiling)
-        _note_falls(each, series, now=now)
-        facts = _facts(each, series, evidence.resets)
-        found = assess(series, facts, evidence.after(facts.read_at, now=now), now=now)
-        _apply(each, series, _decided(each, series, found), evidence)
+        if each.judged:
+            series, found = _derive(each, known[each.period.pk], now=now)
+            conflicts[each.period.pk] = (each.period, series, found)
+        else:
+            _without_reading(each)
         if _figure(each.period) != before or not each.period.batch:
             changed.append(each.period)
+    anomalies.follow(conflicts, now=now)
     keep(changed, now=now, batch=batch, cause=cause, moved=moved)
     return changed
+
+
+def load_periods(period_ids: Collection[int]) -> list[UsagePeriod]:
+    periods = UsagePeriod.objects.filter(pk__in=period_ids).order_by("account_id", "start_on")
+    return list(periods.select_related("account__connection", "account__customer"))
+
+
+def preview(periods: Sequence[UsagePeriod], assumed: Assumed, *, now: datetime) -> list[UsagePeriod]:
+    """Set the figures of loaded periods as they would be after the assumed decisions. Nothing is stored."""
+    found = []
+    for each in _inputs(periods, assumed):
+        known = evidence_of([Known(each.period, each.snapshots)], now=now)[each.period.pk]
+        if each.judged:
+            _derive(each, known, now=now)
+        else:
+            _without_reading(each)
+        found.append(each.period)
+    return found
+
+
+def _derive(each: _Input, known: PeriodEvidence, *, now: datetime) -> tuple[Series, list[Conflict]]:
+    """Set the period's figure; return its series and what contradicts itself in it."""
+    conflicts = anomalies.conflicts_of(each.judged)
+    disputed = {found.after.pk for found in conflicts if found.kind != Anomaly.Kind.FELL}
+    readings = [
+        replace(reading, waits=reading.waits or reading.pk in disputed)
+        for reading in (judged.reading for judged in each.judged)
+    ]
+    series = series_of(readings, ceiling=known.ceiling)
+    facts = _facts(each, series, known)
+    found = assess(series, facts, known.after(facts.read_at, now=now), now=now)
+    _apply(each, series, _decided(each, series, found), known)
+    return series, conflicts
 
 
 def keep(
@@ -137,12 +181,7 @@ def _version(period: UsagePeriod, *, now: datetime, cause: str) -> FigureVersion
     )
 
 
-def _inputs(period_ids: Collection[int]) -> list[_Input]:
-    periods = list(
-        UsagePeriod.objects.filter(pk__in=period_ids)
-        .select_related("account__connection", "account__customer")
-        .order_by("account_id", "start_on")
-    )
+def _inputs(periods: Sequence[UsagePeriod], assumed: Assumed | None = None) -> list[_Input]:
     found: dict[tuple[int, Any], list[UsageSnapshot]] = {}
     rows = UsageSnapshot.objects.filter(
         account__in={each.account_id for each in periods},
@@ -150,92 +189,99 @@ def _inputs(period_ids: Collection[int]) -> list[_Input]:
     )
     for row in rows.select_related("final_reading").defer("raw").order_by("as_of", "seq", "pk"):
         found.setdefault((row.account_id, row.period_start_on), []).append(row)
-    anomalies = _anomalies([row.pk for rows in found.values() for row in rows])
-    decisions = _period_decisions(period_ids)
-    inputs = []
-    for period in periods:
-        snapshots = [
-            row
-            for row in found.get((period.account_id, period.reported_start_on), [])
-            if (period.counts_from is None or row.as_of >= period.counts_from)
-            and (period.counts_until is None or row.as_of < period.counts_until)
-        ]
-        readings = _readings(period, snapshots, anomalies)
-        inputs.append(_Input(period, snapshots, readings, decisions.get(period.pk)))
-    return inputs
+    rows_of = {each.pk: _rows_of(each, found.get((each.account_id, each.reported_start_on), [])) for each in periods}
+    verdicts = _verdicts([row.pk for rows in found.values() for row in rows], assumed)
+    reports = _reports(periods, rows_of, assumed)
+    decisions = _period_decisions([each.pk for each in periods])
+    if assumed and (assumed.figure or assumed.undecided):
+        decisions = dict.fromkeys(decisions.keys() | rows_of.keys(), assumed.figure)
+    return [
+        _Input(each, _judged(each, rows_of[each.pk], verdicts, reports), decisions.get(each.pk)) for each in periods
+    ]
 
 
-def _anomalies(snapshot_ids: list[int]) -> dict[int, list[tuple[str, str]]]:
+def _rows_of(period: UsagePeriod, rows: Sequence[UsageSnapshot]) -> list[UsageSnapshot]:
+    """Return the readings that belong to the period: where a person split it, those of its part."""
+    return [
+        row
+        for row in rows
+        if (period.counts_from is None or row.as_of >= period.counts_from)
+        and (period.counts_until is None or row.as_of < period.counts_until)
+    ]
+
+
+def _verdicts(snapshot_ids: list[int], assumed: Assumed | None) -> dict[int, list[tuple[str, str]]]:
     """Return kind and last verdict of the anomalies of these readings."""
     last = Decision.objects.filter(anomaly=OuterRef("pk")).order_by("-at", "-pk").values("verdict")[:1]
     rows = Anomaly.objects.filter(snapshot__in=snapshot_ids).annotate(verdict=Subquery(last)).order_by("pk")
     found: dict[int, list[tuple[str, str]]] = {}
-    for snapshot, kind, verdict in rows.values_list("snapshot", "kind", "verdict"):
-        found.setdefault(snapshot, []).append((kind, "" if verdict == Verdict.UNDONE else verdict or ""))
+    for snapshot, kind, is_open, verdict in rows.values_list("snapshot", "kind", "closed_at", "verdict"):
+        decided = "" if verdict == Verdict.UNDONE else verdict or ""
+        if assumed and is_open is None and snapshot in assumed.readings:
+            decided = assumed.readings[snapshot]
+        found.setdefault(snapshot, []).append((kind, decided))
     return found
 
 
-def _period_decisions(period_ids: Collection[int]) -> dict[int, Decision]:
+def _reports(
+    periods: Sequence[UsagePeriod], rows_of: Mapping[int, list[UsageSnapshot]], assumed: Assumed | None
+) -> Reports:
+    pooled = [each for each in periods if any(row.source == UsageSource.POOLED for row in rows_of[each.pk])]
+    reports = reports_of({each.account.connection_id for each in pooled}, {each.reported_start_on for each in pooled})
+    if assumed is None:
+        return reports
+    return reports.assume(assumed.reports)
+
+
+def _period_decisions(period_ids: Collection[int]) -> dict[int, Decision | None]:
     rows = Decision.objects.filter(period__in=period_ids, anomaly=None).order_by("at", "pk")
     return {each.period_id: each for each in rows if each.period_id}
 
 
-def _readings(
-    period: UsagePeriod, snapshots: list[UsageSnapshot], anomalies: dict[int, list[tuple[str, str]]]
-) -> list[SeriesReading]:
-    final = next((row for row in reversed(snapshots) if row.is_final), None)
+def _judged(
+    period: UsagePeriod,
+    rows: Sequence[UsageSnapshot],
+    verdicts: Mapping[int, list[tuple[str, str]]],
+    reports: Reports,
+) -> list[Judged]:
+    final = next((row for row in reversed(rows) if row.is_final), None)
     closed = final if period.account.state == AccountState.DELETED else None
     found = []
-    for row in snapshots:
-        of_row = anomalies.get(row.pk, [])
-        verdict = next((verdict for _, verdict in of_row if verdict), "")
-        waits = any(kind != Anomaly.Kind.FELL and not verdict for kind, verdict in of_row)
+    for row in rows:
+        of_row = verdicts.get(row.pk, [])
+        report = reports.of(period.account.connection_id, row)
         # After the final reading nothing counts that shows no more. What shows more and came after the delete has an
         # anomaly; what has none was read before it.
         late = closed is not None and row.as_of > closed.as_of and row.used <= closed.used
-        set_aside = late or any(kind in SET_ASIDE for kind, _ in of_row)
-        found.append(SeriesReading(row.pk, row.as_of, row.used, row.allowed, verdict, set_aside, waits))
+        found.append(Judged(row, _reading(row, of_row, report, late=late), _decided_kinds(of_row), report))
     return found
 
 
-# Anomalies whose reading does not count until a person says so.
-SET_ASIDE = frozenset(
-    {Anomaly.Kind.CONTRADICTION, Anomaly.Kind.CEILING, Anomaly.Kind.LONG_PERIOD, Anomaly.Kind.AFTER_DELETION}
-)
+def _decided_kinds(of_row: Sequence[tuple[str, str]]) -> frozenset[str]:
+    return frozenset(kind for kind, verdict in of_row if verdict)
 
 
-def _note_falls(each: _Input, series: Series, *, now: datetime) -> None:
-    """Open an anomaly for every undecided decrease, and close those that are none anymore."""
-    account = each.period.account
-    by_pk = {row.pk: row for row in each.snapshots}
-    open_falls = Anomaly.objects.filter(period=each.period, kind=Anomaly.Kind.FELL, closed_at=None)
-    open_falls.exclude(snapshot__in=series.falls).update(closed_at=now)
-    counted = [reading for reading in each.readings if reading.counts]
-    previous = {after.pk: before for before, after in itertools.pairwise(counted)}
-    for pk in series.falls:
-        before, after = previous[pk].used, by_pk[pk].used
-        facts = {
-            "connection_id": account.connection_id,
-            "account": account,
-            "period": each.period,
-            "before": str(before),
-            "after": str(after),
-            "effect": before if series.high is None else max(series.high - series.low, before - after),
-            "cause": f"fell/{account.connection_id}/{by_pk[pk].run_id or by_pk[pk].as_of.date()}",
-            "closed_at": None,
-        }
-        Anomaly.objects.update_or_create(
-            snapshot=by_pk[pk], kind=Anomaly.Kind.FELL, defaults=facts, create_defaults=facts | {"opened_at": now}
-        )
+def _reading(
+    row: UsageSnapshot, of_row: Sequence[tuple[str, str]], report: PoolReport | None, *, late: bool
+) -> SeriesReading:
+    """Return the reading with what was decided about it; a decision about its report is one about all its shares."""
+    whole = report.verdict if report else ""
+    verdicts = {verdict for _, verdict in of_row} | {whole}
+    fall = next((verdict for kind, verdict in of_row if kind == Anomaly.Kind.FELL), "")
+    verdict = Verdict.WRONG.value if Verdict.WRONG in verdicts else whole or fall
+    open_kinds = {kind for kind, each in of_row if not (each or whole)}
+    set_aside = any(kind in SET_ASIDE and Verdict.COUNTED not in (each, whole) for kind, each in of_row)
+    waits = bool(open_kinds & SET_ASIDE) or bool(report and report.waits and not whole)
+    return SeriesReading(row.pk, row.as_of, row.used, row.allowed, verdict, late or set_aside, waits)
 
 
-def _facts(each: _Input, series: Series, resets: Any) -> PeriodFacts:
+def _facts(each: _Input, series: Series, known: PeriodEvidence) -> PeriodFacts:
     period = each.period
-    last = series.last or each.readings[-1]
+    last = series.last or each.judged[-1].reading
     # Later readings that don't count say nothing of what was sent until then.
-    confirmed_at = period.read_at if last.pk == each.readings[-1].pk else None
+    confirmed_at = period.read_at if last.pk == each.judged[-1].reading.pk else None
     return PeriodFacts(
-        resets=resets,
+        resets=known.resets,
         since=last.at,
         read_at=confirmed_at or last.at,
         read_after_end_at=period.read_after_end_at,
@@ -254,15 +300,30 @@ def _decided(each: _Input, series: Series, figure: Assessment) -> Assessment:
     if figure.status in (Status.OPEN, Status.STALE):
         return figure
     if decision.verdict == Verdict.QUANTITY and decision.quantity is not None:
+        if decision.quantity < series.low:
+            return Assessment(Status.DISPUTED, Reason.ABOVE_QUANTITY, figure.low, figure.high)
         return Assessment(Status.FINAL, Reason.QUANTITY, decision.quantity, decision.quantity)
     reason = Reason.BASE_ONLY if decision.verdict == Verdict.BASE_ONLY else Reason.AS_KNOWN
     return Assessment(Status.FINAL, reason, series.low, series.low)
 
 
+def _without_reading(each: _Input) -> None:
+    """Set the figure of a period that was never read: missing, unless a person entered a number. The base fee needs no
+    number: the emails stay unknown."""
+    period, decision = each.period, each.decision
+    verdict = decision.verdict if decision else ""
+    quantity = decision.quantity if decision and verdict == Verdict.QUANTITY else None
+    period.status = Status.MISSING if quantity is None else Status.FINAL
+    period.used = period.high = quantity
+    reasons = {Verdict.QUANTITY: Reason.QUANTITY, Verdict.BASE_ONLY: Reason.BASE_ONLY}
+    period.reason = reasons.get(Verdict(verdict), "") if verdict else ""
+    period.overage = period.overage_high = 0 if verdict == Verdict.BASE_ONLY else None
+
+
 def _apply(each: _Input, series: Series, figure: Assessment, evidence: PeriodEvidence) -> None:
     """Set the period's columns; cost, quota and package are those of the last counted reading."""
     period = each.period
-    last = series.last.pk if series.last else each.readings[-1].pk
+    last = series.last.pk if series.last else each.judged[-1].row.pk
     row = next(row for row in each.snapshots if row.pk == last)
     period.current = row
     period.status, period.reason = figure.status, figure.reason

@@ -33,7 +33,7 @@ DAYS_AFTER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class CalibrationWindow:
     """From one own midnight to a later one in the same billing period: credits, and requests of the days between."""
 
     first_on: date
@@ -50,7 +50,7 @@ class Window:
 class Calibration:
     """The last windows that can be compared, oldest first, at most `WINDOWS`."""
 
-    windows: tuple[Window, ...]
+    windows: tuple[CalibrationWindow, ...]
 
     @property
     def is_calibrated(self) -> bool:
@@ -103,7 +103,7 @@ def calibrate(readings: Sequence[MidnightReading], statistics: Statistics, *, un
             continue
         requests = statistics.settled(_days(before.day, after.day))
         if requests is not None:
-            windows.append(Window(before.day, after.day - DAY, after.used - before.used, requests))
+            windows.append(CalibrationWindow(before.day, after.day - DAY, after.used - before.used, requests))
     return Calibration(tuple(windows[-WINDOWS:]))
 
 

@@ -1,4 +1,4 @@
-"""What time alone changes: billing periods end, open ones become stale, and expected ones stay without a reading."""
+"""Changes by time alone: billing periods end, open ones become stale, and expected ones stay without a reading."""
 
 from __future__ import annotations
 

@@ -5,12 +5,14 @@ A period belongs to the month of its last day, whatever month it began in.
 
 from __future__ import annotations
 
+import re
 from calendar import monthrange
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 DAY = timedelta(days=1)
+_MONTH = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])")
 # A month, and some days for a provider that restarts a period late. What is longer contradicts a monthly bill.
 LONGEST_PERIOD = timedelta(days=35)
 LONGEST_MONTH = 31
@@ -47,13 +49,14 @@ class Period:
         return day if is_next and _fits(self.start_on, day) and _fits(following, day) else None
 
 
-def unread_seconds(ends_at: datetime, as_of: datetime) -> int:
-    """Return the seconds of a period after its last snapshot, at most what the column can store (68 years)."""
-    return min(max(0, int((ends_at - as_of).total_seconds())), 2**31 - 1)
-
-
 def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def month_or_none(text: str) -> date | None:
+    """Return the first day of a month such as "2026-11", or None."""
+    match = _MONTH.fullmatch(text)
+    return date(int(match[1]), int(match[2]), 1) if match else None
 
 
 def month_after(month: date, steps: int = 1) -> date:
@@ -85,6 +88,11 @@ def period_of(
         month = on.replace(day=1)
         return Period(month, last_day(month), inferred=True)
     return _rolled(known, anchor, on)
+
+
+def usual_end(start_on: date) -> date:
+    """Return the last day of a monthly period with this first day."""
+    return period_of(start_on, None, known=None, on=start_on).end_on
 
 
 def learned_anchor(periods: Iterable[Period]) -> int | None:

@@ -13,12 +13,12 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 from billing.models import PooledSnapshot, SyncRun
+from billing.usage.ledger import next_batch
 from billing.usage.periods import Period
+from billing.usage.pool_reports import ROUNDING, follow_reports
 from portal.money_field import rounded
 from portal.providers import PooledUsage, Share, Unreadable
 
-# Tolerance between a bucket's cost and the exact share: providers round to cents.
-ROUNDING = Decimal("0.01")
 MOST_E_MAILS = 2**63
 MOST_MONEY = 10**9
 
@@ -55,8 +55,8 @@ def adds_up(usage: PooledUsage) -> bool:
 
 
 def store_pool_reading(reading: PoolReading, *, run: SyncRun) -> PooledSnapshot:
-    """Store the report unless the last one of the period is identical, and record it on the run. Needs a
-    transaction."""
+    """Store the report unless the last one of the period is identical, and record it on the run. What contradicts an
+    earlier one is stored all the same, with an anomaly. Needs a transaction that holds the locks of the accounts."""
     snapshot = _snapshot(reading, run)
     said = PooledSnapshot.objects.filter(connection=run.connection_id, period_start_on=snapshot.period_start_on).defer(
         "shares", "raw"
@@ -66,7 +66,9 @@ def store_pool_reading(reading: PoolReading, *, run: SyncRun) -> PooledSnapshot:
         snapshot = last
     else:
         snapshot.seq = last.seq + 1 if last and last.as_of == reading.as_of else 0
+        snapshot.batch = next_batch()
         snapshot.save(force_insert=True)
+        follow_reports(run.connection_id, snapshot.period_start_on, now=reading.as_of)
     SyncRun.objects.filter(pk=run.pk).update(pooled=snapshot, pooled_at=reading.as_of)
     return snapshot
 

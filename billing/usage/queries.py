@@ -13,6 +13,7 @@ from django.utils.functional import Promise
 from billing.models import Anomaly, SyncItem, SyncRun
 from billing.usage import failure_reasons
 from customers.models import Connection
+from portal.filters import ListFilters, page_filter
 
 RUNS_A_PAGE = 30
 ACCOUNTS_PER_CAUSE = 50
@@ -28,9 +29,12 @@ def home_runs() -> list[tuple[Connection, SyncRun | None]]:
     return [(each, found.get(each.last)) for each in connections]
 
 
-def run_page(number: str) -> Page[SyncRun]:
-    runs = SyncRun.objects.select_related("connection", "asked_by")
-    return Paginator(runs, RUNS_A_PAGE).get_page(number)
+class RunFilters(ListFilters):
+    page = page_filter()
+
+
+def run_page(filters: RunFilters) -> Page[SyncRun]:
+    return filters.page_of(Paginator(SyncRun.objects.select_related("connection", "asked_by"), RUNS_A_PAGE))
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,7 @@ def remove_old_items(*, now: datetime, seconds: float = SECONDS) -> int:
     before = now - timedelta(days=settings.SYNC_ITEM_DAYS)
     items = SyncItem.objects.filter(run=OuterRef("pk"))
     begun = SyncRun.objects.filter(Exists(items), items_removed_at__isnull=False)
-    due = SyncRun.objects.filter(state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None).exclude(
-        kind__in=SyncRun.WITHOUT_ITEMS
-    )
+    due = SyncRun.objects.filter(Exists(items), state__in=SyncRun.ENDED, finished_at__lt=before, items_removed_at=None)
     removed = 0
     for run_id in [*begun.values_list("pk", flat=True), *due.order_by("finished_at").values_list("pk", flat=True)]:
         _expire(run_id, before=before, now=now)
@@ -52,11 +50,11 @@ def _expire(run_id: int, *, before: datetime, now: datetime) -> None:
         run = SyncRun.objects.select_related("connection").get(pk=run_id)
         run.removed_causes = _causes(run_id)
         run.save(update_fields=["removed_causes"])
-        audit.record(actor=None, verb="usage.items_removed", obj=run, after={"items": run.total})
+        audit.record(actor=None, verb="usage.items_removed", obj=run, after={"items": run.failed + run.skipped})
 
 
 def _causes(run_id: int) -> dict[str, dict[str, int]]:
-    counted = SyncItem.objects.filter(run=run_id).exclude(state=SyncItem.State.DONE).order_by()
+    counted = SyncItem.objects.filter(run=run_id).order_by()
     found: dict[str, dict[str, int]] = {}
     for state, cause, n in counted.values_list("state", "cause").annotate(n=Count("pk")):
         found.setdefault(state, {})[cause] = n

@@ -20,9 +20,14 @@ SUMS = (*COUNTS, "used", "width", "endless", "overage", "overage_width", "alloca
 
 def sums_of(periods: QuerySet[UsagePeriod], *key: str) -> list[dict[str, Any]]:
     """Return the sums of these figures by `key`."""
+    return list(summed(periods, *key))
+
+
+def summed(periods: QuerySet[UsagePeriod], *key: str) -> QuerySet[UsagePeriod, dict[str, Any]]:
+    """Return the query of `sums_of`, which can be sorted and paged."""
     over = ~Q(status__in=NOT_OVER)
     zero = Value(0)
-    return list(
+    found: QuerySet[UsagePeriod, dict[str, Any]] = (
         periods.order_by()
         .values(*key)
         .annotate(
@@ -36,6 +41,7 @@ def sums_of(periods: QuerySet[UsagePeriod], *key: str) -> list[dict[str, Any]]:
             sum_cost=Sum("allocated_cost"),
         )
     )
+    return found
 
 
 def refresh(changed: Iterable[tuple[date, int]]) -> None:
@@ -64,7 +70,7 @@ def _refresh_month(month: date, customers: list[int]) -> None:
         for name in SUMS:
             moved[row.connection_id, row.currency][name] += getattr(row, name)
     old.delete()
-    UsageRollup.objects.bulk_create(rows)
+    UsageRollup.objects.bulk_create(rows, batch_size=1000)
     for (connection, currency), by in moved.items():
         _move_total(month, connection, currency, {name: n for name, n in by.items() if n})
 
@@ -122,18 +128,18 @@ def differences() -> Iterator[str]:
         if right.get(key) != stored.get(key):
             where = f"{key[0]:%Y-%m}, customer {key[2]}, connection {key[1]}"
             yield f"{where}: {stored.get(key)} instead of {right.get(key)}"
-    totals: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
+    totals: dict[tuple[date, int, str], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
     for (month, connection, _, _, currency), sums in right.items():
         for name, n in sums.items():
             totals[month, connection, currency][name] += n
     kept = {(row.month, row.connection_id, row.currency): _sums(row) for row in MonthTotal.objects.iterator()}
-    for where in sorted(totals.keys() | kept.keys(), key=str):
-        nothing = dict.fromkeys(SUMS, 0)
-        if totals.get(where, nothing) != kept.get(where, nothing):
-            yield f"{where[0]:%Y-%m}, connection {where[1]}: totals {kept.get(where)} instead of {totals.get(where)}"
+    nothing = dict.fromkeys(SUMS, 0)
+    for of in sorted(totals.keys() | kept.keys(), key=str):
+        if totals.get(of, nothing) != kept.get(of, nothing):
+            yield f"{of[0]:%Y-%m}, connection {of[1]}: totals {kept.get(of)} instead of {totals.get(of)}"
 
 
-def _key(row: UsageRollup) -> tuple[Any, ...]:
+def _key(row: UsageRollup) -> tuple[date, int, int, str, str]:
     return (row.month, row.connection_id, row.customer_id, row.package, row.currency)
 
 

@@ -9,15 +9,12 @@ history and changes no figure. If it counts more, a person decides.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import structlog
 from django.core.exceptions import ValidationError
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
@@ -25,10 +22,10 @@ from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import anomalies, figures, reset_zones
 from billing.usage.assess import resets_of
 from billing.usage.ledger import next_batch
-from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of
+from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
 from billing.usage.reset_zones import RollOver
-from billing.usage.stored_usage import usage_of
+from billing.usage.stored_usage import digest_of, overage_of, usage_of
 from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from customers.observed import accounts as observed_accounts
@@ -107,7 +104,7 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     if batch and moment:
         figures.recompute(changed, now=moment, batch=batch, cause=figures.Cause.READING, moved=moved)
     _observe(plans)
-    disputed = found | _fallen([plan.snapshot.pk for plan in plans if plan.new])
+    disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
         plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
     }
@@ -115,7 +112,7 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
 
 @dataclass(slots=True)
 class _Plan:
-    """What one reading does: its snapshot, its period (not stored yet if new), and periods it shows to be over."""
+    """The effects of one reading: its snapshot, its period (not stored yet if new), and periods it shows to be over."""
 
     reading: AccountReading
     snapshot: UsageSnapshot
@@ -130,7 +127,7 @@ class _Plan:
     @property
     def changes(self) -> bool:
         """True if a figure may change: not where an open period's usage is only confirmed."""
-        return self.new or bool(self.affected) or self.period.pk is None or self.period.status != "open"
+        return self.new or bool(self.affected) or self.period._state.adding or self.period.status != "open"
 
     @property
     def affected(self) -> list[UsagePeriod]:
@@ -181,14 +178,11 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         anchor=learned_anchor(stated),
     )
     if len(known) >= RECENT and dates.start_on < known[-1].start_on:
-        known = list(
-            UsagePeriod.objects.filter(account=reading.account_id)
-            .select_related("latest", "account__connection")
-            .order_by("-start_on")
-        )
+        all_of_it = UsagePeriod.objects.filter(account=reading.account_id).order_by("-start_on")
+        known = list(all_of_it.select_related("latest", "account__connection"))
     before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
     newest = not known or dates.start_on >= known[0].start_on or (before is not None and before.pk == known[0].pk)
-    digest = _digest(reading, dates)
+    digest = digest_of(usage, dates, package=reading.package)
     latest = before.latest if before else None
     same = latest is not None and latest.raw_sha256 == digest and latest.source == usage.source
     closed = reading.final is None and reading.account_id in deleted and any(each.before_deletion for each in known)
@@ -219,7 +213,7 @@ def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) 
 def _missing_at(known: list[UsagePeriod], dates: Period) -> UsagePeriod | None:
     """Return the period without a figure that was expected in place of this one."""
     for each in known:
-        if each.status == "missing" and each.start_on <= dates.end_on and each.end_on >= dates.start_on:
+        if each.latest_id is None and each.start_on <= dates.end_on and each.end_on >= dates.start_on:
             return each
     return None
 
@@ -242,7 +236,7 @@ def _snapshot(
         used=usage.used,
         allowed=usage.allowed,
         remaining=usage.remaining,
-        overage=_overage(usage),
+        overage=overage_of(usage),
         requests=usage.requests,
         reputation=usage.reputation,
         package=(usage.package or reading.package)[:200],
@@ -256,11 +250,11 @@ def _snapshot(
     )
 
 
-def _overage(usage: Usage) -> int | None:
-    """Return the reported overage, else the difference of the two reported figures. A cap has no overage."""
-    if usage.overage is not None or usage.used is None or usage.allowed is None or usage.source == UsageSource.POOLED:
-        return usage.overage
-    return max(0, usage.used - usage.allowed)
+# What a reading changes of a period, apart from the figure itself, which is derived again.
+_PLACED = (
+    "start_on", "end_on", "reported_start_on", "ends_at", "month", "inferred", "status", "current", "latest",
+    "used", "high", "read_at", "read_after_end_at", "before_deletion", "days_read", "readings", "batch",
+)  # fmt: skip
 
 
 def _place(plan: _Plan) -> set[tuple[date, int]]:
@@ -268,7 +262,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     another month."""
     period, at = plan.period, plan.reading.as_of
     moved = set()
-    if period.status == "missing":
+    if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
     if period.read_at is None or at >= period.read_at:
         period.read_at = at
@@ -283,8 +277,9 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     period.days_read |= _bit(period, at)
     period.readings += 1
     if period.current_id is None:
-        period.current, period.used, period.status = plan.snapshot, plan.snapshot.used, "open"
-    period.save()
+        period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
+    # An export marks figures without the accounts' locks.
+    period.save(update_fields=_PLACED if period.pk else None)
     for each in plan.ended:
         each.next_seen_at = at
         if each.end_on >= plan.dates.start_on:  # the provider began a new period early
@@ -304,13 +299,16 @@ def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
     before = period.month
     period.end_on, period.ends_at, period.month = end_on, midnight(end_on + DAY), end_on.replace(day=1)
     period.batch = 0  # a change of the figure, whatever else stays
-    return {(before, period.account.customer_id)} if before and before != period.month else set()
+    return {(before, period.account.customer_id)} if period.pk and before != period.month else set()
 
 
 def _end_of(plan: _Plan) -> date:
-    """Return the period's last day as reported; the day before the next period, if that is known to begin earlier."""
-    known = plan.period.end_on
-    return known if plan.period.next_seen_at is not None and known < plan.dates.end_on else plan.dates.end_on
+    """Return the period's last day as reported; the day before the next period, if that is known to begin earlier. An
+    end that no monthly period has doesn't move it: a person decides."""
+    period, dates = plan.period, plan.dates
+    if dates.is_too_long:
+        return usual_end(dates.start_on) if period._state.adding else period.end_on
+    return period.end_on if period.next_seen_at is not None and period.end_on < dates.end_on else dates.end_on
 
 
 def _bit(period: UsagePeriod, at: datetime) -> int:
@@ -319,8 +317,8 @@ def _bit(period: UsagePeriod, at: datetime) -> int:
     return 1 << day if 0 <= day < 62 else 0
 
 
-def _fallen(snapshot_ids: list[int]) -> set[int]:
-    rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, kind=Anomaly.Kind.FELL, closed_at=None)
+def _disputed(snapshot_ids: list[int]) -> set[int]:
+    rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, closed_at=None)
     return set(rows.values_list("snapshot", flat=True))
 
 
@@ -333,29 +331,32 @@ def _observe(plans: Sequence[_Plan]) -> None:
         period = current[plan.period.pk]
         if period.read_at != plan.reading.as_of:
             continue
-        at = plan.reading.as_of
-        if period.status == "disputed":
-            observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=at)
-            continue
-        observed_accounts.record_usage(
-            account_id=period.account_id,
-            used=period.used or 0,
-            allowed=period.allowed,
-            overage=period.overage,
-            start_on=period.start_on,
-            end_on=period.end_on,
-            now=at,
-        )
+        _tell(period, at=plan.reading.as_of, now=plan.reading.as_of)
 
 
-def _digest(reading: AccountReading, period: Period) -> str:
-    """Return the digest of everything the answer reported. Answers with the same digest are the same reading."""
-    usage = reading.usage
-    said = [usage.source, usage.raw, period.start_on, period.end_on, usage.used, usage.package or reading.package]
-    if usage.allocated_cost is not None:
-        said += [usage.allocated_cost, usage.currency, usage.allowed]
-    text = json.dumps(said, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
+    """Tell the accounts what a decision changed in their current billing period."""
+    accounts = {period.account_id for period in periods}
+    newest = UsagePeriod.objects.filter(account__in=accounts, latest__isnull=False).order_by("account", "start_on")
+    last = {period.account_id: period for period in newest}
+    for period in periods:
+        if last.get(period.account_id) == period and period.read_at is not None:
+            _tell(period, at=period.read_at, now=now)
+
+
+def _tell(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
+    if period.status == "disputed":
+        observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
+        return
+    observed_accounts.record_usage(
+        account_id=period.account_id,
+        used=period.used or 0,
+        allowed=period.allowed,
+        overage=period.overage,
+        start_on=period.start_on,
+        end_on=period.end_on,
+        now=at,
+    )
 
 
 def store_final_readings(

@@ -24,13 +24,15 @@ from portal.htmx import command_of, go_to, new_token, render_page
 
 @require_GET
 def run_list(request: HttpRequest) -> HttpResponse:
+    filters = queries.RunFilters(request.GET)
     context = {
-        "page": queries.run_page(request.GET.get("page", "1")),
+        "filters": filters,
+        "page": queries.run_page(filters),
         "connections": queries.home_runs(),
         "next_at": next_nightly(timezone.now()),
         "client_token": new_token(),
     }
-    return render_page(request, "billing/runs.html", context)
+    return render_page(request, "billing/runs.html", context, filters=filters)
 
 
 @require_POST

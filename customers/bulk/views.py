@@ -104,7 +104,7 @@ def _page(
         "needs_second": waits,
         "over_the_line": commands.exceeds_limit(change_set.kind, found.total),
     }
-    return render_page(request, "customers/bulk/set.html", context, status=status)
+    return render_page(request, "customers/bulk/set.html", context, status=status, filters=found.filters)
 
 
 def _password_first(request: HttpRequest, change_set: ChangeSet) -> HttpResponse | None:

@@ -29,8 +29,8 @@ from portal.access.permissions import Permission
 from portal.audit.queries import last_change
 from portal.consistent_reads import consistent_read
 from portal.edits import EditConflict, status_of
-from portal.exports import csv_response
-from portal.htmx import command_of, go_to, is_fragment, person, rows_asked
+from portal.exports import csv_response, refused_export
+from portal.htmx import command_of, go_to, is_fragment, person, render_page, rows_asked
 from portal.query_params import uuid_or_none
 from portal.refusals import Refusal
 
@@ -49,9 +49,9 @@ def customer_list(request: HttpRequest) -> HttpResponse:
         "sizes": SIZES,
         "kept": filters.kept("size"),
     }
-    if is_fragment(request):
-        return render(request, "customers/_list.html", context)
-    return render(request, "customers/list.html", context | {"tabs": tabs_of(filters)})
+    if not is_fragment(request):
+        context["tabs"] = tabs_of(filters)
+    return render_page(request, "customers/list.html", context, filters=filters)
 
 
 def _moving(request: HttpRequest) -> HttpResponse:
@@ -71,6 +71,8 @@ def _moving(request: HttpRequest) -> HttpResponse:
 def customer_export(request: HttpRequest) -> HttpResponseBase:
     """Export the list as filtered, every page of it."""
     filters = CustomerFilters(request.GET, person(request))
+    if filters.lists_nothing:
+        return refused_export(filters)
     name = f"customers-{timezone.now():%Y-%m-%d}.csv"
     return csv_response(name, HEADER, customer_export_rows(filters))
 

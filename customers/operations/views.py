@@ -33,7 +33,9 @@ def operation_list(request: HttpRequest) -> HttpResponse:
     if "rows" in request.GET:
         return _moving(request)
     found = queries.operations_page(request.GET.dict())
-    return render_page(request, "customers/operations.html", {"found": found, "page": found["page"]})
+    return render_page(
+        request, "customers/operations.html", {"found": found, "page": found["page"]}, filters=found["filters"]
+    )
 
 
 def _moving(request: HttpRequest) -> HttpResponse:

@@ -44,7 +44,13 @@ class ImportFilters(ListFilters):
 @require_GET
 def account_import_page(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     context = _context(request, _connection(public_id))
-    return render_page(request, "customers/estate/page.html", context, part="customers/estate/_body.html")
+    return render_page(
+        request,
+        "customers/estate/page.html",
+        context,
+        part="customers/estate/_body.html",
+        filters=context.get("filters"),
+    )
 
 
 @require_GET
@@ -154,7 +160,7 @@ def _context(request: HttpRequest, connection: Connection) -> dict[str, Any]:
         ],
         "page": Paginator(items, PER_PAGE).get_page(request.GET.get("page")),
         "basis": filters.basis,
-        "refused": filters.refused,
+        "filters": filters,
         "bases": [
             (value, label, by_basis[value]["n"], by_basis[value]["ticked"])
             for value, label in AccountImportItem.Basis.choices

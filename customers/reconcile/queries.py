@@ -78,9 +78,8 @@ def _shown(filters: DriftFilters, *, today: date) -> QuerySet[Account]:
     return found.exclude(pk__in=looked_away(accounts, today=today))
 
 
-def drift_export_rows(asked: Mapping[str, str], *, today: date) -> Iterator[list[Any]]:
-    """Yield every difference that the board shows for this URL, one to a row, in its order."""
-    filters = DriftFilters(asked)
+def drift_export_rows(filters: DriftFilters, *, today: date) -> Iterator[list[Any]]:
+    """Yield every difference that the board shows with these filters, one to a row, in its order."""
     waiting = _shown(filters, today=today).iterator(chunk_size=AT_ONCE)
     while accounts := list(islice(waiting, AT_ONCE)):
         for each in drifts_of(accounts, today=today):

@@ -21,7 +21,7 @@ from customers.reconcile.forms import ACCEPT, PUSH, DriftForm, IgnoreForm, LinkF
 from portal.audit.overtaken import last_decision, overtaken_decision
 from portal.clock import database_now
 from portal.encryption import DecryptionError
-from portal.exports import csv_response
+from portal.exports import csv_response, refused_export
 from portal.htmx import command_of, go_to, new_token, render_page
 from portal.refusals import Refusal
 
@@ -29,14 +29,17 @@ from portal.refusals import Refusal
 @require_GET
 def drift_board(request: HttpRequest) -> HttpResponse:
     found = queries.board(request.GET.dict(), today=timezone.now().date())
-    return render_page(request, "customers/drift/board.html", {"found": found, "page": found["page"]})
+    context = {"found": found, "page": found["page"]}
+    return render_page(request, "customers/drift/board.html", context, filters=found["filters"])
 
 
 @require_GET
 def drift_export(request: HttpRequest) -> HttpResponseBase:
     """Export the board as filtered, every page of it."""
-    now = timezone.now()
-    rows = queries.drift_export_rows(request.GET.dict(), today=now.date())
+    filters, now = queries.DriftFilters(request.GET), timezone.now()
+    if filters.lists_nothing:
+        return refused_export(filters)
+    rows = queries.drift_export_rows(filters, today=now.date())
     return csv_response(f"drift-{now:%Y-%m-%d}.csv", queries.HEADER, rows)
 
 
@@ -117,7 +120,8 @@ def _act(request: HttpRequest, found: drift.Drift, form: DriftForm) -> None:
 @require_GET
 def orphan_list(request: HttpRequest) -> HttpResponse:
     found = queries.orphans(request.GET.dict())
-    return render_page(request, "customers/drift/orphans.html", {"found": found, "page": found["page"]})
+    context = {"found": found, "page": found["page"]}
+    return render_page(request, "customers/drift/orphans.html", context, filters=found["filters"])
 
 
 @require_http_methods(["GET", "POST"])

@@ -31,6 +31,7 @@ def coming(request: HttpRequest) -> HttpResponse:
         "customers/schedules/coming.html",
         {"found": found, "page": found["page"], "zone": timezone.get_current_timezone_name()},
         part="customers/schedules/_agenda.html",
+        filters=found["filters"],
     )
 
 

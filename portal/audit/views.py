@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
 from portal.audit import queries
 from portal.audit.verbs import verb_choices
-from portal.exports import csv_response
+from portal.exports import csv_response, refused_export
 from portal.htmx import render_page
 
 
@@ -20,10 +20,12 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         "verbs": verb_choices(),
         "query": request.GET.urlencode(),
     }
-    return render_page(request, "audit/list.html", context, part="audit/_rows.html")
+    return render_page(request, "audit/list.html", context, part="audit/_rows.html", filters=filters)
 
 
-def audit_export(request: HttpRequest) -> StreamingHttpResponse:
+def audit_export(request: HttpRequest) -> HttpResponseBase:
     filters = queries.AuditFilters(request.GET)
+    if filters.lists_nothing:
+        return refused_export(filters)
     name = f"audit-{timezone.now():%Y-%m-%d}.csv"
     return csv_response(name, queries.EXPORT_HEADER, queries.audit_export_rows(filters))

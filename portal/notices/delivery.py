@@ -1,4 +1,5 @@
-"""Delivery of notices by mail to all admins. A mail server that does not answer delays a notice but never loses it."""
+"""Delivery of notices by mail to all admins, or to one person. A mail server that does not answer delays a notice but
+never loses it."""
 
 from __future__ import annotations
 
@@ -41,8 +42,9 @@ def deliver(*, now: datetime) -> int:
 
 def _mail(notice: Notice) -> int:
     """Return the number of recipients; 0 if it was not sent."""
-    admins = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
-    addresses = list(admins.values_list("email", flat=True))
+    people = User.objects.filter(is_active=True)
+    people = people.filter(pk=notice.to_id) if notice.to_id else people.filter(role=Role.ADMIN)
+    addresses = list(people.order_by("pk").values_list("email", flat=True))
     if not addresses:
         return 0
     body = _("%(text)s\n\n%(url)s\n\nYou get this email only once. Check the page for the current status.\n") % {

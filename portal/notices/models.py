@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 
 class Notice(models.Model):
-    """Notice to admins. At most one of a kind and subject is active."""
+    """Notice to all admins, or to the person `to`. At most one of a kind and subject is active."""
 
     kind = models.CharField(max_length=40)
     about = models.CharField(max_length=100)
     title = models.CharField(max_length=200)
     text = models.CharField(max_length=1000)
     path = models.CharField(max_length=200)
+    to = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
     raised_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     # Mail: time of the next attempt, number of attempts, time it was sent and number of recipients.

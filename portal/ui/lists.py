@@ -69,7 +69,7 @@ def sort_head(
 def refused_filters(context: template.Context, refused: Mapping[str, str]) -> dict[str, Any]:
     """Say which filters of the URL are not known, above a list. ``refused``: the sentences, by parameter."""
     request: HttpRequest = context["request"]
-    cleared = _query(request, page=None, **dict.fromkeys(refused))
+    cleared = _query(request, **dict.fromkeys((*refused, "page")))
     return {"texts": refused.values(), "clear": f"{request.path}{cleared}"}
 
 

@@ -392,6 +392,9 @@
     }
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
+    // A list that refuses its filters says so in its place.
+    const { xhr } = event.detail;
+    if (xhr.status === 400 && xhr.getResponseHeader("X-Refused-Filters")) Object.assign(event.detail, { shouldSwap: true, isError: false });
     // What was sent is saved, or comes back in the answer: it is not unsaved text any more.
     const form = sends(event);
     if (form && event.detail.shouldSwap) delete form.dataset.changed;

@@ -48,7 +48,7 @@ def remote_account(desk: Desk) -> RemoteAccount:
 def test_searching(admin: Client, remote_account: RemoteAccount, odd: str) -> None:
     for name in ("list", "drift", "drift-export", "orphans", "operations", "coming"):
         for asked in ({"q": odd}, {"page": odd}, {"view": odd}, {"connection": odd}, {"kind": odd}, {"person": odd}):
-            assert admin.get(reverse(f"customers:{name}"), asked).status_code == 200, (name, asked)
+            assert admin.get(reverse(f"customers:{name}"), asked).status_code in (200, 400), (name, asked)
     adopt = reverse("customers:orphan-adopt", args=[remote_account.public_id])
     assert admin.get(adopt, {"q": odd}).status_code == 200
 
@@ -59,7 +59,7 @@ def test_ticks_on_the_first_day(admin: Client, desk: Desk, remote_account: Remot
         Command(desk.person, timezone.now()), connection=desk.connection, listed=[]
     )
     args = [desk.connection.public_id]
-    assert admin.get(reverse("customers:estate", args=args), {"basis": odd, "page": odd}).status_code == 200
+    assert admin.get(reverse("customers:estate", args=args), {"basis": odd, "page": odd}).status_code == 400
     for name in ("choose", "start"):
         posted = admin.post(
             reverse(f"customers:estate-{name}", args=args), {"shown": [odd], "ticked": [odd], "all": odd}

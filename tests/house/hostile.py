@@ -26,7 +26,10 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from billing.models import Anomaly
 from billing.usage import runs
+from billing.usage.periods import last_day
+from billing.usage.snapshots import AccountReading, store_readings
 from customers.bulk import commands as bulk_commands
 from customers.models import Connection, RemoteAccount, Schedule
 from customers.observed import account_list
@@ -37,6 +40,7 @@ from portal.access import links
 from portal.access.models import User
 from portal.access.roles import Role
 from portal.commands import Command
+from portal.providers import Usage, UsageSource
 from tests.customers.conftest import Desk
 from tests.customers.keys import created_account, domain_of, key_of, secret_of
 from tests.customers.sub_accounts import NORTHWIND, sub_desk
@@ -204,6 +208,11 @@ class World:
         run, _ = runs.start_run(
             connection=self.desk.connection, kind="asked", slot="x", now=now, until=now + timedelta(hours=1)
         )
+        dates = {"period_start_on": now.date().replace(day=1), "period_end_on": last_day(now.date())}
+        for hours, used in enumerate((200, 100)):
+            usage = Usage(source=UsageSource.CREDITS, used=used, allowed=1000, raw={"used": used}, **dates)
+            store_readings([AccountReading(account.pk, usage, now + timedelta(hours=hours))], run=None)
+        anomaly = Anomaly.objects.get()
         link = links.make_link(
             person=self.people["finance"], lasts=timedelta(days=1), now=now, request=RequestFactory().get("/")
         )
@@ -212,6 +221,7 @@ class World:
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
             "estate/": connections, "usage/accounts/": both, "usage/pools/": connections, "usage/runs/": [run],
+            "usage/decide/": [anomaly],
             "drift/orphans/": list(RemoteAccount.objects.orphans()), "drift/": both, "changes/": [change],
             "schedules/": [schedule], "holds/": [hold], "staff/": [self.people["finance"]],
         }  # fmt: skip
@@ -221,6 +231,7 @@ class World:
             "name": "mail.larkfield.example",
             "field": "state",
             "token": link.url.split("/")[-2],
+            "start": f"{anomaly.period.start_on}",
         }
 
     # -- what can be asked

@@ -167,6 +167,6 @@ def test_a_refused_page_logs_a_line_and_a_failed_one_a_traceback(
         assert " warning django.request Forbidden" in line
         assert len(line.splitlines()) == 1
 
-        monkeypatch.setattr("customers.directory.views.render", broken)
+        monkeypatch.setattr("customers.directory.views.render_page", broken)
         assert client.get("/customers/").status_code == 500
         assert "RuntimeError: no template" in written.text

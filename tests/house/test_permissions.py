@@ -132,7 +132,8 @@ def test_the_real_views_agree(principal: str, routes: list[tuple[str, str, URLPa
 def test_what_the_roles_are_for() -> None:
     """The sentences of the design, so that a slip in the file is not repeated by the oracle above."""
     own = {"account_login", "account_logout", "account_reset_password", "account_reauthenticate", "accept-invitation",
-           "profile", "change-password"}  # fmt: skip
+           "profile", "change-password",
+           "billing:usage-export"}  # fmt: skip  # keeps a file, and changes no figure
     for name, rule in DECLARED["routes"].items():
         may_post = {role for role in Role.values if _may(name, "POST", role) == {REACHED}}
         if name not in own:

@@ -34,7 +34,7 @@ def staff_list(request: HttpRequest) -> HttpResponse:
         "roles": Role.choices,
         "statuses": queries.STATUSES,
     }
-    return render_page(request, "access/staff_list.html", context, part="access/_staff_rows.html")
+    return render_page(request, "access/staff_list.html", context, part="access/_staff_rows.html", filters=filters)
 
 
 def staff_member(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:

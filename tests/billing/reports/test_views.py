@@ -1,9 +1,7 @@
-"""The pages: who sees what, coverage before totals, a gap that is never a zero, and a constant number of queries."""
+"""The report of a month: one status vocabulary, totals that say what is missing, and a constant number of queries."""
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,20 +9,24 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
-from billing.models import SyncItem, SyncRun, UsagePeriod
-from billing.usage.queries import home_runs
-from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
-from customers.models import Account, UsageReading
+from billing.labels import STATUSES
+from billing.models import Status, SyncRun
+from billing.usage.period_ends import assess_due
+from billing.usage.snapshots import AccountReading, store_readings
+from customers.models import Account
 from portal.access.models import User
 from portal.providers import Usage, UsageSource
-from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
+from tests.billing.exports.support import content_of, csv_rows, export
+from tests.customers.page_helpers import prose_of
+from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, UserFactory
 from tests.support.people import sign_in
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 START, END = date(2026, 11, 1), date(2026, 11, 30)
+OCTOBER = {"start": date(2026, 10, 1), "end": date(2026, 10, 31)}
+NIGHT = datetime(2026, 10, 31, 23, 55, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,7 @@ def read(
     start: date = START,
     end: date = END,
     requests: int | None = None,
+    package: str = "",
 ) -> None:
     usage = Usage(
         source=UsageSource.CREDITS,
@@ -54,9 +57,10 @@ def read(
         remaining=max(0, allowed - used),
         overage=max(0, used - allowed),
         requests=requests,
+        package=package,
         period_start_on=start,
         period_end_on=end,
-        raw={"used": used},
+        raw={"used": used, "allowed": allowed, "requests": requests},
     )
     store_readings([AccountReading(account.pk, usage, at, account.package)], run=None)
 
@@ -66,6 +70,31 @@ def an_account(**facts: Any) -> Account:
     Account.objects.filter(pk=account.pk).update(created_at=datetime(2026, 9, 1, tzinfo=UTC))
     account.refresh_from_db()
     return account
+
+
+def a_silent_account(*, since: datetime = datetime(2026, 11, 1, tzinfo=UTC), **facts: Any) -> Account:
+    """An account that was never read."""
+    nothing = dict.fromkeys(
+        ("usage_used", "usage_allowed", "usage_overage", "usage_start_on", "usage_end_on", "usage_read_at")
+    )
+    account = AccountFactory(**nothing | facts)
+    Account.objects.filter(pk=account.pk).update(created_at=since)
+    return account
+
+
+def every_status() -> dict[str, Account]:
+    """One account of each status of October that an ended month can have, assessed."""
+    found = {name: an_account() for name in ("final", "interval", "disputed", "endless")}
+    found["missing"] = a_silent_account(since=datetime(2026, 10, 1, tzinfo=UTC))
+    read(found["final"], 120_000, at=NIGHT + timedelta(hours=10), **OCTOBER)
+    read(found["final"], 120_000, at=NIGHT + timedelta(hours=20), **OCTOBER)
+    read(found["interval"], 31_000, at=NIGHT, **OCTOBER)
+    for hours, used in ((5, 100_000), (4, 20_000), (3, 90_000)):
+        read(found["disputed"], used, at=NIGHT - timedelta(hours=hours), **OCTOBER)
+    endless = Usage(source=UsageSource.POOLED, used=700, period_start_on=OCTOBER["start"], period_end_on=OCTOBER["end"])
+    store_readings([AccountReading(found["endless"].pk, endless, NIGHT, "")], run=None)
+    assess_due(now=NOW)
+    return found
 
 
 def page(client: Client, **query: str) -> str:
@@ -78,108 +107,149 @@ def context(client: Client, **query: str) -> Any:
     return client.get(reverse("billing:usage"), query).context["report"]
 
 
+def listed(client: Client, **query: str) -> list[Any]:
+    return [row.account for row in context(client, **query).rows]
+
+
 def bar_of(report: Any, month: date) -> Any:
     return next(each for each in report.chart["months"] if each["month"] == month)
 
 
-def test_a_gap_is_a_dash_and_totals_say_at_least(finance: Client) -> None:
-    connection = ConnectionFactory()
-    read(an_account(connection=connection), 41_000)
-    silent = an_account(connection=connection, customer=CustomerFactory(company_name="Juniper Row"))
+def exported(client: Client, **query: str) -> list[dict[str, str]]:
+    return csv_rows(content_of(client, export(client, **query)))
 
+
+def test_each_figure_is_exact_or_an_interval_with_its_status(finance: Client) -> None:
+    accounts = every_status()
+    rows = {row.account: row for row in context(finance, month="2026-10").rows}
+    shown = {
+        name: (rows[account.public_id].status, rows[account.public_id].used, rows[account.public_id].high)
+        for name, account in accounts.items()
+    }
+    assert shown == {
+        "final": ("final", 120_000, 120_000),
+        "interval": ("interval", 31_000, 250_000),
+        "disputed": ("disputed", 90_000, 340_000),
+        "endless": ("interval", 700, None),
+        "missing": ("missing", None, None),
+    }
+    text = page(finance, month="2026-10")
+    for words in (">120,000<", ">31,000 \u2013 250,000<", ">700 or more<", "Disputed", "Missing", "Interval"):
+        assert words in text, words
+
+
+def test_totals_are_least_values_and_say_what_may_be_added(finance: Client) -> None:
+    every_status()
+    report = context(finance, month="2026-10")
+    assert report.totals.used == 120_000 + 31_000 + 90_000 + 700
+    assert report.totals.width == (250_000 - 31_000) + (340_000 - 90_000)
+    assert report.totals.endless == 1
+    text = prose_of(finance.get(reverse("billing:usage"), {"month": "2026-10"}))
+    assert "Emails, at least 241,700 up to 469,000 more" in text
+    assert "1 figure has no known upper end" in text
+    assert "1 figure is missing" in text
+    assert "Usage data for 4 of 5 billing periods" in text
+    assert text.index("Usage data for") < text.index("Emails, at least"), "coverage before totals"
+
+
+def test_exact_figures_have_plain_totals(finance: Client) -> None:
+    account = an_account()
+    for hours in (10, 20):
+        read(account, 120_000, at=NIGHT + timedelta(hours=hours), **OCTOBER)
+    text = prose_of(finance.get(reverse("billing:usage"), {"month": "2026-10"}))
+    assert "at least" not in text
+    assert "Not included Nothing" in text
+
+
+def test_each_status_is_counted_and_its_link_filters(finance: Client) -> None:
+    accounts = every_status()
+    response = finance.get(reverse("billing:usage"), {"month": "2026-10", "sort": "name", "page": "1"})
+    links = {status: (n, address) for status, n, address, _ in response.context["statuses"]}
+    assert {status: n for status, (n, _) in links.items()} == {
+        "missing": 1, "disputed": 1, "interval": 2, "final": 1
+    }  # fmt: skip
+    chosen = finance.get(reverse("billing:usage") + links["missing"][1])
+    assert [row.account for row in chosen.context["report"].rows] == [accounts["missing"].public_id]
+    assert chosen.context["filters"].sort == "name"
+    again = next(address for status, _, address, on in chosen.context["statuses"] if on)
+    assert len(finance.get(reverse("billing:usage") + again).context["report"].rows) == 5
+    assert chosen.context["report"].coverage.figures == 5, "coverage doesn't follow the filters"
+
+
+def test_the_status_has_a_word_and_an_icon_of_its_own() -> None:
+    """Color is never the only sign."""
+    assert set(STATUSES) == set(Status.values)
+    assert len({look.icon for look in STATUSES.values()}) == len(STATUSES)
+
+
+def test_a_missing_figure_is_a_dash_and_never_a_zero(finance: Client) -> None:
+    silent = a_silent_account()
+    assess_due(now=NOW)
     report = context(finance)
-    text = page(finance)
+    assert [(row.account, row.used, row.overage) for row in report.rows] == [(silent.public_id, None, None)]
+    assert bar_of(report, START)["used"] is None
+    text = prose_of(finance.get(reverse("billing:usage")))
+    assert "Emails, at least —no data" in text
+    assert exported(finance)[0]["Emails (least)"] == ""
+    assert exported(finance)[0]["Status"] == "Missing"
 
-    assert report.coverage.rows == 2
-    assert (report.coverage.read, report.coverage.gaps) == (1, 1)
-    assert report.totals.used == 41_000
-    row = next(row for row in report.rows if row.account == silent.public_id)
-    assert (row.used, row.allowed, row.overage, row.read_at) == (None, None, None, None)
-    assert "Emails (at least)" in text
-    assert "No usage data" in text
-    assert "Juniper Row" in text
+
+def test_four_nights_without_a_reading_are_stale_everywhere(finance: Client) -> None:
+    quiet, fresh = an_account(), an_account()
+    read(quiet, 41_000, at=NOW - timedelta(days=4))
+    read(fresh, 41_000)
+    assess_due(now=NOW)
+    report = context(finance)
+    assert {row.account: row.status for row in report.rows} == {quiet.public_id: "stale", fresh.public_id: "open"}
+    assert listed(finance, status="stale") == [quiet.public_id]
+    assert dict(bar_of(report, START)["counts"])["stale"] == 1
+    assert bar_of(report, START)["mark"] == ("stale", 1)
+    assert {row["Account ID"]: row["Status"] for row in exported(finance)}[quiet.provider_id or ""] == "Stale"
+    assert "bl-s-stale" in finance.get(reverse("billing:account-usage", args=[quiet.public_id])).content.decode()
+
+
+def test_package_and_quota_are_those_of_the_figure(finance: Client) -> None:
+    """A package that was changed at the provider in mid-period, and another one since."""
+    account = an_account(package="postkeeper.ei.pro-100k.v1")
+    read(account, 90_000, at=NIGHT - timedelta(days=3), package="pro-100k", **OCTOBER)
+    read(account, 210_000, allowed=300_000, at=NIGHT, package="pro-300k", **OCTOBER)
+    read(account, 10, allowed=50_000, package="pro-50k")
+    assess_due(now=NOW)
+    row = context(finance, month="2026-10").rows[0]
+    assert (row.package, row.allowed, row.overage) == ("pro-300k", 300_000, 0)
+    assert exported(finance, month="2026-10")[0]["Package"] == "pro-300k"
 
 
 def test_a_cycle_belongs_to_the_month_of_its_end(finance: Client) -> None:
     account = an_account()
     read(account, 700, start=date(2026, 10, 15), end=date(2026, 11, 14), at=datetime(2026, 11, 14, 23, 55, tzinfo=UTC))
     read(account, 90, start=date(2026, 11, 15), end=date(2026, 12, 14))
-
     november, december, october = (context(finance, month=f"2026-{n}") for n in (11, 12, 10))
-    assert [row.used for row in november.rows] == [700]
-    assert [row.used for row in december.rows] == [90]
-    assert [row.used for row in october.rows] == [None], "the account existed, and its cycle of October was never read"
-    assert december.rows[0].reach(NOW) == "open"
-    assert november.rows[0].reach(NOW) == "whole"
-    assert "Updated 5 min before period end" in page(finance, month="2026-11")
+    assert [(row.used, row.status) for row in november.rows] == [(700, "interval")]
+    assert [(row.used, row.status) for row in december.rows] == [(90, "open")]
+    assert october.rows == []
 
 
-def test_what_was_not_read_to_its_end_is_at_least(finance: Client) -> None:
-    last = datetime(2026, 10, 31, 0, 30, tzinfo=UTC)
-    read(an_account(), 700, start=date(2026, 10, 1), end=date(2026, 10, 31), at=last)
-    report = context(finance, month="2026-10")
-    assert report.rows[0].reach(NOW) == "partial"
-    assert report.totals.partial == 1
-    assert report.totals.at_least
-    assert "at least" in page(finance, month="2026-10")
+def test_the_table_has_ten_columns_and_details_the_rest(finance: Client) -> None:
+    account = an_account(state="stopped_by_us")
+    read(account, 41_000, requests=9_876_543)
+    text = page(finance)
+    assert text.count('scope="col"') - text[: text.index("Usage by account")].count('scope="col"') <= 10
+    assert "9,876,543" not in text, "a lifetime counter"
+    assert "Suspended" not in text, "the state of today"
+    details = finance.get(reverse("billing:figure", args=[account.public_id, "2026-11-01"]))
+    assert "Requests (lifetime)" in details.content.decode()
+    assert "9,876,543" in details.content.decode()
+    assert "State today" in details.content.decode()
 
 
-@pytest.mark.parametrize(("seconds", "reach", "partial"), [(900, "whole", 0), (901, "partial", 1)])
-def test_a_reading_a_quarter_of_an_hour_before_the_end_is_whole(
-    finance: Client, seconds: int, reach: str, partial: int
-) -> None:
-    last = datetime(2026, 11, 1, tzinfo=UTC) - timedelta(seconds=seconds)
-    read(an_account(), 700, start=date(2026, 10, 1), end=date(2026, 10, 31), at=last)
-    report = context(finance, month="2026-10")
-    assert report.rows[0].reach(NOW) == reach
-    assert report.totals.partial == partial
-    assert bar_of(report, date(2026, 10, 1))["partial"] == partial
-
-
-@pytest.mark.parametrize(("seconds", "reach", "counts"), [(-1, "open", (1, 0)), (0, "partial", (0, 1))])
-def test_a_period_is_over_at_midnight_utc(time_machine: Any, seconds: int, reach: str, counts: tuple[int, int]) -> None:
-    read(an_account(), 700)
-    now = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    time_machine.move_to(now, tick=False)
-    report = context(sign_in(Client(), UserFactory(role="finance")), month="2026-11")
-    assert report.rows[0].reach(now) == reach
-    assert (report.totals.open, report.totals.partial) == counts
-
-
-def test_what_is_expected_of_a_month_begins_and_ends_with_it(finance: Client) -> None:
-    begin, end = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
-    early, late, gone_before, gone_in = (an_account() for _ in range(4))
-    Account.objects.filter(pk=early.pk).update(created_at=end - timedelta(microseconds=1))
-    Account.objects.filter(pk=late.pk).update(created_at=end)
-    for account, when in ((gone_before, begin - timedelta(microseconds=1)), (gone_in, begin)):
-        OperationFactory(account=account, kind="delete", state="succeeded", created_at=begin, finished_at=when)
-    assert {row.account for row in context(finance, month="2026-10").rows} == {early.public_id, gone_in.public_id}
-
-
-def test_nothing_read_is_no_figure(finance: Client) -> None:
-    an_account()
-    report = context(finance)
-    assert (report.totals.used, report.totals.overage) == (None, None)
-    assert (report.coverage.used, report.coverage.overage) == (None, None)
-
-
-def test_an_overage_that_nobody_told_is_no_zero(finance: Client) -> None:
-    account = an_account()
-    usage = Usage(source=UsageSource.POOLED, used=700, period_start_on=START, period_end_on=END, raw={})
-    store_readings([AccountReading(account.pk, usage, NOW, "")], run=None)
-    report = context(finance)
-    assert (report.totals.used, report.totals.overage) == (700, None)
-    assert (bar_of(report, START)["used"], bar_of(report, START)["over"]) == (700, None)
-
-
-def test_an_account_is_missing_from_the_month_after_its_creation(finance: Client) -> None:
-    an_account()  # made in September, and never read
-    made = an_account()
-    Account.objects.filter(pk=made.pk).update(created_at=datetime(2026, 10, 1, tzinfo=UTC))
-    read(made, 5, start=date(2026, 10, 1), end=date(2026, 10, 31), at=datetime(2026, 10, 31, 23, 55, tzinfo=UTC))
-    report = context(finance, month="2026-12")
-    missing = {bar["month"].month: bar["missing"] for bar in report.chart["months"] if bar["month"] >= date(2026, 8, 1)}
-    assert missing == {8: 0, 9: 0, 10: 1, 11: 2, 12: 0}
+@pytest.mark.parametrize("reference", ["", "C-1001"])
+def test_rows_without_an_external_reference_are_flagged(finance: Client, reference: str) -> None:
+    account = an_account(customer=CustomerFactory(external_reference=reference))
+    read(account, 41_000)
+    for query in ({}, {"group": "customer"}):
+        assert ("No reference" in page(finance, **query)) is (not reference)
+    assert listed(finance, only="unreferenced") == ([] if reference else [account.public_id])
 
 
 @pytest.mark.parametrize(
@@ -193,127 +263,71 @@ def test_the_chart_shows_twelve_months_or_ends_with_the_chosen(
     assert (bars[0]["month"], bars[-1]["month"]) == (first, last)
 
 
-def test_no_account_is_a_gap_before_the_first_sync_of_a_period(finance: Client, time_machine: Any) -> None:
-    last_night = datetime(2026, 10, 31, 23, 55, tzinfo=UTC)
-    october = {"start": date(2026, 10, 1), "end": date(2026, 10, 31), "at": last_night}
-    rolled, failed, later = an_account(), an_account(), an_account()
-    for account in (rolled, failed):
-        read(account, 700, **october)
-    read(later, 90, start=date(2026, 10, 15), end=date(2026, 11, 14), at=last_night)
-    Account.objects.filter(pk=failed.pk).update(usage_missing_since=last_night)
-    never = an_account()
-
-    time_machine.move_to(datetime(2026, 11, 1, 2, 0, tzinfo=UTC), tick=False)
-    report = context(finance)
-    assert {row.account: row.reach(timezone.now()) for row in report.rows} == {
-        rolled.public_id: "due", failed.public_id: "gap", later.public_id: "open", never.public_id: "gap"
-    }  # fmt: skip
-    assert (report.coverage.due, report.coverage.gaps, bar_of(report, date(2026, 11, 1))["missing"]) == (1, 2, 2)
-    assert {row.account for row in context(finance, only="gap").rows} == {failed.public_id, never.public_id}
-    assert bar_of(context(finance, month="2026-10"), date(2026, 11, 1))["missing"] == 2
-    assert "Not synced yet" in page(finance)
-    assert "1 account isn't synced yet in its new billing period." in " ".join(page(finance).split())
-
-    time_machine.move_to(datetime(2026, 11, 2, 12, 0, tzinfo=UTC), tick=False)
-    sign_in(finance, UserFactory(role="finance"))
-    assert context(finance).coverage.gaps == 3, "the next nightly sync has not read it"
-
-
-def test_a_deleted_account_counts_with_its_last_reading(finance: Client) -> None:
-    kept, lost, before = (an_account(state="deleted") for _ in range(3))
-    for account, when in ((kept, NOW), (lost, NOW), (before, datetime(2026, 10, 20, tzinfo=UTC))):
-        operation = OperationFactory(
-            account=account, kind="delete", state="succeeded", created_at=when - timedelta(days=1), finished_at=when
-        )
-        if account != lost:
-            UsageReading.objects.create(
-                operation=operation, account=account, source="credits", taken_at=when - timedelta(hours=1),
-                usage={"used": 321, "period_start_on": f"{when:%Y-%m}-01", "period_end_on": f"{when:%Y-%m}-28"},
-            )  # fmt: skip
-    store_final_readings()
-
-    november = context(finance)
-    reach = {row.account: row.reach(NOW) for row in november.rows}
-    assert reach == {kept.public_id: "final", lost.public_id: "gap"}, "what was deleted in October is over"
-    assert (november.totals.used, november.totals.open, november.totals.partial) == (321, 0, 0)
-    assert {row.account: row.reach(NOW) for row in context(finance, month="2026-10").rows}[before.public_id] == "final"
-
-
-def test_an_account_whose_first_period_ends_later_is_no_gap(finance: Client) -> None:
-    account = AccountFactory()
-    Account.objects.filter(pk=account.pk).update(created_at=datetime(2026, 11, 18, tzinfo=UTC))
-    account.refresh_from_db()
-    assert context(finance).coverage.gaps == 1, "never read: we do not know its cycle"
-    read(account, 5, start=date(2026, 11, 18), end=date(2026, 12, 17))
-    assert context(finance).coverage.rows == 0
-    assert context(finance, month="2026-12").coverage.rows == 1
-
-
-def test_a_month_to_come_misses_nobody(finance: Client) -> None:
-    an_account()
-    assert context(finance, month="2026-12").coverage.rows == 0
-    assert context(finance, month="2031-12").filters.month == date(2026, 12, 1)
+def test_the_chart_marks_intervals_and_missing_figures(finance: Client) -> None:
+    every_status()
+    report = context(finance, month="2026-10")
+    bar = bar_of(report, date(2026, 10, 1))
+    assert (bar["used"], bar["more"], bar["missing"], bar["endless"]) == (241_700, 469_000, 1, 1)
+    assert bar["mark"] == ("missing", 1)
+    assert bar["more_height"] > bar["in_height"] > 0
+    text = page(finance, month="2026-10")
+    assert "bl-c-more" in text
+    assert "1 missing" in " ".join(text.split())
 
 
 @pytest.mark.long
 def test_filters_and_sort(finance: Client) -> None:
     first, second = ConnectionFactory(), ConnectionFactory()
-    over, quiet = an_account(connection=first), an_account(connection=second, state="banned")
+    over, quiet = an_account(connection=first), an_account(connection=second)
     read(over, 120_000)
     read(quiet, 3_000)
-    silent = an_account(connection=second)
+    silent = a_silent_account(connection=second)
+    assess_due(now=NOW)
 
-    def found(**query: str) -> list[Any]:
-        return [row.account for row in context(finance, **query).rows]
-
-    assert found(sort="-used") == [over.public_id, quiet.public_id, silent.public_id], "gaps come last"
-    assert found(sort="used") == [quiet.public_id, over.public_id, silent.public_id]
-    assert found(only="over") == [over.public_id]
-    assert found(only="gap") == [silent.public_id]
-    assert found(connection=str(first.public_id)) == [over.public_id]
-    assert found(state="banned") == [quiet.public_id]
-    assert found(q=over.customer.company_name.upper()) == [over.public_id]
-    assert found(q=quiet.provider_id or "") == [quiet.public_id]
-    assert len(found(sort="; DROP TABLE", size="9999999")) == 3
-    for name, value in (("state", "nonsense"), ("only", "?"), ("month", "2026-99"), ("connection", "x")):
-        assert found(**{name: value}) == []
-        assert list(context(finance, **{name: value}).filters.refused) == [name]
+    assert listed(finance, sort="-used") == [over.public_id, quiet.public_id, silent.public_id], "missing ones last"
+    assert listed(finance, sort="used") == [quiet.public_id, over.public_id, silent.public_id]
+    assert listed(finance, only="over") == [over.public_id]
+    assert listed(finance, only="not_final", status="missing") == [silent.public_id]
+    assert listed(finance, connection=str(first.public_id)) == [over.public_id]
+    assert listed(finance, customer=str(quiet.customer.public_id)) == [quiet.public_id]
+    assert listed(finance, q=over.customer.company_name.upper()) == [over.public_id]
+    assert listed(finance, q=quiet.provider_id or "") == [quiet.public_id]
+    assert len(listed(finance, sort="; DROP TABLE", size="9999999")) == 3
 
 
 def test_totals_follow_the_filters_and_coverage_does_not(finance: Client) -> None:
     read(an_account(), 120_000)
     read(an_account(), 3_000)
     report = context(finance, only="over")
-    assert (report.totals.rows, report.totals.used, report.totals.overage) == (1, 120_000, 20_000)
-    assert report.coverage.rows == 2
+    assert (report.totals.figures, report.totals.used, report.totals.overage) == (1, 120_000, 20_000)
+    assert report.coverage.figures == 2
 
 
-@pytest.mark.parametrize("route", ["billing:usage", "billing:runs"])
+def test_the_page_says_when_its_figures_changed(finance: Client) -> None:
+    read(an_account(), 700, at=NIGHT, **OCTOBER)
+    assess_due(now=NOW - timedelta(hours=3))
+    assert context(finance, month="2026-10").updated_at == NOW - timedelta(hours=3)
+    read(an_account(), 700)
+    assert context(finance).updated_at is None, "no sync of all accounts has ended"
+
+
+@pytest.mark.parametrize("query", [{}, {"group": "customer"}, {"only": "stopped"}, {"ceiling": "24"}, {"quota": "80"}])
 @pytest.mark.long
-def test_a_page_costs_the_same_for_few_and_for_many(
-    finance: Client, django_assert_max_num_queries: Any, route: str
+def test_the_report_costs_the_same_for_few_and_for_many(
+    finance: Client, django_assert_max_num_queries: Any, query: dict[str, str]
 ) -> None:
     connection = ConnectionFactory()
 
     def add(count: int) -> None:
         for _ in range(count):
-            read(an_account(connection=connection), 10)
-            SyncRun.objects.create(
-                connection=connection,
-                kind="asked",
-                slot=uuid4().hex,
-                source="credits",
-                state="complete",
-                not_before=NOW,
-                until=NOW,
-                started_at=NOW,
-                finished_at=NOW,
-                asked_by=UserFactory(),
-            )
+            account = an_account(connection=connection)
+            read(account, 150_000, at=NOW - timedelta(days=9))
+            read(account, 200_000)
+            read(account, 200_000, at=NOW - timedelta(minutes=5))
 
     def cost() -> int:
         with django_assert_max_num_queries(40) as counted:
-            assert finance.get(reverse(route), {"size": "200"}).status_code == 200
+            assert finance.get(reverse("billing:usage"), {"size": "200"} | query).status_code == 200
         return len(counted.captured_queries)
 
     add(3)
@@ -323,26 +337,38 @@ def test_a_page_costs_the_same_for_few_and_for_many(
     assert cost() == few
 
 
-def test_the_file_has_every_row_and_runs_no_formula(finance: Client) -> None:
-    evil = CustomerFactory(company_name='=HYPERLINK("http://x")', external_reference="+49 1")
-    account = an_account(customer=evil)
-    read(account, 130_000, requests=140_000)
-    silent = an_account()
+@pytest.mark.long
+def test_the_list_of_syncs_costs_the_same_for_few_and_many(finance: Client, django_assert_max_num_queries: Any) -> None:
+    connection = ConnectionFactory()
 
-    response = finance.get(reverse("billing:usage-export"), {"month": "2026-11"})
-    text = b"".join(response.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
-    rows = list(csv.DictReader(io.StringIO(text)))
+    def add(count: int) -> None:
+        for _ in range(count):
+            SyncRun.objects.create(
+                connection=connection, kind="asked", slot=uuid4().hex, source="credits", state="complete",
+                not_before=NOW, until=NOW, started_at=NOW, finished_at=NOW, asked_by=UserFactory(),
+            )  # fmt: skip
 
-    assert "usage-2026-11.csv" in response["Content-Disposition"]
-    assert len(rows) == 2
-    line = next(row for row in rows if row["Account ID"] == account.provider_id)
-    assert line["Customer"].startswith("'=")
-    assert line["External reference"].startswith("'+")
-    assert (line["Usage (emails)"], line["Overage (emails)"]) == ("130000", "30000")
-    assert (line["Billing period start (date)"], line["Data status"]) == ("2026-11-01", "open")
-    assert line["As of (UTC)"] == "2026-11-20T07:00:00Z"
-    gap = next(row for row in rows if row["Account ID"] == silent.provider_id)
-    assert (gap["Usage (emails)"], gap["Data status"]) == ("", "no data")
+    def cost() -> int:
+        with django_assert_max_num_queries(40) as counted:
+            assert finance.get(reverse("billing:runs")).status_code == 200
+        return len(counted.captured_queries)
+
+    add(3)
+    cost()
+    few = cost()
+    add(20)
+    assert cost() == few
+
+
+@pytest.mark.parametrize("query", [{}, {"group": "customer", "sort": "figures"}])
+def test_the_file_has_every_figure_of_both_views(finance: Client, query: dict[str, str]) -> None:
+    customer = CustomerFactory()
+    for used in (130_000, 5):
+        read(an_account(customer=customer), used)
+    rows = exported(finance, month="2026-11", **query)
+    assert [(row["Emails (least)"], row["Overage (least)"], row["Status"]) for row in rows] == [
+        ("130000", "30000", "Open"), ("5", "0", "Open"),
+    ]  # fmt: skip
 
 
 def test_htmx_gets_the_list_alone(finance: Client) -> None:
@@ -354,153 +380,10 @@ def test_htmx_gets_the_list_alone(finance: Client) -> None:
     assert "HX-Request" in response["Vary"]
 
 
-def test_the_cycle_shows_its_gaps_and_its_pace(finance: Client) -> None:
-    account = an_account()
-    for day, used in ((1, 2_000), (2, 4_000), (3, 6_000), (6, 12_000), (7, 14_000)):
-        read(account, used * 3, at=datetime(2026, 11, day, 23, 30, tzinfo=UTC))
-    read(account, 120_000 * 19 // 30, at=NOW - timedelta(hours=1))
-
-    response = finance.get(reverse("billing:account-usage", args=[account.public_id]))
-    cycle = response.context["cycle"]
-
-    assert [(gap.first.day, gap.last.day) for gap in cycle.gaps] == [(4, 5), (8, 19)]
-    assert len(cycle.chart["lines"]) == 3, "the line breaks at a gap"
-    assert cycle.pace is not None
-    assert cycle.pace.passes_on is not None
-    text = response.content.decode()
-    assert "Projected to exceed 100% on <b>" in text
-    assert "missing (not zero)" in text
-    assert 'style="' not in text
-
-
-@pytest.mark.parametrize("cycle", ["nonsense", "2026-10-02"])
-def test_a_period_the_account_does_not_have_is_refused(finance: Client, cycle: str) -> None:
-    account = an_account()
-    read(account, 700, start=date(2026, 10, 1), end=date(2026, 10, 31))
-    read(account, 41_000)
-    address = reverse("billing:account-usage", args=[account.public_id])
-    response = finance.get(address, {"cycle": cycle})
-    assert f"Billing period: unknown value “{cycle}”" in response.content.decode()
-    assert response.context["cycle"] is None
-    assert "?cycle=2026-10-01" in response.content.decode(), "the periods it has"
-    assert finance.get(address, {"cycle": "2026-10-01"}).context["cycle"].period.used == 700
-    assert finance.get(address).context["cycle"].period.used == 41_000
-
-
-def test_an_account_that_was_never_read_says_so(finance: Client) -> None:
-    account = an_account()
-    text = finance.get(reverse("billing:account-usage-panel", args=[account.public_id])).content.decode()
-    assert "No usage data yet" in text
-    assert "<html" not in text
-
-
-@pytest.mark.parametrize("role", ["admin", "finance", "customer_success", "auditor"])
-def test_who_may_start_a_run(client: Client, role: str) -> None:
-    sign_in(client, UserFactory(role=role))
-    connection = ConnectionFactory()
-    an_account(connection=connection)
-    facts = {"connection": str(connection.public_id), "client_token": "t1"}
-    response = client.post(reverse("billing:run-start"), facts)
-    assert response.status_code == (303 if role in ("admin", "finance") else 403)
-    assert SyncRun.objects.count() == (1 if role in ("admin", "finance") else 0)
-    assert client.get(reverse("billing:runs")).status_code == 200
-    assert client.get(reverse("billing:usage")).status_code == 200
-    assert ("Sync now" in client.get(reverse("billing:runs")).content.decode()) is (role in ("admin", "finance"))
-
-
-def test_a_double_click_is_one_run(finance: Client) -> None:
-    connection = ConnectionFactory()
-    an_account(connection=connection)
-    facts = {"connection": str(connection.public_id), "client_token": "same"}
-    answers = [finance.post(reverse("billing:run-start"), facts) for _ in range(3)]
-    assert len({answer["Location"] for answer in answers}) == 1
-    assert SyncRun.objects.count() == 1
-
-
-def test_a_paused_connection_is_refused_in_words(finance: Client) -> None:
-    connection = ConnectionFactory(paused="person", name="Paused one")
-    an_account(connection=connection)
-    facts = {"connection": str(connection.public_id), "client_token": "t"}
-    text = finance.post(reverse("billing:run-start"), facts, follow=True).content.decode()
-    assert "Paused one is paused" in text
-    assert SyncRun.objects.count() == 0
-
-
-def make_run(state: str, **counts: int) -> SyncRun:
-    connection = ConnectionFactory()
-    return SyncRun.objects.create(
-        connection=connection,
-        kind="nightly",
-        slot="2026-11-20",
-        source="credits",
-        state=state,
-        not_before=NOW,
-        until=NOW + timedelta(hours=20),
-        started_at=NOW,
-        **counts,
-    )
-
-
-def test_the_progress_polls_until_the_run_has_ended(finance: Client) -> None:
-    run = make_run("running", total=4, done=1)
-    address = reverse("billing:run-progress", args=[run.public_id])
-    running = finance.get(address, headers={"HX-Request": "true"}).content.decode()
-    assert 'data-poll="2"' in running
-    assert ">4</span> accounts" in running
-    SyncRun.objects.filter(pk=run.pk).update(state="complete", done=4, finished_at=timezone.now())
-    ended = finance.get(address, headers={"HX-Request": "true"}).content.decode()
-    assert "data-poll" not in ended
-    assert "Completed" in ended
-
-
-def test_errors_stand_by_cause_with_links(finance: Client) -> None:
-    run = make_run("complete_with_errors", total=3, failed=3)
-    accounts = [an_account(connection=run.connection) for _ in range(3)]
-    for account, cause in zip(accounts, ("not_found", "not_found", "no_user_name"), strict=True):
-        SyncItem.objects.create(run=run, account=account, state="failed", cause=cause, message="<b>said</b>", tries=1)
-    response = finance.get(reverse("billing:run", args=[run.public_id]))
-    groups = response.context["facts"].failed
-    assert [group.count for group in groups] == [2, 1]
-    text = response.content.decode()
-    assert reverse("customers:account", args=[accounts[0].public_id]) in text
-    assert "The account has no v2 username" in text
-    assert "&lt;b&gt;said" in text
-    assert "Retry failed accounts" in text
-
-
-def test_finance_takes_a_lower_reading_over(finance: Client, client: Client) -> None:
-    account = an_account()
-    read(account, 50_000, at=NOW - timedelta(hours=5))
-    read(account, 20_000, at=NOW - timedelta(hours=3))
-    period = UsagePeriod.objects.get()
-    assert (period.used, period.held and period.held.used) == (50_000, 20_000)
-    assert context(finance, only="lower").totals.rows == 1
-    address = reverse("billing:account-accept", args=[account.public_id])
-    facts = {"start_on": "2026-11-01", "snapshot": str(period.held_id)}
-
-    refused = finance.post(address, facts)
-    assert refused.status_code == 422
-    assert "Enter a reason." in refused.content.decode()
-    assert finance.post(address, facts | {"snapshot": "999999", "reason": "x"}, follow=True).status_code == 200
-    period.refresh_from_db()
-    assert period.used == 50_000, "what the person saw is not what is there"
-
-    assert finance.post(address, facts | {"reason": "Corrected by the provider."}).status_code == 303
-    period.refresh_from_db()
-    account.refresh_from_db()
-    assert (period.used, period.held) == (20_000, None)
-    assert account.usage_used == 20_000
-
-
-def test_the_home_page_is_told_of_the_last_runs() -> None:
-    run = make_run("complete", total=0)
-    bare = ConnectionFactory()
-    found = {connection.name: run for connection, run in home_runs()}
-    assert found == {run.connection.name: run, bare.name: None}
-
-
 def test_times_are_those_of_the_person(client: Client) -> None:
     sign_in(client, UserFactory(role="auditor", timezone="Asia/Tokyo"))
-    read(an_account(), 10)
-    assert "JST" in page(client)
+    account = an_account()
+    read(account, 10)
+    address = reverse("billing:figure", args=[account.public_id, "2026-11-01"])
+    assert "JST" in client.get(address).content.decode()
     assert User.objects.count() == 1

@@ -16,10 +16,8 @@ from billing.usage.periods import (
     Period,
     last_day,
     learned_anchor,
-    midnight,
     month_after,
     period_of,
-    unread_seconds,
 )
 
 days = st.dates(date(2020, 1, 1), date(2040, 1, 1))
@@ -45,12 +43,6 @@ def is_certain(start: date) -> bool:
 def test_a_period_belongs_to_the_month_of_its_last_day() -> None:
     assert Period(date(2026, 10, 15), date(2026, 11, 14)).month == date(2026, 11, 1)
     assert Period(date(2026, 10, 1), date(2026, 10, 31)).month == date(2026, 10, 1)
-
-
-def test_the_unread_rest_of_a_period_is_never_negative() -> None:
-    end = midnight(date(2026, 11, 1))
-    assert [unread_seconds(end, end - timedelta(seconds=part)) for part in (60, 0, -60)] == [60, 0, 0]
-    assert unread_seconds(end + timedelta(days=40_000), end) == 2**31 - 1
 
 
 def test_what_the_answer_says_is_never_changed() -> None:

@@ -24,7 +24,7 @@ from tests.support.factories import OperationFactory
 
 
 def counts(run: SyncRun) -> tuple[int, int, int]:
-    assert run.done + run.failed + run.skipped == run.total == run.items.count()
+    assert run.done + run.failed + run.skipped == run.total == run.done + run.items.count()
     return run.done, run.failed, run.skipped
 
 

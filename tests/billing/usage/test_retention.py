@@ -75,10 +75,12 @@ def test_an_unfinished_run_keeps_its_items_at_any_age(state: str) -> None:
 
 def test_what_is_deleted_stays_readings_included(meter: Meter) -> None:
     account = meter.account(per_day=500)
+    lost = meter.account()
+    meter.sandbox.admin.delete_account(lost.provider_id or "")
     made = meter.read()
     assert retention.remove_old_items(now=meter.now + 36 * DAY) == 1
     made.refresh_from_db()
-    assert (made.done, made.changed, made.removed_causes) == (1, 1, {})
+    assert (made.done, made.changed, made.removed_causes) == (1, 1, {"failed": {"not_found": 1}})
     assert UsageSnapshot.objects.filter(run=made).count() == UsagePeriod.objects.filter(account=account).count() == 1
 
 

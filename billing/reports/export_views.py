@@ -1,0 +1,119 @@
+"""Views of usage exports: requesting one, the list, and one with its file."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.utils.formats import date_format
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_GET
+
+from billing.models import UsageExport
+from billing.reports import exports
+from billing.reports.export_changes import changed_exports
+from billing.reports.filters import UsageFilters
+from portal.access.models import User
+from portal.access.permissions import Permission
+from portal.clock import database_now
+from portal.exports import refused_export, stored_file_response
+from portal.filters import Filter, ListFilters, one_of, page_filter
+from portal.htmx import command_of, go_to, person, render_page
+
+EXPORTS_A_PAGE = 50
+
+
+class ExportFilters(ListFilters):
+    """Filters of the list of exports."""
+
+    month = Filter(_("Month"), one_of(()), initial=None, lookup="month")
+    person = Filter(_("Exported by"), one_of(()), initial=None, lookup="by")
+    page = page_filter()
+
+    def __init__(self, request: HttpRequest) -> None:
+        months = UsageExport.objects.order_by("-month").values_list("month", flat=True).distinct()
+        self.months = [(f"{month:%Y-%m}", date_format(month, "F Y")) for month in months]
+        people = User.objects.filter(usage_exports__isnull=False).distinct().order_by("name", "pk")
+        self.people = [(str(each.pk), each.name) for each in people]
+        by_month = {f"{month:%Y-%m}": month for month in months}
+        by_person = {str(each.pk): each for each in people}
+        super().__init__(request.GET, month=by_month.get, person=by_person.get)
+
+
+def export_report(request: HttpRequest) -> HttpResponseBase:
+    """Request the file of the report with the filters of the address; go to the page of the export."""
+    now = database_now()
+    with_cost = person(request).may(Permission.VIEW_COST)
+    filters = UsageFilters(request.GET, today=now.astimezone(UTC).date(), with_cost=with_cost)
+    if filters.lists_nothing:
+        return refused_export(filters)
+    file_format = request.POST.get("format", "")
+    if file_format not in UsageExport.Format.values:
+        return HttpResponseBadRequest(gettext("Select CSV or Excel (XLSX)."), content_type="text/plain; charset=utf-8")
+    export = exports.request_export(command_of(request, now=now), filters=filters, file_format=file_format)
+    return go_to(request, "billing:usage-export-detail", export.public_id)
+
+
+@require_GET
+def usage_exports(request: HttpRequest) -> HttpResponse:
+    filters = ExportFilters(request)
+    found = filters.narrow(UsageExport.objects.select_related("by").defer("file", "periods"))
+    page = filters.page_of(Paginator(found, EXPORTS_A_PAGE))
+    may_see_cost = person(request).may(Permission.VIEW_COST)
+    context = {
+        "page": page,
+        "rows": [_shown(export, may_see_cost=may_see_cost) for export in page],
+        "filters": filters,
+        "month_query": f"?month={filters.month:%Y-%m}" if filters.month else "",
+        "changed_exports": changed_exports(filters.month) if filters.month else [],
+    }
+    return render_page(request, "billing/exports.html", context, filters=filters)
+
+
+@require_GET
+def usage_export_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    return render(request, "billing/export.html", _detail(request, public_id))
+
+
+@require_GET
+def usage_export_progress(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
+    """Return the fragment that polls until the file is written."""
+    return render(request, "billing/_export.html", _detail(request, public_id))
+
+
+@require_GET
+def usage_export_file(request: HttpRequest, public_id: uuid.UUID) -> HttpResponseBase:
+    """Send the file as it was written; each download is audited."""
+    export = get_object_or_404(UsageExport.objects.defer("periods"), public_id=public_id)
+    if export.with_cost and not person(request).may(Permission.VIEW_COST):
+        raise PermissionDenied
+    if not export.is_ready:
+        raise Http404
+    with transaction.atomic():
+        facts = {"month": f"{export.month:%Y-%m}", "sha256": export.sha256}
+        command_of(request).record(verb="usage.export_downloaded", obj=export, after=facts)
+    response = stored_file_response(export.filename, exports.file_pieces(export))
+    response["Content-Length"] = str(export.size)
+    return response
+
+
+def _detail(request: HttpRequest, public_id: uuid.UUID) -> dict[str, Any]:
+    found = UsageExport.objects.select_related("by").defer("file", "periods")
+    export = get_object_or_404(found, public_id=public_id)
+    return _shown(export, may_see_cost=person(request).may(Permission.VIEW_COST))
+
+
+def _shown(export: UsageExport, *, may_see_cost: bool) -> dict[str, Any]:
+    return {
+        "export": export,
+        "filters_shown": exports.filter_labels(export),
+        "may_download": export.is_ready and (may_see_cost or not export.with_cost),
+    }
