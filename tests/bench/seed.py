@@ -33,6 +33,8 @@ def seed(*, accounts: int, months: int, last: date) -> None:
     from django.db import connection, transaction
 
     begun = monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute("SET LOCAL work_mem = '256MB'")
@@ -40,8 +42,9 @@ def seed(*, accounts: int, months: int, last: date) -> None:
             at = monotonic()
             cursor.execute(statement)
             print(f"{name}: {cursor.rowcount:,} rows in {monotonic() - at:.1f} s", flush=True)
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
+    if not connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
     print(f"seeded in {monotonic() - begun:.0f} s", flush=True)
 
 

@@ -10,9 +10,11 @@ from datetime import date
 from statistics import median
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Count, Sum
 
 from billing.models import NOT_OVER, FigureVersion, MonthTotal, Status, UsagePeriod
+from billing.reports.filters import UsageFilters
+from billing.reports.queries import build_usage_report
 from billing.usage.invariants import INVARIANTS
 from tests.figures.scenario import POOL, Scenario
 
@@ -74,6 +76,7 @@ def judge(scenario: Scenario) -> Verdict:
     found.wrong += _lost(scenario, truth, seen)
     found.wrong += _overlaps()
     found.wrong += _sums()
+    found.wrong += _reports(scenario)
     found.wrong += _versions()
     for each in INVARIANTS:
         found.wrong += [f"{each.code}: {text}" for text in each.violations(scenario.world.now)]
@@ -163,6 +166,16 @@ def _sums() -> Iterator[str]:
         yield f"month totals {totals} are not the sums of the figures {figures}"
     if totals["figures"] != UsagePeriod.objects.count():
         yield f"month totals count {totals['figures']} figures of {UsagePeriod.objects.count()}"
+
+
+def _reports(scenario: Scenario) -> Iterator[str]:
+    """Yield months whose report does not show all figures, or not their sum."""
+    now = scenario.world.now
+    months = UsagePeriod.objects.order_by("month").values_list("month").annotate(n=Count("pk"), used=Sum("used"))
+    for month, n, used in months:
+        report = build_usage_report(UsageFilters({"month": f"{month:%Y-%m}"}, today=now.date()), now=now)
+        if (report.coverage.figures, report.coverage.used) != (n, used or 0):
+            yield f"report of {month:%Y-%m}: {report.coverage}, not {n} figures with {used}"
 
 
 def _versions() -> Iterator[str]:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from customers.models import Account
 from customers.models.account import AccountState
-from portal.sandbox.sendgrid.periods import Billing, periods
+from portal.sandbox.sendgrid.resets import Billing, periods
 from tests.figures.world import World, midnight, new_child, offerings_of
 
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
@@ -56,6 +56,8 @@ class Member:
     account: Account
     connection: str
     package: str = ""
+    # Some of its mail is sent by subusers.
+    subusers: bool = False
     gone: bool = False
 
     @property
@@ -129,7 +131,7 @@ class Scenario:
             at = midnight(self.size.begin + days * DAY) + self.random.randrange(86_400) * SECOND
             self._plan(at, lambda: self._create(name, package, zone, guessed))
             return
-        reset_zone = self.sendgrid[name][1]
+        reset_zone, sending = self.sendgrid[name][1], self._sending(package)
         born = midnight(self.size.begin, reset_zone) - self.random.randrange(3, 60) * DAY
         row = self.world.sandbox.admin.add_account(
             email=f"a{len(self.members)}@company.example",
@@ -138,11 +140,11 @@ class Scenario:
             anchor_day=anchor,
             created_at=born.isoformat(),
             timezone=zone,
-            switches=self._switches(package) | {"reset_zone": reset_zone},
-            sending=self._sending(package),
+            switches=self._switches() | {"reset_zone": reset_zone},
+            sending=sending,
         )
         account = self.world.link(name, row["id"], timezone=guessed, made_at=born)
-        member = Member(account, name, package)
+        member = Member(account, name, package, subusers=bool(sending["subuser_share"]))
         self.members.append(member)
         self._plan_bursts(member, anchor, reset_zone)
         self._plan_events(member)
@@ -150,21 +152,22 @@ class Scenario:
     def _create(self, name: str, package: str, zone: str, guessed: str) -> None:
         account = self.world.create(name, package, timezone=guessed)
         assert account is not None, "a create at a provider that answers succeeds"
+        sending = self._sending(package)
         self.world.sandbox.admin.change_account(
             account.provider_id or "",
             timezone=zone,
-            switches=self._switches(package),
-            sending=self._sending(package),
+            switches=self._switches(),
+            sending=sending,
             at=self.world.now.isoformat(),
         )
-        member = Member(account, name, package)
+        member = Member(account, name, package, subusers=bool(sending["subuser_share"]))
         self.members.append(member)
         self._note("created by us")
         reset_zone = self.sendgrid[name][1]
         self._plan_bursts(member, self.world.now.astimezone(ZoneInfo(reset_zone)).day, reset_zone)
         self._plan_events(member)
 
-    def _switches(self, package: str) -> dict[str, Any]:
+    def _switches(self) -> dict[str, Any]:
         """How the provider counts this account."""
         choice = self.random.choice
         return {
@@ -193,16 +196,20 @@ class Scenario:
     def _plan_bursts(self, member: Member, anchor: int, reset_zone: str) -> None:
         """Mail in the last 90 seconds of some billing periods, and anywhere."""
         first, last = self.world.now.timestamp(), midnight(self.size.end).timestamp()
-        admin = self.world.sandbox.admin
         for period in periods(Billing(anchor, reset_zone), first, last):
             if self.random.random() < 0.35:
                 at = datetime.fromtimestamp(period.resets_at - self.random.randrange(1, 91), UTC)
                 if at > self.world.now:
-                    admin.add_usage(member.provider_id, self._burst(member), at=at.isoformat())
+                    self._send(member, self._burst(member), at)
                     self._note("burst at the end")
             if self.random.random() < 0.3:
-                at = self.world.now + self.random.random() * 30 * DAY
-                admin.add_usage(member.provider_id, self._burst(member) // 4, at=at.isoformat())
+                at = max(self.world.now, datetime.fromtimestamp(period.starts_at, UTC)) + self.random.random() * 27 * DAY
+                self._send(member, self._burst(member) // 4, at)
+
+    def _send(self, member: Member, count: int, at: datetime) -> None:
+        sender = "subuser" if member.subusers and self.random.random() < 0.5 else "account"
+        body = {"requests": count, "at": at.isoformat(), "sender": sender}
+        self.world.sandbox.admin.call("POST", f"accounts/{member.provider_id}/usage", body)
 
     def _burst(self, member: Member) -> int:
         quota = QUOTAS.get(member.package, 50_000)
@@ -240,7 +247,7 @@ class Scenario:
             return
         member.package = self.random.choice([each for each in PACKAGES if each != member.package])
         before = self.world.now - 40 * SECOND
-        self.world.sandbox.admin.add_usage(member.provider_id, self._burst(member) // 3, at=before.isoformat())
+        self._send(member, self._burst(member) // 3, before)
         self.world.change_package(member.account, member.package)
         self._note("package changed by us")
 

@@ -19,8 +19,8 @@ from tests.support.sandbox import SandboxProcess
 
 # January to March of a leap year; the proof goes on to December of the next one.
 SUITE = Size(date(2028, 1, 1), months=3, accounts=12, anchors=3, children=3, nightly=0.15, outages=1)
-PROOF = Size(date(2028, 1, 1), months=24, accounts=24, anchors=6, children=6, nightly=0.3, outages=3)
-SEEDS = int(os.environ.get("MONTHS_SEEDS", "6" if is_proof() else "1"))
+PROOF = Size(date(2028, 1, 1), months=24, accounts=32, anchors=16, children=6, nightly=0.15, outages=3)
+SEEDS = int(os.environ.get("MONTHS_SEEDS", "2" if is_proof() else "1"))
 
 
 @pytest.mark.long
