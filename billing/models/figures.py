@@ -252,7 +252,7 @@ class Anomaly(models.Model):
 
 
 class Decision(models.Model):
-    """What a person decided about an anomaly, or about a figure that will never come. Append only.
+    """Decision of a person about an anomaly, or about a figure that will never come. Append only.
 
     The last decision counts. `quantity` is the typed number of emails of QUANTITY. UNDONE takes the last one back.
     """

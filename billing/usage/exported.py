@@ -9,7 +9,7 @@ from django.db import connection, models, transaction
 from django.db.models import F, Value
 
 from billing.models import FigureVersion, UsagePeriod
-from billing.usage.figures import FIGURE, Cause
+from billing.usage.figures import FIGURE, FigureCause
 from billing.usage.ledger import next_batch
 
 TOGETHER = 2000
@@ -40,7 +40,7 @@ def _add_first_versions(periods: models.QuerySet[UsagePeriod], *, batch: int, no
         "n": Value(1),
         "from_batch": Value(batch, output_field=models.BigIntegerField()),
         "at": Value(now, output_field=models.DateTimeField()),
-        "cause": Value(Cause.EXPORT),
+        "cause": Value(FigureCause.EXPORT),
         **{name: F(name) for name in (*FIGURE, "read_at")},
     }
     copied = {f"new_{name}": value for name, value in facts.items()}

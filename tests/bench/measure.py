@@ -136,7 +136,9 @@ def measure_pages(last: date) -> list[str]:
             measured(floor, least)
             measured(lambda: _get(client, address), page)
         mark = "" if page.work <= LIMITS[group] else f"  ABOVE {LIMITS[group]} ms"
-        print(f"{group:7} {name:22} {page}  {page.work / least.work:5.1f} x floor ({least.work:.1f} ms){mark}", flush=True)
+        print(
+            f"{group:7} {name:22} {page}  {page.work / least.work:5.1f} x floor ({least.work:.1f} ms){mark}", flush=True
+        )
         if mark:
             slow.append(name)
     return slow
