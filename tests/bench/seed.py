@@ -126,7 +126,7 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
             ),
         ),
         ("readings", _insert(UsageSnapshot, _SNAPSHOT, _readings(months, month))),
-        ("figures", _insert(UsagePeriod, _PERIOD, _figures())),
+        ("figures", _insert(UsagePeriod, _PERIOD, _figures(months))),
         ("versions", _insert(FigureVersion, _VERSION, "billing_usageperiod p CROSS JOIN generate_series(1, 2) n"
             " WHERE p.version >= n")),
         ("roll-ups", _sums(UsageRollup, "UsagePeriod")),
@@ -196,7 +196,7 @@ _SNAPSHOT = {
 }
 
 
-def _figures() -> str:
+def _figures(months: int) -> str:
     """Return the last reading of each account's billing period, with the status of its figure."""
     chance = _chance("last.account_id", "extract(epoch FROM last.period_start_on) / 86400", 3)
     status = (
@@ -204,11 +204,10 @@ def _figures() -> str:
         f" WHEN {chance} < 15 THEN 'missing' WHEN {chance} < 20 THEN 'disputed' WHEN {chance} < 200 THEN 'interval'"
         f" WHEN {chance} < 320 THEN 'derived' ELSE 'final' END"
     )
-    newest = "(SELECT max(period_start_on) FROM billing_usagesnapshot s WHERE s.account_id = last.account_id)"
+    month, reading = "(last.batch - 1) / 100", "(last.batch - 1) % 100 / 10"  # as in _SNAPSHOT
     return (
-        f"(SELECT last.*, {status} AS status FROM (SELECT DISTINCT ON (account_id, period_start_on) last.*,"
-        f" period_start_on = {newest} AS is_open FROM billing_usagesnapshot last"
-        f" ORDER BY account_id, period_start_on, as_of DESC) last) f"
+        f"(SELECT last.*, {status} AS status FROM (SELECT last.*, {month} = {months - 1} AS is_open"
+        f" FROM billing_usagesnapshot last WHERE {month} < {months - 1} OR {reading} = {READINGS}) last) f"
     )
 
 
