@@ -16,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from portal import audit
 from portal.access.models import User
 from portal.audit import verbs
-from portal.audit.wrong_sums import wrong_sums
 from portal.audit.models import AuditEvent
+from portal.audit.wrong_sums import wrong_sums
 from tests.support.factories import CustomerFactory, UserFactory
 from tests.support.people import sign_in
 
