@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
 from billing.models import MidnightReading
@@ -61,6 +62,7 @@ def zone_of(account: Account) -> str:
     return zone_named(account.customer.timezone)
 
 
+@cache  # the names are read from the file system each time, which takes longer than the rest of a figure
 def zone_named(timezone: str) -> str:
     return timezone if timezone in available_timezones() else "UTC"
 
