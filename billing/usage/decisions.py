@@ -15,10 +15,11 @@ from django.utils.translation import gettext as _
 from billing.models import Anomaly, Decision, Status, UsagePeriod
 from billing.usage import figures, splits
 from billing.usage.assess import Reason
+from billing.usage.current_usage import tell_accounts
 from billing.usage.ledger import next_batch
 from billing.usage.pool_reports import follow_reports
 from billing.usage.series import Verdict
-from billing.usage.snapshots import lock_accounts, tell_accounts
+from billing.usage.snapshots import lock_accounts
 from customers.models import Account
 from portal.commands import Command
 from portal.refusals import Refusal
@@ -28,6 +29,8 @@ VALUE_VERDICTS = (Verdict.COUNTED, Verdict.WRONG)
 FIGURE_VERDICTS = (Verdict.AS_KNOWN, Verdict.QUANTITY, Verdict.BASE_ONLY)
 ALONE = (Verdict.NEW_PERIOD,)
 MISSING_VERDICTS = (Verdict.QUANTITY, Verdict.BASE_ONLY)
+# Figures that are derived again at once.
+TOGETHER = 200
 # Accounts named in the audit event of a decision about many.
 NAMED = 20
 
@@ -247,8 +250,12 @@ def _derive_again(
 ) -> None:
     for connection, start_on in reports:
         follow_reports(connection, start_on, now=now)
-    changed = figures.recompute(periods, now=now, batch=batch, cause=figures.FigureCause.DECISION, moved=moved)
-    tell_accounts(changed, now=now)
+    ordered = sorted(periods)
+    for start in range(0, len(ordered), TOGETHER):
+        some = ordered[start : start + TOGETHER]
+        changed = figures.recompute(some, now=now, batch=batch, cause=figures.FigureCause.DECISION, moved=moved)
+        tell_accounts(changed, now=now)
+        moved = ()
 
 
 def _record(command: Command, verdict: str, *, batch: int, anomalies: Sequence[Anomaly]) -> None:

@@ -153,7 +153,14 @@ def keep(
         if period.is_over or period.exported or period.version:
             period.version += 1
             versions.append(_version(period, now=now, cause=cause))
-    UsagePeriod.objects.bulk_update(periods, [*FIGURE, "current", "batch", "version"], batch_size=200)
+    # All of these rows exist. An insert that updates on conflict takes a tenth of the time of `bulk_update`.
+    UsagePeriod.objects.bulk_create(
+        periods,
+        batch_size=200,
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=[*FIGURE, "current", "batch", "version"],
+    )
     add_versions(versions)
     rollups.refresh({*moved, *((period.month, period.account.customer_id) for period in periods)})
 

@@ -19,7 +19,7 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import anomalies, figures, reset_zones
+from billing.usage import anomalies, current_usage, figures, reset_zones
 from billing.usage.assess import resets_of
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of, usual_end
@@ -28,7 +28,6 @@ from billing.usage.reset_zones import RollOver
 from billing.usage.stored_usage import digest_of, overage_of, usage_of
 from customers.models import Account, UsageReading
 from customers.models.account import AccountState
-from customers.observed import accounts as observed_accounts
 from portal.money_field import rounded
 from portal.providers import Usage, UsageSource
 
@@ -67,10 +66,8 @@ class StoredReading:
 
 
 def store_readings(readings: Sequence[AccountReading], *, run: SyncRun | None) -> dict[int, StoredReading]:
-    """Store one reading per account; return the result of each by account ID.
-
-    Joins the caller's transaction, if any. Repeating a call adds nothing.
-    """
+    """Store one reading per account; return the result of each by account ID. Joins the caller's transaction, if any.
+    Repeating a call adds nothing."""
     ordered = sorted(readings, key=lambda reading: reading.account_id)  # one order for all writers: no deadlock
     with transaction.atomic():
         return _keep(ordered, run)
@@ -331,32 +328,7 @@ def _observe(plans: Sequence[_Plan]) -> None:
         period = current[plan.period.pk]
         if period.read_at != plan.reading.as_of:
             continue
-        _tell(period, at=plan.reading.as_of, now=plan.reading.as_of)
-
-
-def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
-    """Tell the accounts what a decision changed in their current billing period."""
-    accounts = {period.account_id for period in periods}
-    newest = UsagePeriod.objects.filter(account__in=accounts, latest__isnull=False).order_by("account", "start_on")
-    last = {period.account_id: period for period in newest}
-    for period in periods:
-        if last.get(period.account_id) == period and period.read_at is not None:
-            _tell(period, at=period.read_at, now=now)
-
-
-def _tell(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
-    if period.status == "disputed":
-        observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
-        return
-    observed_accounts.record_usage(
-        account_id=period.account_id,
-        used=period.used or 0,
-        allowed=period.allowed,
-        overage=period.overage,
-        start_on=period.start_on,
-        end_on=period.end_on,
-        now=at,
-    )
+        current_usage.tell_account(period, at=plan.reading.as_of, now=plan.reading.as_of)
 
 
 def store_final_readings(

@@ -199,7 +199,7 @@ class TestAContradiction:
         read(account, 40, at(5), allowed=facts["allowed"])
         read(account, facts.pop("used"), at(6), **facts)
         for anomaly in open_anomalies(account):
-            decide_anomalies(command(at(7)), anomalies=[anomaly], verdict="wrong")
+            decide_anomalies(command(at(6, 6)), anomalies=[anomaly], verdict="wrong")
         period = october(account)
         assert (period.status, period.used, period.end_on) == ("stale", 40, date(2026, 10, 31)), "two days old by now"
 

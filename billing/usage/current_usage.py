@@ -1,0 +1,43 @@
+"""Usage in the current billing period as the account's own pages show it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from billing.models import Status, UsagePeriod
+from customers.observed import accounts as observed_accounts
+
+
+def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
+    """Tell the accounts what a decision changed in their current billing period."""
+    accounts = {period.account_id for period in periods}
+    newest = UsagePeriod.objects.filter(account__in=accounts, latest__isnull=False).order_by("account", "start_on")
+    last = {period.account_id: period.pk for period in newest.only("account_id")}
+    disputed: dict[datetime, list[int]] = defaultdict(list)
+    for period in periods:
+        if last.get(period.account_id) != period.pk or period.read_at is None:
+            continue
+        if period.status == Status.DISPUTED:
+            disputed[period.read_at].append(period.account_id)
+        else:
+            tell_account(period, at=period.read_at, now=now)
+    for at, account_ids in disputed.items():
+        observed_accounts.mark_usage_missing(account_ids=account_ids, asked_at=at, now=now)
+
+
+def tell_account(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
+    """Tell the account its usage as read at a time. A disputed figure is not told: the page says it is missing."""
+    if period.status == Status.DISPUTED:
+        observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
+        return
+    observed_accounts.record_usage(
+        account_id=period.account_id,
+        used=period.used or 0,
+        allowed=period.allowed,
+        overage=period.overage,
+        start_on=period.start_on,
+        end_on=period.end_on,
+        now=at,
+    )
