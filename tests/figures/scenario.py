@@ -203,7 +203,9 @@ class Scenario:
                     self._send(member, self._burst(member), at)
                     self._note("burst at the end")
             if self.random.random() < 0.3:
-                at = max(self.world.now, datetime.fromtimestamp(period.starts_at, UTC)) + self.random.random() * 27 * DAY
+                at = (
+                    max(self.world.now, datetime.fromtimestamp(period.starts_at, UTC)) + self.random.random() * 27 * DAY
+                )
                 self._send(member, self._burst(member) // 4, at)
 
     def _send(self, member: Member, count: int, at: datetime) -> None:
@@ -375,4 +377,3 @@ class Scenario:
         self.world.read_states([*ended, *self._changed])
         self._changed.clear()
         return True
-

@@ -99,7 +99,11 @@ class World:
         """Link an account that exists at the provider."""
         connection = self.connections[name]
         remote = RemoteAccount.objects.create(
-            connection=connection, provider_id=provider_id, made_at=made_at, first_seen_at=self.now, last_seen_at=self.now
+            connection=connection,
+            provider_id=provider_id,
+            made_at=made_at,
+            first_seen_at=self.now,
+            last_seen_at=self.now,
         )
         customer = CustomerFactory(timezone=timezone)
         account = link_account(
@@ -168,9 +172,7 @@ class World:
         """Read these accounts as the dispatcher does every day."""
         for account in observed_accounts.accounts_to_read(now=self.now).filter(pk__in=accounts):
             try:
-                observed_accounts.read_account(
-                    account=account, now=self.now, provider=self.connect(account.connection)
-                )
+                observed_accounts.read_account(account=account, now=self.now, provider=self.connect(account.connection))
             except NotFound:
                 continue
 
