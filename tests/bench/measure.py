@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 import psutil
 
-from tests.bench.seed import seed, use_database
+from tests.bench.seed import BATCHES, seed, use_database
 from tests.support.postgres import Postgres
 
 ROUNDS = 5
@@ -107,10 +107,12 @@ def pages(last: date) -> Iterator[tuple[str, str, str]]:
     yield "report", "sorted by status", f"/usage/{month}&sort=status"
     yield "report", "by customer", f"/usage/{month}&group=customer"
     batch = Ledger.objects.values_list("last", flat=True).get(pk=1)
-    yield "as of", "as of, last month", f"/usage/as-of/{recent}&at={batch - 150}"
-    yield "as of", "as of, old month", f"/usage/as-of/{month}&at={batch - 150}"
-    yield "as of", "as of, open month", f"/usage/as-of/{now}&at={batch - 150}"
-    yield "as of", "changes, last month", f"/usage/changes/{recent}&since={batch - 250}&until={batch}"
+    days = BATCHES * (date.today() - last).days  # since the month began
+    yield "as of", "as of, last month", f"/usage/as-of/{recent}&at={batch - days}"
+    yield "as of", "as of, old month", f"/usage/as-of/{month}&at={batch - days}"
+    yield "as of", "as of, open month", f"/usage/as-of/{now}&at={batch - 5 * BATCHES}"
+    yield "as of", "changes, last month", f"/usage/changes/{recent}&since={batch - days}&until={batch}"
+    yield "as of", "changes, one day", f"/usage/changes/{now}&since={batch - BATCHES}&until={batch}"
 
 
 def measure_pages(last: date) -> list[str]:

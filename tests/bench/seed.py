@@ -3,7 +3,8 @@
     python -m tests.bench.seed --accounts 100000 --months 24 --database-url postgres://...
 
 The database must be migrated and empty. Each table is filled by one statement, so that it takes minutes: customers,
-accounts of both providers, readings, figures with realistic statuses and versions, roll-ups and month totals.
+accounts of both providers, readings, figures with realistic statuses and versions, roll-ups and month totals. Rows are
+stored in order of time, as the portal writes them: a month's rows lie side by side.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 # Of the last month, which is still open, this many readings per account; of the others one.
 READINGS = 5
+# Ledger batches of a day: 50 accounts each.
+BATCHES = 2_000
 # Every seventh account is at the provider with a pooled report.
 POOLED_EVERY = 7
 PACKAGES = (
@@ -60,10 +63,11 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
     )
     from customers.models import Account, Connection, Customer
 
-    newest = "(SELECT greatest((SELECT max(batch) FROM billing_usageperiod), (SELECT max(from_batch) FROM billing_figureversion)))"
+    newest = "(SELECT max(batch) FROM billing_usageperiod)"
     customers = max(1, accounts * 6 // 10)
     month = f"date '{last:%Y-%m}-01'"
     now = f"(timestamptz '{last:%Y-%m}-20 00:31:00+00')"
+    first = f"({month} - interval '{months + 1} months')"
     return [
         (
             "connections",
@@ -125,15 +129,15 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
                 f" FROM generate_series(1, {accounts}) n) each_account",
             ),
         ),
-        ("readings", _insert(UsageSnapshot, _SNAPSHOT, _readings(months, month))),
-        ("figures", _insert(UsagePeriod, _PERIOD, _figures(months))),
+        ("readings", _insert(UsageSnapshot, _snapshot(first), f"{_readings(months, month)} ORDER BY m, at, account_id")),
+        ("figures", _insert(UsagePeriod, _PERIOD, f"{_figures(month)} ORDER BY period_end_on, account_id")),
         ("versions", _insert(FigureVersion, _VERSION, "billing_usageperiod p CROSS JOIN generate_series(1, 2) n"
-            " WHERE p.version >= n")),
+            " WHERE p.version >= n ORDER BY p.end_on, p.account_id, n")),
         ("roll-ups", _sums(UsageRollup, "UsagePeriod")),
         ("month totals", _sums(MonthTotal, "UsageRollup")),
         ("ledger", _insert(Ledger, {"id": "1", "last": newest}, "(SELECT 1) one")
             + " ON CONFLICT (id) DO UPDATE SET last = excluded.last"),
-        ("ledger batches", _insert(LedgerBatch, {"number": "n", "at": f"{now} - interval '1 hour' * ({newest} - n)"},
+        ("ledger batches", _insert(LedgerBatch, {"number": "n", "at": f"{first} + interval '1 day' * (n / {BATCHES}.0)"},
             f"generate_series(1, {newest}) n")),
     ]  # fmt: skip
 
@@ -179,24 +183,29 @@ def _readings(months: int, month: str) -> str:
 
 
 _PARTLY = f"(used * part / {READINGS})"
-_SNAPSHOT = {
-    "account_id": "account_id",
-    "source": "CASE WHEN kind = 'ahasend' THEN 'pooled' ELSE 'credits' END",
-    "period_start_on": "start_on",
-    "period_end_on": "end_on",
-    "as_of": "at",
-    "used": _PARTLY,
-    "allowed": "quota",
-    "overage": f"CASE WHEN kind = 'ahasend' THEN NULL ELSE greatest(0, {_PARTLY} - quota) END",
-    "package": "package",
-    "allocated_cost": f"CASE WHEN kind = 'ahasend' THEN {_PARTLY} * 100 END",
-    "currency": "CASE WHEN kind = 'ahasend' THEN 'EUR' ELSE '' END",
-    "raw_sha256": "md5(account_id || ' ' || m || ' ' || r)",
-    "batch": "1 + m * 100 + r * 10 + account_id % 10",
-}
 
 
-def _figures(months: int) -> str:
+def _snapshot(first: str) -> dict[str, str]:
+    """Return the columns of a reading; `first` is the moment of the first ledger batch."""
+    return {
+        "account_id": "account_id",
+        "source": "CASE WHEN kind = 'ahasend' THEN 'pooled' ELSE 'credits' END",
+        "period_start_on": "start_on",
+        "period_end_on": "end_on",
+        "as_of": "at",
+        "used": _PARTLY,
+        "allowed": "quota",
+        "overage": f"CASE WHEN kind = 'ahasend' THEN NULL ELSE greatest(0, {_PARTLY} - quota) END",
+        "requests": "part",
+        "package": "package",
+        "allocated_cost": f"CASE WHEN kind = 'ahasend' THEN {_PARTLY} * 100 END",
+        "currency": "CASE WHEN kind = 'ahasend' THEN 'EUR' ELSE '' END",
+        "raw_sha256": "md5(account_id || ' ' || m || ' ' || r)",
+        "batch": f"1 + (extract(epoch FROM at - {first}) / 86400)::bigint * {BATCHES} + account_id % {BATCHES}",
+    }
+
+
+def _figures(month: str) -> str:
     """Return the last reading of each account's billing period, with the status of its figure."""
     chance = _chance("last.account_id", "extract(epoch FROM last.period_start_on) / 86400", 3)
     status = (
@@ -204,10 +213,9 @@ def _figures(months: int) -> str:
         f" WHEN {chance} < 15 THEN 'missing' WHEN {chance} < 20 THEN 'disputed' WHEN {chance} < 200 THEN 'interval'"
         f" WHEN {chance} < 320 THEN 'derived' ELSE 'final' END"
     )
-    month, reading = "(last.batch - 1) / 100", "(last.batch - 1) % 100 / 10"  # as in _SNAPSHOT
     return (
-        f"(SELECT last.*, {status} AS status FROM (SELECT last.*, {month} = {months - 1} AS is_open"
-        f" FROM billing_usagesnapshot last WHERE {month} < {months - 1} OR {reading} = {READINGS}) last) f"
+        f"(SELECT last.*, {status} AS status FROM (SELECT last.*, period_end_on >= {month} AS is_open"
+        f" FROM billing_usagesnapshot last WHERE requests = {READINGS}) last) f"
     )
 
 
@@ -243,14 +251,15 @@ _PERIOD = {
     "days_read": "1",
     "readings": "1",
     "version": "CASE WHEN is_open THEN 0 WHEN account_id % 25 = 0 THEN 2 ELSE 1 END",
-    "batch": "batch",
+    "batch": f"CASE WHEN is_open THEN batch WHEN account_id % 25 = 0 THEN batch + {BATCHES} * 5"
+    f" ELSE batch + {BATCHES} END",
 }
 _VERSION = {
     "period_id": "p.id",
     "account_id": "p.account_id",
     "n": "n",
-    "from_batch": "CASE WHEN n = 1 THEN p.batch ELSE p.batch + 100 END",
-    "to_batch": "CASE WHEN n < p.version THEN p.batch + 100 END",
+    "from_batch": f"CASE WHEN n < p.version THEN p.batch - {BATCHES} * 4 ELSE p.batch END",
+    "to_batch": "CASE WHEN n < p.version THEN p.batch END",
     "at": "p.ends_at + interval '9 hours' * n",
     "cause": "CASE WHEN n = 1 THEN 'period_over' ELSE 'statistics' END",
     **{
