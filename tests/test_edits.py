@@ -242,7 +242,8 @@ AT_THE_PROVIDER = {
 _NO_EDITS = """
 account_login account_logout account_reset_password account_reauthenticate accept-invitation change-password
 access:staff-disable access:staff-enable access:staff-end-sessions access:staff-invite access:staff-reset-password
-billing:account-accept billing:run-retry billing:run-start
+billing:decide-anomaly billing:decide-figure billing:run-retry billing:run-start billing:undo-anomaly
+billing:undo-figure billing:usage-export billing:worklist-owner
 customers:account-create customers:account-delete customers:account-refresh customers:account-sign-in-as
 customers:account-suspend customers:account-unsuspend customers:archive customers:bulk-act customers:bulk-decide
 customers:bulk-new customers:connection-catalogue customers:connection-create customers:connection-pause

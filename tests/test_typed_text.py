@@ -6,7 +6,9 @@ import pytest
 from django import forms
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from billing.usage.snapshots import AccountReading, store_readings
 from customers.accounts.create.sendgrid import SendGridProfileForm
 from customers.accounts.forms import DeleteForm
 from customers.accounts.keys.forms import KeyForm
@@ -19,6 +21,7 @@ from customers.reconcile.account_import import _Matcher
 from customers.reconcile.import_list import read_list
 from portal.access.forms import InviteForm, ProfileForm
 from portal.edits import SEEN, EditForm
+from portal.providers import Usage, UsageSource
 from portal.refusals import Refusal
 from portal.typed_text import TypedEmail, TypedText, comparable, is_visible
 from tests.support.factories import AccountFactory, UserFactory
@@ -128,6 +131,8 @@ def test_a_provider_name_that_nobody_sees_names_no_customer(db: None) -> None:
 def test_a_stored_name_that_nobody_sees_can_be_clicked(client: Client, db: None) -> None:
     account = AccountFactory(customer__company_name="\u200b\u200b", connection__name="\u2060")
     person = UserFactory(role="admin", name="\u200b")
+    usage = Usage(UsageSource.CREDITS, 5, raw={})
+    store_readings([AccountReading(account.pk, usage, timezone.now())], run=None)
     client.force_login(person)
     for path, link in [
         (reverse("customers:list"), reverse("customers:account", args=[account.public_id])),

@@ -46,7 +46,8 @@ def test_columns_named_once_may_be_written_until_they_are() -> None:
 def test_every_table_called_append_only_still_has_its_triggers() -> None:
     """A later migration that rebuilds such a table on SQLite would drop them without a word."""
     disk = MigrationLoader(connection).disk_migrations.values()
-    tables = {each.table for migration in disk for each in migration.operations if isinstance(each, AppendOnly)}
+    named = {each.table for migration in disk for each in migration.operations if isinstance(each, AppendOnly)}
+    tables = named & set(connection.introspection.table_names())  # a later release may remove one
     wanted = {f"{table}_no_{act}" for table in tables for act in ("update", "delete")}
     sql = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
     if connection.vendor == "postgresql":

@@ -215,7 +215,7 @@ class TestSnapshots:
         stored = UsageSnapshot.objects.filter(account=account).order_by("pk")
         assert [(each.used, each.allowed) for each in stored] == [(0, 100_000), (1234, 100_000), (1234, 300_000)]
         assert stored[1].final_reading.operation == operation
-        assert account.usage_periods.get().final is False
+        assert account.usage_periods.get().before_deletion is False
         account.refresh_from_db()
         assert (account.usage_used, account.usage_allowed) == (1234, 300_000)
 
@@ -235,4 +235,4 @@ class TestSnapshots:
         store_final_readings()
         assert UsageSnapshot.objects.filter(account=account).count() == 4
         period = account.usage_periods.get()
-        assert (period.used, period.final, period.held) == (50, True, None)
+        assert (period.used, period.status, period.anomalies.count()) == (50, "final", 0)
