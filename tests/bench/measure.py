@@ -1,6 +1,6 @@
 """Measure the usage pages and the upkeep of roll-ups on a seeded PostgreSQL database: `make bench`.
 
-    python -m tests.bench.measure [--accounts 100000] [--months 24] [--database-url postgres://... (already seeded)]
+    python -m tests.bench measure [--accounts 100000] [--months 24] [--database-url postgres://... (already seeded)]
 
 Each page is requested once to warm up and then five times; the median counts. What counts is the time on the processor
 of this process and of the database's together: the answer of an idle machine, whatever else runs. A machine's speed
@@ -9,12 +9,12 @@ drops out of the ratio to the floor, which is one indexed query of 50 rows in th
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -22,9 +22,16 @@ from typing import Any
 from unittest.mock import patch
 
 import psutil
+from django.db import connection, transaction
+from django.test import Client
 
-from tests.bench.seed import BATCHES, seed, use_database
-from tests.support.postgres import Postgres
+from billing.models import Ledger, UsagePeriod
+from billing.usage.snapshots import AccountReading, store_readings
+from customers.models import Connection
+from portal.providers import Usage, UsageSource
+from tests.bench.seed import BATCHES
+from tests.support.factories import UserFactory
+from tests.support.people import sign_in
 
 ROUNDS = 5
 # Milliseconds of server time: the limit of each group of pages.
@@ -55,7 +62,6 @@ class Timing:
 
 def _database_seconds() -> float:
     """Return the processor time of the connection's server process and of parallel workers that ended."""
-    from django.db import connection
 
     backend = psutil.Process(connection.connection.info.backend_pid)
     ran = int(Path(f"/proc/{backend.pid}/schedstat").read_text().split()[0]) / 1e9
@@ -66,7 +72,6 @@ def _database_seconds() -> float:
 
 
 def measured(call: Callable[[], Any], timing: Timing) -> None:
-    from django.db import connection
 
     queries = [0]
 
@@ -85,12 +90,10 @@ def measured(call: Callable[[], Any], timing: Timing) -> None:
 
 def pages(last: date) -> Iterator[tuple[str, str, str]]:
     """Yield group, name and address of each page to measure."""
-    from billing.models import Ledger, UsagePeriod
-    from customers.models import Connection
 
     old = (last - timedelta(days=200)).replace(day=1)
     before = (last - timedelta(days=1)).replace(day=1)
-    connection = Connection.objects.filter(kind="sendgrid").order_by("pk")[0].public_id
+    chosen = Connection.objects.filter(kind="sendgrid").order_by("pk")[0].public_id
     now, month, recent = f"?month={last:%Y-%m}", f"?month={old:%Y-%m}", f"?month={before:%Y-%m}"
     yield "report", "current month", f"/usage/{now}"
     yield "report", "last month", f"/usage/{recent}"
@@ -101,13 +104,13 @@ def pages(last: date) -> Iterator[tuple[str, str, str]]:
     yield "report", "status final", f"/usage/{month}&status=final"
     yield "report", "search", f"/usage/{month}&q=birch+h+company+4"
     yield "report", "search, one customer", f"/usage/{month}&q=crm-4711"
-    yield "report", "connection", f"/usage/{month}&connection={connection}"
+    yield "report", "connection", f"/usage/{month}&connection={chosen}"
     yield "report", "overage only", f"/usage/{month}&only=over"
     yield "report", "sorted by name", f"/usage/{month}&sort=name"
     yield "report", "sorted by status", f"/usage/{month}&sort=status"
     yield "report", "by customer", f"/usage/{month}&group=customer"
     batch = Ledger.objects.values_list("last", flat=True).get(pk=1)
-    days = BATCHES * (date.today() - last).days  # since the month began
+    days = BATCHES * (datetime.now(UTC).date() - last).days  # since the month began
     yield "as of", "as of, last month", f"/usage/as-of/{recent}&at={batch - days}"
     yield "as of", "as of, old month", f"/usage/as-of/{month}&at={batch - days}"
     yield "as of", "as of, open month", f"/usage/as-of/{now}&at={batch - 5 * BATCHES}"
@@ -117,11 +120,6 @@ def pages(last: date) -> Iterator[tuple[str, str, str]]:
 
 def measure_pages(last: date) -> list[str]:
     """Print the times of each page; return those above their limit."""
-    from django.test import Client
-
-    from billing.models import UsagePeriod
-    from tests.support.factories import UserFactory
-    from tests.support.people import sign_in
 
     client = sign_in(Client(), UserFactory(role="admin"))
     old = (last - timedelta(days=200)).replace(day=1)
@@ -136,7 +134,7 @@ def measure_pages(last: date) -> list[str]:
             if n == 1:  # the first one warmed up
                 page, least = Timing(), Timing()
             measured(floor, least)
-            measured(lambda: _get(client, address), page)
+            measured(partial(_get, client, address), page)
         mark = "" if page.work <= LIMITS[group] else f"  ABOVE {LIMITS[group]} ms"
         print(
             f"{group:7} {name:22} {page}  {page.work / least.work:5.1f} x floor ({least.work:.1f} ms){mark}", flush=True
@@ -157,7 +155,6 @@ def _get(client: Any, address: str) -> None:
 @contextmanager
 def timed(module: str, name: str, spent: dict[str, float]) -> Iterator[None]:
     """Add up the time spent in a function, on the processors of both processes."""
-    from importlib import import_module
 
     real = getattr(import_module(module), name)
 
@@ -174,11 +171,6 @@ def timed(module: str, name: str, spent: dict[str, float]) -> Iterator[None]:
 
 def measure_upkeep(last: date) -> float:
     """Write a night's readings of changed accounts, print and return the share of it that roll-ups take."""
-    from django.db import transaction
-
-    from billing.models import UsagePeriod
-    from billing.usage.snapshots import AccountReading, store_readings
-    from portal.providers import Usage, UsageSource
 
     periods = UsagePeriod.objects.filter(status="open", month=last, account__connection__kind="sendgrid")
     rows = list(periods.select_related("account", "current").order_by("account__public_id")[:CHANGED])
@@ -216,39 +208,11 @@ def measure_upkeep(last: date) -> float:
     return share
 
 
-def main(arguments: list[str]) -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--accounts", type=int, default=100_000)
-    options.add_argument("--months", type=int, default=24)
-    options.add_argument("--database-url", default="")
-    chosen = options.parse_args(arguments)
-    server = None if chosen.database_url else Postgres()
-    try:
-        if server:
-            server.start()
-        use_database(chosen.database_url or server.url)  # type: ignore[union-attr]
-        from django.core.management import call_command
-        from django.db import connection, transaction
-        from django.test.utils import setup_test_environment
-
-        setup_test_environment()
-        last = date.today().replace(day=1)
-        if server:
-            call_command("migrate", verbosity=0)
-            call_command("createcachetable", verbosity=0)
-            seed(accounts=chosen.accounts, months=chosen.months, last=last)
-        with transaction.atomic():
-            slow = measure_pages(last)
-            share = measure_upkeep(last)
-            transaction.set_rollback(True)
-        connection.close()
-    finally:
-        if server:
-            server.remove()
+def measure(last: date) -> int:
+    """Measure everything in a transaction that is rolled back; return 1 if anything is above its limit."""
+    with transaction.atomic():
+        slow, share = measure_pages(last), measure_upkeep(last)
+        transaction.set_rollback(True)
     if slow or share > UPKEEP_LIMIT:
         print(f"too slow: {', '.join(slow) or 'no page'}; roll-ups {share:.1%} of at most {UPKEEP_LIMIT:.0%}")
     return int(bool(slow) or share > UPKEEP_LIMIT)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

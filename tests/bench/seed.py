@@ -1,6 +1,6 @@
 """Fill a PostgreSQL database with accounts and their usage figures, for measurements of speed.
 
-    python -m tests.bench.seed --accounts 100000 --months 24 --database-url postgres://...
+    python -m tests.bench seed --accounts 100000 --months 24 --database-url postgres://...
 
 The database must be migrated and empty. Each table is filled by one statement, so that it takes minutes: customers,
 accounts of both providers, readings, figures with realistic statuses and versions, roll-ups and month totals. Rows are
@@ -9,13 +9,25 @@ stored in order of time, as the portal writes them: a month's rows lie side by s
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
 from datetime import date
 from time import monotonic
 from typing import Any
+
+from django.db import connection, models, transaction
+
+from billing.models import (
+    FigureVersion,
+    Ledger,
+    LedgerBatch,
+    MonthTotal,
+    Status,
+    UsagePeriod,
+    UsageRollup,
+    UsageSnapshot,
+)
+from billing.usage.rollups import SUMS
+from customers.models import Account, Connection, Customer
 
 # Of the last month, which is still open, this many readings per account; of the others one.
 READINGS = 5
@@ -33,7 +45,6 @@ PACKAGES = (
 
 def seed(*, accounts: int, months: int, last: date) -> None:
     """Fill the database of Django's settings. `last`: the month whose billing periods are open."""
-    from django.db import connection, transaction
 
     begun = monotonic()
     with connection.cursor() as cursor:
@@ -52,16 +63,6 @@ def seed(*, accounts: int, months: int, last: date) -> None:
 
 
 def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]:
-    from billing.models import (
-        FigureVersion,
-        Ledger,
-        LedgerBatch,
-        MonthTotal,
-        UsagePeriod,
-        UsageRollup,
-        UsageSnapshot,
-    )
-    from customers.models import Account, Connection, Customer
 
     newest = "(SELECT max(batch) FROM billing_usageperiod)"
     customers = max(1, accounts * 6 // 10)
@@ -129,7 +130,8 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
                 f" FROM generate_series(1, {accounts}) n) each_account",
             ),
         ),
-        ("readings", _insert(UsageSnapshot, _snapshot(first), f"{_readings(months, month)} ORDER BY m, at, account_id")),
+        ("readings", _insert(UsageSnapshot, _snapshot(first),
+            f"{_readings(months, month)} ORDER BY m, at, account_id")),
         ("figures", _insert(UsagePeriod, _PERIOD, f"{_figures(month)} ORDER BY period_end_on, account_id")),
         ("versions", _insert(FigureVersion, _VERSION, "billing_usageperiod p CROSS JOIN generate_series(1, 2) n"
             " WHERE p.version >= n ORDER BY p.end_on, p.account_id, n")),
@@ -137,7 +139,8 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
         ("month totals", _sums(MonthTotal, "UsageRollup")),
         ("ledger", _insert(Ledger, {"id": "1", "last": newest}, "(SELECT 1) one")
             + " ON CONFLICT (id) DO UPDATE SET last = excluded.last"),
-        ("ledger batches", _insert(LedgerBatch, {"number": "n", "at": f"{first} + interval '1 day' * (n / {BATCHES}.0)"},
+        ("ledger batches", _insert(LedgerBatch,
+            {"number": "n", "at": f"{first} + interval '1 day' * (n / {BATCHES}.0)"},
             f"generate_series(1, {newest}) n")),
     ]  # fmt: skip
 
@@ -274,8 +277,6 @@ _VERSION = {
 
 def _sums(model: Any, of: str) -> str:
     """Return the statement that adds up roll-ups from figures, or month totals from roll-ups."""
-    from billing.models import Status
-    from billing.usage.rollups import SUMS
 
     if of == "UsageRollup":
         key = ("month", "connection_id", "currency")
@@ -317,12 +318,11 @@ def _insert(model: Any, values: dict[str, str], source: str, *, leave_out: tuple
     if unknown:
         raise ValueError(f"{model.__name__} has no columns {sorted(unknown)}")
     names = ", ".join(f'"{name}"' for name in columns)
-    return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {', '.join(columns.values())} FROM {source}"  # noqa: S608
+    return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {', '.join(columns.values())} FROM {source}"
 
 
 def _default(field: Any) -> str:
     """Return the default of a field as SQL; of a time the time now."""
-    from django.db import models
 
     if isinstance(field, models.DateTimeField):
         return "now()"
@@ -330,31 +330,3 @@ def _default(field: Any) -> str:
     if isinstance(field, models.JSONField):
         value = json.dumps(value)
     return f"'{'' if value is None else value}'"
-
-
-def use_database(url: str) -> None:
-    """Let Django's settings be those of the tests, with the database at `url`."""
-    os.environ |= {"DATABASE_URL": url, "TEST_DATABASE": "postgres", "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    os.environ.setdefault("TEST_RUN_DIR", "/tmp/postkeeper-bench")
-    import django
-
-    django.setup()
-
-
-def main(arguments: list[str]) -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--accounts", type=int, default=100_000)
-    options.add_argument("--months", type=int, default=24)
-    options.add_argument("--last", type=date.fromisoformat, default=date.today().replace(day=1), help="open month")
-    options.add_argument("--database-url", required=True)
-    chosen = options.parse_args(arguments)
-    use_database(chosen.database_url)
-    from django.core.management import call_command
-
-    call_command("migrate", verbosity=0)
-    call_command("createcachetable", verbosity=0)
-    seed(accounts=chosen.accounts, months=chosen.months, last=chosen.last)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -154,7 +155,7 @@ def _overlaps() -> Iterator[str]:
     for period in UsagePeriod.objects.order_by("account", "start_on"):
         by_account[period.account_id].append(period)
     for rows in by_account.values():
-        for before, after in zip(rows, rows[1:], strict=False):
+        for before, after in itertools.pairwise(rows):
             if before.end_on >= after.start_on:
                 yield f"overlap: {before} {before.status} and {after} {after.status}"
 
@@ -192,6 +193,6 @@ def _versions() -> Iterator[str]:
         last = versions[-1]
         if (last.used, last.high, last.status, last.to_batch) != (period.used, period.high, period.status, None):
             yield f"{period}: changed without a version: {last.used} to {last.high} {last.status}"
-        for before, after in zip(versions, versions[1:], strict=False):
+        for before, after in itertools.pairwise(versions):
             if before.to_batch != after.from_batch:
                 yield f"{period}: version {before.n} ends at {before.to_batch}, the next begins at {after.from_batch}"

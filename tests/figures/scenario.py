@@ -1,4 +1,4 @@
-"""What happens to each account over the months, by seed: how it sends, how its provider counts, what is changed by whom.
+"""What happens to each account over the months, by seed: how it sends, how its provider counts, who changes what.
 
 Everything is drawn from one random generator, so that a seed is one world. Bursts end in the last seconds of billing
 periods; those of restarted periods are moved with them, or fall into their middle.
