@@ -1,7 +1,7 @@
 # Use `make run` on a new machine, and `make test` before a push.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-long test-dates proof limits simulate simulate-bugs crash-matrix chaos lint format check-deploy texts screenshots sdk-check fuzz-sandbox mutants clean
+.PHONY: help install run test test-fast test-long test-dates proof months bench limits simulate simulate-bugs crash-matrix chaos lint format check-deploy texts screenshots sdk-check fuzz-sandbox mutants clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -40,6 +40,13 @@ proof: $(STAMP) ## run every case, 20 rounds of each race, chaos, crash matrix a
 	@$(MAKE) --no-print-directory crash-matrix
 	@$(MAKE) --no-print-directory simulate SEEDS=2000 PROCESSES=2
 	@$(MAKE) --no-print-directory chaos ROUNDS=20
+
+SEEDS_OF_MONTHS ?= 2
+months: $(STAMP) ## compare 24 simulated months of figures with the sandbox's truth, on both databases: SEEDS_OF_MONTHS=2 SEED=1
+	@MONTHS_SEEDS=$(SEEDS_OF_MONTHS) exec $(PY) -m tests.run proof -s tests/figures
+
+bench: $(STAMP) ## measure the usage pages and roll-ups with 100,000 accounts and 24 months; needs PostgreSQL
+	@exec $(PY) -m tests.bench.measure
 
 limits: $(STAMP) ## test the rate limit with eight processes for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/connections/test_rate_limit.py -k eight_processes

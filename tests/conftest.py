@@ -41,6 +41,7 @@ ON_BOTH = {
     "billing/usage/snapshots",
     "billing/usage/retention",
     "billing/usage/sync",
+    "figures/months",
     "customers/connections/circuit_breaker",
     "customers/dispatcher",
     "customers/observed/duplicates",

@@ -132,7 +132,6 @@ class TestPages:
             ("customers:export", "state=x", "State"),
             ("customers:drift-export", "view=x", "View"),
             ("audit:export", "account=x", "Account"),
-            ("billing:usage-export", "state=x", "State"),
         ],
     )
     def test_an_export_with_unknown_filters_is_no_file(self, client: Client, name: str, query: str, label: str) -> None:

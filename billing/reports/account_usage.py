@@ -67,8 +67,8 @@ class Cycle:
 
     @property
     def percent(self) -> int | None:
-        """Usage in percent of the quota, rounded as in the bars of other pages."""
-        if self.period.used is None or not self.period.allowed:
+        """Usage in percent of the quota, rounded as in the bars of other pages; None for an interval."""
+        if self.period.used is None or not self.period.allowed or (self.period.is_over and self.period.width != 0):
             return None
         return use_bar_of(self.period.used, self.period.allowed).percent
 

@@ -13,14 +13,16 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, When
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
+from django.utils.functional import cached_property
 
 from billing import money
 from billing.models import MOST_USED, NOT_OVER, FigureVersion, Status, UsagePeriod, UsageSnapshot
-from customers.models import Connection
+from customers.models import Account, Connection
 
 TOGETHER = 1000
+MANY = 20_000
 
 
 class PastFigure(NamedTuple):
@@ -83,114 +85,126 @@ class PastTotals:
 
 
 class FiguresAsOf:
-    """The figures of `month` at ledger batch `batch`: those with a version first, each part in a fixed order."""
+    """The figures of `month` at ledger batch `batch`: those with a version first, then the open ones.
+
+    An open figure that has not changed since is read from its row, and an earlier one from its last reading by then.
+    """
 
     def __init__(self, month: date, batch: int, connection: Connection | None = None) -> None:
         self.month, self.batch = month, batch
-        own = Q(account__duplicate_of=None)
+        own = ~Q(account__in=Account.objects.filter(duplicate_of__isnull=False))
         own &= Q(account__connection=connection) if connection else Q()
         valid = Q(to_batch=None) | Q(to_batch__gt=batch)
-        versions = FigureVersion.objects.filter(own, month=month)
-        self.versions = versions.filter(valid, from_batch__lte=batch)
-        later = FigureVersion.objects.filter(month=month, n=1, from_batch__gt=batch).values("period")
-        periods = UsagePeriod.objects.filter(own)
-        self.unversioned = (periods.filter(month=month, version=0), periods.filter(pk__in=later))
+        self.versions = FigureVersion.objects.filter(own, valid, month=month, from_batch__lte=batch)
+        self._own = own
+        self._unversioned = UsagePeriod.objects.filter(own, month=month, version=0)
+        self.unchanged = self._unversioned.filter(batch__lte=batch)
+
+    @cached_property
+    def readings(self) -> dict[int, int]:
+        """The open figures that changed since, or have had versions since: the last reading by then of each."""
+        later = FigureVersion.objects.filter(month=self.month, n=1, from_batch__gt=self.batch)
+        versioned = list(later.values_list("period", flat=True))
+        some = [versioned[start : start + MANY] for start in range(0, len(versioned), MANY)]
+        parts = [self._unversioned.filter(batch__gt=self.batch)]
+        parts += [UsagePeriod.objects.filter(self._own, pk__in=keys) for keys in some]
+        by_then = UsageSnapshot.objects.filter(
+            account=OuterRef("account"), period_start_on=OuterRef("reported_start_on"), batch__lte=self.batch
+        )
+        last = Subquery(by_then.order_by("-as_of", "-seq", "-pk").values("pk")[:1])
+        found: dict[int, int | None] = {}
+        for part in parts:
+            found |= dict(part.order_by().annotate(reading=last).values_list("pk", "reading"))
+        return {period: reading for period, reading in found.items() if reading is not None}
 
     def of_periods(self, period_ids: Sequence[int]) -> dict[int, PastFigure]:
         """Return the figures of these billing periods, as far as they were in the month."""
         found: dict[int, PastFigure] = {}
         for start in range(0, len(period_ids), TOGETHER):
             some = period_ids[start : start + TOGETHER]
-            rows = self._versions(self.versions.filter(period__in=some))
-            for part in self.unversioned:
-                rows += self._readings(part.filter(pk__in=some))
+            rows = self._of_versions(self.versions.filter(period__in=some)) + self._of_open(some)
             found |= {row.period: row for row in rows}
         return found
 
     def lines(self) -> Iterator[PastFigure]:
         """Return all figures in the order of the page."""
-        total = self.count()
-        for start in range(0, total, TOGETHER):
-            yield from self[start : start + TOGETHER]
-
-    def count(self) -> int:
-        return self._versioned_count() + self._readings_count()
-
-    def __len__(self) -> int:
-        return self.count()
+        start = 0
+        while rows := self[start : start + TOGETHER]:
+            yield from rows
+            start += TOGETHER
 
     def __getitem__(self, part: slice) -> list[PastFigure]:
         """Return the rows of one page."""
         start, stop = part.start or 0, part.stop
-        keys = list(self.versions.order_by(MOST_USED, "pk").values_list("pk", flat=True)[start:stop])
-        by_key = {row.period: row for row in self._versions(FigureVersion.objects.filter(pk__in=keys))}
-        of_key = dict(FigureVersion.objects.filter(pk__in=keys).values_list("pk", "period"))
-        rows = [by_key[of_key[key]] for key in keys]
+        keys = list(self.versions.order_by(MOST_USED, "pk").values_list("pk", "period")[start:stop])
+        versions = self._of_versions(FigureVersion.objects.filter(pk__in=[pk for pk, _ in keys]))
+        by_period = {row.period: row for row in versions}
+        rows = [by_period[period] for _, period in keys]
         if len(rows) < stop - start:
-            versioned = self._versioned_count()
-            some = self._open_keys()[max(0, start - versioned) : stop - versioned]
-            rows += sorted(
-                (row for each in self.unversioned for row in self._readings(each.filter(pk__in=some))),
-                key=lambda row: row.period,
-            )
+            before = self.versions.order_by().count()
+            some = self._open_keys()[max(0, start - before) : stop - before]
+            rows += sorted(self._of_open(some), key=lambda row: row.period)
         return rows
 
     def totals(self, *, with_cost: bool) -> PastTotals:
-        over = ~Q(status__in=NOT_OVER)
-        sums = self.versions.order_by().aggregate(
-            figures=Count("pk"),
-            open=Count("pk", filter=~over),
-            missing=Count("pk", filter=Q(status=Status.MISSING)),
-            sum_used=Coalesce(Sum("used"), 0),
-            width=Coalesce(Sum(F("high") - F("used"), filter=over), 0),
-            endless=Count("pk", filter=over & Q(high=None) & ~Q(status=Status.MISSING)),
-            sum_overage=Coalesce(Sum("overage"), 0),
-        )
+        """Return the sums of all figures."""
+        groups = [*_sums(self.versions), *_sums(self.unchanged, are_open=True)]
+        keys = sorted(self.readings.values())
+        for start in range(0, len(keys), MANY):
+            groups += _sums(UsageSnapshot.objects.filter(pk__in=keys[start : start + MANY]), are_open=True)
+        sums = {name: sum(group[name] for group in groups) for name in _SUMS}
+        shares: dict[str, money.Sum] = {}
+        for group in groups:
+            if with_cost and group["priced"]:
+                known = shares.get(group["currency"], money.Sum(group["currency"], Decimal(), 0))
+                amount, of = known.amount + group["cost"], known.of + group["priced"]
+                shares[known.currency] = money.Sum(known.currency, amount, of)
+        costs = tuple(share for _, share in sorted(shares.items()))
         used, overage = sums.pop("sum_used"), sums.pop("sum_overage")
-        costs: dict[str, list[Any]] = {}
-        if with_cost:
-            _add_costs(costs, self.versions)
-        for periods in self._unversioned_at():
-            readings = UsageSnapshot.objects.filter(pk__in=periods.values("reading"))
-            read = readings.order_by().aggregate(
-                n=Count("pk"), sum_used=Coalesce(Sum("used"), 0), sum_overage=Coalesce(Sum("overage"), 0)
-            )
-            sums["figures"] += read["n"]
-            sums["open"] += read["n"]
-            used += read["sum_used"]
-            overage += read["sum_overage"]
-            if with_cost:
-                _add_costs(costs, readings)
-        shares = tuple(money.Sum(currency, amount, n) for currency, (amount, n) in sorted(costs.items()))
-        return PastTotals(**sums, used=used, overage=overage, costs=shares)
-
-    def _versioned_count(self) -> int:
-        return self.versions.order_by().count()
-
-    def _readings_count(self) -> int:
-        return sum(each.order_by().count() for each in self._unversioned_at())
+        return PastTotals(**sums, used=used, overage=overage, costs=costs)
 
     def _open_keys(self) -> list[int]:
-        return sorted(pk for each in self._unversioned_at() for pk in each.order_by().values_list("pk", flat=True))
+        return sorted([*self.unchanged.order_by().values_list("pk", flat=True), *self.readings])
 
-    def _versions(self, versions: QuerySet[FigureVersion]) -> list[PastFigure]:
+    def _of_versions(self, versions: QuerySet[FigureVersion]) -> list[PastFigure]:
         return [PastFigure(*values) for values in versions.order_by().values_list(*_OF_VERSION)]
 
-    def _unversioned_at(self) -> list[QuerySet[Any]]:
-        """Return the open figures that had been read by then, each with the key of its last `reading`."""
-        return [self._with_reading(each) for each in self.unversioned]
+    def _of_open(self, period_ids: Sequence[int]) -> list[PastFigure]:
+        current = dict(self.unchanged.filter(pk__in=period_ids).order_by().values_list("pk", "current"))
+        reading = current | {pk: self.readings[pk] for pk in period_ids if pk in self.readings}
+        rows = UsagePeriod.objects.filter(pk__in=reading).order_by().values_list("pk", "start_on", "end_on", *_ACCOUNT)
+        found = UsageSnapshot.objects.defer("raw").in_bulk(reading.values())
+        return [_open_figure(row, found[reading[row[0]]]) for row in rows]
 
-    def _with_reading(self, periods: QuerySet[UsagePeriod]) -> QuerySet[Any]:
-        # Where the figure has not changed since, its reading is the one it has now.
-        reading = Case(When(version=0, batch__lte=self.batch, then=F("current")), default=_last_reading(self.batch))
-        found: QuerySet[Any] = periods.annotate(reading=reading)
-        return found.exclude(reading=None)
 
-    def _readings(self, periods: QuerySet[UsagePeriod]) -> list[PastFigure]:
-        names = ("pk", "start_on", "end_on", *_ACCOUNT, "reading")
-        rows = list(self._with_reading(periods).order_by().values_list(*names))
-        readings = UsageSnapshot.objects.defer("raw").in_bulk([row[-1] for row in rows])
-        return [_open_figure(row, readings[row[-1]]) for row in rows]
+_SUMS = ("figures", "open", "missing", "sum_used", "width", "endless", "sum_overage")
+
+
+def _sums(rows: QuerySet[Any], *, are_open: bool = False) -> list[dict[str, Any]]:
+    """Return the sums of figures or readings by currency, in one pass over them."""
+    zero = Value(0)
+    over = ~Q(status__in=NOT_OVER)
+    sums: dict[str, Any] = {"open": Count("pk"), "missing": zero, "width": zero, "endless": zero}
+    if not are_open:
+        sums = {
+            "open": Count("pk", filter=~over),
+            "missing": Count("pk", filter=Q(status=Status.MISSING)),
+            "width": Coalesce(Sum(F("high") - F("used"), filter=over), zero),
+            "endless": Count("pk", filter=over & Q(high=None) & ~Q(status=Status.MISSING)),
+        }
+    grouped = (
+        rows.order_by()
+        .values("currency")
+        .annotate(
+            **sums,
+            figures=Count("pk"),
+            sum_used=Coalesce(Sum("used"), zero),
+            sum_overage=Coalesce(Sum("overage"), zero),
+            priced=Count("allocated_cost"),
+            cost=Sum("allocated_cost"),
+        )
+    )
+    return list(grouped)
 
 
 def _open_figure(row: tuple[Any, ...], reading: UsageSnapshot) -> PastFigure:
@@ -207,22 +221,7 @@ def _open_figure(row: tuple[Any, ...], reading: UsageSnapshot) -> PastFigure:
         reading.currency,
         reading.as_of,
     )
-    return PastFigure._make((*row[:3], *figure, *row[3:-1], 0))
-
-
-def _last_reading(batch: int) -> Subquery:
-    """Return the key of a period's last reading up to a batch."""
-    readings = UsageSnapshot.objects.filter(
-        account=OuterRef("account"), period_start_on=OuterRef("reported_start_on"), batch__lte=batch
-    )
-    return Subquery(readings.order_by("-as_of", "-seq", "-pk").values("pk")[:1])
-
-
-def _add_costs(costs: dict[str, list[Any]], rows: QuerySet[Any]) -> None:
-    priced = rows.filter(allocated_cost__isnull=False).order_by().values("currency")
-    for row in priced.annotate(amount=Sum("allocated_cost"), n=Count("pk")):
-        amount, n = costs.get(row["currency"], (Decimal(), 0))
-        costs[row["currency"]] = [amount + row["amount"], n + row["n"]]
+    return PastFigure._make((*row[:3], *figure, *row[3:], 0))
 
 
 def periods_touched(month: date, since: int, until: int) -> Collection[int]:

@@ -57,13 +57,19 @@ class CalendarMonth:
 
     @property
     def difference(self) -> int | None:
-        """Emails of the billing periods (at least) minus requests of the month."""
+        """Least emails of the billing periods minus requests of the month."""
         return None if self.requests is None or self.least is None else self.least - self.requests
 
     @property
+    def most_difference(self) -> int | None:
+        """The same of the most emails; None also where nothing limits them."""
+        return None if self.requests is None or self.most is None else self.most - self.requests
+
+    @property
     def parts(self) -> list[Overlap]:
-        """Return billing periods that lie partly outside the month."""
-        return [each for each in self.overlaps if not each.is_whole]
+        """Return billing periods that lie partly outside the month, each once."""
+        dates = {(each.period.start_on, each.period.end_on): each for each in self.overlaps if not each.is_whole}
+        return list(dates.values())
 
 
 def calendar_page(filters: SearchFilters) -> Page[CalendarMonth]:

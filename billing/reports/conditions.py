@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from django.db.models import BigIntegerField, Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast
@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing.models import Status, UsagePeriod, UsageSnapshot
 from billing.reports.ceiling import reaching_ceiling
 from billing.reports.filters import UsageFilters
+from billing.usage.periods import month_after
 from portal.providers import UsageSource
 from portal.typed_text import matches
 
@@ -36,7 +37,7 @@ def narrowed(periods: QuerySet[UsagePeriod], filters: UsageFilters) -> QuerySet[
         reaching = reaching_ceiling(periods, hours=int(filters.ceiling), now=timezone.now())
         periods = periods.filter(pk__in=reaching)
     if filters.only == "stopped":
-        periods = _stopped(periods)
+        periods = _stopped(periods, filters.month)
     conditions = {
         "over": Q(overage__gt=0) | Q(overage_high__gt=0),
         "not_final": ~Q(status__in=EXACT),
@@ -69,26 +70,15 @@ def _reaching(periods: QuerySet[UsagePeriod], quota: str) -> QuerySet[UsagePerio
     return of_quota.filter(least__lt=F("wanted"), most__gte=F("wanted"))
 
 
-def _stopped(periods: QuerySet[UsagePeriod]) -> QuerySet[UsagePeriod]:
-    """Return accounts whose usage didn't increase over the last seven days read, though they sent before."""
-    same = UsageSnapshot.objects.filter(
-        account=OuterRef("account"),
-        period_start_on=OuterRef("reported_start_on"),
-        as_of__lte=OuterRef("read_at") - Value(SILENT),
-        used__gte=OuterRef("used"),
+def _stopped(periods: QuerySet[UsagePeriod], month: date) -> QuerySet[UsagePeriod]:
+    """Return open figures of accounts whose usage didn't increase over the last seven days read, though they sent
+    before, in this period or in the one of the month before."""
+    unchanged = UsageSnapshot.objects.filter(
+        account=OuterRef("account"), period_start_on=OuterRef("reported_start_on"), used__gte=OuterRef("used")
     )
-    # A period that began less than seven days ago: nothing in it, and nothing in the last days of the one before.
-    last = UsageSnapshot.objects.filter(
-        account=OuterRef("account"),
-        period_start_on=OuterRef("reported_start_on"),
-        as_of__lte=OuterRef(OuterRef("read_at")) - Value(SILENT),
-        used__gte=OuterRef("used"),
-    )
-    before = UsagePeriod.objects.filter(
-        Exists(last),
-        account=OuterRef("account"),
-        end_on__lt=OuterRef("start_on"),
-        ends_at__gte=OuterRef("read_at") - Value(SILENT),
-        used__gt=0,
-    )
-    return periods.filter(Q(Exists(same), used__gt=0) | Q(Exists(before), used=0))
+    since = Value(SILENT)
+    all_week = Exists(unchanged.filter(as_of__lte=OuterRef("read_at") - since))
+    before = UsagePeriod.objects.filter(account=OuterRef("account"), month=month_after(month, -1), used__gt=0)
+    # Nothing in this period, and in one that began less than seven days ago nothing in the last days of the one before.
+    all_days = Exists(before.filter(Exists(unchanged.filter(as_of__lte=OuterRef(OuterRef("read_at")) - since))))
+    return periods.filter(Q(all_week, used__gt=0) | Q(all_days, used=0), status=Status.OPEN)

@@ -18,6 +18,7 @@ from portal.access.permissions import Permission
 from portal.htmx import person, render_page
 from portal.providers import UsageSource
 from portal.query_params import day_or_none
+from portal.ui.bar import use_bar_of
 
 VERSIONS_SHOWN = 12
 
@@ -55,8 +56,9 @@ def figure_details(request: HttpRequest, public_id: uuid.UUID, start: str) -> Ht
 
 
 def _percent(period: UsagePeriod) -> tuple[int, int | None] | None:
-    """Return least and most usage in whole percent of the quota, rounded down; None where that makes no sense."""
+    """Return least and most usage in percent of the quota; None where that makes no sense."""
     if period.used is None or not period.allowed:
         return None
     most = period.high if period.is_over else period.used
-    return period.used * 100 // period.allowed, None if most is None else most * 100 // period.allowed
+    least = use_bar_of(period.used, period.allowed).percent
+    return least, None if most is None else use_bar_of(most, period.allowed).percent

@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from billing.labels import STATUSES
 from billing.models import MonthTotal
@@ -50,7 +50,7 @@ def _sums(filters: UsageFilters, months: list[date]) -> dict[date, dict[str, int
     totals = MonthTotal.objects.filter(month__in=months)
     if filters.connection:
         totals = totals.filter(connection=filters.connection)
-    rows: Any = totals.values("month").annotate(**{f"sum_{name}": Sum(name) for name in _NAMES})
+    rows: QuerySet[MonthTotal, Any] = totals.values("month").annotate(**{f"sum_{name}": Sum(name) for name in _NAMES})
     return {row["month"]: {name: row[f"sum_{name}"] for name in _NAMES} for row in rows}
 
 

@@ -17,7 +17,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import F, QuerySet
 
 from billing.labels import STATUSES
-from billing.models import MOST_USED, FigureVersion, MonthTotal, SyncRun, UsagePeriod
+from billing.models import MOST_USED, FigureVersion, MonthTotal, Status, SyncRun, UsagePeriod
 from billing.money import Sum, trimmed, trimmed_or_none
 from billing.reports.ceiling import hours_to_ceiling
 from billing.reports.conditions import narrowed
@@ -169,17 +169,17 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
     narrow = narrowed(wide, filters)
     totals = coverage
     if filters.narrowed:
-        totals, shares = _totals(narrow), _shares(narrow) if filters.with_cost else []
+        totals, shares = _sums(narrow)
     customers: list[CustomerSums] = []
     rows: list[ReportRow] = []
     if filters.group:
         page, customers = sums_by_customer(filters, narrow)
     else:
-        paginator = Paginator(_ordered(narrow, filters).values_list(*_FIELDS), filters.size)
+        paginator = Paginator(_ordered(narrow, filters).values_list("pk", flat=True), filters.size)
         paginator.count = totals.figures  # known already
         page = filters.page_of(paginator)
-        rows = [ReportRow(*values) for values in page.object_list]
-    shown = UsagePeriod.objects.filter(pk__in=[row.pk for row in rows])
+        rows = _rows(list(page.object_list))
+    open_ = [row.pk for row in rows if row.status == Status.OPEN]
     used = {row.connection_id for row in stored if row.figures}
     connections = [each for each in filters.connections if each.pk in used]
     return Report(
@@ -187,7 +187,7 @@ def build_usage_report(filters: UsageFilters, *, now: datetime) -> Report:
         page=page,
         rows=rows,
         customers=customers,
-        hours=hours_to_ceiling(shown, now=now),
+        hours=hours_to_ceiling(UsagePeriod.objects.filter(pk__in=open_), now=now) if open_ else {},
         totals=totals,
         coverage=coverage,
         chart=months_chart(filters),
@@ -240,13 +240,15 @@ def _totals_of(stored: list[MonthTotal]) -> Totals:
     return Totals(**{name: sum(getattr(row, name) for row in stored) for name in _EMAIL_SUMS})
 
 
-def _totals(periods: QuerySet[UsagePeriod]) -> Totals:
-    """Return the sums of filtered figures."""
+def _sums(periods: QuerySet[UsagePeriod]) -> tuple[Totals, list[Sum]]:
+    """Return the sums of filtered figures, and their allocated cost by currency."""
     sums: dict[str, int] = dict.fromkeys(_EMAIL_SUMS, 0)
-    for row in sums_of(periods, "month"):
+    rows = sorted(sums_of(periods, "currency"), key=lambda row: row["currency"])
+    for row in rows:
         for name in sums:
             sums[name] += row.get(f"n_{name}", row.get(f"sum_{name}", row.get(name, 0)))
-    return Totals(**sums)
+    shares = [Sum(row["currency"], trimmed(row["sum_cost"]), row["figures"]) for row in rows if row["currency"]]
+    return Totals(**sums), shares
 
 
 def _shares_of(stored: list[MonthTotal]) -> list[Sum]:
@@ -259,16 +261,16 @@ def _shares_of(stored: list[MonthTotal]) -> list[Sum]:
     return [Sum(each.currency, trimmed(each.amount), each.of) for each in found.values()]
 
 
-def _shares(periods: QuerySet[UsagePeriod]) -> list[Sum]:
-    """Return the same of filtered figures."""
-    priced = sums_of(periods.filter(allocated_cost__isnull=False), "currency")
-    rows = sorted(priced, key=lambda row: row["currency"])
-    return [Sum(row["currency"], trimmed(row["sum_cost"]), row["figures"]) for row in rows]
+def _rows(pks: list[int]) -> list[ReportRow]:
+    """Return the rows of one page. Only theirs are joined: a late page skips over many."""
+    found = UsagePeriod.objects.filter(pk__in=pks).values_list(*_FIELDS)
+    rows = {row.pk: row for row in map(ReportRow._make, found)}
+    return [rows[pk] for pk in pks]
 
 
 def _ordered(periods: QuerySet[UsagePeriod], filters: UsageFilters) -> QuerySet[UsagePeriod]:
     name = filters.sort.removeprefix("-")
-    if filters.sort == "-used":
+    if filters.sort == "-used" or filters.group:  # the order of customers is none of figures
         return periods.order_by(MOST_USED, "pk")
     column = F(_SORT_FIELDS[name])
     order = column.desc(nulls_last=True) if filters.sort.startswith("-") else column.asc(nulls_last=True)

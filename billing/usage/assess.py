@@ -1,6 +1,6 @@
 """Status of a figure: final, derived, an interval with its reason, open, stale or disputed. Pure functions.
 
-Both SendGrid sources tell of the current period only, its end is midnight UTC or midnight Pacific time, and counters
+Both sources of credits tell of the current period only, its end is midnight UTC or midnight Pacific time, and counters
 may lag. A figure is final only where nothing can have been sent after what its last reading counts:
 
     from (last reading - LAG) to the latest possible reset
@@ -82,8 +82,8 @@ def resets_of(end_on: date, *, zone: str = "", ends_at: datetime | None = None) 
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known about the time after the last reading of a period.
+class EndEvidence:
+    """Evidence on the time after the last reading of a period.
 
     `ceiling`: most emails of the whole period, `after_last`: most emails by statistics of the days touched, each None
     if unknown. `derived`: exact figure by statistics of a calibrated account.
@@ -119,7 +119,7 @@ class Assessment:
     high: int | None
 
 
-def assess(series: Series, facts: PeriodFacts, evidence: Evidence, *, now: datetime) -> Assessment:
+def assess(series: Series, facts: PeriodFacts, evidence: EndEvidence, *, now: datetime) -> Assessment:
     """Return the figure of a period as of `now`."""
     low, most = series.low, series.high
     if not is_over(facts, now=now):
@@ -142,7 +142,7 @@ def is_over(facts: PeriodFacts, *, now: datetime) -> bool:
     return facts.next_seen_at is not None or now >= facts.resets.latest or facts.deleted or facts.before_deletion
 
 
-def _exact(low: int, high: int | None, facts: PeriodFacts, evidence: Evidence) -> Assessment | None:
+def _exact(low: int, high: int | None, facts: PeriodFacts, evidence: EndEvidence) -> Assessment | None:
     if facts.before_deletion:
         return Assessment(Status.FINAL, Reason.BEFORE_DELETION, low, low)
     if not evidence.could_send:
@@ -166,7 +166,7 @@ def _read_twice(facts: PeriodFacts) -> bool:
     return facts.read_at - max(facts.since, facts.read_after_end_at) >= LAG
 
 
-def _most(counter: int, most: int | None, evidence: Evidence) -> int | None:
+def _most(counter: int, most: int | None, evidence: EndEvidence) -> int | None:
     """Return the most emails: `most` by the readings, and what may have come after the last of them on top."""
     limits = []
     if evidence.after_last is not None:

@@ -253,7 +253,7 @@ def _derive_again(
     ordered = sorted(periods)
     for start in range(0, len(ordered), TOGETHER):
         some = ordered[start : start + TOGETHER]
-        changed = figures.recompute(some, now=now, batch=batch, cause=figures.Cause.DECISION, moved=moved)
+        changed = figures.recompute(some, now=now, batch=batch, cause=figures.FigureCause.DECISION, moved=moved)
         tell_accounts(changed, now=now)
         moved = ()
 

@@ -92,8 +92,8 @@ def tick(*, now: datetime) -> None:
         start_nightly(connection, now=now)
         _start_passes(connection, now=now)
         _start_processing(connection, now=now)
-        midnight_runs.start_due(connection, now=now)
-        statistics_runs.start_due(connection, now=now)
+        midnight_runs.start_midnight_runs(connection, now=now)
+        statistics_runs.start_statistics_run(connection, now=now)
         resume_waiting_run(connection, now=now)
     due = SyncRun.objects.filter(state=SyncRun.State.RUNNING).due(now=now)
     for run_id in due.values_list("pk", flat=True):

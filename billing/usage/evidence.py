@@ -1,4 +1,4 @@
-"""What is known about the time between a period's last reading and its end: ceilings, states, statistics."""
+"""Evidence on the time between a period's last reading and its end: ceilings, states, statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.models import Min
 
 from billing.models import MidnightReading, UsagePeriod, UsageSnapshot
 from billing.usage import midnights
-from billing.usage.assess import DAY, LAG, Evidence, Resets, days_touched, resets_of
+from billing.usage.assess import DAY, LAG, EndEvidence, Resets, days_touched, resets_of
 from billing.usage.reset_zones import UTC_ZONE, zones_of
 from billing.usage.statistics import Statistics, statistics_of
 from customers.connections.catalogue import SENDS, SUBUSERS
@@ -47,14 +47,14 @@ class PeriodEvidence:
     _known: Known
     _facts: _Facts
 
-    def after(self, read_at: datetime, *, now: datetime) -> Evidence:
+    def after(self, read_at: datetime, *, now: datetime) -> EndEvidence:
         """Return what is known of the time after `read_at`, the last reading that counts."""
         each, facts = self._known, self._facts
         if each.is_pooled or not each.may_be_over(now):
-            return Evidence(ceiling=self.ceiling)
+            return EndEvidence(ceiling=self.ceiling)
         start, end = self.resets.window(read_at)
         calibrated = facts.calibration(each).is_calibrated
-        return Evidence(
+        return EndEvidence(
             ceiling=self.ceiling,
             after_last=facts.requests_between(each, start, end, calibrated=calibrated),
             derived=facts.derived(each, self.resets) if calibrated else None,

@@ -36,7 +36,7 @@ QUARTER = 15
 LAST_DAYS, FIRST_DAYS = 8 * DAY, 2 * DAY
 
 
-def start_due(connection: Connection, *, now: datetime) -> None:
+def start_midnight_runs(connection: Connection, *, now: datetime) -> None:
     """Start a run for every time zone in which a day just began."""
     if now.minute % QUARTER or not statistics_runs.may_read(connection) or statistics_runs.are_denied(connection):
         return
@@ -86,7 +86,7 @@ class _Answer:
     usage: Usage | None = None
 
 
-def work(chunk: RunSession) -> timedelta | None:
+def read_midnight(chunk: RunSession) -> timedelta | None:
     """Read the run's accounts in the time left."""
     run = chunk.run
     day_text, zone = run.slot.split("/", 1)

@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from fractions import Fraction
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -33,7 +34,7 @@ DAYS_AFTER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class CalibrationWindow:
     """From one own midnight to a later one in the same billing period: credits, and requests of the days between."""
 
     first_on: date
@@ -45,16 +46,24 @@ class Window:
     def difference(self) -> int:
         return self.requests - self.credits
 
+    @property
+    def rate(self) -> Fraction:
+        """Requests a day."""
+        return Fraction(self.requests, (self.last_on - self.first_on).days + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """The last windows that can be compared, oldest first, at most `WINDOWS`."""
 
-    windows: tuple[Window, ...]
+    windows: tuple[CalibrationWindow, ...]
 
     @property
     def is_calibrated(self) -> bool:
-        return len(self.windows) == WINDOWS and not any(each.difference for each in self.windows)
+        """Return whether all windows are equal, and prove that credits don't lag: where mail is sent at one rate, a
+        counter that lags misses as much at the end of each window as at its start."""
+        equal = len(self.windows) == WINDOWS and not any(each.difference for each in self.windows)
+        return equal and len({each.rate for each in self.windows}) > 1
 
 
 def zone_of(account: Account) -> str:
@@ -62,9 +71,14 @@ def zone_of(account: Account) -> str:
     return zone_named(account.customer.timezone)
 
 
-@cache  # the names are read from the file system each time, which takes longer than the rest of a figure
 def zone_named(timezone: str) -> str:
-    return timezone if timezone in available_timezones() else "UTC"
+    return timezone if timezone in _zone_names() else "UTC"
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    """Return the names of all zones. Listing them opens hundreds of files, and accounts are many."""
+    return frozenset(available_timezones())
 
 
 def midnight_in(zone: str, day: date) -> datetime:
@@ -90,15 +104,17 @@ def midnights_of(accounts: Collection[Account], *, first: date) -> dict[int, lis
 
 
 def calibrate(readings: Sequence[MidnightReading], statistics: Statistics, *, until: date) -> Calibration:
-    """Return the last windows before the day `until` that can be compared: both readings in one billing period, and
-    statistics of the days between that don't change anymore."""
+    """Return the last windows before the day `until` that can be compared: both readings in one billing period,
+    statistics of the days between that don't change anymore, and mail. Without mail everything is equal, also for a
+    counter that lags or statistics that leave out subusers."""
     windows = []
     for before, after in itertools.pairwise(each for each in readings if each.day <= until):
         if before.reported_start_on != after.reported_start_on or before.day < until - OLDEST:
             continue
         requests = statistics.settled(_days(before.day, after.day))
-        if requests is not None:
-            windows.append(Window(before.day, after.day - DAY, after.used - before.used, requests))
+        window = CalibrationWindow(before.day, after.day - DAY, after.used - before.used, requests or 0)
+        if requests is not None and (window.requests or window.credits):
+            windows.append(window)
     return Calibration(tuple(windows[-WINDOWS:]))
 
 

@@ -27,6 +27,8 @@ from portal.refusals import Refusal
 RUN_HOURS = timedelta(hours=22)
 PASS_GAPS = {SyncRun.Kind.NIGHTLY: timedelta(minutes=10), SyncRun.Kind.DEADLINE: timedelta(minutes=1)}
 ASKED_GAP = timedelta(minutes=1)
+# Requests this close together are one: a sync of few accounts may have ended when the second arrives.
+SAME_MOMENT = timedelta(seconds=2)
 GIVE_UP_TOGETHER = 500
 SYNC_CHUNK = "billing.sync_chunk"
 OVERVIEWS = (UsageSource.OVERVIEW_JSON, UsageSource.OVERVIEW_XML)
@@ -135,6 +137,8 @@ def request_runs(command: Command, *, connections: Iterable[Connection]) -> list
 def _ask_run(command: Command, connection: Connection) -> tuple[SyncRun, bool]:
     if connection.paused:
         raise Refusal(_("%(name)s is paused. Resume the connection first.") % {"name": connection.name})
+    if ended := _ended_just_now(connection, command.now):
+        return ended, False
     with transaction.atomic():
         run, new = start_run(
             connection=connection,
@@ -155,9 +159,18 @@ def _ask_run(command: Command, connection: Connection) -> tuple[SyncRun, bool]:
     return run, new
 
 
+def _ended_just_now(connection: Connection, now: datetime) -> SyncRun | None:
+    """Return the run of another request of the same moment if it has ended already."""
+    ended = SyncRun.objects.filter(connection=connection, kind=SyncRun.Kind.ASKED, finished_at__isnull=False)
+    lately = ended.filter(started_at__gt=now - SAME_MOMENT).exclude(state=SyncRun.State.ABORTED)
+    return lately.select_related("asked_by").first()
+
+
 def told_of_running(run: SyncRun) -> str:
     """Return the message for a user who requested a sync while one is running."""
     who = str(run.asked_by) if run.asked_by else _("the scheduler")
+    if run.state not in SyncRun.OPEN:
+        return _("%(name)s was just synced (requested by %(who)s).") % {"name": run.connection.name, "who": who}
     words = {"name": run.connection.name, "who": who, "when": f"{run.started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"}
     return _("%(name)s is already being synced (started by %(who)s on %(when)s).") % words
 

@@ -9,15 +9,12 @@ history and changes no figure. If it counts more, a person decides.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import structlog
 from django.core.exceptions import ValidationError
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
@@ -28,7 +25,7 @@ from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
 from billing.usage.reset_zones import RollOver
-from billing.usage.stored_usage import usage_of
+from billing.usage.stored_usage import digest_of, overage_of, usage_of
 from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from portal.money_field import rounded
@@ -102,7 +99,7 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     }
     moment = max((reading.as_of for reading in readings), default=None)
     if batch and moment:
-        figures.recompute(changed, now=moment, batch=batch, cause=figures.Cause.READING, moved=moved)
+        figures.recompute(changed, now=moment, batch=batch, cause=figures.FigureCause.READING, moved=moved)
     _observe(plans)
     disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
@@ -112,7 +109,7 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
 
 @dataclass(slots=True)
 class _Plan:
-    """What one reading does: its snapshot, its period (not stored yet if new), and periods it shows to be over."""
+    """The effects of one reading: its snapshot, its period (not stored yet if new), and periods it shows to be over."""
 
     reading: AccountReading
     snapshot: UsageSnapshot
@@ -178,11 +175,11 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         anchor=learned_anchor(stated),
     )
     if len(known) >= RECENT and dates.start_on < known[-1].start_on:
-        all_of_it = UsagePeriod.objects.filter(account=reading.account_id).select_related("latest", "account")
-        known = list(all_of_it.order_by("-start_on"))
+        all_of_it = UsagePeriod.objects.filter(account=reading.account_id).order_by("-start_on")
+        known = list(all_of_it.select_related("latest", "account__connection"))
     before = _period_at(known, dates.start_on, reading.as_of) or _missing_at(known, dates)
     newest = not known or dates.start_on >= known[0].start_on or (before is not None and before.pk == known[0].pk)
-    digest = _digest(reading, dates)
+    digest = digest_of(usage, dates, package=reading.package)
     latest = before.latest if before else None
     same = latest is not None and latest.raw_sha256 == digest and latest.source == usage.source
     closed = reading.final is None and reading.account_id in deleted and any(each.before_deletion for each in known)
@@ -236,7 +233,7 @@ def _snapshot(
         used=usage.used,
         allowed=usage.allowed,
         remaining=usage.remaining,
-        overage=_overage(usage),
+        overage=overage_of(usage),
         requests=usage.requests,
         reputation=usage.reputation,
         package=(usage.package or reading.package)[:200],
@@ -250,33 +247,11 @@ def _snapshot(
     )
 
 
-def _overage(usage: Usage) -> int | None:
-    """Return the reported overage, else the difference of the two reported figures. A cap has no overage."""
-    if usage.overage is not None or usage.used is None or usage.allowed is None or usage.source == UsageSource.POOLED:
-        return usage.overage
-    return max(0, usage.used - usage.allowed)
-
-
 # What a reading changes of a period, apart from the figure itself, which is derived again.
 _PLACED = (
-    "start_on",
-    "end_on",
-    "reported_start_on",
-    "ends_at",
-    "month",
-    "inferred",
-    "status",
-    "current",
-    "latest",
-    "used",
-    "high",
-    "read_at",
-    "read_after_end_at",
-    "before_deletion",
-    "days_read",
-    "readings",
-    "batch",
-)
+    "start_on", "end_on", "reported_start_on", "ends_at", "month", "inferred", "status", "current", "latest",
+    "used", "high", "read_at", "read_after_end_at", "before_deletion", "days_read", "readings", "batch",
+)  # fmt: skip
 
 
 def _place(plan: _Plan) -> set[tuple[date, int]]:
@@ -354,16 +329,6 @@ def _observe(plans: Sequence[_Plan]) -> None:
         if period.read_at != plan.reading.as_of:
             continue
         current_usage.tell_account(period, at=plan.reading.as_of, now=plan.reading.as_of)
-
-
-def _digest(reading: AccountReading, period: Period) -> str:
-    """Return the digest of everything the answer reported. Answers with the same digest are the same reading."""
-    usage = reading.usage
-    said = [usage.source, usage.raw, period.start_on, period.end_on, usage.used, usage.package or reading.package]
-    if usage.allocated_cost is not None:
-        said += [usage.allocated_cost, usage.currency, usage.allowed]
-    text = json.dumps(said, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def store_final_readings(

@@ -47,7 +47,7 @@ THREADS = 8
 PAUSE = timedelta(minutes=5)
 
 
-def start_due(connection: Connection, *, now: datetime) -> None:
+def start_statistics_run(connection: Connection, *, now: datetime) -> None:
     """Start the run that is due today, if any."""
     today = now.astimezone(UTC).date()
     if now < datetime.combine(today, FROM, tzinfo=UTC) or not may_read(connection):
@@ -97,7 +97,7 @@ class _Answer:
         return getattr(self.error, "retry_at", None)
 
 
-def work(chunk: RunSession, *, deadline: float) -> timedelta | None:
+def read_statistics(chunk: RunSession, *, deadline: float) -> timedelta | None:
     """Read the next accounts until `deadline`. Return how long the run has to wait, None at its end."""
     run = chunk.run
     while monotonic() < deadline:
@@ -189,7 +189,7 @@ def _store(chunk: RunSession, answers: Sequence[_Answer]) -> None:
             account__in=[each.account.pk for each in found], ends_at__gte=now - OLDEST
         ).exclude(status__in=NOT_OVER)
         periods = list(over.exclude(current=None).values_list("pk", flat=True))
-        figures.recompute(periods, now=now, batch=batch, cause=figures.Cause.STATISTICS)
+        figures.recompute(periods, now=now, batch=batch, cause=figures.FigureCause.STATISTICS)
         SyncRun.objects.filter(pk=run.pk).update(
             position=run.position, done=run.done, failed=run.failed, total=run.total
         )

@@ -1,11 +1,16 @@
-"""Usage that customers stored around changes, as the provider's answer again."""
+"""Forms of one answer about usage: stored by customers around a change, as a digest, and its overage."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from django.core.serializers.json import DjangoJSONEncoder
+
+from billing.usage.periods import Period
 from customers.models import UsageReading
 from portal.providers import Usage, UsageSource
 
@@ -33,3 +38,19 @@ def _exact(value: Any) -> Decimal | None:
 
 def _day(value: Any) -> date | None:
     return date.fromisoformat(value) if value else None
+
+
+def digest_of(usage: Usage, period: Period, *, package: str) -> str:
+    """Return the digest of everything the answer reported. Answers with the same digest are the same reading."""
+    said = [usage.source, usage.raw, period.start_on, period.end_on, usage.used, usage.package or package]
+    if usage.allocated_cost is not None:
+        said += [usage.allocated_cost, usage.currency, usage.allowed]
+    text = json.dumps(said, cls=DjangoJSONEncoder, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def overage_of(usage: Usage) -> int | None:
+    """Return the reported overage, else the difference of the two reported figures. A cap has no overage."""
+    if usage.overage is not None or usage.used is None or usage.allowed is None or usage.source == UsageSource.POOLED:
+        return usage.overage
+    return max(0, usage.used - usage.allowed)

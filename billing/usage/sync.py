@@ -100,9 +100,9 @@ def _work(chunk: RunSession, *, deadline: float) -> timedelta | None:
         runs.run_out(run, now=chunk.clock())
         return None
     if run.kind == SyncRun.Kind.STATISTICS:
-        return statistics_runs.work(chunk, deadline=deadline)
+        return statistics_runs.read_statistics(chunk, deadline=deadline)
     if run.kind == SyncRun.Kind.MIDNIGHT:
-        return midnight_runs.work(chunk)
+        return midnight_runs.read_midnight(chunk)
     if run.source == UsageSource.POOLED:
         return _next_wait(chunk, had_work=read_pool(chunk, deadline=deadline))
     items = list(due_items(run, now=chunk.clock())[:CHUNK])

@@ -9,7 +9,7 @@ TEXTS: dict[str, str | Promise] = {
     "run.connection_paused": _("The connection is paused."),
     "run.key_does_not_open": _("The connection's stored key can't be decrypted."),
     "run.statistics_denied": _(
-        "The key may not read statistics (403), so figures that end between two readings stay intervals."
+        "The key has no access to statistics (403). Figures of ended billing periods stay intervals."
     ),
     "run.statistics_key": _("The provider rejected the key (401)."),
     "run.accounts_missing": _(

@@ -214,8 +214,9 @@ def read_usage(desk: Desk, page: Page) -> None:
         page.get_by_role("link", name="Next month").click()
     expect(page.locator("main")).to_contain_text(COMPANY)
     desk.shot("15-usage", everywhere=True)
+    page.get_by_role("button", name="Export CSV").click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Export CSV").click()
+        page.get_by_role("link", name="Download").click()
     text = Path(download.value.path()).read_text(encoding="utf-8-sig")
     assert COMPANY in text
     assert text.count("\n") >= 3

@@ -9,9 +9,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from billing.usage.periods import last_day
 from portal.access.models import User
+from tests.billing.reports.test_views import read
 from tests.support.factories import AccountFactory
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -117,7 +120,9 @@ def test_on_a_narrow_screen_the_rail_is_a_drawer(sheet: Page) -> None:
 
 
 def test_a_scrolled_chart_starts_at_its_newest_month(sheet: Page, live_server: Any) -> None:
-    AccountFactory()
+    account = AccountFactory()
+    today = timezone.now().date()
+    read(account, 700, at=timezone.now(), start=today.replace(day=1), end=last_day(today))
     sheet.set_viewport_size({"width": 390, "height": 844})
     sheet.goto(live_server.url + reverse("billing:usage"))
     chart = sheet.get_by_role("region", name="Emails by month", exact=True)

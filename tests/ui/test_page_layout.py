@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from billing.usage.period_ends import assess_due
 from customers.models import Account, ChangeSet, ChangeSetItem, Operation, RemoteAccount, Step
 from customers.models.operation import Attempt
 from portal.access.models import User
@@ -243,6 +244,7 @@ def reported() -> Account:
         read(account, 980_412, allowed=1_000_000, at=october, start=date(2026, 10, 1), end=date(2026, 10, 31))
     for account, used in zip(accounts[:4], (1_248_390, 848_300, 48_390, 0), strict=True):
         read(account, used, allowed=1_000_000, requests=1_262_117)
+    assess_due(now=NOW)
     return accounts[0]
 
 
@@ -292,10 +294,10 @@ def test_the_paper_of_usage_keeps_month_heads_and_swatches(screen: Screen) -> No
     page.emulate_media(media="print")
     screen.size(PAPER[0])
     expect(page.locator(".pk-head")).to_contain_text("November 2026")
-    expect(page.get_by_role("columnheader").locator("visible=true")).to_have_count(12)
+    expect(page.get_by_role("columnheader").locator("visible=true")).to_have_count(8)
     style = "each => { const s = getComputedStyle(each); return [s.printColorAdjust, s.backgroundColor, s.display]; }"
     swatches = [each.evaluate(style) for each in page.locator(".pk-legend > span > span").all()]
-    assert [each[0] for each in swatches] == ["exact"] * 3
+    assert [each[0] for each in swatches] == ["exact"] * 4
     assert swatches[0][1] != swatches[1][1]
     assert page.locator("table.bl-usage thead").evaluate("e => getComputedStyle(e).display") == "table-header-group"
 
@@ -331,6 +333,7 @@ def test_forced_colors_tell_parts_states_and_focus_apart(screen: Screen) -> None
         highlight,
     )
     assert (of(".pk-c-past .pk-c-in", "fill"), of(".pk-c-past .pk-c-in", "stroke")) == (canvas, ink)
+    assert (of(".bl-c-more", "fill"), of(".bl-c-more", "stroke")) == (canvas, ink)
     screen.open(reverse("customers:list"))
     assert (of(".pk-bar .pk-track", "fill"), of(".pk-bar .pk-in", "fill")) == (canvas, ink)
     assert of(".pk-use-over .pk-over", "fill") == highlight

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+from billing.reports import exports as usage_exports
+from billing.reports.filters import UsageFilters
 from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import (
@@ -64,6 +66,7 @@ class Extras:
         self.bulk_changes()
         self.operations()
         self.domains()
+        self.exports()
         chain.seal_pending(limit=10_000)
         self.unsealed()
 
@@ -239,6 +242,11 @@ class Extras:
             for account in aha
             for number in range(10)
         )  # fmt: skip
+
+    def exports(self) -> None:
+        for file_format in ("csv", "xlsx"):
+            filters = UsageFilters({}, today=self.now.date(), with_cost=True)
+            usage_exports.request_export(Command(self.admin, self.now), filters=filters, file_format=file_format)
 
     def unsealed(self) -> None:
         """A few events that wait for their seal."""

@@ -15,7 +15,7 @@ from portal.sandbox.ahasend import usage as ahasend_usage
 from portal.sandbox.ahasend.scopes import EVERY_SCOPE
 from portal.sandbox.clock import iso, moment_of
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
-from portal.sandbox.sendgrid.periods import CALENDAR_MONTHS, Period, periods
+from portal.sandbox.sendgrid.resets import CALENDAR_MONTHS, Period, periods
 
 COLUMNS = {
     "name": "UPDATE aha_account SET name = ? WHERE id = ?",

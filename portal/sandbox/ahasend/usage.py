@@ -19,7 +19,7 @@ from portal.sandbox.ahasend.fields import window
 from portal.sandbox.clock import DAY, day_of, iso, midnight
 from portal.sandbox.messages import Call, Reply, json_reply
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
-from portal.sandbox.sendgrid.periods import CALENDAR_MONTHS, Period, period_at
+from portal.sandbox.sendgrid.resets import CALENDAR_MONTHS, Period, period_at
 from portal.sandbox.sendgrid.statistics import requests_by_day
 from portal.sandbox.sendgrid.usage import History, credits_until
 from portal.sandbox.store import Store

@@ -10,7 +10,7 @@ from portal.sandbox.admin.own_switches import switches_of
 from portal.sandbox.admin.request import row_or_404
 from portal.sandbox.clock import day_of
 from portal.sandbox.sendgrid.credits import Credits, credits_at
-from portal.sandbox.sendgrid.periods import Billing
+from portal.sandbox.sendgrid.resets import Billing
 from portal.sandbox.sendgrid.usage import Added, History, Moment, Sending
 from portal.sandbox.store import Store, first_row
 

@@ -3,7 +3,7 @@ adjusted."""
 
 from dataclasses import dataclass
 
-from portal.sandbox.sendgrid.periods import Period, period_at
+from portal.sandbox.sendgrid.resets import Period, period_at
 from portal.sandbox.sendgrid.usage import History, credits_until
 
 HOUR = 3_600

@@ -16,7 +16,7 @@ from portal.sandbox.messages import Api, Call, Reply, Route, json_reply, plain_e
 from portal.sandbox.sendgrid import accounts as sendgrid_accounts
 from portal.sandbox.sendgrid.credits import Credits
 from portal.sandbox.sendgrid.keys import admit_bearer, lacks
-from portal.sandbox.sendgrid.periods import CALENDAR_MONTHS, period_at
+from portal.sandbox.sendgrid.resets import CALENDAR_MONTHS, period_at
 from portal.sandbox.sendgrid.statistics import Revision, shown_by_day
 
 MESSAGES = {401: "authorization required", 403: "access forbidden", 404: "not found"}

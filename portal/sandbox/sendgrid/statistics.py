@@ -13,7 +13,7 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """How statistics become complete: they leave out the last `lag_seconds`, and show `first_share` of a day, which
+    """Completion of statistics: they leave out the last `lag_seconds`, and show `first_share` of a day, which
     grows evenly to all of it in the `hours` after its end."""
 
     lag_seconds: float = 0.0

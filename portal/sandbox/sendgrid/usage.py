@@ -12,7 +12,7 @@ from datetime import date
 from typing import NamedTuple
 
 from portal.sandbox.clock import DAY, day_of, midnight
-from portal.sandbox.sendgrid.periods import Billing, Period, periods
+from portal.sandbox.sendgrid.resets import Billing, Period, periods
 
 TEST_CAP_PER_DAY = 100
 FREE_CAP_PER_DAY = 100

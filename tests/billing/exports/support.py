@@ -8,6 +8,7 @@ import re
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from defusedxml import ElementTree
 from django.test import Client
@@ -63,7 +64,7 @@ def read_over(account: Account, used: int, **facts: Any) -> UsagePeriod:
 
 def export(client: Client, file_format: str = "csv", **query: str) -> UsageExport:
     """Export the report as a person does."""
-    address = reverse("billing:usage-export") + "?" + "&".join(f"{k}={v}" for k, v in query.items())
+    address = f"{reverse('billing:usage-export')}?{urlencode(query)}"
     response = client.post(address, {"format": file_format})
     assert response.status_code == 303, response.content.decode()[:500]
     return UsageExport.objects.get(public_id=response["Location"].rstrip("/").rpartition("/")[2])

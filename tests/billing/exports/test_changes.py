@@ -83,14 +83,17 @@ def test_an_export_alone_changes_nothing(finance: Client) -> None:
 def test_figures_that_come_and_go_are_changes(finance: Client) -> None:
     moving, new = a_customer_account(), a_customer_account()
     read_usage(moving, 5_000, at=IN_MONTH)
+    export(finance, month="2026-10")
     since = last_batch()
     read_usage(moving, 6_000, at=IN_MONTH + timedelta(days=1), end=date(2026, 11, 3))
     read_usage(new, 700, at=IN_MONTH)
     changes = changes_between(MONTH, since, last_batch())
     by_account = {row.figure.account: row for row in changes.rows}
-    assert by_account[new.public_id].before is None
-    assert by_account[new.public_id].used == 700
-    assert sum(row.used for row in changes.rows) == changes.used
+    assert (by_account[new.public_id].before, by_account[new.public_id].used) == (None, 700)
+    assert (by_account[moving.public_id].after, by_account[moving.public_id].used) == (None, -5_000)
+    assert (changes.used, changes.figures) == (-4_300, 0)
+    november = changes_between(date(2026, 11, 1), since, last_batch())
+    assert [row.used for row in november.rows] == [6_000]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -165,13 +168,13 @@ def test_the_exporter_is_told_once_per_export(finance: Client, anna: User) -> No
     notice = Notice.objects.get()
     told = f"3 figures changed since the export of {day_text(kept.requested_at)} by Anna Lind."
     assert notice.text == told
-    delivery.deliver(now=NOW + timedelta(minutes=5))
+    delivery.deliver(now=notice.not_before + timedelta(minutes=5))
     assert [(each.to, "3 figures changed" in each.body) for each in mail.outbox] == [([anna.email], True)]
     assert finance.get(notice.path).context["changes"].used == 9_000
 
     read_usage(accounts[0], 104_000, at=NOW + timedelta(hours=1))
     advance_exports()
-    delivery.deliver(now=NOW + timedelta(hours=2))
+    delivery.deliver(now=notice.not_before + timedelta(hours=2))
     assert len(mail.outbox) == 1
     for address in (reverse("billing:usage-exports"), reverse("billing:usage")):
         text = finance.get(address, {"month": "2026-10"}).content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import random
 import time
 from datetime import timedelta
@@ -86,6 +87,6 @@ def _check_versions(connection_id: int) -> None:
     for period in periods:
         versions = list(period.versions.order_by("n"))
         assert [each.n for each in versions] == list(range(1, period.version + 1))
-        assert all(one.to_batch == next_.from_batch for one, next_ in zip(versions, versions[1:], strict=False))
+        assert all(one.to_batch == next_.from_batch for one, next_ in itertools.pairwise(versions))
         assert all(getattr(versions[-1], name) == getattr(period, name) for name in FIGURE)
     assert not FigureVersion.objects.filter(to_batch__lte=F("from_batch")).exists()

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from billing.models import FigureVersion, UsageExport, UsagePeriod
+from billing.models import FigureVersion, UsagePeriod
 from billing.reports import exports
 from billing.tasks import advance_exports, prepare_export
 from billing.usage.exported import mark_exported
@@ -81,7 +81,7 @@ def test_a_failed_export_is_tried_again_and_then_fails(
     finance: Client, monkeypatch: pytest.MonkeyPatch, time_machine: Any
 ) -> None:
     read_over(a_customer_account(), 500)
-    monkeypatch.setattr(exports, "export_rows", lambda filters: iter([["too"], ["many"], ["rows"]]))
+    monkeypatch.setattr(exports, "export_rows", lambda _: iter([["too"], ["many"], ["rows"]]))
     kept = export(finance, month="2026-10")
     assert (kept.state, kept.tries) == ("preparing", 1)
     for minutes in (2, 4, 6):
@@ -135,14 +135,9 @@ def test_many_figures_are_marked_in_few_queries(django_assert_max_num_queries: A
     first = a_customer_account()
     read_usage(first, 500, at=IN_MONTH)
     like = UsagePeriod.objects.get()
-    ids = [first.pk]
-    for _ in range(300):
-        ids.append(a_customer_account(connection=first.connection, customer=first.customer).pk)
-    rows = []
-    for pk in ids[1:]:
-        fields = {f.attname: getattr(like, f.attname) for f in UsagePeriod._meta.concrete_fields if f.name != "id"}
-        rows.append(UsagePeriod(**fields | {"account_id": pk}))
-    UsagePeriod.objects.bulk_create(rows)
+    ids = [a_customer_account(connection=first.connection, customer=first.customer).pk for _ in range(300)]
+    fields = {f.attname: getattr(like, f.attname) for f in UsagePeriod._meta.concrete_fields if f.name != "id"}
+    UsagePeriod.objects.bulk_create(UsagePeriod(**fields | {"account_id": pk}) for pk in ids)
     every = list(UsagePeriod.objects.values_list("pk", flat=True))
     with django_assert_max_num_queries(12):
         mark_exported(every, now=NOW)

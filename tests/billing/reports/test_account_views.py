@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from billing.usage.period_ends import assess_due
 from billing.usage.snapshots import store_final_readings
-from customers.models import Account, FinalReading
+from customers.models import Account, UsageReading
 from tests.billing.reports.test_views import (
     NIGHT,
     NOW,
@@ -98,8 +98,11 @@ def test_every_page_of_an_account_has_the_status_of_the_report(finance: Client, 
 
 def test_a_contradiction_is_told_on_the_page_of_the_account(finance: Client) -> None:
     account = every_status()["disputed"]
-    text = prose_of(finance.get(reverse("billing:account-usage", args=[account.public_id]), {"cycle": "2026-10-01"}))
-    assert "Counter decreased Before: 100,000. Reported since: 20,000." in text
+    answer = finance.get(reverse("billing:account-usage", args=[account.public_id]), {"cycle": "2026-10-01"})
+    text = prose_of(answer)
+    assert answer.context["cycle"].percent is None, "90 or 340 %"
+    assert "90 \u2013 340% of the limit" in prose_of(details(finance, account))
+    assert "the provider reported 20,000 after 100,000." in text
     assert "90,000 \u2013 340,000 of 100,000 emails" in text
     assert "1 contradiction is waiting for a decision." in prose_of(details(finance, account))
 
@@ -133,7 +136,7 @@ def test_a_figure_that_changed_shows_its_versions(finance: Client) -> None:
 def test_a_deleted_account_counts_with_its_last_reading(finance: Client) -> None:
     account = an_account(state="deleted")
     operation = OperationFactory(account=account, kind="delete", state="succeeded", created_at=NOW, finished_at=NOW)
-    FinalReading.objects.create(
+    UsageReading.objects.create(
         operation=operation, account=account, source="credits", taken_at=NOW - timedelta(hours=1),
         usage={"used": 321, "period_start_on": "2026-11-01", "period_end_on": "2026-11-30"},
     )  # fmt: skip
@@ -148,3 +151,5 @@ def test_a_missing_period_says_so_on_the_account(finance: Client) -> None:
     text = prose_of(finance.get(reverse("billing:account-usage-panel", args=[account.public_id])))
     assert "Missing" in text
     assert "no usage data" in text
+    assert "Updated" not in text
+    assert "View as table" not in text, "there is nothing to draw"

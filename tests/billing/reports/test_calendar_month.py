@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import StatisticsReading, UsagePeriod
+from billing.usage.period_ends import assess_due
 from customers.models import Account
 from tests.billing.reports.test_views import NOW, an_account, context, read
 from tests.customers.page_helpers import prose_of
@@ -50,12 +51,14 @@ def an_account_of_mid_month() -> Account:
 def test_requests_stand_beside_the_periods_of_the_month(finance: Client) -> None:
     account = an_account_of_mid_month()
     count(account, date(2026, 9, 29), [1_000_000, 1_000_000, *[100] * 31, 7_000_000])
+    assess_due(now=NOW)
     (row,) = rows(finance)
     assert (row.requests, row.unknown) == (3_100, 0)
     assert [(each.period.used, each.days, each.of) for each in row.overlaps] == [(9_000, 14, 30), (4_000, 17, 31)]
     assert (row.least, row.difference) == (13_000, 9_900)
+    assert (row.most, row.most_difference) == (500_000, 496_900)
     text = prose_of(finance.get(reverse("billing:usage-calendar"), {"month": "2026-10"}))
-    assert "15 Sep \u2013 14 Oct: only 14 of 30 days are in this month" in text
+    assert "15 Sep \u2013 14 Oct: 14 of 30 days in this month" in text
     assert "Not billed." in text
 
 

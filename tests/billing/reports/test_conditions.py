@@ -62,14 +62,17 @@ def test_a_cap_is_no_quota(pool: Pool, finance: Client) -> None:
 
 
 def test_an_account_that_added_nothing_for_seven_days_stopped(finance: Client) -> None:
-    stopped, sending, short, unused = (an_account() for _ in range(4))
-    week = NOW - timedelta(hours=2) - timedelta(days=7)
+    stopped, sending, short, unused, silent = (an_account() for _ in range(5))
+    week = NOW - timedelta(hours=2) - timedelta(days=7)  # the last reading is two hours old
     for account, before, now in ((stopped, 500, 500), (sending, 500, 501), (unused, 0, 0)):
         read(account, before, at=week)
         read(account, now)
     read(short, 500, at=week + timedelta(seconds=1))
     read(short, 500)
-    assert listed(finance, only="stopped") == [stopped.public_id]
+    read(silent, 900, at=NIGHT, **OCTOBER)
+    read(silent, 0, at=week)
+    read(silent, 0)
+    assert listed(finance, only="stopped") == [stopped.public_id, silent.public_id]
 
 
 def test_an_account_can_stop_before_its_new_period(finance: Client, time_machine: Any) -> None:

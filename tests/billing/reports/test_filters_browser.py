@@ -33,9 +33,9 @@ def test_a_search_with_an_unknown_filter_says_it_in_the_list(page: Page, live_se
     expect(notice).to_contain_text(SENTENCE)
     expect(notice).to_be_in_viewport()
     assert page.get_by_text("41,000").count() == 0
-    assert page.get_by_role("link", name="Export CSV").count() == 0
+    assert page.get_by_role("button", name="Export CSV").count() == 0
     assert "connection=nope" in page.url
     assert page.locator(".pk-toast").count() == 0, "nothing failed"
     notice.get_by_role("link", name="Clear").click()
     expect(page).to_have_url(f"{address}?q=a&month=2026-11")
-    expect(page.get_by_role("link", name="Export CSV")).to_be_visible()
+    expect(page.get_by_role("button", name="Export CSV")).to_be_visible()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +16,7 @@ from billing.usage.snapshots import store_final_readings
 from customers.connections import commands as connection_commands
 from customers.models import Account, UsageReading
 from portal.commands import Command
+from tests.billing.exports.support import content_of, csv_rows, export
 from tests.billing.pooling import NOON, NOTE, Pool
 from tests.billing.reports.test_views import an_account, read
 from tests.providers.support import Server
@@ -51,9 +50,7 @@ def page_of(client: Client, pool: Pool, **query: str) -> PoolOnPage:
 
 
 def exported(client: Client, **query: str) -> list[dict[str, str]]:
-    response = client.get(reverse("billing:usage-export"), query)
-    text = b"".join(response.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
-    return list(csv.DictReader(io.StringIO(text)))
+    return csv_rows(content_of(client, export(client, **query)))
 
 
 def delete(pool: Pool, account: Account, count: int, cost: str, *, at: datetime) -> None:
@@ -90,8 +87,7 @@ def test_cost_is_nowhere_for_whoever_may_not_see_it(client: Client, pool: Pool, 
         for headers in ({}, {"HX-Request": "true"}):
             response = client.get(address, headers=headers)
             shown[address] = shown.get(address, "") + response.content.decode()
-    file = client.get(reverse("billing:usage-export"))
-    shown["file"] = b"".join(file.streaming_content).decode()  # type: ignore[attr-defined]
+    shown["file"] = content_of(client, export(client)).decode()
     sees = {address for address, text in shown.items() if CANARY in text}
     if role in SEE_COST:
         assert sees == {*addresses[:3], addresses[4], "file"}
@@ -258,8 +254,8 @@ def test_the_file_has_use_and_share_and_runs_no_formula(finance: Client, pool: P
     pool.read()
     rows = exported(finance)
     line = next(row for row in rows if row["Account ID"] == account.provider_id)
-    assert (line["Usage (emails)"], line["Quota (emails)"]) == ("700", "5000")
-    assert (line["Overage (emails)"], line["Source"]) == ("", "pooled")
+    assert (line["Emails (least)"], line["Account cap in the pool (emails)"]) == ("700", "5000")
+    assert (line["Overage (least)"], line["Source"]) == ("", "pooled usage report")
     assert (line["Allocated cost (share of one invoice, not a price)"], line["Currency"]) == ("3.50", "EUR")
     notes = [row["Provider note on allocated cost"] for row in rows]
     assert sorted(map(bool, notes)) == [False, True]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from billing.models import StatisticsReading, UsagePeriod
+from billing.models import Anomaly, Decision, StatisticsReading, UsagePeriod
 from billing.usage import figures, period_ends
 from billing.usage.ledger import next_batch
 from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
@@ -59,7 +59,7 @@ def figure(account: Account) -> UsagePeriod:
 
 
 def again(account: Account, now: datetime) -> UsagePeriod:
-    figures.recompute([figure(account).pk], now=now, batch=next_batch(), cause=figures.Cause.STATISTICS)
+    figures.recompute([figure(account).pk], now=now, batch=next_batch(), cause=figures.FigureCause.STATISTICS)
     return figure(account)
 
 
@@ -118,6 +118,20 @@ def test_later_statistics_change_a_figure_with_a_version(account: Account) -> No
     assert list(found.versions.order_by("n").values_list("status", "cause")) == [
         ("interval", "reading"), ("final", "statistics"), ("interval", "statistics"),
     ]  # fmt: skip
+
+
+def test_a_wrong_response_does_not_confirm_the_one_before() -> None:
+    account = AccountFactory(offerings=None, package="")
+    sells(account, "small", 1000)
+    has(account, "small", seen_at=MIDNIGHT - 60 * DAY)
+    read(account, 700, MIDNIGHT - 28 * HOURS)
+    read(account, 10**12, LAST)
+    new_period(account, MIDNIGHT + HOURS / 60)
+    anomaly = Anomaly.objects.get(kind="ceiling")
+    Decision.objects.create(anomaly=anomaly, verdict="wrong", reason="a test", at=MIDNIGHT + HOURS)
+    # 15:00 on 29 November is still in the window of the reading at 20:00, not in that of the wrong one.
+    found = shows(account, {"2026-11-15": 10**13, "2026-11-29": 25})
+    assert (found.status, found.used, found.high) == ("interval", 700, 725)
 
 
 # --- States -------------------------------------------------------------------------------------------------------
@@ -220,6 +234,18 @@ def test_readings_around_our_own_changes_are_stored() -> None:
 # --- Row I --------------------------------------------------------------------------------------------------------
 
 
+def test_an_account_created_on_the_last_day_has_a_figure() -> None:
+    account = AccountFactory(usage_used=None, usage_read_at=None, usage_end_on=None)
+    operation = OperationFactory(account=account, kind="create", state="succeeded")
+    UsageReading.objects.create(
+        account=account, operation=operation, moment="after", source="credits", taken_at=LAST,
+        usage={"used": 0, "allowed": 1000, "period_start_on": "2026-11-30", "period_end_on": "2026-11-30", "raw": {}},
+    )  # fmt: skip
+    assert store_final_readings() == 1
+    new_period(account, MIDNIGHT + HOURS / 60)
+    assert (figure(account).status, figure(account).used, figure(account).high) == ("interval", 0, 2500)
+
+
 def test_a_deletion_in_the_console_does_not_shorten_a_period() -> None:
     account = AccountFactory()
     read(account, 700, MIDNIGHT - 12 * DAY)
@@ -237,23 +263,24 @@ def test_a_restarted_period_ends_on_the_day_before() -> None:
     sells(account, "small", 1000)
     has(account, "small", seen_at=MIDNIGHT - 60 * DAY)
     read(account, 700, MIDNIGHT - 12 * DAY)
-    read(account, 5, MIDNIGHT - 11 * DAY, start=date(2026, 11, 20), end=date(2026, 12, 19))
+    read(account, 5, MIDNIGHT - 9 * DAY - 4 * HOURS, start=date(2026, 11, 20), end=date(2026, 12, 19))
     first, second = UsagePeriod.objects.filter(account=account).order_by("start_on")
     assert (first.start_on, first.end_on) == (START_ON, date(2026, 11, 19))
     assert (second.start_on, second.end_on) == (date(2026, 11, 20), date(2026, 12, 19))
     # It ended at some moment until the new one was read, not at midnight.
-    days = {f"2026-11-{day:02}": 0 for day in range(1, 29)} | {"2026-10-31": 0, "2026-11-10": 700, "2026-11-20": 30}
+    days = {f"2026-11-{day:02}": 0 for day in range(1, 29)} | {"2026-10-31": 0, "2026-11-10": 700, "2026-11-22": 30}
     StatisticsReading.objects.create(
         account=account, as_of=SETTLED, first_on=date(2026, 10, 31), last_on=date(2026, 11, 28), days=days
     )
-    figures.recompute([first.pk], now=SETTLED, batch=next_batch(), cause=figures.Cause.STATISTICS)
+    figures.recompute([first.pk], now=SETTLED, batch=next_batch(), cause=figures.FigureCause.STATISTICS)
     first.refresh_from_db()
     assert (first.status, first.used, first.high) == ("interval", 700, 730)
 
 
-def test_a_short_month_does_not_lose_the_anchor_day() -> None:
+@pytest.mark.parametrize("last", [date(2027, 2, 27), date(2027, 2, 20)])
+def test_a_short_month_does_not_lose_the_anchor_day(last: date) -> None:
     account = AccountFactory()
-    whole = [(date(2026, 12, 31), date(2027, 1, 30)), (date(2027, 1, 31), date(2027, 2, 27))]
+    whole = [(date(2026, 12, 31), date(2027, 1, 30)), (date(2027, 1, 31), last)]
     for start, end in whole:
         read(account, 1, datetime(start.year, start.month, start.day, 12, tzinfo=UTC), start=start, end=end)
     start_only = Usage(
@@ -268,10 +295,10 @@ def test_an_old_period_read_before_both_midnights_counts_not() -> None:
     """Under Pacific time the period goes on until 08:01 UTC: equal readings before prove nothing."""
     account = AccountFactory()
     read(account, 700, LAST)
-    for hours in (0.1, 8.01):
+    for hours in (0.1, 8.2, 16.1):
         read(account, 700, MIDNIGHT + hours * HOURS)
-    period_ends.assess_due(now=MIDNIGHT + 20 * HOURS)
+        assert figure(account).status != "final"
+    period_ends.assess_due(now=MIDNIGHT + 16.1 * HOURS)
     assert figure(account).status == "interval"
-    read(account, 700, MIDNIGHT + 8.1 * HOURS)
     read(account, 700, MIDNIGHT + 16.2 * HOURS)
     assert (figure(account).status, figure(account).reason) == ("final", "read_after_end")

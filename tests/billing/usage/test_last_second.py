@@ -54,7 +54,9 @@ def moments() -> Iterator[datetime]:
 
 def sender(meter: Meter, package: str = "essentials-100k", **more: object) -> Account:
     offerings = [{"name": f"postkeeper.ei.{package}.v1", "type": "package", "quantity": 1}]
-    account = meter.account(per_day=1_000, offerings=offerings, **more)
+    account = meter.account(per_day=999, offerings=offerings, **more)
+    # A day with more mail than others: at one rate alone, a counter that lags would look the same.
+    meter.sandbox.admin.add_usage(account.provider_id or "", 31, at="2026-12-25T12:00:00Z")
     meter.sandbox.admin.add_usage(account.provider_id or "", 90_000, at=BURST_AT)
     return has(account, package)
 

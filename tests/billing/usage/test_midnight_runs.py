@@ -17,7 +17,7 @@ SOON = MIDNIGHT + timedelta(seconds=20)
 
 def due(meter: Meter, now: datetime) -> list[str]:
     before = set(SyncRun.objects.values_list("slot", flat=True))
-    midnight_runs.start_due(meter.connection, now=now)
+    midnight_runs.start_midnight_runs(meter.connection, now=now)
     return sorted(set(SyncRun.objects.values_list("slot", flat=True)) - before)
 
 

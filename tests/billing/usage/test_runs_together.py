@@ -17,6 +17,7 @@ from billing.usage import due_runs, runs
 from billing.usage import sync as usage_sync
 from billing.usage.batches import BatchAnswer, NotAsked, RunSession, flush
 from customers.models import Account, Connection
+from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.leases import LostLease
 from portal.providers import Usage, UsageSource
@@ -40,8 +41,8 @@ def full_runs(connection: Connection) -> list[SyncRun]:
     return list(SyncRun.objects.filter(connection=connection, kind__in=("asked", "nightly"), state__in=OPEN))
 
 
-def ask(connection: Connection, person: Any) -> str:
-    [(run, _new)] = runs.request_runs(Command(person, NOW, token=uuid4().hex), connections=[connection])
+def ask(connection: Connection, person: Any, at: datetime = NOW) -> str:
+    [(run, _new)] = runs.request_runs(Command(person, at, token=uuid4().hex), connections=[connection])
     return str(run.public_id)
 
 
@@ -53,6 +54,63 @@ def test_people_who_sync_now_at_once_share_one_run() -> None:
         [run] = full_runs(connection)
         assert set(answers) == {str(run.public_id)}
         assert (run.total, run.items.count()) == (4, 4)
+
+
+def test_all_connections_synced_at_once_have_a_run_each() -> None:
+    people = UserFactory.create_batch(3, role="finance")
+    for _ in rounds():
+        connections = [connection_with(2) for _ in range(4)]
+
+        def work(n: int, connections: list[Connection] = connections) -> list[str]:
+            ordered = connections if n % 2 else connections[::-1]
+            found = runs.request_runs(Command(people[n], NOW, token=uuid4().hex), connections=ordered)
+            return sorted(str(run.public_id) for run, _new in found)
+
+        answers = together(work, 3)
+        opened = sorted(str(run.public_id) for each in connections for run in full_runs(each))
+        assert len(opened) == 4
+        assert answers == [opened] * 3
+        assert SyncItem.objects.filter(run__connection__in=connections).count() == 8
+        assert AuditEvent.objects.filter(verb="usage.run_started", object_id__in=opened).count() == 4
+
+
+def test_a_paused_run_is_resumed_once_by_all() -> None:
+    people = UserFactory.create_batch(3, role="finance")
+    for _ in rounds():
+        connection = connection_with(3)
+        ask(connection, people[0])
+        [paused] = full_runs(connection)
+        runs.pause_run(paused, message="Rejected")
+        paused.refresh_from_db()
+        answers = together(lambda n, c=connection: ask(c, people[n], NOW + timedelta(minutes=5)), 3)
+        [run] = full_runs(connection)
+        assert set(answers) == {str(run.public_id)} == {str(paused.public_id)}
+        assert (run.state, run.fence, run.items.count()) == ("running", paused.fence + 1, 3)
+
+
+def test_a_request_of_the_same_moment_gets_the_ended_run() -> None:
+    """The worker reads a few accounts in less than a second, between two requests."""
+    people = UserFactory.create_batch(3, role="finance")
+    for _ in rounds():
+        connection = connection_with(2)
+
+        def work(n: int, connection: Connection = connection) -> str:
+            if n == 0:
+                found = ask(connection, people[n])
+                run = usage_sync.claim_items(SyncRun.objects.get(public_id=found).pk, now=NOW)
+                assert run is not None
+                runs.run_out(run, now=NOW + timedelta(milliseconds=500))
+                return found
+            while not SyncRun.objects.filter(connection=connection).exclude(finished_at=None):
+                pass
+            return ask(connection, people[n], NOW + timedelta(milliseconds=600))
+
+        answers = together(work, 3)
+        [run] = SyncRun.objects.filter(connection=connection)
+        assert set(answers) == {str(run.public_id)}
+        assert run.state == "complete_with_errors"
+        assert "was just synced (requested by" in runs.told_of_running(run)
+        assert ask(connection, people[0], NOW + timedelta(seconds=2)) != str(run.public_id)
 
 
 def test_the_nightly_run_waits_for_a_requested_run() -> None:
@@ -86,7 +144,7 @@ def test_a_retried_run_and_a_new_one_are_not_open_together() -> None:
 
         def work(n: int, connection: Connection = connection, old: SyncRun = old) -> str:
             if n == 0:
-                return ask(connection, person)
+                return ask(connection, person, NOW + timedelta(minutes=1))
             try:
                 runs.retry_run(Command(person, NOW), run=old)
             except Refusal as refusal:

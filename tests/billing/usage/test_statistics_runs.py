@@ -21,7 +21,7 @@ NOON = datetime(2026, 12, 2, 12, tzinfo=UTC)
 
 def due(meter: Meter, now: datetime) -> list[str]:
     before = set(SyncRun.objects.values_list("slot", flat=True))
-    statistics_runs.start_due(meter.connection, now=now)
+    statistics_runs.start_statistics_run(meter.connection, now=now)
     return sorted(set(SyncRun.objects.values_list("slot", flat=True)) - before)
 
 

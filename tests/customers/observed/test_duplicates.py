@@ -16,6 +16,7 @@ from billing.models import SyncItem
 from billing.reports.filters import UsageFilters
 from billing.reports.queries import build_usage_report
 from billing.usage import runs
+from billing.usage.periods import last_day
 from customers.connections import commands as connection_commands
 from customers.models import Account, AccountImportItem, Attempt, Connection, Customer, Operation, RemoteAccount
 from customers.monitoring import invariants
@@ -30,6 +31,7 @@ from portal.access.models import User
 from portal.audit.models import AuditEvent
 from portal.commands import Command
 from portal.refusals import Refusal
+from tests.billing.reports.test_views import read
 from tests.customers.conftest import Desk
 from tests.support import failpoints
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
@@ -156,12 +158,13 @@ class TestUsage:
         assert kept.pk not in SyncItem.objects.values_list("account_id", flat=True)
 
     def test_it_is_left_out_of_the_report(self, twins: tuple[Account, Account]) -> None:
-        Account.objects.update(created_at=NOW - timedelta(days=60))
+        month = NOW.date().replace(day=1)
+        for account in twins:
+            read(account, 700, at=NOW, start=month, end=last_day(month))
         filters = UsageFilters(QueryDict(), today=NOW.date(), with_cost=True)
         report = build_usage_report(filters, now=NOW)
         assert [row.provider_id for row in report.rows] == [twins[0].provider_id]
-        assert report.coverage.rows == 1
-        assert max(month["missing"] for month in report.chart["months"]) <= 1
+        assert (report.coverage.figures, report.coverage.used) == (1, 700)
 
 
 class TestAViolationEndsInReview:

@@ -1,4 +1,4 @@
-"""What the usage reads of the provider's API answer."""
+"""Usage answers of the provider's API, read without an opinion."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 from portal.sandbox.clock import midnight, moment_of
-from portal.sandbox.sendgrid.periods import Billing, periods
+from portal.sandbox.sendgrid.resets import Billing, periods
 from portal.sandbox.sendgrid.statistics import lifetime_requests, requests_by_day
 from portal.sandbox.sendgrid.usage import Added, History, Moment, Sending, credits_until, period_use, portions
 from tests.sandbox.sendgrid.reads import credits_of, overview, requests_by_date

@@ -7,7 +7,7 @@ import pytest
 
 from portal.sandbox.clock import DAY, midnight, moment_of
 from portal.sandbox.sendgrid.credits import credits_at
-from portal.sandbox.sendgrid.periods import Billing, Period, period_at, periods
+from portal.sandbox.sendgrid.resets import Billing, Period, period_at, periods
 from portal.sandbox.sendgrid.statistics import requests_by_day
 from portal.sandbox.sendgrid.usage import Added, History, Moment, PeriodUse, Sending, period_use
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from portal.sandbox.clock import moment_of
-from portal.sandbox.sendgrid.periods import Billing, period_at, periods
+from portal.sandbox.sendgrid.resets import Billing, period_at, periods
 from tests.sandbox.sendgrid.reads import credits_of, overview
 from tests.support.sandbox import SandboxAdmin, SandboxClient, SandboxProcess
 

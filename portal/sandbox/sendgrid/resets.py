@@ -26,7 +26,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """What determines an account's billing periods. `restarts` are times, sorted."""
+    """Settings of an account's billing periods. `restarts` are times, sorted."""
 
     anchor_day: int
     zone: str = "UTC"

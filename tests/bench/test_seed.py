@@ -1,0 +1,36 @@
+"""The seeded database is one that the portal could have written: its integrity checks pass, and its pages open."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from django.utils import timezone
+
+from billing.models import FigureVersion, Status, UsagePeriod
+from billing.usage.invariants import INVARIANTS
+from tests.bench.measure import measure_pages, measure_upkeep
+from tests.bench.seed import seed
+
+pytestmark = pytest.mark.skipif("database.vendor != 'postgresql'", reason="the seed is SQL of PostgreSQL")
+LAST = date.today().replace(day=1)
+
+
+@pytest.mark.long
+def test_a_seeded_database_is_sound_and_measured(db: None, client: Client) -> None:
+    seed(accounts=350, months=3, last=LAST)
+    assert UsagePeriod.objects.count() == 350 * 3
+    assert set(UsagePeriod.objects.values_list("status", flat=True)) == set(Status.values)
+    over = UsagePeriod.objects.exclude(status__in=("open", "stale")).values("month").distinct()
+    assert LAST not in over.values_list("month", flat=True)
+    assert (LAST - timedelta(days=1)).replace(day=1) in over.values_list("month", flat=True)
+    assert FigureVersion.objects.filter(to_batch=None).count() == UsagePeriod.objects.filter(version__gt=0).count()
+    for each in INVARIANTS:
+        assert list(each.violations(timezone.now())) == [], each.code
+    measure_pages(LAST)
+    assert 0 < measure_upkeep(LAST) < 1
+
+
+__all__ = ["database"]
