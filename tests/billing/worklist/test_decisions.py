@@ -305,6 +305,12 @@ class TestAMissingFigure:
         assert UsagePeriod.objects.filter(account=missing, month=date(2026, 10, 1)).count() == 1
         assert (period.status, period.reason, period.used) == ("disputed", "above_quantity", 500)
 
+    def test_a_reading_with_other_dates_takes_its_place(self, missing: Account) -> None:
+        decide_october(missing, "quantity", 120)
+        read(missing, 500, at(20), period_start_on=date(2026, 10, 5), period_end_on=date(2026, 11, 4))
+        period = UsagePeriod.objects.get(account=missing)
+        assert (period.start_on, period.end_on, period.used) == (date(2026, 10, 5), date(2026, 11, 4), 500)
+
 
 def test_a_joined_part_is_known_to_no_list(account: Account) -> None:
     fall(account)
