@@ -201,7 +201,7 @@ class TestAContradiction:
         for anomaly in open_anomalies(account):
             decide_anomalies(command(at(6, 6)), anomalies=[anomaly], verdict="wrong")
         period = october(account)
-        assert (period.status, period.used, period.end_on) == ("stale", 40, date(2026, 10, 31)), "two days old by now"
+        assert (period.status, period.used, period.end_on) == ("open", 40, date(2026, 10, 31))
 
     def test_an_undone_length_ends_the_period_as_usual(self, account: Account) -> None:
         read(account, 50, at(6), allowed=100, period_end_on=date(2026, 11, 8))
@@ -304,6 +304,12 @@ class TestAMissingFigure:
         period = october(missing)
         assert UsagePeriod.objects.filter(account=missing, month=date(2026, 10, 1)).count() == 1
         assert (period.status, period.reason, period.used) == ("disputed", "above_quantity", 500)
+
+    def test_a_reading_with_other_dates_takes_its_place(self, missing: Account) -> None:
+        decide_october(missing, "quantity", 120)
+        read(missing, 500, at(20), period_start_on=date(2026, 10, 5), period_end_on=date(2026, 11, 4))
+        period = UsagePeriod.objects.get(account=missing)
+        assert (period.start_on, period.end_on, period.used) == (date(2026, 10, 5), date(2026, 11, 4), 500)
 
 
 def test_a_joined_part_is_known_to_no_list(account: Account) -> None:
