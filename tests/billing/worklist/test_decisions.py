@@ -42,7 +42,7 @@ def _sums_are_right(db: None) -> Any:
 
 
 def fall(account: Account) -> None:
-    """Row B of the issue: 100k, 20k, 90k, 150k inside one period."""
+    """100k, 20k, 90k, 150k inside one period."""
     for day, used in ((5, 100_000), (10, 20_000), (15, 90_000), (31, 150_000)):
         read(account, used, at(day))
     next_period(account)
@@ -157,7 +157,7 @@ class TestARestartedPeriod:
 
 
 class TestAContradiction:
-    """Row G of the issue: kept, not counted, disputed until decided."""
+    """Kept, not counted, disputed until decided."""
 
     CASES = {
         "used 500 of 100, overage 0": ({"used": 500, "allowed": 100, "overage": 0}, {"contradiction", "ceiling"}),
