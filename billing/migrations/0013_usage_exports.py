@@ -2,6 +2,7 @@
 
 import django.core.serializers.json
 import django.db.models.deletion
+import django.db.models.functions.comparison
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -81,6 +82,14 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='usageexport',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), models.Q(('batch__isnull', False), ('file__isnull', False), ('rows__isnull', False), ('size__isnull', False), ('periods__isnull', False), ('ready_at__isnull', False), models.Q(('sha256', ''), _negated=True)), _connector='OR'), name='usage_export_ready_has_its_file'),
+        ),
+        migrations.AddIndex(
+            model_name='usageperiod',
+            index=models.Index(condition=models.Q(('version', 0)), fields=['month'], name='usage_period_unversioned'),
+        ),
+        migrations.AddIndex(
+            model_name='figureversion',
+            index=models.Index(models.F('month'), models.OrderBy(django.db.models.functions.comparison.Coalesce('used', -1), descending=True), name='figure_version_most_used'),
         ),
         migrations.RunPython(note_the_present, migrations.RunPython.noop, elidable=False),
     ]

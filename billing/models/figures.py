@@ -130,6 +130,7 @@ class UsagePeriod(models.Model):
             models.Index(fields=("month", "account"), name="usage_period_of_month"),
             models.Index("month", MOST_USED, name="usage_period_most_used"),
             models.Index(fields=("status", "ends_at"), name="usage_period_to_assess"),
+            models.Index(fields=("month",), condition=Q(version=0), name="usage_period_unversioned"),
         ]
 
     def __str__(self) -> str:
@@ -185,6 +186,7 @@ class FigureVersion(models.Model):
         indexes = [
             models.Index(fields=("month", "from_batch"), name="figure_version_of_month"),
             models.Index(fields=("month", "to_batch"), name="figure_version_until"),
+            models.Index("month", MOST_USED, name="figure_version_most_used"),
         ]
 
     def __str__(self) -> str:
@@ -250,7 +252,7 @@ class Anomaly(models.Model):
 
 
 class Decision(models.Model):
-    """What a person decided about an anomaly, or about a figure that will never come. Append only.
+    """Decision of a person about an anomaly, or about a figure that will never come. Append only.
 
     The last decision counts. `quantity` is the typed number of emails of QUANTITY. UNDONE takes the last one back.
     """

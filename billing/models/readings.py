@@ -1,4 +1,4 @@
-"""What providers reported about usage, as they reported it. Append only."""
+"""Usage as providers reported it. Append only."""
 
 from __future__ import annotations
 

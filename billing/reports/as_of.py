@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
+from django.utils.functional import cached_property
 
 from billing import money
 from billing.models import MOST_USED, NOT_OVER, FigureVersion, Status, UsagePeriod, UsageSnapshot
@@ -95,13 +96,26 @@ class FiguresAsOf:
         own &= Q(account__connection=connection) if connection else Q()
         valid = Q(to_batch=None) | Q(to_batch__gt=batch)
         self.versions = FigureVersion.objects.filter(own, valid, month=month, from_batch__lte=batch)
-        unversioned = UsagePeriod.objects.filter(own, month=month, version=0)
-        later = FigureVersion.objects.filter(month=month, n=1, from_batch__gt=batch).values("period")
-        self.unchanged = unversioned.filter(batch__lte=batch)
-        self.changed_since = (
-            unversioned.filter(batch__gt=batch),
-            UsagePeriod.objects.filter(own, pk__in=later),
+        self._own = own
+        self._unversioned = UsagePeriod.objects.filter(own, month=month, version=0)
+        self.unchanged = self._unversioned.filter(batch__lte=batch)
+
+    @cached_property
+    def readings(self) -> dict[int, int]:
+        """The open figures that changed since, or have had versions since: the last reading by then of each."""
+        later = FigureVersion.objects.filter(month=self.month, n=1, from_batch__gt=self.batch)
+        versioned = list(later.values_list("period", flat=True))
+        some = [versioned[start : start + MANY] for start in range(0, len(versioned), MANY)]
+        parts = [self._unversioned.filter(batch__gt=self.batch)]
+        parts += [UsagePeriod.objects.filter(self._own, pk__in=keys) for keys in some]
+        by_then = UsageSnapshot.objects.filter(
+            account=OuterRef("account"), period_start_on=OuterRef("reported_start_on"), batch__lte=self.batch
         )
+        last = Subquery(by_then.order_by("-as_of", "-seq", "-pk").values("pk")[:1])
+        found: dict[int, int | None] = {}
+        for part in parts:
+            found |= dict(part.order_by().annotate(reading=last).values_list("pk", "reading"))
+        return {period: reading for period, reading in found.items() if reading is not None}
 
     def of_periods(self, period_ids: Sequence[int]) -> dict[int, PastFigure]:
         """Return the figures of these billing periods, as far as they were in the month."""
@@ -135,10 +149,9 @@ class FiguresAsOf:
     def totals(self, *, with_cost: bool) -> PastTotals:
         """Return the sums of all figures."""
         groups = [*_sums(self.versions), *_sums(self.unchanged, are_open=True)]
-        for periods in self._with_readings():
-            keys = list(periods.order_by().values_list("reading", flat=True))
-            for start in range(0, len(keys), MANY):
-                groups += _sums(UsageSnapshot.objects.filter(pk__in=keys[start : start + MANY]), are_open=True)
+        keys = sorted(self.readings.values())
+        for start in range(0, len(keys), MANY):
+            groups += _sums(UsageSnapshot.objects.filter(pk__in=keys[start : start + MANY]), are_open=True)
         sums = {name: sum(group[name] for group in groups) for name in _SUMS}
         shares: dict[str, money.Sum] = {}
         for group in groups:
@@ -151,30 +164,17 @@ class FiguresAsOf:
         return PastTotals(**sums, used=used, overage=overage, costs=costs)
 
     def _open_keys(self) -> list[int]:
-        found = list(self.unchanged.order_by().values_list("pk", flat=True))
-        for periods in self._with_readings():
-            found += periods.order_by().values_list("pk", flat=True)
-        return sorted(found)
+        return sorted([*self.unchanged.order_by().values_list("pk", flat=True), *self.readings])
 
     def _of_versions(self, versions: QuerySet[FigureVersion]) -> list[PastFigure]:
         return [PastFigure(*values) for values in versions.order_by().values_list(*_OF_VERSION)]
 
     def _of_open(self, period_ids: Sequence[int]) -> list[PastFigure]:
-        unchanged = self.unchanged.filter(pk__in=period_ids).order_by().annotate(reading=F("current"))
-        parts = [unchanged, *(each.filter(pk__in=period_ids) for each in self._with_readings())]
-        names = ("pk", "start_on", "end_on", *_ACCOUNT, "reading")
-        rows = [row for part in parts for row in part.order_by().values_list(*names)]
-        readings = UsageSnapshot.objects.defer("raw").in_bulk([row[-1] for row in rows])
-        return [_open_figure(row, readings[row[-1]]) for row in rows]
-
-    def _with_readings(self) -> list[QuerySet[Any]]:
-        """Return the open figures that changed since and had been read by then, each with its last `reading`."""
-        readings = UsageSnapshot.objects.filter(
-            account=OuterRef("account"), period_start_on=OuterRef("reported_start_on"), batch__lte=self.batch
-        )
-        last = Subquery(readings.order_by("-as_of", "-seq", "-pk").values("pk")[:1])
-        found: list[QuerySet[Any]] = [each.annotate(reading=last) for each in self.changed_since]
-        return [each.exclude(reading=None) for each in found]
+        current = dict(self.unchanged.filter(pk__in=period_ids).order_by().values_list("pk", "current"))
+        reading = current | {pk: self.readings[pk] for pk in period_ids if pk in self.readings}
+        rows = UsagePeriod.objects.filter(pk__in=reading).order_by().values_list("pk", "start_on", "end_on", *_ACCOUNT)
+        found = UsageSnapshot.objects.defer("raw").in_bulk(reading.values())
+        return [_open_figure(row, found[reading[row[0]]]) for row in rows]
 
 
 _SUMS = ("figures", "open", "missing", "sum_used", "width", "endless", "sum_overage")
@@ -221,7 +221,7 @@ def _open_figure(row: tuple[Any, ...], reading: UsageSnapshot) -> PastFigure:
         reading.currency,
         reading.as_of,
     )
-    return PastFigure._make((*row[:3], *figure, *row[3:-1], 0))
+    return PastFigure._make((*row[:3], *figure, *row[3:], 0))
 
 
 def periods_touched(month: date, since: int, until: int) -> Collection[int]:

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from billing.models import NOT_OVER, Decision, FigureVersion
 from billing.reports.as_of import FiguresAsOf, PastFigure, PastTotals, periods_touched
-from billing.usage.figures import Cause
+from billing.usage.figures import FigureCause
 from customers.models import Connection
 
 
@@ -132,9 +132,9 @@ def reasons_of(changes: Sequence[FigureChange], *, since: int, until: int) -> It
     ids = [change.figure.period for change in changes]
     causes: dict[int, FigureVersion] = {}
     versions = FigureVersion.objects.filter(period__in=ids, from_batch__gt=since, from_batch__lte=until)
-    for version in versions.exclude(cause=Cause.EXPORT).order_by("from_batch"):
+    for version in versions.exclude(cause=FigureCause.EXPORT).order_by("from_batch"):
         causes[version.period_id] = version
-    decided = {each.from_batch for each in causes.values() if each.cause == Cause.DECISION}
+    decided = {each.from_batch for each in causes.values() if each.cause == FigureCause.DECISION}
     about = Q(period__in=ids) | Q(anomaly__period__in=ids)
     decisions: dict[tuple[int, int], Decision] = {}
     for decision in Decision.objects.filter(about, batch__in=decided).select_related("by", "anomaly").order_by("pk"):
@@ -144,6 +144,6 @@ def reasons_of(changes: Sequence[FigureChange], *, since: int, until: int) -> It
     for period in ids:
         last = causes.get(period)
         if last is None:
-            yield ChangeReason(Cause.READING, None)
+            yield ChangeReason(FigureCause.READING, None)
         else:
             yield ChangeReason(last.cause, last.from_batch, decisions.get((period, last.from_batch)))

@@ -79,7 +79,6 @@ def _stopped(periods: QuerySet[UsagePeriod], month: date) -> QuerySet[UsagePerio
     since = Value(SILENT)
     all_week = Exists(unchanged.filter(as_of__lte=OuterRef("read_at") - since))
     before = UsagePeriod.objects.filter(account=OuterRef("account"), month=month_after(month, -1), used__gt=0)
-    # A period that began less than seven days ago: nothing in it, and nothing in the last days of the one before.
+    # Nothing in this period, and in one that began less than seven days ago nothing in the last days of the one before.
     all_days = Exists(before.filter(Exists(unchanged.filter(as_of__lte=OuterRef(OuterRef("read_at")) - since))))
-    sent = Q(used__gt=0) | Q(Exists(before))
-    return periods.filter(Q(all_week) & sent | Q(all_days, used=0), status=Status.OPEN)
+    return periods.filter(Q(all_week, used__gt=0) | Q(all_days, used=0), status=Status.OPEN)

@@ -63,7 +63,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What earlier readings of the same period showed."""
+    """Extremes of the earlier readings of the same period."""
 
     least_quota: int | None = None
     greatest_quota: int | None = None
@@ -108,8 +108,8 @@ def _found(each: Noted, account: Account, before: _Before, *, gone: bool) -> lis
 def _contradiction(row: UsageSnapshot, least: int, greatest: int) -> tuple[str, str] | None:
     """Return two values of the reading that can't both be right, or None.
 
-    A quota may have changed in the period, and overage before an upgrade stays (SendGrid's billing pages), so the rest
-    is compared with the least and the greatest quota read in it.
+    A quota may have changed in the period, and overage before an upgrade stays, as billing pages say. So the rest is
+    compared with the least and the greatest quota read in it.
     """
     if row.overage is not None and not max(0, row.used - greatest) <= row.overage <= max(0, row.used - least):
         return (f"used {row.used}", f"overage {row.overage}")

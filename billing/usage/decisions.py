@@ -247,7 +247,7 @@ def _derive_again(
 ) -> None:
     for connection, start_on in reports:
         follow_reports(connection, start_on, now=now)
-    changed = figures.recompute(periods, now=now, batch=batch, cause=figures.Cause.DECISION, moved=moved)
+    changed = figures.recompute(periods, now=now, batch=batch, cause=figures.FigureCause.DECISION, moved=moved)
     tell_accounts(changed, now=now)
 
 

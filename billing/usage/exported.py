@@ -9,7 +9,7 @@ from django.db import connection, models, transaction
 from django.db.models import F, Value
 
 from billing.models import FigureVersion, UsagePeriod
-from billing.usage.figures import FIGURE, Cause
+from billing.usage.figures import FIGURE, FigureCause
 from billing.usage.ledger import next_batch
 
 TOGETHER = 2000
@@ -18,20 +18,18 @@ TOGETHER = 2000
 def mark_exported(period_ids: Sequence[int], *, now: datetime) -> None:
     """Mark figures as exported, and add the first version of those that have none.
 
-    Holds the ledger's lock, without which no figure and no version is written. The rows' accounts are not locked:
-    writers read a figure again once they hold the ledger, and store `exported` and `version` nowhere else.
+    Each part holds the ledger's lock, without which no figure and no version is written, for a moment. The rows'
+    accounts are not locked: writers read a figure again once they hold the ledger, and store `exported` and `version`
+    nowhere else.
     """
-    with transaction.atomic():
-        batch = next_batch()
-        for some in _chunks(sorted(period_ids)):
+    ids = sorted(period_ids)
+    for start in range(0, len(ids), TOGETHER):
+        some = ids[start : start + TOGETHER]
+        with transaction.atomic():
             unversioned = UsagePeriod.objects.filter(pk__in=some, version=0)
-            _add_first_versions(unversioned, batch=batch, now=now)
+            _add_first_versions(unversioned, batch=next_batch(), now=now)
             unversioned.update(exported=True, version=1)
             UsagePeriod.objects.filter(pk__in=some, exported=False).update(exported=True)
-
-
-def _chunks(ids: Sequence[int]) -> list[Sequence[int]]:
-    return [ids[start : start + TOGETHER] for start in range(0, len(ids), TOGETHER)]
 
 
 def _add_first_versions(periods: models.QuerySet[UsagePeriod], *, batch: int, now: datetime) -> None:
@@ -42,7 +40,7 @@ def _add_first_versions(periods: models.QuerySet[UsagePeriod], *, batch: int, no
         "n": Value(1),
         "from_batch": Value(batch, output_field=models.BigIntegerField()),
         "at": Value(now, output_field=models.DateTimeField()),
-        "cause": Value(Cause.EXPORT),
+        "cause": Value(FigureCause.EXPORT),
         **{name: F(name) for name in (*FIGURE, "read_at")},
     }
     copied = {f"new_{name}": value for name, value in facts.items()}

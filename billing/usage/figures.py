@@ -42,7 +42,7 @@ FIGURE = (
 )
 
 
-class Cause:
+class FigureCause:
     """Why a figure changed; codes that are stored with its versions. Their texts are in billing.labels."""
 
     READING = "reading"

@@ -88,7 +88,7 @@ def _assess(ids: Sequence[tuple[int, int]], *, now: datetime) -> int:
     with transaction.atomic():
         lock_accounts([account for _, account in ids])
         periods = [period for period, _ in ids]
-        return len(figures.recompute(periods, now=now, batch=next_batch(), cause=figures.Cause.PERIOD_OVER))
+        return len(figures.recompute(periods, now=now, batch=next_batch(), cause=figures.FigureCause.PERIOD_OVER))
 
 
 def _without_figure(now: datetime) -> QuerySet[Account]:
@@ -114,7 +114,9 @@ def _add_missing(accounts: Sequence[Account], *, now: datetime) -> int:
         rows = [_missing(account, last.get(account.pk)) for account in accounts]
         UsagePeriod.objects.bulk_create(rows, ignore_conflicts=True)
         stored = UsagePeriod.objects.filter(account__in=accounts, status=Status.MISSING, batch=0)
-        figures.keep(list(stored.select_related("account")), now=now, batch=batch, cause=figures.Cause.PERIOD_OVER)
+        figures.keep(
+            list(stored.select_related("account")), now=now, batch=batch, cause=figures.FigureCause.PERIOD_OVER
+        )
         return len(rows)
 
 

@@ -78,12 +78,13 @@ def _refresh_month(month: date, customers: list[int]) -> None:
 def _move_total(month: date, connection: int, currency: str, by: dict[str, Any]) -> None:
     if not by:
         return
-    total = MonthTotal.objects.filter(month=month, connection=connection, currency=currency).first()
+    found = MonthTotal.objects.filter(month=month, connection=connection, currency=currency)
+    total = found.first()
     if total is None:
-        total = MonthTotal(month=month, connection_id=connection, currency=currency, **dict.fromkeys(SUMS, 0))
-    for name, n in by.items():
-        setattr(total, name, getattr(total, name) + n)
-    total.save()
+        facts = dict.fromkeys(SUMS, 0) | by
+        MonthTotal.objects.create(month=month, connection_id=connection, currency=currency, **facts)
+    else:  # added here: an amount of money can't be calculated with in a query
+        found.update(**{name: getattr(total, name) + n for name, n in by.items()})
 
 
 def _rollup(found: dict[str, Any]) -> UsageRollup:
@@ -117,7 +118,7 @@ def are_built() -> bool:
     return MonthTotal.objects.exists() or not UsagePeriod.objects.exists()
 
 
-def differences() -> Iterator[str]:
+def wrong_sums() -> Iterator[str]:
     """Yield every month, customer or connection whose stored sums differ from those of the figures."""
     if not are_built():
         return

@@ -102,7 +102,7 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     }
     moment = max((reading.as_of for reading in readings), default=None)
     if batch and moment:
-        figures.recompute(changed, now=moment, batch=batch, cause=figures.Cause.READING, moved=moved)
+        figures.recompute(changed, now=moment, batch=batch, cause=figures.FigureCause.READING, moved=moved)
     _observe(plans)
     disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {

@@ -189,7 +189,7 @@ def _store(chunk: RunSession, answers: Sequence[_Answer]) -> None:
             account__in=[each.account.pk for each in found], ends_at__gte=now - OLDEST
         ).exclude(status__in=NOT_OVER)
         periods = list(over.exclude(current=None).values_list("pk", flat=True))
-        figures.recompute(periods, now=now, batch=batch, cause=figures.Cause.STATISTICS)
+        figures.recompute(periods, now=now, batch=batch, cause=figures.FigureCause.STATISTICS)
         SyncRun.objects.filter(pk=run.pk).update(
             position=run.position, done=run.done, failed=run.failed, total=run.total
         )

@@ -16,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from portal import audit
 from portal.access.models import User
 from portal.audit import verbs
-from portal.audit.differences import differences
 from portal.audit.models import AuditEvent
+from portal.audit.wrong_sums import wrong_sums
 from tests.support.factories import CustomerFactory, UserFactory
 from tests.support.people import sign_in
 
@@ -67,7 +67,7 @@ def test_differences_are_readable_and_only_what_differs(page: Client, auditor: U
         before={"role": "auditor", "same": 1, "offerings": [offering], "on": True},
         after={"role": "x", "same": 1, "offerings": [], "on": False, "api_key": "k-secret"},
     )  # fmt: skip
-    found = {each.label: (each.before, each.after) for each in differences(event)}
+    found = {each.label: (each.before, each.after) for each in wrong_sums(event)}
     assert found == {
         "Role": ("Auditor", "x"),
         "Offerings": ("pro-100k (1)", "none"),
@@ -93,7 +93,7 @@ def test_codes_are_shown_in_words(page: Client, auditor: User) -> None:
             "desired_state": "new_word",
         },
     )  # fmt: skip
-    assert {each.label: (each.before, each.after) for each in differences(event)} == {
+    assert {each.label: (each.before, each.after) for each in wrong_sums(event)} == {
         "Monthly cap": ("250", "No cap"),
         "State": ("Suspended", "Needs review"),
         "What": ("Add add-on", "Create API key"),

@@ -27,6 +27,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from billing.models import Anomaly
+from billing.reports.exports import request_export
+from billing.reports.filters import UsageFilters
 from billing.usage import runs
 from billing.usage.periods import last_day
 from billing.usage.snapshots import AccountReading, store_readings
@@ -213,6 +215,9 @@ class World:
             usage = Usage(source=UsageSource.CREDITS, used=used, allowed=1000, raw={"used": used}, **dates)
             store_readings([AccountReading(account.pk, usage, now + timedelta(hours=hours))], run=None)
         anomaly = Anomaly.objects.get()
+        export = request_export(
+            Command(self.people["finance"], now), filters=UsageFilters({}, today=now.date()), file_format="csv"
+        )
         link = links.make_link(
             person=self.people["finance"], lasts=timedelta(days=1), now=now, request=RequestFactory().get("/")
         )
@@ -221,7 +226,7 @@ class World:
         self.rows: dict[str, list[Any]] = {
             "customers/": [account.customer], "accounts/": both, "operations/": operations, "connections/": connections,
             "estate/": connections, "usage/accounts/": both, "usage/pools/": connections, "usage/runs/": [run],
-            "usage/decide/": [anomaly],
+            "usage/decide/": [anomaly], "usage/exports/": [export],
             "drift/orphans/": list(RemoteAccount.objects.orphans()), "drift/": both, "changes/": [change],
             "schedules/": [schedule], "holds/": [hold], "staff/": [self.people["finance"]],
         }  # fmt: skip

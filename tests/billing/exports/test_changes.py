@@ -168,13 +168,13 @@ def test_the_exporter_is_told_once_per_export(finance: Client, anna: User) -> No
     notice = Notice.objects.get()
     told = f"3 figures changed since the export of {day_text(kept.requested_at)} by Anna Lind."
     assert notice.text == told
-    delivery.deliver(now=NOW + timedelta(minutes=5))
+    delivery.deliver(now=notice.not_before + timedelta(minutes=5))
     assert [(each.to, "3 figures changed" in each.body) for each in mail.outbox] == [([anna.email], True)]
     assert finance.get(notice.path).context["changes"].used == 9_000
 
     read_usage(accounts[0], 104_000, at=NOW + timedelta(hours=1))
     advance_exports()
-    delivery.deliver(now=NOW + timedelta(hours=2))
+    delivery.deliver(now=notice.not_before + timedelta(hours=2))
     assert len(mail.outbox) == 1
     for address in (reverse("billing:usage-exports"), reverse("billing:usage")):
         text = finance.get(address, {"month": "2026-10"}).content.decode()

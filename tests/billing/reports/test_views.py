@@ -235,6 +235,7 @@ def test_the_table_has_ten_columns_and_details_the_rest(finance: Client) -> None
     read(account, 41_000, requests=9_876_543)
     text = page(finance)
     assert text.count('scope="col"') - text[: text.index("Usage by account")].count('scope="col"') <= 10
+    assert ">41,000<" in text, "so far, and nothing else"
     assert "9,876,543" not in text, "a lifetime counter"
     assert "Suspended" not in text, "the state of today"
     details = finance.get(reverse("billing:figure", args=[account.public_id, "2026-11-01"]))

@@ -59,7 +59,7 @@ def figure(account: Account) -> UsagePeriod:
 
 
 def again(account: Account, now: datetime) -> UsagePeriod:
-    figures.recompute([figure(account).pk], now=now, batch=next_batch(), cause=figures.Cause.STATISTICS)
+    figures.recompute([figure(account).pk], now=now, batch=next_batch(), cause=figures.FigureCause.STATISTICS)
     return figure(account)
 
 
@@ -272,7 +272,7 @@ def test_a_restarted_period_ends_on_the_day_before() -> None:
     StatisticsReading.objects.create(
         account=account, as_of=SETTLED, first_on=date(2026, 10, 31), last_on=date(2026, 11, 28), days=days
     )
-    figures.recompute([first.pk], now=SETTLED, batch=next_batch(), cause=figures.Cause.STATISTICS)
+    figures.recompute([first.pk], now=SETTLED, batch=next_batch(), cause=figures.FigureCause.STATISTICS)
     first.refresh_from_db()
     assert (first.status, first.used, first.high) == ("interval", 700, 730)
 

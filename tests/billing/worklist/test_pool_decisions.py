@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from billing.models import Anomaly, PooledSnapshot
 from billing.usage.decisions import decide_anomalies, of_cause, undo_decision
-from billing.usage.rollups import differences
+from billing.usage.rollups import wrong_sums
 from customers.models import Account
 from tests.billing.pooling import Pool, period_of
 from tests.billing.worklist.support import command
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _sums_are_right(db: None) -> Any:
     yield
-    assert list(differences()) == []
+    assert list(wrong_sums()) == []
 
 
 @pytest.fixture

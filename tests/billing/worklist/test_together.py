@@ -9,7 +9,7 @@ import pytest
 from billing.models import Anomaly, Decision, FigureVersion, Ledger
 from billing.usage import decisions
 from billing.usage.decisions import AlreadyDecided, decide_anomalies, decide_figure, of_cause, state_of, undo_decision
-from billing.usage.rollups import differences
+from billing.usage.rollups import wrong_sums
 from customers.models import Account
 from portal.access.models import User
 from portal.refusals import Refusal
@@ -51,7 +51,7 @@ def test_one_of_two_decides_and_the_other_is_told() -> None:
         [decision] = Decision.objects.filter(anomaly=anomaly)
         assert decision.verdict in answers
         assert figure(account)[1] == {"correction": 150_000, "reset": 250_000}[decision.verdict]
-        assert list(differences()) == []
+        assert list(wrong_sums()) == []
 
 
 def test_a_reading_meanwhile_is_reviewed_or_counted() -> None:
@@ -77,7 +77,7 @@ def test_a_reading_meanwhile_is_reviewed_or_counted() -> None:
         assert (
             figure(account)[:2] == ({True: ("interval", 260_000), False: ("disputed", 160_000)}["decided" in answers])
         )
-        assert list(differences()) == []
+        assert list(wrong_sums()) == []
 
 
 def test_a_figure_is_decided_once() -> None:
@@ -126,7 +126,7 @@ def test_decided_and_undone_at_once() -> None:
         assert [each.verdict for each in anomaly.decisions.all()] == ["new_period", "undone"]
         current = FigureVersion.objects.filter(account=account, to_batch=None, month=october(account).month)
         assert current.count() == 1
-        assert list(differences()) == []
+        assert list(wrong_sums()) == []
 
 
 def test_batches_are_numbered_without_gaps() -> None:
