@@ -59,7 +59,7 @@ class Verdict:
             f"median width relative to the quota: {median(self.of_quota):.2%}" if self.of_quota else "no intervals",
             f"reasons: {dict(self.reasons.most_common())}",
             f"what happened: {dict(self.done.most_common())}",
-            f"read before our delete from a counter that lags, emails missing: {self.agreed}",
+            f"read before a deletion, counter lags, emails missing: {self.agreed}",
             f"wrong: {len(self.wrong)}",
             *self.wrong[:40],
             *(["intervals:", *self.intervals] if os.environ.get("SHOW_INTERVALS") else []),
