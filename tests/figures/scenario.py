@@ -75,6 +75,9 @@ class Scenario:
     # SendGrid's connections: name -> usage source, zone of the resets.
     sendgrid: dict[str, tuple[str, str]] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
+    # Seconds by which the counter of an account lags, by provider ID.
+    lags: dict[str, float] = field(default_factory=dict)
+    pool_lag: float = 0
     _queue: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=itertools.count)
     _changed: set[int] = field(default_factory=set)
@@ -112,8 +115,10 @@ class Scenario:
         world.sandbox.admin.switch("aha_rate", 10**9)
         for name, (source, zone) in self.sendgrid.items():
             world.add_sendgrid(name, source=source, reset_zone=zone)
-        lag = self.random.choice([0, 600, 3_600])
-        world.add_ahasend(POOL, aha_usage_lag_seconds=lag, aha_ended_period_hours=self.random.choice([0, 1, 12]))
+        self.pool_lag = self.random.choice([0, 600, 3_600])
+        world.add_ahasend(
+            POOL, aha_usage_lag_seconds=self.pool_lag, aha_ended_period_hours=self.random.choice([0, 1, 12])
+        )
         first = self.seed * self.size.anchors
         anchors = [ANCHORS[n % 31] for n in range(first, first + self.size.anchors)]
         for n in range(self.size.accounts):
@@ -131,7 +136,7 @@ class Scenario:
             at = midnight(self.size.begin + days * DAY) + self.random.randrange(86_400) * SECOND
             self._plan(at, lambda: self._create(name, package, zone, guessed))
             return
-        reset_zone, sending = self.sendgrid[name][1], self._sending(package)
+        reset_zone, sending, switches = self.sendgrid[name][1], self._sending(package), self._switches()
         born = midnight(self.size.begin, reset_zone) - self.random.randrange(3, 60) * DAY
         row = self.world.sandbox.admin.add_account(
             email=f"a{len(self.members)}@company.example",
@@ -140,23 +145,25 @@ class Scenario:
             anchor_day=anchor,
             created_at=born.isoformat(),
             timezone=zone,
-            switches=self._switches() | {"reset_zone": reset_zone},
+            switches=switches | {"reset_zone": reset_zone},
             sending=sending,
         )
         account = self.world.link(name, row["id"], timezone=guessed, made_at=born)
         member = Member(account, name, package, subusers=bool(sending["subuser_share"]))
         self.members.append(member)
+        self.lags[member.provider_id] = switches["credits_lag_seconds"]
         self._plan_bursts(member, anchor, reset_zone)
         self._plan_events(member)
 
     def _create(self, name: str, package: str, zone: str, guessed: str) -> None:
         account = self.world.create(name, package, timezone=guessed)
         assert account is not None, "a create at a provider that answers succeeds"
-        sending = self._sending(package)
+        sending, switches = self._sending(package), self._switches()
+        self.lags[account.provider_id or ""] = switches["credits_lag_seconds"]
         self.world.sandbox.admin.change_account(
             account.provider_id or "",
             timezone=zone,
-            switches=self._switches(),
+            switches=switches,
             sending=sending,
             at=self.world.now.isoformat(),
         )
@@ -312,6 +319,7 @@ class Scenario:
         provider_id = new_child(self.world, POOL, number, per_day=per_day, cap=self.random.choice([0, 90_000]))
         member = Member(self.world.link(POOL, provider_id, made_at=self.world.now), POOL)
         self.members.append(member)
+        self.lags[provider_id] = self.pool_lag
         for month in range(self.size.months):
             index = self.size.begin.month + month
             end = midnight(date(self.size.begin.year + index // 12, index % 12 + 1, 1))
