@@ -102,7 +102,8 @@ def test_the_usage_syncs_have_no_such_page(finance: Client, number: str, htmx: d
 
 
 @pytest.mark.parametrize("htmx", [{}, HTMX])
-def test_the_invoice_of_an_unknown_month_is_none(pool: Pool, htmx: dict[str, Any]) -> None:
+def test_the_invoice_of_an_unknown_month_is_none(pool: Pool, htmx: dict[str, Any], time_machine: Any) -> None:
+    time_machine.move_to(pool.now, tick=False)
     pool.account(1_234, "2.5")
     pool.read()
     client = sign_in(Client(), UserFactory(role="finance"))

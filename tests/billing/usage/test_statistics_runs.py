@@ -112,7 +112,7 @@ def test_a_put_off_run_continues_where_it_stopped(meter: Meter, monkeypatch: pyt
     run = work(meter)
     assert (run.state, run.done, run.position) == ("running", 3, accounts[2].pk)
     assert run.not_before > meter.now
-    meter.at(run.not_before)
+    SyncRun.objects.filter(pk=run.pk).update(not_before=meter.now)  # the limit's reset is one of the real clock
     run = work(meter)
     assert (run.state, run.done, run.failed) == ("complete", 5, 0)
     assert StatisticsReading.objects.count() == 5
