@@ -293,13 +293,11 @@ class Decision(models.Model):
         return f"{self.verdict} {self.anomaly_id or self.period_id}"
 
 
-class UsageRollup(models.Model):
-    """Sums of the figures of one month, connection, customer and package, recomputed whenever one of them changes."""
+class FigureSums(models.Model):
+    """Sums of figures of one month, connection and currency; a number of figures per status."""
 
     month = models.DateField()
     connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="+")
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
-    package = models.CharField(max_length=200, default="", blank=True)
     currency = models.CharField(max_length=3, default="", blank=True)
     figures = models.IntegerField()
     final = models.IntegerField()
@@ -318,6 +316,16 @@ class UsageRollup(models.Model):
     allocated_cost = ScaledDecimalField()
 
     class Meta:
+        abstract = True
+
+
+class UsageRollup(FigureSums):
+    """Sums of the figures of one month, connection, customer and package, recomputed whenever one of them changes."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
+    package = models.CharField(max_length=200, default="", blank=True)
+
+    class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=("month", "customer", "connection", "package", "currency"), name="usage_rollup_once"
@@ -329,26 +337,8 @@ class UsageRollup(models.Model):
         return f"{self.month} {self.customer_id} {self.connection_id}"
 
 
-class MonthTotal(models.Model):
+class MonthTotal(FigureSums):
     """Sums of all roll-ups of one month and connection, so that a page needs to add up only connections."""
-
-    month = models.DateField()
-    connection = models.ForeignKey(Connection, on_delete=models.PROTECT, related_name="+")
-    currency = models.CharField(max_length=3, default="", blank=True)
-    figures = models.IntegerField()
-    final = models.IntegerField()
-    derived = models.IntegerField()
-    interval = models.IntegerField()
-    open = models.IntegerField()
-    stale = models.IntegerField()
-    missing = models.IntegerField()
-    disputed = models.IntegerField()
-    used = models.BigIntegerField()
-    width = models.BigIntegerField()
-    endless = models.IntegerField()
-    overage = models.BigIntegerField()
-    overage_width = models.BigIntegerField()
-    allocated_cost = ScaledDecimalField()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("month", "connection", "currency"), name="month_total_once")]
