@@ -1,14 +1,23 @@
 """Remove what figures and anomalies replace, and make their history append-only."""
 
+from typing import Any
+
 from django.db import migrations, models
 
 from portal.audit.triggers import AppendOnly
+
+
+def keep_append_only(apps: Any, schema_editor: Any) -> None:
+    """Make the triggers again that a rebuilt table loses on SQLite, forward and backward."""
+    for table in ("billing_usagesnapshot", "billing_pooledsnapshot"):
+        AppendOnly(table).database_forwards("billing", schema_editor, None, None)
 
 
 class Migration(migrations.Migration):
     dependencies = [("billing", "0011_stored_figures")]
 
     operations = [
+        migrations.RunPython(migrations.RunPython.noop, keep_append_only),
         migrations.RemoveField(
             model_name='acceptance',
             name='by',
@@ -44,8 +53,7 @@ class Migration(migrations.Migration):
         migrations.DeleteModel(
             name='Acceptance',
         ),
-        AppendOnly("billing_usagesnapshot"),
-        AppendOnly("billing_pooledsnapshot"),
+        migrations.RunPython(keep_append_only, migrations.RunPython.noop),
         AppendOnly("billing_decision"),
         AppendOnly("billing_statisticsreading"),
         AppendOnly("billing_figureversion", once=["to_batch"], until="to_batch"),

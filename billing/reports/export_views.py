@@ -21,6 +21,7 @@ from billing.models import UsageExport
 from billing.reports import exports
 from billing.reports.export_changes import changed_exports
 from billing.reports.filters import UsageFilters
+from billing.usage.periods import month_or_none
 from portal.access.models import User
 from portal.access.permissions import Permission
 from portal.clock import database_now
@@ -34,18 +35,19 @@ EXPORTS_A_PAGE = 50
 class ExportFilters(ListFilters):
     """Filters of the list of exports."""
 
-    month = Filter(_("Month"), one_of(()), initial=None, lookup="month")
+    month = Filter(_("Month"), month_or_none, lookup="month")
     person = Filter(_("Exported by"), one_of(()), initial=None, lookup="by")
     page = page_filter()
 
     def __init__(self, request: HttpRequest) -> None:
         months = UsageExport.objects.order_by("-month").values_list("month", flat=True).distinct()
-        self.months = [(f"{month:%Y-%m}", date_format(month, "F Y")) for month in months]
+        asked = month_or_none(request.GET.get("month", ""))
+        known = sorted({*months, *([asked] if asked else [])}, reverse=True)
+        self.months = [(f"{month:%Y-%m}", date_format(month, "F Y")) for month in known]
         people = User.objects.filter(usage_exports__isnull=False).distinct().order_by("name", "pk")
         self.people = [(str(each.pk), each.name) for each in people]
-        by_month = {f"{month:%Y-%m}": month for month in months}
         by_person = {str(each.pk): each for each in people}
-        super().__init__(request.GET, month=by_month.get, person=by_person.get)
+        super().__init__(request.GET, person=by_person.get)
 
 
 def export_report(request: HttpRequest) -> HttpResponseBase:

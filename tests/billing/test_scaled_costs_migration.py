@@ -13,7 +13,6 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Sum
 
-from billing.models import PooledSnapshot, UsagePeriod, UsageSnapshot
 from tests.support.factories import AccountFactory
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
@@ -65,27 +64,35 @@ def check_rows(snapshot: Any, period: Any, pooled: Any) -> None:
                 change()
 
 
+def models_of(migration: str) -> Any:
+    return MigrationExecutor(connection).loader.project_state([("billing", migration)]).apps
+
+
+def rows_of(migration: str) -> list[Any]:
+    apps = models_of(migration)
+    return [apps.get_model("billing", name) for name in ("UsageSnapshot", "UsagePeriod", "PooledSnapshot")]
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.long
 def test_costs_are_converted_exactly_in_both_directions() -> None:
-    before = [("billing", "0008_labels")]
     call_command("migrate", "billing", "0008", verbosity=0)
     try:
-        add_rows(MigrationExecutor(connection).loader.project_state(before).apps)
-        call_command("migrate", "billing", verbosity=0)
-        check_rows(UsageSnapshot, UsagePeriod, PooledSnapshot)
-        assert UsageSnapshot.objects.aggregate(total=Sum("allocated_cost")) == {"total": sum(COSTS)}
+        add_rows(models_of("0008_labels"))
+        call_command("migrate", "billing", "0009", verbosity=0)
+        snapshots, periods, reports = rows_of("0009_scaled_costs")
+        check_rows(snapshots, periods, reports)
+        assert snapshots.objects.aggregate(total=Sum("allocated_cost")) == {"total": sum(COSTS)}
         with connection.cursor() as cursor:
             cursor.execute("SELECT allocated_cost FROM billing_usagesnapshot WHERE allocated_cost IS NOT NULL")
             assert all(isinstance(cost, int) for (cost,) in cursor.fetchall())
-        last = UsageSnapshot.objects.filter(allocated_cost__gt=0).order_by("seq")[0]
+        last = snapshots.objects.filter(allocated_cost__gt=0).order_by("seq")[0]
         with pytest.raises(IntegrityError), transaction.atomic():
-            UsageSnapshot.objects.bulk_create([_copy(last, currency="")])
+            snapshots.objects.bulk_create([_copy(last, currency="")])
         with pytest.raises(IntegrityError), transaction.atomic():
-            PooledSnapshot.objects.bulk_create([_copy(PooledSnapshot.objects.get(), seq=1, total_cost=None)])
+            reports.objects.bulk_create([_copy(reports.objects.get(), seq=1, total_cost=None)])
         call_command("migrate", "billing", "0008", verbosity=0)
-        apps = MigrationExecutor(connection).loader.project_state(before).apps
-        check_rows(*(apps.get_model("billing", name) for name in ("UsageSnapshot", "UsagePeriod", "PooledSnapshot")))
+        check_rows(*rows_of("0008_labels"))
     finally:
         call_command("migrate", "billing", verbosity=0)
 

@@ -192,3 +192,9 @@ def test_the_list_narrows_by_month_and_person(finance: Client, anna: User, time_
     assert [row["export"].pk for row in by_month.context["rows"]] == [mine.pk]
     assert [row["export"].pk for row in by_person.context["rows"]] == [theirs.pk]
     assert finance.get(reverse("billing:usage-exports"), {"month": "1999-01"}).status_code == 400
+
+
+def test_a_month_without_exports_lists_none(finance: Client) -> None:
+    response = finance.get(reverse("billing:usage-exports"), {"month": "2025-01"})
+    assert response.status_code == 200
+    assert response.context["rows"] == []
