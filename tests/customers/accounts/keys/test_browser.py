@@ -113,6 +113,7 @@ def test_rotating_in_a_dialog_deletes_the_old_key_after(seat: Seat, keys_desk: D
     page = seat.open("key-create", account)
     page.get_by_label("Label").fill("Web shop")
     page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_text("Queued").first).to_be_visible()  # the request is stored
     perform_all(keys_desk)
     old = AccountKey.objects.get()
     page = seat.open("account-keys", account)
@@ -139,6 +140,7 @@ def test_from_a_domain_to_a_delivered_message(seat: Seat, keys_desk: Desk) -> No
     page.get_by_text("Send and set up domains").click()
     page.get_by_label("Store this key (encrypted)").check()
     page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_text("Queued").first).to_be_visible()  # the request is stored
     perform_all(keys_desk)
     page = seat.open("account-sending", account)
     page.get_by_role("link", name="Add domain").click()
