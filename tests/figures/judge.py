@@ -33,7 +33,7 @@ class Verdict:
     of_quota: list[float] = field(default_factory=list)
     intervals: list[str] = field(default_factory=list)
     endless: int = 0
-    # Emails missing from figures that are final by agreement: read before our delete from a counter that lags.
+    # Emails missing from figures that are final by agreement: read before our delete.
     agreed: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class Verdict:
             f"median width relative to the quota: {median(self.of_quota):.2%}" if self.of_quota else "no intervals",
             f"reasons: {dict(self.reasons.most_common())}",
             f"what happened: {dict(self.done.most_common())}",
-            f"read before a deletion, counter lags, emails missing: {self.agreed}",
+            f"read before our delete, emails missing: {self.agreed}",
             f"wrong: {len(self.wrong)}",
             *self.wrong[:40],
             *(["intervals:", *self.intervals] if os.environ.get("SHOW_INTERVALS") else []),
@@ -77,7 +77,7 @@ def judge(scenario: Scenario) -> Verdict:
     periods = UsagePeriod.objects.exclude(status__in=NOT_OVER).select_related("account__connection", "current")
     for period in periods.order_by("account", "start_on"):
         key = (period.account.provider_id or "", period.start_on)
-        _judge(period, truth.get(key), found, lag=scenario.lags[key[0]])
+        _judge(period, truth.get(key), found)
         seen.add(key)
     found.wrong += _lost(scenario, truth, seen)
     found.wrong += _overlaps()
@@ -89,7 +89,7 @@ def judge(scenario: Scenario) -> Verdict:
     return found
 
 
-def _judge(period: UsagePeriod, true: dict[str, Any] | None, found: Verdict, *, lag: float) -> None:
+def _judge(period: UsagePeriod, true: dict[str, Any] | None, found: Verdict) -> None:
     pool = " (pool)" if period.account.connection.name == POOL else ""
     found.figures[period.status + pool] += 1
     found.reasons[f"{period.status}/{period.reason}{pool}"] += 1
@@ -102,8 +102,9 @@ def _judge(period: UsagePeriod, true: dict[str, Any] | None, found: Verdict, *, 
     used = int(true["used"])
     high = period.high
     told = f"{period.status}/{period.reason} {period.used} to {high}, read at {period.read_at}, truth {used}"
-    if period.reason == Reason.BEFORE_DELETION and lag:
-        # Final by agreement (docs/decisions/usage-figures.md): what a counter that lags has not counted is lost.
+    if period.reason == Reason.BEFORE_DELETION and used > period.used:
+        # Final by agreement (docs/decisions/usage-figures.md): mail that the counter did not show yet, or that was sent
+        # between the reading and the delete, is lost.
         found.agreed.append(used - period.used)
     elif period.status in EXACT and not period.used == used == high:
         found.wrong.append(f"{where}: not exact: {told}")

@@ -75,9 +75,6 @@ class Scenario:
     # SendGrid's connections: name -> usage source, zone of the resets.
     sendgrid: dict[str, tuple[str, str]] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
-    # Seconds by which the counter of an account lags, by provider ID.
-    lags: dict[str, float] = field(default_factory=dict)
-    pool_lag: float = 0
     _queue: list[tuple[datetime, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=itertools.count)
     _changed: set[int] = field(default_factory=set)
@@ -115,10 +112,8 @@ class Scenario:
         world.sandbox.admin.switch("aha_rate", 10**9)
         for name, (source, zone) in self.sendgrid.items():
             world.add_sendgrid(name, source=source, reset_zone=zone)
-        self.pool_lag = self.random.choice([0, 600, 3_600])
-        world.add_ahasend(
-            POOL, aha_usage_lag_seconds=self.pool_lag, aha_ended_period_hours=self.random.choice([0, 1, 12])
-        )
+        lag = self.random.choice([0, 600, 3_600])
+        world.add_ahasend(POOL, aha_usage_lag_seconds=lag, aha_ended_period_hours=self.random.choice([0, 1, 12]))
         first = self.seed * self.size.anchors
         anchors = [ANCHORS[n % 31] for n in range(first, first + self.size.anchors)]
         for n in range(self.size.accounts):
@@ -151,7 +146,6 @@ class Scenario:
         account = self.world.link(name, row["id"], timezone=guessed, made_at=born)
         member = Member(account, name, package, subusers=bool(sending["subuser_share"]))
         self.members.append(member)
-        self.lags[member.provider_id] = switches["credits_lag_seconds"]
         self._plan_bursts(member, anchor, reset_zone)
         self._plan_events(member)
 
@@ -159,7 +153,6 @@ class Scenario:
         account = self.world.create(name, package, timezone=guessed)
         assert account is not None, "a create at a provider that answers succeeds"
         sending, switches = self._sending(package), self._switches()
-        self.lags[account.provider_id or ""] = switches["credits_lag_seconds"]
         self.world.sandbox.admin.change_account(
             account.provider_id or "",
             timezone=zone,
@@ -319,7 +312,6 @@ class Scenario:
         provider_id = new_child(self.world, POOL, number, per_day=per_day, cap=self.random.choice([0, 90_000]))
         member = Member(self.world.link(POOL, provider_id, made_at=self.world.now), POOL)
         self.members.append(member)
-        self.lags[provider_id] = self.pool_lag
         for month in range(self.size.months):
             index = self.size.begin.month + month
             end = midnight(date(self.size.begin.year + index // 12, index % 12 + 1, 1))
