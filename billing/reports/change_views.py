@@ -87,6 +87,7 @@ def usage_as_of(request: HttpRequest) -> HttpResponse:
         with consistent_read():
             figures = FiguresAsOf(filters.month, filters.point.batch, filters.connection)
             totals = figures.totals(with_cost=_sees_cost(request))
+            # A list of its own kind: it has a length and is cut into slices, as a paginator needs.
             paginator: Paginator[PastFigure] = Paginator(figures, ROWS_A_PAGE)  # type: ignore[arg-type]
             paginator.count = totals.figures  # known already
             page = filters.page_of(paginator)

@@ -275,6 +275,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     period.readings += 1
     if period.current_id is None:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
+        period.batch = 0  # a change of the figure, although it is stored as open already
     # An export marks figures without the accounts' locks.
     period.save(update_fields=_PLACED if period.pk else None)
     for each in plan.ended:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from billing.models import UsagePeriod, UsageSnapshot
+from billing.models import MonthTotal, UsagePeriod, UsageSnapshot
 from billing.usage import snapshots
+from billing.usage.period_ends import assess_due
 from billing.usage.snapshots import AccountReading, store_final_readings, store_readings
 from customers.models import Account, UsageReading
 from portal.providers import Usage, UsageSource
@@ -149,3 +150,20 @@ def test_the_last_reading_before_a_delete_is_stored_once() -> None:
     snapshot = UsageSnapshot.objects.get()
     assert (snapshot.used, snapshot.reputation, snapshot.process_on) == (77, Decimal("98.5"), date(2026, 12, 1))
     assert snapshot.final_reading is not None
+
+
+def test_a_missing_figure_that_comes_moves_the_totals() -> None:
+    """Also where the answer has nothing but the count: no quota, no cost, the same dates."""
+    account = AccountFactory()
+    Account.objects.filter(pk=account.pk).update(
+        usage_end_on=None, created_at=datetime(2026, 11, 1, tzinfo=UTC), usage_read_at=None
+    )
+    assess_due(now=T)
+    assert UsagePeriod.objects.get().status == "missing"
+    assert MonthTotal.objects.get().missing == 1
+    package = UsagePeriod.objects.get().package
+    bare = Usage(UsageSource.CREDITS, 10, period_start_on=date(2026, 11, 1), period_end_on=date(2026, 11, 30))
+    store_readings([AccountReading(account.pk, bare, T, package)], run=None)
+    assert UsagePeriod.objects.get().status == "open"
+    total = MonthTotal.objects.get()
+    assert (total.missing, total.open, total.used) == (0, 1, 10)
