@@ -24,6 +24,7 @@ urlpatterns = [
     path("usage/pools/<uuid:public_id>/", pool_views.pool, name="pool"),
     path("usage/decide/", worklist_views.worklist, name="worklist"),
     path("usage/decide/count/", worklist_views.worklist_count, name="worklist-count"),
+    path("usage/decide/recalculated/", worklist_views.worklist_recalculated, name="worklist-recalculated"),
     path("usage/decide/decided/", worklist_views.worklist_decided, name="worklist-decided"),
     path("usage/decide/owner/", worklist_views.worklist_owner, name="worklist-owner"),
     path("usage/decide/<uuid:public_id>/", worklist_views.anomaly_decide, name="decide-anomaly"),

@@ -109,6 +109,8 @@ class UsagePeriod(models.Model):
     exported = models.BooleanField(default=False)
     version = models.PositiveIntegerField(default=0)
     batch = models.BigIntegerField(default=0)
+    # A decision about very many accounts was stored and the figure doesn't follow it yet.
+    recompute_due = models.BooleanField(default=False)
 
     objects = UsagePeriodManager()
 
@@ -131,6 +133,7 @@ class UsagePeriod(models.Model):
             models.Index("month", MOST_USED, name="usage_period_most_used"),
             models.Index(fields=("status", "ends_at"), name="usage_period_to_assess"),
             models.Index(fields=("month",), condition=Q(version=0), name="usage_period_unversioned"),
+            models.Index(fields=("id",), condition=Q(recompute_due=True), name="usage_period_recompute_due"),
         ]
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from billing.reports.filters import CEILING, ONLY, QUOTA, MonthFilters, UsageFil
 from billing.reports.queries import ReportRow, Totals
 from billing.reports.queries import build_usage_report as report_of
 from billing.usage.periods import month_after
+from billing.usage.postponed import waiting_figures
 from customers.connections.catalogue import offering_label
 from portal.access.permissions import Permission
 from portal.htmx import person, render_page
@@ -51,6 +52,7 @@ def usage_report(request: HttpRequest) -> HttpResponse:
                 "only": ONLY.items(),
             },
             "changed_exports": changed_exports(filters.month),
+            "waiting": waiting_figures().count(),
         }
     return render_page(request, "billing/usage.html", context, filters=filters)
 

@@ -12,8 +12,8 @@ from django.db import transaction
 from django.db.models import Max, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from billing.models import Anomaly, Decision, Status, UsagePeriod
-from billing.usage import figures, splits
+from billing.models import Anomaly, Decision, PooledSnapshot, Status, UsagePeriod
+from billing.usage import figures, postponed, splits
 from billing.usage.assess import Reason
 from billing.usage.current_usage import tell_accounts
 from billing.usage.ledger import next_batch
@@ -29,8 +29,9 @@ VALUE_VERDICTS = (Verdict.COUNTED, Verdict.WRONG)
 FIGURE_VERDICTS = (Verdict.AS_KNOWN, Verdict.QUANTITY, Verdict.BASE_ONLY)
 ALONE = (Verdict.NEW_PERIOD,)
 MISSING_VERDICTS = (Verdict.QUANTITY, Verdict.BASE_ONLY)
-# Figures that are derived again at once.
+# Figures that are derived again together, and at most while a person waits: about three seconds.
 TOGETHER = 200
+WHILE_WAITING = 1000
 # Accounts named in the audit event of a decision about many.
 NAMED = 20
 
@@ -218,9 +219,8 @@ def _own(
 
 def _reports_of(anomalies: Sequence[Anomaly]) -> set[tuple[int, date]]:
     """Return connection and first day of the periods whose pooled reports are decided about."""
-    pooled = [each.pk for each in anomalies if each.pooled_id]
-    rows = Anomaly.objects.filter(pk__in=pooled).values_list("connection", "pooled__period_start_on")
-    return set(rows.order_by().distinct())
+    pooled = {each.pooled_id for each in anomalies if each.pooled_id}
+    return set(PooledSnapshot.objects.filter(pk__in=pooled).values_list("connection", "period_start_on"))
 
 
 def _of_reports(reports: Collection[tuple[int, date]]) -> Q:
@@ -251,6 +251,9 @@ def _derive_again(
     for connection, start_on in reports:
         follow_reports(connection, start_on, now=now)
     ordered = sorted(periods)
+    if len(ordered) > WHILE_WAITING:
+        postponed.postpone(ordered, moved=moved)
+        return
     for start in range(0, len(ordered), TOGETHER):
         some = ordered[start : start + TOGETHER]
         changed = figures.recompute(some, now=now, batch=batch, cause=figures.FigureCause.DECISION, moved=moved)

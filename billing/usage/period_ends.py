@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from billing.models import NOT_OVER, Status, UsagePeriod
-from billing.usage import figures, reset_zones, rollups
+from billing.usage import figures, postponed, reset_zones, rollups
 from billing.usage.assess import LAG, STALE_AFTER
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, last_day, midnight, period_of
@@ -32,6 +32,8 @@ def assess_due(*, now: datetime, seconds: float = SECONDS) -> int:
         with transaction.atomic():
             next_batch()
             rollups.rebuild()
+    while monotonic() < deadline and (followed := postponed.follow_some(now=now, limit=TOGETHER)):
+        done += followed
     while monotonic() < deadline:
         ids = list(_due(now).order_by("pk").values_list("pk", "account_id")[:TOGETHER])
         changed = _assess(ids, now=now) if ids else 0

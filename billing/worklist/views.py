@@ -10,8 +10,9 @@ from datetime import date
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
@@ -20,7 +21,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from billing import labels
 from billing.models import Anomaly, Decision, UsagePeriod
-from billing.usage import decisions
+from billing.usage import decisions, postponed
 from billing.usage.decisions import AlreadyDecided
 from billing.usage.periods import month_after
 from billing.usage.series import Verdict
@@ -58,6 +59,7 @@ def worklist(request: HttpRequest) -> HttpResponse:
         "connections": connection_choices(),
         "months": [(f"{month:%Y-%m}", month) for month in months],
         "with_cost": filters.with_cost,
+        "waiting": postponed.waiting_figures().count(),
         "here": request.get_full_path(),
     }
     return render_page(request, "billing/worklist.html", context, filters=filters)
@@ -69,6 +71,12 @@ def worklist_count(request: HttpRequest) -> HttpResponse:
     count = queries.count_to_decide(timezone.now())
     context = {"count": count, "most": queries.MOST_COUNTED}
     return HttpResponse(render_to_string("billing/_worklist_count.html", context).strip())  # empty, it is hidden
+
+
+@require_GET
+def worklist_recalculated(request: HttpRequest) -> HttpResponse:
+    """Return the fragment that polls until every figure follows the stored decisions."""
+    return render(request, "billing/_recalculated.html", {"waiting": postponed.waiting_figures().count()})
 
 
 @require_GET
@@ -106,7 +114,7 @@ def anomaly_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     same = decisions.of_cause(head)
     if request.GET.get("alone") and not head.pooled_id:
         same = same.filter(pk=head.pk)
-    found = list(same.select_related("account__customer", "connection", "period__account", "snapshot", "pooled"))
+    found = list(same)
     verdicts = decisions.verdicts_of(found)
     form = DecisionForm(verdicts, request.POST or None)
     if request.method == "POST":
@@ -126,7 +134,7 @@ def anomaly_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 add_refusal(form, refusal)
             else:
                 done = _("%(n)d values decided together.") % {"n": count} if count > 1 else _("Decision saved.")
-                messages.success(request, done)
+                messages.success(request, done + _later(count))
                 return _back(request, head.account if len(found) == 1 else None, head.period)
     return _anomaly_page(request, head, found, form, verdicts, same=decisions.state_of(same))
 
@@ -142,11 +150,13 @@ def _anomaly_page(
 ) -> HttpResponse:
     now, with_cost = timezone.now(), person(request).may(Permission.VIEW_COST)
     accounts = {each.account_id: each for each in found if each.account_id}
+    shown = list(accounts.values())[: consequences.ACCOUNTS_SHOWN]
+    prefetch_related_objects(shown, "account__customer")
     context = {
         "head": head,
         "kinds": sorted({str(each.get_kind_display()) for each in found} or {str(head.get_kind_display())}),
         "accounts": len(accounts),
-        "shown": [(each, _worded(each, with_cost)) for each in list(accounts.values())[: consequences.ACCOUNTS_SHOWN]],
+        "shown": [(each, _worded(each, with_cost)) for each in shown],
         "more": max(0, len(accounts) - consequences.ACCOUNTS_SHOWN),
         "form": form,
         "choices": consequences.anomaly_choices_of(found, verdicts, with_cost=with_cost, now=now),
@@ -159,6 +169,12 @@ def _anomaly_page(
         "here": request.get_full_path(),
     }
     return render_page(request, "billing/anomaly.html", context, status=422 if request.method == "POST" else 200)
+
+
+def _later(count: int) -> str:
+    """Return what to add to the message about a decision that the figures follow later."""
+    waits = count > decisions.WHILE_WAITING
+    return " " + _("The figures are recalculated now. This takes some minutes.") if waits else ""
 
 
 def _readings(head: Anomaly) -> list[consequences.ReadingLine]:
@@ -184,7 +200,8 @@ def anomaly_undo(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         except Refusal as refusal:
             add_refusal(form, refusal)
         else:
-            messages.success(request, _("Decision undone. It has to be decided again."))
+            done = _("Decision undone. It has to be decided again.")
+            messages.success(request, done + _later(count))
             return _back(request, head.account if count == 1 else None, head.period)
     together = Decision.objects.filter(batch=last.batch, anomaly__isnull=False).count() if last else 0
     context = {"form": form, "last": last, "account": head.account, "head": head, "together": together}
