@@ -45,8 +45,8 @@ SEEDS_OF_MONTHS ?= 2
 months: $(STAMP) ## compare 24 simulated months of figures with the sandbox's truth, on both databases: SEEDS_OF_MONTHS=2 SEED=1
 	@MONTHS_SEEDS=$(SEEDS_OF_MONTHS) exec $(PY) -m tests.run proof -s tests/figures
 
-bench: $(STAMP) ## measure the usage pages and roll-ups with 100,000 accounts and 24 months; needs PostgreSQL
-	@exec $(PY) -m tests.bench measure
+bench: $(STAMP) ## measure pages and roll-ups with 100,000 accounts and 24 months; needs PostgreSQL: ONLY=customers
+	@exec $(PY) -m tests.bench measure --only "$(ONLY)"
 
 limits: $(STAMP) ## test the rate limit with eight processes for five minutes
 	@PACE_SECONDS=300 exec $(PY) -m pytest -n 0 -q -s tests/customers/connections/test_rate_limit.py -k eight_processes

@@ -1,7 +1,6 @@
 """The customer list: one row for each account, and one for each customer without an account.
 
-The page is found in two steps: first the keys of its rows, along an index, then these rows alone. That keeps the last
-page of a hundred thousand nearly as quick as the first. The number of queries does not depend on the number of rows.
+The page is found in two steps (portal.paging). The number of queries does not depend on the number of rows.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from django.core.paginator import Page, Paginator
 from django.db.models import F, FilteredRelation, FloatField, Q, QuerySet
 from django.db.models.functions import Cast, Lower, NullIf
 from django.urls import reverse
@@ -31,18 +29,11 @@ from customers.models.operation_states import OPEN, WAITS_FOR_A_PERSON, Operatio
 from customers.schedules import holds
 from portal.access.models import User
 from portal.consistent_reads import consistent_read
-from portal.formats import number_text
+from portal.counting import counts_of
+from portal.paging import COUNTED, LongPage, long_page
 from portal.state_labels import NOT_CREATED, operation_look
 from portal.typed_text import visible_name
 
-if TYPE_CHECKING:
-    _Paginator = Paginator[Any]
-    _Page = Page[Any]
-else:  # generic for the type checker alone
-    _Paginator, _Page = Paginator, Page
-
-# Above this many a list shows "more than": counting a hundred thousand rows costs more than showing fifty.
-COUNTED = 10_000
 _NOWHERE = uuid.UUID(int=0)
 
 
@@ -91,20 +82,15 @@ class Lines:
         self.matching = Matching(filters)
 
     @cached_property
-    def bare_count(self) -> int:
-        return self.matching.bare.count() if self.filters.with_bare else 0
-
-    @cached_property
-    def _counted(self) -> int:
-        return self.matching.accounts[: COUNTED + 1].count() + self.bare_count
-
-    def count(self) -> int:
-        return self._counted
+    def _counts(self) -> list[int]:
+        return counts_of([self.matching.accounts[: COUNTED + 1], self.matching.bare])
 
     @property
-    def is_counted(self) -> bool:
-        """False where there are more rows than are worth counting."""
-        return self._counted <= COUNTED
+    def bare_count(self) -> int:
+        return self._counts[1]
+
+    def count(self) -> int:
+        return sum(self._counts)
 
     def __getitem__(self, part: slice) -> list[CustomerRow]:
         return rows_of(self.keys(part.start or 0, part.stop), self.filters.connections)
@@ -163,47 +149,9 @@ class Lines:
         return (key for _place, _rank, key in islice(both, start - skipped, stop - skipped))
 
 
-class ListPage(_Page):
-    """A page that determines itself whether another one follows it."""
-
-    def __init__(self, rows: list[CustomerRow], number: int, paginator: ListPaginator, *, more: bool) -> None:
-        super().__init__(rows, number, paginator)
-        self.more = more
-
-    def has_next(self) -> bool:
-        return self.more
-
-    def end_index(self) -> int:
-        return self.start_index() + len(self) - 1 if len(self) else 0
-
-
-class ListPaginator(_Paginator):
-    """A paginator that continues beyond the counted rows. `count_text` is their number in words."""
-
-    def __init__(self, lines: Lines, per_page: int) -> None:
-        super().__init__(lines, per_page)  # type: ignore[arg-type]
-        self.lines = lines
-
-    @property
-    def count_text(self) -> str:
-        return number_text(self.lines.count()) if self.lines.is_counted else f"{number_text(COUNTED)}+"
-
-    def page(self, number: int | str) -> ListPage:
-        number = self.validate_number(number)
-        first = (number - 1) * self.per_page
-        rows = self.lines[first : first + self.per_page + 1]
-        return ListPage(rows[: self.per_page], number, self, more=len(rows) > self.per_page)
-
-    def validate_number(self, number: Any) -> int:
-        return super().validate_number(number) if self.lines.is_counted else max(1, int(number))
-
-
-def list_page(filters: CustomerFilters, number: str) -> ListPage:
+def list_page(filters: CustomerFilters, number: str) -> LongPage:
     """Return one page of the list. For a page that does not exist, the nearest that is known to."""
-    paginator = ListPaginator(Lines(filters), filters.size)
-    wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 8 else 1
-    page = cast("ListPage", paginator.get_page(wanted))
-    return page if len(page) or wanted == 1 else cast("ListPage", paginator.get_page(paginator.num_pages))
+    return long_page(Lines(filters), number, filters.size)
 
 
 def rows_of_accounts(public_ids: list[uuid.UUID]) -> list[CustomerRow]:

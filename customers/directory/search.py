@@ -6,34 +6,34 @@ import re
 import uuid
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.functional import cached_property
 
 from customers.directory.filters import CAPPED, NOBODY, UNCAPPED, CustomerFilters
 from customers.models import Account, Connection, Customer, Operation
-from customers.models.account import AccountState
+from customers.models.account import AccountState, QuotaLevel
 from customers.models.operation import never_made
 from customers.operations.queries import NEEDS_A_PERSON
 from portal import state_labels
 from portal.typed_text import matches
 
 STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
-# Not at the provider (anymore), so there is nothing to read.
-NOT_THERE = (AccountState.PENDING, AccountState.DELETED)
 MANY = 1000
 _CODE = re.compile(r"op_([0-9a-f]{1,32})", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w-]{4,100}")
 
-NEAR = Q(usage_allowed__gt=0, usage_used__gte=F("usage_allowed") * 4 / 5)
-NO_READING = (
-    (Q(usage_read_at=None) | Q(usage_missing_since__isnull=False)) & ~Q(state__in=NOT_THERE) & Q(duplicate_of=None)
-)
-
 
 def merged() -> QuerySet[Account, Any]:
     """Return merged duplicates. As a subquery, so that the list's own index is enough for its order."""
     return Account.objects.order_by().filter(duplicate_of__isnull=False, merged_at__isnull=False).values("pk")
+
+
+def _few_or_all(keys: QuerySet[Any]) -> list[int] | QuerySet[Any]:
+    """Return the only column of `keys`. Few are named one by one, so that the database starts from them; many are left
+    to it to scan along the order of the list. Either is fast where the other is slow."""
+    few = [key for row in keys[: MANY + 1] for key in row.values()]
+    return few if len(few) <= MANY else keys
 
 
 class Matching:
@@ -69,12 +69,13 @@ class Matching:
 
     def _of_view(self) -> Q:
         conditions = {
-            "attention": Q(pk__in=Operation.objects.filter(NEEDS_A_PERSON).values("account")),
-            "near": NEAR,
+            "near": Q(quota_level__gt=QuotaLevel.BELOW),
             "stopped": Q(state__in=STOPPED),
             "mine": Q(customer__owner=self.filters.user),
-            "no-reading": NO_READING,
+            "no-reading": Q(no_reading=True),
         }
+        if self.filters.view == "attention":
+            return Q(pk__in=_few_or_all(Operation.objects.order_by().filter(NEEDS_A_PERSON).values("account")))
         return conditions.get(self.filters.view, Q())
 
     def _of_account(self) -> Q:
@@ -135,16 +136,12 @@ class Matching:
         return Q(pk__in=asked.values("account"))
 
     @cached_property
-    def _customers(self) -> list[int] | QuerySet[Customer, int]:
-        """The matching customers. Few are named one by one, so that the database starts from them; many are left to
-        it to scan along the order of the list. Either is fast where the other is slow."""
+    def _customers(self) -> list[int] | QuerySet[Customer]:
         lowered = self.filters.q.lower()
         words = matches("search__contains", lowered)
         if not lowered.isascii():  # SQLite lowers ASCII alone
             words |= matches("search__contains", self.filters.q)
-        found = Customer.objects.order_by().filter(words).values_list("pk", flat=True)
-        few = list(found[: MANY + 1])
-        return few if len(few) <= MANY else found
+        return _few_or_all(Customer.objects.order_by().filter(words).values("pk"))
 
     @cached_property
     def _ids(self) -> list[int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from customers.directory.filters import VIEWS, CustomerFilters
-from customers.directory.list import Lines
+from customers.directory.search import Matching
+from portal.counting import counts_of
 from portal.formats import number_text
+from portal.paging import COUNTED
 
 # A tab shows "999+" beyond: the number that matters there is small.
 MOST = 999
@@ -23,16 +25,17 @@ class Tab:
 
 
 def tabs_of(filters: CustomerFilters) -> list[Tab]:
-    """Return the tabs. Counts are of the whole view, whatever filter is on."""
-    wholes = {key: CustomerFilters({"view": key}, filters.user, connections=filters.connections) for key in VIEWS}
-    return [_tab(whole, str(VIEWS[key]), filters.view) for key, whole in wholes.items()]
+    """Return the tabs. Counts are of the whole view, whatever filter is on; all of them are one statement."""
+    wholes = [Matching(CustomerFilters({"view": key}, filters.user, connections=filters.connections)) for key in VIEWS]
+    most = [COUNTED if whole.filters.view == "all" else MOST for whole in wholes]
+    accounts = [whole.accounts[: at_most + 1] for whole, at_most in zip(wholes, most, strict=True)]
+    found = counts_of([*accounts, *(whole.bare for whole in wholes)])
+    sums = map(sum, zip(found[: len(wholes)], found[len(wholes) :], strict=True))
+    return [
+        _tab(whole.filters.view, n, at_most, filters.view) for whole, n, at_most in zip(wholes, sums, most, strict=True)
+    ]
 
 
-def _tab(filters: CustomerFilters, label: str, chosen: str) -> Tab:
-    lines = Lines(filters)
-    if filters.view == "all":
-        found, most = lines.count(), None if lines.is_counted else lines.count()
-    else:
-        found, most = lines.matching.accounts[: MOST + 1].count() + lines.bare_count, MOST
-    text = number_text(found) if most is None or found <= most else f"{number_text(most)}+"
-    return Tab(filters.view, label, text, filters.view == chosen, filters.view in CALLS_FOR_ACTION and found > 0)
+def _tab(view: str, found: int, most: int, chosen: str) -> Tab:
+    text = number_text(found) if found <= most else f"{number_text(most)}+"
+    return Tab(view, str(VIEWS[view]), text, view == chosen, view in CALLS_FOR_ACTION and found > 0)

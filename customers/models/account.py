@@ -13,7 +13,7 @@ import uuid
 from typing import Any
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _
 
 from customers.models.connection import Connection
@@ -35,6 +35,18 @@ class AccountState(models.TextChoices):
     INDETERMINATE = "indeterminate", _("Indeterminate")
     DELETED = "deleted", _("Deleted")
     UNKNOWN = "unknown", _("Unknown")
+
+
+# Not at the provider (anymore), so there is nothing to read.
+NOT_THERE = (AccountState.PENDING, AccountState.DELETED)
+
+
+class QuotaLevel(models.IntegerChoices):
+    """How much of its quota an account has used."""
+
+    BELOW = 0
+    NEAR = 1  # 80% or more
+    OVER = 2  # more than all of it
 
 
 class Account(models.Model):
@@ -96,6 +108,31 @@ class Account(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField()
     changed_what = models.CharField(max_length=120, default="", blank=True)
+    # What lists count on every page, kept by the database. They change rarely, usage every night: an index on usage
+    # itself would make each night's update write all indexes of the table.
+    quota_level = models.GeneratedField(
+        expression=Case(
+            When(usage_allowed__gt=0, usage_used__gt=F("usage_allowed"), then=QuotaLevel.OVER.value),
+            # Whole numbers: 80% rounded up.
+            When(usage_allowed__gt=0, usage_used__gte=(F("usage_allowed") * 4 + 4) / 5, then=QuotaLevel.NEAR.value),
+            default=QuotaLevel.BELOW.value,
+        ),
+        output_field=models.SmallIntegerField(choices=QuotaLevel.choices),
+        db_persist=True,
+    )
+    no_reading = models.GeneratedField(
+        expression=Case(
+            When(
+                (Q(usage_read_at=None) | Q(usage_missing_since__isnull=False))
+                & ~Q(state__in=NOT_THERE)
+                & Q(duplicate_of=None),
+                then=True,
+            ),
+            default=False,
+        ),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
 
     class Meta:
         ordering = ("-changed_at", "-id")
@@ -121,6 +158,8 @@ class Account(models.Model):
             models.Index(fields=("state",), name="account_state"),
             models.Index(fields=("connection", "package"), name="account_package"),
             models.Index(fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"),
+            models.Index(fields=("-changed_at", "-id"), condition=Q(quota_level__gt=0), name="account_near_quota"),
+            models.Index(fields=("-changed_at", "-id"), condition=Q(no_reading=True), name="account_no_reading"),
         ]
 
     def __str__(self) -> str:

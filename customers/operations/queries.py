@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from django.core.paginator import Paginator
 from django.db.models import Count, Max, Q, QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext_lazy
@@ -19,6 +18,7 @@ from customers.models.operation_states import OPEN, OperationKind, OperationStat
 from customers.operations.create_search import Candidate
 from portal.access.models import User
 from portal.filters import Filter, ListFilters, one_of, search_filter, size_filter, sort_filter
+from portal.paging import KeyedRows, long_page
 from portal.providers import CAPABILITIES
 from portal.query_params import uuid_or_none
 from portal.state_labels import operation_state_choices
@@ -56,7 +56,8 @@ def operations_page(asked: Mapping[str, str]) -> dict[str, Any]:
     counts = Operation.objects.filter(state__in=OPEN).aggregate(
         needs=Count("pk", filter=NEEDS_A_PERSON), open=Count("pk")
     )
-    page = Paginator(_filtered(filters).order_by(*_order(filters.sort)), filters.size).get_page(asked.get("page"))
+    keys = _filtered(filters).order_by(*_order(filters.sort))
+    page = long_page(KeyedRows(keys, _with_row()), asked.get("page"), filters.size)
     return {
         "page": page,
         "moving": moving_operations(page.object_list),
@@ -91,7 +92,7 @@ def moving_operations(operations: Iterable[Operation]) -> list[tuple[uuid.UUID, 
 
 
 def _filtered(filters: OperationFilters) -> QuerySet[Operation]:
-    found = _with_row()
+    found = Operation.objects.all()
     if filters.view == "needs":
         found = found.filter(NEEDS_A_PERSON)
     elif filters.view == "open":

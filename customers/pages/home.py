@@ -10,9 +10,8 @@ from django.db.models import F, FloatField, Q, QuerySet
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from customers.directory.search import NOT_THERE
 from customers.models import Account, Connection, Customer, Operation
-from customers.models.account import AccountState
+from customers.models.account import NOT_THERE, AccountState, QuotaLevel
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
 from customers.operations.queries import NEEDS_A_PERSON
@@ -62,8 +61,9 @@ def home_page() -> Home:
     """Return the page's data. The number of queries does not depend on how much there is."""
     now = timezone.now()
     operations = Operation.objects.select_related("account__customer", "connection", "requested_by")
+    archived = Customer.objects.filter(archived_at__isnull=False).values("pk")
     accounts = Account.objects.select_related("customer", "connection").filter(
-        customer__archived_at=None, duplicate_of=None
+        ~Q(customer__in=archived), duplicate_of=None
     )
     unread = Q(usage_read_at__lt=now - LONG_UNREAD) | Q(usage_read_at=None, created_at__lt=now - LONG_UNREAD)
     connections = list(Connection.objects.select_related("breaker"))
@@ -71,7 +71,7 @@ def home_page() -> Home:
         decide=_group(operations.filter(NEEDS_A_PERSON).order_by("created_at")),
         paused=[each for each in connections if each.paused],
         unreachable=[each for each in connections if not each.paused and is_out_of_reach(each)],
-        over=_group(accounts.filter(usage_allowed__gt=0, usage_used__gt=F("usage_allowed")).order_by(_share().desc())),
+        over=_group(accounts.filter(quota_level=QuotaLevel.OVER).order_by(_share().desc())),
         unread=_group(
             accounts.filter(unread).exclude(state__in=NOT_THERE).order_by(F("usage_read_at").asc(nulls_first=True))
         ),
@@ -94,7 +94,7 @@ def _share() -> Any:
 
 
 def _group(found: QuerySet[Any]) -> Group:
-    rows = list(found[: SHOWN + 1])
-    if len(rows) <= SHOWN:
-        return Group(rows, len(rows))
-    return Group(rows[:SHOWN], found.order_by()[: COUNTED + 1].count())
+    """Return the first rows and their number. The keys are ordered alone: whole rows are too wide to sort many."""
+    keys = list(found.values_list("pk", flat=True)[: COUNTED + 1])
+    rows = found.order_by().in_bulk(keys[:SHOWN])
+    return Group([rows[key] for key in keys[:SHOWN] if key in rows], len(keys))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any, cast
+from typing import Any
 
-from django.core.paginator import Page, Paginator
 from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -20,10 +18,10 @@ from portal.audit.differences import Difference, differences
 from portal.audit.models import AuditEvent
 from portal.audit.verbs import icon_of, title_of
 from portal.filters import Filter, ListFilters
+from portal.paging import KeyedRows, LongPage, long_page
 from portal.query_params import day_or_none, line, searchable, uuid_or_none
 from portal.typed_text import matches
 
-_COUNTED = 10_000
 # Instead of a user: what the portal did automatically.
 PORTAL = "portal"
 
@@ -82,16 +80,8 @@ def entry_of(event: AuditEvent) -> AuditEntry:
     return AuditEntry(event, title_of(event.verb), icon_of(event.verb), who, role, differences(event))
 
 
-class _Bounded(Paginator):  # type: ignore[type-arg]
-    """Paginator whose count stops at a bound: counting millions of events would cost more than the page."""
-
-    @cached_property
-    def count(self) -> int:
-        return cast("QuerySet[AuditEvent]", self.object_list)[:_COUNTED].count()
-
-
-def events_page(filters: AuditFilters, number: str | None, *, size: int = 50) -> Page[AuditEvent]:
-    return _Bounded(events(filters), size).get_page(number)
+def events_page(filters: AuditFilters, number: str | None, *, size: int = 50) -> LongPage:
+    return long_page(KeyedRows(events(filters), AuditEvent.objects.all()), number, size)
 
 
 def people_choices() -> list[tuple[str, str]]:

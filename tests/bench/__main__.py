@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> int:
     options.add_argument(
         "--last", type=date.fromisoformat, default=datetime.now(UTC).date().replace(day=1), help="the open month"
     )
+    options.add_argument("--only", default="", help="part of the names of the pages to measure")
     options.add_argument("--database-url", default="", help="default: a server of its own that is removed at the end")
     chosen = options.parse_args(arguments)
     own = None if chosen.database_url else Postgres()
@@ -55,8 +56,7 @@ def _run(chosen: argparse.Namespace, *, is_new: bool) -> int:
         import_module("tests.bench.seed").seed(accounts=chosen.accounts, months=chosen.months, last=chosen.last)
     if chosen.what == "seed":
         return 0
-    import_module("django.test.utils").setup_test_environment()
-    return int(import_module("tests.bench.measure").measure(chosen.last))
+    return int(import_module("tests.bench.measure").measure(chosen.last, chosen.only))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure the usage pages and the upkeep of roll-ups on a seeded PostgreSQL database: `make bench`.
+"""Measure pages and the upkeep of roll-ups on a seeded PostgreSQL database: `make bench`.
 
     python -m tests.bench measure [--accounts 100000] [--months 24] [--database-url postgres://... (already seeded)]
 
@@ -9,27 +9,25 @@ drops out of the ratio to the floor, which is one indexed query of 50 rows in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib import import_module
-from pathlib import Path
-from statistics import median
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 from unittest.mock import patch
 
-import psutil
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 
 from billing.models import Ledger, UsagePeriod
 from billing.usage.snapshots import AccountReading, store_readings
 from customers.models import Connection
 from portal.providers import Usage, UsageSource
+from tests.bench.portal_pages import measure_portal
 from tests.bench.seed import BATCHES
+from tests.bench.timing import Timing, database_seconds, get, measured
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
@@ -38,54 +36,6 @@ ROUNDS = 5
 LIMITS = {"report": 100, "as of": 300}
 CHANGED, TOGETHER = 2_000, 50
 UPKEEP_LIMIT = 0.10
-
-
-@dataclass
-class Timing:
-    """Milliseconds of several calls: on the clock, and on the processor of this process and of the database's."""
-
-    clock: list[float] = field(default_factory=list)
-    python: list[float] = field(default_factory=list)
-    database: list[float] = field(default_factory=list)
-    queries: int = 0
-
-    @property
-    def work(self) -> float:
-        return median(a + b for a, b in zip(self.python, self.database, strict=True))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.work:7.1f} ms (Python {median(self.python):6.1f}, database {median(self.database):6.1f}"
-            f" in {self.queries:2} queries; on the clock {min(self.clock):6.1f} or more)"
-        )
-
-
-def _database_seconds() -> float:
-    """Return the processor time of the connection's server process and of parallel workers that ended."""
-
-    backend = psutil.Process(connection.connection.info.backend_pid)
-    ran = int(Path(f"/proc/{backend.pid}/schedstat").read_text().split()[0]) / 1e9
-    server = backend.parent()
-    assert server is not None
-    ended = server.cpu_times()
-    return ran + ended.children_user + ended.children_system
-
-
-def measured(call: Callable[[], Any], timing: Timing) -> None:
-
-    queries = [0]
-
-    def count(execute: Any, *arguments: Any) -> Any:
-        queries[0] += 1
-        return execute(*arguments)
-
-    clock, python, database = perf_counter(), process_time(), _database_seconds()
-    with connection.execute_wrapper(count):
-        call()
-    timing.clock.append((perf_counter() - clock) * 1000)
-    timing.python.append((process_time() - python) * 1000)
-    timing.database.append((_database_seconds() - database) * 1000)
-    timing.queries = queries[0]
 
 
 def pages(last: date) -> Iterator[tuple[str, str, str]]:
@@ -121,7 +71,7 @@ def pages(last: date) -> Iterator[tuple[str, str, str]]:
 def measure_pages(last: date) -> list[str]:
     """Print the times of each page; return those above their limit."""
 
-    client = sign_in(Client(), UserFactory(role="admin"))
+    client = sign_in(Client(SERVER_NAME="localhost"), UserFactory(role="admin"))
     old = (last - timedelta(days=200)).replace(day=1)
 
     def floor() -> None:
@@ -134,7 +84,7 @@ def measure_pages(last: date) -> list[str]:
             if n == 1:  # the first one warmed up
                 page, least = Timing(), Timing()
             measured(floor, least)
-            measured(partial(_get, client, address), page)
+            measured(partial(get, client, address), page)
         mark = "" if page.work <= LIMITS[group] else f"  ABOVE {LIMITS[group]} ms"
         print(
             f"{group:7} {name:22} {page}  {page.work / least.work:5.1f} x floor ({least.work:.1f} ms){mark}", flush=True
@@ -144,14 +94,6 @@ def measure_pages(last: date) -> list[str]:
     return slow
 
 
-def _get(client: Any, address: str) -> None:
-    answer = client.get(address)
-    if answer.status_code != 200:
-        raise RuntimeError(f"{address} answered {answer.status_code}")
-    for _ in getattr(answer, "streaming_content", ()):
-        pass
-
-
 @contextmanager
 def timed(module: str, name: str, spent: dict[str, float]) -> Iterator[None]:
     """Add up the time spent in a function, on the processors of both processes."""
@@ -159,11 +101,11 @@ def timed(module: str, name: str, spent: dict[str, float]) -> Iterator[None]:
     real = getattr(import_module(module), name)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        at = process_time() + _database_seconds()
+        at = process_time() + database_seconds()
         try:
             return real(*args, **kwargs)
         finally:
-            spent[name] = spent.get(name, 0.0) + process_time() + _database_seconds() - at
+            spent[name] = spent.get(name, 0.0) + process_time() + database_seconds() - at
 
     with patch(f"{module}.{name}", wrapped):
         yield
@@ -193,11 +135,11 @@ def measure_upkeep(last: date) -> float:
     ]
     spent: dict[str, float] = {}
     with transaction.atomic():
-        begun = process_time() + _database_seconds()
+        begun = process_time() + database_seconds()
         with timed("billing.usage.rollups", "refresh", spent), timed("billing.usage.snapshots", "next_batch", spent):
             for start in range(0, len(readings), TOGETHER):
                 store_readings(readings[start : start + TOGETHER], run=None)
-        total = process_time() + _database_seconds() - begun
+        total = process_time() + database_seconds() - begun
         transaction.set_rollback(True)
     share = spent["refresh"] / total
     print(
@@ -208,10 +150,14 @@ def measure_upkeep(last: date) -> float:
     return share
 
 
-def measure(last: date) -> int:
-    """Measure everything in a transaction that is rolled back; return 1 if anything is above its limit."""
+def measure(last: date, only: str = "") -> int:
+    """Measure everything in a transaction that is rolled back; return 1 if anything is above its limit. `only`: a part
+    of the names of the portal's pages, which are then measured alone."""
     with transaction.atomic():
-        slow, share = measure_pages(last), measure_upkeep(last)
+        slow, share = measure_portal(only), 0.0
+        if not only:
+            slow += measure_pages(last)
+            share = measure_upkeep(last)
         transaction.set_rollback(True)
     if slow or share > UPKEEP_LIMIT:
         print(f"too slow: {', '.join(slow) or 'no page'}; roll-ups {share:.1%} of at most {UPKEEP_LIMIT:.0%}")

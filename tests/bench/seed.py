@@ -3,18 +3,18 @@
     python -m tests.bench seed --accounts 100000 --months 24 --database-url postgres://...
 
 The database must be migrated and empty. Each table is filled by one statement, so that it takes minutes: customers,
-accounts of both providers, readings, figures with realistic statuses and versions, roll-ups and month totals. Rows are
-stored in order of time, as the portal writes them: a month's rows lie side by side.
+accounts of both providers, readings, figures with realistic statuses and versions, roll-ups and month totals, a team,
+operations with steps and attempts, audit events. Rows are stored in order of time, as the portal writes them: a month's
+rows lie side by side.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from time import monotonic
 from typing import Any
 
-from django.db import connection, models, transaction
+from django.db import connection, transaction
 
 from billing.models import (
     FigureVersion,
@@ -28,6 +28,8 @@ from billing.models import (
 )
 from billing.usage.rollups import SUMS
 from customers.models import Account, Connection, Customer
+from tests.bench.seed_operations import OPERATIONS, OWNER, TEAM_ROWS, operations
+from tests.bench.statements import insert
 
 # Of the last month, which is still open, this many readings per account; of the others one.
 READINGS = 5
@@ -70,9 +72,10 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
     now = f"(timestamptz '{last:%Y-%m}-20 00:31:00+00')"
     first = f"({month} - interval '{months + 1} months')"
     return [
+        ("team", TEAM_ROWS),
         (
             "connections",
-            _insert(
+            insert(
                 Connection,
                 {
                     "name": "(ARRAY['SendGrid 1', 'SendGrid 2', 'SendGrid EU', 'AhaSend'])[n]",
@@ -87,7 +90,7 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
         ),
         (
             "customers",
-            _insert(
+            insert(
                 Customer,
                 {
                     "public_id": "gen_random_uuid()",
@@ -95,8 +98,10 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
                     "[1 + n % 8] || ' ' || chr(65 + n * 7 % 26) || ' Company ' || n",
                     "email": "'ops' || n || '@company' || n || '.example'",
                     "external_reference": "CASE WHEN n % 20 = 0 THEN '' ELSE 'CRM-' || n END",
+                    "owner_id": OWNER,
+                    "may_be_bare": "n % 200 = 3",
                     "created_at": now,
-                    "changed_at": now,
+                    "changed_at": f"{now} - interval '7 minutes' * (n % 90000)",
                 },
                 f"generate_series(1, {customers}) n",
                 leave_out=("search",),
@@ -104,7 +109,7 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
         ),
         (
             "accounts",
-            _insert(
+            insert(
                 Account,
                 {
                     "public_id": "gen_random_uuid()",
@@ -113,7 +118,8 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
                     "provider_id": "CASE WHEN k = 3 THEN gen_random_uuid()::text"
                     " ELSE 'sg' || md5('account ' || n) END",
                     "email": "'a' || n || '@company.example'",
-                    "state": "CASE n % 50 WHEN 0 THEN 'stopped_by_us' WHEN 1 THEN 'suspended' ELSE 'active' END",
+                    "state": "CASE n % 50 WHEN 0 THEN 'stopped_by_us' WHEN 1 THEN 'stopped_by_provider'"
+                    " ELSE 'active' END",
                     "package": f"CASE WHEN k = 3 THEN '' ELSE {_package('n')} END",
                     "settings": "CASE WHEN k = 3 THEN '{\"monthly_cap\": 200000}'::jsonb END",
                     "usage_start_on": f"{month}",
@@ -121,27 +127,31 @@ def _statements(accounts: int, months: int, last: date) -> list[tuple[str, str]]
                     "usage_used": f"{_used('n', str(months))}",
                     "usage_allowed": _quota("n"),
                     "usage_overage": "0",
-                    "usage_read_at": now,
+                    # One in a hundred was not read for days.
+                    "usage_read_at": "now() - interval '6 hours' * CASE WHEN n % 97 = 0 THEN 12 ELSE 1 END",
                     "state_read_at": now,
+                    "last_operation": str(OPERATIONS),
                     "created_at": f"{month} - interval '5 years'",
-                    "changed_at": now,
+                    "changed_at": f"{now} - interval '3 minutes' * (n % 200000)",
+                    "changed_what": "'Usage read'",
                 },
                 f"(SELECT n, CASE WHEN n % {POOLED_EVERY} = 0 THEN 3 ELSE n % 3 END AS k"
                 f" FROM generate_series(1, {accounts}) n) each_account",
             ),
         ),
-        ("readings", _insert(UsageSnapshot, _snapshot(first),
+        ("readings", insert(UsageSnapshot, _snapshot(first),
             f"{_readings(months, month)} ORDER BY m, at, account_id")),
-        ("figures", _insert(UsagePeriod, _PERIOD, f"{_figures(month)} ORDER BY period_end_on, account_id")),
-        ("versions", _insert(FigureVersion, _VERSION, "billing_usageperiod p CROSS JOIN generate_series(1, 2) n"
+        ("figures", insert(UsagePeriod, _PERIOD, f"{_figures(month)} ORDER BY period_end_on, account_id")),
+        ("versions", insert(FigureVersion, _VERSION, "billing_usageperiod p CROSS JOIN generate_series(1, 2) n"
             " WHERE p.version >= n ORDER BY p.end_on, p.account_id, n")),
         ("roll-ups", _sums(UsageRollup, "UsagePeriod")),
         ("month totals", _sums(MonthTotal, "UsageRollup")),
-        ("ledger", _insert(Ledger, {"id": "1", "last": newest}, "(SELECT 1) one")
+        ("ledger", insert(Ledger, {"id": "1", "last": newest}, "(SELECT 1) one")
             + " ON CONFLICT (id) DO UPDATE SET last = excluded.last"),
-        ("ledger batches", _insert(LedgerBatch,
+        ("ledger batches", insert(LedgerBatch,
             {"number": "n", "at": f"{first} + interval '1 day' * (n / {BATCHES}.0)"},
             f"generate_series(1, {newest}) n")),
+        *operations(now),
     ]  # fmt: skip
 
 
@@ -281,7 +291,7 @@ def _sums(model: Any, of: str) -> str:
     if of == "UsageRollup":
         key = ("month", "connection_id", "currency")
         sums = {name: f"sum({name})" for name in SUMS}
-        return _insert(model, {**dict(zip(key, key, strict=True)), **sums}, _grouped("billing_usagerollup", key))
+        return insert(model, {**dict(zip(key, key, strict=True)), **sums}, _grouped("billing_usagerollup", key))
     over = "status NOT IN ('open', 'stale')"
     sums = {
         "figures": "count(*)",
@@ -300,33 +310,8 @@ def _sums(model: Any, of: str) -> str:
         " JOIN customers_account a ON a.id = p.account_id) p"
     )
     key = ("month", "connection_id", "customer_id", "package", "currency")
-    return _insert(model, {**dict(zip(key, key, strict=True)), **sums}, _grouped(table, key))
+    return insert(model, {**dict(zip(key, key, strict=True)), **sums}, _grouped(table, key))
 
 
 def _grouped(table: str, key: tuple[str, ...]) -> str:
     return f"{table} GROUP BY {', '.join(key)}"
-
-
-def _insert(model: Any, values: dict[str, str], source: str, *, leave_out: tuple[str, ...] = ()) -> str:
-    """Return INSERT ... SELECT with these SQL values by column; all others have the default of their field."""
-    columns = dict(values)
-    for field in model._meta.concrete_fields:
-        if field.column in columns or field.column in leave_out or field.primary_key or field.null or field.generated:
-            continue
-        columns[field.column] = _default(field)
-    unknown = set(columns) - {field.column for field in model._meta.concrete_fields}
-    if unknown:
-        raise ValueError(f"{model.__name__} has no columns {sorted(unknown)}")
-    names = ", ".join(f'"{name}"' for name in columns)
-    return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {', '.join(columns.values())} FROM {source}"
-
-
-def _default(field: Any) -> str:
-    """Return the default of a field as SQL; of a time the time now."""
-
-    if isinstance(field, models.DateTimeField):
-        return "now()"
-    value = field.get_default()
-    if isinstance(field, models.JSONField):
-        value = json.dumps(value)
-    return f"'{'' if value is None else value}'"

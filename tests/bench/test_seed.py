@@ -11,6 +11,7 @@ from django.utils import timezone
 from billing.models import FigureVersion, Status, UsagePeriod
 from billing.usage.invariants import INVARIANTS
 from tests.bench.measure import measure_pages, measure_upkeep
+from tests.bench.portal_pages import measure_portal
 from tests.bench.seed import seed
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="the seed is SQL of PostgreSQL")
@@ -28,5 +29,6 @@ def test_a_seeded_database_is_sound_and_measured(db: None) -> None:
     assert FigureVersion.objects.filter(to_batch=None).count() == UsagePeriod.objects.filter(version__gt=0).count()
     for each in INVARIANTS:
         assert list(each.violations(timezone.now())) == [], each.code
+    measure_portal()
     measure_pages(LAST)
     assert 0 < measure_upkeep(LAST) < 1

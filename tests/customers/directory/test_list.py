@@ -19,6 +19,7 @@ from customers.directory.queries import lookalikes
 from customers.directory.tabs import tabs_of
 from customers.models import Account, RemoteAccount
 from customers.reconcile.queries import customers_like
+from portal import paging
 from portal.access.models import User
 from tests.support.factories import (
     PACKAGE,
@@ -207,6 +208,7 @@ def test_the_order_is_the_one_that_was_asked_for(person: User) -> None:
 
 def test_a_list_too_long_to_count_still_goes_on(person: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(customer_list, "COUNTED", 30)
+    monkeypatch.setattr(paging, "COUNTED", 30)
     connection = ConnectionFactory()
     AccountFactory.create_batch(60, connection=connection)
     asked = filters(person, "size=25")
