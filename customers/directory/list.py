@@ -106,17 +106,13 @@ class Lines:
     def ordered(self) -> QuerySet[Account]:
         """Return the accounts of the list in its order."""
         by, accounts = self.filters.by, self.matching.accounts
-        match by:
-            case "use":
-                accounts = accounts.annotate(share=F("usage_used") / NullIf(Cast("usage_allowed", FloatField()), 0.0))
-                order = F("share")
-            case "name":
-                return accounts.order_by(self._direction(Lower("customer__company_name")), "customer_id", "pk")
-            case "changed":  # as the index has it
-                return accounts.order_by(*(("-changed_at", "-pk") if self.filters.descending else ("changed_at", "pk")))
-            case _:
-                order = F(by)
-        return accounts.order_by(self._direction(order, nulls_last=True), "pk")
+        if by == "use":
+            share = F("usage_used") / NullIf(Cast("usage_allowed", FloatField()), 0.0)
+            return accounts.annotate(share=share).order_by(self._direction(F("share"), nulls_last=True), "pk")
+        if by == "name":
+            return accounts.order_by(self._direction(Lower("customer__company_name")), "customer_id", "pk")
+        column = "changed_at" if by == "changed" else by
+        return accounts.order_by(*((f"-{column}", "-pk") if self.filters.descending else (column, "pk")))
 
     def _direction(self, order: Any, **nulls: Any) -> Any:
         return order.desc(**nulls) if self.filters.descending else order.asc(**nulls)

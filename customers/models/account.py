@@ -155,7 +155,8 @@ class Account(models.Model):
         indexes = [
             # The order of the list. PostgreSQL finds the rows of a late page in the index alone.
             models.Index(fields=("-changed_at", "-id", "customer"), name="account_changed"),
-            models.Index(fields=("state",), name="account_state"),
+            models.Index(fields=("state", "id"), name="account_by_state"),
+            models.Index(fields=("package", "id"), name="account_by_package"),
             models.Index(fields=("connection", "package"), name="account_package"),
             models.Index(fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"),
             models.Index(fields=("-changed_at", "-id"), condition=Q(quota_level__gt=0), name="account_near_quota"),
