@@ -54,7 +54,7 @@ def pages() -> Iterator[Page]:
     yield Page("operations, page 4,000", "/operations/?page=4000", 0.3)
     yield Page("operation", f"/operations/{operation.public_id}/", 0.5)
     yield Page("audit", "/audit/", 0.5)
-    yield Page("audit, search", "/audit/?q=birch+h", 0.3)
+    yield Page("audit, search", "/audit/?customer=birch+h+company+47", 0.3)
     yield Page("connections", "/connections/", 0.5)
 
 
