@@ -77,6 +77,16 @@ def test_a_period_the_account_does_not_have_is_refused(finance: Client, cycle: s
     assert finance.get(address).context["cycle"].period.used == 41_000
 
 
+def test_only_an_open_period_names_its_next_update(finance: Client) -> None:
+    """Providers report the current period only."""
+    account = an_account()
+    read(account, 700, start=date(2026, 10, 1), end=date(2026, 10, 31))
+    read(account, 41_000)
+    address = reverse("billing:account-usage", args=[account.public_id])
+    assert "next update" in prose_of(finance.get(address))
+    assert "next update" not in prose_of(finance.get(address, {"cycle": "2026-10-01"}))
+
+
 def test_an_account_that_was_never_read_says_so(finance: Client) -> None:
     account = an_account()
     text = finance.get(reverse("billing:account-usage-panel", args=[account.public_id])).content.decode()
