@@ -13,7 +13,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from billing import labels
-from billing.models import NOT_OVER, Status
+from billing.models import NOT_OVER, Anomaly, Status
 from portal import formats
 from portal.ui.cells import icon, missing
 
@@ -77,8 +77,20 @@ def is_decision(reason: str) -> bool:
 
 @register.filter
 def as_number(text: str) -> str:
-    """Return the digits of an anomaly's value grouped; other texts stay as they are."""
-    return formats.number_text(int(text)) if text.isascii() and text.isdigit() else text
+    """Return the digits of an anomaly's value grouped: "used 47,632"; dates and amounts stay as they are."""
+    *words, last = text.split(" ")
+    return " ".join([*words, formats.number_text(int(last))]) if last.isascii() and last.isdigit() else text
+
+
+@register.filter
+def anomaly_values(anomaly: Anomaly) -> str:
+    """Return the values of an anomaly for a list. An arrow is only between values of one kind."""
+    was, now = as_number(anomaly.before), as_number(anomaly.after)
+    if anomaly.kind == Anomaly.Kind.CEILING:
+        return _("%(n)s, at most %(most)s") % {"n": now, "most": was}
+    if anomaly.kind == Anomaly.Kind.CONTRADICTION:
+        return f"{was}, {now}"
+    return f"{was} \u2192 {now}" if was else now
 
 
 @register.filter
