@@ -79,31 +79,6 @@ CAUSES: dict[str, str | Promise] = {
 }
 
 
-# Why an account isn't calibrated; codes of billing.usage.midnights, and "denied".
-CALIBRATION_LACKS: dict[str, str | Promise] = {
-    "none": gettext_lazy(
-        "Nothing can be compared yet. Usage is read at the account's midnight in the last 9 days of a billing period "
-        "and the first days of the next. Statistics of a day settle two days later."
-    ),
-    "few": gettext_lazy("Too few windows can be compared so far. All that can are equal."),
-    "different": gettext_lazy(
-        "The provider's count and its statistics differ in these windows, for example because of Marketing Campaigns, "
-        "or because statistics leave out subusers."
-    ),
-    "one_rate": gettext_lazy(
-        "The account sent the same number of emails every day, so a delayed count would look the same."
-    ),
-    "denied": gettext_lazy(
-        "The connection's key can't read statistics. Ask an admin to add the scope for statistics to the key."
-    ),
-}
-
-
-def calibration_lack(code: str) -> str:
-    """Return why an account isn't calibrated, as a sentence; "" if it is."""
-    return str(CALIBRATION_LACKS.get(code, ""))
-
-
 def source(name: str | None) -> str:
     return str(SOURCES.get(name or "", name or ""))
 

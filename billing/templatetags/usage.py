@@ -9,7 +9,7 @@ from django import template
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from billing import labels
@@ -33,13 +33,16 @@ def figure_status(status: str, reason: str = "", header: bool = False) -> SafeSt
 @lru_cache(maxsize=512)
 def _figure_status(status: str, reason: str, header: bool, language: str) -> SafeString:
     look = labels.STATUSES[status]
+    # A number that a person decided must not look like one that the provider reported.
+    decided = is_decision(reason) and status == Status.FINAL
     return format_html(
-        '<span class="pk-state bl-s-{}{}" title="{}">{}<span>{}</span></span>',
+        '<span class="pk-state bl-s-{}{}" title="{}">{}<span>{}</span></span>{}',
         status,
         " pk-fill" if look.filled or header else "",
         labels.reason(reason) or look.sentence,
         icon(look.icon, 14),
         Status(status).label,
+        format_html(' <span class="pk-mute bl-decided">{}</span>', _("decided")) if decided else "",
     )
 
 
@@ -67,6 +70,14 @@ def figure_text(least: int, most: int | None, status: str) -> str:
 def status_word(status: str) -> str:
     """Return the status within a sentence: "missing"."""
     return str(Status(status).label).lower()
+
+
+@register.filter
+def counted_status(status: str, n: int) -> str:
+    """Return the number of figures of a status: "46 intervals", "2 missing"."""
+    if status == Status.INTERVAL:
+        return ngettext("%(n)s interval", "%(n)s intervals", n) % {"n": compact(n)}
+    return f"{compact(n)} {status_word(status)}"
 
 
 @register.filter

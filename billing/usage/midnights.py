@@ -66,7 +66,7 @@ class Calibration:
 
     @property
     def lack(self) -> str:
-        """Return why the account isn't calibrated, a code of `labels.CALIBRATION_LACKS`; "" if it is."""
+        """Return why the account isn't calibrated, a code; "" if it is."""
         if not self.windows:
             return "none"
         if any(each.difference for each in self.windows):

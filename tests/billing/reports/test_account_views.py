@@ -111,7 +111,7 @@ def test_a_contradiction_is_told_on_the_page_of_the_account(finance: Client) -> 
     answer = finance.get(reverse("billing:account-usage", args=[account.public_id]), {"cycle": "2026-10-01"})
     text = prose_of(answer)
     assert answer.context["cycle"].percent is None, "90 or 340 %"
-    assert "90 \u2013 340% of the limit" in prose_of(details(finance, account))
+    assert "90 \u2013 340% of the quota" in prose_of(details(finance, account))
     assert "the provider reported 20,000 after 100,000." in text
     assert "90,000 \u2013 340,000 of 100,000 emails" in text
     assert "1 contradiction is waiting for a decision." in prose_of(details(finance, account))
@@ -126,7 +126,7 @@ def test_the_details_are_a_panel_for_htmx_and_else_a_page(finance: Client) -> No
     for answer in (panel, whole):
         text = prose_of(answer)
         assert "The provider reported the same number twice after the end, 8 hours apart." in text
-        assert "120% of the limit" in text
+        assert "120% of the quota" in text
         assert "Version 1, batch" in text
     assert details(finance, account, "2026-10-02").status_code == 404
     assert details(finance, account, "nonsense").status_code == 404
