@@ -70,7 +70,7 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
         "source": labels.source(cycle.period.current.source) if cycle and cycle.period.current else "",
         "reason": _reason(cycle.period) if cycle else "",
         # Providers report the current period only.
-        "next_at": next_nightly(now) if cycle and cycle.is_open else None,
+        "next_at": next_nightly(now) if cycle and cycle.period.ends_at > now else None,
         "now": now,
         "packaged": account.connection.capabilities.offerings,
         "no_cap": (account.settings or {}).get("monthly_cap") == 0,

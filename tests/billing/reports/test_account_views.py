@@ -85,6 +85,10 @@ def test_only_an_open_period_names_its_next_update(finance: Client) -> None:
     address = reverse("billing:account-usage", args=[account.public_id])
     assert "next update" in prose_of(finance.get(address))
     assert "next update" not in prose_of(finance.get(address, {"cycle": "2026-10-01"}))
+    read(account, 40_000, at=NOW - timedelta(minutes=1))
+    answer = finance.get(address)
+    assert answer.context["cycle"].period.status == "disputed"
+    assert "next update" in prose_of(answer), "of a contradiction in an open period, too"
 
 
 def test_an_account_that_was_never_read_says_so(finance: Client) -> None:

@@ -97,6 +97,13 @@ class TestAColleague:
         sign_in(client, UserFactory(role="auditor"))
         assert 'name="owner"' not in client.get(dialog_of(account)).content.decode()
 
+    def test_who_only_reads_is_not_told_how_to_decide(self, client: Client) -> None:
+        [account, _] = fallen(2)
+        sign_in(client, UserFactory(role="auditor"))
+        page = prose_of(client.get(dialog_of(account)))
+        assert "2 accounts" in page
+        assert "To decide one alone" not in page
+
 
 class TestTheWayBack:
     def test_a_decision_returns_to_the_filtered_list(self, finance: Client) -> None:
