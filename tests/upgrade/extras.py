@@ -256,13 +256,16 @@ class Extras:
         end = self.now.date() - 3 * DAY
         for account in self.take(2):
             zone = zone_of(account)
+            rows = []
             for days in range(12, -1, -1):
                 day = self.now.date() - days * DAY
                 start = end - 30 * DAY if day <= end else end + DAY
-                MidnightReading.objects.create(
+                row = MidnightReading(
                     account=account, day=day, zone=zone, reported_start_on=start, used=(day - start).days * 1_000,
                     at=midnight_in(zone, day) + timedelta(seconds=5),
                 )  # fmt: skip
+                rows.append(row)
+            MidnightReading.objects.bulk_create(rows, ignore_conflicts=True)  # the demo may have that midnight
             StatisticsReading.objects.create(
                 account=account, as_of=self.now, first_on=end - 30 * DAY, last_on=self.now.date() - DAY, batch=1,
                 days={(end - n * DAY).isoformat(): 1_000 for n in range(31)},
