@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +17,7 @@ from billing.models import UsagePeriod
 from billing.money import trimmed_or_none
 from billing.reports.account_usage import AccountUsage
 from billing.reports.account_usage import usage_of_account as usage_of
+from billing.reports.calibration import calibration_on
 from billing.reports.filters import PeriodFilters
 from billing.reports.pool import note_of
 from billing.usage.due_runs import next_nightly
@@ -47,7 +49,7 @@ def _page(request: HttpRequest, account: Account) -> HttpResponse:
     if filters.lists_nothing:
         usage = replace(usage, cycle=None)
     context = account_head(account.public_id) | _context(account, usage)
-    context |= {"filters": filters}
+    context |= {"filters": filters, "calibration": calibration_on(account, on=context["now"].astimezone(UTC).date())}
     if person(request).may(Permission.VIEW_COST) and any(period.allocated_cost is not None for period in usage.periods):
         context |= {"with_shares": True, "note": note_of(account.connection_id)}
     page = "billing/account_usage.html"
@@ -67,7 +69,8 @@ def _context(account: Account, usage: AccountUsage) -> dict[str, Any]:
         "cycle": cycle,
         "source": labels.source(cycle.period.current.source) if cycle and cycle.period.current else "",
         "reason": _reason(cycle.period) if cycle else "",
-        "next_at": next_nightly(now),
+        # Providers report the current period only.
+        "next_at": next_nightly(now) if cycle and cycle.period.ends_at > now else None,
         "now": now,
         "packaged": account.connection.capabilities.offerings,
         "no_cap": (account.settings or {}).get("monthly_cap") == 0,

@@ -159,7 +159,7 @@ class FiguresAsOf:
                 known = shares.get(group["currency"], money.Sum(group["currency"], Decimal(), 0))
                 amount, of = known.amount + group["cost"], known.of + group["priced"]
                 shares[known.currency] = money.Sum(known.currency, amount, of)
-        costs = tuple(share for _, share in sorted(shares.items()))
+        costs = tuple(share._replace(amount=money.trimmed(share.amount)) for _, share in sorted(shares.items()))
         used, overage = sums.pop("sum_used"), sums.pop("sum_overage")
         return PastTotals(**sums, used=used, overage=overage, costs=costs)
 

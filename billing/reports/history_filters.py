@@ -93,6 +93,11 @@ class HistoryFilters(MonthFilters):
         super().__init__(query, today=today, connection=by_key.get)
 
     @property
+    def zone(self) -> str:
+        """Return the time zone in which a time is typed."""
+        return timezone.get_current_timezone_name()
+
+    @property
     def exports(self) -> list[UsageExport]:
         """Return the month's last exports, to choose a point by."""
         ready = UsageExport.objects.filter(month=self.month, state=UsageExport.State.READY)

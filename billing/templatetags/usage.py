@@ -9,11 +9,11 @@ from django import template
 from django.utils.formats import date_format, number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
 from billing import labels
-from billing.models import NOT_OVER, Status
+from billing.models import NOT_OVER, Anomaly, Status
 from portal import formats
 from portal.ui.cells import icon, missing
 
@@ -33,13 +33,16 @@ def figure_status(status: str, reason: str = "", header: bool = False) -> SafeSt
 @lru_cache(maxsize=512)
 def _figure_status(status: str, reason: str, header: bool, language: str) -> SafeString:
     look = labels.STATUSES[status]
+    # A number that a person decided must not look like one that the provider reported.
+    decided = is_decision(reason) and status == Status.FINAL
     return format_html(
-        '<span class="pk-state bl-s-{}{}" title="{}">{}<span>{}</span></span>',
+        '<span class="pk-state bl-s-{}{}" title="{}">{}<span>{}</span></span>{}',
         status,
         " pk-fill" if look.filled or header else "",
         labels.reason(reason) or look.sentence,
         icon(look.icon, 14),
         Status(status).label,
+        format_html(' <span class="pk-mute bl-decided">{}</span>', _("decided")) if decided else "",
     )
 
 
@@ -70,6 +73,14 @@ def status_word(status: str) -> str:
 
 
 @register.filter
+def counted_status(status: str, n: int) -> str:
+    """Return the number of figures of a status: "46 intervals", "2 missing"."""
+    if status == Status.INTERVAL:
+        return ngettext("%(n)s interval", "%(n)s intervals", n) % {"n": compact(n)}
+    return f"{compact(n)} {status_word(status)}"
+
+
+@register.filter
 def is_decision(reason: str) -> bool:
     """Return whether a figure has its status because a person decided about it."""
     return reason in ("as_known", "quantity", "base_only", "above_quantity")
@@ -77,8 +88,20 @@ def is_decision(reason: str) -> bool:
 
 @register.filter
 def as_number(text: str) -> str:
-    """Return the digits of an anomaly's value grouped; other texts stay as they are."""
-    return formats.number_text(int(text)) if text.isascii() and text.isdigit() else text
+    """Return the digits of an anomaly's value grouped: "used 47,632"; dates and amounts stay as they are."""
+    *words, last = text.split(" ")
+    return " ".join([*words, formats.number_text(int(last))]) if last.isascii() and last.isdigit() else text
+
+
+@register.filter
+def anomaly_values(anomaly: Anomaly) -> str:
+    """Return the values of an anomaly for a list. An arrow is only between values of one kind."""
+    was, now = as_number(anomaly.before), as_number(anomaly.after)
+    if anomaly.kind == Anomaly.Kind.CEILING:
+        return _("%(n)s, at most %(most)s") % {"n": now, "most": was}
+    if anomaly.kind == Anomaly.Kind.CONTRADICTION:
+        return f"{was}, {now}"
+    return f"{was} \u2192 {now}" if was else now
 
 
 @register.filter

@@ -21,6 +21,8 @@ from billing.usage.pool_reports import follow_reports
 from billing.usage.series import Verdict
 from billing.usage.snapshots import lock_accounts
 from customers.models import Account
+from portal.access.models import User
+from portal.access.permissions import Permission
 from portal.commands import Command
 from portal.refusals import Refusal
 
@@ -52,6 +54,11 @@ def of_cause(anomaly: Anomaly) -> QuerySet[Anomaly]:
     """Return the open anomalies that are decided together with this one, and itself."""
     same = Q(cause=anomaly.cause) if anomaly.cause else Q(pk=anomaly.pk)
     return Anomaly.objects.filter(same, closed_at=None)
+
+
+def decided_with(decision: Decision) -> list[Anomaly]:
+    """Return the anomalies that were decided together with the one of `decision`."""
+    return list(Anomaly.objects.filter(decisions__batch=decision.batch).order_by("pk"))
 
 
 def state_of(anomalies: QuerySet[Anomaly]) -> str:
@@ -192,20 +199,15 @@ def _check_quantity(period: UsagePeriod, quantity: int, *, now: datetime) -> Non
         )
 
 
-def take_decisions(command: Command, *, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod]) -> int:
-    """Make the person the owner of what is to be decided; return how many rows were taken. Owners can be replaced."""
-    return _own(command, "usage.decision_taken", anomalies, periods, take=True)
-
-
-def release_decisions(command: Command, *, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod]) -> int:
-    """Leave what is to be decided without an owner; return how many rows."""
-    return _own(command, "usage.decision_released", anomalies, periods, take=False)
-
-
-def _own(
-    command: Command, verb: str, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod], *, take: bool
+def assign_decisions(
+    command: Command, *, owner: User | None, anomalies: QuerySet[Anomaly], periods: QuerySet[UsagePeriod]
 ) -> int:
-    owner = command.person if take else None
+    """Make `owner` responsible for what is to be decided, None: nobody; return how many rows. Raises `Refusal`."""
+    if owner is not None and not owner.may(Permission.ACCEPT_USAGE):
+        raise Refusal(
+            _("%(name)s can't decide on usage. Select someone of finance, or an admin.") % {"name": owner.name}
+        )
+    verb = "usage.decision_taken" if owner else "usage.decision_released"
     with transaction.atomic():
         accounts = list(periods.values_list("account", flat=True))
         lock_accounts(accounts)  # a reading that is stored saves the whole row of its period
@@ -213,7 +215,7 @@ def _own(
         first = anomalies.select_related("account__customer", "connection").first()
         period = None if first else periods.select_related("account__customer").first()
         if about := (first.account or first.connection) if first else period and period.account:
-            command.record(verb=verb, obj=about, after={"rows": count})
+            command.record(verb=verb, obj=about, after={"rows": count} | ({"owner": owner.name} if owner else {}))
     return count
 
 

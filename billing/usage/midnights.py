@@ -62,8 +62,18 @@ class Calibration:
     def is_calibrated(self) -> bool:
         """Return whether all windows are equal, and prove that credits don't lag: where mail is sent at one rate, a
         counter that lags misses as much at the end of each window as at its start."""
-        equal = len(self.windows) == WINDOWS and not any(each.difference for each in self.windows)
-        return equal and len({each.rate for each in self.windows}) > 1
+        return not self.lack
+
+    @property
+    def lack(self) -> str:
+        """Return why the account isn't calibrated, a code; "" if it is."""
+        if not self.windows:
+            return "none"
+        if any(each.difference for each in self.windows):
+            return "different"
+        if len(self.windows) < WINDOWS:
+            return "few"
+        return "" if len({each.rate for each in self.windows}) > 1 else "one_rate"
 
 
 def zone_of(account: Account) -> str:
@@ -116,6 +126,15 @@ def calibrate(readings: Sequence[MidnightReading], statistics: Statistics, *, un
         if requests is not None and (window.requests or window.credits):
             windows.append(window)
     return Calibration(tuple(windows[-WINDOWS:]))
+
+
+def calibrated_since(readings: Sequence[MidnightReading], statistics: Statistics, *, until: date) -> date | None:
+    """Return the first of the days up to `until` without interruption on which the account was calibrated, at most
+    `OLDEST` ago; None if it isn't on the last one."""
+    since, day = None, until
+    while day >= until - OLDEST and calibrate(readings, statistics, until=day).is_calibrated:
+        since, day = day, day - DAY
+    return since
 
 
 def derived(

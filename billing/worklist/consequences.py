@@ -21,7 +21,7 @@ from billing.usage.periods import last_day
 from billing.usage.pool_reports import PoolReport, reports_of
 from billing.usage.series import Verdict
 from customers.models import Operation
-from portal.formats import money_text, number_text
+from portal.formats import moment_text, money_text, number_text
 from portal.refusals import Refusal
 
 # Figures whose consequences are added up while a person waits.
@@ -72,12 +72,12 @@ def figure_words(period: UsagePeriod) -> str:
         return _("unknown")
     used = number_text(period.used)
     if period.status in NOT_OVER:
-        return _("%(n)s so far") % {"n": used}
+        return _("%(n)s emails so far") % {"n": used}
     if period.high is None:
-        return _("at least %(n)s") % {"n": used}
+        return _("at least %(n)s emails") % {"n": used}
     if period.high == period.used:
-        return used
-    return _("%(least)s to %(most)s") % {"least": used, "most": number_text(period.high)}
+        return _("%(n)s emails") % {"n": used}
+    return _("%(least)s to %(most)s emails") % {"least": used, "most": number_text(period.high)}
 
 
 def becomes(period: UsagePeriod, *, with_cost: bool) -> str:
@@ -86,7 +86,7 @@ def becomes(period: UsagePeriod, *, with_cost: bool) -> str:
     if period.used is None:
         sentence = _("%(period)s: the number of emails stays unknown.") % words
     else:
-        sentence = _("%(period)s becomes %(figure)s emails.") % words
+        sentence = _("%(period)s becomes %(figure)s.") % words
     if period.overage or period.overage_high:
         overage = number_text(period.overage or 0)
         if period.overage_high is not None and period.overage_high != period.overage:
@@ -155,14 +155,19 @@ def _of_report(anomaly: Anomaly, verdict: Verdict, *, with_cost: bool) -> list[s
         return []
     key = (anomaly.connection_id, pooled.period_start_on)
     reports = reports_of([key[0]], [key[1]]).assume({pooled.pk: verdict.value}).found.get(key, [])
+    # Of two reports that contradict each other, each has its own row: say which one this is about.
+    at = {"at": moment_text(pooled.as_of)}
+    named = (
+        _("The report of %(at)s counts.") if verdict == Verdict.COUNTED else _("The report of %(at)s doesn't count.")
+    )
     counted = [each for each in reports if each.verdict != Verdict.WRONG]
     if not counted:
-        return [_("No report of this billing period counts then.")]
+        return [named % at, _("No report of this billing period counts then.")]
     last = counted[-1]
     words = {"n": number_text(last.total_count), "cost": money_text(trimmed(last.total_cost), last.currency)}
     if with_cost:
-        return [_("The invoice total is %(n)s emails and %(cost)s then.") % words]
-    return [_("The invoice total is %(n)s emails then.") % words]
+        return [named % at, _("The invoice total is %(n)s emails and %(cost)s then.") % words]
+    return [named % at, _("The invoice total is %(n)s emails then.") % words]
 
 
 def figure_choices_of(

@@ -45,7 +45,8 @@ _COST = Greatest(
 @dataclass(frozen=True)
 class Entry:
     """One row: the anomalies of one cause, or one figure. `effect`: the emails that depend on the decision, None if
-    nothing limits them; `costs`: the amounts by currency."""
+    nothing limits them; `costs`: the amounts by currency; `same_values`: all its anomalies have the values of the
+    first."""
 
     kinds: list[str]
     connection: Connection
@@ -58,6 +59,7 @@ class Entry:
     costs: list[Amount] = field(default_factory=list)
     owners: list[User] = field(default_factory=list)
     unowned: int = 0
+    same_values: bool = False
 
     @property
     def row(self) -> str:
@@ -217,6 +219,7 @@ def _groups(heads: list[int]) -> dict[int, Entry]:
         first_owner=Min("owner"),
         last_owner=Max("owner"),
         unowned=Count("pk", filter=Q(owner=None)),
+        values=Count("after", distinct=True) * Count("before", distinct=True),
     ):
         parts[part["cause"]].append(part)
     owners = User.objects.in_bulk(
@@ -245,6 +248,7 @@ def _of_cause(row: Anomaly, parts: Sequence[Any], accounts: int, owners: dict[in
         costs=costs,
         owners=[owners[pk] for pk in sorted(mine) if pk in owners],
         unowned=sum(each["unowned"] for each in parts),
+        same_values=[each["values"] for each in parts] == [1],
     )
 
 
@@ -255,6 +259,7 @@ class Decided:
     decision: Decision
     anomalies: int
     accounts: int
+    kinds: list[str]
 
 
 def decided(filters: DecidedFilters) -> tuple[Page[Any], list[Decided]]:
@@ -276,4 +281,8 @@ def decided(filters: DecidedFilters) -> tuple[Page[Any], list[Decided]]:
         "period__account__customer",
     )
     found = Decision.objects.select_related(*related, "anomaly__pooled").in_bulk([first for first, _n, _a in rows])
-    return page, [Decided(found[first], n, accounts) for first, n, accounts in rows]
+    of_batches = Decision.objects.filter(batch__in=[each.batch for each in found.values()], anomaly__isnull=False)
+    kinds: dict[int, list[str]] = defaultdict(list)
+    for batch, kind in of_batches.order_by("anomaly__kind").values_list("batch", "anomaly__kind").distinct():
+        kinds[batch].append(str(Anomaly.Kind(kind).label))
+    return page, [Decided(found[first], n, accounts, kinds[found[first].batch]) for first, n, accounts in rows]

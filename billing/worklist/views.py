@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -31,13 +32,14 @@ from billing.worklist.forms import DecisionForm, UndoForm
 from customers.connections.queries import connection_choices
 from customers.models import Account
 from customers.operations.view_helpers import account_or_404, add_refusal
-from portal.access.permissions import Permission
+from portal.access.models import User
+from portal.access.permissions import Permission, roles_of
 from portal.audit.models import AuditEvent
 from portal.audit.overtaken import OvertakenDecision, overtaken_decision
 from portal.audit.queries import entry_of
 from portal.clock import database_now
 from portal.htmx import command_of, go_to, person, render_page
-from portal.query_params import day_or_none, own_path_or_none
+from portal.query_params import day_or_none, own_path_or_none, uuid_or_none
 from portal.refusals import Refusal
 
 MONTHS_OFFERED = 14
@@ -57,7 +59,7 @@ def worklist(request: HttpRequest) -> HttpResponse:
         "kinds": KINDS.items(),
         "owners": OWNERS.items(),
         "connections": connection_choices(),
-        "months": [(f"{month:%Y-%m}", month) for month in months],
+        "months": [(f"{month:%Y-%m}", date_format(month, "F Y")) for month in months],
         "with_cost": filters.with_cost,
         "waiting": postponed.waiting_figures().count(),
         "here": request.get_full_path(),
@@ -89,15 +91,29 @@ def worklist_decided(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def worklist_owner(request: HttpRequest) -> HttpResponse:
-    """Take a row of the list, or release it."""
+    """Take a row of the list, release it, or assign it to a colleague."""
     kind, key = _row_or_404(request.POST.get("row", ""))
+    owner = _owner_or_404(request)
     head = Anomaly.objects.filter(pk=key if kind == "anomaly" else 0).first()
     anomalies = decisions.of_cause(head) if head else Anomaly.objects.none()
     periods = UsagePeriod.objects.filter(pk=key if kind == "figure" else 0)
-    act = decisions.release_decisions if request.POST.get("act") == "release" else decisions.take_decisions
-    if not act(command_of(request, now=database_now()), anomalies=anomalies, periods=periods):
-        messages.info(request, _("This was decided in the meantime."))
+    command = command_of(request, now=database_now())
+    try:
+        if not decisions.assign_decisions(command, owner=owner, anomalies=anomalies, periods=periods):
+            messages.info(request, _("This was decided in the meantime."))
+        elif owner and owner != command.person:
+            messages.success(request, _("Assigned to %(name)s.") % {"name": owner.name})
+    except Refusal as refusal:
+        messages.error(request, str(refusal))
     return go_to(request, own_path_or_none(request.POST.get("next", "")) or reverse("billing:worklist"))
+
+
+def _owner_or_404(request: HttpRequest) -> User | None:
+    act = request.POST.get("act")
+    if act != "assign":
+        return None if act == "release" else person(request)
+    chosen = request.POST.get("owner", "")
+    return get_object_or_404(User, public_id=uuid_or_none(chosen)) if chosen else None
 
 
 def _row_or_404(text: str) -> tuple[str, int]:
@@ -135,7 +151,7 @@ def anomaly_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
             else:
                 done = _("%(n)d values decided together.") % {"n": count} if count > 1 else _("Decision saved.")
                 messages.success(request, done + _later(count))
-                return _back(request, head.account if len(found) == 1 else None, head.period)
+                return _back(request)
     return _anomaly_page(request, head, found, form, verdicts, same=decisions.state_of(same))
 
 
@@ -149,12 +165,14 @@ def _anomaly_page(
     same: str,
 ) -> HttpResponse:
     now, with_cost = timezone.now(), person(request).may(Permission.VIEW_COST)
-    accounts = {each.account_id: each for each in found if each.account_id}
+    last = head.decisions.select_related("by").last() if not found else None
+    about = found or (decisions.decided_with(last) if last else [])
+    accounts = {each.account_id: each for each in about if each.account_id}
     shown = list(accounts.values())[: consequences.ACCOUNTS_SHOWN]
     prefetch_related_objects(shown, "account__customer")
     context = {
         "head": head,
-        "kinds": sorted({str(each.get_kind_display()) for each in found} or {str(head.get_kind_display())}),
+        "kinds": sorted({str(each.get_kind_display()) for each in about} or {str(head.get_kind_display())}),
         "accounts": len(accounts),
         "shown": [(each, _worded(each, with_cost)) for each in shown],
         "more": max(0, len(accounts) - consequences.ACCOUNTS_SHOWN),
@@ -163,9 +181,10 @@ def _anomaly_page(
         "seen": same,
         "readings": _readings(head) if len(accounts) <= 1 else [],
         "reports": consequences.reports_around(head),
-        "last": head.decisions.select_related("by").last() if not found else None,
+        "last": last,
         "with_cost": with_cost,
         "is_open": bool(found),
+        **_assignment(request, f"anomaly-{head.pk}", head.owner),
         "here": request.get_full_path(),
     }
     return render_page(request, "billing/anomaly.html", context, status=422 if request.method == "POST" else 200)
@@ -175,6 +194,18 @@ def _later(count: int) -> str:
     """Return what to add to the message about a decision that the figures follow later."""
     waits = count > decisions.WHILE_WAITING
     return " " + _("The figures are recalculated now. This takes some minutes.") if waits else ""
+
+
+def _assignment(request: HttpRequest, row: str, owner: User | None) -> dict[str, Any]:
+    """Return what the form needs that assigns a row to a colleague."""
+    able = User.objects.filter(is_active=True, role__in=roles_of(Permission.ACCEPT_USAGE)).order_by("name", "pk")
+    return {"row": row, "owner": owner, "colleagues": able, "next": _opened_on(request)}
+
+
+def _opened_on(request: HttpRequest) -> str:
+    """Return the page on which a dialog was opened, with its filters; "" without htmx."""
+    htmx: Any = getattr(request, "htmx", None)
+    return own_path_or_none((htmx and htmx.current_url_abs_path) or "") or ""
 
 
 def _readings(head: Anomaly) -> list[consequences.ReadingLine]:
@@ -202,7 +233,7 @@ def anomaly_undo(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
         else:
             done = _("Decision undone. It has to be decided again.")
             messages.success(request, done + _later(count))
-            return _back(request, head.account if count == 1 else None, head.period)
+            return _back(request)
     together = Decision.objects.filter(batch=last.batch, anomaly__isnull=False).count() if last else 0
     context = {"form": form, "last": last, "account": head.account, "head": head, "together": together}
     return _undo_page(request, context, last)
@@ -237,7 +268,7 @@ def figure_decide(request: HttpRequest, public_id: uuid.UUID, start: str) -> Htt
                 add_refusal(form, refusal)
             else:
                 messages.success(request, _("Decision saved."))
-                return _back(request, account, period)
+                return _back(request)
     with_cost = person(request).may(Permission.VIEW_COST)
     context = {
         "account": account,
@@ -252,6 +283,7 @@ def figure_decide(request: HttpRequest, public_id: uuid.UUID, start: str) -> Htt
         "last": decisions.last_decision_about(period),
         "with_cost": with_cost,
         "is_over": period.ends_at <= now,
+        **_assignment(request, f"figure-{period.pk}", period.owner),
         "here": request.get_full_path(),
     }
     return render_page(request, "billing/anomaly_figure.html", context, status=422 if request.method == "POST" else 200)
@@ -273,7 +305,7 @@ def figure_undo(request: HttpRequest, public_id: uuid.UUID, start: str) -> HttpR
         except AlreadyDecided:
             return _overtaken_figure(request, form, period)
         messages.success(request, _("Decision undone. It has to be decided again."))
-        return _back(request, account, period)
+        return _back(request)
     return _undo_page(request, {"form": form, "last": last, "account": account, "period": period, "together": 1}, last)
 
 
@@ -294,15 +326,9 @@ def _period_or_404(account: Account, start: str) -> UsagePeriod:
     return get_object_or_404(UsagePeriod.objects.select_related("account__customer"), account=account, start_on=day)
 
 
-def _back(request: HttpRequest, account: Account | None, period: UsagePeriod | None) -> HttpResponse:
-    """Return to the page that the form was opened on: the account's usage, else the list."""
-    wanted = own_path_or_none(request.POST.get("next", ""))
-    if wanted:
-        return go_to(request, wanted)
-    if account and period and request.POST.get("from") == "account":
-        query = f"?cycle={period.start_on:%Y-%m-%d}"
-        return go_to(request, reverse("billing:account-usage", args=[account.public_id]) + query)
-    return go_to(request, "billing:worklist")
+def _back(request: HttpRequest) -> HttpResponse:
+    """Return to the page that the dialog was opened on, else to the list."""
+    return go_to(request, _opened_on(request) or "billing:worklist")
 
 
 def _was_decided(period: UsagePeriod) -> bool:

@@ -110,7 +110,7 @@ def _prepare(supervisor: Supervisor, env: Mapping[str, str], data: Path, listeni
         return
     if not supervisor.wait_until(lambda: _status(env["SANDBOX_URL"]) > 0, seconds=30):
         raise UnableToStart(f"The sandbox did not start. See {data / 'log' / 'sandbox.log'}.")
-    print("Creating the database and the demo data. This takes about a minute, the first time only ...", flush=True)
+    print("Creating the database and the demo data. This takes a few minutes, the first time only ...", flush=True)
     alone = {**env, "LOG_LEVEL": "ERROR", "PORTAL_WORKER": "1"}  # a worker's rate: nothing else sends requests yet
     if supervisor.run_to_end(_member("setup", "manage.py", "prepare_demo", env=alone)) != 0:
         raise UnableToStart("The demo could not be set up. See the error above.")

@@ -14,7 +14,7 @@ from customers.observed import accounts as observed_accounts
 from customers.operations.commands import cancel_operation, request_delete, request_suspend, request_unsuspend
 from portal.demo.companies import GLOBAL, PLANS, Company, companies
 from portal.demo.staff_actions import DAY, HOUR, StaffActions
-from portal.demo.usage_nights import nights, read_ending_cycles, read_night
+from portal.demo.usage_nights import comparisons, nights, read_comparisons, read_ending_cycles, read_night
 from portal.providers import ProviderOffering
 
 DEDICATED_IP = ProviderOffering("postkeeper.x.ip.v2", "addon", 1)
@@ -47,6 +47,10 @@ class Story(StaffActions):
             yield from self.fate_of(company)
         for at, ends in nights(today - 94 * DAY, today):
             yield at, lambda ends=ends: (read_ending_cycles if ends else read_night)(self.stage)  # type: ignore[misc]
+        zones = frozenset(company.timezone for company in companies())
+        for at in comparisons(today, zones):
+            if at < today:
+                yield at, lambda: read_comparisons(self.stage)
         yield self._at(24), self.a_stranger
         for days in (30, 12, 2):
             yield self._at(days, 5), self.look_at_accounts

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 
 from billing.models import SyncRun
-from billing.usage import due_runs, runs
+from billing.usage import due_runs, midnight_runs, runs, statistics_runs
 from billing.usage import sync as usage_sync
+from billing.usage.midnights import midnight_in
 from billing.usage.periods import DAY, midnight
 from customers.models import Connection
 from portal.demo.clock import DemoClock
 
 PASSES = 8
 EVERY_NIGHT = timedelta(days=32)
+# Usage is compared with statistics for two months, so that the last whole one has exact figures.
+COMPARED = timedelta(days=62)
+SOON = timedelta(seconds=5)
+_COMPARING = (SyncRun.Kind.MIDNIGHT, SyncRun.Kind.STATISTICS)
 # Time before the end of a billing period; afterwards the provider no longer reports it.
 BEFORE_THE_END = timedelta(minutes=4)
 
 
 def read_night(stage: DemoClock) -> None:
+    # A run that failed last night is past its end by now; open, it would keep the next ones out.
+    for left in SyncRun.objects.filter(state=SyncRun.State.RUNNING):
+        _work(stage, left)
     for connection in Connection.objects.filter(paused=""):
         run = due_runs.start_nightly(connection, now=stage.now())
         if run and not run.has_ended:
@@ -40,6 +49,30 @@ def read_ending_cycles(stage: DemoClock) -> None:
                 accounts=ending,
             )
             _work(stage, run)
+
+
+def comparisons(last: datetime, zones: frozenset[str]) -> Iterator[datetime]:
+    """Yield the last weeks' times at which usage is compared with statistics: the start of each day in each time zone,
+    and noon UTC. Without them no figure of the demo would be exact."""
+    for back in range(COMPARED.days, -1, -1):
+        day = (last - back * DAY).date()
+        yield from _midnights(day, zones)
+        yield datetime.combine(day, statistics_runs.FROM, tzinfo=UTC) + SOON
+
+
+@cache
+def _midnights(day: date, zones: frozenset[str]) -> list[datetime]:
+    return sorted({midnight_in(zone, day) + SOON for zone in zones})
+
+
+def read_comparisons(stage: DemoClock) -> None:
+    """Perform the runs that are due at such a time."""
+    now = stage.now()
+    for connection in Connection.objects.filter(paused=""):
+        midnight_runs.start_midnight_runs(connection, now=now)
+        statistics_runs.start_statistics_run(connection, now=now)
+    for run in SyncRun.objects.filter(state=SyncRun.State.RUNNING, kind__in=_COMPARING):
+        _work(stage, run)
 
 
 def nights(first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:

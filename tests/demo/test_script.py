@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from portal.demo.companies import companies
 from portal.demo.script import Story
+from portal.demo.usage_nights import comparisons
 
 # Two years and a day, one of them a leap year; the hour moves through the day too.
 ENDS = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=days, hours=days % 24) for days in range(732)]
@@ -32,3 +33,11 @@ def test_nothing_befalls_a_customer_before_its_account_is_opened() -> None:
             fate = list(story.fate_of(company))
             early = [at for at, _ in fate if not opened < at < today]
             assert not early, (today, company.name, company.fate, opened, early)
+
+
+def test_each_day_is_compared_at_midnight_of_each_zone() -> None:
+    zones = frozenset({"UTC", "America/New_York"})
+    found = list(comparisons(datetime(2027, 1, 5, 18, tzinfo=UTC), zones))
+    assert found == sorted(found)
+    day = [at.astimezone(UTC) for at in found if at.astimezone(UTC).day == 4 and at.month == 1]
+    assert [at.hour for at in day] == [0, 5, 12]

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
+from billing.models import MidnightReading, StatisticsReading
 from billing.reports import exports as usage_exports
 from billing.reports.filters import UsageFilters
+from billing.usage.midnights import midnight_in, zone_of
 from customers.bulk import commands as bulk_commands
 from customers.bulk import run as bulk_run
 from customers.models import (
@@ -67,6 +69,7 @@ class Extras:
         self.operations()
         self.domains()
         self.exports()
+        self.midnights()
         chain.seal_pending(limit=10_000)
         self.unsealed()
 
@@ -247,6 +250,26 @@ class Extras:
         for file_format in ("csv", "xlsx"):
             filters = UsageFilters({}, today=self.now.date(), with_cost=True)
             usage_exports.request_export(Command(self.admin, self.now), filters=filters, file_format=file_format)
+
+    def midnights(self) -> None:
+        """Readings at the own midnights of two accounts across the end of a billing period, and their statistics."""
+        end = self.now.date() - 3 * DAY
+        for account in self.take(2):
+            zone = zone_of(account)
+            rows = []
+            for days in range(12, -1, -1):
+                day = self.now.date() - days * DAY
+                start = end - 30 * DAY if day <= end else end + DAY
+                row = MidnightReading(
+                    account=account, day=day, zone=zone, reported_start_on=start, used=(day - start).days * 1_000,
+                    at=midnight_in(zone, day) + timedelta(seconds=5),
+                )  # fmt: skip
+                rows.append(row)
+            MidnightReading.objects.bulk_create(rows, ignore_conflicts=True)  # the demo may have that midnight
+            StatisticsReading.objects.create(
+                account=account, as_of=self.now, first_on=end - 30 * DAY, last_on=self.now.date() - DAY, batch=1,
+                days={(end - n * DAY).isoformat(): 1_000 for n in range(31)},
+            )  # fmt: skip
 
     def unsealed(self) -> None:
         """A few events that wait for their seal."""

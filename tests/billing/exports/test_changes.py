@@ -36,6 +36,7 @@ from tests.billing.exports.support import (
     read_usage,
     xlsx_rows,
 )
+from tests.customers.page_helpers import prose_of
 from tests.support.factories import ConnectionFactory, CustomerFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -56,6 +57,25 @@ def test_a_late_value_is_a_change_with_its_reason(finance: Client) -> None:
     assert (change.before.used, change.after.used, change.used, change.overage) == (100_000, 103_000, 3_000, 3_000)
     assert row["cause"] == "The provider reported a new value."
     assert found.context["changes"].used == 3_000
+
+
+def test_amounts_of_totals_have_two_places(finance: Client) -> None:
+    account = a_customer_account()
+    read_over(account, 100_000, allocated_cost=Decimal("10.00"), currency="USD")
+    kept = export(finance, month="2026-10")
+    read_usage(account, 103_000, at=NOW, allocated_cost=Decimal("10.30"), currency="USD")
+    found = prose_of(page(finance, since=str(kept.public_id)))
+    assert "$10.00 $10.30 +$0.30" in found
+    earlier = finance.get(reverse("billing:usage-as-of"), {"month": "2026-10", "at": str(kept.public_id)})
+    assert "Allocated cost $10.00 " in prose_of(earlier)
+
+
+def test_each_point_is_labeled_with_its_zone_and_format(finance: Client) -> None:
+    read_over(a_customer_account(), 100_000)
+    export(finance, month="2026-10")
+    found = prose_of(page(finance))
+    for words in ("Since", "Until", "or time (UTC)", "CSV 3 Nov 2026"):
+        assert words in found
 
 
 def test_a_decision_names_the_person_and_the_reason(finance: Client, anna: User) -> None:

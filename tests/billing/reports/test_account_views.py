@@ -77,6 +77,20 @@ def test_a_period_the_account_does_not_have_is_refused(finance: Client, cycle: s
     assert finance.get(address).context["cycle"].period.used == 41_000
 
 
+def test_only_an_open_period_names_its_next_update(finance: Client) -> None:
+    """Providers report the current period only."""
+    account = an_account()
+    read(account, 700, start=date(2026, 10, 1), end=date(2026, 10, 31))
+    read(account, 41_000)
+    address = reverse("billing:account-usage", args=[account.public_id])
+    assert "next update" in prose_of(finance.get(address))
+    assert "next update" not in prose_of(finance.get(address, {"cycle": "2026-10-01"}))
+    read(account, 40_000, at=NOW - timedelta(minutes=1))
+    answer = finance.get(address)
+    assert answer.context["cycle"].period.status == "disputed"
+    assert "next update" in prose_of(answer), "of a contradiction in an open period, too"
+
+
 def test_an_account_that_was_never_read_says_so(finance: Client) -> None:
     account = an_account()
     text = finance.get(reverse("billing:account-usage-panel", args=[account.public_id])).content.decode()
@@ -101,7 +115,7 @@ def test_a_contradiction_is_told_on_the_page_of_the_account(finance: Client) -> 
     answer = finance.get(reverse("billing:account-usage", args=[account.public_id]), {"cycle": "2026-10-01"})
     text = prose_of(answer)
     assert answer.context["cycle"].percent is None, "90 or 340 %"
-    assert "90 \u2013 340% of the limit" in prose_of(details(finance, account))
+    assert "90 \u2013 340% of the quota" in prose_of(details(finance, account))
     assert "the provider reported 20,000 after 100,000." in text
     assert "90,000 \u2013 340,000 of 100,000 emails" in text
     assert "1 contradiction is waiting for a decision." in prose_of(details(finance, account))
@@ -116,7 +130,7 @@ def test_the_details_are_a_panel_for_htmx_and_else_a_page(finance: Client) -> No
     for answer in (panel, whole):
         text = prose_of(answer)
         assert "The provider reported the same number twice after the end, 8 hours apart." in text
-        assert "120% of the limit" in text
+        assert "120% of the quota" in text
         assert "Version 1, batch" in text
     assert details(finance, account, "2026-10-02").status_code == 404
     assert details(finance, account, "nonsense").status_code == 404

@@ -59,6 +59,8 @@ def test_requests_stand_beside_the_periods_of_the_month(finance: Client) -> None
     assert (row.most, row.most_difference) == (500_000, 496_900)
     text = prose_of(finance.get(reverse("billing:usage-calendar"), {"month": "2026-10"}))
     assert "15 Sep \u2013 14 Oct: 14 of 30 days in this month" in text
+    assert "+9,900 to +496,900" in text
+    assert "emails after the last update are unknown" in text
     assert "Not billed." in text
 
 

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from billing.labels import STATUSES
 from billing.models import Status, SyncRun
+from billing.templatetags.usage import counted_status, figure_status
 from billing.usage.period_ends import assess_due
 from billing.usage.snapshots import AccountReading, store_readings
 from customers.models import Account
@@ -274,6 +275,18 @@ def test_the_chart_marks_intervals_and_missing_figures(finance: Client) -> None:
     text = page(finance, month="2026-10")
     assert "bl-c-more" in text
     assert "1 missing" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(("status", "n", "words"), [
+    ("interval", 46, "46 intervals"), ("interval", 1, "1 interval"), ("disputed", 13, "13 disputed"),
+])  # fmt: skip
+def test_the_chart_counts_in_words(status: str, n: int, words: str) -> None:
+    assert counted_status(status, n) == words
+
+
+def test_a_decided_number_is_marked() -> None:
+    assert ">decided<" in figure_status("final", "base_only")
+    assert ">decided<" not in figure_status("final", "read_after_end")
 
 
 @pytest.mark.long
