@@ -16,8 +16,9 @@ from portal.demo.clock import DemoClock
 
 PASSES = 8
 EVERY_NIGHT = timedelta(days=32)
-# Usage is compared with statistics for two months, so that the last whole one has exact figures.
-COMPARED = timedelta(days=62)
+# Usage is compared with statistics in the days around the end of the last month, so that it has exact figures, and in
+# the last ones. All days would triple the time of the first start.
+BEFORE_A_MONTH_ENDS, AFTER_IT, LATELY = 10, 3, 9
 SOON = timedelta(seconds=5)
 _COMPARING = (SyncRun.Kind.MIDNIGHT, SyncRun.Kind.STATISTICS)
 # Time before the end of a billing period; afterwards the provider no longer reports it.
@@ -54,8 +55,10 @@ def read_ending_cycles(stage: DemoClock) -> None:
 def comparisons(last: datetime, zones: frozenset[str]) -> Iterator[datetime]:
     """Yield the last weeks' times at which usage is compared with statistics: the start of each day in each time zone,
     and noon UTC. Without them no figure of the demo would be exact."""
-    for back in range(COMPARED.days, -1, -1):
-        day = (last - back * DAY).date()
+    begun = last.date().replace(day=1)
+    around = range((last.date() - begun).days + BEFORE_A_MONTH_ENDS, (last.date() - begun).days - AFTER_IT - 1, -1)
+    for back in sorted({*around, *range(LATELY)} - set(range(-AFTER_IT, 0)), reverse=True):
+        day = last.date() - back * DAY
         yield from _midnights(day, zones)
         yield datetime.combine(day, statistics_runs.FROM, tzinfo=UTC) + SOON
 
