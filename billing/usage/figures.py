@@ -110,6 +110,12 @@ def load_periods(period_ids: Collection[int]) -> list[UsagePeriod]:
     return list(periods.select_related("account__connection", "account__customer"))
 
 
+def counted_readings(period: UsagePeriod) -> list[UsageSnapshot]:
+    """Return the readings that the figure of a period counts, in order of time."""
+    [found] = _inputs(load_periods([period.pk]))
+    return [each.row for each in found.judged if each.reading.counts]
+
+
 def preview(periods: Sequence[UsagePeriod], assumed: Assumed, *, now: datetime) -> list[UsagePeriod]:
     """Set the figures of loaded periods as they would be after the assumed decisions. Nothing is stored."""
     found = []
@@ -150,7 +156,8 @@ def keep(
     versions = []
     for period in periods:
         period.batch = batch
-        if period.is_over or period.exported or period.version:
+        # A part that a person split off may be joined again: then only its versions tell of it.
+        if period.is_over or period.exported or period.version or period.counts_from:
             period.version += 1
             versions.append(_version(period, now=now, cause=cause))
     # All of these rows exist. An insert that updates on conflict takes a tenth of the time of `bulk_update`.
@@ -192,11 +199,11 @@ def _inputs(periods: Sequence[UsagePeriod], assumed: Assumed | None = None) -> l
     found: dict[tuple[int, Any], list[UsageSnapshot]] = {}
     rows = UsageSnapshot.objects.filter(
         account__in={each.account_id for each in periods},
-        period_start_on__in={each.reported_start_on for each in periods},
+        period_start_on__in={start_on for each in periods for start_on in (each.reported_start_on, each.start_on)},
     )
     for row in rows.select_related("final_reading").defer("raw").order_by("as_of", "seq", "pk"):
         found.setdefault((row.account_id, row.period_start_on), []).append(row)
-    rows_of = {each.pk: _rows_of(each, found.get((each.account_id, each.reported_start_on), [])) for each in periods}
+    rows_of = {each.pk: _rows_of(each, found) for each in periods}
     verdicts = _verdicts([row.pk for rows in found.values() for row in rows], assumed)
     reports = _reports(periods, rows_of, assumed)
     decisions = _period_decisions([each.pk for each in periods])
@@ -207,8 +214,13 @@ def _inputs(periods: Sequence[UsagePeriod], assumed: Assumed | None = None) -> l
     ]
 
 
-def _rows_of(period: UsagePeriod, rows: Sequence[UsageSnapshot]) -> list[UsageSnapshot]:
-    """Return the readings that belong to the period: where a person split it, those of its part."""
+def _rows_of(period: UsagePeriod, found: Mapping[tuple[int, date], list[UsageSnapshot]]) -> list[UsageSnapshot]:
+    """Return the readings that belong to the period: where a person split it, those of its part, under the start that
+    the provider reported before and under its own one."""
+    rows = found.get((period.account_id, period.reported_start_on), [])
+    if period.start_on != period.reported_start_on:
+        own = found.get((period.account_id, period.start_on), [])
+        rows = sorted([*rows, *own], key=lambda row: (row.as_of, row.seq, row.pk))
     return [
         row
         for row in rows

@@ -198,11 +198,12 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
 
 
 def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) -> UsagePeriod | None:
-    """Return the period of a reading: the one the provider names, or the part of it that a person split off."""
+    """Return the period of a reading: the one the provider names, or the part of it that a person split off, also
+    where the provider names that part since."""
     for each in known:
         begun = each.counts_from is None or each.counts_from <= at
         open_ = each.counts_until is None or at < each.counts_until
-        if each.reported_start_on == reported_start_on and begun and open_:
+        if reported_start_on in (each.reported_start_on, each.start_on) and begun and open_:
             return each
     return None
 
@@ -261,6 +262,8 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     moved = set()
     if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
+    if period._state.adding:
+        _reuse_joined(period)
     if period.read_at is None or at >= period.read_at:
         period.read_at = at
         period.inferred = plan.dates.inferred
@@ -277,13 +280,20 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
         period.batch = 0  # a change of the figure, although it is stored as open already
     # An export marks figures without the accounts' locks.
-    period.save(update_fields=_PLACED if period.pk else None)
+    period.save(update_fields=None if period._state.adding else _PLACED)
     for each in plan.ended:
         each.next_seen_at = at
         if each.end_on >= plan.dates.start_on:  # the provider began a new period early
             moved |= _end(each, plan.dates.start_on - DAY)
         each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "batch"])
     return moved
+
+
+def _reuse_joined(period: UsagePeriod) -> None:
+    """Take the row that a person split off on this day and joined again, if there is one: there is one row per day."""
+    joined = UsagePeriod._base_manager.filter(account=period.account_id, start_on=period.start_on, joined=True).first()
+    if joined is not None:
+        period.pk, period.version = joined.pk, joined.version
 
 
 def _surely_over(plan: _Plan) -> datetime:
@@ -295,9 +305,12 @@ def _surely_over(plan: _Plan) -> datetime:
 def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
     """Set the period's last day; return its month so far and its customer if the month changes."""
     before = period.month
+    if not period._state.adding and end_on > period.end_on:
+        period.read_after_end_at = None  # that was before the end as it is known now
     period.end_on, period.ends_at, period.month = end_on, midnight(end_on + DAY), end_on.replace(day=1)
     period.batch = 0  # a change of the figure, whatever else stays
-    return {(before, period.account.customer_id)} if period.pk and before != period.month else set()
+    moves = not period._state.adding and before != period.month
+    return {(before, period.account.customer_id)} if moves else set()
 
 
 def _end_of(plan: _Plan) -> date:
