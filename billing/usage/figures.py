@@ -21,6 +21,7 @@ from billing.usage.assess import Assessment, PeriodFacts, Reason, assess
 from billing.usage.evidence import Known, PeriodEvidence, evidence_of
 from billing.usage.pool_reports import PoolReport, Reports, reports_of
 from billing.usage.series import Series, SeriesReading, Verdict, series_of
+from customers.models import Account
 from customers.models.account import AccountState
 from portal.providers import UsageSource
 
@@ -172,6 +173,12 @@ def keep(
     rollups.refresh({*moved, *((period.month, period.account.customer_id) for period in periods)})
 
 
+def keep_missing(accounts: Collection[Account], *, now: datetime, batch: int) -> None:
+    """Store the first version of the missing figures that were just added for these accounts."""
+    added = UsagePeriod.objects.filter(account__in=accounts, status=Status.MISSING, batch=0).select_related("account")
+    keep(list(added), now=now, batch=batch, cause=FigureCause.PERIOD_OVER)
+
+
 def add_versions(versions: Sequence[FigureVersion]) -> None:
     """Add versions; the one before each ends with the batch of its successor."""
     if not versions:
@@ -321,6 +328,8 @@ def _decided(each: _Input, series: Series, figure: Assessment) -> Assessment:
     if decision.verdict == Verdict.QUANTITY and decision.quantity is not None:
         if decision.quantity < series.low:
             return Assessment(Status.DISPUTED, Reason.ABOVE_QUANTITY, figure.low, figure.high)
+        if figure.high is not None and decision.quantity > figure.high:
+            return Assessment(Status.DISPUTED, Reason.BEYOND_QUANTITY, figure.low, figure.high)
         return Assessment(Status.FINAL, Reason.QUANTITY, decision.quantity, decision.quantity)
     reason = Reason.BASE_ONLY if decision.verdict == Verdict.BASE_ONLY else Reason.AS_KNOWN
     return Assessment(Status.FINAL, reason, series.low, series.low)

@@ -305,6 +305,15 @@ class TestAMissingFigure:
         assert UsagePeriod.objects.filter(account=missing, month=date(2026, 10, 1)).count() == 1
         assert (period.status, period.reason, period.used) == ("disputed", "above_quantity", 500)
 
+    def test_a_number_that_cannot_be_is_not_hidden(self, missing: Account) -> None:
+        decide_october(missing, "quantity", 500_000)
+        read(missing, 500, at(31))
+        let_time_pass()
+        period = october(missing)
+        assert (period.status, period.reason, period.used) == ("disputed", "quantity_too_high", 500)
+        decide_october(missing, "quantity", 250_000)
+        assert figure(missing) == ("final", 250_000, 250_000)
+
     def test_a_reading_with_other_dates_takes_its_place(self, missing: Account) -> None:
         decide_october(missing, "quantity", 120)
         read(missing, 500, at(20), period_start_on=date(2026, 10, 5), period_end_on=date(2026, 11, 4))
