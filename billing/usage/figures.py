@@ -21,7 +21,6 @@ from billing.usage.assess import Assessment, PeriodFacts, Reason, assess
 from billing.usage.evidence import Known, PeriodEvidence, evidence_of
 from billing.usage.pool_reports import PoolReport, Reports, reports_of
 from billing.usage.series import Series, SeriesReading, Verdict, series_of
-from customers.models import Account
 from customers.models.account import AccountState
 from portal.providers import UsageSource
 
@@ -171,12 +170,6 @@ def keep(
     )
     add_versions(versions)
     rollups.refresh({*moved, *((period.month, period.account.customer_id) for period in periods)})
-
-
-def keep_missing(accounts: Collection[Account], *, now: datetime, batch: int) -> None:
-    """Store the first version of the missing figures that were just added for these accounts."""
-    added = UsagePeriod.objects.filter(account__in=accounts, status=Status.MISSING, batch=0).select_related("account")
-    keep(list(added), now=now, batch=batch, cause=FigureCause.PERIOD_OVER)
 
 
 def add_versions(versions: Sequence[FigureVersion]) -> None:

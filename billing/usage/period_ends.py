@@ -12,7 +12,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from billing.models import NOT_OVER, Status, UsagePeriod
 from billing.usage import figures, reset_zones, rollups
 from billing.usage.assess import LAG, STALE_AFTER
-from billing.usage.gaps import missing_period
+from billing.usage.gaps import keep_missing, missing_period
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, last_day, period_of
 from billing.usage.snapshots import lock_accounts
@@ -114,7 +114,7 @@ def _add_missing(accounts: Sequence[Account], *, now: datetime) -> int:
         }
         rows = [missing_period(account, _dates(account, last.get(account.pk))) for account in accounts]
         UsagePeriod.objects.bulk_create(rows, ignore_conflicts=True)
-        figures.keep_missing(accounts, now=now, batch=batch)
+        keep_missing(accounts, now=now, batch=batch)
         return len(rows)
 
 

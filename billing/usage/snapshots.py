@@ -19,9 +19,9 @@ from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import Anomaly, FigureVersion, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import anomalies, current_usage, figures, reset_zones
+from billing.usage import anomalies, current_usage, figures, reset_zones, splits
 from billing.usage.assess import resets_of
-from billing.usage.gaps import missing_period, periods_between
+from billing.usage.gaps import add_missing, may_last, periods_between
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, latest_end, learned_anchor, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
@@ -101,7 +101,8 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     if batch:
         moment = _moment(plans)
         figures.recompute(changed, now=moment, batch=batch, cause=figures.FigureCause.READING, moved=moved)
-        _add_skipped(plans, now=moment, batch=batch)
+        skipped = {plan.reading.account_id: plan.skipped for plan in plans if not plan.closed and plan.skipped}
+        add_missing(skipped, now=moment, batch=batch)
     _observe(plans)
     disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
@@ -115,17 +116,6 @@ def _moment(plans: Sequence[_Plan]) -> datetime:
     over = [plan.period.pk for plan in plans if plan.period.pk and plan.period.is_over]
     versions = FigureVersion.objects.filter(period__in=over, to_batch=None) if over else FigureVersion.objects.none()
     return max([*(plan.reading.as_of for plan in plans), *versions.values_list("at", flat=True)])
-
-
-def _add_skipped(plans: Sequence[_Plan], *, now: datetime, batch: int) -> None:
-    """Add the periods that nobody read between one that is known and a new one: they are missing, not nothing."""
-    accounts = {plan.reading.account_id: plan.skipped for plan in plans if not plan.closed and plan.skipped}
-    if not accounts:
-        return
-    found = Account.objects.in_bulk(accounts)
-    rows = [missing_period(found[pk], dates) for pk, skipped in accounts.items() for dates in skipped]
-    UsagePeriod.objects.bulk_create(rows, ignore_conflicts=True)
-    figures.keep_missing(list(found.values()), now=now, batch=batch)
 
 
 @dataclass(slots=True)
@@ -215,7 +205,7 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
     )
     earlier = [each for each in known if each.start_on < dates.start_on and each.current_id is not None][:1]
     last = next((each for each in known if each is not before and each.start_on < dates.start_on), None)
-    is_gap = last is not None and latest is None and not _may_last(last, dates)
+    is_gap = last is not None and latest is None and not may_last(last, dates)
     skipped = periods_between(Period(last.start_on, last.end_on), dates) if last and is_gap else []
     new = not same or latest is None or bool(reading.kept)
     snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest) if new or latest is None else latest
@@ -288,7 +278,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
     if period._state.adding:
-        _reuse_joined(period)
+        splits.reuse_joined(period)
     if period.read_at is None or at >= period.read_at:
         period.read_at = at
         period.inferred = plan.dates.inferred
@@ -310,18 +300,11 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
         each.next_seen_at = at
         # The provider began a new period early, or shows now when one with an inferred end was over.
         if each.end_on >= plan.dates.start_on or (
-            each.end_on + DAY < plan.dates.start_on and _may_last(each, plan.dates)
+            each.end_on + DAY < plan.dates.start_on and may_last(each, plan.dates)
         ):
             moved |= _end(each, plan.dates.start_on - DAY)
         each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "read_after_end_at", "batch"])
     return moved
-
-
-def _reuse_joined(period: UsagePeriod) -> None:
-    """Take the row that a person split off on this day and joined again, if there is one: there is one row per day."""
-    joined = UsagePeriod._base_manager.filter(account=period.account_id, start_on=period.start_on, joined=True).first()
-    if joined is not None:
-        period.pk, period.version = joined.pk, joined.version
 
 
 def _surely_over(plan: _Plan) -> datetime:
@@ -330,11 +313,6 @@ def _surely_over(plan: _Plan) -> datetime:
     if plan.snapshot.source == UsageSource.POOLED:
         return period.ends_at
     return resets_of(latest_end(period.start_on, period.end_on) if period.inferred else period.end_on).latest
-
-
-def _may_last(last: UsagePeriod, following: Period) -> bool:
-    """Return whether a period with an inferred end may have lasted until the following one."""
-    return last.inferred and following.start_on - DAY <= latest_end(last.start_on, last.end_on)
 
 
 def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:

@@ -75,6 +75,13 @@ def join_period(anomaly: Anomaly, *, batch: int) -> set[tuple[date, int]]:
     return moved
 
 
+def reuse_joined(period: UsagePeriod) -> None:
+    """Take the row that a person split off on this day and joined again, if there is one: there is one row per day."""
+    joined = UsagePeriod._base_manager.filter(account=period.account_id, start_on=period.start_on, joined=True).first()
+    if joined is not None:
+        period.pk, period.version = joined.pk, joined.version
+
+
 def follow_dates(anomalies: Sequence[Anomaly], verdict: str) -> set[tuple[date, int]]:
     """End periods that are longer than a month where a person says so. Return month and customer of those that
     moved."""
