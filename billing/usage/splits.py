@@ -62,6 +62,8 @@ def join_period(anomaly: Anomaly, *, batch: int) -> set[tuple[date, int]]:
     earlier = UsagePeriod.objects.filter(account=anomaly.account_id, counts_until=row.as_of if row else None).first()
     if row is None or earlier is None or later is None:
         raise Refusal(_("The billing period was divided again since then. Undo the later decision first."))
+    if UsageSnapshot.objects.filter(account=later.account_id, period_start_on=later.start_on).exists():
+        raise Refusal(_("The provider reports the later billing period since then. The decision can't be undone."))
     moved = {(each.month, each.account.customer_id) for each in (earlier, later)}
     earlier.days_read |= later.days_read << (later.start_on - earlier.start_on).days
     for name in (*_DATES, "latest"):

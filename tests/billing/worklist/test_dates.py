@@ -10,12 +10,26 @@ import pytest
 from billing.models import UsagePeriod
 from billing.reports.account_usage import usage_of_account
 from billing.reports.as_of import FiguresAsOf
+from billing.reports.export_changes import changed_figures
+from billing.reports.exports import request_export
+from billing.reports.filters import UsageFilters
 from billing.usage.decisions import undo_decision
 from billing.usage.ledger import last_batch
 from billing.usage.rollups import wrong_sums
 from customers.models import Account
-from tests.billing.worklist.support import START, at, command, decide, figure, let_time_pass, october, read
-from tests.support.factories import AccountFactory
+from portal.refusals import Refusal
+from tests.billing.worklist.support import (
+    START,
+    at,
+    command,
+    decide,
+    figure,
+    let_time_pass,
+    october,
+    open_anomalies,
+    read,
+)
+from tests.support.factories import AccountFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 RESTARTED = {"period_start_on": date(2026, 10, 15), "period_end_on": date(2026, 11, 14)}
@@ -118,3 +132,44 @@ def test_the_chart_leaves_out_a_wrong_decrease(account: Account) -> None:
         read(account, used, at(day))
     decide(account, "wrong", at(7, 12))
     assert charted(account, at=at(7, 13)) == [100_000, 110_000]
+
+
+def test_a_split_that_the_provider_shows_stays(account: Account) -> None:
+    anomaly = split(account)
+    read(account, 25_000, at(16), **RESTARTED)
+    with pytest.raises(Refusal, match="can't be undone"):
+        undo_decision(command(at(16, 12)), anomaly=anomaly)
+    assert [used for _, _, used in periods()] == [100_000, 25_000]
+
+
+def test_a_period_that_overlaps_a_later_one_does_not_count(account: Account) -> None:
+    """The provider goes back: to a period that begins before the one it showed. Its emails would count twice."""
+    before = {"period_start_on": date(2026, 9, 30), "period_end_on": date(2026, 10, 30)}
+    read(account, 50_000, at(10))
+    for day, used in ((11, 60_000), (12, 61_000)):
+        read(account, used, at(day), **before)
+    early = UsagePeriod.objects.get(start_on=date(2026, 9, 30))
+    assert (early.status, early.used, early.high) == ("disputed", 0, 61_000)
+    values = [(each.kind, each.before, each.after) for each in open_anomalies(account)]
+    assert values == [("contradiction", "2026-10-01 to 2026-10-31", "2026-09-30 to 2026-10-30")] * 2
+
+
+def test_an_ended_period_that_lingers_overlaps_nothing(account: Account) -> None:
+    read(account, 50_000, at(10))
+    read(account, 10, at(15), **RESTARTED)
+    read(account, 50_500, at(15, 4))
+    read(account, 10, at(15, 5), **RESTARTED)
+    read(account, 50_400, at(14))
+    assert [each.kind for each in open_anomalies(account)] == []
+    assert [used for _, _, used in periods()] == [50_500, 10]
+
+
+def test_a_part_that_is_joined_again_changed_an_export(account: Account) -> None:
+    anomaly = split(account)
+    let_time_pass(datetime(2026, 11, 3, tzinfo=UTC))
+    person = UserFactory(role="finance")
+    filters = UsageFilters({"month": "2026-10"}, today=date(2026, 11, 3))
+    export = request_export(command(at(3, month=11), person=person), filters=filters, file_format="csv")
+    assert export.rows == 2
+    undo_decision(command(at(4, month=11)), anomaly=anomaly)
+    assert changed_figures(export) == 2
