@@ -93,11 +93,7 @@ def recompute(
     changed, conflicts = [], {}
     for each in inputs:
         before = _figure(each.period)
-        if each.judged:
-            series, found = _derive(each, known[each.period.pk], now=now)
-            conflicts[each.period.pk] = (each.period, series, found)
-        else:
-            _without_reading(each)
+        conflicts[each.period.pk] = (each.period, *_derive(each, known[each.period.pk], now=now))
         if _figure(each.period) != before or not each.period.batch:
             changed.append(each.period)
     anomalies.follow(conflicts, now=now)
@@ -121,10 +117,7 @@ def preview(periods: Sequence[UsagePeriod], assumed: Assumed, *, now: datetime) 
     found = []
     for each in _inputs(periods, assumed):
         known = evidence_of([Known(each.period, each.snapshots)], now=now)[each.period.pk]
-        if each.judged:
-            _derive(each, known, now=now)
-        else:
-            _without_reading(each)
+        _derive(each, known, now=now)
         found.append(each.period)
     return found
 
@@ -138,6 +131,9 @@ def _derive(each: _Input, known: PeriodEvidence, *, now: datetime) -> tuple[Seri
         for reading in (judged.reading for judged in each.judged)
     ]
     series = series_of(readings, ceiling=known.ceiling)
+    if series.last is None and not series.waiting:  # nothing was read, or nothing that counts
+        _without_reading(each)
+        return series, conflicts
     facts = _facts(each, series, known)
     found = assess(series, facts, known.after(facts.read_at, now=now), now=now)
     _apply(each, series, _decided(each, series, found), known)
@@ -329,12 +325,14 @@ def _decided(each: _Input, series: Series, figure: Assessment) -> Assessment:
 
 
 def _without_reading(each: _Input) -> None:
-    """Set the figure of a period that was never read: missing, unless a person entered a number. The base fee needs no
-    number: the emails stay unknown."""
+    """Set the figure of a period without a reading that counts: missing, unless a person entered a number. The base fee
+    needs no number: the emails stay unknown."""
     period, decision = each.period, each.decision
     verdict = decision.verdict if decision else ""
     quantity = decision.quantity if decision and verdict == Verdict.QUANTITY else None
     period.status = Status.MISSING if quantity is None else Status.FINAL
+    period.current = period.allowed = period.allocated_cost = None
+    period.currency = ""
     period.used = period.high = quantity
     reasons = {Verdict.QUANTITY: Reason.QUANTITY, Verdict.BASE_ONLY: Reason.BASE_ONLY}
     period.reason = reasons.get(Verdict(verdict), "") if verdict else ""
@@ -353,6 +351,9 @@ def _apply(each: _Input, series: Series, figure: Assessment, evidence: PeriodEvi
     period.overage = _overage(row, figure.low, figure.reason)
     period.overage_high = None if figure.high is None else _overage(row, figure.high, figure.reason)
     period.allocated_cost, period.currency = row.allocated_cost, row.currency
+    if series.last is None:  # the reading waits for a decision: until then nothing of it counts
+        period.overage = None if row.overage is None else 0
+        period.allocated_cost, period.currency = None, ""
     period.package = evidence.package_at(row)
 
 

@@ -291,7 +291,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     period.before_deletion = period.before_deletion or plan.reading.final is not None
     period.days_read |= _bit(period, at)
     period.readings += 1
-    if period.current_id is None:
+    if period.current_id is None and plan.new:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
         period.batch = 0  # a change of the figure, although it is stored as open already
     # An export marks figures without the accounts' locks.
