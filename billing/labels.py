@@ -68,6 +68,9 @@ REASONS: dict[str, str | Promise] = {
     "above_quantity": gettext_lazy(
         "The provider reported more emails than Finance entered. Finance has to decide again."
     ),
+    "quantity_too_high": gettext_lazy(
+        "Finance entered more emails than the account can have sent. Finance has to decide again."
+    ),
 }
 # Why a figure changed; codes of billing.usage.figures.
 CAUSES: dict[str, str | Promise] = {

@@ -64,8 +64,8 @@ class UsagePeriod(models.Model):
     `month` is the month of the period's last day. `reported_start_on` is the start as the provider reports it: it is
     earlier than `start_on` where a person decided that the provider restarted the period without saying so; then only
     readings from `counts_from` on count. Where that decision was undone, the later part is `joined`: its readings
-    belong to the earlier one again, and the row is kept only for its versions. A missing figure has no reading and no
-    `used`: unknown is never zero. A number that a person entered needs no reading.
+    belong to the earlier one again, and the row is kept only for its versions. A missing figure has no reading that
+    counts and no `used`: unknown is never zero. A number that a person entered needs no reading.
     `days_read` has a bit for each day of the period on which usage was read.
     """
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef
-
-from billing.models import NOT_OVER, Anomaly, UsagePeriod, UsageSnapshot
+from billing.models import NOT_OVER, Anomaly, UsagePeriod
 from billing.reports.month_chart import nice_top
-from billing.usage.anomalies import SET_ASIDE
+from billing.usage.figures import counted_readings
 from billing.usage.periods import DAY, midnight
 from customers.models import Account
 from portal.ui.bar import use_bar_of
@@ -107,19 +105,11 @@ def _cycle(account: Account, period: UsagePeriod, now: datetime) -> Cycle:
 
 def _points(period: UsagePeriod) -> list[Point]:
     """Return every counted reading of the period, and the last time its value was confirmed."""
-    set_aside = Anomaly.objects.filter(snapshot=OuterRef("pk"), kind__in=SET_ASIDE)
-    rows = UsageSnapshot.objects.filter(
-        ~Exists(set_aside), account=period.account_id, period_start_on=period.reported_start_on
-    )
-    found = {
-        at: used
-        for at, used in rows.values_list("as_of", "used")
-        if (period.counts_from is None or at >= period.counts_from)
-        and (period.counts_until is None or at < period.counts_until)
-    }
-    if period.read_at and period.current and period.read_at > max(found, default=period.current.as_of):
-        found[period.read_at] = period.current.used
-    return [Point(at, used) for at, used in sorted(found.items())]
+    rows = counted_readings(period)
+    points = [Point(row.as_of, row.used) for row in rows]
+    if rows and rows[-1].pk == period.latest_id and period.read_at and period.read_at > rows[-1].as_of:
+        points.append(Point(period.read_at, rows[-1].used))
+    return points
 
 
 def gaps_of(period: UsagePeriod, *, born_on: date, now: datetime, ended: bool = False) -> list[Gap]:

@@ -52,8 +52,10 @@ class CustomerSums:
 
 def sums_by_customer(filters: UsageFilters, narrow: QuerySet[UsagePeriod]) -> tuple[Page[Any], list[CustomerSums]]:
     """Return a page of customers and their sums. `narrow`: the figures that the filters leave."""
-    key = "account__customer" if filters.by_figure else "customer"
-    found = _of_figures(narrow) if filters.by_figure else _of_rollups(filters)
+    # A search finds accounts by their ID as well, which the roll-ups don't know.
+    by_figure = filters.by_figure or bool(filters.q)
+    key = "account__customer" if by_figure else "customer"
+    found = _of_figures(narrow) if by_figure else _of_rollups(filters)
     page = filters.page_of(Paginator(_ordered(found, key, filters), filters.size))
     rows = list(page.object_list)
     customers = Customer.objects.in_bulk([row[key] for row in rows])

@@ -56,9 +56,10 @@ def changed_figures(export: UsageExport) -> int:
     in_file = sorted(exported_periods(export) & was.keys())
     changed = 0
     for start in range(0, len(in_file), TOGETHER):
-        current = FigureVersion.objects.filter(period__in=in_file[start : start + TOGETHER], to_batch=None)
+        some = in_file[start : start + TOGETHER]
+        current = FigureVersion.objects.filter(period__in=some, to_batch=None)
         now = {period: tuple(values) for period, *values in current.order_by().values_list("period", *FIGURE)}
-        changed += sum(values != was[period] for period, values in now.items())
+        changed += sum(now.get(period) != was[period] for period in some)
     return changed
 
 

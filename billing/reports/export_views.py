@@ -99,6 +99,9 @@ def usage_export_file(request: HttpRequest, public_id: uuid.UUID) -> HttpRespons
         raise PermissionDenied
     if not export.is_ready:
         raise Http404
+    if not exports.is_intact(export):
+        sentence = gettext("The stored file is damaged: its hash differs. Restore it from a backup, or export again.")
+        return HttpResponse(sentence, status=500, content_type="text/plain; charset=utf-8")
     with transaction.atomic():
         facts = {"month": f"{export.month:%Y-%m}", "sha256": export.sha256}
         command_of(request).record(verb="usage.export_downloaded", obj=export, after=facts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import zlib
 from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from portal.commands import Command
 from portal.consistent_reads import consistent_read
 from portal.exports import write_csv, write_xlsx
 from portal.filters import APPEARANCE
+from portal.query_params import line
 from portal.queue import enqueue_on_commit
 
 log = structlog.get_logger(__name__)
@@ -48,7 +50,7 @@ class KeptMoving(Exception):
 
 def request_export(command: Command, *, filters: UsageFilters, file_format: str) -> UsageExport:
     """Request the file of a report; a small one is ready on return."""
-    kept = {name: text for name, text in filters.kept(without="") if name not in ("month", "page", "size")}
+    kept = {name: line(text) for name, text in filters.kept(without="") if name not in ("month", "page", "size")}
     expected = report_periods(filters).count()
     with transaction.atomic():
         export = UsageExport.objects.create(
@@ -177,6 +179,17 @@ def file_pieces(export: UsageExport) -> Iterator[bytes]:
     with gzip.GzipFile(fileobj=io.BytesIO(bytes(export.file or b""))) as file:
         while piece := file.read(_PIECE):
             yield piece
+
+
+def is_intact(export: UsageExport) -> bool:
+    """Return whether the stored file is the one that was written."""
+    digest = hashlib.sha256()
+    try:
+        for piece in file_pieces(export):
+            digest.update(piece)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return digest.hexdigest() == export.sha256
 
 
 def exported_periods(export: UsageExport) -> set[int]:

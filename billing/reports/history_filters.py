@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.utils import timezone
@@ -59,7 +59,7 @@ def _moment(text: str) -> datetime | None:
     """Return a time as a browser's field sends it, in the person's time zone."""
     try:
         found = datetime.fromisoformat(text)
-        return found if found.tzinfo else timezone.make_aware(found)
+        return (found if found.tzinfo else timezone.make_aware(found)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -1,5 +1,4 @@
-"""Chart of usage per month: what was counted, what intervals may add, and how many figures are missing. Geometry, no
-markup."""
+"""Chart of usage per month: what was counted, what intervals may add, missing figures. Geometry, no markup."""
 
 from __future__ import annotations
 

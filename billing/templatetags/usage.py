@@ -83,7 +83,7 @@ def counted_status(status: str, n: int) -> str:
 @register.filter
 def is_decision(reason: str) -> bool:
     """Return whether a figure has its status because a person decided about it."""
-    return reason in ("as_known", "quantity", "base_only", "above_quantity")
+    return reason in ("as_known", "quantity", "base_only", "above_quantity", "quantity_too_high")
 
 
 @register.filter

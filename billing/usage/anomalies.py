@@ -8,9 +8,10 @@ change which readings count.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -68,6 +69,8 @@ class _Before:
     least_quota: int | None = None
     greatest_quota: int | None = None
     final_used: int | None = None
+    # The dates of a later period that the provider showed before, and that this one overlaps.
+    overlapped: tuple[date, date] | None = None
 
 
 def note(noted: Sequence[Noted], *, deleted: Collection[int]) -> set[int]:
@@ -98,6 +101,9 @@ def _found(each: Noted, account: Account, before: _Before, *, gone: bool) -> lis
     ceiling = max(quotas) * multiple[0] // multiple[1] if multiple and quotas else None
     if row.used > (MOST_EMAILS if ceiling is None else ceiling):
         found.append((Kind.CEILING, str(MOST_EMAILS if ceiling is None else ceiling), str(row.used)))
+    elif before.overlapped:
+        shown = f"{before.overlapped[0]} to {before.overlapped[1]}"
+        found.append((Kind.CONTRADICTION, shown, f"{each.dates.start_on} to {each.dates.end_on}"))
     elif quotas and row.source != UsageSource.POOLED and (words := _contradiction(row, min(quotas), max(quotas))):
         found.append((Kind.CONTRADICTION, *words))
     if gone and not row.is_final and before.final_used is not None and row.used > before.final_used:
@@ -119,7 +125,7 @@ def _contradiction(row: UsageSnapshot, least: int, greatest: int) -> tuple[str, 
 
 
 def _before(noted: Sequence[Noted]) -> dict[int, _Before]:
-    """Return by new reading what was read of its period before. Two queries."""
+    """Return by new reading what was read of its period before. Three queries."""
     earlier = UsageSnapshot.objects.filter(
         account__in=[each.snapshot.account_id for each in noted],
         period_start_on__in={each.snapshot.period_start_on for each in noted},
@@ -135,11 +141,34 @@ def _before(noted: Sequence[Noted]) -> dict[int, _Before]:
         if row.is_final:
             final[row.account_id, row.period_start_on] = row.used
     found = {}
+    overlapped = _overlapped(noted)
     for each in noted:
         key = (each.snapshot.account_id, each.snapshot.period_start_on)
         sum_: Any = sums.get(key, {})
-        found[each.snapshot.pk] = _Before(sum_.get("least"), sum_.get("greatest"), final.get(key))
+        found[each.snapshot.pk] = _Before(
+            sum_.get("least"), sum_.get("greatest"), final.get(key), overlapped.get(each.snapshot.pk)
+        )
     return found
+
+
+def _overlapped(noted: Sequence[Noted]) -> dict[int, tuple[date, date]]:
+    """Return by new reading the dates of a later period that was read before, and that its own one overlaps although
+    the provider never ended it: emails of these days would count twice."""
+    going_on = [each for each in noted if each.period.next_seen_at is None]
+    first = min((each.period.start_on for each in going_on), default=None)
+    later: dict[int, list[UsagePeriod]] = defaultdict(list)
+    if first is not None:
+        accounts = [each.snapshot.account_id for each in going_on]
+        for row in UsagePeriod.objects.filter(account__in=accounts, start_on__gt=first, latest__isnull=False):
+            later[row.account_id].append(row)
+    return {
+        each.snapshot.pk: (row.start_on, row.end_on)
+        for each in going_on
+        for row in later[each.snapshot.account_id]
+        if each.period.start_on < row.start_on <= each.period.end_on
+        and row.read_at is not None
+        and row.read_at < each.snapshot.as_of
+    }
 
 
 def _anomaly(kind: Kind, each: Noted, account: Account, report: PoolReport | None, **values: str) -> Anomaly:

@@ -56,6 +56,8 @@ class Reason:
     QUANTITY = "quantity"
     BASE_ONLY = "base_only"
     ABOVE_QUANTITY = "above_quantity"  # more was read than a person had entered
+    BEYOND_QUANTITY = "quantity_too_high"  # a person had entered more than can have been sent
+    NOT_AS_ENTERED = (ABOVE_QUANTITY, BEYOND_QUANTITY)
 
 
 @dataclass(frozen=True, slots=True)

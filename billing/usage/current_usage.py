@@ -9,6 +9,8 @@ from datetime import datetime
 from billing.models import Status, UsagePeriod
 from customers.observed import accounts as observed_accounts
 
+UNTOLD = (Status.DISPUTED, Status.MISSING)
+
 
 def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
     """Tell the accounts what a decision changed in their current billing period."""
@@ -19,7 +21,7 @@ def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
     for period in periods:
         if last.get(period.account_id) != period.pk or period.read_at is None:
             continue
-        if period.status == Status.DISPUTED:
+        if period.status in UNTOLD:
             disputed[period.read_at].append(period.account_id)
         else:
             tell_account(period, at=period.read_at, now=now)
@@ -28,8 +30,8 @@ def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
 
 
 def tell_account(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
-    """Tell the account its usage as read at a time. A disputed figure is not told: the page says it is missing."""
-    if period.status == Status.DISPUTED:
+    """Tell the account its usage as read at a time. A disputed or missing figure is not told: the page says so."""
+    if period.status in UNTOLD:
         observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
         return
     observed_accounts.record_usage(

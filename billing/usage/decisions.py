@@ -150,15 +150,15 @@ def figure_verdicts_of(period: UsagePeriod, *, now: datetime) -> tuple[Verdict, 
     """Return what may be decided about a figure: nothing while its billing period goes on, or once it is exact."""
     if period.ends_at > now:
         return ()
-    if period.latest_id is None:
+    if period.current_id is None:
         return MISSING_VERDICTS
-    contradicted = period.status == Status.DISPUTED and period.reason == Reason.ABOVE_QUANTITY
+    contradicted = period.status == Status.DISPUTED and period.reason in Reason.NOT_AS_ENTERED
     return FIGURE_VERDICTS if period.status == Status.INTERVAL or contradicted or is_decided(period) else ()
 
 
 def is_decided(period: UsagePeriod) -> bool:
     """Return whether the figure is what a person decided."""
-    applies = period.reason in (Reason.AS_KNOWN, Reason.QUANTITY, Reason.BASE_ONLY, Reason.ABOVE_QUANTITY)
+    applies = period.reason in (Reason.AS_KNOWN, Reason.QUANTITY, Reason.BASE_ONLY, *Reason.NOT_AS_ENTERED)
     return applies and has_decision(period)
 
 

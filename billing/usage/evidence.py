@@ -11,6 +11,7 @@ from django.db.models import Min
 from billing.models import MidnightReading, UsagePeriod, UsageSnapshot
 from billing.usage import midnights
 from billing.usage.assess import DAY, LAG, EndEvidence, Resets, days_touched, resets_of
+from billing.usage.periods import latest_end
 from billing.usage.reset_zones import UTC_ZONE, zones_of
 from billing.usage.statistics import Statistics, statistics_of
 from customers.connections.catalogue import SENDS, SUBUSERS
@@ -53,6 +54,9 @@ class PeriodEvidence:
         if each.is_pooled or not each.may_be_over(now):
             return EndEvidence(ceiling=self.ceiling)
         start, end = self.resets.window(read_at)
+        period = each.period
+        if period.inferred and period.next_seen_at is None:
+            end = max(end, resets_of(latest_end(period.start_on, period.end_on)).latest)
         calibrated = facts.calibration(each).is_calibrated
         return EndEvidence(
             ceiling=self.ceiling,

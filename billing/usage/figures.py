@@ -93,11 +93,7 @@ def recompute(
     changed, conflicts = [], {}
     for each in inputs:
         before = _figure(each.period)
-        if each.judged:
-            series, found = _derive(each, known[each.period.pk], now=now)
-            conflicts[each.period.pk] = (each.period, series, found)
-        else:
-            _without_reading(each)
+        conflicts[each.period.pk] = (each.period, *_derive(each, known[each.period.pk], now=now))
         if _figure(each.period) != before or not each.period.batch:
             changed.append(each.period)
     anomalies.follow(conflicts, now=now)
@@ -110,15 +106,18 @@ def load_periods(period_ids: Collection[int]) -> list[UsagePeriod]:
     return list(periods.select_related("account__connection", "account__customer"))
 
 
+def counted_readings(period: UsagePeriod) -> list[UsageSnapshot]:
+    """Return the readings that the figure of a period counts, in order of time."""
+    [found] = _inputs(load_periods([period.pk]))
+    return [each.row for each in found.judged if each.reading.counts]
+
+
 def preview(periods: Sequence[UsagePeriod], assumed: Assumed, *, now: datetime) -> list[UsagePeriod]:
     """Set the figures of loaded periods as they would be after the assumed decisions. Nothing is stored."""
     found = []
     for each in _inputs(periods, assumed):
         known = evidence_of([Known(each.period, each.snapshots)], now=now)[each.period.pk]
-        if each.judged:
-            _derive(each, known, now=now)
-        else:
-            _without_reading(each)
+        _derive(each, known, now=now)
         found.append(each.period)
     return found
 
@@ -132,6 +131,9 @@ def _derive(each: _Input, known: PeriodEvidence, *, now: datetime) -> tuple[Seri
         for reading in (judged.reading for judged in each.judged)
     ]
     series = series_of(readings, ceiling=known.ceiling)
+    if series.last is None and not series.waiting:  # nothing was read, or nothing that counts
+        _without_reading(each)
+        return series, conflicts
     facts = _facts(each, series, known)
     found = assess(series, facts, known.after(facts.read_at, now=now), now=now)
     _apply(each, series, _decided(each, series, found), known)
@@ -150,7 +152,8 @@ def keep(
     versions = []
     for period in periods:
         period.batch = batch
-        if period.is_over or period.exported or period.version:
+        # A part that a person split off may be joined again: then only its versions tell of it.
+        if period.is_over or period.exported or period.version or period.counts_from:
             period.version += 1
             versions.append(_version(period, now=now, cause=cause))
     # All of these rows exist. An insert that updates on conflict takes a tenth of the time of `bulk_update`.
@@ -192,11 +195,11 @@ def _inputs(periods: Sequence[UsagePeriod], assumed: Assumed | None = None) -> l
     found: dict[tuple[int, Any], list[UsageSnapshot]] = {}
     rows = UsageSnapshot.objects.filter(
         account__in={each.account_id for each in periods},
-        period_start_on__in={each.reported_start_on for each in periods},
+        period_start_on__in={start_on for each in periods for start_on in (each.reported_start_on, each.start_on)},
     )
     for row in rows.select_related("final_reading").defer("raw").order_by("as_of", "seq", "pk"):
         found.setdefault((row.account_id, row.period_start_on), []).append(row)
-    rows_of = {each.pk: _rows_of(each, found.get((each.account_id, each.reported_start_on), [])) for each in periods}
+    rows_of = {each.pk: _rows_of(each, found) for each in periods}
     verdicts = _verdicts([row.pk for rows in found.values() for row in rows], assumed)
     reports = _reports(periods, rows_of, assumed)
     decisions = _period_decisions([each.pk for each in periods])
@@ -207,8 +210,13 @@ def _inputs(periods: Sequence[UsagePeriod], assumed: Assumed | None = None) -> l
     ]
 
 
-def _rows_of(period: UsagePeriod, rows: Sequence[UsageSnapshot]) -> list[UsageSnapshot]:
-    """Return the readings that belong to the period: where a person split it, those of its part."""
+def _rows_of(period: UsagePeriod, found: Mapping[tuple[int, date], list[UsageSnapshot]]) -> list[UsageSnapshot]:
+    """Return the readings that belong to the period: where a person split it, those of its part, under the start that
+    the provider reported before and under its own one."""
+    rows = found.get((period.account_id, period.reported_start_on), [])
+    if period.start_on != period.reported_start_on:
+        own = found.get((period.account_id, period.start_on), [])
+        rows = sorted([*rows, *own], key=lambda row: (row.as_of, row.seq, row.pk))
     return [
         row
         for row in rows
@@ -309,18 +317,22 @@ def _decided(each: _Input, series: Series, figure: Assessment) -> Assessment:
     if decision.verdict == Verdict.QUANTITY and decision.quantity is not None:
         if decision.quantity < series.low:
             return Assessment(Status.DISPUTED, Reason.ABOVE_QUANTITY, figure.low, figure.high)
+        if figure.high is not None and decision.quantity > figure.high:
+            return Assessment(Status.DISPUTED, Reason.BEYOND_QUANTITY, figure.low, figure.high)
         return Assessment(Status.FINAL, Reason.QUANTITY, decision.quantity, decision.quantity)
     reason = Reason.BASE_ONLY if decision.verdict == Verdict.BASE_ONLY else Reason.AS_KNOWN
     return Assessment(Status.FINAL, reason, series.low, series.low)
 
 
 def _without_reading(each: _Input) -> None:
-    """Set the figure of a period that was never read: missing, unless a person entered a number. The base fee needs no
-    number: the emails stay unknown."""
+    """Set the figure of a period without a reading that counts: missing, unless a person entered a number. The base fee
+    needs no number: the emails stay unknown."""
     period, decision = each.period, each.decision
     verdict = decision.verdict if decision else ""
     quantity = decision.quantity if decision and verdict == Verdict.QUANTITY else None
     period.status = Status.MISSING if quantity is None else Status.FINAL
+    period.current = period.allowed = period.allocated_cost = None
+    period.currency = ""
     period.used = period.high = quantity
     reasons = {Verdict.QUANTITY: Reason.QUANTITY, Verdict.BASE_ONLY: Reason.BASE_ONLY}
     period.reason = reasons.get(Verdict(verdict), "") if verdict else ""
@@ -339,6 +351,9 @@ def _apply(each: _Input, series: Series, figure: Assessment, evidence: PeriodEvi
     period.overage = _overage(row, figure.low, figure.reason)
     period.overage_high = None if figure.high is None else _overage(row, figure.high, figure.reason)
     period.allocated_cost, period.currency = row.allocated_cost, row.currency
+    if series.last is None:  # the reading waits for a decision: until then nothing of it counts
+        period.overage = None if row.overage is None else 0
+        period.allocated_cost, period.currency = None, ""
     period.package = evidence.package_at(row)
 
 

@@ -23,6 +23,7 @@ from billing.usage.at_risk import by_money_at_risk, readable_in
 from billing.usage.batches import BATCH, RunSession, in_a_transaction
 from billing.usage.midnights import DAYS_AFTER, WITHIN, midnight_in, zone_named
 from billing.usage.snapshots import AccountReading, lock_accounts, store_readings
+from billing.usage.stored_usage import begun
 from customers.models import Account, Connection, Customer
 from portal.providers import ProviderError, Usage, UsageSource
 from portal.refusals import Refusal
@@ -108,7 +109,7 @@ def _ask(chunk: RunSession, account: Account) -> _Answer | None:
     if asked_at >= chunk.run.until:
         return None
     try:
-        usage = chunk.provider.usage(account.ref, UsageSource(chunk.run.source))
+        usage = begun(chunk.provider.usage(account.ref, UsageSource(chunk.run.source)), at=asked_at)
     except ProviderError as error:
         log.info("usage.midnight_not_read", account=str(account.public_id), error=type(error).__name__)
         return _Answer(account, asked_at, asked_at)

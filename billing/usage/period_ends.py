@@ -12,8 +12,9 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from billing.models import NOT_OVER, Status, UsagePeriod
 from billing.usage import figures, postponed, reset_zones, rollups
 from billing.usage.assess import LAG, STALE_AFTER
+from billing.usage.gaps import keep_missing, missing_period
 from billing.usage.ledger import next_batch
-from billing.usage.periods import DAY, Period, last_day, midnight, period_of
+from billing.usage.periods import DAY, Period, last_day, period_of
 from billing.usage.snapshots import lock_accounts
 from customers.models import Account, AccountSpan
 from customers.models.account import AccountState
@@ -113,28 +114,10 @@ def _add_missing(accounts: Sequence[Account], *, now: datetime) -> int:
             period.account_id: period
             for period in UsagePeriod.objects.filter(account__in=accounts).order_by("account_id", "start_on")
         }
-        rows = [_missing(account, last.get(account.pk)) for account in accounts]
+        rows = [missing_period(account, _dates(account, last.get(account.pk))) for account in accounts]
         UsagePeriod.objects.bulk_create(rows, ignore_conflicts=True)
-        stored = UsagePeriod.objects.filter(account__in=accounts, status=Status.MISSING, batch=0)
-        figures.keep(
-            list(stored.select_related("account")), now=now, batch=batch, cause=figures.FigureCause.PERIOD_OVER
-        )
+        keep_missing(accounts, now=now, batch=batch)
         return len(rows)
-
-
-def _missing(account: Account, last: UsagePeriod | None) -> UsagePeriod:
-    dates = _dates(account, last)
-    return UsagePeriod(
-        account=account,
-        start_on=dates.start_on,
-        end_on=dates.end_on,
-        reported_start_on=dates.start_on,
-        ends_at=midnight(dates.end_on + DAY),
-        month=dates.month,
-        inferred=True,
-        status=Status.MISSING,
-        package=account.package[:200],
-    )
 
 
 def _dates(account: Account, last: UsagePeriod | None) -> Period:

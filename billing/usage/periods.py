@@ -95,6 +95,13 @@ def usual_end(start_on: date) -> date:
     return period_of(start_on, None, known=None, on=start_on).end_on
 
 
+def latest_end(start_on: date, end_on: date) -> date:
+    """Return the last day that a period with an inferred end may have: one that starts on the last day of a month may
+    have an anchor day up to the 31st."""
+    following = month_after(start_on.replace(day=1))
+    return max(end_on, _boundary(following, LONGEST_MONTH) - DAY) if start_on == last_day(start_on) else end_on
+
+
 def learned_anchor(periods: Iterable[Period]) -> int | None:
     """Return the anchor day of an account, on which its periods start, or None if it is not known.
 

@@ -14,6 +14,7 @@ from billing.usage import failure_reasons
 from billing.usage.batches import BatchAnswer, NotAsked, RunSession, due_items, flush, not_to_ask, said
 from billing.usage.pool_snapshots import PoolReading, pool_cap_of, sound
 from billing.usage.snapshots import AccountReading
+from billing.usage.stored_usage import begun_pool
 from customers.models import Account
 from customers.models.account import AccountState
 from portal.providers import NotFound, NotSent, PooledUsage, RateLimited, Unauthorized, Usage
@@ -34,7 +35,7 @@ def read_pool(chunk: RunSession, *, deadline: float) -> bool:
         return False
     asked_at = chunk.clock()
     try:
-        usage = sound(chunk.provider.pooled_usage())
+        usage = begun_pool(sound(chunk.provider.pooled_usage()), at=asked_at)
     except Exception as error:
         if failure_reasons.cause_of(error) == failure_reasons.BUG:
             log.exception("usage.pool_failed", connection=str(chunk.run.connection.public_id))

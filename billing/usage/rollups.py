@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 
 from billing.models import NOT_OVER, MonthTotal, Status, UsagePeriod, UsageRollup
+from billing.usage.ledger import next_batch
 
 TOGETHER = 2000
 KEY = ("month", "account__connection", "account__customer", "package", "currency")
@@ -103,6 +104,15 @@ def _rollup(found: dict[str, Any]) -> UsageRollup:
         allocated_cost=found["sum_cost"] or 0,
         **{status: found[f"n_{status}"] for status in Status.values},
     )
+
+
+def follow_customers(customers: Collection[int]) -> None:
+    """Add up the usage of these customers (pk) again: an account moved, or was marked as a duplicate. Needs a
+    transaction that holds the locks of the accounts."""
+    next_batch()
+    read = UsagePeriod.objects.filter(account__customer__in=customers).values_list("month", "account__customer")
+    stored = UsageRollup.objects.filter(customer__in=customers).values_list("month", "customer")
+    refresh({*read, *stored})
 
 
 def rebuild() -> None:

@@ -18,18 +18,19 @@ from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 
-from billing.models import Anomaly, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import anomalies, current_usage, figures, reset_zones
+from billing.models import Anomaly, FigureVersion, SyncRun, UsagePeriod, UsageSnapshot
+from billing.usage import anomalies, current_usage, figures, reset_zones, splits
 from billing.usage.assess import resets_of
+from billing.usage.gaps import add_missing, may_last, periods_between
 from billing.usage.ledger import next_batch
-from billing.usage.periods import DAY, Period, learned_anchor, midnight, period_of, usual_end
+from billing.usage.periods import DAY, Period, latest_end, learned_anchor, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
 from billing.usage.reset_zones import RollOver
-from billing.usage.stored_usage import digest_of, overage_of, usage_of
+from billing.usage.stored_usage import begun, digest_of, overage_of, usage_of
 from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from portal.money_field import rounded
-from portal.providers import Usage, UsageSource
+from portal.providers import Unreadable, Usage, UsageSource
 
 log = structlog.get_logger(__name__)
 # Periods of an account that a new reading is compared with, newest first.
@@ -97,14 +98,24 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     changed = {plan.period.pk for plan in changes if plan.period.pk} | {
         each.pk for plan in plans for each in plan.affected
     }
-    moment = max((reading.as_of for reading in readings), default=None)
-    if batch and moment:
+    if batch:
+        moment = _moment(plans)
         figures.recompute(changed, now=moment, batch=batch, cause=figures.FigureCause.READING, moved=moved)
+        skipped = {plan.reading.account_id: plan.skipped for plan in plans if not plan.closed and plan.skipped}
+        add_missing(skipped, now=moment, batch=batch)
     _observe(plans)
     disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
         plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
     }
+
+
+def _moment(plans: Sequence[_Plan]) -> datetime:
+    """Return the time as of which figures are derived: that of the newest answer, but none before a figure's that is
+    over already. An answer that comes late doesn't open it again."""
+    over = [plan.period.pk for plan in plans if plan.period.pk and plan.period.is_over]
+    versions = FigureVersion.objects.filter(period__in=over, to_batch=None) if over else FigureVersion.objects.none()
+    return max([*(plan.reading.as_of for plan in plans), *versions.values_list("at", flat=True)])
 
 
 @dataclass(slots=True)
@@ -120,6 +131,7 @@ class _Plan:
     closed: bool  # the account is deleted and its final reading is known: the answer is only history
     ended: list[UsagePeriod]
     before: list[UsagePeriod]  # at most one
+    skipped: list[Period]
 
     @property
     def changes(self) -> bool:
@@ -192,17 +204,21 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
     )
     earlier = [each for each in known if each.start_on < dates.start_on and each.current_id is not None][:1]
+    last = next((each for each in known if each is not before and each.start_on < dates.start_on), None)
+    is_gap = last is not None and latest is None and not may_last(last, dates)
+    skipped = periods_between(Period(last.start_on, last.end_on), dates) if last and is_gap else []
     new = not same or latest is None or bool(reading.kept)
     snapshot = _snapshot(reading, dates, digest=digest, run=run, latest=latest) if new or latest is None else latest
-    return _Plan(reading, snapshot, dates, period, new, newest, closed, ended, earlier)
+    return _Plan(reading, snapshot, dates, period, new, newest, closed, ended, earlier, skipped)
 
 
 def _period_at(known: list[UsagePeriod], reported_start_on: date, at: datetime) -> UsagePeriod | None:
-    """Return the period of a reading: the one the provider names, or the part of it that a person split off."""
+    """Return the period of a reading: the one the provider names, or the part of it that a person split off, also
+    where the provider names that part since."""
     for each in known:
         begun = each.counts_from is None or each.counts_from <= at
         open_ = each.counts_until is None or at < each.counts_until
-        if each.reported_start_on == reported_start_on and begun and open_:
+        if reported_start_on in (each.reported_start_on, each.start_on) and begun and open_:
             return each
     return None
 
@@ -261,6 +277,8 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     moved = set()
     if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
+    if period._state.adding:
+        splits.reuse_joined(period)
     if period.read_at is None or at >= period.read_at:
         period.read_at = at
         period.inferred = plan.dates.inferred
@@ -273,31 +291,39 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     period.before_deletion = period.before_deletion or plan.reading.final is not None
     period.days_read |= _bit(period, at)
     period.readings += 1
-    if period.current_id is None:
+    if period.current_id is None and plan.new:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
         period.batch = 0  # a change of the figure, although it is stored as open already
     # An export marks figures without the accounts' locks.
-    period.save(update_fields=_PLACED if period.pk else None)
+    period.save(update_fields=None if period._state.adding else _PLACED)
     for each in plan.ended:
         each.next_seen_at = at
-        if each.end_on >= plan.dates.start_on:  # the provider began a new period early
+        # The provider began a new period early, or shows now when one with an inferred end was over.
+        if each.end_on >= plan.dates.start_on or (
+            each.end_on + DAY < plan.dates.start_on and may_last(each, plan.dates)
+        ):
             moved |= _end(each, plan.dates.start_on - DAY)
-        each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "batch"])
+        each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "read_after_end_at", "batch"])
     return moved
 
 
 def _surely_over(plan: _Plan) -> datetime:
     """Return from when on the period is over in every time zone it can end in."""
-    is_pooled = plan.snapshot.source == UsageSource.POOLED
-    return plan.period.ends_at if is_pooled else resets_of(plan.period.end_on).latest
+    period = plan.period
+    if plan.snapshot.source == UsageSource.POOLED:
+        return period.ends_at
+    return resets_of(latest_end(period.start_on, period.end_on) if period.inferred else period.end_on).latest
 
 
 def _end(period: UsagePeriod, end_on: date) -> set[tuple[date, int]]:
     """Set the period's last day; return its month so far and its customer if the month changes."""
     before = period.month
+    if not period._state.adding and end_on > period.end_on:
+        period.read_after_end_at = None  # that was before the end as it is known now
     period.end_on, period.ends_at, period.month = end_on, midnight(end_on + DAY), end_on.replace(day=1)
     period.batch = 0  # a change of the figure, whatever else stays
-    return {(before, period.account.customer_id)} if period.pk and before != period.month else set()
+    moves = not period._state.adding and before != period.month
+    return {(before, period.account.customer_id)} if moves else set()
 
 
 def _end_of(plan: _Plan) -> date:
@@ -353,12 +379,13 @@ def store_final_readings(
         if usage.used is None:
             continue  # no figure was returned: the report shows missing data
         try:
+            begun(usage, at=final.taken_at)
             store_readings(
                 [AccountReading(final.account_id, usage, final.taken_at, final.account.package, final)], run=None
             )
         except IntegrityError:
             continue  # another process stored it at this moment
-        except (DataError, ValidationError):
+        except (DataError, ValidationError, Unreadable):
             log.exception("usage.final_reading_refused", account=str(final.account.public_id))
             continue
         kept += 1

@@ -8,8 +8,8 @@ from datetime import date, datetime
 
 from django.utils.translation import gettext as _
 
-from billing.models import Anomaly, FigureVersion, Status, UsagePeriod
-from billing.usage.periods import DAY, midnight, usual_end
+from billing.models import Anomaly, FigureVersion, Status, UsagePeriod, UsageSnapshot
+from billing.usage.periods import DAY, LONGEST_PERIOD, midnight, usual_end
 from billing.usage.series import Verdict
 from portal.refusals import Refusal
 
@@ -62,6 +62,8 @@ def join_period(anomaly: Anomaly, *, batch: int) -> set[tuple[date, int]]:
     earlier = UsagePeriod.objects.filter(account=anomaly.account_id, counts_until=row.as_of if row else None).first()
     if row is None or earlier is None or later is None:
         raise Refusal(_("The billing period was divided again since then. Undo the later decision first."))
+    if UsageSnapshot.objects.filter(account=later.account_id, period_start_on=later.start_on).exists():
+        raise Refusal(_("The provider reports the later billing period since then. The decision can't be undone."))
     moved = {(each.month, each.account.customer_id) for each in (earlier, later)}
     earlier.days_read |= later.days_read << (later.start_on - earlier.start_on).days
     for name in (*_DATES, "latest"):
@@ -75,6 +77,13 @@ def join_period(anomaly: Anomaly, *, batch: int) -> set[tuple[date, int]]:
     return moved
 
 
+def reuse_joined(period: UsagePeriod) -> None:
+    """Take the row that a person split off on this day and joined again, if there is one: there is one row per day."""
+    joined = UsagePeriod._base_manager.filter(account=period.account_id, start_on=period.start_on, joined=True).first()
+    if joined is not None:
+        period.pk, period.version = joined.pk, joined.version
+
+
 def follow_dates(anomalies: Sequence[Anomaly], verdict: str) -> set[tuple[date, int]]:
     """End periods that are longer than a month where a person says so. Return month and customer of those that
     moved."""
@@ -83,14 +92,16 @@ def follow_dates(anomalies: Sequence[Anomaly], verdict: str) -> set[tuple[date, 
     for period in UsagePeriod.objects.filter(pk__in=ends).select_related("account"):
         moved.add((period.month, period.account.customer_id))
         end_on = ends[period.pk]
+        later = {"read_after_end_at": None} if end_on > period.end_on else {}
         UsagePeriod.objects.filter(pk=period.pk).update(
-            end_on=end_on, ends_at=midnight(end_on + DAY), month=end_on.replace(day=1), batch=0
+            end_on=end_on, ends_at=midnight(end_on + DAY), month=end_on.replace(day=1), batch=0, **later
         )
     return moved
 
 
 def ends_of(anomalies: Sequence[Anomaly], verdict: str) -> dict[int, date]:
-    """Return the last days of periods (pk) that are longer than a month: as reported if that counts, else as usual."""
+    """Return the last days of periods (pk) that are longer than a month: as reported if that counts, else as reported
+    last with a usual length, else as usual."""
     too_long = [each.pk for each in anomalies if each.kind == Anomaly.Kind.LONG_PERIOD]
     rows = Anomaly.objects.filter(pk__in=too_long, period__isnull=False, period__counts_until=None)
     found = {}
@@ -98,11 +109,21 @@ def ends_of(anomalies: Sequence[Anomaly], verdict: str) -> dict[int, date]:
         period, snapshot = row.period, row.snapshot
         if period is None or snapshot is None:
             continue
-        end_on = snapshot.period_end_on if verdict == Verdict.COUNTED else usual_end(period.start_on)
+        end_on = snapshot.period_end_on if verdict == Verdict.COUNTED else _end_as_usual(period)
         following = UsagePeriod.objects.filter(account=period.account_id, start_on__gt=period.start_on)
         first = following.order_by("start_on").values_list("start_on", flat=True).first()
         found[period.pk] = min(end_on, first - DAY) if first else end_on
     return found
+
+
+def _end_as_usual(period: UsagePeriod) -> date:
+    rows = UsageSnapshot.objects.filter(
+        account=period.account_id,
+        period_start_on=period.reported_start_on,
+        period_end_on__lt=period.reported_start_on + LONGEST_PERIOD,
+    )
+    stated = rows.order_by("-as_of", "-seq").values_list("period_end_on", flat=True).first()
+    return stated or usual_end(period.start_on)
 
 
 def _last_before(period: UsagePeriod, at: datetime) -> datetime:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
+from billing.usage.assess import EAST
 from billing.usage.periods import Period
 from customers.models import UsageReading
-from portal.providers import Usage, UsageSource
+from portal.providers import PooledUsage, Unreadable, Usage, UsageSource
 
 
 def usage_of(final: UsageReading) -> Usage:
@@ -30,6 +31,23 @@ def usage_of(final: UsageReading) -> Usage:
         raw=facts.get("raw") or {},
         **kept,
     )
+
+
+def begun(usage: Usage, *, at: datetime) -> Usage:
+    """Return `usage` if its billing period can have begun at `at` in any time zone. Raises `Unreadable`: both sources
+    tell of the current period, and one that is still to come would end it."""
+    _refuse_future(usage.period_start_on, at)
+    return usage
+
+
+def begun_pool(usage: PooledUsage, *, at: datetime) -> PooledUsage:
+    _refuse_future(usage.days[0], at)
+    return usage
+
+
+def _refuse_future(start_on: date | None, at: datetime) -> None:
+    if start_on is not None and start_on > (at + EAST).date():
+        raise Unreadable(f"The reported billing period begins on {start_on}, which is in the future.")
 
 
 def _exact(value: Any) -> Decimal | None:

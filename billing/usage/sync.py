@@ -22,6 +22,7 @@ from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, midnight_runs, runs, statistics_runs
 from billing.usage.batches import BATCH, BatchAnswer, Clock, NotAsked, RunSession, due_items, flush, not_to_ask
 from billing.usage.pooled_sync import read_pool
+from billing.usage.stored_usage import begun
 from customers.connections import circuit_breaker
 from customers.connections.client import background_client
 from customers.models import Connection
@@ -166,7 +167,7 @@ def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) 
     `asked_at`."""
     asked_at = clock()
     try:
-        return BatchAnswer(item, asked_at, usage=provider.usage(item.account.ref, source))
+        return BatchAnswer(item, asked_at, usage=begun(provider.usage(item.account.ref, source), at=asked_at))
     except Exception as error:
         if failure_reasons.cause_of(error) == failure_reasons.BUG:
             log.exception("usage.reading_failed", account=str(item.account.public_id))

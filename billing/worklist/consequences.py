@@ -198,7 +198,9 @@ def _limits(period: UsagePeriod, *, now: datetime) -> str:
 def readings_around(period: UsagePeriod, chosen: UsageSnapshot | None) -> list[ReadingLine]:
     """Return the readings before and after the chosen one, or the last ones of the period and the first after it."""
     rows = list(
-        UsageSnapshot.objects.filter(account=period.account_id, period_start_on=period.reported_start_on)
+        UsageSnapshot.objects.filter(
+            account=period.account_id, period_start_on__in=(period.reported_start_on, period.start_on)
+        )
         .defer("raw")
         .order_by("as_of", "seq", "pk")
     )

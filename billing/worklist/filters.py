@@ -15,7 +15,7 @@ from portal.filters import Filter, ListFilters, one_of, page_filter, sort_filter
 FIGURES: dict[str, str | Promise] = {
     Status.INTERVAL.value: _("Interval"),
     Status.MISSING.value: _("Missing"),
-    Status.DISPUTED.value: _("More than entered"),
+    Status.DISPUTED.value: _("Not as entered"),
 }
 KINDS: dict[str, str | Promise] = {kind.value: kind.label for kind in Anomaly.Kind} | FIGURES
 ME, NOBODY = "me", "nobody"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,12 @@ from billing.usage.anomalies import MOST_EMAILS
 from portal.typed_text import TypedText
 
 Verdict = Decision.Verdict
+
+
+class _Digits(forms.IntegerField):
+    """A whole number in digits. Django reads "120.000", which many people write for 120,000, as 120."""
+
+    re_decimal = re.compile(r"(?!)")
 
 
 class UndoForm(forms.Form):
@@ -37,7 +44,7 @@ class DecisionForm(UndoForm):
             "invalid_choice": _("This decision is no longer available. Review the figures, then select again."),
         },
     )
-    quantity = forms.IntegerField(
+    quantity = _Digits(
         label=_("Emails in this billing period"),
         required=False,
         min_value=0,

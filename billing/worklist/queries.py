@@ -86,7 +86,7 @@ class Entry:
 def open_figures(now: datetime) -> QuerySet[UsagePeriod]:
     """Return figures of billing periods that are over and that only a person can make exact."""
     undecided = Q(status=Status.MISSING) & ~Q(reason=Reason.BASE_ONLY)
-    contradicted = Q(status=Status.DISPUTED, reason=Reason.ABOVE_QUANTITY)
+    contradicted = Q(status=Status.DISPUTED, reason__in=Reason.NOT_AS_ENTERED)
     waiting = Q(status=Status.INTERVAL) | undecided | contradicted
     return UsagePeriod.objects.filter(waiting, ends_at__lte=now, account__duplicate_of=None)
 

@@ -255,7 +255,7 @@ def figure_decide(request: HttpRequest, public_id: uuid.UUID, start: str) -> Htt
                 decisions.decide_figure(
                     command_of(request, form, now=database_now()),
                     period=period,
-                    seen_version=int(seen) if seen.isdigit() else -1,
+                    seen_version=int(seen) if seen.isascii() and seen.isdigit() else -1,
                     verdict=form.cleaned_data["verdict"],
                     quantity=form.cleaned_data["quantity"],
                 )

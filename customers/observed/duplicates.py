@@ -5,7 +5,7 @@ Such rows exist only where one credential was connected twice (docs/decisions/du
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -34,6 +34,20 @@ WITHOUT_USAGE: dict[str, Any] = dict.fromkeys(
         "usage_missing_since",
     )
 )
+
+# Of apps above this one: told the customers whose usage counts for another customer now, or for none.
+_RECOUNTS: list[Callable[[Collection[int]], None]] = []
+
+
+def also_recount(recount: Callable[[Collection[int]], None]) -> None:
+    """Register what adds up the usage of customers (pk) again, in the transaction that moves it."""
+    if recount not in _RECOUNTS:
+        _RECOUNTS.append(recount)
+
+
+def _recount(customers: Collection[int]) -> None:
+    for recount in _RECOUNTS:
+        recount(customers)
 
 
 def refusal(account: Account) -> str:
@@ -105,6 +119,7 @@ def mark(*, account: Account, kept: Account, now: datetime) -> bool:
                 obj=account,
                 after={"provider_id": account.provider_id, "duplicate_of": str(kept.public_id)},
             )
+            _recount({account.customer_id})
     return bool(changed)
 
 
@@ -141,6 +156,7 @@ def merge(command: Command, *, duplicate: Account, customer: Customer) -> Accoun
                     field="customer",
                 )
             _move(command, kept, customer)
+        _recount({kept.customer_id, customer.pk})
         command.record(
             verb="account.merged",
             obj=duplicate,

@@ -198,3 +198,26 @@ def test_a_month_without_exports_lists_none(finance: Client) -> None:
     response = finance.get(reverse("billing:usage-exports"), {"month": "2025-01"})
     assert response.status_code == 200
     assert response.context["rows"] == []
+
+
+def test_a_filter_is_kept_without_control_characters(finance: Client) -> None:
+    """PostgreSQL has no NUL in texts: the export was an error page there."""
+    read_over(a_customer_account(), 1)
+    kept = export(finance, month="2026-10", q="a\x00b", sort="\x00")
+    assert (kept.filters["q"], kept.filters["sort"]) == ("ab", "")
+    assert kept.is_ready
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"garbage", gzip.compress(b"other figures"), None], ids=["empty", "garbage", "replaced", "cut off"]
+)
+def test_a_damaged_file_is_not_sent(finance: Client, damaged: bytes | None) -> None:
+    read_over(a_customer_account(), 1)
+    kept = export(finance, month="2026-10")
+    stored = bytes(UsageExport.objects.get().file or b"")
+    UsageExport.objects.update(file=stored[:-20] if damaged is None else damaged)
+    address = reverse("billing:usage-export-file", args=[kept.public_id])
+    response = finance.get(address)
+    assert (response.status_code, b"hash differs" in response.content) == (500, True)
+    UsageExport.objects.update(file=stored)
+    assert finance.get(address).status_code == 200

@@ -96,3 +96,12 @@ def test_costs_stand_by_currency_for_who_may_see_them(finance: Client, pool: Poo
     other = sign_in(Client(), UserFactory(role="customer_success"))
     assert "\u20ac" not in page(other, **BY)
     assert len(listed(finance, customer=str(customer.public_id))) == 2
+
+
+def test_a_search_by_account_id_adds_up_what_it_finds(finance: Client) -> None:
+    acme = CustomerFactory(company_name="Acme")
+    read(an_account(customer=acme, provider_id="own-77"), 5, at=NIGHT, **OCTOBER)
+    read(an_account(customer=acme, provider_id="own-88"), 7, at=NIGHT, **OCTOBER)
+    report = context(finance, month="2026-10", q="own-77", **BY)
+    assert [(row.figures, row.used) for row in report.customers] == [(1, 5)]
+    assert (report.totals.figures, report.totals.used) == (1, 5)

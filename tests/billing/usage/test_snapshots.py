@@ -87,8 +87,10 @@ def test_the_overage_is_reported_derived_or_unknown() -> None:
         [AccountReading(unknown.pk, Usage(source=UsageSource.CREDITS, used=5, period_start_on=date(2026, 11, 1)), T)],
         run=None,
     )
-    found = {each.account_id: each.overage for each in UsagePeriod.objects.all()}
+    found = {each.account_id: each.overage for each in UsageSnapshot.objects.all()}
     assert found == {told.pk: 400, derived.pk: 500, unknown.pk: None}
+    figures = {each.account_id: each.overage for each in UsagePeriod.objects.all()}
+    assert figures == {told.pk: 0, derived.pk: 500, unknown.pk: None}, "400 contradicts 1500 of 1000: it waits"
 
 
 def test_without_any_date_the_calendar_month_is_inferred() -> None:

@@ -305,11 +305,55 @@ class TestAMissingFigure:
         assert UsagePeriod.objects.filter(account=missing, month=date(2026, 10, 1)).count() == 1
         assert (period.status, period.reason, period.used) == ("disputed", "above_quantity", 500)
 
+    def test_a_number_that_cannot_be_is_not_hidden(self, missing: Account) -> None:
+        decide_october(missing, "quantity", 500_000)
+        read(missing, 500, at(31))
+        let_time_pass()
+        period = october(missing)
+        assert (period.status, period.reason, period.used) == ("disputed", "quantity_too_high", 500)
+        decide_october(missing, "quantity", 250_000)
+        assert figure(missing) == ("final", 250_000, 250_000)
+
     def test_a_reading_with_other_dates_takes_its_place(self, missing: Account) -> None:
         decide_october(missing, "quantity", 120)
         read(missing, 500, at(20), period_start_on=date(2026, 10, 5), period_end_on=date(2026, 11, 4))
         period = UsagePeriod.objects.get(account=missing)
         assert (period.start_on, period.end_on, period.used) == (date(2026, 10, 5), date(2026, 11, 4), 500)
+
+
+class TestNoReadingThatCounts:
+    """The only reading is more than can be: what it says is kept, and counts nowhere."""
+
+    @pytest.fixture
+    def doubtful(self, account: Account) -> Account:
+        read(account, 900_000, at(5))
+        return account
+
+    def test_nothing_of_it_counts_before_a_decision(self, doubtful: Account) -> None:
+        period = october(doubtful)
+        assert (figure(doubtful), period.overage, period.overage_high) == (("disputed", 0, 900_000), 0, 800_000)
+
+    def test_a_wrong_one_leaves_the_figure_missing(self, doubtful: Account) -> None:
+        decide(doubtful, "wrong", at(5, 12))
+        read(doubtful, 900_000, at(6))
+        let_time_pass()
+        period = october(doubtful)
+        assert (figure(doubtful), period.overage, period.version) == (("missing", None, None), None, 2)
+        doubtful.refresh_from_db()
+        assert doubtful.usage_missing_since is not None
+        decide_october(doubtful, "quantity", 120_000)
+        assert figure(doubtful) == ("final", 120_000, 120_000)
+        decide_october(doubtful, "undone")
+        assert figure(doubtful) == ("missing", None, None)
+
+    def test_the_next_one_counts(self, doubtful: Account) -> None:
+        decide(doubtful, "wrong", at(5, 12))
+        read(doubtful, 90, at(6))
+        assert figure(doubtful) == ("open", 90, None)
+
+    def test_a_decision_that_is_undone_disputes_it_again(self, doubtful: Account) -> None:
+        undo_decision(command(), anomaly=decide(doubtful, "wrong", at(5, 12)))
+        assert figure(doubtful)[:2] == ("disputed", 0)
 
 
 def test_a_joined_part_is_known_to_no_list(account: Account) -> None:

@@ -364,3 +364,21 @@ def test_the_page_of_the_account_leads_to_it(finance: Client, fallen: Account) -
     decide_anomalies(command(AFTER + timedelta(hours=1)), anomalies=[anomaly], verdict="correction")
     answer = finance.get(reverse("billing:account-usage", args=[fallen.public_id]), {"cycle": "2026-10-01"})
     assert "Decide on this figure" in prose_of(answer)
+
+
+@pytest.mark.parametrize("typed", ["120.000", "120.0", "1,000", "²"])
+def test_a_number_in_another_notation_is_refused(finance: Client, typed: str) -> None:
+    """In many countries 120.000 is what is 120,000 here. As 120 it would be a figure that nobody entered."""
+    account = AccountFactory(usage_read_at=None)
+    read(account, 100, at(31))
+    next_period(account)
+    address = reverse("billing:decide-figure", args=[account.public_id, "2026-10-01"])
+    sent = {
+        "verdict": "quantity",
+        "quantity": typed,
+        "reason": "By their invoice.",
+        "seen": str(october(account).version),
+    }
+    assert finance.post(address, sent).status_code == 422
+    assert finance.post(address, sent | {"quantity": "120", "seen": "²"}).status_code == 422
+    assert not Decision.objects.exists()

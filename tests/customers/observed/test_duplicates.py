@@ -17,6 +17,7 @@ from billing.reports.filters import UsageFilters
 from billing.reports.queries import build_usage_report
 from billing.usage import runs
 from billing.usage.periods import last_day
+from billing.usage.rollups import wrong_sums
 from customers.connections import commands as connection_commands
 from customers.models import Account, AccountImportItem, Attempt, Connection, Customer, Operation, RemoteAccount
 from customers.monitoring import invariants
@@ -289,6 +290,16 @@ class TestMerge:
         assert AuditEvent.objects.filter(verb="account.moved").exists() == moves
         other.refresh_from_db()
         assert other.may_be_bare
+
+    def test_the_usage_counts_for_the_chosen_customer(self, twins: tuple[Account, Account], person: User) -> None:
+        kept, twin = twins
+        read(kept, 700, at=NOW)
+        duplicates.merge(Command(person, NOW, reason="By phone."), duplicate=twin, customer=twin.customer)
+        assert list(wrong_sums()) == []
+        month = kept.usage_periods.get().month
+        filters = UsageFilters({"month": f"{month:%Y-%m}", "group": "customer"}, today=month)
+        sums = build_usage_report(filters, now=NOW).customers
+        assert [(row.customer, row.used) for row in sums] == [(twin.customer, 700)]
 
     def test_a_merged_duplicate_is_hidden_but_its_customer_is_found(
         self, client: Client, twins: tuple[Account, Account], person: User
