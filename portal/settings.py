@@ -179,7 +179,9 @@ else:
     # Pages have a short limit, workers a longer one; `migrate` runs with PORTAL_STATEMENT_SECONDS=0 (no limit).
     _seconds = _whole("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
     _limits = {"statement_timeout": _seconds, "lock_timeout": 3, "idle_in_transaction_session_timeout": 30}
-    _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v * 1000}" for k, v in _limits.items())
+    # No statement of a page is worth compiling: it took longer than many of them run.
+    _options = {"jit": "off", **{name: seconds * 1000 for name, seconds in _limits.items()}}
+    _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v}" for k, v in _options.items())
     # A worker's main process writes the heartbeat; an unreachable server must not block it for minutes.
     _database["OPTIONS"].setdefault("connect_timeout", 5)
     _database["CONN_MAX_AGE"] = 60

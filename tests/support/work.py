@@ -35,3 +35,14 @@ def work_of(found: QuerySet[Any]) -> int:
 def _rows(node: dict[str, Any]) -> int:
     read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
     return int(read * node["Actual Loops"]) + sum(_rows(each) for each in node.get("Plans", ()))
+
+
+def plan_of(sql: str) -> str:
+    """Return the plan of a statement as text. Tables of a test are small: PostgreSQL is told not to read them whole."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {sql}")
+            return "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        return "\n".join(row[-1] for row in cursor.fetchall())
