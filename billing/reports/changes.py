@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from billing.models import NOT_OVER, Decision, FigureVersion
 from billing.reports.as_of import TOGETHER, FiguresAsOf, PastFigure, PastTotals, of_readings, of_versions
-from billing.reports.differences import Difference, differences
+from billing.reports.comparison import ChangedFigure, compare_figures
 from billing.reports.past_readings import NO_LIMIT
 from billing.usage.figures import FigureCause
 from customers.models import Connection
@@ -104,8 +104,7 @@ class FigureChanges:
 
 @dataclass(frozen=True)
 class ChangesQuery:
-    """What is asked: the figures of a month that differ between two ledger batches. `only_settled`: those that were not
-    open before."""
+    """Figures of a month that differ between two ledger batches. `only_settled`: those that were not open before."""
 
     month: date
     since: int
@@ -118,7 +117,7 @@ def changes_between(query: ChangesQuery, *, with_cost: bool = False, part: slice
     """Return what changed after ledger batch `since` up to `until`: all rows, or `part` of them."""
     before = FiguresAsOf(query.month, query.since, query.connection)
     after = FiguresAsOf(query.month, query.until, query.connection)
-    found = differences(before, after, only_settled=query.only_settled, part=part or slice(0, NO_LIMIT))
+    found = compare_figures(before, after, only_settled=query.only_settled, part=part or slice(0, NO_LIMIT))
     return FigureChanges(
         rows=_rows(found.rows),
         count=found.count,
@@ -128,8 +127,8 @@ def changes_between(query: ChangesQuery, *, with_cost: bool = False, part: slice
     )
 
 
-def _rows(found: Sequence[Difference]) -> list[FigureChange]:
-    """Return the figures at both ends of these differences."""
+def _rows(found: Sequence[ChangedFigure]) -> list[FigureChange]:
+    """Return these figures at both ends."""
     rows = []
     for start in range(0, len(found), TOGETHER):
         some = found[start : start + TOGETHER]

@@ -20,32 +20,34 @@ _CHANGED = ("period", "before_version", "before_reading", "after_version", "afte
 _OPEN = {"status": "'open'", "reason": "''", "high": "NULL", "overage_high": "NULL"}
 
 
-class Source(NamedTuple):
-    """Where a figure is stored: in a version, or in a reading of an open billing period."""
+class FigureSource(NamedTuple):
+    """The row that holds a figure: a version, or a reading of an open billing period."""
 
     period: int
     version: int | None
     reading: int | None
 
 
-class Difference(NamedTuple):
-    before: Source | None
-    after: Source | None
+class ChangedFigure(NamedTuple):
+    """The two ends of a figure that differs; None where it was not in the month."""
+
+    before: FigureSource | None
+    after: FigureSource | None
 
 
 @dataclass(frozen=True)
-class Differences:
-    """Some of the differences, the greatest first, how many there are, and the sums by currency of the open figures at
-    either end that were looked up on the way."""
+class Comparison:
+    """Some of the changed figures, the greatest change first, and how many there are. `before` and `after`: the sums by
+    currency of the open figures that were looked up on the way."""
 
-    rows: list[Difference]
+    rows: list[ChangedFigure]
     count: int
     settled: int
     before: list[dict[str, Any]]
     after: list[dict[str, Any]]
 
 
-def differences(before: FiguresAsOf, after: FiguresAsOf, *, only_settled: bool, part: slice) -> Differences:
+def compare_figures(before: FiguresAsOf, after: FiguresAsOf, *, only_settled: bool, part: slice) -> Comparison:
     """Return what differs. A version or a row that is valid at both ends is not compared with itself."""
     statement = Statement()
     statement.add_last_readings("open_before", before.earlier, before.batch)
@@ -71,8 +73,8 @@ def differences(before: FiguresAsOf, after: FiguresAsOf, *, only_settled: bool, 
         (f"SELECT 'row', NULL, {columns} FROM ({page}) page", (part.stop - part.start, part.start)),
     )
     (count,) = (row for row in rows if row[0] == "count")
-    return Differences(
-        rows=[_difference(*row[2:]) for row in rows if row[0] == "row"],
+    return Comparison(
+        rows=[_changed_figure(*row[2:]) for row in rows if row[0] == "row"],
         count=int(count[2]),
         settled=int(count[3]),
         before=[open_sums(row[1:]) for row in rows if row[0] == "before"],
@@ -106,8 +108,8 @@ def _compared() -> list[Sql]:
     return [(changed, ()), (new, ())]
 
 
-def _difference(period: int, *ends: int | None) -> Difference:
+def _changed_figure(period: int, *ends: int | None) -> ChangedFigure:
     before_version, before_reading, after_version, after_reading = (each and int(each) for each in ends)
-    before = Source(int(period), before_version, before_reading)
-    after = Source(int(period), after_version, after_reading)
-    return Difference(before if any(before[1:]) else None, after if any(after[1:]) else None)
+    before = FigureSource(int(period), before_version, before_reading)
+    after = FigureSource(int(period), after_version, after_reading)
+    return ChangedFigure(before if any(before[1:]) else None, after if any(after[1:]) else None)
