@@ -38,10 +38,14 @@ def _rows(node: dict[str, Any]) -> int:
 
 
 def plan_of(sql: str) -> str:
-    """Return the plan of a statement as text. Tables of a test are small: PostgreSQL is told not to read them whole."""
+    """Return the plan of a statement as text. Tables of a test are small: PostgreSQL is told not to read them whole,
+    and not to sort."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("ANALYZE")
+            cursor.execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+            )
             cursor.execute(f"EXPLAIN {sql}")
             return "\n".join(line for (line,) in cursor.fetchall())
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
