@@ -179,11 +179,11 @@ else:
     # Pages have a short limit, workers a longer one; `migrate` runs with PORTAL_STATEMENT_SECONDS=0 (no limit).
     _seconds = _whole("PORTAL_STATEMENT_SECONDS", default=120 if env.bool("PORTAL_WORKER", default=False) else 15)
     _limits = {"statement_timeout": _seconds, "lock_timeout": 3, "idle_in_transaction_session_timeout": 30}
-    _database.setdefault("OPTIONS", {})["options"] = " ".join(f"-c {k}={v * 1000}" for k, v in _limits.items())
+    _options = "".join(f" -c {k}={v * 1000}" for k, v in _limits.items())
+    _database.setdefault("OPTIONS", {})["options"] = f"-c jit=off{_options}"  # compiling takes longer than most run
     # A worker's main process writes the heartbeat; an unreachable server must not block it for minutes.
     _database["OPTIONS"].setdefault("connect_timeout", 5)
-    _database["CONN_MAX_AGE"] = 60
-    _database["CONN_HEALTH_CHECKS"] = True
+    _database |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Broker and tasks (reasons: docs/decisions/celery.md) --------------------------------------------

@@ -2,6 +2,7 @@ from billing.models.exports import LedgerBatch, UsageExport
 from billing.models.figures import (
     MOST_USED,
     NOT_OVER,
+    UNDECIDED,
     Anomaly,
     Decision,
     FigureVersion,
@@ -19,6 +20,7 @@ from billing.models.runs import SyncItem, SyncRun
 __all__ = [
     "MOST_USED",
     "NOT_OVER",
+    "UNDECIDED",
     "Anomaly",
     "Decision",
     "FigureVersion",

@@ -33,6 +33,8 @@ class Status(models.TextChoices):
 
 # Figures of billing periods that are not over.
 NOT_OVER = (Status.OPEN, Status.STALE)
+# Those that a person may have to decide about.
+UNDECIDED = (Status.INTERVAL, Status.MISSING, Status.DISPUTED)
 
 
 # The order of the report: figures that are missing come last. SQLite has no NULLS LAST in an index.
@@ -131,7 +133,9 @@ class UsagePeriod(models.Model):
         indexes = [
             models.Index(fields=("month", "account"), name="usage_period_of_month"),
             models.Index("month", MOST_USED, name="usage_period_most_used"),
-            models.Index(fields=("status", "ends_at"), name="usage_period_to_assess"),
+            # Partial: one of all figures was taken to sort a month by status, and read every month for it.
+            models.Index(fields=("status", "ends_at"), condition=Q(status__in=NOT_OVER), name="usage_period_to_assess"),
+            models.Index(fields=("month", "status"), condition=Q(status__in=UNDECIDED), name="usage_period_to_decide"),
             models.Index(fields=("month",), condition=Q(version=0), name="usage_period_unversioned"),
             models.Index(fields=("id",), condition=Q(recompute_due=True), name="usage_period_recompute_due"),
         ]

@@ -58,7 +58,13 @@ class UsageSnapshot(models.Model):
                 condition=Q(allocated_cost=None) | ~Q(currency=""), name="usage_snapshot_cost_has_currency"
             ),
         ]
-        indexes = [models.Index(fields=("account", "as_of"), name="usage_snapshot_of_account")]
+        # All that is asked about the readings of a billing period, in their order, without reading the wide rows.
+        indexes = [
+            models.Index(
+                fields=("period_start_on", "account", "as_of", "seq", "id", "batch", "used"),
+                name="usage_snapshot_of_period",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.period_start_on} as of {self.as_of:%Y-%m-%d %H:%M}"

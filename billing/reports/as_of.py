@@ -13,16 +13,18 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils.functional import cached_property
 
 from billing import money
 from billing.models import MOST_USED, NOT_OVER, FigureVersion, Status, UsagePeriod, UsageSnapshot
-from customers.models import Account, Connection
+from billing.reports.past_readings import NO_LIMIT, SUMS, EarlierFigures, Statement, sql_of
+from billing.usage.duplicates import no_duplicates
+from customers.models import Connection
+from portal.money_field import PLACES
 
 TOGETHER = 1000
-MANY = 20_000
 
 
 class PastFigure(NamedTuple):
@@ -88,93 +90,138 @@ class FiguresAsOf:
     """The figures of `month` at ledger batch `batch`: those with a version first, then the open ones.
 
     An open figure that has not changed since is read from its row, and an earlier one from its last reading by then.
+    `part`: the rows that will be read after the totals; both are found in one pass over the open figures.
     """
 
-    def __init__(self, month: date, batch: int, connection: Connection | None = None) -> None:
-        self.month, self.batch = month, batch
-        own = ~Q(account__in=Account.objects.filter(duplicate_of__isnull=False))
-        own &= Q(account__connection=connection) if connection else Q()
+    def __init__(
+        self, month: date, batch: int, connection: Connection | None = None, *, part: slice | None = None
+    ) -> None:
+        self.month, self.batch, self._part = month, batch, part
+        own = no_duplicates() & (Q(account__connection=connection) if connection else Q())
         valid = Q(to_batch=None) | Q(to_batch__gt=batch)
         self.versions = FigureVersion.objects.filter(own, valid, month=month, from_batch__lte=batch)
-        self._own = own
-        self._unversioned = UsagePeriod.objects.filter(own, month=month, version=0)
-        self.unchanged = self._unversioned.filter(batch__lte=batch)
-
-    @cached_property
-    def readings(self) -> dict[int, int]:
-        """The open figures that changed since, or have had versions since: the last reading by then of each."""
-        later = FigureVersion.objects.filter(month=self.month, n=1, from_batch__gt=self.batch)
-        versioned = list(later.values_list("period", flat=True))
-        some = [versioned[start : start + MANY] for start in range(0, len(versioned), MANY)]
-        parts = [self._unversioned.filter(batch__gt=self.batch)]
-        parts += [UsagePeriod.objects.filter(self._own, pk__in=keys) for keys in some]
-        by_then = UsageSnapshot.objects.filter(
-            account=OuterRef("account"), period_start_on=OuterRef("reported_start_on"), batch__lte=self.batch
-        )
-        last = Subquery(by_then.order_by("-as_of", "-seq", "-pk").values("pk")[:1])
-        found: dict[int, int | None] = {}
-        for part in parts:
-            found |= dict(part.order_by().annotate(reading=last).values_list("pk", "reading"))
-        return {period: reading for period, reading in found.items() if reading is not None}
-
-    def of_periods(self, period_ids: Sequence[int]) -> dict[int, PastFigure]:
-        """Return the figures of these billing periods, as far as they were in the month."""
-        found: dict[int, PastFigure] = {}
-        for start in range(0, len(period_ids), TOGETHER):
-            some = period_ids[start : start + TOGETHER]
-            rows = self._of_versions(self.versions.filter(period__in=some)) + self._of_open(some)
-            found |= {row.period: row for row in rows}
-        return found
+        unversioned = UsagePeriod.objects.filter(own, month=month, version=0)
+        self.unchanged = unversioned.filter(batch__lte=batch)
+        later = FigureVersion.objects.filter(own, month=month, n=1, from_batch__gt=batch)
+        self.earlier = EarlierFigures(unversioned.filter(batch__gt=batch), later)
+        self._found: dict[tuple[int, int], _OpenFigures] = {}
 
     def lines(self) -> Iterator[PastFigure]:
         """Return all figures in the order of the page."""
         start = 0
-        while rows := self[start : start + TOGETHER]:
+        while rows := self._versions_from(start, start + TOGETHER):
             yield from rows
             start += TOGETHER
+        keys = self._open(0, NO_LIMIT).keys
+        for start in range(0, len(keys), TOGETHER):
+            yield from _of_readings(keys[start : start + TOGETHER])
 
     def __getitem__(self, part: slice) -> list[PastFigure]:
         """Return the rows of one page."""
         start, stop = part.start or 0, part.stop
-        keys = list(self.versions.order_by(MOST_USED, "pk").values_list("pk", "period")[start:stop])
-        versions = self._of_versions(FigureVersion.objects.filter(pk__in=[pk for pk, _ in keys]))
-        by_period = {row.period: row for row in versions}
-        rows = [by_period[period] for _, period in keys]
+        rows = self._versions_from(start, stop)
         if len(rows) < stop - start:
-            before = self.versions.order_by().count()
-            some = self._open_keys()[max(0, start - before) : stop - before]
-            rows += sorted(self._of_open(some), key=lambda row: row.period)
+            rows += _of_readings(self._open_part(start, stop).keys[: stop - max(start, self._versioned)])
         return rows
 
     def totals(self, *, with_cost: bool) -> PastTotals:
         """Return the sums of all figures."""
-        groups = [*_sums(self.versions), *_sums(self.unchanged, are_open=True)]
-        keys = sorted(self.readings.values())
-        for start in range(0, len(keys), MANY):
-            groups += _sums(UsageSnapshot.objects.filter(pk__in=keys[start : start + MANY]), are_open=True)
-        sums = {name: sum(group[name] for group in groups) for name in _SUMS}
-        shares: dict[str, money.Sum] = {}
-        for group in groups:
-            if with_cost and group["priced"]:
-                known = shares.get(group["currency"], money.Sum(group["currency"], Decimal(), 0))
-                amount, of = known.amount + group["cost"], known.of + group["priced"]
-                shares[known.currency] = money.Sum(known.currency, amount, of)
-        costs = tuple(share._replace(amount=money.trimmed(share.amount)) for _, share in sorted(shares.items()))
-        used, overage = sums.pop("sum_used"), sums.pop("sum_overage")
-        return PastTotals(**sums, used=used, overage=overage, costs=costs)
+        part = self._part or slice(0, 0)
+        return self.totals_with(self._open_part(part.start, part.stop).sums, with_cost=with_cost)
 
-    def _open_keys(self) -> list[int]:
-        return sorted([*self.unchanged.order_by().values_list("pk", flat=True), *self.readings])
+    def totals_with(self, earlier: Sequence[dict[str, Any]], *, with_cost: bool) -> PastTotals:
+        """Return the sums of all figures, with these of the open ones that changed since."""
+        groups = [*self._version_sums, *_sums(self.unchanged, are_open=True), *earlier]
+        return _totals_of(groups, with_cost=with_cost)
 
-    def _of_versions(self, versions: QuerySet[FigureVersion]) -> list[PastFigure]:
-        return [PastFigure(*values) for values in versions.order_by().values_list(*_OF_VERSION)]
+    @cached_property
+    def _version_sums(self) -> list[dict[str, Any]]:
+        return _sums(self.versions)
 
-    def _of_open(self, period_ids: Sequence[int]) -> list[PastFigure]:
-        current = dict(self.unchanged.filter(pk__in=period_ids).order_by().values_list("pk", "current"))
-        reading = current | {pk: self.readings[pk] for pk in period_ids if pk in self.readings}
-        rows = UsagePeriod.objects.filter(pk__in=reading).order_by().values_list("pk", "start_on", "end_on", *_ACCOUNT)
-        found = UsageSnapshot.objects.defer("raw").in_bulk(reading.values())
-        return [_open_figure(row, found[reading[row[0]]]) for row in rows]
+    @property
+    def _versioned(self) -> int:
+        return sum(group["figures"] for group in self._version_sums)
+
+    def _versions_from(self, start: int, stop: int) -> list[PastFigure]:
+        pks = list(self.versions.order_by(MOST_USED, "pk").values_list("pk", flat=True)[start:stop])
+        found = of_versions(pks)
+        return [found[pk] for pk in pks]
+
+    def _open_part(self, start: int, stop: int) -> _OpenFigures:
+        """Return the open figures among the rows of a page."""
+        if self._part and start == self._part.start:
+            stop = self._part.stop  # the last page is cut where the rows end
+        first = max(0, start - self._versioned)
+        return self._open(first, max(0, stop - self._versioned) - first)
+
+    def _open(self, start: int, limit: int) -> _OpenFigures:
+        if (start, limit) not in self._found:
+            self._found[start, limit] = self._read_open(start, limit)
+        return self._found[start, limit]
+
+    def _read_open(self, start: int, limit: int) -> _OpenFigures:
+        """Return the sums of the earlier open figures, and some of all open ones in the order of their periods."""
+        statement = Statement()
+        statement.add_last_readings("earlier", self.earlier, self.batch)
+        listed = ("SELECT period, reading FROM earlier", ())
+        statement.add("listed", ("period", "reading"), listed, sql_of(self.unchanged.values_list("pk", "current")))
+        page = "SELECT period, reading FROM listed ORDER BY period LIMIT %s OFFSET %s"
+        rows = statement.rows(
+            (f"SELECT NULL, NULL, currency, {SUMS} FROM earlier GROUP BY currency", ()),
+            (f"SELECT period, reading, NULL, 0, 0, 0, 0, 0 FROM ({page}) page", (limit, start)),
+        )
+        keys = sorted((row[0], row[1]) for row in rows if row[0] is not None)
+        return _OpenFigures(keys, [open_sums(row[2:]) for row in rows if row[0] is None])
+
+
+@dataclass(frozen=True)
+class _OpenFigures:
+    """Billing periods with their readings, and the sums of the earlier ones by currency."""
+
+    keys: list[tuple[int, int]]
+    sums: list[dict[str, Any]]
+
+
+def of_versions(pks: Collection[int]) -> dict[int, PastFigure]:
+    """Return figures by their version (pk)."""
+    rows = FigureVersion.objects.filter(pk__in=pks).order_by().values_list("pk", *_OF_VERSION)
+    return {pk: PastFigure(*values) for pk, *values in rows}
+
+
+def _of_readings(keys: Sequence[tuple[int, int]]) -> list[PastFigure]:
+    """Return open figures, each a billing period and its reading, in this order."""
+    found = of_readings(keys)
+    return [found[key] for key in keys]
+
+
+def of_readings(keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], PastFigure]:
+    """Return open figures by their billing period and reading."""
+    rows = UsagePeriod.objects.filter(pk__in={period for period, _ in keys}).order_by()
+    by_period = {row[0]: row for row in rows.values_list("pk", "start_on", "end_on", *_ACCOUNT)}
+    readings = UsageSnapshot.objects.defer("raw").in_bulk({reading for _, reading in keys})
+    return {key: _open_figure(by_period[key[0]], readings[key[1]]) for key in keys}
+
+
+def open_sums(row: Sequence[Any]) -> dict[str, Any]:
+    """Return the sums of open figures as `_sums` does, from a currency and `past_readings.SUMS`."""
+    currency, figures, used, overage, priced, cost = row
+    sums = dict.fromkeys(_SUMS, 0) | {"open": int(figures), "figures": int(figures)}
+    sums |= {"sum_used": int(used), "sum_overage": int(overage)}
+    return sums | {"currency": currency, "priced": int(priced), "cost": Decimal(int(cost or 0)).scaleb(-PLACES)}
+
+
+def _totals_of(groups: Sequence[dict[str, Any]], *, with_cost: bool) -> PastTotals:
+    """Return the sums of groups by currency."""
+    sums = {name: sum(group[name] for group in groups) for name in _SUMS}
+    shares: dict[str, money.Sum] = {}
+    for group in groups:
+        if with_cost and group["priced"]:
+            known = shares.get(group["currency"], money.Sum(group["currency"], Decimal(), 0))
+            amount, of = known.amount + group["cost"], known.of + group["priced"]
+            shares[known.currency] = money.Sum(known.currency, amount, of)
+    costs = tuple(share._replace(amount=money.trimmed(share.amount)) for _, share in sorted(shares.items()))
+    used, overage = sums.pop("sum_used"), sums.pop("sum_overage")
+    return PastTotals(**sums, used=used, overage=overage, costs=costs)
 
 
 _SUMS = ("figures", "open", "missing", "sum_used", "width", "endless", "sum_overage")
@@ -222,15 +269,3 @@ def _open_figure(row: tuple[Any, ...], reading: UsageSnapshot) -> PastFigure:
         reading.as_of,
     )
     return PastFigure._make((*row[:3], *figure, *row[3:], 0))
-
-
-def periods_touched(month: date, since: int, until: int) -> Collection[int]:
-    """Return the billing periods whose figure in the month may differ between two ledger batches."""
-    versions = FigureVersion.objects.filter(month=month)
-    begun = Q(from_batch__gt=since, from_batch__lte=until)
-    ended = Q(to_batch__gt=since, to_batch__lte=until)
-    found = set(versions.filter(begun).values_list("period", flat=True))
-    found.update(versions.filter(ended).values_list("period", flat=True))
-    found.update(versions.filter(n=1, from_batch__gt=until).values_list("period", flat=True))
-    found.update(UsagePeriod.objects.filter(month=month, version=0, batch__gt=since).values_list("pk", flat=True))
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
@@ -17,8 +18,15 @@ from billing import labels
 from billing.models import Decision, Status
 from billing.money import trimmed_or_none
 from billing.reports.as_of import FiguresAsOf, PastFigure
-from billing.reports.changes import ChangeReason, FigureChange, FigureChanges, changes_between, reasons_of
-from billing.reports.history_filters import ONLY_SETTLED, AsOfFilters, ChangesFilters
+from billing.reports.changes import (
+    ChangeReason,
+    ChangesQuery,
+    FigureChange,
+    FigureChanges,
+    changes_between,
+    reasons_of,
+)
+from billing.reports.history_filters import ONLY_SETTLED, AsOfFilters, ChangesFilters, HistoryFilters
 from billing.reports.views import months_of
 from customers.connections.catalogue import offering_label
 from portal.access.permissions import Permission
@@ -85,7 +93,8 @@ def usage_as_of(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters), "kept": filters.kept()}
     if not filters.lists_nothing and filters.point:
         with consistent_read():
-            figures = FiguresAsOf(filters.month, filters.point.batch, filters.connection)
+            part = _part(filters)
+            figures = FiguresAsOf(filters.month, filters.point.batch, filters.connection, part=part)
             totals = figures.totals(with_cost=_sees_cost(request))
             # A list of its own kind: it has a length and is cut into slices, as a paginator needs.
             paginator: Paginator[PastFigure] = Paginator(figures, ROWS_A_PAGE)  # type: ignore[arg-type]
@@ -116,8 +125,12 @@ def usage_changes(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"filters": filters, "months": months_of(request, filters), "kept": filters.kept()}
     if not filters.lists_nothing and filters.start:
         with consistent_read():
-            changes = _changes(request, filters, filters.start.batch)
-            page = filters.page_of(Paginator(_narrowed_rows(changes, filters), ROWS_A_PAGE))
+            part = _part(filters)
+            changes = _changes(request, filters, filters.start.batch, part=part)
+            found = _PageRows(changes.rows, part.start)
+            paginator: Paginator[FigureChange] = Paginator(found, ROWS_A_PAGE)  # type: ignore[arg-type]
+            paginator.count = changes.settled if filters.only == ONLY_SETTLED else changes.count
+            page = filters.page_of(paginator)
             some = list(page.object_list)
             reasons = reasons_of(some, since=filters.start.batch, until=filters.end.batch)
             rows = [_shown_change(row, reason) for row, reason in zip(some, reasons, strict=True)]
@@ -133,7 +146,7 @@ def usage_changes_export(request: HttpRequest) -> HttpResponseBase:
         return refused_export(filters)
     since, until, with_cost = filters.start.batch, filters.end.batch, _sees_cost(request)
     with consistent_read():
-        rows = _narrowed_rows(_changes(request, filters, since), filters)
+        rows = _changes(request, filters, since).rows
         lines = list(_change_lines(rows, since, until, with_cost=with_cost))
     header = [*CHANGES_HEADER, *(COST_CHANGES_HEADER if with_cost else ())]
     return _file(filters.format, f"usage-changes-{filters.month:%Y-%m}-batch-{since}-{until}", header, lines)
@@ -151,13 +164,28 @@ def _sees_cost(request: HttpRequest) -> bool:
     return person(request).may(Permission.VIEW_COST)
 
 
-def _changes(request: HttpRequest, filters: ChangesFilters, since: int) -> FigureChanges:
-    until = filters.end.batch
-    return changes_between(filters.month, since, until, connection=filters.connection, with_cost=_sees_cost(request))
+@dataclass(frozen=True)
+class _PageRows:
+    """The rows of one page, found by their place among all rows."""
+
+    rows: list[FigureChange]
+    first: int
+
+    def __getitem__(self, part: slice) -> list[FigureChange]:
+        return self.rows[part.start - self.first : part.stop - self.first]
 
 
-def _narrowed_rows(changes: FigureChanges, filters: ChangesFilters) -> list[FigureChange]:
-    return [row for row in changes.rows if not row.was_open] if filters.only == ONLY_SETTLED else changes.rows
+def _part(filters: HistoryFilters) -> slice:
+    """Return the rows of the page that is asked for, should there be so many."""
+    stop = filters.page * ROWS_A_PAGE
+    return slice(stop - ROWS_A_PAGE, stop)
+
+
+def _changes(request: HttpRequest, filters: ChangesFilters, since: int, part: slice | None = None) -> FigureChanges:
+    query = ChangesQuery(
+        filters.month, since, filters.end.batch, filters.connection, only_settled=filters.only == ONLY_SETTLED
+    )
+    return changes_between(query, with_cost=_sees_cost(request), part=part)
 
 
 def _file(file_format: str, name: str, header: list[Any], rows: list[list[Any]]) -> HttpResponseBase:

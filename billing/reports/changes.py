@@ -10,7 +10,9 @@ from decimal import Decimal
 from django.db.models import Q
 
 from billing.models import NOT_OVER, Decision, FigureVersion
-from billing.reports.as_of import FiguresAsOf, PastFigure, PastTotals, periods_touched
+from billing.reports.as_of import TOGETHER, FiguresAsOf, PastFigure, PastTotals, of_readings, of_versions
+from billing.reports.comparison import ChangedFigure, compare_figures
+from billing.reports.past_readings import NO_LIMIT
 from billing.usage.figures import FigureCause
 from customers.models import Connection
 
@@ -70,9 +72,12 @@ class CostChange:
 
 @dataclass(frozen=True)
 class FigureChanges:
-    """All changes, the greatest first, and the totals of the month at both ends."""
+    """Changes, the greatest first, and the totals of the month at both ends. `rows` are those that were asked for;
+    `count` is how many there are, `settled` how many of the changed figures were not open before."""
 
     rows: list[FigureChange]
+    count: int
+    settled: int
     before: PastTotals
     after: PastTotals
 
@@ -96,26 +101,47 @@ class FigureChanges:
         zero = Decimal()
         return [CostChange(each, was.get(each, zero), now.get(each, zero)) for each in sorted(was.keys() | now.keys())]
 
-    @property
-    def settled(self) -> int:
-        """Return how many of the changed figures were not open before."""
-        return sum(not row.was_open for row in self.rows)
+
+@dataclass(frozen=True)
+class ChangesQuery:
+    """Figures of a month that differ between two ledger batches. `only_settled`: those that were not open before."""
+
+    month: date
+    since: int
+    until: int
+    connection: Connection | None = None
+    only_settled: bool = False
 
 
-def changes_between(
-    month: date, since: int, until: int, *, connection: Connection | None = None, with_cost: bool = False
-) -> FigureChanges:
-    """Return what changed after ledger batch `since` up to `until`."""
-    before, after = FiguresAsOf(month, since, connection), FiguresAsOf(month, until, connection)
-    touched = sorted(periods_touched(month, since, until))
-    was, now = before.of_periods(touched), after.of_periods(touched)
+def changes_between(query: ChangesQuery, *, with_cost: bool = False, part: slice | None = None) -> FigureChanges:
+    """Return what changed after ledger batch `since` up to `until`: all rows, or `part` of them."""
+    before = FiguresAsOf(query.month, query.since, query.connection)
+    after = FiguresAsOf(query.month, query.until, query.connection)
+    found = compare_figures(before, after, only_settled=query.only_settled, part=part or slice(0, NO_LIMIT))
+    return FigureChanges(
+        rows=_rows(found.rows),
+        count=found.count,
+        settled=found.settled,
+        before=before.totals_with(found.before, with_cost=with_cost),
+        after=after.totals_with(found.after, with_cost=with_cost),
+    )
+
+
+def _rows(found: Sequence[ChangedFigure]) -> list[FigureChange]:
+    """Return these figures at both ends."""
     rows = []
-    for period in touched:
-        old, new = was.get(period), now.get(period)
-        if (old and old.values) != (new and new.values):
-            rows.append(FigureChange(old, new))
-    rows.sort(key=lambda row: (-abs(row.used), row.figure.period))
-    return FigureChanges(rows, before.totals(with_cost=with_cost), after.totals(with_cost=with_cost))
+    for start in range(0, len(found), TOGETHER):
+        some = found[start : start + TOGETHER]
+        ends = [end for each in some for end in (each.before, each.after) if end]
+        versions = of_versions([end.version for end in ends if end.version])
+        readings = of_readings([(end.period, end.reading) for end in ends if end.reading])
+        figures = {
+            end: versions[end.version] if end.version else readings[end.period, end.reading or 0] for end in ends
+        }
+        rows += [
+            FigureChange(each.before and figures[each.before], each.after and figures[each.after]) for each in some
+        ]
+    return rows
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,15 @@ from billing.models import Status, UsagePeriod, UsageSnapshot
 from billing.reports.ceiling import reaching_ceiling
 from billing.reports.filters import UsageFilters
 from billing.usage.periods import month_after
+from customers.models import Account, Customer
 from portal.providers import UsageSource
 from portal.typed_text import matches
 
 EXACT = (Status.FINAL, Status.DERIVED)
 # An account that added nothing for so long, and had usage before, stopped sending.
 SILENT = timedelta(days=7)
+# More customers than this are not named one by one in a condition.
+MANY = 1000
 _POOLED = Q(current__source=UsageSource.POOLED)
 
 
@@ -29,21 +32,32 @@ def narrowed(periods: QuerySet[UsagePeriod], filters: UsageFilters) -> QuerySet[
     if filters.status:
         periods = periods.filter(status=filters.status)
     if filters.q:
-        by_name = matches("account__customer__search__contains", filters.q)
-        periods = periods.filter(by_name | Q(account__provider_id__startswith=filters.q))
+        periods = periods.filter(_found(filters.q))
     if filters.quota:
         periods = _reaching(periods, filters.quota)
     if filters.ceiling:
         reaching = reaching_ceiling(periods, hours=int(filters.ceiling), now=timezone.now())
         periods = periods.filter(pk__in=reaching)
     if filters.only == "stopped":
-        periods = _stopped(periods, filters.month)
+        periods = _looked_up_once(_stopped(periods, filters.month))
     conditions = {
         "over": Q(overage__gt=0) | Q(overage_high__gt=0),
         "not_final": ~Q(status__in=EXACT),
         "cap": _POOLED & Q(allowed__gt=0, used__gte=F("allowed")),
     }
     return periods.filter(conditions[filters.only]) if filters.only in conditions else periods
+
+
+def _found(text: str) -> Q:
+    """Match accounts by their customer or their ID. Few customers are named one by one, so that the database starts
+    from their accounts; with many it reads the figures of the month anyway."""
+    matching = Customer.objects.order_by().filter(matches("search__contains", text)).values_list("pk", flat=True)
+    few = list(matching[: MANY + 1])
+    if len(few) > MANY:
+        return matches("account__customer__search__contains", text) | Q(account__provider_id__startswith=text)
+    accounts = Account.objects.order_by().values("pk")
+    by_id = accounts.filter(provider_id__startswith=text)
+    return Q(account__in=accounts.filter(customer__in=few).union(by_id, all=True))
 
 
 def customer_condition(filters: UsageFilters) -> Q:
@@ -70,6 +84,13 @@ def _reaching(periods: QuerySet[UsagePeriod], quota: str) -> QuerySet[UsagePerio
     return of_quota.filter(least__lt=F("wanted"), most__gte=F("wanted"))
 
 
+def _looked_up_once(periods: QuerySet[UsagePeriod]) -> QuerySet[UsagePeriod]:
+    """Return the same figures by their keys, if they are few: their readings are looked up for this statement, and not
+    again for the totals and for the rows."""
+    few = list(periods.order_by().values_list("pk", flat=True)[: MANY + 1])
+    return UsagePeriod.objects.filter(pk__in=few) if len(few) <= MANY else periods
+
+
 def _stopped(periods: QuerySet[UsagePeriod], month: date) -> QuerySet[UsagePeriod]:
     """Return open figures of accounts whose usage didn't increase over the last seven days read, though they sent
     before, in this period or in the one of the month before."""
@@ -81,4 +102,6 @@ def _stopped(periods: QuerySet[UsagePeriod], month: date) -> QuerySet[UsagePerio
     before = UsagePeriod.objects.filter(account=OuterRef("account"), month=month_after(month, -1), used__gt=0)
     # Nothing in this period, and in one that began less than seven days ago nothing in the last days of the one before.
     all_days = Exists(before.filter(Exists(unchanged.filter(as_of__lte=OuterRef(OuterRef("read_at")) - since))))
-    return periods.filter(Q(all_week, used__gt=0) | Q(all_days, used=0), status=Status.OPEN)
+    # The database looks at the usage first, as written: few figures are 0, and their readings are looked up twice.
+    sent, silent = Q(used__gt=0) & Q(all_week), Q(used=0) & Q(all_days)
+    return periods.filter(sent | silent, status=Status.OPEN)

@@ -25,6 +25,7 @@ from billing.reports.customer_sums import CustomerSums, sums_by_customer
 from billing.reports.filters import UsageFilters
 from billing.reports.month_chart import months_chart
 from billing.reports.pool import PoolHead, pool_heads
+from billing.usage.duplicates import no_duplicates
 from billing.usage.rollups import SUMS, sums_of
 from portal.providers import CAPABILITIES
 
@@ -212,7 +213,7 @@ def report_periods(filters: UsageFilters) -> QuerySet[UsagePeriod]:
 
 def figures_of_month(filters: UsageFilters) -> QuerySet[UsagePeriod]:
     """Return the figures of billing periods that end in the month."""
-    periods = UsagePeriod.objects.filter(month=filters.month, account__duplicate_of=None)
+    periods = UsagePeriod.objects.filter(no_duplicates(), month=filters.month)
     return periods.filter(account__connection=filters.connection) if filters.connection else periods
 
 

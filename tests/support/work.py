@@ -35,3 +35,18 @@ def work_of(found: QuerySet[Any]) -> int:
 def _rows(node: dict[str, Any]) -> int:
     read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
     return int(read * node["Actual Loops"]) + sum(_rows(each) for each in node.get("Plans", ()))
+
+
+def plan_of(sql: str) -> str:
+    """Return the plan of a statement as text. Tables of a test are small: PostgreSQL is told not to read them whole,
+    and not to sort."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("ANALYZE")
+            cursor.execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+            )
+            cursor.execute(f"EXPLAIN {sql}")
+            return "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        return "\n".join(row[-1] for row in cursor.fetchall())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import UsageExport, UsagePeriod
-from billing.reports.changes import changes_between
+from billing.reports.changes import ChangesQuery, changes_between
 from billing.reports.export_changes import compare_exports
 from billing.tasks import advance_exports
 from billing.usage.decisions import decide_figure
@@ -74,8 +75,8 @@ def test_each_point_is_labeled_with_its_zone_and_format(finance: Client) -> None
     read_over(a_customer_account(), 100_000)
     export(finance, month="2026-10")
     found = prose_of(page(finance))
-    for words in ("Since", "Until", "or time (UTC)", "CSV 3 Nov 2026"):
-        assert words in found
+    for words in ("Since", "Until", r"or time \(UTC\)", r"CSV \d+ \w{3} \d{4}"):
+        assert re.search(words, found), words
 
 
 def test_a_decision_names_the_person_and_the_reason(finance: Client, anna: User) -> None:
@@ -97,7 +98,7 @@ def test_an_export_alone_changes_nothing(finance: Client) -> None:
     since = last_batch()
     export(finance, month="2026-10")
     assert last_batch() > since
-    assert changes_between(MONTH, since, last_batch()).rows == []
+    assert changes_between(ChangesQuery(MONTH, since, last_batch())).rows == []
 
 
 def test_figures_that_come_and_go_are_changes(finance: Client) -> None:
@@ -107,12 +108,12 @@ def test_figures_that_come_and_go_are_changes(finance: Client) -> None:
     since = last_batch()
     read_usage(moving, 6_000, at=IN_MONTH + timedelta(days=1), end=date(2026, 11, 3))
     read_usage(new, 700, at=IN_MONTH)
-    changes = changes_between(MONTH, since, last_batch())
+    changes = changes_between(ChangesQuery(MONTH, since, last_batch()))
     by_account = {row.figure.account: row for row in changes.rows}
     assert (by_account[new.public_id].before, by_account[new.public_id].used) == (None, 700)
     assert (by_account[moving.public_id].after, by_account[moving.public_id].used) == (None, -5_000)
     assert (changes.used, changes.figures) == (-4_300, 0)
-    november = changes_between(date(2026, 11, 1), since, last_batch())
+    november = changes_between(ChangesQuery(date(2026, 11, 1), since, last_batch()))
     assert [row.used for row in november.rows] == [6_000]
 
 
@@ -134,7 +135,7 @@ def test_the_differences_add_up_exactly(seed: int, anna: User) -> None:
             assess_due(now=OVER + timedelta(hours=1))
         points.append(last_batch())
     for since, until in [(0, points[-1]), (points[3], points[9]), (points[9], points[-1]), (points[5], points[5])]:
-        changes = changes_between(MONTH, since, until, with_cost=True)
+        changes = changes_between(ChangesQuery(MONTH, since, until), with_cost=True)
         assert sum(row.used for row in changes.rows) == changes.after.used - changes.before.used
         assert sum(row.overage for row in changes.rows) == changes.after.overage - changes.before.overage
         added = sum(row.before is None for row in changes.rows) - sum(row.after is None for row in changes.rows)

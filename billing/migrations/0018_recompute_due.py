@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0016_sync_failures'),
+        ('billing', '0017_report_indexes'),
         ('customers', '0024_spans'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
