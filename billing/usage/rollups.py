@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
+from django.db import connection as database
 from django.db.models import Count, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 
@@ -17,6 +18,17 @@ TOGETHER = 2000
 KEY = ("month", "account__connection", "account__customer", "package", "currency")
 COUNTS = ("figures", *Status.values)
 SUMS = (*COUNTS, "used", "width", "endless", "overage", "overage_width", "allocated_cost")
+# Columns of a roll-up that have another name in the query of `sums_of`.
+_COLUMN_OF = {
+    "connection_id": "account__connection",
+    "customer_id": "account__customer",
+    "used": "sum_used",
+    "width": "sum_width",
+    "overage": "sum_overage",
+    "overage_width": "sum_overage_width",
+    "allocated_cost": "sum_cost",
+    **{str(status): f"n_{status}" for status in Status.values},
+}
 
 
 def sums_of(periods: QuerySet[UsagePeriod], *key: str) -> list[dict[str, Any]]:
@@ -60,32 +72,48 @@ def refresh(changed: Iterable[tuple[date, int]]) -> None:
 
 
 def _refresh_month(month: date, customers: list[int]) -> None:
-    old = UsageRollup.objects.filter(month=month, customer__in=customers)
+    rows = UsageRollup.objects.filter(month=month, customer__in=customers)
     moved: dict[tuple[int, str], dict[str, Any]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
-    for row in old:
-        for name in SUMS:
-            moved[row.connection_id, row.currency][name] -= getattr(row, name)
-    periods = UsagePeriod.objects.filter(month=month, account__customer__in=customers, account__duplicate_of=None)
-    rows = [_rollup(found) for found in sums_of(periods, *KEY)]
-    for row in rows:
-        for name in SUMS:
-            moved[row.connection_id, row.currency][name] += getattr(row, name)
-    old.delete()
-    UsageRollup.objects.bulk_create(rows, batch_size=1000)
+    _add(moved, rows, sign=-1)
+    rows.delete()
+    _store(UsagePeriod.objects.filter(month=month, account__customer__in=customers, account__duplicate_of=None))
+    _add(moved, rows, sign=1)
+    _move_totals(month, moved)
+
+
+def _add(moved: dict[tuple[int, str], dict[str, Any]], rows: QuerySet[UsageRollup], *, sign: int) -> None:
+    """Add the sums of roll-ups, or subtract them, by connection and currency."""
+    sums = {f"sum_{name}": Sum(name) for name in SUMS}
+    found = rows.order_by().values("connection", "currency").annotate(**sums)
+    for at, currency, *values in found.values_list("connection", "currency", *sums):
+        for name, n in zip(SUMS, values, strict=True):
+            moved[at, currency][name] += sign * n
+
+
+def _store(periods: QuerySet[UsagePeriod]) -> None:
+    """Add the roll-ups of these figures. The database adds up and stores in one statement: rows that pass through
+    Python cost three times as much, and every stored reading waits for this."""
+    statement, params = summed(periods, *KEY).query.sql_with_params()
+    names = {**{name: name for name in ("month", "package", "currency", "figures", "endless")}, **_COLUMN_OF}
+    columns = ", ".join(f'"{name}"' for name in names)
+    sums = ", ".join(f'COALESCE("{name}", 0)' if name == "sum_cost" else f'"{name}"' for name in names.values())
+    with database.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO billing_usagerollup ({columns}) SELECT {sums} FROM ({statement}) sums",  # noqa: S608 compiled by Django
+            params,
+        )
+
+
+def _move_totals(month: date, moved: Mapping[tuple[int, str], dict[str, Any]]) -> None:
+    found = {(row.connection_id, row.currency): row for row in MonthTotal.objects.filter(month=month)}
     for (connection, currency), by in moved.items():
-        _move_total(month, connection, currency, {name: n for name, n in by.items() if n})
-
-
-def _move_total(month: date, connection: int, currency: str, by: dict[str, Any]) -> None:
-    if not by:
-        return
-    found = MonthTotal.objects.filter(month=month, connection=connection, currency=currency)
-    total = found.first()
-    if total is None:
-        facts = dict.fromkeys(SUMS, 0) | by
-        MonthTotal.objects.create(month=month, connection_id=connection, currency=currency, **facts)
-    else:  # added here: an amount of money can't be calculated with in a query
-        found.update(**{name: getattr(total, name) + n for name, n in by.items()})
+        if not any(by.values()):
+            continue
+        facts = MonthTotal(month=month, connection_id=connection, currency=currency, **dict.fromkeys(SUMS, 0))
+        total = found.get((connection, currency), facts)
+        for name, n in by.items():  # added here: an amount of money can't be calculated with in a query
+            setattr(total, name, getattr(total, name) + n)
+        total.save()
 
 
 def _rollup(found: dict[str, Any]) -> UsageRollup:

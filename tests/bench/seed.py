@@ -261,6 +261,7 @@ _PERIOD = {
     "currency": "CASE WHEN status = 'missing' THEN '' ELSE currency END",
     "package": "package",
     "read_at": _if_any("as_of"),
+    "next_seen_at": "CASE WHEN NOT is_open THEN (period_end_on + 1)::timestamptz + interval '31 minutes' END",
     "days_read": "1",
     "readings": "1",
     "version": "CASE WHEN is_open THEN 0 WHEN account_id % 25 = 0 THEN 2 ELSE 1 END",
