@@ -86,12 +86,14 @@ def _resets(each: Known, zones: dict[int, str]) -> Resets:
     """Return when the period can have ended: at midnight after its last day, or, where the provider restarted it or a
     person split it, at any moment between two readings."""
     period = each.period
-    stated = each.snapshots[-1].period_end_on if each.snapshots else period.end_on
+    # The latest end that any answer stated: where the provider restarts a period, late answers about it may already
+    # state the earlier one, and mail of its last day and after it, until the restart, belongs to it.
+    stated = max((row.period_end_on for row in each.snapshots), default=period.end_on)
     begun = period.counts_until or (period.next_seen_at if stated > period.end_on else None)
     if begun is not None:
         return Resets(min(period.read_at or begun, begun), begun)
     zone = UTC_ZONE if each.is_pooled else zones.get(period.account.connection_id, "")
-    return resets_of(period.end_on, zone=zone)
+    return resets_of(max(stated, period.end_on), zone=zone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,6 +277,29 @@ def test_a_restarted_period_ends_on_the_day_before() -> None:
     assert (first.status, first.used, first.high) == ("interval", 700, 730)
 
 
+def test_late_answers_about_a_restarted_period_hide_its_last_mail() -> None:
+    """They state the earlier end, a day before the restart: mail until the restart belongs to the period."""
+    account = AccountFactory()
+    sells(account, "small", 1000)
+    has(account, "small", seen_at=MIDNIGHT - 60 * DAY)
+    restart = datetime(2026, 11, 16, 3, tzinfo=UTC)
+    read(account, 700, restart - 5 * HOURS)
+    for hours, used in ((0, 720), (1, 730)):
+        read(account, used, restart + hours * HOURS, end=date(2026, 11, 14))
+    period = UsagePeriod.objects.get(account=account)
+    assert (period.end_on, period.status) == (date(2026, 11, 14), "open")
+    read(account, 5, restart + 18 * HOURS, start=date(2026, 11, 15), end=date(2026, 12, 14))
+    days = {f"2026-11-{day:02}": 0 for day in range(1, 29)} | {
+        "2026-10-31": 0, "2026-11-10": 720, "2026-11-15": 20, "2026-11-16": 300,
+    }  # fmt: skip
+    StatisticsReading.objects.create(
+        account=account, as_of=SETTLED, first_on=date(2026, 10, 31), last_on=date(2026, 11, 28), days=days
+    )
+    figures.recompute([period.pk], now=SETTLED, batch=next_batch(), cause=figures.FigureCause.STATISTICS)
+    period.refresh_from_db()
+    assert (period.status, period.used, period.high) == ("interval", 730, 1050)
+
+
 @pytest.mark.parametrize("last", [date(2027, 2, 27), date(2027, 2, 20)])
 def test_a_short_month_does_not_lose_the_anchor_day(last: date) -> None:
     account = AccountFactory()
