@@ -109,11 +109,14 @@ def _move_totals(month: date, moved: Mapping[tuple[int, str], dict[str, Any]]) -
     for (connection, currency), by in moved.items():
         if not any(by.values()):
             continue
-        facts = MonthTotal(month=month, connection_id=connection, currency=currency, **dict.fromkeys(SUMS, 0))
-        total = found.get((connection, currency), facts)
+        total = found.get((connection, currency))
+        if total is None:
+            facts = dict.fromkeys(SUMS, 0) | by
+            MonthTotal.objects.create(month=month, connection_id=connection, currency=currency, **facts)
+            continue
         for name, n in by.items():  # added here: an amount of money can't be calculated with in a query
             setattr(total, name, getattr(total, name) + n)
-        total.save()
+        total.save(update_fields=SUMS)
 
 
 def _rollup(found: dict[str, Any]) -> UsageRollup:

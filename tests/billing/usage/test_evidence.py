@@ -277,7 +277,7 @@ def test_a_restarted_period_ends_on_the_day_before() -> None:
     assert (first.status, first.used, first.high) == ("interval", 700, 730)
 
 
-def test_late_answers_about_a_restarted_period_hide_its_last_mail() -> None:
+def test_late_answers_hide_the_last_mail_of_a_restarted_period() -> None:
     """They state the earlier end, a day before the restart: mail until the restart belongs to the period."""
     account = AccountFactory()
     sells(account, "small", 1000)
