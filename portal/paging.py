@@ -64,7 +64,7 @@ class LongPaginator(_Paginator):
     """A paginator that continues beyond the counted rows. `count_text` is their number in words."""
 
     def __init__(self, rows: LongRows, per_page: int) -> None:
-        super().__init__(rows, per_page)  # type: ignore[arg-type]
+        super().__init__(rows, per_page)  # type: ignore[arg-type]  # it needs a count and slices, as LongRows has
         self.rows = rows
 
     @cached_property

@@ -128,6 +128,7 @@ def usage_changes(request: HttpRequest) -> HttpResponse:
             part = _part(filters)
             changes = _changes(request, filters, filters.start.batch, part=part)
             found = _PageRows(changes.rows, part.start)
+            # It has the page's rows alone, which are all that is cut from it; the length is set below.
             paginator: Paginator[FigureChange] = Paginator(found, ROWS_A_PAGE)  # type: ignore[arg-type]
             paginator.count = changes.settled if filters.only == ONLY_SETTLED else changes.count
             page = filters.page_of(paginator)

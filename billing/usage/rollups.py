@@ -94,12 +94,12 @@ def _store(periods: QuerySet[UsagePeriod]) -> None:
     """Add the roll-ups of these figures. The database adds up and stores in one statement: rows that pass through
     Python cost three times as much, and every stored reading waits for this."""
     statement, params = summed(periods, *KEY).query.sql_with_params()
-    names = {**{name: name for name in ("month", "package", "currency", "figures", "endless")}, **_COLUMN_OF}
+    names = {name: name for name in ("month", "package", "currency", "figures", "endless")} | _COLUMN_OF
     columns = ", ".join(f'"{name}"' for name in names)
     sums = ", ".join(f'COALESCE("{name}", 0)' if name == "sum_cost" else f'"{name}"' for name in names.values())
     with database.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO billing_usagerollup ({columns}) SELECT {sums} FROM ({statement}) sums",  # noqa: S608 compiled by Django
+            f"INSERT INTO {UsageRollup._meta.db_table} ({columns}) SELECT {sums} FROM ({statement}) sums",  # noqa: S608 compiled by Django
             params,
         )
 

@@ -93,7 +93,9 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
         plan.snapshot.batch = batch if plan.new else plan.snapshot.batch
     UsageSnapshot.objects.bulk_create([plan.snapshot for plan in plans if plan.new])
     reset_zones.learn([each for plan in plans if (each := plan.roll_over)])
-    moved = {each for plan in plans if not plan.closed for each in _place(plan)}
+    placed = [plan for plan in plans if not plan.closed]
+    splits.reuse_joined([plan.period for plan in placed if plan.period._state.adding])
+    moved = {each for plan in placed for each in _place(plan)}
     found = anomalies.note([plan.as_noted() for plan in plans if plan.new and plan.period.pk], deleted=deleted)
     changed = {plan.period.pk for plan in changes if plan.period.pk} | {
         each.pk for plan in plans for each in plan.affected
@@ -277,8 +279,6 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     moved = set()
     if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
-    if period._state.adding:
-        splits.reuse_joined(period)
     if period.read_at is None or at >= period.read_at:
         period.read_at = at
         period.inferred = plan.dates.inferred

@@ -77,11 +77,18 @@ def join_period(anomaly: Anomaly, *, batch: int) -> set[tuple[date, int]]:
     return moved
 
 
-def reuse_joined(period: UsagePeriod) -> None:
-    """Take the row that a person split off on this day and joined again, if there is one: there is one row per day."""
-    joined = UsagePeriod._base_manager.filter(account=period.account_id, start_on=period.start_on, joined=True).first()
-    if joined is not None:
-        period.pk, period.version = joined.pk, joined.version
+def reuse_joined(periods: Sequence[UsagePeriod]) -> None:
+    """Let new periods take the row that a person split off on their first day and joined again, if there is one: there
+    is one row per day. One query."""
+    if not periods:
+        return
+    joined = UsagePeriod._base_manager.filter(account__in=[each.account_id for each in periods], joined=True)
+    found = {
+        (account, start_on): (pk, version)
+        for account, start_on, pk, version in joined.values_list("account", "start_on", "pk", "version")
+    }
+    for each in periods:
+        each.pk, each.version = found.get((each.account_id, each.start_on), (each.pk, each.version))
 
 
 def follow_dates(anomalies: Sequence[Anomaly], verdict: str) -> set[tuple[date, int]]:

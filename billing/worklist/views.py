@@ -150,7 +150,7 @@ def anomaly_decide(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
                 add_refusal(form, refusal)
             else:
                 done = _("%(n)d values decided together.") % {"n": count} if count > 1 else _("Decision saved.")
-                messages.success(request, done + _later(count))
+                messages.success(request, done + _later())
                 return _back(request)
     return _anomaly_page(request, head, found, form, verdicts, same=decisions.state_of(same))
 
@@ -190,9 +190,10 @@ def _anomaly_page(
     return render_page(request, "billing/anomaly.html", context, status=422 if request.method == "POST" else 200)
 
 
-def _later(count: int) -> str:
-    """Return what to add to the message about a decision that the figures follow later."""
-    waits = count > decisions.WHILE_WAITING
+def _later() -> str:
+    """Return what to add to the message about a decision while figures don't follow it yet. One report may be about
+    very many figures, so the number of decided values doesn't tell."""
+    waits = postponed.waiting_figures().exists()
     return " " + _("The figures are recalculated now. This takes some minutes.") if waits else ""
 
 
@@ -225,14 +226,13 @@ def anomaly_undo(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
     form = UndoForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            count = decisions.undo_decision(command_of(request, form, now=database_now()), anomaly=head)
+            decisions.undo_decision(command_of(request, form, now=database_now()), anomaly=head)
         except AlreadyDecided:
             return _overtaken(request, form, head)
         except Refusal as refusal:
             add_refusal(form, refusal)
         else:
-            done = _("Decision undone. It has to be decided again.")
-            messages.success(request, done + _later(count))
+            messages.success(request, _("Decision undone. It has to be decided again.") + _later())
             return _back(request)
     together = Decision.objects.filter(batch=last.batch, anomaly__isnull=False).count() if last else 0
     context = {"form": form, "last": last, "account": head.account, "head": head, "together": together}

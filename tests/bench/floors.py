@@ -59,7 +59,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[type-arg]  # not generic while i
         return True
 
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
-    has_module_permission = has_view_permission  # type: ignore[assignment]
+    has_module_permission = has_view_permission  # type: ignore[assignment]  # called without an object
 
 
 @contextmanager

@@ -35,6 +35,16 @@ def test_nothing_befalls_a_customer_before_its_account_is_opened() -> None:
             assert not early, (today, company.name, company.fate, opened, early)
 
 
+def test_comparisons_are_in_order_and_none_lies_ahead_on_any_day() -> None:
+    for today in ENDS:
+        found = list(comparisons(today, frozenset({"UTC", "Asia/Kolkata", "America/Los_Angeles"})))
+        assert found == sorted(found)
+        assert found[-1].astimezone(UTC) < today + timedelta(days=1), today
+        assert {(today.replace(day=1) - timedelta(days=back)).date() for back in range(1, 8)} <= {
+            at.astimezone(UTC).date() for at in found
+        }, "a week before the last month's end"
+
+
 def test_each_day_is_compared_at_midnight_of_each_zone() -> None:
     zones = frozenset({"UTC", "America/New_York"})
     found = list(comparisons(datetime(2027, 1, 5, 18, tzinfo=UTC), zones))

@@ -46,7 +46,7 @@ def an_account(counted: list[int], requests: list[int] | None = None) -> Account
         account=account, as_of=datetime(2026, 11, 18, tzinfo=UTC), first_on=FIRST, last_on=TODAY, batch=1,
         days={(FIRST + n * DAY).isoformat(): count for n, count in enumerate(found)},
     )  # fmt: skip
-    return account  # type: ignore[no-any-return]
+    return account  # type: ignore[no-any-return]  # factories return Any
 
 
 def shown(client: Client, account: Account) -> str:

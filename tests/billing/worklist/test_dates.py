@@ -15,7 +15,6 @@ from billing.reports.exports import request_export
 from billing.reports.filters import UsageFilters
 from billing.usage.decisions import undo_decision
 from billing.usage.ledger import last_batch
-from billing.usage.rollups import wrong_sums
 from customers.models import Account
 from portal.refusals import Refusal
 from tests.billing.worklist.support import (
@@ -29,21 +28,10 @@ from tests.billing.worklist.support import (
     open_anomalies,
     read,
 )
-from tests.support.factories import AccountFactory, UserFactory
+from tests.support.factories import UserFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sums_are_right")]
 RESTARTED = {"period_start_on": date(2026, 10, 15), "period_end_on": date(2026, 11, 14)}
-
-
-@pytest.fixture
-def account() -> Any:
-    return AccountFactory(usage_read_at=None)
-
-
-@pytest.fixture(autouse=True)
-def _sums_are_right(db: None) -> Any:
-    yield
-    assert list(wrong_sums()) == []
 
 
 def split(account: Account) -> Any:

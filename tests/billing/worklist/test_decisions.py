@@ -9,7 +9,6 @@ import pytest
 
 from billing.models import Anomaly, FigureVersion, UsagePeriod, UsageRollup
 from billing.usage.decisions import AlreadyDecided, decide_anomalies, of_cause, state_of, undo_decision
-from billing.usage.rollups import wrong_sums
 from customers.models import Account
 from portal.refusals import Refusal
 from tests.billing.worklist.support import (
@@ -25,20 +24,8 @@ from tests.billing.worklist.support import (
     open_anomalies,
     read,
 )
-from tests.support.factories import AccountFactory
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def account() -> Any:
-    return AccountFactory(usage_read_at=None)
-
-
-@pytest.fixture(autouse=True)
-def _sums_are_right(db: None) -> Any:
-    yield
-    assert list(wrong_sums()) == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sums_are_right")]
 
 
 def fall(account: Account) -> None:

@@ -11,7 +11,6 @@ from django.urls import reverse
 
 from billing.models import Anomaly, PooledSnapshot
 from billing.usage.decisions import decide_anomalies, of_cause, undo_decision
-from billing.usage.rollups import wrong_sums
 from customers.models import Account
 from tests.billing.pooling import Pool, period_of
 from tests.billing.worklist.support import command
@@ -19,13 +18,7 @@ from tests.customers.page_helpers import prose_of
 from tests.support.factories import UserFactory
 from tests.support.people import sign_in
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _sums_are_right(db: None) -> Any:
-    yield
-    assert list(wrong_sums()) == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sums_are_right")]
 
 
 @pytest.fixture

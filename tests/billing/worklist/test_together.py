@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from billing.models import Anomaly, Decision, FigureVersion, Ledger
-from billing.usage import decisions
+from billing.usage import decisions, postponed
 from billing.usage.decisions import AlreadyDecided, decide_anomalies, decide_figure, of_cause, state_of, undo_decision
 from billing.usage.rollups import wrong_sums
 from customers.models import Account
 from portal.access.models import User
 from portal.refusals import Refusal
 from tests.billing.worklist.support import AFTER, at, command, figure, next_period, october, open_anomalies, read
-from tests.support.factories import AccountFactory, UserFactory
+from tests.support.factories import AccountFactory, ConnectionFactory, UserFactory
 from tests.support.together import rounds, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.proof]
 
 
-def fallen() -> Account:
-    account = AccountFactory(usage_read_at=None)
+def fallen(**facts: Any) -> Account:
+    account = AccountFactory(usage_read_at=None, **facts)
     for day, used in ((5, 100_000), (10, 20_000), (31, 150_000)):
         read(account, used, at(day))
     next_period(account)
@@ -140,3 +140,28 @@ def test_batches_are_numbered_without_gaps() -> None:
 
     assert together(decide, 2) == [1, 1]
     assert sorted(Decision.objects.values_list("batch", flat=True)) == [before + 1, before + 2]
+
+
+def test_who_undoes_while_workers_recalculate_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers recalculate what was decided together, and a person undoes it: no figure follows the old decision."""
+    monkeypatch.setattr(decisions, "WHILE_WAITING", 2)
+    [person, _] = people()
+    for _ in rounds():
+        connection = ConnectionFactory()
+        accounts = [fallen(connection=connection) for _ in range(4)]
+        before = [figure(account) for account in accounts]
+        head = open_anomalies(accounts[0])[0]
+        assert decide_anomalies(command(person=person), anomalies=list(of_cause(head)), verdict="reset") == 4
+
+        def work(n: int, head: Anomaly = head) -> str:
+            if n == 2:
+                return f"{undo_decision(command(AFTER, person=person), anomaly=head)} undone"
+            while postponed.follow_some(now=AFTER, limit=2):
+                pass
+            return "followed"
+
+        assert sorted(together(work, 3)) == ["4 undone", "followed", "followed"]
+        while postponed.follow_some(now=AFTER, limit=2):
+            pass
+        assert [figure(account) for account in accounts] == before
+        assert list(wrong_sums()) == []
