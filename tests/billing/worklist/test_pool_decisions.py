@@ -10,7 +10,9 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import Anomaly, PooledSnapshot
+from billing.usage import decisions
 from billing.usage.decisions import decide_anomalies, of_cause, undo_decision
+from billing.usage.period_ends import assess_due
 from customers.models import Account
 from tests.billing.pooling import Pool, period_of
 from tests.billing.worklist.support import command
@@ -76,6 +78,18 @@ class TestAShareThatFell:
         undo_decision(command(pool.now), anomaly=anomaly)
         assert shown(shares[0])[0] == "disputed"
         assert shown(shares[1]) == ("open", 41_000, "EUR 16.00")
+
+    def test_one_value_about_very_many_figures_says_so(
+        self, client: Client, pool: Pool, shares: tuple[Account, Account], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(decisions, "WHILE_WAITING", 1)
+        sign_in(client, UserFactory(role="finance"))
+        address = reverse("billing:decide-anomaly", args=[Anomaly.objects.get().public_id])
+        seen = client.get(address).context["seen"]
+        answer = client.post(address, {"verdict": "wrong", "reason": "An outage.", "seen": seen}, follow=True)
+        assert "Decision saved. The figures are recalculated now." in prose_of(answer)
+        assess_due(now=pool.now)
+        assert shown(shares[0]) == ("open", 60_000, "EUR 20.00")
 
     def test_right_keeps_it(self, pool: Pool, shares: tuple[Account, Account]) -> None:
         decide(pool, "counted")
