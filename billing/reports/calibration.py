@@ -28,7 +28,7 @@ LACKS: dict[str, str | Promise] = {
         "Nothing can be compared yet. Usage is read at the account's midnight in the last 9 days of a billing period "
         "and the first days of the next. Statistics of a day settle two days later."
     ),
-    "few": gettext_lazy("Too few windows can be compared so far. All that can are equal."),
+    "few": gettext_lazy("Too few windows can be compared so far. The ones compared are equal."),
     "different": gettext_lazy(
         "The provider's count and its statistics differ in these windows, for example because of Marketing Campaigns, "
         "or because statistics leave out subusers."

@@ -149,6 +149,6 @@ class ChangesFilters(HistoryFilters):
     def point_fields(self) -> list[PointField]:
         since, until = self.query.get("since_time", ""), self.query.get("until_time", "")
         return [
-            PointField("since", _("Since"), _("Since …"), "since_time", since, self.start),
-            PointField("until", _("Until"), _("Until now"), "until_time", until, self.until_time or self.until),
+            PointField("since", _("Since"), _("Select an export"), "since_time", since, self.start),
+            PointField("until", _("Until"), _("Now"), "until_time", until, self.until_time or self.until),
         ]

@@ -205,7 +205,7 @@ def assign_decisions(
     """Make `owner` responsible for what is to be decided, None: nobody; return how many rows. Raises `Refusal`."""
     if owner is not None and not owner.may(Permission.ACCEPT_USAGE):
         raise Refusal(
-            _("%(name)s can't decide on usage. Select someone of finance, or an admin.") % {"name": owner.name}
+            _("%(name)s can't decide on usage. Select someone in finance, or an admin.") % {"name": owner.name}
         )
     verb = "usage.decision_taken" if owner else "usage.decision_released"
     with transaction.atomic():

@@ -65,7 +65,7 @@ def test_a_calibrated_account_says_since_when(finance: Client) -> None:
     ("counted", "requests", "lack"),
     [
         (UNEVEN[:3], None, "Not calibrated, 3 of 7 windows. "),
-        (UNEVEN[:3], None, "All that can are equal."),
+        (UNEVEN[:3], None, "The ones compared are equal."),
         (EVEN, None, "a delayed count would look the same"),
         (UNEVEN, [*UNEVEN[:-1], 140], "differ in these windows"),
         (UNEVEN, [*UNEVEN[:-1], 140], "+40"),

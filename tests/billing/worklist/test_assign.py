@@ -73,7 +73,7 @@ class TestAColleague:
     def test_who_may_not_decide_is_refused(self, finance: Client) -> None:
         [account] = fallen()
         answer = assign(finance, account, UserFactory(role="auditor", name="Audrey").public_id)
-        assert "Audrey can't decide on usage. Select someone of finance, or an admin." in prose_of(answer)
+        assert "Audrey can't decide on usage. Select someone in finance, or an admin." in prose_of(answer)
         assert open_anomalies(account)[0].owner is None
 
     @pytest.mark.parametrize("owner", ["nobody", "7e3cf3a4-1111-4111-8111-111111111111"])
