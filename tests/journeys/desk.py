@@ -21,6 +21,9 @@ MODES: tuple[tuple[str, Literal["light", "dark"], ViewportSize], ...] = (
 )
 # Machines that do much else at the same time still get there; what is awaited is polled.
 SECONDS = 60
+# What htmx prints when a page is left while one of its requests is under way. It prints the second beside every
+# failed request, beside the name of the failure: nothing else goes unnoticed.
+LEFT = ("htmx:sendAbort,", "htmx:afterRequest,")
 
 
 class Desk:
@@ -39,7 +42,7 @@ class Desk:
         self.page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
 
     def _console(self, message: Any) -> None:
-        if message.type != "error":
+        if message.type != "error" or message.text.startswith(LEFT):
             return
         if self.expected_refusals and "Failed to load resource" in message.text:
             self.expected_refusals -= 1
