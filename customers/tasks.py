@@ -137,6 +137,11 @@ def check_invariants(check_id: int, **_: Any) -> None:
     monitoring_nightly_check.run_check(check_id)
 
 
+@shared_task(name="customers.mark_late_usage")
+def mark_late_usage(**_: Any) -> None:
+    usage_readings.mark_late_usage(now=database_now())
+
+
 @shared_task(name="customers.check_workers")
 def check_workers(**_: Any) -> None:
     heartbeat.check_workers(now=database_now())

@@ -11,12 +11,15 @@ from django.db.models import QuerySet
 
 
 def counts_of(lists: Sequence[QuerySet[Any]]) -> list[int]:
-    """Return how many rows each unordered list has. A slice bounds the work: what is beyond it is not read."""
+    """Return how many rows each unordered list has. A slice bounds the work: what is beyond it is not read.
+
+    What a list counts are its rows, or the values it was told to select (`.values("account").distinct()`).
+    """
     parts: list[str] = []
     params: list[Any] = []
     for n, rows in enumerate(lists):
         try:
-            statement, values = rows.values("pk").query.sql_with_params()
+            statement, values = (rows if rows.query.values_select else rows.values("pk")).query.sql_with_params()
         except EmptyResultSet:
             parts.append("0")
             continue

@@ -4,7 +4,7 @@ A missing value is None and shown as a dash by the caller; these functions take 
 active time zone (the user's, else UTC), and the zone is always named.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import lru_cache
 from math import inf
@@ -86,10 +86,12 @@ def ago_text(moment: datetime, *, now: datetime | None = None) -> str:
         return _in_units(-seconds, _AHEAD) or day_text(_local(moment).date())
     if seconds < HOUR:
         return _in_units(seconds, _AGO)
-    days = (_local(now).date() - _local(moment).date()).days
+    zone = timezone.get_current_timezone()
+    day, today = moment.astimezone(zone).date(), now.astimezone(zone).date()
+    days = (today - day).days
     if days == 0 or seconds < 6 * HOUR:
         return _("%(n)d h ago") % {"n": seconds // HOUR}
-    return _("yesterday") if days == 1 else day_text(_local(moment).date(), today=_local(now).date())
+    return _("yesterday") if days == 1 else day_text(day, today=today)
 
 
 def span_text(span: timedelta) -> str:
@@ -107,8 +109,14 @@ def _in_units(seconds: int, units: Units) -> str:
 
 def moment_text(moment: datetime) -> str:
     """Return date, time and zone: "18 Nov 2026 14:21 UTC"."""
-    local = _local(moment)
-    return f"{local.day} {_month(local.month, get_language() or '')} {local:%Y %H:%M} {zone_name(local)}"
+    return _moment_text(moment.replace(second=0, microsecond=0), timezone.get_current_timezone(), get_language() or "")
+
+
+@lru_cache(maxsize=4096)
+def _moment_text(minute: datetime, zone: tzinfo, language: str) -> str:
+    """The rows of a list share most of their minutes."""
+    local = minute.astimezone(zone)
+    return f"{local.day} {_month(local.month, language)} {local:%Y %H:%M} {zone_name(local)}"
 
 
 @lru_cache(maxsize=256)

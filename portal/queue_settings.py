@@ -61,6 +61,7 @@ QUEUES = (
             "customers.walk",
             "customers.read_account",
             "customers.read_usage",
+            "customers.mark_late_usage",
             "customers.check_invariants",
         ),
     ),

@@ -150,8 +150,13 @@ TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
-        "APP_DIRS": True,
         "OPTIONS": {
+            "loaders": [
+                (
+                    "django.template.loaders.cached.Loader",
+                    ["portal.template_loader.Loader", "django.template.loaders.app_directories.Loader"],
+                )
+            ],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -262,6 +267,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "dispatch operations": queue_settings.beat("customers.dispatch", 5.0),
     "scan the providers' account lists": queue_settings.beat("customers.nightly_walks", 600.0),
     "run the integrity checks": queue_settings.beat("customers.nightly_check", 600.0),
+    "mark accounts whose usage was read long ago": queue_settings.beat("customers.mark_late_usage", 600.0),
     "advance usage syncs": queue_settings.beat("billing.advance_runs", 30.0),
     "assess usage figures": queue_settings.beat("billing.assess_figures", 60.0),
     "write and compare usage exports": queue_settings.beat("billing.advance_exports", 60.0),

@@ -11,22 +11,17 @@ from django.utils.functional import cached_property
 
 from customers.directory.filters import CAPPED, NOBODY, UNCAPPED, CustomerFilters
 from customers.models import Account, Connection, Customer, Operation
-from customers.models.account import AccountState, QuotaLevel
+from customers.models.account import HALTED, LISTED, NEAR_QUOTA, AccountState
 from customers.models.operation import never_made
 from customers.operations.queries import NEEDS_A_PERSON
 from portal import state_labels
+from portal.access.models import User
 from portal.typed_text import matches
 
-STOPPED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
 MANY = 1000
 _CODE = re.compile(r"op_([0-9a-f]{1,32})", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LIKE_AN_ID = re.compile(r"(?=.*\d)[\w-]{4,100}")
-
-
-def merged() -> QuerySet[Account, Any]:
-    """Return merged duplicates. As a subquery, so that the list's own index is enough for its order."""
-    return Account.objects.order_by().filter(duplicate_of__isnull=False, merged_at__isnull=False).values("pk")
 
 
 def _few_or_all(keys: QuerySet[Any]) -> list[int] | QuerySet[Any]:
@@ -44,15 +39,21 @@ class Matching:
 
     @cached_property
     def accounts(self) -> QuerySet[Account]:
-        found = Account.objects.order_by()
-        archived = Customer.objects.filter(archived_at__isnull=False).values("pk")
-        at = Q(customer__in=archived)
-        found = found.filter(at if self.filters.view == "archived" else ~at, ~Q(pk__in=merged()))
+        listed = Q(archived=True, merged_at=None) if self.filters.view == "archived" else LISTED
+        found = Account.objects.order_by().filter(listed)
         if self.filters.only_bare or self.filters.lists_nothing:
             return found.none()
         return found.filter(
-            self._of_view(), self._of_account(), self._of_owner("customer__"), self._searched("customer_id")
+            self._of_view(), self._of_account(), self._of_owner, self._searched("customer_id")
         )
+
+    @property
+    def counted(self) -> QuerySet[Any]:
+        """What is counted for a view without filters: as many rows as `accounts`, found faster where it has a detour. An
+        archived customer and a merged duplicate have no open operation."""
+        if self.filters.view == "attention":
+            return Operation.objects.order_by().filter(NEEDS_A_PERSON).values("account").distinct()
+        return self.accounts
 
     @cached_property
     def bare(self) -> QuerySet[Customer]:
@@ -65,13 +66,13 @@ class Matching:
         )
         if self.filters.view == "mine":
             found = found.filter(owner=self.filters.user)
-        return found.filter(self._of_owner(""), self._searched("pk"))
+        return found.filter(self._of_owner, self._searched("pk"))
 
     def _of_view(self) -> Q:
         conditions = {
-            "near": Q(quota_level__gt=QuotaLevel.BELOW),
-            "stopped": Q(state__in=STOPPED),
-            "mine": Q(customer__owner=self.filters.user),
+            "near": Q(quota_level__gte=NEAR_QUOTA),
+            "stopped": Q(state__in=HALTED),
+            "mine": Q(owner=self.filters.user),
             "no-reading": Q(no_reading=True),
         }
         if self.filters.view == "attention":
@@ -108,12 +109,13 @@ class Matching:
         asked = Q(settings__isnull=True, **{f"desired_settings__monthly_cap{compare}": cap})
         return with_settings & (read | asked)
 
-    def _of_owner(self, prefix: str) -> Q:
+    @cached_property
+    def _of_owner(self) -> Q:
         if not self.filters.owner:
             return Q()
         if self.filters.owner == NOBODY:
-            return Q(**{f"{prefix}owner": None})
-        return Q(**{f"{prefix}owner__public_id": self.filters.owner})
+            return Q(owner=None)
+        return Q(owner__in=list(User.objects.filter(public_id=self.filters.owner).values_list("pk", flat=True)))
 
     def _searched(self, customer: str) -> Q:
         if not self.filters.q:

@@ -24,18 +24,29 @@ class Tab:
     warns: bool
 
 
-def tabs_of(filters: CustomerFilters) -> list[Tab]:
-    """Return the tabs. Counts are of the whole view, whatever filter is on; all of them are one statement."""
-    wholes = [Matching(CustomerFilters({"view": key}, filters.user, connections=filters.connections)) for key in VIEWS]
-    most = [COUNTED if whole.filters.view == "all" else MOST for whole in wholes]
-    accounts = [whole.accounts[: at_most + 1] for whole, at_most in zip(wholes, most, strict=True)]
-    found = counts_of([*accounts, *(whole.bare for whole in wholes)])
-    sums = map(sum, zip(found[: len(wholes)], found[len(wholes) :], strict=True))
-    return [
-        _tab(whole.filters.view, n, at_most, filters.view) for whole, n, at_most in zip(wholes, sums, most, strict=True)
-    ]
+def tabs_of(filters: CustomerFilters, listed: int) -> list[Tab]:
+    """Return the tabs. Counts are of the whole view, whatever filter is on; all of them are one statement. `listed`:
+    how many rows the list has, which is the view's number where nothing narrows it."""
+    counts = {} if filters.narrowed or filters.lists_nothing else {str(filters.view): listed}
+    wholes = {
+        view: Matching(CustomerFilters({"view": view}, filters.user, connections=filters.connections))
+        for view in VIEWS
+        if view not in counts
+    }
+    accounts = [whole.counted[: _most(view) + 1] for view, whole in wholes.items()]
+    bare = {view: whole.bare for view, whole in wholes.items() if whole.filters.with_bare}
+    found = counts_of([*accounts, *bare.values()])
+    counts |= dict(zip(wholes, found, strict=False))
+    for view, more in zip(bare, found[len(wholes) :], strict=True):
+        counts[view] += more
+    return [_tab(view, counts[view], filters.view) for view in VIEWS]
 
 
-def _tab(view: str, found: int, most: int, chosen: str) -> Tab:
+def _most(view: str) -> int:
+    return COUNTED if view == "all" else MOST
+
+
+def _tab(view: str, found: int, chosen: str) -> Tab:
+    most = _most(view)
     text = number_text(found) if found <= most else f"{number_text(most)}+"
     return Tab(view, str(VIEWS[view]), text, view == chosen, view in CALLS_FOR_ACTION and found > 0)

@@ -50,7 +50,7 @@ def customer_list(request: HttpRequest) -> HttpResponse:
         "kept": filters.kept("size"),
     }
     if not is_fragment(request):
-        context["tabs"] = tabs_of(filters)
+        context["tabs"] = tabs_of(filters, page.paginator.count)
     return render_page(request, "customers/list.html", context, filters=filters)
 
 
@@ -64,7 +64,7 @@ def _moving(request: HttpRequest) -> HttpResponse:
         "part": part,
         "may_bulk": person(request).may(Permission.CHANGE_IN_BULK),
     }
-    return render(request, "customers/_rows.html", context)
+    return render(request, "customers/_moving_rows.html", context)
 
 
 @require_GET

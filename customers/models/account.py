@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _
@@ -39,14 +40,12 @@ class AccountState(models.TextChoices):
 
 # Not at the provider (anymore), so there is nothing to read.
 NOT_THERE = (AccountState.PENDING, AccountState.DELETED)
+HALTED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)
+# What the lists of living customers show: no duplicate that was merged, and no account of an archived customer.
+LISTED = Q(archived=False, merged_at=None)
 
-
-class QuotaLevel(models.IntegerChoices):
-    """How much of its quota an account has used."""
-
-    BELOW = 0
-    NEAR = 1  # 80% or more
-    OVER = 2  # more than all of it
+# Levels of `Account.quota_level`.
+NEAR_QUOTA, ALL_OF_QUOTA, OVER_QUOTA = 8, 10, 11
 
 
 class Account(models.Model):
@@ -67,6 +66,14 @@ class Account(models.Model):
     )
     # When a duplicate was merged into the account it points to; from then on it appears in no list.
     merged_at = models.DateTimeField(null=True, blank=True, default=None, editable=False)
+    # Whether its customer is archived, who owns it, and its name in lower case. Kept equal by triggers, so that lists
+    # find and sort their rows by indexes of one table.
+    archived = models.BooleanField(default=False, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.DO_NOTHING, related_name="+",
+        db_constraint=False, db_index=False,
+    )
+    company = models.TextField(default="", editable=False)
     v2_username = models.CharField(max_length=120, default="", blank=True)
     email = models.EmailField(max_length=254, help_text=_("The email address the account was created with."))
     is_test = models.BooleanField(default=False)
@@ -108,22 +115,38 @@ class Account(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField()
     changed_what = models.CharField(max_length=120, default="", blank=True)
-    # What lists count on every page, kept by the database. They change rarely, usage every night: an index on usage
-    # itself would make each night's update write all indexes of the table.
+    # When it was noticed that the last reading is long ago (`customers.observed.usage_readings.mark_late_usage`).
+    usage_late_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # What lists count and sort by on every page, kept by the database. They change rarely, usage every night: an index
+    # on usage itself would make each night's update write all indexes of the table.
+    # Tenths of the quota that are used: 8 from 80% on, 10 for all of it, 11 for more. None where either is unknown.
     quota_level = models.GeneratedField(
         expression=Case(
-            When(usage_allowed__gt=0, usage_used__gt=F("usage_allowed"), then=QuotaLevel.OVER.value),
-            # Whole numbers: 80% rounded up.
-            When(usage_allowed__gt=0, usage_used__gte=(F("usage_allowed") * 4 + 4) / 5, then=QuotaLevel.NEAR.value),
-            default=QuotaLevel.BELOW.value,
+            When(usage_allowed__gt=0, usage_used__gt=F("usage_allowed"), then=OVER_QUOTA),
+            When(usage_allowed__gt=0, usage_used__isnull=False, then=F("usage_used") * 10 / F("usage_allowed")),
+            default=None,
         ),
-        output_field=models.SmallIntegerField(choices=QuotaLevel.choices),
+        output_field=models.SmallIntegerField(),
         db_persist=True,
     )
     no_reading = models.GeneratedField(
         expression=Case(
             When(
                 (Q(usage_read_at=None) | Q(usage_missing_since__isnull=False))
+                & ~Q(state__in=NOT_THERE)
+                & Q(duplicate_of=None),
+                then=True,
+            ),
+            default=False,
+        ),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
+    usage_is_late = models.GeneratedField(
+        expression=Case(
+            When(
+                Q(usage_late_at__isnull=False)
+                & (Q(usage_read_at=None) | Q(usage_read_at__lt=F("usage_late_at")))
                 & ~Q(state__in=NOT_THERE)
                 & Q(duplicate_of=None),
                 then=True,
@@ -153,14 +176,26 @@ class Account(models.Model):
             ),
         ]
         indexes = [
-            # The order of the list. PostgreSQL finds the rows of a late page in the index alone.
-            models.Index(fields=("-changed_at", "-id", "customer"), name="account_changed"),
+            # The order of the list, and the accounts it leaves out. PostgreSQL finds the rows of a late page, and their
+            # number, in the index alone.
+            models.Index(fields=("-changed_at", "-id", "customer"), condition=LISTED, name="account_changed"),
+            models.Index(fields=("-changed_at", "-id"), condition=Q(archived=True, merged_at=None), name="account_archived"),
+            models.Index(fields=("owner", "-changed_at", "-id"), condition=LISTED, name="account_by_owner"),
+            models.Index(fields=("company", "customer", "id"), condition=LISTED, name="account_by_company"),
             models.Index(fields=("state", "id"), name="account_by_state"),
             models.Index(fields=("package", "id"), name="account_by_package"),
+            models.Index(fields=("quota_level", "id"), condition=LISTED, name="account_by_quota"),
+            models.Index(
+                F("quota_level").desc(nulls_last=True), F("id"), condition=LISTED, name="account_by_quota_desc"
+            ),
             models.Index(fields=("connection", "package"), name="account_package"),
             models.Index(fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"),
-            models.Index(fields=("-changed_at", "-id"), condition=Q(quota_level__gt=0), name="account_near_quota"),
-            models.Index(fields=("-changed_at", "-id"), condition=Q(no_reading=True), name="account_no_reading"),
+            models.Index(
+                fields=("-changed_at", "-id"), condition=LISTED & Q(quota_level__gte=NEAR_QUOTA), name="account_near_quota"
+            ),
+            models.Index(fields=("-changed_at", "-id"), condition=LISTED & Q(state__in=HALTED), name="account_halted"),
+            models.Index(fields=("-changed_at", "-id"), condition=LISTED & Q(no_reading=True), name="account_no_reading"),
+            models.Index(fields=("usage_read_at",), condition=Q(usage_is_late=True), name="account_usage_late"),
         ]
 
     def __str__(self) -> str:

@@ -1,70 +1,106 @@
-"""The trigger that keeps `Account.provider_kind` equal to the kind of the account's connection.
+"""The triggers that keep columns of accounts equal to what another table says: the kind of an account's connection, and
+of its customer what lists filter and sort by.
 
-It is created after `migrate` and not by a migration: on SQLite a trigger that names another table makes every later
+They are created after `migrate` and not by a migration: on SQLite a trigger that names another table makes every later
 migration fail that rebuilds that table, and one of the table itself is dropped with it. PostgreSQL keeps its own
 through migrations; a migration back past the column removes it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, transaction
 
 ACCOUNT = "customers_account"
-NAMES = ("customers_account_kind_insert", "customers_account_kind_update", "customers_connection_kind")
 
-_SQLITE = (
-    """
-    CREATE TRIGGER customers_account_kind_insert AFTER INSERT ON customers_account FOR EACH ROW BEGIN
-        UPDATE customers_account
-        SET provider_kind = (SELECT kind FROM customers_connection WHERE id = NEW.connection_id) WHERE id = NEW.id;
-    END
-    """,
-    """
-    CREATE TRIGGER customers_account_kind_update AFTER UPDATE OF connection_id, provider_kind ON customers_account
-    FOR EACH ROW WHEN NEW.provider_kind IS NOT (SELECT kind FROM customers_connection WHERE id = NEW.connection_id)
-    BEGIN
-        UPDATE customers_account
-        SET provider_kind = (SELECT kind FROM customers_connection WHERE id = NEW.connection_id) WHERE id = NEW.id;
-    END
-    """,
-    """
-    CREATE TRIGGER customers_connection_kind AFTER UPDATE OF kind ON customers_connection FOR EACH ROW BEGIN
-        UPDATE customers_account SET provider_kind = NEW.kind WHERE connection_id = NEW.id;
-    END
-    """,
+
+@dataclass(frozen=True)
+class Copy:
+    """`column` of accounts equals `value` of the row of `table` that `key` names. `source`: the column it is made from;
+    `name`: what the triggers are called by."""
+
+    name: str
+    column: str
+    key: str
+    table: str
+    source: str
+    value: str
+
+    @property
+    def of_account(self) -> str:
+        return f"{ACCOUNT}_{self.name}"
+
+    @property
+    def of_source(self) -> str:
+        return f"{self.table}_{self.name}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return f"{self.of_account}_insert", f"{self.of_account}_update", self.of_source
+
+    def wanted(self, row: str) -> str:
+        return f"(SELECT {self.value.format('c')} FROM {self.table} c WHERE c.id = {row}.{self.key})"
+
+    def sqlite(self) -> tuple[str, ...]:
+        insert, update, source = self.names
+        correct = f"UPDATE {ACCOUNT} SET {self.column} = {self.wanted('NEW')} WHERE id = NEW.id;"
+        return (
+            f"CREATE TRIGGER {insert} AFTER INSERT ON {ACCOUNT} FOR EACH ROW BEGIN {correct} END",
+            f"""
+            CREATE TRIGGER {update} AFTER UPDATE OF {self.key}, {self.column} ON {ACCOUNT} FOR EACH ROW
+            WHEN NEW.{self.column} IS NOT {self.wanted("NEW")} BEGIN {correct} END
+            """,
+            f"""
+            CREATE TRIGGER {source} AFTER UPDATE OF {self.source} ON {self.table} FOR EACH ROW
+            WHEN {self.value.format("NEW")} IS NOT {self.value.format("OLD")}
+            BEGIN UPDATE {ACCOUNT} SET {self.column} = {self.value.format("NEW")} WHERE {self.key} = NEW.id; END
+            """,
+        )
+
+    def postgresql(self) -> tuple[str, ...]:
+        """An update that names neither column runs no trigger: each night updates all accounts."""
+        return (
+            f"""
+            CREATE OR REPLACE FUNCTION {self.of_account}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF TG_OP = 'INSERT' OR NEW.{self.key} <> OLD.{self.key}
+                OR NEW.{self.column} IS DISTINCT FROM OLD.{self.column} THEN
+                    NEW.{self.column} := {self.wanted("NEW")};
+                END IF;
+                RETURN NEW;
+            END $$
+            """,
+            f"""
+            CREATE OR REPLACE TRIGGER {self.of_account} BEFORE INSERT OR UPDATE OF {self.key}, {self.column}
+            ON {ACCOUNT} FOR EACH ROW EXECUTE FUNCTION {self.of_account}()
+            """,
+            f"""
+            CREATE OR REPLACE FUNCTION {self.of_source}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF {self.value.format("NEW")} IS DISTINCT FROM {self.value.format("OLD")} THEN
+                    UPDATE {ACCOUNT} SET {self.column} = {self.value.format("NEW")} WHERE {self.key} = NEW.id;
+                END IF;
+                RETURN NULL;
+            END $$
+            """,
+            f"""
+            CREATE OR REPLACE TRIGGER {self.of_source} AFTER UPDATE OF {self.source} ON {self.table} FOR EACH ROW
+            EXECUTE FUNCTION {self.of_source}()
+            """,
+        )
+
+    def correction(self, *, vendor: str) -> str:
+        differs = "IS NOT" if vendor == "sqlite" else "IS DISTINCT FROM"
+        wanted = self.wanted(ACCOUNT)
+        return f"UPDATE {ACCOUNT} SET {self.column} = {wanted} WHERE {self.column} {differs} {wanted}"
+
+
+COPIES = (
+    Copy("kind", "provider_kind", "connection_id", "customers_connection", "kind", "{}.kind"),
+    Copy("archived", "archived", "customer_id", "customers_customer", "archived_at", "({}.archived_at IS NOT NULL)"),
+    Copy("owner", "owner_id", "customer_id", "customers_customer", "owner_id", "{}.owner_id"),
+    Copy("company", "company", "customer_id", "customers_customer", "company_name", "lower({}.company_name)"),
 )
-_POSTGRESQL = (
-    """
-    CREATE OR REPLACE FUNCTION customers_account_kind() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF TG_OP = 'INSERT' OR NEW.connection_id <> OLD.connection_id OR NEW.provider_kind <> OLD.provider_kind THEN
-            NEW.provider_kind := (SELECT kind FROM customers_connection WHERE id = NEW.connection_id);
-        END IF;
-        RETURN NEW;
-    END $$
-    """,
-    """
-    CREATE OR REPLACE TRIGGER customers_account_kind BEFORE INSERT OR UPDATE ON customers_account FOR EACH ROW
-    EXECUTE FUNCTION customers_account_kind()
-    """,
-    """
-    CREATE OR REPLACE FUNCTION customers_connection_kind() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF NEW.kind <> OLD.kind THEN
-            UPDATE customers_account SET provider_kind = NEW.kind WHERE connection_id = NEW.id;
-        END IF;
-        RETURN NULL;
-    END $$
-    """,
-    """
-    CREATE OR REPLACE TRIGGER customers_connection_kind AFTER UPDATE ON customers_connection FOR EACH ROW
-    EXECUTE FUNCTION customers_connection_kind()
-    """,
-)
-_CORRECT = """
-    UPDATE customers_account SET provider_kind = (SELECT kind FROM customers_connection c WHERE c.id = connection_id)
-    WHERE provider_kind <> (SELECT kind FROM customers_connection c WHERE c.id = connection_id)
-"""
 
 
 def before_migrate(*, using: str, **_: Any) -> None:
@@ -73,27 +109,29 @@ def before_migrate(*, using: str, **_: Any) -> None:
 
 
 def after_migrate(*, using: str, **_: Any) -> None:
-    """Create the triggers where the column exists, and correct what was written while they were gone."""
+    """Create the triggers where their column exists, and correct what was written while they were gone."""
     connection = connections[using]
     with transaction.atomic(using=using), connection.cursor() as cursor:
         if ACCOUNT not in connection.introspection.table_names(cursor):
             return
-        columns = connection.introspection.get_table_description(cursor, ACCOUNT)
-        if not any(column.name == "provider_kind" for column in columns):
-            return
+        columns = {column.name for column in connection.introspection.get_table_description(cursor, ACCOUNT)}
         if connection.vendor == "sqlite":
             remove(using)
-        for statement in _SQLITE if connection.vendor == "sqlite" else _POSTGRESQL:
-            cursor.execute(statement)
-        cursor.execute(_CORRECT)
+        for copy in COPIES:
+            if copy.column in columns:
+                for statement in copy.sqlite() if connection.vendor == "sqlite" else copy.postgresql():
+                    cursor.execute(statement)
+                cursor.execute(copy.correction(vendor=connection.vendor))
 
 
-def remove(using: str) -> None:
+def remove(using: str, *columns: str) -> None:
+    """Remove the triggers of these columns, by default all."""
     connection = connections[using]
     with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            for name in NAMES:
-                cursor.execute(f'DROP TRIGGER IF EXISTS "{name}"')
-            return
-        for function in ("customers_account_kind", "customers_connection_kind"):
-            cursor.execute(f"DROP FUNCTION IF EXISTS {function}() CASCADE")
+        for copy in (copy for copy in COPIES if not columns or copy.column in columns):
+            if connection.vendor == "sqlite":
+                for name in copy.names:
+                    cursor.execute(f'DROP TRIGGER IF EXISTS "{name}"')
+                continue
+            for function in (copy.of_account, copy.of_source):
+                cursor.execute(f"DROP FUNCTION IF EXISTS {function}() CASCADE")

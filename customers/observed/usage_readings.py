@@ -15,7 +15,7 @@ import structlog
 from django.db.models import Q, QuerySet
 
 from customers.models import Account, Operation, UsageReading
-from customers.models.account import AccountState
+from customers.models.account import NOT_THERE, AccountState
 from customers.models.breaker import at_work
 from customers.models.operation_states import USAGE_IS_READ_AFTER
 from portal.providers import (
@@ -38,6 +38,7 @@ SECONDS = 10.0
 DUE_AFTER_CHANGE = timedelta(minutes=1)
 # When a due reading is tried again after a failure that may pass.
 RETRY_AFTER = timedelta(minutes=10)
+LATE_AFTER = timedelta(hours=36)
 
 
 def read_around(
@@ -154,3 +155,12 @@ def _may_read(account: Account) -> bool:
 def _may_pass(error: ProviderError) -> bool:
     """Return whether the same request may succeed later, as after a rate limit or with another key (401)."""
     return isinstance(error, RateLimited | Unauthorized) or not isinstance(error, Rejected | Unsupported)
+
+
+def mark_late_usage(*, now: datetime) -> int:
+    """Mark the accounts whose usage was last read long ago, for the home page; the next reading ends it. Returns how
+    many were marked. Reads the whole table: not for a page."""
+    since = now - LATE_AFTER
+    late = Q(usage_read_at__lt=since) | Q(usage_read_at=None, created_at__lt=since)
+    there = Account.objects.filter(late, usage_is_late=False, duplicate_of=None).exclude(state__in=NOT_THERE)
+    return there.update(usage_late_at=now)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
-from django.db.models import F, FloatField, Q, QuerySet
+from django.db.models import F, FloatField, QuerySet
 from django.db.models.functions import Cast
-from django.utils import timezone
 
 from customers.models import Account, Connection, Customer, Operation
-from customers.models.account import NOT_THERE, AccountState, QuotaLevel
+from customers.models.account import LISTED, OVER_QUOTA, AccountState
 from customers.models.breaker import is_out_of_reach
 from customers.models.operation_states import OPEN
 from customers.operations.queries import NEEDS_A_PERSON
 
 SHOWN = 6
 COUNTED = 999
-LONG_UNREAD = timedelta(hours=36)
 
 
 @dataclass(frozen=True)
@@ -59,22 +56,15 @@ class Home:
 
 def home_page() -> Home:
     """Return the page's data. The number of queries does not depend on how much there is."""
-    now = timezone.now()
     operations = Operation.objects.select_related("account__customer", "connection", "requested_by")
-    archived = Customer.objects.filter(archived_at__isnull=False).values("pk")
-    accounts = Account.objects.select_related("customer", "connection").filter(
-        ~Q(customer__in=archived), duplicate_of=None
-    )
-    unread = Q(usage_read_at__lt=now - LONG_UNREAD) | Q(usage_read_at=None, created_at__lt=now - LONG_UNREAD)
+    accounts = Account.objects.select_related("customer", "connection").filter(LISTED, duplicate_of=None)
     connections = list(Connection.objects.select_related("breaker"))
     return Home(
         decide=_group(operations.filter(NEEDS_A_PERSON).order_by("created_at")),
         paused=[each for each in connections if each.paused],
         unreachable=[each for each in connections if not each.paused and is_out_of_reach(each)],
-        over=_group(accounts.filter(quota_level=QuotaLevel.OVER).order_by(_share().desc())),
-        unread=_group(
-            accounts.filter(unread).exclude(state__in=NOT_THERE).order_by(F("usage_read_at").asc(nulls_first=True))
-        ),
+        over=_group(accounts.filter(quota_level=OVER_QUOTA).order_by(_share().desc())),
+        unread=_group(accounts.filter(usage_is_late=True).order_by(F("usage_read_at").asc(nulls_first=True))),
         stopped=_group(
             accounts.filter(state__in=(AccountState.STOPPED_BY_PROVIDER, AccountState.BANNED)).order_by("-changed_at")
         ),

@@ -25,6 +25,6 @@ def use_bar_of(used: int, allowed: int) -> UseBar:
     return UseBar(
         percent=percent,
         level=level,
-        inside=round(min(exact, FULL), 2),
-        over=round(min(max(exact - FULL, 0), TRACK - FULL), 2),
+        inside=round(min(exact, FULL), 1),
+        over=round(min(max(exact - FULL, 0), TRACK - FULL), 1),
     )

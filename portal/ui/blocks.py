@@ -8,12 +8,13 @@ from urllib.parse import urlencode
 
 from django import template
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from portal import guides
-from portal.ui.cells import icon
+from portal.ui import cells
 
 register = template.Library()
 # Their IDs fit into the request line that gunicorn accepts, 4,094 bytes.
@@ -122,8 +123,8 @@ def _hexes(rows: Sequence[tuple[Any, int]]) -> str:
     return ",".join(uuid.UUID(str(key)).hex for key, _every in rows)
 
 
-@register.inclusion_tag("components/_nav_link.html", takes_context=True)
-def nav_link(context: template.Context, url: str, label: str, icon: str, match: str = "") -> dict[str, Any]:
+@register.simple_tag(takes_context=True)
+def nav_link(context: template.Context, url: str, label: str, icon: str, match: str = "") -> SafeString:
     """Render a navigation link. ``match``: the route names it is current on, comma-separated; a * ends a prefix.
 
     A name without a namespace is one of the link's own.
@@ -131,7 +132,11 @@ def nav_link(context: template.Context, url: str, label: str, icon: str, match: 
     request = context.get("request")
     found = getattr(request, "resolver_match", None)
     name = found.view_name if found else ""
-    return {"url": url, "label": label, "icon": icon, "current": _matches(name, match or url, url)}
+    current = SafeString(' aria-current="page"') if _matches(name, match or url, url) else ""
+    picture = cells.icon(icon, 18)
+    return format_html(
+        '<a class="pk-nav" href="{}"{}>{}<span>{}</span></a>', reverse(url), current, picture, label
+    )
 
 
 def _matches(name: str, patterns: str, url: str) -> bool:
@@ -153,5 +158,5 @@ def help_link(slug: str, anchor: str = "") -> SafeString:
         guides.section_url(guide, section),
         label,
         label,
-        icon("help"),
+        cells.icon("help"),
     )

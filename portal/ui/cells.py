@@ -30,7 +30,7 @@ register.filter(visible_name)
 def icon(name: str, size: int = 16) -> SafeString:
     """Render a decorative icon of the sprite; the text next to it has the meaning."""
     return format_html(
-        '<svg class="pk-icon" width="{}" height="{}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
+        '<svg class="pk-icon" width="{}" height="{}" aria-hidden="true"><use href="{}#{}"/></svg>',
         size,
         size,
         static("img/icons.svg"),
@@ -152,14 +152,10 @@ def day(value: date | datetime | None) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', value.isoformat(), formats.day_text(value))
 
 
+# Track and marks are drawn once for the page, in components/_overlays.html.
 _BAR = (
-    '<span class="pk-bar-box{}"><svg class="pk-bar" viewBox="0 0 125 10" preserveAspectRatio="none"'
-    ' aria-hidden="true" focusable="false">'
-)
-_TRACK = '<rect class="pk-track" y="3" width="125" height="4" rx="1.4" ry="2"/>'
-_MARKS = (
-    '<path class="pk-mark-gap" d="M80 2V8M100 2V8"/><path class="pk-mark80" d="M80 0V10"/>'
-    '<path class="pk-mark100" d="M100 0V10"/></svg></span>'
+    '<span class="pk-bar-box{}"><svg class="pk-bar" viewBox="0 0 125 10" preserveAspectRatio="none" aria-hidden="true">'
+    '{}<use href="#pk-marks"/></svg></span>'
 )
 
 
@@ -180,46 +176,52 @@ def use_bar(
     """
     if used is None:
         return _no_reading(words, since)
-    title = format_html(' title="{}"', _("As of %(at)s") % {"at": formats.moment_text(as_of)}) if as_of else ""
+    language = get_language() or ""
+    title = _as_of(formats.moment_text(as_of), language) if as_of else SafeString("")
     if not allowed:
         return _without_bar(used, _limit_words(allowed, unlimited=unlimited), title)
     bar = use_bar_of(used, allowed)
-    over = ""
-    if bar.over:
-        over = format_html('<rect class="pk-over" x="100" y="3" width="{}" height="4"/>', f"{bar.over:.2f}")
-    return format_html(
-        '<span class="pk-use pk-use-{}"{}><span class="pk-use-text">'
-        "<span><b>{}</b> {}</span> <em>{}</em></span>"
-        + _BAR
-        + _TRACK
-        + '<rect class="pk-in" y="3" width="{}" height="4"/>{}'
-        + _MARKS
-        + "</span>",
-        bar.level,
-        title,
-        formats.number_text(used),
-        _("of %(n)s") % {"n": formats.number_text(allowed)},
-        formats.percent_text(bar.percent),
-        "",
-        f"{bar.inside:.2f}",
-        over,
+    # Every part is escaped already, or a number: a list has one bar for each row.
+    return SafeString(
+        f'<span class="pk-use pk-use-{bar.level}"{title}><span class="pk-use-text">'
+        f"<span><b>{formats.number_text(used)}</b> {_of(allowed, language)}</span> "
+        f"<em>{_percent(bar.percent, language)}</em></span>{_drawn(bar.inside, bar.over)}</span>"
     )
+
+
+@lru_cache(maxsize=1024)
+def _as_of(moment: str, language: str) -> SafeString:
+    return format_html(' title="{}"', _("As of %(at)s") % {"at": moment})
+
+
+@lru_cache(maxsize=1024)
+def _of(allowed: int, language: str) -> SafeString:
+    return format_html("{}", _("of %(n)s") % {"n": formats.number_text(allowed)})
+
+
+@lru_cache(maxsize=1024)
+def _percent(percent: int, language: str) -> SafeString:
+    return format_html("{}", formats.percent_text(percent))
+
+
+@lru_cache(maxsize=4096)
+def _drawn(inside: float, over: float) -> SafeString:
+    more = format_html('<rect class="pk-over" x="100" y="3" width="{}" height="4"/>', f"{over:g}") if over else ""
+    fill = format_html('<rect class="pk-in" y="3" width="{}" height="4"/>{}', f"{inside:g}", more)
+    return format_html(_BAR, "", format_html('<use href="#pk-track"/>{}', fill))
 
 
 def _no_reading(words: str, since: date | datetime | None) -> SafeString:
     when = _("since %(day)s") % {"day": formats.day_text(since)} if since else ""
     return format_html(
-        '<span class="pk-use pk-use-none"><span class="pk-use-text"><span>{}</span> <em>{}</em></span>'
-        + _BAR
-        + _MARKS
-        + "</span>",
+        '<span class="pk-use pk-use-none"><span class="pk-use-text"><span>{}</span> <em>{}</em></span>{}</span>',
         words or _("No usage data"),
         when,
-        " pk-hatched",
+        format_html(_BAR, " pk-hatched", ""),
     )
 
 
-def _without_bar(used: int, limit: str, title: SafeString | str) -> SafeString:
+def _without_bar(used: int, limit: str, title: SafeString) -> SafeString:
     return format_html(
         '<span class="pk-use"{}><span class="pk-use-text"><b>{}</b> <span>{}</span></span></span>',
         title,

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django import template
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
+from django.utils.http import urlencode
 
 from portal import formats
 
@@ -13,13 +14,13 @@ register = template.Library()
 
 def _query(request: HttpRequest, **changes: str | None) -> str:
     """Return the current query string with these keys set (None removes one), always as "?..."."""
-    query: QueryDict = request.GET.copy()
+    query: dict[str, Sequence[str]] = dict(request.GET.lists())
     for key, value in changes.items():
         if value is None:
             query.pop(key, None)
         else:
-            query[key] = value
-    return "?" + query.urlencode()
+            query[key] = [value]
+    return "?" + urlencode(query, doseq=True)
 
 
 @register.inclusion_tag("components/_pager.html", takes_context=True)
