@@ -27,7 +27,6 @@ from customers.models import Account, Connection, Customer, Operation
 from customers.models.account import AccountState
 from customers.models.operation_states import OPEN, WAITS_FOR_A_PERSON, OperationKind
 from customers.schedules import holds
-from portal.access.models import User
 from portal.consistent_reads import consistent_read
 from portal.counting import counts_of
 from portal.paging import COUNTED, LongPage, long_page
@@ -50,11 +49,11 @@ class CustomerRow:
     """All values a row shows, formatted."""
 
     key: str
-    url: str
     company: str
     email: str
     owner: str
-    select: str = ""  # what ticks it
+    url: str = ""
+    select: str = ""  # the name of its checkbox
     connection: str = ""
     provider_label: str = ""
     provider_id: str = ""
@@ -184,45 +183,33 @@ _ACCOUNT_COLUMNS = (
     "changed_at",
     "changed_what",
 )
-_CUSTOMER_COLUMNS = (
-    "pk",
-    "public_id",
-    "company_name",
-    "email",
-    "owner_id",
-    "created_at",
-    "changed_at",
-)
+_CUSTOMER_COLUMNS = ("pk", "public_id", "company_name", "email", "owner__name", "created_at", "changed_at")
+_OF_CUSTOMER = tuple(f"customer__{column}" for column in ("company_name", "email", "owner__name"))
 
 
 @consistent_read()
 def rows_of(keys: list[Key], connections: dict[int, Connection]) -> list[CustomerRow]:
     """Return the rows of `keys` in their order. A row that was removed meanwhile is left out."""
-    accounts = _by_pk(Account.objects.filter(pk__in=[key.account for key in keys if key.account]), _ACCOUNT_COLUMNS)
-    customers = _by_pk(Customer.objects.filter(pk__in={key.customer for key in keys}), _CUSTOMER_COLUMNS)
-    owners = dict(
-        User.objects.filter(pk__in={each["owner_id"] for each in customers.values()} - {None}).values_list("pk", "name")
-    )
+    of_accounts = Account.objects.order_by().filter(pk__in=[key.account for key in keys if key.account])
+    accounts = {row["pk"]: row for row in of_accounts.values(*_ACCOUNT_COLUMNS, *_OF_CUSTOMER)}
+    of_bare = Customer.objects.order_by().filter(pk__in=[key.customer for key in keys if not key.account])
+    bare = {row["pk"]: row for row in of_bare.values(*_CUSTOMER_COLUMNS)}
     running, held = _open_operations(list(accounts)), holds.held(accounts)
     account_url, customer_url = _urls("customers:account"), _urls("customers:detail")
     select = _("Select %(name)s")
     rows = []
     for key in keys:
-        customer = customers.get(key.customer)
-        account = accounts.get(key.account) if key.account else None
-        if customer is None or (key.account and account is None):
-            continue
-        row = _customer_row(customer, owners.get(customer["owner_id"], ""), customer_url(customer["public_id"]))
-        row.select = select % {"name": row.company}
-        if account:
-            _add_account(row, account, connections[account["connection_id"]], running.get(account["pk"]))
+        if account := accounts.get(key.account or 0):
+            row = _account_row(account, connections[account["connection_id"]], running.get(account["pk"]))
             row.url, row.held = account_url(account["public_id"]), account["pk"] in held
+            row.select = select % {"name": row.company}
+        elif not key.account and (customer := bare.get(key.customer)):
+            row = _customer_row(customer)
+            row.url = customer_url(customer["public_id"])
+        else:
+            continue
         rows.append(row)
     return rows
-
-
-def _by_pk(found: QuerySet[Any], columns: tuple[str, ...]) -> dict[int, dict[str, Any]]:
-    return {row["pk"]: row for row in found.order_by().values(*columns)}
 
 
 def _open_operations(accounts: list[int]) -> dict[int, tuple[str, str]]:
@@ -237,13 +224,12 @@ def _urls(route: str) -> Callable[[uuid.UUID], str]:
     return lambda public_id: pattern.replace(str(_NOWHERE), str(public_id))
 
 
-def _customer_row(customer: dict[str, Any], owner: str, url: str) -> CustomerRow:
+def _customer_row(customer: dict[str, Any]) -> CustomerRow:
     return CustomerRow(
         key=f"c-{customer['public_id']}",
-        url=url,
         company=visible_name(customer["company_name"]),
         email=customer["email"],
-        owner=owner,
+        owner=customer["owner__name"] or "",
         changed_at=customer["changed_at"],
         changed_what=_("Customer added") if _is_new(customer) else _("Details changed"),
     )
@@ -253,11 +239,15 @@ def _is_new(customer: dict[str, Any]) -> bool:
     return bool(customer["changed_at"] - customer["created_at"] < timedelta(seconds=1))
 
 
-def _add_account(
-    row: CustomerRow, account: dict[str, Any], connection: Connection, operation: tuple[str, str] | None
-) -> None:
-    row.key = str(account["public_id"])
-    row.connection, row.provider_label = str(connection), connection.provider_label
+def _account_row(account: dict[str, Any], connection: Connection, operation: tuple[str, str] | None) -> CustomerRow:
+    row = CustomerRow(
+        key=str(account["public_id"]),
+        company=visible_name(account["customer__company_name"]),
+        email=account["customer__email"],
+        owner=account["customer__owner__name"] or "",
+        connection=str(connection),
+        provider_label=connection.provider_label,
+    )
     row.provider_id = account["provider_id"] or ""
     row.state, row.state_raw, row.is_test = account["state"], account["state_raw"], account["is_test"]
     if row.state == AccountState.PENDING and not row.provider_id and operation is None:
@@ -273,6 +263,7 @@ def _add_account(
         words = str(operation_look(state).word)
         row.changed_what = f"{OperationKind(kind).label}, {words[:1].lower()}{words[1:]}"
         row.moves = 20 if state in WAITS_FOR_A_PERSON else 2
+    return row
 
 
 def _add_use(row: CustomerRow, account: dict[str, Any]) -> None:

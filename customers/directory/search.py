@@ -43,14 +43,12 @@ class Matching:
         found = Account.objects.order_by().filter(listed)
         if self.filters.only_bare or self.filters.lists_nothing:
             return found.none()
-        return found.filter(
-            self._of_view(), self._of_account(), self._of_owner, self._searched("customer_id")
-        )
+        return found.filter(self._of_view(), self._of_account(), self._of_owner, self._searched("customer_id"))
 
     @property
     def counted(self) -> QuerySet[Any]:
-        """What is counted for a view without filters: as many rows as `accounts`, found faster where it has a detour. An
-        archived customer and a merged duplicate have no open operation."""
+        """What is counted for a view without filters: as many rows as `accounts` has, found without a detour where
+        there is one. An archived customer and a merged duplicate have no open operation."""
         if self.filters.view == "attention":
             return Operation.objects.order_by().filter(NEEDS_A_PERSON).values("account").distinct()
         return self.accounts

@@ -12,6 +12,20 @@ def remove_triggers(apps, schema_editor):
     triggers.remove(schema_editor.connection.alias, "archived", "owner_id", "company")
 
 
+def add_index(apps, schema_editor):
+    """SQLite has no such index."""
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute(
+            "CREATE INDEX account_by_quota_desc ON customers_account (quota_level DESC NULLS LAST, id)"
+            " WHERE NOT archived AND merged_at IS NULL"
+        )
+
+
+def drop_index(apps, schema_editor):
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute("DROP INDEX IF EXISTS account_by_quota_desc")
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -95,10 +109,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='account',
-            index=models.Index(models.OrderBy(models.F('quota_level'), descending=True, nulls_last=True), models.F('id'), condition=models.Q(('archived', False), ('merged_at', None)), name='account_by_quota_desc'),
-        ),
-        migrations.AddIndex(
-            model_name='account',
             index=models.Index(condition=models.Q(('archived', False), ('merged_at', None), ('quota_level__gte', 8)), fields=['-changed_at', '-id'], name='account_near_quota'),
         ),
         migrations.AddIndex(
@@ -113,4 +123,5 @@ class Migration(migrations.Migration):
             model_name='account',
             index=models.Index(condition=models.Q(('usage_is_late', True)), fields=['usage_read_at'], name='account_usage_late'),
         ),
+        migrations.RunPython(add_index, drop_index),
     ]

@@ -70,8 +70,13 @@ class Account(models.Model):
     # find and sort their rows by indexes of one table.
     archived = models.BooleanField(default=False, editable=False)
     owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.DO_NOTHING, related_name="+",
-        db_constraint=False, db_index=False,
+        settings.AUTH_USER_MODEL,
+        null=True,
+        editable=False,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
     )
     company = models.TextField(default="", editable=False)
     v2_username = models.CharField(max_length=120, default="", blank=True)
@@ -179,22 +184,26 @@ class Account(models.Model):
             # The order of the list, and the accounts it leaves out. PostgreSQL finds the rows of a late page, and their
             # number, in the index alone.
             models.Index(fields=("-changed_at", "-id", "customer"), condition=LISTED, name="account_changed"),
-            models.Index(fields=("-changed_at", "-id"), condition=Q(archived=True, merged_at=None), name="account_archived"),
+            models.Index(
+                fields=("-changed_at", "-id"), condition=Q(archived=True, merged_at=None), name="account_archived"
+            ),
             models.Index(fields=("owner", "-changed_at", "-id"), condition=LISTED, name="account_by_owner"),
             models.Index(fields=("company", "customer", "id"), condition=LISTED, name="account_by_company"),
             models.Index(fields=("state", "id"), name="account_by_state"),
             models.Index(fields=("package", "id"), name="account_by_package"),
+            # Its descending order, with unknown levels last, is an index of PostgreSQL alone (migration 0025).
             models.Index(fields=("quota_level", "id"), condition=LISTED, name="account_by_quota"),
-            models.Index(
-                F("quota_level").desc(nulls_last=True), F("id"), condition=LISTED, name="account_by_quota_desc"
-            ),
             models.Index(fields=("connection", "package"), name="account_package"),
             models.Index(fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"),
             models.Index(
-                fields=("-changed_at", "-id"), condition=LISTED & Q(quota_level__gte=NEAR_QUOTA), name="account_near_quota"
+                fields=("-changed_at", "-id"),
+                condition=LISTED & Q(quota_level__gte=NEAR_QUOTA),
+                name="account_near_quota",
             ),
             models.Index(fields=("-changed_at", "-id"), condition=LISTED & Q(state__in=HALTED), name="account_halted"),
-            models.Index(fields=("-changed_at", "-id"), condition=LISTED & Q(no_reading=True), name="account_no_reading"),
+            models.Index(
+                fields=("-changed_at", "-id"), condition=LISTED & Q(no_reading=True), name="account_no_reading"
+            ),
             models.Index(fields=("usage_read_at",), condition=Q(usage_is_late=True), name="account_usage_late"),
         ]
 

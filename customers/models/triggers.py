@@ -41,11 +41,14 @@ class Copy:
         return f"{self.of_account}_insert", f"{self.of_account}_update", self.of_source
 
     def wanted(self, row: str) -> str:
-        return f"(SELECT {self.value.format('c')} FROM {self.table} c WHERE c.id = {row}.{self.key})"
+        return f"(SELECT {self.value.format('c')} FROM {self.table} c WHERE c.id = {row}.{self.key})"  # noqa: S608 our own names
+
+    def follow(self) -> str:
+        return f"UPDATE {ACCOUNT} SET {self.column} = {self.value.format('NEW')} WHERE {self.key} = NEW.id"  # noqa: S608 the same
 
     def sqlite(self) -> tuple[str, ...]:
         insert, update, source = self.names
-        correct = f"UPDATE {ACCOUNT} SET {self.column} = {self.wanted('NEW')} WHERE id = NEW.id;"
+        correct = f"UPDATE {ACCOUNT} SET {self.column} = {self.wanted('NEW')} WHERE id = NEW.id;"  # noqa: S608 the same
         return (
             f"CREATE TRIGGER {insert} AFTER INSERT ON {ACCOUNT} FOR EACH ROW BEGIN {correct} END",
             f"""
@@ -54,8 +57,7 @@ class Copy:
             """,
             f"""
             CREATE TRIGGER {source} AFTER UPDATE OF {self.source} ON {self.table} FOR EACH ROW
-            WHEN {self.value.format("NEW")} IS NOT {self.value.format("OLD")}
-            BEGIN UPDATE {ACCOUNT} SET {self.column} = {self.value.format("NEW")} WHERE {self.key} = NEW.id; END
+            WHEN {self.value.format("NEW")} IS NOT {self.value.format("OLD")} BEGIN {self.follow()}; END
             """,
         )
 
@@ -78,7 +80,7 @@ class Copy:
             f"""
             CREATE OR REPLACE FUNCTION {self.of_source}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                 IF {self.value.format("NEW")} IS DISTINCT FROM {self.value.format("OLD")} THEN
-                    UPDATE {ACCOUNT} SET {self.column} = {self.value.format("NEW")} WHERE {self.key} = NEW.id;
+                    {self.follow()};
                 END IF;
                 RETURN NULL;
             END $$
@@ -92,7 +94,7 @@ class Copy:
     def correction(self, *, vendor: str) -> str:
         differs = "IS NOT" if vendor == "sqlite" else "IS DISTINCT FROM"
         wanted = self.wanted(ACCOUNT)
-        return f"UPDATE {ACCOUNT} SET {self.column} = {wanted} WHERE {self.column} {differs} {wanted}"
+        return f"UPDATE {ACCOUNT} SET {self.column} = {wanted} WHERE {self.column} {differs} {wanted}"  # noqa: S608 the same
 
 
 COPIES = (

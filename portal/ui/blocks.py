@@ -134,9 +134,7 @@ def nav_link(context: template.Context, url: str, label: str, icon: str, match: 
     name = found.view_name if found else ""
     current = SafeString(' aria-current="page"') if _matches(name, match or url, url) else ""
     picture = cells.icon(icon, 18)
-    return format_html(
-        '<a class="pk-nav" href="{}"{}>{}<span>{}</span></a>', reverse(url), current, picture, label
-    )
+    return format_html('<a class="pk-nav" href="{}"{}>{}<span>{}</span></a>', reverse(url), current, picture, label)
 
 
 def _matches(name: str, patterns: str, url: str) -> bool:

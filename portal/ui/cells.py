@@ -153,10 +153,8 @@ def day(value: date | datetime | None) -> SafeString:
 
 
 # Track and marks are drawn once for the page, in components/_overlays.html.
-_BAR = (
-    '<span class="pk-bar-box{}"><svg class="pk-bar" viewBox="0 0 125 10" preserveAspectRatio="none" aria-hidden="true">'
-    '{}<use href="#pk-marks"/></svg></span>'
-)
+_BAR = '<span class="pk-bar-box{}"><svg class="pk-bar" aria-hidden="true">{}<use href="#pk-marks"/></svg></span>'
+_OF_TRACK = 0.8  # the share of the track that is the quota: it ends at 125%
 
 
 @register.simple_tag
@@ -206,8 +204,9 @@ def _percent(percent: int, language: str) -> SafeString:
 
 @lru_cache(maxsize=4096)
 def _drawn(inside: float, over: float) -> SafeString:
-    more = format_html('<rect class="pk-over" x="100" y="3" width="{}" height="4"/>', f"{over:g}") if over else ""
-    fill = format_html('<rect class="pk-in" y="3" width="{}" height="4"/>{}', f"{inside:g}", more)
+    part, more = (f"{share * _OF_TRACK:.4g}" for share in (inside, over))
+    beyond = format_html('<rect class="pk-over" x="80%" y="3" width="{}%" height="4"/>', more) if over else ""
+    fill = format_html('<rect class="pk-in" y="3" width="{}%" height="4"/>{}', part, beyond)
     return format_html(_BAR, "", format_html('<use href="#pk-track"/>{}', fill))
 
 

@@ -7,6 +7,12 @@
   const toasts = () => one("#toasts");
   const dialog = () => one("#dialog");
 
+  // --- A text that is cut shows itself whole ------------------------------------------------------
+  document.addEventListener("mouseover", (event) => {
+    const cell = event.target.closest?.(".pk-cut:not([title])");
+    if (cell && cell.scrollWidth > cell.clientWidth) cell.title = cell.innerText.trim();
+  });
+
   // --- Toasts -----------------------------------------------------------------------------------
   function toast(text, { kind = "info", link = null, stays = kind === "danger" } = {}) {
     const region = toasts();

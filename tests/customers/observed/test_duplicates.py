@@ -19,7 +19,16 @@ from billing.usage import runs
 from billing.usage.periods import last_day
 from billing.usage.rollups import wrong_sums
 from customers.connections import commands as connection_commands
-from customers.models import Account, AccountImportItem, Attempt, Connection, Customer, Operation, RemoteAccount
+from customers.models import (
+    Account,
+    AccountImportItem,
+    Attempt,
+    Connection,
+    Customer,
+    Operation,
+    RemoteAccount,
+    triggers,
+)
 from customers.monitoring import invariants
 from customers.observed import accounts as observed_accounts
 from customers.observed import duplicates
@@ -81,6 +90,25 @@ class TestTheTrigger:
         )
         assert set(Account.objects.values_list("provider_kind", flat=True)) == {"sendgrid"}
 
+    def test_what_lists_read_of_the_customer(self) -> None:
+        """On either side: the account moves to another customer, or the customer changes."""
+
+        def copied() -> tuple[bool, int | None, str]:
+            return Account.objects.values_list("archived", "owner", "company").get(pk=account.pk)
+
+        owner = UserFactory()
+        account = AccountFactory(customer=CustomerFactory(company_name="Larkfield Outdoor", owner=owner))
+        assert copied() == (False, owner.pk, "larkfield outdoor")
+        other = CustomerFactory(company_name="Kestrel", archived_at=NOW)
+        Account.objects.filter(pk=account.pk).update(customer=other)
+        assert copied() == (True, None, "kestrel")
+        Customer.objects.filter(pk=other.pk).update(archived_at=None, owner=owner, company_name="KESTREL Ltd")
+        assert copied() == (False, owner.pk, "kestrel ltd")
+        Account.objects.filter(pk=account.pk).update(archived=True, owner=None, company="x")
+        assert copied() == (False, owner.pk, "kestrel ltd"), "nobody sets it by hand"
+        owner.delete()
+        assert copied() == (False, None, "kestrel ltd")
+
     def test_the_database_has_it_after_every_migration(self) -> None:
         """On SQLite a migration that builds the table anew would drop it."""
         catalog = (
@@ -91,8 +119,8 @@ class TestTheTrigger:
         with connection.cursor() as cursor:
             cursor.execute(catalog)
             names = {name for (name,) in cursor.fetchall()}
-        expected = {"customers_account_kind_insert", "customers_account_kind_update", "customers_connection_kind"}
-        assert (expected if connection.vendor == "sqlite" else {"customers_account_kind"}) <= names
+        for copy in triggers.COPIES:
+            assert set(copy.names if connection.vendor == "sqlite" else (copy.of_account, copy.of_source)) <= names
 
 
 class TestTheDatabase:

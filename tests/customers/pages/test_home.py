@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from customers.observed.usage_readings import mark_late_usage
 from customers.pages.home import SHOWN, home_page
 from tests.support.factories import AccountFactory, ConnectionFactory, CustomerFactory, OperationFactory, UserFactory
 from tests.support.people import sign_in
@@ -53,6 +54,7 @@ def test_only_what_needs_review_is_listed(client: Client) -> None:
         AccountFactory(connection=connection, customer__company_name=name, **facts)
     OperationFactory(account=AccountFactory(connection=connection, pending=True), kind="create", state="unknown")
     OperationFactory(account__connection=connection, state="sending")
+    mark_late_usage(now=now)
     home = home_page()
     assert [str(each.customer) for each in home.over.rows] == ["Over"]
     assert [str(each.customer) for each in home.unread.rows] == ["Old reading"]
