@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from billing.usage.queries import home_runs
+from billing.usage.queries import with_last_run
 from customers.bulk.queries import own_sets, waiting_sets
 from customers.pages.home import home_page, running_now
 from customers.schedules.queries import skipped_of
@@ -23,7 +23,7 @@ def home(request: HttpRequest) -> HttpResponse:
     context = {
         "home": found,
         "running": found.running,
-        "runs": home_runs(),
+        "runs": with_last_run(found.connections),
         "skipped": skipped,
         "approve": waiting_sets(person(request)),
         "mine": own_sets(person(request), now=timezone.now()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,14 +20,12 @@ RUNS_A_PAGE = 30
 ACCOUNTS_PER_CAUSE = 50
 
 
-def home_runs() -> list[tuple[Connection, SyncRun | None]]:
+def with_last_run(connections: Iterable[Connection]) -> list[tuple[Connection, SyncRun | None]]:
     """Return every connection with its last full run; the others cover only some accounts or no usage."""
-    latest = SyncRun.objects.filter(connection=OuterRef("pk"), kind__in=SyncRun.FULL)
-    connections = list(
-        Connection.objects.annotate(last=Subquery(latest.order_by("-started_at", "-pk").values("pk")[:1]))
-    )
-    found = SyncRun.objects.in_bulk([each.last for each in connections if each.last])
-    return [(each, found.get(each.last)) for each in connections]
+    latest = SyncRun.objects.filter(connection=OuterRef("pk"), kind__in=SyncRun.FULL).order_by("-started_at", "-pk")
+    last = Connection.objects.order_by().annotate(last=Subquery(latest.values("pk")[:1])).values("last")
+    runs = {run.connection_id: run for run in SyncRun.objects.filter(pk__in=last)}
+    return [(each, runs.get(each.pk)) for each in connections]
 
 
 class RunFilters(ListFilters):

@@ -17,6 +17,7 @@ from billing.forms import StartForm
 from billing.models import SyncRun
 from billing.usage import queries, runs
 from billing.usage.due_runs import next_nightly
+from customers.models import Connection
 from customers.operations.view_helpers import refusals_told
 from portal.clock import database_now
 from portal.htmx import command_of, go_to, new_token, render_page
@@ -28,7 +29,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
     context = {
         "filters": filters,
         "page": queries.run_page(filters),
-        "connections": queries.home_runs(),
+        "connections": queries.with_last_run(Connection.objects.all()),
         "next_at": next_nightly(timezone.now()),
         "client_token": new_token(),
     }

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.models import Account, Connection, Operation
 from customers.models.account import AccountState
-from customers.models.operation_states import OPEN
+from customers.models.operation_states import FINAL
 from portal.filters import Filter
 
 # The checks of `Provider.verify` in words; a name not listed here is shown as it is.
@@ -49,7 +49,7 @@ def connection_rows() -> QuerySet[Connection]:
     Each number is a subquery of its own: a join of both would read accounts times operations.
     """
     accounts = Account.objects.filter(provider_id__isnull=False).exclude(state=AccountState.DELETED)
-    unfinished = Operation.objects.filter(state__in=OPEN)
+    unfinished = Operation.objects.exclude(state__in=FINAL)  # as the index of open operations has it
     return (
         Connection.objects.select_related("breaker")
         .annotate(account_count=_count_of(accounts), open_count=_count_of(unfinished))

@@ -80,12 +80,16 @@ def customer_export(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 @consistent_read()
 def customer_detail(request: HttpRequest, public_id: uuid.UUID) -> HttpResponse:
-    return _detail(request, _customer_or_404(public_id), NoteForm())
+    customer = _customer_or_404(public_id)
+    if is_fragment(request):
+        context = {"customer": customer, "found": customer_page(customer, request.GET.get("page", ""))}
+        return render(request, "customers/_customer_accounts.html", context)
+    return _detail(request, customer, NoteForm())
 
 
 def _detail(request: HttpRequest, customer: Customer, note: NoteForm, *, status: int = 200) -> HttpResponse:
     context = {
-        "found": customer_page(customer),
+        "found": customer_page(customer, request.GET.get("page", "")),
         "customer": customer,
         "timeline": timeline_of_customer(customer, asked=request.GET),
         "here": reverse("customers:customer-timeline", args=[customer.public_id]),

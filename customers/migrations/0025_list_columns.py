@@ -2,6 +2,7 @@
 
 import django.db.models.deletion
 import django.db.models.expressions
+import django.db.models.functions.comparison
 from django.conf import settings
 from django.db import migrations, models
 
@@ -70,7 +71,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='account',
             name='quota_level',
-            field=models.GeneratedField(db_persist=True, expression=models.Case(models.When(then=11, usage_allowed__gt=0, usage_used__gt=models.F('usage_allowed')), models.When(then=django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('usage_used'), '*', models.Value(10)), '/', models.F('usage_allowed')), usage_allowed__gt=0, usage_used__isnull=False), default=None), output_field=models.SmallIntegerField()),
+            field=models.GeneratedField(db_persist=True, expression=models.Case(models.When(then=django.db.models.functions.comparison.Greatest(11, django.db.models.functions.comparison.Least(django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('usage_used'), '*', models.Value(10)), '/', models.F('usage_allowed')), 30000)), usage_allowed__gt=0, usage_used__gt=models.F('usage_allowed')), models.When(then=django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('usage_used'), '*', models.Value(10)), '/', models.F('usage_allowed')), usage_allowed__gt=0, usage_used__isnull=False), default=None), output_field=models.SmallIntegerField()),
         ),
         migrations.AddField(
             model_name='account',
@@ -122,6 +123,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='account',
             index=models.Index(condition=models.Q(('usage_is_late', True)), fields=['usage_read_at'], name='account_usage_late'),
+        ),
+        migrations.AddIndex(
+            model_name='account',
+            index=models.Index(condition=models.Q(('provider_id__isnull', False), models.Q(('state', 'deleted'), _negated=True)), fields=['connection'], name='account_at_connection'),
         ),
         migrations.RunPython(add_index, drop_index),
     ]

@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
+from django.db.models.functions import Greatest, Least
 from django.utils.translation import gettext_lazy as _
 
 from customers.models.connection import Connection
@@ -44,8 +45,9 @@ HALTED = (AccountState.STOPPED_BY_US, AccountState.STOPPED_BY_PROVIDER, AccountS
 # What the lists of living customers show: no duplicate that was merged, and no account of an archived customer.
 LISTED = Q(archived=False, merged_at=None)
 
-# Levels of `Account.quota_level`.
-NEAR_QUOTA, ALL_OF_QUOTA, OVER_QUOTA = 8, 10, 11
+# From these levels of `Account.quota_level` on an account has used 80% of its quota, or more than all of it.
+NEAR_QUOTA, OVER_QUOTA = 8, 11
+HIGHEST_LEVEL = 30_000
 
 
 class Account(models.Model):
@@ -124,10 +126,14 @@ class Account(models.Model):
     usage_late_at = models.DateTimeField(null=True, blank=True, editable=False)
     # What lists count and sort by on every page, kept by the database. They change rarely, usage every night: an index
     # on usage itself would make each night's update write all indexes of the table.
-    # Tenths of the quota that are used: 8 from 80% on, 10 for all of it, 11 for more. None where either is unknown.
+    # Tenths of the quota that are used, at least 11 for more than all of it. None where either is unknown.
     quota_level = models.GeneratedField(
         expression=Case(
-            When(usage_allowed__gt=0, usage_used__gt=F("usage_allowed"), then=OVER_QUOTA),
+            When(
+                usage_allowed__gt=0,
+                usage_used__gt=F("usage_allowed"),
+                then=Greatest(OVER_QUOTA, Least(F("usage_used") * 10 / F("usage_allowed"), HIGHEST_LEVEL)),
+            ),
             When(usage_allowed__gt=0, usage_used__isnull=False, then=F("usage_used") * 10 / F("usage_allowed")),
             default=None,
         ),
@@ -194,6 +200,12 @@ class Account(models.Model):
             # Its descending order, with unknown levels last, is an index of PostgreSQL alone (migration 0025).
             models.Index(fields=("quota_level", "id"), condition=LISTED, name="account_by_quota"),
             models.Index(fields=("connection", "package"), name="account_package"),
+            # Which accounts a connection has: counted where connections are listed.
+            models.Index(
+                fields=("connection",),
+                condition=Q(provider_id__isnull=False) & ~Q(state=AccountState.DELETED),
+                name="account_at_connection",
+            ),
             models.Index(fields=("usage_due_at",), condition=Q(usage_due_at__isnull=False), name="account_usage_due"),
             models.Index(
                 fields=("-changed_at", "-id"),

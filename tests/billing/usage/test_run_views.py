@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import SyncItem, SyncRun
-from billing.usage.queries import home_runs
+from billing.usage.queries import with_last_run
 from tests.billing.reports.test_views import an_account
 from tests.support.factories import ConnectionFactory, UserFactory
 from tests.support.people import sign_in
@@ -107,5 +107,5 @@ def test_errors_stand_by_cause_with_links(finance: Client) -> None:
 def test_the_home_page_is_told_of_the_last_runs() -> None:
     run = make_run("complete", total=0)
     bare = ConnectionFactory()
-    found = {connection.name: run for connection, run in home_runs()}
+    found = {connection.name: run for connection, run in with_last_run(Connection.objects.all())}
     assert found == {run.connection.name: run, bare.name: None}

@@ -15,6 +15,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from customers.directory.queries import ACCOUNTS_A_PAGE
 from customers.models import Account, Connection, Customer, Note, Operation
 from portal.access.models import User
 from tests.support.edits import seen_at
@@ -406,3 +407,16 @@ def test_the_timeline_refuses_what_it_does_not_know(client: Client, person: User
         assert "A note of March." not in text(page)
         assert "No activity yet" not in text(page)
         assert "A note of March." in text(client.get(f"{address}?show=notes"))
+
+
+def test_the_accounts_of_a_customer_are_paged(client: Client, person: User) -> None:
+    customer = CustomerFactory()
+    connection = ConnectionFactory()
+    for n in range(ACCOUNTS_A_PAGE + 1):
+        AccountFactory(customer=customer, connection=connection, provider_id=f"sg-{n:03}")
+    first, second = (client.get(f"/customers/{customer.public_id}/{page}") for page in ("", "?page=2"))
+    assert (first.content.count(b"sg-"), second.content.count(b"sg-")) == (ACCOUNTS_A_PAGE, 1)
+    assert f"1–{ACCOUNTS_A_PAGE} of {ACCOUNTS_A_PAGE + 1}" in text(first)
+    part = client.get(f"/customers/{customer.public_id}/?page=2", headers=HTMX)
+    assert part.content.strip().startswith(b'<section id="customer-accounts"')
+    assert part.content.count(b"sg-") == 1
