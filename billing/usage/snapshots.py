@@ -9,7 +9,7 @@ history and changes no figure. If it counts more, a person decides.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -27,10 +27,11 @@ from billing.usage.periods import DAY, Period, latest_end, learned_anchor, midni
 from billing.usage.pool_snapshots import pool_cap_of
 from billing.usage.reset_zones import RollOver
 from billing.usage.stored_usage import begun, digest_of, overage_of, usage_of
-from customers.models import Account, UsageReading
+from customers.models import Account, Connection, UsageReading
 from customers.models.account import AccountState
 from portal.money_field import rounded
 from portal.providers import Unreadable, Usage, UsageSource
+from portal.row_updates import update_rows
 
 log = structlog.get_logger(__name__)
 # Periods of an account that a new reading is compared with, newest first.
@@ -85,8 +86,12 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     deleted = lock_accounts([reading.account_id for reading in readings])
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
         store_final_readings(account_ids=late, only_final=True)
-    periods = _known_periods([reading.account_id for reading in readings])
-    plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
+    accounts = _accounts([reading.account_id for reading in readings])
+    periods = _known_periods(accounts)
+    plans = [
+        _plan(reading, accounts[reading.account_id], periods.get(reading.account_id, []), run, deleted=deleted)
+        for reading in readings
+    ]
     changes = [plan for plan in plans if plan.changes]
     batch = next_batch() if changes else 0
     for plan in plans:
@@ -96,16 +101,27 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     placed = [plan for plan in plans if not plan.closed]
     splits.reuse_joined([plan.period for plan in placed if plan.period._state.adding])
     moved = {each for plan in placed for each in _place(plan)}
+    _store_placed(placed)
     found = anomalies.note([plan.as_noted() for plan in plans if plan.new and plan.period.pk], deleted=deleted)
     changed = {plan.period.pk for plan in changes if plan.period.pk} | {
         each.pk for plan in plans for each in plan.affected
     }
     if batch:
         moment = _moment(plans)
-        figures.recompute(changed, now=moment, batch=batch, cause=figures.FigureCause.READING, moved=moved)
+        touched = {plan.period.pk: plan.period for plan in placed} | {
+            each.pk: each for plan in placed for each in plan.affected
+        }
+        figures.recompute(
+            changed,
+            now=moment,
+            batch=batch,
+            cause=figures.FigureCause.READING,
+            moved=moved,
+            loaded=[touched[pk] for pk in sorted(changed & touched.keys())],
+        )
         skipped = {plan.reading.account_id: plan.skipped for plan in plans if not plan.closed and plan.skipped}
         add_missing(skipped, now=moment, batch=batch)
-    _observe(plans)
+    _observe([plan for plan in placed if plan.newest])
     disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
         plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
@@ -161,24 +177,37 @@ class _Plan:
         return anomalies.Noted(self.snapshot, self.period, self.dates)
 
 
-def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
+def _accounts(account_ids: Collection[int]) -> dict[int, Account]:
+    """Return the accounts with what figures are derived from, and one object for each connection."""
+    columns = ("customer__timezone", "connection_id", "state", "state_read_at")
+    found = Account.objects.select_related("customer").only(*columns).in_bulk(account_ids)
+    connections = Connection.objects.in_bulk({each.connection_id for each in found.values()})
+    for each in found.values():
+        each.connection = connections[each.connection_id]
+    return found
+
+
+def _known_periods(accounts: Mapping[int, Account]) -> dict[int, list[UsagePeriod]]:
     """Return the latest periods of each account, newest first. A reading of an older one is rare: see `_plan`."""
     of_account = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on")
     rows = (
-        UsagePeriod.objects.filter(account_id__in=account_ids)
+        UsagePeriod.objects.filter(account_id__in=accounts)
         .annotate(oldest=Subquery(of_account.values("start_on")[RECENT - 1 : RECENT]))
         .filter(Q(oldest=None) | Q(start_on__gte=F("oldest")))
-        .select_related("latest", "account__connection")
+        .select_related("latest")
         .defer("latest__raw")
         .order_by("account_id", "-start_on")
     )
     found: dict[int, list[UsagePeriod]] = {}
     for row in rows:
+        row.account = accounts[row.account_id]
         found.setdefault(row.account_id, []).append(row)
     return found
 
 
-def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
+def _plan(
+    reading: AccountReading, account: Account, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]
+) -> _Plan:
     usage = reading.usage
     stated = [Period(each.start_on, each.end_on, each.inferred) for each in known if each.latest_id is not None]
     dates = period_of(
@@ -202,9 +231,7 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         for each in known
         if not closed and each is not before and each.start_on < dates.start_on and each.next_seen_at is None
     ]
-    period = before or UsagePeriod(
-        account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
-    )
+    period = before or UsagePeriod(account=account, start_on=dates.start_on, reported_start_on=dates.start_on)
     earlier = [each for each in known if each.start_on < dates.start_on and each.current_id is not None][:1]
     last = next((each for each in known if each is not before and each.start_on < dates.start_on), None)
     is_gap = last is not None and latest is None and not may_last(last, dates)
@@ -270,10 +297,15 @@ _PLACED = (
     "start_on", "end_on", "reported_start_on", "ends_at", "month", "inferred", "status", "current", "latest",
     "used", "high", "read_at", "read_after_end_at", "before_deletion", "days_read", "readings", "batch",
 )  # fmt: skip
+# The part of it that an answer like the last one changes.
+_CONFIRMED = (
+    "start_on", "end_on", "ends_at", "month", "inferred", "read_at", "read_after_end_at", "before_deletion",
+    "days_read", "readings", "batch",
+)  # fmt: skip
 
 
 def _place(plan: _Plan) -> set[tuple[date, int]]:
-    """Store when the period was read, and that earlier ones are over. Return month and customer of those that moved to
+    """Set when the period was read, and that earlier ones are over. Return month and customer of those that moved to
     another month."""
     period, at = plan.period, plan.reading.as_of
     moved = set()
@@ -294,8 +326,6 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     if period.current_id is None and plan.new:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
         period.batch = 0  # a change of the figure, although it is stored as open already
-    # An export marks figures without the accounts' locks.
-    period.save(update_fields=None if period._state.adding else _PLACED)
     for each in plan.ended:
         each.next_seen_at = at
         # The provider began a new period early, or shows now when one with an inferred end was over.
@@ -303,8 +333,22 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             each.end_on + DAY < plan.dates.start_on and may_last(each, plan.dates)
         ):
             moved |= _end(each, plan.dates.start_on - DAY)
-        each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "read_after_end_at", "batch"])
     return moved
+
+
+def _store_placed(plans: Sequence[_Plan]) -> None:
+    """Store the periods of `_place`, each with what changed of it and not with all columns: an export marks figures
+    without the accounts' locks."""
+    known = [plan for plan in plans if not plan.period._state.adding]
+    added = [plan.period for plan in plans if plan.period._state.adding]
+    UsagePeriod.objects.bulk_create([each for each in added if each.pk is None])
+    for each in added:
+        if each._state.adding:  # it takes a row that was joined
+            each.save(force_update=True)
+    update_rows([plan.period for plan in known if plan.new], _PLACED)
+    update_rows([plan.period for plan in known if not plan.new], _CONFIRMED)
+    ended = [each for plan in plans for each in plan.ended]
+    update_rows(ended, ["next_seen_at", "end_on", "ends_at", "month", "read_after_end_at", "batch"])
 
 
 def _surely_over(plan: _Plan) -> datetime:
@@ -348,14 +392,7 @@ def _disputed(snapshot_ids: list[int]) -> set[int]:
 
 def _observe(plans: Sequence[_Plan]) -> None:
     """Tell the accounts their current usage. A disputed figure is not told: the account's page says it is missing."""
-    current = UsagePeriod.objects.in_bulk([plan.period.pk for plan in plans if plan.period.pk])
-    for plan in plans:
-        if plan.closed or not plan.newest:
-            continue
-        period = current[plan.period.pk]
-        if period.read_at != plan.reading.as_of:
-            continue
-        current_usage.tell_account(period, at=plan.reading.as_of, now=plan.reading.as_of)
+    current_usage.tell_readings([plan.period for plan in plans if plan.period.read_at == plan.reading.as_of])
 
 
 def store_final_readings(

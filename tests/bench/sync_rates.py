@@ -8,7 +8,7 @@ database (tests.bench.measure); with a Redis server the pace is counted there, a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from django.db import connection as database
 from django.db import transaction
 from django.test.utils import override_settings
 
-from billing.models import SyncRun, UsageSnapshot
+from billing.models import SyncRun
 from billing.usage import batches, runs
 from billing.usage import sync as usage_sync
 from customers.connections import commands as connection_commands
@@ -115,9 +115,7 @@ def _rates(sandbox: SandboxProcess, connection: Connection, accounts: int) -> It
     yield _row(f"sync at {LATENCY_MS} ms, readings a second", accounts / slow.clock, floor, 0.6, higher=True)
 
 
-def _row(
-    name: str, value: float, floor: float, must: float, *, higher: bool = False, value_alone: bool = False
-) -> Row:
+def _row(name: str, value: float, floor: float, must: float, *, higher: bool = False, value_alone: bool = False) -> Row:
     """Print and return a line. `value_alone`: the value itself is what must be reached, the floor only tells of the
     machine."""
     row = Row(name, value, floor, value if value_alone else value / floor, must, higher)
