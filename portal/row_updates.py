@@ -28,9 +28,8 @@ def update_rows(rows: Sequence[models.Model], fields: Collection[str]) -> None:
     ]
     quote = database.ops.quote_name
     names = [quote(field.column) for field in columns]
-    arrays = ", ".join(
-        f"%s::{field.rel_db_type(database) if field.primary_key else field.db_type(database)}[]" for field in columns
-    )
+    types = [field.rel_db_type(database) if field.primary_key else field.db_type(database) for field in columns]
+    arrays = ", ".join(f"%s::{each}[]" for each in types)
     changes = ", ".join(f"{name} = new.{name}" for name in names[1:])
     table = quote(meta.db_table)
     with database.cursor() as cursor:
