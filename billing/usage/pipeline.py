@@ -122,7 +122,7 @@ class Pipeline:
             self._chunk.answers, self._answers = self._answers[:BATCH], self._answers[BATCH:]
             self._changed.notify_all()
         flush(self._chunk)
-        if not self._chunk.run.connection.is_current():  # another key or address, or paused: a new claim finds out
+        if not self._chunk.run.connection.as_read().filter(paused="").exists():  # the next claim deals with it
             self._chunk.stop = True
 
     def _tell_breaker(self) -> None:

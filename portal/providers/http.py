@@ -7,9 +7,9 @@ Every call ends in an `Answer` with the expected status, or in one of `errors`:
 * any other unexpected result             `OutcomeUnknown` for a change, `Unreadable` for a read
 
 Changes are sent once, each on its own connection: on a kept-alive one an idle reset could not be told from a lost
-answer. Reads take one that is kept alive and in nobody's use, and are retried a few times. Redirects are never followed, the environment's
-proxies and netrc never used, cookies never stored: requests' `Session`, which does all that, is not used, only its
-adapter.
+answer. Reads take one that is kept alive and in nobody's use, and are retried a few times. Redirects are never
+followed, the environment's proxies and netrc never used, cookies never stored: requests' `Session`, which does all
+that, is not used, only its adapter.
 """
 
 from __future__ import annotations

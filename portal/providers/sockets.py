@@ -1,8 +1,9 @@
 """Sockets with a total deadline per exchange, and detection of requests that were never sent.
 
 `requests` has a timeout per read, which a server that sends one byte a second never reaches. So a watchdog, one thread
-for all exchanges of the process, shuts a socket at its deadline, whatever is being read (TLS, headers, body). The connections here also
-record whether a failure came before the first byte of the request: only then is it safe to repeat a change.
+for all exchanges of the process, shuts a socket at its deadline, whatever is being read (TLS, headers, body). The
+connections here also record whether a failure came before the first byte of the request: only then is it safe to
+repeat a change.
 """
 
 from __future__ import annotations

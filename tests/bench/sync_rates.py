@@ -26,7 +26,7 @@ from django.db import transaction
 from django.test.utils import override_settings
 
 from billing.models import SyncRun
-from billing.usage import batches, runs
+from billing.usage import batches, pipeline, runs
 from billing.usage import sync as usage_sync
 from customers.connections import commands as connection_commands
 from customers.connections.client import client_for
@@ -160,7 +160,7 @@ def _timed_writing(spent: Spent) -> Iterator[None]:
             spent.writing += thread_time() - worker
             spent.writing_database += database_seconds() - database
 
-    with patch.object(usage_sync, "flush", flush):
+    with patch.object(pipeline, "flush", flush):
         yield
 
 
