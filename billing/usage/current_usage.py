@@ -30,9 +30,11 @@ def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
 
 
 def tell_readings(periods: Sequence[UsagePeriod]) -> None:
-    """Tell the accounts the usage of their current billing periods, each as of its last reading."""
+    """Tell the accounts the usage of their current billing periods, each as of its last reading. `account` of each is
+    locked, and as it was read since."""
     told = [each for each in periods if each.status not in UNTOLD]
-    observed_accounts.record_usages([_usage_of(each, at=each.read_at) for each in told if each.read_at])
+    usages = [_usage_of(each, at=each.read_at) for each in told if each.read_at]
+    observed_accounts.record_usages(usages, locked={each.account_id: each.account for each in told})
     for each in periods:
         if each.status in UNTOLD and each.read_at:
             tell_account(each, at=each.read_at, now=each.read_at)

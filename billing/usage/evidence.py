@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from django.db.models import Min
+from django.db.models import Min, prefetch_related_objects
 
 from billing.models import MidnightReading, UsagePeriod, UsageSnapshot
 from billing.usage import midnights
@@ -112,6 +112,7 @@ class _Facts:
     def of(cls, known: Sequence[Known], resets: dict[int, Resets], *, now: datetime) -> _Facts:
         accounts = {each.period.account_id for each in known if not each.is_pooled}
         over = [each for each in known if not each.is_pooled and each.may_be_over(now)]
+        prefetch_related_objects([each.period.account for each in over], "customer")  # for its time zone
         ended = {each.period.account_id for each in over}
         start = min((_begun(each) for each in known), default=now)
         end = max((each.latest for each in resets.values()), default=now)

@@ -43,6 +43,10 @@ FIGURE = (
 )
 
 
+# What is stored of a reading and no figure is derived from.
+_UNUSED = ("raw", "raw_sha256", "remaining", "requests", "reputation", "process_on", "batch")
+
+
 class FigureCause:
     """Why a figure changed; codes that are stored with its versions. Their texts are in billing.labels."""
 
@@ -204,7 +208,7 @@ def _inputs(periods: Sequence[UsagePeriod], assumed: Assumed | None = None) -> l
         account__in={each.account_id for each in periods},
         period_start_on__in={start_on for each in periods for start_on in (each.reported_start_on, each.start_on)},
     )
-    for row in rows.select_related("final_reading").defer("raw").order_by("as_of", "seq", "pk"):
+    for row in rows.select_related("final_reading").defer(*_UNUSED).order_by("as_of", "seq", "pk"):
         found.setdefault((row.account_id, row.period_start_on), []).append(row)
     rows_of = {each.pk: _rows_of(each, found) for each in periods}
     verdicts = _verdicts([row.pk for rows in found.values() for row in rows], assumed)

@@ -83,10 +83,12 @@ def lock_accounts(account_ids: Collection[int]) -> set[int]:
 
 
 def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, StoredReading]:
-    deleted = lock_accounts([reading.account_id for reading in readings])
+    account_ids = [reading.account_id for reading in readings]
+    accounts = _locked_accounts(account_ids)
+    deleted = {pk for pk, account in accounts.items() if account.state == AccountState.DELETED}
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
         store_final_readings(account_ids=late, only_final=True)
-    accounts = _accounts([reading.account_id for reading in readings])
+        accounts = _locked_accounts(account_ids)  # with the usage that these told them
     periods = _known_periods(accounts)
     plans = [
         _plan(reading, accounts[reading.account_id], periods.get(reading.account_id, []), run, deleted=deleted)
@@ -150,6 +152,7 @@ class _Plan:
     ended: list[UsagePeriod]
     before: list[UsagePeriod]  # at most one
     skipped: list[Period]
+    only_confirms: bool = False  # nothing of the period changes but when it was read
 
     @property
     def changes(self) -> bool:
@@ -177,14 +180,26 @@ class _Plan:
         return anomalies.Noted(self.snapshot, self.period, self.dates)
 
 
-def _accounts(account_ids: Collection[int]) -> dict[int, Account]:
-    """Return the accounts with what figures are derived from, and one object for each connection."""
-    columns = ("customer__timezone", "connection_id", "state", "state_read_at")
-    found = Account.objects.select_related("customer").only(*columns).in_bulk(account_ids)
+def _locked_accounts(account_ids: Collection[int]) -> dict[int, Account]:
+    """Lock the accounts as `lock_accounts` does; return them with what figures are derived from, and one object for
+    each connection."""
+    columns = ("customer_id", "connection_id", "state", "state_read_at", "usage_read_at", "usage_due_at")
+    rows = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
+    found = {row.pk: row for row in rows.only(*columns)}
     connections = Connection.objects.in_bulk({each.connection_id for each in found.values()})
     for each in found.values():
         each.connection = connections[each.connection_id]
     return found
+
+
+# What is stored of a reading and not compared with the next one.
+_UNUSED_OF_LATEST = tuple(
+    f"latest__{name}"
+    for name in (
+        "raw", "period_end_on", "period_inferred", "allowed", "remaining", "overage", "requests", "reputation",
+        "package", "process_on", "allocated_cost", "currency",
+    )
+)  # fmt: skip
 
 
 def _known_periods(accounts: Mapping[int, Account]) -> dict[int, list[UsagePeriod]]:
@@ -195,7 +210,7 @@ def _known_periods(accounts: Mapping[int, Account]) -> dict[int, list[UsagePerio
         .annotate(oldest=Subquery(of_account.values("start_on")[RECENT - 1 : RECENT]))
         .filter(Q(oldest=None) | Q(start_on__gte=F("oldest")))
         .select_related("latest")
-        .defer("latest__raw")
+        .defer(*_UNUSED_OF_LATEST)
         .order_by("account_id", "-start_on")
     )
     found: dict[int, list[UsagePeriod]] = {}
@@ -297,17 +312,16 @@ _PLACED = (
     "start_on", "end_on", "reported_start_on", "ends_at", "month", "inferred", "status", "current", "latest",
     "used", "high", "read_at", "read_after_end_at", "before_deletion", "days_read", "readings", "batch",
 )  # fmt: skip
-# The part of it that an answer like the last one changes.
-_CONFIRMED = (
-    "start_on", "end_on", "ends_at", "month", "inferred", "read_at", "read_after_end_at", "before_deletion",
-    "days_read", "readings", "batch",
-)  # fmt: skip
+# The part of it that every answer changes, and what else of it an answer may change that is like the last one.
+_CONFIRMED = ("read_at", "days_read", "readings")
+_MOVED = ("start_on", "end_on", "ends_at", "month", "inferred", "read_after_end_at", "before_deletion", "batch")
 
 
 def _place(plan: _Plan) -> set[tuple[date, int]]:
     """Set when the period was read, and that earlier ones are over. Return month and customer of those that moved to
     another month."""
     period, at = plan.period, plan.reading.as_of
+    before = [getattr(period, name) for name in _MOVED]
     moved = set()
     if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
@@ -318,7 +332,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             moved |= _end(period, end_on)
     if plan.new and (period.latest is None or at >= period.latest.as_of):
         period.latest = plan.snapshot
-    if at >= _surely_over(plan) and period.read_after_end_at is None:
+    if period.read_after_end_at is None and at >= period.ends_at and at >= _surely_over(plan):
         period.read_after_end_at = at
     period.before_deletion = period.before_deletion or plan.reading.final is not None
     period.days_read |= _bit(period, at)
@@ -326,6 +340,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     if period.current_id is None and plan.new:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
         period.batch = 0  # a change of the figure, although it is stored as open already
+    plan.only_confirms = not plan.new and before == [getattr(period, name) for name in _MOVED]
     for each in plan.ended:
         each.next_seen_at = at
         # The provider began a new period early, or shows now when one with an inferred end was over.
@@ -345,8 +360,8 @@ def _store_placed(plans: Sequence[_Plan]) -> None:
     for each in added:
         if each._state.adding:  # it takes a row that was joined
             each.save(force_update=True)
-    update_rows([plan.period for plan in known if plan.new], _PLACED)
-    update_rows([plan.period for plan in known if not plan.new], _CONFIRMED)
+    update_rows([plan.period for plan in known if plan.only_confirms], _CONFIRMED)
+    update_rows([plan.period for plan in known if not plan.only_confirms], _PLACED)
     ended = [each for plan in plans for each in plan.ended]
     update_rows(ended, ["next_seen_at", "end_on", "ends_at", "month", "read_after_end_at", "batch"])
 

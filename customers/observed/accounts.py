@@ -15,7 +15,7 @@ No reading takes an account out of "deleted", or into it: the first is a decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -230,14 +230,18 @@ class AccountUsage:
     at: datetime
 
 
-def record_usages(told: Collection[AccountUsage]) -> None:
-    """Store the usage of these accounts, also of deleted ones, where no later reading of it is stored."""
-    by_account = {each.account_id: each for each in told}
+def record_usages(told: Collection[AccountUsage], *, locked: Mapping[int, Account] | None = None) -> None:
+    """Store the usage of these accounts, also of deleted ones, where no later reading of it is stored. `locked`: the
+    accounts, where the caller's transaction has locked and then read them."""
     changed = []
     with transaction.atomic():
-        rows = Account.objects.select_for_update(no_key=True).filter(pk__in=by_account).order_by("pk")
-        for row in rows.only("usage_read_at", "usage_due_at"):
-            each = by_account[row.pk]
+        if locked is None:
+            rows = Account.objects.select_for_update(no_key=True).filter(pk__in=[each.account_id for each in told])
+            locked = {row.pk: row for row in rows.only("usage_read_at", "usage_due_at").order_by("pk")}
+        for each in told:
+            row = locked.get(each.account_id)
+            if row is None:
+                continue
             if row.usage_read_at is not None and row.usage_read_at > each.at:
                 continue
             row.usage_used, row.usage_allowed, row.usage_overage = each.used, each.allowed, each.overage
