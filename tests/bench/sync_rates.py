@@ -82,7 +82,7 @@ class Spent:
         return self.writing + self.writing_database
 
 
-def measure_sync(*, accounts: int = 4_000, quota_seconds: float = 90.0) -> list[Row]:
+def measure_sync(*, accounts: int = 8_000, quota_seconds: float = 90.0) -> list[Row]:
     """Print and return all lines. Takes about four minutes; a quota is measured for `quota_seconds`."""
     with ExitStack() as stack:
         sandbox = stack.enter_context(SandboxProcess())

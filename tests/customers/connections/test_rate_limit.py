@@ -90,9 +90,7 @@ def test_after_a_burst_turns_are_reserved_ahead_or_refused(ledger: TokenBucket) 
 def test_the_background_leaves_half_of_the_burst(ledger: TokenBucket) -> None:
     key, rate = uuid4().hex, Rate(0.5, 5.0)
     turns = [ledger.take(key, rate=rate, background=True, longest=60.0) for _ in range(5)]
-    assert [turn.taken for turn in turns] == [True] * 3 + [False] * 2 or [turn.taken for turn in turns][:2] == [
-        True
-    ] * 2
+    assert sum(turn.taken for turn in turns) in (2, 3), "one by one, or two at a time through Redis"
     assert not turns[-1].taken
     assert 0 < turns[-1].wait <= 4.1, "nothing is booked ahead"
     people = [ledger.take(key, rate=rate, background=False, longest=0.0).taken for _ in range(2)]
