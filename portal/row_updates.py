@@ -27,7 +27,7 @@ def update_rows(rows: Sequence[models.Model], fields: Collection[str]) -> None:
         [field.get_db_prep_save(getattr(row, field.attname), connection=database) for row in rows] for field in columns
     ]
     quote = database.ops.quote_name
-    names = [quote(field.column) for field in columns]
+    names = [quote(str(field.column)) for field in columns]
     types = [field.rel_db_type(database) if field.primary_key else field.db_type(database) for field in columns]
     arrays = ", ".join(f"%s::{each}[]" for each in types)
     changes = ", ".join(f"{name} = new.{name}" for name in names[1:])

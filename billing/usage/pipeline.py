@@ -49,7 +49,7 @@ class Pipeline:
         self._waiting: deque[SyncItem] = deque()
         self._answers: list[BatchAnswer] = []
         self._heard: list[BatchAnswer] = []
-        self._lost = 0
+        self._answered, self._lost = 0, 0
         self._full_seconds = 0.0  # thread seconds spent waiting for the writer
         self._threads: list[Thread] = []
         self._error: BaseException | None = None
@@ -72,18 +72,21 @@ class Pipeline:
     def _write_until_done(self) -> None:
         meter = _Meter(self._chunk)
         written_at = told_at = monotonic()
+        grown_at = 0
         while True:
             with self._changed:
                 self._changed.wait_for(self._is_urgent, TICK_SECONDS)
                 ended, ready = self._has_ended(), len(self._answers)
-                lost, full = self._lost, self._full_seconds
+                lost, full, answered = self._lost, self._full_seconds, self._answered
             now = monotonic()
             if ended or lost >= MOST_LOST or now - told_at > BREAKER_SECONDS:
                 self._tell_breaker()
                 told_at = now
             if limit := meter.limit(len(self._threads), full):
                 self._chunk.limit = limit
-                if limit == SyncRun.Limit.LATENCY:
+                # Twice as many once each of them was answered, not while the provider can't be reached.
+                if limit == SyncRun.Limit.LATENCY and answered >= grown_at + len(self._threads):
+                    grown_at = answered
                     self._add_threads(len(self._threads))
             if ready >= BATCH or ended or now - written_at > BATCH_SECONDS:
                 self._write()
@@ -193,8 +196,9 @@ class Pipeline:
         self._heard.append(answer)
         if _is_lost(answer):
             self._lost += 1
-        elif self._lost:
-            self._lost -= 1
+        else:
+            self._answered += 1
+            self._lost = max(0, self._lost - 1)
         retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
         if retry_at is not None:  # the provider returned a retry time; the account did not fail
             chunk.stop = True

@@ -356,7 +356,7 @@ def _store_placed(plans: Sequence[_Plan]) -> None:
     without the accounts' locks."""
     known = [plan for plan in plans if not plan.period._state.adding]
     added = [plan.period for plan in plans if plan.period._state.adding]
-    UsagePeriod.objects.bulk_create([each for each in added if each.pk is None])
+    UsagePeriod.objects.bulk_create([each for each in added if not each.pk])
     for each in added:
         if each._state.adding:  # it takes a row that was joined
             each.save(force_update=True)

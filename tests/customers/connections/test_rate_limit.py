@@ -137,7 +137,12 @@ def scripts_of(ledger: Shared, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return what the ledger runs in Redis from now on."""
     ran: list[object] = []
     ask = ledger._ask
-    monkeypatch.setattr(ledger, "_ask", lambda *given: (ran.append(given[2]), ask(*given))[1])
+
+    def noted(*given: Any) -> Any:
+        ran.append(given[2])
+        return ask(*given)
+
+    monkeypatch.setattr(ledger, "_ask", noted)
     return ran
 
 
