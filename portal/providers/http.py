@@ -87,7 +87,7 @@ class _Received:
 
 
 class Http:
-    """Sender of `Call`s for one connection. Safe for several threads; connections outlive the threads that used them."""
+    """Sender of `Call`s for one connection. Safe for several threads; its kept-alive connections outlive them."""
 
     def __init__(
         self,
