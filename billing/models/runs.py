@@ -37,7 +37,7 @@ class SyncRun(Fenced):
         ABORTED = "aborted", _("Stopped")
 
     class Limit(models.TextChoices):
-        """What bound the rate of a sync when it last wrote."""
+        """The limit that a sync's speed met when it last wrote."""
 
         QUOTA = "quota", _("The connection's requests per minute")
         LATENCY = "latency", _("The provider's response time")

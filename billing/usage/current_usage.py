@@ -48,8 +48,8 @@ def tell_account(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
     observed_accounts.record_usages([_usage_of(period, at=at)])
 
 
-def _usage_of(period: UsagePeriod, *, at: datetime) -> observed_accounts.AccountUsage:
-    return observed_accounts.AccountUsage(
+def _usage_of(period: UsagePeriod, *, at: datetime) -> observed_accounts.CurrentUsage:
+    return observed_accounts.CurrentUsage(
         account_id=period.account_id,
         used=period.used or 0,
         allowed=period.allowed,

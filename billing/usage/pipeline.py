@@ -215,7 +215,7 @@ class Pipeline:
 
 
 class _Meter:
-    """What bound the sync since the last look: the quota, the provider's latency, our processor, or the database."""
+    """Measures the limit met since the last look: the quota, the provider's latency, our processor, or the database."""
 
     def __init__(self, chunk: RunSession) -> None:
         self._chunk = chunk

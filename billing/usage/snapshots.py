@@ -9,33 +9,31 @@ history and changes no figure. If it counts more, a person decides.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import structlog
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, transaction
-from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import Anomaly, FigureVersion, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import anomalies, current_usage, figures, reset_zones, splits
 from billing.usage.assess import resets_of
 from billing.usage.gaps import add_missing, may_last, periods_between
+from billing.usage.known_periods import RECENT, known_periods, locked_accounts
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, latest_end, learned_anchor, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
 from billing.usage.reset_zones import RollOver
 from billing.usage.stored_usage import begun, digest_of, overage_of, usage_of
-from customers.models import Account, Connection, UsageReading
+from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from portal.money_field import rounded
 from portal.providers import Unreadable, Usage, UsageSource
 from portal.row_updates import update_rows
 
 log = structlog.get_logger(__name__)
-# Periods of an account that a new reading is compared with, newest first.
-RECENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,12 @@ def lock_accounts(account_ids: Collection[int]) -> set[int]:
 
 def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, StoredReading]:
     account_ids = [reading.account_id for reading in readings]
-    accounts = _locked_accounts(account_ids)
+    accounts = locked_accounts(account_ids)
     deleted = {pk for pk, account in accounts.items() if account.state == AccountState.DELETED}
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
         store_final_readings(account_ids=late, only_final=True)
-        accounts = _locked_accounts(account_ids)  # with the usage that these told them
-    periods = _known_periods(accounts)
+        accounts = locked_accounts(account_ids)  # with the usage that these told them
+    periods = known_periods(accounts)
     plans = [
         _plan(reading, accounts[reading.account_id], periods.get(reading.account_id, []), run, deleted=deleted)
         for reading in readings
@@ -178,46 +176,6 @@ class _Plan:
 
     def as_noted(self) -> anomalies.Noted:
         return anomalies.Noted(self.snapshot, self.period, self.dates)
-
-
-def _locked_accounts(account_ids: Collection[int]) -> dict[int, Account]:
-    """Lock the accounts as `lock_accounts` does; return them with what figures are derived from, and one object for
-    each connection."""
-    columns = ("customer_id", "connection_id", "state", "state_read_at", "usage_read_at", "usage_due_at")
-    rows = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
-    found = {row.pk: row for row in rows.only(*columns)}
-    connections = Connection.objects.in_bulk({each.connection_id for each in found.values()})
-    for each in found.values():
-        each.connection = connections[each.connection_id]
-    return found
-
-
-# What is stored of a reading and not compared with the next one.
-_UNUSED_OF_LATEST = tuple(
-    f"latest__{name}"
-    for name in (
-        "raw", "period_end_on", "period_inferred", "allowed", "remaining", "overage", "requests", "reputation",
-        "package", "process_on", "allocated_cost", "currency",
-    )
-)  # fmt: skip
-
-
-def _known_periods(accounts: Mapping[int, Account]) -> dict[int, list[UsagePeriod]]:
-    """Return the latest periods of each account, newest first. A reading of an older one is rare: see `_plan`."""
-    of_account = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on")
-    rows = (
-        UsagePeriod.objects.filter(account_id__in=accounts)
-        .annotate(oldest=Subquery(of_account.values("start_on")[RECENT - 1 : RECENT]))
-        .filter(Q(oldest=None) | Q(start_on__gte=F("oldest")))
-        .select_related("latest")
-        .defer(*_UNUSED_OF_LATEST)
-        .order_by("account_id", "-start_on")
-    )
-    found: dict[int, list[UsagePeriod]] = {}
-    for row in rows:
-        row.account = accounts[row.account_id]
-        found.setdefault(row.account_id, []).append(row)
-    return found
 
 
 def _plan(

@@ -217,7 +217,7 @@ def record_all_gone(*, account_id: int, now: datetime) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountUsage:
+class CurrentUsage:
     """Usage of an account in its current billing period, as billing read it at a time. Counts are emails; dates are
     inclusive."""
 
@@ -230,7 +230,7 @@ class AccountUsage:
     at: datetime
 
 
-def record_usages(told: Collection[AccountUsage], *, locked: Mapping[int, Account] | None = None) -> None:
+def record_usages(told: Collection[CurrentUsage], *, locked: Mapping[int, Account] | None = None) -> None:
     """Store the usage of these accounts, also of deleted ones, where no later reading of it is stored. `locked`: the
     accounts, where the caller's transaction has locked and then read them."""
     changed = []

@@ -132,7 +132,7 @@ class TestUsageBecomesDue:
     def test_until_a_reading_that_was_requested_after_it(self, account: Account, asked: int, due: bool) -> None:
         Account.objects.update(usage_due_at=T)
         observed_accounts.record_usages(
-            [observed_accounts.AccountUsage(account.pk, 1, 2, 0, start_on=None, end_on=None, at=T + asked * HOUR)]
+            [observed_accounts.CurrentUsage(account.pk, 1, 2, 0, start_on=None, end_on=None, at=T + asked * HOUR)]
         )
         assert (self.due(account) == T) is due
 
