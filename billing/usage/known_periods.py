@@ -14,8 +14,8 @@ RECENT = 3
 
 
 def locked_accounts(account_ids: Collection[int]) -> dict[int, Account]:
-    """Lock the accounts until the end of the transaction; return them with what figures are derived from, and one object for
-    each connection."""
+    """Lock the accounts until the end of the transaction; return them with what figures are derived from, and one
+    object for each connection."""
     columns = ("customer_id", "connection_id", "state", "state_read_at", "usage_read_at", "usage_due_at")
     rows = Account.objects.select_for_update(no_key=True).filter(pk__in=account_ids).order_by("pk")
     found = {row.pk: row for row in rows.only(*columns)}
@@ -36,7 +36,7 @@ _UNUSED_OF_LATEST = tuple(
 
 
 def known_periods(accounts: Mapping[int, Account]) -> dict[int, list[UsagePeriod]]:
-    """Return the latest periods of each account, newest first. A reading of an older one is rare: its reader finds it by itself."""
+    """Return the latest periods of each account, newest first. A reading of an older one is rare: then all are read."""
     of_account = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on")
     rows = (
         UsagePeriod.objects.filter(account_id__in=accounts)

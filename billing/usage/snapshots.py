@@ -121,7 +121,8 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
         )
         skipped = {plan.reading.account_id: plan.skipped for plan in plans if not plan.closed and plan.skipped}
         add_missing(skipped, now=moment, batch=batch)
-    _observe([plan for plan in placed if plan.newest])
+    newest = [plan for plan in placed if plan.newest]  # their figures are those of now: derived again in place
+    current_usage.tell_readings([plan.period for plan in newest if plan.period.read_at == plan.reading.as_of])
     disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
         plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
@@ -317,7 +318,7 @@ def _store_placed(plans: Sequence[_Plan]) -> None:
     UsagePeriod.objects.bulk_create([each for each in added if not each.pk])
     for each in added:
         if each._state.adding:  # it takes a row that was joined
-            each.save(force_update=True)
+            each.save(force_insert=False, force_update=True)
     update_rows([plan.period for plan in known if plan.only_confirms], _CONFIRMED)
     update_rows([plan.period for plan in known if not plan.only_confirms], _PLACED)
     ended = [each for plan in plans for each in plan.ended]
@@ -361,11 +362,6 @@ def _bit(period: UsagePeriod, at: datetime) -> int:
 def _disputed(snapshot_ids: list[int]) -> set[int]:
     rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, closed_at=None)
     return set(rows.values_list("snapshot", flat=True))
-
-
-def _observe(plans: Sequence[_Plan]) -> None:
-    """Tell the accounts their current usage. A disputed figure is not told: the account's page says it is missing."""
-    current_usage.tell_readings([plan.period for plan in plans if plan.period.read_at == plan.reading.as_of])
 
 
 def store_final_readings(
