@@ -36,6 +36,14 @@ class SyncRun(Fenced):
         PAUSED = "paused", _("Paused")
         ABORTED = "aborted", _("Stopped")
 
+    class Limit(models.TextChoices):
+        """The limit that a sync's speed met when it last wrote."""
+
+        QUOTA = "quota", _("The connection's requests per minute")
+        LATENCY = "latency", _("The provider's response time")
+        WORKER = "worker", _("The worker's processor")
+        DATABASE = "database", _("The database")
+
     ENDED = (State.COMPLETE, State.WITH_ERRORS, State.ABORTED)
     OPEN = (State.RUNNING, State.PAUSED)
     # Runs over all accounts. A connection has at most one of them open.
@@ -61,6 +69,7 @@ class SyncRun(Fenced):
     )
     # Items pending by then fail: the next night, or the next billing period, has begun.
     until = models.DateTimeField()
+    limit = models.CharField(max_length=8, choices=Limit.choices, default="", blank=True)
     message = StoredTextField(default="", blank=True)
     # For a source that reports all accounts at once: the snapshot that was added or confirmed, and when.
     pooled = models.ForeignKey("PooledSnapshot", null=True, blank=True, on_delete=models.PROTECT, related_name="+")

@@ -21,7 +21,7 @@ from billing.models import Anomaly, UsagePeriod, UsageSnapshot
 from billing.usage.periods import Period
 from billing.usage.pool_reports import PoolReport, decimal_text, reports_of
 from billing.usage.series import Series, SeriesReading, Verdict
-from customers.models import Account
+from customers.models import Account, UsageReading
 from portal.providers import CAPABILITIES, UsageSource
 
 Kind = Anomaly.Kind
@@ -78,13 +78,12 @@ def note(noted: Sequence[Noted], *, deleted: Collection[int]) -> set[int]:
     if not noted:
         return set()
     before = _before(noted)
-    accounts = Account.objects.select_related("connection").in_bulk({each.snapshot.account_id for each in noted})
     pooled = [each for each in noted if each.snapshot.source == UsageSource.POOLED]
-    connections = {accounts[each.snapshot.account_id].connection_id for each in pooled}
+    connections = {each.period.account.connection_id for each in pooled}
     reports = reports_of(connections, {each.snapshot.period_start_on for each in pooled})
     rows = []
     for each in noted:
-        account = accounts[each.snapshot.account_id]
+        account = each.period.account
         report = reports.of(account.connection_id, each.snapshot)
         for kind, was, now in _found(each, account, before[each.snapshot.pk], gone=account.pk in deleted):
             rows.append(_anomaly(kind, each, account, report, before=was, after=now))
@@ -137,9 +136,9 @@ def _before(noted: Sequence[Noted]) -> dict[int, _Before]:
         .annotate(least=Min("allowed"), greatest=Max("allowed"))
     }
     final: dict[tuple[int, object], int] = {}
-    for row in earlier.select_related("final_reading").defer("raw").order_by("as_of", "seq", "pk"):
-        if row.is_final:
-            final[row.account_id, row.period_start_on] = row.used
+    finals = earlier.filter(final_reading__moment=UsageReading.Moment.FINAL).order_by("as_of", "seq", "pk")
+    for account, start_on, used in finals.values_list("account", "period_start_on", "used"):
+        final[account, start_on] = used
     found = {}
     overlapped = _overlapped(noted)
     for each in noted:

@@ -21,7 +21,8 @@ from portal.providers import Provider, Unauthorized, Usage
 
 log = structlog.get_logger(__name__)
 
-BATCH = 50
+# A thousand answers take as many statements as fifty.
+BATCH = 1_000
 TRIES = 3
 # Attempts at a transaction that the database ended: deadlock_detected, serialization_failure.
 WRITES = 4
@@ -52,7 +53,8 @@ class RunSession:
     """Work of one worker on a run.
 
     `answers`, `extra` (snapshots of accounts without an item) and `pool` are written by the next `flush`. `put_off`:
-    the provider returned a time to retry at before any data. `stop_because`: reason the run has to end.
+    the provider returned a time to retry at before any data. `stop_because`: reason the run has to end. `limit`: what
+    bound its rate lately (`SyncRun.Limit`).
     """
 
     run: SyncRun
@@ -67,12 +69,15 @@ class RunSession:
     put_off: bool = False
     stop_because: str = ""
     resume_at: datetime | None = None
+    limit: str = ""
 
 
 def due_items(run: SyncRun, *, now: datetime) -> QuerySet[SyncItem]:
     """Return the run's pending items whose time has come, those tried least first."""
     due = SyncItem.objects.filter(run=run, state=SyncItem.State.PENDING).exclude(not_before__gt=now)
-    return due.select_related("account").order_by("tries", "pk")
+    account = ("provider_id", "v2_username", "public_id", "state", "duplicate_of", "package", "connection")
+    only = [field.name for field in SyncItem._meta.fields] + [f"account__{name}" for name in account]
+    return due.select_related("account").only(*only).order_by("tries", "pk")
 
 
 def not_to_ask(account: Account) -> NotAsked | None:
@@ -141,8 +146,9 @@ def _settle(
         else:
             left.append(_mark(each, now=now, gap=chunk.gap))
     SyncItem.objects.filter(run=run, pk__in=done).delete()
-    SyncItem.objects.bulk_update(left, ["state", "tries", "not_before", "cause", "message"], batch_size=BATCH)
+    SyncItem.objects.bulk_update(left, ["state", "tries", "not_before", "cause", "message"], batch_size=50)
     SyncRun.objects.filter(pk=run.pk).update(
+        **({"limit": chunk.limit} if chunk.limit else {}),
         done=F("done") + len(done),
         failed=F("failed") + sum(item.state == SyncItem.State.FAILED for item in left),
         skipped=F("skipped") + sum(item.state == SyncItem.State.SKIPPED for item in left),

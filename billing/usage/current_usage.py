@@ -29,17 +29,32 @@ def tell_accounts(periods: Sequence[UsagePeriod], *, now: datetime) -> None:
         observed_accounts.mark_usage_missing(account_ids=account_ids, asked_at=at, now=now)
 
 
+def tell_readings(periods: Sequence[UsagePeriod]) -> None:
+    """Tell the accounts the usage of their current billing periods, each as of its last reading. `account` of each is
+    locked, and as it was read since."""
+    told = [each for each in periods if each.status not in UNTOLD]
+    usages = [_usage_of(each, at=each.read_at) for each in told if each.read_at]
+    observed_accounts.record_usages(usages, locked={each.account_id: each.account for each in told})
+    for each in periods:
+        if each.status in UNTOLD and each.read_at:
+            tell_account(each, at=each.read_at, now=each.read_at)
+
+
 def tell_account(period: UsagePeriod, *, at: datetime, now: datetime) -> None:
     """Tell the account its usage as read at a time. A disputed or missing figure is not told: the page says so."""
     if period.status in UNTOLD:
         observed_accounts.mark_usage_missing(account_ids=[period.account_id], asked_at=at, now=now)
         return
-    observed_accounts.record_usage(
+    observed_accounts.record_usages([_usage_of(period, at=at)])
+
+
+def _usage_of(period: UsagePeriod, *, at: datetime) -> observed_accounts.CurrentUsage:
+    return observed_accounts.CurrentUsage(
         account_id=period.account_id,
         used=period.used or 0,
         allowed=period.allowed,
         overage=period.overage,
         start_on=period.start_on,
         end_on=period.end_on,
-        now=at,
+        at=at,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
-from django.db.models import Min
+from django.db.models import Min, prefetch_related_objects
 
 from billing.models import MidnightReading, UsagePeriod, UsageSnapshot
 from billing.usage import midnights
@@ -111,6 +112,7 @@ class _Facts:
     def of(cls, known: Sequence[Known], resets: dict[int, Resets], *, now: datetime) -> _Facts:
         accounts = {each.period.account_id for each in known if not each.is_pooled}
         over = [each for each in known if not each.is_pooled and each.may_be_over(now)]
+        prefetch_related_objects([each.period.account for each in over], "customer")  # for its time zone
         ended = {each.period.account_id for each in over}
         start = min((_begun(each) for each in known), default=now)
         end = max((each.latest for each in resets.values()), default=now)
@@ -228,17 +230,20 @@ def _holds(span: AccountSpan, at: datetime) -> bool:
 def _quotas_after(periods: Iterable[UsagePeriod]) -> dict[int, int]:
     """Return the greatest quota of the readings right after each period: a package that was changed unnoticed."""
     periods = list(periods)
-    first = {
-        (row["account"], row["period_start_on"]): row["first"]
-        for row in UsageSnapshot.objects.filter(account__in={each.account_id for each in periods})
-        .order_by()
-        .values("account", "period_start_on")
-        .annotate(first=Min("pk"))
-    }
+    if not periods:
+        return {}
+    first: dict[int, dict[date, int]] = defaultdict(dict)
+    later_ones = UsageSnapshot.objects.filter(
+        account__in={each.account_id for each in periods}, period_start_on__gt=min(each.start_on for each in periods)
+    )
+    for row in later_ones.order_by().values("account", "period_start_on").annotate(first=Min("pk")):
+        first[row["account"]][row["period_start_on"]] = row["first"]
     after = {}
     for period in periods:
-        later = [start for account, start in first if account == period.account_id and start > period.start_on]
-        if later:
-            after[period.pk] = first[(period.account_id, min(later))]
+        later = first.get(period.account_id, {})
+        if starts := [start for start in later if start > period.start_on]:
+            after[period.pk] = later[min(starts)]
+    if not after:
+        return {}
     allowed = dict(UsageSnapshot.objects.filter(pk__in=after.values()).values_list("pk", "allowed"))
     return {pk: quota for pk, row in after.items() if (quota := allowed.get(row)) is not None}

@@ -16,12 +16,12 @@ from datetime import date, datetime
 import structlog
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, transaction
-from django.db.models import F, OuterRef, Q, Subquery
 
 from billing.models import Anomaly, FigureVersion, SyncRun, UsagePeriod, UsageSnapshot
 from billing.usage import anomalies, current_usage, figures, reset_zones, splits
 from billing.usage.assess import resets_of
 from billing.usage.gaps import add_missing, may_last, periods_between
+from billing.usage.known_periods import RECENT, known_periods, locked_accounts
 from billing.usage.ledger import next_batch
 from billing.usage.periods import DAY, Period, latest_end, learned_anchor, midnight, period_of, usual_end
 from billing.usage.pool_snapshots import pool_cap_of
@@ -31,10 +31,9 @@ from customers.models import Account, UsageReading
 from customers.models.account import AccountState
 from portal.money_field import rounded
 from portal.providers import Unreadable, Usage, UsageSource
+from portal.row_updates import update_rows
 
 log = structlog.get_logger(__name__)
-# Periods of an account that a new reading is compared with, newest first.
-RECENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,17 @@ def lock_accounts(account_ids: Collection[int]) -> set[int]:
 
 
 def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, StoredReading]:
-    deleted = lock_accounts([reading.account_id for reading in readings])
+    account_ids = [reading.account_id for reading in readings]
+    accounts = locked_accounts(account_ids)
+    deleted = {pk for pk, account in accounts.items() if account.state == AccountState.DELETED}
     if late := deleted & {reading.account_id for reading in readings if reading.final is None}:
         store_final_readings(account_ids=late, only_final=True)
-    periods = _known_periods([reading.account_id for reading in readings])
-    plans = [_plan(reading, periods.get(reading.account_id, []), run, deleted=deleted) for reading in readings]
+        accounts = locked_accounts(account_ids)  # with the usage that these told them
+    periods = known_periods(accounts)
+    plans = [
+        _plan(reading, accounts[reading.account_id], periods.get(reading.account_id, []), run, deleted=deleted)
+        for reading in readings
+    ]
     changes = [plan for plan in plans if plan.changes]
     batch = next_batch() if changes else 0
     for plan in plans:
@@ -96,16 +101,28 @@ def _keep(readings: Sequence[AccountReading], run: SyncRun | None) -> dict[int, 
     placed = [plan for plan in plans if not plan.closed]
     splits.reuse_joined([plan.period for plan in placed if plan.period._state.adding])
     moved = {each for plan in placed for each in _place(plan)}
+    _store_placed(placed)
     found = anomalies.note([plan.as_noted() for plan in plans if plan.new and plan.period.pk], deleted=deleted)
     changed = {plan.period.pk for plan in changes if plan.period.pk} | {
         each.pk for plan in plans for each in plan.affected
     }
     if batch:
         moment = _moment(plans)
-        figures.recompute(changed, now=moment, batch=batch, cause=figures.FigureCause.READING, moved=moved)
+        touched = {plan.period.pk: plan.period for plan in placed} | {
+            each.pk: each for plan in placed for each in plan.affected
+        }
+        figures.recompute(
+            changed,
+            now=moment,
+            batch=batch,
+            cause=figures.FigureCause.READING,
+            moved=moved,
+            loaded=[touched[pk] for pk in sorted(changed & touched.keys())],
+        )
         skipped = {plan.reading.account_id: plan.skipped for plan in plans if not plan.closed and plan.skipped}
         add_missing(skipped, now=moment, batch=batch)
-    _observe(plans)
+    newest = [plan for plan in placed if plan.newest]  # their figures are those of now: derived again in place
+    current_usage.tell_readings([plan.period for plan in newest if plan.period.read_at == plan.reading.as_of])
     disputed = found | _disputed([plan.snapshot.pk for plan in plans if plan.new])
     return {
         plan.reading.account_id: StoredReading(plan.snapshot, plan.new, plan.snapshot.pk in disputed) for plan in plans
@@ -134,6 +151,7 @@ class _Plan:
     ended: list[UsagePeriod]
     before: list[UsagePeriod]  # at most one
     skipped: list[Period]
+    only_confirms: bool = False  # nothing of the period changes but when it was read
 
     @property
     def changes(self) -> bool:
@@ -161,24 +179,9 @@ class _Plan:
         return anomalies.Noted(self.snapshot, self.period, self.dates)
 
 
-def _known_periods(account_ids: list[int]) -> dict[int, list[UsagePeriod]]:
-    """Return the latest periods of each account, newest first. A reading of an older one is rare: see `_plan`."""
-    of_account = UsagePeriod.objects.filter(account=OuterRef("account")).order_by("-start_on")
-    rows = (
-        UsagePeriod.objects.filter(account_id__in=account_ids)
-        .annotate(oldest=Subquery(of_account.values("start_on")[RECENT - 1 : RECENT]))
-        .filter(Q(oldest=None) | Q(start_on__gte=F("oldest")))
-        .select_related("latest", "account__connection")
-        .defer("latest__raw")
-        .order_by("account_id", "-start_on")
-    )
-    found: dict[int, list[UsagePeriod]] = {}
-    for row in rows:
-        found.setdefault(row.account_id, []).append(row)
-    return found
-
-
-def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]) -> _Plan:
+def _plan(
+    reading: AccountReading, account: Account, known: list[UsagePeriod], run: SyncRun | None, *, deleted: set[int]
+) -> _Plan:
     usage = reading.usage
     stated = [Period(each.start_on, each.end_on, each.inferred) for each in known if each.latest_id is not None]
     dates = period_of(
@@ -202,9 +205,7 @@ def _plan(reading: AccountReading, known: list[UsagePeriod], run: SyncRun | None
         for each in known
         if not closed and each is not before and each.start_on < dates.start_on and each.next_seen_at is None
     ]
-    period = before or UsagePeriod(
-        account_id=reading.account_id, start_on=dates.start_on, reported_start_on=dates.start_on
-    )
+    period = before or UsagePeriod(account=account, start_on=dates.start_on, reported_start_on=dates.start_on)
     earlier = [each for each in known if each.start_on < dates.start_on and each.current_id is not None][:1]
     last = next((each for each in known if each is not before and each.start_on < dates.start_on), None)
     is_gap = last is not None and latest is None and not may_last(last, dates)
@@ -270,12 +271,16 @@ _PLACED = (
     "start_on", "end_on", "reported_start_on", "ends_at", "month", "inferred", "status", "current", "latest",
     "used", "high", "read_at", "read_after_end_at", "before_deletion", "days_read", "readings", "batch",
 )  # fmt: skip
+# The part of it that every answer changes, and what else of it an answer may change that is like the last one.
+_CONFIRMED = ("read_at", "days_read", "readings")
+_MOVED = ("start_on", "end_on", "ends_at", "month", "inferred", "read_after_end_at", "before_deletion", "batch")
 
 
 def _place(plan: _Plan) -> set[tuple[date, int]]:
-    """Store when the period was read, and that earlier ones are over. Return month and customer of those that moved to
+    """Set when the period was read, and that earlier ones are over. Return month and customer of those that moved to
     another month."""
     period, at = plan.period, plan.reading.as_of
+    before = [getattr(period, name) for name in _MOVED]
     moved = set()
     if period.latest is None:
         period.start_on = period.reported_start_on = plan.dates.start_on
@@ -286,7 +291,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             moved |= _end(period, end_on)
     if plan.new and (period.latest is None or at >= period.latest.as_of):
         period.latest = plan.snapshot
-    if at >= _surely_over(plan) and period.read_after_end_at is None:
+    if period.read_after_end_at is None and at >= period.ends_at and at >= _surely_over(plan):
         period.read_after_end_at = at
     period.before_deletion = period.before_deletion or plan.reading.final is not None
     period.days_read |= _bit(period, at)
@@ -294,8 +299,7 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
     if period.current_id is None and plan.new:
         period.current, period.used, period.high, period.status = plan.snapshot, plan.snapshot.used, None, "open"
         period.batch = 0  # a change of the figure, although it is stored as open already
-    # An export marks figures without the accounts' locks.
-    period.save(update_fields=None if period._state.adding else _PLACED)
+    plan.only_confirms = not plan.new and before == [getattr(period, name) for name in _MOVED]
     for each in plan.ended:
         each.next_seen_at = at
         # The provider began a new period early, or shows now when one with an inferred end was over.
@@ -303,8 +307,22 @@ def _place(plan: _Plan) -> set[tuple[date, int]]:
             each.end_on + DAY < plan.dates.start_on and may_last(each, plan.dates)
         ):
             moved |= _end(each, plan.dates.start_on - DAY)
-        each.save(update_fields=["next_seen_at", "end_on", "ends_at", "month", "read_after_end_at", "batch"])
     return moved
+
+
+def _store_placed(plans: Sequence[_Plan]) -> None:
+    """Store the periods of `_place`, each with what changed of it and not with all columns: an export marks figures
+    without the accounts' locks."""
+    known = [plan for plan in plans if not plan.period._state.adding]
+    added = [plan.period for plan in plans if plan.period._state.adding]
+    UsagePeriod.objects.bulk_create([each for each in added if not each.pk])
+    for each in added:
+        if each._state.adding:  # it takes a row that was joined
+            each.save(force_insert=False, force_update=True)
+    update_rows([plan.period for plan in known if plan.only_confirms], _CONFIRMED)
+    update_rows([plan.period for plan in known if not plan.only_confirms], _PLACED)
+    ended = [each for plan in plans for each in plan.ended]
+    update_rows(ended, ["next_seen_at", "end_on", "ends_at", "month", "read_after_end_at", "batch"])
 
 
 def _surely_over(plan: _Plan) -> datetime:
@@ -344,18 +362,6 @@ def _bit(period: UsagePeriod, at: datetime) -> int:
 def _disputed(snapshot_ids: list[int]) -> set[int]:
     rows = Anomaly.objects.filter(snapshot__in=snapshot_ids, closed_at=None)
     return set(rows.values_list("snapshot", flat=True))
-
-
-def _observe(plans: Sequence[_Plan]) -> None:
-    """Tell the accounts their current usage. A disputed figure is not told: the account's page says it is missing."""
-    current = UsagePeriod.objects.in_bulk([plan.period.pk for plan in plans if plan.period.pk])
-    for plan in plans:
-        if plan.closed or not plan.newest:
-            continue
-        period = current[plan.period.pk]
-        if period.read_at != plan.reading.as_of:
-            continue
-        current_usage.tell_account(period, at=plan.reading.as_of, now=plan.reading.as_of)
 
 
 def store_final_readings(

@@ -1,6 +1,7 @@
-"""Sync of the accounts of one run: claim the run, fetch in threads, write in batches from this thread alone.
+"""Sync of the accounts of one run: claim the run, read in threads, write in batches from this thread alone.
 
-    claim (lease and fence) -> choose due items -> fetch -> plan and store (billing.usage.snapshots) -> settle the items
+    claim (lease and fence) -> read due items (billing.usage.pipeline) -> plan and store (billing.usage.snapshots) ->
+    settle the items
 
 A source that reports all accounts at once gets one request for all of them (billing.usage.pooled_sync). Nothing is
 fetched inside a transaction. A worker that is killed loses at most the batch it had not written; its lease expires and
@@ -10,8 +11,6 @@ the next worker continues with the pending items. `done + failed + skipped` reac
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -20,25 +19,22 @@ import structlog
 
 from billing.models import SyncItem, SyncRun
 from billing.usage import failure_reasons, midnight_runs, runs, statistics_runs
-from billing.usage.batches import BATCH, BatchAnswer, Clock, NotAsked, RunSession, due_items, flush, not_to_ask
+from billing.usage.batches import BatchAnswer, Clock, NotAsked, RunSession, not_to_ask
+from billing.usage.pipeline import Pipeline
 from billing.usage.pooled_sync import read_pool
 from billing.usage.stored_usage import begun
-from customers.connections import circuit_breaker
 from customers.connections.client import background_client
 from customers.models import Connection
 from customers.models.breaker import is_out_of_reach
 from portal.clock import database_clock
 from portal.encryption import DecryptionError
 from portal.leases import AT_ONCE, work_on
-from portal.providers import Evidence, NotSent, Provider, ProviderError, RateLimited, Unsupported, UsageSource
+from portal.providers import Provider, Unsupported, UsageSource
 from portal.texts import say
 
 log = structlog.get_logger(__name__)
 
-CHUNK = 200
-BATCH_SECONDS = 2.0
 CHUNK_SECONDS = 40.0
-THREADS = 8
 # Delay before a run checks an unreachable provider again.
 LOOK_AGAIN = timedelta(seconds=30)
 Connect = Callable[[Connection], Provider]
@@ -106,63 +102,12 @@ def _work(chunk: RunSession, *, deadline: float) -> timedelta | None:
         return midnight_runs.read_midnight(chunk)
     if run.source == UsageSource.POOLED:
         return _next_wait(chunk, had_work=read_pool(chunk, deadline=deadline))
-    items = list(due_items(run, now=chunk.clock())[:CHUNK])
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="usage") as pool:
-        _fetch(chunk, pool, items, deadline=deadline)
-    flush(chunk)
-    return _next_wait(chunk, had_work=bool(items))
+    request = partial(_ask, chunk.provider, UsageSource(run.source), chunk.clock)
+    pipeline = Pipeline(chunk, request=request, settle=partial(_without_asking, chunk), deadline=deadline)
+    return _next_wait(chunk, had_work=pipeline.run())
 
 
-def _fetch(chunk: RunSession, pool: ThreadPoolExecutor, items: list[SyncItem], *, deadline: float) -> None:
-    """Keep the threads busy (the client limits the rate), and write their results batch by batch."""
-    running: set[Future[BatchAnswer]] = set()
-    waiting = iter(items)
-    heard: list[BatchAnswer] = []
-    flushed_at = monotonic()
-    open_ = True
-    while open_ or running:
-        while open_ and len(running) < THREADS:
-            item = None if chunk.stop or monotonic() > deadline else next(waiting, None)
-            if item is None:
-                open_ = False
-            elif settled := _without_asking(chunk, item):
-                chunk.answers.append(settled)
-            else:
-                # In a copy of this context, so that log lines of the thread include the run's ID.
-                ask = partial(_ask, chunk.provider, item, UsageSource(chunk.run.source), chunk.clock)
-                running.add(pool.submit(copy_context().run, ask))
-        finished, running = wait(running, timeout=BATCH_SECONDS, return_when=FIRST_COMPLETED)
-        for future in finished:
-            _take(chunk, future.result())
-            heard.append(future.result())
-        if len(chunk.answers) >= BATCH or monotonic() - flushed_at > BATCH_SECONDS:
-            flush(chunk)
-            _tell_breaker(chunk, heard)
-            heard, flushed_at = [], monotonic()
-    _tell_breaker(chunk, heard)
-
-
-def _tell_breaker(chunk: RunSession, heard: list[BatchAnswer]) -> None:
-    """Report to the circuit breaker, and stop requests for now if it is open."""
-    asked = [each for each in heard if each.usage or _evidence(each).sent_at]
-    lost = [_evidence(each) for each in asked if circuit_breaker.unreachable(_evidence(each))]
-    connection = chunk.run.connection
-    circuit_breaker.count(
-        connection,
-        answered=len(asked) - len(lost),
-        failed=len(lost),
-        now=chunk.clock(),
-        last=lost[-1] if lost else None,
-    )
-    if lost and (standing := circuit_breaker.breaker_status(connection)).is_open:
-        chunk.stop, chunk.resume_at = True, standing.retry_at
-
-
-def _evidence(answer: BatchAnswer) -> Evidence:
-    return answer.error.evidence if isinstance(answer.error, ProviderError) else Evidence()
-
-
-def _ask(provider: Provider, item: SyncItem, source: UsageSource, clock: Clock) -> BatchAnswer:
+def _ask(provider: Provider, source: UsageSource, clock: Clock, item: SyncItem) -> BatchAnswer:
     """Request one account's usage. Runs in a thread, without the database. The usage is at least as recent as
     `asked_at`."""
     asked_at = clock()
@@ -179,18 +124,6 @@ def _without_asking(chunk: RunSession, item: SyncItem) -> BatchAnswer | None:
     if reason is None and chunk.run.source in runs.OVERVIEWS and not item.account.v2_username:
         reason = NotAsked(failure_reasons.NO_USER_NAME)
     return BatchAnswer(item, chunk.clock(), error=reason) if reason else None
-
-
-def _take(chunk: RunSession, answer: BatchAnswer) -> None:
-    error = answer.error
-    retry_at = error.retry_at if isinstance(error, NotSent | RateLimited) else None
-    if retry_at is not None:  # the provider returned a retry time; the account did not fail
-        chunk.stop = True
-        chunk.resume_at = max(retry_at, chunk.resume_at or retry_at)
-        return
-    chunk.answers.append(answer)
-    chunk.watch.see(answer.item.account_id, error)
-    chunk.stop = chunk.stop or chunk.watch.stop
 
 
 def _next_wait(chunk: RunSession, *, had_work: bool) -> timedelta | None:

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ PEER_SECONDS = 60
 # The number of processes assumed while it is not known.
 UNKNOWN_PEERS = 8
 
+# Background work that took several turns at once uses them within this time, or leaves them.
+LEASE_SECONDS = 1.0
+
 # One check and one write on the server, by its own clock. KEYS: bucket, active processes. ARGV: interval and slack of
-# all, the same of the background (interval 0: not background), how far ahead a turn may be booked, process.
+# all, slack of the background (-1: not background), turns, how far ahead they may be booked, process.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
@@ -46,20 +50,17 @@ redis.call('ZADD', KEYS[2], now, ARGV[6])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - 60)
 redis.call('EXPIRE', KEYS[2], 120)
 local peers = redis.call('ZCARD', KEYS[2])
-local kept = redis.call('HMGET', KEYS[1], 'all', 'background', 'held', 'background_held')
-local all, background = tonumber(kept[1] or 0), tonumber(kept[2] or 0)
-local interval, background_interval, longest = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[5])
-local at = math.max(now, all - ARGV[2], tonumber(kept[3] or 0))
-if background_interval > 0 then
-  at = math.max(at, background - ARGV[4], tonumber(kept[4] or 0))
+local kept = redis.call('HMGET', KEYS[1], 'all', 'held', 'background_held')
+local all, interval, turns = tonumber(kept[1] or 0), tonumber(ARGV[1]), tonumber(ARGV[4])
+local background_slack, longest = tonumber(ARGV[3]), tonumber(ARGV[5])
+local at = math.max(now, all + (turns - 1) * interval - ARGV[2], tonumber(kept[2] or 0))
+if background_slack >= 0 then
+  at = math.max(at, all + (turns - 1) * interval - background_slack, tonumber(kept[3] or 0))
   longest = 0
 end
 local wait = at - now
 if wait > longest then return {0, string.format('%.6f', wait), peers} end
-redis.call('HSET', KEYS[1], 'all', string.format('%.6f', math.max(all, at) + interval))
-if background_interval > 0 then
-  redis.call('HSET', KEYS[1], 'background', string.format('%.6f', math.max(background, at) + background_interval))
-end
+redis.call('HSET', KEYS[1], 'all', string.format('%.6f', math.max(all, at) + turns * interval))
 redis.call('EXPIRE', KEYS[1], 900)
 return {1, string.format('%.6f', wait), peers}
 """
@@ -75,6 +76,15 @@ if now + ARGV[2] > till and tonumber(ARGV[2]) > 0 then
 end
 return string.format('%.6f', till - now)
 """
+
+
+@dataclass(slots=True)
+class _Lease:
+    """Turns that background work of this process took at once: how many are left, and until when they, or the answer
+    that there are none, hold."""
+
+    left: int = 0
+    until: float = 0.0
 
 
 class Shared:
@@ -94,12 +104,35 @@ class Shared:
         self.lost = False
         self._look_again_at = 0.0
         self._lock = threading.Lock()
+        self._leases: dict[str, _Lease] = {}
+        self._leasing = threading.Lock()
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
-        lane = (background.interval, background.slack) if background else (0, 0)
+    def take(self, key: str, *, rate: Rate, background: bool, longest: float) -> Reservation:
+        if not background:
+            return self._reserve(key, rate, turns=1, background_slack=-1, longest=longest)
+        with self._leasing:
+            lease = self._leases.setdefault(key, _Lease())
+            if time.monotonic() >= lease.until:
+                got = self._reserve(
+                    key, rate, turns=rate.together, background_slack=rate.background_slack, longest=longest
+                )
+                if self.lost or not got.taken:
+                    lease.left, lease.until = 0, time.monotonic() + (0 if got.taken else got.wait)
+                    return got
+                lease.left, lease.until = rate.together, time.monotonic() + LEASE_SECONDS
+            if not lease.left:  # another thread was just told to wait
+                return Reservation(False, max(lease.until - time.monotonic(), 0.0))
+            lease.left -= 1
+            if not lease.left:
+                lease.until = 0.0
+            return Reservation(True, 0.0)
+
+    def _reserve(self, key: str, rate: Rate, *, turns: int, background_slack: float, longest: float) -> Reservation:
+        background = background_slack >= 0
         if self._alone.held(key):  # reported to this process; it may not have reached Redis
             return self._alone.take(key, rate=rate, background=background, longest=longest)
-        told = self._ask(self._take, [_name(key), _name("peers")], [rate.interval, rate.slack, *lane, longest, _me()])
+        arguments = [rate.interval, rate.slack, background_slack, turns, longest, _me()]
+        told = self._ask(self._take, [_name(key), _name("peers")], arguments)
         if told is None:
             self._alone.part = 1 / max(1, self.peers)
             return self._alone.take(key, rate=rate, background=background, longest=longest)
@@ -114,6 +147,8 @@ class Shared:
         """Hold calls for `seconds`. Stored in memory too: the provider's wait also applies when Redis is lost a moment
         later."""
         self._alone.hold(key, seconds, background_only=background_only)
+        with self._leasing:
+            self._leases.pop(key, None)
         self._ask(self._hold, [_name(key)], ["background_held" if background_only else "held", seconds])
 
     def _ask(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
@@ -153,7 +188,7 @@ class Apart(Memory):
         self._look_again_at = 0.0
         self._marked_by = 0
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
+    def take(self, key: str, *, rate: Rate, background: bool, longest: float) -> Reservation:
         if self._marked_by != os.getpid() or time.monotonic() >= self._look_again_at:
             with suppress(OSError):
                 self.part = 1 / self._count()

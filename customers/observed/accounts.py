@@ -15,7 +15,7 @@ No reading takes an account out of "deleted", or into it: the first is a decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -41,6 +41,7 @@ from portal.providers import (
     ProviderOffering,
     StateReading,
 )
+from portal.row_updates import update_rows
 
 USERNAME_MAX = Account._meta.get_field("v2_username").max_length or 0
 READ_EVERY = timedelta(hours=20)
@@ -215,28 +216,47 @@ def record_all_gone(*, account_id: int, now: datetime) -> None:
         parts.model._default_manager.filter(account=account_id, gone_at=None).update(gone_at=now)
 
 
-def record_usage(
-    *,
-    account_id: int,
-    used: int | None,
-    allowed: int | None,
-    overage: int | None,
-    start_on: date | None,
-    end_on: date | None,
-    now: datetime,
-) -> None:
-    """Store the account's usage in its current billing period, as billing read it, also after the account was deleted.
-    Counts are emails; dates are inclusive."""
-    Account.objects.filter(_not_newer("usage_read_at", now), pk=account_id).update(
-        usage_used=used,
-        usage_allowed=allowed,
-        usage_overage=overage,
-        usage_start_on=start_on,
-        usage_end_on=end_on,
-        usage_read_at=now,
-        usage_missing_since=None,
-        usage_due_at=Case(When(usage_due_at__gt=now, then=F("usage_due_at")), default=None),
-    )
+@dataclass(frozen=True, slots=True)
+class CurrentUsage:
+    """Usage of an account in its current billing period, as billing read it at a time. Counts are emails; dates are
+    inclusive."""
+
+    account_id: int
+    used: int | None
+    allowed: int | None
+    overage: int | None
+    start_on: date | None
+    end_on: date | None
+    at: datetime
+
+
+def record_usages(told: Collection[CurrentUsage], *, locked: Mapping[int, Account] | None = None) -> None:
+    """Store the usage of these accounts, also of deleted ones, where no later reading of it is stored. `locked`: the
+    accounts, where the caller's transaction has locked and then read them."""
+    changed = []
+    with transaction.atomic():
+        if locked is None:
+            rows = Account.objects.select_for_update(no_key=True).filter(pk__in=[each.account_id for each in told])
+            locked = {row.pk: row for row in rows.only("usage_read_at", "usage_due_at").order_by("pk")}
+        for each in told:
+            row = locked.get(each.account_id)
+            if row is None:
+                continue
+            if row.usage_read_at is not None and row.usage_read_at > each.at:
+                continue
+            row.usage_used, row.usage_allowed, row.usage_overage = each.used, each.allowed, each.overage
+            row.usage_start_on, row.usage_end_on, row.usage_read_at = each.start_on, each.end_on, each.at
+            row.usage_missing_since = None
+            if row.usage_due_at is not None and row.usage_due_at <= each.at:
+                row.usage_due_at = None
+            changed.append(row)
+        update_rows(changed, _USAGE)
+
+
+_USAGE = (
+    "usage_used", "usage_allowed", "usage_overage", "usage_start_on", "usage_end_on", "usage_read_at",
+    "usage_missing_since", "usage_due_at",
+)  # fmt: skip
 
 
 def mark_usage_missing(*, account_ids: Iterable[int], asked_at: datetime, now: datetime) -> None:

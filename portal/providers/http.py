@@ -7,9 +7,9 @@ Every call ends in an `Answer` with the expected status, or in one of `errors`:
 * any other unexpected result             `OutcomeUnknown` for a change, `Unreadable` for a read
 
 Changes are sent once, each on its own connection: on a kept-alive one an idle reset could not be told from a lost
-answer. Reads share a connection per thread and are retried a few times. Redirects are never followed, the environment's
-proxies and netrc never used, cookies never stored: requests' `Session`, which does all that, is not used, only its
-adapter.
+answer. Reads take one that is kept alive and in nobody's use, and are retried a few times. Redirects are never
+followed, the environment's proxies and netrc never used, cookies never stored: requests' `Session`, which does all
+that, is not used, only its adapter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import http.client
 import json
 import logging
 import random
+import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +48,13 @@ READ_TRIES = 3
 CLOCK_SECONDS = 10.0
 # Larger differences are ignored as meaningless (10 years).
 CLOCK_ABSURD = 10 * 365 * 86_400.0
+
+
+# More than the threads of any sync.
+KEPT_CONNECTIONS = 64
+# What `requests` sends as it is.
+_PLAIN_URL = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?(/[\w/-]*)?", re.ASCII)
+_PLAIN_PATH = re.compile(r"/[\w/-]*", re.ASCII)
 
 
 class _TooLargeError(OSError):
@@ -78,7 +87,7 @@ class _Received:
 
 
 class Http:
-    """Sender of `Call`s for one connection. Safe for several threads; each has its own kept-alive connection."""
+    """Sender of `Call`s for one connection. Safe for several threads; its kept-alive connections outlive them."""
 
     def __init__(
         self,
@@ -95,8 +104,14 @@ class Http:
         self._on_exchange = on_exchange
         self._pacer = pacer or Pacing()
         self._local = threading.local()
+        self._kept: deque[HTTPAdapter] = deque(maxlen=KEPT_CONNECTIONS)
+        self._plain_base = self._base_url if _PLAIN_URL.fullmatch(self._base_url) else ""
         self.sleep = sleep
         self.redactor = Redactor([config.api_key, config.v2_password, config.v2_username])
+
+    @property
+    def seconds_waited(self) -> float:
+        return self._pacer.waited
 
     @contextmanager
     def budget(self, seconds: float) -> Iterator[None]:
@@ -183,15 +198,26 @@ class Http:
         request.params = dict(call.query)
         try:
             "".join(headers.values()).encode("ascii")  # http.client would fail later, with an unknown outcome
+            if self._plain_base and data is None and not call.query and _PLAIN_PATH.fullmatch(call.path):
+                return self._plain_request(call, headers)
             return request.prepare()
         except (requests.RequestException, ValueError):
             pass  # raised below, without the library's exception, which holds the request
         raise NotSent("The connection's key or base URL contains invalid characters.")
 
+    def _plain_request(self, call: Call, headers: dict[str, str]) -> requests.PreparedRequest:
+        """Return a request without a body whose URL needs no escaping: `requests` parses a URL four times."""
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url = call.method, self._plain_base + call.path
+        prepared.hooks = requests.hooks.default_hooks()
+        prepared.prepare_headers(headers)
+        prepared.prepare_content_length(None)
+        return prepared
+
     def _transfer(self, call: Call, prepared: requests.PreparedRequest, seconds: float) -> _Received:
         """Send the request and read the response. Failures are returned: an exception would carry the request."""
         got = _Received()
-        adapter = _new_adapter() if call.changes else self._kept_adapter()
+        adapter = _new_adapter() if call.changes else self._take_adapter()
         with sockets.Exchange(seconds, allow_private=self._config.allow_private) as exchange:
             timeout = (self._config.connect_timeout, min(self._config.read_timeout, seconds))
             try:
@@ -202,15 +228,19 @@ class Http:
             finally:
                 if call.changes:
                     adapter.close()
+                else:
+                    self._kept.append(adapter)
             if exchange.expired:
                 got.failure = "the total time limit was reached"
         return got
 
-    def _kept_adapter(self) -> HTTPAdapter:
-        adapter: HTTPAdapter | None = getattr(self._local, "adapter", None)
-        if adapter is None:
-            adapter = self._local.adapter = _new_adapter()
-        return adapter
+    def _take_adapter(self) -> HTTPAdapter:
+        """Return the connection used last, so that those that are not needed stay idle and are closed by the other
+        side."""
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return _new_adapter()
 
     # evidence
 

@@ -38,6 +38,11 @@ class Provider(Protocol):
 
     capabilities: Capabilities
 
+    @property
+    def seconds_waited(self) -> float:
+        """Seconds that all calls of this client together waited for the rate limit, where it is measured."""
+        return 0.0
+
     def clock_skew(self) -> float | None:
         """Return the seconds the provider's clock is ahead of this machine's, with one cheap read; None if unknown.
         Never raises for an answer of the provider."""

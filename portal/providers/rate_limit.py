@@ -20,9 +20,14 @@ SHORTEST, LONGEST, UNSAID = 1, 300, 60
 # A smaller `X-RateLimit-Reset` is a duration: this one was in 2001.
 OLDEST_EPOCH = 10**9
 # Share of the provider's rate that is used: calls do not arrive in the order and at the intervals they were sent.
-UTILIZATION = 0.95
-# Share of that for background work; the rest is for requests of users.
-BACKGROUND = 0.8
+UTILIZATION = 0.975
+# Share of the burst that background work may use. The rest is for requests of users, who so never wait for it: the rate
+# itself is lent to it as long as nobody else takes a turn.
+BACKGROUND = 0.5
+# Part of the provider's own window that is left to users where others use up the rest of it.
+RESERVE = 0.2
+# Turns that background work takes at once.
+MOST_TOGETHER = 50
 MOMENT = 0.001
 
 
@@ -48,6 +53,16 @@ class Rate(NamedTuple):
         return Rate(self.per_second * share, max(1.0, self.burst * share))
 
     @property
+    def background_slack(self) -> float:
+        """Seconds that background work may run ahead of the steady rate."""
+        return self.slack * BACKGROUND
+
+    @property
+    def together(self) -> int:
+        """Turns that background work takes at once: half of what its slack allows."""
+        return min(MOST_TOGETHER, int(self.background_slack * self.per_second / 2) + 1)
+
+    @property
     def interval(self) -> float:
         return 1 / self.per_second
 
@@ -70,9 +85,9 @@ class Reservation(NamedTuple):
 
 class TokenBucket(Protocol):
     """Storage of reservations and holds. `longest` is how far ahead a reservation may be made, in seconds; `background`
-    ones are never made ahead, so that users only wait for users."""
+    ones are never made ahead, and leave a part of the burst, so that users only wait for users."""
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation: ...
+    def take(self, key: str, *, rate: Rate, background: bool, longest: float) -> Reservation: ...
 
     def held(self, key: str) -> bool: ...
 
@@ -82,7 +97,6 @@ class TokenBucket(Protocol):
 @dataclass
 class _Bucket:
     all: float = float("-inf")
-    background: float = float("-inf")
     held: float = float("-inf")
     background_held: float = float("-inf")
 
@@ -96,20 +110,16 @@ class Memory:
         self._buckets: dict[str, _Bucket] = {}
         self._lock = threading.Lock()
 
-    def take(self, key: str, *, rate: Rate, background: Rate | None, longest: float) -> Reservation:
+    def take(self, key: str, *, rate: Rate, background: bool, longest: float) -> Reservation:
         rate = rate.part(self.part)
         with self._lock:
             now, bucket = self._clock(), self._buckets.setdefault(key, _Bucket())
             at = max(now, bucket.all - rate.slack, bucket.held)
             if background:
-                background = background.part(self.part)
-                at = max(at, bucket.background - background.slack, bucket.background_held)
-                longest = 0.0
+                at, longest = max(at, bucket.all - rate.background_slack, bucket.background_held), 0.0
             if at - now > longest:
                 return Reservation(False, at - now)
             bucket.all = max(bucket.all, at) + rate.interval
-            if background:
-                bucket.background = max(bucket.background, at) + background.interval
             return Reservation(True, at - now)
 
     def held(self, key: str) -> bool:
@@ -130,8 +140,7 @@ class Pacing:
     processes, may share one limit. Without arguments it only follows the limits in the answers it receives.
 
     `name` identifies the shared limit, `patience` is how many seconds a call may wait for its reservation.
-    `background`: calls that no user waits for; they get `BACKGROUND` of the rate, and only reservations that are free
-    at once.
+    `background`: calls that no user waits for; they get what users leave, and only reservations that are free at once.
     """
 
     def __init__(
@@ -149,7 +158,8 @@ class Pacing:
     ) -> None:
         self._ledger = ledger or Memory()
         self._name, self._each_endpoint, self._pause = name, each_endpoint, pause
-        self._rate, self._background = rate, rate.part(BACKGROUND) if background else None
+        self._rate, self._background = rate, background
+        self.waited = 0.0  # seconds that all calls together waited for reservations
         self._patience, self._sleep, self._clock = patience, sleep, clock
         self._refusals: dict[str, int] = {}
 
@@ -166,6 +176,7 @@ class Pacing:
             if not turn.taken and turn.wait > left:
                 return datetime.now(UTC) + timedelta(seconds=turn.wait)
             self._sleep(max(turn.wait, MOMENT))
+            self.waited += max(turn.wait, MOMENT)
             if turn.taken and not self._ledger.held(key):  # a hold may have been set while waiting
                 return None
 
@@ -183,7 +194,9 @@ class Pacing:
         if remaining is None or resets_in is None or resets_in <= 0:
             return None
         limit = _integer(headers.get("x-ratelimit-limit")) or 0
-        if remaining == 0 or remaining < limit * (1 - BACKGROUND):
+        # What the portal can still send in this window. `Date` is cut to seconds, so it may end a second earlier.
+        needed = self._rate.per_second * max(resets_in - 1, 0)
+        if remaining == 0 or remaining < min(limit * RESERVE, needed):
             self._ledger.hold(key, min(resets_in, LONGEST), background_only=remaining > 0)
         return None
 

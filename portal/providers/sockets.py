@@ -1,8 +1,9 @@
 """Sockets with a total deadline per exchange, and detection of requests that were never sent.
 
-`requests` has a timeout per read, which a server that sends one byte a second never reaches. So every exchange has a
-watchdog that shuts the socket at the deadline, whatever is being read (TLS, headers, body). The connections here also
-record whether a failure came before the first byte of the request: only then is it safe to repeat a change.
+`requests` has a timeout per read, which a server that sends one byte a second never reaches. So a watchdog, one thread
+for all exchanges of the process, shuts a socket at its deadline, whatever is being read (TLS, headers, body). The
+connections here also record whether a failure came before the first byte of the request: only then is it safe to
+repeat a change.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.connection import create_connection
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # an IPv4 address in its last four bytes
+# How long the watchdog sleeps while nothing is under way.
+IDLE_SECONDS = 60.0
 LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
 
 
@@ -43,8 +46,6 @@ class Exchange:
         self.expired = False
         self._handle: socket.socket | None = None
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
 
     @property
     def remaining(self) -> float:
@@ -62,7 +63,7 @@ class Exchange:
     def held(self) -> bool:
         return self._handle is not None
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         with self._lock:
             self.expired = True
             self._shut()
@@ -79,19 +80,64 @@ class Exchange:
 
     def __enter__(self) -> Exchange:
         self._token = _current.set(self)
-        self._timer.start()
+        _watchdog.watch(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        _watchdog.leave(self)
         _current.reset(self._token)
         with self._lock:
             self._close_handle()
 
 
 _current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+class Watchdog:
+    """One thread that ends exchanges at their deadlines. It starts with the first exchange of a process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: set[Exchange] = set()
+        self._wakes_at = 0.0
+        self._thread: threading.Thread | None = None
+
+    def watch(self, exchange: Exchange) -> None:
+        with self._changed:
+            self._watched.add(exchange)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="exchanges", daemon=True)
+                self._thread.start()
+            elif exchange.deadline < self._wakes_at:
+                self._changed.notify()
+
+    def leave(self, exchange: Exchange) -> None:
+        with self._changed:
+            self._watched.discard(exchange)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                over = [each for each in self._watched if each.deadline <= now]
+                self._watched.difference_update(over)
+                self._wakes_at = min((each.deadline for each in self._watched), default=now + IDLE_SECONDS)
+                if not over:
+                    self._changed.wait(max(0.0, self._wakes_at - now))
+            for each in over:
+                each.expire()
+
+
+def _watch_anew() -> None:
+    """Start over in a forked process: it has no thread of its parent."""
+    global _watchdog  # noqa: PLW0603 - one for each process
+    _watchdog = Watchdog()
+
+
+_watchdog = Watchdog()
+os.register_at_fork(after_in_child=_watch_anew)
 
 
 def _resolve(host: str, port: int, seconds: float) -> list[str]:

@@ -34,7 +34,7 @@ from tests.support.people import sign_in
 ROUNDS = 5
 # Milliseconds of server time: the limit of each group of pages.
 LIMITS = {"report": 100, "as of": 300}
-CHANGED, TOGETHER = 2_000, 50
+CHANGED, TOGETHER = 2_000, 1_000
 UPKEEP_LIMIT = 0.10
 
 

@@ -75,6 +75,10 @@ class SendGrid(Provider):
         self._config = config
         self._http = Http(config, label=SENDGRID.label, on_exchange=on_exchange, pacer=pacer)
 
+    @property
+    def seconds_waited(self) -> float:
+        return self._http.seconds_waited
+
     # accounts
 
     def clock_skew(self) -> float | None:

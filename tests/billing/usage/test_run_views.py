@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,6 +88,16 @@ def test_the_progress_polls_until_the_run_has_ended(finance: Client) -> None:
     ended = finance.get(address, headers={"HX-Request": "true"}).content.decode()
     assert "data-poll" not in ended
     assert "Completed" in ended
+
+
+def test_the_page_says_what_limits_a_sync(finance: Client) -> None:
+    run = make_run("running", total=4, done=1)
+    address = reverse("billing:run", args=[run.public_id])
+    assert "Speed limited by" not in finance.get(address).content.decode()
+    SyncRun.objects.filter(pk=run.pk).update(limit="quota")
+    text = finance.get(address).content.decode()
+    assert "Speed limited by" in text
+    assert "The connection's requests per minute" in html.unescape(text)
 
 
 def test_errors_stand_by_cause_with_links(finance: Client) -> None:

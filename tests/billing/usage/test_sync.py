@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import SyncItem, SyncRun, UsagePeriod, UsageSnapshot
-from billing.usage import batches, due_runs, runs
+from billing.usage import batches, due_runs, pipeline, runs
 from billing.usage import sync as usage_sync
 from billing.usage.guards import MISSING_AT_LEAST
 from customers.connections import circuit_breaker
@@ -332,7 +332,7 @@ def test_when_most_accounts_are_unknown_the_run_stops(meter: Meter) -> None:
     missing, answers = map(int, re.findall(r"\d+", str(run.message)))
     assert "didn't find" in str(run.message)
     # Each thread may have had one more question under way.
-    assert MISSING_AT_LEAST <= missing == answers < MISSING_AT_LEAST + usage_sync.THREADS
+    assert MISSING_AT_LEAST <= missing == answers < MISSING_AT_LEAST + pipeline.THREADS
     assert run.message.code == "run.accounts_missing"
 
 

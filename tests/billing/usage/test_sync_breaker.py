@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from billing.models import SyncItem
-from billing.usage import sync as usage_sync
+from billing.usage import pipeline
 from billing.usage.sync import claim_items
 from customers.connections import circuit_breaker
 from customers.connections.client import background_client
@@ -43,8 +43,8 @@ def test_a_run_without_answers_opens_the_breaker_and_waits(meter: Meter) -> None
 
 @pytest.mark.long
 def test_failures_among_more_answers_open_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage_sync, "BATCH_SECONDS", 60.0)  # all of them weighed together
-    monkeypatch.setattr(usage_sync, "THREADS", 1)
+    monkeypatch.setattr(pipeline, "BREAKER_SECONDS", 60.0)  # all of them weighed together
+    monkeypatch.setattr(pipeline, "MOST_THREADS", 1)
     for _ in range(16):
         meter.account(per_day=10)
     meter.sandbox.admin.arm("status-503", "credits", count=6 * 3)  # a reading is tried three times
@@ -57,4 +57,4 @@ def test_a_run_leaves_a_part_of_the_pace_to_people(meter: Meter) -> None:
     meter.connection.refresh_from_db()
     pacer = background_client(meter.connection)._http._pacer  # type: ignore[attr-defined]
     assert isinstance(pacer, Pacing)
-    assert pacer._background is not None
+    assert pacer._background

@@ -22,7 +22,7 @@ from customers.connections import client as connection_client
 from customers.connections import rate_limit
 from customers.connections.rate_limit import PEER_SECONDS, Apart, Shared
 from portal.providers import NotSent
-from portal.providers.rate_limit import BACKGROUND, UTILIZATION, Memory, Rate, TokenBucket
+from portal.providers.rate_limit import MOST_TOGETHER, UTILIZATION, Memory, Rate, TokenBucket
 from tests.customers.conftest import Desk
 from tests.journeys.processes import PASSWORD, installation
 from tests.journeys.test_production_services import PERSON, Hidden, Visitor
@@ -79,21 +79,22 @@ def ledger(ledgers: tuple[TokenBucket, TokenBucket]) -> TokenBucket:
 
 def test_after_a_burst_turns_are_reserved_ahead_or_refused(ledger: TokenBucket) -> None:
     key = uuid4().hex
-    turns = [ledger.take(key, rate=SLOW, background=None, longest=4.5) for _ in range(6)]
+    turns = [ledger.take(key, rate=SLOW, background=False, longest=4.5) for _ in range(6)]
     assert [turn.taken for turn in turns] == [True] * 5 + [False]
     assert [turn.wait for turn in turns] == pytest.approx([0, 0, 0, 2, 4, 6], abs=0.3)
-    again = ledger.take(key, rate=SLOW, background=None, longest=0.0)
+    again = ledger.take(key, rate=SLOW, background=False, longest=0.0)
     assert (again.taken, again.wait) == (False, pytest.approx(6, abs=0.3)), "what was refused took nothing"
-    assert ledger.take(uuid4().hex, rate=SLOW, background=None, longest=0.0).wait == 0
+    assert ledger.take(uuid4().hex, rate=SLOW, background=False, longest=0.0).wait == 0
 
 
-def test_the_background_has_its_part_and_books_nothing_ahead(ledger: TokenBucket) -> None:
-    key, part = uuid4().hex, SLOW.part(BACKGROUND)
-    turns = [ledger.take(key, rate=SLOW, background=part, longest=60.0) for _ in range(4)]
-    assert [turn.taken for turn in turns] == [True, True, False, False]
-    assert turns[2].wait == pytest.approx((3 - part.burst) / part.per_second, abs=0.3)
-    assert ledger.take(key, rate=SLOW, background=None, longest=0.0).taken, "the rest is for people"
-    assert not ledger.take(key, rate=SLOW, background=None, longest=0.0).taken
+def test_the_background_leaves_half_of_the_burst(ledger: TokenBucket) -> None:
+    key, rate = uuid4().hex, Rate(0.5, 5.0)
+    turns = [ledger.take(key, rate=rate, background=True, longest=60.0) for _ in range(5)]
+    assert sum(turn.taken for turn in turns) in (2, 3), "one by one, or two at a time through Redis"
+    assert not turns[-1].taken
+    assert 0 < turns[-1].wait <= 4.1, "nothing is booked ahead"
+    people = [ledger.take(key, rate=rate, background=False, longest=0.0).taken for _ in range(2)]
+    assert people == [True, True], "people don't wait for it"
 
 
 def test_a_hold_is_for_all_and_is_never_shortened(ledgers: tuple[TokenBucket, TokenBucket]) -> None:
@@ -101,7 +102,7 @@ def test_a_hold_is_for_all_and_is_never_shortened(ledgers: tuple[TokenBucket, To
     told.hold(key, 20.0, background_only=False)
     told.hold(key, 5.0, background_only=False)
     assert other.held(key)
-    turn = other.take(key, rate=FAST, background=None, longest=2.0)
+    turn = other.take(key, rate=FAST, background=False, longest=2.0)
     assert (turn.taken, turn.wait) == (False, pytest.approx(20, abs=0.3))
 
 
@@ -109,8 +110,8 @@ def test_a_hold_of_the_background_is_not_one_of_people(ledgers: tuple[TokenBucke
     key, (told, other) = uuid4().hex, ledgers
     told.hold(key, 20.0, background_only=True)
     assert not other.held(key)
-    assert other.take(key, rate=FAST, background=None, longest=0.0).taken
-    turn = other.take(key, rate=FAST, background=FAST.part(BACKGROUND), longest=60.0)
+    assert other.take(key, rate=FAST, background=False, longest=0.0).taken
+    turn = other.take(key, rate=FAST, background=True, longest=60.0)
     assert (turn.taken, turn.wait) == (False, pytest.approx(20, abs=0.3))
 
 
@@ -121,8 +122,80 @@ def test_a_hold_of_the_background_is_not_one_of_people(ledgers: tuple[TokenBucke
 def test_two_ledgers_of_one_redis_are_one(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "REDIS_SECONDS", 5.0)
     key, (one, other) = uuid4().hex, (Shared(redis_server.url), Shared(redis_server.url))
-    taken = [each.take(key, rate=SLOW, background=None, longest=0.0).taken for each in (one, other) * 3]
+    taken = [each.take(key, rate=SLOW, background=False, longest=0.0).taken for each in (one, other) * 3]
     assert taken == [True] * 3 + [False] * 3
+
+
+@pytest.fixture
+def shared(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Shared:
+    monkeypatch.setattr(rate_limit, "REDIS_SECONDS", 5.0)
+    monkeypatch.setattr(rate_limit, "LEASE_SECONDS", 60.0)
+    return Shared(redis_server.url)
+
+
+def scripts_of(ledger: Shared, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what the ledger runs in Redis from now on."""
+    ran: list[object] = []
+    ask = ledger._ask
+
+    def noted(*given: Any) -> Any:
+        ran.append(given[2])
+        return ask(*given)
+
+    monkeypatch.setattr(ledger, "_ask", noted)
+    return ran
+
+
+@pytest.mark.redis
+def test_the_background_takes_many_turns_with_one_script(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, rate = uuid4().hex, Rate(100.0, 200.0)
+    ran = scripts_of(shared, monkeypatch)
+    assert rate.together == MOST_TOGETHER == 50
+    taken = [shared.take(key, rate=rate, background=True, longest=0.0).taken for _ in range(50)]
+    assert all(taken)
+    assert len(ran) == 1
+    shared.take(key, rate=rate, background=True, longest=0.0)
+    assert len(ran) == 2
+
+
+@pytest.mark.redis
+def test_who_waits_for_a_lease_asks_redis_once(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, rate = uuid4().hex, Rate(0.1, 3.0)
+    while shared.take(key, rate=rate, background=True, longest=0.0).taken:
+        pass
+    ran = scripts_of(shared, monkeypatch)
+    waits = [shared.take(key, rate=rate, background=True, longest=0.0) for _ in range(64)]
+    assert ran == []
+    assert not any(turn.taken for turn in waits)
+    assert all(0 < turn.wait <= 20 for turn in waits)
+
+
+@pytest.mark.redis
+def test_a_refusal_ends_a_lease(shared: Shared) -> None:
+    key, rate = uuid4().hex, Rate(100.0, 200.0)
+    assert shared.take(key, rate=rate, background=True, longest=0.0).taken
+    shared.hold(key, 20.0, background_only=False)
+    turn = shared.take(key, rate=rate, background=True, longest=0.0)
+    assert (turn.taken, turn.wait) == (False, pytest.approx(20, abs=0.5))
+
+
+@pytest.mark.redis
+def test_a_lease_that_was_not_used_in_time_is_void(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "LEASE_SECONDS", 0.0)
+    key, rate = uuid4().hex, Rate(100.0, 200.0)
+    ran = scripts_of(shared, monkeypatch)
+    for _ in range(2):
+        shared.take(key, rate=rate, background=True, longest=0.0)
+    assert len(ran) == 2
+
+
+@pytest.mark.redis
+def test_two_processes_lease_of_one_bucket(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "REDIS_SECONDS", 5.0)
+    monkeypatch.setattr(rate_limit, "LEASE_SECONDS", 60.0)
+    key, rate, both = uuid4().hex, Rate(0.01, 41.0), (Shared(redis_server.url), Shared(redis_server.url))
+    taken = sum(each.take(key, rate=rate, background=True, longest=0.0).taken for each in both * 40)
+    assert 11 <= taken <= 21, "half of the burst, whoever takes it"
 
 
 @pytest.mark.redis
@@ -136,7 +209,7 @@ def test_without_redis_each_process_limits_itself_meanwhile(
     ledger, key = Shared(own_redis.url), uuid4().hex
     monkeypatch.setattr(rate_limit, "_me", iter(["a", "b", "c", "d"] + ["d"] * 1000).__next__)
     for _ in range(4):
-        assert ledger.take(key, rate=FAST, background=None, longest=5.0).taken
+        assert ledger.take(key, rate=FAST, background=False, longest=5.0).taken
     assert ledger.peers == 4
     ledger.hold("held", 60.0, background_only=False)
 
@@ -144,7 +217,7 @@ def test_without_redis_each_process_limits_itself_meanwhile(
         began, taken, waits = time.monotonic(), 0, []
         while time.monotonic() - began < 2:
             asked_at = time.monotonic()
-            taken += ledger.take(key, rate=FAST, background=None, longest=0.0).taken
+            taken += ledger.take(key, rate=FAST, background=False, longest=0.0).taken
             waits.append(time.monotonic() - asked_at)
             time.sleep(0.01)
         assert ledger.lost
@@ -162,7 +235,7 @@ def test_without_redis_each_process_limits_itself_meanwhile(
         with_trouble()
         own_redis.start()
     time.sleep(0.6)
-    ledger.take(key, rate=FAST, background=None, longest=0.0)
+    ledger.take(key, rate=FAST, background=False, longest=0.0)
     assert not ledger.lost
     said = [record.getMessage() for record in caplog.records]
     assert sum("pacing.redis_lost" in each for each in said) == 1
@@ -171,9 +244,9 @@ def test_without_redis_each_process_limits_itself_meanwhile(
 @pytest.mark.redis
 def test_only_one_thread_waits_for_a_frozen_redis(own_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Shared(own_redis.url)
-    ledger.take("x", rate=FAST, background=None, longest=0.0)
+    ledger.take("x", rate=FAST, background=False, longest=0.0)
     with frozen(own_redis):
-        ledger.take("x", rate=FAST, background=None, longest=0.0)
+        ledger.take("x", rate=FAST, background=False, longest=0.0)
         assert ledger.lost
         ledger._look_again_at = 0.0
         turns = [ledger._my_turn_to_look() for _ in range(5)]
@@ -186,13 +259,13 @@ def test_only_one_thread_waits_for_a_frozen_redis(own_redis: Redis, monkeypatch:
 def take_all(folder: Path, gate: Any, counts: Any) -> None:
     """Every turn that one process gets within two seconds, once all of them have been seen."""
     ledger, key = Apart(folder), "turns"
-    ledger.take("first", rate=FAST, background=None, longest=0.0)
+    ledger.take("first", rate=FAST, background=False, longest=0.0)
     gate.wait(60)
     ledger._look_again_at = 0.0
-    ledger.take("second", rate=FAST, background=None, longest=0.0)
+    ledger.take("second", rate=FAST, background=False, longest=0.0)
     began, taken = time.monotonic(), 0
     while time.monotonic() - began < 2:
-        taken += ledger.take(key, rate=FAST, background=None, longest=0.0).taken
+        taken += ledger.take(key, rate=FAST, background=False, longest=0.0).taken
         time.sleep(0.005)
     counts.put((taken, ledger.part))
 
@@ -218,7 +291,7 @@ def test_a_process_that_asks_no_more_gives_its_part_back(tmp_path: Path) -> None
     # From the file's own clock: under another date `time.time()` differs from it.
     os.utime(gone, (gone.stat().st_mtime - PEER_SECONDS - 5,) * 2)
     ledger = Apart(tmp_path)
-    assert ledger.take("x", rate=FAST, background=None, longest=0.0).taken
+    assert ledger.take("x", rate=FAST, background=False, longest=0.0).taken
     assert ledger.part == 1
     assert [each.name for each in tmp_path.iterdir()] == [str(os.getpid())]
 
@@ -230,10 +303,10 @@ def test_a_process_that_asks_no_more_gives_its_part_back(tmp_path: Path) -> None
 def test_the_pace_of_a_connection_is_what_its_admin_set() -> None:
     slow = ConnectionFactory(requests_per_minute=60)
     pacer = rate_limit.pacer_of(slow)
-    assert pacer._rate == Rate(UTILIZATION, 3.0)
-    assert pacer._background is None
-    nightly = rate_limit.pacer_of(slow, background=True)._background
-    assert nightly == Rate(UTILIZATION, 3.0).part(BACKGROUND)
+    assert pacer._rate == Rate(UTILIZATION, 1.5)
+    assert not pacer._background
+    nightly = rate_limit.pacer_of(slow, background=True)
+    assert (nightly._rate, nightly._background) == (pacer._rate, True)
 
 
 @pytest.mark.django_db

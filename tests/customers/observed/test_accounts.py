@@ -66,9 +66,7 @@ def test_settings_and_offerings(account: Account, at: datetime) -> None:
 def test_usage_also_of_a_deleted_account(account: Account, at: datetime) -> None:
     Account.objects.update(state="deleted")
     day = date(2026, 3, 1)
-    observed_accounts.record_usage(
-        account_id=account.pk, used=7, allowed=9, overage=0, start_on=day, end_on=day, now=at
-    )  # fmt: skip
+    observed_accounts.record_usages([observed_accounts.CurrentUsage(account.pk, 7, 9, 0, day, day, at=at)])
     observed_accounts.mark_usage_missing(account_ids=[account.pk], asked_at=EARLIER, now=EARLIER)
     account.refresh_from_db()
     assert (account.usage_used == 7, account.usage_missing_since) == (at == LATER, None)

@@ -131,8 +131,8 @@ class TestUsageBecomesDue:
     @pytest.mark.parametrize(("asked", "due"), [(-1, True), (0, False), (1, False)])
     def test_until_a_reading_that_was_requested_after_it(self, account: Account, asked: int, due: bool) -> None:
         Account.objects.update(usage_due_at=T)
-        observed_accounts.record_usage(
-            account_id=account.pk, used=1, allowed=2, overage=0, start_on=None, end_on=None, now=T + asked * HOUR
+        observed_accounts.record_usages(
+            [observed_accounts.CurrentUsage(account.pk, 1, 2, 0, start_on=None, end_on=None, at=T + asked * HOUR)]
         )
         assert (self.due(account) == T) is due
 
