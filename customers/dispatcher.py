@@ -26,7 +26,8 @@ from portal import queue_settings
 from portal.queue import enqueue_on_commit
 
 # Names of tasks.
-READ_ACCOUNT, READ_USAGE, TRY_CONNECTION = "customers.read_account", "customers.read_usage", "customers.try_connection"
+READ_ACCOUNT, TRY_CONNECTION = "customers.read_account", "customers.try_connection"
+READ_USAGE = usage_readings.READ_USAGE
 ENQUEUED_AT_ONCE = 200
 READS_AT_ONCE = 10
 
@@ -57,19 +58,19 @@ def dispatch(*, now: datetime) -> int:
     return len(due)
 
 
-def connection_of_operation(operation_id: int) -> int | None:
-    """Return the connection of an operation that may be waiting for a worker; None where no worker is needed."""
+def connection_of_operation(operation_id: int) -> tuple[int, bool] | None:
+    """Return the connection of an operation that may be waiting for a worker, and whether it is part of a bulk change;
+    None where no worker is needed."""
     waiting = Operation.objects.filter(pk=operation_id, state__in=(OperationState.QUEUED, OperationState.UNKNOWN))
-    return waiting.values_list("connection", flat=True).first()
+    return waiting.order_by().values_list("connection", "is_bulk").first()
 
 
 def enqueue_next(connection_id: int, *, now: datetime) -> None:
     """Enqueue as many operations as this connection has room for, now that one of it ended."""
-    for operation_id in due_operations(
-        now=now,
-        connection_id=connection_id,
-        of_each=worker_shares.free_places_of(queue_settings.DEFAULT, connection_id),
-    ):
+    room = worker_shares.free_places_of(queue_settings.DEFAULT, connection_id)
+    if not room:
+        return
+    for operation_id in due_operations(now=now, connection_id=connection_id, of_each=room):
         enqueue_on_commit(PERFORM, operation_id)
 
 
@@ -94,9 +95,10 @@ def next_usage_to_read(*, now: datetime) -> list[int]:
 def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection_id: int | None = None) -> list[int]:
     """Return what a worker can take now: queued and able to be claimed, or unknown and to be verified. At most
     `ENQUEUED_AT_ONCE`, the connections in turn, so that nothing that has to wait delays what could run, and at most
-    `of_each` of them."""
+    `of_each` of them; what a person waits for before bulk changes."""
+    mine = {} if connection_id is None else {"pk": connection_id}
     one_at_a_time = [
-        each.pk for each in Connection.objects.filter(at_work()) if create_limits.creates_one_at_a_time(each)
+        each.pk for each in Connection.objects.filter(at_work(), **mine) if create_limits.creates_one_at_a_time(each)
     ]
     queued = transitions.ready(now=now)
     if one_at_a_time:
@@ -111,7 +113,8 @@ def due_operations(*, now: datetime, of_each: int = ENQUEUED_AT_ONCE, connection
         Q(pk__in=queued.order_by().values("pk")) | Q(pk__in=transitions.to_verify(now=now).order_by().values("pk"))
     )
     if connection_id is not None:
-        return list(due.filter(connection=connection_id).order_by("pk").values_list("pk", flat=True)[:of_each])
-    turn = Window(RowNumber(), partition_by="connection", order_by="pk")
+        of_it = due.filter(connection=connection_id).order_by("is_bulk", "pk")
+        return list(of_it.values_list("pk", flat=True)[:of_each])
+    turn = Window(RowNumber(), partition_by="connection", order_by=("is_bulk", "pk"))
     in_turn = due.annotate(turn=turn).filter(turn__lte=of_each).order_by("turn", "pk")
     return list(in_turn.values_list("pk", flat=True)[:ENQUEUED_AT_ONCE])
