@@ -146,7 +146,7 @@ def read_due_usage(account: Account, provider: Provider, *, now: datetime) -> No
         if operation and not _may_read(account):
             failure = say("usage.not_permitted")
         else:
-            usage = provider.usage(account.ref, _source_of(account))
+            usage = provider.usage(account.ref, _source_of(account), seconds=SECONDS if operation else None)
     except ProviderError as error:
         failure, may_pass = str(error), _may_pass(error)
     if not failure:
